@@ -1,0 +1,64 @@
+# Few verbs; each sets up what it needs by itself. `make help` lists them.
+PYTHON ?= python3
+CACHE  := $(or $(SWARM_WORKER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/swarm-worker)
+# Nothing is written into the working tree: the virtual environments live in the user's cache,
+# one per checkout and Python.
+KEY    := $(shell { pwd; $(PYTHON) -c 'import sys; print(sys.version, sys.prefix)'; } 2>/dev/null | cksum | cut -d' ' -f1)
+DEMO   := $(CACHE)/demo-$(KEY)
+DEV    := $(CACHE)/dev-$(KEY)
+TOOLS  := $(CACHE)/tools
+export PYTHONPYCACHEPREFIX := $(CACHE)/pycache
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check e2e bench docs lock format clean
+
+help: ## This list
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(DEMO)/.ready ## Run local swarm, worker and one task; shows what happens as it happens
+	@$(DEMO)/bin/swarm-worker demo
+
+test: $(DEV)/.ready ## The test suite, under three minutes on two cores
+	@$(DEV)/bin/python -m pytest -n 4 --dist worksteal -q -m "not slow"
+
+check: $(DEV)/.ready ## Format, lint, types, import floors, shell scripts
+	@$(DEV)/bin/ruff format --check --quiet --cache-dir $(CACHE)/ruff .
+	@$(DEV)/bin/ruff check --quiet --cache-dir $(CACHE)/ruff .
+	@$(DEV)/bin/mypy --cache-dir $(CACHE)/mypy
+	@$(DEV)/bin/lint-imports --cache-dir $(CACHE)/imports
+	@$(DEV)/bin/shellcheck docker-entrypoint.sh .ci/run tests/e2e/*.sh
+
+e2e: $(DEV)/.ready ## The real claude CLI against a scripted model on loopback
+	@tests/e2e/install-clis.sh "$(TOOLS)"
+	@SWARM_E2E_TOOLS="$(TOOLS)" $(DEV)/bin/python -m pytest -q -m slow
+
+bench: $(DEV)/.ready ## Measure; prints JSON
+	@$(DEV)/bin/python -m benchmarks
+
+docs: $(DEV)/.ready ## Renew docs/configuration.md from settings.py
+	@$(DEV)/bin/python docs/generate_configuration.py
+
+lock: ## Renew requirements/*.txt from pyproject.toml (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --extra local --group build pyproject.toml -o requirements/demo.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --extra local --group dev pyproject.toml -o requirements/dev.txt
+
+format: $(DEV)/.ready ## Format the code
+	@$(DEV)/bin/ruff format --quiet --cache-dir $(CACHE)/ruff . && $(DEV)/bin/ruff check --fix --quiet --cache-dir $(CACHE)/ruff .
+
+clean: ## Remove this checkout's virtual environments
+	rm -rf "$(DEMO)" "$(DEV)"
+
+$(DEMO)/.ready: requirements/demo.txt pyproject.toml
+	@$(call setup,$(DEMO),requirements/demo.txt)
+
+$(DEV)/.ready: requirements/dev.txt pyproject.toml
+	@$(call setup,$(DEV),requirements/dev.txt)
+
+define setup
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, %s is %s; try: make PYTHON=python3.12" % (sys.executable, sys.version.split()[0]))' \
+ && echo "setting up $(1) (once)" \
+ && rm -rf "$(1)" && $(PYTHON) -m venv "$(1)" \
+ && "$(1)/bin/python" -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r $(2) \
+ && "$(1)/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e . \
+ && touch "$(1)/.ready"
+endef
