@@ -1,0 +1,222 @@
+"""Everything that can go wrong on purpose, as one tree.
+
+    SwarmWorkerError
+    ├── UsageError                  exit 2    the command line cannot be carried out
+    ├── OutputLost                  exit 1    standard output takes nothing more
+    ├── ConfigError                 exit 78   the operator has to change something
+    │   ├── BadSetting                        one setting has a value that cannot be used
+    │   ├── UnknownProvider                   HARNESS_PROVIDER names no known harness
+    │   ├── UnusableProvider                  a harness is installed, but cannot be loaded
+    │   ├── UnreadableFile                    a file the operator named cannot be read
+    │   ├── MissingExtra                      an optional dependency is not installed
+    │   └── CredentialWaitExceeded            no usable credential within the allowed time
+    ├── ApiError                    exit 1    the swarm API did not do what was asked
+    │   ├── ApiUnreachable                    no answer (refused, reset, timed out)
+    │   ├── ApiGarbled                        an answer that is not what the contract says
+    │   └── ApiRefused                        an answer with a 4xx or 5xx status
+    │       ├── Unauthorized                  401: the API key is missing or wrong
+    │       └── RouteMissing                  the server does not have this route at all
+    ├── StateError                  exit 1    the worker's own directory cannot be used
+    │   ├── StateLocked                       another worker process owns it
+    │   └── StateUnwritable                   it cannot be created or written
+    └── ProviderError               exit 1    a harness could not be started
+        ├── CredentialsMissing                it has nothing to log in with
+        └── BinaryMissing                     its program is not installed
+
+Leaves carry fields; the command line turns any of them into one line and `exit_code`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_BROKEN_PIPE = 141
+"""What a shell shows for a program whose reader has gone (128 + SIGPIPE)."""
+EXIT_CONFIG = 78
+"""``EX_CONFIG`` of sysexits.h, and what container charts expect of a worker without credentials."""
+
+
+class SwarmWorkerError(Exception):
+    """The root: catch this to catch everything the worker raises on purpose."""
+
+    exit_code: ClassVar[int] = EXIT_FAILURE
+    advice: str = ""
+    """What the operator can do about it, as one sentence, or nothing."""
+
+
+class UsageError(SwarmWorkerError):
+    """The command line cannot be carried out as it was given."""
+
+    exit_code: ClassVar[int] = EXIT_USAGE
+
+
+class OutputLost(SwarmWorkerError):
+    """Standard output takes nothing more: its reader has gone, or the disk is full.
+
+    ``reader_left`` is true where nobody is there to be told (``| head -1``).
+    """
+
+    def __init__(self, why: str, *, reader_left: bool) -> None:
+        self.why, self.reader_left = why, reader_left
+        super().__init__(f"cannot write the output: {why}")
+
+
+class ConfigError(SwarmWorkerError):
+    """The operator has to change something before the worker can run."""
+
+    exit_code: ClassVar[int] = EXIT_CONFIG
+
+
+class BadSetting(ConfigError):
+    """One setting has a value that cannot be used."""
+
+    def __init__(self, name: str, value: object, why: str) -> None:
+        self.name, self.value, self.why = name, value, why
+        super().__init__(f"{name}={value!r} cannot be used: {why}")
+
+
+class UnknownProvider(ConfigError):
+    """``HARNESS_PROVIDER`` names no known harness."""
+
+    def __init__(self, name: str, supported: Sequence[str]) -> None:
+        self.name, self.supported = name, tuple(supported)
+        super().__init__(f"Unknown HARNESS_PROVIDER: {name!r}. Supported: {', '.join(supported)}")
+
+
+class UnusableProvider(ConfigError):
+    """A harness is installed, but its code cannot be loaded."""
+
+    def __init__(self, name: str, distribution: str, why: str) -> None:
+        self.name, self.distribution, self.why = name, distribution, why
+        super().__init__(f"harness {name!r} of {distribution} cannot be loaded: {why}")
+
+
+class UnreadableFile(ConfigError):
+    """A file the operator named cannot be read."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path, self.why = path, why
+        super().__init__(f"cannot read {path}: {why}")
+
+
+class MissingExtra(ConfigError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        self.feature, self.extra = feature, extra
+        super().__init__(f"{feature} needs the extra {extra!r}")
+        self.advice = f"pip install 'agent-swarm-worker[{extra}]'"
+
+
+class CredentialWaitExceeded(ConfigError):
+    """No usable credential appeared within ``BOOT_MAX_WAIT_SECONDS``."""
+
+    def __init__(self, missing: Sequence[str], waited_s: float) -> None:
+        self.missing, self.waited_s = tuple(missing), waited_s
+        super().__init__(
+            f"no credential after {waited_s:.0f} s; one of {' or '.join(missing)} is needed"
+        )
+
+
+class ApiError(SwarmWorkerError):
+    """The swarm API did not do what was asked."""
+
+
+class ApiUnreachable(ApiError):
+    """No answer came: refused, reset or timed out.
+
+    ``ambiguous`` is true when the request may have been carried out all the same, so that a
+    repeated write of a kind the server cannot deduplicate could count twice.
+    """
+
+    def __init__(self, url: str, why: str, *, ambiguous: bool) -> None:
+        self.url, self.why, self.ambiguous = url, why, ambiguous
+        super().__init__(f"no answer from {url}: {why}")
+
+
+class ApiGarbled(ApiError):
+    """An answer came that is not what the contract says: HTML, half a body, a wrong shape."""
+
+    def __init__(self, url: str, why: str) -> None:
+        self.url, self.why = url, why
+        super().__init__(f"{url} answered something that is not the swarm API: {why}")
+
+
+class ApiRefused(ApiError):
+    """An answer with a 4xx or 5xx status."""
+
+    def __init__(self, url: str, status: int, message: str, body: object = None) -> None:
+        self.url, self.status, self.message, self.body = url, status, message, body
+        super().__init__(f"{url} answered {status}: {message}")
+
+    @property
+    def is_server_fault(self) -> bool:
+        """True for 5xx and 429: the same request may succeed later."""
+        return self.status >= 500 or self.status == 429
+
+
+class Unauthorized(ApiRefused):
+    """401: the API key is missing or wrong."""
+
+
+class RouteMissing(ApiRefused):
+    """404 with plain text, or 405: this server generation does not have the route.
+
+    An unknown *entity* answers 404 with a JSON body and is a plain ``ApiRefused``
+    (API reference section 0).
+    """
+
+
+class StateError(SwarmWorkerError):
+    """The worker's own directory cannot be used."""
+
+
+class StateLocked(StateError):
+    """Another worker process owns the state directory."""
+
+    def __init__(self, path: Path, pid: int | None) -> None:
+        self.path, self.pid = path, pid
+        owner = f"process {pid}" if pid else "another process"
+        super().__init__(f"state directory {path} is in use by {owner}")
+        self.advice = "give each worker an AGENT_ID of its own, or its own SWARM_STATE_DIR"
+
+
+class StateUnwritable(StateError):
+    """The state directory cannot be created or written."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path, self.why = path, why
+        super().__init__(f"state directory {path} cannot be written: {why}")
+        self.advice = "set SWARM_STATE_DIR to a directory this user may write"
+
+
+class ProviderError(SwarmWorkerError):
+    """A harness could not be started."""
+
+    category: ClassVar[str] = "provider_error"
+
+
+class CredentialsMissing(ProviderError):
+    """The harness has nothing to log in with."""
+
+    category: ClassVar[str] = "authentication_failed"
+
+    def __init__(self, harness: str, missing: Sequence[str]) -> None:
+        self.harness, self.missing = harness, tuple(missing)
+        super().__init__(f"{harness} has no credential: set {' or '.join(missing)}")
+
+
+class BinaryMissing(ProviderError):
+    """The program of the harness is not installed or not executable."""
+
+    category: ClassVar[str] = "binary_missing"
+
+    def __init__(self, program: str, why: str = "not found on PATH") -> None:
+        self.program, self.why = program, why
+        super().__init__(f"cannot run {program!r}: {why}")
