@@ -1,0 +1,317 @@
+"""Every environment variable of the worker, in one model.
+
+The names are those of the public worker, so that its containers and charts keep working; what only
+this worker knows starts with ``SWARM_`` or ``HARNESS_``. Configuration rows of the server overlay
+the environment: `Settings.load` takes any mapping, so the same rules apply to both. A blank value
+counts as no value, as compose files and charts produce them.
+
+``docs/configuration.md`` is made from this file: from the fields, the docstrings under them, and
+the comments that group them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import PydanticUseDefault
+
+from agent_swarm_worker.errors import BadSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EFFORTS = ("off", "low", "medium", "high", "xhigh", "max")
+TIERS = ("smol", "regular", "smart", "ultra")
+
+
+def _flag(value: object) -> object:
+    """``true``/``1`` and ``false``/``0`` count; anything else leaves the default."""
+    if not isinstance(value, str):
+        return value
+    switch = {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower())
+    if switch is None:
+        raise PydanticUseDefault
+    return switch
+
+
+def _comma_list(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+MaybeFlag = Annotated[bool | None, BeforeValidator(_flag)]
+CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+
+
+def _env(*names: str, default: Any = None, **rules: Any) -> Any:
+    """Declare a variable that is read at the start."""
+    return Field(default=default, validation_alias=AliasChoices(*names), **rules)
+
+
+def _live(*names: str, default: Any = None, **rules: Any) -> Any:
+    """Declare a variable whose configuration row takes effect while the worker runs."""
+    return _env(*names, default=default, json_schema_extra={"live": True}, **rules)
+
+
+class Settings(BaseModel):
+    """The worker's settings. Fields are documented where they stand."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    # --- the swarm API
+    agent_swarm_api_key: str | None = _env("AGENT_SWARM_API_KEY")
+    """The API key. Wins over ``API_KEY`` even when it is empty (API reference section 0)."""
+    plain_api_key: str = _env("API_KEY", default="")
+    """The API key under its other name."""
+    base_url: str | None = _env("MCP_BASE_URL")
+    """Base URL of the swarm API; REST and MCP share it. ``http://localhost:<PORT>`` by default."""
+    port: int = _env("PORT", default=3013, ge=1, le=65535)
+    """Only used to build the default base URL."""
+    api_timeout_s: float = _env("SWARM_API_TIMEOUT_S", default=15.0, gt=0, le=600)
+    """Time limit of every API call."""
+    api_ready_timeout_s: int = _env("WORKER_API_READY_TIMEOUT_SECONDS", default=90, ge=1, le=86400)
+    """How long boot waits for the API before it gives up with exit code 1."""
+
+    # --- who this worker is
+    agent_id: str | None = _env("AGENT_ID")
+    """Stable identity. Without it one is made up once and kept in the state directory."""
+    agent_name: str | None = _live("AGENT_NAME")
+    """What people see. By default the template's name, else role and the start of the id."""
+    agent_role: Literal["worker", "lead"] = _env("AGENT_ROLE", default="worker")
+    """What ``swarm-worker run`` runs as; a lead delegates to workers."""
+    capabilities: CommaList = _live("CAPABILITIES", default=())
+    """Comma-separated tags that leads route by."""
+    template_id: str | None = _env("TEMPLATE_ID")
+    """Persona template that a new agent's profile starts from."""
+    template_registry_url: str = _env("TEMPLATE_REGISTRY_URL", default="")
+    """Where ``TEMPLATE_ID`` is fetched from; no registry is asked unless this is set."""
+
+    # --- the harness
+    harness_provider: str | None = _live("HARNESS_PROVIDER")
+    """Which harness runs the sessions: ``claude`` (the default), ``subprocess``, or any installed
+    provider."""
+    harness_command: str | None = _live("HARNESS_COMMAND")
+    """For ``subprocess``: the command line, split as a shell splits words; no shell runs."""
+    harness_output: Literal["auto", "stream-json", "jsonl", "text"] = _live(
+        "HARNESS_OUTPUT", default="auto"
+    )
+    """For ``subprocess``: how its standard output is read."""
+    model_override: str = _live("MODEL_OVERRIDE", default="")
+    """Model of this agent's sessions; a task that names one has the last word."""
+    reasoning_effort_override: str | None = _live("REASONING_EFFORT_OVERRIDE")
+    """Reasoning effort of this agent's sessions: ``off``, ``low``, ``medium``, ``high``, ``xhigh``
+    or ``max``; a task that names one has the last word."""
+    model_tier_map: str | None = _live("MODEL_TIER_MAP")
+    """JSON object from tier to model; ``MODEL_TIER_SMOL`` and its siblings win over it."""
+    model_tier_smol: str | None = _live("MODEL_TIER_SMOL")
+    """Model for tasks of the tier ``smol``."""
+    model_tier_regular: str | None = _live("MODEL_TIER_REGULAR")
+    """Model for tasks of the tier ``regular``."""
+    model_tier_smart: str | None = _live("MODEL_TIER_SMART")
+    """Model for tasks of the tier ``smart``."""
+    model_tier_ultra: str | None = _live("MODEL_TIER_ULTRA")
+    """Model for tasks of the tier ``ultra``."""
+    resume_mode: Literal["auto", "native", "preamble"] = _live("RESUME_MODE", default="auto")
+    """How a follow-up continues its parent: the harness's own session, or a preamble."""
+    max_concurrent_tasks: int | None = _live("MAX_CONCURRENT_TASKS", ge=1, le=1000)
+    """Sessions at once; a worker runs 1 and a lead 2 by default."""
+    yolo: Flag = _live("YOLO", default=False)
+    """Noted in the session's journal, for compatibility; it changes nothing else."""
+
+    # --- prompts
+    system_prompt: str = _live("SYSTEM_PROMPT", default="")
+    """Appended to every system prompt; ``--system-prompt`` wins over it."""
+    system_prompt_file: Path | None = _live("SYSTEM_PROMPT_FILE")
+    """The same from a file; ``SYSTEM_PROMPT`` wins over it."""
+    context_preamble_max_tokens: int = _live("CONTEXT_PREAMBLE_MAX_TOKENS", default=2000, ge=1)
+    """Length of the story so far in the prompt of a follow-up."""
+    context_preamble_resume_max_tokens: int = _live(
+        "CONTEXT_PREAMBLE_RESUME_MAX_TOKENS", default=4000, ge=1
+    )
+    """The same for a task that goes on after an interruption."""
+    memory_raters: CommaList = _live("MEMORY_RATERS", default=())
+    """Comma-separated; with ``explicit-self`` the agent is asked to rate the memories it is
+    shown."""
+    scripts_only_mcp: Flag = _live("SCRIPTS_ONLY_MCP", default=False)
+    """Prompts for a swarm whose tools are called from scripts."""
+    slack_disable: Flag = _live("SLACK_DISABLE", default=False)
+    """Leave the Slack part out of the prompts although there are tokens."""
+    slack_bot_token: str = _live("SLACK_BOT_TOKEN", default="")
+    """With ``SLACK_APP_TOKEN``: the prompts explain how to use Slack."""
+    slack_app_token: str = _live("SLACK_APP_TOKEN", default="")
+    """See ``SLACK_BOT_TOKEN``."""
+    agent_fs_api_url: str = _live("AGENT_FS_API_URL", default="")
+    """Address of the shared drive; the prompts explain it if it is set."""
+    app_url: str = _live("APP_URL", "DASHBOARD_URL", default="")
+    """Address of the dashboard, for links in prompts."""
+
+    # --- where things lie
+    state_dir: Path | None = _env("SWARM_STATE_DIR")
+    """The worker's own directory; one per agent, locked while it runs. By default
+    ``<SWARM_WORKSPACE_DIR>/personal/.swarm-worker`` if that can be written, else
+    ``swarm-worker`` under ``XDG_STATE_HOME``."""
+    log_dir: Path | None = _env("LOG_DIR")
+    """Root of the session journals; ``<state dir>/logs`` by default."""
+    log_session_id: str | None = _env("SESSION_ID")
+    """Name of this process's folder under the log root; a random one by default."""
+    workspace_dir: Path = _env("SWARM_WORKSPACE_DIR", default=Path("/workspace"))
+    """Where identity files and clones live, if it exists."""
+    home: Path = _env("HOME", default=Path("/"))
+    """Where harnesses keep their skills and sessions."""
+    xdg_state_home: Path | None = _env("XDG_STATE_HOME")
+    """``<HOME>/.local/state`` by default."""
+
+    # --- timing
+    poll_interval_s: float = _live("SWARM_POLL_INTERVAL_S", default=2.0, gt=0, le=300)
+    """How often the swarm is asked for work while a slot is free."""
+    heartbeat_interval_s: float = _live("SWARM_HEARTBEAT_INTERVAL_S", default=3.0, gt=0, le=60)
+    """How often the swarm is told that a session is alive."""
+    cancel_check_interval_s: float = _live(
+        "SWARM_CANCEL_CHECK_INTERVAL_S", default=1.0, gt=0, le=60
+    )
+    """How often the swarm is asked whether a running task was cancelled."""
+    reconfigure_interval_s: float = _live(
+        "SWARM_RECONFIGURE_INTERVAL_S", default=10.0, gt=0, le=3600
+    )
+    """How often the swarm's configuration rows are read."""
+    events_flush_interval_s: float = _live(
+        "SWARM_EVENTS_FLUSH_INTERVAL_S", default=5.0, gt=0, le=60
+    )
+    """How often a session's tool events are sent."""
+    log_flush_interval_s: float = _live("SWARM_LOG_FLUSH_INTERVAL_S", default=1.0, gt=0, le=60)
+    """How often a session's log lines are sent."""
+    shutdown_timeout_ms: int = _live("SHUTDOWN_TIMEOUT", default=25_000, ge=0, le=86_400_000)
+    """Milliseconds from the first signal to the exit; keep the container's grace above it."""
+    boot_initial_backoff_ms: int = _env("BOOT_INITIAL_BACKOFF_MS", default=2000, ge=1)
+    """Milliseconds before the second look for a credential; doubled each time."""
+    boot_max_backoff_ms: int = _env("BOOT_MAX_BACKOFF_MS", default=30_000, ge=1)
+    """The most milliseconds between two looks for a credential."""
+    boot_max_wait_s: int = _env("BOOT_MAX_WAIT_SECONDS", default=0, ge=0)
+    """How long to wait for a credential; 0 waits for ever, else exit code 78."""
+    session_timeout_s: float = _live("SWARM_SESSION_TIMEOUT_S", default=0.0, ge=0)
+    """Wall-clock limit of a session; 0 = none."""
+    session_silence_s: float = _live("SWARM_SESSION_SILENCE_S", default=1800.0, ge=0)
+    """A session that says nothing for this long is ended; 0 = never."""
+    result_grace_s: float = _live("SWARM_RESULT_GRACE_S", default=10.0, gt=0, le=3600)
+    """How long a harness may stay after its final event before it is ended."""
+
+    # --- switches
+    sync_skills: MaybeFlag = _env("SWARM_SYNC_SKILLS")
+    """Keep the harnesses' skill directories under ``HOME`` equal to what the swarm has installed.
+    By default where there is a workspace directory, that is in a container, and not in a person's
+    home."""
+    cred_check_disable: bool = _env("CRED_CHECK_DISABLE", default=False)
+    """Exactly ``1``: start without waiting for a credential, and do not report its state."""
+    steering_enabled: Flag = _live("STEERING_ENABLED", default=False)
+    """Deliver messages to running sessions, where the harness can take them."""
+    log_level: Literal["debug", "info", "warning", "error"] = _env(
+        "SWARM_LOG_LEVEL", default="info"
+    )
+    """The least severe lines of the worker's own log that are shown."""
+    log_format: Literal["auto", "human", "json"] = _env("SWARM_LOG_FORMAT", default="auto")
+    """Readable lines or JSON; ``auto`` is readable on a terminal."""
+
+    @field_validator("cred_check_disable", mode="before")
+    @classmethod
+    def _only_one_disables(cls, value: object) -> object:
+        return value == "1" if isinstance(value, str) else value
+
+    @field_validator("reasoning_effort_override")
+    @classmethod
+    def _known_effort(cls, value: str | None) -> str | None:
+        if value is not None and value not in EFFORTS:
+            msg = f"expected one of {', '.join(EFFORTS)}"
+            raise ValueError(msg)
+        return value
+
+    @classmethod
+    def load(cls, env: Mapping[str, str] | None = None) -> Settings:
+        """Read settings from `env`, by default the process environment.
+
+        Raises:
+            BadSetting: a value cannot be used; it names the variable.
+        """
+        values = os.environ if env is None else env
+        given = {k: v for k, v in values.items() if v.strip() or k == "AGENT_SWARM_API_KEY"}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise _bad_setting(error, given) from None
+
+    # --- what follows from them
+    @property
+    def api_key(self) -> str:
+        """The key in force."""
+        return self.plain_api_key if self.agent_swarm_api_key is None else self.agent_swarm_api_key
+
+    @property
+    def api_url(self) -> str:
+        """Base URL without a trailing slash."""
+        return (self.base_url or f"http://localhost:{self.port}").strip().rstrip("/")
+
+    @property
+    def slack_enabled(self) -> bool:
+        """True when the Slack part of the prompt applies."""
+        return not self.slack_disable and bool(self.slack_bot_token and self.slack_app_token)
+
+    @property
+    def drain_s(self) -> float:
+        """Seconds from the first signal to the exit."""
+        return self.shutdown_timeout_ms / 1000
+
+    @property
+    def human_logs(self) -> bool | None:
+        """Whether log lines are for people; ``None`` if that depends on who reads them."""
+        return {"human": True, "json": False}.get(self.log_format)
+
+    def slots(self, role: str) -> int:
+        """How many sessions may run at once."""
+        return self.max_concurrent_tasks or (2 if role == "lead" else 1)
+
+    def state_root(self) -> Path:
+        """Directory under which each agent has one of its own."""
+        if self.state_dir:
+            return self.state_dir
+        container_home = self.workspace_dir / "personal"
+        if container_home.is_dir() and os.access(container_home, os.W_OK):
+            return container_home / ".swarm-worker"
+        return (self.xdg_state_home or self.home / ".local" / "state") / "swarm-worker"
+
+
+def variables() -> dict[str, tuple[str, ...]]:
+    """Return the environment variables of each field, the preferred one first."""
+    return {name: _names(field.validation_alias) for name, field in Settings.model_fields.items()}
+
+
+def _names(alias: object) -> tuple[str, ...]:
+    assert isinstance(alias, AliasChoices)
+    return tuple(str(choice) for choice in alias.choices)
+
+
+def _bad_setting(error: ValidationError, values: Mapping[str, str]) -> BadSetting:
+    first = error.errors()[0]
+    place = str(first["loc"][0])
+    names = next(names for names in variables().values() if place in names)
+    name = next((name for name in names if name in values), place)
+    why = str(first["msg"]).removeprefix("Value error, ")
+    return BadSetting(name, values.get(name), why[:1].lower() + why[1:])
+
+
+def default_agent_name(role: str, agent_id: str) -> str:
+    """Return the name an unnamed agent registers under."""
+    host = socket.gethostname().split(".")[0]
+    return f"{role}-{agent_id[:8]}" if agent_id else f"{role}-{host}"
