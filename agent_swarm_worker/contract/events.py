@@ -1,0 +1,153 @@
+"""The normalized stream: every harness's native events become these.
+
+Python names are snake_case; the one place that knows the wire's camelCase is `swarm.wire`.
+Each class names the guide's event in ``type``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_swarm_worker.contract.cost import CostData
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInit:
+    """The harness has a session; emitted as early as its id is known."""
+
+    type: ClassVar[Literal["session_init"]] = "session_init"
+    session_id: str
+    provider: str | None = None
+    provider_meta: Mapping[str, Any] = field(default_factory=dict)
+    harness_variant: str | None = None
+    harness_variant_meta: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    """The model that really runs, when the harness names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A complete message, not a delta. Empty assistant text marks a turn boundary."""
+
+    type: ClassVar[Literal["message"]] = "message"
+    role: Literal["assistant", "user"]
+    content: str
+    subagent: bool = False
+    """True for the words of a helper the agent started: never the task's output."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStart:
+    """The agent begins to use a tool."""
+
+    type: ClassVar[Literal["tool_start"]] = "tool_start"
+    tool_call_id: str
+    tool_name: str
+    args: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEnd:
+    """The tool has answered."""
+
+    type: ClassVar[Literal["tool_end"]] = "tool_end"
+    tool_call_id: str
+    tool_name: str
+    result: Any
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The harness's own final word. Later ones replace earlier ones."""
+
+    type: ClassVar[Literal["result"]] = "result"
+    cost: CostData | None
+    output: str | None = None
+    is_error: bool = False
+    error_category: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """Something went wrong; whether it ends the session is said by `Result`."""
+
+    type: ClassVar[Literal["error"]] = "error"
+    message: str
+    category: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RawLog:
+    """One line of the session's log, exactly as the journal has it."""
+
+    type: ClassVar[Literal["raw_log"]] = "raw_log"
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawStderr:
+    """One line of standard error."""
+
+    type: ClassVar[Literal["raw_stderr"]] = "raw_stderr"
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A human-readable word on what is going on."""
+
+    type: ClassVar[Literal["progress"]] = "progress"
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Custom:
+    """An event of one harness that has no counterpart here."""
+
+    type: ClassVar[Literal["custom"]] = "custom"
+    name: str
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ContextUsage:
+    """How full the model's context window is. ``None`` = the harness does not say."""
+
+    type: ClassVar[Literal["context_usage"]] = "context_usage"
+    context_used_tokens: int
+    context_total_tokens: int | None = None
+    context_percent: float | None = None
+    """0 to 100."""
+    output_tokens: int | None = None
+    context_formula: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """The harness shortened its context."""
+
+    type: ClassVar[Literal["compaction"]] = "compaction"
+    pre_compact_tokens: int
+    compact_trigger: Literal["auto", "manual", "auto-inferred"] = "auto"
+    context_total_tokens: int | None = None
+
+
+ProviderEvent: TypeAlias = (
+    SessionInit
+    | Message
+    | ToolStart
+    | ToolEnd
+    | Result
+    | Error
+    | RawLog
+    | RawStderr
+    | Progress
+    | Custom
+    | ContextUsage
+    | Compaction
+)

@@ -1,0 +1,229 @@
+"""What a provider is, and what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+from agent_swarm_worker.contract.events import ProviderEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from agent_swarm_worker.contract.cost import CostData
+
+SteerMode: TypeAlias = Literal["steer", "queue"]
+EventListener: TypeAlias = Callable[[ProviderEvent], None]
+
+
+class StreamRedactor(Protocol):
+    """Scrubs one byte stream whose reads may cut a secret anywhere."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the next bytes, return those that can no longer be part of a secret."""
+        ...
+
+    def close(self) -> bytes:
+        """Return what was held back, scrubbed."""
+        ...
+
+
+class Redactor(Protocol):
+    """Takes registered secrets out of whatever is about to leave the process."""
+
+    def add(self, name: str, value: str) -> None:
+        """Register a secret from now on; `name` is what stands in its place."""
+        ...
+
+    def data(self, value: bytes) -> bytes:
+        """Scrub complete bytes."""
+        ...
+
+    def text(self, value: str) -> str:
+        """Scrub a complete string."""
+        ...
+
+    def leaves(self, value: Any) -> Any:
+        """Scrub every string in a JSON value, keys included; other types pass."""
+        ...
+
+    def json_line(self, line: bytes) -> tuple[bytes, Any]:
+        """Scrub one JSON line; return it and its parsed value, or ``None`` if it is not JSON."""
+        ...
+
+    def stream(self) -> StreamRedactor:
+        """Return a scrubber for a stream that arrives in pieces."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class McpServer:
+    """A tool server the agent may call, with its secrets resolved."""
+
+    name: str
+    transport: Literal["http", "sse", "stdio"]
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderTraits:
+    """What a harness can do; the prompts depend on it (API reference section 4.4)."""
+
+    has_mcp: bool = True
+    has_local_environment: bool = True
+    native_skill_discovery: bool = True
+    steer_modes: tuple[SteerMode, ...] = ()
+    needs_credential: tuple[str, ...] = ()
+    """Environment variables of which one must be set; empty if the harness needs none."""
+    wire_name: str | None = None
+    """The nearest name the server accepts, if it does not know this one (API reference E1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSessionConfig:
+    """Everything one session is given. Pure data, except for the redactor."""
+
+    prompt: str
+    system_prompt: str = ""
+    model: str = ""
+    role: str = "worker"
+    agent_id: str
+    task_id: str
+    session_uuid: str
+    """The runner's id of this session; also the tag that its processes carry."""
+    api_url: str
+    api_key: str = field(repr=False)
+    cwd: Path
+    log_file: Path
+    """The journal: JSON lines, the first one a metadata record that the runner writes."""
+    private_dir: Path
+    """A directory of mode 0700 for this session's files; the caller removes it afterwards."""
+    env: Mapping[str, str] = field(repr=False)
+    """The complete environment of the child, not a delta (API reference section 4.5)."""
+    redactor: Redactor
+    mcp_servers: tuple[McpServer, ...] = ()
+    """The swarm's own server first, then the installed ones."""
+    resume_session_id: str | None = None
+    """The harness's session to continue; the worker has made sure that it seemed to be there."""
+    fresh_prompt: str | None = None
+    """What to say instead of `prompt` if that session turns out to be gone."""
+    iteration: int = 1
+    result_grace_s: float = 10.0
+    """How long the harness may stay after its final event before it is ended."""
+    additional_args: tuple[str, ...] = ()
+    reasoning_effort: str | None = None
+    vcs_repo: str | None = None
+    context_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimitWindow:
+    """One window of a vendor's limits, as the harness last reported it."""
+
+    status: str
+    utilization: float | None = None
+    resets_at_s: int | None = None
+    is_using_overage: bool | None = None
+    surpassed_threshold: float | None = None
+    last_seen_at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderResult:
+    """How a session ended. ``is_error`` decides, not the exit code alone."""
+
+    exit_code: int
+    is_error: bool
+    session_id: str | None = None
+    cost: CostData | None = None
+    output: str | None = None
+    error_category: str | None = None
+    failure_reason: str | None = None
+    rate_limit_reset_at: str | None = None
+    """When the limit ends, as the wire wants times: UTC with a final ``Z``."""
+    rate_limit_windows: Mapping[str, RateLimitWindow] = field(default_factory=dict)
+    applied_reasoning_effort: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SteerDelivery:
+    """What became of a message for a running session."""
+
+    delivered: bool
+    mode: SteerMode | None = None
+    reason: str | None = None
+    """Why it could not be delivered."""
+
+
+@runtime_checkable
+class ProviderSession(Protocol):
+    """One run of a harness for one task."""
+
+    @property
+    def session_id(self) -> str | None:
+        """The harness's own id of the session, once known."""
+        ...
+
+    def on_event(self, listener: EventListener) -> None:
+        """Register a listener; the first one also gets everything emitted so far."""
+        ...
+
+    async def wait_for_completion(self) -> ProviderResult:
+        """Drive the session to its end and say how it ended.
+
+        The session lives inside this call, so that whoever awaits it owns all it starts.
+        """
+        ...
+
+    async def abort(self, reason: str = "cancelled") -> None:
+        """Ask the session to end; returns at once, may be called again and again."""
+        ...
+
+
+@runtime_checkable
+class SteerableSession(ProviderSession, Protocol):
+    """A session that takes messages while it runs."""
+
+    async def deliver_steering(self, mode: SteerMode, text: str) -> SteerDelivery:
+        """Hand over one message."""
+        ...
+
+
+@runtime_checkable
+class ProviderAdapter(Protocol):
+    """A harness. One object per worker; it makes one session per task."""
+
+    @property
+    def name(self) -> str:
+        """Short identifier, as in ``HARNESS_PROVIDER``."""
+        ...
+
+    @property
+    def traits(self) -> ProviderTraits:
+        """What this harness can do."""
+        ...
+
+    def check(self, env: Mapping[str, str]) -> None:
+        """Raise `ConfigError` or `ProviderError` if no session could start with `env`.
+
+        Looks for programs, settings and credentials; asks nobody over the network.
+        """
+        ...
+
+    async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
+        """Prepare a session. Raises `ProviderError` when it cannot be started at all."""
+        ...
+
+    async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
+        """True if the session's own files are really there to continue from."""
+        ...
+
+    def format_command(self, command_name: str) -> str:
+        """Return a swarm command such as ``work-on-task`` as this harness wants it written."""
+        ...

@@ -1,0 +1,81 @@
+"""What other distributions build on: its names, its shape, and what importing it costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import subprocess
+import sys
+import typing
+
+import pytest
+
+from agent_swarm_worker import contract
+
+NAMES = (
+    "Compaction ContextUsage CostData Custom Error EventListener McpServer Message ModelCost"
+    " Progress ProviderAdapter ProviderEvent ProviderResult ProviderSession ProviderSessionConfig"
+    " ProviderTraits RateLimitWindow RawLog RawStderr Redactor Result SessionInit SteerDelivery"
+    " SteerMode SteerableSession StreamRedactor ToolEnd ToolStart"
+)
+CLASSES = [value for value in vars(contract).values() if dataclasses.is_dataclass(value)]
+HEAVY = {
+    "anyio", "httpx2", "jsonschema", "mcp", "orjson", "pydantic", "sqlite3", "starlette",
+    "structlog", "tenacity", "uvicorn", "ahocorasick_rs",
+}  # fmt: skip
+
+
+def test_the_exported_names():
+    assert " ".join(sorted(contract.__all__)) == NAMES
+    assert all(hasattr(contract, name) for name in contract.__all__)
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_data_is_frozen_and_documented(cls: type):
+    assert cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert hasattr(cls, "__slots__")
+    assert inspect.getdoc(cls)
+
+
+def test_every_event_has_a_type_of_its_own():
+    events = typing.get_args(contract.ProviderEvent)
+    assert len({event.type for event in events}) == len(events) == 12
+
+
+def test_secrets_of_a_session_are_not_shown():
+    shown = {f.name for f in dataclasses.fields(contract.ProviderSessionConfig) if f.repr}
+    assert {"api_key", "env"}.isdisjoint(shown)
+
+
+def modules_after(statement: str) -> set[str]:
+    """Return what is imported in a fresh interpreter after this statement."""
+    code = f"import sys; {statement}; print(' '.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement", ["import agent_swarm_worker", "import agent_swarm_worker.contract"]
+)
+def test_the_contract_costs_nothing(statement: str):
+    loaded = modules_after(statement)
+    assert not loaded & HEAVY
+    ours = {name for name in loaded if name.startswith("agent_swarm_worker")}
+    assert all(
+        name.startswith("agent_swarm_worker.contract") for name in ours - {"agent_swarm_worker"}
+    )
+
+
+def test_a_worker_does_not_load_what_only_the_local_swarm_needs():
+    loaded = modules_after("import agent_swarm_worker.cli.run")
+    assert not loaded & {"mcp", "starlette", "uvicorn", "google", "google.genai"}
+    assert not any(name.startswith("agent_swarm_worker.local_swarm") for name in loaded)
+    # Harnesses come by their entry points, one at a time; schemas when a task has one.
+    assert "jsonschema" not in loaded
+
+
+def test_version_and_help_are_quick():
+    loaded = modules_after("from agent_swarm_worker.cli.app import main; main(['version'])")
+    assert not loaded & (HEAVY - {"orjson"})
