@@ -1,0 +1,1 @@
+"""Floor 2: child processes: spawn, line framing, the kill ladder, the sweep. No JSON."""

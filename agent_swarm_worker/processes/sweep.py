@@ -1,0 +1,169 @@
+"""Finding and killing everything that belongs to a session, wherever it went.
+
+A signal to the group misses what made itself a session of its own, and harnesses do that to the
+commands they run. So the process table is searched, by three marks that survive different ways of
+leaving: the tag in the environment, the group and session of the leader, and descent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from agent_swarm_worker.processes import procfs
+from agent_swarm_worker.processes.spawn import TAG_VARIABLE
+from agent_swarm_worker.processes.subreaper import reap_orphans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.processes.procfs import ProcessInfo
+
+SWEEP_S = 3.0
+"""How long to go on killing; more is needed only for what the kernel will not let die."""
+_PAUSE_S = 0.02
+
+
+class Leader(Protocol):
+    """The first process of a tree."""
+
+    pid: int
+    start_time: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """A process a sweep found, for the log."""
+
+    pid: int
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """What a sweep did."""
+
+    killed: tuple[Swept, ...] = ()
+    survivors: tuple[Swept, ...] = ()
+    """Found and still there: another user's, or stuck in the kernel."""
+
+
+def find(
+    tag: str, leader: Leader | None = None, known: Iterable[tuple[int, int]] = ()
+) -> list[ProcessInfo]:
+    """Find the living processes of a session; never ourselves nor the first process.
+
+    A process belongs to it if its environment has the tag, if it is in the leader's group or
+    session, if it is one of `known` (pid and start time, from an earlier search), or if it
+    descends from such a process.
+    """
+    if not tag:
+        msg = "an empty tag would match strangers"
+        raise ValueError(msg)
+    table = procfs.snapshot()
+    untouchable = {1, os.getpid()}
+    seeds = _members(leader, table) | {pid for pid, start in known if _is_same(pid, start, table)}
+    entry = os.fsencode(f"{TAG_VARIABLE}={tag}")
+    # What is older than the leader cannot have its tag, and reading environments is what costs.
+    since = (leader.start_time if leader else None) or 0
+    seeds.update(
+        info.pid
+        for info in table.values()
+        if info.start_time >= since
+        and info.pid not in seeds
+        and procfs.has_variable(info.pid, entry)
+    )
+    found = _with_descendants(seeds - untouchable, table, untouchable)
+    return [info for pid in found if (info := table.get(pid)) and not info.is_dead]
+
+
+def kill(processes: Iterable[ProcessInfo]) -> None:
+    """Send SIGKILL; what is gone already or not ours to kill is passed over."""
+    for info in processes:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(info.pid, signal.SIGKILL)
+
+
+def signal_group(leader: Leader, number: signal.Signals) -> None:
+    """Signal the leader's group, unless its pid has gone to somebody else."""
+    info = procfs.inspect(leader.pid)
+    if info is None or info.start_time == leader.start_time:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader.pid, number)
+
+
+async def sweep(
+    tag: str,
+    *,
+    clock: Clock,
+    leader: Leader | None = None,
+    known: Iterable[tuple[int, int]] = (),
+    timeout_s: float = SWEEP_S,
+) -> SweepReport:
+    """Kill what `find` finds, again and again, until two looks in a row find nothing.
+
+    Two, because a process that is just being replaced by another program has no environment for a
+    moment. Without ``/proc`` only the leader's group is killed, and nothing can be reported.
+
+    Args:
+        tag: whose processes.
+        clock: measures `timeout_s`.
+        leader: the child that the tree started from, if it is known.
+        known: processes found earlier, as pid and start time, that may have lost every mark.
+        timeout_s: when to give up.
+    """
+    begin_s = clock.monotonic()
+    killed: dict[tuple[int, int], Swept] = {}
+    everyone = set(known)
+    quiet_looks = 0
+    while True:
+        left = find(tag, leader, everyone)
+        for info in left:
+            killed.setdefault(info.identity, Swept(info.pid, procfs.command_line(info.pid)))
+        if leader is not None:
+            signal_group(leader, signal.SIGKILL)
+        kill(left)
+        everyone.update(killed)
+        quiet_looks = 0 if left else quiet_looks + 1
+        if quiet_looks == 2 or clock.monotonic() - begin_s >= timeout_s:
+            break
+        await clock.sleep(_PAUSE_S)
+    reap_orphans()
+    survivors = tuple(killed.pop(info.identity) for info in left)
+    return SweepReport(tuple(killed.values()), survivors)
+
+
+def _is_same(pid: int, start_time: int | None, table: dict[int, ProcessInfo]) -> bool:
+    info = table.get(pid)
+    return info is not None and info.start_time == start_time
+
+
+def _members(leader: Leader | None, table: dict[int, ProcessInfo]) -> set[int]:
+    """The leader, its group and its session; nothing if its pid has gone to somebody else.
+
+    A pid is not given out again while it still names a group or a session.
+    """
+    if leader is None or (
+        leader.pid in table and not _is_same(leader.pid, leader.start_time, table)
+    ):
+        return set()
+    return {info.pid for info in table.values() if leader.pid in (info.group, info.session)}
+
+
+def _with_descendants(
+    seeds: set[int], table: dict[int, ProcessInfo], untouchable: set[int]
+) -> set[int]:
+    children = defaultdict(list)
+    for info in table.values():
+        children[info.parent].append(info.pid)
+    found, pending = set(seeds), list(seeds)
+    while pending:
+        new = set(children[pending.pop()]) - found - untouchable
+        found |= new
+        pending += new
+    return found
