@@ -1,0 +1,142 @@
+"""Secrets that are known by their looks, whoever issued them: tokens with a telling prefix.
+
+Each shape names *anchors*, short byte strings of which one must occur for the shape to match. They
+ride along in the automaton that looks for the needles, so on most lines no regular expression runs
+at all. The expressions are linear: what repeats is possessive or bounded, so that a line of many
+prefixes costs no more than any other.
+
+A left boundary is asked for only where a prefix is also the end of a word (``task-``, ``ASIA``).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """One kind of token."""
+
+    name: str
+    """What stands in its place."""
+    anchors: tuple[bytes, ...]
+    pattern: re.Pattern[bytes]
+    """If it has a group, that is where the secret starts; it can lie in a look-ahead."""
+
+    def spans(self, data: bytes, start: int) -> Iterator[tuple[int, int]]:
+        """Yield where this shape stands in `data`, from `start` on."""
+        for match in self.pattern.finditer(data, start):
+            group = match.lastindex or 0
+            yield match.start(group), max(match.end(group), match.end())
+
+
+def _left(width: int) -> str:
+    r"""No letter or digit before the `width` bytes just matched, unless it ends an escape.
+
+    Escapes are ``\n`` and its like, ``%20``, ``\u003d`` and the colours of terminals. Standing
+    after the literal, the check leaves the literal to the fast search of the engine.
+    """
+    before = f".{{{width}}}"
+    return (
+        rf"(?:(?<![A-Za-z0-9]{before})|(?<=\\[nrtbfu0]{before})|(?<=%[0-9A-Fa-f]{{2}}{before})"
+        rf"|(?<=\\u[0-9A-Fa-f]{{4}}{before})|(?<=[\[;0-9][0-9]m{before}))"
+    )
+
+
+def _glued(width: int) -> str:
+    """Like `_left`, or anything if what follows mixes capitals and digits as no word does."""
+    run = "[A-Za-z0-9_-]{0,60}?"
+    return rf"(?:{_left(width)}|(?={run}[0-9])(?={run}[A-Z]))"
+
+
+def _shape(name: str, anchors: str, pattern: str) -> Shape:
+    compiled = re.compile(pattern.encode(), re.DOTALL)
+    return Shape(name, tuple(anchor.encode() for anchor in anchors.split()), compiled)
+
+
+_WORD = "[A-Za-z0-9_-]"
+_SPACE = r"(?:\\{1,8}[nr]|\s)"
+_BASE64 = r"(?:[A-Za-z0-9+/=]|\\{1,4}/)"
+_PEM = (
+    r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
+    rf"(?:{_SPACE}*+(?:Proc-Type|DEK-Info|Version|Comment): [A-Za-z0-9 ,.:-]{{0,100}}){{0,4}}+"
+    rf"(?:{_SPACE}++{_BASE64}{{16,}}+)++(?:{_SPACE}++{_BASE64}++)?+"
+    rf"(?:{_SPACE}*+-----END [A-Z0-9 ]{{0,60}}-----)?+"
+)
+_JWT = (
+    rf"(?<!{_WORD})(?={_WORD}*?(eyJ{_WORD}{{10}}))"
+    rf"{_WORD}{{13,}}+\.eyJ{_WORD}{{10,}}+\.{_WORD}{{10,}}+"
+)
+_CREDENTIAL = "[A-Za-z0-9._~+/=-]"
+_AUTHORIZATION = (
+    r"(?:uthorization|UTHORIZATION)[\"'\\\s:=]{1,16}"
+    rf"(?i:bearer|basic|token)(?:[ \t]{{1,4}}|%20)(?=({_CREDENTIAL}{{6,}}+))"
+)
+_BEARER = (
+    # Without the header around it this is prose, unless there are digits in it.
+    r"(?:earer|EARER)(?:[ \t]{1,4}|%20)"
+    rf"(?={_CREDENTIAL}{{0,64}}?[0-9])(?=({_CREDENTIAL}{{16,}}+))"
+)
+_AUTHORITY = r"[^\s/\"'<>\\?#]"
+_URL_PASSWORD = (
+    # A password that starts like a template or a placeholder ($, {, *, [) is none.
+    r":(?:\\?/){2}[^\s/:@\"'<>\\?#]{0,256}:"
+    rf"((?![\[${{*@]){_AUTHORITY}{{1,256}})(?=@)"
+)
+
+SHAPES: Final = (
+    _shape("github_pat", "github_pat_", "github_pat_[A-Za-z0-9_]{20,}+"),
+    _shape("github_token", "ghp_ gho_ ghu_ ghs_ ghr_", "gh[pousr]_[A-Za-z0-9]{20,}+"),
+    _shape("gitlab_pat", "glpat-", rf"glpat-{_WORD}{{20,}}+"),
+    _shape("anthropic_key", "sk-ant-", rf"sk-ant-{_glued(7)}{_WORD}{{20,}}+"),
+    _shape("openai_proj_key", "sk-proj-", rf"sk-proj-{_glued(8)}{_WORD}{{20,}}+"),
+    _shape("openai_service_key", "sk-svcacct-", rf"sk-svcacct-{_glued(11)}{_WORD}{{20,}}+"),
+    _shape("openai_admin_key", "sk-admin-", rf"sk-admin-{_glued(9)}{_WORD}{{20,}}+"),
+    _shape("openrouter_key", "sk-or-", rf"sk-or-{_glued(6)}(?:v1-)?{_WORD}{{20,}}+"),
+    _shape(
+        "sk_key",
+        "sk-",
+        # With underscores and no digit it is more likely the name of something.
+        rf"sk-{_left(3)}(?:[A-Za-z0-9]{{20}}|(?=[A-Za-z0-9_]{{0,64}}?[0-9])[A-Za-z0-9_]{{20}}){_WORD}*+",
+    ),
+    _shape(
+        "slack_token",
+        "xoxb- xoxa- xoxp- xoxr- xoxs- xoxe- xoxo-",
+        r"xox[baprseo]-[A-Za-z0-9-]{10,}+",
+    ),
+    _shape("slack_app_token", "xapp-", "xapp-[A-Za-z0-9-]{10,}+"),
+    _shape("aws_access_key", "AKIA ASIA", rf"A[KS]IA{_glued(4)}[0-9A-Z]{{16}}(?![A-Za-z0-9])"),
+    _shape("google_api_key", "AIza", rf"AIza{_left(4)}{_WORD}{{35,}}+"),
+    _shape("jwt", ".eyJ", _JWT),
+    _shape(
+        "signoz_ingestion_key",
+        "signoz-ingestion-key=",
+        "signoz-ingestion-key=[A-Za-z0-9._~+/-]{20,}+={0,2}",
+    ),
+    _shape("linear_oauth", "lin_oauth_", "lin_oauth_[A-Za-z0-9]{10,}+"),
+    _shape("linear_api", "lin_api_", "lin_api_[A-Za-z0-9]{10,}+"),
+    _shape("npm_token", "npm_", "npm_[A-Za-z0-9]{20,}+"),
+    _shape(
+        "atlassian_token",
+        "ATATT",
+        # Without a digit it is a piece of a genome.
+        rf"ATATT{_left(5)}(?=[A-Za-z0-9_=-]{{0,64}}?[0-9])[A-Za-z0-9_=-]{{20,}}+",
+    ),
+    _shape("mcp_token", "aswt_", "aswt_[A-Za-z0-9]{20,}+"),
+    _shape(
+        "stripe_key",
+        "sk_live_ sk_test_ rk_live_ rk_test_",
+        rf"[rs]k_(?:live|test)_{_left(8)}[A-Za-z0-9]{{16,}}+",
+    ),
+    _shape("stripe_webhook_secret", "whsec_", "whsec_[A-Za-z0-9+/=]{24,}+"),
+    _shape("hugging_face_token", "hf_", "hf_[A-Za-z0-9]{30,}+"),
+    _shape("private_key", "-----BEGIN", _PEM),
+    _shape("authorization", "uthorization UTHORIZATION", _AUTHORIZATION),
+    _shape("bearer_token", "earer EARER", _BEARER),
+    _shape("url_password", r":// :\/\/", _URL_PASSWORD),
+)
