@@ -1,0 +1,94 @@
+"""What an answer means: a value, or one of the errors of `errors.ApiError`.
+
+Pure: status and bytes in, value or exception out, so that every odd answer can be tested.
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from agent_swarm_worker.errors import ApiError, ApiGarbled, ApiRefused, RouteMissing, Unauthorized
+
+MAX_MESSAGE_CHARS = 300
+_MISSING = object()
+_NO_SUCH_ROUTE = re.compile(rb"\W*(404)?\W*not found\W*", re.IGNORECASE)
+"""What the server says to an unknown route, in plain text; an unknown entity is JSON."""
+
+
+def read_answer(url: str, status: int, content_type: str, body: bytes) -> Any:
+    """Return the parsed body of a success, ``None`` if it is empty.
+
+    Args:
+        url: what was asked, fit to be shown.
+        status: of the answer.
+        content_type: of the answer; only used to describe what cannot be read.
+        body: the complete body.
+
+    Raises:
+        ApiGarbled: the answer is a redirect, HTML, or not JSON.
+        ApiRefused: the status is 4xx or 5xx.
+    """
+    if 200 <= status < 300:
+        return _value(url, content_type, body)
+    if 300 <= status < 400:
+        # Never followed: a write repeated elsewhere as a GET is worse than an error.
+        raise ApiGarbled(url, f"redirect ({status})")
+    raise _refusal(url, status, content_type, body)
+
+
+def _value(url: str, content_type: str, body: bytes) -> Any:
+    if not body.strip():
+        return None
+    parsed = _parse(body)
+    if parsed is _MISSING:
+        raise ApiGarbled(url, _description(content_type, body))
+    return parsed
+
+
+def _refusal(url: str, status: int, content_type: str, body: bytes) -> ApiError:
+    parsed = _parse(body)
+    message = _message(status, parsed)
+    value = None if parsed is _MISSING else parsed
+    if status == 401:
+        return Unauthorized(url, status, message, value)
+    if status == 405:
+        return RouteMissing(url, status, message, value)
+    if status == 404 and parsed is _MISSING:
+        if _NO_SUCH_ROUTE.fullmatch(body):
+            return RouteMissing(url, status, message)
+        # Proxies have words or pages of their own for a server that is just being replaced; to
+        # take that for a missing route would mean to leave the feature out.
+        return ApiGarbled(url, f"404 with {_description(content_type, body)}")
+    return ApiRefused(url, status, message, value)
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _MISSING
+
+
+def _message(status: int, parsed: Any) -> str:
+    said = parsed.get("error") or parsed.get("message") if isinstance(parsed, dict) else None
+    if isinstance(said, str) and not said.lstrip().startswith("<"):
+        text = " ".join(said.split())
+        return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "no reason given"
+
+
+def _is_html(content_type: str, body: bytes) -> bool:
+    return "html" in content_type.lower() or body.lstrip()[:1] == b"<"
+
+
+def _description(content_type: str, body: bytes) -> str:
+    if _is_html(content_type, body):
+        return "an HTML page"
+    return f"{len(body)} bytes that are not JSON"

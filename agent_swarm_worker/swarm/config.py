@@ -1,0 +1,42 @@
+"""The server's configuration rows (API reference E30)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.swarm.wire import ConfigRow, Row
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.swarm.http import Http
+
+
+class Config:
+    """The endpoints about configuration."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    async def resolved(self, agent_id: str) -> tuple[ConfigRow, ...]:
+        """Return what applies to an agent, with secrets in clear; sorted by key."""
+        query = {"agentId": agent_id, "includeSecrets": "true"}
+        answer = await self._http.call("GET", "/api/config/resolved", params=query)
+        return Row(answer).rows("configs", ConfigRow.from_wire)
+
+    async def put(
+        self,
+        key: str,
+        value: str,
+        *,
+        scope: str = "global",
+        scope_id: str | None = None,
+        is_secret: bool = False,
+    ) -> None:
+        """Store one row."""
+        body = {
+            "scope": scope,
+            "scopeId": scope_id,
+            "key": key,
+            "value": value,
+            "isSecret": is_secret,
+        }
+        await self._http.request("PUT", "/api/config", body=body)

@@ -1,0 +1,187 @@
+"""A small SQLite file that a full or failing disk cannot turn into a stopped worker.
+
+When the file can no longer be written, everything goes on in memory and is written back as soon as
+the disk allows. What is then lost is only the safety against a crash in between, and that is said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from agent_swarm_worker.logs import Event, Log
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent_swarm_worker.clock import Clock
+
+SCHEMA_VERSION = 1
+WRITE_BACK_INTERVAL_S = 30.0
+_UNUSABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS claims (
+    task_id TEXT PRIMARY KEY,
+    session_uuid TEXT NOT NULL,
+    harness TEXT NOT NULL,
+    iteration INTEGER NOT NULL,
+    phase TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    log_file TEXT NOT NULL,
+    log_offset INTEGER NOT NULL,
+    tag TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    lane TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    args BLOB NOT NULL,
+    sent INTEGER NOT NULL DEFAULT 0,
+    uncertain INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS outbox_by_lane ON outbox (lane, id);
+"""
+
+
+class Database:
+    """The worker's tables. Synchronous: a statement takes microseconds."""
+
+    def __init__(self, path: Path, *, clock: Clock, log: Log | None = None) -> None:
+        """Open `path`, or a database in memory if that is impossible just now."""
+        self._path = path
+        self._clock = clock
+        self._log = log or Log()
+        self._in_memory = False
+        self._write_back_at = 0.0
+        try:
+            self._connection = _connect(str(path))
+        except sqlite3.Error as error:
+            self._connection = _connect(":memory:")
+            if _is_broken(error):
+                self._start_afresh(error)
+                return
+            self._note_degraded(error)
+            if path.exists() and path.stat().st_size:
+                # What it holds was not read, so it must not be replaced either.
+                self._write_back_at = math.inf
+
+    @property
+    def is_degraded(self) -> bool:
+        """True while nothing is written to disk."""
+        return self._in_memory
+
+    def run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Execute one statement, durable on return unless degraded; return its rows."""
+        if self._in_memory and self._clock.monotonic() >= self._write_back_at:
+            self._write_back()
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            # The other subclasses are mistakes of ours, not of the disk.
+            is_ours = type(error) not in {sqlite3.OperationalError, sqlite3.DatabaseError}
+            if is_ours or self._in_memory:
+                raise
+            if _is_broken(error):
+                self._start_afresh(error)
+            else:
+                self._go_on_in_memory(error)
+            return self._connection.execute(statement, values).fetchall()
+
+    def close(self) -> None:
+        """Close, after a last attempt to write back what is only in memory."""
+        if self._in_memory and self._write_back_at < math.inf:
+            self._write_back()
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+    def _start_afresh(self, error: sqlite3.Error) -> None:
+        """Keep a file that is no database of ours for whoever wants to look, and begin anew."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+        self._set_aside(error)
+        try:
+            self._connection = _connect(str(self._path))
+        except sqlite3.Error as again:
+            self._connection = _connect(":memory:")
+            self._note_degraded(again)
+
+    def _set_aside(self, error: sqlite3.Error) -> None:
+        kept = self._path.with_name(f"{self._path.name}.unusable-{self._clock.now():%Y%m%dT%H%M%S}")
+        self._log.warning(Event.STATE_DEGRADED, error=str(error), kept=str(kept))
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                self._path.with_name(self._path.name + suffix).replace(f"{kept}{suffix}")
+
+    def _go_on_in_memory(self, error: sqlite3.Error) -> None:
+        memory = _connect(":memory:")
+        self._note_degraded(error)
+        try:
+            self._connection.backup(memory)
+        except sqlite3.Error:
+            self._write_back_at = math.inf  # As above: it was not read.
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+        self._connection = memory
+
+    def _note_degraded(self, error: sqlite3.Error) -> None:
+        self._in_memory = True
+        self._write_back_at = self._clock.monotonic() + WRITE_BACK_INTERVAL_S
+        self._log.warning(Event.STATE_DEGRADED, path=str(self._path), error=str(error))
+
+    def _write_back(self) -> None:
+        """Replace the file's content by what is in memory, and use the file again."""
+        self._write_back_at = self._clock.monotonic() + WRITE_BACK_INTERVAL_S
+        try:
+            file = _connect(str(self._path))
+        except sqlite3.Error:
+            return
+        try:
+            self._connection.backup(file)
+        except sqlite3.Error:
+            file.close()
+            return
+        self._connection.close()
+        self._connection = file
+        self._in_memory = False
+        self._log.info(Event.STATE_DEGRADED, path=str(self._path), over=True)
+
+
+def _connect(where: str) -> sqlite3.Connection:
+    """Open a database with the tables in it; one that has them already is not written to.
+
+    Raises:
+        sqlite3.Error: it cannot be opened, or is not ours.
+    """
+    connection = sqlite3.connect(where, isolation_level=None, timeout=0.5)
+    try:
+        # The directory is ours alone; so no shared memory is needed, which a full disk or a
+        # network file system could not give.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        version = _checked_version(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        # Enough to survive the death of the process, which is what happens; not a power cut.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if version != SCHEMA_VERSION:
+            connection.executescript(_SCHEMA + f"PRAGMA user_version = {SCHEMA_VERSION};")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _is_broken(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE
+
+
+def _checked_version(connection: sqlite3.Connection) -> int:
+    """Return the version of the tables, 0 if there are none; another one than ours is refused."""
+    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    if version not in {0, SCHEMA_VERSION}:
+        error = sqlite3.DatabaseError(f"written by another version ({version})")
+        error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+        raise error
+    return int(version)

@@ -1,0 +1,54 @@
+"""Whether the API answers, noticed by the calls that are made anyway.
+
+An outage is one line when it begins and one when it ends, however many calls fail in between.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.logs import Event, Log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent_swarm_worker.clock import Clock
+
+
+class ApiHealth:
+    """Follows the calls of one client and tells when the API is back."""
+
+    def __init__(self, clock: Clock, log: Log | None = None) -> None:
+        self._clock = clock
+        self._log = log or Log()
+        self._down_since: float | None = None
+        self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def is_down(self) -> bool:
+        """True from the first call without an answer to the next one with an answer."""
+        return self._down_since is not None
+
+    def on_recovered(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called, at once, by the first success after an outage.
+
+        The worker wants all running tasks to beat then: shortly after its own restart the server
+        gives up every task that has not (API reference section 7.2).
+        """
+        self._callbacks.append(callback)
+
+    def ok(self) -> None:
+        """Note an answer of the API, whatever it said."""
+        if self._down_since is None:
+            return
+        outage_s = self._clock.monotonic() - self._down_since
+        self._down_since = None
+        self._log.info(Event.API_RECOVERED, outage_s=round(outage_s, 1))
+        for callback in self._callbacks:
+            callback()
+
+    def failed(self, error: Exception) -> None:
+        """Note that nothing answered, or something that is not the API."""
+        if self._down_since is None:
+            self._down_since = self._clock.monotonic()
+            self._log.warning(Event.API_UNREACHABLE, error=str(error))

@@ -1,0 +1,209 @@
+"""One HTTP call to the swarm API, with a wall-clock limit and errors that mean something.
+
+Nothing here knows an endpoint; nothing above here knows HTTP.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+import httpx2
+
+from agent_swarm_worker.errors import ApiError, ApiGarbled, ApiRefused, ApiUnreachable
+from agent_swarm_worker.swarm.address import Address, fits_a_header, header
+from agent_swarm_worker.swarm.answers import read_answer
+from agent_swarm_worker.swarm.body import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_swarm_worker.swarm.health import ApiHealth
+
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+# Shorter than the five seconds after which common servers drop an idle connection: if they do so
+# just when we write on it, the request is lost in an ambiguous way.
+KEEP_ALIVE_S = 4.0
+
+
+class Http:
+    """The connection of one process to one swarm API. Use as an async context manager."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        health: ApiHealth,
+        api_key: str = "",
+        agent_id: str | None = None,
+        runtime_instance_id: str | None = None,
+        timeout_s: float = 15.0,
+    ) -> None:
+        """Prepare the connection; nothing is sent yet.
+
+        Args:
+            base_url: of the API, without a trailing slash.
+            health: is told of every outcome.
+            api_key: sent as a bearer token; no header at all when empty.
+            agent_id: who asks; ``None`` for a tool that is no agent.
+            runtime_instance_id: new in each process; servers with several runtimes per agent
+                silently give no work without it (API reference section 1.7).
+            timeout_s: wall-clock limit of a call that names none of its own.
+
+        Raises:
+            BadSetting: the URL or an identity cannot be used.
+        """
+        self.health = health
+        self.agent_id = agent_id
+        self.runtime_instance_id = runtime_instance_id
+        key = header("API_KEY", api_key.strip(), secret=True)
+        address = Address.parse(base_url, has_key=bool(key))
+        self._base = address.url
+        self.shown_url = address.shown
+        """The base URL without what may be secret in it, for messages."""
+        self._timeout_s = timeout_s
+        self._identity = {}
+        if agent_id:
+            self._identity["X-Agent-ID"] = header("AGENT_ID", agent_id)
+        if runtime_instance_id:
+            self._identity["X-Runtime-Instance-ID"] = header("runtime id", runtime_instance_id)
+        always = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        if key:
+            always["Authorization"] = f"Bearer {key}"
+        self._client = httpx2.AsyncClient(
+            headers=always,
+            timeout=None,  # A limit per phase cannot bound the whole; `request` has one that does.
+            limits=httpx2.Limits(max_connections=32, keepalive_expiry=KEEP_ALIVE_S),
+            # A proxy named in the environment cannot reach this machine's own loopback.
+            trust_env=not address.is_loopback,
+            # Loading the system's certificates takes longer than most calls; without encryption
+            # there is nothing to check with them.
+            verify=address.is_encrypted or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """Like `request`, for an answer that must be a JSON object; an empty one counts as ``{}``.
+
+        Raises:
+            ApiGarbled: it is something else.
+        """
+        answer = await self.request(method, path, **options)
+        if answer is None:
+            return {}
+        if not isinstance(answer, dict):
+            raise ApiGarbled(self.shown_url + path, "JSON, but not an object")
+        return answer
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        params: Mapping[str, str | int | None] | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        timeout_s: float | None = None,
+        identified: bool = True,
+    ) -> Any:
+        """Make one call and return the parsed answer, ``None`` if it has no body.
+
+        Args:
+            method: GET, POST and so on.
+            path: below the base URL; identifiers in it go through `address.segment`.
+            body: sent as JSON; keys without a value are left out.
+            params: the query; keys without a value are left out.
+            headers: in addition; what cannot stand in a header is left out.
+            timeout_s: wall-clock limit of the whole call, from resolving the name to the last
+                byte, so that a server that drips cannot hang us.
+            identified: send who we are.
+
+        Raises:
+            ApiUnreachable: no answer.
+            ApiGarbled: an answer that is not the contract's.
+            ApiRefused: a 4xx or 5xx status; `Unauthorized` and `RouteMissing` are special.
+        """
+        sent_headers = {k: v for k, v in (headers or {}).items() if v and fits_a_header(v)}
+        if identified:
+            sent_headers |= self._identity
+        if body is not None:
+            sent_headers["Content-Type"] = "application/json"
+        request = self._client.build_request(
+            method,
+            self._base + path,
+            content=None if body is None else encode(body),
+            params={k: v for k, v in (params or {}).items() if v is not None} or None,
+            headers=sent_headers,
+        )
+        exchange, url = _Exchange(self._client, request), self.shown_url + path
+        try:
+            await exchange.run(url, timeout_s or self._timeout_s)
+            answer = read_answer(url, exchange.status, exchange.content_type, bytes(exchange.body))
+        except ApiError as error:
+            self._note(error)
+            raise
+        self.health.ok()
+        return answer
+
+    def _note(self, error: ApiError) -> None:
+        """Tell `health`; a refusal is an answer, a gateway's refusal is not the API's."""
+        if not isinstance(error, ApiRefused) or error.status in {502, 503, 504}:
+            self.health.failed(error)
+        elif error.status < 500:
+            self.health.ok()
+
+
+class _Exchange:
+    """One request and its answer, and how far it got."""
+
+    def __init__(self, client: httpx2.AsyncClient, request: httpx2.Request) -> None:
+        self._client, self._request = client, request
+        self._request.extensions["trace"] = self._trace
+        self._sent = False
+        self.status = 0
+        self.content_type = ""
+        self.body = bytearray()
+
+    async def run(self, url: str, timeout_s: float) -> None:
+        """Fill in status and body.
+
+        Raises:
+            ApiUnreachable: no answer; ambiguous from the first byte that was sent.
+            ApiGarbled: the answer began and broke off, or is too long.
+        """
+        try:
+            with anyio.fail_after(timeout_s):
+                await self._exchange(url)
+        except TimeoutError:
+            why = f"no complete answer within {timeout_s:g} s"
+            raise ApiUnreachable(url, why, ambiguous=self._sent) from None
+        except httpx2.RequestError as error:
+            if self.status:
+                raise ApiGarbled(url, f"the answer broke off ({_why(error)})") from None
+            raise ApiUnreachable(url, _why(error), ambiguous=self._sent) from None
+
+    async def _exchange(self, url: str) -> None:
+        response = await self._client.send(self._request, stream=True)
+        try:
+            self.status = response.status_code
+            self.content_type = response.headers.get("content-type", "")
+            async for chunk in response.aiter_bytes():
+                self.body += chunk
+                if len(self.body) > MAX_ANSWER_BYTES:
+                    raise ApiGarbled(url, f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+        finally:
+            await response.aclose()
+
+    async def _trace(self, name: str, _: Mapping[str, Any]) -> None:
+        if name.endswith("send_request_headers.started"):
+            self._sent = True
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__

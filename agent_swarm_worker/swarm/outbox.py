@@ -1,0 +1,223 @@
+"""The durable outbox: callers say what is to be written, never how often.
+
+Every API write that must arrive goes through `Outbox.put`. It is on disk when `put` returns, it is
+delivered in the order of its lane, and it is tried until the server has taken or refused it, by
+this process or the next one. Lanes do not wait for each other.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from agent_swarm_worker.errors import (
+    ApiError,
+    ApiRefused,
+    ConfigError,
+    RouteMissing,
+    Unauthorized,
+)
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.swarm.delivery import Delivery, deliver, may_have_arrived
+from agent_swarm_worker.swarm.queue import MAX_BYTES, Item, Queue, WriteKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tenacity import RetryCallState
+
+    from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.swarm.client import SwarmClient
+    from agent_swarm_worker.swarm.database import Database
+
+MAX_CONCURRENT_REQUESTS = 8
+MAX_BACKOFF_S = 30.0
+LOCKED_OUT_BACKOFF_S = (30.0, 60.0)
+"""Between attempts with a key that is refused: until somebody gives us a better one."""
+PATIENCE = 8
+"""Attempts after which a write that only it seems to fail lets the next one pass."""
+TRY_AGAIN_STATUSES = (408, 425, 429)
+
+_backoff = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF_S)
+
+
+class Outbox:
+    """The writes that have not arrived yet, and what delivers them."""
+
+    def __init__(
+        self,
+        database: Database,
+        client: SwarmClient,
+        *,
+        clock: Clock,
+        log: Log | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        """Take over what an earlier process left; nothing is sent before `run`.
+
+        Args:
+            database: of the state directory.
+            client: the API.
+            clock: for the pauses between attempts.
+            log: where retries and losses are reported.
+            max_bytes: size above which the least important writes are given up, oldest first:
+                progress, context, events, then logs; never anything else.
+        """
+        self._log = log or Log()
+        self._queue = Queue(database, max_bytes=max_bytes, log=self._log)
+        self._client = client
+        self._clock = clock
+        self._busy: set[str] = set()
+        self._put = anyio.Event()
+        self._delivered = anyio.Event()
+        self._recovered = anyio.Event()
+        self._slots = anyio.CapacityLimiter(MAX_CONCURRENT_REQUESTS)
+        client.http.health.on_recovered(self._on_recovered)
+
+    def put(self, lane: str, kind: WriteKind, args: Mapping[str, Any]) -> None:
+        """Have something written; durable on return.
+
+        Args:
+            lane: whose order it keeps: a task's id, or ``worker``.
+            kind: what it is.
+            args: as `delivery` lists them for this kind.
+        """
+        self._queue.add(lane, kind, args)
+        self._put.set()
+
+    def pending(self, lane: str | None = None) -> int:
+        """Return how many writes have not arrived, of a lane or of all."""
+        return self._queue.count(lane)
+
+    async def flushed(self, lane: str, *, timeout_s: float) -> bool:
+        """Wait until a lane is empty; False if it is not after `timeout_s`."""
+        return await self._wait_until_empty(lane, timeout_s)
+
+    async def flush_all(self, timeout_s: float) -> bool:
+        """Wait until everything has arrived; False if it has not after `timeout_s`."""
+        return await self._wait_until_empty(None, timeout_s)
+
+    async def run(self) -> None:
+        """Deliver, for ever; cancel it to stop. What is not delivered then stays on disk."""
+        async with anyio.create_task_group() as lanes:
+            while True:
+                self._put = anyio.Event()
+                for lane in self._queue.lanes():
+                    if lane not in self._busy:
+                        self._busy.add(lane)
+                        lanes.start_soon(self._drain, lane, name=f"outbox {lane}")
+                await self._put.wait()
+
+    async def _drain(self, lane: str) -> None:
+        """Deliver a lane's writes one after the other until there are none."""
+        try:
+            while self._queue.count(lane):
+                async for attempt in AsyncRetrying(
+                    retry=retry_if_exception_type(ApiError), wait=_pause_s, sleep=self._pause
+                ):
+                    with attempt:
+                        await self._attempt(lane, attempt.retry_state.attempt_number)
+        finally:
+            self._busy.discard(lane)
+
+    async def _attempt(self, lane: str, number: int) -> None:
+        """Try the oldest write of a lane once.
+
+        Raises:
+            ApiError: it is to be tried again.
+        """
+        item = self._queue.head(lane)
+        if item is None:
+            return
+        if self._client.generations.has(item.kind):
+            try:
+                async with self._slots:
+                    await deliver(Delivery(self._client, self._queue, item, self._log))
+            except ApiError as error:
+                if may_have_arrived(error):
+                    self._queue.doubt(item)
+                if self._is_worth_another(item, error, number):
+                    if self._lets_pass(item, error, number):
+                        return
+                    self._note_retry(item, error, number)
+                    raise
+            except (ConfigError, LookupError, TypeError, ValueError) as error:
+                # Put by another version of this program, or by a mistake of ours: a worker that
+                # dies of it would die of it again after each restart.
+                self._dropped(item, f"cannot be understood: {error!r}")
+            else:
+                self._client.generations.works(item.kind)
+        self._queue.remove(item)
+        self._delivered.set()
+        self._delivered = anyio.Event()
+
+    def _is_worth_another(self, item: Item, error: ApiError, number: int) -> bool:
+        """True if the write may still succeed; if not, say so."""
+        if isinstance(error, RouteMissing):
+            # A server without `finish` is no swarm server, so that is a proxy's answer. A route
+            # that worked before is rather hidden for a moment than gone.
+            if item.kind == WriteKind.FINISH:
+                return True
+            if self._client.generations.is_proven(item.kind) and number < PATIENCE:
+                return True
+            self._client.generations.off(item.kind)
+            return False
+        if not isinstance(error, ApiRefused) or isinstance(error, Unauthorized):
+            return True
+        if error.is_server_fault or error.status in TRY_AGAIN_STATUSES:
+            return True
+        self._dropped(item, error.message, status=error.status)
+        return False
+
+    def _lets_pass(self, item: Item, error: ApiError, number: int) -> bool:
+        """True if the write went to the end of its lane, so that it does not block a result.
+
+        Only for a plain 500: the server fails on this very write, again and again.
+        """
+        fails_on_it = isinstance(error, ApiRefused) and error.status == 500
+        if not fails_on_it or number < PATIENCE or item.kind == WriteKind.FINISH:
+            return False
+        return self._queue.step_aside(item)
+
+    def _note_retry(self, item: Item, error: ApiError, number: int) -> None:
+        # An outage is reported once, by the client's `ApiHealth`.
+        is_news = isinstance(error, ApiRefused) and number == 1
+        report = self._log.warning if is_news else self._log.debug
+        report(Event.WRITE_RETRIED, lane=item.lane, kind=item.kind, error=str(error))
+
+    def _dropped(self, item: Item, why: str, **details: object) -> None:
+        self._log.warning(Event.WRITE_DROPPED, lane=item.lane, kind=item.kind, why=why, **details)
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but no longer than until the API answers again."""
+        recovered = self._recovered
+        async with anyio.create_task_group() as race:
+
+            async def cut_short() -> None:
+                await recovered.wait()
+                race.cancel_scope.cancel()
+
+            race.start_soon(cut_short)
+            await self._clock.sleep(seconds)
+            race.cancel_scope.cancel()
+
+    def _on_recovered(self) -> None:
+        self._recovered.set()
+        self._recovered = anyio.Event()
+
+    async def _wait_until_empty(self, lane: str | None, timeout_s: float) -> bool:
+        with anyio.move_on_after(timeout_s):
+            while self._queue.count(lane):
+                await self._delivered.wait()
+        return self._queue.count(lane) == 0
+
+
+def _pause_s(state: RetryCallState) -> float:
+    """Return the seconds until the next attempt: exponential, with full jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, Unauthorized):
+        return random.uniform(*LOCKED_OUT_BACKOFF_S)  # noqa: S311 - spreads load, guards nothing
+    return _backoff(state)

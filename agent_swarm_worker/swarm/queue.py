@@ -1,0 +1,195 @@
+"""What is still to be written to the API, in order, on disk.
+
+A lane is one stream of writes whose order matters: a task, or the worker itself. The table is the
+only truth; nothing is kept besides it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.swarm.body import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_swarm_worker.swarm.database import Database
+
+MAX_BYTES = 64 * 1024 * 1024
+_ROW_BYTES = 100
+"""What a row costs besides its arguments."""
+
+
+class WriteKind(StrEnum):
+    """What can be written. `delivery` says which arguments each takes."""
+
+    PROGRESS = "progress"
+    NOTE = "note"
+    SESSION = "session"
+    LOGS = "logs"
+    EVENTS = "events"
+    COST = "cost"
+    CONTEXT = "context"
+    FINISH = "finish"
+    VCS = "vcs"
+    REPORT_USAGE = "report_usage"
+    REPORT_RATE_LIMIT = "report_rate_limit"
+    REPORT_WINDOWS = "report_windows"
+    CLEAR_RATE_LIMIT = "clear_rate_limit"
+    PROVIDER_SESSION = "provider_session"
+    LATEST_MODEL = "latest_model"
+    COMMIT_CURSORS = "commit_cursors"
+    DELETE_ACTIVE_SESSION = "delete_active_session"
+
+
+SACRIFICE = (
+    WriteKind.PROGRESS,
+    WriteKind.CONTEXT,
+    WriteKind.EVENTS,
+    WriteKind.LOGS,
+)
+"""What goes first when the queue is full; what is not named here is never given up."""
+
+
+@dataclass(kw_only=True)
+class Item:
+    """One write that is not acknowledged yet."""
+
+    id: int
+    lane: str
+    kind: str
+    data: bytes
+    sent: int
+    """How much of it was acknowledged, for kinds that go in parts; the unit is theirs."""
+    uncertain: bool
+    """True if the server may have it already: an attempt ended without an answer."""
+
+    @cached_property
+    def args(self) -> dict[str, Any]:
+        """What was asked for; what was ``None`` is absent.
+
+        Raises:
+            ValueError: it is not JSON.
+            TypeError: it is not an object.
+        """
+        args = orjson.loads(self.data)
+        if not isinstance(args, dict):
+            raise TypeError("the arguments are not an object")
+        return args
+
+
+class Queue:
+    """The table of writes."""
+
+    def __init__(
+        self, database: Database, *, max_bytes: int = MAX_BYTES, log: Log | None = None
+    ) -> None:
+        self._db = database
+        self._max_bytes = max_bytes
+        self._log = log or Log()
+        ((total,),) = self._db.run("SELECT sum(length(args) + ?) FROM outbox", _ROW_BYTES)
+        self._bytes = int(total or 0)
+        # An earlier process may have died between an answer and its note of it.
+        self._db.run(
+            "UPDATE outbox SET uncertain = 1 WHERE id IN (SELECT min(id) FROM outbox GROUP BY lane)"
+        )
+
+    def add(self, lane: str, kind: WriteKind, args: Mapping[str, Any]) -> None:
+        """Put a write at the end of its lane. Of undelivered progress only the newest is kept."""
+        data = encode(args)
+        self._db.run("INSERT INTO outbox (lane, kind, args) VALUES (?, ?, ?)", lane, kind, data)
+        self._bytes += len(data) + _ROW_BYTES
+        if kind is WriteKind.PROGRESS:
+            # Not across a finish: what comes after one belongs to what comes after one.
+            self._delete(
+                "lane = ?1 AND kind = ?2 AND id < (SELECT max(id) FROM outbox WHERE lane = ?1)"
+                " AND id > coalesce((SELECT max(id) FROM outbox WHERE lane = ?1 AND kind = ?3), 0)",
+                lane,
+                kind,
+                WriteKind.FINISH,
+            )
+        if self._bytes > self._max_bytes:
+            self._shed()
+
+    def head(self, lane: str) -> Item | None:
+        """Return the oldest write of a lane."""
+        rows = self._db.run(
+            "SELECT id, kind, args, sent, uncertain FROM outbox WHERE lane = ? ORDER BY id LIMIT 1",
+            lane,
+        )
+        if not rows:
+            return None
+        item_id, kind, data, sent, uncertain = rows[0]
+        return Item(
+            id=item_id,
+            lane=lane,
+            kind=kind,
+            data=data,
+            sent=sent,
+            uncertain=bool(uncertain),
+        )
+
+    def lanes(self) -> list[str]:
+        """Return the lanes that are not empty, the one that waits longest first."""
+        rows = self._db.run("SELECT lane FROM outbox GROUP BY lane ORDER BY min(id)")
+        return [lane for (lane,) in rows]
+
+    def count(self, lane: str | None = None) -> int:
+        """Return the number of writes in a lane, or in all."""
+        if lane is None:
+            ((number,),) = self._db.run("SELECT count(*) FROM outbox")
+        else:
+            ((number,),) = self._db.run("SELECT count(*) FROM outbox WHERE lane = ?", lane)
+        return int(number)
+
+    def remove(self, item: Item) -> None:
+        """Take a write out: it was acknowledged, or given up."""
+        self._delete("id = ?1", item.id)
+
+    def advance(self, item: Item, sent: int) -> None:
+        """Note that a part of a write was acknowledged."""
+        item.sent, item.uncertain = sent, False
+        self._db.run("UPDATE outbox SET sent = ?, uncertain = 0 WHERE id = ?", sent, item.id)
+
+    def doubt(self, item: Item) -> None:
+        """Note that the server may have this write already."""
+        self._db.run("UPDATE outbox SET uncertain = 1 WHERE id = ?", item.id)
+
+    def step_aside(self, item: Item) -> bool:
+        """Move a write to the end of its lane; False if it is there already."""
+        if self.count(item.lane) < 2:
+            return False
+        self._db.run(
+            "UPDATE outbox SET id = (SELECT max(id) FROM outbox) + 1 WHERE id = ?", item.id
+        )
+        return True
+
+    def _delete(self, condition: str, *values: object) -> int:
+        """Delete what matches a condition of ours; values are bound, never pasted."""
+        rows = self._db.run(
+            f"DELETE FROM outbox WHERE {condition} RETURNING length(args)",  # noqa: S608
+            *values,
+        )
+        self._bytes -= sum(length + _ROW_BYTES for (length,) in rows)
+        return len(rows)
+
+    def _shed(self) -> None:
+        """Give up the oldest of the least important writes until there is room again."""
+        for kind in SACRIFICE:
+            dropped = 0
+            while self._bytes > self._max_bytes * 0.9:
+                oldest = "SELECT id FROM outbox WHERE kind = ?1 ORDER BY id LIMIT 10"
+                deleted = self._delete(f"id IN ({oldest})", kind)
+                if not deleted:
+                    break
+                dropped += deleted
+            if dropped:
+                self._log.warning(
+                    Event.WRITE_DROPPED, kind=kind, count=dropped, why="the outbox is full"
+                )

@@ -1,0 +1,203 @@
+"""The worker's own directory: one per agent, owned by one process at a time.
+
+It holds ``worker.sqlite`` with the tasks this worker has claimed, so that the next process knows
+what the last one left behind, and the outbox (see `queue`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from agent_swarm_worker.errors import StateLocked, StateUnwritable
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.swarm.database import Database
+from agent_swarm_worker.swarm.wire import is_identifier
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.ids import IdSource
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One task that this worker has taken, and where its session is."""
+
+    task_id: str
+    session_uuid: str
+    harness: str
+    log_file: Path
+    """The journal."""
+    started_at: str
+    """As the wire wants times."""
+    iteration: int = 1
+    tag: str = ""
+    """What the session's processes carry in their environment."""
+    phase: str = "claimed"
+    """How far the run got; the worker's own words."""
+    log_offset: int = 0
+    """Bytes of the journal that were handed to the outbox."""
+
+
+_CLAIM_COLUMNS = tuple(field.name for field in fields(Claim))
+
+
+class StateDir:
+    """The opened and locked directory. Use as a context manager."""
+
+    def __init__(self, path: Path, lock: int, database: Database) -> None:
+        self.path = path
+        self.database = database
+        self._lock = lock
+
+    @classmethod
+    def open(cls, root: Path, agent_id: str, *, clock: Clock, log: Log | None = None) -> StateDir:
+        """Create the directory of one agent if need be, and take possession of it.
+
+        Args:
+            root: directory of all agents' directories.
+            agent_id: any string; the directory's name is derived from it.
+            clock: for the database.
+            log: where a degraded state is reported.
+
+        Raises:
+            StateLocked: another process has it.
+            StateUnwritable: it cannot be created or written.
+        """
+        path = root / _directory_name(agent_id)
+        _make_private(path)
+        lock = _lock(path / "lock", log or Log())
+        return cls(path, lock, Database(path / "worker.sqlite", clock=clock, log=log))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the directory up."""
+        self.database.close()
+        os.close(self._lock)
+
+    # --- claimed tasks
+
+    def claim(self, claim: Claim) -> None:
+        """Remember a task from the moment it is ours."""
+        values = [getattr(claim, name) for name in _CLAIM_COLUMNS]
+        self.database.run(
+            f"INSERT OR REPLACE INTO claims ({', '.join(_CLAIM_COLUMNS)})"  # noqa: S608 - our names
+            f" VALUES ({', '.join('?' * len(values))})",
+            *(str(value) if isinstance(value, Path) else value for value in values),
+        )
+
+    def set_phase(self, task_id: str, phase: str) -> None:
+        """Remember how far a task got."""
+        self.database.run("UPDATE claims SET phase = ? WHERE task_id = ?", phase, task_id)
+
+    def set_log_offset(self, task_id: str, offset: int, log_file: str) -> None:
+        """Remember how many bytes of a task's journal the outbox has, and which file that is."""
+        self.database.run(
+            "UPDATE claims SET log_offset = ?, log_file = ? WHERE task_id = ?",
+            offset,
+            log_file,
+            task_id,
+        )
+
+    def forget(self, task_id: str) -> None:
+        """Remember a task no longer: it is finished, or somebody else's."""
+        self.database.run("DELETE FROM claims WHERE task_id = ?", task_id)
+
+    def running(self) -> tuple[Claim, ...]:
+        """Return the claimed tasks, those of an earlier process included, oldest first."""
+        rows = self.database.run(
+            f"SELECT {', '.join(_CLAIM_COLUMNS)} FROM claims"  # noqa: S608 - our names
+            " ORDER BY started_at, rowid"
+        )
+        found = (dict(zip(_CLAIM_COLUMNS, row, strict=True)) for row in rows)
+        return tuple(Claim(**{**row, "log_file": Path(row["log_file"])}) for row in found)
+
+    # --- notes
+
+    def note(self, name: str, value: str) -> None:
+        """Remember a value under a name."""
+        self.database.run("INSERT OR REPLACE INTO notes VALUES (?, ?)", name, value)
+
+    def noted(self, name: str) -> str | None:
+        """Return what is remembered under a name."""
+        rows = self.database.run("SELECT value FROM notes WHERE name = ?", name)
+        return str(rows[0][0]) if rows else None
+
+
+def made_up_agent_id(root: Path, ids: IdSource) -> str:
+    """Return the identity of a worker that was given none; made up once per root.
+
+    Two workers without ``AGENT_ID`` get the same one, and the second is told by the lock.
+
+    Raises:
+        StateUnwritable: it cannot be stored, so that the next start would be another agent.
+    """
+    path = root / "agent-id"
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with path.open("a+", encoding="utf-8", errors="replace") as file:
+            # Two first starts at once agree on what the first of them writes.
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            kept = file.read(1000).strip()
+            if is_identifier(kept):
+                return kept
+            made_up = ids()
+            file.truncate(0)
+            file.write(f"{made_up}\n")
+    except OSError as error:
+        raise StateUnwritable(root, error.strerror or str(error)) from None
+    return made_up
+
+
+def _directory_name(agent_id: str) -> str:
+    """Return a name that cannot leave the root, and differs for different agents."""
+    if _PLAIN_NAME.fullmatch(agent_id):
+        return agent_id
+    digest = hashlib.sha256(agent_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', agent_id)[:60]}-{digest}"
+
+
+def _make_private(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateUnwritable(path, error.strerror or str(error)) from None
+    # One that was there may be open to others; some mounted volumes have only one mode.
+    with contextlib.suppress(OSError):
+        path.chmod(0o700)
+
+
+def _lock(path: Path, log: Log) -> int:
+    """Return the descriptor that holds the lock; the kernel frees it when the process dies."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateUnwritable(path.parent, error.strerror or str(error)) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+    except OSError as error:
+        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            owner = os.pread(descriptor, 32, 0).strip()
+            os.close(descriptor)
+            raise StateLocked(path.parent, int(owner) if owner.isdigit() else None) from None
+        # Some network file systems cannot lock, and a full disk cannot take a pid: go on.
+        log.warning(Event.STATE_DEGRADED, path=str(path), error=error.strerror)
+    return descriptor

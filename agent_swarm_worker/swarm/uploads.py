@@ -1,0 +1,196 @@
+"""Writes that are sent in parts: log lines and events.
+
+Both grow long, and one element the server refuses takes the whole request with it. So they are
+sent in pieces, what was acknowledged is remembered, and a refused piece is halved until the element
+at fault stands alone and is left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+from agent_swarm_worker.errors import ApiRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent_swarm_worker.swarm.delivery import Delivery
+
+MAX_LINES = 900
+"""Fewer than can be read back at once, and what is read back begins with the newest request."""
+MAX_PART_BYTES = 1024 * 1024
+MAX_EVENTS = 100
+CONTENT_REFUSED = (400, 413, 422)
+"""Answers that speak of what was sent, rather than of where to."""
+MAX_REFUSED_IN_A_ROW = 8
+"""After so many single elements the fault is not in an element."""
+
+
+class Parts(Protocol):
+    """Something that can be sent piece by piece."""
+
+    max_elements: int
+
+    async def take(self, start: int, limit: int) -> tuple[Sequence[Any], int]:
+        """Return up to `limit` elements from position `start`, and the position after them."""
+        ...
+
+    async def arrived(self, elements: Sequence[Any]) -> bool:
+        """True if the server is seen to have these elements already."""
+        ...
+
+    async def post(self, elements: Sequence[Any]) -> None:
+        """Send these elements."""
+        ...
+
+
+async def send_in_parts(delivery: Delivery, parts: Parts) -> None:
+    """Send what is not acknowledged yet.
+
+    Raises:
+        ApiError: as soon as a piece fails for another reason than its content; the next call goes
+            on with that piece.
+    """
+    item, limit, refused_in_a_row = delivery.item, parts.max_elements, 0
+    while True:
+        elements, after = await parts.take(item.sent, limit)
+        if after == item.sent:
+            return
+        if elements and not (item.uncertain and await parts.arrived(elements)):
+            try:
+                await parts.post(elements)
+            except ApiRefused as refusal:
+                if refusal.status not in CONTENT_REFUSED:
+                    raise
+                if len(elements) > 1:
+                    limit = len(elements) // 2
+                    continue
+                refused_in_a_row += 1
+                if refused_in_a_row == MAX_REFUSED_IN_A_ROW:
+                    raise
+                delivery.dropped(refusal.message, status=refusal.status, count=1)
+            else:
+                refused_in_a_row = 0
+                limit = min(limit * 2, parts.max_elements)
+        delivery.queue.advance(item, after)
+
+
+class EventParts:
+    """A batch of events; positions are indices. They cannot be read back, so may come twice."""
+
+    max_elements = MAX_EVENTS
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._events: list[Any] = delivery.item.args["events"]
+
+    async def take(self, start: int, limit: int) -> tuple[Sequence[Any], int]:
+        """Return up to `limit` events."""
+        taken = self._events[start : start + limit]
+        return taken, start + len(taken)
+
+    async def arrived(self, elements: Sequence[Any]) -> bool:  # noqa: ARG002 - of the protocol
+        """There is no way to tell."""
+        return False
+
+    async def post(self, elements: Sequence[Any]) -> None:
+        """Send these events."""
+        await self._delivery.client.telemetry.events(elements)
+
+
+class LogParts:
+    """A byte range of a session's journal; positions are bytes from its start.
+
+    After an ambiguous failure the end of the task's stored log is read back: if it has the very
+    lines that were to be sent, they are not sent again. What the server changed while scrubbing, or
+    cannot show, is sent again: twice is better than never.
+    """
+
+    max_elements = MAX_LINES
+
+    def __init__(self, delivery: Delivery) -> None:
+        args = delivery.item.args
+        self._delivery = delivery
+        self._path = Path(args["path"])
+        self._start, self._end = int(args["start"]), int(args["end"])
+        self._task_id: str | None = args.get("task_id")
+        self._session_uuid, self._iteration = args["session_uuid"], int(args["iteration"])
+        self._cli: str | None = args.get("cli")
+        self._before = 0
+        """Bytes of the range that lie before the lines at hand; keeps its requests in order."""
+
+    async def take(self, start: int, limit: int) -> tuple[Sequence[Any], int]:
+        """Return up to `limit` lines, about `MAX_PART_BYTES` at most."""
+        self._before = start
+        begin = self._start + start
+        try:
+            lines, after = await anyio.to_thread.run_sync(
+                read_lines, self._path, begin, self._end, limit
+            )
+        except OSError as error:
+            self._delivery.dropped(f"the journal cannot be read: {error}")
+            return [], start
+        if after == begin and begin < self._end:
+            self._delivery.dropped("the journal is shorter than it was")
+        return lines, after - self._start
+
+    async def arrived(self, elements: Sequence[Any]) -> bool:
+        """True if the stored log of the task ends with these lines."""
+        if self._task_id is None:
+            return False
+        try:
+            stored = await self._delivery.client.tasks.session_logs(self._task_id)
+        except ApiRefused as refusal:
+            if refusal.is_server_fault:
+                raise
+            return False
+        ours = [
+            entry
+            for entry in stored
+            if (entry.session_id, entry.iteration)
+            == (self._session_uuid, self._iteration + self._before)
+        ]
+        # Numbers restart with each request, so only the times tell which came last.
+        ours.sort(key=lambda entry: (entry.created_at, entry.line_number))
+        return [entry.content for entry in ours[-len(elements) :]] == list(elements)
+
+    async def post(self, elements: Sequence[Any]) -> None:
+        """Send these lines."""
+        await self._delivery.client.telemetry.session_logs(
+            elements,
+            session_uuid=self._session_uuid,
+            iteration=self._iteration + self._before,
+            task_id=self._task_id,
+            cli=self._cli,
+        )
+
+
+def read_lines(path: Path, start: int, end: int, limit: int) -> tuple[list[str], int]:
+    """Return lines of a file between two offsets, and the offset after the last of them.
+
+    Args:
+        path: of the file.
+        start: offset of the first line, in bytes.
+        end: offset after the last line, in bytes.
+        limit: the most lines; a part also ends at `MAX_PART_BYTES`, but has one line at least,
+            however long that is. Blank lines are passed over.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    lines: list[str] = []
+    size, position = 0, start
+    with path.open("rb") as file:
+        file.seek(start)
+        while position < end and len(lines) < limit:
+            line = file.readline(end - position)
+            if not line or (lines and size + len(line) > MAX_PART_BYTES):
+                break
+            position += len(line)
+            if text := line.rstrip(b"\r\n"):
+                size += len(line)
+                lines.append(text.decode("utf-8", "replace"))
+    return lines, position

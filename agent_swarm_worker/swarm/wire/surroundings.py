@@ -1,0 +1,189 @@
+"""What surrounds a task: repositories, tool servers, memories, skills."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from agent_swarm_worker.swarm.wire.reading import Row, is_identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guidelines:
+    """What a repository asks of its contributors."""
+
+    pr_checks: tuple[str, ...] = ()
+    merge_checks: tuple[str, ...] = ()
+    review: tuple[str, ...] = ()
+    allow_merge: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repo:
+    """A repository the swarm knows (API reference E36)."""
+
+    url: str
+    name: str = ""
+    clone_path: str | None = None
+    default_branch: str | None = None
+    auto_clone: bool = False
+    hooks_enabled: bool = False
+    guidelines: Guidelines | None = None
+
+    @classmethod
+    def from_wire(cls, value: object) -> Repo | None:
+        """Read one row; ``None`` if it has no URL."""
+        row = Row(value)
+        url = row.maybe_text("url")
+        if url is None:
+            return None
+        rules = row.nested("guidelines")
+        said = Row(rules)
+        return cls(
+            url=url,
+            name=row.text("name"),
+            clone_path=row.maybe_text("clonePath"),
+            default_branch=row.maybe_text("defaultBranch"),
+            auto_clone=row.flag("autoClone"),
+            hooks_enabled=Row(row.nested("hooks")).flag("enabled"),
+            guidelines=None
+            if rules is None
+            else Guidelines(
+                pr_checks=said.texts("prChecks"),
+                merge_checks=said.texts("mergeChecks"),
+                review=said.texts("review"),
+                allow_merge=said.flag("allowMerge"),
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledMcpServer:
+    """A tool server that is installed for the agent (API reference E37)."""
+
+    name: str
+    transport: str = "stdio"
+    command: str = ""
+    args: tuple[str, ...] = ()
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Resolved secrets; empty unless they were asked for."""
+    is_usable: bool = True
+    """False if it is switched off or its credentials could not be resolved."""
+    auth_error: str | None = None
+
+    @classmethod
+    def from_wire(cls, value: object) -> InstalledMcpServer | None:
+        """Read one row; ``None`` if it has no name."""
+        row = Row(value)
+        name = row.maybe_text("name")
+        if name is None:
+            return None
+        auth_error = row.maybe_text("authError")
+        active = row.flag("isActive", default=True) and row.flag("isEnabled", default=True)
+        return cls(
+            name=name,
+            transport=row.text("transport", "stdio"),
+            command=row.text("command"),
+            args=Row({"args": _document(row, "args")}).texts("args"),
+            url=row.text("url"),
+            headers=_strings(_document(row, "headers")) | _strings(row.nested("resolvedHeaders")),
+            env=_strings(row.nested("resolvedEnv")),
+            is_usable=active and auth_error is None,
+            auth_error=auth_error,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Something the swarm remembers (API reference E35)."""
+
+    id: str
+    name: str = ""
+    content: str = ""
+    similarity: float = 0.0
+
+    @classmethod
+    def from_wire(cls, value: object) -> Memory | None:
+        """Read one row; ``None`` if it has no usable id."""
+        row = Row(value)
+        memory_id = row.identifier("id")
+        if memory_id is None:
+            return None
+        return cls(
+            id=memory_id,
+            name=row.text("name"),
+            content=row.text("content"),
+            similarity=row.number("similarity") or 0.0,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skill:
+    """A skill that is installed for the agent (API reference section 1.5)."""
+
+    id: str
+    name: str
+    description: str = ""
+    content: str = ""
+    is_complex: bool = False
+    """True if it has files besides its text."""
+    is_active: bool = True
+    """False if it is switched off, for the agent or everywhere."""
+
+    @classmethod
+    def from_wire(cls, value: object) -> Skill | None:
+        """Read one row; ``None`` if it has no usable id or no name."""
+        row = Row(value)
+        skill_id, name = row.identifier("id"), row.maybe_text("name")
+        if skill_id is None or name is None:
+            return None
+        return cls(
+            id=skill_id,
+            name=name,
+            description=row.text("description"),
+            content=row.text("content"),
+            is_complex=row.flag("isComplex"),
+            is_active=row.flag("isActive", default=True) and row.flag("isEnabled", default=True),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkillFile:
+    """A file of a complex skill; ``path`` stays below the skill's own directory."""
+
+    path: str
+    content: str = ""
+    is_binary: bool = False
+
+    @classmethod
+    def from_wire(cls, value: object) -> SkillFile | None:
+        """Read one row; ``None`` if its path is missing or could lead elsewhere."""
+        row = Row(value)
+        path = row.text("path")
+        if not all(is_identifier(part) for part in path.split("/")):
+            return None
+        return cls(path=path, content=row.text("content"), is_binary=row.flag("isBinary"))
+
+
+def _document(row: Row, key: str) -> Any:
+    """Return a value that the server keeps as JSON in a string."""
+    value = row.raw.get(key)
+    if not isinstance(value, str):
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _strings(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {key: item for key, item in value.items() if isinstance(item, str)}

@@ -1,0 +1,250 @@
+"""Log lines and events: sent in pieces, and no piece twice if that can be known."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from outbox_rig import running_outbox
+from structlog.testing import capture_logs
+from swarm_fakes import Answer, Reply, Request, Reset, serving
+
+from agent_swarm_worker.swarm.queue import WriteKind
+from agent_swarm_worker.swarm.uploads import MAX_LINES, MAX_PART_BYTES, read_lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOGS = "POST /api/session-logs"
+READ = "GET /api/tasks/t/session-logs"
+EVENTS = "POST /api/events/batch"
+
+
+class LogServer:
+    """Keeps lines as the real one does; `trouble` is asked before and after each POST."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.before: list[Answer | None] = []
+        self.after: list[Answer | None] = []
+        self.refused: set[str] = set()
+        self.calls: list[str] = []
+
+    def __call__(self, request: Request) -> Answer:
+        self.calls.append(request.call)
+        if request.call == READ:
+            in_order = sorted(self.rows, key=lambda row: (row["iteration"], row["lineNumber"]))
+            return Reply(200, {"logs": in_order[-int(request.query["limit"]) :]})
+        if request.call != LOGS:
+            return Reply()
+        if self.before and (trouble := self.before.pop(0)) is not None:
+            return trouble
+        lines = request.body["lines"]
+        if self.refused.intersection(lines):
+            return Reply(400, {"error": "Validation error: lines"})
+        batch = len(self.rows)
+        self.rows += [
+            {
+                "sessionId": request.body["sessionId"],
+                "iteration": request.body["iteration"],
+                "lineNumber": number,
+                "content": line,
+                "createdAt": f"2026-01-01T00:00:00.{batch:09d}Z",
+            }
+            for number, line in enumerate(lines)
+        ]
+        if self.after and (trouble := self.after.pop(0)) is not None:
+            return trouble
+        return Reply(201, {"success": True})
+
+    @property
+    def lines(self) -> list[str]:
+        return [row["content"] for row in self.rows]
+
+
+def journal(path: Path, lines: list[str]) -> Path:
+    file = path / "journal.jsonl"
+    file.write_text("".join(f"{line}\n" for line in ["metadata", *lines]), "utf-8")
+    return file
+
+
+def logs_of(file: Path) -> dict[str, Any]:
+    return {
+        "path": file,
+        "start": len("metadata\n"),
+        "end": file.stat().st_size,
+        "session_uuid": "s",
+        "iteration": 1,
+        "cli": "claude",
+        "task_id": "t",
+    }
+
+
+async def upload(server_script: Any, path: Path, args: dict[str, Any]) -> list[str]:
+    """Deliver one write and a result behind it; return the names of what was logged."""
+    with capture_logs() as lines:
+        async with serving(server_script) as server, running_outbox(server.url, path) as outbox:
+            outbox.put("t", WriteKind.LOGS, args)
+            outbox.put("t", WriteKind.FINISH, {"task_id": "t", "status": "completed"})
+            assert await outbox.flushed("t", timeout_s=10)
+    assert server.calls[-1] == "POST /api/tasks/t/finish"
+    return [line["event"] for line in lines if line["log_level"] != "debug"]
+
+
+@pytest.mark.anyio
+async def test_a_long_journal_goes_in_parts(tmp_path: Path) -> None:
+    lines = [f"line {number} ü" for number in range(2 * MAX_LINES + 1)]
+    server = LogServer()
+    assert await upload(server, tmp_path, logs_of(journal(tmp_path, lines))) == []
+    assert server.lines == lines
+    assert server.calls.count(LOGS) == 3
+    assert {row["sessionId"] for row in server.rows} == {"s"}
+
+
+@pytest.mark.anyio
+async def test_long_lines_go_in_small_parts_and_longest_alone(tmp_path: Path) -> None:
+    lines = ["x" * (MAX_PART_BYTES // 2 - 100)] * 3 + ["y" * (3 * MAX_PART_BYTES), "z"]
+    server = LogServer()
+    assert await upload(server, tmp_path, logs_of(journal(tmp_path, lines))) == []
+    assert server.lines == lines
+    assert server.calls.count(LOGS) == 4
+
+
+@pytest.mark.anyio
+async def test_acknowledged_parts_are_not_sent_again(tmp_path: Path) -> None:
+    lines = [str(number) for number in range(2400)]
+    server = LogServer()
+    server.before = [None, Reply(503, "x"), None, Reply(429, {"error": "slow"})]
+    await upload(server, tmp_path, logs_of(journal(tmp_path, lines)))
+    assert server.lines == lines
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("which", ["before", "after"])
+async def test_a_lost_answer_is_cleared_up_by_reading_back(tmp_path: Path, which: str) -> None:
+    lines = [str(number) for number in range(1300)]
+    server = LogServer()
+    setattr(server, which, [None, Reset()])
+    await upload(server, tmp_path, logs_of(journal(tmp_path, lines)))
+    assert server.lines == lines
+    assert server.calls.count(READ) == 1
+
+
+@pytest.mark.anyio
+async def test_what_cannot_be_read_back_comes_twice_rather_than_never(tmp_path: Path) -> None:
+    args = logs_of(journal(tmp_path, ["a", "b"]))
+    for task_id, reads in (("t", 1), (None, 0)):
+        server = LogServer()
+        server.after = [Reset()]
+        # The server scrubs too: what it shows is not what was sent.
+        script = lambda request, server=server: (  # noqa: E731
+            Reply(404, "Not Found") if request.call == READ else server(request)
+        )
+        async with serving(script) as real, running_outbox(real.url, tmp_path) as outbox:
+            outbox.put("t", WriteKind.LOGS, {**args, "task_id": task_id})
+            assert await outbox.flushed("t", timeout_s=5)
+        assert server.lines == ["a", "b", "a", "b"]
+        assert real.calls.count(READ) == reads
+
+
+@pytest.mark.anyio
+async def test_reading_back_works_however_long_the_log_is(tmp_path: Path) -> None:
+    server = LogServer()
+    server.after = [Reset()]
+    server.rows = [
+        {"sessionId": "s", "iteration": 1, "lineNumber": n, "content": "old", "createdAt": "3"}
+        for n in range(5000)
+    ]
+    lines = [f"line {n}" for n in range(MAX_LINES)]
+    await upload(server, tmp_path, {**logs_of(journal(tmp_path, lines)), "iteration": 9})
+    assert server.lines[5000:] == lines
+
+
+@pytest.mark.anyio
+async def test_bad_lines_are_found_and_left_out(tmp_path: Path) -> None:
+    lines = [f"line {number}" for number in range(700)]
+    server = LogServer()
+    server.refused = {"line 3", "line 333", "line 334", "line 699"}
+    events = await upload(server, tmp_path, logs_of(journal(tmp_path, lines)))
+    assert server.lines == [line for line in lines if line not in server.refused]
+    assert events == ["outbox.dropped"] * 4
+    assert server.calls.count(LOGS) < 100
+
+
+@pytest.mark.anyio
+async def test_when_everything_is_refused_it_is_not_the_lines(tmp_path: Path) -> None:
+    lines = [f"line {number}" for number in range(500)]
+    server = LogServer()
+    server.before = [Reply(400, {"error": "Validation error: iteration"})] * 999
+    events = await upload(server, tmp_path, logs_of(journal(tmp_path, lines)))
+    assert events == ["outbox.dropped"] * 8
+    assert server.calls.count(LOGS) < 30
+
+
+@pytest.mark.anyio
+async def test_journals_that_are_gone_or_cut_off(tmp_path: Path) -> None:
+    args = logs_of(journal(tmp_path, ["a", "b", "c"]))
+    (tmp_path / "one").mkdir()
+    server = LogServer()
+    os.truncate(args["path"], args["start"] + 3)
+    assert await upload(server, tmp_path / "one", args) == ["outbox.dropped"]
+    assert server.lines == ["a", "b"]
+    args["path"].unlink()
+    (tmp_path / "two").mkdir()
+    server = LogServer()
+    assert await upload(server, tmp_path / "two", args) == ["outbox.dropped"]
+    assert server.lines == []
+
+
+@pytest.mark.anyio
+async def test_bad_events_are_found_and_left_out(tmp_path: Path) -> None:
+    taken: list[int] = []
+
+    def script(request: Request) -> Answer:
+        numbers = [event["n"] for event in request.body["events"]]
+        if any(number in {0, 57, 249} for number in numbers):
+            return Reply(400, {"error": "Validation error: events.0.event"})
+        taken.extend(numbers)
+        return Reply(201)
+
+    with capture_logs() as lines:
+        async with serving(script) as server, running_outbox(server.url, tmp_path) as outbox:
+            outbox.put("t", WriteKind.EVENTS, {"events": [{"n": number} for number in range(250)]})
+            assert await outbox.flushed("t", timeout_s=5)
+    assert taken == [number for number in range(250) if number not in {0, 57, 249}]
+    assert [line["event"] for line in lines] == ["outbox.dropped"] * 3
+
+
+@settings(max_examples=60)
+@given(
+    texts=st.lists(st.text(alphabet="aü\r ", max_size=6), max_size=12),
+    limit=st.integers(1, 5),
+    ends=st.booleans(),
+)
+def test_reading_in_parts_reads_everything_once(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], limit: int, ends: bool
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "j"
+    data = "\n".join(texts).encode() + (b"\n" if ends else b"")
+    path.write_bytes(data)
+    position, found = 0, []
+    while True:
+        lines, after = read_lines(path, position, len(data), limit)
+        assert len(lines) <= limit
+        if after == position:
+            break
+        found, position = found + lines, after
+    assert position == len(data)
+    assert found == [text.rstrip("\r") for text in texts if text.rstrip("\r")]
+
+
+def test_lines_that_are_not_utf8_are_shown_as_well_as_possible(tmp_path: Path) -> None:
+    (tmp_path / "j").write_bytes(b"ok\n\xff\xfe\nok\n")
+    lines, _ = read_lines(tmp_path / "j", 0, 9, 10)
+    assert lines[0] == lines[2] == "ok"
+    assert "\ufffd" in lines[1]
+    assert orjson.dumps(lines)
