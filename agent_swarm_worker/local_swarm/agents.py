@@ -1,0 +1,203 @@
+"""Agents: registration, liveness, load (API reference E1-E4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.local_swarm import task_log
+from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
+from agent_swarm_worker.local_swarm.fields import Choice, Flag, Number, Text
+from agent_swarm_worker.local_swarm.tables import AGENTS, TASKS
+from agent_swarm_worker.local_swarm.validation import Items, Shape
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.local_swarm.store import Document, Store
+
+PROVIDERS = ("claude", "codex", "pi", "devin", "claude-managed", "opencode")
+"""The only harness names the API knows (A.4); a worker maps others to one of them."""
+
+ENABLED_CAPABILITIES = (
+    "core",
+    "task-pool",
+    "config",
+    "mcp",
+    "profiles",
+    "memory",
+    "skills",
+    "messaging",
+    "repo",
+)
+"""What this server really has, of the public list (A.9)."""
+
+IDENTITY_TEXTS = ("claudeMd", "soulMd", "identityMd", "setupScript", "toolsMd", "heartbeatMd")
+
+REGISTER = Shape(
+    name=Text(1),
+    isLead=Flag().optional(),
+    description=Text().optional(),
+    role=Text().optional(),
+    capabilities=Items(Text()).optional(),
+    maxTasks=Number(whole=True).optional(),
+    provider=Choice(*PROVIDERS).optional(),
+    harness_provider=Choice(*PROVIDERS).optional(),
+    runtimeInstanceId=Text(1).optional(),
+)
+INCLUDE = Shape(
+    include=Choice("tasks").optional(),
+    fields=Choice("full", "slim").optional(),
+)
+
+
+# --- registration
+def register(store: Store, agent_id: str, body: Document) -> tuple[Document, bool]:
+    """Create or refresh an agent; return it and whether it is new.
+
+    The public server takes role, description and capabilities here and drops them; only the
+    profile route stores them. Workers rely on the rest of what a second call leaves alone (E1).
+    """
+    known = store.get(AGENTS, agent_id) if agent_id else None
+    now = store.now()
+    if known is not None:
+        changes: Document = {"emptyPollCount": 0, "lastUpdatedAt": now}
+        if known["status"] == "offline":
+            changes["status"] = "idle"
+        renamed = {"maxTasks": "maxTasks", "provider": "provider"}
+        renamed["harness_provider"] = "harnessProvider"
+        changes |= {column: body[name] for name, column in renamed.items() if name in body}
+        return store.update(AGENTS, agent_id, **changes), False
+    agent = store.insert(
+        AGENTS,
+        {
+            "id": agent_id or store.new_id(),
+            "name": body["name"],
+            "isLead": body.get("isLead", False),
+            "status": "idle",
+            "capabilities": [],
+            "maxTasks": body.get("maxTasks", 1),
+            "provider": body.get("provider"),
+            "harnessProvider": body.get("harness_provider"),
+            "createdAt": now,
+            "lastUpdatedAt": now,
+        },
+    )
+    task_log.note(store, "agent_joined", agent_id=agent["id"], new="idle")
+    return agent, True
+
+
+# --- reading
+def known(store: Store, agent_id: str) -> Document:
+    """Return an agent, or refuse with 404."""
+    agent = store.get(AGENTS, agent_id)
+    if agent is None:
+        raise Refusal(404, "Agent not found")
+    return agent
+
+
+def lead(store: Store) -> Document | None:
+    """Return the agent that leads; one that is online if there is a choice."""
+    order = "isLead = 1 ORDER BY status = 'offline', createdAt, rowid"
+    return store.first(AGENTS, order)
+
+
+def harness_of(agent: Document | None) -> str | None:
+    """The harness an agent says it runs."""
+    return (agent.get("harnessProvider") or agent.get("provider")) if agent else None
+
+
+def load(store: Store, agent_id: str) -> int:
+    """How many tasks occupy the agent: those it runs, and offers it is looking at."""
+    sql = (
+        "SELECT COUNT(*) FROM tasks WHERE (agentId = ? AND status = 'in_progress')"
+        " OR (offeredTo = ? AND status = 'reviewing')"
+    )
+    return int(store.value(sql, agent_id, agent_id))
+
+
+def has_capacity(store: Store, agent: Document) -> bool:
+    """True if the agent may take another task."""
+    return bool(load(store, agent["id"]) < agent["maxTasks"])
+
+
+def with_capacity(store: Store, agent: Document) -> Document:
+    """Add the load to an agent, as most agent routes answer."""
+    current, most = load(store, agent["id"]), agent["maxTasks"]
+    capacity = {"current": current, "max": most, "available": max(0, most - current)}
+    return {**agent, "capacity": capacity}
+
+
+def in_short(agent: Document) -> Document:
+    """Leave out the long identity texts, as lists do."""
+    return {name: value for name, value in agent.items() if name not in IDENTITY_TEXTS}
+
+
+# --- status
+def set_status(store: Store, agent_id: str, status: str) -> Document:
+    """Store a status as it is given."""
+    return store.update(AGENTS, agent_id, status=status, lastUpdatedAt=store.now())
+
+
+def settle(store: Store, agent_id: str | None) -> None:
+    """Derive the status from the load; an agent offline or without credentials keeps its own."""
+    agent = store.get(AGENTS, agent_id) if agent_id else None
+    if agent is None or agent["status"] in {"offline", "waiting_for_credentials"}:
+        return
+    status = "busy" if load(store, agent["id"]) else "idle"
+    if status != agent["status"]:
+        set_status(store, agent["id"], status)
+
+
+# --- routes
+def _register(call: Call) -> Reply:
+    agent, is_new = register(call.store, call.agent_id, call.body)
+    body = {**agent, "enabledCapabilities": list(ENABLED_CAPABILITIES)}
+    return Reply(201 if is_new else 200, body)
+
+
+def _list(call: Call) -> Document:
+    agents = [with_capacity(call.store, agent) for agent in call.store.find(AGENTS, "1")]
+    if call.query.get("fields") != "full":
+        agents = [in_short(agent) for agent in agents]
+    if call.query.get("include") == "tasks":
+        agents = [_with_tasks(call.store, agent) for agent in agents]
+    return {"agents": agents}
+
+
+def _get(call: Call) -> Document:
+    agent = with_capacity(call.store, known(call.store, call.path["id"]))
+    return _with_tasks(call.store, agent) if call.query.get("include") == "tasks" else agent
+
+
+def _with_tasks(store: Store, agent: Document) -> Document:
+    return {**agent, "tasks": store.find(TASKS, "agentId = ? ORDER BY rowid", agent["id"])}
+
+
+def _ping(call: Call) -> None:
+    agent = known(call.store, call.agent_id)
+    kept = agent["status"] in {"busy", "waiting_for_credentials"}
+    set_status(call.store, agent["id"], agent["status"] if kept else "idle")
+
+
+def _close(call: Call) -> None:
+    set_status(call.store, known(call.store, call.agent_id)["id"], "offline")
+
+
+def _activity(call: Call) -> None:
+    sql = "UPDATE agents SET lastActivityAt = ? WHERE id = ?"
+    call.store.run(sql, call.store.now(), call.path["id"])
+
+
+def _setup_script(call: Call) -> Document:
+    shared = "SELECT value FROM config WHERE scope = 'global' AND key = 'SETUP_SCRIPT'"
+    own = known(call.store, call.path["id"]).get("setupScript")
+    return {"setupScript": own, "globalSetupScript": call.store.value(shared)}
+
+
+ROUTES = (
+    Route("POST", "/api/agents", _register, body=REGISTER),
+    Route("GET", "/api/agents", _list, query=INCLUDE),
+    Route("GET", "/api/agents/{id}", _get, query=INCLUDE),
+    Route("GET", "/api/agents/{id}/setup-script", _setup_script),
+    Route("PUT", "/api/agents/{id}/activity", _activity),
+    Route("POST", "/ping", _ping, agent="header"),
+    Route("POST", "/close", _close, agent="header"),
+)

@@ -1,0 +1,104 @@
+"""The routes table: every path of the public API that a worker uses, and the few to set it up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route as StarletteRoute
+
+from agent_swarm_worker.local_swarm import (
+    agents,
+    approvals,
+    budgets,
+    config,
+    context,
+    costs,
+    credentials,
+    events,
+    files,
+    finish,
+    keys,
+    locks,
+    mcp_servers,
+    me,
+    memory,
+    odds,
+    poll,
+    profile,
+    repos,
+    session_logs,
+    sessions,
+    skills,
+    steering,
+    supersede,
+    sweeps,
+    task_changes,
+    task_views,
+    tasks,
+    users,
+)
+from agent_swarm_worker.local_swarm.auth import Gate
+from agent_swarm_worker.local_swarm.endpoint import json_response
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp
+
+    from agent_swarm_worker.local_swarm.store import Store
+    from agent_swarm_worker.local_swarm.sweeps import SweepSettings
+
+ROOMS = (
+    agents,
+    me,
+    profile,
+    credentials,
+    poll,
+    tasks,
+    task_views,
+    task_changes,
+    finish,
+    supersede,
+    sessions,
+    steering,
+    session_logs,
+    costs,
+    events,
+    context,
+    memory,
+    config,
+    locks,
+    keys,
+    budgets,
+    repos,
+    mcp_servers,
+    me,
+    skills,
+    files,
+    users,
+    approvals,
+    odds,
+)
+
+
+def build_app(store: Store, api_key: str, settings: SweepSettings, mcp: ASGIApp) -> ASGIApp:
+    """Return the whole API on `store`, behind its gate."""
+    table = [route for room in ROOMS for route in room.ROUTES] + [*sweeps.routes(settings)]
+    app = Starlette(
+        routes=[*(route.bound_to(store) for route in table), StarletteRoute("/mcp", mcp)],
+        exception_handlers={404: _no_route, 405: _no_route, Exception: _broken},
+    )
+    app.router.redirect_slashes = False
+    return Gate(app, api_key)
+
+
+async def _no_route(_: Request, __: Exception) -> Response:
+    # Plain text tells "this server does not have the route" from "there is no such task".
+    return PlainTextResponse("Not Found", 404)
+
+
+async def _broken(_: Request, __: Exception) -> Response:
+    # Starlette raises the error again after this answer, so that it is logged.
+    return json_response(500, {"error": "Internal server error"})

@@ -1,0 +1,144 @@
+"""Questions that agents put to people, and the answers on their way back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from agent_swarm_worker.local_swarm import tasks
+from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
+from agent_swarm_worker.local_swarm.fields import Anything, Choice, Flag, Number, Text
+from agent_swarm_worker.local_swarm.tables import APPROVALS
+from agent_swarm_worker.local_swarm.validation import Either, Items, Record, Shape
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.local_swarm.store import Document, Store
+
+OPTION = Shape(value=Text(), label=Text(), description=Text().optional())
+QUESTION = Shape(
+    id=Text(),
+    type=Choice("approval", "text", "single-select", "multi-select", "boolean"),
+    label=Text(),
+    required=Flag().optional(),
+    description=Text().optional(),
+    placeholder=Text().optional(),
+    multiline=Flag().optional(),
+    options=Items(OPTION).optional(),
+    minSelections=Number(0, whole=True).optional(),
+    maxSelections=Number(1, whole=True).optional(),
+    defaultValue=Flag().optional(),
+)
+APPROVERS = Shape(
+    users=Items(Text()).optional(),
+    roles=Items(Text()).optional(),
+    policy=Either(Choice("any"), Choice("all"), Shape(min=Number(1, whole=True))),
+)
+CREATE = Shape(
+    title=Text(1),
+    questions=Items(QUESTION, 1),
+    approvers=APPROVERS,
+    sourceTaskId=Text(form="uuid").optional(),
+    timeoutSeconds=Number(1, whole=True).optional(),
+)
+ANSWERS = Shape(responses=Record(Anything()), respondedBy=Text().optional())
+FILTER = Shape(status=Text().optional(), limit=Number(1, whole=True, from_text=True).optional(100))
+ANYBODY = {"policy": "any"}
+
+
+def ask(store: Store, request: Document) -> Document:
+    """Store a request; people find it in the list and answer it there."""
+    now = store.now()
+    row = {"approvers": ANYBODY, **request, "status": "pending", "createdAt": now, "updatedAt": now}
+    if "timeoutSeconds" in request:
+        row["expiresAt"] = store.ahead(request["timeoutSeconds"])
+    return store.insert(APPROVALS, row)
+
+
+def answer(store: Store, request: Document, responses: Document, by: str | None) -> Document:
+    """Store the answers and bring them to the agent that asked, as a task."""
+    missing = [q["id"] for q in request["questions"] if _is_open(q, responses.get(q["id"]))]
+    if missing:
+        raise Refusal(400, f"Required responses missing or invalid: {', '.join(missing)}")
+    refused = any(
+        question["type"] == "approval" and _approval(responses.get(question["id"])) is False
+        for question in request["questions"]
+    )
+    now = store.now()
+    answered = store.update(
+        APPROVALS,
+        request["id"],
+        status="rejected" if refused else "approved",
+        responses=responses,
+        resolvedBy=by,
+        resolvedAt=now,
+        updatedAt=now,
+    )
+    source = tasks.get(store, request["sourceTaskId"])
+    if source is not None:
+        tasks.create(
+            store,
+            _as_task(answered),
+            agentId=source["agentId"],
+            parentTaskId=source["id"],
+            source="system",
+            taskType="hitl-follow-up",
+            tags=["hitl", "follow-up"],
+        )
+    return answered
+
+
+def _is_open(question: Document, response: Any) -> bool:
+    return bool(question.get("required")) and response in (None, "", [], {})
+
+
+def _approval(response: Any) -> Any:
+    return response.get("approved") if isinstance(response, dict) else response
+
+
+def _as_task(request: Document) -> str:
+    lines = [f'Your request "{request["title"]}" was {request["status"]}.', ""]
+    for question in request["questions"]:
+        response = request["responses"].get(question["id"])
+        shown = response if isinstance(response, str) else orjson.dumps(response).decode()
+        lines.append(f"- {question['label']}: {shown}")
+    return "\n".join([*lines, "", "Go on from here."])
+
+
+# --- routes
+def _create(call: Call) -> Reply:
+    return Reply(201, {"approvalRequest": ask(call.store, call.body)})
+
+
+def _list(call: Call) -> Document:
+    where = "status = IFNULL(?, status) ORDER BY createdAt DESC, rowid DESC LIMIT ?"
+    found = call.store.find(APPROVALS, where, call.query.get("status") or None, call.query["limit"])
+    return {"approvalRequests": found}
+
+
+def _known(call: Call) -> Document:
+    found = call.store.get(APPROVALS, call.path["id"])
+    if found is None:
+        raise Refusal(404, "Approval request not found")
+    return found
+
+
+def _get(call: Call) -> Document:
+    return {"approvalRequest": _known(call)}
+
+
+def _respond(call: Call) -> Document:
+    request = _known(call)
+    if request["status"] != "pending":
+        raise Refusal(409, f"Approval request already resolved with status: {request['status']}")
+    given = call.body
+    answered = answer(call.store, request, given["responses"], given.get("respondedBy"))
+    return {"approvalRequest": answered}
+
+
+ROUTES = (
+    Route("POST", "/api/approval-requests", _create, body=CREATE),
+    Route("GET", "/api/approval-requests", _list, query=FILTER),
+    Route("GET", "/api/approval-requests/{id}", _get),
+    Route("POST", "/api/approval-requests/{id}/respond", _respond, body=ANSWERS),
+)

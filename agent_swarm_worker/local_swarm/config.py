@@ -1,0 +1,152 @@
+"""Configuration rows, and what an agent sees when scopes are laid over each other (E30)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import orjson
+
+from agent_swarm_worker.local_swarm.agents import PROVIDERS
+from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Route
+from agent_swarm_worker.local_swarm.fields import Anything, Choice, Flag, Text
+from agent_swarm_worker.local_swarm.tables import CONFIG
+from agent_swarm_worker.local_swarm.validation import Shape
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.local_swarm.store import Document, Store
+
+MASK = "********"
+RESERVED = frozenset({"API_KEY", "SECRETS_ENCRYPTION_KEY"})
+"""Keys that belong into an environment, never into a table that the key itself protects."""
+NEVER_SHOWN = "API_AGENT_FS_API_KEY"
+
+_FLAG = ("true", "false", "1", "0")
+_ALLOWED = {
+    "HARNESS_PROVIDER": PROVIDERS,
+    "BEDROCK_AUTH_MODE": ("sdk", "bearer"),
+    "SWARM_USE_CLAUDE_BRIDGE": _FLAG,
+    "STEERING_ENABLED": _FLAG,
+    "SCRIPTS_ONLY_MCP": _FLAG,
+    "SLACK_DISABLE": _FLAG,
+}
+_POSITIVE = frozenset({"CODEX_CREDITS_EXHAUSTED_COOLDOWN_MS", "AGENT_MAX_TASKS"})
+
+ROW = Shape(
+    scope=Choice("global", "agent", "repo"),
+    scopeId=Text().optional().nullable(),
+    key=Text(1, 255),
+    value=Anything(),
+    isSecret=Flag().optional(False),
+    envPath=Text().optional().nullable(),
+    description=Text().optional().nullable(),
+)
+SECRETS = Choice("true", "false").optional("false")
+LIST = Shape(scope=Text().optional(), scopeId=Text().optional(), includeSecrets=SECRETS)
+RESOLVED = Shape(agentId=Text().optional(), repoId=Text().optional(), includeSecrets=SECRETS)
+
+
+def resolved(
+    store: Store, agent_id: str | None = None, repo_id: str | None = None
+) -> list[Document]:
+    """Return one row per key, sorted by key: the repo's over the agent's over the global one."""
+    by_key: dict[str, Document] = {}
+    for scope, scope_id in (("global", ""), ("agent", agent_id), ("repo", repo_id)):
+        if scope == "global" or scope_id:
+            where = "scope = ? AND IFNULL(scopeId, '') = ?"
+            rows = store.find(CONFIG, where, scope, scope_id)
+            by_key |= {row["key"]: row for row in rows}
+    return [by_key[key] for key in sorted(by_key)]
+
+
+def put(store: Store, row: Document) -> Document:
+    """Create or replace a row.
+
+    Raises:
+        Refusal: the scope, the key or the value is not allowed (400).
+    """
+    scope, scope_id, key = row["scope"], row.get("scopeId") or None, row["key"]
+    if scope == "global" and scope_id:
+        raise Refusal(400, "Global scope must not have scopeId")
+    if scope != "global" and not scope_id:
+        raise Refusal(400, "Agent/repo scope requires scopeId")
+    if key.upper() in RESERVED:
+        raise Refusal(400, f"Key '{key}' is reserved; set it in the server's environment instead")
+    value = _text(row["value"])
+    _require_sensible(key, value)
+    now = store.now()
+    kept = {
+        "value": value,
+        "isSecret": row.get("isSecret", False),
+        "envPath": row.get("envPath") or None,
+        "description": row.get("description") or None,
+        "lastUpdatedAt": now,
+    }
+    where = "scope = ? AND IFNULL(scopeId, '') = ? AND key = ?"
+    older = store.first(CONFIG, where, scope, scope_id or "", key)
+    if older is not None:
+        return store.update(CONFIG, older["id"], **kept)
+    place = {"scope": scope, "scopeId": scope_id, "key": key, "createdAt": now}
+    return store.insert(CONFIG, place | kept)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _require_sensible(key: str, value: str) -> None:
+    allowed = _ALLOWED.get(key)
+    if allowed and value.strip() not in allowed:
+        raise Refusal(400, f"Invalid {key} value (must be one of: {', '.join(allowed)})")
+    if key in _POSITIVE and not re.fullmatch(r"0*[1-9][0-9]*", value.strip()):
+        raise Refusal(400, f"Invalid {key} (must be a positive integer)")
+
+
+def _shown(row: Document, secrets: str) -> Document:
+    hidden = row["isSecret"] and secrets != "true"
+    return {**row, "value": MASK} if hidden else row
+
+
+# --- routes
+def _list(call: Call) -> Document:
+    query = call.query
+    where = "scope = IFNULL(?, scope) AND IFNULL(scopeId, '') = IFNULL(?, IFNULL(scopeId, ''))"
+    values = (query.get("scope") or None, query.get("scopeId") or None)
+    rows = call.store.find(CONFIG, f"{where} ORDER BY key, scope", *values)
+    return _configs(rows, query["includeSecrets"])
+
+
+def _resolved(call: Call) -> Document:
+    query = call.query
+    rows = resolved(call.store, query.get("agentId"), query.get("repoId"))
+    return _configs(rows, query["includeSecrets"])
+
+
+def _configs(rows: list[Document], secrets: str) -> Document:
+    return {"configs": [_shown(row, secrets) for row in rows if row["key"] != NEVER_SHOWN]}
+
+
+def _put(call: Call) -> Document:
+    return _shown(put(call.store, call.body), call.query["includeSecrets"])
+
+
+def _get(call: Call) -> Document:
+    row = call.store.get(CONFIG, call.path["id"])
+    if row is None:
+        raise Refusal(404, "Config not found")
+    return _shown(row, call.query["includeSecrets"])
+
+
+def _delete(call: Call) -> Document:
+    if not call.store.delete(CONFIG, "id = ?", call.path["id"]):
+        raise Refusal(404, "Config not found")
+    return {"success": True}
+
+
+ROUTES = (
+    Route("GET", "/api/config/resolved", _resolved, query=RESOLVED),
+    Route("GET", "/api/config", _list, query=LIST),
+    Route("PUT", "/api/config", _put, query=Shape(includeSecrets=SECRETS), body=ROW),
+    Route("GET", "/api/config/{id}", _get, query=Shape(includeSecrets=SECRETS)),
+    Route("DELETE", "/api/config/{id}", _delete),
+)

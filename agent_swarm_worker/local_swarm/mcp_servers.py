@@ -1,0 +1,131 @@
+"""Tool servers that can be installed for an agent, with their secrets resolved for it (E37)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from agent_swarm_worker.local_swarm import config
+from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
+from agent_swarm_worker.local_swarm.fields import Choice, Text
+from agent_swarm_worker.local_swarm.tables import MCP_SERVERS
+from agent_swarm_worker.local_swarm.validation import Shape
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.local_swarm.store import Document
+
+CREATE = Shape(
+    name=Text(1),
+    transport=Choice("stdio", "http", "sse"),
+    description=Text().optional(),
+    scope=Choice("global", "swarm", "agent").optional("agent"),
+    ownerAgentId=Text().optional(),
+    command=Text().optional(),
+    args=Text().optional(),
+    url=Text().optional(),
+    headers=Text().optional(),
+    envConfigKeys=Text().optional(),
+    headerConfigKeys=Text().optional(),
+)
+INSTALL = Shape(agentId=Text())
+RESOLVE = Shape(resolveSecrets=Text().optional(""))
+
+
+def _list(call: Call) -> Document:
+    return _all(call.store.find(MCP_SERVERS, "1 ORDER BY name"))
+
+
+def _all(servers: list[Document]) -> Document:
+    return {"servers": servers, "total": len(servers)}
+
+
+def _create(call: Call) -> Reply:
+    is_local = call.body["transport"] == "stdio"
+    needed, kind = ("command", "stdio") if is_local else ("url", "http/sse")
+    if not call.body.get(needed):
+        raise Refusal(400, f"{needed} is required for {kind} transport")
+    now = call.store.now()
+    row = {**call.body, "authMethod": "static", "createdAt": now, "lastUpdatedAt": now}
+    return Reply(201, {"server": call.store.insert(MCP_SERVERS, row)})
+
+
+def _get(call: Call) -> Document:
+    server = call.store.get(MCP_SERVERS, call.path["id"])
+    if server is None:
+        raise Refusal(404, "MCP server not found")
+    return server
+
+
+def _delete(call: Call) -> Document:
+    server = _get(call)
+    call.store.run("DELETE FROM mcp_installs WHERE mcpServerId = ?", server["id"])
+    call.store.delete(MCP_SERVERS, "id = ?", server["id"])
+    return {"success": True, "deletedScriptConnectionCount": 0}
+
+
+def _install(call: Call) -> Document:
+    store, server, agent_id = call.store, _get(call), call.body["agentId"]
+    store.run(
+        "INSERT OR IGNORE INTO mcp_installs (id, agentId, mcpServerId, installedAt)"
+        " VALUES (?, ?, ?, ?)",
+        *(store.new_id(), agent_id, server["id"], store.now()),
+    )
+    found = store.rows(
+        "SELECT * FROM mcp_installs WHERE agentId = ? AND mcpServerId = ?", agent_id, server["id"]
+    )
+    return {"agentMcpServer": {**dict(found[0]), "isActive": True}}
+
+
+def _uninstall(call: Call) -> Document:
+    sql = "DELETE FROM mcp_installs WHERE mcpServerId = ? AND agentId = ?"
+    return {"success": bool(call.store.run(sql, call.path["id"], call.path["agentId"]))}
+
+
+def _of_agent(call: Call) -> Document:
+    store, agent_id = call.store, call.path["id"]
+    rows = store.rows(
+        "SELECT mcpServerId, installedAt FROM mcp_installs WHERE agentId = ?", agent_id
+    )
+    installed = {row["mcpServerId"]: row["installedAt"] for row in rows}
+    servers = [
+        {**server, "isActive": True, "installedAt": installed[server["id"]]}
+        for server in store.find(MCP_SERVERS, "isEnabled = 1 ORDER BY name")
+        if server["id"] in installed
+    ]
+    if call.query["resolveSecrets"] == "true":
+        values = {row["key"]: row["value"] for row in config.resolved(store, agent_id)}
+        servers = [_resolved(server, values) for server in servers]
+    return _all(servers)
+
+
+def _resolved(server: Document, values: dict[str, str]) -> Document:
+    return {
+        **server,
+        "resolvedEnv": _looked_up(server["envConfigKeys"], values),
+        "resolvedHeaders": _looked_up(server["headerConfigKeys"], values),
+        "authError": None,
+    }
+
+
+def _looked_up(wanted: str | None, values: dict[str, str]) -> dict[str, str]:
+    """Resolve ``["KEY"]`` or ``{"NAME": "KEY"}`` (as JSON text) against configuration rows."""
+    try:
+        parsed: Any = orjson.loads(wanted or "{}")
+    except orjson.JSONDecodeError:
+        return {}
+    if isinstance(parsed, list):
+        parsed = {key: key for key in parsed if isinstance(key, str)}
+    pairs = parsed.items() if isinstance(parsed, dict) else ()
+    return {name: values[key] for name, key in pairs if isinstance(key, str) and key in values}
+
+
+ROUTES = (
+    Route("GET", "/api/mcp-servers", _list),
+    Route("POST", "/api/mcp-servers", _create, body=CREATE),
+    Route("GET", "/api/mcp-servers/{id}", _get),
+    Route("DELETE", "/api/mcp-servers/{id}", _delete),
+    Route("POST", "/api/mcp-servers/{id}/install", _install, body=INSTALL),
+    Route("DELETE", "/api/mcp-servers/{id}/install/{agentId}", _uninstall),
+    Route("GET", "/api/agents/{id}/mcp-servers", _of_agent, query=RESOLVE),
+)

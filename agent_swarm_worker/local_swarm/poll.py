@@ -1,0 +1,129 @@
+"""``GET /api/poll``: what an agent is to do next (API reference E8 and section 3).
+
+Whatever is answered has been claimed in the same transaction. There is no acknowledgement: a second
+poll goes on with the next item.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.local_swarm import agents, budgets, channels, task_log, tasks, users
+from agent_swarm_worker.local_swarm.endpoint import Call, Route
+from agent_swarm_worker.local_swarm.fields import Text
+from agent_swarm_worker.local_swarm.tables import ATTACHMENTS, TASKS
+from agent_swarm_worker.local_swarm.validation import Items, Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent_swarm_worker.local_swarm.store import Document, Store
+
+FIRST_FIRST = "ORDER BY priority DESC, createdAt, rowid"
+
+CURSORS = Shape(cursorUpdates=Items(Shape(channelId=Text(), ts=Text())))
+
+
+def next_trigger(store: Store, agent: Document) -> Document | None:
+    """Claim the next thing for an agent and return it as a trigger.
+
+    Offers come before the agent's own tasks, mentions after them; the pool is last, and not for
+    leads, who hand work out.
+    """
+    has_capacity = agents.has_capacity(store, agent)
+    trigger = None
+    if has_capacity:
+        trigger = _offer(store, agent) or _assigned(store, agent, _pending(store, agent))
+    trigger = trigger or channels.claim_mentions(store, agent["id"])
+    if trigger is None and has_capacity and not agent["isLead"]:
+        trigger = _assigned(store, agent, pool(store, agent))
+    return trigger
+
+
+def pool(store: Store, agent: Document) -> Iterable[Document]:
+    """Yield the unassigned tasks that the agent may take, most urgent first."""
+    for task in store.find(TASKS, f"status = 'unassigned' {FIRST_FIRST}"):
+        # The public server hands out pool tasks whose dependencies are open; nobody wants that.
+        if is_eligible(agent, task) and tasks.is_ready(store, task):
+            yield task
+
+
+def is_eligible(agent: Document, task: Document) -> bool:
+    """True if the task's affinity lets the agent take it (API reference 6.1).
+
+    Work goes back to where it came from, or to an agent of the same role with all the
+    capabilities. An agent without a role never matches.
+    """
+    affinity = task.get("routingAffinity")
+    if affinity is None or affinity.get("sourceAgentId") == agent["id"]:
+        return True
+    role = agent.get("role")
+    if not role or role != affinity.get("role"):
+        return False
+    return set(affinity.get("capabilities", ())) <= set(agent["capabilities"])
+
+
+def _offer(store: Store, agent: Document) -> Document | None:
+    where = "offeredTo = ? AND status = 'offered' ORDER BY createdAt, rowid"
+    task = store.first(TASKS, where, agent["id"])
+    if task is None:
+        return None
+    claimed = tasks.touch(store, task, status="reviewing")
+    return {
+        "type": "task_offered",
+        "taskId": task["id"],
+        "task": claimed,
+        **users.requester(store, task),
+    }
+
+
+def _pending(store: Store, agent: Document) -> Iterable[Document]:
+    for task in store.find(TASKS, f"agentId = ? AND status = 'pending' {FIRST_FIRST}", agent["id"]):
+        if tasks.is_ready(store, task):
+            yield task
+
+
+def _assigned(store: Store, agent: Document, candidates: Iterable[Document]) -> Document | None:
+    task = next(iter(candidates), None)
+    if task is None:
+        return None
+    if refusal := budgets.refusal(store, agent["id"], task):
+        budgets.tell_lead_once(store, agent["id"], task, refusal)
+        return refusal
+    tasks.touch(store, task, status="in_progress", agentId=agent["id"])
+    if task["status"] == "unassigned":
+        task_log.note(store, "task_claimed", agent_id=agent["id"], task_id=task["id"])
+    agents.settle(store, agent["id"])
+    # The public server answers with the row from before the claim, its status put right.
+    claimed = {**task, "status": "in_progress", "agentId": agent["id"]}
+    claimed["attachments"] = _attachments(store, task["id"])
+    return {
+        "type": "task_assigned",
+        "taskId": task["id"],
+        "task": claimed,
+        **users.requester(store, task),
+    }
+
+
+def _attachments(store: Store, task_id: str) -> list[Document]:
+    shown = ("id", "name", "mimeType", "sizeBytes")
+    return [
+        {name: attachment[name] for name in shown if name in attachment}
+        for attachment in store.find(ATTACHMENTS, "taskId = ? ORDER BY rowid", task_id)
+    ]
+
+
+# --- routes
+def _poll(call: Call) -> Document:
+    return {"trigger": next_trigger(call.store, agents.known(call.store, call.agent_id))}
+
+
+def _commit_cursors(call: Call) -> Document:
+    # Cursors belong to Slack channels, of which this server watches none.
+    return {"success": True, "committed": len(call.body["cursorUpdates"])}
+
+
+ROUTES = (
+    Route("GET", "/api/poll", _poll, agent="known"),
+    Route("POST", "/api/channel-activity/commit-cursors", _commit_cursors, body=CURSORS),
+)

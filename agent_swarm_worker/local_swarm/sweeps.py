@@ -1,0 +1,221 @@
+"""What the server does by itself now and then (API reference 7.2 and appendix B).
+
+Each sweep is a plain function of the store, so that a test can run one at any moment of a clock it
+moves by hand. `keep_sweeping` runs them on the server's schedule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.local_swarm import (
+    agents,
+    channels,
+    endings,
+    poll,
+    sessions,
+    supersede,
+    tasks,
+)
+from agent_swarm_worker.local_swarm.endpoint import Call, Route
+from agent_swarm_worker.local_swarm.tables import AGENTS, STEERING, TASKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent_swarm_worker.local_swarm.store import Document, Store
+
+NEVER_RESUMED = frozenset({"heartbeat", "heartbeat-checklist", "boot-triage", "reroute-decision"})
+"""Tasks of the system itself: resuming them could go on for ever."""
+REBOOT_REASON = "Auto-failed by reboot sweep: worker session not found after server restart"
+REBOOT_TAGS = ("reboot-retry", "auto-generated")
+REBOOT_PIN_TAG = "reboot-retry-pin"
+MAX_ASSIGNED = 5
+TASK_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SweepSettings:
+    """When sweeps run and how patient they are. All in seconds; the public server's defaults."""
+
+    first_after_s: float = 5
+    every_s: float = 90
+    reboot_skew_s: float = 5
+    """How long before the boot a heartbeat may lie to count as one after it."""
+    no_session_s: float = 300
+    stale_heartbeat_s: float = 900
+    steering_grace_s: float = 300
+    """A message this fresh keeps its task from being taken for dead."""
+    cleanup_s: float = 1800
+    pin_grace_s: float = 600
+    max_generations: int = 3
+    enabled: bool = True
+
+
+async def keep_sweeping(store: Store, settings: SweepSettings) -> None:
+    """Sweep until cancelled: once for the reboot, then again and again."""
+    booted_at = store.ago(settings.reboot_skew_s)
+    await store.clock.sleep(settings.first_after_s)
+    with store.transaction():
+        reboot_sweep(store, booted_at)
+    while True:
+        with store.transaction():
+            sweep(store, settings)
+        await store.clock.sleep(settings.every_s)
+
+
+# --- after a restart
+def reboot_sweep(store: Store, booted_at: str) -> list[Document]:
+    """Fail what has not been heard of since `booted_at`, and return the tasks that retry it."""
+    retries = []
+    for task in _running(store, store.now()):
+        session = sessions.of_task(store, task["id"])
+        if session is not None and session["lastHeartbeatAt"] >= booted_at:
+            continue
+        sessions.end(store, task["id"])
+        failed = endings.fail(store, task, REBOOT_REASON)
+        if task.get("taskType") not in NEVER_RESUMED and not _has_open_child(store, task):
+            retries.append(_retry(store, failed))
+    return retries
+
+
+def _retry(store: Store, task: Document) -> Document:
+    agent = store.get(AGENTS, task["agentId"])
+    pinned = supersede.can_return_to(store, agent)
+    return tasks.create(
+        store,
+        task["task"],
+        agentId=task["agentId"] if pinned else None,
+        parentTaskId=task["id"],
+        tags=[*REBOOT_TAGS, REBOOT_PIN_TAG] if pinned else [*REBOOT_TAGS],
+        priority=task["priority"],
+        source=task["source"],
+        taskType=task.get("taskType"),
+        routingAffinity=supersede.affinity_of(agent) if agent else None,
+    )
+
+
+# --- every now and then
+def sweep(store: Store, settings: SweepSettings) -> None:
+    """Put right what went wrong while nobody looked."""
+    _release_dead_offers(store)
+    _rescue_dead_sessions(store, settings)
+    _correct_statuses(store)
+    _assign_pool(store)
+    _escalate_unclaimed_pins(store, settings)
+    _clean_up(store, settings)
+
+
+def _release_dead_offers(store: Store) -> None:
+    where = (
+        "status = 'offered' AND offeredTo NOT IN (SELECT id FROM agents WHERE status != 'offline')"
+    )
+    for task in store.find(TASKS, where):
+        tasks.touch(store, task, status="unassigned", offeredTo=None, offeredAt=None)
+
+
+def _rescue_dead_sessions(store: Store, settings: SweepSettings) -> None:
+    for task in _running(store, store.ago(settings.no_session_s)):
+        session = sessions.of_task(store, task["id"])
+        if session is not None and not _is_stale(store, task, session, settings):
+            continue
+        if not _has_fresh_steering(store, task, settings):
+            sessions.end(store, task["id"])
+            _rescue(store, task, settings)
+
+
+def _running(store: Store, not_touched_since: str) -> Iterator[Document]:
+    """Yield running tasks, each as it is when its turn comes: ending one can end another."""
+    where = "status = 'in_progress' AND agentId IS NOT NULL AND lastUpdatedAt <= ?"
+    for found in store.find(TASKS, where, not_touched_since):
+        task = tasks.known(store, found["id"])
+        if task["status"] == "in_progress":
+            yield task
+
+
+def _is_stale(store: Store, task: Document, session: Document, settings: SweepSettings) -> bool:
+    limit = store.ago(settings.stale_heartbeat_s)
+    return bool(session["lastHeartbeatAt"] <= limit and task["lastUpdatedAt"] <= limit)
+
+
+def _has_fresh_steering(store: Store, task: Document, settings: SweepSettings) -> bool:
+    where = "taskId = ? AND status = 'pending' AND createdAt > ?"
+    since = store.ago(settings.steering_grace_s)
+    return store.first(STEERING, where, task["id"], since) is not None
+
+
+def _rescue(store: Store, task: Document, settings: SweepSettings) -> None:
+    if task.get("taskType") in NEVER_RESUMED or _has_open_child(store, task, "resume"):
+        endings.fail(store, task, "Auto-failed by heartbeat: the worker's session is gone")
+    elif supersede.generation(task) >= settings.max_generations:
+        endings.fail(store, task, "resume_budget_exhausted")
+    else:
+        supersede.supersede(store, task, "crash_recovery")
+
+
+def _has_open_child(store: Store, task: Document, task_type: str | None = None) -> bool:
+    children = store.find(
+        TASKS, "parentTaskId = ? AND IFNULL(?, taskType) IS taskType", task["id"], task_type
+    )
+    return any(child["status"] not in tasks.TERMINAL for child in children)
+
+
+def _correct_statuses(store: Store) -> None:
+    for agent in store.find(AGENTS, "status IN ('busy', 'idle')"):
+        agents.settle(store, agent["id"])
+
+
+def _assign_pool(store: Store) -> None:
+    assigned = 0
+    for agent in store.find(AGENTS, "status = 'idle' AND isLead = 0 ORDER BY rowid"):
+        # Tasks that wait for the agent will need its slots too.
+        waiting = "SELECT COUNT(*) FROM tasks WHERE agentId = ? AND status = 'pending'"
+        taken = agents.load(store, agent["id"]) + store.value(waiting, agent["id"])
+        free = min(agent["maxTasks"] - taken, MAX_ASSIGNED - assigned)
+        for task in list(poll.pool(store, agent))[: max(0, free)]:
+            tasks.touch(store, task, status="pending", agentId=agent["id"])
+            assigned += 1
+
+
+def _escalate_unclaimed_pins(store: Store, settings: SweepSettings) -> None:
+    lead = agents.lead(store)
+    if lead is None or lead["status"] == "offline":
+        return  # nobody could decide, and the agent may still come back
+    pins = {*supersede.PIN_TAGS.values(), REBOOT_PIN_TAG}
+    where = "status = 'pending' AND agentId != ? AND createdAt < ?"
+    for task in store.find(TASKS, where, lead["id"], store.ago(settings.pin_grace_s)):
+        if pins.isdisjoint(task["tags"]):
+            continue
+        endings.cancel(store, task, "Its agent did not come back for it")
+        text = (
+            "An interrupted task waited in vain for its agent. Give it to another one with"
+            f" send-task (name the agent), or drop it.\n\nTask {task['parentTaskId']}:"
+            f" {task['task'][:TASK_CHARS]}"
+        )
+        tasks.create(
+            store,
+            text,
+            agentId=lead["id"],
+            source="system",
+            taskType="reroute-decision",
+            parentTaskId=task["parentTaskId"],
+        )
+
+
+def _clean_up(store: Store, settings: SweepSettings) -> None:
+    limit = store.ago(settings.cleanup_s)
+    sessions.delete_stale(store, limit)
+    for task in store.find(TASKS, "status = 'reviewing' AND lastUpdatedAt < ?", limit):
+        tasks.touch(store, task, status="offered")
+    channels.release_stale_claims(store, limit)
+
+
+def routes(settings: SweepSettings) -> tuple[Route, ...]:
+    """Return the route by which a lead asks for a sweep at once."""
+
+    def sweep_now(call: Call) -> Document:
+        sweep(call.store, settings)
+        return {"success": True, "message": "Heartbeat sweep completed"}
+
+    return (Route("POST", "/api/heartbeat/sweep", sweep_now),)
