@@ -1,0 +1,83 @@
+"""What the swarm remembers that may help with a task (API reference section 4.8)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.prompts.texts import clean, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent_swarm_worker.contract import Redactor
+    from agent_swarm_worker.swarm.wire import Memory, Task
+
+MIN_SIMILARITY = 0.4
+LIMIT = 5
+INTENT = "pre-task memory recall"
+_CONTENT_CHARS = 300
+_QUERY_CHARS = 8000
+"""Embedding models read no more; a task may have a megabyte."""
+_TIMEOUT_S = 10.0
+_RATER = "explicit-self"
+
+
+class MemorySource(Protocol):
+    """The server, as far as memories go; `swarm.surroundings` is one. Raises `ApiError`."""
+
+    async def memory_search(
+        self,
+        query: str,
+        *,
+        intent: str,
+        limit: int = 5,
+        task_id: str | None = None,
+        context_key: str | None = None,
+    ) -> Sequence[Memory]:
+        """Return memories near `query` (API reference E35)."""
+        ...
+
+
+async def memories_block(
+    source: MemorySource, task: Task, redactor: Redactor, *, raters: Sequence[str] = ()
+) -> str:
+    """Return the section on past knowledge; empty if there is none or it cannot be had.
+
+    Args:
+        source: the server.
+        task: what to look for.
+        redactor: memories of others may hold what nobody should repeat.
+        raters: the ``MEMORY_RATERS`` setting.
+    """
+    query = clean(task.text).strip()[:_QUERY_CHARS]
+    if not query:
+        return ""
+    try:
+        with anyio.fail_after(_TIMEOUT_S):
+            found = await source.memory_search(
+                query, intent=INTENT, limit=LIMIT, task_id=task.id, context_key=task.context_key
+            )
+    except (ApiError, TimeoutError) as error:
+        Log().debug(Event.PROMPT_FALLBACK, left_out="memories", why=str(error))
+        return ""
+    lines = [
+        f"- **{one_line(redactor.text(memory.name), 200)}** (id: {memory.id}):"
+        f" {one_line(redactor.text(memory.content), _CONTENT_CHARS)}"
+        for memory in found
+        if memory.similarity > MIN_SIMILARITY
+    ]
+    if not lines:
+        return ""
+    hint = (
+        "\n\nRate two to five of those you look at with `memory_rate` (`useful`: true or false)."
+        if _RATER in raters
+        else ""
+    )
+    return (
+        "### Relevant Past Knowledge\n\n"
+        "`memory-get` with the id gives the whole text.\n\n" + "\n".join(lines) + hint
+    )

@@ -1,0 +1,1 @@
+"""Floor 4: the swarm's skills on this machine's disk."""

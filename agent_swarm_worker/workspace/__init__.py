@@ -1,0 +1,1 @@
+"""Floor 4: where a session works: directories, repository clones, identity files."""

@@ -1,0 +1,102 @@
+"""Git, called the way a daemon has to call it.
+
+Every call has a time limit, never asks for a password, and is deaf to variables that would point
+it at another repository (a worker may itself have been started from within a git hook). Hooks and
+file-system monitors of the repository do not run: an agent may have written them, and our own
+calls have the worker's environment.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.workspace.commands import Outcome, run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_POINTERS = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_PREFIX",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_QUARANTINE_PATH",
+    "GIT_SHALLOW_FILE",
+    "GIT_GRAFT_FILE",
+)
+"""Variables that say which repository git works on (``git rev-parse --local-env-vars``)."""
+
+_SAFE_CONFIG = (
+    ("core.hooksPath", "/dev/null"),
+    ("core.fsmonitor", "false"),
+    ("protocol.ext.allow", "never"),
+    ("advice.detachedHead", "false"),
+)
+
+_FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)")
+_FORBIDDEN_IN_URL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Git:
+    """Runs git with a fixed environment and time limit."""
+
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        *,
+        timeout_s: float = 120.0,
+        clone_timeout_s: float = 900.0,
+    ) -> None:
+        """Set up git.
+
+        Args:
+            env: the environment to start from; usually the worker's own.
+            timeout_s: limit of each call, fetches included.
+            clone_timeout_s: limit of a clone, which brings the whole history.
+        """
+        self.env = clean_env(env)
+        self.timeout_s = timeout_s
+        self.clone_timeout_s = clone_timeout_s
+        config = [word for key, value in _SAFE_CONFIG for word in ("-c", f"{key}={value}")]
+        self.argv = ("git", *config)
+
+    async def __call__(
+        self, *args: str, cwd: Path | None = None, timeout_s: float | None = None
+    ) -> Outcome:
+        """Run ``git <args>`` in `cwd`."""
+        limit_s = self.timeout_s if timeout_s is None else timeout_s
+        return await run([*self.argv, *args], env=self.env, cwd=cwd, timeout_s=limit_s)
+
+
+def clean_env(env: Mapping[str, str]) -> dict[str, str]:
+    """Return `env` without what would mislead git or make it wait for a person."""
+    cleaned = {key: value for key, value in env.items() if key not in _POINTERS}
+    cleaned["GIT_TERMINAL_PROMPT"] = "0"
+    cleaned["GH_PROMPT_DISABLED"] = "1"
+    cleaned["LC_ALL"] = "C"
+    return cleaned
+
+
+def is_safe_ref(name: str) -> bool:
+    """True for a branch name git accepts and that cannot be taken for an option.
+
+    The rules are those of git-check-ref-format(1).
+    """
+    return (
+        bool(name)
+        and not name.startswith(("-", "/", "."))
+        and not name.endswith(("/", "."))
+        and name != "@"
+        and not _FORBIDDEN_IN_REF.search(name)
+    )
+
+
+def is_safe_url(url: str) -> bool:
+    """True for a repository address that cannot be taken for an option or hide a second line."""
+    return bool(url) and not url.startswith("-") and not _FORBIDDEN_IN_URL.search(url)

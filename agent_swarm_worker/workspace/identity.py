@@ -1,0 +1,200 @@
+"""The agent's profile at boot: filled where the server has nothing, and copied to the workspace.
+
+The server's database is where a profile lives; the files are copies that the agent may edit, and
+`profile_sync` brings its edits back (API reference section 1.2, steps 16 to 18).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import orjson
+from anyio import to_thread
+
+from agent_swarm_worker.clock import wire_time
+from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.workspace.default_profile import AgentFacts, default_profile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.swarm.wire import Agent
+    from agent_swarm_worker.workspace.template_registry import AgentTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileFile:
+    """A profile field that has a file in the workspace."""
+
+    field: str
+    """Its name on the wire."""
+    file_name: str
+
+
+PROFILE_FILES = (
+    ProfileFile("soulMd", "SOUL.md"),
+    ProfileFile("identityMd", "IDENTITY.md"),
+    ProfileFile("toolsMd", "TOOLS.md"),
+    ProfileFile("heartbeatMd", "HEARTBEAT.md"),
+    ProfileFile("claudeMd", "CLAUDE.md"),
+)
+SETUP_SCRIPT = ProfileFile("setupScript", "start-up.sh")
+
+
+class ProfileWriter(Protocol):
+    """The server, as far as profiles go; `swarm.agents` is one. Raises `ApiError`."""
+
+    async def profile(
+        self, agent_id: str, fields: Mapping[str, str], *, change_source: str | None = None
+    ) -> None:
+        """Set these fields (API reference E7)."""
+        ...
+
+
+def profile_of(agent: Agent) -> dict[str, str]:
+    """Return the profile texts the server has for an agent, by their names on the wire."""
+    texts = {
+        "soulMd": agent.soul_md,
+        "identityMd": agent.identity_md,
+        "toolsMd": agent.tools_md,
+        "heartbeatMd": agent.heartbeat_md,
+        "claudeMd": agent.claude_md,
+        "setupScript": agent.setup_script,
+    }
+    return {field: text for field, text in texts.items() if text and text.strip()}
+
+
+async def fill_missing(
+    server: ProfileWriter,
+    agent_id: str,
+    profile: Mapping[str, str],
+    facts: AgentFacts,
+    template: AgentTemplate | None = None,
+) -> dict[str, str]:
+    """Return the whole profile, after storing what the server lacked.
+
+    A server that cannot be written to changes nothing for this session.
+
+    Args:
+        server: where the profile lives.
+        agent_id: whose.
+        profile: what it has, see `profile_of`.
+        facts: what the generated texts say.
+        template: the role template, which goes before the generated texts.
+    """
+    offered = default_profile(facts) | (template.profile(facts) if template else {})
+    known = {item.field for item in (*PROFILE_FILES, SETUP_SCRIPT)}
+    missing = {field: offered[field] for field in offered if field in known - profile.keys()}
+    if missing:
+        try:
+            await server.profile(agent_id, missing)
+        except ApiError as error:
+            Log().warning(
+                Event.IDENTITY, state="not stored", fields=sorted(missing), why=str(error)
+            )
+    return {**profile, **missing}
+
+
+async def write_files(workspace_dir: Path, profile: Mapping[str, str], clock: Clock) -> list[Path]:
+    """Copy the profile to the workspace, if there is one; return the files written.
+
+    A file that differs is kept as ``<name>.pre-boot-<time>.bak``. The set-up script is only written
+    where there is none. A file that cannot be written is logged and skipped.
+    """
+    return await to_thread.run_sync(_write_files, workspace_dir, profile, wire_time(clock.now()))
+
+
+class Baselines:
+    """What the server had when a file was last equal to it: one hash per field, on disk.
+
+    Only a file that differs from its baseline was edited here. Without it, an edit that the lead
+    made on the server meanwhile would be overwritten by the old copy.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the baselines kept at `path`; a missing or broken file means none."""
+        self._path = path
+        self._hashes: dict[str, str] = {}
+        try:
+            stored = orjson.loads(path.read_bytes())
+        except (OSError, orjson.JSONDecodeError):
+            return
+        if isinstance(stored, dict):
+            self._hashes = {str(field): str(digest) for field, digest in stored.items()}
+
+    def is_unchanged(self, field: str, text: str) -> bool:
+        """True if `text` is what the server had."""
+        return self._hashes.get(field) == _digest(text)
+
+    def record(self, profile: Mapping[str, str]) -> None:
+        """Note that the server now has these texts."""
+        self._hashes |= {field: _digest(text) for field, text in profile.items()}
+        try:
+            write_atomically(self._path, orjson.dumps(self._hashes), mode=0o600)
+        except OSError as error:
+            Log().warning(Event.IDENTITY, state="baselines not kept", why=str(error))
+
+
+def write_atomically(path: Path, content: bytes, *, mode: int) -> None:
+    """Write a file so that a reader finds the old text or the new one, never half of it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
+
+
+def _write_files(workspace_dir: Path, profile: Mapping[str, str], stamp: str) -> list[Path]:
+    if not workspace_dir.is_dir():
+        return []
+    written = []
+    for item in (*PROFILE_FILES, SETUP_SCRIPT):
+        text = profile.get(item.field)
+        if not text:
+            continue
+        path = workspace_dir / item.file_name
+        try:
+            if _write_file(path, text, stamp, is_script=item is SETUP_SCRIPT):
+                written.append(path)
+        except OSError as error:
+            Log().warning(Event.IDENTITY, state="not written", file=str(path), why=str(error))
+    return written
+
+
+def _write_file(path: Path, text: str, stamp: str, *, is_script: bool) -> bool:
+    if is_script:
+        if path.exists():
+            return False
+        script = text if text.startswith("#!") else f"#!/bin/bash\n{text}"
+        write_atomically(path, script.encode(errors="replace"), mode=0o755)
+        return True
+    content = text.encode(errors="replace")
+    if path.exists():
+        existing = path.read_bytes()
+        if existing == content:
+            return False
+        backup = path.with_name(f"{path.name}.pre-boot-{stamp}.bak")
+        write_atomically(backup, existing, mode=0o644)
+    write_atomically(path, content, mode=0o644)
+    return True

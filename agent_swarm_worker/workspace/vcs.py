@@ -1,0 +1,80 @@
+"""Finding the pull request or merge request that a session has opened (API reference D.2)."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import orjson
+
+from agent_swarm_worker.workspace.commands import run
+from agent_swarm_worker.workspace.git import is_safe_ref
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent_swarm_worker.workspace.git import Git
+
+_TIMEOUT_S = 20.0
+_OWNER_AND_NAME = re.compile(r"[/:]([^/:\s]+/[^/:\s]+?)(?:\.git)?/?$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VcsLink:
+    """A pull request or merge request."""
+
+    provider: Literal["github", "gitlab"]
+    repo: str
+    """``owner/name``."""
+    number: int
+    url: str
+
+
+async def find_request(git: Git, cwd: Path) -> VcsLink | None:
+    """Return the request that belongs to the branch checked out in `cwd`, if there is one.
+
+    Nothing is found, and nothing is an error, outside a work tree, on a default branch, and where
+    ``gh`` or ``glab`` is not installed or not logged in.
+
+    Args:
+        git: runs git; its environment is also that of ``gh`` and ``glab``.
+        cwd: the session's working directory, which need not be that of this process.
+    """
+    head = await git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=cwd, timeout_s=_TIMEOUT_S)
+    branch = head.stdout.strip()
+    if not head.ok or branch in {"main", "master"} or not is_safe_ref(branch):
+        return None
+    origin = await git("remote", "get-url", "origin", cwd=cwd, timeout_s=_TIMEOUT_S)
+    url = origin.stdout.strip()
+    repo = _OWNER_AND_NAME.search(url)
+    if repo is None:
+        return None
+    if "github" in url:
+        argv = ["gh", "pr", "list", "--head", branch, "--json", "number,url", "--limit", "1"]
+        return await _ask(git, cwd, argv, "github", repo[1])
+    if "gitlab" in url:
+        argv = ["glab", "mr", "list", "--source-branch", branch, "--output", "json"]
+        return await _ask(git, cwd, argv, "gitlab", repo[1])
+    return None
+
+
+async def _ask(
+    git: Git, cwd: Path, argv: list[str], provider: Literal["github", "gitlab"], repo: str
+) -> VcsLink | None:
+    if shutil.which(argv[0], path=git.env.get("PATH")) is None:
+        return None
+    outcome = await run(argv, env=git.env, cwd=cwd, timeout_s=_TIMEOUT_S)
+    if not outcome.ok:
+        return None
+    try:
+        rows = orjson.loads(outcome.stdout)
+        row = rows[0]
+        number = row["number"] if provider == "github" else row["iid"]
+        url = row["url"] if provider == "github" else row["web_url"]
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return None
+    if not isinstance(number, int) or number <= 0 or not isinstance(url, str):
+        return None
+    return VcsLink(provider=provider, repo=repo, number=number, url=url)

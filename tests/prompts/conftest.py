@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+from prompts_doubles import SECRET, ManualClock
+
+from agent_swarm_worker.contract import ProviderTraits
+from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.prompts.render import Renderer
+from agent_swarm_worker.prompts.system import AgentContext
+from agent_swarm_worker.prompts.templates import TemplateLibrary, shipped_texts
+from agent_swarm_worker.prompts.user import PromptHarness
+from agent_swarm_worker.settings import Settings
+
+
+@pytest.fixture
+def library():
+    return TemplateLibrary(shipped_texts("prompts"))
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+def local(library, clock):
+    """A build that has no server to ask."""
+    return Renderer(library, clock=clock).build()
+
+
+@pytest.fixture
+def redactor():
+    scrubber = Scrubber()
+    scrubber.add("OPERATOR_KEY", SECRET)
+    return scrubber
+
+
+@pytest.fixture
+def make_agent():
+    def make(env=None, *, traits=None, **changes):
+        values = {
+            "agent_id": "agent-1",
+            "harness": "claude",
+            "name": "Ada",
+            "traits": ProviderTraits(**{"steer_modes": ("queue",), **(traits or {})}),
+            "settings": Settings.load(env or {}),
+        }
+        return AgentContext(**{**values, **changes})
+
+    return make
+
+
+@pytest.fixture
+def harness(tmp_path):
+    return PromptHarness(format_command=lambda name: f"/{name}", download_dir=tmp_path / "files")

@@ -1,0 +1,51 @@
+"""Commands for harnesses that do not know them."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent_swarm_worker.skills.resolve import ResolvedPrompt, resolve_command
+
+
+@pytest.fixture
+def skills(tmp_path):
+    folder = tmp_path / "work-on-task"
+    folder.mkdir()
+    (folder / "SKILL.md").write_text("# How to work\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("prompt", "request_"),
+    [
+        ("/work-on-task 12", "12"),
+        ("  /work-on-task  12 now \nTask: x\n\ny", "12 now\nTask: x\n\ny"),
+        ("/work-on-task", ""),
+        ("/work-on-task\n\nTask", "\nTask"),
+    ],
+)
+def test_a_command_is_replaced_by_its_skill(skills, prompt, request_):
+    resolved = resolve_command(prompt, skills)
+    assert resolved.prompt == f"# How to work\n\n---\n\nUser request: {request_}"
+    assert resolved.warning is None
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["text", "", "text\n/work-on-task", "/Work-on-task", "/../secret", "/work-on-task/x", "// x"],
+)
+def test_anything_else_stays(skills, prompt):
+    assert resolve_command(prompt, skills) == ResolvedPrompt(prompt)
+
+
+def test_a_missing_skill_leaves_the_prompt_with_a_warning(skills):
+    resolved = resolve_command("/gone 12", skills)
+    assert resolved.prompt == "/gone 12"
+    assert "gone cannot be read: No such file" in resolved.warning
+
+
+def test_a_long_skill_is_cut_with_a_warning(skills):
+    (skills / "work-on-task" / "SKILL.md").write_text("é" * 200)
+    resolved = resolve_command("/work-on-task x", skills, max_chars=100)
+    assert resolved.prompt.startswith("é" * 100 + "\n\n---")
+    assert "was cut to 100 characters" in resolved.warning

@@ -1,0 +1,94 @@
+"""What may be a skill, and where its files may lie."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent_swarm_worker.prompts.templates import shipped_texts
+from agent_swarm_worker.skills.skill_text import folder_name, front_matter, is_safe_path, refusal
+
+GOOD = "---\nname: x\ndescription: does x\n---\n\nbody"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (GOOD, {"name": "x", "description": "does x"}),
+        ('---\r\nname: "a\\"b"\r\n---\r\n', {"name": 'a"b'}),
+        ("\ufeff---\nname: x\n---\n", {"name": "x"}),
+        (
+            "---\ndescription: >\n  folded\n  text\nname: x\n---\n",
+            {"description": "> folded text", "name": "x"},
+        ),
+        ("---\ndescription:\n  below\n---\n", {"description": "below"}),
+        ("---\nallowed-tools: Bash(git:*)\n---\n", {"allowed-tools": "Bash(git:*)"}),
+        ("no front matter", {}),
+        ("---\nname: never closed", {}),
+        ("\n---\nname: late\n---\n", {}),
+    ],
+)
+def test_front_matter(text, found):
+    assert front_matter(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (GOOD, ""),
+        ("", "empty"),
+        ("plain", "no name and no description"),
+        ("---\nname: x\n---\n", "no description"),
+        (GOOD + "x" * 10_000_000, "larger than"),
+        (GOOD + "é" * 260_000, "larger than"),
+    ],
+)
+def test_what_is_refused(text, why):
+    assert refusal(text) == why or (why and why in refusal(text))
+
+
+@pytest.mark.parametrize("path", ["a.md", "ref/a.md", "a b/ü.txt", "..a", "a..b", "x/SKILL.md"])
+def test_paths_inside(path):
+    assert is_safe_path(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "..",
+        "../x",
+        "a/../../x",
+        "/etc/passwd",
+        "a//b",
+        "./a",
+        "a/.",
+        "a\\b",
+        "C:x",
+        "a\0b",
+        "a\nb",
+        "SKILL.md",
+        "skill.md",
+        ".swarm-managed",
+        "a/" * 300,
+        "x" * 241,
+    ],
+)
+def test_paths_that_lead_elsewhere(path):
+    assert not is_safe_path(path)
+
+
+@given(st.text(max_size=40))
+def test_a_folder_is_one_plain_name(name):
+    assert set(folder_name(name)) <= set(
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+    )
+
+
+@pytest.mark.parametrize("path", sorted(shipped_texts("skills").glob("*/SKILL.md")), ids=str)
+def test_our_own_skills_are_fit(path):
+    text = path.read_text(encoding="utf-8")
+    assert refusal(text) == ""
+    assert front_matter(text)["name"] == path.parent.name
+    assert "\u2014" not in text

@@ -1,0 +1,287 @@
+"""The profile at boot, its files, and bringing edits back."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import anyio
+import pytest
+
+from agent_swarm_worker.clock import SystemClock
+from agent_swarm_worker.errors import ApiRefused, ApiUnreachable
+from agent_swarm_worker.swarm.wire import Agent
+from agent_swarm_worker.workspace.default_profile import AgentFacts, default_profile, is_default
+from agent_swarm_worker.workspace.identity import (
+    Baselines,
+    fill_missing,
+    profile_of,
+    write_files,
+)
+from agent_swarm_worker.workspace.profile_sync import MIN_PERSONA_CHARS, ProfileSync, managed_part
+from agent_swarm_worker.workspace.template_registry import AgentTemplate
+
+pytestmark = pytest.mark.anyio
+
+FACTS = AgentFacts(name="Ada", role="tester", capabilities=("pytest", "git"))
+LONG = "I am Ada. " * 60
+
+
+class Server:
+    def __init__(self, *, refuses=(), error=None):
+        self.refuses, self.error = refuses, error
+        self.puts = []
+
+    async def profile(self, agent_id, fields, *, change_source=None):
+        await anyio.sleep(0.02)  # as long as others need to get in between
+        self.puts.append((agent_id, dict(fields), change_source))
+        if self.error:
+            raise self.error
+        for field in fields:
+            if field in self.refuses:
+                raise ApiRefused("u", 400, f"{field} is over its budget")
+
+    def fields(self):
+        return [field for _, fields, _ in self.puts for field in fields]
+
+
+# --- filling in
+
+
+async def test_only_missing_fields_are_stored(tmp_path):
+    server = Server()
+    agent = Agent(id="a", soul_md="my soul", tools_md=" \n")
+    profile = await fill_missing(server, "a", profile_of(agent), FACTS)
+    [(agent_id, fields, source)] = server.puts
+    assert (agent_id, source) == ("a", None)
+    assert set(fields) == {"identityMd", "toolsMd", "claudeMd"}
+    assert profile["soulMd"] == "my soul"
+    assert "Ada" in profile["identityMd"]
+
+
+async def test_a_complete_profile_is_left_alone():
+    server = Server()
+    whole = {"soulMd": "s", "identityMd": "i", "toolsMd": "t", "claudeMd": "c"}
+    assert await fill_missing(server, "a", whole, FACTS) == whole
+    assert server.puts == []
+
+
+async def test_a_role_template_goes_before_generated_texts():
+    files = {"soulMd": "{{agent.name}}: {{agent.capabilities}}", "setupScript": "x", "evil": "y"}
+    server = Server()
+    profile = await fill_missing(server, "a", {}, FACTS, AgentTemplate(files=files))
+    assert profile["soulMd"] == "Ada: pytest, git"
+    assert profile["setupScript"] == "x"
+    assert "evil" not in server.fields()
+
+
+async def test_a_server_that_cannot_be_written_still_gives_a_profile():
+    server = Server(error=ApiUnreachable("u", "down", ambiguous=True))
+    assert "soulMd" in await fill_missing(server, "a", {}, FACTS)
+
+
+def test_generated_texts_are_recognised_until_they_are_edited():
+    texts = default_profile(FACTS)
+    for field, text in texts.items():
+        assert is_default(field, text.replace("\n", "\r\n  "), FACTS)
+        assert not is_default(field, text + "more", FACTS)
+    assert not is_default("soulMd", texts["soulMd"], AgentFacts(name="Bob"))
+    assert all("\u2014" not in text for text in texts.values())
+    bare = default_profile(AgentFacts(name="A"))
+    # An agent that only adds to these must not be below the least that is brought back.
+    assert min(len(bare["soulMd"]), len(bare["identityMd"])) >= MIN_PERSONA_CHARS
+
+
+# --- files
+
+
+async def test_files_are_written_and_a_differing_one_is_kept_aside(tmp_path):
+    (tmp_path / "SOUL.md").write_text("edited here")
+    (tmp_path / "IDENTITY.md").write_text("same")
+    profile = {"soulMd": "from the server", "identityMd": "same", "setupScript": "make it so"}
+    written = await write_files(tmp_path, profile, SystemClock())
+    assert {path.name for path in written} == {"SOUL.md", "start-up.sh"}
+    assert (tmp_path / "SOUL.md").read_text() == "from the server"
+    [backup] = tmp_path.glob("*.bak")
+    assert backup.name.startswith("SOUL.md.pre-boot-20")
+    assert backup.read_text() == "edited here"
+    script = tmp_path / "start-up.sh"
+    assert script.read_text() == "#!/bin/bash\nmake it so"
+    assert script.stat().st_mode & stat.S_IXUSR
+    script.write_text("mine")
+    await write_files(tmp_path, profile, SystemClock())
+    assert script.read_text() == "mine"
+
+
+async def test_without_a_workspace_nothing_is_written(tmp_path):
+    assert await write_files(tmp_path / "gone", {"soulMd": "x"}, SystemClock()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_one_file_that_cannot_be_written_does_not_hold_back_the_others(tmp_path):
+    (tmp_path / "SOUL.md").mkdir()
+    written = await write_files(tmp_path, {"soulMd": "x", "toolsMd": "y"}, SystemClock())
+    assert [path.name for path in written] == ["TOOLS.md"]
+
+
+# --- edits
+
+
+@pytest.fixture
+def sync(tmp_path, redactor):
+    """A workspace as boot leaves it, and a way to end a session in it."""
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    baselines = Baselines(tmp_path / "state" / "baselines.json")
+    booted = {
+        "soulMd": LONG,
+        "identityMd": LONG,
+        "toolsMd": "tools",
+        "heartbeatMd": "beat",
+        "claudeMd": "notes",
+    }
+    for field, name in (
+        ("soulMd", "SOUL"),
+        ("identityMd", "IDENTITY"),
+        ("toolsMd", "TOOLS"),
+        ("heartbeatMd", "HEARTBEAT"),
+        ("claudeMd", "CLAUDE"),
+    ):
+        (workspace / f"{name}.md").write_text(booted[field])
+    baselines.record(booted)
+
+    def make(server):
+        sync = ProfileSync(server, "a", workspace, baselines, redactor)
+        sync.workspace = workspace
+        return sync
+
+    return make
+
+
+async def test_nothing_edited_nothing_sent(sync):
+    server = Server()
+    assert await sync(server).sync() == []
+    assert server.puts == []
+
+
+async def test_each_edited_field_is_sent_once_and_by_itself(sync):
+    server = Server()
+    session = sync(server)
+    (session.workspace / "SOUL.md").write_text(LONG + "more")
+    (session.workspace / "TOOLS.md").write_text("new tools")
+    assert await session.sync() == ["soulMd", "toolsMd"]
+    assert [(list(fields), source) for _, fields, source in server.puts] == [
+        (["soulMd"], "session_sync"),
+        (["toolsMd"], "session_sync"),
+    ]
+    assert await session.sync() == []
+    assert len(server.puts) == 2
+
+
+async def test_a_field_over_budget_does_not_hold_back_the_others_and_is_not_sent_twice(sync):
+    server = Server(refuses={"soulMd"})
+    session = sync(server)
+    (session.workspace / "SOUL.md").write_text(LONG + "more")
+    (session.workspace / "TOOLS.md").write_text("new tools")
+    assert await session.sync() == ["toolsMd"]
+    assert await session.sync() == []
+    assert server.fields() == ["soulMd", "toolsMd"]
+    (session.workspace / "SOUL.md").write_text(LONG + "less")
+    await session.sync()
+    assert server.fields() == ["soulMd", "toolsMd", "soulMd"]
+
+
+async def test_what_a_dead_server_missed_is_sent_the_next_time(sync):
+    server = Server(error=ApiUnreachable("u", "down", ambiguous=True))
+    session = sync(server)
+    (session.workspace / "TOOLS.md").write_text("new tools")
+    assert await session.sync() == []
+    server.error = None
+    assert await session.sync() == ["toolsMd"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sent"),
+    [
+        ("SOUL.md", "x" * 499, False),
+        ("SOUL.md", "x" * 500, True),
+        ("IDENTITY.md", "short", False),
+        ("TOOLS.md", " \n", False),
+        ("HEARTBEAT.md", "", True),
+        ("HEARTBEAT.md", "x" * 262_144, True),
+        ("HEARTBEAT.md", "x" * 262_145, False),
+        ("CLAUDE.md", " ", False),
+        ("CLAUDE.md", "é" * 2_000_000, False),
+    ],
+)
+async def test_what_is_fit_to_be_sent(sync, name, text, sent):
+    server = Server()
+    session = sync(server)
+    (session.workspace / name).write_text(text)
+    assert bool(await session.sync()) == sent
+
+
+async def test_sessions_that_end_together_send_once(sync):
+    server = Server()
+    session = sync(server)
+    (session.workspace / "TOOLS.md").write_text("new tools")
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(session.sync)
+    assert server.fields() == ["toolsMd"]
+
+
+async def test_secrets_stay_here(sync):
+    secret = "s3cr3t-value-of-the-operator"
+    server = Server()
+    session = sync(server)
+    (session.workspace / "TOOLS.md").write_text(f"key: {secret}")
+    (session.workspace / "start-up.sh").write_text(f"#!/bin/bash\nexport KEY={secret}\n")
+    assert await session.sync() == ["toolsMd"]
+    assert secret not in json.dumps(server.puts)
+    assert await session.sync() == []
+
+
+@pytest.mark.parametrize(
+    ("script", "part"),
+    [
+        ("#!/bin/bash\napt install x\n", "apt install x\n"),
+        ("#!/usr/bin/env bash\na", "a"),
+        ("#!/usr/bin/python\na", "#!/usr/bin/python\na"),
+        (
+            "#!/bin/bash\nmine\n# === Agent-managed setup (from DB) ===\ntheirs\n"
+            "# === End agent-managed setup ===\nmine too",
+            "theirs",
+        ),
+        ("", ""),
+    ],
+)
+def test_which_part_of_a_start_up_script_is_the_profiles(script, part):
+    assert managed_part(script) == part
+
+
+async def test_an_unchanged_start_up_script_is_not_sent(sync):
+    server = Server()
+    session = sync(server)
+    (session.workspace / "start-up.sh").write_text("#!/bin/bash\nmake it so")
+    assert await session.sync() == ["setupScript"]
+    assert server.puts[0][1] == {"setupScript": "make it so"}
+    assert await session.sync() == []
+
+
+async def test_baselines_survive_a_restart_privately_and_broken_ones_are_ignored(tmp_path):
+    path = tmp_path / "state" / "baselines.json"
+    Baselines(path).record({"soulMd": "x"})
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert Baselines(path).is_unchanged("soulMd", "x")
+    assert not Baselines(path).is_unchanged("soulMd", "y")
+    for broken in (b"", b"{", b"[]", b"\xff"):
+        path.write_bytes(broken)
+        assert not Baselines(path).is_unchanged("soulMd", "x")
+
+
+async def test_a_baseline_that_cannot_be_stored_still_counts_for_this_process(tmp_path):
+    (tmp_path / "file").touch()
+    baselines = Baselines(tmp_path / "file" / "baselines.json")
+    baselines.record({"soulMd": "x"})
+    assert baselines.is_unchanged("soulMd", "x")
