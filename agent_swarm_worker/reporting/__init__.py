@@ -1,0 +1,1 @@
+"""Floor 4: from a session's events to API writes."""

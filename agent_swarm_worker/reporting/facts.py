@@ -1,0 +1,51 @@
+"""What a report needs to know of the session it is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFacts:
+    """Whose session it is, and how often to tell what."""
+
+    task_id: str | None
+    """The task, or ``None`` for a trigger without one: then nothing is said about a task, and
+    logs, events and cost carry no task id (API reference section 3.6)."""
+    effective_id: str
+    """The task's id, or the id made up in its place."""
+    agent_id: str
+    session_uuid: str
+    """The runner's id of the session; costs, logs and events are filed under it."""
+    iteration: int
+    """Number of this session within the worker's life, from 1."""
+    harness: str
+    """Name of the adapter."""
+    wire_provider: str | None
+    """The harness as the server knows it, if it does."""
+    log_file: Path
+    """The session's journal."""
+    metadata_bytes: int
+    """Length of the journal's first line, which is not uploaded."""
+    model: str = ""
+    """The model asked for, if any."""
+    model_source: str = "adapter_default"
+    """Where that choice came from (API reference A.3)."""
+    session_meta: Mapping[str, Any] = field(default_factory=dict)
+    """Kept with the task's session, for whoever continues the task."""
+    observe_only: bool = False
+    """For an offered task, which is not ours: no progress, since that would make it
+    ``in_progress`` (API reference section 3.2)."""
+    progress_interval_s: float = 3.0
+    """Least time between two progress texts."""
+    context_interval_s: float = 30.0
+    """Least time between two context snapshots."""
+    log_flush_s: float = 1.0
+    """How often log lines are shipped."""
+    events_flush_s: float = 5.0
+    """How often tool events are shipped."""

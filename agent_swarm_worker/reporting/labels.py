@@ -1,0 +1,108 @@
+"""One short line on what the agent is doing, made from a tool call.
+
+It becomes the task's progress text (API reference section 5.3).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agent_swarm_worker.reporting.swarm_tools import swarm_label
+from agent_swarm_worker.reporting.text import one_line
+
+MAX_LABEL_CHARS = 300
+
+_SILENT = frozenset({"ToolSearch", "TodoRead", "TodoWrite"})
+"""Housekeeping of the harness: says nothing about the work."""
+_SWARM_SERVER = "agent-swarm"
+_ACRONYMS = re.compile(r"\b(?:mcp|kv|api|url|id)\b", re.IGNORECASE)
+
+
+def label(tool_name: str, args: Any, *, scrub: Callable[[str], str] = str) -> str | None:
+    """Describe a tool call, or return nothing for one that is not worth telling.
+
+    Args:
+        tool_name: as the harness names it.
+        args: whatever the harness passed; used only as far as it is a mapping with strings.
+        scrub: takes secrets out; runs before the text is cut, so that no half secret is left.
+
+    Returns:
+        One line of at most `MAX_LABEL_CHARS` characters, without control characters.
+    """
+    words = _words(tool_name, args if isinstance(args, Mapping) else {})
+    return one_line(scrub(words), MAX_LABEL_CHARS) if words else None
+
+
+def canonical_name(tool_name: str, args: Any) -> str:
+    """Return one spelling for tools that harnesses spell differently.
+
+    Codex passes server and tool of an MCP call as arguments; pi writes built-in tools in lower
+    case.
+    """
+    if isinstance(args, Mapping):
+        server, tool = _text(args, "server"), _text(args, "tool")
+        if server and tool:
+            return f"mcp__{server}__{tool}"
+    if "_" in tool_name:
+        return tool_name
+    return tool_name[:1].upper() + tool_name[1:]
+
+
+def _words(tool_name: str, args: Mapping[Any, Any]) -> str | None:
+    name = canonical_name(tool_name, args)
+    if name in _SILENT or name.lower().replace("_", "-") == "store-progress":
+        return None
+    if name.startswith("mcp__"):
+        return _mcp_words(name)
+    return _builtin_words(name, args) or swarm_label(tool_name) or f"🔧 {_humanise(name)}"
+
+
+def _mcp_words(name: str) -> str | None:
+    server, _, tool = name.removeprefix("mcp__").partition("__")
+    if server.replace("_", "-") != _SWARM_SERVER:
+        return f"🔌 {server}: {_humanise(tool)}" if tool else f"🔌 {_humanise(server)}"
+    if tool.replace("_", "-") == "store-progress":
+        return None
+    return swarm_label(tool) or f"🔌 {_humanise(tool)}"
+
+
+def _builtin_words(name: str, args: Mapping[Any, Any]) -> str | None:
+    match name:
+        case "Read":
+            return f"📖 Reading {_short_path(args)}"
+        case "Edit" | "MultiEdit":
+            return f"✏️ Editing {_short_path(args)}"
+        case "Write":
+            return f"📝 Writing {_short_path(args)}"
+        case "Bash":
+            return f"⚡ {_text(args, 'description') or 'Running a command'}"
+        case "Grep":
+            return f'🔍 Searching for "{_text(args, "pattern") or "text"}"'
+        case "Glob":
+            return f"📁 Looking for {_text(args, 'pattern') or 'files'}"
+        case "Agent" | "Task":
+            return f"🤖 {_text(args, 'description') or 'Starting a helper'}"
+        case "Skill":
+            skill = _text(args, "skill")
+            return f"⚙️ Using /{skill}" if skill else "⚙️ Using a skill"
+    return None
+
+
+def _short_path(args: Mapping[Any, Any]) -> str:
+    path = _text(args, "file_path", "filePath", "path")
+    return "/".join(re.split(r"[/\\]+", path.rstrip("/\\"))[-2:]) or "a file"
+
+
+def _text(args: Mapping[Any, Any], *keys: str) -> str:
+    """Return the first of these that is a string and not blank, or an empty string."""
+    values = (args.get(key) for key in keys)
+    return next((value for value in values if isinstance(value, str) and value.strip()), "")
+
+
+def _humanise(name: str) -> str:
+    """``create_issue-id`` becomes ``Create issue ID``."""
+    words = re.sub(r"[-_]+", " ", name).strip()
+    sentence = words[:1].upper() + words[1:]
+    return _ACRONYMS.sub(lambda match: match.group().upper(), sentence) or "Using a tool"

@@ -1,0 +1,81 @@
+"""The writes of one session, with the ids that each of them carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent_swarm_worker.reporting.port import WORKER_LANE, task_lane
+from agent_swarm_worker.swarm.queue import WriteKind
+from agent_swarm_worker.swarm.wire import session_body
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent_swarm_worker.contract import SessionInit
+    from agent_swarm_worker.reporting.facts import SessionFacts
+    from agent_swarm_worker.reporting.port import WriteQueue
+
+
+@dataclass(slots=True, kw_only=True)
+class SessionWrites:
+    """Puts writes into the queue, each in its lane."""
+
+    queue: WriteQueue
+    facts: SessionFacts
+    logged_bytes: int = 0
+
+    @property
+    def lane(self) -> str:
+        """The lane of this task's writes."""
+        return task_lane(self.facts.effective_id)
+
+    def progress(self, words: str) -> None:
+        """What the agent is doing, on the task."""
+        self._put(WriteKind.PROGRESS, {"task_id": self.facts.task_id, "text": words})
+
+    def session(self, init: SessionInit, *, model: str) -> None:
+        """The harness's session, on the task, or on the active session if there is no task."""
+        if self.facts.task_id is not None:
+            session = session_body(init, model=model)
+            self._put(WriteKind.SESSION, {"task_id": self.facts.task_id, "session": session})
+        else:
+            args = {"task_id": self.facts.effective_id, "provider_session_id": init.session_id}
+            self._put(WriteKind.PROVIDER_SESSION, args)
+
+    def context(self, snapshot: dict[str, Any]) -> None:
+        """One snapshot of the context window."""
+        self._put(WriteKind.CONTEXT, {"task_id": self.facts.task_id, "snapshot": snapshot})
+
+    def cost(self, row: dict[str, Any]) -> None:
+        """What the session cost."""
+        self._put(WriteKind.COST, row)
+
+    def latest_model(self, latest: dict[str, Any]) -> None:
+        """Which model this agent last ran."""
+        args = {"agent_id": self.facts.agent_id, "latest_model": latest}
+        self.queue.put(WORKER_LANE, WriteKind.LATEST_MODEL, args)
+
+    def events(self, events: list[dict[str, Any]]) -> None:
+        """A batch of tool and session events."""
+        self.queue.put(self.lane, WriteKind.EVENTS, {"events": events})
+
+    def logs(self, path: Path, start: int, end: int) -> None:
+        """A range of the journal, to be read when it is delivered."""
+        args = {
+            "task_id": self.facts.task_id,
+            "session_uuid": self.facts.session_uuid,
+            # The server numbers lines within one request only and sorts by iteration first. So
+            # each request says how many bytes came before it (API reference E31, section 7.4);
+            # delivery adds those of this range that went out in earlier requests.
+            "iteration": self.facts.iteration + self.logged_bytes,
+            "cli": self.facts.harness,
+            "path": str(path),
+            "start": start,
+            "end": end,
+        }
+        self.queue.put(self.lane, WriteKind.LOGS, args)
+        self.logged_bytes += end - start
+
+    def _put(self, kind: WriteKind, args: dict[str, Any]) -> None:
+        self.queue.put(self.lane, kind, args)

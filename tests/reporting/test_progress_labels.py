@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pytest
+
+from agent_swarm_worker.reporting.labels import MAX_LABEL_CHARS, canonical_name, label
+
+
+@pytest.mark.parametrize(
+    ("tool", "args", "expected"),
+    [
+        ("Read", {"file_path": "/srv/app/src/main.py"}, "📖 Reading src/main.py"),
+        ("Edit", {"file_path": "main.py"}, "✏️ Editing main.py"),
+        ("MultiEdit", {"file_path": "/a/b/c/"}, "✏️ Editing b/c"),
+        ("Write", {"file_path": "C:\\x\\y\\z.txt"}, "📝 Writing y/z.txt"),
+        ("Read", {}, "📖 Reading a file"),
+        ("Bash", {"command": "rm -rf /", "description": "Run the tests"}, "⚡ Run the tests"),
+        ("Bash", {"command": "curl -H 'token: abc'"}, "⚡ Running a command"),
+        ("bash", {"command": "ls"}, "⚡ Running a command"),
+        ("Grep", {"pattern": "def main"}, '🔍 Searching for "def main"'),
+        ("Glob", {"pattern": "**/*.py"}, "📁 Looking for **/*.py"),
+        ("Agent", {"description": "Review it"}, "🤖 Review it"),
+        ("Task", {}, "🤖 Starting a helper"),
+        ("Skill", {"skill": "review-pr"}, "⚙️ Using /review-pr"),
+        ("WebFetch", {"url": "http://x"}, "🔧 WebFetch"),
+        ("read_file", {}, "🔧 Read file"),
+        ("get_api_url_by-id", {}, "🔧 Get API URL by ID"),
+        ("mcp__linear__create_issue", {}, "🔌 linear: Create issue"),
+        ("mcp__linear", {}, "🔌 Linear"),
+        ("mcp__agent-swarm__get-swarm", {}, "👥 Seeing who is in the swarm"),
+        ("mcp__agent_swarm__memory_search", {}, "🧠 Searching memory"),
+        ("mcp__agent-swarm__brand-new-kv-tool", {}, "🔌 Brand new KV tool"),
+        ("kv-get", {}, "🔑 Reading a stored value"),
+        ("tool", {"server": "linear", "tool": "create_issue"}, "🔌 linear: Create issue"),
+        ("x", {"server": "agent-swarm", "tool": "send-task"}, "📤 Handing a task to another agent"),
+    ],
+)
+def test_a_tool_call_becomes_a_line(tool, args, expected):
+    assert label(tool, args) == expected
+
+
+@pytest.mark.parametrize(
+    ("tool", "args"),
+    [
+        ("ToolSearch", {}),
+        ("TodoRead", {}),
+        ("TodoWrite", {"todos": []}),
+        ("mcp__agent-swarm__store-progress", {"progress": "x"}),
+        ("mcp__agent_swarm__store_progress", {}),
+        ("store-progress", {}),
+        ("x", {"server": "agent-swarm", "tool": "store-progress"}),
+    ],
+)
+def test_housekeeping_is_not_told(tool, args):
+    assert label(tool, args) is None
+
+
+def test_another_servers_store_progress_is_told():
+    assert label("mcp__other__store-progress", {}) == "🔌 other: Store progress"
+
+
+@pytest.mark.parametrize(
+    "args", [None, 7, "text", ["a"], {"file_path": 3}, {"file_path": None}, {1: 2}]
+)
+def test_arguments_of_any_shape_are_survived(args):
+    assert label("Read", args) == "📖 Reading a file"
+
+
+def test_control_characters_line_breaks_and_surrogates_are_taken_out():
+    told = label("Bash", {"description": "one\x1b[31m\ntwo\x00\u202ethree\ud800\u2028four"})
+    assert told == "⚡ one [31m two three four"
+    told.encode()
+
+
+def test_a_huge_text_is_cut():
+    told = label("Bash", {"description": "x" * 1_000_000})
+    assert len(told) == MAX_LABEL_CHARS
+    assert told.endswith("…")
+
+
+def test_a_secret_is_scrubbed_before_the_cut_so_that_no_half_remains(redactor):
+    padding = "x" * (MAX_LABEL_CHARS - len("⚡ ") - 8)
+    told = label("Bash", {"description": padding + redactor.SECRET}, scrub=redactor.text)
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize(
+    ("tool", "args", "expected"),
+    [
+        ("read", {}, "Read"),
+        ("mcp__a__b", {}, "mcp__a__b"),
+        ("read_file", {}, "read_file"),
+        ("call", {"server": "s", "tool": "t"}, "mcp__s__t"),
+        ("call", {"server": "s", "tool": 5}, "Call"),
+        ("", {}, ""),
+    ],
+)
+def test_one_spelling_for_tools(tool, args, expected):
+    assert canonical_name(tool, args) == expected

@@ -1,0 +1,129 @@
+"""The whole way to the wire: the reporter, the real outbox, real HTTP."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import anyio
+import pytest
+
+from agent_swarm_worker.clock import SystemClock
+from agent_swarm_worker.contract import (
+    Compaction,
+    ContextUsage,
+    CostData,
+    Message,
+    ProviderResult,
+    RawLog,
+    Result,
+    SessionInit,
+    ToolEnd,
+    ToolStart,
+)
+from agent_swarm_worker.reporting.finish import decide_finish
+from agent_swarm_worker.swarm.client import SwarmClient
+from agent_swarm_worker.swarm.database import Database
+from agent_swarm_worker.swarm.generations import Generations
+from agent_swarm_worker.swarm.health import ApiHealth
+from agent_swarm_worker.swarm.http import Http
+from agent_swarm_worker.swarm.outbox import Outbox
+from agent_swarm_worker.swarm.queue import WriteKind
+
+
+@pytest.fixture
+def server():
+    """A swarm that says yes to everything and remembers what it was told."""
+    told = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or "{}")
+            told.append((self.command, self.path, body))
+            reply = b'{"success":true,"ok":true,"updated":true,"alreadyFinished":false}'
+            self.send_response(201)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(reply)))
+            self.end_headers()
+            self.wfile.write(reply)
+
+        def do_PUT(self):
+            self.do_POST()
+
+        def log_message(self, *args): ...
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.told = told
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield httpd
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("task_id", ["task-1", None])
+async def test_what_a_session_reports_reaches_the_api_in_order(
+    make_reporter, journal, redactor, server, tmp_path, task_id
+):
+    clock = SystemClock()
+    database = Database(tmp_path / "worker.sqlite", clock=clock)
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    async with Http(url, health=ApiHealth(clock), agent_id="agent-1") as http:
+        outbox = Outbox(database, SwarmClient(http, Generations(clock)), clock=clock)
+        reporter = make_reporter(writes=outbox, task_id=task_id, effective_id="task-1")
+        reporter.on_event(SessionInit("native-1", harness_variant="cli"))
+        journal.append([b'{"type":"system"}'])
+        reporter.on_event(RawLog('{"type":"system"}'))
+        reporter.on_event(ToolStart("c1", "Read", {"file_path": "/a/b"}))
+        reporter.on_event(ToolEnd("c1", "Read", ""))
+        reporter.on_event(ContextUsage(10, 1000, 1.0, output_tokens=3))
+        reporter.on_event(Compaction(900))
+        reporter.on_event(Message("assistant", "Done."))
+        reporter.on_event(Result(CostData(total_cost_usd=0.1, input_tokens=5, model="opus")))
+        result = ProviderResult(exit_code=0, is_error=False)
+        reporter.close(result)
+        if task_id:
+            finish = decide_finish(
+                result, harness="claude", redactor=redactor, last_text=reporter.last_text
+            )
+            outbox.put(reporter.lane, WriteKind.FINISH, finish.args(task_id))
+        async with anyio.create_task_group() as group:
+            group.start_soon(outbox.run)
+            assert await outbox.flush_all(timeout_s=10)
+            group.cancel_scope.cancel()
+    database.close()
+
+    unordered = {
+        "/api/session-logs",
+        "/api/events/batch",
+        "/api/agents/agent-1/credential-status",
+    }
+    calls = [(path, body) for _, path, body in server.told]
+    on_task = [path for path, _ in calls if path not in unordered]
+    assert {path for path, _ in calls if path in unordered} == unordered
+    if task_id is None:
+        assert on_task == [
+            "/api/active-sessions/provider-session/task-1",
+            "/api/session-costs",
+        ]
+        assert not any("taskId" in body for _, body in calls)
+        return
+    assert on_task == [
+        "/api/tasks/task-1/session",
+        "/api/tasks/task-1/progress",
+        "/api/tasks/task-1/context",
+        "/api/tasks/task-1/context",
+        "/api/session-costs",
+        "/api/tasks/task-1/context",
+        "/api/tasks/task-1/finish",
+    ]
+    told = dict(calls)
+    assert told["/api/tasks/task-1/session"]["claudeSessionId"] == "native-1"
+    assert told["/api/tasks/task-1/progress"] == {"progress": "📖 Reading a/b"}
+    assert told["/api/session-logs"]["lines"] == ['{"type":"system"}']
+    assert told["/api/tasks/task-1/finish"] == {"status": "completed", "output": "Done."}
