@@ -1,0 +1,1 @@
+"""Floor 4: the credentials a harness logs in with."""

@@ -1,0 +1,86 @@
+"""The harness ``claude``: Claude Code's command line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from agent_swarm_worker.contract import ProviderTraits
+from agent_swarm_worker.errors import BinaryMissing, CredentialsMissing
+from agent_swarm_worker.guards.error_classes import ErrorClass
+from agent_swarm_worker.providers.claude.launch import (
+    API_KEY,
+    OAUTH_TOKEN,
+    claude_launch,
+    claude_program,
+)
+from agent_swarm_worker.providers.claude.mcp import session_mcp_config
+from agent_swarm_worker.providers.claude.resume import transcript
+from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
+from agent_swarm_worker.providers.cli_session import CliSession
+from agent_swarm_worker.providers.launch import CliHarness
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
+
+CREDENTIALS = (OAUTH_TOKEN, API_KEY)
+"""One of these must be set; the first one wins."""
+
+
+class ClaudeAdapter:
+    """Runs each task in a Claude Code process of its own."""
+
+    name = "claude"
+    traits = ProviderTraits(needs_credential=CREDENTIALS)
+
+    def check(self, env: Mapping[str, str]) -> None:
+        """Say whether sessions could start with this environment.
+
+        Raises:
+            CredentialsMissing: there is no Anthropic credential in it.
+            BadSetting: ``CLAUDE_BINARY`` cannot be split into words.
+            BinaryMissing: the CLI is not installed.
+        """
+        program = claude_program(env)[0]
+        if shutil.which(program, path=env.get("PATH")) is None:
+            raise BinaryMissing(program)
+        _require_credential(env)
+
+    async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
+        """Prepare a session.
+
+        Raises:
+            CredentialsMissing: the environment has no Anthropic credential.
+            BadSetting: ``CLAUDE_BINARY`` cannot be split into words.
+        """
+        _require_credential(config.env)
+        claude_program(config.env)
+        mcp_config = await anyio.to_thread.run_sync(session_mcp_config, config)
+
+        def make_harness(config: ProviderSessionConfig) -> CliHarness:
+            is_root = os.geteuid() == 0
+            return CliHarness(
+                launch=claude_launch(config, mcp_config=mcp_config, is_root=is_root),
+                translator=ClaudeTranslator(config),
+                stale_resume=(ErrorClass.STALE_SESSION.value,),
+            )
+
+        return CliSession(config, make_harness)
+
+    async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
+        """True if the transcript of that session is really there."""
+        return await anyio.to_thread.run_sync(transcript, session_id, config.env) is not None
+
+    def format_command(self, command_name: str) -> str:
+        """Return a command as the CLI finds it among its skills."""
+        return f"/{command_name}"
+
+
+def _require_credential(env: Mapping[str, str]) -> None:
+    if not any(env.get(name, "").strip() for name in CREDENTIALS):
+        raise CredentialsMissing(ClaudeAdapter.name, CREDENTIALS)

@@ -1,0 +1,117 @@
+"""Native messages: what the model said, which tools it called, and what they answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent_swarm_worker.contract import (
+    ContextUsage,
+    Error,
+    Message,
+    ProviderEvent,
+    ToolEnd,
+    ToolStart,
+)
+from agent_swarm_worker.providers.claude.native import count, items, mapping, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent_swarm_worker.providers.claude.seen import Seen
+
+_SYNTHETIC = "<synthetic>"
+"""The model of messages that the CLI wrote itself."""
+_WAKEUP_TOOL = "ScheduleWakeup"
+_USED = (
+    "input_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "output_tokens",
+)
+
+
+def assistant(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+    """``assistant``: one event per content block, all with the same message id and usage."""
+    message = mapping(event.get("message"))
+    is_main = event.get("parent_tool_use_id") is None
+    if is_main:
+        seen.turn_is_over = False
+    # Where the category stands depends on the version of the CLI.
+    category = text(event.get("error")) or text(message.get("error"))
+    if category:
+        yield _api_error(seen, category, event)
+        return
+    if message.get("model") == _SYNTHETIC:
+        seen.cli_spoke = True
+        command = text(mapping(event.get("local_command_run")).get("command"))
+        seen.local_command = f"/{command}" if command else seen.local_command
+    else:
+        seen.model_spoke = True
+        seen.last_error = None
+        seen.costs.add_frame(message)
+        usage = _context_usage(seen, message) if is_main else None
+        if usage is not None:
+            yield usage
+    for block in items(message.get("content")):
+        said = _block(seen, mapping(block), is_main=is_main)
+        if said is not None:
+            yield said
+
+
+def user(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+    """``user``: what tools answered, or what the CLI wrote in the user's place."""
+    content = mapping(event.get("message")).get("content")
+    if text(content).startswith("<local-command-"):
+        seen.local_command = "a command"
+        return
+    if event.get("parent_tool_use_id") is None:
+        seen.turn_is_over = False
+    for block in map(mapping, items(content)):
+        if block.get("type") == "tool_result":
+            yield _tool_end(seen, block)
+
+
+def _block(seen: Seen, block: dict[str, Any], *, is_main: bool) -> ProviderEvent | None:
+    match block.get("type"):
+        case "text":
+            said = text(block.get("text"))
+            if said:
+                seen.last_text = said if is_main else seen.last_text
+                return Message("assistant", said, subagent=not is_main)
+        case "tool_use":
+            call_id, name = text(block.get("id")), text(block.get("name"))
+            args = block.get("input")
+            if name:
+                seen.tools[call_id] = (name, args)
+                return ToolStart(call_id, name, {} if args is None else args)
+    return None
+
+
+def _tool_end(seen: Seen, block: dict[str, Any]) -> ToolEnd:
+    call_id, is_error = text(block.get("tool_use_id")), block.get("is_error") is True
+    name, args = seen.tools.pop(call_id, ("", None))
+    if name == _WAKEUP_TOOL and not is_error:
+        seen.wakeup_is_set = mapping(args).get("stop") is not True
+    return ToolEnd(call_id, name, block.get("content"), is_error)
+
+
+def _api_error(seen: Seen, category: str, event: dict[str, Any]) -> Error:
+    if not seen.limits.windows:  # said once more, with fewer details
+        parameters = mapping(event.get("api_error_params"))
+        seen.limits.take(mapping(parameters.get("rate_limit_info")))
+    blocks = map(mapping, items(mapping(event.get("message")).get("content")))
+    said = " ".join(filter(None, (text(block.get("text")) for block in blocks)))
+    seen.last_error = Error(said or category, category)
+    return seen.last_error
+
+
+def _context_usage(seen: Seen, message: dict[str, Any]) -> ContextUsage | None:
+    usage, message_id = message.get("usage"), text(message.get("id"))
+    is_repeated = bool(message_id) and message_id == seen.last_message_id
+    if not isinstance(usage, dict) or is_repeated:
+        return None
+    seen.last_message_id = message_id
+    used = sum([count(usage.get(name)) or 0 for name in _USED])
+    percent = min(100.0, used / seen.window * 100) if seen.window else None
+    output = count(usage.get("output_tokens"))
+    return ContextUsage(used, seen.window, percent, output, "input-cache-output")

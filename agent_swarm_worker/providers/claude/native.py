@@ -1,0 +1,45 @@
+"""Reading values out of JSON that others wrote: a wrong shape is as good as a missing value."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+MAX_COUNT = 2**53
+"""The largest whole number that every JSON reader takes as it is."""
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Return `value` if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: Any) -> list[Any]:
+    """Return `value` if it is an array, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def text(value: Any) -> str:
+    """Return `value` if it is a string, else an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def number(value: Any) -> float | None:
+    """Return `value` if it is a finite number that is not negative, else ``None``."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        real = float(value)
+    except OverflowError:
+        return None
+    return real if math.isfinite(real) and real >= 0 else None
+
+
+def count(value: Any) -> int | None:
+    """Return `value` if it counts something: a whole number, zero or more; else ``None``."""
+    if type(value) is int:  # what it nearly always is; a bool is not
+        return value if 0 <= value <= MAX_COUNT else None
+    real = number(value)
+    if real is None or not real.is_integer() or real > MAX_COUNT:
+        return None
+    return int(value)

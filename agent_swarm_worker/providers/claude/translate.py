@@ -1,0 +1,86 @@
+"""Claude Code's ``stream-json`` output as normalized events.
+
+A kind or a shape that is not known is skipped: the line is in the journal, and a newer CLI must
+not break an older worker.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent_swarm_worker.clock import Clock, SystemClock
+from agent_swarm_worker.contract import ProviderEvent, Result
+from agent_swarm_worker.providers.claude import messages, session_events, verdict
+from agent_swarm_worker.providers.claude.limits import RateLimits
+from agent_swarm_worker.providers.claude.native import count, mapping, text
+from agent_swarm_worker.providers.claude.seen import Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from agent_swarm_worker.contract import ProviderResult, ProviderSessionConfig
+    from agent_swarm_worker.providers.launch import Ending
+
+
+class ClaudeTranslator:
+    """Turns the lines of one CLI process into events, and at the end into a result.
+
+    Args:
+        config: the session it belongs to.
+        clock: tells the time by which reset times are judged.
+    """
+
+    def __init__(self, config: ProviderSessionConfig, *, clock: Clock | None = None) -> None:
+        clock = clock or SystemClock()
+        self._seen = Seen(config=config, clock=clock, limits=RateLimits(clock))
+
+    def feed(self, native: Any) -> Sequence[ProviderEvent]:
+        """Take one native event."""
+        event = mapping(native)
+        translate = _KINDS.get(text(event.get("type")))
+        return list(translate(self._seen, event)) if translate else ()
+
+    def feed_text(self, line: str) -> Sequence[ProviderEvent]:  # noqa: ARG002 - the protocol's
+        """Skip a line that is not JSON: the CLI prints none in this mode."""
+        return ()
+
+    def feed_stderr(self, line: str) -> Sequence[ProviderEvent]:  # noqa: ARG002 - the protocol's
+        """Skip standard error: its end is read if the session fails."""
+        return ()
+
+    @property
+    def is_final(self) -> bool:
+        """True when the last turn is over and nothing is under way that would start another."""
+        return self._seen.is_final
+
+    def conclude(self, ending: Ending) -> ProviderResult:
+        """Say how the session went."""
+        return verdict.conclude(self._seen, ending)
+
+
+def _result(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+    """``result``: the end of a turn, and of the session unless something starts another."""
+    seen.result = event
+    seen.turn_is_over = True
+    seen.session_id = seen.session_id or text(event.get("session_id")) or None
+    main = mapping(mapping(event.get("modelUsage")).get(seen.model))
+    seen.window = count(main.get("contextWindow")) or seen.window
+    seen.costs.add_result(event, seen.model or seen.config.model or "unknown")
+    failure = verdict.judge_result(seen)
+    yield Result(
+        seen.cost(is_error=failure is not None),
+        verdict.output(seen, failure),
+        failure is not None,
+        failure.category if failure else None,
+    )
+
+
+_KINDS = {
+    "system": session_events.system,
+    "command_lifecycle": session_events.command_lifecycle,
+    "rate_limit_event": session_events.rate_limit,
+    "error": session_events.error,
+    "assistant": messages.assistant,
+    "user": messages.user,
+    "result": _result,
+}

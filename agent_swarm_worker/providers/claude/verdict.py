@@ -1,0 +1,194 @@
+"""How a session went: what the CLI said of itself, and how its process ended.
+
+Success takes a final event that says so; neither the exit code nor the event's ``subtype`` alone
+means anything (a failed request ends as ``subtype: success``, an interrupted run with exit code 0).
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent_swarm_worker.clock import wire_time
+from agent_swarm_worker.contract import ProviderResult
+from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
+from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_reset_time
+from agent_swarm_worker.providers.claude.models import applied_effort
+from agent_swarm_worker.providers.claude.native import count, items, text
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.contract import Error
+    from agent_swarm_worker.providers.claude.seen import Seen
+    from agent_swarm_worker.providers.launch import Ending
+
+MAX_REASON_CHARS = 500
+
+_BY_SUBTYPE = {
+    "error_max_turns": "max_turns",
+    "error_max_budget_usd": "max_budget",
+    "error_max_structured_output_retries": "invalid_output",
+}
+_BY_TERMINAL_REASON = {
+    "aborted_streaming": "interrupted",
+    "aborted_tools": "interrupted",
+    "prompt_too_long": ErrorClass.CONTEXT_OVERFLOW.value,
+}
+_LABELS: dict[str, str] = {
+    "interrupted": "Interrupted",
+    "invalid_output": "No output that fits the schema",
+    "max_budget": "Budget limit exceeded",
+    "max_turns": "Max turns exceeded",
+    ErrorClass.AUTHENTICATION_FAILED: "Authentication failed",
+    ErrorClass.BILLING_ERROR: "Billing error",
+    ErrorClass.CONTEXT_OVERFLOW: "The prompt is too long for the model",
+    ErrorClass.INVALID_REQUEST: "The model API refused the request",
+    ErrorClass.NETWORK: "The model API cannot be reached",
+    ErrorClass.OVERLOADED: "The model API is overloaded",
+    ErrorClass.RATE_LIMIT: "Rate limit hit",
+    ErrorClass.SERVER_ERROR: "The model API failed",
+    ErrorClass.STALE_SESSION: "The session to resume is gone",
+    ErrorClass.USAGE_LIMIT: "Usage limit reached",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a session failed."""
+
+    category: str
+    reason: str
+    """One readable line."""
+
+
+def judge_result(seen: Seen) -> Failure | None:
+    """Say what is wrong with the last result event, or ``None`` if it reports success."""
+    result = seen.result or {}
+    if not _is_error(result):
+        return None if _asked_a_model(seen) else _empty_run(seen)
+    said = _said(seen, result)
+    category = _category(seen, result, said)
+    label = _LABELS.get(category, "Session error")
+    return Failure(category, _one_line(f"{label}: {said}" if said else label))
+
+
+def conclude(seen: Seen, ending: Ending) -> ProviderResult:
+    """Say how the session went, from its output and the end of its process."""
+    failure = _judge(seen, ending)
+    return ProviderResult(
+        exit_code=ending.exit_code if failure else 0,
+        is_error=failure is not None,
+        session_id=seen.session_id,
+        cost=seen.cost(is_error=failure is not None),
+        output=output(seen, failure),
+        error_category=failure.category if failure else None,
+        failure_reason=failure.reason if failure else None,
+        rate_limit_reset_at=_reset_at(seen, failure),
+        rate_limit_windows=dict(seen.limits.windows),
+        applied_reasoning_effort=applied_effort(seen.model, seen.config.reasoning_effort),
+    )
+
+
+def output(seen: Seen, failure: Failure | None) -> str | None:
+    """Return the agent's answer; of a failed run its last words, never the error's text."""
+    final = text((seen.result or {}).get("result")) if failure is None else ""
+    return final or seen.last_text or None
+
+
+def _judge(seen: Seen, ending: Ending) -> Failure | None:
+    failure = judge_result(seen) if seen.result else None
+    if seen.result and not failure and _is_over(seen, ending):
+        return None
+    was_asked_to_end = ending.aborted is not None
+    if failure and not (was_asked_to_end and failure.category == "interrupted"):
+        return failure
+    if was_asked_to_end:
+        return Failure("aborted", _one_line(f"Aborted: {ending.aborted}"))
+    return _unfinished(seen, ending)
+
+
+def _is_over(seen: Seen, ending: Ending) -> bool:
+    """True if the process ended by itself, or was ended when there was nothing left to do."""
+    if ending.hung_after_result or (ending.exit_code == 0 and ending.aborted is None):
+        return True
+    return seen.is_final and (ending.exit_code == 0 or ending.exit_code > 128)
+
+
+def _unfinished(seen: Seen, ending: Ending) -> Failure:
+    how = _how_it_ended(ending.exit_code)
+    if seen.last_error:
+        reason = _one_line(f"{how}; before that: {seen.last_error.message}")
+        return Failure(_class_of(seen.last_error.message, seen.last_error), reason)
+    if ending.truncated:
+        return Failure("truncated", f"{how}; its output was cut off")
+    tail = " ".join(ending.stderr_tail.split())[-MAX_REASON_CHARS // 2 :]
+    category = _class_of(tail) if tail else ErrorClass.UNKNOWN
+    if category == ErrorClass.UNKNOWN:
+        category = "killed" if ending.exit_code > 128 else "crashed"
+    return Failure(category, f"{how}: {tail}" if tail else how)
+
+
+def _how_it_ended(exit_code: int) -> str:
+    try:
+        name = signal.Signals(exit_code - 128).name if exit_code > 128 else ""
+    except ValueError:
+        name = ""
+    how = f"was ended by {name}" if name else f"exited with code {exit_code}"
+    return f"Claude {how} before it was finished"
+
+
+def _said(seen: Seen, result: dict[str, Any]) -> str:
+    """What the CLI gives as the reason; its internal diagnostics are none."""
+    errors = [text(error) for error in items(result.get("errors"))]
+    said = "; ".join(error for error in errors if error and not error.startswith("[ede_"))
+    return (
+        said or text(result.get("result")) or (seen.last_error.message if seen.last_error else "")
+    )
+
+
+def _is_error(result: dict[str, Any]) -> bool:
+    said = result.get("is_error")
+    return said if isinstance(said, bool) else result.get("subtype") != "success"
+
+
+def _asked_a_model(seen: Seen) -> bool:
+    if seen.model_spoke:
+        return True
+    had_no_turn = (seen.result or {}).get("num_turns") == 0
+    is_empty = seen.costs.is_empty and (seen.cli_spoke or had_no_turn)
+    return not (is_empty or seen.local_command)
+
+
+def _empty_run(seen: Seen) -> Failure:
+    """The CLI answers some prompts itself (``/help``, ``/compact``); that does no task."""
+    taken_as = f"took the prompt as {seen.local_command}" if seen.local_command else "ended"
+    said = text((seen.result or {}).get("result")) or seen.last_text
+    reason = f"Claude {taken_as} without asking a model"
+    return Failure("empty_run", _one_line(f"{reason}: {said}" if said else reason))
+
+
+def _category(seen: Seen, result: dict[str, Any], said: str) -> str:
+    for table, key in ((_BY_SUBTYPE, "subtype"), (_BY_TERMINAL_REASON, "terminal_reason")):
+        category = table.get(text(result.get(key)))
+        if category:
+            return category
+    category = _class_of(said, seen.last_error, count(result.get("api_error_status")))
+    return "error_during_execution" if category == ErrorClass.UNKNOWN else category
+
+
+def _class_of(said: str, error: Error | None = None, status: int | None = None) -> str:
+    return classify_error(said, category=error.category if error else None, status=status).value
+
+
+def _reset_at(seen: Seen, failure: Failure | None) -> str | None:
+    """When the limit ends; only a run that failed of it has hit one (overage lets others go on)."""
+    if failure is None or failure.category not in LIMITS:
+        return None
+    now = seen.clock.now()
+    moment = seen.limits.resets_at or parse_reset_time(failure.reason, now)
+    return wire_time(clamp_reset(moment, now)) if moment else None
+
+
+def _one_line(reason: str) -> str:
+    line = " ".join(reason.split())
+    return line if len(line) <= MAX_REASON_CHARS else line[: MAX_REASON_CHARS - 1] + "…"

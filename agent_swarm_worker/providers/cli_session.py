@@ -1,0 +1,257 @@
+"""One session of any command-line harness.
+
+The adapter says how to launch it and what its lines mean (`launch.CliHarness`); this says how a
+child process is lived with: framing, scrubbing, stdin, abort, a harness that never exits, one that
+cannot find the session it should resume, and an end that leaves no process behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import anyio
+
+from agent_swarm_worker.clock import Clock, SystemClock, wire_time
+from agent_swarm_worker.contract import Progress, ProviderResult
+from agent_swarm_worker.errors import ProviderError
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.processes.drain import drain, pump
+from agent_swarm_worker.processes.framing import LineFramer
+from agent_swarm_worker.processes.spawn import ProcessSpec
+from agent_swarm_worker.providers.launch import CliHarness, Ending
+from agent_swarm_worker.providers.session import BaseSession
+from agent_swarm_worker.sandboxes.local import LocalSandbox
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.contract import ProviderSessionConfig
+    from agent_swarm_worker.providers.launch import Launch, PrivateFile, Translator
+    from agent_swarm_worker.sandboxes.port import Sandbox, SandboxChild
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""Longest line taken whole; a screenshot in a tool result easily has several MiB."""
+CUT_LINE_BYTES = 64 * 1024
+"""What is kept of a standard error line, or of a text line, that has no end."""
+
+HarnessFactory: TypeAlias = Callable[["ProviderSessionConfig"], CliHarness]
+"""Builds a launch with a fresh translator; called again to start afresh if need be."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one launch of the harness has come to."""
+
+    translator: Translator
+    started_at_s: float
+    last_output_at_s: float
+    truncated: bool = False
+    hung_after_result: bool = False
+
+
+class CliSession(BaseSession):
+    """Drives one child process; `wait_for_completion` is its whole life."""
+
+    def __init__(
+        self,
+        config: ProviderSessionConfig,
+        make_harness: HarnessFactory,
+        *,
+        sandbox: Sandbox | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(config, clock=clock or SystemClock())
+        self._make_harness = make_harness
+        self._sandbox = sandbox or LocalSandbox()
+        self._abort_reason: str | None = None
+        self._abort_asked = anyio.Event()
+        self._result: ProviderResult | None = None
+
+    async def abort(self, reason: str = "cancelled") -> None:
+        """Ask the session to end; the kill ladder runs inside `wait_for_completion`."""
+        if self._abort_reason is None:
+            self._abort_reason = reason
+            self.log.info(Event.SESSION_ABORTED, reason=reason)
+        self._abort_asked.set()
+
+    async def wait_for_completion(self) -> ProviderResult:
+        """Run the harness to its end; a session that cannot be resumed is started afresh, once."""
+        if self._result is None:
+            try:
+                self._result = await self._run_with_fallback()
+            finally:
+                self.close_journal()
+        return self._result
+
+    async def _run_with_fallback(self) -> ProviderResult:
+        resume = self.config.resume_session_id
+        harness = self._make_harness(self.config)
+        result = await self._run(harness)
+        is_stale = resume is not None and result.error_category in harness.stale_resume
+        if not is_stale or self._abort_reason is not None:
+            return result
+        self.log.warning(Event.SESSION_RESUMED, session=resume, found=False)
+        self.emit(Progress("The earlier session is gone; starting afresh"))
+        fresh = self.config.log_file.with_stem(self.config.log_file.stem + "-fresh")
+        self.switch_journal(
+            fresh,
+            {
+                "type": "fresh_session",
+                "staleSessionId": resume,
+                "timestamp": wire_time(self.clock.now()),
+            },
+        )
+        prompt = self.config.fresh_prompt or self.config.prompt
+        config = replace(self.config, resume_session_id=None, prompt=prompt)
+        return await self._run(self._make_harness(config))
+
+    async def _run(self, harness: CliHarness) -> ProviderResult:
+        launch, translator = harness.launch, harness.translator
+        if self._abort_reason is not None:
+            return translator.conclude(Ending(exit_code=130, aborted=self._abort_reason))
+        now_s = self.clock.monotonic()
+        run = _Run(translator, started_at_s=now_s, last_output_at_s=now_s)
+        try:
+            for file in launch.files:
+                _write_private(file)
+            child = await self._sandbox.start(self._spec(launch))
+        except ProviderError as error:
+            return ProviderResult(
+                exit_code=127,
+                is_error=True,
+                error_category=error.category,
+                failure_reason=f"Spawn failed: {error}",
+            )
+        else:
+            program = Path(launch.argv[0]).name
+            self.log.info(Event.SESSION_STARTED, program=program, child=child.label)
+            async with child:
+                exit_code = await self._live(child, launch, run)
+        finally:
+            for file in launch.files:
+                # The harness may have put anything in its place; the directory goes as well.
+                with contextlib.suppress(OSError):
+                    file.path.unlink()
+        return translator.conclude(
+            Ending(
+                exit_code=exit_code,
+                aborted=self._abort_reason,
+                hung_after_result=run.hung_after_result,
+                truncated=run.truncated,
+                stderr_tail=self.stderr_tail,
+                duration_ms=round((self.clock.monotonic() - run.started_at_s) * 1000),
+            )
+        )
+
+    def _spec(self, launch: Launch) -> ProcessSpec:
+        return ProcessSpec(
+            argv=launch.argv,
+            cwd=launch.cwd,
+            env=launch.env,
+            tag=self.config.session_uuid,
+            stdin=bool(launch.stdin),
+        )
+
+    async def _live(self, child: SandboxChild, launch: Launch, run: _Run) -> int:
+        """From spawn to the last byte; whatever happens, no process is left when it returns."""
+        stdout = partial(self._read_stdout, child, run)
+        stderr = partial(self._read_stderr, child, run)
+        end = self._sandbox.end
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._feed, child, launch.stdin)
+                tasks.start_soon(self._end_when_asked, child)
+                tasks.start_soon(self._end_when_final, child, run)
+                await drain(child, stdout, stderr, clock=self.clock)
+                exit_code = await child.wait()
+                tasks.cancel_scope.cancel()
+        except anyio.get_cancelled_exc_class():
+            end = self._sandbox.kill  # whoever cancels has no time left for asking
+            raise
+        finally:
+            with anyio.CancelScope(shield=True):
+                await end(child, on_step=self._log_step)
+        return exit_code
+
+    async def _feed(self, child: SandboxChild, data: bytes) -> None:
+        if data:
+            await child.send(data)
+            await child.close_stdin()
+
+    async def _end_when_asked(self, child: SandboxChild) -> None:
+        await self._abort_asked.wait()
+        await self._sandbox.end(child, on_step=self._log_step)
+
+    async def _end_when_final(self, child: SandboxChild, run: _Run) -> None:
+        """End a harness that said its last word and then does not exit."""
+        grace_s = self.config.result_grace_s
+        while True:
+            await self.clock.sleep(min(1.0, grace_s))
+            quiet_s = self.clock.monotonic() - run.last_output_at_s
+            if run.translator.is_final and quiet_s >= grace_s:
+                run.hung_after_result = True
+                await self._sandbox.end(child, on_step=self._log_step)
+                return
+
+    async def _read_stdout(self, child: SandboxChild, run: _Run) -> None:
+        framer = LineFramer(MAX_LINE_BYTES)
+
+        def on_chunk(chunk: bytes) -> None:
+            run.last_output_at_s = self.clock.monotonic()
+            cut_before = framer.oversize
+            self.take(framer.feed(chunk), run.translator)
+            if framer.oversize > cut_before:
+                self.log.warning(Event.LINE_OVERSIZE, bytes=framer.last_oversize_bytes)
+
+        try:
+            await pump(child.stdout, on_chunk)
+        finally:
+            rest = framer.close()
+            if rest:
+                run.truncated = True
+                self.take([rest], run.translator)
+
+    async def _read_stderr(self, child: SandboxChild, run: _Run) -> None:
+        scrubber = self.config.redactor.stream()
+        framer = LineFramer(CUT_LINE_BYTES)
+
+        def on_scrubbed(data: bytes) -> None:
+            lines = framer.feed(data)
+            if lines:
+                self.take_stderr(b"\n".join(lines), run.translator)
+
+        def on_chunk(chunk: bytes) -> None:
+            run.last_output_at_s = self.clock.monotonic()
+            on_scrubbed(scrubber.feed(chunk))
+
+        try:
+            await pump(child.stderr, on_chunk)
+        finally:
+            on_scrubbed(scrubber.close())
+            rest = framer.close()
+            if rest:
+                self.take_stderr(rest, run.translator)
+
+    def _log_step(self, step: str, elapsed_s: float) -> None:
+        # Every session ends with a sweep; only what had to be asked or killed is news.
+        tell = self.log.debug if step == "sweep" else self.log.info
+        tell(Event.KILL_STEP, step=step, elapsed_s=round(elapsed_s, 2))
+
+
+def _write_private(file: PrivateFile) -> None:
+    """Write a file only we can read, refusing to follow what somebody may have put there.
+
+    Raises:
+        ProviderError: the disk is full or the directory cannot be written.
+    """
+    try:
+        handle = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(file.content)
+    except OSError as error:
+        msg = f"cannot write {file.path.name}: {error.strerror}"
+        raise ProviderError(msg) from error

@@ -1,0 +1,108 @@
+"""The two pure parts of a CLI harness: how it is launched, and what its words mean.
+
+A provider for a command-line harness is a function that builds a `Launch` and an object that is a
+`Translator`; `cli_session.CliSession` does the rest for all of them. Neither does any I/O, so
+recorded streams test them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from agent_swarm_worker.contract import ProviderEvent, ProviderResult
+
+MAX_ARG_BYTES = 100 * 1024
+"""Longest argument we pass: Linux refuses one of 128 KiB (``MAX_ARG_STRLEN``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivateFile:
+    """A file the harness reads, written with mode 0600 before the start and removed afterwards."""
+
+    path: Path
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How to start the harness for one session."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    """The complete environment; the session adds its tag."""
+    cwd: Path
+    stdin: bytes = b""
+    """Written to standard input, which is then closed. Empty: standard input is /dev/null."""
+    files: tuple[PrivateFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What the process layer knows about the end of the child."""
+
+    exit_code: int
+    """As a shell reports it: 128 + n for a death by signal n."""
+    aborted: str | None = None
+    """The reason given to `abort`, if it was."""
+    hung_after_result: bool = False
+    """The final event came, the process did not go, and it was killed for that."""
+    truncated: bool = False
+    """The last line had no end: output was cut off."""
+    stderr_tail: str = ""
+    """The last few KiB of standard error, scrubbed."""
+    duration_ms: int = 0
+
+
+class Translator(Protocol):
+    """Turns native events into normalized ones. Holds state, does no I/O, is used once."""
+
+    def feed(self, native: Any) -> Iterable[ProviderEvent]:
+        """Take one parsed line of standard output.
+
+        A malformed one must not raise: what is not understood is skipped (it is in the log).
+        """
+        ...
+
+    def feed_text(self, line: str) -> Iterable[ProviderEvent]:
+        """Take one line of standard output that is not JSON."""
+        ...
+
+    def feed_stderr(self, line: str) -> Iterable[ProviderEvent]:
+        """Take one line of standard error."""
+        ...
+
+    @property
+    def is_final(self) -> bool:
+        """True once the harness said its last word; it should exit soon after."""
+        ...
+
+    def conclude(self, ending: Ending) -> ProviderResult:
+        """Say how the session went. Called once, after the last line.
+
+        One that failed because it was aborted has the category ``aborted``.
+        """
+        ...
+
+
+@runtime_checkable
+class TextTranslator(Translator, Protocol):
+    """A translator for programs that may speak plain words; JSON can be such words too."""
+
+    def is_text(self, native: Any) -> bool:
+        """True if this JSON line is to be fed as text, to the letter, and so are blank lines."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CliHarness:
+    """A launch with its translator: what an adapter hands to the shared CLI session."""
+
+    launch: Launch
+    translator: Translator
+    stale_resume: tuple[str, ...] = field(default=())
+    """Error categories that mean: the resumed session does not exist, start a fresh one."""

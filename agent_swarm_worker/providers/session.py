@@ -1,0 +1,160 @@
+"""The base of every session: what a session says passes through here, once, in one order.
+
+    line ─▶ scrub ─▶ journal on disk ─▶ translate ─▶ listeners
+
+Nothing gets to a listener that is not on disk, and nothing gets to disk that was not scrubbed. An
+in-process harness uses the same door as a command line: it hands over its native events as JSON.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from agent_swarm_worker.clock import wire_time
+from agent_swarm_worker.contract import Custom, RawLog, RawStderr, SessionInit
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.processes.framing import decode_line
+from agent_swarm_worker.providers.journal import Journal
+from agent_swarm_worker.providers.launch import TextTranslator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.contract import EventListener, ProviderEvent, ProviderSessionConfig
+    from agent_swarm_worker.providers.launch import Translator
+
+MAX_BACKLOG = 10_000
+"""Events kept for a first listener that comes late; the journal has them all anyway."""
+MAX_STDERR_BYTES = 16 * 1024 * 1024
+"""Standard error taken into the journal per session; a flood beyond it is counted, not kept."""
+STDERR_TAIL_BYTES = 4096
+
+
+class BaseSession:
+    """Fan-out, journal and scrubbing for one session."""
+
+    def __init__(
+        self, config: ProviderSessionConfig, *, clock: Clock, log: Log | None = None
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.log = (log or Log()).bind(task_id=config.task_id)
+        self._listeners: list[EventListener] = []
+        self._backlog: list[ProviderEvent] = []
+        self._session_id: str | None = None
+        self._journal: Journal | None = None
+        self._stderr_bytes = 0
+        self._stderr_tail = ""
+
+    @property
+    def session_id(self) -> str | None:
+        """The harness's own id of the session, once known."""
+        return self._session_id
+
+    def on_event(self, listener: EventListener) -> None:
+        """Register a listener; the first one also gets everything emitted so far."""
+        self._listeners.append(listener)
+        backlog, self._backlog = self._backlog, []
+        for event in backlog:
+            try:
+                listener(event)
+            except Exception as error:  # as in `emit`, which is too hot for a call more
+                self._complain(listener, event, error)
+
+    def emit(self, event: ProviderEvent) -> None:
+        """Hand one event to every listener."""
+        if isinstance(event, SessionInit):
+            self._session_id = event.session_id
+        if not self._listeners and len(self._backlog) < MAX_BACKLOG:
+            self._backlog.append(event)
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception as error:  # a listener must never break the session
+                self._complain(listener, event, error)
+
+    def take(self, lines: Sequence[bytes], translator: Translator) -> None:
+        """Take native lines through scrubbing, journal and translation."""
+        scrub = self.config.redactor.json_line
+        words = translator if isinstance(translator, TextTranslator) else None
+        taken = [scrub(line) for line in lines if words or (line and not line.isspace())]
+        records = [clean if native is not None else _text_record(clean) for clean, native in taken]
+        self.journal.append([record for record in records if record])
+        for (clean, native), record in zip(taken, records, strict=True):
+            if record:
+                self.emit(RawLog(decode_line(record)))
+            if native is None or (words is not None and words.is_text(native)):
+                self._translate(translator.feed_text, decode_line(clean))
+            else:
+                self._translate(translator.feed, native)
+
+    def take_stderr(self, text: bytes, translator: Translator) -> None:
+        """Take scrubbed standard error; complete lines, joined by newlines."""
+        if not text.strip():
+            return
+        kept = self._stderr_bytes < MAX_STDERR_BYTES
+        self._stderr_bytes += len(text)
+        content = decode_line(text)
+        self._stderr_tail = (self._stderr_tail + content + "\n")[-STDERR_TAIL_BYTES:]
+        if not kept:
+            return
+        if self._stderr_bytes >= MAX_STDERR_BYTES:
+            content += f"\n[standard error is not recorded beyond {MAX_STDERR_BYTES} bytes]"
+        stamp = wire_time(self.clock.now())
+        self.journal.append(
+            [orjson.dumps({"type": "stderr", "content": content, "timestamp": stamp})]
+        )
+        self.emit(RawStderr(content))
+        for line in content.splitlines():
+            self._translate(translator.feed_stderr, line)
+
+    @property
+    def stderr_tail(self) -> str:
+        """The end of standard error so far."""
+        return self._stderr_tail.strip()
+
+    @property
+    def journal(self) -> Journal:
+        """The journal in use; opened at first need."""
+        if self._journal is None:
+            self._journal = Journal(self.config.log_file, log=self.log)
+        return self._journal
+
+    def switch_journal(self, path: Path, metadata: dict[str, Any]) -> None:
+        """Go on in a new journal; listeners learn of it through a ``session.journal`` event."""
+        self.close_journal()
+        length = Journal.begin(path, metadata, log=self.log)
+        self._journal = Journal(path, log=self.log)
+        self.emit(Custom("session.journal", {"path": str(path), "metadata_bytes": length}))
+
+    def close_journal(self) -> None:
+        """Close the journal; a later line opens it again."""
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+    def _translate(self, translate: Callable[[Any], Iterable[ProviderEvent]], native: Any) -> None:
+        try:
+            for event in translate(native):
+                self.emit(event)
+        except Exception as error:  # the line is in the journal; the run goes on
+            self.log.error(Event.TRANSLATE_FAILED, why=repr(error))
+
+    def _complain(self, listener: EventListener, event: ProviderEvent, error: Exception) -> None:
+        self.log.error(
+            Event.LISTENER_FAILED,
+            listener=repr(listener),
+            event_type=event.type,
+            why=repr(error),
+        )
+
+
+def _text_record(line: bytes) -> bytes:
+    """Wrap a line that is not JSON, so that the journal stays JSON lines; a blank one is none."""
+    if not line.strip():
+        return b""
+    return orjson.dumps({"type": "stdout", "content": decode_line(line)})

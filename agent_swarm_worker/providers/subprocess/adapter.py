@@ -1,0 +1,120 @@
+"""The adapter for any program: prompt on standard input, events or plain words on standard output.
+
+The program finds what else it may need in its environment:
+
+* ``SWARM_SYSTEM_PROMPT_FILE``: the composed system prompt;
+* ``SWARM_MCP_CONFIG``: an ``.mcp.json`` with the swarm's server and the installed ones;
+* ``SWARM_MODEL``: the resolved model, if any;
+* ``AGENT_SWARM_TASK_ID``, ``AGENT_SWARM_AGENT_ID``, ``MCP_BASE_URL``.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from typing import TYPE_CHECKING, cast
+
+from agent_swarm_worker.contract import ProviderTraits
+from agent_swarm_worker.errors import BadSetting, BinaryMissing
+from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
+from agent_swarm_worker.providers.cli_session import CliSession
+from agent_swarm_worker.providers.launch import CliHarness, Launch, PrivateFile
+from agent_swarm_worker.providers.mcp_config import mcp_config_bytes
+from agent_swarm_worker.providers.subprocess.translate import OutputMode, SubprocessTranslator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
+
+MODES = ("auto", "stream-json", "jsonl", "text")
+
+
+class SubprocessAdapter:
+    """What a user reaches for when no adapter exists."""
+
+    name = "subprocess"
+    traits = ProviderTraits(has_mcp=False, native_skill_discovery=False, wire_name="claude")
+    """Nothing is known of the program, so the prompt names no tools; it may use them anyway."""
+
+    def check(self, env: Mapping[str, str]) -> None:
+        """Raise a `ConfigError` or `ProviderError` if no session could start here."""
+        program = command_words(env)[0]
+        if shutil.which(program, path=env.get("PATH")) is None:
+            raise BinaryMissing(program)
+        output_mode(env)
+
+    async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
+        """Prepare a session of the configured command."""
+        words, mode = command_words(config.env), output_mode(config.env)
+
+        def make_harness(config: ProviderSessionConfig) -> CliHarness:
+            return CliHarness(
+                launch=subprocess_launch(config, words),
+                translator=SubprocessTranslator(mode, ClaudeTranslator(config)),
+            )
+
+        return CliSession(config, make_harness)
+
+    async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:  # noqa: ARG002
+        """A program of which nothing is known has no sessions to continue."""
+        return False
+
+    def format_command(self, command_name: str) -> str:
+        """Return the command in the form most agents understand."""
+        return f"/{command_name}"
+
+
+def subprocess_launch(config: ProviderSessionConfig, words: tuple[str, ...]) -> Launch:
+    """Build the launch: argv as configured, prompt on stdin, the rest in the environment."""
+    system_prompt = config.private_dir / "system-prompt.md"
+    mcp_config = config.private_dir / "mcp.json"
+    env = {
+        **config.env,
+        "SWARM_SYSTEM_PROMPT_FILE": str(system_prompt),
+        "SWARM_MCP_CONFIG": str(mcp_config),
+        "SWARM_MODEL": config.model,
+        "MCP_BASE_URL": config.api_url,
+        "AGENT_SWARM_TASK_ID": config.task_id,
+        "AGENT_SWARM_AGENT_ID": config.agent_id,
+    }
+    return Launch(
+        argv=(*words, *config.additional_args),
+        env=env,
+        cwd=config.cwd,
+        stdin=config.prompt.encode("utf-8", "surrogatepass"),
+        files=(
+            PrivateFile(
+                path=system_prompt, content=config.system_prompt.encode("utf-8", "replace")
+            ),
+            PrivateFile(path=mcp_config, content=mcp_config_bytes(config.mcp_servers)),
+        ),
+    )
+
+
+def command_words(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Split ``HARNESS_COMMAND`` as a shell splits words.
+
+    Raises:
+        BadSetting: it is missing, empty, or has an unbalanced quote.
+    """
+    command = env.get("HARNESS_COMMAND", "")
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as error:
+        raise BadSetting("HARNESS_COMMAND", command, str(error).lower()) from None
+    if not words:
+        raise BadSetting("HARNESS_COMMAND", command, "the subprocess harness needs a command line")
+    return words
+
+
+def output_mode(env: Mapping[str, str]) -> OutputMode:
+    """Read ``HARNESS_OUTPUT``.
+
+    Raises:
+        BadSetting: it is none of auto, stream-json, jsonl, text.
+    """
+    mode = env.get("HARNESS_OUTPUT", "").strip() or "auto"
+    if mode not in MODES:
+        raise BadSetting("HARNESS_OUTPUT", mode, f"expected one of {', '.join(MODES)}")
+    return cast("OutputMode", mode)

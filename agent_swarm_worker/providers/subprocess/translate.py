@@ -1,0 +1,197 @@
+"""What the output of an arbitrary program means.
+
+===========  ====================================================================================
+stream-json  claude-style events; success only with a final ``result`` that says so
+jsonl        normalized events of the guide, or any JSON; success by its ``result``, else exit code
+text         plain words: each line is shown, all of them are the output; success by exit code
+auto         text until the first JSON object that is an event, whose shape then decides
+===========  ====================================================================================
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from agent_swarm_worker.contract import Message, Progress, ProviderResult, Result
+from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
+from agent_swarm_worker.providers.subprocess.normalized import NORMALIZED_TYPES, read_normalized
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent_swarm_worker.contract import CostData, ProviderEvent
+    from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
+    from agent_swarm_worker.providers.launch import Ending, Translator
+
+OutputMode: TypeAlias = Literal["auto", "stream-json", "jsonl", "text"]
+
+MAX_TEXT_OUTPUT = 30_000
+"""Characters of plain text kept as the task's output; the end is what matters."""
+MAX_REASON_CHARS = 2000
+"""How much of what a program said last is quoted when it fails."""
+
+_CLAUDE_TYPES = frozenset({"system", "assistant", "user", "stream_event", "rate_limit_event"})
+
+
+class SubprocessTranslator:
+    """Decides how a program speaks, then listens that way."""
+
+    def __init__(self, mode: OutputMode, claude: ClaudeTranslator) -> None:
+        self._claude = claude
+        self._words = _Words()
+        self._listens: Translator | None = None
+        if mode == "stream-json":
+            self._listens = claude
+        elif mode == "jsonl":
+            self._listens = JsonLinesTranslator(self._words)
+        self._decides = mode == "auto"
+
+    def is_text(self, native: Any) -> bool:
+        """True for JSON that is no event, as long as no event has come."""
+        if self._listens is None and self._decides:
+            self._listens = self._choose(native)
+        return self._listens is None
+
+    def feed(self, native: Any) -> Iterable[ProviderEvent]:
+        """Take one JSON line that is not text."""
+        return () if self.is_text(native) or self._listens is None else self._listens.feed(native)
+
+    def feed_text(self, line: str) -> Iterable[ProviderEvent]:
+        """Take one line as it is."""
+        if self._listens is not None:
+            return self._listens.feed_text(line)
+        return self._words.add(line)
+
+    def feed_stderr(self, line: str) -> Iterable[ProviderEvent]:
+        """Take one line of standard error."""
+        return self._listens.feed_stderr(line) if self._listens is not None else ()
+
+    @property
+    def is_final(self) -> bool:
+        """True once the program said its last word; plain text has none."""
+        return self._listens is not None and self._listens.is_final
+
+    def conclude(self, ending: Ending) -> ProviderResult:
+        """Say how the session went."""
+        if self._listens is not None:
+            return self._listens.conclude(ending)
+        return _by_exit_code(ending, self._words.text)
+
+    def _choose(self, native: Any) -> Translator | None:
+        kind = native.get("type") if isinstance(native, dict) else None
+        if not isinstance(kind, str):
+            return None
+        if kind in _CLAUDE_TYPES or (kind == "result" and "subtype" in native):
+            return self._claude
+        return JsonLinesTranslator(self._words) if kind in NORMALIZED_TYPES else None
+
+
+class JsonLinesTranslator:
+    """Listens to normalized events; other JSON goes to the log alone."""
+
+    def __init__(self, words: _Words) -> None:
+        self._result: Result | None = None
+        self._last_message = ""
+        self._words = words
+        self._is_silent = True
+
+    def feed(self, native: Any) -> Iterable[ProviderEvent]:
+        """Take one JSON line."""
+        self._is_silent = False
+        event = read_normalized(native)
+        if event is None:
+            return ()
+        if isinstance(event, Result):
+            self._result = event
+        elif isinstance(event, Message) and event.role == "assistant" and event.content.strip():
+            self._last_message = event.content
+        return (event,)
+
+    def feed_text(self, line: str) -> Iterable[ProviderEvent]:
+        """A stray line between the events; the output only if nothing else is."""
+        return self._words.add(line)
+
+    def feed_stderr(self, line: str) -> Iterable[ProviderEvent]:  # noqa: ARG002 - protocol
+        """Standard error is logged; it decides nothing."""
+        return ()
+
+    @property
+    def is_final(self) -> bool:
+        """True once a ``result`` was seen."""
+        return self._result is not None
+
+    def conclude(self, ending: Ending) -> ProviderResult:
+        """A ``result`` decides, unless the program fails all the same; else the exit code does."""
+        final = self._result
+        output = (final.output if final else None) or self._last_message or self._words.text
+        if final is None:
+            return _by_exit_code(ending, output, is_silent=self._is_silent)
+        if final.is_error:
+            reason = output[-MAX_REASON_CHARS:] or "The command reported an error"
+            category = final.error_category or _category(output)
+            return _failed(ending.exit_code, reason, category, cost=final.cost)
+        # What is ended by a signal after its last word, ours or not, had nothing left to do.
+        was_ended = ending.hung_after_result or ending.aborted or ending.exit_code > 128
+        if ending.exit_code == 0 or was_ended:
+            return ProviderResult(
+                exit_code=0, is_error=False, cost=final.cost, output=output or None
+            )
+        return replace(_by_exit_code(ending, output), cost=final.cost)
+
+
+class _Words:
+    """The last plain words of a program."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque()
+        self._chars = 0
+
+    def add(self, line: str) -> Iterable[ProviderEvent]:
+        """Keep one line; return it as progress, if it is something to read."""
+        line = line[-MAX_TEXT_OUTPUT:]
+        self._lines.append(line)
+        self._chars += len(line) + 1
+        while self._chars > MAX_TEXT_OUTPUT and len(self._lines) > 1:
+            self._chars -= len(self._lines.popleft()) + 1
+        words = line.strip()
+        return (Progress(words),) if words and not words.startswith(("{", "[")) else ()
+
+    @property
+    def text(self) -> str:
+        """All of them that are kept."""
+        return "\n".join(self._lines)[-MAX_TEXT_OUTPUT:].strip()
+
+
+def _by_exit_code(ending: Ending, output: str, *, is_silent: bool = True) -> ProviderResult:
+    if ending.aborted is not None:
+        return _failed(130, ending.aborted, "aborted")
+    said = (ending.stderr_tail or output)[-MAX_REASON_CHARS:].strip()
+    if ending.exit_code == 0:
+        if output or not is_silent:
+            return ProviderResult(exit_code=0, is_error=False, output=output or None)
+        return _failed(0, _with("The command exited without saying anything", said), "no_output")
+    summary = f"The command exited with code {ending.exit_code}"
+    return _failed(ending.exit_code, _with(summary, said), _category(said))
+
+
+def _failed(
+    exit_code: int, reason: str, category: str | None, *, cost: CostData | None = None
+) -> ProviderResult:
+    return ProviderResult(
+        exit_code=exit_code,
+        is_error=True,
+        cost=cost,
+        error_category=category,
+        failure_reason=reason,
+    )
+
+
+def _category(said: str) -> str | None:
+    found = classify_error(said)
+    return None if found is ErrorClass.UNKNOWN else found.value
+
+
+def _with(summary: str, said: str) -> str:
+    return f"{summary}: {said}" if said else summary

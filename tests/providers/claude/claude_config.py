@@ -1,0 +1,31 @@
+"""A session's configuration, for tests that start or nearly start one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent_swarm_worker.contract import ProviderSessionConfig
+from agent_swarm_worker.guards.scrubber import Scrubber
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def make_config(folder: Path, **changed: Any) -> ProviderSessionConfig:
+    """A configuration whose files all lie in `folder`."""
+    (folder / "private").mkdir(mode=0o700, exist_ok=True)
+    (folder / "work").mkdir(exist_ok=True)
+    values: dict[str, Any] = {
+        "prompt": "do it",
+        "agent_id": "agent-1",
+        "task_id": "task-1",
+        "session_uuid": "22222222-2222-4222-8222-222222222222",
+        "api_url": "http://swarm.test",
+        "api_key": "swarm-api-key-0001",
+        "cwd": folder / "work",
+        "log_file": folder / "session.jsonl",
+        "private_dir": folder / "private",
+        "env": {"PATH": "/usr/bin", "HOME": str(folder), "ANTHROPIC_API_KEY": "sk-ant-0001"},
+        "redactor": Scrubber(),
+    }
+    return ProviderSessionConfig(**{**values, **changed})

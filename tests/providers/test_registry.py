@@ -1,0 +1,129 @@
+"""Harnesses are found by their entry points, in whatever distribution they come."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent_swarm_worker.contract import ProviderAdapter
+from agent_swarm_worker.errors import BadSetting, UnknownProvider, UnusableProvider
+from agent_swarm_worker.providers.registry import (
+    create_provider,
+    distribution_of,
+    supported_providers,
+)
+
+CODE = """
+from agent_swarm_worker.contract import ProviderTraits
+from agent_swarm_worker.errors import BadSetting
+
+class Adapter:
+    name = "{name}"
+    traits = ProviderTraits()
+    def check(self, env): ...
+    async def create_session(self, config): ...
+    async def can_resume(self, session_id, config): ...
+    def format_command(self, command_name): ...
+
+class Refuses:
+    def __init__(self):
+        raise BadSetting("THEIR_SETTING", "x", "no such thing")
+
+def breaks():
+    raise ZeroDivisionError
+"""
+Install = Callable[..., Path]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Install a distribution with these entry points, at the end or the front of the path."""
+
+    def act(dist: str, entries: dict[str, str], *, is_first: bool = False) -> Path:
+        site = tmp_path / dist
+        info = site / f"{dist}-1.2.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: 1.2\n")
+        points = "\n".join(f"{name} = {target}" for name, target in entries.items())
+        (info / "entry_points.txt").write_text(f"[agent_swarm_worker.providers]\n{points}\n")
+        (site / f"{dist}.py").write_text(CODE.format(name=dist))
+        path = [str(site), *sys.path] if is_first else [*sys.path, str(site)]
+        monkeypatch.setattr(sys, "path", path)
+        monkeypatch.delitem(sys.modules, dist, raising=False)
+        return site
+
+    return act
+
+
+def test_ours_are_there():
+    assert {"claude", "subprocess"} <= set(supported_providers())
+    assert list(supported_providers()) == sorted(supported_providers())
+
+
+@pytest.mark.parametrize("name", supported_providers())
+def test_each_keeps_the_contract(name: str):
+    adapter = create_provider(name)
+    assert isinstance(adapter, ProviderAdapter)
+    assert adapter.name == name
+    assert distribution_of(name).startswith("agent-swarm-worker ")
+
+
+@pytest.mark.parametrize("name", ["nonesuch", "", "Claude", "claude "])
+def test_an_unknown_name_is_told_with_the_known_ones(name: str):
+    with pytest.raises(UnknownProvider) as caught:
+        create_provider(name)
+    assert caught.value.exit_code == 78
+    assert caught.value.supported == supported_providers()
+    assert repr(name) in str(caught.value)
+    assert "claude, subprocess" in str(caught.value)
+
+
+def test_a_provider_of_another_distribution(install: Install):
+    install("elsewhere", {"theirs": "elsewhere:Adapter"})
+    assert "theirs" in supported_providers()
+    adapter = create_provider("theirs")
+    assert isinstance(adapter, ProviderAdapter)
+    assert adapter.name == "elsewhere"
+    assert distribution_of("theirs") == "elsewhere 1.2"
+
+
+def test_only_the_chosen_one_is_imported(install: Install):
+    install("elsewhere", {"theirs": "elsewhere:Adapter"})
+    assert "theirs" in supported_providers()
+    create_provider("subprocess")
+    assert "elsewhere" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("absent_module:Adapter", "absent_module"),
+        ("elsewhere:Absent", "Absent"),
+        ("elsewhere:breaks", "ZeroDivisionError"),
+        ("elsewhere:__doc__", "not callable"),
+    ],
+)
+def test_one_that_cannot_be_loaded_is_named(install: Install, target: str, why: str):
+    install("elsewhere", {"theirs": target})
+    with pytest.raises(UnusableProvider) as caught:
+        create_provider("theirs")
+    assert caught.value.exit_code == 78
+    assert str(caught.value).startswith("harness 'theirs' of elsewhere 1.2 cannot be loaded: ")
+    assert why in str(caught.value)
+
+
+def test_what_it_says_on_purpose_is_passed_on(install: Install):
+    install("elsewhere", {"theirs": "elsewhere:Refuses"})
+    with pytest.raises(BadSetting, match="THEIR_SETTING"):
+        create_provider("theirs")
+
+
+def test_of_two_with_one_name_the_first_on_the_path_counts(install: Install):
+    install("later", {"subprocess": "later:Adapter", "shared": "later:Adapter"})
+    assert create_provider("subprocess").name == "subprocess"
+    install("sooner", {"shared": "sooner:Adapter"}, is_first=True)
+    assert create_provider("shared").name == "sooner"
+    assert distribution_of("shared") == "sooner 1.2"

@@ -1,0 +1,149 @@
+"""Whatever a program prints, its translator takes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent_swarm_worker.contract import Custom, ProviderSessionConfig, Result
+from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
+from agent_swarm_worker.providers.launch import Ending
+from agent_swarm_worker.providers.subprocess.normalized import NORMALIZED_TYPES, read_normalized
+from agent_swarm_worker.providers.subprocess.translate import (
+    MAX_TEXT_OUTPUT,
+    OutputMode,
+    SubprocessTranslator,
+)
+
+NAMES = st.sampled_from(
+    [
+        "message",
+        "content",
+        "role",
+        "toolName",
+        "tool_call_id",
+        "args",
+        "output",
+        "cost",
+        "isError",
+        "contextUsedTokens",
+        "contextPercent",
+        "name",
+        "data",
+        "sessionId",
+        "totalCostUsd",
+    ]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+EVENTS = st.builds(
+    lambda kind, more: more | {"type": kind},
+    st.sampled_from([*sorted(NORMALIZED_TYPES), "system", "assistant", "unknown"]) | VALUES,
+    st.dictionaries(NAMES, VALUES, max_size=5),
+)
+
+
+def translator(mode: OutputMode) -> SubprocessTranslator:
+    config = ProviderSessionConfig(
+        prompt="",
+        agent_id="a",
+        task_id="t",
+        session_uuid="u",
+        api_url="",
+        api_key="",
+        cwd=Path(),
+        log_file=Path("log"),
+        private_dir=Path(),
+        env={},
+        redactor=Scrubber(),
+    )
+    return SubprocessTranslator(mode, ClaudeTranslator(config))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(EVENTS | VALUES, max_size=6), st.integers(0, 255))
+def test_no_event_is_too_strange(said: list[Any], exit_code: int):
+    for mode in ("auto", "jsonl", "stream-json", "text"):
+        reader = translator(mode)
+        for native in said:
+            if reader.is_text(native):
+                list(reader.feed_text(str(native)))
+            else:
+                list(reader.feed(native))
+        result = reader.conclude(Ending(exit_code=exit_code))
+        assert result.is_error or result.exit_code == 0
+        assert not result.is_error or result.failure_reason
+
+
+@pytest.mark.parametrize("name", ["session.journal", "session.", "session.anything"])
+def test_the_names_of_the_session_s_own_events_are_refused(name: str):
+    assert read_normalized({"type": "custom", "name": name, "data": {}}) is None
+    assert read_normalized({"type": "custom", "name": "sessions"}) == Custom("sessions", None)
+
+
+def test_both_spellings_are_read():
+    for event in (
+        {"type": "result", "isError": True, "errorCategory": "x"},
+        {"type": "result", "is_error": True, "error_category": "x"},
+    ):
+        assert read_normalized(event) == Result(None, None, is_error=True, error_category="x")
+
+
+@pytest.mark.parametrize("value", [True, -1, "7", None, [7], float("inf"), float("nan")])
+def test_what_is_no_amount_is_not_known(value: object):
+    assert read_normalized({"type": "context_usage", "contextUsedTokens": value}) is None
+
+
+def test_of_long_text_the_end_is_kept():
+    reader = translator("text")
+    for number in range(10_000):
+        list(reader.feed_text(f"line {number}"))
+    list(reader.feed_text("x" * 100))
+    output = reader.conclude(Ending(exit_code=0)).output or ""
+    assert len(output) <= MAX_TEXT_OUTPUT
+    assert output.endswith("line 9999\n" + "x" * 100)
+    list(reader.feed_text("y" * 100_000))
+    assert reader.conclude(Ending(exit_code=0)).output == "y" * MAX_TEXT_OUTPUT
+
+
+@pytest.mark.parametrize(
+    ("ending", "category", "reason"),
+    [
+        (Ending(exit_code=0), None, None),
+        (Ending(exit_code=143, aborted="cancelled"), None, None),
+        (Ending(exit_code=137, hung_after_result=True), None, None),
+        (Ending(exit_code=139), None, None),
+        (Ending(exit_code=1, stderr_tail="oh no"), None, "The command exited with code 1: oh no"),
+        (
+            Ending(exit_code=1, stderr_tail="HTTP 429: Too Many Requests"),
+            "rate_limit",
+            "The command exited with code 1: HTTP 429: Too Many Requests",
+        ),
+    ],
+)
+def test_how_a_session_ends_after_a_good_result(
+    ending: Ending, category: str | None, reason: str | None
+):
+    reader = translator("jsonl")
+    list(reader.feed({"type": "result", "output": "done"}))
+    result = reader.conclude(ending)
+    assert (result.is_error, result.error_category, result.failure_reason) == (
+        reason is not None,
+        category,
+        reason,
+    )
+    assert result.output == (None if reason else "done")
+
+
+def test_an_aborted_session_without_a_result_says_so():
+    for mode in ("auto", "jsonl", "stream-json", "text"):
+        result = translator(mode).conclude(Ending(exit_code=143, aborted="cancelled"))
+        assert (result.is_error, result.error_category) == (True, "aborted")
