@@ -1,0 +1,194 @@
+"""What happens between the start and the first poll, in the order of API reference section 1.2.
+
+Everything that can fail without making the worker useless does so with a line in the log. What
+remains: no API, no registration, no credential. Those end the boot with an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import to_thread
+
+from agent_swarm_worker.errors import (
+    ApiError,
+    ApiRefused,
+    ApiUnreachable,
+    CredentialsMissing,
+    Unauthorized,
+)
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.prompts.templates import shipped_texts
+from agent_swarm_worker.skills.builtin import install_builtin_skills
+from agent_swarm_worker.worker import registration
+from agent_swarm_worker.worker.credential_wait import wait_for_credentials
+from agent_swarm_worker.worker.credentials import report_credentials
+from agent_swarm_worker.worker.reconfigure import reconfigure
+from agent_swarm_worker.worker.recovery import recover
+from agent_swarm_worker.workspace.identity import fill_missing, profile_of, write_files
+from agent_swarm_worker.workspace.template_registry import fetch_template
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from agent_swarm_worker.worker.context import Worker
+
+API_PAUSE_S = 1.0
+REGISTER_ATTEMPTS = 5
+
+
+async def boot(worker: Worker) -> None:
+    """Make the worker ready to poll.
+
+    Raises:
+        ApiError: the API did not come up in time, or refuses us.
+        ConfigError: the harness cannot be used, or no credential turned up.
+    """
+    await _until_api_answers(worker)
+    await _best_effort(worker, "agent credentials", worker.client.surroundings.agent_credentials)
+    await reconfigure(worker)
+    _check_harness(worker)
+    await _load_template(worker)
+    await registration.register(worker)
+    if await wait_for_credentials(worker):
+        await _register_with_patience(worker)
+    if not worker.settings.cred_check_disable:
+        await report_credentials(worker)
+    await registration.state_role(worker)
+    await recover(worker)
+    sessions, agent_id = worker.client.sessions, worker.agent_id
+    await _best_effort(worker, "session clean-up", lambda: sessions.cleanup(agent_id))
+    await _best_effort(worker, "orphan recovery", lambda: sessions.recover_orphaned(agent_id))
+    await _load_identity(worker)
+    await _install_skills(worker)
+    if worker.facts.is_lead:
+        await _best_effort(worker, "heartbeat sweep", worker.client.surroundings.sweep)
+    worker.log.info(
+        Event.WORKER_STARTED,
+        agent=worker.agent_id,
+        role=worker.options.role,
+        harness=worker.harness.name,
+        slots=worker.slots.capacity,
+        api=worker.client.http.shown_url,
+    )
+
+
+async def _until_api_answers(worker: Worker) -> None:
+    """Wait for the API to come up; workers are often started before it.
+
+    Raises:
+        Unauthorized: it is up, and the key is wrong: waiting would not help.
+        ApiError: it did not come up within ``WORKER_API_READY_TIMEOUT_SECONDS``.
+    """
+    limit_s = worker.settings.api_ready_timeout_s
+    failure: ApiError = ApiUnreachable(
+        worker.client.http.shown_url, f"not a word within {limit_s} s", ambiguous=False
+    )
+    with anyio.move_on_after(limit_s):
+        while True:
+            try:
+                await worker.client.config.resolved(worker.agent_id)
+            except Unauthorized as error:
+                error.advice = "check AGENT_SWARM_API_KEY (or API_KEY)"
+                raise
+            except ApiRefused as error:
+                if not error.is_server_fault:
+                    return  # an older server without this route; it is up
+                failure = error
+            except ApiError as error:
+                failure = error
+            else:
+                return
+            await worker.clock.sleep(API_PAUSE_S)
+    failure.advice = "is the API running, and is MCP_BASE_URL its address?"
+    raise failure
+
+
+async def _best_effort(worker: Worker, step: str, action: Callable[[], Awaitable[object]]) -> None:
+    try:
+        await action()
+    except ApiError as error:
+        worker.log.warning(Event.BOOT_STEP, step=step, why=str(error))
+
+
+def _check_harness(worker: Worker) -> None:
+    """Find out now, not with the first task, that the harness is not installed.
+
+    Raises:
+        ConfigError: a setting of the harness cannot be used.
+        ProviderError: its program is missing.
+    """
+    # A credential may still come with the configuration; `wait_for_credentials` waits for it.
+    with contextlib.suppress(CredentialsMissing):
+        worker.harness.adapter.check(worker.environment.values())
+
+
+async def _load_template(worker: Worker) -> None:
+    """Fetch the persona template, if one is configured, and take its defaults over."""
+    settings, facts = worker.settings, worker.facts
+    facts.role_label = worker.options.role
+    facts.is_lead = worker.options.role == "lead"
+    if not settings.template_id:
+        return
+    cache_dir = (
+        settings.workspace_dir if settings.workspace_dir.is_dir() else worker.state.path
+    ) / ".template-cache"
+    template = await fetch_template(
+        settings.template_registry_url, settings.template_id, cache_dir, worker.clock
+    )
+    if template is None:
+        return
+    facts.template = template
+    facts.is_lead = facts.is_lead or template.is_lead
+    if template.role and facts.role_label == "worker":
+        facts.role_label = template.role
+    if template.max_tasks and settings.max_concurrent_tasks is None:
+        worker.slots.capacity = template.max_tasks
+
+
+async def _register_with_patience(worker: Worker) -> None:
+    """Register again after the wait: the first registration may be long out of date.
+
+    Raises:
+        ApiError: the last of several attempts failed.
+    """
+    for attempt in range(1, REGISTER_ATTEMPTS + 1):
+        try:
+            await registration.register(worker)
+        except ApiError:
+            if attempt == REGISTER_ATTEMPTS:
+                raise
+            await worker.clock.sleep(min(10.0, 2.0 ** (attempt - 1)))
+        else:
+            return
+
+
+async def _load_identity(worker: Worker) -> None:
+    """Fetch the profile, store what it lacks, and mirror it into the workspace."""
+    try:
+        agent = await worker.client.agents.me()
+        facts = worker.facts
+        facts.agent = agent
+        who = registration.profile_facts(worker)
+        facts.profile = await fill_missing(
+            worker.client.agents, worker.agent_id, profile_of(agent), who, facts.template
+        )
+    except ApiError as error:
+        worker.log.warning(Event.IDENTITY, state="unknown", why=str(error))
+        return
+    if worker.profile_sync is not None:
+        await write_files(worker.settings.workspace_dir, worker.facts.profile, worker.clock)
+        worker.baselines.record(worker.facts.profile)
+
+
+async def _install_skills(worker: Worker) -> None:
+    if worker.skills is None:
+        return
+    home = worker.settings.home
+    report = await to_thread.run_sync(install_builtin_skills, shipped_texts("skills"), home)
+    if report.errors:
+        worker.log.warning(Event.SKILLS_SYNCED, state="built-in", errors=report.errors[:5])
+    if worker.harness.adapter.traits.has_local_environment:
+        worker.facts.skills = await worker.skills.refresh()

@@ -1,0 +1,95 @@
+"""What every loop of the worker shares. Data and wiring; behaviour is in the files beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.guards.scrubber import Scrubber
+    from agent_swarm_worker.ids import IdSource
+    from agent_swarm_worker.logs import Log
+    from agent_swarm_worker.prompts.render import Renderer
+    from agent_swarm_worker.sandboxes.port import Sandbox
+    from agent_swarm_worker.settings import Settings
+    from agent_swarm_worker.skills.sync import SkillSync
+    from agent_swarm_worker.swarm.client import SwarmClient
+    from agent_swarm_worker.swarm.outbox import Outbox
+    from agent_swarm_worker.swarm.state import StateDir
+    from agent_swarm_worker.swarm.wire import Agent, Skill
+    from agent_swarm_worker.worker.environment import Environment
+    from agent_swarm_worker.worker.harness import Harness
+    from agent_swarm_worker.worker.signals import Shutdown
+    from agent_swarm_worker.worker.slots import Slots
+    from agent_swarm_worker.workspace.identity import Baselines
+    from agent_swarm_worker.workspace.profile_sync import ProfileSync
+    from agent_swarm_worker.workspace.repository import Repositories
+    from agent_swarm_worker.workspace.template_registry import AgentTemplate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """What the command line adds to the settings."""
+
+    role: str = "worker"
+    """``worker`` or ``lead``."""
+    default_prompt: str = ""
+    operator_prompt: str | None = None
+    """Replaces ``SYSTEM_PROMPT`` and its file."""
+    additional_args: tuple[str, ...] = ()
+    """Passed on to the harness's command line."""
+
+
+@dataclass(slots=True)
+class AgentFacts:
+    """What is known of this agent; filled by boot, refreshed by `reconfigure`."""
+
+    agent: Agent | None = None
+    profile: dict[str, str] = field(default_factory=dict)
+    server_capabilities: frozenset[str] | None = None
+    skills: tuple[Skill, ...] = ()
+    template: AgentTemplate | None = None
+    is_lead: bool = False
+    role_label: str = "worker"
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """One worker process."""
+
+    options: WorkerOptions
+    agent_id: str
+    runtime_id: str
+    environment: Environment
+    harness: Harness
+    client: SwarmClient
+    outbox: Outbox
+    state: StateDir
+    slots: Slots
+    shutdown: Shutdown
+    scrubber: Scrubber
+    sandbox: Sandbox
+    renderer: Renderer
+    repositories: Repositories
+    baselines: Baselines
+    profile_sync: ProfileSync | None
+    skills: SkillSync | None
+    clock: Clock
+    ids: IdSource
+    log: Log
+    log_dir: Path
+    facts: AgentFacts = field(default_factory=AgentFacts)
+    sessions_started: int = 0
+
+    @property
+    def settings(self) -> Settings:
+        """Settings in force, configuration rows of the server included."""
+        return self.environment.settings
+
+    def next_iteration(self) -> int:
+        """Count sessions from 1 (API reference section 4)."""
+        self.sessions_started += 1
+        return self.sessions_started

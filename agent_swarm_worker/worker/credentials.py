@@ -1,0 +1,34 @@
+"""Whether the harness has something to log in with, and telling the server so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.clock import epoch_ms
+from agent_swarm_worker.errors import ApiError, CredentialsMissing
+from agent_swarm_worker.logs import Event
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.worker.context import Worker
+
+
+def missing_credentials(worker: Worker) -> tuple[str, ...]:
+    """Return the variables of which one is needed; nothing if the harness can log in."""
+    try:
+        worker.harness.adapter.check(worker.environment.values())
+    except CredentialsMissing as error:
+        return error.missing
+    return ()
+
+
+async def report_credentials(worker: Worker, missing: tuple[str, ...] = ()) -> None:
+    """Tell the server whether the harness can log in (E6); a failure only costs the display."""
+    try:
+        await worker.client.agents.credential_status(
+            worker.agent_id,
+            ready=not missing,
+            missing=missing,
+            reported_at_ms=epoch_ms(worker.clock.now()),
+        )
+    except ApiError as error:
+        worker.log.debug(Event.API_REFUSED, call="credential-status", why=str(error))

@@ -1,0 +1,109 @@
+"""The environment in force: the process's own, overlaid by the server's configuration rows.
+
+The overlay is computed afresh from the rows each time, so deleting a row brings the process's own
+value back, and nothing fetched is ever written into the process environment, where it would
+outlive its rotation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.errors import BadSetting
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from agent_swarm_worker.guards.scrubber import Scrubber
+    from agent_swarm_worker.swarm.wire import ConfigRow
+
+NEVER_OVERLAID = frozenset(
+    {
+        "API_KEY",
+        "AGENT_SWARM_API_KEY",
+        "AGENT_ID",
+        "MCP_BASE_URL",
+        "PORT",
+        "SECRETS_ENCRYPTION_KEY",
+    }
+)
+"""What tells the worker who and where it is cannot come from the place it tells about."""
+MAX_VARIABLE_BYTES = 128 * 1024
+"""Linux starts no process with a longer one (``MAX_ARG_STRLEN``, see execve(2))."""
+BLANK_IS_IGNORED = frozenset({"MODEL_OVERRIDE", "REASONING_EFFORT_OVERRIDE"})
+"""A blank row must not wipe what the container set (API reference section 1.6)."""
+
+
+class Environment:
+    """Holds both layers and hands out the result."""
+
+    def __init__(self, process_env: Mapping[str, str], *, scrubber: Scrubber, log: Log) -> None:
+        self._process = dict(process_env)
+        self._rows: dict[str, str] = {}
+        self._ignored: frozenset[str] = frozenset()
+        self._scrubber = scrubber
+        self._log = log
+        self._settings = Settings.load(self._process)
+        scrubber.add_env(self._process)
+
+    @property
+    def settings(self) -> Settings:
+        """Settings read from the environment in force."""
+        return self._settings
+
+    def values(self) -> dict[str, str]:
+        """Return a copy of the environment in force."""
+        usable = {key: value for key, value in self._rows.items() if key not in self._ignored}
+        return {**self._process, **usable}
+
+    def apply(self, rows: Iterable[ConfigRow]) -> frozenset[str]:
+        """Replace the overlay; return the names whose value changed.
+
+        Secrets among the rows are registered with the scrubber before anything can use them.
+        """
+        fresh: dict[str, str] = {}
+        for row in rows:
+            if row.is_secret:
+                self._scrubber.add(row.key, row.value)
+            if row.key.upper() in NEVER_OVERLAID:
+                continue
+            if not row.value.strip() and row.key in BLANK_IS_IGNORED and row.key in self._process:
+                continue
+            fresh[row.key] = row.value
+        if fresh == self._rows:
+            return frozenset()
+        self._scrubber.add_env(fresh)
+        before, self._rows = self.values(), fresh
+        self._reload()
+        after = self.values()
+        return frozenset(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+
+    def _reload(self) -> None:
+        """Read settings anew; a row with an unusable value is passed over, not fatal."""
+        self._ignored = frozenset()
+        for key, value in self._rows.items():
+            if why := _why_not_a_variable(key, value):
+                self._ignore(key, why)
+        while True:
+            try:
+                self._settings = Settings.load(self.values())
+            except BadSetting as error:
+                if error.name not in self._rows or error.name in self._ignored:
+                    raise
+                self._ignore(error.name, error.why)
+            else:
+                return
+
+    def _ignore(self, key: str, why: str) -> None:
+        self._log.warning(Event.CONFIG_IGNORED, key=key, why=why)
+        self._ignored |= {key}
+
+
+def _why_not_a_variable(key: str, value: str) -> str:
+    """Say why no process could be started with this variable; nothing if one can."""
+    if not key or "=" in key or "\0" in key + value:
+        return "no variable can be called that, or hold that"
+    size = len(f"{key}={value}".encode("utf-8", "surrogateescape"))
+    return "" if size < MAX_VARIABLE_BYTES else f"{size} bytes are too many for a variable"

@@ -1,0 +1,137 @@
+"""After the session: its last lines, its cost, and the word on how the task ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.errors import ApiError, ApiRefused, RouteMissing
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.reporting.finish import FinishBody, decide_finish
+from agent_swarm_worker.reporting.port import task_lane
+from agent_swarm_worker.swarm.queue import WriteKind
+from agent_swarm_worker.swarm.wire import ChannelActivity, Task, TaskAssigned, TaskOffered
+from agent_swarm_worker.worker.selection import report_limits
+from agent_swarm_worker.worker.shutdown import GRACEFUL_SHUTDOWN
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.logs import Log
+    from agent_swarm_worker.swarm.wire import Trigger
+    from agent_swarm_worker.worker.context import Worker
+    from agent_swarm_worker.worker.outcome import Outcome
+    from agent_swarm_worker.worker.slots import RunningTask
+
+DELIVERY_WAIT_S = 3600.0
+"""How long a slot is held for a finish that the API does not take. Meanwhile the task goes on
+beating, so that an API that comes back does not start it a second time."""
+
+
+async def finish_task(
+    worker: Worker, task: RunningTask, trigger: Trigger, outcome: Outcome, log: Log
+) -> None:
+    """Write the end of a run, in order: logs, cost, finish; then wait until it has arrived."""
+    lane = task_lane(task.task_id)
+    is_handed_over = task.ended_by == GRACEFUL_SHUTDOWN
+    if outcome.reporter is not None:
+        outcome.reporter.close(outcome.result, owns_task=task.is_ours and not is_handed_over)
+    if outcome.ready is not None and task.ended_by is None:
+        report_limits(worker, outcome.ready.credentials, outcome.result)
+    if _is_ours_to_end(task):
+        await _put_finish(worker, task, trigger, outcome, log)
+        worker.state.set_phase(task.task_id, "finishing")
+    worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": task.task_id})
+    if isinstance(trigger, ChannelActivity) and not outcome.result.is_error:
+        cursors = [{"channel_id": c.channel_id, "ts": c.ts} for c in trigger.cursors]
+        worker.outbox.put(lane, WriteKind.COMMIT_CURSORS, {"cursors": cursors})
+    await _sync_profile(worker, outcome, log)
+    if not is_handed_over:
+        worker.state.forget(task.task_id)
+    if not await worker.outbox.flushed(lane, timeout_s=DELIVERY_WAIT_S):
+        log.warning(Event.WRITE_RETRIED, lane=lane, pending=worker.outbox.pending(lane))
+
+
+def give_up(worker: Worker, task: RunningTask, error: Exception) -> None:
+    """End a task whose end we got wrong, so that it takes no place on the server for ever."""
+    lane = task_lane(task.task_id)
+    if _is_ours_to_end(task):
+        reason = f"The worker failed to report the result: {type(error).__name__}"
+        body = FinishBody(status="failed", failure_reason=reason)
+        worker.outbox.put(lane, WriteKind.FINISH, body.args(task.task_id))
+    worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": task.task_id})
+    worker.state.forget(task.task_id)
+
+
+def _is_ours_to_end(task: RunningTask) -> bool:
+    is_handed_over = task.ended_by == GRACEFUL_SHUTDOWN
+    return task.has_task and not task.observe_only and task.is_ours and not is_handed_over
+
+
+async def _put_finish(
+    worker: Worker, task: RunningTask, trigger: Trigger, outcome: Outcome, log: Log
+) -> None:
+    """Decide how the task ends and queue it, unless the task is no longer ours to end."""
+    current = await _current(worker, task, log)
+    if not task.is_ours:
+        log.warning(Event.TASK_LOST, task=task.task_id)
+        return
+    row = current or (trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None)
+    body = _decide(worker, outcome, current, row, log)
+    if body is None:
+        log.info(Event.TASK_FINISHED, status=current.status if current else None, by="the agent")
+        return
+    worker.outbox.put(task_lane(task.task_id), WriteKind.FINISH, body.args(task.task_id))
+    log.info(
+        Event.TASK_FINISHED, status=body.status, why=_brief(body.failure_reason), note=body.note
+    )
+
+
+def _decide(
+    worker: Worker, outcome: Outcome, current: Task | None, row: Task | None, log: Log
+) -> FinishBody | None:
+    """Decide how the task ends; what the agent or the task's author wrote must not stop us."""
+    try:
+        return decide_finish(
+            outcome.result,
+            harness=outcome.ready.adapter.name if outcome.ready else worker.harness.name,
+            redactor=outcome.ready.config.redactor if outcome.ready else worker.scrubber,
+            last_text=outcome.reporter.last_text if outcome.reporter else "",
+            task_status=current.status if current else None,
+            existing_output=current.output if current else None,
+            output_schema=row.output_schema if row else None,
+        )
+    except Exception as error:
+        log.error(Event.TASK_FINISHED, why=repr(error))
+        reason = f"The worker could not judge the result: {type(error).__name__}"
+        return FinishBody(status="failed", failure_reason=reason)
+
+
+async def _current(worker: Worker, task: RunningTask, log: Log) -> Task | None:
+    """Ask what the task is now, and notice if it is somebody else's; ``None`` = cannot be asked."""
+    try:
+        current = await worker.client.tasks.get(task.task_id)
+    except ApiError as error:
+        # The server does not know the task; that it does not know the route says nothing.
+        if isinstance(error, ApiRefused) and error.status == 404:
+            task.is_ours = isinstance(error, RouteMissing)
+        log.debug(Event.API_REFUSED, call="task", why=str(error))
+        return None
+    if current.agent_id not in (None, worker.agent_id):
+        task.is_ours = False
+    if current.status in {"cancelled", "superseded"}:
+        task.is_ours = False
+    return current
+
+
+async def _sync_profile(worker: Worker, outcome: Outcome, log: Log) -> None:
+    """Send what the agent changed in its own files (API reference D.1)."""
+    if worker.profile_sync is None or outcome.ready is None:
+        return
+    if not outcome.ready.adapter.traits.has_local_environment:
+        return
+    try:
+        await worker.profile_sync.sync()
+    except (ApiError, OSError) as error:
+        log.warning(Event.IDENTITY, step="sync", why=str(error))
+
+
+def _brief(reason: str | None) -> str | None:
+    return reason.splitlines()[0][:300] if reason else None

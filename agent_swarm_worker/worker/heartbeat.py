@@ -1,0 +1,149 @@
+"""Telling the server that this worker and each of its tasks live.
+
+By the clock, whatever a tool is doing: seconds after its own restart the server gives up every
+task whose session has not beaten since, and starts it a second time (API reference section 7.2). So
+each running task beats every three seconds, and all at once when the API is back after an outage.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from agent_swarm_worker.errors import ApiError, ApiRefused
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.worker import registration
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.swarm.wire import Task
+    from agent_swarm_worker.worker.context import Worker
+    from agent_swarm_worker.worker.slots import RunningTask
+
+PING_INTERVAL_S = 10.0
+ACTIVITY_INTERVAL_S = 15.0
+"""The server pins a resume to an agent that was active within 30 s."""
+LOOK_INTERVAL_S = 15.0
+"""How often the task itself is looked at: one that was superseded by hand keeps its session row,
+so that no beat tells."""
+
+
+class Heartbeat:
+    """Beats for all running tasks."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._recovered = anyio.Event()
+        worker.client.http.health.on_recovered(self._on_recovered)
+
+    async def run(self) -> None:
+        """Beat until cancelled; a round that takes long does not delay the next one's start."""
+        worker = self._worker
+        async with anyio.create_task_group() as rounds:
+            rounds.start_soon(self._keep_looking)
+            while True:
+                recovered = self._recovered
+                interval_s = worker.settings.heartbeat_interval_s
+                rounds.start_soon(self._round, interval_s)
+                async with anyio.create_task_group() as wait:
+                    wait.start_soon(_until, recovered, wait.cancel_scope)
+                    await worker.clock.sleep(interval_s)
+                    wait.cancel_scope.cancel()
+
+    async def _round(self, interval_s: float) -> None:
+        with anyio.move_on_after(interval_s * 2):
+            async with anyio.create_task_group() as beats:
+                for task in self._worker.slots:
+                    beats.start_soon(self.beat, task)
+
+    async def beat(self, task: RunningTask) -> None:
+        """Beat once for one task; a row the server lost is put back, a task it took is let go."""
+        worker = self._worker
+        try:
+            if task.session_row and await worker.client.sessions.heartbeat(task.task_id):
+                return
+            if task.is_over:
+                return  # we took its row off ourselves
+            if task.session_row and task.has_task and await self._was_taken(task):
+                return
+            await announce(worker, task)
+        except ApiError as error:
+            worker.log.debug(Event.API_REFUSED, call="heartbeat", why=str(error))
+
+    async def _was_taken(self, task: RunningTask) -> bool:
+        """The row is gone: true if the task is no longer ours, so that its session was ended."""
+        current = await self._worker.client.tasks.get(task.task_id, logs_limit=1)
+        if not current.is_terminal and not self._is_elsewhere(current):
+            return False
+        if current.status == "completed" or task.ended_by is not None:
+            # The agent ended the task itself, through its tools; it may have its last word.
+            return True
+        await self._let_go(task, current)
+        return True
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await self._worker.clock.sleep(LOOK_INTERVAL_S)
+            for task in self._worker.slots:
+                if task.has_task and task.ended_by is None and not task.is_over:
+                    await self._look(task)
+
+    async def _look(self, task: RunningTask) -> None:
+        """Let a task go that somebody else has, or nobody; its agent may well have failed it."""
+        try:
+            current = await self._worker.client.tasks.get(task.task_id, logs_limit=1)
+        except ApiError as error:
+            self._worker.log.debug(Event.API_REFUSED, call="task", why=str(error))
+            return
+        if current.status == "superseded" or self._is_elsewhere(current):
+            await self._let_go(task, current)
+
+    def _is_elsewhere(self, current: Task) -> bool:
+        return current.agent_id not in (None, self._worker.agent_id)
+
+    async def _let_go(self, task: RunningTask, current: Task) -> None:
+        if await task.end("lost", is_ours=False):
+            self._worker.log.warning(Event.TASK_LOST, task=task.task_id, status=current.status)
+
+    def _on_recovered(self) -> None:
+        self._recovered.set()
+        self._recovered = anyio.Event()
+
+
+async def _until(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+async def announce(worker: Worker, task: RunningTask) -> None:
+    """Put the task's session on the server's list (E23).
+
+    Raises:
+        ApiError: it did not work; the next beat tries again.
+    """
+    await worker.client.sessions.create(
+        agent_id=worker.agent_id,
+        trigger_type=task.trigger_type,
+        task_id=task.task_id,
+        description=worker.scrubber.text(task.description),
+        session_uuid=task.session_uuid,
+    )
+    task.session_row = True
+
+
+async def ping_loop(worker: Worker) -> None:
+    """Say that the process lives (E2); an agent the server forgot registers again."""
+    active_at_s = worker.clock.monotonic()
+    while True:
+        try:
+            await worker.client.agents.ping()
+            now_s = worker.clock.monotonic()
+            if len(worker.slots) and now_s - active_at_s >= ACTIVITY_INTERVAL_S:
+                active_at_s = now_s
+                await worker.client.agents.activity(worker.agent_id)
+        except ApiRefused as error:
+            if error.status == 404:
+                await registration.register_again(worker)
+        except ApiError as error:
+            worker.log.debug(Event.API_REFUSED, call="ping", why=str(error))
+        await worker.clock.sleep(PING_INTERVAL_S)

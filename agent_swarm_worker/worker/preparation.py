@@ -1,0 +1,169 @@
+"""From a claimed trigger to everything a session needs (API reference section 4)."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.clock import wire_time
+from agent_swarm_worker.contract import ProviderSessionConfig
+from agent_swarm_worker.errors import ApiError, StateUnwritable
+from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.login.pools import with_selection
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.providers.journal import Journal
+from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
+from agent_swarm_worker.worker.continuity import parent_of, with_native_resume
+from agent_swarm_worker.worker.models import ModelChoice, choose_model
+from agent_swarm_worker.worker.place import place_of
+from agent_swarm_worker.worker.prompting import compose_prompts
+from agent_swarm_worker.worker.selection import select_for
+from agent_swarm_worker.worker.tool_servers import session_tool_servers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from agent_swarm_worker.contract import ProviderAdapter
+    from agent_swarm_worker.login.pools import Selection
+    from agent_swarm_worker.swarm.wire import Trigger
+    from agent_swarm_worker.worker.context import Worker
+    from agent_swarm_worker.worker.slots import RunningTask
+
+SESSIONS_DIR = "sessions"
+"""In the state directory: one private directory per running session."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """All that one session is given, and what its report needs to know."""
+
+    adapter: ProviderAdapter
+    config: ProviderSessionConfig
+    model: ModelChoice
+    credentials: tuple[Selection, ...]
+    metadata_bytes: int
+
+
+@asynccontextmanager
+async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> AsyncIterator[Ready]:
+    """Prepare a session; what it holds (the clone, its private directory) is held until the end.
+
+    Raises:
+        SwarmWorkerError: it cannot be prepared; the task is to fail with this reason.
+    """
+    trigger = await _told_in_full(worker, trigger)
+    row = trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None
+    adapter = worker.harness.adapter
+    redactor = Scrubber(worker.scrubber)
+    async with AsyncExitStack() as held:
+        parent = await parent_of(worker, row)
+        place = await place_of(worker, row, parent, held)
+        credentials = await select_for(worker, adapter, row)
+        private_dir = held.enter_context(_private_dir(worker, task))
+        model = choose_model(
+            harness=adapter.name,
+            env=worker.environment.values(),
+            task_model=row.model if row else None,
+            task_tier=row.model_tier if row else None,
+            task_effort=row.effort if row else None,
+        )
+        config = ProviderSessionConfig(
+            prompt="",
+            model=model.model,
+            reasoning_effort=model.effort,
+            role=worker.facts.role_label,
+            agent_id=worker.agent_id,
+            task_id=task.task_id,
+            session_uuid=task.session_uuid,
+            api_url=worker.settings.api_url,
+            api_key=worker.settings.api_key,
+            cwd=place.directory.path,
+            log_file=_log_file(worker, task),
+            private_dir=private_dir,
+            env=_session_env(worker, task, credentials),
+            redactor=redactor,
+            mcp_servers=await session_tool_servers(worker, adapter, task, row, redactor),
+            iteration=worker.next_iteration(),
+            result_grace_s=worker.settings.result_grace_s,
+            additional_args=worker.options.additional_args,
+            vcs_repo=row.vcs_repo if row else None,
+            context_key=row.context_key if row else None,
+        )
+        for selection in credentials:
+            redactor.add(selection.key_type, selection.value)
+        config = await with_native_resume(worker, adapter, config, row, parent)
+        config = await compose_prompts(
+            worker, adapter, config, task=task, trigger=trigger, place=place
+        )
+        yield Ready(
+            adapter=adapter,
+            config=config,
+            model=model,
+            credentials=tuple(credentials),
+            metadata_bytes=_begin_journal(worker, config, task),
+        )
+
+
+async def _told_in_full(worker: Worker, trigger: Trigger) -> Trigger:
+    """Fetch the task of a trigger that names one without saying what is to be done."""
+    if not isinstance(trigger, TaskAssigned | TaskOffered) or trigger.task.text:
+        return trigger
+    try:
+        return replace(trigger, task=await worker.client.tasks.get(trigger.task.id))
+    except ApiError as error:
+        worker.log.debug(Event.API_REFUSED, call="task", why=str(error))
+        return trigger
+
+
+def _session_env(worker: Worker, task: RunningTask, credentials: list[Selection]) -> dict[str, str]:
+    """The complete environment of the harness (API reference section 4.5)."""
+    return {
+        **with_selection(worker.environment.values(), credentials),
+        "MCP_BASE_URL": worker.settings.api_url,
+        "AGENT_ID": worker.agent_id,
+        "AGENT_SWARM_AGENT_ID": worker.agent_id,
+        "AGENT_SWARM_TASK_ID": task.task_id,
+        "SWARM_RUNTIME_INSTANCE_ID": worker.runtime_id,
+    }
+
+
+@contextmanager
+def _private_dir(worker: Worker, task: RunningTask) -> Iterator[Path]:
+    """Make a directory of mode 0700 that is gone afterwards."""
+    path = worker.state.path / SESSIONS_DIR / task.session_uuid
+    try:
+        path.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise StateUnwritable(path, error.strerror or str(error)) from None
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _log_file(worker: Worker, task: RunningTask) -> Path:
+    """Name the journal as the guide does (section 4), from nothing but safe characters."""
+    stamp = wire_time(worker.clock.now()).replace(":", "-").replace(".", "-")
+    kind = "resume-" if task.trigger_type == "task_resumed" else ""
+    name = "".join(c for c in task.task_id[:8] if c.isalnum() or c in "-_") or "task"
+    label = name if task.has_task else "notask"
+    return worker.log_dir / f"{stamp}-{kind}{label}-{task.session_uuid[:4]}.jsonl"
+
+
+def _begin_journal(worker: Worker, config: ProviderSessionConfig, task: RunningTask) -> int:
+    """Write the journal's first line; it describes the run and is not uploaded."""
+    metadata = {
+        "type": f"{worker.options.role}_metadata",
+        "sessionId": config.session_uuid,
+        "iteration": config.iteration,
+        "timestamp": wire_time(worker.clock.now()),
+        "harness": worker.harness.name,
+        "trigger": task.trigger_type,
+        "taskId": task.task_id,
+        "yolo": bool(worker.settings.yolo),
+        "prompt": config.prompt,
+    }
+    return Journal.begin(config.log_file, config.redactor.leaves(metadata), log=worker.log)

@@ -1,0 +1,156 @@
+"""The two prompts of a session, put together from their parts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from anyio import to_thread
+
+from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.prompts.memories import memories_block
+from agent_swarm_worker.prompts.profile_banner import profile_banner
+from agent_swarm_worker.prompts.system import (
+    AgentContext,
+    TaskContext,
+    operator_prompt,
+    system_prompt,
+)
+from agent_swarm_worker.prompts.user import (
+    PromptHarness,
+    compose,
+    directory_note,
+    paused_prompt,
+    trigger_prompt,
+)
+from agent_swarm_worker.skills.resolve import resolve_command
+from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
+from agent_swarm_worker.worker.continuity import preamble
+from agent_swarm_worker.worker.registration import profile_facts
+from agent_swarm_worker.worker.tool_servers import tool_server_names
+from agent_swarm_worker.workspace.default_profile import is_default
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_swarm_worker.contract import ProviderAdapter, ProviderSessionConfig
+    from agent_swarm_worker.prompts.render import PromptBuild
+    from agent_swarm_worker.swarm.wire import Task, Trigger
+    from agent_swarm_worker.worker.context import Worker
+    from agent_swarm_worker.worker.place import Place
+    from agent_swarm_worker.worker.slots import RunningTask
+
+
+async def compose_prompts(
+    worker: Worker,
+    adapter: ProviderAdapter,
+    config: ProviderSessionConfig,
+    *,
+    task: RunningTask,
+    trigger: Trigger,
+    place: Place,
+) -> ProviderSessionConfig:
+    """Return the config with both prompts in it."""
+    build = worker.renderer.build()
+    system = await _system_prompt(worker, adapter, build, trigger, place)
+    harness = PromptHarness(
+        format_command=adapter.format_command,
+        has_mcp=adapter.traits.has_mcp,
+        download_dir=config.private_dir if adapter.traits.has_local_environment else None,
+    )
+    row = trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None
+    if row is not None and task.trigger_type == "task_resumed":
+        body = await paused_prompt(build, row, harness)
+    else:
+        body = await trigger_prompt(build, trigger, harness)
+    body = body or worker.options.default_prompt
+    parts = {
+        "banner": await _banner(worker, build),
+        "memories": await _memories(worker, config, row),
+        "note": directory_note(place.directory.path, place.directory.source),
+    }
+    told = compose(body, harness, preamble=await preamble(worker, config, row), **parts)
+    if not adapter.traits.native_skill_discovery:
+        told = await _with_skill(worker, told)
+    if config.resume_session_id is None:
+        return replace(config, prompt=told, system_prompt=system)
+    # The resumed session knows the story; if it turns out to be gone, the fresh one is told.
+    prompt = compose(body, harness, **parts)
+    return replace(config, prompt=prompt, fresh_prompt=told, system_prompt=system)
+
+
+async def _system_prompt(
+    worker: Worker,
+    adapter: ProviderAdapter,
+    build: PromptBuild,
+    trigger: Trigger,
+    place: Place,
+) -> str:
+    facts = worker.facts
+    agent = AgentContext(
+        agent_id=worker.agent_id,
+        harness=adapter.name,
+        traits=adapter.traits,
+        settings=worker.settings,
+        name=facts.agent.name if facts.agent else "",
+        role=facts.role_label,
+        is_lead=facts.is_lead,
+        description=(facts.agent.description or "") if facts.agent else "",
+        soul_md=facts.profile.get("soulMd", ""),
+        identity_md=_edited(worker, "identityMd"),
+        claude_md=_edited(worker, "claudeMd"),
+        server_capabilities=facts.server_capabilities,
+        skills=facts.skills,
+        mcp_servers=await tool_server_names(worker) if adapter.traits.has_mcp else (),
+    )
+    context = TaskContext(repository=place.repository, cwd=place.directory.path)
+    if isinstance(trigger, TaskAssigned | TaskOffered):
+        row = trigger.task
+        older = row.raw.get("additionalSystemPrompt")
+        context = replace(
+            context,
+            requester=trigger.requested_by,
+            slack_channel_id=row.slack_channel_id,
+            slack_thread_ts=row.slack_thread_ts,
+            additional_prompt=older if isinstance(older, str) else "",
+            missing_dir=place.directory.missing,
+        )
+    own = worker.options.operator_prompt
+    operator = operator_prompt(worker.settings) if own is None else own
+    return await system_prompt(build, agent, context, operator_prompt=operator)
+
+
+def _edited(worker: Worker, field: str) -> str:
+    """Return a profile text, but not the one every new agent starts with."""
+    text = worker.facts.profile.get(field, "")
+    return "" if is_default(field, text, profile_facts(worker)) else text
+
+
+async def _with_skill(worker: Worker, prompt: str) -> str:
+    """Put a skill's text in the place of its command, for a harness that has no commands."""
+    skills_dir = worker.settings.home / ".agents" / "skills"
+    resolved = await to_thread.run_sync(resolve_command, prompt, skills_dir)
+    if resolved.warning:
+        worker.log.warning(Event.PROMPT_FALLBACK, part="skill", why=resolved.warning)
+    return resolved.prompt
+
+
+async def _memories(worker: Worker, config: ProviderSessionConfig, row: Task | None) -> str:
+    if row is None:
+        return ""
+    return await memories_block(
+        worker.client.surroundings, row, config.redactor, raters=worker.settings.memory_raters
+    )
+
+
+async def _banner(worker: Worker, build: PromptBuild) -> str:
+    async def stored() -> Mapping[str, str]:
+        agent = await worker.client.agents.me()
+        return {key: value for key, value in agent.raw.items() if isinstance(value, str)}
+
+    try:
+        return await profile_banner(build, worker.client.surroundings, worker.agent_id, stored)
+    except ApiError as error:
+        worker.log.debug(Event.API_REFUSED, call="profile banner", why=str(error))
+        return ""

@@ -1,0 +1,241 @@
+"""One task, from the claim to the finish."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anyio
+
+from agent_swarm_worker.clock import wire_time
+from agent_swarm_worker.contract import ProviderResult
+from agent_swarm_worker.errors import ApiError, ProviderError, SwarmWorkerError
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.reporting.console import Console
+from agent_swarm_worker.reporting.facts import SessionFacts
+from agent_swarm_worker.reporting.reporter import SessionReporter
+from agent_swarm_worker.swarm.state import Claim
+from agent_swarm_worker.worker.continuity import HARNESS_KEY
+from agent_swarm_worker.worker.finishing import finish_task, give_up
+from agent_swarm_worker.worker.harness import wire_name
+from agent_swarm_worker.worker.heartbeat import announce
+from agent_swarm_worker.worker.log_cursor import LogCursor
+from agent_swarm_worker.worker.outcome import Outcome
+from agent_swarm_worker.worker.preparation import Ready, prepared
+from agent_swarm_worker.worker.shutdown import supersede
+from agent_swarm_worker.worker.tool_loop import ToolLoopGuard
+from agent_swarm_worker.worker.vcs import link_pull_request, watch_pull_request
+from agent_swarm_worker.worker.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.contract import ProviderSession
+    from agent_swarm_worker.swarm.wire import Trigger
+    from agent_swarm_worker.worker.context import Worker
+    from agent_swarm_worker.worker.slots import RunningTask
+
+
+ABORTED = "aborted"
+"""The category of a session that failed because it was ended, until `_for_its_cause`."""
+LAST_LOOK_S = 10.0
+"""How long the result of a session may wait for a look for its pull request."""
+
+
+async def run_trigger(worker: Worker, task: RunningTask, trigger: Trigger) -> None:
+    """Run one trigger; gives its slot back when everything about it is told or kept on disk."""
+    log = worker.log.bind(task=task.task_id)
+    try:
+        _remember(worker, task)
+        if worker.shutdown.is_draining:
+            # Claimed by the last poll: not begun here, but handed back for the next worker.
+            await supersede(worker, task)
+            return
+        await _announce(worker, task)
+        outcome = await _run_session(worker, task, trigger, log)
+        await finish_task(worker, task, trigger, outcome, log)
+    except Exception as error:  # one task's trouble must not end the worker
+        log.error(Event.TASK_FINISHED, why=repr(error))
+        give_up(worker, task, error)
+    finally:
+        worker.slots.remove(task)
+
+
+async def _announce(worker: Worker, task: RunningTask) -> None:
+    """Tell the server at once: a claim without a session is given to somebody else."""
+    try:
+        await announce(worker, task)
+    except ApiError as error:
+        worker.log.debug(Event.API_REFUSED, call="active-session", why=str(error))
+
+
+async def _run_session(worker: Worker, task: RunningTask, trigger: Trigger, log: Log) -> Outcome:
+    """Prepare and run the session. Whatever goes wrong becomes a result that says so."""
+    try:
+        with task.scope:
+            if worker.skills is not None and worker.harness.adapter.traits.has_local_environment:
+                worker.facts.skills = await worker.skills.refresh()
+            async with prepared(worker, task, trigger) as ready:
+                _remember(worker, task, ready)
+                session = await ready.adapter.create_session(ready.config)
+                task.session = session
+                log.info(Event.TASK_STARTED, harness=ready.adapter.name, cwd=str(ready.config.cwd))
+                return await _drive(worker, task, ready, session, log)
+    except Exception as error:
+        return Outcome(result=_as_result(error, log))
+    return Outcome(result=_for_its_cause(_failure("cancelled", ABORTED), task.ended_by))
+
+
+async def _drive(
+    worker: Worker, task: RunningTask, ready: Ready, session: ProviderSession, log: Log
+) -> Outcome:
+    """Run the session and report it; what it said counts even if it, or we, break."""
+    reporter = _reporter(worker, task, ready, log)
+    try:
+        result = await _watched(worker, task, ready, session, reporter)
+    except Exception as error:
+        result = _as_result(error, log)
+    result = _for_its_cause(result, task.ended_by)
+    log.info(
+        Event.SESSION_ENDED,
+        exit_code=result.exit_code,
+        is_error=result.is_error,
+        category=result.error_category,
+    )
+    return Outcome(result=result, ready=ready, reporter=reporter)
+
+
+async def _watched(
+    worker: Worker,
+    task: RunningTask,
+    ready: Ready,
+    session: ProviderSession,
+    reporter: SessionReporter,
+) -> ProviderResult:
+    """Run the session with everything that listens to it and everything that may end it."""
+    settings, log = worker.settings, worker.log.bind(task=task.task_id)
+    watchdog = Watchdog(
+        task,
+        wall_s=settings.session_timeout_s,
+        silence_s=settings.session_silence_s,
+        clock=worker.clock,
+        log=log,
+    )
+    loops = _LoopEnder(task)
+    guard = ToolLoopGuard(loops.found, clock=worker.clock, log=log)
+    console = Console(log)
+    for listener in (reporter.on_event, watchdog.on_event, guard.on_event, console.on_event):
+        session.on_event(listener)
+    if task.ended_by is not None:
+        await session.abort(task.ended_by)
+    has_link = task.has_task and not task.observe_only
+    async with anyio.create_task_group() as helpers:
+        helpers.start_soon(reporter.run)
+        helpers.start_soon(watchdog.run)
+        helpers.start_soon(loops.run)
+        if has_link:
+            helpers.start_soon(watch_pull_request, worker, task, ready, reporter.lane)
+        result = await session.wait_for_completion()
+        task.is_over = True
+        helpers.cancel_scope.cancel()
+    if has_link and task.ended_by is None:
+        # Most are opened with the agent's last call.
+        with anyio.move_on_after(LAST_LOOK_S):
+            await link_pull_request(worker, task, ready, reporter.lane)
+    return result
+
+
+def _as_result(error: Exception, log: Log) -> ProviderResult:
+    """Say what an exception means for the task."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, ProviderError):
+        return _failure(f"Spawn failed: {error}", error.category)
+    if isinstance(error, SwarmWorkerError):
+        return _failure(f"The session could not be prepared: {error}", "setup")
+    log.error(Event.SESSION_ENDED, why=repr(error))
+    return _failure(f"The worker failed: {error!r}", "internal")
+
+
+def _for_its_cause(result: ProviderResult, ended_by: str | None) -> ProviderResult:
+    """Let a session that failed because it was ended fail for what it was ended for."""
+    if ended_by is None or result.error_category != ABORTED:
+        return result
+    return replace(result, error_category=ended_by.partition(":")[0], failure_reason=ended_by)
+
+
+class _LoopEnder:
+    """Ends the task when the tool-loop guard, a listener that cannot wait, says so."""
+
+    def __init__(self, task: RunningTask) -> None:
+        self._task = task
+        self._reason = ""
+        self._found = anyio.Event()
+
+    def found(self, reason: str) -> None:
+        self._reason = reason
+        self._found.set()
+
+    async def run(self) -> None:
+        await self._found.wait()
+        await self._task.end(self._reason)
+
+
+def _remember(worker: Worker, task: RunningTask, ready: Ready | None = None) -> None:
+    """Note the run on disk, for the next process should this one be killed.
+
+    Before it is `ready` there is no journal yet, only the folder it will lie in.
+    """
+    claim = Claim(
+        task_id=task.task_id,
+        session_uuid=task.session_uuid,
+        harness=worker.harness.name,
+        log_file=worker.log_dir,
+        started_at=wire_time(worker.clock.now()),
+        tag=task.session_uuid,
+        phase="running" if task.has_task else "no_task",
+    )
+    if ready is not None:
+        claim = replace(
+            claim,
+            harness=ready.adapter.name,
+            log_file=ready.config.log_file,
+            iteration=ready.config.iteration,
+            log_offset=ready.metadata_bytes,
+        )
+    worker.state.claim(claim)
+
+
+def _reporter(worker: Worker, task: RunningTask, ready: Ready, log: Log) -> SessionReporter:
+    config, settings = ready.config, worker.settings
+    is_known = wire_name(ready.adapter) == ready.adapter.name
+    facts = SessionFacts(
+        task_id=task.task_id if task.has_task else None,
+        effective_id=task.task_id,
+        agent_id=worker.agent_id,
+        session_uuid=task.session_uuid,
+        iteration=config.iteration,
+        harness=ready.adapter.name,
+        wire_provider=wire_name(ready.adapter),
+        session_meta={} if is_known else {HARNESS_KEY: ready.adapter.name},
+        log_file=config.log_file,
+        metadata_bytes=ready.metadata_bytes,
+        model=ready.model.model,
+        model_source=ready.model.source,
+        observe_only=task.observe_only,
+        log_flush_s=settings.log_flush_interval_s,
+        events_flush_s=max(settings.log_flush_interval_s, settings.events_flush_interval_s),
+    )
+    reporter = SessionReporter(
+        facts,
+        writes=LogCursor(worker.outbox, worker.state, task.task_id),
+        clock=worker.clock,
+        redactor=config.redactor,
+        log=log,
+    )
+    task.stop_progress = reporter.stop_progress
+    return reporter
+
+
+def _failure(reason: str, category: str) -> ProviderResult:
+    return ProviderResult(
+        exit_code=1, is_error=True, failure_reason=reason, error_category=category
+    )

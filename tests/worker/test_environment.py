@@ -1,0 +1,130 @@
+"""The environment and the model a session gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import structlog
+from rig import AGENT, Rig, harness, running_worker, swarm_rig
+
+from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.swarm.wire import ConfigRow
+from agent_swarm_worker.worker.environment import Environment
+from agent_swarm_worker.worker.models import choose_model
+
+OWN = {"COLOUR": "red", "MODEL_OVERRIDE": "own", "API_KEY": "the-key-of-this-worker"}
+
+
+def environment() -> Environment:
+    return Environment(OWN, scrubber=Scrubber(), log=Log())
+
+
+def rows(**values: str) -> list[ConfigRow]:
+    return [ConfigRow(key=key, value=value) for key, value in values.items()]
+
+
+def test_rows_lie_over_the_process_and_can_be_taken_away():
+    env = environment()
+    assert env.apply(rows(COLOUR="blue", NEW="x")) == {"COLOUR", "NEW"}
+    assert env.values() == OWN | {"COLOUR": "blue", "NEW": "x"}
+    assert env.apply(rows(COLOUR="blue", NEW="x")) == frozenset()
+    assert env.apply(rows(NEW="x")) == {"COLOUR"}
+    assert env.values()["COLOUR"] == "red"
+
+
+@pytest.mark.parametrize("name", ["API_KEY", "api_key", "AGENT_ID", "MCP_BASE_URL"])
+def test_who_and_where_we_are_is_not_told_by_the_server(name: str):
+    env = environment()
+    env.apply(rows(**{name: "somebody else's"}))
+    assert env.values() == OWN
+
+
+def test_what_no_process_can_be_given_is_left_out():
+    env = environment()
+    bad = [("A\0B", "x"), ("A=B", "x"), ("A", "x\0y"), ("", "x"), ("HUGE", "x" * 200_000)]
+    env.apply([ConfigRow(key=key, value=value) for key, value in bad])
+    assert env.values() == OWN
+
+
+def test_a_blank_override_wipes_nothing_and_an_unusable_one_is_passed_over():
+    env = environment()
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(3):
+            env.apply(rows(MODEL_OVERRIDE=" ", SWARM_POLL_INTERVAL_S="soon", COLOUR="blue"))
+    assert [line["key"] for line in logged] == ["SWARM_POLL_INTERVAL_S"]
+    assert env.settings.model_override == "own"
+    assert env.settings.poll_interval_s == 2.0
+    assert env.values() == OWN | {"COLOUR": "blue"}
+    assert env.apply(rows(SWARM_POLL_INTERVAL_S="7")) >= {"SWARM_POLL_INTERVAL_S"}
+    assert env.settings.poll_interval_s == 7.0
+
+
+def test_secrets_are_known_before_they_can_be_used():
+    scrubber = Scrubber()
+    env = Environment(OWN, scrubber=scrubber, log=Log())
+    row = ConfigRow(key="PHRASE", value="a phrase that is secret", is_secret=True)
+    env.apply([row, ConfigRow(key="DEPLOY_TOKEN", value="named-like-a-secret")])
+    told = scrubber.text("a phrase that is secret, named-like-a-secret, the-key-of-this-worker")
+    assert told == "[REDACTED:PHRASE], [REDACTED:DEPLOY_TOKEN], [REDACTED:API_KEY]"
+
+
+@pytest.mark.anyio
+async def test_one_unusable_row_does_not_stop_every_task(tmp_path: Path):
+    async with swarm_rig(tmp_path) as rig, running_worker(rig, harness("says_hi")):
+        for key, value in (("HUGE", "x" * 200_000), ("SHUTDOWN_TIMEOUT", "never"), ("A=B", "x")):
+            await put_row(rig, key, value)
+
+        async def ignored() -> bool:
+            return len(rig.logged(Event.CONFIG_IGNORED)) >= 2
+
+        await rig.until(ignored)
+        row = await rig.until_ended(await rig.submit())
+        assert row["status"] == "completed", row
+
+
+async def put_row(rig: Rig, key: str, value: str) -> None:
+    row = {"scope": "agent", "scopeId": AGENT, "key": key, "value": value}
+    (await rig.api.put("/api/config", json=row)).raise_for_status()
+
+
+TIERS = {"MODEL_TIER_MAP": '{"smart": "mapped"}', "MODEL_TIER_ULTRA": "by-name"}
+
+
+@pytest.mark.parametrize(
+    ("env", "model", "tier", "chosen", "source"),
+    [
+        ({}, None, None, "", "adapter_default"),
+        ({"MODEL_OVERRIDE": "o"}, None, None, "o", "agent_config"),
+        ({"MODEL_OVERRIDE": "o"}, "t", None, "t", "task"),
+        ({"MODEL_OVERRIDE": "o"}, " t ", "smart", "t", "task"),
+        ({}, None, "smart", "opus", "custom"),
+        ({}, None, "opus", "opus", "custom"),
+        ({}, None, "Haiku", "haiku", "custom"),
+        (TIERS, None, "smart", "mapped", "custom"),
+        (TIERS, None, "ultra", "by-name", "custom"),
+        (TIERS, None, "smol", "haiku", "custom"),
+        ({"MODEL_TIER_MAP": "[broken"}, None, "smart", "opus", "custom"),
+        ({"MODEL_OVERRIDE": "o"}, None, "no such tier", "o", "agent_config"),
+    ],
+)
+def test_the_model(
+    env: dict[str, str], model: str | None, tier: str | None, chosen: str, source: str
+):
+    found = choose_model(
+        harness="claude", env=env, task_model=model, task_tier=tier, task_effort=None
+    )
+    assert (found.model, found.source) == (chosen, source)
+
+
+@pytest.mark.parametrize(
+    ("task", "own", "effort"),
+    [("high", "low", "high"), (None, "low", "low"), ("silly", "low", None), (None, "", None)],
+)
+def test_the_effort(task: str | None, own: str, effort: str | None):
+    env = {"REASONING_EFFORT_OVERRIDE": own}
+    found = choose_model(
+        harness="claude", env=env, task_model=None, task_tier=None, task_effort=task
+    )
+    assert found.effort == effort

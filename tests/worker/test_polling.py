@@ -1,0 +1,217 @@
+"""Asking for work: often enough, not too often, and whatever the answer is."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from door import QuickClock, door_rig, endless_worker, restartable_rig, until
+from rig import AGENT, harness, running_worker
+
+from agent_swarm_worker.logs import Event
+
+pytestmark = pytest.mark.anyio
+
+REFUSED = {
+    "trigger": {"type": "budget_refused", "cause": "agent", "resetAt": "2099-01-01T00:00:00.000Z"}
+}
+EMPTY: dict[str, Any] = {"trigger": None}
+
+
+# --- answers that are no work
+@pytest.mark.parametrize(
+    ("status", "text", "kind"),
+    [
+        (503, '{"error": "starting"}', "application/json"),
+        (500, '{"error": "SQLITE_BUSY"}', "application/json"),
+        (429, "slow down", "text/plain"),
+        (400, '{"error": "bad header"}', "application/json"),
+        (404, "Not Found", "text/plain"),
+        (200, "<html>", "text/html"),
+        (200, '{"trigger": [1]}', "application/json"),
+        (200, "{}", "application/json"),
+        (200, "null", "application/json"),
+    ],
+)
+async def test_an_answer_that_makes_no_sense_is_asked_again(
+    tmp_path: Path, status: int, text: str, kind: str
+):
+    async with door_rig(tmp_path) as (rig, door), running_worker(rig, harness("says_hi")):
+        asked = len(door.seen("/api/poll"))
+        door.refuse("/api/poll", status, text, kind=kind, times=3)
+        await until(lambda: len(door.seen("/api/poll")) > asked + 3)
+        task_id = await rig.submit()
+        assert (await rig.until_ended(task_id))["status"] == "completed"
+
+
+async def test_an_outage_is_survived(tmp_path: Path):
+    async with (
+        restartable_rig(tmp_path) as (rig, _, swarm),
+        running_worker(rig, harness("says_hi")),
+    ):
+        await swarm.stop()
+        await until(lambda: rig.logged(Event.API_UNREACHABLE))
+        await swarm.start()
+        task_id = await rig.submit()
+        assert (await rig.until_ended(task_id))["status"] == "completed"
+
+
+async def test_a_key_that_is_refused_for_a_while_is_not_hammered(tmp_path: Path):
+    async with (
+        door_rig(tmp_path) as (rig, door),
+        running_worker(rig, harness("says_hi"), clock=QuickClock(60)),
+    ):
+        door.refuse("/api/poll", 401, '{"error": "Unauthorized"}', times=1)
+        await until(lambda: [v for v in door.seen("/api/poll") if v.status == 401])
+        (refused,) = (v for v in door.seen("/api/poll") if v.status == 401)
+        task_id = await rig.submit()
+        assert (await rig.until_ended(task_id))["status"] == "completed"
+        later = [v for v in door.seen("/api/poll") if v.at_s > refused.at_s]
+        assert later[0].at_s - refused.at_s >= 0.45
+
+
+async def test_a_trigger_of_a_kind_we_do_not_know_is_ignored(tmp_path: Path):
+    async with (
+        door_rig(tmp_path) as (rig, door),
+        running_worker(rig, {**harness("says_hi"), "SWARM_POLL_INTERVAL_S": "0.2"}),
+    ):
+        door.say("/api/poll", {"trigger": {"type": "moon_phase", "taskId": "x"}}, times=2)
+        await until(lambda: len(rig.logged(Event.TRIGGER_IGNORED)) == 2)
+        first, second = door.seen("/api/poll")[-2:]
+        assert second.at_s - first.at_s > 0.15
+        assert not rig.logged(Event.SESSION_STARTED)
+
+
+# --- how often
+async def test_an_idle_worker_asks_every_two_seconds(tmp_path: Path):
+    speed = 40
+    env = {**harness("says_hi"), "SWARM_POLL_INTERVAL_S": "2"}
+    async with (
+        door_rig(tmp_path) as (rig, door),
+        running_worker(rig, env, clock=QuickClock(speed)),
+    ):
+        await until(lambda: len(door.seen("/api/poll")) >= 11)
+        asked = [visit.at_s * speed for visit in door.seen("/api/poll")]
+        pauses = [later - earlier for earlier, later in pairwise(asked)]
+        assert min(pauses) > 1.5
+        assert sorted(pauses)[len(pauses) // 2] < 4  # an answer takes its time, too, on this clock
+
+
+async def test_a_full_worker_does_not_ask(tmp_path: Path):
+    go_on = tmp_path / "go-on"
+    async with (
+        door_rig(tmp_path) as (rig, door),
+        running_worker(rig, harness("waits", go_on)),
+    ):
+        first, second = await rig.submit("one"), await rig.submit("two")
+        await until(lambda: rig.logged(Event.SESSION_STARTED))
+        asked = len(door.seen("/api/poll"))
+        await anyio.sleep(0.4)
+        assert len(door.seen("/api/poll")) == asked
+        go_on.touch()
+        await rig.until_ended(first)
+        await rig.until_ended(second)
+
+
+# --- a budget that is used up
+async def test_a_used_up_budget_is_asked_about_less_and_less(tmp_path: Path):
+    speed = 20
+    env = {**harness("waits", "/nowhere"), "MAX_CONCURRENT_TASKS": "2"}
+    async with (
+        door_rig(tmp_path) as (rig, door),
+        endless_worker(rig, env, clock=QuickClock(speed)),
+    ):
+        running = await rig.submit("long")
+        await until(lambda: rig.logged(Event.SESSION_STARTED))
+        # An empty answer in between does not make it less.
+        for answer in (REFUSED, REFUSED, EMPTY, REFUSED, REFUSED):
+            door.say("/api/poll", answer, times=1)
+        await until(lambda: len(rig.logged(Event.BUDGET_REFUSED)) == 4)
+        backoffs = [line["backoff_s"] for line in rig.logged(Event.BUDGET_REFUSED)]
+        assert backoffs == [2, 4, 8, 16]
+        # Within the last wait the running task beats and can be cancelled.
+        asked = len(door.seen("/api/poll"))
+        beats = len(door.seen("heartbeat/"))
+        await until(lambda: len(door.seen("heartbeat/")) > beats + 3, within_s=0.5)
+        await rig.post(f"/api/tasks/{running}/cancel")
+        await until(lambda: rig.logged(Event.TASK_CANCELLED), within_s=0.5)
+        assert len(door.seen("/api/poll")) == asked
+
+
+async def test_work_that_is_given_again_ends_the_back_off(tmp_path: Path):
+    async with (
+        door_rig(tmp_path) as (rig, door),
+        running_worker(rig, harness("says_hi"), clock=QuickClock(50)),
+    ):
+        door.say("/api/poll", REFUSED, times=2)
+        await until(lambda: len(rig.logged(Event.BUDGET_REFUSED)) == 2)
+        await rig.until_ended(await rig.submit())
+        door.say("/api/poll", REFUSED, times=1)
+        await until(lambda: len(rig.logged(Event.BUDGET_REFUSED)) == 3)
+        assert [line["backoff_s"] for line in rig.logged(Event.BUDGET_REFUSED)] == [2, 4, 2]
+
+
+async def test_the_longest_back_off_is_five_minutes(tmp_path: Path):
+    async with (
+        door_rig(tmp_path) as (rig, door),
+        running_worker(rig, harness("says_hi"), clock=QuickClock(5000)),
+    ):
+        door.say("/api/poll", REFUSED)
+        await until(lambda: len(rig.logged(Event.BUDGET_REFUSED)) == 10)
+        backoffs = [line["backoff_s"] for line in rig.logged(Event.BUDGET_REFUSED)]
+        assert backoffs[6:10] == [128, 256, 300, 300]
+
+
+# --- the same task twice
+async def test_a_task_that_runs_is_not_begun_again(tmp_path: Path):
+    go_on = tmp_path / "go-on"
+    env = {**harness("waits", go_on), "MAX_CONCURRENT_TASKS": "2"}
+    async with door_rig(tmp_path) as (rig, door), running_worker(rig, env):
+        task_id = await rig.submit()
+        await until(lambda: rig.logged(Event.SESSION_STARTED))
+        row = await rig.task(task_id)
+        trigger = {"type": "task_assigned", "taskId": task_id, "task": row}
+        door.say("/api/poll", {"trigger": trigger}, times=3)
+        await until(lambda: len(rig.logged(Event.TRIGGER_IGNORED)) == 3)
+        go_on.touch()
+        assert (await rig.until_ended(task_id))["output"] == "done at last"
+        await rig.settled(task_id)
+        assert len(rig.logged(Event.SESSION_STARTED)) == 1
+        assert len(await rig.costs(task_id)) == 1
+
+
+# --- what an older server had paused
+async def test_paused_tasks_are_taken_up_at_the_start(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        async with running_worker(rig, harness("waits", "/nowhere"), drain_ms=0):
+            ids = [await rig.submit("paused one")]
+            await until(lambda: rig.logged(Event.SESSION_OUTPUT))
+        await rig.api.post(f"/api/tasks/{ids[0]}/progress", json={"progress": "half way"})
+        await rig.api.post(f"/api/tasks/{ids[0]}/pause")
+        assert (await rig.task(ids[0]))["status"] == "paused"
+        ids.append(await rig.submit("pending one"))
+        seen = tmp_path / "seen"
+        seen.mkdir()
+        async with running_worker(rig, harness("witness", seen)):
+            for task_id in ids:
+                assert (await rig.until_ended(task_id))["status"] == "completed"
+        assert "half way" in (seen / f"{ids[0]}.json").read_text()
+        rows = [v.json() for v in door.seen("POST /api/active-sessions$")]
+        assert [row["triggerType"] for row in rows if row["taskId"] == ids[0]][-1] == "task_resumed"
+
+
+async def test_a_paused_task_that_cannot_be_resumed_does_not_stop_the_rest(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        rows = [
+            {"id": f"0000000{n}-0000-4000-8000-000000000000", "task": "t", "status": "paused"}
+            for n in range(3)
+        ]
+        rows[0]["output"] = "it has one"
+        door.say("/api/paused-tasks", {"tasks": [{**row, "agentId": AGENT} for row in rows]})
+        async with running_worker(rig, harness("says_hi")):
+            await until(lambda: len(door.seen("/resume")) == 2)
+            task_id = await rig.submit()
+            assert (await rig.until_ended(task_id))["status"] == "completed"

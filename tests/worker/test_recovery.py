@@ -1,0 +1,201 @@
+"""A worker that was killed: its next start puts in order what it left, and loses nothing."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from door import Door, door_rig, endless_worker, until
+from rig import AGENT, Rig, harness, running_worker
+from worker_process import tagged, worker_process
+
+from agent_swarm_worker.logs import Event
+
+pytestmark = pytest.mark.anyio
+
+SLOW_LOGS = {"SWARM_LOG_FLUSH_INTERVAL_S": "60"}
+
+
+async def children_of(rig: Rig, task_id: str) -> list[dict[str, Any]]:
+    rows = (await rig.get("/api/tasks", fields="full", limit=100))["tasks"]
+    return [row for row in rows if row.get("parentTaskId") == task_id]
+
+
+async def said(rig: Rig, task_id: str) -> list[str]:
+    """What the agent said, as far as it was uploaded."""
+    return [
+        part["text"]
+        for line in await rig.lines(task_id)
+        if line["type"] == "assistant"
+        for part in line["message"]["content"]
+        if part["type"] == "text"
+    ]
+
+
+async def killed_while_running(rig: Rig, env: dict[str, str], last_word: str) -> str:
+    """Start a worker, kill it in the middle of a task, and return the task."""
+    async with worker_process(rig.place, {**rig.env, **env}) as worker:
+        task_id = await rig.submit()
+        await until(lambda: last_word in worker.text())
+        worker.signal(signal.SIGKILL)
+        await worker.exit_code()
+        assert tagged(rig.place)
+        await next_start(rig)
+        assert tagged(rig.place) == []
+    return task_id
+
+
+async def next_start(rig: Rig, **env: str) -> None:
+    """Start the next worker and stop it again, once it has put things in order."""
+    async with running_worker(rig, {**harness("says_hi"), **env}, drain_ms=3000):
+        pass
+
+
+def index(door: Door, pattern: str, place: int = 0) -> int:
+    return door.visits.index(door.seen(pattern)[place])
+
+
+# --- killed in the middle of a task
+async def test_a_killed_worker_is_followed_by_one_that_goes_on_with_its_task(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        task_id = await killed_while_running(rig, harness("deaf"), "I hear nothing")
+        assert (await rig.task(task_id))["status"] == "superseded"
+        (resume,) = await children_of(rig, task_id)
+        assert "reason:crash_recovery" in resume["tags"]
+        assert resume["agentId"] == AGENT
+        async with running_worker(rig, harness("says_hi")):
+            assert (await rig.until_ended(resume["id"]))["status"] == "completed"
+        assert len(door.seen("/supersede")) == 1
+        # Before the clean-up: after it the session of the crashed one could not be told from none.
+        assert index(door, "/supersede") < index(door, "active-sessions/cleanup", 1)
+        private = anyio.Path(tmp_path, "state", AGENT, "sessions")
+        assert [path async for path in private.iterdir()] == []
+
+
+async def test_the_rest_of_its_journal_is_uploaded_once(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, _):
+        task_id = await killed_while_running(rig, harness("chats", 300, **SLOW_LOGS), "word 299")
+        words = [f"word {number}" for number in range(300)]
+        await until_said(rig, task_id, words)
+        await next_start(rig)
+        assert await said(rig, task_id) == words
+
+
+async def until_said(rig: Rig, task_id: str, words: list[str]) -> None:
+    async def look() -> bool:
+        return len(await said(rig, task_id)) >= len(words)
+
+    async with running_worker(rig, harness("says_hi")):
+        await rig.until(look)
+    assert await said(rig, task_id) == words
+
+
+async def test_a_start_that_is_interrupted_in_turn_uploads_nothing_twice(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        env = {**rig.env, **harness("chats", 50, **SLOW_LOGS)}
+        async with worker_process(tmp_path, env) as worker:
+            task_id = await rig.submit()
+            await until(lambda: "word 49" in worker.text())
+            worker.signal(signal.SIGKILL)
+            await worker.exit_code()
+        held = door.hold("/supersede")
+        async with running_worker(rig, harness("says_hi"), waits_for_boot=False) as daemon:
+            await held.reached.wait()
+            daemon.shutdown.request("test")
+        held.open.set()
+        await until_said(rig, task_id, [f"word {number}" for number in range(50)])
+
+
+async def test_a_crash_the_api_could_not_be_told_of_is_told_by_a_later_start(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        door.refuse("/supersede|/pause|/finish", 503)
+        task_id = await killed_while_running(rig, harness("deaf"), "I hear nothing")
+        assert (await rig.task(task_id))["status"] == "in_progress"
+        door.be_open()
+        await next_start(rig)
+        assert (await rig.task(task_id))["status"] == "superseded"
+
+
+@pytest.mark.parametrize("end", ["cancelled", "completed"])
+async def test_a_task_that_ended_meanwhile_is_left_as_it_is(tmp_path: Path, end: str):
+    async with door_rig(tmp_path) as (rig, door):
+        env = {**rig.env, **harness("deaf")}
+        async with worker_process(tmp_path, env) as worker:
+            task_id = await rig.submit()
+            await worker.until_logged(Event.SESSION_OUTPUT, times=2)
+            worker.signal(signal.SIGKILL)
+            await worker.exit_code()
+        if end == "cancelled":
+            await rig.post(f"/api/tasks/{task_id}/cancel")
+        else:
+            body = {"status": "completed", "output": "by hand"}
+            await rig.post(f"/api/tasks/{task_id}/finish", body, **{"X-Agent-ID": AGENT})
+        await next_start(rig)
+        assert (await rig.task(task_id))["status"] == end
+        assert await children_of(rig, task_id) == []
+        assert not door.seen("/supersede")
+
+
+async def test_a_worker_killed_before_its_session_began_leaves_nothing_behind(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        held = door.hold("prompt-templates/render", times=100)
+        async with worker_process(tmp_path, {**rig.env, **harness("says_hi")}) as worker:
+            task_id = await rig.submit()
+            await held.reached.wait()
+            worker.signal(signal.SIGKILL)
+            await worker.exit_code()
+        held.open.set()
+        door.be_open()
+        async with running_worker(rig, harness("says_hi")):
+            task = await rig.until_ended(task_id)
+            (resume,) = await children_of(rig, task_id)
+            assert task["status"] == "superseded"
+            assert (await rig.until_ended(resume["id"]))["status"] == "completed"
+
+
+# --- killed when the task was done
+async def test_a_result_that_was_not_told_is_told_by_the_next_start(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        door.refuse("/finish", 503)
+        async with worker_process(tmp_path, {**rig.env, **harness("says_hi")}) as worker:
+            task_id = await rig.submit()
+            await until(lambda: len(door.seen("/finish")) >= 2)
+            worker.signal(signal.SIGKILL)
+            await worker.exit_code()
+        door.be_open()
+        door.delay("/finish", 0.5)
+        told = len(door.seen("/finish"))
+        async with endless_worker(rig, harness("waits", "/nowhere")):
+            assert (await rig.until_ended(task_id))["output"] == "hi there"
+            # Else the server might put the task back, as one that never began.
+            recoveries = door.seen("recover-orphaned")
+            assert door.visits.index(recoveries[-1]) > index(door, "/finish", told)
+            assert recoveries[-1].at_s - door.seen("/finish")[told].at_s >= 0.5
+        assert not door.seen("/supersede")
+        assert not rig.logged(Event.SESSION_STARTED)
+        assert len(await rig.costs(task_id)) == 1
+        assert len(await said(rig, task_id)) == 1
+
+
+async def test_a_start_does_not_wait_for_ever_for_what_nobody_takes(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        door.refuse("/finish", 503)
+        async with running_worker(rig, harness("says_hi"), drain_ms=1000):
+            await rig.submit()
+            await until(lambda: door.seen("/finish"))
+        async with running_worker(rig, {**harness("says_hi"), "MAX_CONCURRENT_TASKS": "2"}):
+            await until(lambda: door.seen("/api/poll"))
+
+
+# --- killed by its own shutdown
+async def test_the_last_words_of_a_session_that_had_to_be_killed_are_told(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, _):
+        env = {**harness("deaf"), **SLOW_LOGS}
+        async with running_worker(rig, env, drain_ms=1000):
+            task_id = await rig.submit()
+            await until(lambda: len(rig.logged(Event.SESSION_OUTPUT)) >= 2)
+        assert (await rig.task(task_id))["status"] == "superseded"
+        await until_said(rig, task_id, ["I hear nothing"])

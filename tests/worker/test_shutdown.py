@@ -1,0 +1,268 @@
+"""Going down: nothing new is begun, what can finish does, what cannot is handed back in time."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from door import Door, door_rig, restartable_rig, until
+from rig import AGENT, Rig, harness, running_worker
+from worker_process import tagged, worker_process
+
+from agent_swarm_worker.logs import Event
+
+pytestmark = pytest.mark.anyio
+
+
+async def resume_of(rig: Rig, task_id: str) -> dict[str, Any] | None:
+    rows = (await rig.get("/api/tasks", fields="full", limit=100))["tasks"]
+    found = [row for row in rows if row.get("parentTaskId") == task_id]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def index(door: Door, name: str) -> int:
+    """Where a request came in the order of all; each of those asked for comes once."""
+    (visit,) = door.seen(name)
+    return door.visits.index(visit)
+
+
+# --- the first signal
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_the_first_signal_stops_polling_and_lets_the_session_finish(
+    tmp_path: Path, number: int
+):
+    async with door_rig(tmp_path) as (rig, door):
+        go_on = tmp_path / "go-on"
+        env = {**rig.env, **harness("waits", go_on), "MAX_CONCURRENT_TASKS": "2"}
+        async with worker_process(tmp_path, env) as worker:
+            task_id = await rig.submit()
+            await worker.until_logged(Event.SESSION_STARTED)
+            worker.signal(number)
+            await worker.until_logged(Event.WORKER_DRAINING)
+            polls = len(door.seen("/api/poll"))
+            late_id = await rig.submit("Too late")
+            await anyio.sleep(0.3)
+            assert len(door.seen("/api/poll")) <= polls + 1  # one may have been on its way
+            assert (await rig.task(late_id))["status"] == "pending"
+            # What runs on is looked after as before.
+            beats = len(door.seen("active-sessions/heartbeat"))
+            await until(lambda: len(door.seen("active-sessions/heartbeat")) > beats + 1)
+            go_on.touch()
+            assert await worker.exit_code() == 0
+        assert (await rig.task(task_id))["output"] == "done at last"
+        assert not door.seen("supersede")
+        assert index(door, f"POST /api/tasks/{task_id}/finish") < index(door, "POST /close")
+        assert await resume_of(rig, task_id) is None
+
+
+async def test_an_idle_worker_goes_at_once(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        async with running_worker(rig, harness("says_hi"), drain_ms=60_000) as daemon:
+            await until(lambda: len(door.seen("/api/poll")) > 2)
+            begin_s = time.monotonic()
+            daemon.shutdown.request("test")
+        assert time.monotonic() - begin_s < 1
+        assert door.names()[-1] == "POST /close"
+
+
+async def test_a_task_the_last_poll_brings_is_handed_back(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        held = door.hold_answer("GET /api/poll", containing=b"task_assigned")
+        async with running_worker(rig, harness("says_hi"), drain_ms=6000) as daemon:
+            task_id = await rig.submit()
+            await held.reached.wait()
+            daemon.shutdown.request("test")
+            await anyio.sleep(0.2)
+            assert not door.seen("POST /close")
+            held.open.set()
+        assert (await rig.task(task_id))["status"] == "superseded"
+        resume = await resume_of(rig, task_id) or {}
+        assert (resume["status"], resume["agentId"]) == ("pending", AGENT)
+        assert index(door, "supersede") < index(door, "POST /close")
+        assert (await rig.get("/api/active-sessions"))["sessions"] == []
+
+
+async def test_a_poll_that_never_answers_does_not_hold_the_shutdown_up(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        async with running_worker(rig, harness("says_hi"), drain_ms=60_000) as daemon:
+            held = door.hold("GET /api/poll", times=1000)
+            await held.reached.wait()
+            begin_s = time.monotonic()
+            daemon.shutdown.request("test")
+        assert time.monotonic() - begin_s < 4
+        held.open.set()
+
+
+# --- when the budget is over
+async def test_what_still_runs_is_superseded_before_the_goodbye(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        env = {**rig.env, **harness("waits", "/nowhere"), "SHUTDOWN_TIMEOUT": "3000"}
+        async with worker_process(tmp_path, env) as worker:
+            task_id = await rig.submit()
+            await worker.until_logged(Event.SESSION_OUTPUT, times=2)
+            begin_s = time.monotonic()
+            worker.signal()
+            assert await worker.exit_code() == 0
+            assert time.monotonic() - begin_s < 3.5
+            assert tagged(tmp_path) == []
+        assert (await rig.task(task_id))["status"] == "superseded"
+        assert index(door, "supersede") < index(door, "POST /close")
+        assert not door.seen("finish")
+        resume = await resume_of(rig, task_id) or {}
+        assert (resume["status"], resume["agentId"]) == ("pending", AGENT)
+        assert "graceful-shutdown-pin" in resume["tags"]
+        assert [line["type"] for line in await rig.lines(task_id)][:2] == ["system", "assistant"]
+        # The next start has nothing left to put in order, and goes on with the work.
+        async with running_worker(rig, harness("says_hi")):
+            assert (await rig.until_ended(resume["id"]))["status"] == "completed"
+        assert len(door.seen("supersede")) == 1
+
+
+@pytest.mark.parametrize("budget_ms", [0, 1000, 3000])
+async def test_a_deaf_session_does_not_stretch_the_budget(tmp_path: Path, budget_ms: int):
+    async with door_rig(tmp_path) as (rig, door):
+        env = {**rig.env, **harness("deaf"), "SHUTDOWN_TIMEOUT": str(budget_ms)}
+        async with worker_process(tmp_path, env) as worker:
+            task_id = await rig.submit()
+            await worker.until_logged(Event.SESSION_OUTPUT, times=2)
+            assert len(tagged(tmp_path)) == 2
+            begin_s = time.monotonic()
+            worker.signal()
+            assert await worker.exit_code() == 0
+            assert time.monotonic() - begin_s < budget_ms / 1000 + 1
+            assert tagged(tmp_path) == []
+        # With no time at all the next start has to hand it back.
+        status = "superseded" if budget_ms else "in_progress"
+        assert (await rig.task(task_id))["status"] == status
+        if budget_ms:
+            # A word after it, such as a ping, would make the server think that we are there.
+            assert index(door, "POST /close") == len(door.visits) - 1
+
+
+@pytest.mark.slow  # the whole ladder of kills takes its time
+async def test_a_deaf_session_has_the_whole_ladder_within_a_common_budget(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, _):
+        env = {**rig.env, **harness("deaf"), "SHUTDOWN_TIMEOUT": "15000"}
+        async with worker_process(tmp_path, env) as worker:
+            task_id = await rig.submit()
+            await worker.until_logged(Event.SESSION_OUTPUT, times=2)
+            begin_s = time.monotonic()
+            worker.signal()
+            assert await worker.exit_code(within_s=20) == 0
+            assert time.monotonic() - begin_s < 15.5
+            steps = [line["step"] for line in worker.logged(Event.KILL_STEP)]
+            assert steps[:3] == ["SIGINT", "SIGTERM", "SIGKILL"]
+            assert tagged(tmp_path) == []
+        assert (await rig.task(task_id))["status"] == "superseded"
+
+
+async def test_a_task_that_is_being_prepared_is_handed_back(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        held = door.hold("prompt-templates/render", times=100)
+        async with running_worker(rig, harness("says_hi"), drain_ms=1000) as daemon:
+            task_id = await rig.submit()
+            await held.reached.wait()
+            daemon.shutdown.request("test")
+        assert (await rig.task(task_id))["status"] == "superseded"
+        assert not rig.logged(Event.SESSION_STARTED)
+        held.open.set()
+
+
+# --- more signals
+async def test_a_second_signal_cuts_the_drain_short(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, _):
+        env = {**rig.env, **harness("waits", "/nowhere"), "SHUTDOWN_TIMEOUT": "60000"}
+        async with worker_process(tmp_path, env) as worker:
+            task_id = await rig.submit()
+            await worker.until_logged(Event.SESSION_STARTED)
+            begin_s = time.monotonic()
+            worker.signal()
+            await worker.until_logged(Event.WORKER_DRAINING)
+            worker.signal()
+            assert await worker.exit_code() == 0
+            assert time.monotonic() - begin_s < 5
+        assert (await rig.task(task_id))["status"] == "superseded"
+
+
+async def test_a_third_signal_ends_it_on_the_spot_and_leaves_no_process(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, _):
+        env = {**rig.env, **harness("deaf"), "SHUTDOWN_TIMEOUT": "60000"}
+        async with worker_process(tmp_path, env) as worker:
+            await rig.submit()
+            await worker.until_logged(Event.SESSION_OUTPUT, times=2)
+            begin_s = time.monotonic()
+            for count in (1, 2, 3):
+                worker.signal()
+                if count < 3:
+                    await worker.until_logged(Event.WORKER_DRAINING, times=count)
+            assert await worker.exit_code() == 1
+            assert time.monotonic() - begin_s < 2
+            await until(lambda: tagged(tmp_path) == [])
+
+
+# --- an API that does not answer
+async def test_without_an_api_the_claim_stays_and_the_next_start_hands_it_back(tmp_path: Path):
+    async with restartable_rig(tmp_path) as (rig, _, swarm):
+        env = {**rig.env, **harness("waits", "/nowhere"), "SHUTDOWN_TIMEOUT": "1500"}
+        async with worker_process(tmp_path, env) as worker:
+            task_id = await rig.submit()
+            await worker.until_logged(Event.SESSION_OUTPUT, times=2)
+            await swarm.stop()
+            begin_s = time.monotonic()
+            worker.signal()
+            assert await worker.exit_code() == 0
+            assert time.monotonic() - begin_s < 2.5
+            assert tagged(tmp_path) == []
+        await swarm.start()
+        assert (await rig.task(task_id))["status"] == "in_progress"
+        async with running_worker(rig, harness("says_hi")):
+            await rig.until_status(task_id, "superseded")
+            resume = await resume_of(rig, task_id) or {}
+            assert (await rig.until_ended(resume["id"]))["status"] == "completed"
+        kinds = [line["type"] for line in await rig.lines(task_id)]
+        assert (kinds.count("system"), kinds.count("assistant")) == (1, 1)
+
+
+async def test_an_api_that_hangs_does_not_hold_the_shutdown_up(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        env = harness("waits", "/nowhere")
+        async with running_worker(rig, env, drain_ms=1500) as daemon:
+            task_id = await rig.submit()
+            await until(lambda: len(rig.logged(Event.SESSION_OUTPUT)) == 2)
+            held = door.hold(".", times=1000)
+            begin_s = time.monotonic()
+            daemon.shutdown.request("test")
+        assert time.monotonic() - begin_s < 2.5
+        door.be_open()
+        held.open.set()
+        async with running_worker(rig, harness("says_hi")):
+            await rig.until_status(task_id, "superseded")
+
+
+# --- a session that had ended when the signal came
+@pytest.mark.parametrize("trouble", ["refused", "silent"])
+async def test_a_result_that_could_not_be_told_is_not_thrown_away(tmp_path: Path, trouble: str):
+    async with door_rig(tmp_path) as (rig, door):
+        if trouble == "refused":
+            door.refuse("/finish", 503)
+        else:
+            held = door.hold("GET /api/tasks|/finish", times=1000)
+        env = {**harness("says_hi"), "SWARM_API_TIMEOUT_S": "0.5"}
+        async with running_worker(rig, env, drain_ms=2000) as daemon:
+            task_id = await rig.submit()
+            await until(lambda: door.seen("/finish|GET /api/tasks"))
+            daemon.shutdown.request("test")
+        assert not door.seen("supersede")
+        assert (await rig.task(task_id))["status"] == "in_progress"
+        door.be_open()
+        if trouble == "silent":
+            held.open.set()
+        async with running_worker(rig, harness("says_hi", "again")):
+            assert (await rig.until_ended(task_id))["output"] == "hi there"
+        assert not door.seen("supersede")
+        assert len(rig.logged(Event.SESSION_STARTED)) == 1

@@ -1,0 +1,99 @@
+"""A worker as an operator starts it: a process of its own, with signals and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import Process
+from door import until
+
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.processes import procfs
+from agent_swarm_worker.processes.spawn import TAG_VARIABLE
+
+_numbers = count(1)
+
+
+class WorkerProcess:
+    """A running worker and what it has written so far."""
+
+    def __init__(self, process: Process, output: Path) -> None:
+        self._process, self._output = process, output
+        self.pid = process.pid
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self._process.send_signal(number)
+
+    async def exit_code(self, *, within_s: float = 15.0) -> int:
+        with anyio.fail_after(within_s):
+            return await self._process.wait()
+
+    def text(self) -> str:
+        return self._output.read_text()
+
+    def lines(self) -> list[str]:
+        """What it said that is not a log line."""
+        return [line for line in self.text().splitlines() if not line.startswith("{")]
+
+    def logged(self, event: Event) -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]
+        return [line for line in found if line["event"] == event.value]
+
+    async def until_logged(self, event: Event, *, times: int = 1) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await until(
+            lambda: len(self.logged(event)) >= times and self.logged(event)
+        )
+        return found
+
+
+@asynccontextmanager
+async def worker_process(
+    place: Path, env: dict[str, str], *args: str, command: str = "worker"
+) -> AsyncIterator[WorkerProcess]:
+    """Start a worker; one that still runs at the end of the block is killed with its sessions."""
+    output = place / f"worker-{next(_numbers)}.txt"
+    with output.open("wb") as file:
+        process = await anyio.open_process(
+            [sys.executable, "-m", "agent_swarm_worker", command, *args],
+            stdin=None,
+            stdout=file,
+            stderr=file,
+            env={"PYTHONDONTWRITEBYTECODE": "1", "SWARM_LOG_LEVEL": "debug", **env},
+            cwd=place,
+        )
+    worker = WorkerProcess(process, output)
+    try:
+        yield worker
+    except BaseException:
+        print(worker.text()[-20_000:])
+        raise
+    finally:
+        with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            for pid in tagged(place):
+                os.kill(pid, signal.SIGKILL)
+
+
+def tagged(place: Path) -> list[int]:
+    """Return the living processes that belong to a session of a worker whose files lie there."""
+    marks = (os.fsencode(f"{TAG_VARIABLE}="), os.fsencode(f"SWARM_STATE_DIR={place}/"))
+    found = []
+    for info in procfs.snapshot().values():
+        try:
+            environment = Path(f"/proc/{info.pid}/environ").read_bytes()
+        except OSError:
+            continue
+        if not info.is_dead and all(mark in environment for mark in marks):
+            found.append(info.pid)
+    return found
