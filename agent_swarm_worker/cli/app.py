@@ -1,0 +1,147 @@
+"""``swarm-worker``: find the command, run it, turn errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO, cast
+
+from agent_swarm_worker import __version__
+from agent_swarm_worker.cli.output import notice, print_line, write
+from agent_swarm_worker.errors import (
+    EXIT_BROKEN_PIPE,
+    EXIT_USAGE,
+    OutputLost,
+    SwarmWorkerError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class _Command(NamedTuple):
+    module: str
+    summary: str
+    passes_on: bool = False
+    """What follows ``--`` belongs to the harness."""
+
+
+class _CommandModule(Protocol):
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+# Only the chosen module is imported, so that `version` is quick and a worker stays small.
+COMMANDS = {
+    "run": _Command("run", "run the daemon for the role in AGENT_ROLE (or --role)", True),
+    "worker": _Command("run", "run the daemon as a worker", True),
+    "lead": _Command("run", "run the daemon as a lead", True),
+    "demo": _Command("demo", "local swarm, worker and one task, with a live view"),
+    "local": _Command("local", "serve a local swarm for this machine"),
+    "task": _Command("task", "submit, follow, cancel, list or show tasks"),
+    "doctor": _Command("doctor", "check settings, API, credentials, binaries and disk"),
+    "providers": _Command("providers", "list the harnesses that are installed"),
+    "version": _Command("version", "print the version"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    _prepare_streams()
+    try:
+        exit_code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        write("")  # what argparse printed is still in the buffer
+    except OutputLost as error:
+        return EXIT_BROKEN_PIPE if error.reader_left else _fail(error)
+    except SwarmWorkerError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        return 130
+    else:
+        return exit_code
+    finally:
+        _let_go_of(sys.stdout)
+        _let_go_of(sys.stderr)
+
+
+def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["help"] and len(words) > 1:
+        words = [words[1], "--help"]
+    if not words or words[0] in {"help", "-h", "--help"}:
+        print_line(_usage())
+        return 0
+    name, rest = words[0], words[1:]
+    if name in {"-V", "--version"}:
+        name = "version"
+    if name not in COMMANDS:
+        raise UsageError(f"unknown command {name!r}; `swarm-worker help` lists them")
+    return _run(name, rest)
+
+
+def _run(name: str, words: list[str]) -> int:
+    command = COMMANDS[name]
+    module = cast("_CommandModule", import_module(f"agent_swarm_worker.cli.{command.module}"))
+    parser = argparse.ArgumentParser(prog=f"swarm-worker {name}", description=command.summary)
+    module.add_arguments(parser)
+    own, passed_on = _split_at_dashes(words) if command.passes_on else (words, ())
+    try:
+        args = parser.parse_args(own)
+    except SystemExit as done:  # it has printed the help, or what is wrong
+        return EXIT_USAGE if done.code else 0
+    args.command, args.passed_on = name, passed_on
+    return module.run(args)
+
+
+def _split_at_dashes(words: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    if "--" not in words:
+        return words, ()
+    place = words.index("--")
+    return words[:place], tuple(words[place + 1 :])
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())
+    return (
+        f"swarm-worker {__version__}: lets any coding agent work for a swarm\n\n"
+        f"usage: swarm-worker COMMAND [options]\n\n{lines}\n\n"
+        "`swarm-worker COMMAND --help` explains one; `swarm-worker doctor` says what is missing."
+    )
+
+
+def _fail(error: SwarmWorkerError) -> int:
+    advice = f"\n  {error.advice}" if error.advice else ""
+    words = " ".join(str(error).split())  # a server's message may have any shape
+    notice(f"swarm-worker: {words}{advice}")
+    return error.exit_code
+
+
+def _prepare_streams() -> None:
+    """Make sure there are three standard streams that take any character.
+
+    Who starts us may have closed some (``2>&-``); the next file opened would get that number, and
+    everything written to the stream.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - for good
+            setattr(sys, name, nowhere)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _let_go_of(stream: TextIO) -> None:
+    """Drop what a stream does not take: Python would complain at exit, and change the code."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""``swarm-worker demo``: the whole path on one machine, with nothing left behind.
+
+A local swarm, a worker and one task in one process. With a usable claude it asks claude; otherwise
+a scripted agent that ships with the package plays the part, and the demo says so.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from agent_swarm_worker import logs
+from agent_swarm_worker.cli.connect import connected
+from agent_swarm_worker.cli.follow import Follower
+from agent_swarm_worker.cli.local import load_local_swarm
+from agent_swarm_worker.cli.providers import what_is_missing
+from agent_swarm_worker.cli.running import run_until_signal
+from agent_swarm_worker.cli.task import show_end
+from agent_swarm_worker.cli.view import View
+from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.settings import Settings, variables
+from agent_swarm_worker.worker.context import WorkerOptions
+from agent_swarm_worker.worker.daemon import Daemon
+
+if TYPE_CHECKING:
+    import argparse
+
+    from agent_swarm_worker.swarm.client import SwarmClient
+
+SCRIPTED_TASK = "Look around in your working directory and leave a note."
+CLAUDE_TASK = (
+    "List the files in your working directory with one shell command, then say hello to the swarm"
+    " in one short sentence. Nothing else."
+)
+INHERITED = frozenset({"HOME", "XDG_STATE_HOME", "MODEL_OVERRIDE"})
+"""Of the worker's own variables, those that count here, too; any other would make this worker
+another one than the demo's."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--keep", action="store_true", help="leave swarm and worker up afterwards")
+    parser.add_argument("--scripted", action="store_true", help="do not ask claude, even if usable")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the worker's log, too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play the demo; 0 if the task completed."""
+    scrubber = Scrubber()
+    logs.configure(level="info" if args.verbose else "error", scrub=scrubber.text)
+    return run_until_signal(_in_a_place_of_its_own, args, scrubber)
+
+
+async def _in_a_place_of_its_own(args: argparse.Namespace, scrubber: Scrubber) -> int:
+    with tempfile.TemporaryDirectory(prefix="swarm-demo-") as place:
+        return await _demo(args, Path(place), scrubber)
+
+
+async def _demo(args: argparse.Namespace, place: Path, scrubber: Scrubber) -> int:
+    swarm_type = load_local_swarm("swarm-worker demo")
+    key = secrets.token_urlsafe(24)
+    with_claude = not args.scripted and what_is_missing("claude", os.environ) is None
+    with View(has_status_line=not args.verbose) as view:
+        async with swarm_type(db=place / "swarm.sqlite", api_key=key) as swarm:
+            _introduce(view, swarm.url, with_claude=with_claude, is_asked=args.scripted)
+            env = _environment(place, swarm.url, key, with_claude=with_claude)
+            daemon = Daemon(env, WorkerOptions(), scrubber=scrubber, handles_signals=False)
+            async with anyio.create_task_group() as group:
+                await group.start(daemon.run)
+                view.say("•", "the worker polls; submitting a task")
+                async with connected(Settings.load(env)) as client:
+                    task_text = CLAUDE_TASK if with_claude else SCRIPTED_TASK
+                    exit_code = await _one_task(client, view, place, task_text)
+                if args.keep:
+                    await _keep(view, swarm.url, key)
+                daemon.shutdown.request("the demo is over")
+        view.say("•", "worker and swarm are down; nothing is left behind")
+    return exit_code
+
+
+def _introduce(view: View, url: str, *, with_claude: bool, is_asked: bool) -> None:
+    view.say("•", f"local swarm at {url}")
+    if with_claude:
+        view.say("•", "harness: claude (found and able to log in)")
+    else:
+        why = "as you asked for" if is_asked else "since there is no usable claude here"
+        view.say("•", f"harness: a scripted agent, {why}")
+        view.say("•", "(its tools are real; its thinking is scripted, its price invented)")
+
+
+async def _one_task(client: SwarmClient, view: View, place: Path, text: str) -> int:
+    work = place / "work"
+    work.mkdir()
+    (work / "README.txt").write_text("This is where the agent works.\n", encoding="utf-8")
+    task = await client.tasks.create(text, directory=str(work))
+    view.say("▶", f"task {task.id}: {text}")
+    follower = Follower(client, view, task.id)
+    ended = await follower.run()
+    show_end(view, ended, await follower.costs())
+    return 0 if ended.status == "completed" else 1
+
+
+async def _keep(view: View, url: str, key: str) -> None:
+    view.block(
+        "The swarm stays up; talk to it from another terminal (Ctrl-C ends it)",
+        f"export MCP_BASE_URL={url} AGENT_SWARM_API_KEY={key}\n"
+        'swarm-worker task submit --follow "Look around"\n'
+        "swarm-worker task list\n"
+        'curl -s -H "Authorization: Bearer $AGENT_SWARM_API_KEY" $MCP_BASE_URL/api/tasks',
+    )
+    await anyio.sleep_forever()
+
+
+def _environment(place: Path, url: str, key: str, *, with_claude: bool) -> dict[str, str]:
+    other = {name for names in variables().values() for name in names} - INHERITED
+    inherited = {name: value for name, value in os.environ.items() if name not in other}
+    own = {
+        "MCP_BASE_URL": url,
+        "API_KEY": key,
+        "AGENT_NAME": "demo-worker",
+        "SWARM_STATE_DIR": str(place / "state"),
+        "SWARM_WORKSPACE_DIR": str(place / "workspace"),
+        "SWARM_SYNC_SKILLS": "false",
+        "SWARM_POLL_INTERVAL_S": "0.2",
+        "SWARM_LOG_FLUSH_INTERVAL_S": "0.2",
+        "SWARM_EVENTS_FLUSH_INTERVAL_S": "0.5",
+    }
+    if with_claude:
+        own |= {"HARNESS_PROVIDER": "claude"}
+        own |= {} if inherited.get("MODEL_OVERRIDE") else {"MODEL_OVERRIDE": "haiku"}
+    else:
+        agent = [sys.executable, "-m", "agent_swarm_worker.cli.demo_agent"]
+        own |= {"HARNESS_PROVIDER": "subprocess", "HARNESS_COMMAND": shlex.join(agent)}
+    return {**inherited, **own}

@@ -1,0 +1,172 @@
+"""``swarm-worker doctor``: what works here, what does not, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker import __version__, logs
+from agent_swarm_worker.cli.connect import connected
+from agent_swarm_worker.cli.output import print_json, print_table
+from agent_swarm_worker.cli.providers import what_is_missing
+from agent_swarm_worker.cli.running import run_until_signal
+from agent_swarm_worker.clock import SystemClock
+from agent_swarm_worker.errors import (
+    ApiError,
+    ConfigError,
+    StateLocked,
+    SwarmWorkerError,
+    Unauthorized,
+)
+from agent_swarm_worker.providers.registry import supported_providers
+from agent_swarm_worker.settings import Settings
+from agent_swarm_worker.swarm.state import StateDir
+from agent_swarm_worker.worker.harness import harness_name
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from agent_swarm_worker.swarm.client import SwarmClient
+
+HEALTH_TIMEOUT_S = 5.0
+LOW_DISK_BYTES = 500 * 1024 * 1024
+MARKS = {"ok": "✔", "warn": "!", "fail": "✘"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the table."""
+
+    check: str
+    state: str
+    """ok, warn or fail."""
+    detail: str
+    advice: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Examine everything; 1 if something fails."""
+    logs.configure(level="error")
+    return run_until_signal(_run, args)
+
+
+async def _run(args: argparse.Namespace) -> int:
+    findings = await _examine(os.environ)
+    if args.json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        print_table(
+            ["", "CHECK", "FINDING", "WHAT TO DO"],
+            [[MARKS[f.state], f.check, f.detail, f.advice] for f in findings],
+        )
+    return 1 if any(finding.state == "fail" for finding in findings) else 0
+
+
+async def _examine(env: Mapping[str, str]) -> list[Finding]:
+    versions = f"{__version__}, Python {platform.python_version()} at {sys.executable}"
+    findings = [Finding("swarm-worker", "ok", versions)]
+    try:
+        settings = Settings.load(env)
+    except SwarmWorkerError as error:
+        return [*findings, Finding("settings", "fail", str(error), "mend this variable")]
+    findings.append(Finding("settings", "ok", "every variable that is set can be used"))
+    findings += _harness(env)
+    findings += await _api(settings)
+    findings += _state(settings)
+    findings += _programs()
+    return findings
+
+
+def _harness(env: Mapping[str, str]) -> Iterator[Finding]:
+    name = harness_name(env)
+    error = what_is_missing(name, env)
+    if error is None:
+        yield Finding("harness", "ok", f"{name}: program and credentials are there")
+    else:
+        others = ", ".join(supported_providers())
+        advice = error.advice or f"or set HARNESS_PROVIDER to another one of: {others}"
+        yield Finding("harness", "fail", str(error), advice)
+
+
+async def _api(settings: Settings) -> list[Finding]:
+    try:
+        async with connected(settings) as client:
+            version = await client.surroundings.health(timeout_s=HEALTH_TIMEOUT_S)
+            answers = f"{client.http.shown_url} answers, version {version or 'unknown'}"
+            return [Finding("API", "ok", answers), await _api_key(client)]
+    except ConfigError as error:
+        return [Finding("API", "fail", str(error), "mend this variable")]
+    except ApiError as error:
+        advice = "start it, or set MCP_BASE_URL to its address"
+        return [Finding("API", "fail", str(error), advice)]
+
+
+async def _api_key(client: SwarmClient) -> Finding:
+    try:
+        await client.tasks.list(limit=1)
+    except Unauthorized:
+        return Finding("API key", "fail", "the API refuses it", "set API_KEY to the swarm's key")
+    except ApiError as error:
+        advice = "the API answers, but not as expected"
+        return Finding("API key", "warn", str(error), advice)
+    return Finding("API key", "ok", "accepted")
+
+
+def _state(settings: Settings) -> Iterator[Finding]:
+    root = settings.state_root()
+    was_there, before = root.exists(), _names_in(root)
+    made: Path | None = None
+    try:
+        with StateDir.open(root, settings.agent_id or "doctor", clock=SystemClock()) as state:
+            made = state.path if state.path.name not in before else None
+    except StateLocked as error:
+        yield Finding("state", "warn", str(error), "fine if that is a worker of yours")
+    except SwarmWorkerError as error:
+        yield Finding("state", "fail", str(error), error.advice)
+        return
+    else:
+        yield Finding("state", "ok", f"{root} can be written")
+    yield _disk(root)
+    if made:  # looking must not change what is there
+        shutil.rmtree(made if was_there else root, ignore_errors=True)
+
+
+def _names_in(directory: Path) -> set[str]:
+    try:
+        return {path.name for path in directory.iterdir()}
+    except OSError:
+        return set()
+
+
+def _disk(place: Path) -> Finding:
+    free_bytes = shutil.disk_usage(place).free
+    shown = f"{free_bytes // 2**20} MiB free"
+    if free_bytes < LOW_DISK_BYTES:
+        return Finding("disk", "warn", shown, "journals and the outbox live there: make room")
+    return Finding("disk", "ok", shown)
+
+
+def _programs() -> Iterator[Finding]:
+    for name, purpose in (("git", "repositories of tasks"), ("gh", "pull requests on GitHub")):
+        path = shutil.which(name)
+        state = "warn" if path is None and name == "git" else "ok"
+        yield Finding(name, state, path or "not installed", "" if path else f"only for {purpose}")
+    has_local = all(find_spec(module) for module in ("starlette", "uvicorn", "mcp"))
+    yield Finding(
+        "local swarm",
+        "ok",
+        "installed" if has_local else "not installed",
+        "" if has_local else "pip install 'agent-swarm-worker[local]', if you want demo or local",
+    )

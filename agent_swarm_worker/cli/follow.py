@@ -1,0 +1,109 @@
+"""Following a task through the public API: progress, tool calls and words as they arrive.
+
+Works against any server the worker works against; it needs nothing but the endpoints for reading.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from agent_swarm_worker.cli.spoken import spoken
+from agent_swarm_worker.errors import ApiError, ApiRefused
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.cli.view import View
+    from agent_swarm_worker.swarm.client import SwarmClient
+    from agent_swarm_worker.swarm.wire import LogEntry, Task
+
+INTERVAL_S = 0.4
+TICK_S = 0.1
+LAST_LINES_S = 1.5
+"""How long to wait, after the end, for the last lines and the cost to arrive."""
+PATIENCE_S = 120.0
+"""How long an API that was there may be away: longer than its restart takes."""
+
+
+class Follower:
+    """Shows one task until it ends."""
+
+    def __init__(self, client: SwarmClient, view: View, task_id: str) -> None:
+        self._client = client
+        self._view = view
+        self._task_id = task_id
+        self._shown: set[tuple[str, int, int]] = set()
+        self._away_since_s: float | None = None
+
+    async def run(self) -> Task:
+        """Follow to the end; return the task as it ended.
+
+        Raises:
+            ApiError: there is no such task, or nobody to ask; later only if that lasts.
+        """
+        task = await self._look()
+        was_running = False
+        while not task.is_terminal:
+            was_running = True
+            await self._wait(INTERVAL_S)
+            task = await self._look_with_patience() or task
+        if was_running:
+            await self._last_lines()
+        return task
+
+    async def costs(self) -> list[dict[str, Any]]:
+        """Return the cost rows of the task."""
+        try:
+            return list(await self._client.telemetry.costs_of(task_id=self._task_id) or ())
+        except ApiError:
+            return []
+
+    async def _look(self) -> Task:
+        """Show what is new."""
+        task = await self._client.tasks.get(self._task_id)
+        for entry in await self._new_lines():
+            for mark, text in spoken(entry.content):
+                self._view.say(mark, text)
+        self._view.now(f"{task.status}: {task.progress}" if task.progress else task.status)
+        return task
+
+    async def _look_with_patience(self) -> Task | None:
+        """Look; an API that is away for a while is waited for."""
+        try:
+            task = await self._look()
+        except ApiError as error:
+            if isinstance(error, ApiRefused) and not error.is_server_fault:
+                raise
+            now_s = anyio.current_time()
+            if self._away_since_s is None:
+                self._away_since_s = now_s
+                self._view.say("!", f"waiting for the API: {error}")
+            elif now_s - self._away_since_s > PATIENCE_S:
+                raise
+            self._view.now("waiting for the API")
+            return None
+        self._away_since_s = None
+        return task
+
+    async def _new_lines(self) -> list[LogEntry]:
+        entries = await self._client.tasks.session_logs(self._task_id)
+        fresh = []
+        for entry in entries:
+            key = (entry.session_id, entry.iteration, entry.line_number)
+            if key not in self._shown:
+                self._shown.add(key)
+                fresh.append(entry)
+        return sorted(fresh, key=lambda e: (e.created_at, e.iteration, e.line_number))
+
+    async def _last_lines(self) -> None:
+        with anyio.move_on_after(LAST_LINES_S):
+            while not await self.costs():
+                await self._wait(INTERVAL_S)
+        with contextlib.suppress(ApiError):  # how it ended is known
+            await self._look()
+
+    async def _wait(self, seconds: float) -> None:
+        for _ in range(max(1, round(seconds / TICK_S))):
+            await anyio.sleep(TICK_S)
+            self._view.tick()

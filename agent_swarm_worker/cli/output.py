@@ -1,0 +1,106 @@
+"""Printing for people and for scripts.
+
+Words from agents and servers pass through `plain` on their way to a terminal, which they must not
+drive: control characters could move its cursor or type into it, and marks of the writing direction
+could make a line read as another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sys
+from typing import IO, TYPE_CHECKING, AnyStr, TextIO
+from unicodedata import combining, east_asian_width
+
+import orjson
+
+from agent_swarm_worker.errors import OutputLost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_DIRECTION_MARKS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_BEYOND_ASCII = (*range(127, 160), 0x2028, 0x2029, *_DIRECTION_MARKS)
+_REMOVED = dict.fromkeys((*(code for code in range(32) if code not in (9, 10)), *_BEYOND_ASCII))
+# JSON escapes what is below 32 by itself.
+_ESCAPED = {code: f"\\u{code:04x}" for code in _BEYOND_ASCII}
+
+
+def write(text: str, stream: TextIO | None = None) -> None:
+    """Write `text` as it is, at once, by default to standard output.
+
+    Raises:
+        OutputLost: it could not be written.
+    """
+    _put(stream or sys.stdout, text)
+
+
+def notice(text: str) -> None:
+    """Tell a person something beside the output; nothing depends on its being read."""
+    with contextlib.suppress(OSError):
+        print(plain(text), file=sys.stderr, flush=True)
+
+
+def print_line(text: str) -> None:
+    """Print one line."""
+    write(f"{text}\n")
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document; UTF-8 wherever it goes, as JSON has to be."""
+    text = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode()
+    _put(sys.stdout.buffer, f"{text.translate(_ESCAPED)}\n".encode())
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print aligned columns; the last one may be as long as it likes, and have several lines."""
+    table = [list(headings), *[[plain(cell) for cell in row] for row in rows]]
+    widths = [max(columns(row[i]) for row in table) for i in range(len(headings) - 1)]
+    indent = "\n" + " " * (sum(widths) + 2 * len(widths))
+    for row in table:
+        cells = [
+            cell + " " * (width - columns(cell)) for cell, width in zip(row, widths, strict=False)
+        ]
+        print_line("  ".join([*cells, row[-1].rstrip().replace("\n", indent)]).rstrip())
+
+
+def plain(text: str) -> str:
+    """Take out what could drive the reader's terminal; newlines and tabs stay."""
+    return text.translate(_REMOVED)
+
+
+def one_line(text: str, width: int) -> str:
+    """Fold white space and cut to `width` columns."""
+    folded = plain(" ".join(text.split()))
+    if columns(folded) <= width:
+        return folded
+    used, kept = 0, 0
+    for character in folded:
+        used += columns(character)
+        if used > width - 1:
+            break
+        kept += 1
+    return folded[:kept] + "…"
+
+
+def columns(text: str) -> int:
+    """How much room `text` takes on a terminal: wide characters take two columns."""
+    if text.isascii():
+        return len(text)
+    return sum(_column_count(character) for character in text)
+
+
+def _column_count(character: str) -> int:
+    if combining(character):
+        return 0
+    return 2 if east_asian_width(character) in "WF" else 1
+
+
+def _put(stream: IO[AnyStr], data: AnyStr) -> None:
+    try:
+        stream.write(data)
+        stream.flush()
+    except OSError as error:
+        reader_left = error.errno == errno.EPIPE
+        raise OutputLost(error.strerror or str(error), reader_left=reader_left) from None

@@ -1,0 +1,94 @@
+"""Showing a task as it goes: a status line that moves on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from agent_swarm_worker.cli.output import one_line, plain, write
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_CLEAR_LINE = "\r\x1b[2K"
+_DIM, _BOLD, _RESET = "\x1b[2m", "\x1b[1m", "\x1b[0m"
+_DEFAULT_COLUMNS = 100
+_MIN_COLUMNS = 40
+"""Lines that stay are not made shorter than this; a narrower terminal wraps them."""
+
+
+class View:
+    """Prints what happens; on a terminal the last line says what goes on right now.
+
+    Args:
+        stream: where to; standard output by default.
+        has_status_line: false where something else prints to the same terminal.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, has_status_line: bool = True) -> None:
+        self._out = stream or sys.stdout
+        self._is_terminal = self._out.isatty() and os.environ.get("TERM") != "dumb"
+        self._has_status_line = self._is_terminal and has_status_line
+        self._started_at_s = time.monotonic()
+        self._now = ""
+        self._turn = 0
+        self._is_drawn = False
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._wipe()
+
+    def say(self, mark: str, text: str) -> None:
+        """Print one line that stays."""
+        self._wipe()
+        stamp = f"{time.monotonic() - self._started_at_s:6.1f}s"
+        if self._is_terminal:
+            stamp = f"{_DIM}{stamp}{_RESET}"
+        words = one_line(text, max(_MIN_COLUMNS, self._columns()) - 12)
+        write(f"{stamp}  {mark} {words}\n", self._out)
+
+    def block(self, title: str, text: str) -> None:
+        """Print several lines that stay, under a title."""
+        self._wipe()
+        heading = f"{_BOLD}{title}{_RESET}" if self._is_terminal else title
+        body = "\n".join(f"  {line}" for line in plain(text).splitlines())
+        write(f"\n{heading}\n{body}\n", self._out)
+
+    def now(self, text: str) -> None:
+        """Say what goes on; replaced by the next word."""
+        self._now = text
+        self.tick()
+
+    def tick(self) -> None:
+        """Move the status line; does nothing unless on a terminal."""
+        if not self._has_status_line or not self._now:
+            return
+        self._turn += 1
+        spinner = _SPINNER[self._turn % len(_SPINNER)]
+        elapsed_s = time.monotonic() - self._started_at_s
+        prefix, room = f"{spinner} {elapsed_s:5.0f}s  ", self._columns() - 1
+        line = prefix + one_line(self._now, room - len(prefix))
+        self._is_drawn = True
+        write(_CLEAR_LINE + line[:room], self._out)
+
+    def _wipe(self) -> None:
+        if self._is_drawn:
+            self._is_drawn = False
+            write(_CLEAR_LINE, self._out)
+
+    def _columns(self) -> int:
+        """The width of the terminal that is written to: a wrapped line could not be cleared."""
+        try:
+            return os.get_terminal_size(self._out.fileno()).columns or _DEFAULT_COLUMNS
+        except (OSError, ValueError):
+            return _DEFAULT_COLUMNS
