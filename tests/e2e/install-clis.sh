@@ -1,0 +1,48 @@
+#!/bin/sh
+# Installs the command-line harnesses of the end-to-end tests into DIR, outside the source tree.
+#
+#   install-clis.sh DIR
+#
+# Versions and checksums are pinned by package.json and package-lock.json next to this script; no
+# package's install script is run. Prints one line "name path" per program. When the pinned
+# versions are there already it does nothing else.
+set -eu
+
+if [ $# -ne 1 ]; then
+    echo "usage: install-clis.sh DIR" >&2
+    exit 2
+fi
+mkdir -p "$1"
+tools=$(cd "$1" && pwd)
+pins=$(cd "$(dirname "$0")" && pwd)
+
+# npm unpacks the native program of this machine only, so the pattern has one match.
+claude_program() {
+    for program in "$tools"/node_modules/@anthropic-ai/claude-code-*/claude; do
+        if [ -x "$program" ]; then
+            echo "$program"
+            return
+        fi
+    done
+    echo "install-clis.sh: @anthropic-ai/claude-code has no program for this machine" >&2
+    exit 1
+}
+
+if ! cmp -s "$pins/package-lock.json" "$tools/installed.json"; then
+    if ! command -v npm >/dev/null; then
+        echo "install-clis.sh: npm is needed to install the harnesses; install Node.js first" >&2
+        exit 1
+    fi
+    echo "installing the pinned harnesses into $tools (once, about 400 MB)" >&2
+    rm -f "$tools/installed.json"
+    cp "$pins/package.json" "$pins/package-lock.json" "$tools/"
+    # --loglevel=error: npm's engine warning is about a wrapper that is not used here.
+    npm ci --prefix "$tools" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+    mkdir -p "$tools/bin"
+    program=$(claude_program)
+    ln -sf "$program" "$tools/bin/claude"
+    # Written last: a run that was interrupted starts over.
+    cp "$pins/package-lock.json" "$tools/installed.json"
+fi
+
+echo "claude $tools/bin/claude"

@@ -1,0 +1,111 @@
+"""A model on loopback that does what tags in the prompt say, so that real CLIs run offline.
+
+    async with ScriptedModel() as model:
+        ...  # point a CLI at model.url with the prompt "[[bash:ls]] [[say:Listed.]]"
+        assert model.requests[0].headers["x-api-key"] == "k"
+
+`model_script` knows the tags, `anthropic_format` the wire; another vendor's format is another
+module like it and another route.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import anthropic_format
+import anyio
+from loopback import serving
+from model_script import Answer, Failure, Hang, next_step
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from starlette.requests import Request
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One request the model got."""
+
+    path: str
+    headers: dict[str, str]
+    size: int
+    """Bytes of the body."""
+    system: str
+    prompt: str
+    body: dict[str, Any]
+
+
+class ScriptedModel:
+    """The server; `url` is its base address once the context is entered."""
+
+    def __init__(self) -> None:
+        self.requests: list[Recorded] = []
+        self.others: list[str] = []
+        """Method and path of everything that is not a model request."""
+        self._failures: Counter[str] = Counter()
+        self._stack = contextlib.AsyncExitStack()
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        self.url = await self._stack.enter_async_context(serving(self._app()))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def _app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/v1/messages", self._messages, methods=["POST"]),
+                Route("/v1/messages/count_tokens", self._count_tokens, methods=["POST"]),
+                Route("/{path:path}", self._other, methods=["GET", "HEAD", "POST"]),
+            ]
+        )
+
+    async def _messages(self, request: Request) -> Response:
+        raw = await request.body()
+        body = json.loads(raw)
+        conversation = anthropic_format.read(body)
+        system = anthropic_format.system_text(body)
+        headers = dict(request.headers)
+        self.requests.append(
+            Recorded(request.url.path, headers, len(raw), system, conversation.prompt, body)
+        )
+        step = next_step(conversation, self._failures[conversation.prompt])
+        if isinstance(step, Hang):
+            await anyio.sleep_forever()
+        if isinstance(step, Failure):
+            self._failures[conversation.prompt] += 1
+            return JSONResponse(
+                anthropic_format.failure(step), status_code=step.status, headers=step.headers
+            )
+        assert isinstance(step, Answer)
+        if not body.get("stream"):
+            return JSONResponse(anthropic_format.whole(step, body["model"]))
+        events = anthropic_format.events(step, body["model"])
+        return StreamingResponse(_paced(events, step), media_type="text/event-stream")
+
+    async def _count_tokens(self, request: Request) -> Response:
+        return JSONResponse({"input_tokens": len(await request.body()) // 4})
+
+    async def _other(self, request: Request) -> Response:
+        self.others.append(f"{request.method} {request.url.path}")
+        return JSONResponse({"error": "the scripted model has no such route"}, status_code=404)
+
+
+async def _paced(events: Iterator[bytes], step: Answer) -> AsyncIterator[bytes]:
+    pause_s = step.over_s / max(1, len(step.text) // 5)
+    for event in events:
+        yield event
+        if pause_s and b"text_delta" in event:
+            await anyio.sleep(pause_s)
+    if step.cut:
+        raise ConnectionAbortedError

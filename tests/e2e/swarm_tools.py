@@ -1,0 +1,32 @@
+"""A tool server with one of the swarm's tools, which remembers who called it with what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mcp.server import MCPServer
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class SwarmTools:
+    """An ASGI application; the tool server is at ``/mcp``."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        """Of every request, in order."""
+        server = MCPServer("agent-swarm", log_level="ERROR")
+        server.add_tool(self._store_progress, name="store-progress")
+        self._app: ASGIApp = server.streamable_http_app()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            self.headers.append({name.decode(): text.decode() for name, text in scope["headers"]})
+        await self._app(scope, receive, send)
+
+    def _store_progress(self, progress: str) -> str:
+        """Store a task's progress."""
+        self.calls.append(progress)
+        return "stored"
