@@ -1,0 +1,32 @@
+"""Run every measurement and print one JSON document."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+
+from benchmarks import idle, pipeline, scrubber
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or ["pipeline", "idle", "scrubber"]
+    measurements = {
+        "pipeline": pipeline.measure,
+        "idle": idle.measure,
+        "scrubber": scrubber.measure,
+    }
+    report = {
+        "machine": {
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+        },
+        **{name: measurements[name]() for name in wanted},
+    }
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What a worker costs that has nothing to do, and how soon it asks for work.
+
+A real ``swarm-worker worker`` process against an API in another process.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.sink import sink
+
+STARTS = 5
+IDLE_S = 10.0
+
+
+def measure() -> dict[str, Any]:
+    """Start it several times; let the last one idle."""
+    first_poll_s, rss_mb, cpu_share = [], 0.0, 0.0
+    for number in range(STARTS):
+        with sink() as (url, api), tempfile.TemporaryDirectory() as place:
+            started_s = time.perf_counter()
+            worker = _start(url, place)
+            try:
+                assert api.stdout is not None
+                assert api.stdout.readline().strip() == "polled"
+                first_poll_s.append(time.perf_counter() - started_s)
+                if number == STARTS - 1:
+                    rss_mb, cpu_share = _idle(worker.pid)
+            finally:
+                worker.terminate()
+                worker.wait(10)
+    return {
+        "start_to_first_poll_s": round(statistics.median(first_poll_s), 3),
+        "start_to_first_poll_s_all": [round(value, 3) for value in first_poll_s],
+        "idle_rss_mb": rss_mb,
+        "idle_cpu_percent": cpu_share,
+    }
+
+
+def _start(url: str, place: str) -> subprocess.Popen[bytes]:
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": place,
+        "MCP_BASE_URL": url,
+        "API_KEY": "bench-key-0123456789",
+        "AGENT_ID": "bench-agent",
+        "SWARM_STATE_DIR": place,
+        "SWARM_LOG_LEVEL": "error",
+        "HARNESS_PROVIDER": "subprocess",
+        "HARNESS_COMMAND": "cat",
+    }
+    return subprocess.Popen([sys.executable, "-m", "agent_swarm_worker", "worker"], env=env)
+
+
+def _idle(pid: int) -> tuple[float, float]:
+    """Return resident MiB and the share of one core in percent, over a while of doing nothing."""
+    time.sleep(2)
+    before = _cpu_s(pid)
+    time.sleep(IDLE_S)
+    share = (_cpu_s(pid) - before) / IDLE_S * 100
+    status = Path(f"/proc/{pid}/status").read_text()
+    resident_kb = next(int(x.split()[1]) for x in status.splitlines() if x.startswith("VmRSS"))
+    return round(resident_kb / 1024, 1), round(share, 2)
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
