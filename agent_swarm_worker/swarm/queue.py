@@ -108,10 +108,12 @@ class Queue:
         if kind is WriteKind.PROGRESS:
             # Not across a finish: what comes after one belongs to what comes after one.
             self._delete(
-                "lane = ?1 AND kind = ?2 AND id < (SELECT max(id) FROM outbox WHERE lane = ?1)"
-                " AND id > coalesce((SELECT max(id) FROM outbox WHERE lane = ?1 AND kind = ?3), 0)",
+                "lane = ? AND kind = ? AND id < (SELECT max(id) FROM outbox WHERE lane = ?)"
+                " AND id > coalesce((SELECT max(id) FROM outbox WHERE lane = ? AND kind = ?), 0)",
                 lane,
                 kind,
+                lane,
+                lane,
                 WriteKind.FINISH,
             )
         if self._bytes > self._max_bytes:
@@ -150,7 +152,7 @@ class Queue:
 
     def remove(self, item: Item) -> None:
         """Take a write out: it was acknowledged, or given up."""
-        self._delete("id = ?1", item.id)
+        self._delete("id = ?", item.id)
 
     def advance(self, item: Item, sent: int) -> None:
         """Note that a part of a write was acknowledged."""
@@ -184,7 +186,7 @@ class Queue:
         for kind in SACRIFICE:
             dropped = 0
             while self._bytes > self._max_bytes * 0.9:
-                oldest = "SELECT id FROM outbox WHERE kind = ?1 ORDER BY id LIMIT 10"
+                oldest = "SELECT id FROM outbox WHERE kind = ? ORDER BY id LIMIT 10"
                 deleted = self._delete(f"id IN ({oldest})", kind)
                 if not deleted:
                     break
