@@ -15,44 +15,22 @@ after it was carried out. The trade made for each kind, when an attempt ended wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from agent_swarm_worker.errors import ApiError, ApiGarbled, ApiRefused, ApiUnreachable
-from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.logs import Event
 from agent_swarm_worker.swarm.keys import PoolKey
-from agent_swarm_worker.swarm.queue import Item, Queue, WriteKind
+from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.swarm.uploads import EventParts, LogParts, send_in_parts
 from agent_swarm_worker.swarm.wire import ChannelCursor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from agent_swarm_worker.swarm.client import SwarmClient
+    from agent_swarm_worker.swarm.attempt import Delivery
     from agent_swarm_worker.swarm.tasks import FinishAnswer
 
 MAX_REPAIRS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One attempt to carry out one write."""
-
-    client: SwarmClient
-    queue: Queue
-    item: Item
-    log: Log
-
-    @property
-    def args(self) -> Mapping[str, Any]:
-        """What was asked for; what was ``None`` is absent."""
-        return self.item.args
-
-    def dropped(self, why: str, **details: object) -> None:
-        """Say that the write, or a part of it, will never arrive."""
-        self.log.warning(
-            Event.WRITE_DROPPED, lane=self.item.lane, kind=self.item.kind, why=why, **details
-        )
 
 
 Handler: TypeAlias = "Callable[[Delivery], Awaitable[None]]"

@@ -21,7 +21,8 @@ from agent_swarm_worker.errors import (
     Unauthorized,
 )
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.swarm.delivery import Delivery, deliver, may_have_arrived
+from agent_swarm_worker.swarm.attempt import Delivery
+from agent_swarm_worker.swarm.delivery import deliver, may_have_arrived
 from agent_swarm_worker.swarm.queue import MAX_BYTES, Item, Queue, WriteKind
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from agent_swarm_worker.errors import ApiRefused
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent_swarm_worker.swarm.delivery import Delivery
+    from agent_swarm_worker.swarm.attempt import Delivery
 
 MAX_LINES = 900
 """Fewer than can be read back at once, and what is read back begins with the newest request."""

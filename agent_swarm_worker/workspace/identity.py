@@ -7,10 +7,7 @@ The server's database is where a profile lives; the files are copies that the ag
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
@@ -19,10 +16,12 @@ from anyio import to_thread
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.workspace.atomic import write_atomically
 from agent_swarm_worker.workspace.default_profile import AgentFacts, default_profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.swarm.wire import Agent
@@ -140,25 +139,6 @@ class Baselines:
             write_atomically(self._path, orjson.dumps(self._hashes), mode=0o600)
         except OSError as error:
             Log().warning(Event.IDENTITY, state="baselines not kept", why=str(error))
-
-
-def write_atomically(path: Path, content: bytes, *, mode: int) -> None:
-    """Write a file so that a reader finds the old text or the new one, never half of it.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _digest(text: str) -> str:

@@ -16,7 +16,7 @@ from anyio import to_thread
 
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.swarm.wire import Row
-from agent_swarm_worker.workspace.identity import write_atomically
+from agent_swarm_worker.workspace.atomic import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
