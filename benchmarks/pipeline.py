@@ -38,7 +38,7 @@ def measure() -> dict[str, Any]:
 
 
 def write_stream(path: Path, secrets: list[str]) -> None:
-    """Write a plausible session: mostly text, a tool call in ten lines, a secret in 200."""
+    """Write a plausible session: mostly text, a tool call in ten lines, a secret in 50."""
     rng = random.Random(1)
     words = [f"{rng.choice(['read', 'write', 'check', 'module', 'test'])}{n}" for n in range(500)]
 
@@ -57,7 +57,7 @@ def write_stream(path: Path, secrets: list[str]) -> None:
             )
         )
         for n in range(LINES - 2):
-            said = "FILL" if n % 200 else f"FILL {rng.choice(secrets)}"
+            said = "FILL" if n % 50 else f"FILL {rng.choice(secrets)}"
             block: dict[str, Any] = {"type": "text", "text": said}
             if n % 10 == 0:
                 block = {
