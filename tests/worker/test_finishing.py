@@ -193,3 +193,21 @@ async def put_back_while_running(rig: Rig, *, slots: int) -> str:
         await rig.until_ended(task_id)
         await rig.settled(task_id)
         return task_id
+
+
+async def test_a_result_is_not_told_of_a_task_that_somebody_else_has_by_now(tmp_path: Path):
+    go_on = tmp_path / "go-on"
+    async with (
+        door_rig(tmp_path) as (rig, door),
+        running_worker(rig, harness("waits", go_on)),
+    ):
+        task_id = await rig.submit("Do it")
+        await rig.until(lambda: rig.lines(task_id))
+        row = await rig.task(task_id)
+        door.say(f"GET /api/tasks/{task_id}(\\?|$)", {**row, "agentId": "somebody-else"})
+        go_on.touch()
+        await rig.settled(task_id)
+        assert not door.seen(f"{task_id}/finish")
+        assert rig.logged(Event.TASK_LOST)
+        # What was really said is kept all the same.
+        assert (await rig.lines(task_id))[-1]["type"] == "result"
