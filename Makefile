@@ -39,8 +39,8 @@ docs: $(DEV)/.ready ## Renew docs/configuration.md from settings.py
 	@$(DEV)/bin/python docs/generate_configuration.py
 
 lock: ## Renew requirements/*.txt from pyproject.toml (needs uv)
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --extra local --group build pyproject.toml -o requirements/demo.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --extra local --group dev pyproject.toml -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --extra local --extra pi --group build pyproject.toml -o requirements/demo.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --extra local --extra codex --extra pi --group dev pyproject.toml -o requirements/dev.txt
 
 format: $(DEV)/.ready ## Format the code
 	@$(DEV)/bin/ruff format --quiet --cache-dir $(CACHE)/ruff . && $(DEV)/bin/ruff check --fix --quiet --cache-dir $(CACHE)/ruff .

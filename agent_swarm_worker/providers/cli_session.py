@@ -18,18 +18,19 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 
 from agent_swarm_worker.clock import Clock, SystemClock, wire_time
-from agent_swarm_worker.contract import Progress, ProviderResult
+from agent_swarm_worker.contract import Progress, ProviderResult, SteerDelivery
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes.drain import drain, pump
 from agent_swarm_worker.processes.framing import LineFramer
 from agent_swarm_worker.processes.spawn import ProcessSpec
+from agent_swarm_worker.providers.conversation import Conversation, Talk
 from agent_swarm_worker.providers.launch import CliHarness, Ending
 from agent_swarm_worker.providers.session import BaseSession
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.contract import ProviderSessionConfig
+    from agent_swarm_worker.contract import ProviderSessionConfig, SteerMode
     from agent_swarm_worker.providers.launch import Launch, PrivateFile, Translator
     from agent_swarm_worker.sandboxes.port import Sandbox, SandboxChild
 
@@ -70,6 +71,13 @@ class CliSession(BaseSession):
         self._abort_reason: str | None = None
         self._abort_asked = anyio.Event()
         self._result: ProviderResult | None = None
+        self._talk: Talk | None = None
+
+    async def deliver_steering(self, mode: SteerMode, text: str) -> SteerDelivery:
+        """Hand a message to the running harness; waits until it has taken it in, or cannot."""
+        if self._talk is None:
+            return SteerDelivery(False, reason="this harness takes no messages now")
+        return await self._talk.steer(mode, text)
 
     async def abort(self, reason: str = "cancelled") -> None:
         """Ask the session to end; the kill ladder runs inside `wait_for_completion`."""
@@ -118,7 +126,9 @@ class CliSession(BaseSession):
         try:
             for file in launch.files:
                 _write_private(file)
-            child = await self._sandbox.start(self._spec(launch))
+            child = await self._sandbox.start(
+                self._spec(launch, is_talk=isinstance(translator, Conversation))
+            )
         except ProviderError as error:
             return ProviderResult(
                 exit_code=127,
@@ -147,13 +157,13 @@ class CliSession(BaseSession):
             )
         )
 
-    def _spec(self, launch: Launch) -> ProcessSpec:
+    def _spec(self, launch: Launch, *, is_talk: bool) -> ProcessSpec:
         return ProcessSpec(
             argv=launch.argv,
             cwd=launch.cwd,
             env=launch.env,
             tag=self.config.session_uuid,
-            stdin=bool(launch.stdin),
+            stdin=bool(launch.stdin) or is_talk,
         )
 
     async def _live(self, child: SandboxChild, launch: Launch, run: _Run) -> int:
@@ -161,6 +171,8 @@ class CliSession(BaseSession):
         stdout = partial(self._read_stdout, child, run)
         stderr = partial(self._read_stderr, child, run)
         end = self._sandbox.end
+        if isinstance(run.translator, Conversation):
+            self._talk = Talk(child, run.translator, clock=self.clock)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._feed, child, launch.stdin)
@@ -173,6 +185,9 @@ class CliSession(BaseSession):
             end = self._sandbox.kill  # whoever cancels has no time left for asking
             raise
         finally:
+            if self._talk is not None:
+                self._talk.close()
+                self._talk = None
             with anyio.CancelScope(shield=True):
                 await end(child, on_step=self._log_step)
         return exit_code
@@ -180,10 +195,15 @@ class CliSession(BaseSession):
     async def _feed(self, child: SandboxChild, data: bytes) -> None:
         if data:
             await child.send(data)
+        if self._talk is not None:
+            await self._talk.run()
+        elif data:
             await child.close_stdin()
 
     async def _end_when_asked(self, child: SandboxChild) -> None:
         await self._abort_asked.wait()
+        if self._talk is not None:
+            await self._talk.interrupt()
         await self._sandbox.end(child, on_step=self._log_step)
 
     async def _end_when_final(self, child: SandboxChild, run: _Run) -> None:
@@ -204,6 +224,8 @@ class CliSession(BaseSession):
             run.last_output_at_s = self.clock.monotonic()
             cut_before = framer.oversize
             self.take(framer.feed(chunk), run.translator)
+            if self._talk is not None:
+                self._talk.heard()
             if framer.oversize > cut_before:
                 self.log.warning(Event.LINE_OVERSIZE, bytes=framer.last_oversize_bytes)
 

@@ -1,0 +1,1 @@
+"""Floor 4: the harness ``codex``, OpenAI's Codex CLI."""
