@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _REPORTS = "msg_lifecycle_v1"
 """The capability to say what became of a line that has an id."""
+BACKGROUND_WAIT_S = 600.0
+"""How long a session may wait for what it left running in the background. The CLI itself waits as
+long when it reads a plain prompt, and for ever when it reads streaming input."""
 _AT_ITS_END = "the session is at its end"
 _SILENT = "this Claude Code does not say which messages it takes in"
 
@@ -57,6 +60,7 @@ class ClaudeConversation(ClaudeTranslator):
         self._queued: set[str] = set()
         """The ids of those that it has read."""
         self._reports: bool | None = None
+        self._turn_over_at_s = 0.0
         self._is_input_over = False
 
     def feed(self, native: Any) -> Sequence[ProviderEvent]:
@@ -67,6 +71,7 @@ class ClaudeConversation(ClaudeTranslator):
             case "system" if event.get("subtype") == "init":
                 self._learn(reports=_REPORTS in items(event.get("capabilities")))
             case "result":
+                self._turn_over_at_s = self._seen.clock.monotonic()
                 self._learn(reports=False)
             case "command_lifecycle":
                 self._follow(text(event.get("command_uuid")), text(event.get("state")))
@@ -77,7 +82,11 @@ class ClaudeConversation(ClaudeTranslator):
     @property
     def is_final(self) -> bool:
         """True when the last turn is over and no message that the CLI has read would start one."""
-        return super().is_final and not self._queued
+        if self._queued:
+            return False
+        waited_s = self._seen.clock.monotonic() - self._turn_over_at_s
+        is_left_waiting = self._seen.waits_for_background and waited_s >= BACKGROUND_WAIT_S
+        return super().is_final or is_left_waiting
 
     def outgoing(self) -> bytes:
         """Return the lines to be written now."""

@@ -34,7 +34,8 @@ MAX_ANSWER_BYTES = 4096
 
 _YES, _NO = frozenset({"1", "true", "on", "yes"}), frozenset({"0", "false", "off", "no"})
 _SAYS = re.compile(
-    r"^(?:claude(?: code)? version:? )?v?(\d+)\.(\d+)\.(\d+)(?=$|[ -])", re.IGNORECASE | re.MULTILINE
+    r"^(?:claude(?: code)? version:? )?v?(\d+)\.(\d+)\.(\d+)(?=$|[ -])",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 
