@@ -8,6 +8,7 @@ message that nobody reported on (API reference section 5.9).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -21,6 +22,8 @@ from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.worker.slots import PerTask
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
     from agent_swarm_worker.contract import SteerMode
     from agent_swarm_worker.swarm.wire import SteeringMessage
     from agent_swarm_worker.worker.context import Worker
@@ -40,7 +43,7 @@ class Steering:
     async def run(self) -> None:
         """Look for messages until cancelled."""
         async with anyio.create_task_group() as group:
-            tasks = PerTask(group, self._serve)
+            tasks = PerTask(group, partial(self._serve, group))
             while True:
                 await self._worker.clock.sleep(INTERVAL_S)
                 running = tuple(self._worker.slots)
@@ -49,7 +52,8 @@ class Steering:
                     for task in filter(_takes_messages, running):
                         tasks.start(task)
 
-    async def _serve(self, task: RunningTask) -> None:
+    async def _serve(self, group: TaskGroup, task: RunningTask) -> None:
+        """Hand over what waits for a task, in order; one that is not taken yet keeps none back."""
         taken = self._taken.setdefault(task.task_id, set())
         try:
             messages = await self._worker.client.steering.pending(task.task_id)
@@ -60,7 +64,13 @@ class Steering:
         for message in messages:
             if message.status == "pending" and message.id not in taken and _takes_messages(task):
                 taken.add(message.id)
-                self._report(task, message, await self._deliver(task, message))
+                text = await delivery_text(self._worker.renderer.build(), message.id, message.body)
+                group.start_soon(self._deliver_and_report, task, message, text)
+
+    async def _deliver_and_report(
+        self, task: RunningTask, message: SteeringMessage, text: str
+    ) -> None:
+        self._report(task, message, await self._deliver(task, message, text))
 
     def _report(self, task: RunningTask, message: SteeringMessage, outcome: SteerDelivery) -> None:
         args = {"message_id": message.id}
@@ -73,13 +83,14 @@ class Steering:
             Event.STEERING, task=task.task_id, message=message.id, delivered=outcome.delivered
         )
 
-    async def _deliver(self, task: RunningTask, message: SteeringMessage) -> SteerDelivery:
+    async def _deliver(
+        self, task: RunningTask, message: SteeringMessage, text: str
+    ) -> SteerDelivery:
         """Hand over one message; a session that ends without a word about it did not take it."""
         session = task.session
         if not isinstance(session, SteerableSession):
             return SteerDelivery(False, reason="this harness takes no messages while it runs")
         mode: SteerMode = "steer" if message.mode == "steer" else "queue"
-        text = await delivery_text(self._worker.renderer.build(), message.id, message.body)
         outcome = SteerDelivery(False, reason="the session ended before it took the message")
         async with anyio.create_task_group() as group:
             group.start_soon(self._give_up_with, task, group.cancel_scope)
