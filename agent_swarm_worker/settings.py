@@ -216,6 +216,9 @@ class Settings(BaseModel):
     home."""
     cred_check_disable: bool = _env("CRED_CHECK_DISABLE", default=False)
     """Exactly ``1``: start without waiting for a credential, and do not report its state."""
+    claude_queue_steering: str = _live("CLAUDE_QUEUE_STEERING", default="auto")
+    """For ``claude``: start it so that it takes messages while it runs: ``on``, ``off``, or
+    ``auto``, which asks the CLI for its version."""
     steering_enabled: Flag = _live("STEERING_ENABLED", default=False)
     """Deliver messages to running sessions, where the harness can take them."""
     log_level: Literal["debug", "info", "warning", "error"] = _env(

@@ -24,7 +24,7 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes.drain import drain, pump
 from agent_swarm_worker.processes.framing import LineFramer
 from agent_swarm_worker.processes.spawn import ProcessSpec
-from agent_swarm_worker.providers.conversation import Conversation, Talk
+from agent_swarm_worker.providers.conversation import Conversation, Mailbox, Talk
 from agent_swarm_worker.providers.launch import CliHarness, Ending
 from agent_swarm_worker.providers.session import BaseSession
 from agent_swarm_worker.sandboxes.local import LocalSandbox
@@ -71,13 +71,11 @@ class CliSession(BaseSession):
         self._abort_reason: str | None = None
         self._abort_asked = anyio.Event()
         self._result: ProviderResult | None = None
-        self._talk: Talk | None = None
+        self._mailbox = Mailbox()
 
     async def deliver_steering(self, mode: SteerMode, text: str) -> SteerDelivery:
-        """Hand a message to the running harness; waits until it has taken it in, or cannot."""
-        if self._talk is None:
-            return SteerDelivery(False, reason="this harness takes no messages now")
-        return await self._talk.steer(mode, text)
+        """Hand a message to the harness; waits for its start, and until it took it in or cannot."""
+        return await self._mailbox.deliver(mode, text)
 
     async def abort(self, reason: str = "cancelled") -> None:
         """Ask the session to end; the kill ladder runs inside `wait_for_completion`."""
@@ -92,6 +90,7 @@ class CliSession(BaseSession):
             try:
                 self._result = await self._run_with_fallback()
             finally:
+                self._mailbox.refuse("the session has ended")
                 self.close_journal()
         return self._result
 
@@ -119,6 +118,8 @@ class CliSession(BaseSession):
 
     async def _run(self, harness: CliHarness) -> ProviderResult:
         launch, translator = harness.launch, harness.translator
+        if not isinstance(translator, Conversation):
+            self._mailbox.refuse("this harness takes no messages while it runs")
         if self._abort_reason is not None:
             return translator.conclude(Ending(exit_code=130, aborted=self._abort_reason))
         now_s = self.clock.monotonic()
@@ -171,11 +172,13 @@ class CliSession(BaseSession):
         stdout = partial(self._read_stdout, child, run)
         stderr = partial(self._read_stderr, child, run)
         end = self._sandbox.end
+        talk = None
         if isinstance(run.translator, Conversation):
-            self._talk = Talk(child, run.translator, clock=self.clock)
+            talk = Talk(child, run.translator, clock=self.clock)
+            self._mailbox.connect(talk)
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._feed, child, launch.stdin)
+                tasks.start_soon(self._feed, child, launch.stdin, talk)
                 tasks.start_soon(self._end_when_asked, child)
                 tasks.start_soon(self._end_when_final, child, run)
                 await drain(child, stdout, stderr, clock=self.clock)
@@ -185,25 +188,23 @@ class CliSession(BaseSession):
             end = self._sandbox.kill  # whoever cancels has no time left for asking
             raise
         finally:
-            if self._talk is not None:
-                self._talk.close()
-                self._talk = None
+            self._mailbox.connect(None)
             with anyio.CancelScope(shield=True):
                 await end(child, on_step=self._log_step)
         return exit_code
 
-    async def _feed(self, child: SandboxChild, data: bytes) -> None:
+    async def _feed(self, child: SandboxChild, data: bytes, talk: Talk | None) -> None:
         if data:
             await child.send(data)
-        if self._talk is not None:
-            await self._talk.run()
+        if talk is not None:
+            await talk.run()
         elif data:
             await child.close_stdin()
 
     async def _end_when_asked(self, child: SandboxChild) -> None:
         await self._abort_asked.wait()
-        if self._talk is not None:
-            await self._talk.interrupt()
+        if self._mailbox.talk is not None:
+            await self._mailbox.talk.interrupt()
         await self._sandbox.end(child, on_step=self._log_step)
 
     async def _end_when_final(self, child: SandboxChild, run: _Run) -> None:
@@ -224,8 +225,8 @@ class CliSession(BaseSession):
             run.last_output_at_s = self.clock.monotonic()
             cut_before = framer.oversize
             self.take(framer.feed(chunk), run.translator)
-            if self._talk is not None:
-                self._talk.heard()
+            if self._mailbox.talk is not None:
+                self._mailbox.talk.heard()
             if framer.oversize > cut_before:
                 self.log.warning(Event.LINE_OVERSIZE, bytes=framer.last_oversize_bytes)
 

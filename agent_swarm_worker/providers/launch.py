@@ -37,7 +37,8 @@ class Launch:
     """The complete environment; the session adds its tag."""
     cwd: Path
     stdin: bytes = b""
-    """Written to standard input, which is then closed. Empty: standard input is /dev/null."""
+    """Written to standard input, which is then closed. Empty: standard input is /dev/null.
+    With a `conversation.Conversation` it stays open, and what that has to say follows."""
     files: tuple[PrivateFile, ...] = ()
 
 

@@ -4,7 +4,7 @@ The server cannot tell a repeated request from a new one for most of these, and 
 after it was carried out. The trade made for each kind, when an attempt ended without an answer:
 
 * finish, session, vcs, clear_rate_limit, provider_session, latest_model, commit_cursors,
-  delete_active_session: repeated, they have the same effect.
+  delete_active_session, steered: repeated, they have the same effect.
 * cost: read back first; a budget must count a session once.
 * logs: read back where that is possible, else sent again: a line twice is better than never.
 * events, context: sent again; a chart may count one twice.
@@ -174,6 +174,15 @@ async def _delete_active_session(it: Delivery) -> None:
     await it.client.sessions.delete(it.args["task_id"])
 
 
+async def _steered(it: Delivery) -> None:
+    """Args: message_id, mode if the session has the message, else reason."""
+    steering = it.client.steering
+    if "mode" in it.args:
+        await steering.delivered(it.args["message_id"], it.args["mode"])
+    else:
+        await steering.undeliverable(it.args["message_id"], it.args["reason"])
+
+
 HANDLERS: Mapping[WriteKind, Handler] = {
     WriteKind.PROGRESS: _progress,
     WriteKind.NOTE: _progress,
@@ -192,4 +201,5 @@ HANDLERS: Mapping[WriteKind, Handler] = {
     WriteKind.LATEST_MODEL: _latest_model,
     WriteKind.COMMIT_CURSORS: _commit_cursors,
     WriteKind.DELETE_ACTIVE_SESSION: _delete_active_session,
+    WriteKind.STEERED: _steered,
 }

@@ -46,6 +46,7 @@ class WriteKind(StrEnum):
     LATEST_MODEL = "latest_model"
     COMMIT_CURSORS = "commit_cursors"
     DELETE_ACTIVE_SESSION = "delete_active_session"
+    STEERED = "steered"
 
 
 SACRIFICE = (

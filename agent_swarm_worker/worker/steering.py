@@ -1,12 +1,14 @@
-"""Messages for running sessions: each delivered once, and reported as what became of it.
+"""Messages for running sessions: each handed over once, and reported as what became of it.
 
-Whether steering is on is asked each time, so it can be switched while tasks run. What became of a
-message is remembered until the server took the report, so that a failed report repeats the report
-and not the message (API reference section 5.9).
+Whether steering is on is asked each time, so it can be switched while tasks run. The report goes
+through the outbox, in the lane of its task: it is repeated until the server took it, by the next
+process if need be, and it is there before the task's end, which makes a follow-up task of every
+message that nobody reported on (API reference section 5.9).
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -15,9 +17,13 @@ from agent_swarm_worker.contract import SteerableSession, SteerDelivery
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.prompts.steering import delivery_text
+from agent_swarm_worker.reporting.port import task_lane
+from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.worker.slots import PerTask
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
     from agent_swarm_worker.contract import SteerMode
     from agent_swarm_worker.swarm.wire import SteeringMessage
     from agent_swarm_worker.worker.context import Worker
@@ -31,52 +37,78 @@ class Steering:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._outcomes: dict[str, SteerDelivery] = {}
+        self._taken: dict[str, set[str]] = {}
+        """By task: the messages dealt with that the server may still show as pending."""
 
     async def run(self) -> None:
         """Look for messages until cancelled."""
         async with anyio.create_task_group() as group:
-            tasks = PerTask(group, self._serve)
+            tasks = PerTask(group, partial(self._serve, group))
             while True:
                 await self._worker.clock.sleep(INTERVAL_S)
+                running = tuple(self._worker.slots)
+                self._taken = {t.task_id: self._taken.get(t.task_id, set()) for t in running}
                 if self._worker.settings.steering_enabled:
-                    for task in self._worker.slots:
-                        if _takes_messages(task):
-                            tasks.start(task)
+                    for task in filter(_takes_messages, running):
+                        tasks.start(task)
 
-    async def _serve(self, task: RunningTask) -> None:
+    async def _serve(self, group: TaskGroup, task: RunningTask) -> None:
+        """Hand over what waits for a task, in order; one that is not taken yet keeps none back."""
+        taken = self._taken.setdefault(task.task_id, set())
         try:
-            for message in await self._worker.client.steering.pending(task.task_id):
-                if message.status == "pending":
-                    await self._deliver_and_report(task, message)
+            messages = await self._worker.client.steering.pending(task.task_id)
         except ApiError as error:
             self._worker.log.debug(Event.API_REFUSED, call="steering", why=str(error))
+            return
+        taken.intersection_update({message.id for message in messages})
+        for message in messages:
+            if message.status == "pending" and message.id not in taken and _takes_messages(task):
+                taken.add(message.id)
+                text = await delivery_text(self._worker.renderer.build(), message.id, message.body)
+                group.start_soon(self._deliver_and_report, task, message, text)
 
-    async def _deliver_and_report(self, task: RunningTask, message: SteeringMessage) -> None:
-        outcome = self._outcomes.get(message.id)
-        if outcome is None:
-            outcome = self._outcomes[message.id] = await self._deliver(task, message)
-        steering = self._worker.client.steering
+    async def _deliver_and_report(
+        self, task: RunningTask, message: SteeringMessage, text: str
+    ) -> None:
+        self._report(task, message, await self._deliver(task, message, text))
+
+    def _report(self, task: RunningTask, message: SteeringMessage, outcome: SteerDelivery) -> None:
+        args = {"message_id": message.id}
         if outcome.delivered:
-            await steering.delivered(message.id, outcome.mode or "queue")
+            args["mode"] = outcome.mode or "queue"
         else:
-            reason = self._worker.scrubber.text(outcome.reason or "not delivered")
-            await steering.undeliverable(message.id, reason)
-        del self._outcomes[message.id]
+            args["reason"] = self._worker.scrubber.text(outcome.reason or "not delivered")
+        self._worker.outbox.put(task_lane(task.task_id), WriteKind.STEERED, args)
         self._worker.log.info(
             Event.STEERING, task=task.task_id, message=message.id, delivered=outcome.delivered
         )
 
-    async def _deliver(self, task: RunningTask, message: SteeringMessage) -> SteerDelivery:
+    async def _deliver(
+        self, task: RunningTask, message: SteeringMessage, text: str
+    ) -> SteerDelivery:
+        """Hand over one message; a session that ends without a word about it did not take it."""
         session = task.session
         if not isinstance(session, SteerableSession):
             return SteerDelivery(False, reason="this harness takes no messages while it runs")
         mode: SteerMode = "steer" if message.mode == "steer" else "queue"
-        text = await delivery_text(self._worker.renderer.build(), message.id, message.body)
-        try:
-            return await session.deliver_steering(mode, text)
-        except Exception as error:  # a provider's mistake must not end the worker
-            return SteerDelivery(False, reason=f"the harness failed to take it: {error!r}")
+        outcome = SteerDelivery(False, reason="the session ended before it took the message")
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._give_up_with, task, group.cancel_scope)
+            outcome = await _attempt(session, mode, text)
+            group.cancel_scope.cancel()
+        return outcome
+
+    async def _give_up_with(self, task: RunningTask, scope: anyio.CancelScope) -> None:
+        while not task.is_over and task.task_id in self._worker.slots:
+            await self._worker.clock.sleep(INTERVAL_S)
+        scope.cancel()
+
+
+async def _attempt(session: SteerableSession, mode: SteerMode, text: str) -> SteerDelivery:
+    try:
+        return await session.deliver_steering(mode, text)
+    except Exception as error:  # a provider's mistake must not end the worker
+        return SteerDelivery(False, reason=f"the harness failed to take it: {error!r}")
 
 
 def _takes_messages(task: RunningTask) -> bool:

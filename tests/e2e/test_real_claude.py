@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import anyio
 import pytest
@@ -79,7 +80,8 @@ class Bench:
             "prompt": prompt,
             "agent_id": "agent-1",
             "task_id": "task-1",
-            "session_uuid": f"22222222-2222-4222-8222-{self.runs:012}",
+            # Ends what carries the same tag, also that of a run of these tests next to this one.
+            "session_uuid": str(uuid4()),
             "api_url": self.tools_url,
             "api_key": "swarm-api-key-0001",
             "cwd": cwd,

@@ -124,6 +124,18 @@ ALL_KINDS: list[tuple[WriteKind, dict[str, Any], str, Any]] = [
         "DELETE /api/active-sessions/by-task/t",
         None,
     ),
+    (
+        WriteKind.STEERED,
+        {"message_id": "m", "mode": "queue"},
+        "POST /api/steering-messages/m/delivered",
+        {"mode": "queue"},
+    ),
+    (
+        WriteKind.STEERED,
+        {"message_id": "m", "reason": "it sleeps"},
+        "POST /api/steering-messages/m/undeliverable",
+        {"reason": "it sleeps"},
+    ),
 ]
 
 

@@ -96,6 +96,89 @@ async def test_a_report_that_fails_is_repeated_and_the_message_is_not(tmp_path: 
         assert len(door.seen("/delivered")) == 4
 
 
+async def test_a_report_that_fails_until_after_the_end_is_there_before_it(tmp_path: Path):
+    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, door):
+        task_id = await running(rig)
+        door.refuse("/delivered", 503, times=4)
+        await steer(rig, task_id, "only once")
+        await until(lambda: session_of(task_id).heard)
+        session_of(task_id).end()
+        await rig.until_ended(task_id)
+        (message,) = await messages(rig, task_id)
+        assert message["status"] == "delivered"  # and no follow-up task was made of it
+        assert len(session_of(task_id).heard) == 1
+
+
+async def test_a_report_survives_the_worker(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        async with endless_worker(rig, {**STEERED, **ON}, clock=QuickClock(20)):
+            door.refuse("/delivered", 503, times=10_000)
+            task_id = await running(rig)
+            await steer(rig, task_id, "only once")
+            await until(lambda: door.seen("/delivered"))
+        assert (await messages(rig, task_id))[0]["status"] != "delivered"
+        door.be_open()
+        async with endless_worker(rig, {**STEERED, **ON}, clock=QuickClock(20)):
+            await until(lambda: any(v.status == 200 for v in door.seen("/delivered")))
+        assert len(session_of(task_id).heard) == 1
+
+
+async def test_a_delivery_that_is_open_at_the_end_is_given_back(tmp_path: Path):
+    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, door):
+        task_id = await running(rig)
+        await steer(rig, task_id, "hang at this")
+        await until(lambda: session_of(task_id).heard)
+        held = door.hold("/finish")
+        session_of(task_id).end()
+        await held.reached.wait()
+        held.open.set()
+        await until_it_is(rig, task_id, "promoted")
+        await until(lambda: door.seen("/undeliverable"))
+        (report,) = door.seen("/undeliverable")
+        assert "ended before" in report.json()["reason"]
+
+
+async def test_a_message_that_is_not_taken_yet_keeps_none_back(tmp_path: Path):
+    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, _):
+        task_id = await running(rig)
+        await steer(rig, task_id, "hang at this")
+        await steer(rig, task_id, "go on")
+
+        async def statuses() -> bool:
+            return [m["status"] for m in await messages(rig, task_id)] == ["pending", "delivered"]
+
+        await rig.until(statuses)
+        assert len(session_of(task_id).heard) == 2
+
+
+async def test_messages_keep_their_order(tmp_path: Path):
+    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, _):
+        task_id = await running(rig)
+        for word in ("one", "two", "three"):
+            await steer(rig, task_id, word)
+        await until(lambda: len(session_of(task_id).heard) == 3)
+        told = [text for _, text in session_of(task_id).heard]
+        assert [w for t in told for w in ("one", "two", "three") if w in t] == [
+            "one",
+            "two",
+            "three",
+        ]
+
+
+@pytest.mark.parametrize("env", [{}, ON], ids=["off", "on"])
+async def test_a_task_is_cancelled_whether_steering_is_on_or_not(
+    tmp_path: Path, env: dict[str, str]
+):
+    async with steerable(tmp_path, {**STEERED, **env}) as (rig, _):
+        task_id = await running(rig)
+        await steer(rig, task_id, "hang at this")
+        if env:
+            await until(lambda: session_of(task_id).heard)
+        await rig.post(f"/api/tasks/{task_id}/cancel")
+        await rig.until_status(task_id, "cancelled")
+        await rig.settled(task_id)
+
+
 async def test_it_can_be_switched_on_and_off_while_a_task_runs(tmp_path: Path):
     async with steerable(tmp_path, STEERED) as (rig, door):
         task_id = await running(rig)

@@ -11,6 +11,7 @@ import anyio.to_thread
 from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.errors import BinaryMissing, CredentialsMissing
 from agent_swarm_worker.guards.error_classes import ErrorClass
+from agent_swarm_worker.providers.claude.conversation import ClaudeConversation
 from agent_swarm_worker.providers.claude.launch import (
     API_KEY,
     OAUTH_TOKEN,
@@ -20,6 +21,7 @@ from agent_swarm_worker.providers.claude.launch import (
 from agent_swarm_worker.providers.claude.mcp import session_mcp_config
 from agent_swarm_worker.providers.claude.resume import transcript
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
+from agent_swarm_worker.providers.claude.version import MessageSupport
 from agent_swarm_worker.providers.cli_session import CliSession
 from agent_swarm_worker.providers.launch import CliHarness
 
@@ -36,7 +38,10 @@ class ClaudeAdapter:
     """Runs each task in a Claude Code process of its own."""
 
     name = "claude"
-    traits = ProviderTraits(needs_credential=CREDENTIALS)
+    traits = ProviderTraits(needs_credential=CREDENTIALS, steer_modes=("queue",))
+
+    def __init__(self) -> None:
+        self._takes_messages = MessageSupport()
 
     def check(self, env: Mapping[str, str]) -> None:
         """Say whether sessions could start with this environment.
@@ -62,11 +67,16 @@ class ClaudeAdapter:
         claude_program(config.env)
         mcp_config = await anyio.to_thread.run_sync(session_mcp_config, config)
 
+        takes_messages = await self._takes_messages(config)
+
         def make_harness(config: ProviderSessionConfig) -> CliHarness:
-            is_root = os.geteuid() == 0
+            # An empty prompt is refused as such only where it is all there is to be read.
+            talks = takes_messages and bool(config.prompt.strip())
             return CliHarness(
-                launch=claude_launch(config, mcp_config=mcp_config, is_root=is_root),
-                translator=ClaudeTranslator(config),
+                launch=claude_launch(
+                    config, mcp_config=mcp_config, is_root=os.geteuid() == 0, talks=talks
+                ),
+                translator=ClaudeConversation(config) if talks else ClaudeTranslator(config),
                 stale_resume=(ErrorClass.STALE_SESSION.value,),
             )
 

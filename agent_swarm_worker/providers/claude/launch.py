@@ -56,6 +56,7 @@ def claude_launch(
     *,
     mcp_config: bytes | None,
     is_root: bool = False,
+    talks: bool = False,
 ) -> Launch:
     """Say how to start the CLI.
 
@@ -63,6 +64,7 @@ def claude_launch(
         config: the session; with ``resume_session_id`` it goes on from an earlier one.
         mcp_config: the tool servers; with it the CLI looks nowhere else for any.
         is_root: true if the worker runs as root, which the CLI only accepts in a sandbox.
+        talks: true if a `ClaudeConversation` hands over the prompt, and messages after it.
 
     Raises:
         BadSetting: ``CLAUDE_BINARY`` cannot be split into words.
@@ -84,13 +86,14 @@ def claude_launch(
             *claude_program(config.env),
             "-p",
             *("--output-format", "stream-json", "--verbose"),
+            *(("--input-format", "stream-json") if talks else ()),
             "--dangerously-skip-permissions",
             *options,
             *config.additional_args,
         ),
         env=_environment(config, is_root=is_root),
         cwd=config.cwd,
-        stdin=_encoded(config.prompt),
+        stdin=b"" if talks else _encoded(config.prompt),
         files=tuple(files),
     )
 

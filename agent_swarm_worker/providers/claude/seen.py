@@ -57,6 +57,11 @@ class Seen:
         )
         return not waits
 
+    @property
+    def waits_for_background(self) -> bool:
+        """True when only a background task, which may never end, would start another turn."""
+        return self.turn_is_over and bool(self.background_tasks) and not self.wakeup_is_set
+
     def cost(self, *, is_error: bool) -> CostData | None:
         """Return the spend so far."""
         return self.costs.cost(

@@ -33,9 +33,9 @@ def system(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEvent]:
 
 
 def command_lifecycle(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEvent]:
-    """``command_lifecycle``: a wake-up that the agent had set starts a new turn."""
-    if event.get("wakeup_source") and event.get("state") == "started":
-        seen.wakeup_is_set = False
+    """``command_lifecycle``: a message, or a wake-up that the agent had set, starts a new turn."""
+    if event.get("state") == "started":
+        seen.wakeup_is_set = seen.wakeup_is_set and not event.get("wakeup_source")
         seen.turn_is_over = False
     yield from ()
 
