@@ -1,7 +1,7 @@
 """What tokens cost, for harnesses that do not name their price.
 
-The prices are those bundled with the library ``genai-prices`` (extras ``codex`` and ``pi``); nothing
-is fetched. An unknown price is ``None``, never 0: budgets are enforced on these numbers.
+The prices are those bundled with the library ``genai-prices`` (extras ``codex`` and ``pi``);
+nothing is fetched. An unknown price is ``None``, never 0: budgets are enforced on these numbers.
 """
 
 from __future__ import annotations
@@ -41,7 +41,14 @@ def usd(
         return None
     try:
         return calculate(
-            model, provider, input_tokens, cached_tokens, cache_write_tokens, output_tokens
+            model,
+            provider,
+            {
+                "input_tokens": input_tokens,
+                "cache_read_tokens": cached_tokens,
+                "cache_write_tokens": cache_write_tokens,
+                "output_tokens": output_tokens,
+            },
         )
     except (LookupError, ValueError):  # an unknown model; counts that contradict each other
         _warn_once(model)
@@ -49,7 +56,7 @@ def usd(
 
 
 @cache
-def _calculator() -> Callable[[str, str | None, int, int, int, int], float] | None:
+def _calculator() -> Callable[[str, str | None, dict[str, int]], float] | None:
     """Import the library at first need; without it, prices are unknown."""
     try:
         from genai_prices import Usage, calc_price  # noqa: PLC0415 - an optional extra
@@ -57,16 +64,8 @@ def _calculator() -> Callable[[str, str | None, int, int, int, int], float] | No
         Log().warning(Event.PRICE_UNKNOWN, why="genai-prices is not installed")
         return None
 
-    def calculate(
-        model: str, provider: str | None, read: int, cached: int, stored: int, written: int
-    ) -> float:
-        usage = Usage(
-            input_tokens=read,
-            cache_read_tokens=cached,
-            cache_write_tokens=stored,
-            output_tokens=written,
-        )
-        return float(calc_price(usage, model, provider_id=provider).total_price)
+    def calculate(model: str, provider: str | None, counts: dict[str, int]) -> float:
+        return float(calc_price(Usage(**counts), model, provider_id=provider).total_price)
 
     return calculate
 

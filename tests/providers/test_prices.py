@@ -27,12 +27,14 @@ def price(model: str, provider: str | None = "openai", **counts: int) -> float |
 def test_cached_tokens_are_part_of_the_input_and_cheaper():
     told = price("gpt-5.4", input_tokens=100, cached_tokens=25, output_tokens=50)
     assert told == pytest.approx(0.00094375)
-    assert price("gpt-5.4", input_tokens=100, output_tokens=50) > told  # type: ignore[operator]
+    uncached = price("gpt-5.4", input_tokens=100, output_tokens=50)
+    assert uncached == pytest.approx(0.001)
 
 
 def test_a_long_prompt_may_cost_more_per_token():
     short, long = (price("gpt-5.6-terra", input_tokens=count) for count in (100_000, 300_000))
-    assert short is not None and long is not None
+    assert short
+    assert long
     assert long > 3 * short
 
 
