@@ -38,7 +38,7 @@ _ERRORS = {
     429: ("requests", "rate_limit_exceeded"),
 }
 # The harness speaks in the user's place, too; that is not a new prompt.
-_NOT_A_PROMPT = ("<environment_context>", "# AGENTS.md instructions", "<user_instructions>", "<")
+_NOT_A_PROMPT = ("<environment_context>", "# AGENTS.md instructions", "<turn_aborted>")
 
 
 def read(body: dict[str, Any]) -> Conversation:

@@ -34,13 +34,14 @@ from agent_swarm_worker.providers.codex.program import (
     codex_program,
     wanted_transport,
 )
-from agent_swarm_worker.providers.codex.rollout import find_rollout, used_before
+from agent_swarm_worker.providers.codex.rollout import find_rollout, used_before, was_told
 from agent_swarm_worker.providers.codex.seen import Seen
 from agent_swarm_worker.providers.codex.session import AgentsMdSession
 from agent_swarm_worker.providers.launch import CliHarness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
 
@@ -152,15 +153,26 @@ def _prepared(
             config = replace(config, resume_session_id=None, prompt=prompt)
         seen = Seen(
             config=config,
-            plan=replace(plan, used_before=used_before(rollout)),
+            plan=replace(
+                plan,
+                used_before=used_before(rollout),
+                changed_system_prompt=_news(config, plan, rollout),
+            ),
             clock=clock,
             limits=RateLimits(clock),
             model=plan.model,
         )
         return CliHarness(
-            launch=codex_launch(config, plan, session_config(config, plan, base, log)),
+            launch=codex_launch(config, seen.plan, session_config(config, plan, base, log)),
             translator=ExecTranslator(seen) if transport == "exec" else AppServer(seen),
             stale_resume=(STALE_SESSION,),
         )
 
     return make_harness
+
+
+def _news(config: ProviderSessionConfig, plan: Plan, rollout: Path | None) -> str:
+    """Return the system prompt if the thread to resume does not know it."""
+    if rollout is None or plan.uses_agents_md or was_told(rollout, config.system_prompt):
+        return ""
+    return config.system_prompt

@@ -175,8 +175,13 @@ class AppServer:
         seen.version = text(thread.get("cliVersion"))
         model = text(result.get("model")) or text(thread.get("model"))
         yield from seen.begin_thread(text(thread.get("id")), model)
-        if not seen.is_final:
-            self._start_turn(seen.config.prompt)
+        if seen.is_final:
+            return
+        if seen.plan.changed_system_prompt:
+            said = {"type": "input_text", "text": seen.plan.changed_system_prompt}
+            news = {"type": "message", "role": "developer", "content": [said]}
+            self._ask("thread/inject_items", {**self._thread(), "items": [news]}, _nothing)
+        self._start_turn(seen.config.prompt)
 
     def _start_turn(self, prompt: str, client_id: str | None = None) -> None:
         params = {**self._thread(), "input": [{"type": "text", "text": prompt}]}

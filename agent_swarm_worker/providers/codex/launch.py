@@ -46,7 +46,7 @@ def codex_launch(config: ProviderSessionConfig, plan: Plan, config_toml: bytes) 
             "AGENT_SWARM_AGENT_ID": config.agent_id,
         },
         cwd=config.cwd,
-        stdin=config.prompt.encode("utf-8", "replace") if is_exec else b"",
+        stdin=_input(config, plan) if is_exec else b"",
         files=(PrivateFile(path=plan.home / "config.toml", content=config_toml),),
     )
 
@@ -56,3 +56,12 @@ def _exec_words(config: ProviderSessionConfig) -> tuple[str, ...]:
     if config.resume_session_id is None:
         return ("exec", *options)
     return ("exec", "resume", *options, config.resume_session_id)
+
+
+def _input(config: ProviderSessionConfig, plan: Plan) -> bytes:
+    """The prompt; a resumed thread can be told its new instructions nowhere else."""
+    prompt = config.prompt
+    if plan.changed_system_prompt:
+        block = f"<swarm_system_prompt>\n{plan.changed_system_prompt}\n</swarm_system_prompt>"
+        prompt = f"{block}\n\n{prompt}"
+    return prompt.encode("utf-8", "replace")

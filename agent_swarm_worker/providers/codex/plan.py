@@ -36,6 +36,8 @@ class Plan:
     network_timeout_s: float = NETWORK_TIMEOUT_S
     """How long the CLI may do nothing but try to reach the model API."""
     used_before: Tokens = field(default_factory=Tokens)
+    changed_system_prompt: str = ""
+    """What a resumed thread has to be told: it keeps the instructions it was started with."""
 
 
 def network_timeout_s(env: Mapping[str, str]) -> float:

@@ -55,3 +55,11 @@ def used_before(rollout: Path | None) -> Tokens:
         if payload.get("type") == "token_count" and mapping(payload.get("info")):
             return Tokens.read_from(mapping(payload["info"]).get("total_token_usage"))
     return Tokens()
+
+
+def was_told(rollout: Path, instructions: str) -> bool:
+    """True if a session's record has these instructions to the letter."""
+    try:
+        return orjson.dumps(instructions)[1:-1] in rollout.read_bytes()
+    except (OSError, TypeError):  # TypeError: half a surrogate pair
+        return False
