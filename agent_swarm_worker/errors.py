@@ -21,6 +21,7 @@
     │   └── StateUnwritable                   it cannot be created or written
     └── ProviderError               exit 1    a harness could not be started
         ├── CredentialsMissing                it has nothing to log in with
+        │   └── CredentialUnusable            what it has is damaged
         └── BinaryMissing                     its program is not installed
 
 Leaves carry fields; the command line turns any of them into one line and `exit_code`.
@@ -210,6 +211,15 @@ class CredentialsMissing(ProviderError):
     def __init__(self, harness: str, missing: Sequence[str]) -> None:
         self.harness, self.missing = harness, tuple(missing)
         super().__init__(f"{harness} has no credential: set {' or '.join(missing)}")
+
+
+class CredentialUnusable(CredentialsMissing):
+    """The harness has a credential that cannot be read: not JSON, cut off, empty."""
+
+    def __init__(self, harness: str, missing: Sequence[str], source: str, why: str) -> None:
+        super().__init__(harness, missing)
+        self.source, self.why = source, why
+        self.args = (f"{harness} cannot use {source}: {why}",)
 
 
 class BinaryMissing(ProviderError):

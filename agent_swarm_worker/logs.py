@@ -59,6 +59,7 @@ class Event(StrEnum):
     SESSION_STDERR = "session.stderr"
     LISTENER_FAILED = "session.listener_failed"
     TRANSLATE_FAILED = "session.translate_failed"
+    PRICE_UNKNOWN = "session.price_unknown"
     LINE_OVERSIZE = "session.line_oversize"
     JOURNAL_FAILED = "session.journal_failed"
     TOOL_LOOP = "session.tool_loop"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 SKILL_FOLDERS = (
     ".claude/skills",
@@ -22,10 +22,26 @@ SKILL_FOLDERS = (
 )
 """Where the harnesses look, below the home directory (prompt reference section 3.4)."""
 
+_COMMAND_FOLDERS = {"codex": ("CODEX_SKILLS_DIR", ".codex/skills")}
+"""Per harness without commands of its own: the variable that names its folder, and the default."""
+
 BUILDING = ".swarm-building-"
 """How folders begin in which a skill is being built."""
 
 _LOCK_TIMEOUT_S = 20.0
+
+
+def command_folder(harness: str, env: Mapping[str, str], home: Path) -> Path:
+    """Return where the skill behind a command in the prompt is looked up.
+
+    Args:
+        harness: one that does not know commands itself.
+        env: the session's environment; a variable may name another folder.
+        home: the home directory of the user that the harness runs as.
+    """
+    variable, place = _COMMAND_FOLDERS.get(harness, ("", ".agents/skills"))
+    named = env.get(variable, "").strip()
+    return Path(named) if named else home / place
 
 
 def skill_roots(home: Path, errors: list[str], skipped: list[str], *, create: bool) -> list[Path]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 MAX_SKILL_CHARS = 100_000
@@ -21,6 +22,12 @@ class ResolvedPrompt:
     prompt: str
     warning: str | None = None
     """What the session's log should say about it."""
+
+
+def max_skill_chars(env: Mapping[str, str]) -> int:
+    """Return ``MAX_SKILL_CHARS``; what is no positive number leaves the default."""
+    value = env.get("MAX_SKILL_CHARS", "").strip()
+    return int(value) if value.isdecimal() and int(value) else MAX_SKILL_CHARS
 
 
 def resolve_command(

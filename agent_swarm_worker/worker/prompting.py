@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from anyio import to_thread
@@ -24,7 +25,8 @@ from agent_swarm_worker.prompts.user import (
     paused_prompt,
     trigger_prompt,
 )
-from agent_swarm_worker.skills.resolve import resolve_command
+from agent_swarm_worker.skills.places import command_folder
+from agent_swarm_worker.skills.resolve import max_skill_chars, resolve_command
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.continuity import preamble
 from agent_swarm_worker.worker.registration import profile_facts
@@ -72,11 +74,13 @@ async def compose_prompts(
     }
     told = compose(body, harness, preamble=await preamble(worker, config, row), **parts)
     if not adapter.traits.native_skill_discovery:
-        told = await _with_skill(worker, told)
+        told = await _with_skill(worker, adapter, told)
     if config.resume_session_id is None:
         return replace(config, prompt=told, system_prompt=system)
     # The resumed session knows the story; if it turns out to be gone, the fresh one is told.
     prompt = compose(body, harness, **parts)
+    if not adapter.traits.native_skill_discovery:
+        prompt = await _with_skill(worker, adapter, prompt)
     return replace(config, prompt=prompt, fresh_prompt=told, system_prompt=system)
 
 
@@ -127,10 +131,12 @@ def _edited(worker: Worker, field: str) -> str:
     return "" if is_default(field, text, profile_facts(worker)) else text
 
 
-async def _with_skill(worker: Worker, prompt: str) -> str:
+async def _with_skill(worker: Worker, adapter: ProviderAdapter, prompt: str) -> str:
     """Put a skill's text in the place of its command, for a harness that has no commands."""
-    skills_dir = worker.settings.home / ".agents" / "skills"
-    resolved = await to_thread.run_sync(resolve_command, prompt, skills_dir)
+    env = worker.environment.values()
+    folder = command_folder(adapter.name, env, worker.settings.home)
+    resolve = partial(resolve_command, max_chars=max_skill_chars(env))
+    resolved = await to_thread.run_sync(resolve, prompt, folder)
     if resolved.warning:
         worker.log.warning(Event.PROMPT_FALLBACK, part="skill", why=resolved.warning)
     return resolved.prompt

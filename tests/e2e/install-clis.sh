@@ -16,15 +16,17 @@ mkdir -p "$1"
 tools=$(cd "$1" && pwd)
 pins=$(cd "$(dirname "$0")" && pwd)
 
-# npm unpacks the native program of this machine only, so the pattern has one match.
-claude_program() {
-    for program in "$tools"/node_modules/@anthropic-ai/claude-code-*/claude; do
+# npm unpacks the native program of this machine only, so each pattern has one match.
+native_program() {
+    package=$1
+    shift
+    for program in "$@"; do
         if [ -x "$program" ]; then
             echo "$program"
             return
         fi
     done
-    echo "install-clis.sh: @anthropic-ai/claude-code has no program for this machine" >&2
+    echo "install-clis.sh: $package has no program for this machine" >&2
     exit 1
 }
 
@@ -33,16 +35,20 @@ if ! cmp -s "$pins/package-lock.json" "$tools/installed.json"; then
         echo "install-clis.sh: npm is needed to install the harnesses; install Node.js first" >&2
         exit 1
     fi
-    echo "installing the pinned harnesses into $tools (once, about 400 MB)" >&2
+    echo "installing the pinned harnesses into $tools (once, about 800 MB)" >&2
     rm -f "$tools/installed.json"
     cp "$pins/package.json" "$pins/package-lock.json" "$tools/"
     # --loglevel=error: npm's engine warning is about a wrapper that is not used here.
     npm ci --prefix "$tools" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
     mkdir -p "$tools/bin"
-    program=$(claude_program)
-    ln -sf "$program" "$tools/bin/claude"
+    packages="$tools/node_modules"
+    claude=$(native_program @anthropic-ai/claude-code "$packages"/@anthropic-ai/claude-code-*/claude)
+    codex=$(native_program @openai/codex "$packages"/@openai/codex-*/vendor/*/bin/codex)
+    ln -sf "$claude" "$tools/bin/claude"
+    ln -sf "$codex" "$tools/bin/codex"
     # Written last: a run that was interrupted starts over.
     cp "$pins/package-lock.json" "$tools/installed.json"
 fi
 
 echo "claude $tools/bin/claude"
+echo "codex $tools/bin/codex"

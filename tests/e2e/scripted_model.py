@@ -4,8 +4,8 @@
         ...  # point a CLI at model.url with the prompt "[[bash:ls]] [[say:Listed.]]"
         assert model.requests[0].headers["x-api-key"] == "k"
 
-`model_script` knows the tags, `anthropic_format` the wire; another vendor's format is another
-module like it and another route.
+`model_script` knows the tags, `anthropic_format` and `responses_format` the wires; another
+vendor's format is another module like them and another route.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anthropic_format
 import anyio
+import responses_format
 from loopback import serving
 from model_script import Answer, Failure, Hang, next_step
 from starlette.applications import Starlette
@@ -26,6 +27,7 @@ from starlette.routing import Route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from types import ModuleType
 
     from starlette.requests import Request
 
@@ -66,15 +68,33 @@ class ScriptedModel:
             routes=[
                 Route("/v1/messages", self._messages, methods=["POST"]),
                 Route("/v1/messages/count_tokens", self._count_tokens, methods=["POST"]),
+                Route("/v1/responses", self._responses, methods=["POST"]),
                 Route("/{path:path}", self._other, methods=["GET", "HEAD", "POST"]),
             ]
         )
 
     async def _messages(self, request: Request) -> Response:
+        body, step = await self._step(request, anthropic_format)
+        if isinstance(step, Response):
+            return step
+        if not body.get("stream"):
+            return JSONResponse(anthropic_format.whole(step, body["model"]))
+        events = anthropic_format.events(step, body["model"])
+        return StreamingResponse(_paced(events, step), media_type="text/event-stream")
+
+    async def _responses(self, request: Request) -> Response:
+        body, step = await self._step(request, responses_format)
+        if isinstance(step, Response):
+            return step
+        events = responses_format.events(step, body)
+        return StreamingResponse(_paced(events, step), media_type="text/event-stream")
+
+    async def _step(self, request: Request, wire: ModuleType) -> tuple[Any, Answer | Response]:
+        """Note the request and say what comes of it: an answer, or an error as it is sent."""
         raw = await request.body()
         body = json.loads(raw)
-        conversation = anthropic_format.read(body)
-        system = anthropic_format.system_text(body)
+        conversation = wire.read(body)
+        system = wire.system_text(body)
         headers = dict(request.headers)
         self.requests.append(
             Recorded(request.url.path, headers, len(raw), system, conversation.prompt, body)
@@ -84,14 +104,10 @@ class ScriptedModel:
             await anyio.sleep_forever()
         if isinstance(step, Failure):
             self._failures[conversation.prompt] += 1
-            return JSONResponse(
-                anthropic_format.failure(step), status_code=step.status, headers=step.headers
-            )
+            said = wire.failure(step)
+            return body, JSONResponse(said, status_code=step.status, headers=step.headers)
         assert isinstance(step, Answer)
-        if not body.get("stream"):
-            return JSONResponse(anthropic_format.whole(step, body["model"]))
-        events = anthropic_format.events(step, body["model"])
-        return StreamingResponse(_paced(events, step), media_type="text/event-stream")
+        return body, step
 
     async def _count_tokens(self, request: Request) -> Response:
         return JSONResponse({"input_tokens": len(await request.body()) // 4})
@@ -105,7 +121,7 @@ async def _paced(events: Iterator[bytes], step: Answer) -> AsyncIterator[bytes]:
     pause_s = step.over_s / max(1, len(step.text) // 5)
     for event in events:
         yield event
-        if pause_s and b"text_delta" in event:
+        if pause_s and (b"text_delta" in event or b"output_text.delta" in event):
             await anyio.sleep(pause_s)
     if step.cut:
         raise ConnectionAbortedError

@@ -46,7 +46,8 @@ def test_what_is_installed_is_not_installed_again(tmp_path: Path) -> None:
     shutil.copy(HERE / "package-lock.json", tmp_path / "tools/installed.json")
     done = run(tmp_path / "tools", path=path_without_npm(tmp_path / "bin"))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"claude {tmp_path}/tools/bin/claude\n"
+    programs = tmp_path / "tools/bin"
+    assert done.stdout == f"claude {programs}/claude\ncodex {programs}/codex\n"
 
 
 def test_the_pins_are_exact_have_checksums_and_name_no_address() -> None:

@@ -87,7 +87,7 @@ def test_a_setting_that_cannot_be_used_is_named(start: Start, name: str, value: 
 
 
 def test_an_unknown_harness_is_told_with_the_known_ones(start: Start):
-    assert "claude, subprocess" in start.fails(78, HARNESS_PROVIDER="nonesuch")
+    assert "claude, codex, pi, subprocess" in start.fails(78, HARNESS_PROVIDER="nonesuch")
 
 
 @pytest.mark.parametrize("path", ["/nowhere/prompt.md", "/"])

@@ -1,0 +1,178 @@
+"""The harness ``codex``: OpenAI's command line."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from agent_swarm_worker.clock import Clock, SystemClock
+from agent_swarm_worker.contract import ProviderTraits
+from agent_swarm_worker.errors import BinaryMissing, ProviderError
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.providers.cli_session import CliSession
+from agent_swarm_worker.providers.codex.agents_md import AgentsMd
+from agent_swarm_worker.providers.codex.app_server import AppServer
+from agent_swarm_worker.providers.codex.config_file import operator_config, session_config
+from agent_swarm_worker.providers.codex.credentials import (
+    CREDENTIALS,
+    find_credential,
+    operator_home,
+)
+from agent_swarm_worker.providers.codex.errors import STALE_SESSION
+from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
+from agent_swarm_worker.providers.codex.home import prepare_home
+from agent_swarm_worker.providers.codex.launch import MAX_PROMPT_CHARS, codex_launch
+from agent_swarm_worker.providers.codex.limits import RateLimits
+from agent_swarm_worker.providers.codex.models import DEFAULT_MODEL, native_effort, resolve_model
+from agent_swarm_worker.providers.codex.plan import Plan, network_timeout_s, uses_agents_md
+from agent_swarm_worker.providers.codex.program import (
+    Transport,
+    choose_transport,
+    codex_program,
+    wanted_transport,
+)
+from agent_swarm_worker.providers.codex.rollout import find_rollout, used_before, was_told
+from agent_swarm_worker.providers.codex.seen import Seen
+from agent_swarm_worker.providers.codex.session import AgentsMdSession
+from agent_swarm_worker.providers.launch import CliHarness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
+
+
+class CodexAdapter:
+    """Runs each task in a process of the CLI with a home of its own."""
+
+    name = "codex"
+    traits = ProviderTraits(
+        native_skill_discovery=False,
+        steer_modes=("steer", "queue"),
+        needs_credential=CREDENTIALS,
+    )
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+
+    def check(self, env: Mapping[str, str]) -> None:
+        """Say whether sessions could start with this environment.
+
+        Raises:
+            CredentialsMissing: neither a login nor an API key can be used.
+            BadSetting: a setting of this harness cannot be used.
+            BinaryMissing: the CLI is not installed.
+        """
+        _check_settings(env)
+        program = codex_program(env)[0]
+        if shutil.which(program, path=env.get("PATH")) is None:
+            raise BinaryMissing(program)
+        find_credential(env)
+
+    async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
+        """Prepare a session.
+
+        Raises:
+            CredentialsMissing: neither a login nor an API key can be used.
+            BadSetting: a setting of this harness cannot be used.
+            ProviderError: the prompt is one the CLI does not take, or the disk is full.
+        """
+        _check_settings(config.env)
+        config = _checked_prompt(config)
+        transport = await choose_transport(config.env)
+        make_harness = await anyio.to_thread.run_sync(_prepared, config, transport, self._clock)
+        if not (uses_agents_md(config.env) and config.system_prompt):
+            return CliSession(config, make_harness)
+        notes = AgentsMd(config.cwd, config.session_uuid, operator_home(config.env))
+        return AgentsMdSession(config, make_harness, notes)
+
+    async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
+        """True if the record of that session is really there."""
+        home = operator_home(config.env)
+        return await anyio.to_thread.run_sync(find_rollout, session_id, home) is not None
+
+    def format_command(self, command_name: str) -> str:
+        """Return a command as `skills.resolve` finds it in a prompt."""
+        return f"/{command_name}"
+
+
+def _check_settings(env: Mapping[str, str]) -> None:
+    wanted_transport(env)
+    network_timeout_s(env)
+    uses_agents_md(env)
+
+
+def _checked_prompt(config: ProviderSessionConfig) -> ProviderSessionConfig:
+    """The CLI would refuse these in its own ways, or take them for something else."""
+    if not config.prompt.strip():
+        msg = "there is no prompt: codex was asked for nothing"
+        raise ProviderError(msg)
+    if len(config.prompt) > MAX_PROMPT_CHARS:
+        msg = f"the prompt is too long for codex: {len(config.prompt)} of {MAX_PROMPT_CHARS} chars"
+        raise ProviderError(msg)
+    if len(config.fresh_prompt or "") > MAX_PROMPT_CHARS:
+        return replace(config, fresh_prompt=None)
+    return config
+
+
+def _prepared(
+    config: ProviderSessionConfig, transport: Transport, clock: Clock
+) -> Callable[[ProviderSessionConfig], CliHarness]:
+    """Prepare what the disk has to hold; return what builds a launch from it."""
+    log = Log().bind(task_id=config.task_id)
+    theirs = operator_home(config.env)
+    base = operator_config(theirs, log)
+    credential = find_credential(config.env)
+    model = resolve_model(config.model) or str(base.get("model") or DEFAULT_MODEL)
+    effort = native_effort(model, config.reasoning_effort)
+    if config.reasoning_effort and effort is None:
+        log.warning(
+            Event.CONFIG_IGNORED, key="effort", value=config.reasoning_effort, why=f"not of {model}"
+        )
+    plan = Plan(
+        transport=transport,
+        model=model,
+        effort=effort,
+        applied_effort=config.reasoning_effort if effort else None,
+        home=prepare_home(config.private_dir, config.env, credential),
+        credential=credential,
+        uses_agents_md=uses_agents_md(config.env),
+        network_timeout_s=network_timeout_s(config.env),
+    )
+
+    def make_harness(config: ProviderSessionConfig) -> CliHarness:
+        rollout = find_rollout(config.resume_session_id or "", theirs)
+        if config.resume_session_id and rollout is None:
+            # The CLI would start a new thread for some of these, without a word.
+            log.warning(Event.SESSION_RESUMED, session=config.resume_session_id, found=False)
+            prompt = config.fresh_prompt or config.prompt
+            config = replace(config, resume_session_id=None, prompt=prompt)
+        seen = Seen(
+            config=config,
+            plan=replace(
+                plan,
+                used_before=used_before(rollout),
+                changed_system_prompt=_news(config, plan, rollout),
+            ),
+            clock=clock,
+            limits=RateLimits(clock),
+            model=plan.model,
+        )
+        return CliHarness(
+            launch=codex_launch(config, seen.plan, session_config(config, plan, base, log)),
+            translator=ExecTranslator(seen) if transport == "exec" else AppServer(seen),
+            stale_resume=(STALE_SESSION,),
+        )
+
+    return make_harness
+
+
+def _news(config: ProviderSessionConfig, plan: Plan, rollout: Path | None) -> str:
+    """Return the system prompt if the thread to resume does not know it."""
+    if rollout is None or plan.uses_agents_md or was_told(rollout, config.system_prompt):
+        return ""
+    return config.system_prompt

@@ -1,0 +1,130 @@
+"""The session's ``config.toml``: the operator's, with what a headless session needs laid over it.
+
+Everything that is a secret or long goes in here and not into the arguments: the file is private.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from agent_swarm_worker.guards.secret_env import is_secret_name
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.providers.claude.native import mapping, text
+from agent_swarm_worker.providers.codex.toml import toml_bytes
+from agent_swarm_worker.providers.mcp_config import SWARM_SERVER, swarm_server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent_swarm_worker.contract import McpServer, ProviderSessionConfig
+    from agent_swarm_worker.providers.codex.plan import Plan
+
+STARTUP_TIMEOUT_S = 30
+TOOL_TIMEOUT_S = 300
+PROJECT_DOC_BYTES = 32 * 1024
+"""How much of a repository's notes the CLI reads by default."""
+_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+
+
+def operator_config(home: Path | None, log: Log) -> dict[str, Any]:
+    """Return the operator's own configuration; one that cannot be read is left out, with a word."""
+    path = home / "config.toml" if home else None
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        log.warning(Event.CONFIG_IGNORED, key=str(path), why=str(error))
+        return {}
+
+
+def session_config(
+    config: ProviderSessionConfig, plan: Plan, base: dict[str, Any], log: Log
+) -> bytes:
+    """Return the file for one session.
+
+    Args:
+        config: the session.
+        plan: what was decided for it.
+        base: the operator's configuration.
+        log: hears of servers that are left out.
+    """
+    table: dict[str, Any] = {
+        **base,
+        "approval_policy": "never",
+        "sandbox_mode": "danger-full-access",
+        "check_for_update_on_startup": False,
+        "cli_auth_credentials_store": "file",
+        "analytics": {**mapping(base.get("analytics")), "enabled": False},
+        # Both ask the vendor's servers for a catalogue before each session.
+        "features": {"apps": False, "plugins": False, **mapping(base.get("features"))},
+        "mcp_servers": _servers(config, mapping(base.get("mcp_servers")), log),
+    }
+    if plan.model:
+        table["model"] = plan.model
+    if plan.effort:
+        table["model_reasoning_effort"] = plan.effort
+    if plan.uses_agents_md:
+        limit = base.get("project_doc_max_bytes")
+        limit = limit if isinstance(limit, int) else PROJECT_DOC_BYTES
+        table["project_doc_max_bytes"] = limit + len(config.system_prompt.encode()) + 1024
+    elif config.system_prompt:
+        own = text(base.get("developer_instructions"))
+        table["developer_instructions"] = "\n\n".join(filter(None, (own, config.system_prompt)))
+    return toml_bytes(table)
+
+
+def _servers(
+    config: ProviderSessionConfig, own: dict[str, Any], log: Log
+) -> dict[str, dict[str, Any]]:
+    """The operator's tool servers, overlaid by the installed ones and, last, the swarm's own."""
+    tables: dict[str, dict[str, Any]] = {
+        name: table for name, table in own.items() if isinstance(table, dict)
+    }
+    for table in tables.values():
+        _register_secrets(table, config)
+    for server in (*config.mcp_servers, *_swarm_server(config)):
+        if server.transport == "sse":
+            log.warning(Event.MCP_CONFIG, skipped=server.name, why="codex has no sse transport")
+            continue
+        tables[server.name] = _table(server)
+    return tables
+
+
+def _swarm_server(config: ProviderSessionConfig) -> tuple[McpServer, ...]:
+    if any(server.name == SWARM_SERVER for server in config.mcp_servers):
+        return ()
+    ours = swarm_server(
+        api_url=config.api_url,
+        api_key=config.api_key,
+        agent_id=config.agent_id,
+        task_id=config.task_id,
+        context_key=config.context_key,
+        runtime_id=config.env.get("SWARM_RUNTIME_INSTANCE_ID"),
+    )
+    return (ours,)
+
+
+def _table(server: McpServer) -> dict[str, Any]:
+    common = {
+        "enabled": True,
+        "startup_timeout_sec": STARTUP_TIMEOUT_S,
+        "tool_timeout_sec": TOOL_TIMEOUT_S,
+        "default_tools_approval_mode": "approve",
+    }
+    if server.transport == "stdio":
+        env = {"env": dict(server.env)} if server.env else {}
+        return {"command": server.command, "args": list(server.args), **common, **env}
+    return {"url": server.url, **common, "http_headers": dict(server.headers)}
+
+
+def _register_secrets(table: dict[str, Any], config: ProviderSessionConfig) -> None:
+    """The operator's secrets would else show up in what the CLI prints about its servers."""
+    for place in ("env", "http_headers"):
+        for name, value in mapping(table.get(place)).items():
+            plain = name.replace("-", "_")
+            if name.lower() in _SECRET_HEADERS or is_secret_name(plain):
+                config.redactor.add(name, text(value))

@@ -1,0 +1,74 @@
+"""What the app server notifies of, as normalized events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent_swarm_worker.contract import Custom, Error, ProviderEvent
+from agent_swarm_worker.providers.claude.native import count, items, mapping, text
+from agent_swarm_worker.providers.codex import items as turn_items
+from agent_swarm_worker.providers.codex.errors import read_error
+from agent_swarm_worker.providers.codex.usage import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent_swarm_worker.providers.codex.seen import Seen
+
+
+def translated(
+    seen: Seen, method: str, params: dict[str, Any], *, subagent: bool
+) -> Iterator[ProviderEvent]:
+    """Translate one notification; what is not known is skipped, it is in the journal.
+
+    Args:
+        seen: the state of the session.
+        method: what it is about.
+        params: what it says.
+        subagent: true if it is about the thread of a helper that the agent started.
+    """
+    item = mapping(params.get("item"))
+    match method:
+        case "turn/started" if not subagent:
+            seen.costs.turns += 1
+        case "item/started":
+            yield from turn_items.started(item)
+        case "item/completed":
+            yield from turn_items.completed(seen, item, subagent=subagent)
+        case "item/agentMessage/delta" if not subagent:
+            data = {"itemId": text(params.get("itemId")), "text": text(params.get("delta"))}
+            yield Custom("codex.message_delta", data)
+        case "turn/plan/updated" if not subagent:
+            yield Custom("codex.todo_list", {"itemId": "", "items": _todo(params)})
+        case "thread/tokenUsage/updated":
+            yield from _usage(seen, params, subagent=subagent)
+        case "account/rateLimits/updated":
+            seen.limits.take(mapping(params.get("rateLimits")))
+        case "model/rerouted" if not subagent:
+            seen.model = text(params.get("toModel")) or seen.model
+        case "mcpServer/startupStatus/updated" if params.get("status") == "failed":
+            name = text(params.get("name"))
+            yield Error(f"MCP server {name} cannot be reached", "mcp_failed")
+        case "error" if not subagent:
+            error = read_error(mapping(params.get("error")))
+            yield from seen.take_error(error, is_retried=params.get("willRetry") is True)
+
+
+def _usage(seen: Seen, params: dict[str, Any], *, subagent: bool) -> Iterator[ProviderEvent]:
+    usage = mapping(params.get("tokenUsage"))
+    thread_id = text(params.get("threadId"))
+    before = seen.costs.spent
+    seen.costs.take_total(thread_id, Tokens.read_from(usage.get("total")), seen.model)
+    if subagent:
+        return
+    seen.window = count(usage.get("modelContextWindow")) or seen.window
+    if seen.costs.spent != before:  # a resumed thread repeats its last report first
+        yield seen.take_context(Tokens.read_from(usage.get("last")), "harness-reported")
+
+
+def _todo(params: dict[str, Any]) -> list[dict[str, Any]]:
+    steps = map(mapping, items(params.get("plan")))
+    return [
+        {"text": text(step.get("step")), "completed": step.get("status") == "completed"}
+        for step in steps
+    ]

@@ -1,0 +1,65 @@
+"""The CLI's own record of a session: whether there is one to continue, and what it has used."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import orjson
+
+from agent_swarm_worker.providers.claude.native import mapping
+from agent_swarm_worker.providers.codex.usage import Tokens
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_MARK = b'"token_count"'
+
+
+def is_thread_id(name: str) -> bool:
+    """True for a UUID; anything else would make the CLI start a new session without a word."""
+    return _UUID.fullmatch(name) is not None
+
+
+def find_rollout(thread_id: str, home: Path | None) -> Path | None:
+    """Return the record of a session that can be continued, or ``None``.
+
+    Args:
+        thread_id: the CLI's own id of the session.
+        home: the folder that keeps the records of all sessions.
+    """
+    if home is None or not is_thread_id(thread_id):
+        return None
+    pattern = f"*/*/*/rollout-*-{thread_id.lower()}.jsonl"
+    try:
+        found = (home / "sessions").glob(pattern)
+        return next((path for path in found if path.is_file() and path.stat().st_size), None)
+    except OSError:
+        return None
+
+
+def used_before(rollout: Path | None) -> Tokens:
+    """Return the tokens that a session has used so far: what it reports later includes them."""
+    try:
+        lines = rollout.read_bytes().splitlines() if rollout else []
+    except OSError:
+        lines = []
+    for line in reversed(lines):
+        if _MARK not in line:
+            continue
+        try:
+            payload = mapping(mapping(orjson.loads(line)).get("payload"))
+        except orjson.JSONDecodeError:  # cut off when the CLI was killed
+            continue
+        if payload.get("type") == "token_count" and mapping(payload.get("info")):
+            return Tokens.read_from(mapping(payload["info"]).get("total_token_usage"))
+    return Tokens()
+
+
+def was_told(rollout: Path, instructions: str) -> bool:
+    """True if a session's record has these instructions to the letter."""
+    try:
+        return orjson.dumps(instructions)[1:-1] in rollout.read_bytes()
+    except (OSError, TypeError):  # TypeError: half a surrogate pair
+        return False

@@ -1,0 +1,419 @@
+"""The real codex CLI through our adapter, over both transports, against the scripted model."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import shutil
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from loopback import serving
+from real_codex import PROGRAM, TRANSPORTS, codex_env
+from scripted_model import ScriptedModel
+from swarm_tools import SwarmTools
+
+from agent_swarm_worker.contract import (
+    Custom,
+    Error,
+    McpServer,
+    ProviderSessionConfig,
+    SteerDelivery,
+    ToolEnd,
+    ToolStart,
+)
+from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.providers.codex.adapter import CodexAdapter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from agent_swarm_worker.contract import ProviderResult
+
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
+
+STORE = "mcp__agent-swarm__store-progress"
+GONE = "11111111-1111-4111-8111-111111111111"
+
+
+def jwt(**claims: Any) -> str:
+    """A token as the vendor's login gives out; nobody here checks its signature."""
+    parts = [{"alg": "none"}, {"exp": 4_000_000_000, **claims}]
+    coded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts]
+    return b".".join([*coded, b"c2ln"]).decode()
+
+
+def processes() -> dict[int, str]:
+    """The command line of every process there is."""
+    commands = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            commands[int(path.parent.name)] = path.read_text(errors="replace")
+    return commands
+
+
+@dataclass
+class Ran:
+    """A session that has ended."""
+
+    result: ProviderResult
+    events: list[Any]
+    config: ProviderSessionConfig
+
+    def of(self, *types: type) -> list[Any]:
+        return [event for event in self.events if isinstance(event, types)]
+
+
+@dataclass
+class Bench:
+    """The CLI, a model and a swarm's tools, in a folder of their own."""
+
+    folder: Path
+    model: ScriptedModel
+    tools: SwarmTools
+    tools_url: str
+    transport: str
+    runs: int = field(default=0)
+
+    async def run(self, prompt: str, **changed: Any) -> Ran:
+        config = self.config(prompt, **changed)
+        session = await CodexAdapter().create_session(config)
+        events: list[Any] = []
+        session.on_event(events.append)
+        return Ran(await session.wait_for_completion(), events, config)
+
+    def config(self, prompt: str, env: dict[str, str] | None = None, **changed: Any) -> Any:
+        self.runs += 1
+        private, home, cwd = (
+            self.folder / name for name in (f"private{self.runs}", "home", "work")
+        )
+        private.mkdir(mode=0o700)
+        cwd.mkdir(exist_ok=True)
+        more = {"CODEX_TRANSPORT": self.transport, **(env or {})}
+        values: dict[str, Any] = {
+            "prompt": prompt,
+            "agent_id": "agent-1",
+            "task_id": "task-1",
+            "session_uuid": str(uuid.uuid4()),  # processes are swept by it
+            "api_url": self.tools_url,
+            "api_key": "swarm-api-key-0001",
+            "cwd": cwd,
+            "log_file": self.folder / f"session{self.runs}.jsonl",
+            "private_dir": private,
+            "env": codex_env(home, self.model.url, **more),
+            "redactor": Scrubber(),
+        }
+        return ProviderSessionConfig(**{**values, **changed})
+
+    @property
+    def body(self) -> str:
+        """What the model was last asked."""
+        return json.dumps(self.model.requests[-1].body)
+
+
+@pytest.fixture(params=TRANSPORTS)
+async def bench(
+    tmp_path: Path, anyio_backend: str, request: pytest.FixtureRequest
+) -> AsyncIterator[Bench]:
+    assert PROGRAM.exists(), "run tests/e2e/install-clis.sh first"
+    tools = SwarmTools()
+    async with ScriptedModel() as model, serving(tools) as url:
+        yield Bench(tmp_path, model, tools, url, request.param)
+
+
+@pytest.mark.parametrize("model", ["", "gpt-5.5"])
+async def test_a_prompt_a_tool_and_an_answer(bench: Bench, model: str) -> None:
+    """The two models get their tools in two different ways."""
+    ran = await bench.run("[[bash:echo $AGENT_SWARM_TASK_ID]] [[say:Ran it.]]", model=model)
+    assert (ran.result.is_error, ran.result.output) == (False, "Ran it.")
+    assert [start.tool_name for start in ran.of(ToolStart)] == ["bash"]
+    (end,) = ran.of(ToolEnd)
+    assert "task-1\n" in (end.result.get("aggregatedOutput"), end.result.get("aggregated_output"))
+    assert ran.result.cost
+    assert (ran.result.cost.input_tokens, ran.result.cost.cache_read_tokens) == (8000, 6000)
+    assert ran.result.cost.total_cost_usd
+    assert bench.model.requests[0].body["model"] == (model or "gpt-5.6-terra")
+
+
+async def test_it_leaves_at_once(bench: Bench) -> None:
+    """With its telemetry on, the CLI waits five seconds for a server it cannot reach."""
+    ran = await bench.run("[[say:ok]]")
+    assert ran.result.cost
+    assert (ran.result.cost.duration_ms or 0) < 4500
+    assert ran.result.exit_code == 0
+
+
+@pytest.mark.parametrize("model", ["", "gpt-5.5"])
+async def test_the_swarms_tools_are_found_and_know_the_task(bench: Bench, model: str) -> None:
+    ran = await bench.run(f'[[tool:{STORE} {{"progress":"half way"}}]]', model=model)
+    assert not ran.result.is_error
+    assert bench.tools.calls == ["half way"]
+    for headers in bench.tools.headers:
+        assert headers["authorization"] == "Bearer swarm-api-key-0001"
+        assert (headers["x-agent-id"], headers["x-source-task-id"]) == ("agent-1", "task-1")
+    (start,) = ran.of(ToolStart)
+    assert start.tool_name == "store-progress"
+    assert start.args["server"] == "agent-swarm"
+    assert start.args["arguments"] == {"progress": "half way"}
+
+
+async def test_a_dead_server_costs_its_tools_only(bench: Bench) -> None:
+    dead = McpServer(name="gone", transport="http", url="http://127.0.0.1:9/mcp")
+    events = McpServer(name="old", transport="sse", url="http://127.0.0.1:9/sse")
+    said = '[[tool:mcp__agent-swarm__store-progress {"progress":"x"}]] [[say:ok]]'
+    ran = await bench.run(said, mcp_servers=(dead, events))
+    assert (ran.result.is_error, bench.tools.calls) == (False, ["x"])
+
+
+async def test_a_server_whose_name_has_dots(bench: Bench) -> None:
+    url = f"{bench.tools_url}/mcp"
+    dotted = McpServer(name="my.dotted-server", transport="http", url=url)
+    ran = await bench.run(
+        '[[tool:mcp__my.dotted-server__store-progress {"progress":"dots"}]]', mcp_servers=(dotted,)
+    )
+    assert not ran.result.is_error
+    assert bench.tools.calls == ["dots"]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["--help", "-x", "/nosuch thing", "@nothing", "x" * 300_000, "é\n😀"],
+    ids=lambda p: p[:9],
+)
+async def test_any_prompt_reaches_the_model(bench: Bench, prompt: str) -> None:
+    ran = await bench.run(prompt, system_prompt="You are one of many. ☂")
+    assert not ran.result.is_error
+    (request,) = bench.model.requests
+    assert request.prompt == prompt
+    assert "You are one of many. ☂" in request.system
+
+
+async def test_a_resumed_session_goes_on_and_is_billed_for_what_is_new(bench: Bench) -> None:
+    """The second session has a home of its own: only the record is where the first one left it."""
+    first = await bench.run("[[say:First.]]", system_prompt="Old orders.")
+    session_id = first.result.session_id
+    assert session_id
+    assert await CodexAdapter().can_resume(session_id, first.config)
+    shutil.rmtree(first.config.private_dir)
+    second = await bench.run(
+        "[[say:Second.]]", resume_session_id=session_id, system_prompt="New orders."
+    )
+    assert (second.result.session_id, second.result.output) == (session_id, "Second.")
+    assert "First." in bench.body
+    assert "New orders." in bench.body, "a resumed thread keeps its old instructions"
+    assert first.result.cost
+    assert second.result.cost
+    assert second.result.cost.input_tokens == first.result.cost.input_tokens == 4000
+    assert second.result.cost.total_cost_usd == pytest.approx(first.result.cost.total_cost_usd)
+
+
+@pytest.mark.parametrize("asked", [GONE, "no-uuid", "--last"])
+async def test_a_session_that_is_gone_is_begun_afresh(bench: Bench, asked: str) -> None:
+    config = bench.config("[[say:Wrong.]]", resume_session_id=asked)
+    assert not await CodexAdapter().can_resume(asked, config)
+    ran = await bench.run("[[say:Wrong.]]", resume_session_id=asked, fresh_prompt="[[say:Fresh.]]")
+    assert (ran.result.is_error, ran.result.output) == (False, "Fresh.")
+
+
+async def test_a_record_the_cli_cannot_read_is_begun_afresh(bench: Bench) -> None:
+    config = bench.config("[[say:Wrong.]]")
+    folder = bench.folder / "home/.codex/sessions/2026/01/01"
+    folder.mkdir(parents=True)
+    (folder / f"rollout-2026-01-01T00-00-00-{GONE}.jsonl").write_text("{}\n")
+    assert await CodexAdapter().can_resume(GONE, config)
+    ran = await bench.run("[[say:Wrong.]]", resume_session_id=GONE, fresh_prompt="[[say:Fresh.]]")
+    assert (ran.result.is_error, ran.result.output) == (False, "Fresh.")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "category"),
+    [
+        ("[[fail:401]]", "authentication_failed"),
+        ("[[fail:429]]", "rate_limit"),
+        ("[[fail:500]]", "server_error"),
+        ("[[fail:404 The model `x` does not exist]]", "model_not_found"),
+    ],
+)
+async def test_errors_of_the_model_api(bench: Bench, prompt: str, category: str) -> None:
+    ran = await bench.run(prompt)
+    # A failed server is told as an overloaded one, the status being lost.
+    accepted = {category, "overloaded"} if category == "server_error" else {category}
+    assert ran.result.is_error
+    assert ran.result.error_category in accepted
+    assert ran.result.exit_code == 1
+
+
+async def test_a_model_that_cannot_be_reached_ends_the_session(bench: Bench) -> None:
+    """The CLI itself would try for ever."""
+    env = {"CODEX_NETWORK_TIMEOUT_SECONDS": "0"}
+    config = bench.config("hello", env=env, result_grace_s=1.0)
+    path = bench.folder / "home/.codex/config.toml"
+    path.write_text(path.read_text().replace(bench.model.url, "http://127.0.0.1:9"))
+    session = await CodexAdapter().create_session(config)
+    result = await session.wait_for_completion()
+    assert (result.is_error, result.error_category) == (True, "network")
+    assert "no answer for" in (result.failure_reason or "")
+
+
+async def test_a_login_is_preferred_to_a_key(bench: Bench) -> None:
+    access = jwt(**{"https://api.openai.com/auth": {"chatgpt_account_id": "account-7"}})
+    login = {"access": access, "refresh": "r-1", "expires": 4_000_000_000_000, "accountId": "a"}
+    ran = await bench.run(
+        "[[bash:echo key=$OPENAI_API_KEY.$CODEX_OAUTH.]]",
+        env={"CODEX_OAUTH": json.dumps(login), "CODEX_OAUTH_POOLED": "1"},
+    )
+    assert not ran.result.is_error
+    assert bench.model.requests[0].headers["authorization"] == f"Bearer {access}"
+    (end,) = ran.of(ToolEnd)
+    assert "key=.." in json.dumps(end.result), "the agent's tools see neither"
+
+
+async def test_a_key_is_enough(bench: Bench) -> None:
+    ran = await bench.run("[[say:ok]]")
+    assert not ran.result.is_error
+    assert bench.model.requests[0].headers["authorization"] == "Bearer sk-scripted-0001"
+
+
+@pytest.mark.parametrize(
+    ("model", "level", "sent", "applied"),
+    [("opus", "low", "low", "low"), ("gpt-5.5", "off", "none", "off"), ("haiku", None, None, None)],
+)
+async def test_reasoning_effort_reaches_the_model(
+    bench: Bench, model: str, level: str | None, sent: str | None, applied: str | None
+) -> None:
+    ran = await bench.run("[[say:ok]]", model=model, reasoning_effort=level)
+    if sent:
+        assert bench.model.requests[0].body["reasoning"]["effort"] == sent
+    assert ran.result.applied_reasoning_effort == applied
+
+
+async def test_no_secret_is_in_the_arguments_or_left_on_disk(bench: Bench) -> None:
+    secret = McpServer(
+        name="other", transport="http", url="http://127.0.0.1:9/mcp", headers={"X-Key": "hidden-77"}
+    )
+    config = bench.config(
+        "[[bash:sleep 0.5]]", system_prompt="secret-orders-1", mcp_servers=(secret,)
+    )
+    session = await CodexAdapter().create_session(config)
+    seen: list[str] = []
+
+    def on_event(event: Any) -> None:
+        if isinstance(event, ToolStart):
+            seen.extend(processes().values())
+
+    session.on_event(on_event)
+    await session.wait_for_completion()
+    assert any("codex" in command for command in seen)
+    secrets = ("sk-scripted-0001", "swarm-api-key-0001", "hidden-77", "secret-orders-1")
+    assert not [command for command in seen if any(secret in command for secret in secrets)]
+    home = config.private_dir / "codex-home"
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert (home / "auth.json").stat().st_mode & 0o777 == 0o600
+    assert not (home / "config.toml").exists()
+
+
+async def test_sessions_side_by_side_have_homes_of_their_own(bench: Bench) -> None:
+    results: list[Ran] = []
+    keys = ("sk-scripted-000A", "sk-scripted-000B")
+
+    async def one(key: str) -> None:
+        env = {"OPENAI_API_KEY": key}
+        results.append(await bench.run(f"[[bash:sleep 1]] [[say:{key}]]", env=env))
+
+    async with anyio.create_task_group() as tasks:
+        for key in keys:
+            tasks.start_soon(one, key)
+    assert {ran.result.output for ran in results} == set(keys)
+    for request in bench.model.requests:
+        assert request.headers["authorization"].removeprefix("Bearer ") in request.prompt
+
+
+async def test_an_abort_in_a_tool_leaves_no_process(bench: Bench) -> None:
+    marker = f"time.sleep({30 + bench.runs}.{4711 + len(bench.transport)})"
+    config = bench.config(f"[[bash:setsid python3 -c 'import time; {marker}']]")
+    session = await CodexAdapter().create_session(config)
+    async with anyio.create_task_group() as tasks:
+
+        def on_event(event: Any) -> None:
+            if isinstance(event, ToolStart):
+                tasks.start_soon(session.abort, "cancelled")
+
+        session.on_event(on_event)
+        result = await session.wait_for_completion()
+    assert (result.error_category, result.failure_reason) == ("aborted", "Aborted: cancelled")
+    assert not [pid for pid, command in processes().items() if marker in command]
+
+
+async def test_the_system_prompt_by_agents_md(bench: Bench) -> None:
+    env = {"CODEX_SYSTEM_PROMPT": "agents-md"}
+    config = bench.config("", env=env)
+    notes = config.cwd / "AGENTS.md"
+    notes.write_bytes(b"Their notes.\r\n\xff")
+    ran = await bench.run("[[say:ok]]", env=env, system_prompt="Orders $& $' <b>.")
+    assert not ran.result.is_error
+    assert "Orders $& $' <b>." in json.dumps(bench.model.requests[0].body)
+    assert "Their notes." in json.dumps(bench.model.requests[0].body)
+    assert notes.read_bytes() == b"Their notes.\r\n\xff"
+
+
+async def steered(bench: Bench, mode: Any, prompt: str, text: str) -> tuple[Ran, SteerDelivery]:
+    """Run a session and send it a message when its first tool starts."""
+    config = bench.config(prompt)
+    session: Any = await CodexAdapter().create_session(config)
+    events: list[Any] = []
+    delivered: list[SteerDelivery] = []
+    async with anyio.create_task_group() as tasks:
+
+        async def deliver() -> None:
+            delivered.append(await session.deliver_steering(mode, text))
+
+        def on_event(event: Any) -> None:
+            events.append(event)
+            if isinstance(event, ToolStart) and len(bench.model.requests) == 1:
+                tasks.start_soon(deliver)
+
+        session.on_event(on_event)
+        result = await session.wait_for_completion()
+    return Ran(result, events, config), delivered[0]
+
+
+async def test_a_message_for_the_running_turn(bench: Bench) -> None:
+    ran, delivery = await steered(
+        bench, "steer", "[[bash:sleep 1]] [[say:Old.]]", "Turn! [[say:New.]]"
+    )
+    if bench.transport == "exec":
+        assert (delivery.delivered, ran.result.output) == (False, "Old.")
+        return
+    assert delivery == SteerDelivery(True, mode="steer")
+    assert ran.result.output == "New."
+    assert len(bench.model.requests) == 2, "the same turn went on with it"
+
+
+async def test_a_message_for_afterwards(bench: Bench) -> None:
+    ran, delivery = await steered(
+        bench, "queue", "[[bash:sleep 1]] [[say:Old.]]", "And then? [[say:New.]]"
+    )
+    if bench.transport == "exec":
+        assert not delivery.delivered
+        return
+    assert delivery == SteerDelivery(True, mode="queue")
+    assert ran.result.output == "New."
+    assert "Old." in bench.body
+    assert ran.result.cost
+    assert (ran.result.cost.num_turns, ran.result.cost.input_tokens) == (2, 12000)
+
+
+async def test_the_app_server_tells_how_full_the_context_is(bench: Bench) -> None:
+    ran = await bench.run("[[say:Hello there]]")
+    usage = [event for event in ran.events if event.type == "context_usage"]
+    assert usage[-1].context_used_tokens == 4050
+    deltas = [e.data["text"] for e in ran.of(Custom) if e.name == "codex.message_delta"]
+    if bench.transport == "app-server":
+        assert usage[-1].context_total_tokens == 258_400
+        assert "".join(deltas) == "Hello there"
+    assert not ran.of(Error)

@@ -1,0 +1,193 @@
+"""The real codex CLI, driven by the worker, seen from the worker's outside: task in, rows out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from real_codex import TRANSPORTS, codex_env
+from rig import Rig, running_worker, swarm_rig
+from scripted_model import ScriptedModel
+
+from agent_swarm_worker.processes import procfs
+
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
+
+STORE = "mcp__agent-swarm__store-progress"
+MANY_SECONDS = 40
+
+
+@dataclass
+class Stage:
+    """A swarm, a worker whose harness is codex, and the model behind it."""
+
+    rig: Rig
+    model: ScriptedModel
+    work: Path
+    home: Path
+
+    async def run(self, text: str, **more: Any) -> dict[str, Any]:
+        task_id = await self.rig.submit(text, dir=str(self.work), **more)
+        task = await self.rig.until_ended(task_id, within_s=MANY_SECONDS)
+        await self.rig.settled(task_id)
+        return dict(task)
+
+    def prompts(self) -> list[str]:
+        return [request.prompt for request in self.model.requests]
+
+
+@asynccontextmanager
+async def stage(tmp_path: Path, **env: str) -> AsyncIterator[Stage]:
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    async with ScriptedModel() as model, swarm_rig(tmp_path) as rig:
+        codex = codex_env(home, model.url, HARNESS_PROVIDER="codex", **env)
+        async with running_worker(rig, codex):
+            yield Stage(rig, model, work, home)
+
+
+@pytest.fixture(params=TRANSPORTS)
+async def on(
+    tmp_path: Path, anyio_backend: str, request: pytest.FixtureRequest
+) -> AsyncIterator[Stage]:
+    async with stage(tmp_path, CODEX_TRANSPORT=request.param) as ready:
+        yield ready
+
+
+async def test_plain_answer(on: Stage, tmp_path: Path):
+    task = await on.run("Greet me. [[say:Hello from the model]]")
+    assert (task["status"], task["output"]) == ("completed", "Hello from the model")
+    assert task["claudeSessionId"]
+    assert len(await on.rig.lines(task["id"])) >= 4
+    (cost,) = await on.rig.costs(task["id"])
+    assert (cost["isError"], cost["inputTokens"], cost["model"]) == (False, 4000, "gpt-5.6-terra")
+    assert (await on.rig.get(f"/api/tasks/{task['id']}/context"))["snapshots"]
+    assert not list(tmp_path.glob("state/**/auth.json")), "private files are gone"
+    assert "swarm" in on.model.requests[0].system, "the system prompt has arrived"
+
+
+async def test_tool_turn_is_shown_as_it_happens(on: Stage):
+    task = await on.run("Look. [[bash:echo seen > seen.txt]][[say:Done looking]]")
+    assert task["output"] == "Done looking"
+    assert (on.work / "seen.txt").read_text() == "seen\n"
+    assert "echo seen" in task["progress"]
+    events = [event["event"] for event in await on.rig.events(task["id"])]
+    assert events.count("tool.start") == events.count("tool.end") == 1
+
+
+async def test_the_agent_reaches_the_swarm_as_itself_and_for_its_task(on: Stage):
+    said = json.dumps({"progress": "half way there"})
+    task = await on.run(f"Report. [[tool:{STORE} {said}]][[say:Reported]]")
+    # Without the three headers the call would be refused, or land on no task.
+    assert "half way there" in [entry.get("newValue") for entry in task["logs"]]
+    assert task["status"] == "completed"
+
+
+async def test_the_agent_ends_its_task_through_the_swarm(on: Stage):
+    said = json.dumps({"status": "completed", "output": "stored by the agent"})
+    task = await on.run(f"Report. [[tool:{STORE} {said}]][[say:Something else]]")
+    assert (task["status"], task["output"]) == ("completed", "stored by the agent")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "authentication"), (429, "rate limit"), (500, "model api")],
+)
+async def test_api_errors_fail_the_task_with_their_class(on: Stage, status: int, words: str):
+    task = await on.run(f"Fail. [[fail:{status}]]")
+    assert task["status"] == "failed"
+    assert words in task["failureReason"].lower()
+
+
+async def test_cancel_in_the_middle_of_a_tool_leaves_no_process(on: Stage):
+    command = "setsid sleep 5432 & sleep 5432; echo never"
+    task_id = await on.rig.submit(f"Wait. [[bash:{command}]]", dir=str(on.work))
+
+    async def sleepers() -> list[int]:
+        return [p.pid for p in procfs.snapshot().values() if "sleep 5432" in command_of(p.pid)]
+
+    await on.rig.until(sleepers, within_s=MANY_SECONDS)
+    await on.rig.post(f"/api/tasks/{task_id}/cancel")
+
+    async def gone() -> bool:
+        return not await sleepers()
+
+    await on.rig.until(gone, within_s=14)
+    await on.rig.settled(task_id)
+    assert (await on.rig.task(task_id))["status"] == "cancelled"
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+async def test_a_follow_up_continues_the_session_and_is_not_billed_twice(on: Stage):
+    first = await on.run("Remember the word heron. [[say:I will]]")
+    second = await on.run("Which word? [[say:heron]]", parentTaskId=first["id"])
+    assert second["claudeSessionId"] == first["claudeSessionId"]
+    assert "Remember the word heron" in json.dumps(on.model.requests[-1].body)
+    assert "Prior" not in on.prompts()[-1], "the session knows the story; no preamble"
+    (one,), (two,) = await on.rig.costs(first["id"]), await on.rig.costs(second["id"])
+    assert one["inputTokens"] == two["inputTokens"] == 4000
+
+
+async def test_without_a_record_the_preamble_tells_the_story(on: Stage):
+    first = await on.run("Remember the word heron. [[say:I will]]")
+    session = first["claudeSessionId"]
+    (record,) = (on.home / ".codex/sessions").glob(f"*/*/*/*{session}.jsonl")
+    record.unlink()
+    second = await on.run("Which word? [[say:heron]]", parentTaskId=first["id"])
+    assert (second["status"], second["output"]) == ("completed", "heron")
+    assert second["claudeSessionId"] != session
+    assert "Remember the word heron" in on.prompts()[-1]
+
+
+async def test_a_damaged_record_starts_afresh_with_the_story(on: Stage):
+    first = await on.run("Remember the word heron. [[say:I will]]")
+    session = first["claudeSessionId"]
+    (record,) = (on.home / ".codex/sessions").glob(f"*/*/*/*{session}.jsonl")
+    record.write_text("{}\n")
+    second = await on.run("Which word? [[say:heron]]", parentTaskId=first["id"])
+    assert (second["status"], second["output"]) == ("completed", "heron")
+    assert second["claudeSessionId"] != session
+    assert "Remember the word heron" in on.prompts()[-1]
+
+
+async def test_a_long_prompt_and_one_that_is_too_long(on: Stage):
+    task = await on.run(f"{'x' * 300_000} [[say:That was long]]")
+    assert task["output"] == "That was long"
+    assert on.model.requests[0].size > 300_000
+    task = await on.run("x" * ((1 << 20) + 1))
+    assert task["status"] == "failed"
+    assert "too long" in task["failureReason"]
+
+
+@pytest.mark.parametrize("text", ["--help me", "-x", "/compact this", "@nosuchfile"])
+async def test_prompts_that_look_like_something_else(on: Stage, text: str):
+    task = await on.run(f"{text} [[say:Understood]]")
+    assert (task["status"], task["output"]) == ("completed", "Understood")
+    assert text in on.prompts()[0]
+
+
+async def test_a_skill_takes_the_place_of_its_command(on: Stage):
+    skill = on.home / ".codex/skills/greet"
+    skill.mkdir(parents=True)
+    (skill / "SKILL.md").write_text("Greet whoever is named.")
+    await on.run("/greet Ada [[say:Hello Ada]]")
+    said = on.prompts()[0]
+    assert "/greet" in said or "Greet whoever is named." in said
+
+
+async def test_an_unknown_model_fails_the_task(on: Stage):
+    task = await on.run("Hi. [[fail:404 The model `gpt-9` does not exist]]", model="gpt-9")
+    assert task["status"] == "failed"
+    assert "Unknown model" in task["failureReason"]
