@@ -21,6 +21,7 @@
     │   └── StateUnwritable                   it cannot be created or written
     └── ProviderError               exit 1    a harness could not be started
         ├── CredentialsMissing                it has nothing to log in with
+        ├── UnknownModel                      the model asked for cannot be reached from here
         └── BinaryMissing                     its program is not installed
 
 Leaves carry fields; the command line turns any of them into one line and `exit_code`.
@@ -210,6 +211,16 @@ class CredentialsMissing(ProviderError):
     def __init__(self, harness: str, missing: Sequence[str]) -> None:
         self.harness, self.missing = harness, tuple(missing)
         super().__init__(f"{harness} has no credential: set {' or '.join(missing)}")
+
+
+class UnknownModel(ProviderError):
+    """The model a task asks for is none that this worker can reach."""
+
+    category: ClassVar[str] = "model_not_found"
+
+    def __init__(self, model: str, why: str) -> None:
+        self.model, self.why = model, why
+        super().__init__(f"model {model!r} cannot be used: {why}")
 
 
 class BinaryMissing(ProviderError):
