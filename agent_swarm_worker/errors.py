@@ -21,7 +21,8 @@
     │   └── StateUnwritable                   it cannot be created or written
     └── ProviderError               exit 1    a harness could not be started
         ├── CredentialsMissing                it has nothing to log in with
-        │   └── CredentialUnusable            what it has is damaged
+        │   └── CredentialDamaged             what it has is damaged
+        ├── UnknownModel                      the model asked for cannot be reached from here
         └── BinaryMissing                     its program is not installed
 
 Leaves carry fields; the command line turns any of them into one line and `exit_code`.
@@ -213,13 +214,21 @@ class CredentialsMissing(ProviderError):
         super().__init__(f"{harness} has no credential: set {' or '.join(missing)}")
 
 
-class CredentialUnusable(CredentialsMissing):
+class CredentialDamaged(CredentialsMissing):
     """The harness has a credential that cannot be read: not JSON, cut off, empty."""
 
     def __init__(self, harness: str, missing: Sequence[str], source: str, why: str) -> None:
         super().__init__(harness, missing)
         self.source, self.why = source, why
         self.args = (f"{harness} cannot use {source}: {why}",)
+class UnknownModel(ProviderError):
+    """The model a task asks for is none that this worker can reach."""
+
+    category: ClassVar[str] = "model_not_found"
+
+    def __init__(self, model: str, why: str) -> None:
+        self.model, self.why = model, why
+        super().__init__(f"model {model!r} cannot be used: {why}")
 
 
 class BinaryMissing(ProviderError):

@@ -209,6 +209,20 @@ class Settings(BaseModel):
     result_grace_s: float = _live("SWARM_RESULT_GRACE_S", default=10.0, gt=0, le=3600)
     """How long a harness may stay after its final event before it is ended."""
 
+    # --- the harness pi
+    pi_max_steps: int = _live("PI_MAX_STEPS", default=500, ge=0)
+    """Model requests of one session, at most; 0 = no limit."""
+    pi_max_cost_usd: float = _live("PI_MAX_COST_USD", default=0.0, ge=0)
+    """A session that has cost this much is ended; 0 = no limit. Counts what has a known price."""
+    pi_max_seconds: float = _live("PI_MAX_SECONDS", default=0.0, ge=0)
+    """Wall-clock limit of a session, kept by the harness itself; 0 = none."""
+    pi_request_timeout_s: float = _live("PI_REQUEST_TIMEOUT_S", default=300.0, gt=0, le=3600)
+    """How long a model may be silent, before its answer and in the middle of it."""
+    pi_retry_base_s: float = _live("PI_RETRY_BASE_S", default=2.0, ge=0, le=60)
+    """Wait before a failed model request is repeated; doubled each time."""
+    pi_compact_at_percent: float = _live("PI_COMPACT_AT_PERCENT", default=80.0, gt=0, le=100)
+    """How full the context window may get before the conversation is summarised."""
+
     # --- switches
     sync_skills: MaybeFlag = _env("SWARM_SYNC_SKILLS")
     """Keep the harnesses' skill directories under ``HOME`` equal to what the swarm has installed.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from agent_swarm_worker.clock import wire_time
-from agent_swarm_worker.errors import CredentialsMissing, CredentialUnusable
+from agent_swarm_worker.errors import CredentialsMissing, CredentialDamaged
 from agent_swarm_worker.providers.claude.native import mapping, number, text
 
 if TYPE_CHECKING:
@@ -50,13 +50,13 @@ def find_credential(env: Mapping[str, str]) -> Credential:
 
     Raises:
         CredentialsMissing: there is nothing.
-        CredentialUnusable: what there is cannot be used, and nothing else is there.
+        CredentialDamaged: what there is cannot be used, and nothing else is there.
     """
-    damage: CredentialUnusable | None = None
+    damage: CredentialDamaged | None = None
     for find in (_from_variable, _from_file):
         try:
             found = find(env)
-        except CredentialUnusable as error:
+        except CredentialDamaged as error:
             damage = damage or error
         else:
             if found is not None:
@@ -97,12 +97,12 @@ def _auth_json(name: str, value: str, *, is_pooled: bool) -> bytes:
     try:
         login = orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        raise CredentialUnusable(HARNESS, CREDENTIALS, name, f"not JSON ({error.msg})") from None
+        raise CredentialDamaged(HARNESS, CREDENTIALS, name, f"not JSON ({error.msg})") from None
     flat = mapping(login)
     tokens = mapping(flat.get("tokens"))
     access = text(tokens.get("access_token")) or text(flat.get("access"))
     if not access:
-        raise CredentialUnusable(HARNESS, CREDENTIALS, name, "it has no access token")
+        raise CredentialDamaged(HARNESS, CREDENTIALS, name, "it has no access token")
     refresh = text(tokens.get("refresh_token")) or text(flat.get("refresh"))
     expires_ms = number(flat.get("expires"))
     written = text(flat.get("last_refresh")) or _moment(expires_ms)
@@ -140,12 +140,12 @@ def _from_file(env: Mapping[str, str]) -> Credential | None:
         return None
     except OSError as error:
         why = error.strerror or str(error)
-        raise CredentialUnusable(HARNESS, CREDENTIALS, str(path), why) from None
+        raise CredentialDamaged(HARNESS, CREDENTIALS, str(path), why) from None
     try:
         login = mapping(orjson.loads(content))
     except orjson.JSONDecodeError as error:
         why = f"not JSON ({error.msg})"
-        raise CredentialUnusable(HARNESS, CREDENTIALS, str(path), why) from None
+        raise CredentialDamaged(HARNESS, CREDENTIALS, str(path), why) from None
     is_oauth = bool(mapping(login.get("tokens")).get("access_token"))
     if is_oauth or (login.get(API_KEY) and not env.get(API_KEY, "").strip()):
         return Credential(is_oauth=is_oauth, file=path)

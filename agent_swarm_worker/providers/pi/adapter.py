@@ -1,0 +1,70 @@
+"""The harness ``pi``: an agent inside the worker, for the models of several vendors."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from agent_swarm_worker.contract import ProviderTraits
+from agent_swarm_worker.errors import MissingExtra
+from agent_swarm_worker.providers.pi.credentials import KEY_VARIABLES, require_credential
+from agent_swarm_worker.providers.pi.files import read_agent_files
+from agent_swarm_worker.providers.pi.models import choose_model
+from agent_swarm_worker.providers.pi.saved import is_saved
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
+
+
+class PiAdapter:
+    """Runs each task as a conversation of its own, in this process."""
+
+    name = "pi"
+    traits = ProviderTraits(
+        has_mcp=True,
+        native_skill_discovery=True,
+        steer_modes=("steer", "queue"),
+        needs_credential=tuple(KEY_VARIABLES.values()),
+    )
+
+    def check(self, env: Mapping[str, str]) -> None:
+        """Say whether sessions could start with this environment.
+
+        Raises:
+            MissingExtra: the model library is not installed.
+            UnreadableFile: ``auth.json`` or ``models.json`` is there and cannot be used.
+            CredentialsMissing: there is nothing to log in with.
+        """
+        if find_spec("pydantic_ai") is None:
+            raise MissingExtra("the harness pi", "pi")
+        require_credential(env.get("MODEL_OVERRIDE", ""), env, read_agent_files(env))
+
+    async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
+        """Prepare a session.
+
+        Raises:
+            UnknownModel: the model asked for is none that can be reached from here.
+            CredentialsMissing: there is nothing to log in with at its provider.
+            UnreadableFile: ``auth.json`` or ``models.json`` cannot be used.
+        """
+        from agent_swarm_worker.providers.pi.session import PiSession  # noqa: PLC0415 - see check
+
+        files = await anyio.to_thread.run_sync(read_agent_files, config.env)
+        for entry in (*files.auth.values(), *files.providers.values()):
+            for name in ("key", "access", "refresh", "apiKey"):
+                secret = entry.get(name)
+                if isinstance(secret, str) and secret not in config.env:
+                    config.redactor.add(f"pi {name}", secret)
+        return PiSession(config, choose_model(config.model, config.env, files))
+
+    async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
+        """True if the conversation of that session is really saved here."""
+        return await anyio.to_thread.run_sync(is_saved, config.env, session_id)
+
+    def format_command(self, command_name: str) -> str:
+        """Return a command as a skill of pi."""
+        return f"/skill:{command_name}"

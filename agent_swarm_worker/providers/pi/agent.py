@@ -1,0 +1,201 @@
+"""The agent: asks the model, carries out what it calls for, and again, until it has no more calls.
+
+The loop is ours, so that where a message gets in, when the conversation is shortened and what ends
+a session can be read here. The library only speaks the vendors' languages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, ToolCallPart
+from pydantic_ai.tools import ToolDefinition
+
+from agent_swarm_worker.guards.error_classes import ErrorClass
+from agent_swarm_worker.providers.pi import native
+from agent_swarm_worker.providers.pi.ask import Asker, usage_of
+from agent_swarm_worker.providers.pi.compaction import (
+    compacted,
+    estimate_tokens,
+    request_for_summary,
+)
+from agent_swarm_worker.providers.pi.failures import SessionFailed
+from agent_swarm_worker.providers.pi.history import text_of
+from agent_swarm_worker.providers.pi.toolcalls import mend_arguments, run_calls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agent_swarm_worker.providers.pi.costs import CostBook
+    from agent_swarm_worker.providers.pi.history import History
+    from agent_swarm_worker.providers.pi.mailbox import Mailbox
+    from agent_swarm_worker.providers.pi.models import ModelChoice
+    from agent_swarm_worker.providers.pi.native import Record
+    from agent_swarm_worker.providers.pi.tool import Tool
+    from agent_swarm_worker.settings import Settings
+
+_STOPS = {
+    "length": (ErrorClass.MAX_OUTPUT_TOKENS.value, "the answer is longer than the model may write"),
+    "content_filter": ("refused", "the model or its provider declined to answer"),
+    "error": (ErrorClass.SERVER_ERROR.value, "the model stopped with an error"),
+}
+
+
+class Agent:
+    """Runs one conversation to its end."""
+
+    def __init__(
+        self,
+        asker: Asker,
+        choice: ModelChoice,
+        settings: Settings,
+        history: History,
+        *,
+        system_prompt: str,
+        tools: Sequence[Tool],
+        mailbox: Mailbox,
+        book: CostBook,
+        say: Callable[[Record], None],
+    ) -> None:
+        self._asker = asker
+        self._choice = choice
+        self._settings = settings
+        self._history = history
+        self._system_prompt = system_prompt
+        self._tools = {tool.name: tool for tool in tools}
+        self._definitions = [_definition(tool) for tool in self._tools.values()]
+        self._mailbox = mailbox
+        self._book = book
+        self._say = say
+        self._steps = 0
+        self._counted = (0, 0)
+        """Tokens of the conversation as the model counted them, and how many messages that was."""
+        self._has_overflowed = False
+
+    async def run(self, prompt: str) -> None:
+        """Work on `prompt` until the model is done.
+
+        Raises:
+            SessionFailed: it cannot go on, or a limit was reached.
+        """
+        self._hear(prompt)
+        said_something = False
+        while True:
+            self._check_limits()
+            for text in self._mailbox.take(with_queued=False):
+                self._hear(text)
+            response = await self._turn()
+            said_something = said_something or bool(text_of(response))
+            calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
+            if calls:
+                answers = await run_calls(calls, self._tools, self._say)
+                self._history.add(ModelRequest(parts=answers))
+                continue
+            if response.finish_reason in _STOPS:
+                raise SessionFailed(*_STOPS[response.finish_reason])
+            more = self._mailbox.take(with_queued=True)
+            if not more:
+                break
+            for text in more:
+                self._hear(text)
+        self._mailbox.close()
+        if not said_something:
+            raise SessionFailed("empty_response", "the model ended without a word")
+
+    def _hear(self, text: str) -> None:
+        self._history.say(text)
+        self._say(native.user_message(text))
+
+    def _check_limits(self) -> None:
+        settings = self._settings
+        if settings.pi_max_steps and self._steps >= settings.pi_max_steps:
+            why = f"Max turns exceeded: {self._steps} model requests (PI_MAX_STEPS)"
+            raise SessionFailed("max_turns", why)
+        spent, most = self._book.spent_usd, settings.pi_max_cost_usd
+        if most and spent >= most:
+            why = f"Budget limit exceeded: ${spent:.4f} of ${most:.4f} (PI_MAX_COST_USD)"
+            raise SessionFailed("max_budget", why)
+
+    async def _turn(self) -> ModelResponse:
+        window = self._choice.context_window
+        if self._tokens() > window * self._settings.pi_compact_at_percent / 100:
+            await self._compact_if_possible()
+        try:
+            response = await self._ask()
+        except SessionFailed as failure:
+            if failure.kind != ErrorClass.CONTEXT_OVERFLOW.value or self._has_overflowed:
+                raise
+            self._has_overflowed = True
+            await self._compact("overflow")
+            response = await self._ask()
+        self._has_overflowed = False
+        self._steps += 1
+        self._take_in(response)
+        return response
+
+    async def _ask(self) -> ModelResponse:
+        *earlier, last = self._history.messages
+        assert isinstance(last, ModelRequest)
+        last = dataclasses.replace(last, instructions=self._system_prompt)
+        return await self._asker.ask([*earlier, last], self._definitions)
+
+    def _take_in(self, response: ModelResponse) -> None:
+        calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
+        for call in calls:
+            mend_arguments(call)
+        self._history.add(response)
+        self._mailbox.read()
+        usage = usage_of(response)
+        if usage.context:
+            self._counted = (usage.context, len(self._history.messages))
+        self._say(
+            native.assistant_message(
+                text_of(response),
+                [(call.tool_call_id, call.tool_name, call.args) for call in calls],
+                model=response.model_name or self._choice.model,
+                stop=response.finish_reason or "stop",
+                usage=usage,
+            )
+        )
+        if usage.context:
+            self._say(native.context_usage(usage, self._choice.context_window))
+
+    def _tokens(self) -> int:
+        """How long the conversation is: what the model counted, and a guess for the rest."""
+        tokens, known = self._counted
+        rest = estimate_tokens(self._history.messages[known:])
+        prompt = len(self._system_prompt) // 4 if not known else 0
+        return tokens + rest + prompt
+
+    async def _compact_if_possible(self) -> None:
+        try:
+            await self._compact("threshold")
+        except SessionFailed as failure:  # the window may yet be large enough
+            self._say(native.warning(f"the conversation was not shortened: {failure.reason}"))
+
+    async def _compact(self, reason: str) -> None:
+        messages = self._history.messages
+        window = self._choice.context_window
+        before = self._tokens()
+        answer = await self._asker.ask(request_for_summary(messages, window), [])
+        summary = text_of(answer)
+        if not summary:
+            raise SessionFailed(
+                ErrorClass.CONTEXT_OVERFLOW.value,
+                "the conversation is too long, and the model gave no summary of it",
+            )
+        shorter: list[ModelMessage] = compacted(messages, summary, window)
+        if isinstance(shorter[-1], ModelResponse):
+            shorter = shorter[:1]
+        self._history.replace(shorter, tokens_before=before)
+        self._counted = (0, 0)
+        self._say(native.compaction(before, window, reason=reason, summary=summary))
+
+
+def _definition(tool: Tool) -> ToolDefinition:
+    return ToolDefinition(
+        name=tool.name,
+        description=tool.description,
+        parameters_json_schema=dict(tool.parameters),
+    )

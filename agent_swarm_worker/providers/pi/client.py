@@ -1,0 +1,112 @@
+"""Opening one model: the vendor's client, our connection pool, the settings of its requests.
+
+Imports only the library of the vendor that is needed; each costs tens of megabytes.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+from agent_swarm_worker.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from pydantic_ai.models import Model
+    from pydantic_ai.settings import ModelSettings
+
+    from agent_swarm_worker.providers.pi.models import ModelChoice
+
+CONNECT_TIMEOUT_S = 15.0
+NO_KEY = "none"
+"""Sent where the operator's own service needs no key, since the libraries insist on one."""
+_OAUTH_BETA = {"anthropic-beta": "oauth-2025-04-20"}
+
+
+@asynccontextmanager
+async def open_model(choice: ModelChoice, env: Mapping[str, str]) -> AsyncIterator[Model]:
+    """Give the model, with connections that are closed at the end.
+
+    Raises:
+        MissingExtra: the library it takes is not installed.
+    """
+    if choice.api == "bedrock":
+        yield _bedrock(choice, env)
+        return
+    # How long a model may be silent is up to `ask`, which sees the whole of an answer.
+    timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S)
+    async with httpx2.AsyncClient(timeout=timeout, follow_redirects=True) as http:
+        yield _model(choice, http)
+
+
+def request_settings(choice: ModelChoice, effort: str | None) -> ModelSettings:
+    """Return what every request of the session says besides its messages."""
+    settings: dict[str, Any] = {"max_retries": 0}  # `ask` repeats, and says so
+    if choice.max_tokens:
+        settings["max_tokens"] = choice.max_tokens
+    if choice.api == "anthropic-messages":
+        settings["cache"] = True
+    if choice.api == "openrouter":
+        settings["openrouter_usage"] = {"include": True}
+    if effort:
+        settings["thinking"] = False if effort == "off" else effort
+    return settings  # type: ignore[return-value]  # a TypedDict of one vendor or another
+
+
+def _model(choice: ModelChoice, http: httpx2.AsyncClient) -> Model:
+    key = choice.credential.key or NO_KEY
+    if choice.api == "anthropic-messages":
+        return _anthropic(choice, http)
+    if choice.api == "openrouter":
+        from openai import AsyncOpenAI  # noqa: PLC0415 - only what is needed
+        from pydantic_ai.models.openrouter import OpenRouterModel  # noqa: PLC0415
+        from pydantic_ai.providers.openrouter import OpenRouterProvider  # noqa: PLC0415
+
+        client = AsyncOpenAI(api_key=key, base_url=choice.base_url, http_client=http)
+        return OpenRouterModel(choice.model, provider=OpenRouterProvider(openai_client=client))
+    from pydantic_ai.providers.openai import OpenAIProvider  # noqa: PLC0415
+
+    provider = OpenAIProvider(api_key=key, base_url=choice.base_url, http_client=http)
+    if choice.api == "openai-responses":
+        from pydantic_ai.models.openai import OpenAIResponsesModel  # noqa: PLC0415
+
+        return OpenAIResponsesModel(choice.model, provider=provider)
+    from pydantic_ai.models.openai import OpenAIChatModel  # noqa: PLC0415
+
+    return OpenAIChatModel(choice.model, provider=provider)
+
+
+def _anthropic(choice: ModelChoice, http: httpx2.AsyncClient) -> Model:
+    from anthropic import AsyncAnthropic  # noqa: PLC0415
+    from pydantic_ai.models.anthropic import AnthropicModel  # noqa: PLC0415
+    from pydantic_ai.providers.anthropic import AnthropicProvider  # noqa: PLC0415
+
+    # One of the two is always given, so that the library looks for none in the process.
+    token = choice.credential.bearer
+    client = AsyncAnthropic(
+        api_key=None if token else choice.credential.key or NO_KEY,
+        auth_token=token or None,
+        base_url=choice.base_url,
+        default_headers=_OAUTH_BETA if token else None,
+        http_client=http,
+    )
+    return AnthropicModel(choice.model, provider=AnthropicProvider(anthropic_client=client))
+
+
+def _bedrock(choice: ModelChoice, env: Mapping[str, str]) -> Model:
+    try:
+        from pydantic_ai.models.bedrock import BedrockConverseModel  # noqa: PLC0415
+        from pydantic_ai.providers.bedrock import BedrockProvider  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtra("a model at Amazon Bedrock", "bedrock") from error
+    provider = BedrockProvider(
+        region_name=env.get("AWS_REGION") or None,
+        aws_access_key_id=env.get("AWS_ACCESS_KEY_ID") or None,
+        aws_secret_access_key=env.get("AWS_SECRET_ACCESS_KEY") or None,
+        aws_session_token=env.get("AWS_SESSION_TOKEN") or None,
+        profile_name=env.get("AWS_PROFILE") or None,
+    )
+    return BedrockConverseModel(choice.model, provider=provider)

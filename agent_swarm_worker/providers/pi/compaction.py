@@ -1,0 +1,117 @@
+"""Shortening a conversation: the model summarises it, the last turns stay as they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+CHARS_PER_TOKEN = 4
+"""A rough measure, for what no model has counted yet."""
+KEPT_SHARE = 0.2
+"""How much of the window the turns that stay may fill."""
+TRANSCRIPT_SHARE = 0.5
+"""How much of the window the conversation to summarise may fill; its middle gives way."""
+MAX_RESULT_CHARS = 2000
+MAX_TASK_CHARS = 20_000
+
+_ASK = """\
+Below is the conversation of a coding agent that has become too long to go on. Write what the agent
+must know to continue without it: the task in its own words, decisions and why they were taken, what
+was done (files with their paths, commands with what came of them), what failed, what is left to do,
+and anything it must not do. Be exact and brief. Answer with that summary alone.
+
+<conversation>
+{conversation}
+</conversation>"""
+_GO_ON = """\
+The conversation so far was summarised because it had become too long.
+
+<task>
+{task}
+</task>
+
+<summary>
+{summary}
+</summary>
+
+Go on from there."""
+
+
+def estimate_tokens(messages: Sequence[ModelMessage]) -> int:
+    """Guess how many tokens some messages take."""
+    return sum(len(line) for line in _lines(messages, cut=False)) // CHARS_PER_TOKEN
+
+
+def request_for_summary(messages: Sequence[ModelMessage], window: int) -> list[ModelMessage]:
+    """Return what to ask the model; short enough to be answered."""
+    text = "\n\n".join(_lines(messages, cut=True))
+    most = int(window * TRANSCRIPT_SHARE) * CHARS_PER_TOKEN
+    if len(text) > most:
+        text = f"{text[: most // 3]}\n\n[…]\n\n{text[-2 * most // 3 :]}"
+    return [ModelRequest(parts=[UserPromptPart(content=_ASK.format(conversation=text))])]
+
+
+def compacted(messages: Sequence[ModelMessage], summary: str, window: int) -> list[ModelMessage]:
+    """Return the conversation to go on with: task, summary, and the last turns that fit."""
+    text = _GO_ON.format(task=_task(messages), summary=summary)
+    head = ModelRequest(parts=[UserPromptPart(content=text)])
+    return [head, *messages[_first_kept(messages, window) :]]
+
+
+def _first_kept(messages: Sequence[ModelMessage], window: int) -> int:
+    """Where the turns that stay begin: always with the model's words, so that no call is torn."""
+    room = int(window * KEPT_SHARE)
+    first = len(messages)
+    for index in range(len(messages) - 1, 0, -1):
+        room -= estimate_tokens(messages[index : index + 1])
+        if room < 0:
+            break
+        if isinstance(messages[index], ModelResponse):
+            first = index
+    return first
+
+
+def _task(messages: Sequence[ModelMessage]) -> str:
+    for message in messages:
+        for part in message.parts:
+            if isinstance(part, UserPromptPart) and isinstance(part.content, str):
+                text = part.content
+                if "<task>\n" in text and "\n</task>" in text:  # summarised before
+                    text = text.partition("<task>\n")[2].partition("\n</task>")[0]
+                return text[:MAX_TASK_CHARS]
+    return ""
+
+
+def _lines(messages: Sequence[ModelMessage], *, cut: bool) -> Iterator[str]:
+    for message in messages:
+        for part in message.parts:
+            if isinstance(part, UserPromptPart):
+                yield f"User: {part.content}"
+            elif isinstance(part, TextPart):
+                yield f"Agent: {part.content}"
+            elif isinstance(part, ToolCallPart):
+                args = orjson.dumps(part.args, default=str).decode()
+                yield f"Agent calls {part.tool_name}: {_cut(args) if cut else args}"
+            elif isinstance(part, ToolReturnPart):
+                text = str(part.content)
+                yield f"{part.tool_name} answers: {_cut(text) if cut else text}"
+
+
+def _cut(text: str) -> str:
+    if len(text) <= MAX_RESULT_CHARS:
+        return text
+    half = MAX_RESULT_CHARS // 2
+    return f"{text[:half]} […] {text[-half:]}"

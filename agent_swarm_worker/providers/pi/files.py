@@ -1,0 +1,81 @@
+"""The agent directory: what the operator keeps there for pi, and where sessions are saved.
+
+``auth.json`` and ``models.json`` have the form that the pi command line gives them, so that one
+directory serves both. Nothing in them is ever written by us.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from agent_swarm_worker.errors import UnreadableFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_FILE_BYTES = 4 * 1024 * 1024
+"""More than this is neither of the two files."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFiles:
+    """What the two files say; empty where there is no file."""
+
+    auth: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    """Per provider: ``{"type": "api_key", "key": …}`` or ``{"type": "oauth", "access": …}``."""
+    providers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    """Custom providers by name."""
+
+
+def agent_dir(env: Mapping[str, str]) -> Path:
+    """Return ``PI_CODING_AGENT_DIR``, else ``~/.pi/agent`` of the session's ``HOME``."""
+    home = Path(env.get("HOME", "").strip() or "/")
+    chosen = env.get("PI_CODING_AGENT_DIR", "").strip()
+    if chosen == "~" or chosen.startswith("~/"):
+        return home / chosen[2:]
+    return Path(chosen) if chosen else home / ".pi" / "agent"
+
+
+def read_agent_files(env: Mapping[str, str]) -> AgentFiles:
+    """Read both files.
+
+    Raises:
+        UnreadableFile: one is there but cannot be read, or is not what it should be.
+    """
+    place = agent_dir(env)
+    auth = _objects(place / "auth.json", _json_object(place / "auth.json"))
+    models_path = place / "models.json"
+    providers = _json_object(models_path).get("providers", {})
+    if not isinstance(providers, dict):
+        raise UnreadableFile(models_path, "its providers are not an object")
+    return AgentFiles(auth, _objects(models_path, providers))
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_FILE_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise UnreadableFile(path, error.strerror or repr(error)) from error
+    if len(content) > MAX_FILE_BYTES:
+        raise UnreadableFile(path, f"it is longer than {MAX_FILE_BYTES} bytes")
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError as error:  # the message has a position, and no content
+        raise UnreadableFile(path, f"not JSON: {error.msg} at {error.pos}") from None
+    if not isinstance(value, dict):
+        raise UnreadableFile(path, "not a JSON object")
+    return value
+
+
+def _objects(path: Path, value: dict[str, Any]) -> dict[str, Mapping[str, Any]]:
+    for name, entry in value.items():
+        if not isinstance(entry, dict):
+            raise UnreadableFile(path, f"{name!r} is not an object")
+    return value

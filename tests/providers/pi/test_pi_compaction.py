@@ -1,0 +1,201 @@
+"""Conversations that become too long, and the system prompt that never changes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pi_rig import Place, run
+from played_model import PlayedModel, Raw, Turn
+
+pytestmark = pytest.mark.anyio
+BOTH = pytest.mark.parametrize("api", ["openai", "anthropic"])
+LS = ("ls", {"path": "."})
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def small_window(place: Place, model: PlayedModel, tokens: int, api: str) -> dict[str, str]:
+    """Settings with a provider of the operator's own whose model has a small window."""
+    agent = place.root / "agent"
+    agent.mkdir()
+    kind, url = (
+        ("anthropic-messages", model.url)
+        if api == "anthropic"
+        else (
+            "openai-completions",
+            f"{model.url}/v1",
+        )
+    )
+    entry = {
+        "baseUrl": url,
+        "api": kind,
+        "apiKey": "MINE_KEY",
+        "models": [
+            {
+                "id": "small/one",
+                "contextWindow": tokens,
+                "maxTokens": 777,
+                "cost": {"input": 1, "output": 2, "cacheRead": 0.5, "cacheWrite": 4},
+            }
+        ],
+    }
+    (agent / "models.json").write_text(json.dumps({"providers": {"mine": entry}}))
+    return {
+        "PI_CODING_AGENT_DIR": str(agent),
+        "MODEL_OVERRIDE": "mine/small/one",
+        "MINE_KEY": "my-own-key-0123456789",
+    }
+
+
+@BOTH
+async def test_a_full_window_is_summarised_and_the_work_goes_on(place: Place, api: str):
+    turns = (
+        Turn("Step one.", [LS], input_tokens=100),
+        Turn("Step two.", [LS], input_tokens=9000),
+        Turn("SUMMARY: one and two are done.", input_tokens=500),
+        Turn("Step three.", [LS], input_tokens=600),
+        Turn("Finished.", input_tokens=700),
+    )
+    async with PlayedModel(*turns) as model:
+        env = small_window(place, model, 10_000, api)
+        ran = await run(place, model, api, "Do the three steps.", env=env)
+        resumed = await run(
+            place,
+            model,
+            api,
+            "And now?",
+            env=env,
+            resume_session_id=ran.result.session_id,
+        )
+    assert ran.result.output == "Finished."
+    (compaction,) = ran.of("compaction")
+    assert 9000 <= compaction.pre_compact_tokens <= 9100
+    assert compaction.context_total_tokens == 10_000
+    after = model.asked[3]
+    assert "SUMMARY: one and two are done." in after.words
+    assert "Do the three steps." in after.words
+    assert after.system.startswith("You are the tested one.")
+    assert "SUMMARY" in json.dumps([r for r in place.journal() if r["type"] == "compaction_end"])
+    assert model.asked[0].headers.get("x-api-key") == "my-own-key-0123456789" or (
+        model.asked[0].headers["authorization"] == "Bearer my-own-key-0123456789"
+    )
+    # The summary is paid for as well, and a resumed session starts from it.
+    assert ran.result.cost is not None
+    assert ran.result.cost.num_turns == 5
+    assert ran.result.cost.total_cost_usd == pytest.approx((10_900 * 1 + 50 * 2) / 1e6)
+    assert not resumed.result.is_error
+    assert "SUMMARY" in model.asked[-1].words
+    assert "Finished." in model.asked[-1].words
+
+
+@BOTH
+async def test_a_model_that_finds_it_too_long_gets_a_summary_once(place: Place, api: str):
+    long = Raw(
+        400,
+        {
+            "type": "error",
+            "error": {
+                "type": "invalid_request_error",
+                "message": "prompt is too long: 210000 tokens",
+            },
+        },
+    )
+    turns = (Turn("One.", [LS]), long, Turn("SUMMARY."), Turn("Finished."))
+    async with PlayedModel(*turns) as model:
+        ran = await run(place, model, api)
+        assert ran.result.output == "Finished."
+        assert len(ran.of("compaction")) == 1
+        model.steps, model.asked = [long, Turn("SUMMARY."), long, Turn("SUMMARY.")], []
+        again = await run(place, model, api)
+    assert again.result.error_category == "context_overflow"
+    assert len(model.asked) == 3
+
+
+async def test_a_huge_answer_of_a_tool_does_not_end_the_session(place: Place):
+    huge = ("bash", {"command": "head -c 300000 /dev/zero | tr '\\0' 'x'"})
+    turns = (Turn("Look.", [huge, huge, huge]), Turn("SUMMARY."), Turn("Finished."))
+    async with PlayedModel(*turns) as model:
+        env = small_window(place, model, 8_000, "openai")
+        ran = await run(place, model, env=env)
+    assert ran.result.output == "Finished."
+    assert max(len(asked.words) for asked in model.asked) < 8_000 * 4
+
+
+@BOTH
+async def test_the_system_prompt_arrives_to_the_letter(place: Place, api: str):
+    exact = "  Line one\r\n\n<tag> & “quotes” $& $' \\n {braces} <|im_end|>\n\tEnd \u2028\U0001f600"
+    (place.root / "work").mkdir()
+    (place.root / "work/AGENTS.md").write_text("Use tabs here.")
+    (place.root / "work/CLAUDE.md").write_text("Use spaces here.")
+    async with PlayedModel() as model:
+        await run(place, model, api, system_prompt=exact)
+        (place.root / "work/AGENTS.md").unlink()
+        (place.root / "work/CLAUDE.md").write_text("Use spaces here." + "x" * 100_000)
+        await run(place, model, api, system_prompt=exact)
+    first, second = (asked.system for asked in model.asked)
+    assert first.startswith(exact)
+    assert "Use tabs here." in first
+    assert "Use spaces here." not in first
+    assert second.startswith(exact)
+    assert "Use spaces here." in second
+    assert len(second) < 80_000
+
+
+async def test_effort_a_model_refuses_is_left_out(place: Place):
+    no = Raw(
+        400,
+        {
+            "error": {
+                "message": "Unsupported value: reasoning_effort 'xhigh'",
+                "type": "invalid_request_error",
+            }
+        },
+    )
+    env = {"MODEL_OVERRIDE": "openai/gpt-5.6"}
+    async with PlayedModel(no, Turn("Fine.")) as model:
+        ran = await run(place, model, env=env, reasoning_effort="xhigh")
+    assert ran.result.output == "Fine."
+    assert "reasoning_effort" in model.asked[0].body
+    assert "reasoning_effort" not in model.asked[1].body
+    assert ran.result.applied_reasoning_effort is None
+    assert "xhigh" in ran.of("raw_stderr")[0].content
+
+
+async def test_effort_that_is_taken_is_reported(place: Place):
+    async with PlayedModel(Turn("Fine.")) as model:
+        env = {"MODEL_OVERRIDE": "openai/gpt-5.6"}
+        ran = await run(place, model, env=env, reasoning_effort="low")
+    assert model.asked[0].body["reasoning_effort"] == "low"
+    assert ran.result.applied_reasoning_effort == "low"
+
+
+@BOTH
+async def test_tokens_of_the_cache_are_counted_apart(place: Place, api: str):
+    turn = Turn("Fine.", input_tokens=7, cached=1000, written=200, output_tokens=3)
+    async with PlayedModel(turn) as model:
+        ran = await run(place, model, api)
+    cost = ran.result.cost
+    assert cost is not None
+    written = 200 if api == "anthropic" else 0
+    assert (cost.input_tokens, cost.cache_read_tokens) == (7, 1000)
+    assert (cost.cache_write_tokens, cost.output_tokens) == (written, 3)
+    (usage,) = ran.of("context_usage")
+    assert usage.context_used_tokens == 1010 + written
+    assert cost.models[0].cache_read_tokens == 1000
+    # Nobody knows the price of this model: that is not nothing.
+    assert cost.total_cost_usd is None
+    assert cost.models[0].harness_cost_usd is None
+
+
+async def test_openrouter_says_what_it_cost(place: Place):
+    async with PlayedModel(Turn("One.", [LS], usd=0.25), Turn("Two.", usd=0.5)) as model:
+        ran = await run(place, model, "openrouter")
+    assert ran.result.cost is not None
+    assert ran.result.cost.total_cost_usd == pytest.approx(0.75)
+    assert model.asked[0].path == "/api/v1/chat/completions"
+    assert ran.of("session_init")[0].model == "openrouter/played/model"
