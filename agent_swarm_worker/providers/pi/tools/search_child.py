@@ -31,6 +31,7 @@ MAX_LINE_BYTES = 20_000
 SNIFF_BYTES = 8192
 MAX_MEMORY_BYTES = 1024 * 1024 * 1024
 MAX_BRACES = 64
+MAX_DEPTH = 200
 _PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -95,17 +96,20 @@ def _below(fd: int, path: tuple[str, ...]) -> Iterator[tuple[int, str, tuple[str
             if name in SKIPPED and is_dir:
                 continue
             yield handle, name, (*path, name), is_dir
-            if is_dir and len(path) < 200:
-                try:
-                    below = os.open(name, _PASS, dir_fd=handle)
-                except OSError:
-                    continue
-                try:
+            if is_dir and len(path) < MAX_DEPTH:
+                with contextlib.suppress(OSError), _opened(name, handle) as below:
                     yield from _below(below, (*path, name))
-                finally:
-                    os.close(below)
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def _opened(name: str, fd: int) -> Iterator[int]:
+    below = os.open(name, _PASS, dir_fd=fd)
+    try:
+        yield below
+    finally:
+        os.close(below)
 
 
 # --- names
