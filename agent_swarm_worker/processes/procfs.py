@@ -63,9 +63,12 @@ def snapshot() -> dict[int, ProcessInfo]:
 
 
 def has_variable(pid: int, entry: bytes) -> bool:
-    """True if the environment the process was started with has exactly ``NAME=value``."""
+    """True if a process began with ``NAME=value`` or ``NAME=value/…`` in its environment."""
     environment = _read(pid, "environ")
-    return entry in environment and entry in environment.split(b"\0")
+    if entry not in environment:
+        return False
+    below = entry + b"/"
+    return any(line == entry or line.startswith(below) for line in environment.split(b"\0"))
 
 
 def command_line(pid: int) -> str:

@@ -39,7 +39,8 @@ class ProcessSpec:
     env: Mapping[str, str]
     """The complete environment, but for the tag. Its ``PATH`` is where the program is looked up."""
     tag: str
-    """What every process of this tree carries in `TAG_VARIABLE`."""
+    """What every process of this tree carries in `TAG_VARIABLE`. One tag may be part of another:
+    who looks for ``session`` finds ``session/3`` too, and who looks for that one finds no other."""
     stdin: bool = False
     """Whether there is something to `send`. If not, standard input is /dev/null: many a harness
     waits for the end of an open pipe before it starts."""

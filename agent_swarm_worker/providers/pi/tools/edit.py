@@ -1,0 +1,146 @@
+"""The tool `edit`: replace passages of a file that occur exactly once.
+
+Everything is done on bytes: what is not touched stays as it is to the last bit, be it a byte order
+mark, an odd encoding or a missing newline at the end.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+
+from agent_swarm_worker.providers.pi.tool import ToolOutcome
+from agent_swarm_worker.providers.pi.tools.arguments import Param, ToolRefusal
+from agent_swarm_worker.providers.pi.tools.base import CodingTool
+from agent_swarm_worker.providers.pi.tools.files import lock_of, replace_file, to_utf8
+from agent_swarm_worker.providers.pi.tools.limits import size_of
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.providers.pi.tools.place import Spot
+
+MAX_EDIT_BYTES = 16 * 1024 * 1024
+_OLD = Param("oldText", "string", "Passage to replace, exactly as in the file; must be unique")
+_NEW = Param("newText", "string", "What is to stand there instead")
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    name: str
+    """How a complaint names it, such as ``edits[1]``."""
+    old: bytes
+    new: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Hit:
+    start: int
+    end: int
+    new: bytes
+    change: _Change
+
+
+class EditTool(CodingTool):
+    """Changes passages of a file."""
+
+    name = "edit"
+    description = (
+        "Replace a passage of a file. oldText must occur exactly once, blanks and line breaks"
+        " included. For several changes at once give edits; each is looked up in the file as it"
+        " was, and either all are made or none."
+    )
+    params = (
+        Param("path", "string", "File, relative to the working directory or absolute", True),
+        _OLD,
+        _NEW,
+        Param(
+            "edits",
+            "array",
+            "Several changes instead of oldText and newText",
+            items=tuple(Param(p.name, p.kind, p.about, True) for p in (_OLD, _NEW)),
+        ),
+    )
+
+    async def use(self, args: dict[str, Any]) -> ToolOutcome:
+        """Edit; once begun it is finished, also if the session is cancelled."""
+        changes = _changes(args)
+        spot = await anyio.to_thread.run_sync(lambda: self.place.spot(args["path"], to_write=True))
+        async with lock_of(spot.path):
+            lines = await anyio.to_thread.run_sync(_edit, spot, changes)
+        where = ", ".join(map(str, lines))
+        passages = "1 passage" if len(lines) == 1 else f"{len(lines)} passages"
+        return ToolOutcome(f"replaced {passages} in {self.place.shown(spot)}, line {where}")
+
+
+def _changes(args: dict[str, Any]) -> list[_Change]:
+    pairs = [(f"edits[{n}]", edit) for n, edit in enumerate(args.get("edits", ()))]
+    if not pairs or "oldText" in args or "newText" in args:
+        for name in ("oldText", "newText"):
+            if name not in args:
+                msg = f"the argument {name} is missing; give oldText and newText, or edits"
+                raise ToolRefusal(msg)
+        pairs.insert(0, ("", args))
+    changes = []
+    for name, pair in pairs:
+        label = f"{name}.oldText" if name else "oldText"
+        change = _Change(label, to_utf8(pair["oldText"], label), to_utf8(pair["newText"], name))
+        if not change.old:
+            msg = f"{label} is empty; use write to fill a file"
+            raise ToolRefusal(msg)
+        if change.old == change.new:
+            msg = f"{label} and newText are the same"
+            raise ToolRefusal(msg)
+        changes.append(change)
+    return changes
+
+
+def _edit(spot: Spot, changes: list[_Change]) -> list[int]:
+    """Make the changes; return the lines they begin in."""
+    content = _content(spot)
+    hits = sorted((_find(content, change) for change in changes), key=lambda hit: hit.start)
+    for one, other in pairwise(hits):
+        if other.start < one.end:
+            msg = f"{one.change.name} and {other.change.name} overlap; make one change of them"
+            raise ToolRefusal(msg)
+    pieces, position = [], 0
+    for hit in hits:
+        pieces += [content[position : hit.start], hit.new]
+        position = hit.end
+    replace_file(spot, b"".join([*pieces, content[position:]]))
+    return [content.count(b"\n", 0, hit.start) + 1 for hit in hits]
+
+
+def _content(spot: Spot) -> bytes:
+    fd = spot.open()
+    with os.fdopen(fd, "rb") as file:
+        content = file.read(MAX_EDIT_BYTES + 1)
+    if len(content) > MAX_EDIT_BYTES:
+        msg = f"the file is larger than {size_of(MAX_EDIT_BYTES)}; use bash"
+        raise ToolRefusal(msg)
+    return content
+
+
+def _find(content: bytes, change: _Change) -> _Hit:
+    old, new = change.old, change.new
+    crlf = content.count(b"\r\n")
+    # Models write LF. In a file of CRLF lines both texts are meant with CRLF.
+    if crlf and (crlf == content.count(b"\n") or (b"\n" in old and old not in content)):
+        old, new = _with_crlf(old), _with_crlf(new)
+    start = content.find(old)
+    if start < 0:
+        msg = f"{change.name} does not occur in the file; read it and copy the passage exactly"
+        if b"[REDACTED:" in old:
+            msg += ". A placeholder stands for a secret, which is what the file really has there"
+        raise ToolRefusal(msg)
+    if content.find(old, start + 1) >= 0:
+        count = content.count(old)
+        msg = f"{change.name} occurs {max(2, count)} times; add lines around it to make it unique"
+        raise ToolRefusal(msg)
+    return _Hit(start, start + len(old), new, change)
+
+
+def _with_crlf(text: bytes) -> bytes:
+    return text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")

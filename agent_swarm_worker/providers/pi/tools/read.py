@@ -1,0 +1,177 @@
+"""The tool `read`: a window on a text file of any size."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from agent_swarm_worker.providers.pi.tool import ToolOutcome
+from agent_swarm_worker.providers.pi.tools.arguments import Param, ToolRefusal
+from agent_swarm_worker.providers.pi.tools.base import CodingTool, Stop, in_thread
+from agent_swarm_worker.providers.pi.tools.limits import (
+    MAX_BYTES,
+    MAX_LINES,
+    scrubbed_part,
+    size_of,
+)
+
+SNIFF_BYTES = 8192
+_CHUNK_BYTES = 1024 * 1024
+_EDGE_BYTES = 16 * 1024
+"""Read before and after the window, for secrets that lie across its edges."""
+_COUNT_BYTES = 64 * 1024 * 1024
+"""How far behind the window lines are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    before: bytes
+    content: bytes
+    after: bytes
+    lines: int
+    is_cut: bool
+    """The last line goes on."""
+    lines_after: int
+    is_counted: bool
+    """`lines_after` is all there are, not only those within `_COUNT_BYTES`."""
+
+
+class ReadTool(CodingTool):
+    """Shows lines of a text file."""
+
+    name = "read"
+    description = (
+        f"Read a text file. Shows at most {MAX_LINES} lines or {MAX_BYTES // 1024} KB at once and"
+        " says how to go on; use offset and limit for the rest of a large file."
+    )
+    params = (
+        Param("path", "string", "File, relative to the working directory or absolute", True),
+        Param("offset", "integer", "First line to show, counted from 1", least=1),
+        Param("limit", "integer", "How many lines to show", least=1),
+    )
+
+    async def use(self, args: dict[str, Any]) -> ToolOutcome:
+        """Read, scrub with what is around, and say what is left."""
+        offset = args.get("offset", 1)
+        limit = min(args.get("limit", MAX_LINES), MAX_LINES)
+
+        def work(stop: Stop) -> _Window:
+            fd = self.place.spot(args["path"]).open()
+            try:
+                return _read_window(fd, offset, limit, stop)
+            finally:
+                os.close(fd)
+
+        window = await in_thread(work)
+        text = scrubbed_part(
+            self.redactor, _text(window.before), _text(window.content), _text(window.after)
+        ).removeprefix("\ufeff")
+        return ToolOutcome(text + _notice(window, offset))
+
+
+def _read_window(fd: int, offset: int, limit: int, stop: Stop) -> _Window:
+    _refuse_binary(os.pread(fd, SNIFF_BYTES, 0), os.fstat(fd).st_size)
+    start = _start_of_line(fd, offset, stop)
+    edge = max(0, start - _EDGE_BYTES)
+    before = os.pread(fd, start - edge, edge)
+    data = _pread_all(fd, MAX_BYTES + _EDGE_BYTES, start)
+    lines = data[:MAX_BYTES].split(b"\n", limit)
+    reaches_end = len(data) <= MAX_BYTES
+    if len(lines) > limit or reaches_end:
+        # Whole lines, as many as were asked for or as there are.
+        content = data[:MAX_BYTES]
+        if len(lines) > limit:
+            content = content[: len(content) - len(lines[limit])]
+        is_cut = False
+    else:
+        # No room for the last one; a line that is too long by itself is shown in part.
+        whole = data.rfind(b"\n", 0, MAX_BYTES) + 1
+        content, is_cut = (data[:whole], False) if whole else (data[:MAX_BYTES], True)
+    end = start + len(content)
+    after, is_counted = _lines_from(fd, end, stop)
+    return _Window(
+        before,
+        content,
+        data[len(content) : len(content) + _EDGE_BYTES],
+        content.count(b"\n") + (not content.endswith(b"\n") and bool(content)),
+        is_cut,
+        after - is_cut if after else 0,
+        is_counted,
+    )
+
+
+def _refuse_binary(head: bytes, size: int) -> None:
+    if b"\0" in head:
+        msg = f"it is a binary file of {size_of(size)}, not text"
+        raise ToolRefusal(msg)
+
+
+def _start_of_line(fd: int, line: int, stop: Stop) -> int:
+    """Return where a line begins, counted from 1."""
+    missing, position, last = line - 1, 0, b"\n"
+    while missing:
+        stop.check()
+        chunk = os.pread(fd, _CHUNK_BYTES, position)
+        last = chunk[-1:] or last
+        ends = chunk.count(b"\n")
+        if ends < missing:
+            missing -= ends
+            position += len(chunk)
+            if not chunk:
+                raise _beyond(line, line - 1 - missing + (last != b"\n"))
+            continue
+        index = -1
+        for _ in range(missing):
+            index = chunk.index(b"\n", index + 1)
+        return position + index + 1
+    return position
+
+
+def _beyond(line: int, has: int) -> ToolRefusal:
+    return ToolRefusal(f"the offset {line} is beyond the end: the file has {has} lines")
+
+
+def _pread_all(fd: int, size: int, position: int) -> bytes:
+    """Read until `size` or the end: files that the kernel makes up come in small pieces."""
+    data = b""
+    while len(data) < size:
+        chunk = os.pread(fd, size - len(data), position + len(data))
+        if not chunk:
+            break
+        data += chunk
+    return data
+
+
+def _lines_from(fd: int, position: int, stop: Stop) -> tuple[int, bool]:
+    """Count the lines from `position` on, and say whether that is all of them."""
+    count, last, counted = 0, b"\n", 0
+    while counted < _COUNT_BYTES:
+        stop.check()
+        chunk = os.pread(fd, _CHUNK_BYTES, position + counted)
+        if not chunk:
+            return count + (last != b"\n"), True
+        count += chunk.count(b"\n")
+        last = chunk[-1:]
+        counted += len(chunk)
+    return count, False
+
+
+def _notice(window: _Window, offset: int) -> str:
+    if not window.content:
+        if offset > 1:
+            raise _beyond(offset, offset - 1)
+        return "(the file is empty)"
+    notes = []
+    if window.is_cut:
+        notes.append(
+            f"[line {offset} is longer than {MAX_BYTES // 1024} KB; the rest of it is not shown]"
+        )
+    if window.lines_after:
+        more = f"{'' if window.is_counted else 'more than '}{window.lines_after}"
+        notes.append(f"[{more} more lines; go on with offset={offset + window.lines}]")
+    return "".join(f"\n\n{note}" for note in notes)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

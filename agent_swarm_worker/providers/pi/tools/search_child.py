@@ -1,0 +1,256 @@
+"""Walks and searches a directory, in a process of its own; `searching` runs it.
+
+A regular expression can take for ever, and so can a file system. Here it is a signal that ends a
+file that takes too long, and the worker that ends this process. Run as a file by a bare
+interpreter, so it may use nothing but the standard library.
+
+Reads one JSON request from standard input, prints one JSON list per line: what kind of line it is,
+then what there is to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import resource
+import signal
+import sys
+from collections import deque
+from fnmatch import translate
+from functools import cache
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SKIPPED = frozenset({".git", ".hg", ".svn", ".jj", "node_modules"})
+MAX_LINE_BYTES = 20_000
+"""A longer line is searched and shown in pieces of this size."""
+SNIFF_BYTES = 8192
+MAX_MEMORY_BYTES = 1024 * 1024 * 1024
+MAX_BRACES = 64
+MAX_DEPTH = 200
+_PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+
+
+class TookTooLong(Exception):
+    """The file that is being searched takes longer than a file may."""
+
+
+def main() -> None:
+    """Answer the request on standard input."""
+    with contextlib.suppress(ValueError, OSError):  # a lower limit than that may be in force
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    request = json.loads(sys.stdin.buffer.read())
+    try:
+        for found in find(request) if request["mode"] == "find" else grep(request):
+            say(*found)
+    except (re.error, OverflowError, RecursionError) as error:
+        say("error", f"the pattern cannot be used: {error}")
+    except MemoryError:
+        say("error", "the search needs too much memory")
+    except OSError as error:
+        say("error", error.strerror or str(error))
+    say("end")
+
+
+def say(*words: Any) -> None:
+    """Print one line, at once: this process may be ended at any moment."""
+    sys.stdout.write(json.dumps(words) + "\n")
+    sys.stdout.flush()
+
+
+# --- walking
+
+
+def walk(root: str, parts: list[str]) -> Iterator[tuple[int, str, tuple[str, ...], bool]]:
+    """Yield what is below a directory: its directory's descriptor, name, path from there, is_dir.
+
+    Goes from the root step by step and follows no link, so nothing outside of it is reached. A
+    file to start from yields itself, with an empty path.
+    """
+    fd = os.open(root, _PASS & ~os.O_NOFOLLOW)
+    for index, part in enumerate(parts):
+        try:
+            fd = os.open(part, _PASS, dir_fd=fd)
+        except NotADirectoryError:
+            if index < len(parts) - 1:
+                raise
+            yield fd, part, (), False
+            return
+    yield from _below(fd, ())
+
+
+def _below(fd: int, path: tuple[str, ...]) -> Iterator[tuple[int, str, tuple[str, ...], bool]]:
+    try:
+        handle = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+    except OSError:
+        return
+    try:
+        with os.scandir(handle) as entries:
+            names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+        for name, is_dir in names:
+            if name in SKIPPED and is_dir:
+                continue
+            yield handle, name, (*path, name), is_dir
+            if is_dir and len(path) < MAX_DEPTH:
+                with contextlib.suppress(OSError), _opened(name, handle) as below:
+                    yield from _below(below, (*path, name))
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _opened(name: str, fd: int) -> Iterator[int]:
+    below = os.open(name, _PASS, dir_fd=fd)
+    try:
+        yield below
+    finally:
+        os.close(below)
+
+
+# --- names
+
+
+class Glob:
+    """A shell pattern. Without a slash it is for names, with one for paths; ``**`` spans folders.
+
+    Matched part by part, so that no pattern takes long.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self._patterns = [tuple(part for part in p.split("/") if part) for p in braces(pattern)]
+
+    def matches(self, path: tuple[str, ...]) -> bool:
+        """True for a path relative to where the search began."""
+        return any(
+            _part(pattern[0]).match(path[-1]) is not None
+            if len(pattern) == 1 and pattern[0] != "**"
+            else _spans(pattern, path)
+            for pattern in self._patterns
+            if pattern
+        )
+
+
+def braces(pattern: str) -> list[str]:
+    """Return what ``a.{b,c}`` stands for; at most `MAX_BRACES` patterns."""
+    done: list[str] = []
+    todo = deque([pattern])
+    while todo and len(done) + len(todo) <= MAX_BRACES:
+        one = todo.popleft()
+        group = re.search(r"\{([^{}]*,[^{}]*)\}", one)
+        if group is None:
+            done.append(one)
+        else:
+            todo.extend(
+                one[: group.start()] + word + one[group.end() :] for word in group[1].split(",")
+            )
+    return done + list(todo)
+
+
+@cache
+def _part(pattern: str) -> re.Pattern[str]:
+    return re.compile(translate(pattern))
+
+
+def _spans(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    reached = {0}
+    """How many parts of the pattern may be used up."""
+    for name in (*path, None):
+        for index in sorted(reached):
+            while index < len(pattern) and pattern[index] == "**":
+                index += 1  # noqa: PLW2901 - ** may stand for nothing
+                reached.add(index)
+        if name is None:
+            break
+        reached = {
+            index if pattern[index] == "**" else index + 1
+            for index in reached
+            if index < len(pattern)
+            and (pattern[index] == "**" or _part(pattern[index]).match(name))
+        }
+    return len(pattern) in reached
+
+
+def find(request: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield the paths that match, up to one more than the limit."""
+    glob, left = Glob(request["pattern"]), request["limit"] + 1
+    for _, name, path, is_dir in walk(request["root"], request["parts"]):
+        if glob.matches(path or (name,)):
+            left -= 1
+            yield "path", "/".join(path) + "/" * is_dir
+        if not left:
+            return
+
+
+# --- contents
+
+
+def grep(request: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield the lines that match with those around them, up to one match more than the limit."""
+    pattern = re.escape(request["pattern"]) if request["literal"] else request["pattern"]
+    found = re.compile(pattern, re.IGNORECASE if request["ignore_case"] else 0)
+    glob = Glob(request["glob"]) if request["glob"] else None
+    left = request["limit"] + 1
+    signal.signal(signal.SIGALRM, _too_long)
+    for fd, name, path, is_dir in walk(request["root"], request["parts"]):
+        if is_dir or (glob and not glob.matches(path or (name,))):
+            continue
+        shown = "/".join(path)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, request["file_s"])
+            try:
+                with os.fdopen(os.open(name, _FILE, dir_fd=fd), "rb") as file:
+                    lines = list(_up_to(left, _search(file, found, request["context"])))
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except TookTooLong:
+            yield "slow", shown
+            continue
+        except OSError:
+            continue
+        yield from ((line[0], shown, *line[1:]) for line in lines)
+        left -= sum(line[0] == "match" for line in lines)
+        if not left:
+            return
+
+
+def _up_to(matches: int, lines: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    for line in lines:
+        yield line
+        matches -= line[0] == "match"
+        if not matches:
+            return
+
+
+def _search(file: BinaryIO, found: re.Pattern[str], context: int) -> Iterator[tuple[Any, ...]]:
+    if b"\0" in file.read(SNIFF_BYTES):
+        return
+    file.seek(0)
+    before: deque[tuple[int, str]] = deque(maxlen=context)
+    number, after, is_new_line = 0, 0, True
+    while piece := file.readline(MAX_LINE_BYTES):
+        number += is_new_line
+        is_new_line = piece.endswith(b"\n")
+        text = piece.decode("utf-8", "replace").rstrip("\r\n")
+        if found.search(text):
+            yield from (("around", *line) for line in before)
+            before.clear()
+            yield "match", number, text
+            after = context
+        elif after:
+            yield "around", number, text
+            after -= 1
+        else:
+            before.append((number, text))
+
+
+def _too_long(_: int, __: object) -> None:
+    raise TookTooLong
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The coding tools of a session whose files all lie in one folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_swarm_worker.clock import Clock, SystemClock
+from agent_swarm_worker.contract import ProviderSessionConfig
+from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.logs import Log
+from agent_swarm_worker.providers.pi.tool import Tool
+from agent_swarm_worker.providers.pi.tools import coding_tools
+
+
+@dataclass
+class Workshop:
+    """Some tools, and the folder they work in."""
+
+    cwd: Path
+    config: ProviderSessionConfig
+    tools: Mapping[str, Tool]
+
+    async def use(self, name: str, /, **args: Any) -> str:
+        """Use a tool; what it says if it worked."""
+        outcome = await self.tools[name].run(args)
+        assert not outcome.is_error, outcome.text
+        return outcome.text
+
+    async def fails(self, name: str, /, **args: Any) -> str:
+        """Use a tool; what it complains about."""
+        outcome = await self.tools[name].run(args)
+        assert outcome.is_error, outcome.text
+        return outcome.text
+
+
+def workshop(
+    folder: Path, tag: str = "no-processes", *, clock: Clock | None = None, **env: str
+) -> Workshop:
+    private, cwd = folder / "private", folder / "work"
+    private.mkdir(mode=0o700, exist_ok=True)
+    cwd.mkdir(exist_ok=True)
+    config = ProviderSessionConfig(
+        prompt="do it",
+        agent_id="agent-1",
+        task_id="task-1",
+        session_uuid=tag,
+        api_url="http://swarm.test",
+        api_key="swarm-api-key-0001",
+        cwd=cwd,
+        log_file=folder / "session.jsonl",
+        private_dir=private,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder / "home"), **env},
+        redactor=Scrubber(),
+    )
+    tools = coding_tools(config, clock=clock or SystemClock(), log=Log())
+    return Workshop(cwd, config, {tool.name: tool for tool in tools})
+
+
+@pytest.fixture
+def shop(tmp_path: Path, tag: str) -> Workshop:
+    return workshop(tmp_path, tag)
