@@ -209,6 +209,12 @@ class Settings(BaseModel):
     result_grace_s: float = _live("SWARM_RESULT_GRACE_S", default=10.0, gt=0, le=3600)
     """How long a harness may stay after its final event before it is ended."""
 
+    codex_credits_exhausted_cooldown_ms: int = _live(
+        "CODEX_CREDITS_EXHAUSTED_COOLDOWN_MS", default=7_200_000
+    )
+    """Milliseconds for which a credential rests that has no credit left and does not say until
+    when; kept between five minutes and seven days."""
+
     # --- switches
     sync_skills: MaybeFlag = _env("SWARM_SYNC_SKILLS")
     """Keep the harnesses' skill directories under ``HOME`` equal to what the swarm has installed.
