@@ -105,16 +105,16 @@ async def listening(port: int, state: str) -> AsyncIterator[tuple[Callback, int]
     """
     listeners = await _bind(port)
     callback = Callback(state)
-    async with anyio.create_task_group() as group:
-        try:
+    try:
+        async with anyio.create_task_group() as group:
             for listener in listeners:
                 group.start_soon(listener.serve, callback.serve)
             yield callback, listeners[0].extra(SocketAttribute.local_port)  # noqa: S610 - not Django's
-        finally:
             group.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True):
-                for listener in listeners:
-                    await listener.aclose()
+    finally:
+        with anyio.CancelScope(shield=True):
+            for listener in listeners:
+                await listener.aclose()
 
 
 async def _bind(port: int) -> Sequence[MultiListener[SocketStream]]:
