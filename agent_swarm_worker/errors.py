@@ -19,10 +19,20 @@
     ├── StateError                  exit 1    the worker's own directory cannot be used
     │   ├── StateLocked                       another worker process owns it
     │   └── StateUnwritable                   it cannot be created or written
+    ├── LoginError                  exit 1    a login at a harness's vendor did not come about
+    │   ├── LoginDenied                       the person, or the vendor, said no
+    │   ├── LoginTimedOut                     nobody answered in time
+    │   ├── CodeUnusable                      what came back is no answer to what was asked
+    │   ├── CredentialUnreadable              what is stored, or was received, is no credential
+    │   ├── CredentialNotStored               the swarm did not take it
+    │   ├── TokenRefused                      the vendor refuses the code or the refresh token
+    │   ├── VendorFailed                      the vendor gave no usable answer
+    │   └── RefreshBusy                       somebody else kept the refresh lock for too long
     └── ProviderError               exit 1    a harness could not be started
         ├── CredentialsMissing                it has nothing to log in with
         │   └── CredentialDamaged             what it has is damaged
         ├── UnknownModel                      the model asked for cannot be reached from here
+        ├── CredentialUnusable                none of its logins could be used
         └── BinaryMissing                     its program is not installed
 
 Leaves carry fields; the command line turns any of them into one line and `exit_code`.
@@ -33,7 +43,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 EXIT_FAILURE = 1
@@ -198,6 +208,70 @@ class StateUnwritable(StateError):
         self.advice = "set SWARM_STATE_DIR to a directory this user may write"
 
 
+class LoginError(SwarmWorkerError):
+    """A login at a harness's vendor did not come about. No message of these holds a secret."""
+
+    is_transient: ClassVar[bool] = False
+    """True if the same may succeed a little later, with nobody doing anything."""
+
+
+class LoginDenied(LoginError):
+    """The person who was asked, or the vendor, said no."""
+
+
+class LoginTimedOut(LoginError):
+    """Nobody answered in time."""
+
+    def __init__(self, waited_s: float) -> None:
+        self.waited_s = waited_s
+        super().__init__(f"the login was not completed within {waited_s:g} s")
+        self.advice = "run it again; --timeout gives more time"
+
+
+class CodeUnusable(LoginError):
+    """What came back from the browser is no answer to what was asked."""
+
+
+class CredentialUnreadable(LoginError):
+    """What is stored, or was received, is no credential."""
+
+
+class CredentialNotStored(LoginError):
+    """The swarm did not take a credential; nothing was kept."""
+
+
+class TokenRefused(LoginError):
+    """The vendor's token endpoint refuses the code or the refresh token.
+
+    ``code`` is one of the protocol's own words or empty: what else the vendor says may repeat the
+    token, and is never shown.
+    """
+
+    def __init__(self, what: str, status: int, code: str) -> None:
+        self.status, self.code = status, code
+        super().__init__(f"{what} was refused by the vendor ({status}{code and f', {code}'})")
+
+
+class VendorFailed(LoginError):
+    """The vendor's token endpoint gave no usable answer."""
+
+    is_transient: ClassVar[bool] = True
+
+
+class RefreshBusy(LoginError):
+    """Somebody else kept the refresh lock for too long; they may have died with it."""
+
+    is_transient: ClassVar[bool] = True
+    reason: ClassVar[str] = "lock_timeout"
+
+    def __init__(self, key: str, waited_s: float) -> None:
+        self.key, self.waited_s = key, waited_s
+        super().__init__(
+            f"lock_timeout: another worker has been refreshing {key} for {waited_s:g} s;"
+            " this passes by itself"
+        )
+
+
 class ProviderError(SwarmWorkerError):
     """A harness could not be started."""
 
@@ -221,6 +295,8 @@ class CredentialDamaged(CredentialsMissing):
         super().__init__(harness, missing)
         self.source, self.why = source, why
         self.args = (f"{harness} cannot use {source}: {why}",)
+
+
 class UnknownModel(ProviderError):
     """The model a task asks for is none that this worker can reach."""
 
@@ -229,6 +305,18 @@ class UnknownModel(ProviderError):
     def __init__(self, model: str, why: str) -> None:
         self.model, self.why = model, why
         super().__init__(f"model {model!r} cannot be used: {why}")
+
+
+class CredentialUnusable(ProviderError):
+    """The harness has logins, and none of them could be used."""
+
+    category: ClassVar[str] = "authentication_failed"
+
+    def __init__(self, harness: str, causes: Mapping[str, LoginError]) -> None:
+        self.harness, self.causes = harness, dict(causes)
+        self.is_transient = any(cause.is_transient for cause in causes.values())
+        tried = "; ".join(f"{name}: {cause}" for name, cause in causes.items())
+        super().__init__(f"no login of {harness} could be used: {tried}")
 
 
 class BinaryMissing(ProviderError):

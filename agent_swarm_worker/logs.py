@@ -35,6 +35,8 @@ class Event(StrEnum):
     CREDENTIALS_READY = "credentials.ready"
     CREDENTIAL_SELECTED = "credential.selected"
     CREDENTIAL_LIMITED = "credential.limited"
+    CREDENTIAL_REFRESHED = "credential.refreshed"
+    CREDENTIAL_REFUSED = "credential.refused"
     CONFIG_CHANGED = "config.changed"
     CONFIG_IGNORED = "config.ignored"
     FEATURE_OFF = "server.feature_off"

@@ -222,6 +222,11 @@ class Settings(BaseModel):
     """Wait before a failed model request is repeated; doubled each time."""
     pi_compact_at_percent: float = _live("PI_COMPACT_AT_PERCENT", default=80.0, gt=0, le=100)
     """How full the context window may get before the conversation is summarised."""
+    codex_credits_exhausted_cooldown_ms: int = _live(
+        "CODEX_CREDITS_EXHAUSTED_COOLDOWN_MS", default=7_200_000
+    )
+    """Milliseconds for which a credential rests that has no credit left and does not say until
+    when; kept between five minutes and seven days."""
 
     # --- switches
     sync_skills: MaybeFlag = _env("SWARM_SYNC_SKILLS")

@@ -44,6 +44,8 @@ COMMANDS = {
     "demo": _Command("demo", "local swarm, worker and one task, with a live view"),
     "local": _Command("local", "serve a local swarm for this machine"),
     "task": _Command("task", "submit, follow, cancel, list or show tasks"),
+    "login": _Command("login", "log in with ChatGPT for the codex harnesses of the swarm"),
+    "logout": _Command("login", "remove such a login from the swarm"),
     "doctor": _Command("doctor", "check settings, API, credentials, binaries and disk"),
     "providers": _Command("providers", "list the harnesses that are installed"),
     "version": _Command("version", "print the version"),

@@ -6,10 +6,13 @@ remembered as a `Selection`, so that a limit it runs into is reported for that k
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
+
+from agent_swarm_worker.login.slots import POOLED, STANDALONE, is_slot_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +20,27 @@ if TYPE_CHECKING:
 SUFFIX_CHARS = 5
 """How much of a key the server may know."""
 
+CLAUDE_TOKEN = "CLAUDE_CODE_OAUTH_TOKEN"  # noqa: S105 - the name of a variable
+ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
+OPENAI_KEY = "OPENAI_API_KEY"
+OPENROUTER_KEY = "OPENROUTER_API_KEY"
+
+_ANY_MODEL = (OPENROUTER_KEY, ANTHROPIC_KEY, OPENAI_KEY)
+VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "claude": (CLAUDE_TOKEN, ANTHROPIC_KEY),
+    "codex": (STANDALONE, OPENAI_KEY),
+    "opencode": _ANY_MODEL,
+    "pi": _ANY_MODEL,
+}
+"""What the harnesses we know log in with; a subscription comes before a key that costs money."""
+ONE_AT_A_TIME = frozenset({"claude", "codex"})
+"""Harnesses with one vendor: they are given one credential, so that it is known which they use."""
+SUBSCRIPTIONS = frozenset({CLAUDE_TOKEN, STANDALONE})
+"""Logins of a person. A harness they are not meant for may misjudge its vendor by them."""
+
 AvailableKeys: TypeAlias = Callable[[str, int], Awaitable["Sequence[int] | None"]]
 """Asks the server which of `total` keys of a type are usable; ``None`` = it does not say."""
+Choose: TypeAlias = Callable[["Sequence[int]"], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +51,55 @@ class Selection:
     index: int
     total: int
     suffix: str
-    value: str
+    value: str = field(repr=False)
+    """Empty if the session finds it by itself, in a file."""
     is_fallback: bool = False
     """True if every key of the pool is limited and one was taken all the same."""
+    is_pooled: bool = False
+    """True for a login of the swarm, which the session must not refresh."""
+    chosen_at_s: float = 0.0
+    """Monotonic seconds."""
 
 
 def pool_members(value: str) -> list[str]:
-    """Split a pool; a plain key is a pool of one."""
+    """Split a pool; a plain key is a pool of one. JSON documents are not cut at their commas."""
+    if value.lstrip().startswith("{"):
+        return _documents(value.strip())
     return [member.strip() for member in value.split(",") if member.strip()]
+
+
+def _documents(text: str) -> list[str]:
+    """Split JSON objects that stand one after the other, with commas between them."""
+    decoder, found, rest = json.JSONDecoder(), [], text
+    while rest:
+        try:
+            _, end = decoder.raw_decode(rest)
+        except ValueError:
+            return [text]
+        found.append(rest[:end])
+        rest = rest[end:].lstrip(", \t\r\n")
+    return found
+
+
+def variables_for(harness: str, model: str, needs: Sequence[str]) -> tuple[str, ...]:
+    """Return the variables a session can log in with, the one it will use first.
+
+    Args:
+        harness: its name.
+        model: that the session will ask, as far as it is known.
+        needs: what the harness says of itself; counts for those that are not in the table.
+    """
+    known = VARIABLES.get(harness, tuple(needs))
+    if known is not _ANY_MODEL:
+        return known
+    vendor, has_vendor, _ = model.partition("/")
+    named = f"{vendor.strip().upper()}_API_KEY" if has_vendor else ""
+    # A model "x/y" is not asked of OpenAI with its own key (API reference section 4.6), unless
+    # that is what x says.
+    usable = [name for name in known if not has_vendor or name in {OPENROUTER_KEY, ANTHROPIC_KEY}]
+    if named in known:
+        usable = [named, *(name for name in usable if name != named)]
+    return tuple(usable)
 
 
 async def select_credentials(
@@ -44,7 +107,7 @@ async def select_credentials(
     env: Mapping[str, str],
     available: AvailableKeys,
     *,
-    choose: Callable[[Sequence[int]], int] = random.choice,
+    choose: Choose = random.choice,
 ) -> list[Selection]:
     """Choose one key for each of a harness's variables that is set, in their order of priority."""
     return [
@@ -55,10 +118,7 @@ async def select_credentials(
 
 
 async def _select(
-    name: str,
-    members: Sequence[str],
-    available: AvailableKeys,
-    choose: Callable[[Sequence[int]], int],
+    name: str, members: Sequence[str], available: AvailableKeys, choose: Choose
 ) -> Selection:
     everyone = range(len(members))
     reported = await available(name, len(members))
@@ -68,6 +128,30 @@ async def _select(
     return Selection(name, index, len(members), key[-SUFFIX_CHARS:], key, is_fallback=not usable)
 
 
-def with_selection(env: Mapping[str, str], chosen: Sequence[Selection]) -> dict[str, str]:
-    """Return the environment with each pool replaced by the one key that was chosen."""
-    return {**env, **{selection.key_type: selection.value for selection in chosen}}
+def one_of(chosen: Sequence[Selection]) -> list[Selection]:
+    """Keep the first that is not limited; the first of all if all are."""
+    return [next((it for it in chosen if not it.is_fallback), chosen[0])] if chosen else []
+
+
+def session_env(
+    harness: str, env: Mapping[str, str], chosen: Sequence[Selection]
+) -> dict[str, str]:
+    """Return the environment of a session: of each pool the one key that was chosen.
+
+    No session sees the swarm's logins, and no harness we know another one's subscription.
+    """
+    own = VARIABLES.get(harness, ())
+    withheld = (SUBSCRIPTIONS - set(own)) if own else frozenset()
+    if chosen and harness in ONE_AT_A_TIME:
+        withheld |= set(own)
+    result = {
+        name: value
+        for name, value in env.items()
+        if not is_slot_name(name) and name != POOLED and name not in withheld
+    }
+    for selection in chosen:
+        if selection.value:
+            result[selection.key_type] = selection.value
+        if selection.is_pooled:
+            result[POOLED] = "1"
+    return result

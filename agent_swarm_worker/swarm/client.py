@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.swarm.agents import Agents
 from agent_swarm_worker.swarm.config import Config
 from agent_swarm_worker.swarm.keys import Keys
+from agent_swarm_worker.swarm.refresh_locks import RefreshLocks
 from agent_swarm_worker.swarm.sessions import Sessions
 from agent_swarm_worker.swarm.steering import Steering
 from agent_swarm_worker.swarm.surroundings import Surroundings
@@ -34,6 +35,7 @@ class SwarmClient:
         self.sessions = Sessions(http, generations)
         self.keys = Keys(http, generations)
         self.config = Config(http)
+        self.refresh_locks = RefreshLocks(http, generations)
         self.telemetry = Telemetry(http, generations)
         self.surroundings = Surroundings(http, generations)
         self.steering = Steering(http, generations)

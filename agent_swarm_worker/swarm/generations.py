@@ -38,6 +38,7 @@ class Feature(StrEnum):
     CANCELLED_TASKS = "cancelled-tasks"
     CHANNEL_CURSORS = "channel-activity"
     KEYS = "keys"
+    REFRESH_LOCKS = "oauth/refresh-locks"
     STEERING = "steering-messages"
     AGENT_CREDENTIALS = "fs/agent-credentials"
     SWEEP = "heartbeat/sweep"

@@ -51,6 +51,24 @@ class Keys:
             if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < total
         )
 
+    async def limited(self, key_type: str) -> dict[str, str] | None:
+        """Return until when keys are limited, by their suffix; ``None`` if the server cannot say.
+
+        A key that is not limited is not in it.
+        """
+        query = {"keyType": key_type}
+        answer = await self._generations.attempt(
+            Feature.KEYS, lambda: self._http.call("GET", "/api/keys/status", params=query)
+        )
+        if answer is None:
+            return None
+        rows = (Row(row) for row in Row(answer).array("keys"))
+        return {
+            row.text("keySuffix"): row.text("rateLimitedUntil")
+            for row in rows
+            if row.text("status") == "rate_limited"
+        }
+
     async def report_usage(self, key: PoolKey, *, task_id: str | None = None) -> None:
         """Count one use of a key, and note it with the task."""
         await self._post("report-usage", {**key.to_wire(), "taskId": _uuid_or_none(task_id)})

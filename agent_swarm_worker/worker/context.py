@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.login.memory import LoginMemory
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -82,6 +84,7 @@ class Worker:
     log: Log
     log_dir: Path
     facts: AgentFacts = field(default_factory=AgentFacts)
+    logins: LoginMemory = field(default_factory=LoginMemory)
     sessions_started: int = 0
 
     @property

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.errors import ApiError, CredentialsMissing
+from agent_swarm_worker.login.slots import with_synthetic_login
 from agent_swarm_worker.logs import Event
 
 if TYPE_CHECKING:
@@ -13,9 +14,12 @@ if TYPE_CHECKING:
 
 
 def missing_credentials(worker: Worker) -> tuple[str, ...]:
-    """Return the variables of which one is needed; nothing if the harness can log in."""
+    """Return the variables of which one is needed; nothing if the harness can log in.
+
+    A login that the swarm has to lend counts as much as one of our own.
+    """
     try:
-        worker.harness.adapter.check(worker.environment.values())
+        worker.harness.adapter.check(with_synthetic_login(worker.environment.values()))
     except CredentialsMissing as error:
         return error.missing
     return ()

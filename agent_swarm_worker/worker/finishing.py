@@ -10,7 +10,7 @@ from agent_swarm_worker.reporting.finish import FinishBody, decide_finish
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.swarm.wire import ChannelActivity, Task, TaskAssigned, TaskOffered
-from agent_swarm_worker.worker.selection import report_limits
+from agent_swarm_worker.worker.limits import report_limits
 from agent_swarm_worker.worker.shutdown import GRACEFUL_SHUTDOWN
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.errors import ApiError, StateUnwritable
 from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.login.pools import with_selection
+from agent_swarm_worker.login.pools import session_env
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.journal import Journal
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
@@ -61,7 +61,6 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
     async with AsyncExitStack() as held:
         parent = await parent_of(worker, row)
         place = await place_of(worker, row, parent, held)
-        credentials = await select_for(worker, adapter, row)
         private_dir = held.enter_context(_private_dir(worker, task))
         model = choose_model(
             harness=adapter.name,
@@ -70,6 +69,7 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
             task_tier=row.model_tier if row else None,
             task_effort=row.effort if row else None,
         )
+        credentials = await select_for(worker, adapter, row, model.model)
         config = ProviderSessionConfig(
             prompt="",
             model=model.model,
@@ -83,7 +83,7 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
             cwd=place.directory.path,
             log_file=_log_file(worker, task),
             private_dir=private_dir,
-            env=_session_env(worker, task, credentials),
+            env=_session_env(worker, adapter, task, credentials),
             redactor=redactor,
             mcp_servers=await session_tool_servers(worker, adapter, task, row, redactor),
             iteration=worker.next_iteration(),
@@ -118,10 +118,12 @@ async def _told_in_full(worker: Worker, trigger: Trigger) -> Trigger:
         return trigger
 
 
-def _session_env(worker: Worker, task: RunningTask, credentials: list[Selection]) -> dict[str, str]:
+def _session_env(
+    worker: Worker, adapter: ProviderAdapter, task: RunningTask, credentials: list[Selection]
+) -> dict[str, str]:
     """The complete environment of the harness (API reference section 4.5)."""
     return {
-        **with_selection(worker.environment.values(), credentials),
+        **session_env(adapter.name, worker.environment.values(), credentials),
         "MCP_BASE_URL": worker.settings.api_url,
         "AGENT_ID": worker.agent_id,
         "AGENT_SWARM_AGENT_ID": worker.agent_id,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.errors import ApiError, CredentialsMissing
+from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.worker import registration
-from agent_swarm_worker.worker.credentials import report_credentials
+from agent_swarm_worker.worker.credentials import missing_credentials, report_credentials
 
 if TYPE_CHECKING:
     from agent_swarm_worker.worker.context import Worker
@@ -59,10 +59,7 @@ async def _report_harness(
     The report makes the server call this agent idle (API reference E6), so not while it works.
     """
     try:
-        worker.harness.adapter.check(worker.environment.values())
-        missing: tuple[str, ...] = ()
-    except CredentialsMissing as error:
-        missing = error.missing
+        missing = missing_credentials(worker)
     except Exception as error:  # a session will fail with it; the worker goes on
         worker.log.debug(Event.CONFIG_IGNORED, key="HARNESS_PROVIDER", why=str(error))
         return reported

@@ -1,32 +1,53 @@
-"""One credential per pool for a session, and the reports on how it fared (API reference E29)."""
+"""The credential of a session: which one it gets, and the reports on how it fared.
+
+The first `Selection` is the one the session uses; reports name that one and no other
+(API reference E29).
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.clock import wire_time
-from agent_swarm_worker.errors import ApiError
-from agent_swarm_worker.guards.rate_limits import clamp_reset, is_rate_limited, parse_reset_time
-from agent_swarm_worker.login.pools import Selection, select_credentials
+from agent_swarm_worker.errors import ApiError, CredentialUnusable, LoginError
+from agent_swarm_worker.login.auth_json import codex_home, login_in_file
+from agent_swarm_worker.login.codex_pool import HARNESS, codex_options
+from agent_swarm_worker.login.pools import (
+    ONE_AT_A_TIME,
+    Selection,
+    one_of,
+    select_credentials,
+    variables_for,
+)
+from agent_swarm_worker.login.refresh import Refresher
+from agent_swarm_worker.login.slots import slot_key
+from agent_swarm_worker.login.store import SlotStore
+from agent_swarm_worker.login.vendor import Vendor, issuer_of
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import WORKER_LANE
 from agent_swarm_worker.swarm.queue import WriteKind
-from agent_swarm_worker.swarm.wire import windows_body
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent_swarm_worker.contract import ProviderAdapter, ProviderResult
+    from agent_swarm_worker.contract import ProviderAdapter
+    from agent_swarm_worker.login.codex_pool import Option
+    from agent_swarm_worker.login.credential import CodexCredential
     from agent_swarm_worker.swarm.wire import Task
     from agent_swarm_worker.worker.context import Worker
 
-UNKNOWN_LIMIT = timedelta(minutes=5)
-"""How long a key rests that hit a limit of which no end is known."""
+LOCKS_DIR = "locks"
+"""Below the state directory of all agents of this user, so that their workers meet there."""
 
 
-async def select_for(worker: Worker, adapter: ProviderAdapter, row: Task | None) -> list[Selection]:
-    """Choose the session's credentials and report their use."""
+async def select_for(
+    worker: Worker, adapter: ProviderAdapter, row: Task | None, model: str
+) -> list[Selection]:
+    """Choose the session's credentials and report the use of the first.
+
+    Raises:
+        CredentialUnusable: there are logins, and none of them can be used.
+    """
 
     async def available(key_type: str, total: int) -> Sequence[int] | None:
         try:
@@ -34,57 +55,71 @@ async def select_for(worker: Worker, adapter: ProviderAdapter, row: Task | None)
         except ApiError:
             return None
 
-    chosen = await select_credentials(
-        adapter.traits.needs_credential, worker.environment.values(), available
-    )
-    for selection in chosen:
+    env = worker.environment.values()
+    if adapter.name == HARNESS:
+        in_file = login_in_file(codex_home(env) / "auth.json")
+        chosen = await _codex(worker, await codex_options(env, available, in_file=in_file))
+    else:
+        variables = variables_for(adapter.name, model, adapter.traits.needs_credential)
+        chosen = await select_credentials(variables, env, available)
+        if adapter.name in ONE_AT_A_TIME:
+            chosen = one_of(chosen)
+    now_s = worker.clock.monotonic()
+    chosen = [replace(selection, chosen_at_s=now_s) for selection in chosen]
+    for used in chosen[:1]:
         worker.log.info(
             Event.CREDENTIAL_SELECTED,
-            key=selection.key_type,
-            index=selection.index,
-            of=selection.total,
-            all_limited=selection.is_fallback or None,
+            key=used.key_type,
+            index=used.index,
+            of=used.total,
+            all_limited=used.is_fallback or None,
         )
         if row is not None:
-            _put(worker, WriteKind.REPORT_USAGE, selection, {"task_id": row.id})
+            put_report(worker, WriteKind.REPORT_USAGE, used, {"task_id": row.id})
     return chosen
 
 
-def report_limits(worker: Worker, chosen: Sequence[Selection], result: ProviderResult) -> None:
-    """Report what the session learned of its credential's limits; the first one is the one used.
-
-    A key that served a whole session is cleared; one that hit a limit rests until the time the
-    vendor named, or for a while if none was (API reference section 5.8.3).
-    """
-    if not chosen:
-        return
-    used = chosen[0]
-    now = worker.clock.now()
-    if result.rate_limit_windows:
-        windows = windows_body(result.rate_limit_windows, seen_at=wire_time(now))
-        _put(worker, WriteKind.REPORT_WINDOWS, used, {"windows": windows})
-    if not result.is_error:
-        _put(worker, WriteKind.CLEAR_RATE_LIMIT, used, {})
-        return
-    until = _limited_until(result, now)
-    if until is not None:
-        worker.log.warning(Event.CREDENTIAL_LIMITED, key=used.key_type, until=wire_time(until))
-        _put(worker, WriteKind.REPORT_RATE_LIMIT, used, {"until": wire_time(until)})
-
-
-def _limited_until(result: ProviderResult, now: datetime) -> datetime | None:
-    reason = result.failure_reason or ""
-    if result.rate_limit_reset_at:
-        try:
-            return clamp_reset(datetime.fromisoformat(result.rate_limit_reset_at), now)
-        except ValueError:
-            return now + UNKNOWN_LIMIT
-    if result.error_category not in {"rate_limit", "usage_limit"} and not is_rate_limited(reason):
-        return None
-    told = parse_reset_time(reason, now)
-    return clamp_reset(told, now) if told else now + UNKNOWN_LIMIT
-
-
-def _put(worker: Worker, kind: WriteKind, used: Selection, more: dict[str, object]) -> None:
+def put_report(worker: Worker, kind: WriteKind, used: Selection, more: dict[str, object]) -> None:
+    """Queue one report on a credential; they arrive in the order in which they were queued."""
     key = {"key_type": used.key_type, "suffix": used.suffix, "index": used.index}
     worker.outbox.put(WORKER_LANE, kind, {"key": key, **more})
+
+
+async def _codex(worker: Worker, options: Sequence[Option]) -> list[Selection]:
+    """Take the first option that works; a slot's login is made sure of first."""
+    refresher = _refresher(worker)
+    failed: dict[str, LoginError] = {}
+    for option in options:
+        if option.slot is None or option.login is None:
+            return [option.selection]
+        try:
+            login = await refresher.usable(option.slot, option.login)
+        except LoginError as error:
+            failed[f"slot {option.slot}"] = error
+        except ApiError as error:
+            failed[f"slot {option.slot}"] = LoginError(str(error))
+        else:
+            return [_with_login(option.selection, login)]
+        why = str(failed[f"slot {option.slot}"])
+        worker.log.warning(Event.CREDENTIAL_REFUSED, key=slot_key(option.slot), why=why)
+    if failed:
+        raise CredentialUnusable(HARNESS, failed)
+    return []
+
+
+def _with_login(selection: Selection, login: CodexCredential) -> Selection:
+    value = login.without_refresh().to_value()
+    return replace(selection, value=value, suffix=login.suffix)
+
+
+def _refresher(worker: Worker) -> Refresher:
+    return Refresher(
+        store=SlotStore(worker.client.config, worker.agent_id),
+        locks=worker.client.refresh_locks,
+        vendor=Vendor(issuer_of(worker.environment.values()), clock=worker.clock),
+        clock=worker.clock,
+        lock_dir=worker.settings.state_root() / LOCKS_DIR,
+        on_secret=worker.scrubber.add,
+        memory=worker.logins,
+        log=worker.log,
+    )

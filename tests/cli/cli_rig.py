@@ -167,6 +167,9 @@ def scripted_api(answer: Callable[[str], Answer]) -> Iterator[str]:
         def do_POST(self) -> None:
             self._reply()
 
+        def do_PUT(self) -> None:
+            self._reply()
+
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 

@@ -69,6 +69,9 @@ class ConfigRow:
     value: str
     scope: str = ""
     is_secret: bool = False
+    id: str = ""
+    """What the row is deleted by; empty if the server does not say."""
+    scope_id: str | None = None
 
     @classmethod
     def from_wire(cls, value: object) -> ConfigRow | None:
@@ -82,6 +85,8 @@ class ConfigRow:
             value=row.text("value"),
             scope=row.text("scope"),
             is_secret=row.flag("isSecret"),
+            id=row.identifier("id") or "",
+            scope_id=row.maybe_text("scopeId"),
         )
 
 

@@ -1,0 +1,41 @@
+"""What renews logins, on a swarm and with a vendor over real HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent_swarm_worker.clock import Clock, SystemClock
+from agent_swarm_worker.login.memory import LoginMemory
+from agent_swarm_worker.login.refresh import Refresher
+from agent_swarm_worker.login.store import SlotStore
+from agent_swarm_worker.login.vendor import Vendor
+from agent_swarm_worker.logs import Log
+from agent_swarm_worker.swarm.client import SwarmClient
+from agent_swarm_worker.swarm.generations import Generations
+from agent_swarm_worker.swarm.health import ApiHealth
+from agent_swarm_worker.swarm.http import Http
+
+KEY = "test-api-key-0123456789"
+SECRETS: list[str] = []
+
+
+@asynccontextmanager
+async def refresher_of(
+    url: str, vendor: str, place: Path, *, clock: Clock | None = None
+) -> AsyncIterator[Refresher]:
+    time = clock or SystemClock()
+    async with Http(url, health=ApiHealth(time, Log()), api_key=KEY, agent_id="a") as http:
+        client = SwarmClient(http, Generations(time, Log()))
+        yield Refresher(
+            store=SlotStore(client.config, "a"),
+            locks=client.refresh_locks,
+            vendor=Vendor(vendor, clock=time, timeout_s=3),
+            clock=time,
+            lock_dir=place,
+            on_secret=lambda _, value: SECRETS.append(value),
+            memory=LoginMemory(),
+            log=Log(),
+        )

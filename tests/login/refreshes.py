@@ -1,0 +1,30 @@
+"""Takes the place of a worker that needs slot 0: prints the access token it ends up with.
+
+``refreshes.py <swarm> <vendor> <lock directory> <when to start>``
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import anyio
+from refresh_rig import refresher_of
+
+from agent_swarm_worker.errors import SwarmWorkerError
+from agent_swarm_worker.login.credential import CodexCredential
+
+
+async def main() -> None:
+    url, vendor, place, start_at_s, value = sys.argv[1:]
+    async with refresher_of(url, vendor, Path(place)) as refresher:
+        known = CodexCredential.parse(value)
+        time.sleep(max(0.0, float(start_at_s) - time.time()))
+        try:
+            login = await refresher.usable(0, known)
+        except SwarmWorkerError as error:
+            print(f"{type(error).__name__}: {error}")
+        else:
+            print(login.access)
+
+
+anyio.run(main)
