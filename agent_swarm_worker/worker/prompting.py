@@ -67,10 +67,11 @@ async def compose_prompts(
     body = body or worker.options.default_prompt
     parts = {
         "banner": await _banner(worker, build),
-        "memories": await _memories(worker, config, row),
+        "memories": await _memories(worker, config, row, has_mcp=harness.has_mcp),
         "note": directory_note(place.directory.path, place.directory.source),
     }
-    told = compose(body, harness, preamble=await preamble(worker, config, row), **parts)
+    story = await preamble(worker, config, row, has_mcp=harness.has_mcp)
+    told = compose(body, harness, preamble=story, **parts)
     if not adapter.traits.native_skill_discovery:
         told = await _with_skill(worker, told)
     if config.resume_session_id is None:
@@ -136,11 +137,17 @@ async def _with_skill(worker: Worker, prompt: str) -> str:
     return resolved.prompt
 
 
-async def _memories(worker: Worker, config: ProviderSessionConfig, row: Task | None) -> str:
+async def _memories(
+    worker: Worker, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
+) -> str:
     if row is None:
         return ""
     return await memories_block(
-        worker.client.surroundings, row, config.redactor, raters=worker.settings.memory_raters
+        worker.client.surroundings,
+        row,
+        config.redactor,
+        raters=worker.settings.memory_raters,
+        has_mcp=has_mcp,
     )
 
 
