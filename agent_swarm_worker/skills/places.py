@@ -25,7 +25,8 @@ SKILL_FOLDERS = (
 BUILDING = ".swarm-building-"
 """How folders begin in which a skill is being built."""
 
-_LOCK_TIMEOUT_S = 20.0
+_LOCK_TIMEOUT_S = 5.0
+"""Writers are done in milliseconds; whoever takes longer must not hold up every task."""
 
 
 def skill_roots(home: Path, errors: list[str], skipped: list[str], *, create: bool) -> list[Path]:
@@ -48,11 +49,10 @@ def skill_roots(home: Path, errors: list[str], skipped: list[str], *, create: bo
         try:
             if create:
                 root.mkdir(parents=True, exist_ok=True)
+            if root.is_dir():
+                roots[root] = None
         except OSError as error:
             errors.append(f"{root}: {error.strerror or error}")
-            continue
-        if root.is_dir():
-            roots[root] = None
     return list(roots)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anyio import to_thread
@@ -17,6 +19,7 @@ from agent_swarm_worker.prompts.system import (
     operator_prompt,
     system_prompt,
 )
+from agent_swarm_worker.prompts.templates import shipped_texts
 from agent_swarm_worker.prompts.user import (
     PromptHarness,
     compose,
@@ -71,13 +74,11 @@ async def compose_prompts(
         "note": directory_note(place.directory.path, place.directory.source),
     }
     story = await preamble(worker, config, row, has_mcp=harness.has_mcp)
-    told = compose(body, harness, preamble=story, **parts)
-    if not adapter.traits.native_skill_discovery:
-        told = await _with_skill(worker, told)
+    told = await _with_skill(worker, adapter, compose(body, harness, preamble=story, **parts))
     if config.resume_session_id is None:
         return replace(config, prompt=told, system_prompt=system)
     # The resumed session knows the story; if it turns out to be gone, the fresh one is told.
-    prompt = compose(body, harness, **parts)
+    prompt = await _with_skill(worker, adapter, compose(body, harness, **parts))
     return replace(config, prompt=prompt, fresh_prompt=told, system_prompt=system)
 
 
@@ -128,10 +129,18 @@ def _edited(worker: Worker, field: str) -> str:
     return "" if is_default(field, text, profile_facts(worker)) else text
 
 
-async def _with_skill(worker: Worker, prompt: str) -> str:
+async def _with_skill(worker: Worker, adapter: ProviderAdapter, prompt: str) -> str:
     """Put a skill's text in the place of its command, for a harness that has no commands."""
-    skills_dir = worker.settings.home / ".agents" / "skills"
-    resolved = await to_thread.run_sync(resolve_command, prompt, skills_dir)
+    if adapter.traits.native_skill_discovery:
+        return prompt
+    settings = worker.settings
+    places = [settings.home / ".agents" / "skills", shipped_texts("skills")]
+    # CODEX_SKILLS_DIR and the like, as the public worker has them.
+    named = worker.environment.values().get(f"{adapter.name.upper()}_SKILLS_DIR")
+    if named:
+        places.insert(0, Path(named))
+    resolve = partial(resolve_command, prompt, *places, max_chars=settings.max_skill_chars)
+    resolved = await to_thread.run_sync(resolve)
     if resolved.warning:
         worker.log.warning(Event.PROMPT_FALLBACK, part="skill", why=resolved.warning)
     return resolved.prompt

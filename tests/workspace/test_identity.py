@@ -15,10 +15,11 @@ from agent_swarm_worker.workspace.default_profile import AgentFacts, default_pro
 from agent_swarm_worker.workspace.identity import (
     Baselines,
     fill_missing,
+    managed_part,
     profile_of,
     write_files,
 )
-from agent_swarm_worker.workspace.profile_sync import MIN_PERSONA_CHARS, ProfileSync, managed_part
+from agent_swarm_worker.workspace.profile_sync import MIN_PERSONA_CHARS, ProfileSync
 from agent_swarm_worker.workspace.template_registry import AgentTemplate
 
 pytestmark = pytest.mark.anyio
