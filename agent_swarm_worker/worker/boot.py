@@ -163,8 +163,13 @@ async def _register_with_patience(worker: Worker) -> None:
 
 
 async def _load_identity(worker: Worker) -> None:
-    """Fetch the profile, store what it lacks, and mirror it into the workspace."""
+    """Fetch the profile, store what it lacks, and mirror it into the workspace.
+
+    Without it nobody can tell an edit of the files from what they are left over from, so no edit of
+    this run is brought back; the next boot sees to them.
+    """
     facts, sync = worker.facts, worker.profile_sync
+    worker.profile_sync = None
     try:
         agent = await worker.client.agents.me()
         if agent.id != worker.agent_id:
@@ -184,6 +189,7 @@ async def _load_identity(worker: Worker) -> None:
     if sync is not None:
         await write_files(worker.settings.workspace_dir, facts.profile, worker.clock)
         await sync.begin(facts.profile)
+        worker.profile_sync = sync
 
 
 async def _install_skills(worker: Worker) -> None:

@@ -187,3 +187,33 @@ async def test_tasks_that_start_together_write_once(home):
             tasks.start_soon(sync.refresh)
     assert server.calls.count("list") == 1
     assert server.calls.count("signature") == 5
+
+
+async def test_ours_comes_back_when_the_servers_of_that_name_is_gone(home, tmp_path):
+    ours = tmp_path / "shipped" / "work-on-task"
+    ours.mkdir(parents=True)
+    (ours / "SKILL.md").write_text("---\nname: work-on-task\ndescription: ours\n---\n")
+    server = Server(skill("work-on-task"))
+    sync = SkillSync(server, "agent", home, shipped=tmp_path / "shipped")
+    await sync.install_shipped()
+    target = home / ".codex/skills/work-on-task/SKILL.md"
+    assert "ours" in target.read_text()
+    await sync.refresh()
+    assert "does work-on-task" in target.read_text()
+    server.installed, server.signature = [], "two"
+    await sync.refresh()
+    assert "ours" in target.read_text()
+
+
+async def test_a_server_that_never_answers_is_given_up_by_its_own_limit(home):
+    server = Server(skill("a"))
+    sync = SkillSync(server, "agent", home, shipped=home / "none")
+    await sync.refresh()
+    server.signature = "two"
+    server.errors["list"] = ApiUnreachable("u", "no answer within 10 s", ambiguous=True)
+    assert [item.name for item in await sync.refresh()] == ["a"]
+    assert names(home) == ["a"]
+    del server.errors["list"]
+    server.installed.append(skill("b"))
+    await sync.refresh()
+    assert names(home) == ["a", "b"]
