@@ -188,6 +188,15 @@ async def test_agent_notes_go_to_harnesses_that_do_not_read_them(local, make_age
     assert ("my notes" in text) == (harness != "claude")
 
 
+@pytest.mark.parametrize(("cwd", "finds"), [("/workspace/personal/repos/x", True), ("/srv", False)])
+async def test_agent_notes_go_to_claude_where_it_would_not_come_upon_them(
+    local, make_agent, cwd, finds
+):
+    agent = make_agent(claude_md="my notes")
+    text = await system_prompt(local, agent, TaskContext(cwd=Path(cwd)))
+    assert ("my notes" in text) != finds
+
+
 async def test_caps_count_bytes(local, make_agent):
     wide = "🐝" * 50_000
     agent = make_agent(harness="opencode", soul_md=wide, identity_md=wide, claude_md=wide)
