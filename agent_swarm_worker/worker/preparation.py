@@ -21,6 +21,7 @@ from agent_swarm_worker.worker.place import place_of
 from agent_swarm_worker.worker.prompting import compose_prompts
 from agent_swarm_worker.worker.selection import select_for
 from agent_swarm_worker.worker.tool_servers import session_tool_servers
+from agent_swarm_worker.workspace.git import identity
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -120,8 +121,10 @@ async def _told_in_full(worker: Worker, trigger: Trigger) -> Trigger:
 
 def _session_env(worker: Worker, task: RunningTask, credentials: list[Selection]) -> dict[str, str]:
     """The complete environment of the harness (API reference section 4.5)."""
+    env = with_selection(worker.environment.values(), credentials)
     return {
-        **with_selection(worker.environment.values(), credentials),
+        **env,
+        **identity(env),
         "MCP_BASE_URL": worker.settings.api_url,
         "AGENT_ID": worker.agent_id,
         "AGENT_SWARM_AGENT_ID": worker.agent_id,
