@@ -137,6 +137,8 @@ class Settings(BaseModel):
     """Appended to every system prompt; ``--system-prompt`` wins over it."""
     system_prompt_file: Path | None = _live("SYSTEM_PROMPT_FILE")
     """The same from a file; ``SYSTEM_PROMPT`` wins over it."""
+    max_skill_chars: int = _live("MAX_SKILL_CHARS", default=100_000, ge=1)
+    """How much of a skill goes into the prompt of a harness that has no commands of its own."""
     context_preamble_max_tokens: int = _live("CONTEXT_PREAMBLE_MAX_TOKENS", default=2000, ge=1)
     """Length of the story so far in the prompt of a follow-up."""
     context_preamble_resume_max_tokens: int = _live(

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import Redactor
     from agent_swarm_worker.swarm.wire import Attachment, LogEntry, Task
 
-CHARS_PER_TOKEN = 4
 MAX_ARTIFACTS = 10
 WALK_TIMEOUT_S = 20.0
 """For all ancestors together; what was found by then is used."""

@@ -43,7 +43,12 @@ class MemorySource(Protocol):
 
 
 async def memories_block(
-    source: MemorySource, task: Task, redactor: Redactor, *, raters: Sequence[str] = ()
+    source: MemorySource,
+    task: Task,
+    redactor: Redactor,
+    *,
+    raters: Sequence[str] = (),
+    has_mcp: bool = True,
 ) -> str:
     """Return the section on past knowledge; empty if there is none or it cannot be had.
 
@@ -52,6 +57,7 @@ async def memories_block(
         task: what to look for.
         redactor: memories of others may hold what nobody should repeat.
         raters: the ``MEMORY_RATERS`` setting.
+        has_mcp: whether the agent has the swarm's tools, so that they can be pointed to.
     """
     query = clean(task.text).strip()[:_QUERY_CHARS]
     if not query:
@@ -65,19 +71,20 @@ async def memories_block(
         Log().debug(Event.PROMPT_FALLBACK, left_out="memories", why=str(error))
         return ""
     lines = [
-        f"- **{one_line(redactor.text(memory.name), 200)}** (id: {memory.id}):"
+        f"- **{one_line(redactor.text(memory.name), 200)}** (id: {one_line(memory.id, 100)}):"
         f" {one_line(redactor.text(memory.content), _CONTENT_CHARS)}"
         for memory in found
         if memory.similarity > MIN_SIMILARITY
     ]
     if not lines:
         return ""
+    section = "### Relevant Past Knowledge\n\n"
+    if not has_mcp:
+        return section + "\n".join(lines)
     hint = (
         "\n\nRate two to five of those you look at with `memory_rate` (`useful`: true or false)."
         if _RATER in raters
         else ""
     )
-    return (
-        "### Relevant Past Knowledge\n\n"
-        "`memory-get` with the id gives the whole text.\n\n" + "\n".join(lines) + hint
-    )
+    pointer = "`memory-get` with the id gives the whole text.\n\n"
+    return section + pointer + "\n".join(lines) + hint

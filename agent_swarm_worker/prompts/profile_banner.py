@@ -25,9 +25,13 @@ _LABELS = {
     "toolsMd": "TOOLS.md",
     "claudeMd": "CLAUDE.md",
 }
-_LIMIT = 20
+_LIMIT = 100
+"""Newest refusals looked at, of all fields; an agent that tries often makes several of one."""
 _TIMEOUT_S = 10.0
-_GUIDANCE = "Shorten the text below its budget; it is stored when the session ends."
+_GUIDANCE = (
+    "Shorten the text below its budget; it is stored when the session ends. After a restart of the"
+    " worker the file holds the stored text again, and yours is in the newest `.bak` beside it."
+)
 
 
 class EventSource(Protocol):
@@ -78,14 +82,14 @@ async def _open_refusals(
     )
     if not refused:
         return {}
-    settled = _newest(
-        await source.events("system.profile_sync_reconciled", agent_id=agent_id, limit=_LIMIT)
-    )
-    still_open = {
-        field: event
-        for field, event in refused.items()
-        if field not in settled or event.created_at > settled[field].created_at
-    }
+    still_open = {}
+    for field, event in refused.items():
+        reconciled = await source.events(
+            "system.profile_sync_reconciled", agent_id=agent_id, field=field, limit=1
+        )
+        settled = _newest(reconciled).get(field)
+        if settled is None or event.created_at > settled.created_at:
+            still_open[field] = event
     if not still_open:
         return {}
     stored = await stored_profile()

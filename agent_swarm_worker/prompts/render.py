@@ -17,6 +17,7 @@ import orjson
 
 from agent_swarm_worker.errors import ApiError, ApiRefused, RouteMissing, Unauthorized
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.prompts.texts import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,6 +118,9 @@ class PromptBuild:
         results = [""] * len(parts)
 
         async def fill(index: int, part: Part) -> None:
+            # Values come from tasks, profiles and paths; what JSON cannot carry must not stop us.
+            values = {name: clean(value) for name, value in part.variables.items()}
+            part = Part(part.template_id, values)
             remote = await self._remote(part)
             local = self._renderer.library.render
             results[index] = local(part.template_id, part.variables) if remote is None else remote

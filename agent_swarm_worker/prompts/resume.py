@@ -13,8 +13,8 @@ import anyio
 import orjson
 
 from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.guards.tokens import count_tokens
 from agent_swarm_worker.prompts.history import (
-    CHARS_PER_TOKEN,
     WALK_TIMEOUT_S,
     TaskSource,
     ancestors,
@@ -63,6 +63,7 @@ async def resume_preamble(
     max_tokens: int,
     app_url: str = "",
     steering: SteeringSource | None = None,
+    has_mcp: bool = True,
 ) -> str:
     """Return the section on the interrupted work; empty if its task cannot be read.
 
@@ -70,9 +71,10 @@ async def resume_preamble(
         source: the server.
         task: the resume task.
         redactor: takes out secrets, before anything is cut.
-        max_tokens: what all but the description may cost; a token is taken for four characters.
+        max_tokens: what the section may cost; only the description may go beyond.
         app_url: base URL for links to artifacts.
         steering: where undelivered messages are; ``None`` if steering is off.
+        has_mcp: whether the agent has the swarm's tools, so that one can be pointed to.
     """
     history = _History([], [], [])
     with anyio.move_on_after(WALK_TIMEOUT_S):
@@ -80,7 +82,9 @@ async def resume_preamble(
         await _fetch_details(source, steering, history)
     if not history.chain:
         return ""
-    return _compose(history, redactor, max_tokens * CHARS_PER_TOKEN, app_url)
+    original = history.chain[-1].id
+    pointer = f'The original in full: `get-task-details` with the ID "{original}".'
+    return _compose(history, redactor, max_tokens, app_url, pointer if has_mcp else "")
 
 
 def _is_resume(task: Task) -> bool:
@@ -108,7 +112,7 @@ async def _fetch_details(
             tasks.start_soon(messages_of, member.id)
 
 
-def _compose(history: _History, redactor: Redactor, budget: int, app_url: str) -> str:
+def _compose(history: _History, redactor: Redactor, budget: int, app_url: str, pointer: str) -> str:
     parent, original = history.chain[0], history.chain[-1]
     description = scrubbed(redactor, original.text)
     depth = f" It was interrupted {len(history.chain)} times." if len(history.chain) > 1 else ""
@@ -118,9 +122,8 @@ def _compose(history: _History, redactor: Redactor, budget: int, app_url: str) -
         f" do it again.{depth} The original task is `{original.id}`.",
         f"### Original Task Description\n\n{description}",
     )
-    pointer = f'The original in full: `get-task-details` with the ID "{original.id}".'
-    room = budget - len(head) - len(pointer) - 2
-    overflow = max(0, len(description) - int(budget * _DESCRIPTION_SHARE)) // 2
+    room = budget - count_tokens(f"{head}\n\n") - count_tokens(f"{pointer}\n\n")
+    overflow = max(0, count_tokens(description) - int(budget * _DESCRIPTION_SHARE)) // 2
     # What somebody still waits to be heard comes first, should the room not do for all three.
     messages, room = _section(
         "### Undelivered Steering Messages",
@@ -147,18 +150,19 @@ def _compose(history: _History, redactor: Redactor, budget: int, app_url: str) -
 def _section(
     heading: str, lines: list[str], share: int, room: int, *, keep_first: bool = False
 ) -> tuple[str, int]:
-    """Return a section of at most `share` characters, and the room that is left after it."""
-    size = len(heading) + 4
+    """Return a section of at most `share` tokens, and the room that is left after it."""
+    size = count_tokens(f"{heading}\n\n\n\n")
     kept: list[str] = []
     for line in lines if keep_first else reversed(lines):
-        size += len(line) + 1
-        if size > share:
+        cost = count_tokens(f"{line}\n")
+        if size + cost > share:
             break
+        size += cost
         kept.append(line)
     if not kept:
         return "", room
     text = heading + "\n\n" + "\n".join(kept if keep_first else reversed(kept))
-    return text, room - len(text) - 2
+    return text, room - size
 
 
 def _message_lines(messages: list[SteeringMessage], redactor: Redactor) -> list[str]:
@@ -195,10 +199,15 @@ def _blocks(native: Any) -> list[Any]:
 
 
 def _call(block: Any) -> str:
-    if not isinstance(block, dict) or block.get("type") != "tool_use":
-        return ""
-    given = block.get("input")
-    inputs = given if isinstance(given, dict) else {}
-    targets = (inputs.get(key) for key in ("file_path", "path", "command"))
+    """Return a tool call as claude writes it, or as our own events do."""
+    match block:
+        case {"type": "tool_use", "name": str(name)}:
+            inputs = block.get("input")
+        case {"type": "tool_start", "toolName": str(name)}:
+            inputs = block.get("args")
+        case _:
+            return ""
+    known = inputs if isinstance(inputs, dict) else {}
+    targets = (known.get(key) for key in ("file_path", "path", "command"))
     target = next((value for value in targets if isinstance(value, str) and value), "")
-    return f"{block.get('name')} {one_line(target, _SNIPPET_CHARS)}".strip()
+    return f"{name} {one_line(target, _SNIPPET_CHARS)}".strip()

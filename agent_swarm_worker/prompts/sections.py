@@ -20,6 +20,9 @@ REPO_NOTES_MAX_BYTES = 12_000
 PROMPT_MAX_BYTES = 120_000
 """What notes may fill a prompt up to; under Linux's limit of 128 KiB for one argument."""
 
+REQUESTER_NOTES_MAX_BYTES = 8_000
+SKILLS_MAX_BYTES = 20_000
+"""Of the list that harnesses without skill discovery get; the rest is found with the tools."""
 _SKILL_LINE_CHARS = 300
 
 
@@ -88,16 +91,19 @@ def skills(installed: Sequence[Skill], traits: ProviderTraits) -> str:
         return block(f"{text} Use one that fits before you do the work by hand.")
     mark = "/" if traits.has_local_environment else ""
     how = "its SKILL.md in your skills directory" if mark else "it with `skill-get`"
-    lines = "\n".join(
-        f"- {mark}{one_line(skill.name)}: {one_line(skill.description, _SKILL_LINE_CHARS)}"
+    lines = [
+        f"- {mark}{one_line(skill.name, 100)}: {one_line(skill.description, _SKILL_LINE_CHARS)}"
         for skill in installed
+    ]
+    listed = cut_bytes("\n".join(lines), SKILLS_MAX_BYTES, f"[... {len(lines)} skills in all]")
+    return block(
+        f"Installed skills. When one fits, read {how} and follow it.\n\n{listed}\n\n{find}"
     )
-    return block(f"Installed skills. When one fits, read {how} and follow it.\n\n{lines}\n\n{find}")
 
 
 def mcp_servers(names: Sequence[str]) -> str:
     """Return what the prompt says about connected tool servers."""
-    known = ", ".join(flat for name in names if (flat := one_line(name)))
+    known = ", ".join(flat for name in names if (flat := one_line(name, 100)))
     return (
         block(f"Connected MCP servers: {known}. Their tools are in your tool list.")
         if known
@@ -171,6 +177,7 @@ def requester(person: Requester) -> dict[str, str] | None:
     wishes = {"Tone": person.tone, "language": person.language, "verbosity": person.verbosity}
     named = [f"{label}: {one_line(value, 200)}" for label, value in wishes.items() if value]
     notes = clean(person.notes or "").strip()
+    notes = cut_bytes(notes, REQUESTER_NOTES_MAX_BYTES, "[...truncated]")
     if not (person.role or notes or named):
         return None
     return {

@@ -65,7 +65,7 @@ class TaskContext:
     missing_dir: str | None = None
     """The directory the task asked for, if it does not exist."""
     cwd: Path | None = None
-    """Where the session works instead."""
+    """Where the session works."""
 
 
 async def system_prompt(
@@ -86,7 +86,7 @@ async def system_prompt(
     texts = await build.texts([*fixed, *repository, *requester])
     base = squeeze(join(*texts[: len(fixed)]))
     notes = ""
-    if agent.traits.has_local_environment and agent.harness not in _READS_AGENT_NOTES:
+    if agent.traits.has_local_environment and not _finds_agent_notes(agent, task):
         notes = sections.agent_notes(agent.claude_md, used_bytes=len(base.encode()))
     return squeeze(
         join(
@@ -180,6 +180,13 @@ def _repository_part(agent: AgentContext, task: TaskContext) -> list[Part]:
     with_notes = agent.harness not in _READS_REPO_NOTES
     variables = sections.repository(task.repository, traits=agent.traits, with_notes=with_notes)
     return [Part("system.agent.repository", variables)]
+
+
+def _finds_agent_notes(agent: AgentContext, task: TaskContext) -> bool:
+    """Claude reads each CLAUDE.md from its directory upwards; the agent's is in the workspace."""
+    if agent.harness not in _READS_AGENT_NOTES:
+        return False
+    return task.cwd is None or task.cwd.is_relative_to(agent.settings.workspace_dir)
 
 
 def _requester_part(task: TaskContext) -> list[Part]:

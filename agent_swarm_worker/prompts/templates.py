@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+from agent_swarm_worker.logs import Event, Log
+
 Variables: TypeAlias = Mapping[str, object]
 
 MAX_DEPTH = 3
@@ -34,33 +36,47 @@ def shipped_texts(kind: str) -> Path:
 
 
 class TemplateLibrary:
-    """All templates of a folder, read once."""
+    """All templates of a folder, read once and put together once.
+
+    A reference in a circle, too deep, or to nothing stays as it is, with a warning.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._bodies = {
-            path.name.removesuffix(".md"): path.read_text(encoding="utf-8").strip("\n")
+            path.name.removesuffix(".md"): path.read_text("utf-8", errors="replace").strip("\n")
             for path in sorted(directory.glob("*.md"))
         }
+        self._expanded: dict[str, str] = {}
 
     def __contains__(self, template_id: str) -> bool:
         return template_id in self._bodies
 
     def render(self, template_id: str, variables: Variables) -> str:
         """Return the template filled in; empty if there is no such template."""
-        body = self._expand(self._bodies.get(template_id, ""), (template_id,))
-        return interpolate(body, variables)
+        if template_id not in self._bodies:
+            return ""
+        if template_id not in self._expanded:
+            self._expanded[template_id] = self._expand(template_id, ())
+        return interpolate(self._expanded[template_id], variables)
 
-    def _expand(self, body: str, trail: tuple[str, ...]) -> str:
-        if len(trail) > MAX_DEPTH:
-            return body
+    def _expand(self, template_id: str, trail: tuple[str, ...]) -> str:
+        trail = (*trail, template_id)
 
         def replace(token: re.Match[str]) -> str:
             target = token[1].strip()
-            if target in trail or not self._bodies.get(target):
+            if why := self._why_not(target, trail):
+                Log().warning(Event.PROMPT_FALLBACK, template=trail[0], reference=target, why=why)
                 return token[0]
-            return f"\n{self._expand(self._bodies[target], (*trail, target))}\n"
+            return f"\n{self._expand(target, trail)}\n"
 
-        return _REFERENCE.sub(replace, body)
+        return _REFERENCE.sub(replace, self._bodies[template_id])
+
+    def _why_not(self, target: str, trail: tuple[str, ...]) -> str:
+        if target in trail:
+            return "the templates refer to each other in a circle"
+        if len(trail) > MAX_DEPTH:
+            return f"the templates refer to each other more than {MAX_DEPTH} deep"
+        return "" if self._bodies.get(target) else "there is no such template, or it is empty"
 
 
 def interpolate(body: str, variables: Variables) -> str:

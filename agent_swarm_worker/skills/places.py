@@ -22,26 +22,23 @@ SKILL_FOLDERS = (
 )
 """Where the harnesses look, below the home directory (prompt reference section 3.4)."""
 
-_COMMAND_FOLDERS = {"codex": ("CODEX_SKILLS_DIR", ".codex/skills")}
-"""Per harness without commands of its own: the variable that names its folder, and the default."""
-
 BUILDING = ".swarm-building-"
 """How folders begin in which a skill is being built."""
 
-_LOCK_TIMEOUT_S = 20.0
+_LOCK_TIMEOUT_S = 5.0
+"""Writers are done in milliseconds; whoever takes longer must not hold up every task."""
 
 
 def command_folder(harness: str, env: Mapping[str, str], home: Path) -> Path:
-    """Return where the skill behind a command in the prompt is looked up.
+    """Return a harness's own folder of commands: ``CODEX_SKILLS_DIR``, else ``~/.codex/skills``.
 
     Args:
         harness: one that does not know commands itself.
         env: the session's environment; a variable may name another folder.
         home: the home directory of the user that the harness runs as.
     """
-    variable, place = _COMMAND_FOLDERS.get(harness, ("", ".agents/skills"))
-    named = env.get(variable, "").strip()
-    return Path(named) if named else home / place
+    named = env.get(f"{harness.upper().replace('-', '_')}_SKILLS_DIR", "").strip()
+    return Path(named) if named else home / f".{harness}" / "skills"
 
 
 def skill_roots(home: Path, errors: list[str], skipped: list[str], *, create: bool) -> list[Path]:
@@ -64,11 +61,10 @@ def skill_roots(home: Path, errors: list[str], skipped: list[str], *, create: bo
         try:
             if create:
                 root.mkdir(parents=True, exist_ok=True)
+            if root.is_dir():
+                roots[root] = None
         except OSError as error:
             errors.append(f"{root}: {error.strerror or error}")
-            continue
-        if root.is_dir():
-            roots[root] = None
     return list(roots)
 
 

@@ -14,6 +14,7 @@ from anyio import to_thread
 
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.skills.builtin import install_builtin_skills
 from agent_swarm_worker.skills.skill_text import MAX_FILES, MAX_TOTAL_BYTES, is_safe_path
 from agent_swarm_worker.skills.writer import SERVER, SkillFolder, write_skills
 
@@ -50,19 +51,30 @@ class SkillSource(Protocol):
 class SkillSync:
     """Brings the server's skills to this machine; tasks that start together take turns."""
 
-    def __init__(self, source: SkillSource, agent_id: str, home: Path) -> None:
+    def __init__(self, source: SkillSource, agent_id: str, home: Path, *, shipped: Path) -> None:
         """Set up; nothing is asked yet.
 
         Args:
             source: the server.
             agent_id: whose skills.
             home: the home directory of the user that the harnesses run as.
+            shipped: the folder of the skills that come with this package.
         """
         self._source, self._agent_id, self._home = source, agent_id, home
+        self._shipped = shipped
         self._turn = anyio.Lock()
         self._signature: str | None = None
         self._active: tuple[Skill, ...] = ()
         self._log = Log()
+
+    async def install_shipped(self) -> None:
+        """Install our own skills, where the server and the user have none of that name."""
+        async with self._turn:
+            await self._install_shipped()
+
+    async def _install_shipped(self) -> None:
+        report = await to_thread.run_sync(install_builtin_skills, self._shipped, self._home)
+        self._tell(report, state="built-in")
 
     async def refresh(self) -> tuple[Skill, ...]:
         """Bring the disk up to date if anything changed; return the skills to name in prompts."""
@@ -89,6 +101,8 @@ class SkillSync:
         # Remembered only if all is in place, so that the next task tries again what failed.
         self._signature = None if report.errors else signature
         self._tell(report)
+        if report.removed:  # perhaps a skill that stood in for one of ours
+            await self._install_shipped()
 
     async def _current_signature(self) -> str | None:
         try:
@@ -138,10 +152,10 @@ class SkillSync:
                 break
         return files
 
-    def _tell(self, report: WriteReport) -> None:
+    def _tell(self, report: WriteReport, **more: str) -> None:
         counts = {"written": report.written, "removed": report.removed}
         problems = [*report.errors, *report.skipped]
         if problems:
-            self._log.warning(Event.SKILLS_SYNCED, **counts, problems=problems[:20])
+            self._log.warning(Event.SKILLS_SYNCED, **counts, **more, problems=problems[:20])
         else:
-            self._log.info(Event.SKILLS_SYNCED, **counts)
+            self._log.info(Event.SKILLS_SYNCED, **counts, **more)

@@ -155,9 +155,15 @@ def _is_current(target: Path, skill: SkillFolder) -> bool:
         if path.is_symlink() or not path.is_dir()
     }
     return present == {MARKER, *contents} and all(
-        not (target / path).is_symlink() and (target / path).read_bytes() == content
-        for path, content in contents.items()
+        _holds(target / path, content) for path, content in contents.items()
     )
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """True if a plain file holds just this; what an agent put in its place is not opened."""
+    status = path.lstat()
+    is_plain = stat.S_ISREG(status.st_mode) and status.st_size == len(content)
+    return is_plain and path.read_bytes() == content
 
 
 def _replace(target: Path, skill: SkillFolder, owner: str) -> None:
@@ -169,9 +175,15 @@ def _replace(target: Path, skill: SkillFolder, owner: str) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
         (fresh / MARKER).write_text("" if owner == SERVER else owner, encoding="utf-8")
+        old = building / "old"
         if target.is_dir():
-            target.rename(building / "old")
-        fresh.rename(target)
+            target.rename(old)
+        try:
+            fresh.rename(target)
+        except OSError:
+            if old.is_dir():
+                old.rename(target)
+            raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agent_swarm_worker.errors import ApiGarbled
 from agent_swarm_worker.swarm.address import segment
 from agent_swarm_worker.swarm.generations import Feature
 from agent_swarm_worker.swarm.wire import (
@@ -83,12 +84,19 @@ class Surroundings:
         return Row(await self._get(Feature.SKILLS_SIGNATURE, path)).maybe_text("hash")
 
     async def skills(self, agent_id: str) -> tuple[Skill, ...] | None:
-        """Return the agent's skills; ``None`` if the server has no skills: then touch nothing."""
+        """Return the agent's skills; ``None`` if the server has no skills: then touch nothing.
+
+        Raises:
+            ApiGarbled: a row cannot be read, and without it the list would be short of a skill.
+        """
         path = f"/api/agents/{segment(agent_id)}/skills"
         answer = await self._get(Feature.SKILLS, path)
         if answer is None or not isinstance(answer.get("skills"), list):
             return None
-        return Row(answer).rows("skills", Skill.from_wire)
+        skills = Row(answer).rows("skills", Skill.from_wire)
+        if len(skills) < len(answer["skills"]):
+            raise ApiGarbled(self._http.shown_url + path, "a skill without a usable id or name")
+        return skills
 
     async def skill_files(self, skill_id: str) -> tuple[SkillFile, ...]:
         """Return the files of a complex skill, without their content."""

@@ -10,7 +10,6 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio import to_thread
 
 from agent_swarm_worker.errors import (
     ApiError,
@@ -20,8 +19,6 @@ from agent_swarm_worker.errors import (
     Unauthorized,
 )
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.prompts.templates import shipped_texts
-from agent_swarm_worker.skills.builtin import install_builtin_skills
 from agent_swarm_worker.worker import registration
 from agent_swarm_worker.worker.credential_wait import wait_for_credentials
 from agent_swarm_worker.worker.credentials import report_credentials
@@ -166,29 +163,38 @@ async def _register_with_patience(worker: Worker) -> None:
 
 
 async def _load_identity(worker: Worker) -> None:
-    """Fetch the profile, store what it lacks, and mirror it into the workspace."""
+    """Fetch the profile, store what it lacks, and mirror it into the workspace.
+
+    Without it nobody can tell an edit of the files from what they are left over from, so no edit of
+    this run is brought back; the next boot sees to them.
+    """
+    facts, sync = worker.facts, worker.profile_sync
+    worker.profile_sync = None
     try:
         agent = await worker.client.agents.me()
-        facts = worker.facts
+        if agent.id != worker.agent_id:
+            worker.log.warning(Event.IDENTITY, state="of another agent", agent=agent.id)
+            return
         facts.agent = agent
+        profile = profile_of(agent)
+        if sync is not None:
+            profile = await sync.rescue(profile)
         who = registration.profile_facts(worker)
         facts.profile = await fill_missing(
-            worker.client.agents, worker.agent_id, profile_of(agent), who, facts.template
+            worker.client.agents, worker.agent_id, profile, who, facts.template
         )
     except ApiError as error:
         worker.log.warning(Event.IDENTITY, state="unknown", why=str(error))
         return
-    if worker.profile_sync is not None:
-        await write_files(worker.settings.workspace_dir, worker.facts.profile, worker.clock)
-        worker.baselines.record(worker.facts.profile)
+    if sync is not None:
+        await write_files(worker.settings.workspace_dir, facts.profile, worker.clock)
+        await sync.begin(facts.profile)
+        worker.profile_sync = sync
 
 
 async def _install_skills(worker: Worker) -> None:
     if worker.skills is None:
         return
-    home = worker.settings.home
-    report = await to_thread.run_sync(install_builtin_skills, shipped_texts("skills"), home)
-    if report.errors:
-        worker.log.warning(Event.SKILLS_SYNCED, state="built-in", errors=report.errors[:5])
+    await worker.skills.install_shipped()
     if worker.harness.adapter.traits.has_local_environment:
         worker.facts.skills = await worker.skills.refresh()

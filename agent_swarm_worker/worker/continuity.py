@@ -67,7 +67,9 @@ def _ran_on(parent: Task, adapter: ProviderAdapter) -> bool:
     return parent.provider in (None, wire_name(adapter)) and wire_name(adapter) == adapter.name
 
 
-async def preamble(worker: Worker, config: ProviderSessionConfig, row: Task | None) -> str:
+async def preamble(
+    worker: Worker, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
+) -> str:
     """Tell what came before, for a session that does not know it itself."""
     if row is None or row.parent_task_id is None:
         return ""
@@ -82,6 +84,7 @@ async def preamble(worker: Worker, config: ProviderSessionConfig, row: Task | No
                 max_tokens=settings.context_preamble_resume_max_tokens,
                 app_url=settings.app_url,
                 steering=worker.client.steering if settings.steering_enabled else None,
+                has_mcp=has_mcp,
             )
         return await follow_up_preamble(
             tasks,
@@ -89,6 +92,7 @@ async def preamble(worker: Worker, config: ProviderSessionConfig, row: Task | No
             config.redactor,
             max_tokens=settings.context_preamble_max_tokens,
             app_url=settings.app_url,
+            has_mcp=has_mcp,
         )
     except ApiError as error:
         worker.log.warning(Event.PROMPT_FALLBACK, part="preamble", why=str(error))

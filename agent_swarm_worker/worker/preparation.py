@@ -21,6 +21,7 @@ from agent_swarm_worker.worker.place import place_of
 from agent_swarm_worker.worker.prompting import compose_prompts
 from agent_swarm_worker.worker.selection import select_for
 from agent_swarm_worker.worker.tool_servers import session_tool_servers
+from agent_swarm_worker.workspace.git import identity
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -122,8 +123,10 @@ def _session_env(
     worker: Worker, adapter: ProviderAdapter, task: RunningTask, credentials: list[Selection]
 ) -> dict[str, str]:
     """The complete environment of the harness (API reference section 4.5)."""
+    env = session_env(adapter.name, worker.environment.values(), credentials)
     return {
-        **session_env(adapter.name, worker.environment.values(), credentials),
+        **env,
+        **identity(env),
         "MCP_BASE_URL": worker.settings.api_url,
         "AGENT_ID": worker.agent_id,
         "AGENT_SWARM_AGENT_ID": worker.agent_id,

@@ -18,6 +18,7 @@ from agent_swarm_worker.prompts.system import (
     operator_prompt,
     system_prompt,
 )
+from agent_swarm_worker.prompts.templates import shipped_texts
 from agent_swarm_worker.prompts.user import (
     PromptHarness,
     compose,
@@ -26,7 +27,7 @@ from agent_swarm_worker.prompts.user import (
     trigger_prompt,
 )
 from agent_swarm_worker.skills.places import command_folder
-from agent_swarm_worker.skills.resolve import max_skill_chars, resolve_command
+from agent_swarm_worker.skills.resolve import resolve_command
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.continuity import preamble
 from agent_swarm_worker.worker.registration import profile_facts
@@ -69,18 +70,15 @@ async def compose_prompts(
     body = body or worker.options.default_prompt
     parts = {
         "banner": await _banner(worker, build),
-        "memories": await _memories(worker, config, row),
+        "memories": await _memories(worker, config, row, has_mcp=harness.has_mcp),
         "note": directory_note(place.directory.path, place.directory.source),
     }
-    told = compose(body, harness, preamble=await preamble(worker, config, row), **parts)
-    if not adapter.traits.native_skill_discovery:
-        told = await _with_skill(worker, adapter, told)
+    story = await preamble(worker, config, row, has_mcp=harness.has_mcp)
+    told = await _with_skill(worker, adapter, compose(body, harness, preamble=story, **parts))
     if config.resume_session_id is None:
         return replace(config, prompt=told, system_prompt=system)
     # The resumed session knows the story; if it turns out to be gone, the fresh one is told.
-    prompt = compose(body, harness, **parts)
-    if not adapter.traits.native_skill_discovery:
-        prompt = await _with_skill(worker, adapter, prompt)
+    prompt = await _with_skill(worker, adapter, compose(body, harness, **parts))
     return replace(config, prompt=prompt, fresh_prompt=told, system_prompt=system)
 
 
@@ -133,20 +131,32 @@ def _edited(worker: Worker, field: str) -> str:
 
 async def _with_skill(worker: Worker, adapter: ProviderAdapter, prompt: str) -> str:
     """Put a skill's text in the place of its command, for a harness that has no commands."""
-    env = worker.environment.values()
-    folder = command_folder(adapter.name, env, worker.settings.home)
-    resolve = partial(resolve_command, max_chars=max_skill_chars(env))
-    resolved = await to_thread.run_sync(resolve, prompt, folder)
+    if adapter.traits.native_skill_discovery:
+        return prompt
+    settings = worker.settings
+    places = (
+        command_folder(adapter.name, worker.environment.values(), settings.home),
+        settings.home / ".agents" / "skills",
+        shipped_texts("skills"),
+    )
+    resolve = partial(resolve_command, prompt, *places, max_chars=settings.max_skill_chars)
+    resolved = await to_thread.run_sync(resolve)
     if resolved.warning:
         worker.log.warning(Event.PROMPT_FALLBACK, part="skill", why=resolved.warning)
     return resolved.prompt
 
 
-async def _memories(worker: Worker, config: ProviderSessionConfig, row: Task | None) -> str:
+async def _memories(
+    worker: Worker, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
+) -> str:
     if row is None:
         return ""
     return await memories_block(
-        worker.client.surroundings, row, config.redactor, raters=worker.settings.memory_raters
+        worker.client.surroundings,
+        row,
+        config.redactor,
+        raters=worker.settings.memory_raters,
+        has_mcp=has_mcp,
     )
 
 

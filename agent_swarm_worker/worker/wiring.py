@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.logs import Event
 from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.templates import TemplateLibrary, shipped_texts
 from agent_swarm_worker.sandboxes.local import LocalSandbox
@@ -18,6 +19,7 @@ from agent_swarm_worker.swarm.outbox import Outbox
 from agent_swarm_worker.swarm.state import StateDir, made_up_agent_id
 from agent_swarm_worker.worker.context import Worker, WorkerOptions
 from agent_swarm_worker.worker.slots import Slots
+from agent_swarm_worker.workspace.claim import claimed
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.identity import Baselines
 from agent_swarm_worker.workspace.profile_sync import ProfileSync
@@ -86,7 +88,7 @@ async def wire(parts: Parts, held: AsyncExitStack) -> Worker:
         renderer=_renderer(parts, client, agent_id),
         repositories=_repositories(parts, client, state.path),
         baselines=baselines,
-        profile_sync=_profile_sync(parts, client, agent_id, baselines),
+        profile_sync=_profile_sync(parts, client, agent_id, baselines, held),
         skills=_skills(settings, client, agent_id),
         clock=clock,
         ids=parts.ids,
@@ -130,10 +132,18 @@ def _repositories(parts: Parts, client: SwarmClient, state_dir: Path) -> Reposit
 
 
 def _profile_sync(
-    parts: Parts, client: SwarmClient, agent_id: str, baselines: Baselines
+    parts: Parts,
+    client: SwarmClient,
+    agent_id: str,
+    baselines: Baselines,
+    held: AsyncExitStack,
 ) -> ProfileSync | None:
     settings = parts.environment.settings
     if not _has_workspace(settings):
+        return None
+    if not held.enter_context(claimed(settings.workspace_dir)):
+        where = str(settings.workspace_dir)
+        parts.log.warning(Event.IDENTITY, state="another worker's", workspace=where)
         return None
     return ProfileSync(client.agents, agent_id, settings.workspace_dir, baselines, parts.scrubber)
 
@@ -143,7 +153,7 @@ def _skills(settings: Settings, client: SwarmClient, agent_id: str) -> SkillSync
     wanted = settings.sync_skills
     if not (_has_workspace(settings) if wanted is None else wanted):
         return None
-    return SkillSync(client.surroundings, agent_id, settings.home)
+    return SkillSync(client.surroundings, agent_id, settings.home, shipped=shipped_texts("skills"))
 
 
 def _has_workspace(settings: Settings) -> bool:

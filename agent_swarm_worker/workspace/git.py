@@ -83,6 +83,21 @@ def clean_env(env: Mapping[str, str]) -> dict[str, str]:
     return cleaned
 
 
+def identity(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that sign an agent's commits as the operator asked.
+
+    ``GITHUB_NAME`` and ``GITHUB_EMAIL`` count for every host and whatever a repository configures;
+    what is set for git itself goes before them.
+    """
+    asked = {"NAME": env.get("GITHUB_NAME", ""), "EMAIL": env.get("GITHUB_EMAIL", "")}
+    return {
+        name: value
+        for part, value in asked.items()
+        for name in (f"GIT_AUTHOR_{part}", f"GIT_COMMITTER_{part}")
+        if value.strip() and not env.get(name)
+    }
+
+
 def is_safe_ref(name: str) -> bool:
     """True for a branch name git accepts and that cannot be taken for an option.
 

@@ -45,6 +45,13 @@ PROFILE_FILES = (
     ProfileFile("claudeMd", "CLAUDE.md"),
 )
 SETUP_SCRIPT = ProfileFile("setupScript", "start-up.sh")
+MAX_CHARS = 262_144
+"""What the server takes at most for any field."""
+MAX_BACKUPS = 5
+"""Of each file; a worker that restarts all day must not fill the workspace."""
+
+_SCRIPT_BEGIN = "# === Agent-managed setup (from DB) ==="
+_SCRIPT_END = "# === End agent-managed setup ==="
 
 
 class ProfileWriter(Protocol):
@@ -110,8 +117,13 @@ async def write_files(workspace_dir: Path, profile: Mapping[str, str], clock: Cl
     return await to_thread.run_sync(_write_files, workspace_dir, profile, wire_time(clock.now()))
 
 
+async def read_files(workspace_dir: Path) -> dict[str, str]:
+    """Return the texts of the profile's files by field; those that cannot be read are left out."""
+    return await to_thread.run_sync(_read_files, workspace_dir)
+
+
 class Baselines:
-    """What the server had when a file was last equal to it: one hash per field, on disk.
+    """What each file held when the worker last dealt with it: one hash per field, on disk.
 
     Only a file that differs from its baseline was edited here. Without it, an edit that the lead
     made on the server meanwhile would be overwritten by the old copy.
@@ -129,11 +141,11 @@ class Baselines:
             self._hashes = {str(field): str(digest) for field, digest in stored.items()}
 
     def is_unchanged(self, field: str, text: str) -> bool:
-        """True if `text` is what the server had."""
+        """True if `text` is what was recorded."""
         return self._hashes.get(field) == _digest(text)
 
     def record(self, profile: Mapping[str, str]) -> None:
-        """Note that the server now has these texts."""
+        """Note that these texts are known to both sides."""
         self._hashes |= {field: _digest(text) for field, text in profile.items()}
         try:
             write_atomically(self._path, orjson.dumps(self._hashes), mode=0o600)
@@ -170,11 +182,43 @@ def _write_file(path: Path, text: str, stamp: str, *, is_script: bool) -> bool:
         write_atomically(path, script.encode(errors="replace"), mode=0o755)
         return True
     content = text.encode(errors="replace")
-    if path.exists():
+    if path.is_file():
         existing = path.read_bytes()
         if existing == content:
             return False
-        backup = path.with_name(f"{path.name}.pre-boot-{stamp}.bak")
-        write_atomically(backup, existing, mode=0o644)
+        write_atomically(path.with_name(f"{path.name}.pre-boot-{stamp}.bak"), existing, mode=0o644)
+        # Times of one format: by name is by age.
+        for old in sorted(path.parent.glob(f"{path.name}.pre-boot-*.bak"))[:-MAX_BACKUPS]:
+            old.unlink()
     write_atomically(path, content, mode=0o644)
     return True
+
+
+def _read_files(workspace_dir: Path) -> dict[str, str]:
+    texts = {}
+    for item in (*PROFILE_FILES, SETUP_SCRIPT):
+        path = workspace_dir / item.file_name
+        try:
+            if not path.is_file():  # opening a pipe would wait for somebody to write to it
+                continue
+            with path.open("rb") as file:
+                # One byte more than can be sent, so that what is too long is seen to be.
+                content = file.read(4 * MAX_CHARS + 1)
+        except OSError:
+            continue
+        texts[item.field] = content.decode(errors="replace")
+    if SETUP_SCRIPT.field in texts:
+        texts[SETUP_SCRIPT.field] = managed_part(texts[SETUP_SCRIPT.field])
+    return texts
+
+
+def managed_part(script: str) -> str:
+    """Return the part of a start-up script that belongs to the profile.
+
+    That is what stands between the two marker lines; without them all of it but the bash line.
+    """
+    _, begin, rest = script.partition(_SCRIPT_BEGIN)
+    if begin:
+        return rest.partition(_SCRIPT_END)[0].strip("\n")
+    first, newline, rest = script.partition("\n")
+    return rest if first.startswith("#!") and "bash" in first and newline else script

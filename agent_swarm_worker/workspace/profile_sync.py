@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio import to_thread
 
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.workspace.identity import PROFILE_FILES, SETUP_SCRIPT
+from agent_swarm_worker.workspace.identity import MAX_CHARS, SETUP_SCRIPT, read_files
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from agent_swarm_worker.contract import Redactor
@@ -23,13 +23,9 @@ if TYPE_CHECKING:
 
 MIN_PERSONA_CHARS = 500
 """A shorter SOUL.md or IDENTITY.md is an accident: such texts have wiped real ones before."""
-MAX_CHARS = 262_144
-"""What the server takes at most for any field."""
 
 _PERSONA = frozenset({"soulMd", "identityMd"})
 _MAY_BE_BLANK = frozenset({"heartbeatMd"})
-_SCRIPT_BEGIN = "# === Agent-managed setup (from DB) ==="
-_SCRIPT_END = "# === End agent-managed setup ==="
 
 
 class ProfileSync:
@@ -61,8 +57,40 @@ class ProfileSync:
     async def sync(self) -> list[str]:
         """Send what was edited since the last time; return the names of the fields stored."""
         async with self._turn:
-            texts = await to_thread.run_sync(_read, self._workspace_dir)
+            texts = await read_files(self._workspace_dir)
             return [field for field, text in texts.items() if await self._send(field, text)]
+
+    async def rescue(self, stored: Mapping[str, str]) -> dict[str, str]:
+        """Send the edits of a session whose end this worker did not live to see.
+
+        To be called at boot, before the files are written anew. An edit counts only if the server
+        still has what the file began as: if somebody changed the field there, that stands.
+
+        Args:
+            stored: the profile as the server has it now.
+
+        Returns:
+            The profile as the server has it afterwards.
+        """
+        async with self._turn:
+            texts = await read_files(self._workspace_dir)
+            edits = {
+                field: text
+                for field, text in texts.items()
+                if field in stored and self._baselines.is_unchanged(field, stored[field])
+            }
+            sent = {field: text for field, text in edits.items() if await self._send(field, text)}
+        return {**stored, **sent}
+
+    async def begin(self, stored: Mapping[str, str]) -> None:
+        """Take what the files hold now for unedited, after they were written at boot.
+
+        Args:
+            stored: the profile as the server has it. What could not be written, and a start-up
+                script that was there before, differs from it without being an edit.
+        """
+        texts = await read_files(self._workspace_dir)
+        self._baselines.record({field: texts.get(field, text) for field, text in stored.items()})
 
     async def _send(self, field: str, text: str) -> bool:
         if self._baselines.is_unchanged(field, text) or self._refused.get(field) == text:
@@ -92,30 +120,3 @@ def _is_fit(field: str, text: str) -> bool:
     if len(text) > MAX_CHARS or (not text.strip() and field not in _MAY_BE_BLANK):
         return False
     return field not in _PERSONA or len(text) >= MIN_PERSONA_CHARS
-
-
-def _read(workspace_dir: Path) -> dict[str, str]:
-    texts = {}
-    for item in (*PROFILE_FILES, SETUP_SCRIPT):
-        try:
-            with (workspace_dir / item.file_name).open("rb") as file:
-                # One byte more than can be sent, so that what is too long is seen to be.
-                content = file.read(4 * MAX_CHARS + 1)
-        except OSError:
-            continue
-        texts[item.field] = content.decode(errors="replace")
-    if SETUP_SCRIPT.field in texts:
-        texts[SETUP_SCRIPT.field] = managed_part(texts[SETUP_SCRIPT.field])
-    return texts
-
-
-def managed_part(script: str) -> str:
-    """Return the part of a start-up script that belongs to the profile.
-
-    That is what stands between the two marker lines; without them all of it but the bash line.
-    """
-    _, begin, rest = script.partition(_SCRIPT_BEGIN)
-    if begin:
-        return rest.partition(_SCRIPT_END)[0].strip("\n")
-    first, newline, rest = script.partition("\n")
-    return rest if first.startswith("#!") and "bash" in first and newline else script

@@ -66,6 +66,13 @@ async def test_rating_is_asked_for_only_where_raters_are_on(redactor):
     assert "memory_rate" in await memories_block(source, TASK, redactor, raters=("explicit-self",))
 
 
+async def test_an_agent_without_the_swarms_tools_is_told_of_none(redactor):
+    source = Memories(memory(0.9))
+    text = await memories_block(source, TASK, redactor, raters=("explicit-self",), has_mcp=False)
+    assert "**logins** (id: m-1): what we know" in text
+    assert "`memory" not in text
+
+
 async def test_memories_never_hold_up_a_task(redactor, monkeypatch):
     assert await memories_block(Memories(error=DOWN), TASK, redactor) == ""
     monkeypatch.setattr(memories, "_TIMEOUT_S", 0.01)
@@ -112,7 +119,8 @@ class Events:
         self.asked.append(event)
         if self.error:
             raise self.error
-        return self.rows[event]
+        rows = [row for row in self.rows[event] if field in {None, row.data["field"]}]
+        return rows[:limit]
 
 
 def event(field, at, **data):
@@ -144,6 +152,18 @@ async def test_a_refusal_is_shown_until_it_is_settled(local):
     rest = await profile_banner(local, Events(refused, settled), "agent-1", stored)
     assert "SOUL.md" not in rest
     assert "TOOLS.md" in rest
+
+
+async def test_many_edits_of_one_field_do_not_hide_what_became_of_another(local):
+    refused = [*(event("toolsMd", f"2026-03-{day}") for day in range(10, 60))]
+    refused.append(event("soulMd", "2026-01"))
+    settled = [*(event("claudeMd", f"2026-04-{day}") for day in range(10, 60))]
+    settled.append(event("soulMd", "2026-02"))
+    text = await profile_banner(local, Events(refused, settled), "agent-1", stored)
+    assert "TOOLS.md" in text
+    assert "SOUL.md" not in text
+    text = await profile_banner(local, Events(refused, settled[:-1]), "agent-1", stored)
+    assert "SOUL.md" in text
 
 
 async def test_a_refusal_is_history_once_somebody_else_changed_the_field(local):

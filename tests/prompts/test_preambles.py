@@ -8,6 +8,7 @@ import pytest
 from prompts_doubles import SECRET, TaskStore
 
 from agent_swarm_worker.errors import ApiUnreachable
+from agent_swarm_worker.guards import tokens
 from agent_swarm_worker.prompts.preamble import follow_up_preamble
 from agent_swarm_worker.prompts.resume import resume_preamble
 from agent_swarm_worker.swarm.wire import LogEntry, SteeringMessage, Task
@@ -78,6 +79,33 @@ async def test_the_budget_holds_and_oldest_history_goes_first(redactor):
     tiny = await follow_up_preamble(TaskStore(*rows), CHILD, redactor, max_tokens=50)
     assert len(tiny) <= 200
     assert "left out here" in tiny
+
+
+async def test_budgets_are_tokens_and_not_characters(redactor, monkeypatch):
+    monkeypatch.setattr(tokens, "_measure", len)  # a token for each character
+    rows = line(5)
+    rows[0]["output"] = "o" * 50_000
+    text = await follow_up_preamble(TaskStore(*rows), CHILD, redactor, max_tokens=500)
+    assert 400 < len(text) <= 500
+    logs = [log(use("Bash", command=f"step {n} " + "x" * 60), number=n) for n in range(50)]
+    store = TaskStore({"id": "r1", "task": "brief"}, logs={"r1": logs})
+    text = await resume_preamble(store, RESUME, redactor, max_tokens=900)
+    assert "Bash step" in text
+    assert len(text) <= 900
+
+
+async def test_an_agent_without_the_swarms_tools_is_not_sent_to_one(redactor):
+    rows = line(2)
+    rows[0]["output"] = "o" * 50_000
+    text = await follow_up_preamble(
+        TaskStore(*rows), CHILD, redactor, max_tokens=900, has_mcp=False
+    )
+    text += await resume_preamble(
+        TaskStore(*CHAIN), RESUME, redactor, max_tokens=900, has_mcp=False
+    )
+    assert "the original brief" in text
+    assert "(Cut.)" in text
+    assert "get-task-details" not in text
 
 
 async def test_artifacts_are_named_with_a_pointer(redactor):
@@ -158,6 +186,9 @@ async def test_recent_tool_calls_of_the_whole_chain_in_order_of_time(redactor):
             log({"type": "tool_use", "name": "Bash", "input": {"command": "make\ntest"}},
                 at="2026-11-20T10:00:02.000Z"),
             log("plain text " + "x" * 500, at="2026-11-20T10:00:03.000Z"),
+            log({"type": "tool_start", "toolName": "shell", "args": {"command": "ls"}},
+                at="2026-11-20T10:00:04.000Z"),
+            log({"type": "tool_use", "input": 7}, at="2026-11-20T10:00:05.000Z"),
             log(use("Think"), at=""),
         ],
     }  # fmt: skip
@@ -166,6 +197,8 @@ async def test_recent_tool_calls_of_the_whole_chain_in_order_of_time(redactor):
     assert calls[2:5] == ["[--:--:--] Think", "[09:00:01] Read /a.py", "[10:00:02] Bash make test"]
     assert calls[5].startswith("[10:00:03] plain text xxx")
     assert len(calls[5]) < 140
+    assert calls[6] == "[10:00:04] shell ls"
+    assert calls[7].startswith('[10:00:05] {"type":"tool_use"')
 
 
 async def test_a_description_longer_than_its_share_takes_room_from_logs_and_artifacts(redactor):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent_swarm_worker.prompts.templates import TemplateLibrary, interpolate, shipped_texts
 
@@ -129,11 +130,15 @@ def test_a_cycle_and_an_empty_or_missing_target_stay_as_they_are(tmp_path):
         b="{{@template[a]}}",
         empty="",
     )
-    assert library.render("a", {}).split() == [
-        "{{@template[a]}}",
-        "{{@template[empty]}}",
-        "{{@template[gone]}}",
-    ]
+    with capture_logs() as logged:
+        for _ in range(3):
+            assert library.render("a", {}).split() == [
+                "{{@template[a]}}",
+                "{{@template[empty]}}",
+                "{{@template[gone]}}",
+            ]
+    assert [line["reference"] for line in logged] == ["a", "empty", "gone"]
+    assert "circle" in logged[0]["why"]
 
 
 def test_values_are_never_scanned_again(tmp_path):

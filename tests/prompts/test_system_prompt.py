@@ -188,6 +188,15 @@ async def test_agent_notes_go_to_harnesses_that_do_not_read_them(local, make_age
     assert ("my notes" in text) == (harness != "claude")
 
 
+@pytest.mark.parametrize(("cwd", "finds"), [("/workspace/personal/repos/x", True), ("/srv", False)])
+async def test_agent_notes_go_to_claude_where_it_would_not_come_upon_them(
+    local, make_agent, cwd, finds
+):
+    agent = make_agent(claude_md="my notes")
+    text = await system_prompt(local, agent, TaskContext(cwd=Path(cwd)))
+    assert ("my notes" in text) != finds
+
+
 async def test_caps_count_bytes(local, make_agent):
     wide = "🐝" * 50_000
     agent = make_agent(harness="opencode", soul_md=wide, identity_md=wide, claude_md=wide)
@@ -291,3 +300,39 @@ def test_the_operators_prompt(tmp_path):
     with pytest.raises(UnreadableFile) as caught:
         operator_prompt(Settings.load({"SYSTEM_PROMPT_FILE": str(tmp_path / "gone")}))
     assert caught.value.exit_code == 78
+
+
+async def test_what_others_wrote_has_a_limit_each(local, make_agent):
+    skills = tuple(
+        Skill(id=f"s{number}", name=f"skill-{number}", description="é" * 5000)
+        for number in range(1000)
+    )
+    huge = "é" * 300_000
+    agent = make_agent(
+        traits={"native_skill_discovery": False},
+        skills=skills,
+        mcp_servers=(huge, "files"),
+        description=huge,
+        soul_md=huge,
+        identity_md=huge,
+        claude_md=huge,
+        harness="codex",
+    )
+    task = TaskContext(requester=Requester(name="Grace", notes=huge))
+    text = await system_prompt(local, agent, task)
+    assert len(text.encode()) < 150_000
+    assert "- /skill-0: é" in text
+    assert "[... 1000 skills in all]" in text
+    assert "`skill-list` shows them all" in text
+    assert "files. Their tools" in text
+    assert "Grace asked for this" in text
+
+
+async def test_a_value_that_no_json_can_hold_reaches_the_prompt_all_the_same(
+    library, clock, make_agent
+):
+    server = RenderServer({"system.session.worker": "hello"})
+    build = Renderer(library, clock=clock, source=server).build()
+    repo = Repo(clone_path=Path("/work\udcff/api"))
+    text = await system_prompt(build, make_agent(), TaskContext(repository=repo))
+    assert "/work\ufffd/api" in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from agent_swarm_worker.skills.resolve import ResolvedPrompt, resolve_command
@@ -41,7 +43,27 @@ def test_anything_else_stays(skills, prompt):
 def test_a_missing_skill_leaves_the_prompt_with_a_warning(skills):
     resolved = resolve_command("/gone 12", skills)
     assert resolved.prompt == "/gone 12"
-    assert "gone cannot be read: No such file" in resolved.warning
+    assert "gone cannot be read: there is none" in resolved.warning
+
+
+def test_the_first_folder_that_has_the_skill_counts(skills, tmp_path):
+    first = tmp_path / "first"
+    (first / "work-on-task").mkdir(parents=True)
+    assert "# How to work" in resolve_command("/work-on-task 1", first, skills).prompt
+    (first / "work-on-task" / "SKILL.md").write_text("# Better")
+    assert "# Better" in resolve_command("/work-on-task 1", first, skills).prompt
+
+
+def test_a_lower_case_skill_md_is_none(skills):
+    (skills / "work-on-task" / "SKILL.md").rename(skills / "work-on-task" / "skill.md")
+    assert resolve_command("/work-on-task 1", skills).prompt == "/work-on-task 1"
+
+
+def test_a_pipe_in_the_place_of_a_skill_is_not_waited_for(skills):
+    path = skills / "work-on-task" / "SKILL.md"
+    path.unlink()
+    os.mkfifo(path)
+    assert resolve_command("/work-on-task 1", skills).prompt == "/work-on-task 1"
 
 
 def test_a_long_skill_is_cut_with_a_warning(skills):

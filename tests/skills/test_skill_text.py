@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_swarm_worker.local_swarm.tools import TOOLS
 from agent_swarm_worker.prompts.templates import shipped_texts
 from agent_swarm_worker.skills.skill_text import folder_name, front_matter, is_safe_path, refusal
 
@@ -86,9 +89,51 @@ def test_a_folder_is_one_plain_name(name):
     )
 
 
-@pytest.mark.parametrize("path", sorted(shipped_texts("skills").glob("*/SKILL.md")), ids=str)
+OURS = sorted(shipped_texts("skills").glob("*/SKILL.md"))
+
+
+COMMANDS = {
+    "close-issue",
+    "create-pr",
+    "implement-issue",
+    "investigate-sentry-issue",
+    "respond-github",
+    "review-offered-task",
+    "review-pr",
+    "start-leader",
+    "start-worker",
+    "swarm-chat",
+    "todos",
+    "user-management",
+    "work-on-task",
+}
+OF_THE_PUBLIC_SERVER_ONLY = {"resolve-user", "manage-user"}
+OTHER_PROGRAMS = {"sentry-cli"}
+
+
+def test_all_the_swarms_commands_are_there():
+    assert {path.parent.name for path in OURS} == COMMANDS
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.parent.name)
+def test_our_own_skills_name_only_tools_that_exist(path):
+    named = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", path.read_text(encoding="utf-8")))
+    assert named <= {*TOOLS, *COMMANDS, *OF_THE_PUBLIC_SERVER_ONLY, *OTHER_PROGRAMS}
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.parent.name)
 def test_our_own_skills_are_fit(path):
     text = path.read_text(encoding="utf-8")
     assert refusal(text) == ""
     assert front_matter(text)["name"] == path.parent.name
+    assert len(text) < 3000
     assert "\u2014" not in text
+    assert "\n\n\n" not in text
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.parent.name)
+def test_the_front_matter_of_our_own_skills_is_yaml_to_any_parser(path):
+    block = path.read_text(encoding="utf-8").split("---\n")[1]
+    for line in block.splitlines():
+        value = line.partition(": ")[2]
+        assert re.fullmatch(r'"[^"\\]*"|(?!.*: )(?!.* #)[A-Za-z][^"]*', value), line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -291,3 +292,34 @@ def test_ours_never_overwrite_the_users(home):
     (mine / "SKILL.md").write_text("mine")
     install_builtin_skills(shipped_texts("skills"), home)
     assert (mine / "SKILL.md").read_text() == "mine"
+
+
+def test_a_pipe_in_the_place_of_a_file_is_replaced_and_not_waited_for(home):
+    one = skill("a", x="text")
+    write(home, one)
+    for place in ("SKILL.md", "x"):
+        path = home / ".claude/skills/a" / place
+        path.unlink()
+        os.mkfifo(path)
+    report = write(home, one)
+    assert (report.written, report.errors) == (1, [])
+    assert (home / ".claude/skills/a/x").read_text() == "text"
+
+
+def test_a_skill_that_cannot_take_its_place_leaves_the_old_one(home, monkeypatch):
+    write(home, skill("a"))
+    rename = Path.rename
+
+    def fails(self, target):
+        if self.name == "new":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    report = write(home, skill("a", "changed"))
+    assert len(report.errors) == 5
+    monkeypatch.undo()
+    assert "changed" not in (home / ".claude/skills/a/SKILL.md").read_text()
+    report = write(home, skill("a", "changed"))
+    assert (report.written, report.errors) == (5, [])
+    assert [path.name for path in (home / ".claude/skills").iterdir()] == ["a"]

@@ -311,6 +311,14 @@ OPTIONAL: list[tuple[Action, object]] = [
 ]
 
 
+@pytest.mark.parametrize("row", ["a", None, {"id": "s2"}, {"id": "../x", "name": "n"}, []])
+async def test_a_list_of_skills_with_an_unreadable_row_is_no_list(row: object) -> None:
+    answer = Reply(200, {"skills": [{"id": "s", "name": "n"}, row]})
+    async with serving(lambda _: answer) as server, connected(server.url) as client:
+        with pytest.raises(ApiGarbled):
+            await client.surroundings.skills("a")
+
+
 @pytest.mark.parametrize(("action", "nothing"), OPTIONAL)
 async def test_what_a_server_lacks_is_asked_for_once(action: Action, nothing: object) -> None:
     clock = FakeClock()

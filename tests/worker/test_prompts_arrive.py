@@ -122,18 +122,18 @@ async def test_the_repository_is_cloned(tmp_path: Path):
         repo = {"url": str(origin), "name": "fruit", "defaultBranch": "trunk"}
         await rig.post("/api/repos", repo)
         task_id = await rig.submit("Pick an apple")
-        link = {
-            "vcsProvider": "gitlab",
-            "vcsRepo": str(origin),
-            "vcsNumber": 1,
-            "vcsUrl": "http://x/",
-        }
-        (await rig.api.patch(f"/api/tasks/{task_id}/vcs", json=link)).raise_for_status()
+        await belongs_to(rig, task_id, origin)
         given = await witnessed(rig, task_id)
     assert {"apple.txt", "CLAUDE.md", ".git"} <= set(given["files"])
     assert Path(given["cwd"]).is_relative_to(tmp_path / "state")
     assert f"Working directory: `{given['cwd']}`" in given["prompt"]
     assert given["cwd"] in given["system"]
+
+
+async def belongs_to(rig: Rig, task_id: str, origin: Path) -> None:
+    """Tie a task to a repository."""
+    link = {"vcsProvider": "gitlab", "vcsRepo": str(origin), "vcsNumber": 1, "vcsUrl": "http://x/"}
+    (await rig.api.patch(f"/api/tasks/{task_id}/vcs", json=link)).raise_for_status()
 
 
 def make_origin(tmp_path: Path) -> Path:
@@ -165,3 +165,40 @@ async def test_what_was_configured_for_the_harness(tmp_path: Path):
     assert given["env"]["FAVOURITE_COLOUR"] == "mauve"
     assert given["env"]["SWARM_MODEL"] == "m-7"
     assert given["mcp"]["mcpServers"]["files"] == {"command": "mcp-files", "args": ["-v"]}
+
+
+async def test_commits_are_signed_with_the_identity_the_operator_set(tmp_path: Path):
+    origin = make_origin(tmp_path)
+    script = (
+        "import pathlib, subprocess, sys; sys.stdin.read()\n"
+        "assert pathlib.Path('apple.txt').exists()\n"
+        "subprocess.run(['git', 'config', 'user.name', 'drifted'], check=True)\n"
+        "subprocess.run(['git', 'commit', '-q', '--allow-empty', '-m', 'x'], check=True)\n"
+        "print(subprocess.run(['git', 'log', '-1', '--format=%an %ae %cn %ce'], check=True,"
+        " capture_output=True, text=True).stdout)\n"
+    )
+    async with swarm_rig(tmp_path) as rig:
+        await rig.post(
+            "/api/repos", {"url": str(origin), "name": "fruit", "defaultBranch": "trunk"}
+        )
+        task_id = await rig.submit("Pick an apple")
+        await belongs_to(rig, task_id, origin)
+        env = {"GITHUB_NAME": "Agent Ada", "GITHUB_EMAIL": "ada@x.org", "GIT_COMMITTER_NAME": "Bot"}
+        async with running_worker(rig, {**rig.agent(script), **env}):
+            task = await rig.until_ended(task_id)
+    assert task["output"].strip() == "Agent Ada ada@x.org Bot ada@x.org", task
+
+
+async def test_a_missing_directory_is_told_although_there_is_a_clone(tmp_path: Path):
+    origin = make_origin(tmp_path)
+    async with swarm_rig(tmp_path) as rig:
+        await rig.post(
+            "/api/repos", {"url": str(origin), "name": "fruit", "defaultBranch": "trunk"}
+        )
+        task_id = await rig.submit("Pick an apple", dir="/no/such/place")
+        await belongs_to(rig, task_id, origin)
+        given = await witnessed(rig, task_id)
+    assert "asks for the directory `/no/such/place`" in given["system"]
+    assert f"You work in `{given['cwd']}` instead" in given["system"]
+    assert "(the clone of the task's repository)" in given["prompt"]
+    assert "apple.txt" in given["files"]

@@ -201,6 +201,33 @@ async def test_an_address_cannot_be_an_option_or_a_command(make_repositories, tm
     assert not pwned.exists()
 
 
+@pytest.mark.parametrize("tool", [None, "gh"])
+async def test_quotes_in_address_branch_and_path_run_no_command(
+    make_repositories, origin, git_env, tmp_path, sh, tool
+):
+    branch = """it's-"$(touch${IFS}pwned)`touch${IFS}pwned`;#&"""
+    sh(origin, "branch", branch)
+    where = str(tmp_path / """my $work space""" / """o'"$(touch pwned)`x`;""" / "api")
+    row = Repo(url=str(origin), name="api", default_branch=branch, clone_path=where)
+    if tool:
+        (tmp_path / "tools").mkdir()
+        program = tmp_path / "tools" / tool
+        program.write_text(
+            '#!/bin/sh\nshift 2; url=$1 to=$2; shift 3\nexec git clone "$@" "$url" "$to"\n'
+        )
+        program.chmod(0o755)
+    env = {**git_env, "PATH": f"{tmp_path / 'tools'}:{git_env['PATH']}"}
+    repositories = make_repositories(row, git_=Git(env))
+    asked = RepositoryRequest(vcs_repo=str(origin), vcs_provider="github" if tool else None)
+    for _ in range(2):
+        async with repositories.prepared(asked) as context:
+            assert (context.warning, str(context.clone_path)) == (None, where)
+            assert head(sh, context.clone_path) == branch
+        (context.clone_path / "README.md").write_text("edited")
+    assert f"swarm-autostash {branch} 20" in context.auto_stashes[0].message
+    assert not list(tmp_path.rglob("*pwned"))
+
+
 async def test_the_branch_of_an_unregistered_repository_is_the_remotes_head(
     make_repositories, origin, commit, clone_path, sh
 ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 
 import anyio
@@ -11,14 +12,17 @@ import pytest
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiRefused, ApiUnreachable
 from agent_swarm_worker.swarm.wire import Agent
+from agent_swarm_worker.workspace.claim import claimed
 from agent_swarm_worker.workspace.default_profile import AgentFacts, default_profile, is_default
 from agent_swarm_worker.workspace.identity import (
     Baselines,
     fill_missing,
+    managed_part,
     profile_of,
+    read_files,
     write_files,
 )
-from agent_swarm_worker.workspace.profile_sync import MIN_PERSONA_CHARS, ProfileSync, managed_part
+from agent_swarm_worker.workspace.profile_sync import MIN_PERSONA_CHARS, ProfileSync
 from agent_swarm_worker.workspace.template_registry import AgentTemplate
 
 pytestmark = pytest.mark.anyio
@@ -124,6 +128,38 @@ async def test_one_file_that_cannot_be_written_does_not_hold_back_the_others(tmp
     assert [path.name for path in written] == ["TOOLS.md"]
 
 
+async def test_backups_do_not_fill_the_workspace(tmp_path):
+    (tmp_path / "SOUL.md.bak").write_text("somebody else's")
+    for day in range(1, 10):
+        (tmp_path / f"SOUL.md.pre-boot-2020-01-0{day}T00:00:00.000Z.bak").write_text(f"old {day}")
+    (tmp_path / "SOUL.md").write_text("edited here")
+    await write_files(tmp_path, {"soulMd": "from the server"}, SystemClock())
+    backups = sorted(tmp_path.glob("SOUL.md.pre-boot-*.bak"))
+    assert [path.read_text() for path in backups] == [
+        *(f"old {day}" for day in (6, 7, 8, 9)),
+        "edited here",
+    ]
+    assert (tmp_path / "SOUL.md.bak").exists()
+
+
+async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "SOUL.md")
+    os.mkfifo(tmp_path / "TOOLS.md")
+    with anyio.fail_after(5):
+        assert await read_files(tmp_path) == {}
+        await write_files(tmp_path, {"soulMd": "from the server"}, SystemClock())
+    assert (tmp_path / "SOUL.md").read_text() == "from the server"
+
+
+def test_of_two_workers_in_one_workspace_one_keeps_its_profile_there(tmp_path):
+    with claimed(tmp_path) as first, claimed(tmp_path) as second:
+        assert (first, second) == (True, False)
+    with claimed(tmp_path) as later:
+        assert later
+    with claimed(tmp_path / "gone") as nowhere:
+        assert not nowhere
+
+
 # --- edits
 
 
@@ -198,6 +234,51 @@ async def test_what_a_dead_server_missed_is_sent_the_next_time(sync):
     assert await session.sync() == []
     server.error = None
     assert await session.sync() == ["toolsMd"]
+
+
+async def test_an_edit_of_a_session_that_was_killed_is_sent_at_the_next_boot(sync):
+    server = Server()
+    session = sync(server)
+    (session.workspace / "TOOLS.md").write_text("new tools")
+    stored = {"soulMd": LONG, "toolsMd": "tools"}
+    assert await session.rescue(stored) == {"soulMd": LONG, "toolsMd": "new tools"}
+    assert server.puts == [("a", {"toolsMd": "new tools"}, "session_sync")]
+
+
+async def test_what_the_lead_changed_meanwhile_is_not_overwritten_at_the_next_boot(sync):
+    server = Server()
+    session = sync(server)
+    (session.workspace / "TOOLS.md").write_text("new tools")
+    stored = {"soulMd": LONG, "toolsMd": "by the lead"}
+    assert await session.rescue(stored) == stored
+    assert server.puts == []
+
+
+async def test_at_a_first_boot_nothing_counts_as_an_edit(tmp_path, redactor):
+    server = Server()
+    (tmp_path / "SOUL.md").write_text(LONG)
+    baselines = Baselines(tmp_path / "baselines.json")
+    session = ProfileSync(server, "a", tmp_path, baselines, redactor)
+    assert await session.rescue({"soulMd": "of this agent"}) == {"soulMd": "of this agent"}
+    assert server.puts == []
+
+
+async def test_a_start_up_script_that_was_there_before_does_not_replace_the_leads(sync):
+    server = Server()
+    session = sync(server)
+    script = session.workspace / "start-up.sh"
+    script.write_text("#!/bin/bash\nold")
+    await session.begin({"setupScript": "by the lead", "soulMd": LONG})
+    assert await session.sync() == []
+    script.write_text("#!/bin/bash\nedited")
+    assert await session.sync() == ["setupScript"]
+
+
+async def test_a_file_that_boot_could_not_write_is_no_edit(sync):
+    server = Server()
+    session = sync(server)
+    await session.begin({"soulMd": "newer on the server", "toolsMd": "tools"})
+    assert await session.sync() == []
 
 
 @pytest.mark.parametrize(
