@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.cli.output import notice
-from agent_swarm_worker.container.prepare import Preparation
+from agent_swarm_worker.container.prepare import Preparation, only_here
 from agent_swarm_worker.errors import ContainerError, ScriptFailed
 from agent_swarm_worker.guards.scrubber import Scrubber
 
@@ -47,14 +47,18 @@ def run(args: argparse.Namespace) -> int:
     logs.configure(level=level, human=human, scrub=scrubber.text)
     command = list(args.passed_on)
     try:
-        preparation = Preparation(env, user=args.user, scrubber=scrubber)
-        exported = preparation.only_here() if args.offline else preparation.all()
+        if args.offline:
+            exported = plain = only_here(env, user=args.user)
+        else:
+            preparation = Preparation(env, user=args.user, scrubber=scrubber)
+            exported = preparation.run()
+            plain = preparation.environment
     except ContainerError as error:
         notice(scrubber.text(f"[entrypoint] FATAL: {error}; exiting."))
         return error.code if isinstance(error, ScriptFailed) else error.exit_code
     if not command:
         return 0
-    return _become(command, preparation.environment if _is_daemon(command) else exported)
+    return _become(command, plain if _is_daemon(command) else exported)
 
 
 def _is_daemon(command: list[str]) -> bool:

@@ -37,6 +37,7 @@ from agent_swarm_worker.worker.harness import Harness
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent_swarm_worker.container.account import Account
     from agent_swarm_worker.guards.scrubber import Scrubber
 
 STRICT = "STARTUP_SCRIPT_STRICT"
@@ -62,19 +63,14 @@ class Preparation:
             BadSetting: another variable is.
         """
         self._log, self._clock, self._scrubber = log or Log(), SystemClock(), scrubber
+        self._limit_s = ready_limit_s(env)
         self._account = account_to_become(user)
         self._env = self._account.environment(env) if self._account else dict(env)
         self._settings = Settings.load(self._env)
         self._workspace = self._settings.workspace_dir
         self._facts = Facts()
 
-    def only_here(self) -> dict[str, str]:
-        """Do what needs no API, become the worker's user, and return the environment."""
-        self._own_home()
-        self._drop_rights()
-        return self._env
-
-    def all(self) -> dict[str, str]:
+    def run(self) -> dict[str, str]:
         """Do everything and return the environment, with the configuration rows in it.
 
         Raises:
@@ -82,10 +78,9 @@ class Preparation:
             ScriptFailed: a set-up script failed, and that is to be fatal.
             ContainerError: the harness's program is not there.
         """
-        limit_s = ready_limit_s(self._env)
         if not self._settings.api_key:
             raise ContainerError("API_KEY environment variable is required")
-        anyio.run(partial(wait_for_api, self._settings, limit_s=limit_s, clock=self._clock))
+        anyio.run(partial(wait_for_api, self._settings, limit_s=self._limit_s, clock=self._clock))
         agent_id = self._agent_id()
         self._log.info(
             Event.BOOT_STEP, step="prepare", version=__version__, agent=agent_id, uid=os.geteuid()
@@ -147,19 +142,7 @@ class Preparation:
         if self._account is None:
             return
         for place in {self._settings.home, self._settings.state_root()}:
-            if place.resolve() in _NO_HOME or not place.is_dir():
-                continue
-            done = hand_over(place, self._account)
-            if done.changed or done.refused or done.why_incomplete:
-                tell = self._log.warning if done.refused or done.why_incomplete else self._log.info
-                tell(
-                    Event.BOOT_STEP,
-                    step="ownership",
-                    path=str(place),
-                    changed=done.changed,
-                    refused=done.refused or None,
-                    why=done.why_incomplete or None,
-                )
+            _hand_over(place, self._account, self._log)
 
     def _drop_rights(self) -> None:
         if self._account is not None:
@@ -220,3 +203,38 @@ class Preparation:
         layers = Environment(self._env, scrubber=self._scrubber, log=Log())
         layers.apply(self._facts.rows)
         return layers.values()
+
+
+def only_here(env: Mapping[str, str], *, user: str, log: Log | None = None) -> dict[str, str]:
+    """Do what needs neither the API nor a setting, and return the environment of `user`.
+
+    For commands beside the worker: somebody who looks for the cause of something must not have to
+    mend it first.
+
+    Raises:
+        NoSuchAccount: we are root, and there is no such user.
+    """
+    account = account_to_become(user)
+    if account is None:
+        return dict(env)
+    own = account.environment(env)
+    _hand_over(Path(own["HOME"]), account, log or Log())
+    become(account)
+    return own
+
+
+def _hand_over(place: Path, account: Account, log: Log) -> None:
+    if place.resolve() in _NO_HOME or not place.is_dir():
+        return
+    done = hand_over(place, account)
+    if not (done.changed or done.refused or done.why_incomplete):
+        return
+    tell = log.warning if done.refused or done.why_incomplete else log.info
+    tell(
+        Event.BOOT_STEP,
+        step="ownership",
+        path=str(place),
+        changed=done.changed,
+        refused=done.refused or None,
+        why=done.why_incomplete or None,
+    )

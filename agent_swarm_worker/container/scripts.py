@@ -7,6 +7,7 @@ operator's, so that people find both in one file. They may take as long as they 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -153,10 +154,7 @@ class Scripts:
     def _run(self, name: str, path: Path, env: Mapping[str, str]) -> None:
         self._log.info(Event.BOOT_STEP, step=name, state="runs")
         try:
-            command = [*interpreter(path), str(path)]
-            code = subprocess.run(
-                command, env=dict(env), cwd=self._workspace, stdin=subprocess.DEVNULL, check=False
-            ).returncode
+            code = self._code_of([*interpreter(path), str(path)], env)
         except OSError as error:
             code = 127 if isinstance(error, FileNotFoundError) else 126
             self._log.warning(Event.BOOT_STEP, step=name, why=str(error))
@@ -166,6 +164,16 @@ class Scripts:
         if self._is_strict:
             raise ScriptFailed(name, code)
         self._log.warning(Event.BOOT_STEP, step=name, code=code, why=_advice(name))
+
+    def _code_of(self, command: list[str], env: Mapping[str, str]) -> int:
+        try:
+            return subprocess.run(
+                command, env=dict(env), cwd=self._workspace, stdin=subprocess.DEVNULL, check=False
+            ).returncode
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            return self._code_of(["bash", *command], env)  # what a shell does with such a file
 
 
 def _advice(name: str) -> str:
