@@ -24,27 +24,35 @@ fetch() {
 	npm install --prefix "$dir" --ignore-scripts --no-audit --no-fund --no-save --cache /tmp/npm "$@"
 }
 
-# Each package unpacks the native program of this machine only, so the patterns have one match.
+# An old npm unpacks the programs of all C libraries; the one that answers is this machine's.
+keep_the_one_that_runs() {
+	name=$1
+	shift
+	for program; do
+		if "$program" --version; then
+			ln -sf "$program" "$dir/bin/$name"
+			return
+		fi
+		rm -rf "$(dirname "$program")"
+	done
+	echo "install-harnesses.sh: $name has no program for this machine" >&2
+	exit 1
+}
+
 for harness; do
 	case $harness in
 	claude)
 		fetch "@anthropic-ai/claude-code@$CLAUDE_VERSION"
-		program=$(find "$dir"/node_modules/@anthropic-ai/claude-code-*/ -name claude -type f -perm -u+x)
+		keep_the_one_that_runs claude "$dir"/node_modules/@anthropic-ai/claude-code-*/claude
 		;;
 	codex)
 		fetch "@openai/codex@$CODEX_VERSION"
-		program=$(find "$dir"/node_modules/@openai -path '*/vendor/*' -name codex -type f -perm -u+x)
+		keep_the_one_that_runs codex "$dir"/node_modules/@openai/codex-*/vendor/*/*/codex
 		;;
 	*)
 		echo "install-harnesses.sh: no such harness: $harness" >&2
 		exit 2
 		;;
 	esac
-	if [ ! -x "$program" ]; then
-		echo "install-harnesses.sh: $harness has no program for this machine: $program" >&2
-		exit 1
-	fi
-	ln -sf "$program" "$dir/bin/$harness"
-	"$dir/bin/$harness" --version
 done
 rm -rf /tmp/npm
