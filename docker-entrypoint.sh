@@ -1,15 +1,20 @@
 #!/bin/sh
-# Starts the worker in a container. It prepares nothing that the worker cannot prepare itself:
-# the worker waits for the API, fetches its configuration and checks its credentials.
+# Starts the worker in a container. All there is to do is done, and tested, in
+# `agent-swarm-worker prepare`; this only says what is to be run.
+#
+#   docker run IMAGE                      the worker, or the lead if AGENT_ROLE says so
+#   docker run IMAGE --yolo               the same, with options
+#   docker run IMAGE worker|lead|run ...  the same, said out loud
+#   docker run IMAGE COMMAND ...          any other command, as the worker's user
 set -eu
 
-if [ -z "${AGENT_SWARM_API_KEY:-}" ] && [ -z "${API_KEY:-}" ]; then
-	echo "docker-entrypoint: API_KEY is not set; the worker cannot talk to the swarm without it" >&2
-	exit 1
+# Somebody has to reap what tools leave behind, however this script was started.
+if [ "$$" -eq 1 ] && command -v tini >/dev/null; then
+	exec tini -- "$0" "$@"
 fi
 
-# Commands given to `docker run IMAGE …` run instead of the worker.
-if [ "$#" -gt 0 ]; then
-	exec "$@"
-fi
-exec agent-swarm-worker "${AGENT_ROLE:-worker}"
+case ${1-} in
+'' | -*) exec agent-swarm-worker prepare -- agent-swarm-worker "${AGENT_ROLE:-worker}" "$@" ;;
+worker | lead | run) exec agent-swarm-worker prepare -- agent-swarm-worker "$@" ;;
+esac
+exec agent-swarm-worker prepare --offline -- "$@"

@@ -28,6 +28,10 @@
     │   ├── TokenRefused                      the vendor refuses the code or the refresh token
     │   ├── VendorFailed                      the vendor gave no usable answer
     │   └── RefreshBusy                       somebody else kept the refresh lock for too long
+    ├── ContainerError              exit 1    the container cannot be made ready for a worker
+    │   ├── ApiNeverReady                     the API did not answer within the allowed time
+    │   ├── NoSuchAccount                     there is no user to become
+    │   └── ScriptFailed        its own code  a set-up script failed, and that is to be fatal
     └── ProviderError               exit 1    a harness could not be started
         ├── CredentialsMissing                it has nothing to log in with
         │   └── CredentialDamaged             what it has is damaged
@@ -270,6 +274,37 @@ class RefreshBusy(LoginError):
             f"lock_timeout: another worker has been refreshing {key} for {waited_s:g} s;"
             " this passes by itself"
         )
+
+
+class ContainerError(SwarmWorkerError):
+    """The container cannot be made ready for a worker."""
+
+
+class ApiNeverReady(ContainerError):
+    """The API did not answer within ``WORKER_API_READY_TIMEOUT_SECONDS``."""
+
+    def __init__(self, url: str, limit_s: int) -> None:
+        self.url, self.limit_s = url, limit_s
+        super().__init__(f"API readiness timed out after {limit_s}s waiting for {url}")
+
+
+class NoSuchAccount(ContainerError):
+    """There is no user of this name whose rights could be taken on."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is no user {name!r} to run as")
+
+
+class ScriptFailed(ContainerError):
+    """A set-up script failed, and ``STARTUP_SCRIPT_STRICT`` makes that fatal.
+
+    ``code`` is the script's exit code, which the container passes on.
+    """
+
+    def __init__(self, script: str, code: int) -> None:
+        self.script, self.code = script, code
+        super().__init__(f"{script} failed with exit code {code} and STARTUP_SCRIPT_STRICT is set")
 
 
 class ProviderError(SwarmWorkerError):

@@ -28,7 +28,7 @@ class _Command(NamedTuple):
     module: str
     summary: str
     passes_on: bool = False
-    """What follows ``--`` belongs to the harness."""
+    """What follows ``--`` belongs to somebody else: the harness, a command to run."""
 
 
 class _CommandModule(Protocol):
@@ -47,6 +47,8 @@ COMMANDS = {
     "login": _Command("login", "log in with ChatGPT for the codex harnesses of the swarm"),
     "logout": _Command("login", "remove such a login from the swarm"),
     "doctor": _Command("doctor", "check settings, API, credentials, binaries and disk"),
+    "prepare": _Command("prepare", "make a container ready, then run a command in it", True),
+    "health": _Command("health", "say whether the worker of this machine lives"),
     "providers": _Command("providers", "list the harnesses that are installed"),
     "version": _Command("version", "print the version"),
 }

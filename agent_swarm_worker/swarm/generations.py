@@ -46,6 +46,7 @@ class Feature(StrEnum):
     MEMORY = "memory/search"
     REPOS = "repos"
     MCP_SERVERS = "agents/mcp-servers"
+    SETUP_SCRIPTS = "agents/setup-script"
     SKILLS = "agents/skills"
     SKILLS_SIGNATURE = "agents/skills/signature"
     STORED_EVENTS = "events/stored"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.ids import IdSource
 
+LOCK_FILE = "lock"
+"""Held by the process that owns the directory, and says which one that is."""
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
@@ -73,9 +75,9 @@ class StateDir:
             StateLocked: another process has it.
             StateUnwritable: it cannot be created or written.
         """
-        path = root / _directory_name(agent_id)
+        path = agent_dir(root, agent_id)
         _make_private(path)
-        lock = _lock(path / "lock", log or Log())
+        lock = _lock(path / LOCK_FILE, log or Log())
         return cls(path, lock, Database(path / "worker.sqlite", clock=clock, log=log))
 
     def __enter__(self) -> Self:
@@ -163,6 +165,11 @@ def made_up_agent_id(root: Path, ids: IdSource) -> str:
     except OSError as error:
         raise StateUnwritable(root, error.strerror or str(error)) from None
     return made_up
+
+
+def agent_dir(root: Path, agent_id: str) -> Path:
+    """Return the directory of one agent; `root` is that of all of them."""
+    return root / _directory_name(agent_id)
 
 
 def _directory_name(agent_id: str) -> str:

@@ -40,6 +40,16 @@ class Rendered:
     """True if an operator switched the template off: then it is empty on purpose."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupScripts:
+    """What the swarm wants to be run before a worker starts; empty where there is nothing."""
+
+    everyone: str = ""
+    """For all containers, with root's rights."""
+    own: str = ""
+    """The agent's, with the worker's rights."""
+
+
 class Surroundings:
     """The endpoints about what surrounds a session."""
 
@@ -68,6 +78,20 @@ class Surroundings:
         """Return the repositories of exactly this name (E36)."""
         answer = await self._get(Feature.REPOS, "/api/repos", {"name": name})
         return Row(answer).rows("repos", Repo.from_wire)
+
+    async def repos_to_clone(self) -> tuple[Repo, ...]:
+        """Return the repositories that every worker has a clone of from the start (E36)."""
+        answer = await self._get(Feature.REPOS, "/api/repos", {"autoClone": "true"})
+        return tuple(repo for repo in Row(answer).rows("repos", Repo.from_wire) if repo.auto_clone)
+
+    async def setup_scripts(self, agent_id: str) -> SetupScripts | None:
+        """Return what prepares an agent's container; ``None`` if the server has no such thing."""
+        path = f"/api/agents/{segment(agent_id)}/setup-script"
+        answer = await self._get(Feature.SETUP_SCRIPTS, path)
+        if answer is None:
+            return None
+        row = Row(answer)
+        return SetupScripts(everyone=row.text("globalSetupScript"), own=row.text("setupScript"))
 
     async def mcp_servers(
         self, agent_id: str, *, resolve_secrets: bool = False

@@ -1,6 +1,6 @@
 """The daemon: wires a worker and owns the task group that all its loops live in.
 
-    run ─┬─ signals ─ outbox ─ orphan reaping            for as long as the process lives
+    run ─┬─ signals ─ outbox ─ orphans ─ liveness         for as long as the process lives
          ├─ boot                                          once
          ├─ poll · heartbeat · ping · cancellation ·      until the shutdown is over
          │  reconfigure · steering
@@ -27,6 +27,7 @@ from agent_swarm_worker.worker.cancellation import cancellation_loop
 from agent_swarm_worker.worker.environment import Environment
 from agent_swarm_worker.worker.harness import Harness
 from agent_swarm_worker.worker.heartbeat import Heartbeat, ping_loop
+from agent_swarm_worker.worker.liveness import liveness_loop
 from agent_swarm_worker.worker.poll import Poller
 from agent_swarm_worker.worker.reconfigure import reconfigure_loop
 from agent_swarm_worker.worker.shutdown import go_down, say_goodbye
@@ -104,6 +105,7 @@ class Daemon:
                     group.start_soon(self.shutdown.watch_signals)
                 group.start_soon(worker.outbox.run)
                 group.start_soon(partial(adopt_orphans, clock=worker.clock))
+                group.start_soon(liveness_loop, worker)
                 if await self._boot_unless_stopped(worker):
                     task_status.started()
                     await self._work(worker)

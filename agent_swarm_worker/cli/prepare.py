@@ -1,0 +1,79 @@
+"""``swarm-worker prepare``: make a container ready for a worker, then run a command in its place.
+
+With root's rights it gives them up on the way. ``prepare -- CMD…`` replaces this process by the
+command: the container's first process then has one child and not two.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker import logs
+from agent_swarm_worker.cli.output import notice
+from agent_swarm_worker.container.prepare import Preparation, only_here
+from agent_swarm_worker.errors import ContainerError, ScriptFailed
+from agent_swarm_worker.guards.scrubber import Scrubber
+
+if TYPE_CHECKING:
+    import argparse
+
+DAEMON = ("run", "worker", "lead")
+EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE = 127, 126
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options; what follows ``--`` is the command."""
+    parser.usage = "swarm-worker prepare [--user NAME] [--offline] [-- COMMAND [ARGUMENT …]]"
+    parser.add_argument(
+        "--user",
+        default="worker",
+        help="whose rights to take on, if started with root's; default: worker",
+    )
+    parser.add_argument(
+        "--offline", action="store_true", help="only what needs no API: ownership and rights"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare; return only if there is no command, or it cannot be run."""
+    env = dict(os.environ)
+    scrubber = Scrubber()
+    scrubber.add_env(env)
+    level = env.get("SWARM_LOG_LEVEL", "").strip() or "info"
+    human = {"human": True, "json": False}.get(env.get("SWARM_LOG_FORMAT", ""))
+    logs.configure(level=level, human=human, scrub=scrubber.text)
+    command = list(args.passed_on)
+    try:
+        if args.offline:
+            exported = plain = only_here(env, user=args.user)
+        else:
+            preparation = Preparation(env, user=args.user, scrubber=scrubber)
+            exported = preparation.run()
+            plain = preparation.environment
+    except ContainerError as error:
+        notice(scrubber.text(f"[entrypoint] FATAL: {error}; exiting."))
+        return error.code if isinstance(error, ScriptFailed) else error.exit_code
+    if not command:
+        return 0
+    return _become(command, plain if _is_daemon(command) else exported)
+
+
+def _is_daemon(command: list[str]) -> bool:
+    """The worker reads the configuration rows itself, and must not inherit old ones."""
+    ours = Path(command[0]).name in {"agent-swarm", "agent-swarm-worker", "swarm-worker"}
+    return ours and len(command) > 1 and command[1] in DAEMON
+
+
+def _become(command: list[str], env: dict[str, str]) -> int:
+    # Python ignores these two, and what it ignores the command would ignore as well.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvpe(command[0], command, env)  # noqa: S606 - replacing ourselves is the purpose
+    except OSError as error:
+        notice(f"[entrypoint] FATAL: cannot run {command[0]}: {error.strerror}; exiting.")
+        missing = isinstance(error, FileNotFoundError)
+        return EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE

@@ -1,0 +1,81 @@
+"""Git for the worker's user: who commits, whose clones are trusted, and how it logs in.
+
+No token is written anywhere: git asks a helper that reads the variable when it is needed, so that a
+token which was rotated with the swarm's configuration is the one a session uses.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.workspace.commands import run
+from agent_swarm_worker.workspace.git import clean_env
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LIMIT_S = 30.0
+DEFAULT_NAME = "Worker Agent"
+DEFAULT_EMAIL = "worker-agent@agent-swarm.invalid"
+_HOST = re.compile(r"(?:https?://)?([A-Za-z0-9.-]+(?::[0-9]+)?)/?")
+_HELPER = '!f() {{ test "$1" = get && printf "username={user}\\npassword=%s\\n" "${name}"; }}; f'
+
+
+def identity(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that make git commit in the agent's name, where nobody set them.
+
+    Without a token of GitHub or GitLab there is nothing to say.
+    """
+    if env.get("GITHUB_TOKEN"):
+        name, email = env.get("GITHUB_NAME"), env.get("GITHUB_EMAIL")
+    elif env.get("GITLAB_TOKEN"):
+        name = env.get("GITLAB_NAME") or env.get("GITHUB_NAME")
+        email = env.get("GITLAB_EMAIL") or env.get("GITHUB_EMAIL")
+    else:
+        return {}
+    who = {"NAME": name or DEFAULT_NAME, "EMAIL": email or DEFAULT_EMAIL}
+    wanted = {f"GIT_{part}_{key}": who[key] for part in ("AUTHOR", "COMMITTER") for key in who}
+    return {key: value for key, value in wanted.items() if not env.get(key)}
+
+
+async def trust_every_clone(env: Mapping[str, str], *, is_root: bool, log: Log) -> None:
+    """Have git work in clones whatever user owns them: volumes come from elsewhere."""
+    scope = "--system" if is_root else "--global"
+    known = await run(
+        ["git", "config", scope, "--get-all", "safe.directory"],
+        env=clean_env(env),
+        timeout_s=LIMIT_S,
+    )
+    if "*" in known.stdout.split():
+        return
+    await _run(["git", "config", scope, "--add", "safe.directory", "*"], env, log)
+
+
+async def set_up_logins(env: Mapping[str, str], log: Log) -> None:
+    """Have git log in with the tokens of the environment; a failure is told and no more."""
+    if env.get("GITHUB_TOKEN"):
+        if shutil.which("gh", path=env.get("PATH")):
+            await _run(["gh", "auth", "setup-git"], env, log)
+        else:
+            await _helper("github.com", "x-access-token", "GITHUB_TOKEN", env, log)
+    if env.get("GITLAB_TOKEN"):
+        address = _HOST.fullmatch(env.get("GITLAB_URL") or "gitlab.com")
+        if address:
+            await _helper(address[1], "oauth2", "GITLAB_TOKEN", env, log)
+        else:
+            log.warning(Event.BOOT_STEP, step="git", why="GITLAB_URL is not the address of a host")
+
+
+async def _helper(host: str, user: str, name: str, env: Mapping[str, str], log: Log) -> None:
+    key = f"credential.https://{host}.helper"
+    value = _HELPER.format(user=user, name=name)
+    await _run(["git", "config", "--global", "--replace-all", key, value], env, log)
+
+
+async def _run(argv: list[str], env: Mapping[str, str], log: Log) -> None:
+    outcome = await run(argv, env=clean_env(env), timeout_s=LIMIT_S)
+    if not outcome.ok:
+        log.warning(Event.BOOT_STEP, step=" ".join(argv[:3]), why=outcome.why)
