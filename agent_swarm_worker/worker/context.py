@@ -83,6 +83,8 @@ class Worker:
     log_dir: Path
     facts: AgentFacts = field(default_factory=AgentFacts)
     sessions_started: int = 0
+    paused: set[str] = field(default_factory=set)
+    """Tasks whose sessions were ended because somebody paused them."""
 
     @property
     def settings(self) -> Settings:
