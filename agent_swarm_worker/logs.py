@@ -49,6 +49,7 @@ class Event(StrEnum):
     TASK_FINISHED = "task.finished"
     TASK_CANCELLED = "task.cancelled"
     TASK_LOST = "task.lost"
+    TASK_PAUSED = "task.paused"
     TASK_RECOVERED = "task.recovered"
     TASK_SUPERSEDED = "task.superseded"
     # sessions

@@ -74,7 +74,6 @@ ROOMS = (
     budgets,
     repos,
     mcp_servers,
-    me,
     skills,
     files,
     users,

@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from agent_swarm_worker.processes.apart import NoAnswer, run_apart_blocking
+
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document
+
+PATTERN_LIMIT_S = 3.0
+"""How long patterns may be matched; this server does nothing else meanwhile."""
 
 
 def schema_error(task: Document, output: str | None) -> str:
@@ -27,13 +32,21 @@ def schema_error(task: Document, output: str | None) -> str:
         value = orjson.loads(output)
     except orjson.JSONDecodeError as error:
         return f"The output is not JSON ({error}). It has to be JSON of this form:\n{shown}"
-    problems = _problems(schema, value)
+    problems = _problems_apart(schema, value) if "pattern" in shown else _problems([schema, value])
     if not problems:
         return ""
     return "The output does not match the outputSchema:\n" + "\n".join(problems) + f"\n\n{shown}"
 
 
-def _problems(schema: dict[str, Any], value: Any) -> list[str]:
+def _problems_apart(schema: dict[str, Any], value: Any) -> list[str]:
+    """Ask a process of its own: a pattern may be one that never comes to an end."""
+    try:
+        return list(run_apart_blocking(_problems, [schema, value], limit_s=PATTERN_LIMIT_S))
+    except NoAnswer:
+        return []  # as with any schema that makes no sense
+
+
+def _problems(asked: list[Any]) -> list[str]:
     # Loaded only when a task has a schema: it would double the time the server needs to start.
     from jsonschema import (  # type: ignore[import-untyped]  # noqa: PLC0415 - it has no type stubs
         SchemaError,
@@ -42,6 +55,7 @@ def _problems(schema: dict[str, Any], value: Any) -> list[str]:
     from referencing import Registry  # noqa: PLC0415 - as above
     from referencing.exceptions import Unresolvable  # noqa: PLC0415 - as above
 
+    schema, value = asked
     kind = validators.validator_for(schema)
     try:
         kind.check_schema(schema)

@@ -1,6 +1,6 @@
 """How a task ends: completed with which output, or failed for which reason.
 
-A pure decision; the worker puts it into the queue behind the session's other writes.
+A decision and nothing else; the worker puts it into the queue behind the session's other writes.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
-from agent_swarm_worker.reporting.output_schema import BadSchema, OutputSchema
+from agent_swarm_worker.reporting.output_schema import Judge, Question, judge_apart
 from agent_swarm_worker.reporting.text import clip
 from agent_swarm_worker.swarm.wire import TERMINAL_STATUSES
 
@@ -42,7 +42,7 @@ class FinishBody:
         return {"task_id": task_id, "status": self.status, **known}
 
 
-def decide_finish(
+async def decide_finish(
     result: ProviderResult,
     *,
     harness: str,
@@ -51,6 +51,7 @@ def decide_finish(
     task_status: str | None = None,
     existing_output: str | None = None,
     output_schema: Mapping[str, Any] | None = None,
+    judge: Judge = judge_apart,
 ) -> FinishBody | None:
     """Decide how a task ends (API reference section 5.8).
 
@@ -65,6 +66,7 @@ def decide_finish(
         task_status: the task's present status, if it could be asked for.
         existing_output: output that is on the task already.
         output_schema: the shape the output must have, if the task demands one.
+        judge: says whether an output has it.
 
     Returns:
         What to send, or nothing when the agent has ended the task itself: its word stands.
@@ -75,7 +77,7 @@ def decide_finish(
         return _failed(_failure_reason(result, harness, redactor.text(last_text)), redactor)
     texts = [text for text in (result.output, last_text, existing_output) if _says(text)]
     if output_schema:
-        return _by_schema(output_schema, texts, redactor)
+        return await _by_schema(output_schema, texts, redactor, judge)
     if not texts:
         return FinishBody(status="completed", output=NO_OUTPUT)
     # Scrubbed before it is cut; and only mere words are cut, never what was meant as output.
@@ -91,31 +93,29 @@ def has_failed(result: ProviderResult) -> bool:
     return result.is_error or result.exit_code != 0
 
 
-def _by_schema(schema: Mapping[str, Any], texts: list[str], redactor: Redactor) -> FinishBody:
+async def _by_schema(
+    schema: Mapping[str, Any], texts: list[str], redactor: Redactor, judge: Judge
+) -> FinishBody:
     """Decide by the first text that holds a fitting value."""
     if not texts:
         return _failed("The task demands output of a given shape, and there was none.", redactor)
     output = redactor.text(texts[0])
-    try:
-        demand = OutputSchema(schema)
-        for text in texts:
-            found, _ = demand.find(text)
-            if found:
-                note = None if found.text == text.strip() else "output taken out of a longer text"
-                # Scrubbed only now, as JSON: a secret made of digits can be a number in it.
-                fitting, _ = redactor.json_line(found.text.encode("utf-8", "replace"))
-                return FinishBody(
-                    status="completed", output=fitting.decode("utf-8", "replace"), note=note
-                )
-        # The reason quotes the value, so it is made from the scrubbed text.
-        _, why = demand.find(output)
-    except BadSchema as error:
+    verdict = await judge(Question(schema=schema, texts=texts, shown=output))
+    if verdict.unusable:
         # Whoever wrote the task made this mistake, not the agent. A failure would throw its work
         # away and take every dependent task along, for something no second try could do better.
-        note = f"outputSchema is not a usable JSON Schema, output not checked: {error}"
-        return FinishBody(status="completed", output=output, note=note)
+        why = f"outputSchema cannot be used, output not checked: {verdict.unusable}"
+        return FinishBody(status="completed", output=output, note=why)
+    if verdict.fitting:
+        is_whole = any(verdict.fitting == text.strip() for text in texts)
+        note = None if is_whole else "output taken out of a longer text"
+        # Scrubbed only now, as JSON: a secret made of digits can be a number in it.
+        fitting, _ = redactor.json_line(verdict.fitting.encode("utf-8", "replace"))
+        return FinishBody(status="completed", output=fitting.decode("utf-8", "replace"), note=note)
     kept = clip(output, MAX_KEPT_OUTPUT_CHARS)
-    reason = f"The output does not fit the task's outputSchema: {why}\n\nOutput:\n{kept}"
+    reason = (
+        f"The output does not fit the task's outputSchema: {verdict.why_not}\n\nOutput:\n{kept}"
+    )
     return _failed(reason, redactor)
 
 

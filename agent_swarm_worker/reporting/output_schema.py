@@ -1,7 +1,8 @@
 """Finding, in what an agent said, the JSON that its task asked for.
 
 A task may demand output of a certain shape (``outputSchema``). The server does not check it when a
-task is finished (API reference E15), so it is done here, with the full JSON Schema rules.
+task is finished (API reference E15), so it is done here, with the full JSON Schema rules; and in a
+process apart, since a schema may hold a pattern or a nest of choices that never comes to an end.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from agent_swarm_worker.processes.apart import NoAnswer, run_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 MAX_ERROR_CHARS = 300
+JUDGE_LIMIT_S = 10.0
+"""How long the question whether an output fits may take."""
 _FENCE = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)```", re.DOTALL)
 _VALUE_START = re.compile(r"[\[{]")
 _MAX_BLOCKS = 1000
@@ -32,6 +37,67 @@ class Found:
 
     text: str
     value: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is to be judged."""
+
+    schema: Mapping[str, Any]
+    texts: Sequence[str]
+    """The first that holds a fitting value decides."""
+    shown: str
+    """The first of them as it may be quoted, for the reason that none does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How it was judged; of the three one is given."""
+
+    fitting: str = ""
+    """The fitting JSON, as it stands in its text."""
+    why_not: str = ""
+    unusable: str = ""
+    """Why nothing can be judged by this schema."""
+
+
+Judge: TypeAlias = "Callable[[Question], Awaitable[Verdict]]"
+
+
+async def judge_apart(question: Question) -> Verdict:
+    """Judge in a process of its own, within `JUDGE_LIMIT_S`."""
+    asked = {
+        "schema": dict(question.schema),
+        "texts": list(question.texts),
+        "shown": question.shown,
+    }
+    try:
+        return Verdict(**await run_apart(_judge_json, asked, limit_s=JUDGE_LIMIT_S))
+    except NoAnswer as error:
+        return Verdict(unusable=str(error))
+
+
+def _judge_json(asked: dict[str, Any]) -> dict[str, str]:
+    verdict = judge(Question(**asked))
+    return {
+        "fitting": verdict.fitting,
+        "why_not": verdict.why_not,
+        "unusable": verdict.unusable,
+    }
+
+
+def judge(question: Question) -> Verdict:
+    """Judge here and now, however long that takes."""
+    try:
+        demand = OutputSchema(question.schema)
+        for text in question.texts:
+            found, _ = demand.find(text)
+            if found:
+                return Verdict(fitting=found.text)
+        # The reason quotes the value, so it is made from the text that may be quoted.
+        return Verdict(why_not=demand.find(question.shown)[1] or "it does not fit")
+    except BadSchema as error:
+        return Verdict(unusable=str(error) or "it is none")
 
 
 class OutputSchema:

@@ -86,6 +86,8 @@ class Worker:
     facts: AgentFacts = field(default_factory=AgentFacts)
     logins: LoginMemory = field(default_factory=LoginMemory)
     sessions_started: int = 0
+    paused: set[str] = field(default_factory=set)
+    """Tasks whose sessions were ended because somebody paused them."""
 
     @property
     def settings(self) -> Settings:

@@ -74,7 +74,7 @@ async def _put_finish(
         log.warning(Event.TASK_LOST, task=task.task_id)
         return
     row = current or (trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None)
-    body = _decide(worker, outcome, current, row, log)
+    body = await _decide(worker, outcome, current, row, log)
     if body is None:
         log.info(Event.TASK_FINISHED, status=current.status if current else None, by="the agent")
         return
@@ -84,12 +84,12 @@ async def _put_finish(
     )
 
 
-def _decide(
+async def _decide(
     worker: Worker, outcome: Outcome, current: Task | None, row: Task | None, log: Log
 ) -> FinishBody | None:
     """Decide how the task ends; what the agent or the task's author wrote must not stop us."""
     try:
-        return decide_finish(
+        return await decide_finish(
             outcome.result,
             harness=outcome.ready.adapter.name if outcome.ready else worker.harness.name,
             redactor=outcome.ready.config.redactor if outcome.ready else worker.scrubber,

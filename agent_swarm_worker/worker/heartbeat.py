@@ -13,6 +13,7 @@ import anyio
 
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.worker import registration
 
 if TYPE_CHECKING:
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
 PING_INTERVAL_S = 10.0
 ACTIVITY_INTERVAL_S = 15.0
 """The server pins a resume to an agent that was active within 30 s."""
-LOOK_INTERVAL_S = 15.0
-"""How often the task itself is looked at: one that was superseded by hand keeps its session row,
-so that no beat tells."""
+LOOK_INTERVAL_S = 5.0
+"""How often the task itself is looked at: one that was paused, or superseded by hand, keeps its
+session row, so that no beat tells."""
+
+LAST_WORD_S = 1.0
+"""How long a pause waits for a word that is on its way, lest it undo the pause again."""
 
 
 class Heartbeat:
@@ -89,7 +93,7 @@ class Heartbeat:
                     await self._look(task)
 
     async def _look(self, task: RunningTask) -> None:
-        """Let a task go that somebody else has, or nobody; its agent may well have failed it."""
+        """Let a task go that somebody else has, or nobody for now; it may have failed itself."""
         try:
             current = await self._worker.client.tasks.get(task.task_id, logs_limit=1)
         except ApiError as error:
@@ -97,6 +101,11 @@ class Heartbeat:
             return
         if current.status == "superseded" or self._is_elsewhere(current):
             await self._let_go(task, current)
+        elif current.status == "paused":
+            await self._pause(task)
+        elif current.was_paused and not task.was_paused and current.status == "in_progress":
+            # A word of ours that crossed the pause has set it going again (API reference E13).
+            await self._pause(task, once_more=True)
 
     def _is_elsewhere(self, current: Task) -> bool:
         return current.agent_id not in (None, self._worker.agent_id)
@@ -104,6 +113,21 @@ class Heartbeat:
     async def _let_go(self, task: RunningTask, current: Task) -> None:
         if await task.end("lost", is_ours=False):
             self._worker.log.warning(Event.TASK_LOST, task=task.task_id, status=current.status)
+
+    async def _pause(self, task: RunningTask, *, once_more: bool = False) -> None:
+        """End the session of a paused task; `PausedTasks` begins another when it is resumed."""
+        worker = self._worker
+        task.stop_progress()
+        if not await task.end("paused", is_ours=False):
+            return
+        worker.paused.add(task.task_id)
+        worker.log.info(Event.TASK_PAUSED, task=task.task_id)
+        if once_more:
+            await worker.outbox.flushed(task_lane(task.task_id), timeout_s=LAST_WORD_S)
+            try:
+                await worker.client.tasks.pause(task.task_id)
+            except ApiError as error:
+                worker.log.warning(Event.API_REFUSED, call="pause", why=str(error))
 
     def _on_recovered(self) -> None:
         self._recovered.set()

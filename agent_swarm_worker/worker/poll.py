@@ -25,7 +25,8 @@ from agent_swarm_worker.swarm.wire import (
     UnknownTrigger,
 )
 from agent_swarm_worker.worker import registration
-from agent_swarm_worker.worker.slots import RunningTask
+from agent_swarm_worker.worker.paused import PausedTasks
+from agent_swarm_worker.worker.slots import RESUMED, RunningTask
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -37,7 +38,6 @@ ORPHAN_CHECK_S = 60.0
 BUDGET_BACKOFF_S = 2.0
 MAX_BUDGET_BACKOFF_S = 300.0
 LOCKED_OUT_PAUSE_S = 30.0
-RESUMED = "task_resumed"
 LAST_POLL_S = 3.0
 """How long a shutdown waits for a poll that is under way: its answer may be a claimed task."""
 
@@ -53,16 +53,21 @@ class Poller:
         self._run = run
         self._refusals = 0
         self._orphans_at_s = worker.clock.monotonic()
+        self._paused = PausedTasks(worker, self._begin_resumed)
 
     async def run(self) -> None:
         """Poll until the shutdown begins."""
         worker = self._worker
-        await self._resume_paused()
+        await self._paused.resume_all(partial(self._until_draining, worker.slots.wait_free))
         while not worker.shutdown.is_draining:
             if not await self._until_draining(worker.slots.wait_free):
                 return
             if not await self._until_draining(self._recover_orphans):
                 return
+            if not await self._until_draining(self._paused.look):
+                return
+            if not worker.slots.has_room:
+                continue
             pause_s = await self._poll_once()
             if pause_s:
                 await self._until_draining(partial(worker.clock.sleep, pause_s))
@@ -139,18 +144,15 @@ class Poller:
 
     def _running_task(self, trigger: Trigger) -> RunningTask:
         """A trigger without a task runs under a made-up id (API reference section 3.6)."""
-        has_task = isinstance(trigger, TaskAssigned | TaskOffered)
+        row = trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None
         return RunningTask(
-            task_id=trigger.task.id
-            if isinstance(trigger, TaskAssigned | TaskOffered)
-            else self._worker.ids(),
-            has_task=has_task,
+            task_id=row.id if row else self._worker.ids(),
+            has_task=row is not None,
             session_uuid=self._worker.ids(),
             trigger_type=trigger.type,
-            description=trigger.task.text
-            if isinstance(trigger, TaskAssigned | TaskOffered)
-            else trigger.type,
+            description=row.text if row else trigger.type,
             observe_only=isinstance(trigger, TaskOffered),
+            was_paused=row is not None and row.was_paused,
         )
 
     def _back_off(self, refusal: BudgetRefused) -> float:
@@ -166,30 +168,8 @@ class Poller:
         )
         return pause_s
 
-    async def _resume_paused(self) -> None:
-        """Take up what an older server had paused at the last shutdown (API reference 6.2)."""
-        worker = self._worker
-        try:
-            rows = await worker.client.work.paused()
-        except ApiError as error:
-            worker.log.warning(Event.API_REFUSED, call="paused-tasks", why=str(error))
-            return
-        for row in rows:
-            if row.finished_at or row.output or row.id in worker.slots:
-                continue
-            if not await self._until_draining(worker.slots.wait_free):
-                return
-            await self._resume(row)
-
-    async def _resume(self, row: Task) -> None:
-        worker = self._worker
-        try:
-            resumed = await worker.client.tasks.resume(row.id)
-        except ApiError as error:
-            worker.log.warning(Event.API_REFUSED, call="resume", task=row.id, why=str(error))
-            return
-        worker.log.info(Event.TASK_RECOVERED, task=row.id, why="it was paused")
-        trigger = TaskAssigned(task=replace(resumed, progress=row.progress))
+    def _begin_resumed(self, row: Task) -> None:
+        trigger = TaskAssigned(task=row)
         self._begin(replace(self._running_task(trigger), trigger_type=RESUMED), trigger)
 
     async def _recover_orphans(self) -> None:

@@ -20,6 +20,7 @@ from agent_swarm_worker.worker.models import ModelChoice, choose_model
 from agent_swarm_worker.worker.place import place_of
 from agent_swarm_worker.worker.prompting import compose_prompts
 from agent_swarm_worker.worker.selection import select_for
+from agent_swarm_worker.worker.slots import RESUMED
 from agent_swarm_worker.worker.tool_servers import session_tool_servers
 from agent_swarm_worker.workspace.git import identity
 
@@ -60,7 +61,8 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
     adapter = worker.harness.adapter
     redactor = Scrubber(worker.scrubber)
     async with AsyncExitStack() as held:
-        parent = await parent_of(worker, row)
+        # A paused task goes on from itself: in its own session, on its own branch.
+        parent = row if task.trigger_type == RESUMED else await parent_of(worker, row)
         place = await place_of(worker, row, parent, held)
         private_dir = held.enter_context(_private_dir(worker, task))
         model = choose_model(
@@ -152,7 +154,7 @@ def _private_dir(worker: Worker, task: RunningTask) -> Iterator[Path]:
 def _log_file(worker: Worker, task: RunningTask) -> Path:
     """Name the journal as the guide does (section 4), from nothing but safe characters."""
     stamp = wire_time(worker.clock.now()).replace(":", "-").replace(".", "-")
-    kind = "resume-" if task.trigger_type == "task_resumed" else ""
+    kind = "resume-" if task.trigger_type == RESUMED else ""
     name = "".join(c for c in task.task_id[:8] if c.isalnum() or c in "-_") or "task"
     label = name if task.has_task else "notask"
     return worker.log_dir / f"{stamp}-{kind}{label}-{task.session_uuid[:4]}.jsonl"

@@ -6,17 +6,21 @@ A task it was running is ended here, its journal's rest goes out, and the server
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.reporting.log_tail import BLOCK_BYTES
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.worker.log_cursor import LogCursor
 from agent_swarm_worker.worker.preparation import SESSIONS_DIR
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent_swarm_worker.swarm.state import Claim
     from agent_swarm_worker.worker.context import Worker
 
@@ -43,13 +47,10 @@ async def recover(worker: Worker) -> None:
 def _upload_rest(worker: Worker, claim: Claim) -> None:
     """Queue the journal's lines that had not been queued, and note that they now are."""
     try:
-        with claim.log_file.open("rb") as journal:
-            journal.seek(claim.log_offset)
-            rest = journal.read()
+        end = end_of_last_line(claim.log_file, claim.log_offset)
     except OSError:
         return
-    complete = rest.rfind(b"\n") + 1
-    if not complete:
+    if end <= claim.log_offset:
         return
     args = {
         "task_id": claim.task_id if claim.phase != "no_task" else None,
@@ -58,10 +59,27 @@ def _upload_rest(worker: Worker, claim: Claim) -> None:
         "cli": claim.harness,
         "path": str(claim.log_file),
         "start": claim.log_offset,
-        "end": claim.log_offset + complete,
+        "end": end,
     }
     cursor = LogCursor(worker.outbox, worker.state, claim.task_id)
     cursor.put(task_lane(claim.task_id), WriteKind.LOGS, args)
+
+
+def end_of_last_line(path: Path, start: int) -> int:
+    """Return the offset after the last line break behind `start`, else `start`.
+
+    From the end, block by block: what an outage has kept back can be more than memory holds.
+    """
+    with path.open("rb") as journal:
+        end = journal.seek(0, os.SEEK_END)
+        while end > start:
+            begin = max(start, end - BLOCK_BYTES)
+            journal.seek(begin)
+            found = journal.read(end - begin).rfind(b"\n")
+            if found >= 0:
+                return begin + found + 1
+            end = begin
+    return start
 
 
 async def _hand_back(worker: Worker, claim: Claim) -> bool:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderSession
 
 
+RESUMED = "task_resumed"
+"""The trigger type of a task that goes on after a pause."""
+
+
 @dataclass(slots=True, eq=False)
 class RunningTask:
     """One task in work, from the claim to the finish."""
@@ -27,6 +31,8 @@ class RunningTask:
     description: str = ""
     observe_only: bool = False
     """An offered task: the worker neither reports progress nor finishes it (API reference 3.2)."""
+    was_paused: bool = False
+    """Somebody had paused it before this session; the server does not forget that."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """Around the whole run; cancelled only if there is no session, or one that cannot abort."""
     session: ProviderSession | None = None
@@ -95,9 +101,14 @@ class Slots:
             del self._running[task.task_id]
         self._notify()
 
+    @property
+    def has_room(self) -> bool:
+        """True if one more may run."""
+        return len(self._running) < self._capacity
+
     async def wait_free(self) -> None:
         """Return when there is room."""
-        while len(self._running) >= self._capacity:
+        while not self.has_room:
             await self._changed.wait()
 
     async def wait_empty(self) -> None:

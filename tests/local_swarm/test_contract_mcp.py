@@ -149,10 +149,20 @@ async def test_a_schema_without_sense_holds_nobody_up(local: Local) -> None:
         {"$ref": "http://192.0.2.1/never-fetched.json"},
         {"$ref": "#"},
         {"pattern": "("},
+        {"pattern": "(a+)+$"},
     ):
         task = await agent.started(outputSchema=schema)
         async with tools_of(agent, task) as tools:
-            await tools.use("store-progress", status="completed", output='"x"')
+            output = f'"{"a" * 64}!"'
+            await tools.use("store-progress", status="completed", output=output)
+
+
+async def test_a_pattern_is_matched(local: Local) -> None:
+    agent = await local.agent()
+    task = await agent.started(outputSchema={"pattern": "^b"})
+    async with tools_of(agent, task) as tools:
+        await tools.use("store-progress", fails=True, status="completed", output='"a"')
+        await tools.use("store-progress", status="completed", output='"b"')
 
 
 async def test_sent_tasks_are_children_of_the_senders(api: Api) -> None:

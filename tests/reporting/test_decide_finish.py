@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 
+import anyio
 import pytest
 from reporting_doubles import WordRedactor
 
@@ -15,7 +17,7 @@ from agent_swarm_worker.reporting.finish import (
     NO_OUTPUT,
     decide_finish,
 )
-from agent_swarm_worker.reporting.output_schema import MAX_ERROR_CHARS
+from agent_swarm_worker.reporting.output_schema import MAX_ERROR_CHARS, judge
 
 SCHEMA = {
     "type": "object",
@@ -29,7 +31,12 @@ FITS = '{"count": 3}'
 def decide(output=None, **changes):
     result = ProviderResult(exit_code=0, is_error=False, output=output)
     values = {"harness": "claude", "redactor": WordRedactor()} | changes
-    return decide_finish(values.pop("result", result), **values)
+    decision = partial(decide_finish, values.pop("result", result), judge=judge_here, **values)
+    return anyio.run(decision)
+
+
+async def judge_here(question):
+    return judge(question)
 
 
 def failed(**fields):

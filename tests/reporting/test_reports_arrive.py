@@ -88,7 +88,7 @@ async def test_what_a_session_reports_reaches_the_api_in_order(
         result = ProviderResult(exit_code=0, is_error=False)
         reporter.close(result)
         if task_id:
-            finish = decide_finish(
+            finish = await decide_finish(
                 result, harness="claude", redactor=redactor, last_text=reporter.last_text
             )
             outbox.put(reporter.lane, WriteKind.FINISH, finish.args(task_id))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from door import door_rig
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.reporting import output_schema
 from agent_swarm_worker.worker import finishing
 
 pytestmark = pytest.mark.anyio
@@ -99,6 +102,31 @@ async def test_a_schema_that_breaks_its_checker_does_not_break_the_worker(tmp_pa
             assert row["status"] in {"completed", "failed"}
             row = await rig.until_ended(await rig.submit("friendly"))
             assert row["status"] == "completed"
+
+
+async def test_a_pattern_that_never_ends_stops_neither_the_worker_nor_the_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(output_schema, "JUDGE_LIMIT_S", 2.0)
+    async with swarm_rig(tmp_path) as rig:
+        env = rig.prints([words("x"), result('"' + "a" * 64 + '!"')], SWARM_POLL_INTERVAL_S="0.1")
+        async with running_worker(rig, env):
+            schema = {"type": "string", "pattern": "(a+)+$"}
+            task_id = await rig.submit("evil", outputSchema=schema)
+            longest_s = await longest_pause(rig, task_id)
+            row = await rig.until_ended(task_id)
+    assert (row["status"], row["output"]) == ("completed", '"' + "a" * 64 + '!"')
+    assert longest_s < 1.5
+
+
+async def longest_pause(rig: Rig, task_id: str) -> float:
+    """How long this process once stood still until the task ended."""
+    longest_s, before_s = 0.0, time.monotonic()
+    while (await rig.task(task_id))["status"] not in {"completed", "failed"}:
+        await anyio.sleep(0.01)
+        now_s = time.monotonic()
+        longest_s, before_s = max(longest_s, now_s - before_s), now_s
+    return longest_s
 
 
 async def test_what_the_agent_stored_itself_stands(tmp_path: Path):

@@ -1,0 +1,65 @@
+"""What is worked out in a process of its own: answers, and what gives none in time."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import Any
+
+import pytest
+
+from agent_swarm_worker.processes.apart import NoAnswer, run_apart, run_apart_blocking
+
+pytestmark = pytest.mark.anyio
+
+
+def doubled(number: int) -> int:
+    return number * 2
+
+
+def endless(text: str) -> bool:
+    return bool(re.fullmatch(r"(a+)+$", text))
+
+
+def broken(_: Any) -> None:
+    raise ValueError("no such luck")
+
+
+def surroundings(_: Any) -> list[str]:
+    return sorted(os.environ)
+
+
+async def ask(kind: str, function: Any, argument: Any, limit_s: float = 20) -> Any:
+    if kind == "awaited":
+        return await run_apart(function, argument, limit_s=limit_s)
+    return run_apart_blocking(function, argument, limit_s=limit_s)
+
+
+@pytest.mark.parametrize("kind", ["awaited", "blocking"])
+async def test_what_it_returns_comes_back(kind: str):
+    assert await ask(kind, doubled, 21) == 42
+
+
+@pytest.mark.parametrize("kind", ["awaited", "blocking"])
+async def test_what_never_ends_is_ended(kind: str):
+    began = time.monotonic()
+    with pytest.raises(NoAnswer, match=r"longer than 0\.5 s"):
+        await ask(kind, endless, "a" * 64 + "!", limit_s=0.5)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("kind", ["awaited", "blocking"])
+async def test_what_breaks_says_how(kind: str):
+    with pytest.raises(NoAnswer, match="no such luck"):
+        await ask(kind, broken, None)
+
+
+async def test_what_cannot_be_told_is_no_question():
+    with pytest.raises(NoAnswer):
+        await run_apart(doubled, {1, 2}, limit_s=5)
+
+
+async def test_it_is_told_no_secret_of_ours(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("API_KEY", "hidden")
+    assert "API_KEY" not in await run_apart(surroundings, None, limit_s=20)
