@@ -180,7 +180,7 @@ def healthy_and_a_task_completes() -> None:
     with container() as name:
         started(name)
         expect("completed" in submit("Say something."), docker("logs", name))
-        until(lambda: "healthy" == state(name)["Health"]["Status"], "healthy")  # type: ignore[index]
+        until(lambda: state(name)["Health"]["Status"] == "healthy", "healthy")  # type: ignore[index]
 
 
 def a_stopped_worker_is_unhealthy() -> None:

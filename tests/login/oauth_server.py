@@ -25,7 +25,9 @@ def jwt(account: str | None = ACCOUNT, *, user: str | None = USER, serial: int =
     return b".".join([*(part.rstrip(b"=") for part in encoded), b"c2lnbmF0dXJl"]).decode()
 
 
-def stored(serial: int = 0, *, left_s: float = 5 * DAY_S, refresh: str | None = None, **more: Any) -> str:
+def stored(
+    serial: int = 0, *, left_s: float = 5 * DAY_S, refresh: str | None = None, **more: Any
+) -> str:
     """Return a credential as the swarm stores it."""
     value = {
         "access": jwt(serial=serial),

@@ -123,9 +123,10 @@ def test_what_is_pasted_on_a_terminal_logs_in(
 
 def test_a_pipe_may_bring_the_paste_as_well(tmp_path: Path, swarm: str, vendor: OAuthServer):
     env = login_env(tmp_path, vendor, swarm)
-    with running(
-        "login", "--port", "0", "--no-browser", env=env, place=tmp_path, stdin=-1
-    ) as (process, said):
+    with running("login", "--port", "0", "--no-browser", env=env, place=tmp_path, stdin=-1) as (
+        process,
+        said,
+    ):
         until(lambda: PASTE_PROMPT in said())
         address = next(line.strip() for line in said().splitlines() if "/authorize?" in line)
         assert process.stdin is not None
@@ -260,9 +261,7 @@ def test_a_pasted_state_mismatch_ends_it(tmp_path: Path, swarm: str, vendor: OAu
     assert not vendor.exchanges
 
 
-def test_a_pasted_address_without_a_code_ends_it(
-    tmp_path: Path, swarm: str, vendor: OAuthServer
-):
+def test_a_pasted_address_without_a_code_ends_it(tmp_path: Path, swarm: str, vendor: OAuthServer):
     env = login_env(tmp_path, vendor, swarm)
     for pasted in ("http://localhost:1455/auth/callback", "https://x/?a=b", "two words é"):
         code, _, errors = piped(pasted, env)
@@ -432,9 +431,7 @@ def test_all_slots_taken(tmp_path: Path, swarm: str, vendor: OAuthServer):
     assert not vendor.asked
 
 
-def test_an_issuer_that_tokens_must_not_be_sent_to(
-    tmp_path: Path, swarm: str, vendor: OAuthServer
-):
+def test_an_issuer_that_tokens_must_not_be_sent_to(tmp_path: Path, swarm: str, vendor: OAuthServer):
     for issuer in ("http://auth.example.org", "not a url", "ftp://x"):
         env = login_env(tmp_path, vendor, swarm, CODEX_OAUTH_ISSUER=issuer)
         code, _, errors = call("login", env=env)

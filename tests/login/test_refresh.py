@@ -16,10 +16,11 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from door import QuickClock, at_the_door, Door
+from door import Door, QuickClock, at_the_door
 from oauth_server import DAY_S, OAuthServer, stored
 from refresh_rig import KEY, SECRETS, refresher_of
 
+from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import (
     CredentialNotStored,
     CredentialUnreadable,
@@ -31,7 +32,6 @@ from agent_swarm_worker.local_swarm.serve import LocalSwarm
 from agent_swarm_worker.login.credential import CodexCredential
 from agent_swarm_worker.login.file_lock import file_lock
 from agent_swarm_worker.login.refresh import Refresher
-from agent_swarm_worker.clock import SystemClock
 
 pytestmark = pytest.mark.anyio
 

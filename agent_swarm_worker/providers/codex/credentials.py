@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from agent_swarm_worker.clock import wire_time
-from agent_swarm_worker.errors import CredentialsMissing, CredentialDamaged
+from agent_swarm_worker.errors import CredentialDamaged, CredentialsMissing
 from agent_swarm_worker.providers.claude.native import mapping, number, text
 
 if TYPE_CHECKING:
