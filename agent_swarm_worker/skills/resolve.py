@@ -1,10 +1,12 @@
-"""Putting a skill's text into the prompt, for harnesses that do not know slash commands."""
+"""Putting a skill's text into the prompt, for harnesses that do not know the command for it."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from agent_swarm_worker.skills.places import SKILL_FOLDERS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,10 +25,27 @@ class ResolvedPrompt:
     """What the session's log should say about it."""
 
 
+def is_installed(prompt: str, home: Path) -> bool:
+    """True unless `prompt` begins with a command that no harness of this user could know.
+
+    Args:
+        prompt: what the session is to be given.
+        home: the home directory of the user that the harnesses run as.
+    """
+    command = _command(prompt.partition("\n")[0])
+    if command is None:
+        return True
+    name = command[1].removeprefix("skill:")
+    places = [home / place / name / "SKILL.md" for place in SKILL_FOLDERS]
+    return any(path.is_file() for path in (*places, home / ".claude" / "commands" / f"{name}.md"))
+
+
 def resolve_command(
     prompt: str, *skills_dirs: Path, max_chars: int = MAX_SKILL_CHARS
 ) -> ResolvedPrompt:
     """Replace a leading ``/name arguments`` by the text of that skill (harness reference 3.9).
+
+    ``/skill:name`` is the same.
 
     Args:
         prompt: left as it is unless its first line is a command whose skill exists.
@@ -35,10 +54,10 @@ def resolve_command(
         max_chars: a longer skill is cut.
     """
     first, _, rest = prompt.partition("\n")
-    command = _COMMAND.fullmatch(first.strip())
+    command = _command(first)
     if command is None:
         return ResolvedPrompt(prompt)
-    name = command[1]
+    name = command[1].removeprefix("skill:")
     why = "there is none of that name"
     for skills_dir in skills_dirs:
         path = skills_dir / name / "SKILL.md"
@@ -57,3 +76,7 @@ def resolve_command(
             warning if len(text) > max_chars else None,
         )
     return ResolvedPrompt(prompt, f"the skill {name} cannot be read: {why}")
+
+
+def _command(first_line: str) -> re.Match[str] | None:
+    return _COMMAND.fullmatch(first_line.strip())

@@ -27,7 +27,7 @@ from agent_swarm_worker.prompts.user import (
     trigger_prompt,
 )
 from agent_swarm_worker.skills.places import command_folder
-from agent_swarm_worker.skills.resolve import resolve_command
+from agent_swarm_worker.skills.resolve import is_installed, resolve_command
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.continuity import preamble
 from agent_swarm_worker.worker.registration import profile_facts
@@ -130,10 +130,17 @@ def _edited(worker: Worker, field: str) -> str:
 
 
 async def _with_skill(worker: Worker, adapter: ProviderAdapter, prompt: str) -> str:
-    """Put a skill's text in the place of its command, for a harness that has no commands."""
-    if adapter.traits.native_skill_discovery:
+    """Put a skill's text in the place of its command, for a harness that does not know it.
+
+    It has no commands at all, or ours are not installed: a person's home is left alone.
+    """
+    settings, traits = worker.settings, adapter.traits
+    if traits.native_skill_discovery and not traits.has_local_environment:
         return prompt
-    settings = worker.settings
+    if traits.native_skill_discovery and await to_thread.run_sync(
+        is_installed, prompt, settings.home
+    ):
+        return prompt
     places = (
         command_folder(adapter.name, worker.environment.values(), settings.home),
         settings.home / ".agents" / "skills",

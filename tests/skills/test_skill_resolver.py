@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from agent_swarm_worker.skills.resolve import ResolvedPrompt, resolve_command
+from agent_swarm_worker.skills.resolve import ResolvedPrompt, is_installed, resolve_command
 
 
 @pytest.fixture
@@ -71,3 +71,27 @@ def test_a_long_skill_is_cut_with_a_warning(skills):
     resolved = resolve_command("/work-on-task x", skills, max_chars=100)
     assert resolved.prompt.startswith("é" * 100 + "\n\n---")
     assert "was cut to 100 characters" in resolved.warning
+
+
+def test_pis_form_of_a_command_means_the_same_skill(skills):
+    assert resolve_command("/skill:work-on-task 1", skills).prompt.startswith("# How to work")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "place", "known"),
+    [
+        ("/work-on-task 1", None, False),
+        ("/skill:work-on-task 1", None, False),
+        ("no command", None, True),
+        ("/work-on-task 1\nx", ".claude/skills/work-on-task/SKILL.md", True),
+        ("/skill:work-on-task 1", ".pi/agent/skills/work-on-task/SKILL.md", True),
+        ("/work-on-task 1", ".claude/commands/work-on-task.md", True),
+        ("/work-on-task 1", ".claude/skills/work-on-task/skill.md", False),
+    ],
+)
+def test_which_commands_a_harness_may_know(tmp_path, prompt, place, known):
+    if place:
+        path = tmp_path / place
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert is_installed(prompt, tmp_path) == known

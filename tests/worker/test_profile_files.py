@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from door import door_rig
-from rig import AGENT, Rig, running_worker, swarm_rig
+from rig import AGENT, AGENTS, Rig, running_worker, swarm_rig
 
 from agent_swarm_worker import logs
 
 pytestmark = pytest.mark.anyio
 
-EDITOR = """
-import json, os, pathlib, re, sys
-asked = sys.stdin.read()
-desk = pathlib.Path(os.environ["SWARM_WORKSPACE_DIR"])
-place = pathlib.Path(sys.argv[-1]) if len(sys.argv) > 1 else desk.parent
-for name, size in re.findall(r"fill (\\w+[.]md) (\\d+)", asked):
-    desk.joinpath(name).write_text("x" * int(size))
-place.joinpath(os.environ["AGENT_SWARM_TASK_ID"] + ".prompt").write_text(asked)
-print("edited")
-"""
-"""Fills files as its task says: ``fill SOUL.md 700``."""
 OTHER_AGENT = "0a9e0000-0000-4000-8000-000000000002"
 
 
-def desk(rig: Rig) -> dict[str, str]:
-    """Return the settings of a worker with a workspace and the editing agent."""
+def desk(rig: Rig, name: str = "subprocess") -> dict[str, str]:
+    """Return the settings of a worker with a workspace and an agent that edits its profile."""
     workspace = rig.place / "workspace"
     workspace.mkdir(exist_ok=True)
-    return {"SWARM_WORKSPACE_DIR": str(workspace), **rig.agent(EDITOR, str(rig.place))}
+    command = shlex.join(
+        [sys.executable, "-S", "-B", str(AGENTS / "edits_profile.py"), str(rig.place)]
+    )
+    return {
+        "HARNESS_PROVIDER": name,
+        "HARNESS_COMMAND": command,
+        "CLAUDE_BINARY": command,
+        "ANTHROPIC_API_KEY": "a-key-of-no-use-12345",
+        "SWARM_WORKSPACE_DIR": str(workspace),
+    }
 
 
 async def prompt_of(rig: Rig, text: str) -> str:
@@ -61,8 +61,11 @@ async def put(rig: Rig, **fields: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-async def test_an_edit_of_the_agent_is_stored_when_its_session_ends(tmp_path: Path):
-    async with swarm_rig(tmp_path) as rig, running_worker(rig, desk(rig)):
+@pytest.mark.parametrize("name", ["subprocess", "claude"])
+async def test_an_edit_of_the_agent_is_stored_when_its_session_ends_whatever_the_harness(
+    tmp_path: Path, name: str
+):
+    async with swarm_rig(tmp_path) as rig, running_worker(rig, desk(rig, name)):
         await prompt_of(rig, "fill SOUL.md 700, fill IDENTITY.md 499")
         await until_stored(rig, "soulMd", 700)
         assert "IDENTITY.md: tested" in (await profile(rig))["identityMd"]

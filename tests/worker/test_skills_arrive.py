@@ -141,27 +141,45 @@ async def test_what_a_hostile_server_installs_stays_in_its_place(tmp_path: Path)
     }
 
 
+def measured(place: Path, name: str, **env: str) -> dict[str, str]:
+    """Return the settings that make ``measures.py`` a harness of this name."""
+    command = shlex.join([sys.executable, "-S", "-B", str(AGENTS / "measures.py"), str(place)])
+    key = {"ANTHROPIC_API_KEY": "a-key-of-no-use-12345"}
+    return {
+        "HARNESS_PROVIDER": name,
+        "HARNESS_COMMAND": command,
+        "CLAUDE_BINARY": command,
+        **key,
+        **env,
+    }
+
+
 @pytest.mark.parametrize("name", ["subprocess", "claude"])
 async def test_prompts_that_are_too_large_for_a_command_line_start_every_harness(
     tmp_path: Path, name: str
 ):
-    file = tmp_path / "operator.md"
+    file, text = tmp_path / "operator.md", "ü" * 150_000
     file.write_text("é" * 150_000)
-    words = [sys.executable, "-S", "-B", str(AGENTS / "measures.py"), str(tmp_path)]
-    env = {
-        "HARNESS_PROVIDER": name,
-        "HARNESS_COMMAND": shlex.join(words),
-        "CLAUDE_BINARY": shlex.join(words),
-        "ANTHROPIC_API_KEY": "a-key-of-no-use-12345",
-        "SYSTEM_PROMPT_FILE": str(file),
-    }
-    text = "ü" * 150_000
+    env = measured(tmp_path, name, SYSTEM_PROMPT_FILE=str(file))
     async with swarm_rig(tmp_path) as rig, running_worker(rig, env):
-        task = await ran(rig, text)
-    given = json.loads((tmp_path / f"{task['id']}.json").read_text())
+        given = await given_to(rig, await rig.submit(text))
     assert text in given["prompt"]
     assert file.read_text() in given["system"]
     assert given["longest_argument"] < 4096
+
+
+async def test_a_harness_with_commands_is_given_the_text_of_one_that_is_not_installed(
+    tmp_path: Path,
+):
+    async with swarm_rig(tmp_path) as rig:
+        async with running_worker(rig, measured(tmp_path, "claude")):
+            first = (await given_to(rig, await rig.submit("Dig")))["prompt"]
+        async with running_worker(rig, measured(tmp_path, "claude", **SYNCED)):
+            task_id = await rig.submit("Dig on")
+            second = (await given_to(rig, task_id))["prompt"]
+    assert "# Work on a task" in first
+    assert "# Work on a task" not in second
+    assert f"/work-on-task {task_id}" in second
 
 
 @pytest.fixture
