@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prompts_doubles import RenderServer
 
-from agent_swarm_worker.errors import UnreadableFile
+from agent_swarm_worker.errors import ApiUnreachable, UnreadableFile
 from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.system import TaskContext, operator_prompt, system_prompt
 from agent_swarm_worker.settings import Settings
@@ -288,6 +288,14 @@ async def test_a_switched_off_part_leaves_no_gap(library, clock, make_agent):
     text = await system_prompt(build, make_agent(), TaskContext())
     assert "## Outputs" not in text
     assert "\n\n\n" not in text
+
+
+async def test_an_api_that_is_down_leaves_the_prompt_whole(library, clock, local, make_agent):
+    server = RenderServer(error=ApiUnreachable("u", "refused", ambiguous=False))
+    build = Renderer(library, clock=clock, source=server).build()
+    text = await system_prompt(build, make_agent(), TaskContext())
+    assert text == await system_prompt(local, make_agent(), TaskContext())
+    assert_order(text, "## How you work", "## Memory", "## Secrets", "## Tools and skills")
 
 
 def test_the_operators_prompt(tmp_path):
