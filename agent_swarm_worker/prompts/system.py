@@ -197,7 +197,7 @@ def _requester_part(task: TaskContext) -> list[Part]:
 def _missing_directory(task: TaskContext) -> str:
     if not task.missing_dir:
         return ""
-    instead = f" You work in `{task.cwd}` instead." if task.cwd else ""
+    instead = f" You work in `{clean(str(task.cwd))}` instead." if task.cwd else ""
     return (
         f"WARNING: this task asks for the directory `{one_line(task.missing_dir, 500)}`,"
         f" which does not exist here.{instead} Say so in your output if it matters."

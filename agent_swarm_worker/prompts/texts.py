@@ -40,10 +40,10 @@ def cut_bytes(text: str, max_bytes: int, notice: str) -> str:
 
     Whole lines are kept where that costs little. Empty if not even the notice fits.
     """
-    encoded = text.encode()
+    encoded = text.encode(errors="replace")
     if len(encoded) <= max_bytes:
         return text
-    room = max_bytes - len(notice.encode()) - 1
+    room = max_bytes - len(notice.encode(errors="replace")) - 1
     if room < 0:
         return ""
     kept = encoded[:room].decode(errors="ignore")

@@ -81,7 +81,7 @@ def directory_note(cwd: Path, source: Literal["task", "clone", "process"]) -> st
     if source == "process":
         return ""
     why = "set on the task" if source == "task" else "the clone of the task's repository"
-    return f"Working directory: `{cwd}` ({why})."
+    return f"Working directory: `{clean(str(cwd))}` ({why})."
 
 
 def compose(

@@ -11,6 +11,7 @@ from prompts_doubles import RenderServer
 from agent_swarm_worker.errors import ApiUnreachable, UnreadableFile
 from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.system import TaskContext, operator_prompt, system_prompt
+from agent_swarm_worker.prompts.user import directory_note
 from agent_swarm_worker.settings import Settings
 from agent_swarm_worker.swarm.wire import Guidelines, Requester, Skill
 from agent_swarm_worker.workspace.default_profile import AgentFacts, default_profile
@@ -341,6 +342,10 @@ async def test_a_value_that_no_json_can_hold_reaches_the_prompt_all_the_same(
 ):
     server = RenderServer({"system.session.worker": "hello"})
     build = Renderer(library, clock=clock, source=server).build()
-    repo = Repo(clone_path=Path("/work\udcff/api"))
-    text = await system_prompt(build, make_agent(), TaskContext(repository=repo))
-    assert "/work\ufffd/api" in text
+    path = Path("/work\udcff/api")
+    repo = Repo(clone_path=path, claude_md="x" * 20_000)
+    task = TaskContext(repository=repo, missing_dir="/gone\udcff", cwd=path)
+    text = await system_prompt(build, make_agent(harness="opencode"), task)
+    assert "cloned at `/work\ufffd/api`" in text
+    assert text.encode()
+    assert directory_note(path, "clone").encode()
