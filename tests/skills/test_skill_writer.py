@@ -294,16 +294,16 @@ def test_ours_never_overwrite_the_users(home):
     assert (mine / "SKILL.md").read_text() == "mine"
 
 
-def test_a_pipe_in_the_place_of_a_file_is_replaced_and_not_waited_for(home):
-    one = skill("a", x="text")
+@pytest.mark.parametrize("place", ["SKILL.md", "x", "empty"])
+def test_a_pipe_in_the_place_of_a_file_is_replaced_and_not_waited_for(home, place):
+    one = skill("a", x="text", empty="")
     write(home, one)
-    for place in ("SKILL.md", "x"):
-        path = home / ".claude/skills/a" / place
-        path.unlink()
-        os.mkfifo(path)
+    path = home / ".claude/skills/a" / place
+    path.unlink()
+    os.mkfifo(path)
     report = write(home, one)
     assert (report.written, report.errors) == (1, [])
-    assert (home / ".claude/skills/a/x").read_text() == "text"
+    assert path.is_file()
 
 
 def test_a_skill_that_cannot_take_its_place_leaves_the_old_one(home, monkeypatch):
