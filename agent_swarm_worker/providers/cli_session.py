@@ -88,7 +88,8 @@ class CliSession(BaseSession):
         """Run the harness to its end; a session that cannot be resumed is started afresh, once."""
         if self._result is None:
             try:
-                self._result = await self._run_with_fallback()
+                result = await self._run_with_fallback()
+                self._result = replace(result, session_id=result.session_id or self.session_id)
             finally:
                 self._mailbox.refuse("the session has ended")
                 self.close_journal()

@@ -57,11 +57,15 @@ class MessageSupport:
         words = claude_program(config.env)
         identity = _identity(words, config.env)
         if identity not in self._known:
-            self._known[identity] = await self._ask(words, config)
+            answer = await self._ask(words, config)
+            if answer is None:
+                return False  # it may answer the next time, when the machine is less busy
+            self._known[identity] = parse_version(answer)
         version = self._known[identity]
         return version is not None and version >= TAKES_MESSAGES
 
-    async def _ask(self, words: tuple[str, ...], config: ProviderSessionConfig) -> Version | None:
+    async def _ask(self, words: tuple[str, ...], config: ProviderSessionConfig) -> str | None:
+        """Return what the program says to ``--version``; ``None`` if it does not end in time."""
         spec = ProcessSpec(
             argv=(*words, "--version"), cwd=config.cwd, env=config.env, tag=config.session_uuid
         )
@@ -76,7 +80,7 @@ class MessageSupport:
             return None  # starting the session will say so
         async with child:
             try:
-                with anyio.move_on_after(PROBE_S):
+                with anyio.move_on_after(PROBE_S) as patience:
                     async with anyio.create_task_group() as tasks:
                         tasks.start_soon(pump, child.stderr, lambda _: None)
                         await pump(child.stdout, on_chunk)
@@ -85,7 +89,7 @@ class MessageSupport:
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._sandbox.kill(child)
-        return parse_version(answer.decode("utf-8", "replace"))
+        return None if patience.cancelled_caught else answer.decode("utf-8", "replace")
 
 
 def parse_version(said: str) -> Version | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
@@ -19,7 +20,8 @@ def make_config(folder: Path, **changed: Any) -> ProviderSessionConfig:
         "prompt": "do it",
         "agent_id": "agent-1",
         "task_id": "task-1",
-        "session_uuid": "22222222-2222-4222-8222-222222222222",
+        # Of their own: a session's end sweeps away whatever carries its id, in other tests too.
+        "session_uuid": str(uuid4()),
         "api_url": "http://swarm.test",
         "api_key": "swarm-api-key-0001",
         "cwd": folder / "work",

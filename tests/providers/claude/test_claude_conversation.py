@@ -262,8 +262,10 @@ class TestSupport:
     ):
         monkeypatch.setattr("agent_swarm_worker.providers.claude.version.PROBE_S", 0.3)
         config = make_config(tmp_path, env=self.program(tmp_path, "time.sleep(60)"))
+        support = MessageSupport()
         with anyio.fail_after(10):
-            assert not await MessageSupport()(config)
+            assert [await support(config), await support(config)] == [False, False]
+        assert (tmp_path / "asked").read_text() == "xx"  # it may have been a bad moment
 
     @pytest.mark.parametrize(
         ("wish", "takes"), [("on", True), ("TRUE", True), ("off", False), ("0", False)]
@@ -276,6 +278,37 @@ class TestSupport:
     async def test_a_program_that_is_not_there_is_for_the_session_to_report(self, tmp_path: Path):
         env = {"PATH": "/usr/bin:/bin", "CLAUDE_BINARY": "no-such-claude"}
         assert not await MessageSupport()(make_config(tmp_path, env=env))
+
+    async def test_a_session_with_a_message_from_start_to_end(self, tmp_path: Path):
+        init = {**REPORTS, "claude_code_version": "2.1.329"}
+        script = f"""
+import json
+if sys.argv[-1] == "--version":
+    print("2.1.329 (Claude Code)")
+    sys.exit()
+def say(**event): print(json.dumps(event), flush=True)
+assert sys.argv[sys.argv.index("--input-format") + 1] == "stream-json"
+prompt = json.loads(sys.stdin.readline())["message"]["content"]
+say(**{init!r})
+line = json.loads(sys.stdin.readline())
+say(type="command_lifecycle", command_uuid=line["uuid"], state="queued")
+say(type="command_lifecycle", command_uuid=line["uuid"], state="started")
+say(**{{**{RESULT!r}, "result": prompt + " and " + line["message"]["content"]}})
+sys.exit(0 if sys.stdin.read() == "" else 9)
+"""
+        config = make_config(tmp_path, env=self.program(tmp_path, script), prompt="this")
+        session: Any = await ClaudeAdapter().create_session(config)
+        outcomes: list[SteerDelivery] = []
+
+        async def deliver() -> None:
+            outcomes.append(await session.deliver_steering("steer", "that"))
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(deliver)
+                result = await session.wait_for_completion()
+        assert outcomes == [TAKEN]
+        assert (result.exit_code, result.output) == (0, "this and that")
 
     async def test_an_empty_prompt_is_given_as_one(self, tmp_path: Path):
         script = "print(sys.argv[1:], repr(sys.stdin.read()), file=sys.stderr); sys.exit(1)"

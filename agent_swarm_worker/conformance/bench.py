@@ -1,0 +1,209 @@
+"""The place in which one check is carried out: directories, configurations, sessions."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import anyio
+
+from agent_swarm_worker.conformance.checks import BrokenPromise, NotApplicable, broken
+from agent_swarm_worker.contract import (
+    Message,
+    ProviderResult,
+    ProviderSessionConfig,
+    SteerableSession,
+    ToolStart,
+)
+from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.processes import procfs
+from agent_swarm_worker.processes.spawn import TAG_VARIABLE
+from agent_swarm_worker.providers.journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    from agent_swarm_worker.conformance.stage import Stage
+    from agent_swarm_worker.contract import ProviderAdapter, ProviderEvent, ProviderSession
+
+SESSION_S = 60.0
+"""No session of a check takes longer, however slow the machine."""
+ABORT_S = 20.0
+"""How long a session may take to end after it was asked to."""
+SOON_S = 5.0
+"""For what the contract says is immediate."""
+API_KEY = "conformance-api-key-0123456789"
+
+
+@dataclass
+class Bench:
+    """One provider, a folder, and perhaps a stage."""
+
+    name: str
+    adapter: ProviderAdapter
+    folder: Path
+    env: Mapping[str, str]
+    """Given by who runs the checks; it wins over the stage's."""
+    maybe_stage: Stage | None = None
+    _count: int = field(default=0)
+
+    @property
+    def stage(self) -> Stage:
+        """The stage; only a check that was declared with `on_stage` may ask for it."""
+        if self.maybe_stage is None:
+            raise NotApplicable("no stage")
+        return self.maybe_stage
+
+    def config(self, prompt: str, **changed: Any) -> ProviderSessionConfig:
+        """Return a session's configuration, with directories of its own."""
+        self._count += 1
+        place = self.folder / str(self._count)
+        for name in ("home", "work", "private"):
+            (place / name).mkdir(mode=0o700, parents=True)
+        redactor = Scrubber()
+        redactor.add("API_KEY", API_KEY)
+        values: dict[str, Any] = {
+            "prompt": prompt,
+            "agent_id": "0c0f0000-0000-4000-8000-000000000001",
+            "task_id": f"0c0f0000-0000-4000-8000-{self._count:012}",
+            "session_uuid": str(uuid4()),
+            "api_url": "http://127.0.0.1:9",  # nobody is there: the contract needs no swarm
+            "api_key": API_KEY,
+            "cwd": place / "work",
+            "log_file": place / "journal.jsonl",
+            "private_dir": place / "private",
+            "env": self.environment(place),
+            "redactor": redactor,
+            "result_grace_s": 5.0,
+        }
+        config = ProviderSessionConfig(**{**values, **changed})
+        Journal.begin(config.log_file, {"type": "conformance_metadata"})
+        return config
+
+    def environment(self, place: Path) -> dict[str, str]:
+        """The complete environment of a session."""
+        of_stage = self.maybe_stage.env if self.maybe_stage else {}
+        base = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(place / "home")}
+        return {**base, **of_stage, **self.env}
+
+    async def session(self, prompt: str, **changed: Any) -> Watched:
+        """Prepare a session and listen to it."""
+        config = self.config(prompt, **changed)
+        return Watched(await self.adapter.create_session(config), config)
+
+    async def answered(self, words: str = "Understood.", **changed: Any) -> Watched:
+        """Run a session that answers `words`, to its end."""
+        watched = await self.session(self.stage.answers(words), **changed)
+        await watched.finish()
+        return watched
+
+    @asynccontextmanager
+    async def at_work(self, seconds: float = 120, **changed: Any) -> AsyncIterator[Watched]:
+        """Run a session beside the block, which begins when the agent is busy in a tool."""
+        watched = await self.session(self.stage.works(seconds), **changed)
+        async with anyio.create_task_group() as group:
+            group.start_soon(watched.finish)
+            await watched.until(lambda event: isinstance(event, ToolStart), "began to use a tool")
+            yield watched
+            await watched.ended(SESSION_S, "did not end")
+
+
+class Watched:
+    """A session with everything it said."""
+
+    def __init__(self, session: ProviderSession, config: ProviderSessionConfig) -> None:
+        self.session, self.config = session, config
+        self.events: list[ProviderEvent] = []
+        self.maybe_result: ProviderResult | None = None
+        self._news = anyio.Event()
+        session.on_event(self._on_event)
+
+    @property
+    def result(self) -> ProviderResult:
+        """How it ended."""
+        assert self.maybe_result is not None
+        return self.maybe_result
+
+    @property
+    def steerable(self) -> SteerableSession:
+        """The session, if it can be sent messages."""
+        if not isinstance(self.session, SteerableSession):
+            raise NotApplicable("its sessions take no messages")
+        return self.session
+
+    def of(self, *kinds: type) -> list[Any]:
+        """The events of some classes, in order."""
+        return [event for event in self.events if isinstance(event, kinds)]
+
+    @property
+    def answer(self) -> str:
+        """The agent's last words."""
+        words = [m.content for m in self.of(Message) if m.role == "assistant" and m.content]
+        return words[-1] if words else ""
+
+    async def finish(self) -> ProviderResult:
+        """Run it to its end."""
+        self.maybe_result = await within(
+            SESSION_S, "the session did not end", self.session.wait_for_completion
+        )
+        self._notify()
+        return self.maybe_result
+
+    async def until(self, look: Callable[[ProviderEvent], bool], what: str) -> None:
+        """Wait for an event; the session must not end before."""
+
+        async def found() -> None:
+            while not any(map(look, self.events)):
+                if self.maybe_result is not None:
+                    broken(f"the session ended before it {what}: {described(self.result)}")
+                await self._news.wait()
+
+        await within(SESSION_S, f"the session never {what}", found)
+
+    async def ended(self, timeout_s: float, what: str) -> None:
+        """Wait for the end of a session that runs beside."""
+
+        async def found() -> None:
+            while self.maybe_result is None:
+                await self._news.wait()
+
+        await within(timeout_s, f"the session {what} within {timeout_s:.0f} s", found)
+
+    def processes(self) -> list[int]:
+        """Pids of the session's processes; none where there is no ``/proc``."""
+        mark = f"{TAG_VARIABLE}={self.config.session_uuid}".encode()
+        return [
+            pid
+            for pid, info in procfs.snapshot().items()
+            if not info.is_dead and procfs.has_variable(pid, mark)
+        ]
+
+    def _on_event(self, event: ProviderEvent) -> None:
+        self.events.append(event)
+        self._notify()
+
+    def _notify(self) -> None:
+        self._news.set()
+        self._news = anyio.Event()
+
+
+async def within(timeout_s: float, what: str, action: Callable[[], Awaitable[Any]]) -> Any:
+    """Do something that has to be done in time.
+
+    Raises:
+        BrokenPromise: it was not; `what` says so.
+    """
+    with anyio.move_on_after(timeout_s):
+        return await action()
+    raise BrokenPromise(what)
+
+
+def described(result: ProviderResult) -> str:
+    """Return how a session ended, for people."""
+    how = "failed" if result.is_error else "succeeded"
+    why = result.failure_reason or result.output or ""
+    return f"{how}, exit code {result.exit_code}, {result.error_category}: {why[:300]}"

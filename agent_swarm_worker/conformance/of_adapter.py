@@ -1,0 +1,147 @@
+"""Promises of the adapter, for which nothing has to run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import anyio
+
+from agent_swarm_worker.conformance.bench import SESSION_S, SOON_S, Bench, described, within
+from agent_swarm_worker.conformance.checks import broken, check
+from agent_swarm_worker.contract import ProviderAdapter, ProviderTraits
+from agent_swarm_worker.errors import ConfigError, ProviderError, SwarmWorkerError
+from agent_swarm_worker.worker.harness import SERVER_KNOWS
+
+IMPORT_CPU_S = 2.0
+"""Processor time for the import: an operator waits for it at every start of the worker."""
+HOSTILE_IDS = (
+    "",
+    " ",
+    ".",
+    "..",
+    "../x",
+    "/etc/passwd",
+    "a/b",
+    "a\0b",
+    "-x",
+    "é" * 300,
+    "x" * 5000,
+)
+_IMPORT = """
+import sys, time
+from agent_swarm_worker.providers.registry import create_provider
+began = time.process_time()
+try: create_provider(sys.argv[1])
+except Exception: pass
+print(time.process_time() - began)
+"""
+
+
+@check
+async def it_is_an_adapter(bench: Bench) -> None:
+    """It has every member of `ProviderAdapter`, and its name is the one it is installed under."""
+    if not isinstance(bench.adapter, ProviderAdapter):
+        broken("members of ProviderAdapter are missing")
+    if bench.adapter.name != bench.name:
+        broken(f"it calls itself {bench.adapter.name!r}")
+
+
+@check
+async def its_import_is_quick(bench: Bench) -> None:
+    """Importing it takes little time, so that a worker starts at once: heavy parts come later."""
+    answer = await within(
+        SESSION_S,
+        "the import did not end",
+        lambda: _run([sys.executable, "-c", _IMPORT, bench.name]),
+    )
+    took_s = float(answer or "nan")
+    if not took_s <= IMPORT_CPU_S:
+        broken(f"importing it takes {took_s:.1f} s of processor time")
+
+
+@check
+async def its_traits_are_sane(bench: Bench) -> None:
+    """`traits` are `ProviderTraits` with known steer modes and a wire name the server accepts."""
+    traits = bench.adapter.traits
+    if not _is(traits, ProviderTraits):
+        broken(f"its traits are a {type(traits).__name__}")
+    if strange := set(traits.steer_modes) - {"steer", "queue"}:
+        broken(f"there are no steer modes {sorted(strange)}")
+    if traits.wire_name is not None and traits.wire_name not in SERVER_KNOWS:
+        broken(f"the server does not know the wire name {traits.wire_name!r}")
+    if not all(_is(name, str) and name for name in traits.needs_credential):
+        broken("needs_credential does not consist of names of variables")
+
+
+@check
+async def a_command_is_one_line(bench: Bench) -> None:
+    """`format_command` returns one line that names the command."""
+    said = bench.adapter.format_command("work-on-task")
+    if not _is(said, str) or "work-on-task" not in said or len(said.splitlines()) != 1:
+        broken(f"it makes {said!r} of the command work-on-task")
+
+
+@check
+async def check_says_what_is_missing(bench: Bench) -> None:
+    """`check` with an empty environment returns, or raises `ConfigError` or `ProviderError`."""
+    try:
+        bench.adapter.check({})
+    except (ConfigError, ProviderError) as error:
+        if not str(error).strip():
+            broken(f"its {type(error).__name__} says nothing")
+    except Exception as error:
+        broken(f"check({{}}) raised {error!r}")
+
+
+@check
+async def no_made_up_session_can_be_resumed(bench: Bench) -> None:
+    """`can_resume` is false for ids it never gave out, whatever they look like; never raises."""
+    config = bench.config("")
+    for session_id in (*HOSTILE_IDS, config.session_uuid):
+        try:
+            can = await bench.adapter.can_resume(session_id, config)
+        except Exception as error:
+            broken(f"can_resume({session_id[:40]!r}) raised {error!r}")
+        if can is not False:
+            broken(f"can_resume({session_id[:40]!r}) is {can!r}")
+
+
+@check
+async def without_a_program_there_is_no_traceback(bench: Bench) -> None:
+    """Where nothing is installed or configured a session fails with a reason, not a traceback."""
+    config = bench.config("hello", env={"PATH": "/nonexistent", "HOME": str(bench.folder)})
+    try:
+        session = await bench.adapter.create_session(config)
+    except SwarmWorkerError as error:
+        if not isinstance(error, ProviderError | ConfigError):
+            broken(f"create_session raised {error!r}, which is no ProviderError")
+        return
+    except Exception as error:
+        broken(f"create_session raised {error!r}")
+    result = await within(SESSION_S, "the session did not end", session.wait_for_completion)
+    if not result.is_error or not (result.failure_reason or "").strip():
+        broken(f"it ended without a reason: {described(result)}")
+
+
+@check
+async def an_abort_before_the_start_is_heeded(bench: Bench) -> None:
+    """A session that was aborted before `wait_for_completion` ends at once, as a failure."""
+    try:
+        watched = await bench.session("hello")
+    except (ProviderError, ConfigError):
+        return
+    await within(SOON_S, "abort did not return", watched.session.abort)
+    await within(SOON_S, "it went on all the same", watched.finish)
+    if not watched.result.is_error:
+        broken(f"it ended well: {described(watched.result)}")
+
+
+def _is(value: object, kind: type) -> bool:
+    """`isinstance`, for what the type checker believes anyway."""
+    return isinstance(value, kind)
+
+
+async def _run(argv: list[str]) -> str:
+    done = await anyio.run_process(argv, check=False, stderr=subprocess.DEVNULL)
+    return done.stdout.decode("utf-8", "replace").strip()

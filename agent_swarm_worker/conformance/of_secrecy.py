@@ -1,0 +1,99 @@
+"""Promises about what a session is given and what it lets out."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.conformance.bench import API_KEY, Bench
+from agent_swarm_worker.conformance.checks import NotApplicable, broken, on_stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECRET = "conformance-secret-9876543210"  # noqa: S105 - worth nothing
+INHERITED = "SWARM_CONFORMANCE_INHERITED"
+
+
+@on_stage
+async def a_secret_is_said_to_nobody(bench: Bench) -> None:
+    """A registered secret is in no event, no result and no journal, even if the agent says it."""
+    watched = await bench.session(bench.stage.answers(f"It is {SECRET}, isn't it?"))
+    watched.config.redactor.add("SECRET", SECRET)
+    await watched.finish()
+    if not any("isn't it?" in repr(event) for event in watched.events):
+        broken("the agent did not say what it was to say, so nothing can be seen")
+    for event in watched.events:
+        if SECRET in repr(event):
+            broken(f"it is in a {type(event).__name__} event")
+    if SECRET in repr(watched.result):
+        broken("it is in the result")
+    for path in watched.config.log_file.parent.glob("*.jsonl"):
+        if SECRET.encode() in path.read_bytes():
+            broken("it is in the journal")
+
+
+@on_stage
+async def no_key_is_left_behind(bench: Bench) -> None:
+    """After the end no file in the private or the working directory has the API key in it."""
+    watched = await bench.answered()
+    for folder in (watched.config.private_dir, watched.config.cwd):
+        for path in folder.rglob("*"):
+            if path.is_file() and API_KEY.encode() in path.read_bytes():
+                broken(f"{path.relative_to(folder.parent)} has")
+
+
+@on_stage
+async def private_files_are_private(bench: Bench) -> None:
+    """While it runs, no file in the private directory can be read by others."""
+    async with bench.at_work() as watched:
+        folder = watched.config.private_dir
+        for path in folder.rglob("*"):
+            if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o077:
+                broken(f"{path.relative_to(folder)} has the mode {path.stat().st_mode & 0o777:o}")
+        await watched.session.abort()
+
+
+@on_stage
+async def arguments_hold_no_secret(bench: Bench) -> None:
+    """While it runs, no process has the API key among its arguments, where everyone sees it."""
+    async with bench.at_work() as watched:
+        arguments = [_read(pid, "cmdline") for pid in _processes_of(watched.processes())]
+        await watched.session.abort()
+    if any(API_KEY.encode() in words for words in arguments):
+        broken("one has")
+
+
+@on_stage
+async def the_environment_is_the_given_one(bench: Bench) -> None:
+    """Processes of a session have the variables they are given, not those of the worker."""
+    with _variable(INHERITED, "yes"):
+        async with bench.at_work() as watched:
+            environments = [_read(pid, "environ") for pid in _processes_of(watched.processes())]
+            await watched.session.abort()
+    if any(INHERITED.encode() in environment for environment in environments):
+        broken("a variable of the worker's own reached a process")
+
+
+def _processes_of(pids: list[int]) -> list[int]:
+    if not pids:
+        raise NotApplicable("it has no processes that can be looked at")
+    return pids
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:  # it has gone
+        return b""
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]

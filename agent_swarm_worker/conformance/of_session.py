@@ -1,0 +1,162 @@
+"""Promises of a session that runs undisturbed."""
+
+from __future__ import annotations
+
+import anyio
+
+from agent_swarm_worker.conformance.bench import SOON_S, Bench, described, within
+from agent_swarm_worker.conformance.checks import broken, on_stage
+from agent_swarm_worker.contract import Message, RawLog, Result, SessionInit, ToolStart
+from agent_swarm_worker.errors import ConfigError, ProviderError
+
+WORDS = "The heron stands in the reeds."
+LONG = "ein Reiher, 鷺 🪶 \u2028 " * 10_000
+"""More than 300 KB: no command line takes it, and no pipe at once."""
+
+
+@on_stage
+async def it_answers(bench: Bench) -> None:
+    """A session ends well with the agent's answer as its output."""
+    watched = await bench.answered(WORDS)
+    result = watched.result
+    if result.is_error or (result.output or "").strip() != WORDS:
+        broken(f"asked to answer {WORDS!r}, it {described(result)}")
+
+
+@on_stage
+async def it_introduces_itself_once_and_first(bench: Bench) -> None:
+    """`SessionInit` comes once, before anything the agent says or does, with the session's id."""
+    watched = await bench.answered()
+    inits = watched.of(SessionInit)
+    if len(inits) != 1 or not inits[0].session_id:
+        broken(f"it was emitted {len(inits)} times: {inits}")
+    if not isinstance(watched.of(SessionInit, Message, ToolStart)[0], SessionInit):
+        broken("the agent spoke before it")
+    ids = {inits[0].session_id, watched.session.session_id, watched.result.session_id}
+    if len(ids) != 1:
+        broken(f"the session has several ids: {ids}")
+
+
+@on_stage
+async def what_is_told_is_on_disk(bench: Bench) -> None:
+    """A listener learns of a line only after it is in the journal."""
+    watched = await bench.session(bench.stage.answers(WORDS))
+    missing: list[str] = []
+
+    def look(event: object) -> None:
+        if isinstance(event, RawLog):
+            journal = watched.config.log_file.read_text(encoding="utf-8", errors="replace")
+            missing.extend([event.content] if event.content not in journal else [])
+
+    watched.session.on_event(look)
+    await watched.finish()
+    if missing:
+        broken(f"{len(missing)} lines came first, such as {missing[0][:200]!r}")
+    if not watched.of(RawLog):
+        broken("there was no RawLog at all, so the journal has nothing of the session")
+
+
+@on_stage
+async def a_late_listener_hears_it_all(bench: Bench) -> None:
+    """The first listener gets all that was emitted before it came; the second one does not."""
+    session = await bench.adapter.create_session(bench.config(bench.stage.answers(WORDS)))
+    await within(60, "the session did not end", session.wait_for_completion)
+    first: list[object] = []
+    second: list[object] = []
+    session.on_event(first.append)
+    session.on_event(second.append)
+    if not any(isinstance(event, SessionInit) for event in first):
+        broken(f"the first listener got {len(first)} events and no SessionInit")
+    if second:
+        broken(f"the second listener got {len(second)} old events")
+
+
+@on_stage
+async def a_broken_listener_breaks_nothing(bench: Bench) -> None:
+    """A listener that raises ends neither the session nor what the others hear."""
+
+    def fail(event: object) -> None:
+        raise RuntimeError(f"a mistake in a listener of {type(event).__name__}")
+
+    watched = await bench.session(bench.stage.answers(WORDS))
+    watched.session.on_event(fail)
+    await watched.finish()
+    if watched.result.is_error or watched.answer.strip() != WORDS:
+        broken(f"it {described(watched.result)}")
+
+
+@on_stage
+async def its_events_and_its_result_agree(bench: Bench) -> None:
+    """The last `Result` event, the last words and the result say the same."""
+    watched = await bench.answered(WORDS)
+    if watched.answer.strip() != WORDS:
+        broken(f"the agent's last words were {watched.answer!r}")
+    results = watched.of(Result)
+    if results and results[-1].is_error != watched.result.is_error:
+        broken(f"the last Result event says {results[-1]}, it {described(watched.result)}")
+    spent = watched.result.cost
+    if spent is not None and spent.task_id != watched.config.task_id:
+        broken(f"the cost is that of task {spent.task_id!r}")
+
+
+@on_stage
+async def its_end_can_be_awaited_again(bench: Bench) -> None:
+    """`wait_for_completion` of a session that has ended returns the same result at once."""
+    watched = await bench.answered()
+    again = await within(SOON_S, "it did not return", watched.session.wait_for_completion)
+    if again != watched.result:
+        broken(f"first it {described(watched.result)}, then it {described(again)}")
+
+
+@on_stage
+async def a_long_prompt_arrives_whole(bench: Bench) -> None:
+    """A prompt of 300 KB with any characters reaches the agent unchanged."""
+    prompt = f"{LONG}\n{bench.stage.answers(WORDS)}"
+    watched = await bench.session(prompt)
+    await watched.finish()
+    if watched.result.is_error:
+        broken(f"it {described(watched.result)}")
+    if not any(LONG.strip() in text for text in bench.stage.heard()):
+        sizes = [len(text) for text in bench.stage.heard()]
+        broken(f"of {len(prompt)} characters the agent got, in each text: {sizes}")
+
+
+@on_stage
+async def an_empty_prompt_ends(bench: Bench) -> None:
+    """A session without a prompt ends, and if it fails it says why."""
+    try:
+        watched = await bench.session("")
+    except (ProviderError, ConfigError):
+        return
+    await watched.finish()
+    if watched.result.is_error and not (watched.result.failure_reason or "").strip():
+        broken("it failed without a reason")
+
+
+@on_stage
+async def an_unknown_model_is_no_riddle(bench: Bench) -> None:
+    """With a model nobody knows a session ends, and if it fails it names a reason in one line."""
+    try:
+        watched = await bench.answered(model="no-such-model-4711")
+    except (ProviderError, ConfigError) as error:
+        if not str(error):
+            broken("it raised an error without a message")
+        return
+    reason = (watched.result.failure_reason or "").strip()
+    if watched.result.is_error and (not reason or "Traceback" in reason):
+        broken(f"it {described(watched.result)}")
+
+
+@on_stage
+async def two_sessions_do_not_mix(bench: Bench) -> None:
+    """Sessions that run at the same time keep their words and their ids apart."""
+    one = await bench.session(bench.stage.answers("This is one."))
+    two = await bench.session(bench.stage.answers("This is two."))
+    async with anyio.create_task_group() as group:
+        group.start_soon(one.finish)
+        group.start_soon(two.finish)
+    said = [(watched.result.output or "").strip() for watched in (one, two)]
+    if said != ["This is one.", "This is two."]:
+        broken(f"they said {said}")
+    if one.session.session_id == two.session.session_id:
+        broken(f"both are called {one.session.session_id}")

@@ -1,0 +1,116 @@
+"""Running the checks: all of them for the command, one by one for a test suite.
+
+@pytest.mark.parametrize("check", CHECKS, ids=str)
+async def test_the_contract(check):
+    assert await is_kept(check, "foo", FooStage)
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+
+from agent_swarm_worker.conformance import (  # noqa: F401 - each declares its checks
+    of_adapter,
+    of_ending,
+    of_secrecy,
+    of_session,
+    of_steering,
+)
+from agent_swarm_worker.conformance.bench import Bench
+from agent_swarm_worker.conformance.checks import CHECKS, BrokenPromise, Check, NotApplicable
+from agent_swarm_worker.providers.registry import create_provider
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from agent_swarm_worker.conformance.stage import Stage
+
+__all__ = ["CHECKS", "CHECK_S", "Check", "Outcome", "examine", "is_kept", "outcome_of"]
+
+CHECK_S = 150.0
+"""No check takes longer; one that does has found something that never ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one check."""
+
+    check: Check
+    state: Literal["kept", "broken", "not run"]
+    why: str = ""
+
+
+async def examine(
+    provider: str, *, env: Mapping[str, str], stage: Callable[[], Stage] | None
+) -> AsyncIterator[Outcome]:
+    """Run every check, one after the other.
+
+    Args:
+        provider: its name.
+        env: variables for its sessions; they win over the stage's.
+        stage: makes what its sessions talk to; without it, what needs one is not run.
+
+    Raises:
+        UnknownProvider: there is none of this name.
+        UnusableProvider: its code cannot be loaded.
+    """
+    create_provider(provider)
+    for check in CHECKS:
+        yield await outcome_of(check, provider, env=env, stage=stage)
+
+
+async def outcome_of(
+    check: Check,
+    provider: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    stage: Callable[[], Stage] | None = None,
+) -> Outcome:
+    """Run one check, in a folder of its own."""
+    if check.needs_stage and stage is None:
+        return Outcome(check, "not run", "no stage")
+    try:
+        with anyio.fail_after(CHECK_S):
+            async with AsyncExitStack() as held:
+                folder = held.enter_context(
+                    tempfile.TemporaryDirectory(prefix="conformance-", ignore_cleanup_errors=True)
+                )
+                place = await held.enter_async_context(stage()) if stage is not None else None
+                adapter = create_provider(provider)
+                await check.run(Bench(provider, adapter, Path(folder), env or {}, place))
+    except Exception as error:
+        return _outcome_with(check, error)
+    return Outcome(check, "kept")
+
+
+async def is_kept(
+    check: Check,
+    provider: str,
+    stage: Callable[[], Stage] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> bool:
+    """True unless the promise is broken; for tests.
+
+    Raises:
+        BrokenPromise: it is, and how.
+    """
+    outcome = await outcome_of(check, provider, env=env, stage=stage)
+    if outcome.state == "broken":
+        raise BrokenPromise(f"{check.promise} But {outcome.why}")
+    return True
+
+
+def _outcome_with(check: Check, error: BaseException) -> Outcome:
+    while isinstance(error, BaseExceptionGroup):  # a session that ran beside a check
+        error = error.exceptions[0]
+    if isinstance(error, NotApplicable):
+        return Outcome(check, "not run", str(error))
+    if isinstance(error, BrokenPromise):
+        return Outcome(check, "broken", str(error))
+    return Outcome(check, "broken", f"there was {error!r}")

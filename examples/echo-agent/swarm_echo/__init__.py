@@ -1,0 +1,1 @@
+"""A provider that lives outside of agent-swarm-worker, to copy from."""

@@ -1,0 +1,54 @@
+"""The harness ``echo``: the two pure parts as a `ProviderAdapter`."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import anyio
+
+from agent_swarm_worker.contract import ProviderTraits
+from agent_swarm_worker.errors import BinaryMissing
+from agent_swarm_worker.providers.cli_session import CliSession
+from agent_swarm_worker.providers.launch import CliHarness
+from swarm_echo.launch import PROGRAM, echo_launch
+from swarm_echo.translate import EchoTranslator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
+
+
+class EchoAdapter:
+    """Runs each task in a process of ``echo-agent``."""
+
+    name = "echo"
+    traits = ProviderTraits(has_mcp=False, native_skill_discovery=False, wire_name="claude")
+
+    def check(self, env: Mapping[str, str]) -> None:
+        """Raise `BinaryMissing` if the agent is not installed."""
+        if shutil.which(PROGRAM, path=env.get("PATH")) is None:
+            raise BinaryMissing(PROGRAM)
+
+    async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
+        """Prepare a session; the shared one does all that has to do with processes."""
+
+        def harness(config: ProviderSessionConfig) -> CliHarness:
+            return CliHarness(launch=echo_launch(config), translator=EchoTranslator(config))
+
+        return CliSession(config, harness)
+
+    async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
+        """True if the agent's own file of that session is there; an id is not trusted."""
+        try:
+            name = f"{UUID(session_id)}.json"
+        except ValueError:
+            return False
+        home = config.env.get("ECHO_AGENT_HOME") or f"{config.env.get('HOME', '')}/.echo-agent"
+        return await anyio.Path(home, name).is_file()
+
+    def format_command(self, command_name: str) -> str:
+        """The agent has no commands of its own: it is told in words."""
+        return f"Follow the skill {command_name}."

@@ -1,0 +1,142 @@
+"""The suite finds what is broken, and nothing in what is not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from liars import LIARS, Liar
+
+from agent_swarm_worker.cli.app import main
+from agent_swarm_worker.conformance import of_adapter, of_ending, of_steering, suite
+from agent_swarm_worker.conformance.stage import Stage, find_stage
+from agent_swarm_worker.conformance.subprocess_stage import SubprocessStage
+from agent_swarm_worker.conformance.suite import CHECKS, Outcome, is_kept, outcome_of
+from agent_swarm_worker.errors import BadSetting, UnknownProvider
+
+BY_NAME = {check.name: check for check in CHECKS}
+# Only a provider with several modules to load can be slow to import.
+WITHOUT_A_LIAR = {"its-import-is-quick"}
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a liar never does is waited for a moment only."""
+    for module in (of_adapter, of_ending, of_steering):
+        for limit in ("SESSION_S", "ABORT_S", "SOON_S"):
+            if hasattr(module, limit):
+                monkeypatch.setattr(module, limit, 1.0)
+    monkeypatch.setattr("agent_swarm_worker.conformance.bench.SESSION_S", 4.0)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("check", CHECKS, ids=str)
+async def test_the_subprocess_harness_keeps_its_promises(check: suite.Check):
+    assert await is_kept(check, "subprocess", SubprocessStage)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("name", "liar"), LIARS, ids=[f"{name}-{i}" for i, (name, _) in enumerate(LIARS)]
+)
+async def test_a_broken_promise_is_found(
+    name: str, liar: type[Liar], monkeypatch: pytest.MonkeyPatch, soon: None
+):
+    monkeypatch.setattr(suite, "create_provider", lambda _: liar())
+    outcome = await outcome_of(BY_NAME[name], "subprocess", stage=SubprocessStage)
+    assert (outcome.state, bool(outcome.why)) == ("broken", True), outcome
+
+
+@pytest.mark.anyio
+async def test_a_slow_import_is_found(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(of_adapter, "IMPORT_CPU_S", 0.0)
+    assert (await outcome_of(BY_NAME["its-import-is-quick"], "subprocess")).state == "broken"
+
+
+def test_each_check_has_been_seen_to_fail():
+    assert {name for name, _ in LIARS} | WITHOUT_A_LIAR == set(BY_NAME)
+    assert len(BY_NAME) == len(CHECKS) > 25
+    assert all(check.promise.endswith(".") for check in CHECKS)
+
+
+@pytest.mark.anyio
+async def test_without_a_stage_half_of_it_is_not_run():
+    for check in CHECKS:
+        if check.needs_stage:
+            assert await outcome_of(check, "subprocess") == Outcome(check, "not run", "no stage")
+    assert await is_kept(BY_NAME["it-answers"], "subprocess")  # not run is not broken
+
+
+@pytest.mark.anyio
+async def test_a_stage_that_fails_is_told():
+    class Falls(SubprocessStage):
+        async def __aenter__(self) -> Any:
+            raise OSError("the curtain is stuck")
+
+    outcome = await outcome_of(BY_NAME["it-answers"], "subprocess", stage=Falls)
+    assert outcome.state == "broken"
+    assert "the curtain" in outcome.why
+
+
+def test_finding_a_stage():
+    assert find_stage("subprocess") is SubprocessStage
+    assert find_stage("nobody") is None
+    where = "agent_swarm_worker.conformance.subprocess_stage:SubprocessStage"
+    assert find_stage("nobody", where) is SubprocessStage
+    assert isinstance(SubprocessStage(), Stage)
+
+
+@pytest.mark.parametrize(
+    "where", ["", "no.such.module:X", "json:nothing", "json:__name__", "json", ":x"]
+)
+def test_a_stage_that_is_not_there(where: str):
+    if not where:
+        assert find_stage("nobody", where) is None
+        return
+    with pytest.raises(BadSetting, match="--stage"):
+        find_stage("nobody", where)
+
+
+class TestCommand:
+    """``swarm-worker conformance``."""
+
+    @pytest.fixture(autouse=True)
+    def few_checks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        wanted = ("its-traits-are-sane", "it-answers")
+        monkeypatch.setattr(suite, "CHECKS", [BY_NAME[name] for name in wanted])
+
+    def test_all_is_well(self, capsys: pytest.CaptureFixture[str]):
+        assert main(["conformance", "subprocess"]) == 0
+        out = capsys.readouterr().out
+        assert out.splitlines()[-1] == "2 kept, 0 broken, 0 not run"
+        assert out.count("✔") == 2
+
+    def test_json_says_which_is_broken(self, capsys: pytest.CaptureFixture[str]):
+        words = ["conformance", "subprocess", "--json", "--env", "HARNESS_COMMAND=echo hello"]
+        assert main(words) == 1
+        said = json.loads(capsys.readouterr().out)
+        assert said["provider"] == "subprocess"
+        assert [row["state"] for row in said["checks"]] == ["kept", "broken"]
+        assert "hello" in said["checks"][1]["why"]
+
+    def test_what_nobody_staged_is_not_run(self, capsys: pytest.CaptureFixture[str]):
+        assert main(["conformance", "claude"]) == 0
+        assert "1 kept, 0 broken, 1 not run" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("words", "code"),
+        [(["nobody"], 78), (["subprocess", "--env", "X"], 2), (["subprocess", "--stage", "x"], 78)],
+    )
+    def test_nonsense_is_refused(
+        self, words: list[str], code: int, capsys: pytest.CaptureFixture[str]
+    ):
+        assert main(["conformance", *words]) == code
+        assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.anyio
+async def test_an_unknown_provider_is_no_outcome():
+    with pytest.raises(UnknownProvider):
+        async for _ in suite.examine("nobody", env={}, stage=None):
+            pass
