@@ -223,7 +223,7 @@ class Connection:
         return tuple(offers.values())
 
     def _failure(self, why: str) -> ToolOutcome:
-        return ToolOutcome(f"tool server {self.server.name}: {self._clean(why)}", is_error=True)
+        return ToolOutcome(self._clean(f"tool server {self.server.name}: {why}"), is_error=True)
 
     def _clean(self, why: str) -> str:
         return self._redactor.text(why)[:_MAX_WHY_CHARS]

@@ -159,4 +159,4 @@ class McpTools:
     def _warn(self, server: str, why: str) -> None:
         why = self._redactor.text(why)
         self._log.warning(Event.MCP_CONFIG, server=server, why=why)
-        self._on_warning(f"tool server {server}: {why}")
+        self._on_warning(self._redactor.text(f"tool server {server}: {why}"))
