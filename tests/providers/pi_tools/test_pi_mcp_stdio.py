@@ -95,13 +95,13 @@ async def test_servers_that_do_not_come_cost_their_tools_only(tag: str):
         McpServer(name="empty", transport="stdio"),
     ]
     begin_s = time.monotonic()
-    async with session(*servers, tag=tag, connect_s=5) as ours:
+    async with session(*servers, tag=tag, connect_s=3) as ours:
         assert time.monotonic() - begin_s < 15
         assert {name.split("__")[1] for name in ours.tools} == {"talks", "good"}
         assert await ours.use("mcp__talks__echo") == "{}"
         assert await ours.use("mcp__good__echo") == "{}"
     told = "\n".join(ours.warnings)
-    assert "never: not available: no answer within 5 s" in told
+    assert "never: not available: no answer within 3 s" in told
     assert "exits: not available: it ended with exit code 7: cannot find its key" in told
     assert "missing: not available" in told
     assert "empty: not available" in told
