@@ -223,39 +223,21 @@ class Connection:
         return tuple(offers.values())
 
     def _failure(self, why: str) -> ToolOutcome:
-        return ToolOutcome(f"tool server {self.server.name}: {self._clean(why)}", is_error=True)
+        return ToolOutcome(self._clean(f"tool server {self.server.name}: {why}"), is_error=True)
 
     def _clean(self, why: str) -> str:
         return self._redactor.text(why)[:_MAX_WHY_CHARS]
 
 
 async def _request(attempt: _Attempt, name: str, args: dict[str, Any]) -> CallToolResult:
-    """Call a tool; also returns when the connection ends meanwhile.
+    """Call a tool; when the connection ends meanwhile, the library says so.
 
     Not through ``call_tool``: that refuses a result which the server's own schema for it does not
     fit, and to the model a sloppy answer is better than none.
     """
-    session = attempt.session
-    assert session is not None
+    assert attempt.session is not None
     request = CallToolRequest(params=CallToolRequestParams(name=name, arguments=args))
-    result: CallToolResult | None = None
-    failure: Exception | None = None
-
-    async with anyio.create_task_group() as race:
-
-        async def give_up_at_the_end() -> None:
-            await attempt.over.wait()
-            race.cancel_scope.cancel()
-
-        race.start_soon(give_up_at_the_end)
-        try:
-            result = await session.send_request(request, CallToolResult)
-        except Exception as error:  # not to come out as a group
-            failure = error
-        race.cancel_scope.cancel()
-    if result is None:
-        raise failure or MCPError(CONNECTION_CLOSED, "it ended during the call")
-    return result
+    return await attempt.session.send_request(request, CallToolResult)
 
 
 def _why(error: BaseException) -> str:

@@ -70,9 +70,9 @@ async def stdio_server(
         tag=tag,
         stdin=True,
     )
-    to_us, from_server = anyio.create_memory_object_stream[Any](0)
-    to_server, from_us = anyio.create_memory_object_stream[SessionMessage](0)
     async with await sandbox.start(spec) as child:
+        to_us, from_server = anyio.create_memory_object_stream[Any](0)
+        to_server, from_us = anyio.create_memory_object_stream[SessionMessage](0)
         try:
             with to_us, from_server, to_server, from_us:
                 async with anyio.create_task_group() as tasks:

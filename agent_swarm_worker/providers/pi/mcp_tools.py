@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.to_thread
 
 from agent_swarm_worker.errors import MissingExtra
 from agent_swarm_worker.ids import random_ids
@@ -100,7 +101,8 @@ class McpTools:
         if not self._servers:
             yield ()
             return
-        connections = self._connections()
+        # In a thread: loading the MCP library takes most of a second, and the worker has to go on.
+        connections = await anyio.to_thread.run_sync(self._connections)
         failure: Exception | None = None
         async with anyio.create_task_group() as owners:
             for connection in connections:
@@ -122,7 +124,7 @@ class McpTools:
 
     def _connections(self) -> list[Connection]:
         try:
-            # Loading the MCP library takes most of a second; a session without servers never does.
+            # A session without servers never loads it.
             from agent_swarm_worker.providers.pi.mcp_connection import (  # noqa: PLC0415
                 Connection,
             )
@@ -157,4 +159,4 @@ class McpTools:
     def _warn(self, server: str, why: str) -> None:
         why = self._redactor.text(why)
         self._log.warning(Event.MCP_CONFIG, server=server, why=why)
-        self._on_warning(f"tool server {server}: {why}")
+        self._on_warning(self._redactor.text(f"tool server {server}: {why}"))

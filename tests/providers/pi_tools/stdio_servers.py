@@ -61,7 +61,7 @@ def call(request: dict[str, Any]) -> None:
     elif MANNER == "rpc-error":
         answer(request, error={"code": -32603, "message": "it broke"})
     elif name == "env":
-        text = json.dumps({"env": dict(os.environ), "cwd": os.getcwd()})
+        text = json.dumps({"env": dict(os.environ), "cwd": os.path.realpath(".")})
         answer(request, result={"content": [{"type": "text", "text": text}]})
     else:
         content = args.get("content") or [{"type": "text", "text": json.dumps(args)}]

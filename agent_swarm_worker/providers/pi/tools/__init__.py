@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.providers.pi.skills import skill_folders
 from agent_swarm_worker.providers.pi.tools.bash import BashTool
 from agent_swarm_worker.providers.pi.tools.edit import EditTool
 from agent_swarm_worker.providers.pi.tools.find import FindTool
@@ -37,7 +38,7 @@ def coding_tools(config: ProviderSessionConfig, *, clock: Clock, log: Log) -> tu
         log: told of processes that had to be swept.
     """
     output_dir = config.private_dir / OUTPUT_DIR
-    place = Place(config.cwd, config.env, readable=output_dir)
+    place = Place(config.cwd, config.env, readable=(output_dir, *skill_folders(config.env)))
     sandbox = LocalSandbox(clock=clock, log=log)
     searcher = Searcher(sandbox, clock=clock, tag=config.session_uuid)
     redactor = config.redactor

@@ -29,19 +29,27 @@ def cut(text: str, max_bytes: int) -> str:
     return text if len(raw) <= max_bytes else raw[:max_bytes].decode("utf-8", "ignore")
 
 
-def clipped(text: str, *, max_bytes: int = MAX_BYTES, max_lines: int = MAX_LINES) -> str:
+def clipped(
+    text: str, *, max_bytes: int = MAX_BYTES, max_lines: int = MAX_LINES, dropped: int = 0
+) -> str:
     """Return `text`, or its beginning and its end with a note in between on what is missing.
 
     The end is the longer part: that is where errors and sums stand.
+
+    Args:
+        text: of which nothing is missing yet, but for `dropped` bytes somewhere in the middle.
+        max_bytes: how much of it is shown.
+        max_lines: how many lines are shown.
+        dropped: what has been left out before.
     """
     lines = text.splitlines(keepends=True)
     raw = text.encode("utf-8", "surrogatepass")
-    if len(raw) <= max_bytes and len(lines) <= max_lines:
+    if len(raw) <= max_bytes and len(lines) <= max_lines and not dropped:
         return text
     head = cut("".join(lines[: max_lines * 2 // 5]), max_bytes * 2 // 5)
     tail_lines = "".join(lines[-(max_lines * 3 // 5) :]).encode("utf-8", "surrogatepass")
     tail = tail_lines[-(max_bytes * 3 // 5) :].decode("utf-8", "ignore")
-    missing = len(raw) - len(head.encode("utf-8", "surrogatepass"))
+    missing = dropped + len(raw) - len(head.encode("utf-8", "surrogatepass"))
     missing -= len(tail.encode("utf-8", "surrogatepass"))
     return f"{head}\n\n[… {size_of(max(0, missing))} left out …]\n\n{tail}"
 

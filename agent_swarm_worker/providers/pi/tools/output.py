@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -42,28 +43,23 @@ class Output:
             del self._tail[:-MAX_BYTES]
 
     def text(self) -> str:
-        """Close the file and return what a model is shown."""
+        """Close the file and return what a model is shown. Called once, at the end."""
+        whole = _text(self._head + self._tail).rstrip()
+        dropped = self._size - len(self._head) - len(self._tail)
+        shown = clipped(whole, dropped=dropped)
+        if self._size and shown != whole and self._file is None:
+            self._save(b"")  # few bytes in many lines: they are all still at hand
         if self._file is not None:
-            try:
+            with contextlib.suppress(OSError):  # each write was flushed
                 self._file.close()
-            except OSError:
-                self._is_lost = True
-        if self._size <= MAX_BYTES:
-            shown = clipped(_text(self._head))
-            if self._size and shown != _text(self._head):
-                # Few bytes in many lines: here they are all still at hand.
-                self._save(b"")
-                return self.text_with_note(shown)
-            return shown
-        shown = clipped(_text(self._head + self._tail))
-        return self.text_with_note(shown)
+        return shown if shown == whole else f"{shown}\n\n[{self._where()}]"
 
-    def text_with_note(self, shown: str) -> str:
-        """Return the text with a note on where the rest is."""
-        kept = f"{self._path} has all {size_of(self._size)} of it"
+    def _where(self) -> str:
+        if self._file is None:
+            return f"{size_of(self._size)} in all, for which no file could be written"
         if self._is_lost:
-            kept = f"of {size_of(self._size)} in all, {self._path} has the first part"
-        return f"{shown}\n\n[{kept}]"
+            return f"{self._path} has the first part of {size_of(self._size)} in all"
+        return f"{self._path} has all {size_of(self._size)} of it"
 
     def _save(self, data: bytes) -> None:
         if self._is_lost:

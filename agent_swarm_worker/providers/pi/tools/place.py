@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.providers.pi.tools.arguments import ToolRefusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 ALLOW_OUTSIDE = "PI_ALLOW_OUTSIDE_CWD"
 EXTRA_ROOTS = "PI_EXTRA_ROOTS"
@@ -93,10 +93,10 @@ class Place:
     Args:
         cwd: what relative paths start from.
         env: the session's; `ALLOW_OUTSIDE` opens everything, `EXTRA_ROOTS` more directories.
-        readable: a directory of our own that may be read besides, for what tools leave there.
+        readable: directories that may be read besides: skills, and what tools leave behind.
     """
 
-    def __init__(self, cwd: Path, env: Mapping[str, str], *, readable: Path | None = None) -> None:
+    def __init__(self, cwd: Path, env: Mapping[str, str], *, readable: Iterable[Path] = ()) -> None:
         self.cwd = os.path.realpath(cwd)
         self._home = env.get("HOME", "")
         roots = [self.cwd]
@@ -106,7 +106,7 @@ class Place:
             extra = env.get(EXTRA_ROOTS, "").split(os.pathsep)
             roots += [os.path.realpath(root) for root in extra if Path(root).is_absolute()]
         self._roots = tuple(roots)
-        self._readable = (*roots, os.path.realpath(readable)) if readable else self._roots
+        self._readable = (*roots, *map(os.path.realpath, readable))
 
     def spot(self, path: str, *, to_write: bool = False) -> Spot:
         """Resolve a path from the model.

@@ -1,0 +1,164 @@
+"""The skills of the in-process agent: listed in its system prompt, or put into the prompt itself.
+
+They are where the pi CLI has them, ``~/.pi/agent/skills/<name>/SKILL.md``, and written there by the
+worker's own sync or by people.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.guards.front_matter import front_matter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+MAX_SKILL_CHARS = 100_000
+"""Unless the variable of this name says otherwise."""
+MAX_LISTED = 200
+MAX_DESCRIPTION_CHARS = 500
+MAX_SECTION_CHARS = 30_000
+_HEAD_BYTES = 64 * 1024
+_COMMAND = "/skill:"
+_UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9_-]")
+
+
+class UnusableSkill(ValueError):
+    """There is no such skill, or its file cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Skill:
+    name: str
+    description: str
+    path: Path
+
+
+def skills_section(env: Mapping[str, str]) -> str:
+    """Return what a system prompt says about skills; empty if there are none.
+
+    Args:
+        env: the session's environment; ``PI_CODING_AGENT_DIR`` or ``HOME`` say where they are.
+    """
+    lines: list[str] = []
+    size = 0
+    for skill in _skills(env):
+        line = f"- {skill.name}: {skill.description} ({skill.path})"
+        size += len(line) + 1
+        if len(lines) == MAX_LISTED or size > MAX_SECTION_CHARS:
+            break
+        lines.append(line)
+    if not lines:
+        return ""
+    intro = (
+        "Skills are instructions for certain kinds of work. When a task fits the description of"
+        " one, read its file first and follow it. Paths in it are relative to its folder."
+    )
+    return "\n".join(["## Skills", "", intro, "", *lines])
+
+
+def with_skill(prompt: str, env: Mapping[str, str], on_warning: Callable[[str], None]) -> str:
+    """Replace a leading ``/skill:name arguments`` by the text of that skill.
+
+    Args:
+        prompt: left as it is unless its first line is such a command and the skill can be used.
+        env: as for `skills_section`; ``MAX_SKILL_CHARS`` bounds the text.
+        on_warning: told why a skill is not used, or that it was cut.
+    """
+    first, _, rest = prompt.partition("\n")
+    if not first.strip().startswith(_COMMAND):
+        return prompt
+    name, arguments = [*first.strip().removeprefix(_COMMAND).split(None, 1), "", ""][:2]
+    limit = env.get("MAX_SKILL_CHARS", "")
+    max_chars = int(limit) if limit.isascii() and limit.isdigit() else MAX_SKILL_CHARS
+    try:
+        text = _text(_file_of(name, env), 4 * max_chars + 4)
+    except (UnusableSkill, OSError) as error:
+        on_warning(f"the skill {name[:64]!r} is not used: {_why(error)}")
+        return prompt
+    if len(text) > max_chars:
+        text = text[:max_chars]
+        on_warning(f"the skill {name[:64]!r} was cut to {max_chars} characters")
+    request = "\n".join(part for part in (arguments.strip(), rest) if part)
+    return f"{text.strip()}\n\n---\n\nUser request: {request}"
+
+
+def skill_folders(env: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the real folders of all skills, for tools that may read what is in them."""
+    return tuple(path.parent for path in _files(env))
+
+
+def _root(env: Mapping[str, str]) -> Path | None:
+    agent_dir, home = env.get("PI_CODING_AGENT_DIR", ""), env.get("HOME", "")
+    if agent_dir:
+        expanded = Path(home, agent_dir[2:]) if agent_dir.startswith("~/") else Path(agent_dir)
+        return expanded / "skills" if expanded.is_absolute() else None
+    return Path(home, ".pi/agent/skills") if home else None
+
+
+def _skills(env: Mapping[str, str]) -> Iterator[_Skill]:
+    for path in _files(env):
+        try:
+            found = front_matter(_text(path, _HEAD_BYTES))
+        except (UnusableSkill, OSError):
+            continue
+        name, about = found.get("name"), found.get("description")
+        if name and about and found.get("disable-model-invocation") != "true":
+            yield _Skill(name[:64], about[:MAX_DESCRIPTION_CHARS], path)
+
+
+def _files(env: Mapping[str, str]) -> Iterator[Path]:
+    root = _root(env)
+    try:
+        names = sorted(entry.name for entry in os.scandir(root)) if root else []
+    except OSError:
+        return
+    for name in names:
+        if not name.startswith("."):
+            try:
+                yield _file_of(name, env)
+            except (UnusableSkill, OSError):
+                continue
+
+
+def _file_of(name: str, env: Mapping[str, str]) -> Path:
+    """Return the real file of a skill.
+
+    Links are followed as long as they stay in the home directory, where some installers keep the
+    skills of all harnesses in one place, or below the folder of skills.
+    """
+    root = _root(env)
+    if root is None or not name:
+        msg = "there is no such skill"
+        raise UnusableSkill(msg)
+    path = root / _UNSAFE_IN_NAME.sub("_", name) / "SKILL.md"
+    real = Path(os.path.realpath(path))
+    allowed = [os.path.realpath(place) for place in (root, env.get("HOME") or root)]
+    # The name: a link may lead to another skill, not to just any file of the home directory.
+    if real.name != "SKILL.md" or not any(real.is_relative_to(place) for place in allowed):
+        msg = "its SKILL.md leads to something else, or out of the home directory"
+        raise UnusableSkill(msg)
+    if not stat.S_ISREG(real.stat().st_mode):
+        msg = "its SKILL.md is no file"
+        raise UnusableSkill(msg)
+    return real
+
+
+def _text(path: Path, max_bytes: int) -> str:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        text = file.read(max_bytes).decode("utf-8", "replace")
+    if not text.strip():
+        msg = "it is empty"
+        raise UnusableSkill(msg)
+    return text
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such skill"
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
