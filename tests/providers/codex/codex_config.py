@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def make_config(folder: Path, **changed: Any) -> ProviderSessionConfig:
         "prompt": "do it",
         "agent_id": "agent-1",
         "task_id": "task-1",
-        "session_uuid": "22222222-2222-4222-8222-222222222222",
+        "session_uuid": str(uuid.uuid4()),  # processes are swept by it
         "api_url": "http://swarm.test",
         "api_key": "swarm-api-key-0001",
         "cwd": folder / "work",
