@@ -16,8 +16,8 @@ from agent_swarm_worker.contract import ProviderAdapter, ProviderResult, Session
 from agent_swarm_worker.errors import (
     BadSetting,
     BinaryMissing,
+    CredentialDamaged,
     CredentialsMissing,
-    CredentialUnusable,
     ProviderError,
 )
 from agent_swarm_worker.processes import procfs
@@ -228,7 +228,7 @@ def test_it_keeps_the_contract():
         ({"CODEX_NETWORK_TIMEOUT_SECONDS": "soon"}, BadSetting, "CODEX_NETWORK_TIMEOUT_SECONDS"),
         ({"CODEX_NETWORK_TIMEOUT_SECONDS": "nan"}, BadSetting, "CODEX_NETWORK_TIMEOUT_SECONDS"),
         ({"OPENAI_API_KEY": ""}, CredentialsMissing, "OPENAI_API_KEY"),
-        ({"OPENAI_API_KEY": "", "CODEX_OAUTH": "{"}, CredentialUnusable, "CODEX_OAUTH"),
+        ({"OPENAI_API_KEY": "", "CODEX_OAUTH": "{"}, CredentialDamaged, "CODEX_OAUTH"),
     ],
 )
 async def test_what_is_checked_before(

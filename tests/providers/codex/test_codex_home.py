@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_swarm_worker.contract import McpServer
-from agent_swarm_worker.errors import CredentialsMissing, CredentialUnusable, ProviderError
+from agent_swarm_worker.errors import CredentialDamaged, CredentialsMissing, ProviderError
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.codex.config_file import operator_config, session_config
 from agent_swarm_worker.providers.codex.credentials import (
@@ -161,7 +161,7 @@ def test_a_login_as_the_cli_writes_it_is_kept():
 
 @pytest.mark.parametrize("value", ["nonsense", "{", '"text"', "[]", "{}", '{"access": 7}'])
 def test_a_damaged_login_is_named(value: str):
-    with pytest.raises(CredentialUnusable, match="CODEX_OAUTH"):
+    with pytest.raises(CredentialDamaged, match="CODEX_OAUTH"):
         find_credential({"CODEX_OAUTH": value})
     fallback = find_credential({"CODEX_OAUTH": value, "OPENAI_API_KEY": "sk-1"})
     assert not fallback.is_oauth
@@ -186,7 +186,7 @@ def test_the_operators_login_is_used_where_it_is(tmp_path: Path):
 def test_a_damaged_file_is_named(content: str, tmp_path: Path):
     """The CLI would send its requests without any login, and wait."""
     (tmp_path / "auth.json").write_text(content)
-    with pytest.raises(CredentialUnusable, match=r"auth\.json: not JSON"):
+    with pytest.raises(CredentialDamaged, match=r"auth\.json: not JSON"):
         find_credential({"CODEX_HOME": str(tmp_path)})
     assert find_credential({"CODEX_HOME": str(tmp_path), "OPENAI_API_KEY": "k"}).content
 
