@@ -73,6 +73,13 @@ async def test_the_swarms_tools_are_found_and_know_the_task(bench: Bench, model:
     assert start.args["arguments"] == {"progress": "half way"}
 
 
+async def test_a_server_that_is_slow_to_start_is_waited_for(bench: Bench) -> None:
+    """The CLI itself begins after a second, and the agent would miss the swarm's tools."""
+    bench.tools.delay_s = 2.5
+    ran = await bench.run(f'[[tool:{STORE} {{"progress":"late"}}]]')
+    assert (ran.result.is_error, bench.tools.calls) == (False, ["late"])
+
+
 async def test_a_dead_server_costs_its_tools_only(bench: Bench) -> None:
     dead = McpServer(name="gone", transport="http", url="http://127.0.0.1:9/mcp")
     events = McpServer(name="old", transport="sse", url="http://127.0.0.1:9/sse")

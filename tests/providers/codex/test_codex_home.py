@@ -42,6 +42,7 @@ def test_what_a_headless_session_needs(tmp_path: Path):
     assert table["sandbox_mode"] == "danger-full-access"
     assert table["analytics"]["enabled"] is False
     assert table["cli_auth_credentials_store"] == "file"
+    assert table["mcp_optional_startup_grace_ms"] == 30_000
     assert table["developer_instructions"] == 'Say "hi".\n\tÜ\x01\\'
     assert table["model"] == "gpt-5.6-terra"
     assert "model_reasoning_effort" not in table
