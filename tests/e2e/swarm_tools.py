@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 from mcp.server import MCPServer
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ class SwarmTools:
         self.calls: list[str] = []
         self.headers: list[dict[str, str]] = []
         """Of every request, in order."""
+        self.delay_s = 0.0
+        """How long the first request is kept waiting."""
         server = MCPServer("agent-swarm", log_level="ERROR")
         server.add_tool(self._store_progress, name="store-progress")
         self._app: ASGIApp = server.streamable_http_app()
@@ -24,6 +27,8 @@ class SwarmTools:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             self.headers.append({name.decode(): text.decode() for name, text in scope["headers"]})
+            delay_s, self.delay_s = self.delay_s, 0.0
+            await anyio.sleep(delay_s)
         await self._app(scope, receive, send)
 
     def _store_progress(self, progress: str) -> str:

@@ -2,118 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import json
 import shutil
-import uuid
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from codex_bench import Bench, Ran, jwt, processes
 from loopback import serving
-from real_codex import PROGRAM, TRANSPORTS, codex_env
+from real_codex import PROGRAM, TRANSPORTS
 from scripted_model import ScriptedModel
 from swarm_tools import SwarmTools
 
-from agent_swarm_worker.contract import (
-    Custom,
-    Error,
-    McpServer,
-    ProviderSessionConfig,
-    SteerDelivery,
-    ToolEnd,
-    ToolStart,
-)
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.contract import McpServer, ToolEnd, ToolStart
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from agent_swarm_worker.contract import ProviderResult
+    from pathlib import Path
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 
 STORE = "mcp__agent-swarm__store-progress"
 GONE = "11111111-1111-4111-8111-111111111111"
-
-
-def jwt(**claims: Any) -> str:
-    """A token as the vendor's login gives out; nobody here checks its signature."""
-    parts = [{"alg": "none"}, {"exp": 4_000_000_000, **claims}]
-    coded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts]
-    return b".".join([*coded, b"c2ln"]).decode()
-
-
-def processes() -> dict[int, str]:
-    """The command line of every process there is."""
-    commands = {}
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            commands[int(path.parent.name)] = path.read_text(errors="replace")
-    return commands
-
-
-@dataclass
-class Ran:
-    """A session that has ended."""
-
-    result: ProviderResult
-    events: list[Any]
-    config: ProviderSessionConfig
-
-    def of(self, *types: type) -> list[Any]:
-        return [event for event in self.events if isinstance(event, types)]
-
-
-@dataclass
-class Bench:
-    """The CLI, a model and a swarm's tools, in a folder of their own."""
-
-    folder: Path
-    model: ScriptedModel
-    tools: SwarmTools
-    tools_url: str
-    transport: str
-    runs: int = field(default=0)
-
-    async def run(self, prompt: str, **changed: Any) -> Ran:
-        config = self.config(prompt, **changed)
-        session = await CodexAdapter().create_session(config)
-        events: list[Any] = []
-        session.on_event(events.append)
-        return Ran(await session.wait_for_completion(), events, config)
-
-    def config(self, prompt: str, env: dict[str, str] | None = None, **changed: Any) -> Any:
-        self.runs += 1
-        private, home, cwd = (
-            self.folder / name for name in (f"private{self.runs}", "home", "work")
-        )
-        private.mkdir(mode=0o700)
-        cwd.mkdir(exist_ok=True)
-        more = {"CODEX_TRANSPORT": self.transport, **(env or {})}
-        values: dict[str, Any] = {
-            "prompt": prompt,
-            "agent_id": "agent-1",
-            "task_id": "task-1",
-            "session_uuid": str(uuid.uuid4()),  # processes are swept by it
-            "api_url": self.tools_url,
-            "api_key": "swarm-api-key-0001",
-            "cwd": cwd,
-            "log_file": self.folder / f"session{self.runs}.jsonl",
-            "private_dir": private,
-            "env": codex_env(home, self.model.url, **more),
-            "redactor": Scrubber(),
-        }
-        return ProviderSessionConfig(**{**values, **changed})
-
-    @property
-    def body(self) -> str:
-        """What the model was last asked."""
-        return json.dumps(self.model.requests[-1].body)
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -160,6 +71,13 @@ async def test_the_swarms_tools_are_found_and_know_the_task(bench: Bench, model:
     assert start.tool_name == "store-progress"
     assert start.args["server"] == "agent-swarm"
     assert start.args["arguments"] == {"progress": "half way"}
+
+
+async def test_a_server_that_is_slow_to_start_is_waited_for(bench: Bench) -> None:
+    """The CLI itself begins after a second, and the agent would miss the swarm's tools."""
+    bench.tools.delay_s = 2.5
+    ran = await bench.run(f'[[tool:{STORE} {{"progress":"late"}}]]')
+    assert (ran.result.is_error, bench.tools.calls) == (False, ["late"])
 
 
 async def test_a_dead_server_costs_its_tools_only(bench: Bench) -> None:
@@ -359,61 +277,3 @@ async def test_the_system_prompt_by_agents_md(bench: Bench) -> None:
     assert "Orders $& $' <b>." in json.dumps(bench.model.requests[0].body)
     assert "Their notes." in json.dumps(bench.model.requests[0].body)
     assert notes.read_bytes() == b"Their notes.\r\n\xff"
-
-
-async def steered(bench: Bench, mode: Any, prompt: str, text: str) -> tuple[Ran, SteerDelivery]:
-    """Run a session and send it a message when its first tool starts."""
-    config = bench.config(prompt)
-    session: Any = await CodexAdapter().create_session(config)
-    events: list[Any] = []
-    delivered: list[SteerDelivery] = []
-    async with anyio.create_task_group() as tasks:
-
-        async def deliver() -> None:
-            delivered.append(await session.deliver_steering(mode, text))
-
-        def on_event(event: Any) -> None:
-            events.append(event)
-            if isinstance(event, ToolStart) and len(bench.model.requests) == 1:
-                tasks.start_soon(deliver)
-
-        session.on_event(on_event)
-        result = await session.wait_for_completion()
-    return Ran(result, events, config), delivered[0]
-
-
-async def test_a_message_for_the_running_turn(bench: Bench) -> None:
-    ran, delivery = await steered(
-        bench, "steer", "[[bash:sleep 1]] [[say:Old.]]", "Turn! [[say:New.]]"
-    )
-    if bench.transport == "exec":
-        assert (delivery.delivered, ran.result.output) == (False, "Old.")
-        return
-    assert delivery == SteerDelivery(True, mode="steer")
-    assert ran.result.output == "New."
-    assert len(bench.model.requests) == 2, "the same turn went on with it"
-
-
-async def test_a_message_for_afterwards(bench: Bench) -> None:
-    ran, delivery = await steered(
-        bench, "queue", "[[bash:sleep 1]] [[say:Old.]]", "And then? [[say:New.]]"
-    )
-    if bench.transport == "exec":
-        assert not delivery.delivered
-        return
-    assert delivery == SteerDelivery(True, mode="queue")
-    assert ran.result.output == "New."
-    assert "Old." in bench.body
-    assert ran.result.cost
-    assert (ran.result.cost.num_turns, ran.result.cost.input_tokens) == (2, 12000)
-
-
-async def test_the_app_server_tells_how_full_the_context_is(bench: Bench) -> None:
-    ran = await bench.run("[[say:Hello there]]")
-    usage = [event for event in ran.events if event.type == "context_usage"]
-    assert usage[-1].context_used_tokens == 4050
-    deltas = [e.data["text"] for e in ran.of(Custom) if e.name == "codex.message_delta"]
-    if bench.transport == "app-server":
-        assert usage[-1].context_total_tokens == 258_400
-        assert "".join(deltas) == "Hello there"
-    assert not ran.of(Error)

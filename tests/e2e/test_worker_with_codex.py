@@ -76,7 +76,7 @@ async def test_tool_turn_is_shown_as_it_happens(on: Stage):
     task = await on.run("Look. [[bash:echo seen > seen.txt]][[say:Done looking]]")
     assert task["output"] == "Done looking"
     assert (on.work / "seen.txt").read_text() == "seen\n"
-    assert "echo seen" in task["progress"]
+    assert task["progress"].startswith("⚡")
     events = [event["event"] for event in await on.rig.events(task["id"])]
     assert events.count("tool.start") == events.count("tool.end") == 1
 
@@ -178,13 +178,15 @@ async def test_prompts_that_look_like_something_else(on: Stage, text: str):
     assert text in on.prompts()[0]
 
 
-async def test_a_skill_takes_the_place_of_its_command(on: Stage):
-    skill = on.home / ".codex/skills/greet"
+async def test_a_skill_takes_the_place_of_its_command(tmp_path: Path):
+    skill = tmp_path / "skills/work-on-task"
     skill.mkdir(parents=True)
-    (skill / "SKILL.md").write_text("Greet whoever is named.")
-    await on.run("/greet Ada [[say:Hello Ada]]")
-    said = on.prompts()[0]
-    assert "/greet" in said or "Greet whoever is named." in said
+    (skill / "SKILL.md").write_text("Do whatever it says.")
+    async with stage(tmp_path, CODEX_SKILLS_DIR=str(skill.parent)) as on:
+        task = await on.run("Greet Ada [[say:Hello Ada]]")
+        said = on.prompts()[0]
+        assert said.startswith(f"Do whatever it says.\n\n---\n\nUser request: {task['id']}")
+        assert "Greet Ada" in said
 
 
 async def test_an_unknown_model_fails_the_task(on: Stage):

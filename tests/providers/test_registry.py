@@ -63,7 +63,7 @@ def test_ours_are_there():
     assert list(supported_providers()) == sorted(supported_providers())
 
 
-@pytest.mark.parametrize("name", ["claude", "subprocess"])
+@pytest.mark.parametrize("name", supported_providers())
 def test_each_keeps_the_contract(name: str):
     adapter = create_provider(name)
     assert isinstance(adapter, ProviderAdapter)

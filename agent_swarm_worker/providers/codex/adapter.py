@@ -101,6 +101,7 @@ class CodexAdapter:
 
 
 def _check_settings(env: Mapping[str, str]) -> None:
+    codex_program(env)
     wanted_transport(env)
     network_timeout_s(env)
     uses_agents_md(env)

@@ -260,6 +260,8 @@ class AppServer:
     def _turn_over(self, turn: dict[str, Any]) -> Iterator[ProviderEvent]:
         seen, status = self._seen, text(turn.get("status"))
         self._turn_id = None
+        if seen.is_final:  # given up before
+            return
         for said in self._said.values():
             if said.is_accepted and status == "completed":
                 said.is_in()

@@ -58,6 +58,8 @@ def session_config(
         "sandbox_mode": "danger-full-access",
         "check_for_update_on_startup": False,
         "cli_auth_credentials_store": "file",
+        # By default a turn begins after a second, without the tools of a server that took longer.
+        "mcp_optional_startup_grace_ms": STARTUP_TIMEOUT_S * 1000,
         "analytics": {**mapping(base.get("analytics")), "enabled": False},
         # Both ask the vendor's servers for a catalogue before each session.
         "features": {"apps": False, "plugins": False, **mapping(base.get("features"))},

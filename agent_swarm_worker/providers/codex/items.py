@@ -102,7 +102,7 @@ def _file_tool(changes: list[dict[str, str]]) -> str:
 def _is_error(item: dict[str, Any]) -> bool:
     exit_code = item.get("exit_code", item.get("exitCode"))
     return bool(
-        item.get("status") in _FAILED
+        text(item.get("status")) in _FAILED
         or item.get("error")
         or (isinstance(exit_code, int) and exit_code != 0)
     )

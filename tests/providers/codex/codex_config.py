@@ -1,0 +1,94 @@
+"""A session's configuration and plan, for tests that start or nearly start one."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from agent_swarm_worker.contract import ProviderSessionConfig
+from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.providers.codex.app_server import AppServer
+from agent_swarm_worker.providers.codex.credentials import Credential
+from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
+from agent_swarm_worker.providers.codex.limits import RateLimits
+from agent_swarm_worker.providers.codex.plan import Plan
+from agent_swarm_worker.providers.codex.seen import Seen
+
+STREAMS = Path(__file__).parent / "streams"
+TRANSPORTS = ("app-server", "exec")
+THREAD = "01a00000-0000-7000-8000-000000000001"
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+class SetClock:
+    """A clock that shows what it is set to."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def now(self) -> datetime:
+        return NOW
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("nothing here may wait")
+
+
+def make_config(folder: Path, **changed: Any) -> ProviderSessionConfig:
+    """A configuration whose files all lie in `folder`."""
+    (folder / "private").mkdir(mode=0o700, exist_ok=True)
+    (folder / "work").mkdir(exist_ok=True)
+    values: dict[str, Any] = {
+        "prompt": "do it",
+        "agent_id": "agent-1",
+        "task_id": "task-1",
+        "session_uuid": str(uuid.uuid4()),  # processes are swept by it
+        "api_url": "http://swarm.test",
+        "api_key": "swarm-api-key-0001",
+        "cwd": folder / "work",
+        "log_file": folder / "session.jsonl",
+        "private_dir": folder / "private",
+        "env": {"PATH": "/usr/bin:/bin", "HOME": str(folder), "OPENAI_API_KEY": "sk-0001"},
+        "redactor": Scrubber(),
+    }
+    return ProviderSessionConfig(**{**values, **changed})
+
+
+def make_plan(folder: Path, **changed: Any) -> Plan:
+    values: dict[str, Any] = {
+        "transport": "exec",
+        "model": "gpt-5.6-terra",
+        "effort": None,
+        "home": folder / "private",
+        "credential": Credential(is_oauth=False),
+    }
+    return Plan(**{**values, **changed})
+
+
+def make_seen(
+    folder: Path, *, plan: Plan | None = None, clock: SetClock | None = None, **changed: Any
+) -> Seen:
+    clock = clock or SetClock()
+    return Seen(
+        config=make_config(folder, **changed),
+        plan=plan or make_plan(folder),
+        clock=clock,
+        limits=RateLimits(clock),
+        model="gpt-5.6-terra",
+    )
+
+
+def translator(transport: str, seen: Seen) -> AppServer | ExecTranslator:
+    return AppServer(seen) if transport == "app-server" else ExecTranslator(seen)
+
+
+def recorded(transport: str, name: str) -> list[Any]:
+    """The lines of a recording."""
+    lines = (STREAMS / f"{transport}_{name}.jsonl").read_bytes().splitlines()
+    return [orjson.loads(line) for line in lines]

@@ -1,0 +1,251 @@
+"""The adapter with a CLI that behaves badly, as a real child process."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from codex_config import THREAD, make_config
+
+from agent_swarm_worker.contract import ProviderAdapter, ProviderResult, SessionInit, ToolStart
+from agent_swarm_worker.errors import (
+    BadSetting,
+    BinaryMissing,
+    CredentialDamaged,
+    CredentialsMissing,
+    ProviderError,
+)
+from agent_swarm_worker.processes import procfs
+from agent_swarm_worker.providers.codex.adapter import CodexAdapter
+from agent_swarm_worker.providers.codex.launch import MAX_PROMPT_CHARS
+
+pytestmark = pytest.mark.anyio
+FAKE = Path(__file__).parent / "fake_codex.py"
+
+
+class Stage:
+    """The adapter, the fake, and what the fake has noted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.events: list[Any] = []
+
+    def config(self, how: str = "", transport: str = "exec", **changed: Any) -> Any:
+        env = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(self.folder),
+            "OPENAI_API_KEY": "sk-0001",
+            "CODEX_BINARY": f"{sys.executable} {FAKE}",
+            "CODEX_TRANSPORT": transport,
+            "FAKE": how,
+            "FAKE_LOG": str(self.folder / "fake.log"),
+            **changed.pop("env", {}),
+        }
+        return make_config(self.folder, env=env, **changed)
+
+    async def run(self, how: str = "", transport: str = "exec", **changed: Any) -> ProviderResult:
+        session = await CodexAdapter().create_session(self.config(how, transport, **changed))
+        session.on_event(self.events.append)
+        return await session.wait_for_completion()
+
+    @property
+    def noted(self) -> list[dict[str, Any]]:
+        lines = (self.folder / "fake.log").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+@pytest.mark.parametrize("transport", ["app-server", "exec"])
+async def test_the_plain_course(stage: Stage, transport: str):
+    result = await stage.run(transport=transport)
+    assert (result.is_error, result.output, result.session_id) == (False, "Did it.", THREAD)
+
+
+@pytest.mark.parametrize(("how", "chosen"), [("old", "exec"), ("", "app-server")])
+async def test_a_cli_without_an_app_server_is_asked_another_way(
+    stage: Stage, how: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("agent_swarm_worker.providers.codex.program._probed", {})
+    assert not (await stage.run(how, transport="auto")).is_error
+    (init,) = [event for event in stage.events if isinstance(event, SessionInit)]
+    assert init.harness_variant_meta["transport"] == chosen
+
+
+async def test_nothing_of_the_task_is_in_the_arguments(stage: Stage):
+    await stage.run(prompt="secret words", system_prompt="secret orders", model="Sonnet")
+    (noted,) = stage.noted
+    assert noted["argv"] == ["exec", "--json", "--skip-git-repo-check", "-"]
+    assert noted["prompt"] == "secret words"
+    config = tomllib.loads(noted["config"])
+    assert config["developer_instructions"] == "secret orders"
+    assert config["model"] == "gpt-5.6-terra"
+    assert "swarm-api-key-0001" in noted["config"]
+    home = stage.folder / "private/codex-home"
+    assert not (home / "config.toml").exists(), "the file with the keys is gone"
+
+
+async def test_the_operators_model_stands_where_nobody_chose(stage: Stage):
+    (stage.folder / ".codex").mkdir()
+    (stage.folder / ".codex/config.toml").write_text('model = "their-model"\n')
+    await stage.run()
+    await stage.run(model="gpt-5.5", reasoning_effort="xhigh")
+    theirs, ours = [tomllib.loads(noted["config"]) for noted in stage.noted]
+    assert theirs["model"] == "their-model"
+    assert (ours["model"], ours["model_reasoning_effort"]) == ("gpt-5.5", "xhigh")
+
+
+async def test_an_effort_the_model_does_not_have_is_not_asked_for(stage: Stage):
+    result = await stage.run(model="gpt-5.3-codex", reasoning_effort="max")
+    assert result.applied_reasoning_effort is None
+    assert "model_reasoning_effort" not in stage.noted[0]["config"]
+
+
+async def test_garbage_between_the_lines(stage: Stage):
+    result = await stage.run("garbage")
+    assert (result.is_error, result.output) == (False, "Did it.")
+
+
+async def test_a_good_exit_without_a_turn_is_no_success(stage: Stage):
+    result = await stage.run("no_end")
+    assert (result.is_error, result.exit_code) == (True, 1)
+
+
+@pytest.mark.parametrize("transport", ["app-server", "exec"])
+async def test_one_that_stays_after_its_last_word_is_ended(stage: Stage, transport: str):
+    result = await stage.run("stays", transport, result_grace_s=0.3)
+    assert (result.is_error, result.output) == (False, "Did it.")
+
+
+async def test_a_session_that_is_gone_is_begun_afresh(stage: Stage):
+    folder = stage.folder / ".codex/sessions/2026/11/20"
+    folder.mkdir(parents=True)
+    (folder / f"rollout-x-{THREAD}.jsonl").write_text("{}\n")
+    result = await stage.run(resume_session_id=THREAD, fresh_prompt="the whole story")
+    assert (result.is_error, result.output) == (False, "Did it.")
+    first, second = stage.noted
+    assert first["argv"] == ["exec", "resume", "--json", "--skip-git-repo-check", THREAD, "-"]
+    assert second["prompt"] == "the whole story"
+
+
+@pytest.mark.parametrize("asked", ["by-name", "--last", THREAD])
+async def test_what_cannot_be_resumed_is_not_asked_for(stage: Stage, asked: str):
+    """The CLI starts a new thread for a name that is no UUID, and reports success."""
+    config = stage.config()
+    assert not await CodexAdapter().can_resume(asked, config)
+    await stage.run(resume_session_id=asked, fresh_prompt="the whole story")
+    (noted,) = stage.noted
+    assert "resume" not in noted["argv"]
+    assert noted["prompt"] == "the whole story"
+
+
+@pytest.mark.parametrize(("how", "words"), [("refuses", "unknown variant"), ("dies", "code 3")])
+async def test_a_server_that_does_not_play_along(stage: Stage, how: str, words: str):
+    result = await stage.run(how, "app-server")
+    assert result.is_error
+    assert words in (result.failure_reason or "")
+
+
+async def test_a_server_that_is_deaf_to_the_interruption_is_killed(stage: Stage):
+    """And so is the command that it had put into a session of its own."""
+    session = await CodexAdapter().create_session(stage.config("deaf", "app-server"))
+    async with anyio.create_task_group() as tasks:
+
+        def on_event(event: Any) -> None:
+            if isinstance(event, ToolStart):
+                tasks.start_soon(session.abort, "cancelled")
+
+        session.on_event(on_event)
+        result = await session.wait_for_completion()
+    assert (result.error_category, result.failure_reason) == ("aborted", "Aborted: cancelled")
+    assert {"method": "turn/interrupt"} in stage.noted
+    assert not [pid for pid in procfs.snapshot() if "sleep\0987\0" in command_of(pid)]
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+async def test_a_mute_server_can_be_aborted(stage: Stage):
+    session = await CodexAdapter().create_session(stage.config("mute", "app-server"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(session.abort, "shutdown")
+        result = await session.wait_for_completion()
+    assert result.error_category == "aborted"
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n", "x" * (MAX_PROMPT_CHARS + 1)], ids=len)
+async def test_prompts_it_does_not_take(stage: Stage, prompt: str):
+    with pytest.raises(ProviderError, match=r"no prompt|too long"):
+        await stage.run(prompt=prompt)
+
+
+async def test_a_story_that_is_too_long_is_not_told(stage: Stage):
+    story = "x" * (MAX_PROMPT_CHARS + 1)
+    assert not (await stage.run(resume_session_id=THREAD, fresh_prompt=story)).is_error
+    assert stage.noted[0]["prompt"] == "do it"
+
+
+async def test_the_system_prompt_by_agents_md(stage: Stage):
+    config = stage.config(system_prompt="Orders.", env={"CODEX_SYSTEM_PROMPT": "agents-md"})
+    session = await CodexAdapter().create_session(config)
+    file = config.cwd / "AGENTS.md"
+    seen: list[str] = []
+    session.on_event(lambda _: seen.append(file.read_text()))
+    assert not (await session.wait_for_completion()).is_error
+    assert "Orders." in seen[0]
+    assert not file.exists()
+    assert "developer_instructions" not in stage.noted[0]["config"]
+
+
+def test_it_keeps_the_contract():
+    adapter = CodexAdapter()
+    assert isinstance(adapter, ProviderAdapter)
+    assert adapter.traits.steer_modes == ("steer", "queue")
+    assert not adapter.traits.native_skill_discovery
+    assert adapter.format_command("work-on-task") == "/work-on-task"
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "words"),
+    [
+        ({"CODEX_BINARY": "", "PATH": "/nowhere"}, BinaryMissing, "codex"),
+        ({"CODEX_BINARY": "", "CODEX_PATH_OVERRIDE": "/no/codex"}, BinaryMissing, "/no/codex"),
+        ({"CODEX_BINARY": "'open"}, BadSetting, "CODEX_BINARY"),
+        ({"CODEX_TRANSPORT": "telepathy"}, BadSetting, "CODEX_TRANSPORT"),
+        ({"CODEX_SYSTEM_PROMPT": "poem"}, BadSetting, "CODEX_SYSTEM_PROMPT"),
+        ({"CODEX_NETWORK_TIMEOUT_SECONDS": "soon"}, BadSetting, "CODEX_NETWORK_TIMEOUT_SECONDS"),
+        ({"CODEX_NETWORK_TIMEOUT_SECONDS": "nan"}, BadSetting, "CODEX_NETWORK_TIMEOUT_SECONDS"),
+        ({"OPENAI_API_KEY": ""}, CredentialsMissing, "OPENAI_API_KEY"),
+        ({"OPENAI_API_KEY": "", "CODEX_OAUTH": "{"}, CredentialDamaged, "CODEX_OAUTH"),
+    ],
+)
+async def test_what_is_checked_before(
+    stage: Stage, changed: dict[str, str], error: type[Exception], words: str
+):
+    env = {**stage.config().env, **changed}
+    with pytest.raises(error, match=words):
+        CodexAdapter().check(env)
+    if error is not BinaryMissing:
+        with pytest.raises(error, match=words):
+            await CodexAdapter().create_session(stage.config(env=changed))
+
+
+def test_a_login_of_any_kind_is_enough(stage: Stage, tmp_path: Path):
+    env = {**stage.config().env, "OPENAI_API_KEY": ""}
+    CodexAdapter().check({**env, "CODEX_OAUTH": '{"access": "a"}'})
+    CodexAdapter().check({**env, "codex_oauth_2": '{"access": "a"}'})
+    (tmp_path / ".codex").mkdir()
+    (tmp_path / ".codex/auth.json").write_text('{"tokens": {"access_token": "a"}}')
+    CodexAdapter().check(env)
