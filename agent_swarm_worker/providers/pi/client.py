@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 15.0
 NO_KEY = "none"
 """Sent where the operator's own service needs no key, since the libraries insist on one."""
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Never asked through a proxy, which would look for the model on its own machine."""
 _OAUTH_BETA = {"anthropic-beta": "oauth-2025-04-20"}
 
 
@@ -38,7 +41,10 @@ async def open_model(choice: ModelChoice, env: Mapping[str, str]) -> AsyncIterat
         return
     # How long a model may be silent is up to `ask`, which sees the whole of an answer.
     timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S)
-    async with httpx2.AsyncClient(timeout=timeout, follow_redirects=True) as http:
+    is_here = urlsplit(choice.base_url).hostname in _LOOPBACK
+    async with httpx2.AsyncClient(
+        timeout=timeout, follow_redirects=True, trust_env=not is_here
+    ) as http:
         yield _model(choice, http)
 
 

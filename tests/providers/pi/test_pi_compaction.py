@@ -80,7 +80,9 @@ async def test_a_full_window_is_summarised_and_the_work_goes_on(place: Place, ap
     assert "SUMMARY: one and two are done." in after.words
     assert "Do the three steps." in after.words
     assert after.system.startswith("You are the tested one.")
-    assert "SUMMARY" in json.dumps([r for r in place.journal() if r["type"] == "compaction_end"])
+    assert "SUMMARY" in json.dumps(
+        [r for r in place.journal() if r.get("subtype") == "compaction_end"]
+    )
     assert model.asked[0].headers.get("x-api-key") == "my-own-key-0123456789" or (
         model.asked[0].headers["authorization"] == "Bearer my-own-key-0123456789"
     )

@@ -237,7 +237,7 @@ async def test_abort_ends_whatever_it_is_doing(place: Place, hanging: Step):
     assert result.cost.input_tokens >= 100
     assert result.output in ("One.", "Wait.")
     assert len(place.saved()) == 1
-    assert place.journal()[-1]["stopReason"] == "aborted"
+    assert place.journal()[-1]["subtype"] == "aborted"
 
 
 async def test_abort_before_the_start(place: Place):
