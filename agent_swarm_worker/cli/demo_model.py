@@ -48,8 +48,7 @@ async def demo_model(agent_dir: Path) -> AsyncIterator[dict[str, str]]:
 
     app = Starlette(routes=[Route("/v1/chat/completions", _answer, methods=["POST"])])
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        agent_dir.mkdir(parents=True)
-        _write_models(agent_dir / "models.json", listener.getsockname()[1])
+        _write_models(agent_dir, listener.getsockname()[1])
         server = HttpServer(app)
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, [listener])
@@ -64,7 +63,7 @@ async def demo_model(agent_dir: Path) -> AsyncIterator[dict[str, str]]:
                 await server.stopped()
 
 
-def _write_models(path: Path, port: int) -> None:
+def _write_models(agent_dir: Path, port: int) -> None:
     model = {"id": MODEL, "contextWindow": 128_000, "maxTokens": 4096, "cost": _PRICE}
     provider = {
         "baseUrl": f"http://127.0.0.1:{port}/v1",
@@ -72,7 +71,9 @@ def _write_models(path: Path, port: int) -> None:
         "apiKey": "demo",
         "models": [model],
     }
-    path.write_text(json.dumps({"providers": {PROVIDER: provider}}), encoding="utf-8")
+    agent_dir.mkdir(parents=True)
+    models = json.dumps({"providers": {PROVIDER: provider}})
+    (agent_dir / "models.json").write_text(models, encoding="utf-8")
 
 
 async def _answer(request: Request) -> Response:

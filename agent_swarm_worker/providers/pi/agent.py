@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, ToolCallPart
+from pydantic_ai.messages import ModelRequest, ModelResponse, ToolCallPart
 from pydantic_ai.tools import ToolDefinition
 
 from agent_swarm_worker.guards.error_classes import ErrorClass
@@ -185,9 +185,7 @@ class Agent:
                 ErrorClass.CONTEXT_OVERFLOW.value,
                 "the conversation is too long, and the model gave no summary of it",
             )
-        shorter: list[ModelMessage] = compacted(messages, summary, window)
-        if isinstance(shorter[-1], ModelResponse):
-            shorter = shorter[:1]
+        shorter = compacted(messages, summary, window)
         self._history.replace(shorter, tokens_before=before)
         self._counted = (0, 0)
         self._say(native.compaction(before, window, reason=reason, summary=summary))

@@ -128,6 +128,19 @@ async def test_a_huge_answer_of_a_tool_does_not_end_the_session(place: Place):
     assert max(len(asked.words) for asked in model.asked) < 8_000 * 4
 
 
+async def test_what_was_asked_last_survives_a_summary(place: Place):
+    async with PlayedModel(Turn("x" * 40_000)) as model:
+        env = small_window(place, model, 8_000, "openai")
+        ran = await run(place, model, prompt="The first task.", env=env)
+        model.steps, model.asked = [Turn("SUMMARY."), Turn("Finished.")], []
+        resumed = {"resume_session_id": ran.result.session_id}
+        again = await run(place, model, prompt="The second task.", env=env, **resumed)
+    assert again.result.output == "Finished."
+    words = model.asked[1].words
+    order = ["The first task.", "The second task.", "SUMMARY."]
+    assert sorted(order, key=words.index) == order
+
+
 @BOTH
 async def test_the_system_prompt_arrives_to_the_letter(place: Place, api: str):
     exact = "  Line one\r\n\n<tag> & “quotes” $& $' \\n {braces} <|im_end|>\n\tEnd \u2028\U0001f600"
@@ -201,3 +214,13 @@ async def test_openrouter_says_what_it_cost(place: Place):
     assert ran.result.cost.total_cost_usd == pytest.approx(0.75)
     assert model.asked[0].path == "/api/v1/chat/completions"
     assert ran.of("session_init")[0].model == "openrouter/played/model"
+
+
+async def test_list_prices_charge_the_cache_once(place: Place):
+    turn = Turn("Fine.", input_tokens=1000, cached=10_000, written=2000, output_tokens=100)
+    async with PlayedModel(turn) as model:
+        env = {"MODEL_OVERRIDE": "anthropic/claude-opus-4-8"}
+        ran = await run(place, model, "anthropic", env=env)
+    assert ran.result.cost is not None
+    expected = (1000 * 5 + 10_000 * 0.5 + 2000 * 6.25 + 100 * 25) / 1e6
+    assert ran.result.cost.total_cost_usd == pytest.approx(expected)
