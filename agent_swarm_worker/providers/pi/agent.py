@@ -71,7 +71,6 @@ class Agent:
         self._steps = 0
         self._counted = (0, 0)
         """Tokens of the conversation as the model counted them, and how many messages that was."""
-        self._has_overflowed = False
 
     async def run(self, prompt: str) -> None:
         """Work on `prompt` until the model is done.
@@ -124,12 +123,10 @@ class Agent:
         try:
             response = await self._ask()
         except SessionFailed as failure:
-            if failure.kind != ErrorClass.CONTEXT_OVERFLOW.value or self._has_overflowed:
+            if failure.kind != ErrorClass.CONTEXT_OVERFLOW.value:
                 raise
-            self._has_overflowed = True
             await self._compact("overflow")
             response = await self._ask()
-        self._has_overflowed = False
         self._steps += 1
         self._take_in(response)
         return response
