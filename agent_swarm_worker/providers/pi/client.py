@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from pydantic_ai.models import Model
+    from pydantic_ai.profiles import ModelProfile
     from pydantic_ai.settings import ModelSettings
 
     from agent_swarm_worker.providers.pi.models import ModelChoice
@@ -72,7 +73,8 @@ def _model(choice: ModelChoice, http: httpx2.AsyncClient) -> Model:
         from pydantic_ai.providers.openrouter import OpenRouterProvider  # noqa: PLC0415
 
         client = AsyncOpenAI(api_key=key, base_url=choice.base_url, http_client=http)
-        return OpenRouterModel(choice.model, provider=OpenRouterProvider(openai_client=client))
+        router = OpenRouterProvider(openai_client=client)
+        return OpenRouterModel(choice.model, provider=router, profile=_whole_answers())
     from pydantic_ai.providers.openai import OpenAIProvider  # noqa: PLC0415
 
     provider = OpenAIProvider(api_key=key, base_url=choice.base_url, http_client=http)
@@ -82,7 +84,14 @@ def _model(choice: ModelChoice, http: httpx2.AsyncClient) -> Model:
         return OpenAIResponsesModel(choice.model, provider=provider)
     from pydantic_ai.models.openai import OpenAIChatModel  # noqa: PLC0415
 
-    return OpenAIChatModel(choice.model, provider=provider)
+    return OpenAIChatModel(choice.model, provider=provider, profile=_whole_answers())
+
+
+def _whole_answers() -> ModelProfile:
+    """An answer that does not say why it ends has been cut off, and is none."""
+    from pydantic_ai.profiles.openai import OpenAIModelProfile  # noqa: PLC0415
+
+    return OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
 
 
 def _anthropic(choice: ModelChoice, http: httpx2.AsyncClient) -> Model:
