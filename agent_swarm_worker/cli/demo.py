@@ -1,16 +1,15 @@
 """``swarm-worker demo``: the whole path on one machine, with nothing left behind.
 
 A local swarm, a worker and one task in one process. With a usable claude it asks claude; otherwise
-a scripted agent that ships with the package plays the part, and the demo says so.
+the agent inside the worker does the task with a scripted model, and the demo says so.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-import shlex
-import sys
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ import anyio
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.cli.connect import connected
+from agent_swarm_worker.cli.demo_model import demo_model
 from agent_swarm_worker.cli.follow import Follower
 from agent_swarm_worker.cli.local import load_local_swarm
 from agent_swarm_worker.cli.providers import what_is_missing
@@ -39,7 +39,7 @@ CLAUDE_TASK = (
     "List the files in your working directory with one shell command, then say hello to the swarm"
     " in one short sentence. Nothing else."
 )
-INHERITED = frozenset({"HOME", "XDG_STATE_HOME", "MODEL_OVERRIDE"})
+INHERITED = frozenset({"HOME", "XDG_STATE_HOME"})
 """Of the worker's own variables, those that count here, too; any other would make this worker
 another one than the demo's."""
 
@@ -68,9 +68,15 @@ async def _demo(args: argparse.Namespace, place: Path, scrubber: Scrubber) -> in
     key = secrets.token_urlsafe(24)
     with_claude = not args.scripted and what_is_missing("claude", os.environ) is None
     with View(has_status_line=not args.verbose) as view:
-        async with swarm_type(db=place / "swarm.sqlite", api_key=key) as swarm:
+        async with AsyncExitStack() as stack:
+            swarm = await stack.enter_async_context(
+                swarm_type(db=place / "swarm.sqlite", api_key=key)
+            )
+            harness = _claude_settings()
+            if not with_claude:
+                harness = await stack.enter_async_context(demo_model(place / "agent"))
             _introduce(view, swarm.url, with_claude=with_claude, is_asked=args.scripted)
-            env = _environment(place, swarm.url, key, with_claude=with_claude)
+            env = _environment(place, swarm.url, key, harness)
             daemon = Daemon(env, WorkerOptions(), scrubber=scrubber, handles_signals=False)
             async with anyio.create_task_group() as group:
                 await group.start(daemon.run)
@@ -91,7 +97,7 @@ def _introduce(view: View, url: str, *, with_claude: bool, is_asked: bool) -> No
         view.say("•", "harness: claude (found and able to log in)")
     else:
         why = "as you asked for" if is_asked else "since there is no usable claude here"
-        view.say("•", f"harness: a scripted agent, {why}")
+        view.say("•", f"harness: pi with a scripted model, {why}")
         view.say("•", "(its tools are real; its thinking is scripted, its price invented)")
 
 
@@ -118,7 +124,7 @@ async def _keep(view: View, url: str, key: str) -> None:
     await anyio.sleep_forever()
 
 
-def _environment(place: Path, url: str, key: str, *, with_claude: bool) -> dict[str, str]:
+def _environment(place: Path, url: str, key: str, harness: dict[str, str]) -> dict[str, str]:
     other = {name for names in variables().values() for name in names} - INHERITED
     inherited = {name: value for name, value in os.environ.items() if name not in other}
     own = {
@@ -132,10 +138,9 @@ def _environment(place: Path, url: str, key: str, *, with_claude: bool) -> dict[
         "SWARM_LOG_FLUSH_INTERVAL_S": "0.2",
         "SWARM_EVENTS_FLUSH_INTERVAL_S": "0.5",
     }
-    if with_claude:
-        own |= {"HARNESS_PROVIDER": "claude"}
-        own |= {} if inherited.get("MODEL_OVERRIDE") else {"MODEL_OVERRIDE": "haiku"}
-    else:
-        agent = [sys.executable, "-m", "agent_swarm_worker.cli.demo_agent"]
-        own |= {"HARNESS_PROVIDER": "subprocess", "HARNESS_COMMAND": shlex.join(agent)}
-    return {**inherited, **own}
+    return {**inherited, **own, **harness}
+
+
+def _claude_settings() -> dict[str, str]:
+    chosen = os.environ.get("MODEL_OVERRIDE", "").strip()
+    return {"HARNESS_PROVIDER": "claude", "MODEL_OVERRIDE": chosen or "haiku"}

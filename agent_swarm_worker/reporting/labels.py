@@ -82,6 +82,11 @@ def _builtin_words(name: str, args: Mapping[Any, Any]) -> str | None:
             return f'🔍 Searching for "{_text(args, "pattern") or "text"}"'
         case "Glob":
             return f"📁 Looking for {_text(args, 'pattern') or 'files'}"
+        case "Find":
+            return f"📁 Looking for {_text(args, 'pattern') or 'files'}"
+        case "Ls":
+            place = _text(args, "path")
+            return f"📁 Listing {'the directory' if place in ('', '.') else _short_path(args)}"
         case "Agent" | "Task":
             return f"🤖 {_text(args, 'description') or 'Starting a helper'}"
         case "Skill":

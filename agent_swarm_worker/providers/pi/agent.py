@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, ToolCallPart
+from pydantic_ai.messages import ModelRequest, ModelResponse, ToolCallPart
 from pydantic_ai.tools import ToolDefinition
 
 from agent_swarm_worker.guards.error_classes import ErrorClass
@@ -71,7 +71,6 @@ class Agent:
         self._steps = 0
         self._counted = (0, 0)
         """Tokens of the conversation as the model counted them, and how many messages that was."""
-        self._has_overflowed = False
 
     async def run(self, prompt: str) -> None:
         """Work on `prompt` until the model is done.
@@ -124,12 +123,10 @@ class Agent:
         try:
             response = await self._ask()
         except SessionFailed as failure:
-            if failure.kind != ErrorClass.CONTEXT_OVERFLOW.value or self._has_overflowed:
+            if failure.kind != ErrorClass.CONTEXT_OVERFLOW.value:
                 raise
-            self._has_overflowed = True
             await self._compact("overflow")
             response = await self._ask()
-        self._has_overflowed = False
         self._steps += 1
         self._take_in(response)
         return response
@@ -185,9 +182,7 @@ class Agent:
                 ErrorClass.CONTEXT_OVERFLOW.value,
                 "the conversation is too long, and the model gave no summary of it",
             )
-        shorter: list[ModelMessage] = compacted(messages, summary, window)
-        if isinstance(shorter[-1], ModelResponse):
-            shorter = shorter[:1]
+        shorter = compacted(messages, summary, window)
         self._history.replace(shorter, tokens_before=before)
         self._counted = (0, 0)
         self._say(native.compaction(before, window, reason=reason, summary=summary))

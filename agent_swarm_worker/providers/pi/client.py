@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from pydantic_ai.models import Model
+    from pydantic_ai.profiles import ModelProfile
     from pydantic_ai.settings import ModelSettings
 
     from agent_swarm_worker.providers.pi.models import ModelChoice
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 15.0
 NO_KEY = "none"
 """Sent where the operator's own service needs no key, since the libraries insist on one."""
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Never asked through a proxy, which would look for the model on its own machine."""
 _OAUTH_BETA = {"anthropic-beta": "oauth-2025-04-20"}
 
 
@@ -38,7 +42,10 @@ async def open_model(choice: ModelChoice, env: Mapping[str, str]) -> AsyncIterat
         return
     # How long a model may be silent is up to `ask`, which sees the whole of an answer.
     timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S)
-    async with httpx2.AsyncClient(timeout=timeout, follow_redirects=True) as http:
+    is_here = urlsplit(choice.base_url).hostname in _LOOPBACK
+    async with httpx2.AsyncClient(
+        timeout=timeout, follow_redirects=True, trust_env=not is_here
+    ) as http:
         yield _model(choice, http)
 
 
@@ -66,7 +73,8 @@ def _model(choice: ModelChoice, http: httpx2.AsyncClient) -> Model:
         from pydantic_ai.providers.openrouter import OpenRouterProvider  # noqa: PLC0415
 
         client = AsyncOpenAI(api_key=key, base_url=choice.base_url, http_client=http)
-        return OpenRouterModel(choice.model, provider=OpenRouterProvider(openai_client=client))
+        router = OpenRouterProvider(openai_client=client)
+        return OpenRouterModel(choice.model, provider=router, profile=_whole_answers())
     from pydantic_ai.providers.openai import OpenAIProvider  # noqa: PLC0415
 
     provider = OpenAIProvider(api_key=key, base_url=choice.base_url, http_client=http)
@@ -76,7 +84,14 @@ def _model(choice: ModelChoice, http: httpx2.AsyncClient) -> Model:
         return OpenAIResponsesModel(choice.model, provider=provider)
     from pydantic_ai.models.openai import OpenAIChatModel  # noqa: PLC0415
 
-    return OpenAIChatModel(choice.model, provider=provider)
+    return OpenAIChatModel(choice.model, provider=provider, profile=_whole_answers())
+
+
+def _whole_answers() -> ModelProfile:
+    """An answer that does not say why it ends has been cut off, and is none."""
+    from pydantic_ai.profiles.openai import OpenAIModelProfile  # noqa: PLC0415
+
+    return OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
 
 
 def _anthropic(choice: ModelChoice, http: httpx2.AsyncClient) -> Model:

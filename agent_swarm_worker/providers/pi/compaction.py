@@ -66,7 +66,7 @@ def request_for_summary(messages: Sequence[ModelMessage], window: int) -> list[M
 
 def compacted(messages: Sequence[ModelMessage], summary: str, window: int) -> list[ModelMessage]:
     """Return the conversation to go on with: task, summary, and the last turns that fit."""
-    text = _GO_ON.format(task=_task(messages), summary=summary)
+    text = _GO_ON.format(task=_asked_for(messages), summary=summary)
     head = ModelRequest(parts=[UserPromptPart(content=text)])
     return [head, *messages[_first_kept(messages, window) :]]
 
@@ -84,15 +84,17 @@ def _first_kept(messages: Sequence[ModelMessage], window: int) -> int:
     return first
 
 
-def _task(messages: Sequence[ModelMessage]) -> str:
+def _asked_for(messages: Sequence[ModelMessage]) -> str:
+    """All that the user said, in the user's words; of too much the end."""
+    said = []
     for message in messages:
         for part in message.parts:
             if isinstance(part, UserPromptPart) and isinstance(part.content, str):
                 text = part.content
                 if "<task>\n" in text and "\n</task>" in text:  # summarised before
                     text = text.partition("<task>\n")[2].partition("\n</task>")[0]
-                return text[:MAX_TASK_CHARS]
-    return ""
+                said.append(text)
+    return "\n\n".join(said)[-MAX_TASK_CHARS:]
 
 
 def _lines(messages: Sequence[ModelMessage], *, cut: bool) -> Iterator[str]:

@@ -7,14 +7,16 @@ one. A price nobody knows makes the sum unknown, never smaller.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent_swarm_worker.contract import CostData, ModelCost
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderSessionConfig
     from agent_swarm_worker.providers.pi.models import ModelChoice
+
+
+_PRICED_AS = {"amazon-bedrock": "aws"}
 
 
 @dataclass(slots=True)
@@ -131,16 +133,13 @@ class CostBook:
 
 
 def _list_price(model: str, choice: ModelChoice, usage: Usage) -> float | None:
-    try:
-        prices: Any = import_module("agent_swarm_worker.providers.prices")
-    except ImportError:
-        return None
-    usd: float | None = prices.usd(
+    from agent_swarm_worker.providers.prices import usd  # noqa: PLC0415 - brings heavy data
+
+    return usd(
         model,
-        provider=choice.provider,
-        input_tokens=usage.input,
+        provider=_PRICED_AS.get(choice.provider, choice.provider),
+        input_tokens=usage.input + usage.cache_read + usage.cache_write,
         cached_tokens=usage.cache_read,
         cache_write_tokens=usage.cache_write,
         output_tokens=usage.output,
     )
-    return usd

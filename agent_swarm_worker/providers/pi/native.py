@@ -1,13 +1,14 @@
-"""pi's own words: one JSON record for each thing that happens in a session.
+"""The records of a session, one JSON line for each thing that happens in it.
 
-session                    id, model, cwd, context window
-message_end                a complete message, with usage and cost if the model said it
-tool_execution_start/_end  one tool call
-context_usage              how full the window is
-auto_retry_start           a model request failed and is repeated after a pause
-compaction_end             the conversation was summarised
-warning                    something was left out or replaced
-agent_end                  the last word: how it ended
+    system       init, context_usage, auto_retry_start, compaction_end (their ``subtype``)
+    assistant    a turn of the model: words, tool calls, usage
+    tool_progress  a tool call begins
+    user         a tool's answer, or a message that came from outside
+    stderr       something was left out or replaced
+    result       the last word: how it ended
+
+Messages have the shape of Anthropic's, whatever the model: it is what the dashboard renders for pi
+(harness reference 20). It passes over the other records.
 """
 
 from __future__ import annotations
@@ -28,98 +29,97 @@ FORMULA = "input-cache-output"
 def session(session_id: str, choice: ModelChoice, cwd: str, *, resumed: bool) -> Record:
     """The session has begun."""
     return {
-        "type": "session",
-        "id": session_id,
+        "type": "system",
+        "subtype": "init",
+        "session_id": session_id,
         "model": choice.name,
         "cwd": cwd,
-        "contextWindow": choice.context_window,
+        "context_window": choice.context_window,
         "resumed": resumed,
     }
 
 
 def user_message(text: str) -> Record:
     """The task's prompt, or a message that came while it ran."""
-    return {
-        "type": "message_end",
-        "message": {"role": "user", "content": [{"type": "text", "text": text}]},
-    }
+    return {"type": "user", "message": {"role": "user", "content": [_text(text)]}}
 
 
 def assistant_message(
     text: str, calls: Iterable[tuple[str, str, Any]], *, model: str, stop: str, usage: Usage
 ) -> Record:
     """A turn of the model; each call is its id, the tool's name and the arguments."""
-    content: list[Record] = [{"type": "text", "text": text}] if text else []
+    content: list[Record] = [_text(text)] if text else []
     content += [
-        {"type": "toolCall", "id": call_id, "name": name, "arguments": arguments}
+        {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
         for call_id, name, arguments in calls
     ]
-    message = {"role": "assistant", "content": content, "model": model, "stopReason": stop}
-    return {"type": "message_end", "message": {**message, "usage": usage_fields(usage)}}
+    message = {"role": "assistant", "content": content, "model": model, "stop_reason": stop}
+    return {"type": "assistant", "message": {**message, "usage": _usage(usage)}}
 
 
-def usage_fields(usage: Usage) -> Record:
-    """Token counts as pi writes them; `input` is what no cache had."""
-    return {
-        "input": usage.input,
-        "output": usage.output,
-        "cacheRead": usage.cache_read,
-        "cacheWrite": usage.cache_write,
-    }
+def tool_start(call_id: str) -> Record:
+    """A tool call of the last turn begins."""
+    return {"type": "tool_progress", "tool_use_id": call_id}
 
 
-def tool_start(call_id: str, name: str, args: Any) -> Record:
-    """A tool call begins."""
-    return {"type": "tool_execution_start", "toolCallId": call_id, "toolName": name, "args": args}
-
-
-def tool_end(call_id: str, name: str, text: str, *, is_error: bool) -> Record:
+def tool_end(call_id: str, text: str, *, is_error: bool) -> Record:
     """A tool call is over."""
-    return {
-        "type": "tool_execution_end",
-        "toolCallId": call_id,
-        "toolName": name,
-        "result": {"content": [{"type": "text", "text": text}]},
-        "isError": is_error,
-    }
+    block = {"type": "tool_result", "tool_use_id": call_id, "content": text, "is_error": is_error}
+    return {"type": "user", "message": {"role": "user", "content": [block]}}
 
 
 def context_usage(usage: Usage, window: int) -> Record:
     """How full the window is after a turn."""
     return {
-        "type": "context_usage",
+        "type": "system",
+        "subtype": "context_usage",
         "tokens": usage.context,
-        "contextWindow": window,
-        "output": usage.output,
+        "context_window": window,
+        "output_tokens": usage.output,
     }
 
 
 def retry(attempt: int, delay_s: float, why: str) -> Record:
     """A model request is repeated."""
     return {
-        "type": "auto_retry_start",
+        "type": "system",
+        "subtype": "auto_retry_start",
         "attempt": attempt,
-        "delayMs": round(delay_s * 1000),
-        "errorMessage": why,
+        "delay_ms": round(delay_s * 1000),
+        "error": why,
     }
 
 
 def compaction(tokens_before: int, window: int, *, reason: str, summary: str) -> Record:
     """The conversation was summarised."""
     return {
-        "type": "compaction_end",
+        "type": "system",
+        "subtype": "compaction_end",
         "reason": reason,
-        "tokensBefore": tokens_before,
-        "contextWindow": window,
+        "tokens_before": tokens_before,
+        "context_window": window,
         "summary": summary,
     }
 
 
 def warning(message: str) -> Record:
     """Something was left out or replaced; the session goes on."""
-    return {"type": "warning", "message": message}
+    return {"type": "stderr", "content": message}
 
 
-def agent_end(stop: str, duration_ms: int, failure: Mapping[str, str | None]) -> Record:
+def end(stop: str, duration_ms: int, failure: Mapping[str, str | None]) -> Record:
     """The last word: ``stop``, ``error`` or ``aborted``."""
-    return {"type": "agent_end", "stopReason": stop, "durationMs": duration_ms, **failure}
+    return {"type": "result", "subtype": stop, "duration_ms": duration_ms, **failure}
+
+
+def _text(text: str) -> Record:
+    return {"type": "text", "text": text}
+
+
+def _usage(usage: Usage) -> Record:
+    return {
+        "input_tokens": usage.input,
+        "output_tokens": usage.output,
+        "cache_read_input_tokens": usage.cache_read,
+        "cache_creation_input_tokens": usage.cache_write,
+    }

@@ -56,10 +56,10 @@ class _End:
     def record(self, duration_ms: int) -> Record:
         failure = {
             "category": self.category,
-            "errorMessage": self.reason,
-            "resetAt": self.reset_at,
+            "error": self.reason,
+            "rate_limit_reset_at": self.reset_at,
         }
-        return native.agent_end(self.stop, duration_ms, failure)
+        return native.end(self.stop, duration_ms, failure)
 
 
 class PiSession(BaseSession):

@@ -66,9 +66,9 @@ async def _run_one(
     call: ToolCallPart, tools: Mapping[str, Tool], say: Callable[[Record], None]
 ) -> ToolReturnPart:
     args = call.args if isinstance(call.args, dict) else {}
-    say(native.tool_start(call.tool_call_id, call.tool_name, args))
+    say(native.tool_start(call.tool_call_id))
     outcome = await _outcome(tools, call.tool_name, args)
-    say(native.tool_end(call.tool_call_id, call.tool_name, outcome.text, is_error=outcome.is_error))
+    say(native.tool_end(call.tool_call_id, outcome.text, is_error=outcome.is_error))
     return ToolReturnPart(
         tool_name=call.tool_name,
         content=outcome.text,

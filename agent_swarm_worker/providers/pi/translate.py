@@ -39,13 +39,15 @@ class PiTranslator:
         self._book = book
         self._session_id: str | None = None
         self._said = ""
+        self._calls: dict[str, tuple[str, Any]] = {}
+        """The calls of the last turn."""
         self._end: Record | None = None
         self._cost: CostData | None = None
         self.applied_effort: str | None = None
 
     def feed(self, native: Any) -> Iterable[ProviderEvent]:
         """Take one record, scrubbed."""
-        read = _READERS.get(native["type"])
+        read = _READERS.get(native.get("subtype")) or _READERS.get(native["type"])
         return read(self, native) if read else ()
 
     def feed_text(self, line: str) -> Iterable[ProviderEvent]:
@@ -60,13 +62,13 @@ class PiTranslator:
 
     @property
     def is_final(self) -> bool:
-        """True once `agent_end` came."""
+        """True once the last word was said."""
         return self._end is not None
 
     def conclude(self, ending: Ending) -> ProviderResult:
         """Say how the session went."""
-        end = self._end or {"stopReason": "error", "errorMessage": "it never came to an end"}
-        is_error = end["stopReason"] != "stop"
+        end = self._end or {"subtype": "error", "error": "it never came to an end"}
+        is_error = end["subtype"] != "stop"
         return ProviderResult(
             exit_code=ending.exit_code,
             is_error=is_error,
@@ -74,72 +76,79 @@ class PiTranslator:
             cost=self._cost,
             output=self._said or None,
             error_category=end.get("category"),
-            failure_reason=end.get("errorMessage"),
-            rate_limit_reset_at=end.get("resetAt"),
+            failure_reason=end.get("error"),
+            rate_limit_reset_at=end.get("rate_limit_reset_at"),
             applied_reasoning_effort=self.applied_effort,
         )
 
-    def _session(self, native: Record) -> Iterator[ProviderEvent]:
-        self._session_id = native["id"]
-        yield SessionInit(native["id"], provider="pi", model=native["model"])
+    def _init(self, native: Record) -> Iterator[ProviderEvent]:
+        self._session_id = native["session_id"]
+        yield SessionInit(native["session_id"], provider="pi", model=native["model"])
         if native["resumed"]:
             yield Progress("Continuing the earlier session")
 
-    def _message(self, native: Record) -> Iterator[ProviderEvent]:
-        message = native["message"]
-        if message["role"] != "assistant":
-            return
-        said = "".join(part["text"] for part in message["content"] if part["type"] == "text")
+    def _assistant(self, native: Record) -> Iterator[ProviderEvent]:
+        blocks = native["message"]["content"]
+        said = "".join(block["text"] for block in blocks if block["type"] == "text")
         self._said = said.strip() or self._said
+        self._calls = {
+            block["id"]: (block["name"], block["input"])
+            for block in blocks
+            if block["type"] == "tool_use"
+        }
         yield Message("assistant", said)
 
     def _tool_start(self, native: Record) -> Iterator[ProviderEvent]:
-        yield ToolStart(native["toolCallId"], native["toolName"], native["args"])
+        call_id = native["tool_use_id"]
+        yield ToolStart(call_id, *self._calls[call_id])
 
-    def _tool_end(self, native: Record) -> Iterator[ProviderEvent]:
-        text = native["result"]["content"][0]["text"]
-        yield ToolEnd(native["toolCallId"], native["toolName"], text, native["isError"])
+    def _user(self, native: Record) -> Iterator[ProviderEvent]:
+        for block in native["message"]["content"]:
+            if block["type"] == "tool_result":
+                call_id = block["tool_use_id"]
+                name, _ = self._calls[call_id]
+                yield ToolEnd(call_id, name, block["content"], block["is_error"])
 
     def _context(self, native: Record) -> Iterator[ProviderEvent]:
-        used, window = native["tokens"], native["contextWindow"]
+        used, window = native["tokens"], native["context_window"]
         yield ContextUsage(
             context_used_tokens=used,
             context_total_tokens=window,
             context_percent=min(100.0, used / window * 100),
-            output_tokens=native["output"],
+            output_tokens=native["output_tokens"],
             context_formula=FORMULA,
         )
 
     def _retry(self, native: Record) -> Iterator[ProviderEvent]:
-        delay_s = native["delayMs"] / 1000
-        attempt, why = native["attempt"], native["errorMessage"]
+        delay_s = native["delay_ms"] / 1000
+        attempt, why = native["attempt"], native["error"]
         yield Progress(f"Model request failed, trying again in {delay_s:.0f} s ({attempt}): {why}")
 
     def _compaction(self, native: Record) -> Iterator[ProviderEvent]:
-        yield Compaction(native["tokensBefore"], "auto", native["contextWindow"])
+        yield Compaction(native["tokens_before"], "auto", native["context_window"])
 
     def _warning(self, native: Record) -> Iterator[ProviderEvent]:
-        yield RawStderr(native["message"])
+        yield RawStderr(native["content"])
 
-    def _agent_end(self, native: Record) -> Iterator[ProviderEvent]:
+    def _result(self, native: Record) -> Iterator[ProviderEvent]:
         self._end = native
-        is_error = native["stopReason"] != "stop"
+        is_error = native["subtype"] != "stop"
         self._cost = self._book.cost(
-            self._config, is_error=is_error, duration_ms=native["durationMs"]
+            self._config, is_error=is_error, duration_ms=native["duration_ms"]
         )
         if is_error:
-            yield Error(native["errorMessage"], native["category"])
+            yield Error(native["error"], native["category"])
         yield Result(self._cost, self._said or None, is_error, native.get("category"))
 
 
-_READERS: dict[str, Callable[[PiTranslator, Record], Iterable[ProviderEvent]]] = {
-    "session": PiTranslator._session,
-    "message_end": PiTranslator._message,
-    "tool_execution_start": PiTranslator._tool_start,
-    "tool_execution_end": PiTranslator._tool_end,
+_READERS: dict[Any, Callable[[PiTranslator, Record], Iterable[ProviderEvent]]] = {
+    "init": PiTranslator._init,
+    "assistant": PiTranslator._assistant,
+    "tool_progress": PiTranslator._tool_start,
+    "user": PiTranslator._user,
     "context_usage": PiTranslator._context,
     "auto_retry_start": PiTranslator._retry,
     "compaction_end": PiTranslator._compaction,
-    "warning": PiTranslator._warning,
-    "agent_end": PiTranslator._agent_end,
+    "stderr": PiTranslator._warning,
+    "result": PiTranslator._result,
 }

@@ -41,6 +41,8 @@ class Turn:
     stop: str | None = None
     cut: bool = False
     """Break off in the middle."""
+    half: bool = False
+    """End in the middle as if that were the end."""
     hang: bool = False
     """Say nothing more in the middle."""
     has_usage: bool = True
@@ -147,6 +149,8 @@ async def _paced(chunks: list[bytes], step: Turn) -> AsyncIterator[bytes]:
     for number, chunk in enumerate(chunks):
         if number == middle and step.hang:
             await anyio.sleep_forever()
+        if number == middle and step.half:
+            return
         if number == middle and step.cut:
             raise ConnectionAbortedError
         yield chunk

@@ -80,7 +80,9 @@ async def test_a_full_window_is_summarised_and_the_work_goes_on(place: Place, ap
     assert "SUMMARY: one and two are done." in after.words
     assert "Do the three steps." in after.words
     assert after.system.startswith("You are the tested one.")
-    assert "SUMMARY" in json.dumps([r for r in place.journal() if r["type"] == "compaction_end"])
+    assert "SUMMARY" in json.dumps(
+        [r for r in place.journal() if r.get("subtype") == "compaction_end"]
+    )
     assert model.asked[0].headers.get("x-api-key") == "my-own-key-0123456789" or (
         model.asked[0].headers["authorization"] == "Bearer my-own-key-0123456789"
     )
@@ -124,6 +126,19 @@ async def test_a_huge_answer_of_a_tool_does_not_end_the_session(place: Place):
         ran = await run(place, model, env=env)
     assert ran.result.output == "Finished."
     assert max(len(asked.words) for asked in model.asked) < 8_000 * 4
+
+
+async def test_what_was_asked_last_survives_a_summary(place: Place):
+    async with PlayedModel(Turn("x" * 40_000)) as model:
+        env = small_window(place, model, 8_000, "openai")
+        ran = await run(place, model, prompt="The first task.", env=env)
+        model.steps, model.asked = [Turn("SUMMARY."), Turn("Finished.")], []
+        resumed = {"resume_session_id": ran.result.session_id}
+        again = await run(place, model, prompt="The second task.", env=env, **resumed)
+    assert again.result.output == "Finished."
+    words = model.asked[1].words
+    order = ["The first task.", "The second task.", "SUMMARY."]
+    assert sorted(order, key=words.index) == order
 
 
 @BOTH
@@ -199,3 +214,13 @@ async def test_openrouter_says_what_it_cost(place: Place):
     assert ran.result.cost.total_cost_usd == pytest.approx(0.75)
     assert model.asked[0].path == "/api/v1/chat/completions"
     assert ran.of("session_init")[0].model == "openrouter/played/model"
+
+
+async def test_list_prices_charge_the_cache_once(place: Place):
+    turn = Turn("Fine.", input_tokens=1000, cached=10_000, written=2000, output_tokens=100)
+    async with PlayedModel(turn) as model:
+        env = {"MODEL_OVERRIDE": "anthropic/claude-opus-4-8"}
+        ran = await run(place, model, "anthropic", env=env)
+    assert ran.result.cost is not None
+    expected = (1000 * 5 + 10_000 * 0.5 + 2000 * 6.25 + 100 * 25) / 1e6
+    assert ran.result.cost.total_cost_usd == pytest.approx(expected)

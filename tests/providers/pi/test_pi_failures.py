@@ -39,8 +39,9 @@ def refusal(status: int, kind: str, message: str, **headers: str) -> Raw:
         Raw(502, b"<html><body><h1>502 Bad Gateway</h1></body></html>"),
         Raw(200, b"<html>welcome to the captive portal</html>", {"content-type": "text/html"}),
         Turn("Half of the ans", cut=True),
+        Turn("Half of the ans", half=True),
     ],
-    ids=["429", "500", "529", "html-502", "html-200", "cut"],
+    ids=["429", "500", "529", "html-502", "html-200", "cut", "half"],
 )
 async def test_what_passes_is_tried_again(place: Place, api: str, trouble: Step):
     async with PlayedModel(trouble, trouble, Turn("Made it.")) as model:
@@ -237,7 +238,7 @@ async def test_abort_ends_whatever_it_is_doing(place: Place, hanging: Step):
     assert result.cost.input_tokens >= 100
     assert result.output in ("One.", "Wait.")
     assert len(place.saved()) == 1
-    assert place.journal()[-1]["stopReason"] == "aborted"
+    assert place.journal()[-1]["subtype"] == "aborted"
 
 
 async def test_abort_before_the_start(place: Place):
