@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.container.account import Account
     from agent_swarm_worker.guards.scrubber import Scrubber
 
-STRICT = "STARTUP_SCRIPT_STRICT"
 _NO_HOME = (Path("/"), Path("/root"))
 
 
@@ -94,7 +93,7 @@ class Preparation:
         self._env |= identity
         run = scripts.Scripts(
             self._workspace if self._workspace.is_dir() else Path.cwd(),
-            is_strict=self._env.get(STRICT, "").strip().lower() in {"true", "1"},
+            is_strict=self._settings.startup_script_strict,
             log=self._log,
         )
         self._with_roots_rights(agent_id, exported, run)
