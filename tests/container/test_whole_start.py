@@ -47,10 +47,13 @@ def swarm(box: Box) -> Iterator[str]:
     said = box.place / "swarm.txt"
     argv = [*COMMAND, "local", "--port", "0", "--db", str(box.place / "swarm.sqlite")]
     with running(argv, box.env, said):
-        found = until(lambda: re.search(r"MCP_BASE_URL=(http://\S+)", said.read_text()))
+        found = until(
+            lambda: re.search(r"MCP_BASE_URL=(http://\S+)", said.read_text()), within_s=40
+        )
         yield found[1]
 
 
+@pytest.mark.timeout(120)  # a swarm, a container, a worker and three commands, one after another
 def test_a_container_starts_does_a_task_and_drains(box: Box, swarm: str):
     source = box.place / "source"
     source.mkdir()
@@ -65,7 +68,9 @@ def test_a_container_starts_does_a_task_and_drains(box: Box, swarm: str):
     put(swarm, "POST", "/api/repos", url=str(source), name="from-the-start")
     said = box.place / "said.txt"
     with running([str(ENTRYPOINT), "--yolo"], env, said) as process:
-        until(lambda: "worker.started" in said.read_text() or process.poll() is not None)
+        until(
+            lambda: "worker.started" in said.read_text() or process.poll() is not None, within_s=40
+        )
         assert mark.read_text() == "it's $here\n"
         assert (box.workspace / "personal" / "repos" / "from-the-start" / ".git").is_dir()
         cmdline = Path(f"/proc/{process.pid}/cmdline").read_bytes()
@@ -74,14 +79,14 @@ def test_a_container_starts_does_a_task_and_drains(box: Box, swarm: str):
             [*COMMAND, "task", "submit", "--follow", "Say something."],
             env=env,
             capture_output=True,
-            timeout=30,
+            timeout=40,
             check=False,
         )
         assert task.returncode == 0, task
         health = box.call([str(shim), "health"], AGENT_ID=env["AGENT_ID"])
         assert health.out.startswith(f"alive: process {process.pid}")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(30) == 0
     assert KEY not in said.read_text()
 
 
