@@ -73,9 +73,8 @@ class Preparation:
         """Do everything and return the environment, with the configuration rows in it.
 
         Raises:
-            ApiNeverReady: the API did not answer in time.
             ScriptFailed: a set-up script failed, and that is to be fatal.
-            ContainerError: the harness's program is not there.
+            ContainerError: the API did not answer in time, or the harness's program is not there.
         """
         if not self._settings.api_key:
             raise ContainerError("API_KEY environment variable is required")
@@ -207,7 +206,7 @@ def only_here(env: Mapping[str, str], *, user: str, log: Log | None = None) -> d
     mend it first.
 
     Raises:
-        NoSuchAccount: we are root, and there is no such user.
+        ContainerError: we are root, and there is no such user.
     """
     account = account_to_become(user)
     if account is None:

@@ -15,7 +15,7 @@ from container_rig import AGENT_ID, Box
 from agent_swarm_worker.container.account import Account, account_to_become, become
 from agent_swarm_worker.container.furniture import furnish, make_folders
 from agent_swarm_worker.container.ownership import hand_over, make_folder
-from agent_swarm_worker.errors import NoSuchAccount
+from agent_swarm_worker.errors import ContainerError
 from agent_swarm_worker.logs import Log
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -190,7 +190,7 @@ def test_rights_are_given_up_for_good(nobody: Account):
 @as_root
 def test_a_user_who_is_not_there_is_told(box: Box):
     assert account_to_become("root") is None
-    with pytest.raises(NoSuchAccount):
+    with pytest.raises(ContainerError):
         account_to_become("nobody-of-this-name")
     done = box.prepare("--user", "nobody-of-this-name")
     assert done.code == 1
