@@ -10,10 +10,10 @@ TOOLS  := $(CACHE)/tools
 export PYTHONPYCACHEPREFIX := $(CACHE)/pycache
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check e2e bench docs lock format clean
+.PHONY: help demo test check e2e image image-test bench docs lock format clean
 
 help: ## This list
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
 
 demo: $(DEMO)/.ready ## Run local swarm, worker and one task; shows what happens as it happens
 	@$(DEMO)/bin/swarm-worker demo
@@ -26,11 +26,17 @@ check: $(DEV)/.ready ## Format, lint, types, import floors, shell scripts
 	@$(DEV)/bin/ruff check --quiet --cache-dir $(CACHE)/ruff .
 	@$(DEV)/bin/mypy --cache-dir $(CACHE)/mypy
 	@$(DEV)/bin/lint-imports --cache-dir $(CACHE)/imports
-	@$(DEV)/bin/shellcheck docker-entrypoint.sh .ci/run tests/e2e/*.sh
+	@$(DEV)/bin/shellcheck docker-entrypoint.sh .docker/*.sh .ci/run tests/e2e/*.sh tests/container/*.sh
 
 e2e: $(DEV)/.ready ## The real claude CLI against a scripted model on loopback
 	@tests/e2e/install-clis.sh "$(TOOLS)"
 	@SWARM_E2E_TOOLS="$(TOOLS)" $(DEV)/bin/python -m pytest -q -m slow
+
+image: ## Build the container image swarm-worker (HARNESSES="claude codex" by default)
+	@DOCKER_BUILDKIT=1 docker build -f Dockerfile.worker -t swarm-worker $(if $(BASE),--build-arg BASE=$(BASE)) $(if $(filter undefined,$(origin HARNESSES)),,--build-arg HARNESSES="$(HARNESSES)") .
+
+image-test: ## Build a light image and run it for real, where there is an engine (REQUIRE=1: or fail)
+	@tests/container/with-engine.sh $(if $(REQUIRE),--require) $(PYTHON) tests/container/run_image.py
 
 bench: $(DEV)/.ready ## Measure; prints JSON
 	@$(DEV)/bin/python -m benchmarks

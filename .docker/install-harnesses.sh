@@ -20,8 +20,9 @@ command -v npm >/dev/null || {
 	apt-get update
 	apt-get install -y --no-install-recommends npm
 }
+# Each has a folder of its own: npm takes away what it finds beside the package it is asked for.
 fetch() {
-	npm install --prefix "$dir" --ignore-scripts --no-audit --no-fund --no-save --cache /tmp/npm "$@"
+	npm install --prefix "$dir/$harness" --ignore-scripts --no-audit --no-fund --no-save --cache /tmp/npm "$@"
 }
 
 # An old npm unpacks the programs of all C libraries; the one that answers is this machine's.
@@ -43,16 +44,20 @@ for harness; do
 	case $harness in
 	claude)
 		fetch "@anthropic-ai/claude-code@$CLAUDE_VERSION"
-		keep_the_one_that_runs claude "$dir"/node_modules/@anthropic-ai/claude-code-*/claude
+		keep_the_one_that_runs claude "$dir"/claude/node_modules/@anthropic-ai/claude-code-*/claude
 		;;
 	codex)
 		fetch "@openai/codex@$CODEX_VERSION"
-		keep_the_one_that_runs codex "$dir"/node_modules/@openai/codex-*/vendor/*/*/codex
+		keep_the_one_that_runs codex "$dir"/codex/node_modules/@openai/codex-*/vendor/*/*/codex
 		;;
 	*)
 		echo "install-harnesses.sh: no such harness: $harness" >&2
 		exit 2
 		;;
 	esac
+done
+# In the end, when nothing can take one of them away any more.
+for harness; do
+	"$dir/bin/$harness" --version
 done
 rm -rf /tmp/npm

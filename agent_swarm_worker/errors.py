@@ -29,8 +29,6 @@
     │   ├── VendorFailed                      the vendor gave no usable answer
     │   └── RefreshBusy                       somebody else kept the refresh lock for too long
     ├── ContainerError              exit 1    the container cannot be made ready for a worker
-    │   ├── ApiNeverReady                     the API did not answer within the allowed time
-    │   ├── NoSuchAccount                     there is no user to become
     │   └── ScriptFailed        its own code  a set-up script failed, and that is to be fatal
     └── ProviderError               exit 1    a harness could not be started
         ├── CredentialsMissing                it has nothing to log in with
@@ -278,22 +276,6 @@ class RefreshBusy(LoginError):
 
 class ContainerError(SwarmWorkerError):
     """The container cannot be made ready for a worker."""
-
-
-class ApiNeverReady(ContainerError):
-    """The API did not answer within ``WORKER_API_READY_TIMEOUT_SECONDS``."""
-
-    def __init__(self, url: str, limit_s: int) -> None:
-        self.url, self.limit_s = url, limit_s
-        super().__init__(f"API readiness timed out after {limit_s}s waiting for {url}")
-
-
-class NoSuchAccount(ContainerError):
-    """There is no user of this name whose rights could be taken on."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__(f"there is no user {name!r} to run as")
 
 
 class ScriptFailed(ContainerError):

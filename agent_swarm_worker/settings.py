@@ -235,6 +235,8 @@ class Settings(BaseModel):
     """Keep the harnesses' skill directories under ``HOME`` equal to what the swarm has installed.
     By default where there is a workspace directory, that is in a container, and not in a person's
     home."""
+    startup_script_strict: Flag = _env("STARTUP_SCRIPT_STRICT", default=False)
+    """In a container: a set-up script that fails ends the start, with the script's exit code."""
     cred_check_disable: bool = _env("CRED_CHECK_DISABLE", default=False)
     """Exactly ``1``: start without waiting for a credential, and do not report its state."""
     claude_queue_steering: str = _live("CLAUDE_QUEUE_STEERING", default="auto")

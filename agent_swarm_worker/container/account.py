@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.errors import NoSuchAccount
+from agent_swarm_worker.errors import ContainerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,12 +30,12 @@ class Account:
         """Look a user up.
 
         Raises:
-            NoSuchAccount: there is none of that name.
+            ContainerError: there is none of that name.
         """
         try:
             entry = pwd.getpwnam(name)
         except (KeyError, ValueError):
-            raise NoSuchAccount(name) from None
+            raise ContainerError(f"there is no user {name!r} to run as") from None
         return cls(entry.pw_name, entry.pw_uid, entry.pw_gid, Path(entry.pw_dir))
 
     def environment(self, env: Mapping[str, str]) -> dict[str, str]:
@@ -54,7 +54,7 @@ def account_to_become(name: str) -> Account | None:
     Only root can become somebody else; `name` ``root`` stays root.
 
     Raises:
-        NoSuchAccount: we are root, and there is no such user.
+        ContainerError: we are root, and there is no such user.
     """
     if os.geteuid() != 0:
         return None

@@ -32,7 +32,7 @@ from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.settings import Settings
 from agent_swarm_worker.swarm.state import made_up_agent_id
 from agent_swarm_worker.worker.environment import Environment
-from agent_swarm_worker.worker.harness import Harness
+from agent_swarm_worker.worker.harness import Harness, harness_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.container.account import Account
     from agent_swarm_worker.guards.scrubber import Scrubber
 
-STRICT = "STARTUP_SCRIPT_STRICT"
 _NO_HOME = (Path("/"), Path("/root"))
 
 
@@ -74,9 +73,8 @@ class Preparation:
         """Do everything and return the environment, with the configuration rows in it.
 
         Raises:
-            ApiNeverReady: the API did not answer in time.
             ScriptFailed: a set-up script failed, and that is to be fatal.
-            ContainerError: the harness's program is not there.
+            ContainerError: the API did not answer in time, or the harness's program is not there.
         """
         if not self._settings.api_key:
             raise ContainerError("API_KEY environment variable is required")
@@ -94,7 +92,7 @@ class Preparation:
         self._env |= identity
         run = scripts.Scripts(
             self._workspace if self._workspace.is_dir() else Path.cwd(),
-            is_strict=self._env.get(STRICT, "").strip().lower() in {"true", "1"},
+            is_strict=self._settings.startup_script_strict,
             log=self._log,
         )
         self._with_roots_rights(agent_id, exported, run)
@@ -149,9 +147,8 @@ class Preparation:
             become(self._account)
 
     def _with_the_workers(self, exported: dict[str, str], run: scripts.Scripts) -> None:
-        home = self._settings.home
-        furniture.furnish(home, self._workspace, self._log)
-        self._restore_codex(home, exported)
+        furniture.furnish(self._settings.home, self._workspace, self._log)
+        self._restore_codex()
         anyio.run(partial(git_setup.set_up_logins, exported, self._log))
         if self._workspace.is_dir():
             anyio.run(
@@ -167,18 +164,15 @@ class Preparation:
         run.run_start_up(None if known is None else known.own, exported)
         self._check_program()
 
-    def _restore_codex(self, home: Path, env: Mapping[str, str]) -> None:
-        if self._in_force().get("HARNESS_PROVIDER", "").strip() != "codex":
+    def _restore_codex(self) -> None:
+        env = self._in_force()
+        if harness_name(env) != "codex":
             return
         try:
-            source = codex_auth.restore(
-                home / ".codex" / "auth.json", env, self._facts.rows, self._log
-            )
+            if codex_auth.restore(env, self._log):
+                self._log.info(Event.BOOT_STEP, step="codex login", state="restored")
         except OSError as error:
             self._log.warning(Event.BOOT_STEP, step="codex login", why=error.strerror)
-            return
-        if source:
-            self._log.info(Event.BOOT_STEP, step="codex login", source=source)
 
     def _check_program(self) -> None:
         """Find out, as the worker's user, whether the harness's program is there.
@@ -212,7 +206,7 @@ def only_here(env: Mapping[str, str], *, user: str, log: Log | None = None) -> d
     mend it first.
 
     Raises:
-        NoSuchAccount: we are root, and there is no such user.
+        ContainerError: we are root, and there is no such user.
     """
     account = account_to_become(user)
     if account is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from agent_swarm_worker.errors import ApiError, ApiNeverReady, ContainerError
+from agent_swarm_worker.errors import ApiError, ContainerError
 from agent_swarm_worker.swarm.client import SwarmClient
 from agent_swarm_worker.swarm.generations import Generations
 from agent_swarm_worker.swarm.health import ApiHealth
@@ -41,7 +41,7 @@ async def wait_for_api(settings: Settings, *, limit_s: int, clock: Clock) -> Non
     """Ask for the API's health each second until it answers; the key is not sent.
 
     Raises:
-        ApiNeverReady: it did not answer in time.
+        ContainerError: it did not answer in time.
         BadSetting: its address cannot be used.
     """
     health = ApiHealth(clock)
@@ -55,4 +55,5 @@ async def wait_for_api(settings: Settings, *, limit_s: int, clock: Clock) -> Non
                     await clock.sleep(PAUSE_S)
                 else:
                     return
-        raise ApiNeverReady(f"{http.shown_url}/health", limit_s)
+        url = f"{http.shown_url}/health"
+        raise ContainerError(f"API readiness timed out after {limit_s}s waiting for {url}")

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import door_rig, until
+from door import QuickClock, door_rig, until
 from rig import AGENTS, Rig, running_worker, swarm_rig
 from worker_process import worker_process
 
-from agent_swarm_worker.errors import CredentialWaitExceeded
+from agent_swarm_worker.errors import ApiRefused, CredentialWaitExceeded
 from agent_swarm_worker.logs import Event
 
 pytestmark = pytest.mark.anyio
@@ -126,3 +126,30 @@ async def test_a_signal_ends_the_wait_and_says_goodbye(tmp_path: Path):
         agent = await rig.agent_row()
         assert agent is not None
         assert agent["status"] == "offline"
+
+
+@pytest.mark.parametrize(("failures", "survives"), [(4, True), (5, False)])
+async def test_a_stale_registration_is_renewed_after_the_wait_in_five_attempts(
+    tmp_path: Path, failures: int, survives: bool
+):
+    async with door_rig(tmp_path) as (rig, door):
+
+        async def work() -> None:
+            clock = QuickClock(50)
+            async with running_worker(rig, claude(), waits_for_boot=False, clock=clock):
+                await until_waiting(rig)
+                door.refuse("POST /api/agents$", 503, times=failures)
+                await rig.set_row("ANTHROPIC_API_KEY", TOKEN, is_secret=True)
+                await until(lambda: door.seen("/api/poll"))
+
+        if survives:
+            await work()
+        else:
+            with pytest.RaisesGroup(ApiRefused, flatten_subgroups=True) as caught:
+                await work()
+            (error,) = caught.value.exceptions
+            while isinstance(error, BaseExceptionGroup):
+                (error,) = error.exceptions
+            assert isinstance(error, ApiRefused)
+            assert (error.status, error.exit_code) == (503, 1)
+        assert len(door.seen("POST /api/agents$")) == 1 + min(failures + 1, 5)
