@@ -13,6 +13,7 @@ from pydantic_ai.messages import ModelRequest, ModelResponse, ToolCallPart
 from pydantic_ai.tools import ToolDefinition
 
 from agent_swarm_worker.guards.error_classes import ErrorClass
+from agent_swarm_worker.guards.tokens import count_tokens
 from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.ask import Asker, usage_of
 from agent_swarm_worker.providers.pi.compaction import (
@@ -162,7 +163,7 @@ class Agent:
         """How long the conversation is: what the model counted, and a guess for the rest."""
         tokens, known = self._counted
         rest = estimate_tokens(self._history.messages[known:])
-        prompt = len(self._system_prompt) // 4 if not known else 0
+        prompt = count_tokens(self._system_prompt) if not known else 0
         return tokens + rest + prompt
 
     async def _compact_if_possible(self) -> None:

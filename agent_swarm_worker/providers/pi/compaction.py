@@ -15,11 +15,13 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
+from agent_swarm_worker.guards.tokens import count_tokens
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 CHARS_PER_TOKEN = 4
-"""A rough measure, for what no model has counted yet."""
+"""A rough measure, to shorten by."""
 KEPT_SHARE = 0.2
 """How much of the window the turns that stay may fill."""
 TRANSCRIPT_SHARE = 0.5
@@ -51,8 +53,8 @@ Go on from there."""
 
 
 def estimate_tokens(messages: Sequence[ModelMessage]) -> int:
-    """Guess how many tokens some messages take."""
-    return sum(len(line) for line in _lines(messages, cut=False)) // CHARS_PER_TOKEN
+    """Say about how many tokens some messages take, before any model has counted them."""
+    return sum(count_tokens(line) for line in _lines(messages, cut=False))
 
 
 def request_for_summary(messages: Sequence[ModelMessage], window: int) -> list[ModelMessage]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 import orjson
 
@@ -24,6 +26,7 @@ from agent_swarm_worker.providers.pi.mailbox import ENDED, Mailbox
 from agent_swarm_worker.providers.pi.prompting import system_prompt
 from agent_swarm_worker.providers.pi.translate import ABORTED_EXIT, PiTranslator
 from agent_swarm_worker.providers.session import BaseSession
+from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -97,6 +100,11 @@ class PiSession(BaseSession):
             finally:
                 self._mailbox.close()
                 self.close_journal()
+                # What a command left in the background may stay while the session lives.
+                with anyio.CancelScope(shield=True):
+                    await LocalSandbox(clock=self.clock, log=self.log).sweep(
+                        self.config.session_uuid
+                    )
         return self._result
 
     async def _live(self) -> ProviderResult:
@@ -153,7 +161,7 @@ class PiSession(BaseSession):
             )
             model = await stack.enter_async_context(open_model(self._choice, self.config.env))
             tools = await self._open_tools(stack)
-            skills = _load("skills")
+            told, prompt = await anyio.to_thread.run_sync(self._read_texts, tools, prompt)
             asker = ask.Asker(
                 model,
                 self._choice,
@@ -168,19 +176,14 @@ class PiSession(BaseSession):
                 self._choice,
                 self._settings,
                 history,
-                system_prompt=system_prompt(
-                    self.config.system_prompt,
-                    self.config.cwd,
-                    tools,
-                    skills.skills_section(self.config.env),
-                ),
+                system_prompt=told,
                 tools=tools,
                 mailbox=self._mailbox,
                 book=self._book,
                 say=self._say,
             )
             try:
-                await worker.run(skills.with_skill(prompt, self.config.env, self._warn))
+                await worker.run(prompt)
             finally:
                 self._translator.applied_effort = asker.applied_effort
 
@@ -191,8 +194,20 @@ class PiSession(BaseSession):
             redactor=self.config.redactor,
             log=self.log,
             on_warning=self._warn,
+            tag=self.config.session_uuid,
+            cwd=self.config.cwd,
+            env=self.config.env,
         )
         return (*tools, *await stack.enter_async_context(box.open()))
+
+    def _read_texts(self, tools: tuple[Any, ...], prompt: str) -> tuple[str, str]:
+        """Return the system prompt, and the prompt with a skill in the place of its command."""
+        env, skills = self.config.env, _load("skills")
+        section = self.config.redactor.text(skills.skills_section(env))
+        told = system_prompt(self.config.system_prompt, self.config.cwd, tools, section)
+        # The warning is an event, and those belong to the loop.
+        warn = partial(anyio.from_thread.run_sync, self._warn)
+        return told, skills.with_skill(prompt, env, warn)
 
     def _open_history(self) -> tuple[History, str]:
         """Continue the conversation asked for, if that is possible, else begin one."""
