@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
@@ -170,6 +171,12 @@ class _Lines:
             self._stream.flush()
 
     debug = info = warning = error = _write
+
+
+def silence_libraries(*names: str) -> None:
+    """Keep what libraries log to themselves: it quotes strangers, and nobody has scrubbed it."""
+    for name in names:
+        logging.getLogger(name).addHandler(logging.NullHandler())
 
 
 def _as_it_is(text: str) -> str:

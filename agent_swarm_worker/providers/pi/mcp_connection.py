@@ -7,7 +7,6 @@ else is touched when it breaks, and the next call makes it try again.
 
 from __future__ import annotations
 
-import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
+from agent_swarm_worker.logs import silence_libraries
 from agent_swarm_worker.providers.pi.mcp_listing import MAX_TOOLS, BadTool, Offer, mended
 from agent_swarm_worker.providers.pi.mcp_results import outcome_of
 from agent_swarm_worker.providers.pi.tool import ToolOutcome
@@ -44,9 +44,7 @@ _MAX_WHY_CHARS = 300
 _SESSION_GONE = "Session terminated"
 """What the library says when a server no longer knows our session: the call was not carried out."""
 
-for _name in ("mcp", "client"):
-    # What the library logs quotes servers unscrubbed, and would go to standard error.
-    logging.getLogger(_name).addHandler(logging.NullHandler())
+silence_libraries("mcp", "client")
 
 
 @dataclass(slots=True, eq=False)
