@@ -118,7 +118,7 @@ def on_terminal(*words: str, env: dict[str, str]) -> Iterator[Terminal]:
 
     process = subprocess.Popen(
         [*COMMAND, *words], env=env, stdin=slave, stdout=slave, stderr=slave,
-        preexec_fn=take_terminal,
+        preexec_fn=take_terminal,  # noqa: PLW1509 - the only way to a terminal of its own
     )  # fmt: skip
     try:
         yield Terminal(process, master)
