@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from oauth_server import stored
 
+from agent_swarm_worker.login.auth_json import codex_auth_json, write_auth_json
 from agent_swarm_worker.login.codex_pool import codex_options
 from agent_swarm_worker.login.credential import CodexCredential
 from agent_swarm_worker.login.pools import (
@@ -18,6 +20,7 @@ from agent_swarm_worker.login.pools import (
     session_env,
     variables_for,
 )
+from agent_swarm_worker.providers.codex.credentials import find_credential, without_credentials
 from agent_swarm_worker.worker.harness import harness_name
 
 ENV = {
@@ -106,7 +109,11 @@ def test_json_is_not_cut_at_its_commas():
 @pytest.mark.parametrize(
     ("harness", "model", "first"),
     [
-        ("pi", "", "OPENROUTER_API_KEY"),
+        ("pi", "", "ANTHROPIC_API_KEY"),
+        ("pi", "sonnet", "ANTHROPIC_API_KEY"),
+        ("pi", "gpt-5.6-sol", "OPENAI_API_KEY"),
+        ("pi", "claude-opus-5", "ANTHROPIC_API_KEY"),
+        ("opencode", "", "OPENROUTER_API_KEY"),
         ("pi", "deepseek/deepseek-v4", "OPENROUTER_API_KEY"),
         ("opencode", "anthropic/claude-opus-5", "ANTHROPIC_API_KEY"),
         ("opencode", "openrouter/openai/gpt-5.6", "OPENROUTER_API_KEY"),
@@ -165,6 +172,34 @@ def test_only_a_login_of_the_swarm_is_marked_as_one():
 def test_without_a_harness_the_credentials_choose_one(have: tuple[str, ...], wanted: str):
     assert harness_name(dict.fromkeys(have, "x")) == wanted
     assert harness_name({**dict.fromkeys(have, "x"), "HARNESS_PROVIDER": "codex"}) == "codex"
+
+
+def test_what_is_second_is_what_the_harness_falls_back_to():
+    assert variables_for("pi", "gpt-5.6-sol", ())[:2] == ("OPENAI_API_KEY", "OPENROUTER_API_KEY")
+    assert variables_for("pi", "claude-opus-5", ())[1] == "OPENROUTER_API_KEY"
+
+
+def test_codex_is_told_if_it_is_to_use_the_key_although_it_is_logged_in(tmp_path: Path):
+    write_auth_json(tmp_path / ".codex/auth.json", stored(1), keep_refresh=True)
+    env = {"HOME": str(tmp_path), "OPENAI_API_KEY": "sk-the-key-of-the-tests"}
+    key = Selection("OPENAI_API_KEY", 0, 1, "tests", env["OPENAI_API_KEY"])
+    given = session_env("codex", env, [key])
+    used = find_credential(given)
+    assert not used.is_oauth
+    assert set(without_credentials(given, used)) == {"HOME", "OPENAI_API_KEY"}
+    in_file = Selection("CODEX_OAUTH", 0, 1, "QWERT", "")
+    assert find_credential(session_env("codex", env, [in_file])).file is not None
+
+
+def test_codex_reads_what_it_is_lent():
+    login = CodexCredential.parse(stored(3)).without_refresh().to_value()
+    lent = Selection("CODEX_OAUTH", 3, 4, "QWERT", login, is_pooled=True)
+    used = find_credential(session_env("codex", {"OPENAI_API_KEY": "k", "HOME": "/none"}, [lent]))
+    written = json.loads(used.content)
+    assert written["tokens"]["refresh_token"] == ""
+    ours = json.loads(codex_auth_json(login, keep_refresh=False))
+    assert {**written, "last_refresh": ""} == {**ours, "last_refresh": ""}
+    assert written["last_refresh"][:19] == ours["last_refresh"][:19]
 
 
 # --- the order in which codex tries
