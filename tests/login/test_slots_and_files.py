@@ -13,15 +13,17 @@ from typing import Any
 import pytest
 from oauth_server import ACCOUNT, jwt, stored
 
+from agent_swarm_worker.container.codex_auth import restore
 from agent_swarm_worker.errors import CredentialUnreadable
 from agent_swarm_worker.login.auth_json import (
     codex_auth_json,
     login_in_file,
-    seed_of,
     write_auth_json,
 )
 from agent_swarm_worker.login.credential import CodexCredential, claims_of, masked
 from agent_swarm_worker.login.slots import lowest_free, slots_of, with_synthetic_login
+from agent_swarm_worker.logs import Log
+from agent_swarm_worker.swarm.wire import ConfigRow
 
 EXPIRES_MS = 1_900_000_000_123
 
@@ -53,20 +55,15 @@ FORMS = {"flat": flat, "auth.json": auth_json, "pretty": lambda n=1: pretty(flat
 @pytest.mark.parametrize("place", ["pool", "legacy row", "env only", "none"])
 def test_what_a_machine_is_seeded_with(tmp_path: Path, place: str, form: str):
     text = "{not json, " if form == "invalid" else FORMS[form]()
-    names = {"pool": "codex_oauth_0", "legacy row": "codex_oauth", "env only": "CODEX_OAUTH"}
-    env = {names[place]: text} if place in names else {}
-    if place == "env only" and form == "invalid":
-        with pytest.raises(CredentialUnreadable, match="not valid JSON") as caught:
-            seed_of(env)
-        assert text not in str(caught.value)
-        return
-    seed = seed_of(env)
-    if place == "none" or form == "invalid":
-        assert seed is None
-        return
-    assert seed is not None
+    names = {"pool": "codex_oauth_0", "legacy row": "codex_oauth"}
+    rows = [ConfigRow(key=names[place], value=text)] if place in names else []
+    env = {"CODEX_OAUTH": text} if place == "env only" else {}
     path = tmp_path / "home" / ".codex" / "auth.json"
-    write_auth_json(path, seed.credential, keep_refresh=seed.keep_refresh)
+    source = restore(path, env, rows, Log())
+    if place == "none" or form == "invalid":
+        assert (source, path.exists()) == ("", False)
+        return
+    assert source == (names.get(place) or "CODEX_OAUTH")
     written = json.loads(path.read_text())
     kept = "refresh-token-of-the-tests-1" if place == "env only" else ""
     assert written["tokens"]["refresh_token"] == kept
@@ -77,10 +74,11 @@ def test_what_a_machine_is_seeded_with(tmp_path: Path, place: str, form: str):
     )
 
 
-def test_an_unreadable_pool_does_not_hide_the_login_of_this_machine():
-    seed = seed_of({"codex_oauth_0": "", "codex_oauth": "rubbish", "CODEX_OAUTH": flat(5)})
-    assert seed is not None
-    assert (seed.credential.access, seed.keep_refresh) == (jwt(serial=5), True)
+def test_what_is_no_credential_is_named_and_not_repeated():
+    text = '{"refresh": "refresh-token-of-the-tests-1", '
+    with pytest.raises(CredentialUnreadable, match="not valid JSON") as caught:
+        CodexCredential.parse(text)
+    assert "refresh-token" not in str(caught.value)
 
 
 # --- C2
@@ -101,7 +99,7 @@ def test_the_file_is_private_and_has_the_form_that_codex_wants(tmp_path: Path):
             "refresh_token": "",
             "account_id": ACCOUNT,
         },
-        "last_refresh": "2030-03-17T17:46:40.000Z",
+        "last_refresh": "2030-03-17T17:46:40Z",
     }
     assert [entry.name for entry in path.parent.iterdir()] == ["auth.json"]
 
