@@ -242,10 +242,7 @@ class CredentialNotStored(LoginError):
 
 
 class TokenRefused(LoginError):
-    """The vendor's token endpoint refuses the code or the refresh token.
-
-    ``code`` is one of the protocol's own words or empty: what else it says may repeat the token.
-    """
+    """The vendor refuses the code or the refresh token; ``code`` is the protocol's word or empty."""
 
     def __init__(self, what: str, status: int, code: str) -> None:
         self.status, self.code = status, code
