@@ -242,7 +242,7 @@ class CredentialNotStored(LoginError):
 
 
 class TokenRefused(LoginError):
-    """The vendor refuses the code or the refresh token; ``code`` is the protocol's word or empty."""
+    """The vendor refuses the code or the refresh token; ``code`` is the protocol's word, if any."""
 
     def __init__(self, what: str, status: int, code: str) -> None:
         self.status, self.code = status, code
