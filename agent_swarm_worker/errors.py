@@ -224,10 +224,7 @@ class LoginDenied(LoginError):
 class LoginTimedOut(LoginError):
     """Nobody answered in time."""
 
-    def __init__(self, waited_s: float) -> None:
-        self.waited_s = waited_s
-        super().__init__(f"the login was not completed within {waited_s:g} s")
-        self.advice = "run it again; --timeout gives more time"
+    advice = "run it again; --timeout gives more time"
 
 
 class CodeUnusable(LoginError):
@@ -243,11 +240,7 @@ class CredentialNotStored(LoginError):
 
 
 class TokenRefused(LoginError):
-    """The vendor's token endpoint refuses the code or the refresh token.
-
-    ``code`` is one of the protocol's own words or empty: what else the vendor says may repeat the
-    token, and is never shown.
-    """
+    """The vendor refuses the code or the refresh token; ``code`` is the protocol's word, if any."""
 
     def __init__(self, what: str, status: int, code: str) -> None:
         self.status, self.code = status, code
@@ -264,14 +257,6 @@ class RefreshBusy(LoginError):
     """Somebody else kept the refresh lock for too long; they may have died with it."""
 
     is_transient: ClassVar[bool] = True
-    reason: ClassVar[str] = "lock_timeout"
-
-    def __init__(self, key: str, waited_s: float) -> None:
-        self.key, self.waited_s = key, waited_s
-        super().__init__(
-            f"lock_timeout: another worker has been refreshing {key} for {waited_s:g} s;"
-            " this passes by itself"
-        )
 
 
 class ContainerError(SwarmWorkerError):
@@ -331,7 +316,6 @@ class CredentialUnusable(ProviderError):
 
     def __init__(self, harness: str, causes: Mapping[str, LoginError]) -> None:
         self.harness, self.causes = harness, dict(causes)
-        self.is_transient = any(cause.is_transient for cause in causes.values())
         tried = "; ".join(f"{name}: {cause}" for name, cause in causes.items())
         super().__init__(f"no login of {harness} could be used: {tried}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import CredentialUnreadable
-from agent_swarm_worker.login.auth_json import codex_home, login_in_file, seed_of, write_auth_json
+from agent_swarm_worker.login.auth_json import codex_home, login_in_file, write_auth_json
 from agent_swarm_worker.login.slots import STANDALONE, slot_of, slots_of
 from agent_swarm_worker.logs import Event, Log
 
@@ -17,7 +17,8 @@ def restore(env: Mapping[str, str], log: Log) -> bool:
     """Write the first usable login of `env`, rows included; true if there was one.
 
     A login that can renew itself was made here, in a volume say, and is left alone. One that
-    cannot is a copy of the swarm's, may be old, and is replaced.
+    cannot is a copy of the swarm's, may be old, and is replaced. A login of the swarm never brings
+    its refresh token along: it would be spent twice.
 
     Raises:
         OSError: it cannot be written.
@@ -26,20 +27,23 @@ def restore(env: Mapping[str, str], log: Log) -> bool:
     here = login_in_file(path)
     if here is not None and here.refresh:
         return False
-    _name_the_unreadable(env, log)
+    shared = slots_of(env)
+    _name_the_unreadable(env, usable=set(shared), log=log)
+    if shared:
+        write_auth_json(path, next(iter(shared.values())), keep_refresh=False)
+        return True
+    own = env.get(STANDALONE, "")
+    if not own.strip():
+        return False
     try:
-        seed = seed_of(env)
+        write_auth_json(path, own, keep_refresh=True)
     except CredentialUnreadable as error:
         log.warning(Event.CONFIG_IGNORED, key=STANDALONE, why=str(error))
         return False
-    if seed is None:
-        return False
-    write_auth_json(path, seed.credential, keep_refresh=seed.keep_refresh)
     return True
 
 
-def _name_the_unreadable(env: Mapping[str, str], log: Log) -> None:
-    usable = slots_of(env)
+def _name_the_unreadable(env: Mapping[str, str], *, usable: set[int], log: Log) -> None:
     for name, value in env.items():
         slot = slot_of(name)
         if slot is not None and slot not in usable and value.strip():

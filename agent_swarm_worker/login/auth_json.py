@@ -4,50 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 
-from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import CredentialUnreadable
 from agent_swarm_worker.login.credential import CodexCredential
-from agent_swarm_worker.login.slots import STANDALONE, slots_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NO_EXPIRY_S = 10 * 24 * 3600
 """How long the vendor's tokens live, for one that does not say."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seed:
-    """The login a machine starts with."""
-
-    credential: CodexCredential
-    keep_refresh: bool
-    """True for one of this machine's own; one of the swarm's is refreshed by the worker alone."""
-
-
-def seed_of(env: Mapping[str, str]) -> Seed | None:
-    """Choose what to write at the start: the swarm's first login, else ``CODEX_OAUTH``.
-
-    Args:
-        env: variables of the process, overlaid by the swarm's configuration rows.
-
-    Returns:
-        ``None`` if there is neither; what is there already is then to be left alone.
-
-    Raises:
-        CredentialUnreadable: ``CODEX_OAUTH`` is set to something else, and there is no slot.
-    """
-    for credential in slots_of(env).values():
-        return Seed(credential, keep_refresh=False)
-    own = env.get(STANDALONE, "").strip()
-    return Seed(CodexCredential.parse(own), keep_refresh=True) if own else None
 
 
 def codex_auth_json(credential: CodexCredential | str, *, keep_refresh: bool) -> bytes:
@@ -62,9 +32,6 @@ def codex_auth_json(credential: CodexCredential | str, *, keep_refresh: bool) ->
     """
     if isinstance(credential, str):
         credential = CodexCredential.parse(credential)
-    # The program renews a login by itself if this is long ago; saying when the token ends, as the
-    # public worker does, keeps it from trying.
-    moment = credential.expires_ms / 1000 or datetime.now(UTC).timestamp() + NO_EXPIRY_S
     document = {
         "auth_mode": "chatgpt",
         "OPENAI_API_KEY": None,
@@ -74,9 +41,19 @@ def codex_auth_json(credential: CodexCredential | str, *, keep_refresh: bool) ->
             "refresh_token": credential.refresh if keep_refresh else "",
             "account_id": credential.account_id,
         },
-        "last_refresh": wire_time(datetime.fromtimestamp(int(moment), UTC)),
+        "last_refresh": credential.last_refresh or _end_of(credential),
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def _end_of(credential: CodexCredential) -> str:
+    """Said to be the last refresh: if that is long ago the program renews the login by itself."""
+    moment_s = credential.expires_ms / 1000 or datetime.now(UTC).timestamp() + NO_EXPIRY_S
+    try:
+        moment = datetime.fromtimestamp(moment_s, UTC)
+    except (OverflowError, ValueError, OSError):
+        moment = datetime.now(UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def write_auth_json(

@@ -33,7 +33,8 @@ class CodexCredential:
     """When `access` ends, in milliseconds since 1970; 0 if not known."""
     account_id: str
     id_token: str = field(default="", repr=False)
-    """Only known where it came from an ``auth.json``."""
+    """This and the next are only known where it came from an ``auth.json``."""
+    last_refresh: str = ""
 
     @classmethod
     def parse(cls, text: str) -> CodexCredential:
@@ -135,6 +136,7 @@ def _from_auth_json(value: dict[str, Any]) -> CodexCredential:
         expires_ms=_expiry_claim(access),
         account_id=owner,
         id_token=_text(tokens, "id_token"),
+        last_refresh=_text(value, "last_refresh"),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
@@ -25,18 +26,23 @@ ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
 OPENAI_KEY = "OPENAI_API_KEY"
 OPENROUTER_KEY = "OPENROUTER_API_KEY"
 
-_ANY_MODEL = (OPENROUTER_KEY, ANTHROPIC_KEY, OPENAI_KEY)
 VARIABLES: Mapping[str, tuple[str, ...]] = {
     "claude": (CLAUDE_TOKEN, ANTHROPIC_KEY),
     "codex": (STANDALONE, OPENAI_KEY),
-    "opencode": _ANY_MODEL,
-    "pi": _ANY_MODEL,
+    "opencode": (OPENROUTER_KEY, ANTHROPIC_KEY, OPENAI_KEY),
+    "pi": (ANTHROPIC_KEY, OPENROUTER_KEY, OPENAI_KEY),
 }
 """What the harnesses we know log in with; a subscription comes before a key that costs money."""
 ONE_AT_A_TIME = frozenset({"claude", "codex"})
 """Harnesses with one vendor: they are given one credential, so that it is known which they use."""
 SUBSCRIPTIONS = frozenset({CLAUDE_TOKEN, STANDALONE})
 """Logins of a person. A harness they are not meant for may misjudge its vendor by them."""
+
+KEY_ONLY = "CODEX_AUTH_MODE"
+"""Set to ``apikey`` if codex is to use the key although it is logged in."""
+_BY_MODEL = frozenset({"opencode", "pi"})
+"""Harnesses with many vendors; the model says whose key is used."""
+_OPENAI_MODEL = re.compile(r"gpt-|chatgpt-|codex-|o\d")
 
 AvailableKeys: TypeAlias = Callable[[str, int], Awaitable["Sequence[int] | None"]]
 """Asks the server which of `total` keys of a type are usable; ``None`` = it does not say."""
@@ -90,16 +96,22 @@ def variables_for(harness: str, model: str, needs: Sequence[str]) -> tuple[str, 
         needs: what the harness says of itself; counts for those that are not in the table.
     """
     known = VARIABLES.get(harness, tuple(needs))
-    if known is not _ANY_MODEL:
+    if harness not in _BY_MODEL:
         return known
-    vendor, has_vendor, _ = model.partition("/")
-    named = f"{vendor.strip().upper()}_API_KEY" if has_vendor else ""
-    # A model "x/y" is not asked of OpenAI with its own key (API reference section 4.6), unless
-    # that is what x says.
-    usable = [name for name in known if not has_vendor or name in {OPENROUTER_KEY, ANTHROPIC_KEY}]
-    if named in known:
-        usable = [named, *(name for name in usable if name != named)]
-    return tuple(usable)
+    vendor, has_vendor, _ = model.strip().lower().partition("/")
+    if has_vendor:
+        named = f"{vendor.upper()}_API_KEY"
+        # Another vendor's model is reached through OpenRouter, and never asked of OpenAI with its
+        # own key (API reference section 4.6).
+        first = named if named in known else OPENROUTER_KEY
+        known = tuple(name for name in known if name in {first, OPENROUTER_KEY, ANTHROPIC_KEY})
+    elif vendor.startswith("claude-"):
+        first = ANTHROPIC_KEY
+    elif _OPENAI_MODEL.match(vendor):
+        first = OPENAI_KEY
+    else:
+        return known
+    return tuple(dict.fromkeys((first, OPENROUTER_KEY, *known)))
 
 
 async def select_credentials(
@@ -147,11 +159,13 @@ def session_env(
     result = {
         name: value
         for name, value in env.items()
-        if not is_slot_name(name) and name != POOLED and name not in withheld
+        if not is_slot_name(name) and name not in {POOLED, KEY_ONLY, *withheld}
     }
     for selection in chosen:
         if selection.value:
             result[selection.key_type] = selection.value
         if selection.is_pooled:
             result[POOLED] = "1"
+        if harness == "codex" and selection.key_type == OPENAI_KEY:
+            result[KEY_ONLY] = "apikey"
     return result

@@ -120,7 +120,10 @@ class Refresher:
             stored = await self._stored(slot)
             if not self._is_due(stored):
                 return stored
-            raise RefreshBusy(key, LOCK_WAIT_S) from None
+            raise RefreshBusy(
+                f"lock_timeout: another worker has been renewing {key} for {LOCK_WAIT_S:g} s;"
+                " this passes by itself"
+            ) from None
 
     async def _stored(self, slot: int) -> CodexCredential:
         credential = (await self._row(slot)).credential

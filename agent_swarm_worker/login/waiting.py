@@ -49,5 +49,5 @@ async def first_code(sources: Sequence[Source], *, timeout_s: float) -> str:
     if failed:
         raise failed[0]
     if limit.cancelled_caught:
-        raise LoginTimedOut(timeout_s)
+        raise LoginTimedOut(f"the login was not completed within {timeout_s:g} s")
     raise CodeUnusable("nobody can answer: there is no terminal to paste into, and no browser")

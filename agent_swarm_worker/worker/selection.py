@@ -58,6 +58,8 @@ async def select_for(
     env = worker.environment.values()
     if adapter.name == HARNESS:
         in_file = login_in_file(codex_home(env) / "auth.json")
+        if in_file is not None and not in_file.refresh:
+            in_file = None  # an old copy of one of the swarm's, which may have been taken away
         chosen = await _codex(worker, await codex_options(env, available, in_file=in_file))
     else:
         variables = variables_for(adapter.name, model, adapter.traits.needs_credential)

@@ -13,7 +13,7 @@ TESTS = Path(__file__).parents[1]
 for folder in ("cli", "worker", "login"):
     sys.path.insert(0, str(TESTS / folder))
 
-from oauth_server import OAuthServer
+from oauth_server import OAuthServer  # noqa: E402 - found by the line above
 
 
 @pytest.fixture

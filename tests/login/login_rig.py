@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from anyio.from_thread import start_blocking_portal
 from cli_rig import COMMAND, KEY, bare_env
 from oauth_server import OAuthServer
+
+from agent_swarm_worker.local_swarm.serve import LocalSwarm
+from agent_swarm_worker.local_swarm.sweeps import SweepSettings
 
 BROWSER = """#!{python}
 import sys, urllib.request
@@ -65,6 +69,15 @@ def put_row(url: str, key: str, value: str) -> None:
     body = {"scope": "global", "key": key, "value": value, "isSecret": True}
     headers = {"Authorization": f"Bearer {KEY}"}
     httpx2.put(f"{url}/api/config", json=body, headers=headers).raise_for_status()
+
+
+@contextmanager
+def quick_swarm() -> Iterator[str]:
+    """A swarm in a thread of this process; gives its URL."""
+    with start_blocking_portal() as portal:
+        swarm = LocalSwarm(api_key=KEY, sweeps=SweepSettings(enabled=False))
+        with portal.wrap_async_context_manager(swarm):
+            yield swarm.url
 
 
 class Terminal:
@@ -118,7 +131,7 @@ def on_terminal(*words: str, env: dict[str, str]) -> Iterator[Terminal]:
 
     process = subprocess.Popen(
         [*COMMAND, *words], env=env, stdin=slave, stdout=slave, stderr=slave,
-        preexec_fn=take_terminal,
+        preexec_fn=take_terminal,  # noqa: PLW1509 - the only way to a terminal of its own
     )  # fmt: skip
     try:
         yield Terminal(process, master)

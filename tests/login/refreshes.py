@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 from refresh_rig import refresher_of
 
+from agent_swarm_worker import logs
 from agent_swarm_worker.errors import SwarmWorkerError
 from agent_swarm_worker.login.credential import CodexCredential
 
@@ -18,7 +19,7 @@ async def main() -> None:
     url, vendor, place, start_at_s, value = sys.argv[1:]
     async with refresher_of(url, vendor, Path(place)) as refresher:
         known = CodexCredential.parse(value)
-        time.sleep(max(0.0, float(start_at_s) - time.time()))
+        await anyio.sleep(max(0.0, float(start_at_s) - time.time()))
         try:
             login = await refresher.usable(0, known)
         except SwarmWorkerError as error:
@@ -27,4 +28,5 @@ async def main() -> None:
             print(login.access)
 
 
+logs.configure(level="error")
 anyio.run(main)

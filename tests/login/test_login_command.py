@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
-from cli_rig import KEY, call, local_swarm, running, scripted_api, until
+from cli_rig import KEY, bare_env, call, running, scripted_api, until
 from login_rig import (
     BROKEN_BROWSER,
     BROWSER,
@@ -21,17 +22,22 @@ from login_rig import (
     login_env,
     on_terminal,
     put_row,
+    quick_swarm,
     slots,
 )
 from oauth_server import ACCOUNT, OAuthServer, jwt, stored
+
+from agent_swarm_worker.cli.app import main
+from agent_swarm_worker.errors import BadSetting
+from agent_swarm_worker.login.vendor import issuer_of
 
 PASTE_PROMPT = "Or paste the authorization code"
 ADDRESS = r"(http://127\.0\.0\.1:\d+/oauth/authorize\?\S+)"
 
 
 @pytest.fixture
-def swarm(tmp_path: Path) -> Iterator[str]:
-    with local_swarm(tmp_path, "--db", ":memory:") as (url, _, _):
+def swarm() -> Iterator[str]:
+    with quick_swarm() as url:
         yield url
 
 
@@ -254,19 +260,17 @@ def test_access_denied_ends_with_its_own_line(
 
 def test_a_pasted_state_mismatch_ends_it(tmp_path: Path, swarm: str, vendor: OAuthServer):
     env = login_env(tmp_path, vendor, swarm)
-    for pasted in ("abc#otherstate", "http://localhost:1455/auth/callback?code=a&state=other"):
-        code, _, errors = piped(pasted, env)
-        assert code == 1
-        assert "State mismatch" in one_line(errors)
+    code, _, errors = piped("http://localhost:1455/auth/callback?code=a&state=other", env)
+    assert code == 1
+    assert "State mismatch" in one_line(errors)
     assert not vendor.exchanges
 
 
 def test_a_pasted_address_without_a_code_ends_it(tmp_path: Path, swarm: str, vendor: OAuthServer):
     env = login_env(tmp_path, vendor, swarm)
-    for pasted in ("http://localhost:1455/auth/callback", "https://x/?a=b", "two words é"):
-        code, _, errors = piped(pasted, env)
-        assert code == 1
-        assert "Missing authorization code" in one_line(errors)
+    code, _, errors = piped("http://localhost:1455/auth/callback", env)
+    assert code == 1
+    assert "Missing authorization code" in one_line(errors)
 
 
 def piped(text: str, env: dict[str, str], *words: str) -> tuple[int, str, str]:
@@ -376,20 +380,59 @@ def test_a_swarm_that_is_not_there(tmp_path: Path, vendor: OAuthServer):
 
 
 # --- slots
+Refused = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Refused:
+    """Run a command in this process that does not get as far as the swarm."""
+    monkeypatch.setattr(os, "environ", bare_env(tmp_path, MCP_BASE_URL="http://127.0.0.1:9"))
+
+    def run(*words: str) -> tuple[int, str]:
+        code = main(words)
+        said = capsys.readouterr()
+        assert not said.out
+        return code, said.err
+
+    return run
+
+
 @pytest.mark.parametrize("slot", ["-1", "101", "abc", "", "1.5", "٣"])
 @pytest.mark.parametrize("command", ["login", "logout"])
-def test_a_slot_that_is_none(tmp_path: Path, vendor: OAuthServer, slot: str, command: str):
-    env = login_env(tmp_path, vendor, "http://127.0.0.1:9")
-    code, _, errors = call(command, f"--slot={slot}", env=env)
+def test_a_slot_that_is_none(refused: Refused, slot: str, command: str):
+    code, errors = refused(command, f"--slot={slot}")
     assert code == 2
     assert "is not a slot from 0 to 100" in errors
 
 
-def test_a_slot_that_is_given_twice(tmp_path: Path, vendor: OAuthServer):
-    env = login_env(tmp_path, vendor, "http://127.0.0.1:9")
-    code, _, errors = call("login", "--slot", "1", "--slot", "2", env=env)
+def test_a_slot_that_is_given_twice(refused: Refused):
+    code, errors = refused("login", "--slot", "1", "--slot", "2")
     assert code == 2
     assert "given twice" in errors
+
+
+@pytest.mark.parametrize("words", [("--timeout", "0"), ("--timeout", "x"), ("--port", "70000")])
+def test_a_number_that_cannot_be_used(refused: Refused, words: tuple[str, ...]):
+    code, errors = refused("login", *words)
+    assert code == 2
+    assert words[0] in errors
+
+
+def test_a_harness_without_a_login(refused: Refused):
+    code, errors = refused("login", "claude")
+    assert code == 2
+    assert "claude setup-token" in one_line(errors)
+    assert refused("login", "nonsense")[0] == 2
+
+
+@pytest.mark.parametrize("issuer", ["http://auth.example.org", "not a url", "ftp://x"])
+def test_an_issuer_that_tokens_must_not_be_sent_to(issuer: str):
+    with pytest.raises(BadSetting, match="CODEX_OAUTH_ISSUER"):
+        issuer_of({"CODEX_OAUTH_ISSUER": issuer})
+    assert issuer_of({"CODEX_OAUTH_ISSUER": " https://x.example/ "}) == "https://x.example"
+    assert issuer_of({"CODEX_OAUTH_ISSUER": " "}) == "https://auth.openai.com"
 
 
 def test_a_slot_that_is_taken_is_only_replaced_if_told(
@@ -429,22 +472,6 @@ def test_all_slots_taken(tmp_path: Path, swarm: str, vendor: OAuthServer):
     assert code == 2
     assert "all slots from 0 to 100 are taken" in one_line(errors)
     assert not vendor.asked
-
-
-def test_an_issuer_that_tokens_must_not_be_sent_to(tmp_path: Path, swarm: str, vendor: OAuthServer):
-    for issuer in ("http://auth.example.org", "not a url", "ftp://x"):
-        env = login_env(tmp_path, vendor, swarm, CODEX_OAUTH_ISSUER=issuer)
-        code, _, errors = call("login", env=env)
-        assert code == 78
-        assert "CODEX_OAUTH_ISSUER" in one_line(errors)
-
-
-def test_a_harness_without_a_login(tmp_path: Path, vendor: OAuthServer):
-    env = login_env(tmp_path, vendor, "http://127.0.0.1:9")
-    code, _, errors = call("login", "claude", env=env)
-    assert code == 2
-    assert "claude setup-token" in errors
-    assert call("login", "nonsense", env=env)[0] == 2
 
 
 # --- status and logout

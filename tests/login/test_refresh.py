@@ -88,7 +88,6 @@ async def due(
         yield refresher, login
 
 
-# --- C1
 async def test_a_login_is_renewed_twelve_hours_before_its_end_and_stored_before_it_is_used(
     swarm: Swarm, vendor: OAuthServer, tmp_path: Path
 ):
@@ -134,7 +133,7 @@ async def test_two_processes_with_one_expired_slot_make_one_exchange(
     paths = [str(PROGRAM.parent), str(PROGRAM.parents[2])]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     workers = [
-        subprocess.Popen(
+        subprocess.Popen(  # noqa: ASYNC220 - starts, and does not wait
             [sys.executable, str(PROGRAM), swarm.url, vendor.url,
              str(tmp_path / ("locks" if same_machine else f"locks-{i}")), str(start_at_s), value],
             stdout=subprocess.PIPE, env=env,

@@ -21,6 +21,8 @@ HARNESS = "codex"
 OAUTH = "CODEX_OAUTH"
 API_KEY = "OPENAI_API_KEY"
 POOLED = "CODEX_OAUTH_POOLED"
+AUTH_MODE = "CODEX_AUTH_MODE"
+"""``apikey``: the worker has chosen the key, although the CLI is logged in."""
 CREDENTIALS = (OAUTH, API_KEY)
 """One of these must be set, unless the CLI is logged in already; the first one wins."""
 
@@ -73,7 +75,7 @@ def without_credentials(env: Mapping[str, str], credential: Credential) -> dict[
 
     The API key stays if it is the credential: an operator's own model provider may name it.
     """
-    hidden = {OAUTH, POOLED} | ({API_KEY} if credential.is_oauth else set())
+    hidden = {OAUTH, POOLED, AUTH_MODE} | ({API_KEY} if credential.is_oauth else set())
     return {
         name: value
         for name, value in env.items()
@@ -132,7 +134,7 @@ def _from_file(env: Mapping[str, str]) -> Credential | None:
     """Use the operator's login as it is: a copy's one-use refresh token would be spent twice."""
     home = operator_home(env)
     path = home / "auth.json" if home else None
-    if path is None:
+    if path is None or env.get(AUTH_MODE) == "apikey":
         return None
     try:
         content = path.read_bytes()
