@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -205,8 +204,10 @@ class PiSession(BaseSession):
         env, skills = self.config.env, _load("skills")
         section = self.config.redactor.text(skills.skills_section(env))
         told = system_prompt(self.config.system_prompt, self.config.cwd, tools, section)
-        # The warning is an event, and those belong to the loop.
-        warn = partial(anyio.from_thread.run_sync, self._warn)
+
+        def warn(message: str) -> None:
+            anyio.from_thread.run_sync(self._warn, message)  # events belong to the loop
+
         return told, skills.with_skill(prompt, env, warn)
 
     def _open_history(self) -> tuple[History, str]:
