@@ -10,7 +10,7 @@ TOOLS  := $(CACHE)/tools
 export PYTHONPYCACHEPREFIX := $(CACHE)/pycache
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check e2e image image-test bench docs lock format clean
+.PHONY: help demo test test-long check e2e image image-test bench docs lock format clean
 
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
@@ -19,7 +19,10 @@ demo: $(DEMO)/.ready ## Run local swarm, worker and one task; shows what happens
 	@$(DEMO)/bin/swarm-worker demo
 
 test: $(DEV)/.ready ## The test suite, under three minutes on two cores
-	@$(DEV)/bin/python -m pytest -n 4 --dist worksteal -q -m "not slow"
+	@$(DEV)/bin/python -m pytest -n 4 --dist worksteal -q -m "not slow and not long"
+
+test-long: $(DEV)/.ready ## What starts a program for each test: commands, the container's start, conformance
+	@$(DEV)/bin/python -m pytest -n 4 --dist worksteal -q -m long
 
 check: $(DEV)/.ready ## Format, lint, types, import floors, shell scripts
 	@$(DEV)/bin/ruff format --check --quiet --cache-dir $(CACHE)/ruff .
@@ -28,7 +31,7 @@ check: $(DEV)/.ready ## Format, lint, types, import floors, shell scripts
 	@$(DEV)/bin/lint-imports --cache-dir $(CACHE)/imports
 	@$(DEV)/bin/shellcheck docker-entrypoint.sh .docker/*.sh .ci/run tests/e2e/*.sh tests/container/*.sh
 
-e2e: $(DEV)/.ready ## The real claude CLI against a scripted model on loopback
+e2e: $(DEV)/.ready ## The real claude and codex CLIs against a scripted model on loopback
 	@tests/e2e/install-clis.sh "$(TOOLS)"
 	@SWARM_E2E_TOOLS="$(TOOLS)" $(DEV)/bin/python -m pytest -q -m slow
 

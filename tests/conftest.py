@@ -25,6 +25,16 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
+LONG = ("container/", "conformance/", "login/test_login_command.py", "cli/test_demo.py")
+"""Suites that start a program for each test; `make test-long` runs them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).as_posix().startswith(LONG):
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """Async tests run on asyncio, like the worker."""
