@@ -33,7 +33,7 @@ check: $(DEV)/.ready ## Format, lint, types, import floors, shell scripts
 
 e2e: $(DEV)/.ready ## The real claude and codex CLIs against a scripted model on loopback
 	@tests/e2e/install-clis.sh "$(TOOLS)"
-	@SWARM_E2E_TOOLS="$(TOOLS)" $(DEV)/bin/python -m pytest -q -m slow
+	@SWARM_E2E_TOOLS="$(TOOLS)" $(DEV)/bin/python -m pytest -n 3 --dist worksteal -q -m slow
 
 image: ## Build the container image swarm-worker (HARNESSES="claude codex" by default)
 	@DOCKER_BUILDKIT=1 docker build -f Dockerfile.worker -t swarm-worker $(if $(BASE),--build-arg BASE=$(BASE)) $(if $(filter undefined,$(origin HARNESSES)),,--build-arg HARNESSES="$(HARNESSES)") .

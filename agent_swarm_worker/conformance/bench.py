@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import anyio
 
-from agent_swarm_worker.conformance.checks import BrokenPromise, NotApplicable, broken
+from agent_swarm_worker.conformance.promises import BrokenPromise, NotApplicable, broken
 from agent_swarm_worker.contract import (
     Message,
     ProviderResult,

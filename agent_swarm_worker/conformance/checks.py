@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from agent_swarm_worker.conformance.bench import Bench
-
-
-class BrokenPromise(Exception):
-    """The provider does not do what the contract says; the message says what it did."""
-
-
-class NotApplicable(Exception):
-    """This promise has no meaning for this provider, or cannot be looked at here."""
 
 
 Body: TypeAlias = "Callable[[Bench], Awaitable[None]]"
@@ -48,15 +40,6 @@ def check(body: Body) -> Body:
 def on_stage(body: Body) -> Body:
     """Declare a check of sessions, which need a stage."""
     return _declare(body, needs_stage=True)
-
-
-def broken(what: str) -> NoReturn:
-    """Say that a promise is broken, and how.
-
-    Raises:
-        BrokenPromise: always.
-    """
-    raise BrokenPromise(what)
 
 
 def _declare(body: Body, *, needs_stage: bool) -> Body:

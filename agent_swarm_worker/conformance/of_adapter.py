@@ -8,7 +8,8 @@ import sys
 import anyio
 
 from agent_swarm_worker.conformance.bench import SESSION_S, SOON_S, Bench, described, within
-from agent_swarm_worker.conformance.checks import broken, check
+from agent_swarm_worker.conformance.checks import check
+from agent_swarm_worker.conformance.promises import broken
 from agent_swarm_worker.contract import ProviderAdapter, ProviderTraits
 from agent_swarm_worker.errors import ConfigError, ProviderError, SwarmWorkerError
 from agent_swarm_worker.worker.harness import SERVER_KNOWS

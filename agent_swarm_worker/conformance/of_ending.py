@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from agent_swarm_worker.conformance.bench import ABORT_S, SOON_S, Bench, described, within
-from agent_swarm_worker.conformance.checks import broken, on_stage
+from agent_swarm_worker.conformance.checks import on_stage
+from agent_swarm_worker.conformance.promises import broken
 
 
 @on_stage

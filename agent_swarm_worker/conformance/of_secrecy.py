@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.conformance.bench import API_KEY, Bench
-from agent_swarm_worker.conformance.checks import NotApplicable, broken, on_stage
+from agent_swarm_worker.conformance.checks import on_stage
+from agent_swarm_worker.conformance.promises import NotApplicable, broken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

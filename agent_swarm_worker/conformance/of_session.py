@@ -5,7 +5,8 @@ from __future__ import annotations
 import anyio
 
 from agent_swarm_worker.conformance.bench import SOON_S, Bench, described, within
-from agent_swarm_worker.conformance.checks import broken, on_stage
+from agent_swarm_worker.conformance.checks import on_stage
+from agent_swarm_worker.conformance.promises import broken
 from agent_swarm_worker.contract import Message, RawLog, Result, SessionInit, ToolStart
 from agent_swarm_worker.errors import ConfigError, ProviderError
 

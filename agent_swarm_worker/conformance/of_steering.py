@@ -5,7 +5,8 @@ from __future__ import annotations
 import anyio
 
 from agent_swarm_worker.conformance.bench import SESSION_S, SOON_S, Bench, within
-from agent_swarm_worker.conformance.checks import broken, on_stage
+from agent_swarm_worker.conformance.checks import on_stage
+from agent_swarm_worker.conformance.promises import broken
 from agent_swarm_worker.contract import SteerableSession, SteerDelivery
 
 BUSY_S = 4.0

@@ -23,7 +23,8 @@ from agent_swarm_worker.conformance import (  # noqa: F401 - each declares its c
     of_steering,
 )
 from agent_swarm_worker.conformance.bench import Bench
-from agent_swarm_worker.conformance.checks import CHECKS, BrokenPromise, Check, NotApplicable
+from agent_swarm_worker.conformance.checks import CHECKS, Check
+from agent_swarm_worker.conformance.promises import BrokenPromise, NotApplicable
 from agent_swarm_worker.providers.registry import create_provider
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import orjson
 
 from agent_swarm_worker.contract import SteerDelivery
 from agent_swarm_worker.ids import random_ids
-from agent_swarm_worker.providers.claude.native import items, mapping, text
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
+from agent_swarm_worker.providers.native import items, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

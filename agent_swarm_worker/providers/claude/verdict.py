@@ -15,7 +15,7 @@ from agent_swarm_worker.contract import ProviderResult
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_reset_time
 from agent_swarm_worker.providers.claude.models import applied_effort
-from agent_swarm_worker.providers.claude.native import count, items, text
+from agent_swarm_worker.providers.native import count, items, text
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import Error

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 import orjson
 
 from agent_swarm_worker.errors import ProviderError
-from agent_swarm_worker.providers.claude.native import mapping, text
+from agent_swarm_worker.providers.native import mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

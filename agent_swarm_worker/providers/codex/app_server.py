@@ -13,9 +13,9 @@ import orjson
 
 from agent_swarm_worker import __version__
 from agent_swarm_worker.contract import Error, ProviderEvent, Result, SteerDelivery
-from agent_swarm_worker.providers.claude.native import mapping, text
 from agent_swarm_worker.providers.codex import notifications, verdict
 from agent_swarm_worker.providers.codex.errors import STALE_SESSION, read_error
+from agent_swarm_worker.providers.native import mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.contract import Error, ProviderEvent, Result
-from agent_swarm_worker.providers.claude.native import mapping, text
 from agent_swarm_worker.providers.codex import items, verdict
 from agent_swarm_worker.providers.codex.errors import STALE_SESSION, is_gone, read_error
 from agent_swarm_worker.providers.codex.usage import Tokens
+from agent_swarm_worker.providers.native import mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from agent_swarm_worker.providers.claude.native import mapping
 from agent_swarm_worker.providers.codex.usage import Tokens
+from agent_swarm_worker.providers.native import mapping
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from agent_swarm_worker.contract import CostData
 from agent_swarm_worker.providers import prices
-from agent_swarm_worker.providers.claude.native import count, mapping
+from agent_swarm_worker.providers.native import count, mapping
 
 VENDOR = "openai"
 _NAMES = {
