@@ -6,8 +6,6 @@ means anything (a failed request ends as ``subtype: success``, an interrupted ru
 
 from __future__ import annotations
 
-import signal
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.clock import wire_time
@@ -15,14 +13,19 @@ from agent_swarm_worker.contract import ProviderResult
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_reset_time
 from agent_swarm_worker.providers.claude.models import applied_effort
+from agent_swarm_worker.providers.failures import (
+    LABELS,
+    MAX_REASON_CHARS,
+    Failure,
+    how_it_ended,
+    one_line,
+)
 from agent_swarm_worker.providers.native import count, items, text
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import Error
     from agent_swarm_worker.providers.claude.seen import Seen
     from agent_swarm_worker.providers.launch import Ending
-
-MAX_REASON_CHARS = 500
 
 _BY_SUBTYPE = {
     "error_max_turns": "max_turns",
@@ -34,31 +37,12 @@ _BY_TERMINAL_REASON = {
     "aborted_tools": "interrupted",
     "prompt_too_long": ErrorClass.CONTEXT_OVERFLOW.value,
 }
-_LABELS: dict[str, str] = {
-    "interrupted": "Interrupted",
+_LABELS = {
+    **LABELS,
     "invalid_output": "No output that fits the schema",
     "max_budget": "Budget limit exceeded",
     "max_turns": "Max turns exceeded",
-    ErrorClass.AUTHENTICATION_FAILED: "Authentication failed",
-    ErrorClass.BILLING_ERROR: "Billing error",
-    ErrorClass.CONTEXT_OVERFLOW: "The prompt is too long for the model",
-    ErrorClass.INVALID_REQUEST: "The model API refused the request",
-    ErrorClass.NETWORK: "The model API cannot be reached",
-    ErrorClass.OVERLOADED: "The model API is overloaded",
-    ErrorClass.RATE_LIMIT: "Rate limit hit",
-    ErrorClass.SERVER_ERROR: "The model API failed",
-    ErrorClass.STALE_SESSION: "The session to resume is gone",
-    ErrorClass.USAGE_LIMIT: "Usage limit reached",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a session failed."""
-
-    category: str
-    reason: str
-    """One readable line."""
 
 
 def judge_result(seen: Seen) -> Failure | None:
@@ -69,7 +53,7 @@ def judge_result(seen: Seen) -> Failure | None:
     said = _said(seen, result)
     category = _category(seen, result, said)
     label = _LABELS.get(category, "Session error")
-    return Failure(category, _one_line(f"{label}: {said}" if said else label))
+    return Failure(category, one_line(f"{label}: {said}" if said else label))
 
 
 def conclude(seen: Seen, ending: Ending) -> ProviderResult:
@@ -103,7 +87,7 @@ def _judge(seen: Seen, ending: Ending) -> Failure | None:
     if failure and not (was_asked_to_end and failure.category == "interrupted"):
         return failure
     if was_asked_to_end:
-        return Failure("aborted", _one_line(f"Aborted: {ending.aborted}"))
+        return Failure("aborted", one_line(f"Aborted: {ending.aborted}"))
     return _unfinished(seen, ending)
 
 
@@ -115,9 +99,9 @@ def _is_over(seen: Seen, ending: Ending) -> bool:
 
 
 def _unfinished(seen: Seen, ending: Ending) -> Failure:
-    how = _how_it_ended(ending.exit_code)
+    how = f"Claude {how_it_ended(ending.exit_code)} before it was finished"
     if seen.last_error:
-        reason = _one_line(f"{how}; before that: {seen.last_error.message}")
+        reason = one_line(f"{how}; before that: {seen.last_error.message}")
         return Failure(_class_of(seen.last_error.message, seen.last_error), reason)
     if ending.truncated:
         return Failure("truncated", f"{how}; its output was cut off")
@@ -126,15 +110,6 @@ def _unfinished(seen: Seen, ending: Ending) -> Failure:
     if category == ErrorClass.UNKNOWN:
         category = "killed" if ending.exit_code > 128 else "crashed"
     return Failure(category, f"{how}: {tail}" if tail else how)
-
-
-def _how_it_ended(exit_code: int) -> str:
-    try:
-        name = signal.Signals(exit_code - 128).name if exit_code > 128 else ""
-    except ValueError:
-        name = ""
-    how = f"was ended by {name}" if name else f"exited with code {exit_code}"
-    return f"Claude {how} before it was finished"
 
 
 def _said(seen: Seen, result: dict[str, Any]) -> str:
@@ -164,7 +139,7 @@ def _empty_run(seen: Seen) -> Failure:
     taken_as = f"took the prompt as {seen.local_command}" if seen.local_command else "ended"
     said = text((seen.result or {}).get("result")) or seen.last_text
     reason = f"Claude {taken_as} without asking a model"
-    return Failure("empty_run", _one_line(f"{reason}: {said}" if said else reason))
+    return Failure("empty_run", one_line(f"{reason}: {said}" if said else reason))
 
 
 def _category(seen: Seen, result: dict[str, Any], said: str) -> str:
@@ -187,8 +162,3 @@ def _reset_at(seen: Seen, failure: Failure | None) -> str | None:
     now = seen.clock.now()
     moment = seen.limits.resets_at or parse_reset_time(failure.reason, now)
     return wire_time(clamp_reset(moment, now)) if moment else None
-
-
-def _one_line(reason: str) -> str:
-    line = " ".join(reason.split())
-    return line if len(line) <= MAX_REASON_CHARS else line[: MAX_REASON_CHARS - 1] + "…"
