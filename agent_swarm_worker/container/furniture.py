@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from agent_swarm_worker.atomic import write_atomically
 from agent_swarm_worker.container.ownership import give_folder, make_folder
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.swarm.wire import is_identifier
-from agent_swarm_worker.workspace.atomic import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

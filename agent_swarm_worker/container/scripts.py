@@ -16,9 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.atomic import write_atomically
 from agent_swarm_worker.errors import ScriptFailed
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.workspace.atomic import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

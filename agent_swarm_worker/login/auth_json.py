@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 
+from agent_swarm_worker.atomic import write_atomically
 from agent_swarm_worker.errors import CredentialUnreadable
 from agent_swarm_worker.login.credential import CodexCredential
 
@@ -70,17 +69,7 @@ def write_auth_json(
     content = codex_auth_json(credential, keep_refresh=keep_refresh)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
-    # `mkstemp` makes the file 0600 from the start, under a name of its own for each writer.
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_atomically(path, content, mode=0o600, sync=True)
     return credential
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 import orjson
 from anyio import to_thread
 
+from agent_swarm_worker.atomic import write_atomically
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.workspace.atomic import write_atomically
 from agent_swarm_worker.workspace.default_profile import AgentFacts, default_profile
 
 if TYPE_CHECKING:

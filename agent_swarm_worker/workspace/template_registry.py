@@ -14,9 +14,9 @@ import httpx2
 import orjson
 from anyio import to_thread
 
+from agent_swarm_worker.atomic import write_atomically
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.swarm.wire import Row
-from agent_swarm_worker.workspace.atomic import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
+from agent_swarm_worker.atomic import write_atomically
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.providers.native import mapping, text
 
@@ -136,7 +137,7 @@ class AgentsMd:
             return {}
 
     def _remember(self, state: dict[str, Any]) -> None:
-        _replace(self._registry / "state.json", orjson.dumps(state), 0o600)
+        write_atomically(self._registry / "state.json", orjson.dumps(state), mode=0o600)
 
     def _content(self) -> bytes | None:
         try:
@@ -145,22 +146,9 @@ class AgentsMd:
             return None
 
     def _write(self, content: bytes) -> None:
+        self._path.parent.stat()  # a directory that is missing is an error, and is not made
         try:
             mode = self._path.stat().st_mode & 0o7777
         except FileNotFoundError:
             mode = 0o644
-        _replace(self._path, content, mode)
-
-
-def _replace(path: Path, content: bytes, mode: int) -> None:
-    """Write a file so that nobody, the CLI among them, sees half of it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        write_atomically(self._path, content, mode=mode)

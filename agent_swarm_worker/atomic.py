@@ -7,8 +7,16 @@ import tempfile
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes, *, mode: int) -> None:
+def write_atomically(path: Path, content: bytes, *, mode: int, sync: bool = False) -> None:
     """Write a file so that a reader finds the old text or the new one, never half of it.
+
+    Until then it is private, under a name of its own for each writer.
+
+    Args:
+        path: the file; missing directories are made.
+        content: what is to be in it.
+        mode: its permissions.
+        sync: whether it has to outlive a crash of the machine.
 
     Raises:
         OSError: it cannot be written.
@@ -19,6 +27,9 @@ def write_atomically(path: Path, content: bytes, *, mode: int) -> None:
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:
