@@ -16,17 +16,26 @@ from typing import Any
 
 from benchmarks.sink import sink
 
+HARNESSES = {
+    "subprocess": {"HARNESS_COMMAND": "cat"},
+    "pi": {"ANTHROPIC_API_KEY": "bench-model-key-0123456789"},
+}
 STARTS = 5
 IDLE_S = 10.0
 
 
 def measure() -> dict[str, Any]:
+    """Measure a worker of each harness, none of which is used."""
+    return {name: _measure({"HARNESS_PROVIDER": name, **env}) for name, env in HARNESSES.items()}
+
+
+def _measure(harness: dict[str, str]) -> dict[str, Any]:
     """Start it several times; let the last one idle."""
     first_poll_s, rss_mb, cpu_share = [], 0.0, 0.0
     for number in range(STARTS):
         with sink() as (url, api), tempfile.TemporaryDirectory() as place:
             started_s = time.perf_counter()
-            worker = _start(url, place)
+            worker = _start(url, place, harness)
             try:
                 assert api.stdout is not None
                 assert api.stdout.readline().strip() == "polled"
@@ -44,7 +53,7 @@ def measure() -> dict[str, Any]:
     }
 
 
-def _start(url: str, place: str) -> subprocess.Popen[bytes]:
+def _start(url: str, place: str, harness: dict[str, str]) -> subprocess.Popen[bytes]:
     env = {
         "PATH": os.environ["PATH"],
         "HOME": place,
@@ -53,8 +62,7 @@ def _start(url: str, place: str) -> subprocess.Popen[bytes]:
         "AGENT_ID": "bench-agent",
         "SWARM_STATE_DIR": place,
         "SWARM_LOG_LEVEL": "error",
-        "HARNESS_PROVIDER": "subprocess",
-        "HARNESS_COMMAND": "cat",
+        **harness,
     }
     return subprocess.Popen([sys.executable, "-m", "agent_swarm_worker", "worker"], env=env)
 
