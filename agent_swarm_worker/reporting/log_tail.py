@@ -2,7 +2,7 @@
 
 The journal on disk is the system of record; what is handed on here is only *where* in it the new
 lines are, and delivery reads them when it gets there. So neither an outage nor a flood costs
-memory, and no line is lost between two flushes (harness notes W39).
+memory, and no line is lost between two flushes.
 """
 
 from __future__ import annotations
