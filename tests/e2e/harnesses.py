@@ -14,6 +14,7 @@ from typing import Protocol
 
 import pytest
 from real_claude import hermetic_env
+from real_codex import codex_env
 from scripted_model import ScriptedModel
 
 
@@ -59,10 +60,17 @@ def _claude(home: Path, model_url: str) -> dict[str, str]:
     return hermetic_env(home, model_url, HARNESS_PROVIDER="claude", CLAUDE_CODE_MAX_RETRIES="0")
 
 
+def _codex(home: Path, model_url: str) -> dict[str, str]:
+    return codex_env(home, model_url, HARNESS_PROVIDER="codex")
+
+
 SCRIPTED = HarnessKind(name="scripted", model=_no_model, env=_scripted, can_resume=False)
 CLAUDE = HarnessKind(name="claude", model=ScriptedModel, env=_claude, can_resume=True)
+
+CODEX = HarnessKind(name="codex", model=ScriptedModel, env=_codex, can_resume=True)
 
 HARNESSES = [
     pytest.param(SCRIPTED, id=SCRIPTED.name),
     pytest.param(CLAUDE, id=CLAUDE.name, marks=pytest.mark.slow),
+    pytest.param(CODEX, id=CODEX.name, marks=pytest.mark.slow),
 ]
