@@ -68,7 +68,13 @@ def claude_stage() -> ModelStage:
 
 def codex_stage(transport: str) -> ModelStage:
     """One of `real_codex.TRANSPORTS`."""
-    return ModelStage(partial(codex_env, CODEX_TRANSPORT=transport))
+
+    def env(home: Path, model_url: str) -> dict[str, str]:
+        # The sessions have homes of their own; the model is in the operator's configuration.
+        where = str(home / ".codex")
+        return codex_env(home, model_url, CODEX_TRANSPORT=transport, CODEX_HOME=where)
+
+    return ModelStage(env)
 
 
 def pi_stage(api: str) -> ModelStage:
