@@ -182,6 +182,15 @@ class Watched:
             if not info.is_dead and procfs.has_variable(pid, mark)
         ]
 
+    async def has_processes(self) -> bool:
+        """True once it has one; a tool may start its own only after it was said to begin."""
+        deadline_s = anyio.current_time() + (SOON_S if procfs.snapshot() else 0)
+        while not self.processes():
+            if anyio.current_time() >= deadline_s:
+                return False
+            await anyio.sleep(0.05)
+        return True
+
     def _on_event(self, event: ProviderEvent) -> None:
         self.events.append(event)
         self._notify()

@@ -11,6 +11,7 @@ from agent_swarm_worker.conformance.promises import broken
 async def an_abort_ends_it_and_all_it_started(bench: Bench) -> None:
     """After `abort` a session ends as ``aborted`` within 20 s, and no process of it is left."""
     async with bench.at_work() as watched:
+        await watched.has_processes()
         await within(SOON_S, "abort did not return", watched.session.abort)
         await watched.ended(ABORT_S, "did not end after an abort")
     result = watched.result

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.conformance.bench import API_KEY, Bench
+from agent_swarm_worker.conformance.bench import API_KEY, Bench, Watched
 from agent_swarm_worker.conformance.checks import on_stage
 from agent_swarm_worker.conformance.promises import NotApplicable, broken
 
@@ -52,7 +52,9 @@ async def private_files_are_private(bench: Bench) -> None:
     async with bench.at_work() as watched:
         folder = watched.config.private_dir
         for path in folder.rglob("*"):
-            if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o077:
+            if path.is_symlink() or not path.is_file() or _is_locked_away(path, folder):
+                continue
+            if path.stat().st_mode & 0o077:
                 broken(f"{path.relative_to(folder)} has the mode {path.stat().st_mode & 0o777:o}")
         await watched.session.abort()
 
@@ -61,7 +63,7 @@ async def private_files_are_private(bench: Bench) -> None:
 async def arguments_hold_no_secret(bench: Bench) -> None:
     """While it runs, no process has the API key among its arguments, where everyone sees it."""
     async with bench.at_work() as watched:
-        arguments = [_read(pid, "cmdline") for pid in _processes_of(watched.processes())]
+        arguments = [_read(pid, "cmdline") for pid in await _processes_of(watched)]
         await watched.session.abort()
     if any(API_KEY.encode() in words for words in arguments):
         broken("one has")
@@ -72,16 +74,22 @@ async def the_environment_is_the_given_one(bench: Bench) -> None:
     """Processes of a session have the variables they are given, not those of the worker."""
     with _variable(INHERITED, "yes"):
         async with bench.at_work() as watched:
-            environments = [_read(pid, "environ") for pid in _processes_of(watched.processes())]
+            environments = [_read(pid, "environ") for pid in await _processes_of(watched)]
             await watched.session.abort()
     if any(INHERITED.encode() in environment for environment in environments):
         broken("a variable of the worker's own reached a process")
 
 
-def _processes_of(pids: list[int]) -> list[int]:
-    if not pids:
+def _is_locked_away(path: Path, folder: Path) -> bool:
+    """True if it lies in a folder of the session's that nobody else can enter."""
+    between = path.parents[: len(path.relative_to(folder).parts) - 1]
+    return any(parent.stat().st_mode & 0o077 == 0 for parent in between)
+
+
+async def _processes_of(watched: Watched) -> list[int]:
+    if not await watched.has_processes():
         raise NotApplicable("it has no processes that can be looked at")
-    return pids
+    return watched.processes()
 
 
 def _read(pid: int, name: str) -> bytes:

@@ -49,6 +49,16 @@ def read(body: dict[str, Any]) -> Conversation:
     return Conversation(prompt, tuple(calls), tools)
 
 
+def heard(body: dict[str, Any]) -> list[str]:
+    """The texts that are not the model's own."""
+    said = [
+        _blocks(message["content"])
+        for message in body["messages"]
+        if message["role"] != "assistant"
+    ]
+    return [block["text"] for blocks in said for block in blocks if block.get("type") == "text"]
+
+
 def system_text(body: dict[str, Any]) -> str:
     """The system prompt as one string."""
     return "\n".join(block.get("text", "") for block in _blocks(body.get("system")))

@@ -1,8 +1,10 @@
-"""Makes the worker's rig importable here."""
+"""Makes the worker's rig and the played model importable here."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "worker"))
+_TESTS = Path(__file__).parents[1]
+for _folder in (_TESTS / "worker", _TESTS / "providers/pi"):
+    sys.path.insert(0, str(_folder))

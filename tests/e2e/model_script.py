@@ -25,6 +25,8 @@ _TAG = re.compile(r"\[\[(\w+)(?::(.*?))?\]\]", re.DOTALL)
 _FAIL = re.compile(r"(\d{3})(?: x(\d+))?(?: (.*))?$", re.DOTALL)
 
 TOOL_SEARCH = "ToolSearch"
+SHELL = "Bash"
+"""What scripts call the shell tool."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def _subscription_limit(epoch_s: str) -> Failure:
 
 def _tool_call(name: str, argument: str) -> ToolCall | None:
     if name == "bash":
-        return ToolCall("Bash", {"command": argument, "description": "scripted"})
+        return ToolCall(SHELL, {"command": argument, "description": "scripted"})
     if name == "tool":
         tool, _, arguments = argument.partition(" ")
         return ToolCall(tool, json.loads(arguments or "{}"))

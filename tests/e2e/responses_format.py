@@ -57,6 +57,12 @@ def read(body: dict[str, Any]) -> Conversation:
     return Conversation(prompt, tuple(calls), frozenset(_offered(body)))
 
 
+def heard(body: dict[str, Any]) -> list[str]:
+    """The texts that are not the model's own."""
+    items = [item for item in body.get("input", []) if item.get("role") != "assistant"]
+    return [text for item in items for text in _texts(item)]
+
+
 def system_text(body: dict[str, Any]) -> str:
     """Everything the developer or the system says, as one string."""
     roles = ("system", "developer")

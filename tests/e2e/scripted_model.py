@@ -4,8 +4,8 @@
         ...  # point a CLI at model.url with the prompt "[[bash:ls]] [[say:Listed.]]"
         assert model.requests[0].headers["x-api-key"] == "k"
 
-`model_script` knows the tags, `anthropic_format` and `responses_format` the wires; another
-vendor's format is another module like them and another route.
+`model_script` knows the tags; `anthropic_format`, `responses_format` and `chat_format` the wires;
+another vendor's format is another module like them and another route.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import anthropic_format
 import anyio
+import chat_format
 import responses_format
 from loopback import serving
-from model_script import Answer, Failure, Hang, next_step
+from model_script import SHELL, Answer, Failure, Hang, ToolCall, next_step
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -42,13 +43,20 @@ class Recorded:
     """Bytes of the body."""
     system: str
     prompt: str
+    heard: list[str]
+    """What it was told, without what it said itself."""
     body: dict[str, Any]
 
 
 class ScriptedModel:
-    """The server; `url` is its base address once the context is entered."""
+    """The server; `url` is its base address once the context is entered.
 
-    def __init__(self) -> None:
+    Args:
+        shell: what the harness calls its shell tool.
+    """
+
+    def __init__(self, shell: str = SHELL) -> None:
+        self._shell = shell
         self.requests: list[Recorded] = []
         self.others: list[str] = []
         """Method and path of everything that is not a model request."""
@@ -69,6 +77,7 @@ class ScriptedModel:
                 Route("/v1/messages", self._messages, methods=["POST"]),
                 Route("/v1/messages/count_tokens", self._count_tokens, methods=["POST"]),
                 Route("/v1/responses", self._responses, methods=["POST"]),
+                Route("/v1/chat/completions", self._chat, methods=["POST"]),
                 Route("/{path:path}", self._other, methods=["GET", "HEAD", "POST"]),
             ]
         )
@@ -89,15 +98,28 @@ class ScriptedModel:
         events = responses_format.events(step, body)
         return StreamingResponse(_paced(events, step), media_type="text/event-stream")
 
+    async def _chat(self, request: Request) -> Response:
+        body, step = await self._step(request, chat_format)
+        if isinstance(step, Response):
+            return step
+        events = chat_format.events(step, body["model"])
+        return StreamingResponse(_paced(events, step), media_type="text/event-stream")
+
     async def _step(self, request: Request, wire: ModuleType) -> tuple[Any, Answer | Response]:
         """Note the request and say what comes of it: an answer, or an error as it is sent."""
         raw = await request.body()
         body = json.loads(raw)
         conversation = wire.read(body)
-        system = wire.system_text(body)
-        headers = dict(request.headers)
         self.requests.append(
-            Recorded(request.url.path, headers, len(raw), system, conversation.prompt, body)
+            Recorded(
+                path=request.url.path,
+                headers=dict(request.headers),
+                size=len(raw),
+                system=wire.system_text(body),
+                prompt=conversation.prompt,
+                heard=wire.heard(body),
+                body=body,
+            )
         )
         step = next_step(conversation, self._failures[conversation.prompt])
         if isinstance(step, Hang):
@@ -107,7 +129,14 @@ class ScriptedModel:
             said = wire.failure(step)
             return body, JSONResponse(said, status_code=step.status, headers=step.headers)
         assert isinstance(step, Answer)
-        return body, step
+        return body, self._in_its_words(step)
+
+    def _in_its_words(self, step: Answer) -> Answer:
+        if step.tool is None or step.tool.name != SHELL or self._shell == SHELL:
+            return step
+        # Not every shell tool takes a description.
+        call = ToolCall(self._shell, {"command": step.tool.arguments["command"]})
+        return replace(step, tool=call)
 
     async def _count_tokens(self, request: Request) -> Response:
         return JSONResponse({"input_tokens": len(await request.body()) // 4})

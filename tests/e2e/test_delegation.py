@@ -181,7 +181,7 @@ async def test_a_task_goes_to_a_worker_and_its_result_comes_back(tmp_path: Path,
 
 async def test_a_lead_hears_that_its_task_failed_and_why(tmp_path: Path, kind: HarnessKind):
     async with swarm(tmp_path, kind) as on:
-        task = send(on.work, "Paint it.", "[[fail:401 the paint has run out]]")
+        task = send(on.work, "Paint it.", "[[fail:400 the paint has run out]]")
         asked = await on.ask_lead("Have it painted.", task, "[[say:Handed over]]")
         failed = await on.ended((await on.child_of(asked, WORKER))["id"])
         assert failed["status"] == "failed"

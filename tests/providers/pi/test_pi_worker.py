@@ -79,8 +79,9 @@ async def test_a_task_from_end_to_end(tmp_path: Path, api: str):
         assert all(f'"{name}"' in offered for name in ("bash", "read", "edit", STORE))
 
 
-async def test_a_follow_up_continues_the_conversation(tmp_path: Path):
-    async with stage(tmp_path) as on:
+@BOTH
+async def test_a_follow_up_continues_the_conversation(tmp_path: Path, api: str):
+    async with stage(tmp_path, api) as on:
         first = await on.run("Remember the number 7.", Turn("Seven it is."))
         task = await on.run(
             "Which number?", Turn("7."), parentTaskId=first["id"], taskType="follow-up"
@@ -108,8 +109,9 @@ async def test_what_fails_says_why(tmp_path: Path, model: str, step: Step, words
         assert again["output"] == "Fine."
 
 
-async def test_cancelling_ends_it_at_once(tmp_path: Path):
-    async with stage(tmp_path) as on:
+@BOTH
+async def test_cancelling_ends_it_at_once(tmp_path: Path, api: str):
+    async with stage(tmp_path, api) as on:
         on.model.steps = [Turn("Wait.", [("bash", {"command": "sleep 321"})]), Silence()]
         task_id = await on.rig.submit("Wait.", dir=str(on.work))
 
@@ -125,8 +127,9 @@ async def test_cancelling_ends_it_at_once(tmp_path: Path):
         assert (await on.rig.costs(task_id))[0]["inputTokens"] == 100
 
 
-async def test_steering_through_the_swarm(tmp_path: Path):
-    async with stage(tmp_path, STEERING_ENABLED="true") as on:
+@BOTH
+async def test_steering_through_the_swarm(tmp_path: Path, api: str):
+    async with stage(tmp_path, api, STEERING_ENABLED="true") as on:
         on.model.steps = [Turn("Wait.", [("bash", {"command": "sleep 4"})]), Turn("Understood.")]
         task_id = await on.rig.submit("Wait.", dir=str(on.work))
         await on.rig.until_status(task_id, "in_progress", within_s=30)
