@@ -10,7 +10,7 @@ TOOLS  := $(CACHE)/tools
 export PYTHONPYCACHEPREFIX := $(CACHE)/pycache
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check e2e image image-test bench docs lock format clean
+.PHONY: help demo test test-long check e2e image image-test chaos outage soak bench docs lock format clean
 
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
@@ -40,6 +40,15 @@ image: ## Build the container image swarm-worker (HARNESSES="claude codex" by de
 
 image-test: ## Build a light image and run it for real, where there is an engine (REQUIRE=1: or fail)
 	@tests/container/with-engine.sh $(if $(REQUIRE),--require) $(PYTHON) tests/container/run_image.py
+
+chaos: $(DEV)/.ready ## 200 faults drawn from a seed, then a ledger (SEED=, FAULTS=)
+	@$(DEV)/bin/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+
+outage: $(DEV)/.ready ## The API away for 20 s, and for 120 s, in the middle of a task
+	@$(DEV)/bin/python -m benchmarks.outage
+
+soak: $(DEV)/.ready ## 500 short tasks and one long session on one worker (MINUTES=30)
+	@$(DEV)/bin/python -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: $(DEV)/.ready ## Measure; prints JSON
 	@$(DEV)/bin/python -m benchmarks
