@@ -1,0 +1,1 @@
+"""Breaks everything around a worker, then counts what is missing. `python -m chaos`."""
