@@ -21,6 +21,7 @@ class PipeReader(ByteReceiveStream):
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
+        self.fd = fd
         self._file = FileIO(fd, "rb")
 
     async def receive(self, max_bytes: int = 65536) -> bytes:

@@ -18,7 +18,7 @@ import anyio
 from anyio.abc import AsyncResource
 
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
-from agent_swarm_worker.processes import procfs, subreaper
+from agent_swarm_worker.processes import keeper, procfs, subreaper
 from agent_swarm_worker.processes.pipes import PipeReader, PipeWriter
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class ProcessSpec:
     stdin: bool = False
     """Whether there is something to `send`. If not, standard input is /dev/null: many a harness
     waits for the end of an open pipe before it starts."""
+    kept: bool = False
+    """Whether what it writes is to outlive this process (see `keeper`)."""
 
 
 class Child(AsyncResource):
@@ -65,6 +67,7 @@ class Child(AsyncResource):
         """As in ``/proc``, so that a recycled pid is told apart; ``None`` if not known."""
         self.stdout = out
         self.stderr = err
+        self.keeper: Process | None = None
         self.ending = anyio.Lock()
         """Held by whoever is ending this child, so that two do not do it at once."""
 
@@ -105,6 +108,7 @@ class Child(AsyncResource):
 
     async def aclose(self) -> None:
         """Close our ends of the pipes. Never blocks."""
+        keeper.end(self.keeper)
         await self.close_stdin()
         self.stdout.close()
         self.stderr.close()
@@ -138,6 +142,8 @@ async def spawn(spec: ProcessSpec) -> Child:
                 )
                 child = Child(process, spec.tag, stdin, stdout, stderr)
                 subreaper.register(child)
+                if spec.kept:
+                    child.keeper = await keeper.keep(spec.tag, stdout.fd, stderr.fd)
         except OSError as error:
             raise _explain(error, spec) from error
         except ValueError as error:

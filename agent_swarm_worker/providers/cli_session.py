@@ -166,6 +166,7 @@ class CliSession(BaseSession):
             env=launch.env,
             tag=self.config.session_uuid,
             stdin=bool(launch.stdin) or is_talk,
+            kept=True,
         )
 
     async def _live(self, child: SandboxChild, launch: Launch, run: _Run) -> int:

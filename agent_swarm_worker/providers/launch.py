@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from agent_swarm_worker.contract import ProviderEvent, ProviderResult
+    from agent_swarm_worker.contract import ProviderEvent, ProviderResult, ProviderSessionConfig
 
 MAX_ARG_BYTES = 100 * 1024
 """Longest argument we pass: Linux refuses one of 128 KiB (``MAX_ARG_STRLEN``)."""
@@ -96,6 +96,20 @@ class TextTranslator(Translator, Protocol):
 
     def is_text(self, native: Any) -> bool:
         """True if this JSON line is to be fed as text, to the letter, and so are blank lines."""
+        ...
+
+
+@runtime_checkable
+class Rereads(Protocol):
+    """An adapter whose sessions' journals can be read again. Optional: others are handed back."""
+
+    def translator(self, config: ProviderSessionConfig) -> Translator | None:
+        """Return a fresh translator for the lines of one journal; ``None`` if there is none.
+
+        Args:
+            config: names task, agent, session and environment; it has no prompt, and its
+                `resume_session_id` says whether the session continued another.
+        """
         ...
 
 

@@ -32,6 +32,8 @@ class SessionFacts:
     """The session's journal."""
     metadata_bytes: int
     """Length of the journal's first line, which is not uploaded."""
+    elapsed_s: float = 0.0
+    """How long the session had run when its report begins."""
     model: str = ""
     """The model asked for, if any."""
     model_source: str = "adapter_default"

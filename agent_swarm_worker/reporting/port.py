@@ -30,6 +30,10 @@ class WriteQueue(Protocol):
         """
         ...
 
+    def told(self) -> None:
+        """Note that whatever the log ranges put so far gave rise to was put as well."""
+        ...
+
 
 def task_lane(effective_id: str) -> str:
     """The lane of a task: whoever sees its finish can read all its lines.

@@ -67,7 +67,8 @@ class SessionReporter:
         self._writes = SessionWrites(queue=writes, facts=facts)
         self._journal_dir = facts.log_file.parent
         self._tick_s = min(facts.log_flush_s, facts.events_flush_s, facts.progress_interval_s)
-        self._began_at = self._logs_at = self._events_at = clock.monotonic()
+        self._logs_at = self._events_at = clock.monotonic()
+        self._began_at = self._logs_at - facts.elapsed_s
         self._session: SessionInit | None = None
         self._last_text = ""
         self._says_progress = facts.task_id is not None and not facts.observe_only
@@ -233,7 +234,13 @@ class SessionReporter:
             self._guarded("logs", self._tail.pump)
         if now - self._events_at >= self._facts.events_flush_s:
             self._events_at = now
-            self._guarded("events", self._events.flush)
+            self._guarded("events", self._tell_events)
+
+    def _tell_events(self) -> None:
+        """Ship lines and events together, so that after a crash it is known which were told."""
+        self._tail.pump()
+        self._events.flush()
+        self._writes.queue.told()
 
     # --- the end
 

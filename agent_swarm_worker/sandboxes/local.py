@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.processes.keeper import Kept, Leftovers
 from agent_swarm_worker.processes.kill_ladder import (
     DEFAULT_LADDER,
     KillReport,
@@ -70,6 +71,13 @@ class LocalSandbox:
         report = await sweep(tag, clock=self._clock)
         self._tell(tag, report)
         return report
+
+    async def collect(self, tag: str) -> Leftovers:
+        """The same, and return what it had written."""
+        with Kept(tag) as kept:
+            kept.read()  # first, since whoever waits for room in a pipe is in the middle of a line
+            await self.sweep(tag)
+            return kept.read()
 
     def _tell(self, tag: str, report: SweepReport) -> None:
         for processes, tell, ended in (

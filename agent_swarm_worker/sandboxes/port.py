@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteReceiveStream
 
+    from agent_swarm_worker.processes.keeper import Leftovers
     from agent_swarm_worker.processes.kill_ladder import KillReport, OnStep
     from agent_swarm_worker.processes.spawn import ProcessSpec
     from agent_swarm_worker.processes.sweep import SweepReport
@@ -93,5 +94,9 @@ class Sandbox(Protocol):
         ...
 
     async def sweep(self, tag: str) -> SweepReport:
-        """Kill whatever carries `tag`: what a worker that crashed has left behind."""
+        """Kill whatever carries `tag`."""
+        ...
+
+    async def collect(self, tag: str) -> Leftovers:
+        """Kill what a worker that crashed has left behind; return what nobody had read of it."""
         ...

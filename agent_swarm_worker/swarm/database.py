@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.clock import Clock
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 WRITE_BACK_INTERVAL_S = 30.0
 _UNUSABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -32,7 +32,9 @@ CREATE TABLE IF NOT EXISTS claims (
     started_at TEXT NOT NULL,
     log_file TEXT NOT NULL,
     log_offset INTEGER NOT NULL,
-    tag TEXT NOT NULL
+    tag TEXT NOT NULL,
+    told INTEGER NOT NULL DEFAULT 0,
+    resumes TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox (
@@ -44,6 +46,10 @@ CREATE TABLE IF NOT EXISTS outbox (
     uncertain INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS outbox_by_lane ON outbox (lane, id);
+"""
+_FROM_1 = """
+ALTER TABLE claims ADD COLUMN told INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE claims ADD COLUMN resumes TEXT NOT NULL DEFAULT '';
 """
 
 
@@ -166,7 +172,10 @@ def _connect(where: str) -> sqlite3.Connection:
         # Enough to survive the death of the process, which is what happens; not a power cut.
         connection.execute("PRAGMA synchronous = NORMAL")
         if version != SCHEMA_VERSION:
-            connection.executescript(_SCHEMA + f"PRAGMA user_version = {SCHEMA_VERSION};")
+            changes = _FROM_1 if version == 1 else _SCHEMA
+            connection.executescript(
+                f"BEGIN; {changes} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
     except BaseException:
         connection.close()
         raise
@@ -180,7 +189,7 @@ def _is_broken(error: sqlite3.Error) -> bool:
 def _checked_version(connection: sqlite3.Connection) -> int:
     """Return the version of the tables, 0 if there are none; another one than ours is refused."""
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
-    if version not in {0, SCHEMA_VERSION}:
+    if version not in {0, 1, SCHEMA_VERSION}:
         error = sqlite3.DatabaseError(f"written by another version ({version})")
         error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
         raise error

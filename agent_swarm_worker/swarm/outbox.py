@@ -78,15 +78,19 @@ class Outbox:
         self._slots = anyio.CapacityLimiter(MAX_CONCURRENT_REQUESTS)
         client.http.health.on_recovered(self._on_recovered)
 
-    def put(self, lane: str, kind: WriteKind, args: Mapping[str, Any]) -> None:
+    def put(
+        self, lane: str, kind: WriteKind, args: Mapping[str, Any], *, doubtful: bool = False
+    ) -> None:
         """Have something written; durable on return.
 
         Args:
             lane: whose order it keeps: a task's id, or ``worker``.
             kind: what it is.
             args: as `delivery` lists them for this kind.
+            doubtful: the server may have it already, so it is read back first where that is
+                possible.
         """
-        self._queue.add(lane, kind, args)
+        self._queue.add(lane, kind, args, uncertain=doubtful)
         self._put.set()
 
     def pending(self, lane: str | None = None) -> int:

@@ -101,10 +101,18 @@ class Queue:
             "UPDATE outbox SET uncertain = 1 WHERE id IN (SELECT min(id) FROM outbox GROUP BY lane)"
         )
 
-    def add(self, lane: str, kind: WriteKind, args: Mapping[str, Any]) -> None:
+    def add(
+        self, lane: str, kind: WriteKind, args: Mapping[str, Any], *, uncertain: bool = False
+    ) -> None:
         """Put a write at the end of its lane. Of undelivered progress only the newest is kept."""
         data = encode(args)
-        self._db.run("INSERT INTO outbox (lane, kind, args) VALUES (?, ?, ?)", lane, kind, data)
+        self._db.run(
+            "INSERT INTO outbox (lane, kind, args, uncertain) VALUES (?, ?, ?, ?)",
+            lane,
+            kind,
+            data,
+            uncertain,
+        )
         self._bytes += len(data) + _ROW_BYTES
         if kind is WriteKind.PROGRESS:
             # Not across a finish: what comes after one belongs to what comes after one.

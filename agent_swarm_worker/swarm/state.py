@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LOCK_FILE = "lock"
 """Held by the process that owns the directory, and says which one that is."""
+REPORTED = -1
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
@@ -48,6 +49,11 @@ class Claim:
     """How far the run got; the worker's own words."""
     log_offset: int = 0
     """Bytes of the journal that were handed to the outbox."""
+    told: int = 0
+    """Bytes of the journal whose events were handed to the outbox; `REPORTED` if all was, with the
+    session's end and cost."""
+    resumes: str = ""
+    """The harness's own session that this one continued, if any."""
 
 
 _CLAIM_COLUMNS = tuple(field.name for field in fields(Claim))
@@ -109,11 +115,21 @@ class StateDir:
     def set_log_offset(self, task_id: str, offset: int, log_file: str) -> None:
         """Remember how many bytes of a task's journal the outbox has, and which file that is."""
         self.database.run(
-            "UPDATE claims SET log_offset = ?, log_file = ? WHERE task_id = ?",
+            "UPDATE claims SET log_offset = ?, told = CASE log_file WHEN ? THEN told ELSE 0 END,"
+            " log_file = ? WHERE task_id = ?",
             offset,
+            log_file,
             log_file,
             task_id,
         )
+
+    def set_told(self, task_id: str) -> None:
+        """Remember that the events of all lines the outbox has are in the outbox, too."""
+        self.database.run("UPDATE claims SET told = log_offset WHERE task_id = ?", task_id)
+
+    def set_reported(self, task_id: str) -> None:
+        """Remember that the session was told to its end, and what it cost."""
+        self.database.run("UPDATE claims SET told = ? WHERE task_id = ?", REPORTED, task_id)
 
     def forget(self, task_id: str) -> None:
         """Remember a task no longer: it is finished, or somebody else's."""

@@ -49,12 +49,12 @@ async def boot(worker: Worker) -> None:
     _check_harness(worker)
     await _load_template(worker)
     await registration.register(worker)
+    await recover(worker)
     if await wait_for_credentials(worker):
         await _register_with_patience(worker)
     if not worker.settings.cred_check_disable:
         await report_credentials(worker)
     await registration.state_role(worker)
-    await recover(worker)
     sessions, agent_id = worker.client.sessions, worker.agent_id
     await _best_effort(worker, "session clean-up", lambda: sessions.cleanup(agent_id))
     await _best_effort(worker, "orphan recovery", lambda: sessions.recover_orphaned(agent_id))

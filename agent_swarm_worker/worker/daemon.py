@@ -21,6 +21,7 @@ from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.ids import IdSource, random_ids
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.processes import sweep
+from agent_swarm_worker.processes.keeper import Kept
 from agent_swarm_worker.processes.subreaper import adopt_orphans
 from agent_swarm_worker.worker.boot import boot
 from agent_swarm_worker.worker.cancellation import cancellation_loop
@@ -152,3 +153,5 @@ def _kill_sessions(worker: Worker) -> None:
     """Kill what runs, without waiting, so that a process ended on the spot leaves none behind."""
     for task in worker.slots:
         sweep.kill(sweep.find(task.session_uuid))
+        with Kept(task.session_uuid):
+            pass  # its end ends the keepers

@@ -33,6 +33,7 @@ async def finish_task(
     is_handed_over = task.ended_by == GRACEFUL_SHUTDOWN
     if outcome.reporter is not None:
         outcome.reporter.close(outcome.result, owns_task=task.is_ours and not is_handed_over)
+        worker.state.set_reported(task.task_id)
     if outcome.ready is not None and task.ended_by is None:
         report_limits(worker, outcome.ready.credentials, outcome.result)
     if _is_ours_to_end(task):

@@ -16,13 +16,28 @@ if TYPE_CHECKING:
 class LogCursor:
     """The outbox as one session's reporter sees it."""
 
-    def __init__(self, outbox: Outbox, state: StateDir, task_id: str) -> None:
+    def __init__(
+        self, outbox: Outbox, state: StateDir, task_id: str, *, tells_again: bool = False
+    ) -> None:
+        """Open the cursor of one session.
+
+        Args:
+            outbox: where writes go.
+            state: where the cursor is kept.
+            task_id: whose session it is.
+            tells_again: true after a crash: the server may have been told the same before.
+        """
         self._outbox = outbox
         self._state = state
         self._task_id = task_id
+        self._doubtful = (WriteKind.COST, WriteKind.EVENTS) if tells_again else ()
 
     def put(self, lane: str, kind: WriteKind, args: Mapping[str, Any]) -> None:
         """Queue a write; a range of the journal moves the cursor."""
-        self._outbox.put(lane, kind, args)
+        self._outbox.put(lane, kind, args, doubtful=kind in self._doubtful)
         if kind is WriteKind.LOGS:
             self._state.set_log_offset(self._task_id, args["end"], args["path"])
+
+    def told(self) -> None:
+        """Note that the events of all lines so far are queued."""
+        self._state.set_told(self._task_id)

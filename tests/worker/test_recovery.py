@@ -13,8 +13,6 @@ from rig import AGENT, Rig, harness, running_worker
 from worker_process import tagged, worker_process
 
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.reporting.log_tail import BLOCK_BYTES
-from agent_swarm_worker.worker.recovery import end_of_last_line
 
 pytestmark = pytest.mark.anyio
 
@@ -201,26 +199,3 @@ async def test_the_last_words_of_a_session_that_had_to_be_killed_are_told(tmp_pa
             await until(lambda: len(rig.logged(Event.SESSION_OUTPUT)) >= 2)
         assert (await rig.task(task_id))["status"] == "superseded"
         await until_said(rig, task_id, ["I hear nothing"])
-
-
-# --- where the last line ends
-@pytest.mark.parametrize(
-    ("journal", "start", "end"),
-    [
-        (b"", 0, 0),
-        (b"a\nb\n", 0, 4),
-        (b"a\nb\nhalf", 0, 4),
-        (b"a\nb\n", 4, 4),
-        (b"a\nhalf", 2, 2),
-        (b"a\n" + b"x" * (3 * BLOCK_BYTES), 0, 2),
-        (b"a\n" + b"x" * (3 * BLOCK_BYTES), 2, 2),
-        (b"x" * (2 * BLOCK_BYTES - 1) + b"\n" + b"y" * BLOCK_BYTES, 0, 2 * BLOCK_BYTES),
-        (b"a\n", 9, 9),
-    ],
-)
-def test_only_whole_lines_are_uploaded_however_long(
-    tmp_path: Path, journal: bytes, start: int, end: int
-):
-    path = tmp_path / "journal"
-    path.write_bytes(journal)
-    assert end_of_last_line(path, start) == end

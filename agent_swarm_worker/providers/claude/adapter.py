@@ -86,6 +86,10 @@ class ClaudeAdapter:
         """True if the transcript of that session is really there."""
         return await anyio.to_thread.run_sync(transcript, session_id, config.env) is not None
 
+    def translator(self, config: ProviderSessionConfig) -> ClaudeTranslator:
+        """Return what reads a journal again."""
+        return ClaudeTranslator(config)
+
     def format_command(self, command_name: str) -> str:
         """Return a command as the CLI finds it among its skills."""
         return f"/{command_name}"

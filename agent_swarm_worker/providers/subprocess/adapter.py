@@ -46,12 +46,12 @@ class SubprocessAdapter:
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
         """Prepare a session of the configured command."""
-        words, mode = command_words(config.env), output_mode(config.env)
+        words = command_words(config.env)
+        output_mode(config.env)
 
         def make_harness(config: ProviderSessionConfig) -> CliHarness:
             return CliHarness(
-                launch=subprocess_launch(config, words),
-                translator=SubprocessTranslator(mode, ClaudeTranslator(config)),
+                launch=subprocess_launch(config, words), translator=self.translator(config)
             )
 
         return CliSession(config, make_harness)
@@ -59,6 +59,14 @@ class SubprocessAdapter:
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:  # noqa: ARG002
         """A program of which nothing is known has no sessions to continue."""
         return False
+
+    def translator(self, config: ProviderSessionConfig) -> SubprocessTranslator:
+        """Return what understands the lines of a session, also when its journal is read again.
+
+        Raises:
+            BadSetting: ``HARNESS_OUTPUT`` cannot be used.
+        """
+        return SubprocessTranslator(output_mode(config.env), ClaudeTranslator(config))
 
     def format_command(self, command_name: str) -> str:
         """Return the command in the form most agents understand."""

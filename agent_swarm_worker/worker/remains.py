@@ -1,0 +1,195 @@
+"""What is left of one session whose worker was killed: its journal, and what was in its pipes.
+
+Everything in it that was not reported yet is reported here, by the same reporter that a living
+session has: lines and events behind the two cursors of the claim, and what it all had cost.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import orjson
+
+from agent_swarm_worker.contract import Custom, ProviderSessionConfig
+from agent_swarm_worker.errors import SwarmWorkerError
+from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.providers.launch import Rereads
+from agent_swarm_worker.providers.registry import create_provider
+from agent_swarm_worker.providers.session import BaseSession
+from agent_swarm_worker.reporting.facts import SessionFacts
+from agent_swarm_worker.reporting.reporter import SessionReporter
+from agent_swarm_worker.swarm.state import REPORTED
+from agent_swarm_worker.worker.continuity import HARNESS_KEY
+from agent_swarm_worker.worker.harness import wire_name
+from agent_swarm_worker.worker.log_cursor import LogCursor
+from agent_swarm_worker.worker.preparation import SESSIONS_DIR
+from agent_swarm_worker.worker.reread import LastWord, NoTranslator, reread
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent_swarm_worker.contract import ProviderAdapter, ProviderResult
+    from agent_swarm_worker.processes.keeper import Leftovers
+    from agent_swarm_worker.providers.launch import Translator
+    from agent_swarm_worker.swarm.state import Claim
+    from agent_swarm_worker.worker.context import Worker
+
+AFTER_ALL_BYTES = 1 << 20
+"""Puts the rest of a log after all that was sent of it, an earlier journal of the session included:
+log requests are numbered by the bytes before them (`reporting.writes`)."""
+
+
+class Remains:
+    """What is left of one session: its journal, and what was in its pipes."""
+
+    def __init__(self, worker: Worker, claim: Claim) -> None:
+        self._worker, self._claim = worker, claim
+        self._adapter = _adapter_of(worker, claim.harness)
+        self._config = _config(worker, claim)
+        self._cursor = LogCursor(worker.outbox, worker.state, claim.task_id, tells_again=True)
+        self._reporter = self._new_reporter()
+        self.last_word = LastWord(NoTranslator())
+        self._is_understood = False
+        self.result: ProviderResult | None = None
+        """How the session had ended, if it had."""
+
+    async def read(self, left: Leftovers) -> None:
+        """Take in what was left, and report what was not reported yet."""
+        claim, path = self._claim, self._claim.log_file
+        is_reported = claim.told == REPORTED
+        if not path.is_file() and not (left.stdout or left.stderr):
+            return  # killed before there was a session
+        translator = await self._reread(path, told=sys.maxsize if is_reported else claim.told)
+        fresh = path.with_stem(f"{path.stem}-fresh")
+        if fresh.is_file():
+            # The session had been started afresh, and nothing of that had been told.
+            begin = await self._switch_to(fresh)
+            translator = await self._reread(fresh, told=sys.maxsize if is_reported else begin)
+        self._take(left, translator)
+        result = self.last_word.conclude()
+        self.result = result if self.last_word.is_said else None
+        if not is_reported:
+            self._reporter.stop_progress()
+            self._reporter.close(result)
+            self._worker.state.set_reported(claim.task_id)
+
+    async def _reread(self, path: Path, *, told: int) -> Translator:
+        translator = self._translator()
+        self.last_word = LastWord(translator)
+        with suppress(OSError):
+            self._is_understood |= (
+                await reread(
+                    path,
+                    translator,
+                    self.last_word.on_event,
+                    told=told,
+                    news=self._reporter.on_event,
+                )
+                > 0
+            )
+        return translator
+
+    async def _switch_to(self, fresh: Path) -> int:
+        """Go on with another journal; return where its lines begin."""
+        with fresh.open("rb") as journal:
+            begin = len(journal.readline())
+        self._config = replace(self._config, log_file=fresh)
+        event = Custom("session.journal", {"path": str(fresh), "metadata_bytes": begin})
+        self._reporter.on_event(event)
+        return begin
+
+    def _take(self, left: Leftovers, translator: Translator) -> None:
+        """Take in what was in the pipes as the session would have."""
+        session = BaseSession(self._config, clock=self._worker.clock, log=self._worker.log)
+        session.on_event(self.last_word.on_event)
+        session.on_event(self._reporter.on_event)
+        lines = left.stdout.split(b"\n")
+        if lines and self._is_understood and not _is_json(lines[0]):
+            # The worker that was killed had read its beginning: what is left may be half a secret.
+            lines[0] = b""
+        session.take(lines, translator)
+        complaint = self._config.redactor.data(left.stderr).rstrip(b"\n")
+        session.take_stderr(complaint, translator)
+        session.close_journal()
+
+    def _translator(self) -> Translator:
+        adapter: object = self._adapter
+        if isinstance(adapter, Rereads):
+            try:
+                return adapter.translator(self._config) or NoTranslator()
+            except SwarmWorkerError as error:
+                self._worker.log.debug(Event.TASK_RECOVERED, why=str(error))
+        return NoTranslator()
+
+    def _new_reporter(self) -> SessionReporter:
+        worker, claim = self._worker, self._claim
+        known = wire_name(self._adapter) if self._adapter is not None else None
+        facts = SessionFacts(
+            task_id=claim.task_id if claim.phase != "no_task" else None,
+            effective_id=claim.task_id,
+            agent_id=worker.agent_id,
+            session_uuid=claim.session_uuid,
+            iteration=claim.iteration + claim.log_offset + AFTER_ALL_BYTES,
+            harness=claim.harness,
+            wire_provider=known,
+            session_meta={} if known == claim.harness else {HARNESS_KEY: claim.harness},
+            log_file=claim.log_file,
+            metadata_bytes=claim.log_offset,
+            elapsed_s=_elapsed_s(claim),
+        )
+        return SessionReporter(
+            facts,
+            writes=self._cursor,
+            clock=worker.clock,
+            redactor=self._config.redactor,
+            log=worker.log,
+        )
+
+
+def _adapter_of(worker: Worker, harness: str) -> ProviderAdapter | None:
+    if harness == worker.harness.name:
+        return worker.harness.adapter
+    try:
+        return create_provider(harness)
+    except (SwarmWorkerError, ImportError):
+        return None
+
+
+def _config(worker: Worker, claim: Claim) -> ProviderSessionConfig:
+    return ProviderSessionConfig(
+        prompt="",
+        agent_id=worker.agent_id,
+        task_id=claim.task_id,
+        session_uuid=claim.session_uuid,
+        api_url=worker.settings.api_url,
+        api_key=worker.settings.api_key,
+        cwd=worker.state.path,
+        log_file=claim.log_file,
+        private_dir=worker.state.path / SESSIONS_DIR / claim.session_uuid,
+        env=worker.environment.values(),
+        redactor=Scrubber(worker.scrubber),
+        resume_session_id=claim.resumes or None,
+        iteration=claim.iteration,
+    )
+
+
+def _elapsed_s(claim: Claim) -> float:
+    """Return how long the session ran: until the last thing it said."""
+    try:
+        began = datetime.fromisoformat(claim.started_at).timestamp()
+        return max(0.0, claim.log_file.stat().st_mtime - began)
+    except (OSError, ValueError):
+        return 0.0
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
