@@ -66,6 +66,7 @@ class Journal:
         if self._file >= 0:
             file, self._file = self._file, -1
             try:
+                os.fsync(file)
                 os.close(file)
             except OSError as error:  # where writes are deferred, as on network file systems
                 self._warn(error.strerror or str(error))

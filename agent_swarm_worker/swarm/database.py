@@ -97,6 +97,14 @@ class Database:
                 self._go_on_in_memory(error)
             return self._connection.execute(statement, values).fetchall()
 
+    def run_for_good(self, statement: str, *values: object) -> None:
+        """Execute one statement that is to outlive a power cut, too: it waits for the disk."""
+        self.run("PRAGMA synchronous = FULL")
+        try:
+            self.run(statement, *values)
+        finally:
+            self.run("PRAGMA synchronous = NORMAL")
+
     def close(self) -> None:
         """Close, after a last attempt to write back what is only in memory."""
         if self._in_memory and self._write_back_at < math.inf:
@@ -169,7 +177,7 @@ def _connect(where: str) -> sqlite3.Connection:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         version = _checked_version(connection)
         connection.execute("PRAGMA journal_mode = WAL")
-        # Enough to survive the death of the process, which is what happens; not a power cut.
+        # Enough to survive the death of the process; for a power cut there is `run_for_good`.
         connection.execute("PRAGMA synchronous = NORMAL")
         if version != SCHEMA_VERSION:
             changes = _FROM_1 if version == 1 else _SCHEMA

@@ -6,6 +6,7 @@ after it was carried out. The trade made for each kind, when an attempt ended wi
 * finish, session, vcs, clear_rate_limit, provider_session, latest_model, commit_cursors,
   delete_active_session, steered: repeated, they have the same effect.
 * cost: read back first; a budget must count a session once.
+* late_result: read back first.
 * logs: read back where that is possible, else sent again: a line twice is better than never.
 * events, context: sent again; a chart may count one twice.
 * progress, note: sent again; the task's history may show a line twice.
@@ -17,8 +18,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from agent_swarm_worker.errors import ApiError, ApiGarbled, ApiRefused, ApiUnreachable
+from agent_swarm_worker.errors import (
+    ApiError,
+    ApiGarbled,
+    ApiRefused,
+    ApiUnreachable,
+    Unauthorized,
+)
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.swarm.body import encode
 from agent_swarm_worker.swarm.keys import PoolKey
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.swarm.uploads import EventParts, LogParts, send_in_parts
@@ -31,6 +39,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.swarm.tasks import FinishAnswer
 
 MAX_REPAIRS = 3
+AFTER_ALL_LINES = 2_000_000_000
+"""Sorts a line behind all others of its session, whose numbers are counts of bytes."""
 
 
 Handler: TypeAlias = "Callable[[Delivery], Awaitable[None]]"
@@ -94,10 +104,11 @@ async def _context(it: Delivery) -> None:
 
 
 async def _finish(it: Delivery) -> None:
-    """Args: task_id, status, output, failure_reason.
+    """Args: task_id, status, output, failure_reason, session_uuid.
 
     A task that was put back in the queue meanwhile answers 200 and forgets the result (API
     reference E15): progress brings it back to ``in_progress``, then the result is reported again.
+    One that has ended otherwise, or is somebody else's, keeps its word; ours goes into its log.
     """
     answer = await _report_result(it)
     for _ in range(MAX_REPAIRS):
@@ -112,10 +123,7 @@ async def _finish(it: Delivery) -> None:
 
 
 async def _report_result(it: Delivery) -> FinishAnswer | None:
-    """Return the server's answer; ``None`` if the task has ended with other words.
-
-    Those are mostly the agent's own, through its tools.
-    """
+    """Return the server's answer; ``None`` if the task has another's word already."""
     try:
         return await it.client.tasks.finish(
             it.args["task_id"],
@@ -124,9 +132,36 @@ async def _report_result(it: Delivery) -> FinishAnswer | None:
             failure_reason=it.args.get("failure_reason"),
         )
     except ApiRefused as refusal:
-        if refusal.status != 409:
+        if refusal.status not in {403, 409} or isinstance(refusal, Unauthorized):
             raise
+        await _late_result(it)
         return None
+
+
+async def _late_result(it: Delivery) -> None:
+    """Args: task_id, status, output, failure_reason, session_uuid.
+
+    One line in the session's log, for whoever wonders what became of the work.
+    """
+    args = it.args
+    said = args.get("output") or args.get("failure_reason") or "nothing"
+    line = {"type": "late_result", "status": args["status"], "content": said}
+    text = encode(line).decode("utf-8", "replace")
+    if it.item.uncertain:
+        try:
+            stored = await it.client.tasks.session_logs(args["task_id"])
+        except ApiRefused as refusal:
+            if refusal.is_server_fault:
+                raise
+            stored = ()
+        if any(entry.content == text for entry in stored):
+            return
+    await it.client.telemetry.session_logs(
+        [text],
+        session_uuid=args.get("session_uuid") or args["task_id"],
+        iteration=AFTER_ALL_LINES,
+        task_id=args["task_id"],
+    )
 
 
 async def _vcs(it: Delivery) -> None:
@@ -192,6 +227,7 @@ HANDLERS: Mapping[WriteKind, Handler] = {
     WriteKind.COST: _cost,
     WriteKind.CONTEXT: _context,
     WriteKind.FINISH: _finish,
+    WriteKind.LATE_RESULT: _late_result,
     WriteKind.VCS: _vcs,
     WriteKind.REPORT_USAGE: _report_usage,
     WriteKind.REPORT_RATE_LIMIT: _report_rate_limit,

@@ -37,6 +37,7 @@ class WriteKind(StrEnum):
     COST = "cost"
     CONTEXT = "context"
     FINISH = "finish"
+    LATE_RESULT = "late_result"
     VCS = "vcs"
     REPORT_USAGE = "report_usage"
     REPORT_RATE_LIMIT = "report_rate_limit"
@@ -56,6 +57,10 @@ SACRIFICE = (
     WriteKind.LOGS,
 )
 """What goes first when the queue is full; what is not named here is never given up."""
+
+
+IRREPLACEABLE = frozenset({WriteKind.COST, WriteKind.FINISH, WriteKind.SESSION})
+"""What a power cut must not take back. Few per task: each waits for the disk."""
 
 
 @dataclass(kw_only=True)
@@ -106,7 +111,8 @@ class Queue:
     ) -> None:
         """Put a write at the end of its lane. Of undelivered progress only the newest is kept."""
         data = encode(args)
-        self._db.run(
+        insert = self._db.run_for_good if kind in IRREPLACEABLE else self._db.run
+        insert(
             "INSERT INTO outbox (lane, kind, args, uncertain) VALUES (?, ?, ?, ?)",
             lane,
             kind,

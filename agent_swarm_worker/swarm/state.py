@@ -102,7 +102,7 @@ class StateDir:
     def claim(self, claim: Claim) -> None:
         """Remember a task from the moment it is ours."""
         values = [getattr(claim, name) for name in _CLAIM_COLUMNS]
-        self.database.run(
+        self.database.run_for_good(
             f"INSERT OR REPLACE INTO claims ({', '.join(_CLAIM_COLUMNS)})"  # noqa: S608 - our names
             f" VALUES ({', '.join('?' * len(values))})",
             *(str(value) if isinstance(value, Path) else value for value in values),

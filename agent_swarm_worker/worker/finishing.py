@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import ApiError, ApiRefused, RouteMissing
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.reporting.finish import FinishBody, decide_finish
+from agent_swarm_worker.reporting.finish import MAX_TEXT_CHARS, FinishBody, decide_finish
 from agent_swarm_worker.reporting.port import task_lane
+from agent_swarm_worker.reporting.text import clip
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.swarm.wire import ChannelActivity, Task, TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.limits import report_limits
 from agent_swarm_worker.worker.shutdown import GRACEFUL_SHUTDOWN
+from agent_swarm_worker.worker.slots import PAUSED
 
 if TYPE_CHECKING:
+    from agent_swarm_worker.contract import Redactor
     from agent_swarm_worker.logs import Log
     from agent_swarm_worker.swarm.wire import Trigger
     from agent_swarm_worker.worker.context import Worker
@@ -38,6 +41,9 @@ async def finish_task(
         report_limits(worker, outcome.ready.credentials, outcome.result)
     if _is_ours_to_end(task):
         await _put_finish(worker, task, trigger, outcome, log)
+    if _was_taken(task):
+        await _keep_result(worker, task, outcome, log)
+    if task.has_task and not is_handed_over:
         worker.state.set_phase(task.task_id, "finishing")
     worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": task.task_id})
     if isinstance(trigger, ChannelActivity) and not outcome.result.is_error:
@@ -66,6 +72,25 @@ def _is_ours_to_end(task: RunningTask) -> bool:
     return task.has_task and not task.observe_only and task.is_ours and not is_handed_over
 
 
+def _was_taken(task: RunningTask) -> bool:
+    """True if the task ended, or went to somebody else, while its session ran."""
+    is_theirs = task.has_task and not task.observe_only and not task.is_ours
+    return is_theirs and task.ended_by != PAUSED
+
+
+async def _keep_result(worker: Worker, task: RunningTask, outcome: Outcome, log: Log) -> None:
+    """Keep what the session came to as a line of its log: the task has another's word."""
+    body = await _decide(worker, outcome, None, None, log)
+    last_text = outcome.reporter.last_text if outcome.reporter else ""
+    if body is None or not (body.output or last_text):
+        return
+    args = body.args(task.task_id) | {
+        "session_uuid": task.session_uuid,
+        "output": body.output or clip(_redactor(worker, outcome).text(last_text), MAX_TEXT_CHARS),
+    }
+    worker.outbox.put(task_lane(task.task_id), WriteKind.LATE_RESULT, args)
+
+
 async def _put_finish(
     worker: Worker, task: RunningTask, trigger: Trigger, outcome: Outcome, log: Log
 ) -> None:
@@ -79,7 +104,8 @@ async def _put_finish(
     if body is None:
         log.info(Event.TASK_FINISHED, status=current.status if current else None, by="the agent")
         return
-    worker.outbox.put(task_lane(task.task_id), WriteKind.FINISH, body.args(task.task_id))
+    args = body.args(task.task_id) | {"session_uuid": task.session_uuid}
+    worker.outbox.put(task_lane(task.task_id), WriteKind.FINISH, args)
     log.info(
         Event.TASK_FINISHED, status=body.status, why=_brief(body.failure_reason), note=body.note
     )
@@ -93,7 +119,7 @@ async def _decide(
         return await decide_finish(
             outcome.result,
             harness=outcome.ready.adapter.name if outcome.ready else worker.harness.name,
-            redactor=outcome.ready.config.redactor if outcome.ready else worker.scrubber,
+            redactor=_redactor(worker, outcome),
             last_text=outcome.reporter.last_text if outcome.reporter else "",
             task_status=current.status if current else None,
             existing_output=current.output if current else None,
@@ -103,6 +129,10 @@ async def _decide(
         log.error(Event.TASK_FINISHED, why=repr(error))
         reason = f"The worker could not judge the result: {type(error).__name__}"
         return FinishBody(status="failed", failure_reason=reason)
+
+
+def _redactor(worker: Worker, outcome: Outcome) -> Redactor:
+    return outcome.ready.config.redactor if outcome.ready else worker.scrubber
 
 
 async def _current(worker: Worker, task: RunningTask, log: Log) -> Task | None:

@@ -77,6 +77,8 @@ async def _finish(worker: Worker, claim: Claim, remains: Remains, current: Task)
     )
     lane = task_lane(claim.task_id)
     if body is not None:
-        worker.outbox.put(lane, WriteKind.FINISH, body.args(claim.task_id))
+        worker.outbox.put(
+            lane, WriteKind.FINISH, body.args(claim.task_id) | {"session_uuid": claim.session_uuid}
+        )
     worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": claim.task_id})
     worker.log.warning(Event.TASK_RECOVERED, task=claim.task_id, kind="it had ended")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderSession
 
 
+PAUSED = "paused"
+"""What ended the session of a task that is to go on later."""
 RESUMED = "task_resumed"
 """The trigger type of a task that goes on after a pause."""
 

@@ -71,6 +71,17 @@ ALL_KINDS: list[tuple[WriteKind, dict[str, Any], str, Any]] = [
     ),
     (WriteKind.FINISH, DONE, FINISH, {"status": "completed", "output": "done"}),
     (
+        WriteKind.LATE_RESULT,
+        {**DONE, "session_uuid": "s"},
+        "POST /api/session-logs",
+        {
+            "sessionId": "s",
+            "iteration": 2_000_000_000,
+            "lines": ['{"type":"late_result","status":"completed","content":"done"}'],
+            "taskId": "t",
+        },
+    ),
+    (
         WriteKind.VCS,
         {"task_id": "t", "link": {"vcsNumber": 1}},
         "PATCH /api/tasks/t/vcs",
@@ -381,9 +392,15 @@ class TestFinish:
     async def test_needs_no_repair(self, tmp_path: Path) -> None:
         assert await self.run(tmp_path, self.answers("failed")) == ([FINISH], [])
 
-    async def test_the_agent_has_reported_itself(self, tmp_path: Path) -> None:
-        conflict = Reply(409, {"error": "already finished", "alreadyFinished": True})
-        assert await self.run(tmp_path, lambda _: conflict) == ([FINISH], [])
+    @pytest.mark.parametrize("status", [403, 409])
+    async def test_another_word_stands_and_ours_is_logged(
+        self, tmp_path: Path, status: int
+    ) -> None:
+        def answer(request: Request) -> Reply:
+            is_finish = request.path.endswith("/finish")
+            return Reply(status, {"error": "already finished"}) if is_finish else Reply()
+
+        assert await self.run(tmp_path, answer) == ([FINISH, "POST /api/session-logs"], [])
 
     async def test_the_task_is_gone(self, tmp_path: Path) -> None:
         assert await self.run(tmp_path, lambda _: NOT_FOUND) == ([FINISH], ["outbox.dropped"])
