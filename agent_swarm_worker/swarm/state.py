@@ -52,8 +52,6 @@ class Claim:
     told: int = 0
     """Bytes of the journal whose events were handed to the outbox; `REPORTED` if all was, with the
     session's end and cost."""
-    resumes: str = ""
-    """The harness's own session that this one continued, if any."""
 
 
 _CLAIM_COLUMNS = tuple(field.name for field in fields(Claim))

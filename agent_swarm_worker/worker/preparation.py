@@ -171,6 +171,8 @@ def _begin_journal(worker: Worker, config: ProviderSessionConfig, task: RunningT
         "trigger": task.trigger_type,
         "taskId": task.task_id,
         "yolo": bool(worker.settings.yolo),
+        "model": config.model or None,
+        "resumes": config.resume_session_id,
         "prompt": config.prompt,
     }
     return Journal.begin(config.log_file, config.redactor.leaves(metadata), log=worker.log)

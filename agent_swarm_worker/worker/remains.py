@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -161,6 +161,7 @@ def _adapter_of(worker: Worker, harness: str) -> ProviderAdapter | None:
 
 
 def _config(worker: Worker, claim: Claim) -> ProviderSessionConfig:
+    begun = _metadata(claim.log_file)
     return ProviderSessionConfig(
         prompt="",
         agent_id=worker.agent_id,
@@ -173,9 +174,20 @@ def _config(worker: Worker, claim: Claim) -> ProviderSessionConfig:
         private_dir=worker.state.path / SESSIONS_DIR / claim.session_uuid,
         env=worker.environment.values(),
         redactor=Scrubber(worker.scrubber),
-        resume_session_id=claim.resumes or None,
+        model=str(begun.get("model") or ""),
+        resume_session_id=begun.get("resumes"),
         iteration=claim.iteration,
     )
+
+
+def _metadata(journal: Path) -> dict[str, Any]:
+    """Return the record a journal begins with."""
+    try:
+        with journal.open("rb") as file:
+            record = orjson.loads(file.readline())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _elapsed_s(claim: Claim) -> float:

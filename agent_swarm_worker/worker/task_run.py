@@ -200,7 +200,6 @@ def _remember(worker: Worker, task: RunningTask, ready: Ready | None = None) -> 
             log_file=ready.config.log_file,
             iteration=ready.config.iteration,
             log_offset=ready.metadata_bytes,
-            resumes=ready.config.resume_session_id or "",
         )
     worker.state.claim(claim)
 

@@ -13,6 +13,7 @@ from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.cli_session import CliSession
+from agent_swarm_worker.providers.codex.again import translator_again
 from agent_swarm_worker.providers.codex.agents_md import AgentsMd
 from agent_swarm_worker.providers.codex.app_server import AppServer
 from agent_swarm_worker.providers.codex.config_file import operator_config, session_config
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
+    from agent_swarm_worker.providers.launch import Translator
 
 
 class CodexAdapter:
@@ -94,6 +96,10 @@ class CodexAdapter:
         """True if the record of that session is really there."""
         home = operator_home(config.env)
         return await anyio.to_thread.run_sync(find_rollout, session_id, home) is not None
+
+    def translator(self, config: ProviderSessionConfig) -> Translator | None:
+        """Return what reads a journal again."""
+        return translator_again(config, self._clock)
 
     def format_command(self, command_name: str) -> str:
         """Return a command as `skills.resolve` finds it in a prompt."""

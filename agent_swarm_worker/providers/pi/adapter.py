@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.errors import MissingExtra
+from agent_swarm_worker.providers.pi.again import PiAgain
 from agent_swarm_worker.providers.pi.credentials import KEY_VARIABLES, require_credential
 from agent_swarm_worker.providers.pi.files import read_agent_files
 from agent_swarm_worker.providers.pi.models import choose_model
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
+    from agent_swarm_worker.providers.launch import Translator
 
 
 class PiAdapter:
@@ -64,6 +66,17 @@ class PiAdapter:
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
         """True if the conversation of that session is really saved here."""
         return await anyio.to_thread.run_sync(is_saved, config.env, session_id)
+
+    def translator(self, config: ProviderSessionConfig) -> Translator:
+        """Return what reads a journal again.
+
+        Raises:
+            UnknownModel: the model it ran with is none that can be reached any more.
+            CredentialsMissing: there is nothing to log in with at its provider.
+            UnreadableFile: ``auth.json`` or ``models.json`` cannot be used.
+        """
+        choice = choose_model(config.model, config.env, read_agent_files(config.env))
+        return PiAgain(config, choice)
 
     def format_command(self, command_name: str) -> str:
         """Return a command as a skill of pi."""

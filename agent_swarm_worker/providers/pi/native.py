@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from agent_swarm_worker.providers.pi.costs import Usage
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from agent_swarm_worker.providers.pi.costs import Usage
     from agent_swarm_worker.providers.pi.models import ModelChoice
 
 Record: TypeAlias = dict[str, Any]
@@ -110,6 +111,17 @@ def warning(message: str) -> Record:
 def end(stop: str, duration_ms: int, failure: Mapping[str, str | None]) -> Record:
     """The last word: ``stop``, ``error`` or ``aborted``."""
     return {"type": "result", "subtype": stop, "duration_ms": duration_ms, **failure}
+
+
+def usage_of(message: Record) -> Usage:
+    """Return the tokens of a turn that is on record."""
+    usage = message["usage"]
+    return Usage(
+        input=usage["input_tokens"],
+        output=usage["output_tokens"],
+        cache_read=usage["cache_read_input_tokens"],
+        cache_write=usage["cache_creation_input_tokens"],
+    )
 
 
 def _text(text: str) -> Record:
