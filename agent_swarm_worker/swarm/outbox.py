@@ -97,6 +97,10 @@ class Outbox:
         """Return how many writes have not arrived, of a lane or of all."""
         return self._queue.count(lane)
 
+    def lanes_with(self, kind: WriteKind) -> tuple[str, ...]:
+        """Return the lanes in which a write of this kind waits."""
+        return self._queue.lanes_with(kind)
+
     async def flushed(self, lane: str, *, timeout_s: float) -> bool:
         """Wait until a lane is empty; False if it is not after `timeout_s`."""
         return await self._wait_until_empty(lane, timeout_s)

@@ -157,6 +157,11 @@ class Queue:
         rows = self._db.run("SELECT lane FROM outbox GROUP BY lane ORDER BY min(id)")
         return [lane for (lane,) in rows]
 
+    def lanes_with(self, kind: WriteKind) -> tuple[str, ...]:
+        """Return the lanes in which a write of this kind waits."""
+        rows = self._db.run("SELECT DISTINCT lane FROM outbox WHERE kind = ?", kind)
+        return tuple(lane for (lane,) in rows)
+
     def count(self, lane: str | None = None) -> int:
         """Return the number of writes in a lane, or in all."""
         if lane is None:

@@ -24,6 +24,7 @@ from agent_swarm_worker.worker.credential_wait import wait_for_credentials
 from agent_swarm_worker.worker.credentials import report_credentials
 from agent_swarm_worker.worker.reconfigure import reconfigure
 from agent_swarm_worker.worker.recovery import recover
+from agent_swarm_worker.worker.undelivered import hold_undelivered
 from agent_swarm_worker.workspace.identity import fill_missing, profile_of, write_files
 from agent_swarm_worker.workspace.template_registry import fetch_template
 
@@ -57,6 +58,7 @@ async def boot(worker: Worker) -> None:
     await registration.state_role(worker)
     sessions, agent_id = worker.client.sessions, worker.agent_id
     await _best_effort(worker, "session clean-up", lambda: sessions.cleanup(agent_id))
+    await hold_undelivered(worker)
     await _best_effort(worker, "orphan recovery", lambda: sessions.recover_orphaned(agent_id))
     await _load_identity(worker)
     await _install_skills(worker)

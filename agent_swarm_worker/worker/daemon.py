@@ -35,6 +35,7 @@ from agent_swarm_worker.worker.shutdown import go_down, say_goodbye
 from agent_swarm_worker.worker.signals import Shutdown
 from agent_swarm_worker.worker.steering import Steering
 from agent_swarm_worker.worker.task_run import run_trigger
+from agent_swarm_worker.worker.undelivered import release_when_delivered
 from agent_swarm_worker.worker.wiring import Parts, wire
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class Daemon:
             loops.start_soon(reconfigure_loop, worker)
             loops.start_soon(Steering(worker).run)
             async with anyio.create_task_group() as sessions:
+                release_when_delivered(worker, sessions)
                 sessions.start_soon(self._poll, worker, sessions)
                 await self.shutdown.wait_draining()
                 await go_down(worker)

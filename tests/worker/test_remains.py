@@ -117,6 +117,26 @@ async def test_a_secret_in_it_is_taken_out(tmp_path: Path):
         assert PASSWORD not in journals[0]
 
 
+async def test_half_a_line_is_left_out_since_it_may_hold_half_a_secret(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, _):
+        rig.env["MY_PASSWORD"] = PASSWORD
+        go, (first, second) = tmp_path / "go", (PASSWORD[:14], PASSWORD[14:])
+        env = {**rig.env, **harness("torn", go, first, second), **SLOW}
+        async with worker_process(tmp_path, env) as worker:
+            task_id = await rig.submit()
+            await until((tmp_path / "half").exists)
+            worker.signal(signal.SIGSTOP)
+            go.touch()
+            await until(Path(f"{go}.gone").exists)
+            await kill(worker)
+            await next_start(rig)
+        assert await said(rig, task_id) == ["word 0", "word 1"]
+        everything = str(await rig.logs(task_id)) + "".join(
+            path.read_text() for path in tmp_path.glob("state/*/logs/*/*.jsonl")
+        )
+        assert second not in everything
+
+
 async def test_a_start_in_between_that_is_killed_in_turn_tells_nothing_twice(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         async with stopped_worker(rig, tmp_path / "go", 20) as (worker, task_id):
