@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio.to_thread
+
 from agent_swarm_worker.errors import ApiError, ApiRefused, RouteMissing
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.providers.journal import make_durable
 from agent_swarm_worker.reporting.finish import MAX_TEXT_CHARS, FinishBody, decide_finish
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.reporting.text import clip
@@ -37,6 +40,10 @@ async def finish_task(
     if outcome.reporter is not None:
         outcome.reporter.close(outcome.result, owns_task=task.is_ours and not is_handed_over)
         worker.state.set_reported(task.task_id)
+    if outcome.ready is not None:
+        # The outbox has ranges of it, and only it has the words.
+        journal = outcome.ready.config.log_file
+        await anyio.to_thread.run_sync(make_durable, journal, abandon_on_cancel=True)
     if outcome.ready is not None and task.ended_by is None:
         report_limits(worker, outcome.ready.credentials, outcome.result)
     if _is_ours_to_end(task):
