@@ -428,6 +428,25 @@ async def test_a_session_is_charged_once(tmp_path: Path, lost: str) -> None:
     assert server.requests[1].query == {"taskId": "t", "limit": "500"}
 
 
+@pytest.mark.parametrize("lost", ["question", "answer"])
+async def test_a_late_result_is_kept_once(tmp_path: Path, lost: str) -> None:
+    stored: list[str] = []
+
+    def script(request: Request) -> Answer:
+        if request.method == "GET":
+            rows = [{"id": "1", "sessionId": "s", "content": line} for line in stored]
+            return Reply(200, {"logs": rows})
+        first_time = len([r for r in server.requests if r.method == "POST"]) == 1
+        if not first_time or lost == "answer":
+            stored.extend(request.body["lines"])
+        return Reset() if first_time else Reply(201)
+
+    async with serving(script) as server, running_outbox(server.url, tmp_path) as outbox:
+        outbox.put("t", WriteKind.LATE_RESULT, {**DONE, "session_uuid": "s"})
+        assert await outbox.flushed("t", timeout_s=5)
+    assert stored == ['{"type":"late_result","status":"completed","content":"done"}']
+
+
 async def test_a_cost_without_a_task_is_looked_for_with_the_agent(tmp_path: Path) -> None:
     answers = iter([Reset(), Reply(200, {"costs": [{"sessionId": "s-1"}]})])
     async with (

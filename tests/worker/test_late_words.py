@@ -51,21 +51,6 @@ async def test_a_result_that_comes_after_another_does_not_replace_it(tmp_path: P
         assert (task["status"], task["failureReason"]) == ("failed", "I lost patience")
 
 
-async def test_it_is_kept_once_when_the_answer_is_lost(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
-        lost = door.hold_answer("/session-logs", containing=b"")
-        async with running_worker(rig, {**harness("chats", 3), "SWARM_API_TIMEOUT_S": "1"}):
-            task_id = await rig.submit()
-            await lost.reached.wait()
-            lost.open.set()
-            await until(lambda: len(rig.logged(Event.SESSION_OUTPUT)) >= 4)
-            again = door.hold_answer("/session-logs", containing=b"")
-            await rig.post(f"/api/tasks/{task_id}/cancel")
-            await again.reached.wait()
-            await rig.settled(task_id)
-        assert len(await late_results(rig, task_id)) == 1
-
-
 async def test_an_agent_that_ended_its_task_itself_leaves_no_second_word(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, _):
         async with running_worker(rig, harness("finishes_itself", rig.url)):
