@@ -31,6 +31,7 @@ class Feature(StrEnum):
     PROVIDER_SESSIONS = "tasks/session"
     SUPERSEDE = "tasks/supersede"
     ACTIVE_SESSIONS = "active-sessions"
+    SESSION_LIST = "active-sessions/list"
     SESSION_HEARTBEAT = "active-sessions/heartbeat"
     SESSION_RECOVERY = "active-sessions/recover-orphaned-tasks"
     ACTIVITY = "agents/activity"
@@ -50,6 +51,7 @@ class Feature(StrEnum):
     SKILLS = "agents/skills"
     SKILLS_SIGNATURE = "agents/skills/signature"
     STORED_EVENTS = "events/stored"
+    STORED_CONTEXT = "tasks/context/stored"
     COSTS = "session-costs"
 
 

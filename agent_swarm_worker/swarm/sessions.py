@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.errors import ApiRefused
@@ -15,6 +16,32 @@ if TYPE_CHECKING:
 
 MAX_DESCRIPTION_CHARS = 200
 _BASE = "/api/active-sessions"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRow:
+    """One session on the list."""
+
+    id: str
+    task_id: str | None = None
+    session_uuid: str | None = None
+    """As whoever runs it calls it; ``runnerSessionId`` on the wire."""
+    started_at: str = ""
+    """By the server's clock."""
+
+    @classmethod
+    def from_wire(cls, value: object) -> SessionRow | None:
+        """Read one row; ``None`` if it has no usable id."""
+        row = Row(value)
+        row_id = row.identifier("id")
+        if row_id is None:
+            return None
+        return cls(
+            id=row_id,
+            task_id=row.identifier("taskId"),
+            session_uuid=row.maybe_text("runnerSessionId"),
+            started_at=row.text("startedAt"),
+        )
 
 
 class Sessions:
@@ -37,7 +64,54 @@ class Sessions:
         A task has one row at most, and one left from before keeps its old heartbeat and refuses
         the new one, so it is replaced.
         """
-        body = {
+        body = self._body(agent_id, trigger_type, task_id, description, session_uuid)
+        await self._generations.attempt(
+            Feature.ACTIVE_SESSIONS, lambda: self._create(body, task_id)
+        )
+
+    async def reserve(
+        self, *, agent_id: str, trigger_type: str, task_id: str, session_uuid: str
+    ) -> SessionRow | None:
+        """Announce a session unless its task has one already; of all who ask, one gets it.
+
+        Returns:
+            The row, ``None`` if the task has another one or the server keeps no list.
+        """
+        body = self._body(agent_id, trigger_type, task_id, None, session_uuid)
+        try:
+            answer = await self._generations.attempt(
+                Feature.ACTIVE_SESSIONS, lambda: self._http.call("POST", _BASE, body=body)
+            )
+        except ApiRefused as refusal:
+            if not _is_taken(refusal):
+                raise
+            return None
+        return SessionRow.from_wire(Row(answer).nested("session"))
+
+    async def list(self, agent_id: str) -> tuple[SessionRow, ...] | None:
+        """Return the sessions of an agent; ``None`` if the server does not show them."""
+        answer = await self._generations.attempt(
+            Feature.SESSION_LIST,
+            lambda: self._http.call("GET", _BASE, params={"agentId": agent_id}),
+        )
+        return None if answer is None else Row(answer).rows("sessions", SessionRow.from_wire)
+
+    async def withdraw(self, row_id: str) -> None:
+        """Take this very row off the list, and none that came in its place."""
+        path = f"{_BASE}/{segment(row_id)}"
+        await self._generations.attempt(
+            Feature.SESSION_LIST, lambda: self._http.request("DELETE", path)
+        )
+
+    def _body(
+        self,
+        agent_id: str,
+        trigger_type: str,
+        task_id: str | None,
+        description: str | None,
+        session_uuid: str | None,
+    ) -> dict[str, Any]:
+        return {
             "agentId": agent_id,
             "taskId": task_id,
             "triggerType": trigger_type,
@@ -45,15 +119,12 @@ class Sessions:
             "runnerSessionId": session_uuid,
             "runtimeInstanceId": self._http.runtime_instance_id,
         }
-        await self._generations.attempt(
-            Feature.ACTIVE_SESSIONS, lambda: self._create(body, task_id)
-        )
 
     async def _create(self, body: dict[str, Any], task_id: str | None) -> None:
         try:
             await self._http.request("POST", _BASE, body=body)
         except ApiRefused as refusal:
-            if task_id is None or "UNIQUE" not in refusal.message:
+            if task_id is None or not _is_taken(refusal):
                 raise
             await self._http.request("DELETE", _by_task(task_id))
             await self._http.request("POST", _BASE, body=body)
@@ -105,6 +176,10 @@ class Sessions:
             Feature.ACTIVE_SESSIONS,
             lambda: self._http.request("POST", f"{_BASE}/cleanup", body={"agentId": agent_id}),
         )
+
+
+def _is_taken(refusal: ApiRefused) -> bool:
+    return "UNIQUE" in refusal.message
 
 
 def _by_task(task_id: str) -> str:

@@ -226,10 +226,27 @@ class Tasks:
         await self._http.request("POST", _path(task_id, "cancel"), body={"reason": reason})
 
     async def list(
-        self, *, status: str | None = None, agent_id: str | None = None, limit: int | None = None
+        self,
+        *,
+        status: str | None = None,
+        agent_id: str | None = None,
+        limit: int | None = None,
+        background: bool = False,
     ) -> tuple[Task, ...]:
-        """Return tasks; `status` may be several, separated by commas."""
-        query = {"status": status, "agentId": agent_id, "limit": limit}
+        """Return tasks, the one changed last first, without all their fields.
+
+        Args:
+            status: may be several, separated by commas.
+            agent_id: whose tasks.
+            limit: the most tasks.
+            background: the swarm's own tasks, such as its heartbeat's, as well.
+        """
+        query = {
+            "status": status,
+            "agentId": agent_id,
+            "limit": limit,
+            "includeHeartbeat": "true" if background else None,
+        }
         answer = await self._http.call("GET", "/api/tasks", params=query)
         return Row(answer).rows("tasks", Task.from_wire)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.swarm.wire import Agent, Skill
     from agent_swarm_worker.worker.environment import Environment
     from agent_swarm_worker.worker.harness import Harness
+    from agent_swarm_worker.worker.paused import PausedNotes
     from agent_swarm_worker.worker.signals import Shutdown
     from agent_swarm_worker.worker.slots import Slots
     from agent_swarm_worker.workspace.identity import Baselines
@@ -71,6 +72,7 @@ class Worker:
     outbox: Outbox
     state: StateDir
     slots: Slots
+    paused: PausedNotes
     shutdown: Shutdown
     scrubber: Scrubber
     sandbox: Sandbox
@@ -86,8 +88,6 @@ class Worker:
     facts: AgentFacts = field(default_factory=AgentFacts)
     logins: LoginMemory = field(default_factory=LoginMemory)
     sessions_started: int = 0
-    paused: set[str] = field(default_factory=set)
-    """Tasks whose sessions were ended because somebody paused them."""
 
     @property
     def settings(self) -> Settings:

@@ -28,6 +28,10 @@ LOOK_INTERVAL_S = 5.0
 """How often the task itself is looked at: one that was paused, or superseded by hand, keeps its
 session row, so that no beat tells."""
 
+MAX_BEATS_AT_ONCE = 16
+"""Half of the connections there are: the rest is for everything else."""
+HISTORY_ROWS = 100
+STATUS_CHANGE = "task_status_change"
 LAST_WORD_S = 1.0
 """How long a pause waits for a word that is on its way, lest it undo the pause again."""
 
@@ -38,33 +42,54 @@ class Heartbeat:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._recovered = anyio.Event()
+        self._beating: dict[RunningTask, anyio.CancelScope] = {}
+        """One beat per task at a time, so that they do not pile up before an API that hangs."""
+        self._at_once = anyio.CapacityLimiter(MAX_BEATS_AT_ONCE)
         worker.client.http.health.on_recovered(self._on_recovered)
 
     async def run(self) -> None:
-        """Beat until cancelled; a round that takes long does not delay the next one's start."""
+        """Beat until cancelled; a beat that takes long delays no other task's."""
         worker = self._worker
-        async with anyio.create_task_group() as rounds:
-            rounds.start_soon(self._keep_looking)
+        async with anyio.create_task_group() as beats:
+            beats.start_soon(self._keep_looking)
             while True:
                 recovered = self._recovered
                 interval_s = worker.settings.heartbeat_interval_s
-                rounds.start_soon(self._round, interval_s)
+                for task in worker.slots:
+                    if task not in self._beating:
+                        self._beating[task] = anyio.CancelScope()
+                        beats.start_soon(self._beat_once, task)
                 async with anyio.create_task_group() as wait:
                     wait.start_soon(_until, recovered, wait.cancel_scope)
                     await worker.clock.sleep(interval_s)
                     wait.cancel_scope.cancel()
+                if recovered.is_set():
+                    self._begin_afresh()
 
-    async def _round(self, interval_s: float) -> None:
-        with anyio.move_on_after(interval_s * 2):
-            async with anyio.create_task_group() as beats:
-                for task in self._worker.slots:
-                    beats.start_soon(self.beat, task)
+    def _begin_afresh(self) -> None:
+        """Give up the beats that hang on an API that was away: they would delay new ones."""
+        for scope in self._beating.values():
+            scope.cancel()
+        self._beating.clear()
 
-    async def beat(self, task: RunningTask) -> None:
-        """Beat once for one task; a row the server lost is put back, a task it took is let go."""
+    async def _beat_once(self, task: RunningTask) -> None:
+        scope = self._beating[task]
+        try:
+            await self.beat(task, scope)
+        finally:
+            if self._beating.get(task) is scope:
+                del self._beating[task]
+
+    async def beat(self, task: RunningTask, scope: anyio.CancelScope) -> None:
+        """Beat once for one task; a row the server lost is put back, a task it took is let go.
+
+        Args:
+            task: a running one.
+            scope: around the call alone: ending a session is not broken off.
+        """
         worker = self._worker
         try:
-            if task.session_row and await worker.client.sessions.heartbeat(task.task_id):
+            if task.session_row and await self._is_on_record(task, scope):
                 return
             if task.is_over:
                 return  # we took its row off ourselves
@@ -73,6 +98,14 @@ class Heartbeat:
             await announce(worker, task)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="heartbeat", why=str(error))
+
+    async def _is_on_record(self, task: RunningTask, scope: anyio.CancelScope) -> bool:
+        """Beat; false only if the server says that it has no such session."""
+        with scope:
+            async with self._at_once:
+                with anyio.move_on_after(self._worker.settings.heartbeat_interval_s * 2):
+                    return await self._worker.client.sessions.heartbeat(task.task_id)
+        return True
 
     async def _was_taken(self, task: RunningTask) -> bool:
         """The row is gone: true if the task is no longer ours, so that its session was ended."""
@@ -104,8 +137,24 @@ class Heartbeat:
         elif current.status == "paused":
             await self._pause(task)
         elif current.was_paused and not task.was_paused and current.status == "in_progress":
-            # A word of ours that crossed the pause has set it going again (API reference E13).
-            await self._pause(task, once_more=True)
+            await self._after_a_pause(task)
+
+    async def _after_a_pause(self, task: RunningTask) -> None:
+        """Tell a task that was paused and resumed in between from one that only seems to go on.
+
+        A word of ours that crossed the pause sets the task going as well (API reference E13); but
+        the history has a change of status only for what somebody did on purpose.
+        """
+        try:
+            current = await self._worker.client.tasks.get(task.task_id, logs_limit=HISTORY_ROWS)
+        except ApiError as error:
+            self._worker.log.debug(Event.API_REFUSED, call="task", why=str(error))
+            return
+        changes = (row.new_value for row in current.logs if row.event_type == STATUS_CHANGE)
+        if next(changes, "paused") == "in_progress":
+            task.was_paused = True  # its session never stopped, so there is nothing to begin again
+        elif current.status in {"in_progress", "paused"}:
+            await self._pause(task, once_more=current.status == "in_progress")
 
     def _is_elsewhere(self, current: Task) -> bool:
         return current.agent_id not in (None, self._worker.agent_id)

@@ -17,6 +17,7 @@ import anyio
 
 from agent_swarm_worker.errors import ApiError, ApiRefused, Unauthorized
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.swarm.delivery import may_have_arrived
 from agent_swarm_worker.swarm.wire import (
     BudgetRefused,
     TaskAssigned,
@@ -25,6 +26,7 @@ from agent_swarm_worker.swarm.wire import (
     UnknownTrigger,
 )
 from agent_swarm_worker.worker import registration
+from agent_swarm_worker.worker.lost_claims import LostClaims
 from agent_swarm_worker.worker.paused import PausedTasks
 from agent_swarm_worker.worker.slots import RESUMED, RunningTask
 
@@ -40,6 +42,7 @@ MAX_BUDGET_BACKOFF_S = 300.0
 LOCKED_OUT_PAUSE_S = 30.0
 LAST_POLL_S = 3.0
 """How long a shutdown waits for a poll that is under way: its answer may be a claimed task."""
+CLAIMING = frozenset({TaskAssigned.type, TaskOffered.type})
 
 RunTrigger: TypeAlias = Callable[[RunningTask, Trigger], Coroutine[Any, Any, None]]
 
@@ -54,9 +57,14 @@ class Poller:
         self._refusals = 0
         self._orphans_at_s = worker.clock.monotonic()
         self._paused = PausedTasks(worker, self._begin_resumed)
+        self._lost = LostClaims(worker, sessions, self._begin_found, self._until_draining)
 
     async def run(self) -> None:
         """Poll until the shutdown begins."""
+        await self._loop()
+        self._lost.close()
+
+    async def _loop(self) -> None:
         worker = self._worker
         await self._paused.resume_all(partial(self._until_draining, worker.slots.wait_free))
         while not worker.shutdown.is_draining:
@@ -65,6 +73,8 @@ class Poller:
             if not await self._until_draining(self._recover_orphans):
                 return
             if not await self._until_draining(self._paused.look):
+                return
+            if not await self._until_draining(self._lost.look):
                 return
             if not worker.slots.has_room:
                 continue
@@ -103,6 +113,7 @@ class Poller:
         """
         answer: list[Trigger | None] = []
         failure: ApiError | None = None
+        sent_s = self._lost.polling()
         async with anyio.create_task_group() as group:
 
             async def hurry() -> None:
@@ -116,9 +127,14 @@ class Poller:
             except ApiError as error:
                 failure = error
             group.cancel_scope.cancel()
+        if not answer and (failure is None or may_have_arrived(failure)):
+            self._lost.lost(sent_s)
         if failure is not None:
             raise failure
-        return answer[0] if answer else None
+        trigger = answer[0] if answer else None
+        if isinstance(trigger, UnknownTrigger) and trigger.type in CLAIMING:
+            self._lost.lost(sent_s)  # what was claimed cannot be read in this answer
+        return trigger
 
     def _handle(self, trigger: Trigger) -> float:
         worker = self._worker
@@ -139,6 +155,7 @@ class Poller:
         return 0.0
 
     def _begin(self, task: RunningTask, trigger: Trigger) -> None:
+        self._lost.begun(task.task_id)
         self._worker.slots.add(task)
         self._sessions.start_soon(self._run, task, trigger, name=f"task {task.task_id}")
 
@@ -167,6 +184,9 @@ class Poller:
             backoff_s=pause_s,
         )
         return pause_s
+
+    def _begin_found(self, trigger: TaskAssigned | TaskOffered) -> None:
+        self._begin(self._running_task(trigger), trigger)
 
     def _begin_resumed(self, row: Task) -> None:
         trigger = TaskAssigned(task=row)

@@ -18,6 +18,7 @@ from agent_swarm_worker.swarm.http import Http
 from agent_swarm_worker.swarm.outbox import Outbox
 from agent_swarm_worker.swarm.state import StateDir, made_up_agent_id
 from agent_swarm_worker.worker.context import Worker, WorkerOptions
+from agent_swarm_worker.worker.paused import PausedNotes
 from agent_swarm_worker.worker.slots import Slots
 from agent_swarm_worker.workspace.claim import claimed
 from agent_swarm_worker.workspace.git import Git
@@ -82,6 +83,7 @@ async def wire(parts: Parts, held: AsyncExitStack) -> Worker:
         outbox=Outbox(state.database, client, clock=clock, log=log),
         state=state,
         slots=Slots(settings.slots(parts.options.role)),
+        paused=PausedNotes(state),
         shutdown=parts.shutdown,
         scrubber=parts.scrubber,
         sandbox=LocalSandbox(clock=clock, log=log),
