@@ -109,7 +109,7 @@ class LostClaims:
         self._begun.append(task_id)
 
     def close(self) -> None:
-        """Say that there will be no more polls; what is not clear stays noted for the next start."""
+        """Say that this was the last poll; what is not clear stays noted for the next start."""
         if self._since_s is None and not self._rows:
             self._worker.state.note(NOTE, "")
 

@@ -60,6 +60,8 @@ class _Rule:
     answer: tuple[int, str, str] | None = None
     held: Held | None = None
     holds_answer: bytes | None = None
+    loses_answer: bytes | None = None
+    how: str = ""
     delay_s: float = 0.0
 
 
@@ -106,6 +108,12 @@ class Door:
         self._add(pattern, 1, held=held, holds_answer=containing)
         return held
 
+    def lose_answer(
+        self, pattern: str, how: str = "cut", *, containing: bytes = b"", times: int = 1
+    ) -> None:
+        """Let the server act, and cut the connection, half an answer (``half``), or say 500."""
+        self._add(pattern, times, loses_answer=containing, how=how)
+
     def delay(self, pattern: str, seconds: float) -> None:
         """Keep each such request for a while."""
         self._add(pattern, 1_000_000, delay_s=seconds)
@@ -150,7 +158,7 @@ class Door:
     def _rule_for(self, visit: Visit) -> _Rule | None:
         for rule in self._rules:
             if rule.times and rule.pattern.search(visit.name):
-                if rule.holds_answer is None:
+                if rule.holds_answer is None and rule.loses_answer is None:
                     rule.times -= 1
                 return rule
         return None
@@ -199,8 +207,31 @@ async def _serve(app: Any, scope: Any, visit: Visit, send: Any, rule: _Rule | No
             rule.times = 0
             rule.held.reached.set()
             await rule.held.open.wait()
+    if rule is not None and rule.loses_answer is not None:
+        words = b"".join(message.get("body", b"") for message in messages)
+        if rule.times and rule.loses_answer in words:
+            rule.times -= 1
+            visit.status = 0
+            await _lose(messages[0], words, send, rule.how)
+            return
     for message in messages:
         await send(message)
+
+
+async def _lose(start: Any, words: bytes, send: Any, how: str) -> None:
+    if how == "500":
+        await send({**start, "status": 500, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": b'{"error": "afterwards"}'})
+        return
+    transport = send.__self__.transport  # uvicorn's
+    if how == "half":
+        await send(start)
+        half = words[: len(words) // 2]
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+        transport.close()
+    else:
+        transport.abort()
+    await anyio.sleep(0.05)  # uvicorn notices, and says nothing more
 
 
 endless_worker = partial(running_worker, drain_ms=300)

@@ -1,0 +1,340 @@
+"""A task that was claimed by an answer nobody saw is begun all the same, once, and only by us."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from door import Door, QuickClock, door_rig, restartable_rig, until
+from rig import AGENT, Rig, harness, running_worker
+from worker_process import worker_process
+
+from agent_swarm_worker.logs import Event
+
+pytestmark = pytest.mark.anyio
+
+POLL = "GET /api/poll"
+LISTS = r"GET /api/tasks\?status"
+CLAIMED = b"task_assigned"
+SPEED = 5
+
+
+def starts(rig: Rig) -> list[str]:
+    """Return which tasks the harness was started for, one entry for each time."""
+    file = rig.place / "starts"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [line.partition(" ")[2] for line in lines if line.startswith("start")]
+
+
+def noting(rig: Rig, *args: object, **env: str) -> dict[str, str]:
+    return harness("starts", rig.place / "starts", *args, **env)
+
+
+async def sessions(rig: Rig) -> list[dict[str, Any]]:
+    return list((await rig.get("/api/active-sessions"))["sessions"])
+
+
+def recovered(rig: Rig) -> list[str]:
+    lines = rig.logged(Event.TASK_RECOVERED)
+    return [line["task"] for line in lines if "answer" in line["why"]]
+
+
+async def looked_again(door: Door) -> None:
+    """Wait for another look; each asks for two lists."""
+    asked = len(door.seen(LISTS))
+    await until(lambda: len(door.seen(LISTS)) >= asked + 2)
+
+
+async def claimed_elsewhere(rig: Rig) -> str:
+    """Have a task in progress for this agent that no poll of this worker has returned."""
+    task_id = await rig.submit()
+    await rig.post(f"/api/tasks/{task_id}/progress", {"progress": "mine"})
+    return task_id
+
+
+# --- the answer is lost
+@pytest.mark.parametrize("how", ["cut", "half", "500"])
+async def test_a_claim_whose_answer_was_lost_is_begun_once(tmp_path: Path, how: str):
+    async with door_rig(tmp_path) as (rig, door), running_worker(rig, noting(rig)):
+        door.lose_answer(POLL, how, containing=CLAIMED)
+        task_id = await rig.submit()
+        task = await rig.until_ended(task_id, within_s=8)
+        assert (task["status"], task["output"]) == ("completed", "done")
+        await rig.settled(task_id)
+        assert starts(rig) == [task_id] == recovered(rig)
+        assert not door.seen("/supersede")
+        assert len(await rig.costs(task_id)) == 1
+
+
+async def test_three_lost_answers_in_a_row(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        door.lose_answer(POLL, containing=CLAIMED, times=3)
+        ids = [await rig.submit(f"task {number}") for number in range(3)]
+        async with running_worker(rig, noting(rig, MAX_CONCURRENT_TASKS="3")):
+            for task_id in ids:
+                assert (await rig.until_ended(task_id, within_s=8))["status"] == "completed"
+    assert sorted(starts(rig)) == sorted(ids) == sorted(recovered(rig))
+
+
+async def test_an_answer_that_took_too_long(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        held = door.hold_answer(POLL, containing=CLAIMED)
+        env = noting(rig, SWARM_API_TIMEOUT_S="0.5")
+        async with running_worker(rig, env):
+            task_id = await rig.submit()
+            await held.reached.wait()
+            assert (await rig.until_ended(task_id, within_s=8))["status"] == "completed"
+            held.open.set()
+        assert starts(rig) == [task_id]
+
+
+async def test_an_api_that_went_away_over_its_answer(tmp_path: Path):
+    async with restartable_rig(tmp_path) as (rig, door, swarm):
+        held = door.hold_answer(POLL, containing=CLAIMED)
+        async with running_worker(rig, noting(rig)):
+            task_id = await rig.submit()
+            await held.reached.wait()
+            await swarm.stop()
+            held.open.set()
+            await until(lambda: rig.logged(Event.API_UNREACHABLE))
+            await swarm.start()
+            assert (await rig.until_ended(task_id, within_s=8))["status"] == "completed"
+        assert starts(rig) == [task_id]
+
+
+async def test_a_trigger_that_cannot_be_read_is_looked_up(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door), running_worker(rig, noting(rig)):
+        door.refuse(POLL, 200, '{"trigger": null}')
+        task_id = await rig.submit()
+        await rig.post(f"/api/tasks/{task_id}/progress", {"progress": "claimed"})
+        door.be_open()
+        door.say(POLL, {"trigger": {"type": "task_assigned", "task": 7}}, times=1)
+        assert (await rig.until_ended(task_id, within_s=8))["status"] == "completed"
+        assert starts(rig) == [task_id]
+
+
+async def test_a_pool_task_and_an_offer_are_found_too(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        door.lose_answer(POLL, containing=b"task_", times=2)
+        env = noting(rig, MAX_CONCURRENT_TASKS="2")
+        async with running_worker(rig, env, clock=QuickClock(SPEED)):
+            pool = (await rig.post("/api/tasks", {"task": "for anybody"}))["id"]
+            offer = (await rig.post("/api/tasks", {"task": "an offer", "offeredTo": AGENT}))["id"]
+            await until(lambda: len(starts(rig)) == 2)
+            assert (await rig.until_ended(pool))["status"] == "completed"
+            await rig.settled(offer)
+            # Not progressed and not finished by us, as if the poll had answered; nor begun again.
+            assert (await rig.task(offer))["status"] == "reviewing"
+            await looked_again(door)
+    assert sorted(starts(rig)) == sorted([pool, offer])
+    triggers = {v.json()["taskId"]: v.json()["triggerType"] for v in door.seen("active-sessions$")}
+    assert triggers == {pool: "task_assigned", offer: "task_offered"}
+
+
+async def test_what_has_no_room_waits(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        env = noting(rig, 0.3, MAX_CONCURRENT_TASKS="2")
+        async with running_worker(rig, env, clock=QuickClock(SPEED)):
+            lists = door.hold(LISTS)
+            door.lose_answer(POLL, containing=CLAIMED)
+            first = await rig.submit("one")
+            await lists.reached.wait()
+            second = await claimed_elsewhere(rig)
+            await rig.set_row("MAX_CONCURRENT_TASKS", "1")
+            await until(lambda: rig.logged(Event.CONFIG_CHANGED))
+            lists.open.set()
+            await rig.until_ended(first)
+            await rig.until_ended(second)
+    words = [line.split()[0] for line in (tmp_path / "starts").read_text().splitlines()]
+    assert words == ["start", "end"] * 2
+
+
+# --- the worker dies over the answer
+async def test_a_worker_killed_over_the_answer(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        env = {**rig.env, **noting(rig)}
+        held = door.hold_answer(POLL, containing=CLAIMED)
+        async with worker_process(tmp_path, env) as worker:
+            task_id = await rig.submit()
+            await held.reached.wait()
+            worker.signal(signal.SIGKILL)
+            await worker.exit_code()
+        held.open.set()
+        async with running_worker(rig, noting(rig)):
+            assert (await rig.until_ended(task_id, within_s=10))["status"] == "completed"
+        assert starts(rig) == [task_id] == recovered(rig)
+
+
+async def test_a_worker_killed_while_it_makes_sure(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        env = {**rig.env, **noting(rig), "SWARM_HEARTBEAT_INTERVAL_S": "60"}
+        door.lose_answer(POLL, containing=CLAIMED)
+        async with worker_process(tmp_path, env) as worker:
+            task_id = await rig.submit()
+            await rig.until(lambda: sessions(rig))
+            worker.signal(signal.SIGKILL)
+            await worker.exit_code()
+        # As where a start leaves the rows of its agent alone: ours is known to be ours.
+        door.say("active-sessions/cleanup", {"cleaned": 0})
+        async with running_worker(rig, noting(rig)):
+            assert (await rig.until_ended(task_id, within_s=10))["status"] == "completed"
+        assert starts(rig) == [task_id]
+
+
+async def test_a_shutdown_over_the_answer_leaves_it_to_the_next_start(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        door.lose_answer(POLL, containing=CLAIMED)
+        async with running_worker(rig, noting(rig)) as daemon:
+            task_id = await rig.submit()
+            await rig.until(lambda: sessions(rig))
+            daemon.shutdown.request("test")
+        assert starts(rig) == []
+        assert await sessions(rig) == []
+        async with running_worker(rig, noting(rig)):
+            assert (await rig.until_ended(task_id, within_s=10))["status"] == "completed"
+        assert starts(rig) == [task_id]
+
+
+async def test_a_worker_that_saw_every_answer_looks_for_nothing(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        for _ in range(2):
+            async with running_worker(rig, noting(rig)):
+                await rig.until_ended(await rig.submit())
+        assert not door.seen(LISTS)
+
+
+# --- not ours
+async def test_a_task_another_process_begins_meanwhile_is_left_to_it(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        door.say(POLL, {"trigger": None})
+        # On this clock a minute of watching is 12 s, and of making sure there is time to act.
+        env = noting(rig, SWARM_HEARTBEAT_INTERVAL_S="4")
+        async with running_worker(rig, env, clock=QuickClock(SPEED)):
+            lists = door.hold(LISTS)
+            door.be_open()
+            door.refuse(POLL, 500, times=1)
+            await until(lambda: [visit for visit in door.seen(POLL) if visit.status == 500])
+            door.say(POLL, {"trigger": None})
+            task_id = await claimed_elsewhere(rig)
+            lists.open.set()
+            await rig.until(lambda: sessions(rig))
+            # What another worker does on being told that there is a row: it puts its own there.
+            await rig.api.delete(f"/api/active-sessions/by-task/{task_id}")
+            row = {"agentId": AGENT, "taskId": task_id, "triggerType": "x"}
+            await rig.post("/api/active-sessions", {**row, "runnerSessionId": "other"})
+            await until(lambda: door.seen("DELETE /api/active-sessions/"))
+            await looked_again(door)
+            (left,) = await sessions(rig)
+        assert left["runnerSessionId"] == "other"
+        assert starts(rig) == []
+        assert not door.seen("/supersede|/finish")
+
+
+async def test_a_task_claimed_before_our_poll_was_claimed_by_somebody_else(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        door.say(POLL, {"trigger": None})
+        async with running_worker(rig, noting(rig), clock=QuickClock(SPEED)):
+            task_id = await claimed_elsewhere(rig)
+            await anyio.sleep(1.3)
+            door.be_open()
+            door.refuse(POLL, 500, times=1)
+            await until(lambda: door.seen("DELETE /api/active-sessions/"))
+            assert await sessions(rig) == []
+            await looked_again(door)
+            assert len(door.seen("POST /api/active-sessions$")) == 1
+            assert (await rig.task(task_id))["status"] == "in_progress"
+        assert starts(rig) == []
+
+
+@pytest.mark.parametrize("what", ["a session", "a stored session", "a log", "an end"])
+async def test_a_task_somebody_has_begun_is_not_begun(tmp_path: Path, what: str):
+    async with door_rig(tmp_path) as (rig, door):
+        lists = door.hold(LISTS)
+        door.lose_answer(POLL, containing=CLAIMED)
+        async with running_worker(rig, noting(rig), clock=QuickClock(SPEED)):
+            task_id = await rig.submit()
+            await lists.reached.wait()
+            if what == "a session":
+                row = {"agentId": AGENT, "taskId": task_id, "triggerType": "x"}
+                await rig.post("/api/active-sessions", {**row, "runnerSessionId": "other"})
+            elif what == "a stored session":
+                await rig.api.put(f"/api/tasks/{task_id}/session", json={"claudeSessionId": "s"})
+            elif what == "a log":
+                log = {"sessionId": "s", "iteration": 1, "taskId": task_id, "lines": ["x"]}
+                await rig.post("/api/session-logs", log)
+            else:
+                await rig.post(f"/api/tasks/{task_id}/cancel")
+            lists.open.set()
+            await looked_again(door)
+            await looked_again(door)
+            rows = await sessions(rig)
+        assert [row["runnerSessionId"] for row in rows] == ["other"] * (what == "a session")
+        assert starts(rig) == []
+        assert not door.seen("/supersede|/finish")
+
+
+# --- what else the server does
+async def test_neither_a_recovery_of_orphans_nor_a_cancel_gets_in_between(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        env = noting(rig, MAX_CONCURRENT_TASKS="2")
+        async with running_worker(rig, {**env, "SWARM_HEARTBEAT_INTERVAL_S": "1"}):
+            door.lose_answer(POLL, containing=CLAIMED, times=2)
+            kept, cancelled = await rig.submit("kept"), await rig.submit("cancelled")
+
+            async def both() -> bool:
+                return len(await sessions(rig)) == 2
+
+            await rig.until(both)
+            await anyio.sleep(1.1)
+            body = {"agentId": AGENT, "minAgeSeconds": 1}
+            answer = await rig.post(
+                "/api/active-sessions/recover-orphaned-tasks", body, **{"X-Agent-ID": AGENT}
+            )
+            assert answer["recovered"] == 0
+            await rig.post(f"/api/tasks/{cancelled}/cancel")
+            assert (await rig.until_ended(kept))["status"] == "completed"
+        assert starts(rig) == [kept]
+
+
+async def test_a_server_that_ignores_filters_gives_us_nobody_elses_tasks(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door), running_worker(rig, noting(rig)):
+        other = {"id": "other", "task": "t", "status": "in_progress", "agentId": "somebody else"}
+        ended = {"id": "ended", "task": "t", "status": "completed", "agentId": AGENT}
+        offer = {"id": "offer", "task": "t", "status": "reviewing", "offeredTo": "somebody else"}
+        bad = {"id": "../bad", "task": "t", "status": "in_progress", "agentId": AGENT}
+        door.say(LISTS, {"tasks": [other, ended, offer, bad, None, 7]})
+        door.refuse(POLL, 500, times=1)
+        await until(lambda: len(door.seen(LISTS)) >= 2)
+        door.be_open()
+        task_id = await rig.submit()
+        assert (await rig.until_ended(task_id))["status"] == "completed"
+        assert starts(rig) == [task_id]
+        assert not door.seen("(other|ended|offer|bad)")
+
+
+@pytest.mark.parametrize("lacking", [LISTS, "GET /api/active-sessions", "POST /api/active-sess"])
+async def test_a_server_that_cannot_tell_is_not_asked_for_ever(tmp_path: Path, lacking: str):
+    async with door_rig(tmp_path) as (rig, door), running_worker(rig, noting(rig)):
+        door.lack(lacking)
+        door.lose_answer(POLL, containing=CLAIMED)
+        lost = await rig.submit()
+        await rig.until_status(lost, "in_progress")
+        await until(lambda: door.seen(lacking))
+        asked = len(door.seen(lacking))
+        await anyio.sleep(1.5)
+        assert len(door.seen(lacking)) <= asked + 1
+        assert starts(rig) == []
+
+
+async def test_looking_goes_on_until_the_api_can_answer(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        env = noting(rig)
+        async with running_worker(rig, env, clock=QuickClock(SPEED)):
+            door.refuse(r"(POST|GET) /api/active-sessions(\?|$)", 500, times=2)
+            door.lose_answer(POLL, containing=CLAIMED)
+            task_id = await rig.submit()
+            assert (await rig.until_ended(task_id))["status"] == "completed"
+            assert starts(rig) == [task_id]
