@@ -3,15 +3,15 @@
 The server cannot tell a repeated request from a new one for most of these, and an attempt may fail
 after it was carried out. The trade made for each kind, when an attempt ended without an answer:
 
-* finish, session, vcs, clear_rate_limit, provider_session, latest_model, commit_cursors,
-  delete_active_session, steered: repeated, they have the same effect.
-* cost: read back first; a budget must count a session once.
-* late_result: read back first.
-* logs: read back where that is possible, else sent again: a line twice is better than never.
-* events, context: sent again; a chart may count one twice.
-* progress, note: sent again; the task's history may show a line twice.
-* report_usage, report_rate_limit, report_windows: sent again; the counters only steer which key
-  is tried next.
+* finish, session, vcs, clear_rate_limit, report_windows, provider_session, latest_model,
+  commit_cursors, delete_active_session, steered: repeated, they have the same effect.
+* cost, logs, late_result, events, context, progress, note, report_rate_limit, report_usage of a
+  task: read back first (mostly in `read_back`), and what is missing is sent.
+* report_usage without a task: sent again. Others use the same key, so its counter does not tell
+  whose use was counted; it only steers which key is tried next.
+
+What cannot be read back, because this server does not show it, is sent again: a line twice is
+better than never. And a request that was given up may still be on its way when it is looked for.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from agent_swarm_worker.errors import (
     Unauthorized,
 )
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.swarm import read_back
 from agent_swarm_worker.swarm.body import encode
 from agent_swarm_worker.swarm.keys import PoolKey
 from agent_swarm_worker.swarm.queue import WriteKind
@@ -68,7 +69,14 @@ def may_have_arrived(error: ApiError) -> bool:
 
 async def _progress(it: Delivery) -> None:
     """Args: task_id, text."""
-    await it.client.tasks.progress(it.args["task_id"], it.args["text"])
+    if not await read_back.has_progress(it):
+        await it.client.tasks.progress(it.args["task_id"], it.args["text"])
+
+
+async def _note(it: Delivery) -> None:
+    """Args: task_id, text."""
+    if not await read_back.has_note(it):
+        await it.client.tasks.progress(it.args["task_id"], it.args["text"])
 
 
 async def _session(it: Delivery) -> None:
@@ -88,19 +96,14 @@ async def _events(it: Delivery) -> None:
 
 async def _cost(it: Delivery) -> None:
     """Args: the row, from `wire.cost_body`."""
-    row = it.args
-    if it.item.uncertain:
-        stored = await it.client.telemetry.costs_of(
-            task_id=row.get("taskId"), agent_id=row.get("agentId")
-        )
-        if any(known.get("sessionId") == row["sessionId"] for known in stored or ()):
-            return
-    await it.client.telemetry.cost(row)
+    if not await read_back.has_cost(it):
+        await it.client.telemetry.cost(it.args)
 
 
 async def _context(it: Delivery) -> None:
     """Args: task_id, snapshot (from `wire.context_body`)."""
-    await it.client.tasks.context(it.args["task_id"], it.args["snapshot"])
+    if not await read_back.has_context(it):
+        await it.client.tasks.context(it.args["task_id"], it.args["snapshot"])
 
 
 async def _finish(it: Delivery) -> None:
@@ -171,12 +174,14 @@ async def _vcs(it: Delivery) -> None:
 
 async def _report_usage(it: Delivery) -> None:
     """Args: key (a `PoolKey`), task_id."""
-    await it.client.keys.report_usage(PoolKey(**it.args["key"]), task_id=it.args.get("task_id"))
+    if not await read_back.has_usage(it):
+        await it.client.keys.report_usage(PoolKey(**it.args["key"]), task_id=it.args.get("task_id"))
 
 
 async def _report_rate_limit(it: Delivery) -> None:
     """Args: key (a `PoolKey`), until (UTC with a final ``Z``)."""
-    await it.client.keys.report_rate_limit(PoolKey(**it.args["key"]), until=it.args["until"])
+    if not await read_back.has_rate_limit(it):
+        await it.client.keys.report_rate_limit(PoolKey(**it.args["key"]), until=it.args["until"])
 
 
 async def _report_windows(it: Delivery) -> None:
@@ -220,7 +225,7 @@ async def _steered(it: Delivery) -> None:
 
 HANDLERS: Mapping[WriteKind, Handler] = {
     WriteKind.PROGRESS: _progress,
-    WriteKind.NOTE: _progress,
+    WriteKind.NOTE: _note,
     WriteKind.SESSION: _session,
     WriteKind.LOGS: _logs,
     WriteKind.EVENTS: _events,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REPROBE_S = 600.0
+MAX_FAULTS = 5
+"""Failures in a row of a route that is of use, but not worth to be waited for."""
 BLIP_S = 15.0
 """A route that has answered before is rather hidden by a proxy for a moment than gone."""
 
@@ -51,7 +53,11 @@ class Feature(StrEnum):
     SKILLS = "agents/skills"
     SKILLS_SIGNATURE = "agents/skills/signature"
     STORED_EVENTS = "events/stored"
+    STORED_TASK = "tasks/stored"
     STORED_CONTEXT = "tasks/context/stored"
+    STORED_LOGS = "tasks/session-logs/stored"
+    STORED_KEYS = "keys/stored"
+    STORED_COSTS = "session-costs/stored"
     COSTS = "session-costs"
 
 
@@ -64,6 +70,7 @@ class Generations:
         self._off_until: dict[str, float] = {}
         self._announced: set[str] = set()
         self._proven: set[str] = set()
+        self._faults: dict[str, int] = {}
 
     def has(self, feature: str) -> bool:
         """True unless the server was found to lack `feature` not long ago."""
@@ -76,6 +83,7 @@ class Generations:
     def works(self, feature: str) -> None:
         """Note that the server has `feature`."""
         self._proven.add(feature)
+        self._faults.pop(feature, None)
         self._off_until.pop(feature, None)
         self._announced.discard(feature)
 
@@ -86,6 +94,15 @@ class Generations:
         if feature not in self._announced:
             self._announced.add(feature)
             self._log.info(Event.FEATURE_OFF, feature=str(feature))
+
+    def is_worth_waiting_for(self, feature: str) -> bool:
+        """Note that `feature` failed; false if it does so again and again, so that it is off."""
+        faults = self._faults.get(feature, 0) + 1
+        self._faults[feature] = faults % MAX_FAULTS
+        if faults < MAX_FAULTS:
+            return True
+        self.off(feature)
+        return False
 
     async def attempt(self, feature: str, call: Callable[[], Awaitable[T]]) -> T | None:
         """Make a call of an optional feature; ``None`` if the server lacks it.

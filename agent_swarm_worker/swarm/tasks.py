@@ -184,6 +184,12 @@ class Tasks:
         """Report how full the context is (E20); the body comes from `wire.context_body`."""
         await self._http.request("POST", _path(task_id, "context"), body=snapshot)
 
+    async def snapshots(self, task_id: str, *, limit: int) -> tuple[dict[str, Any], ...]:
+        """Return what was reported of the context (E20), as the server keeps it."""
+        path = _path(task_id, "context")
+        answer = await self._http.call("GET", path, params={"limit": limit})
+        return tuple(row for row in Row(answer).array("snapshots") if isinstance(row, dict))
+
     async def session_logs(
         self, task_id: str, *, limit: int = MAX_SESSION_LOGS
     ) -> tuple[LogEntry, ...]:

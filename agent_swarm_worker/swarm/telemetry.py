@@ -64,6 +64,14 @@ class Telemetry:
             return None
         return tuple(row for row in Row(answer).array("costs") if isinstance(row, dict))
 
+    async def stored_events(
+        self, *, task_id: str | None, agent_id: str | None, limit: int
+    ) -> tuple[dict[str, Any], ...]:
+        """Return the newest stored events of a task, or of an agent (E34)."""
+        who = {"taskId": task_id} if task_id else {"agentId": agent_id}
+        answer = await self._http.call("GET", "/api/events", params={**who, "limit": limit})
+        return tuple(row for row in Row(answer).array("events") if isinstance(row, dict))
+
     async def events(self, batch: Sequence[Mapping[str, Any]]) -> None:
         """Upload up to `MAX_EVENTS` events (E33); one bad event refuses them all."""
         await self._http.request(

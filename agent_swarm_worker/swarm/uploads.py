@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 
 from agent_swarm_worker.errors import ApiRefused
+from agent_swarm_worker.swarm.read_back import count_events, count_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +39,8 @@ class Parts(Protocol):
         """Return up to `limit` elements from position `start`, and the position after them."""
         ...
 
-    async def arrived(self, elements: Sequence[Any]) -> bool:
-        """True if the server is seen to have these elements already."""
+    async def arrived(self, elements: Sequence[Any]) -> int:
+        """Return how many of these elements, from the first, the server is seen to have."""
         ...
 
     async def post(self, elements: Sequence[Any]) -> None:
@@ -59,7 +60,10 @@ async def send_in_parts(delivery: Delivery, parts: Parts) -> None:
         elements, after = await parts.take(item.sent, limit)
         if after == item.sent:
             return
-        if elements and not (item.uncertain and await parts.arrived(elements)):
+        arrived = await parts.arrived(elements) if elements and item.uncertain else 0
+        if 0 < arrived < len(elements):
+            _, after = await parts.take(item.sent, arrived)
+        if elements and not arrived:
             try:
                 await parts.post(elements)
             except ApiRefused as refusal:
@@ -79,7 +83,7 @@ async def send_in_parts(delivery: Delivery, parts: Parts) -> None:
 
 
 class EventParts:
-    """A batch of events; positions are indices. They cannot be read back, so may come twice."""
+    """A batch of events; positions are indices."""
 
     max_elements = MAX_EVENTS
 
@@ -92,9 +96,9 @@ class EventParts:
         taken = self._events[start : start + limit]
         return taken, start + len(taken)
 
-    async def arrived(self, elements: Sequence[Any]) -> bool:  # noqa: ARG002 - of the protocol
-        """There is no way to tell."""
-        return False
+    async def arrived(self, elements: Sequence[Any]) -> int:
+        """Return how many of these events are stored."""
+        return await count_events(self._delivery, elements)
 
     async def post(self, elements: Sequence[Any]) -> None:
         """Send these events."""
@@ -104,9 +108,9 @@ class EventParts:
 class LogParts:
     """A byte range of a session's journal; positions are bytes from its start.
 
-    After an ambiguous failure the end of the task's stored log is read back: if it has the very
-    lines that were to be sent, they are not sent again. What the server changed while scrubbing, or
-    cannot show, is sent again: twice is better than never.
+    After an ambiguous failure the task's stored log is read back, and only the lines that are not
+    in it are sent again. What the server cannot show (without a task, or behind a thousand lines of
+    a longer session of the same task) is sent again: twice is better than never.
     """
 
     max_elements = MAX_LINES
@@ -137,25 +141,17 @@ class LogParts:
             self._delivery.dropped("the journal is shorter than it was")
         return lines, after - self._start
 
-    async def arrived(self, elements: Sequence[Any]) -> bool:
-        """True if the stored log of the task ends with these lines."""
+    async def arrived(self, elements: Sequence[Any]) -> int:
+        """Return how many of these lines are in the stored log of the task."""
         if self._task_id is None:
-            return False
-        try:
-            stored = await self._delivery.client.tasks.session_logs(self._task_id)
-        except ApiRefused as refusal:
-            if refusal.is_server_fault:
-                raise
-            return False
-        ours = [
-            entry
-            for entry in stored
-            if (entry.session_id, entry.iteration)
-            == (self._session_uuid, self._iteration + self._before)
-        ]
-        # Numbers restart with each request, so only the times tell which came last.
-        ours.sort(key=lambda entry: (entry.created_at, entry.line_number))
-        return [entry.content for entry in ours[-len(elements) :]] == list(elements)
+            return 0
+        return await count_lines(
+            self._delivery,
+            elements,
+            task_id=self._task_id,
+            session_uuid=self._session_uuid,
+            number=self._iteration + self._before,
+        )
 
     async def post(self, elements: Sequence[Any]) -> None:
         """Send these lines."""

@@ -71,7 +71,7 @@ def write_and_be_killed(url: str, path: Path, mode: str, writes: int) -> int:
 
 def by_lane(requests: list[Request]) -> dict[str, list[int]]:
     lanes: dict[str, list[int]] = {}
-    for request in requests:
+    for request in (request for request in requests if request.method == "POST"):
         lanes.setdefault(request.path.split("/")[3], []).append(int(request.body["progress"]))
     return lanes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -22,15 +23,21 @@ if TYPE_CHECKING:
 LOGS = "POST /api/session-logs"
 READ = "GET /api/tasks/t/session-logs"
 EVENTS = "POST /api/events/batch"
+STEP_LINES = 200
+SECRET = "known-to-the-server-only"
 
 
 class LogServer:
-    """Keeps lines as the real one does; `trouble` is asked before and after each POST."""
+    """Keeps lines as the real one does: in steps, each whole or not at all, and scrubbed.
+
+    `before` and `after` have the trouble around each POST, `steps` how many steps one gets done.
+    """
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self.before: list[Answer | None] = []
         self.after: list[Answer | None] = []
+        self.steps: list[int | None] = []
         self.refused: set[str] = set()
         self.calls: list[str] = []
 
@@ -46,20 +53,23 @@ class LogServer:
         lines = request.body["lines"]
         if self.refused.intersection(lines):
             return Reply(400, {"error": "Validation error: lines"})
+        steps = self.steps.pop(0) if self.steps else None
+        if steps is not None:
+            lines = lines[: steps * STEP_LINES]
         batch = len(self.rows)
         self.rows += [
             {
                 "sessionId": request.body["sessionId"],
                 "iteration": request.body["iteration"],
                 "lineNumber": number,
-                "content": line,
+                "content": line.replace(SECRET, "[REDACTED:x]"),
                 "createdAt": f"2026-01-01T00:00:00.{batch:09d}Z",
             }
             for number, line in enumerate(lines)
         ]
         if self.after and (trouble := self.after.pop(0)) is not None:
             return trouble
-        return Reply(201, {"success": True})
+        return Reset() if steps is not None else Reply(201, {"success": True})
 
     @property
     def lines(self) -> list[str]:
@@ -132,6 +142,44 @@ async def test_a_lost_answer_is_cleared_up_by_reading_back(tmp_path: Path, which
     await upload(server, tmp_path, logs_of(journal(tmp_path, lines)))
     assert server.lines == lines
     assert server.calls.count(READ) == 1
+
+
+FATES = st.sampled_from(["well", "refused", "lost", "broken off"])
+
+
+@settings(max_examples=40)
+@given(
+    texts=st.lists(st.sampled_from(["a", "b", "ü", f"x {SECRET} y", SECRET]), max_size=30),
+    times=st.sampled_from([1, 20, 60]),
+    fates=st.lists(FATES, max_size=6),
+)
+def test_each_line_is_stored_once_whatever_becomes_of_the_requests(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], times: int, fates: list[str]
+) -> None:
+    place, server = tmp_path_factory.mktemp("journal"), LogServer()
+    lines = texts * times
+    server.before = [Reply(503, "x") if fate == "refused" else None for fate in fates]
+    went_through = [fate for fate in fates if fate != "refused"]
+    server.after = [Reset() if fate == "lost" else None for fate in went_through]
+    server.steps = [1 if fate == "broken off" else None for fate in went_through]
+    anyio.run(upload, server, place, logs_of(journal(place, lines)))
+    assert server.lines == [line.replace(SECRET, "[REDACTED:x]") for line in lines]
+
+
+@pytest.mark.anyio
+async def test_a_log_that_cannot_be_looked_at_does_not_keep_the_result_back(tmp_path: Path) -> None:
+    server = LogServer()
+    server.after = [Reset()]
+    script = lambda request: (  # noqa: E731
+        Reply(500, {"error": "x"}) if request.call == READ else server(request)
+    )
+    async with serving(script) as real, running_outbox(real.url, tmp_path) as outbox:
+        outbox.put("t", WriteKind.LOGS, logs_of(journal(tmp_path, ["a", "b"])))
+        outbox.put("t", WriteKind.FINISH, {"task_id": "t", "status": "completed"})
+        assert await outbox.flushed("t", timeout_s=5)
+    assert server.lines == ["a", "b", "a", "b"]
+    assert real.calls.count(READ) == 5
+    assert real.calls[-1] == "POST /api/tasks/t/finish"
 
 
 @pytest.mark.anyio
