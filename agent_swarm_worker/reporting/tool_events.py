@@ -61,7 +61,7 @@ class ToolEvents:
 
     def session_started(self, provider_session_id: str) -> None:
         """The harness has a session; this event alone carries the harness's own id."""
-        self._add("session.start", session_id=provider_session_id)
+        self._add("session.start", session_id=provider_session_id, data=self._stamp())
 
     def tool_started(self, event: ToolStart) -> None:
         """A tool call begins."""
@@ -93,7 +93,7 @@ class ToolEvents:
             }
             data = {key: value for key, value in spent.items() if value is not None}
         status = "error" if is_error else "ok"
-        self._add("session.end", status=status, duration_ms=duration_ms, data=data)
+        self._add("session.end", status=status, duration_ms=duration_ms, data=data | self._stamp())
 
     def flush(self) -> None:
         """Hand on everything that waits."""

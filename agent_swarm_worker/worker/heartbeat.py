@@ -15,6 +15,7 @@ from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.worker import registration
+from agent_swarm_worker.worker.paused import HISTORY_ROWS, was_set_going
 
 if TYPE_CHECKING:
     from agent_swarm_worker.swarm.wire import Task
@@ -30,8 +31,6 @@ session row, so that no beat tells."""
 
 MAX_BEATS_AT_ONCE = 16
 """Half of the connections there are: the rest is for everything else."""
-HISTORY_ROWS = 100
-STATUS_CHANGE = "task_status_change"
 LAST_WORD_S = 1.0
 """How long a pause waits for a word that is on its way, lest it undo the pause again."""
 
@@ -140,18 +139,13 @@ class Heartbeat:
             await self._after_a_pause(task)
 
     async def _after_a_pause(self, task: RunningTask) -> None:
-        """Tell a task that was paused and resumed in between from one that only seems to go on.
-
-        A word of ours that crossed the pause sets the task going as well (API reference E13); but
-        the history has a change of status only for what somebody did on purpose.
-        """
+        """Go on with a task that was resumed at once; stop one that only seems to go on."""
         try:
             current = await self._worker.client.tasks.get(task.task_id, logs_limit=HISTORY_ROWS)
         except ApiError as error:
             self._worker.log.debug(Event.API_REFUSED, call="task", why=str(error))
             return
-        changes = (row.new_value for row in current.logs if row.event_type == STATUS_CHANGE)
-        if next(changes, "paused") == "in_progress":
+        if was_set_going(current):
             task.was_paused = True  # its session never stopped, so there is nothing to begin again
         elif current.status in {"in_progress", "paused"}:
             await self._pause(task, once_more=current.status == "in_progress")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 NOTE = "paused"
 LOOK_INTERVAL_S = 5.0
+HISTORY_ROWS = 100
+STATUS_CHANGE = "task_status_change"
 GONE_STATUSES = (403, 404)
 
 
@@ -129,6 +131,9 @@ class PausedTasks:
                 return False
             row, why = replace(resumed, progress=row.progress), "it was paused"
         elif row.status == "in_progress" and row.agent_id == worker.agent_id:
+            if was_set_going(row) is False:
+                await self._pause_again(row)
+                return False
             why = "it was resumed"
         else:
             self._notes.discard(row.id)
@@ -150,10 +155,29 @@ class PausedTasks:
                     self._notes.add(row.id)  # somebody else was quicker; `look` sees what it is now
             return None
 
+    async def _pause_again(self, row: Task) -> None:
+        try:
+            await self._worker.client.tasks.pause(row.id)
+        except ApiError as error:
+            self._worker.log.warning(Event.API_REFUSED, call="pause", task=row.id, why=str(error))
+
     async def _current(self, task_id: str) -> Task | None:
         try:
-            return await self._worker.client.tasks.get(task_id, logs_limit=1)
+            return await self._worker.client.tasks.get(task_id, logs_limit=HISTORY_ROWS)
         except ApiError as error:
             if isinstance(error, ApiRefused) and error.status == 404:
                 self._notes.discard(task_id)
             return None
+
+
+def was_set_going(task: Task) -> bool | None:
+    """Tell a paused task that somebody resumed from one that only seems to go on.
+
+    A late word about a paused task sets it going, too (API reference E13), but only what somebody
+    did on purpose is a change of status in the task's history.
+
+    Returns:
+        ``None`` if the history does not say.
+    """
+    changes = [row.new_value for row in task.logs if row.event_type == STATUS_CHANGE]
+    return changes[0] == "in_progress" if changes else None

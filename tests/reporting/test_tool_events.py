@@ -94,7 +94,9 @@ def test_the_session_events(events, batches):
     assert (start["event"], start["sessionId"]) == ("session.start", "native-1")
     assert (end["event"], end["sessionId"], end["status"]) == ("session.end", "run-1", "ok")
     assert end["durationMs"] == 1234
-    assert end["data"] == {"model": "opus", "totalCostUsd": 0.25, "inputTokens": 10}
+    assert start["data"] == {"clientTimestamp": "2026-11-20T12:00:00.000Z"}
+    spent = {"model": "opus", "totalCostUsd": 0.25, "inputTokens": 10}
+    assert end["data"] == spent | start["data"]
 
 
 def test_a_trigger_without_a_task_leaves_the_task_out(batches, clock, redactor):

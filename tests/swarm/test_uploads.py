@@ -147,7 +147,7 @@ async def test_a_lost_answer_is_cleared_up_by_reading_back(tmp_path: Path, which
 FATES = st.sampled_from(["well", "refused", "lost", "broken off"])
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     texts=st.lists(st.sampled_from(["a", "b", "ü", f"x {SECRET} y", SECRET]), max_size=30),
     times=st.sampled_from([1, 20, 60]),

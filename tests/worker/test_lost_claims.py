@@ -15,6 +15,7 @@ from worker_process import worker_process
 from agent_swarm_worker.logs import Event
 
 pytestmark = pytest.mark.anyio
+LONG = pytest.mark.long
 
 POLL = "GET /api/poll"
 LISTS = r"GET /api/tasks\?status"
@@ -56,7 +57,9 @@ async def claimed_elsewhere(rig: Rig) -> str:
 
 
 # --- the answer is lost
-@pytest.mark.parametrize("how", ["cut", "half", "500"])
+@pytest.mark.parametrize(
+    "how", ["cut", *(pytest.param(how, marks=LONG) for how in ("half", "500"))]
+)
 async def test_a_claim_whose_answer_was_lost_is_begun_once(tmp_path: Path, how: str):
     async with door_rig(tmp_path) as (rig, door), running_worker(rig, noting(rig)):
         door.lose_answer(POLL, how, containing=CLAIMED)
@@ -69,6 +72,7 @@ async def test_a_claim_whose_answer_was_lost_is_begun_once(tmp_path: Path, how: 
         assert len(await rig.costs(task_id)) == 1
 
 
+@LONG
 async def test_three_lost_answers_in_a_row(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         door.lose_answer(POLL, containing=CLAIMED, times=3)
@@ -79,6 +83,7 @@ async def test_three_lost_answers_in_a_row(tmp_path: Path):
     assert sorted(starts(rig)) == sorted(ids) == sorted(recovered(rig))
 
 
+@LONG
 async def test_an_answer_that_took_too_long(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         held = door.hold_answer(POLL, containing=CLAIMED)
@@ -91,6 +96,7 @@ async def test_an_answer_that_took_too_long(tmp_path: Path):
         assert starts(rig) == [task_id]
 
 
+@LONG
 async def test_an_api_that_went_away_over_its_answer(tmp_path: Path):
     async with restartable_rig(tmp_path) as (rig, door, swarm):
         held = door.hold_answer(POLL, containing=CLAIMED)
@@ -105,6 +111,7 @@ async def test_an_api_that_went_away_over_its_answer(tmp_path: Path):
         assert starts(rig) == [task_id]
 
 
+@LONG
 async def test_a_trigger_that_cannot_be_read_is_looked_up(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door), running_worker(rig, noting(rig)):
         door.refuse(POLL, 200, '{"trigger": null}')
@@ -116,6 +123,7 @@ async def test_a_trigger_that_cannot_be_read_is_looked_up(tmp_path: Path):
         assert starts(rig) == [task_id]
 
 
+@LONG
 async def test_a_pool_task_and_an_offer_are_found_too(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         door.lose_answer(POLL, containing=b"task_", times=2)
@@ -134,6 +142,7 @@ async def test_a_pool_task_and_an_offer_are_found_too(tmp_path: Path):
     assert triggers == {pool: "task_assigned", offer: "task_offered"}
 
 
+@LONG
 async def test_what_has_no_room_waits(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         env = noting(rig, 0.3, MAX_CONCURRENT_TASKS="2")
@@ -153,6 +162,7 @@ async def test_what_has_no_room_waits(tmp_path: Path):
 
 
 # --- the worker dies over the answer
+@LONG
 async def test_a_worker_killed_over_the_answer(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         env = {**rig.env, **noting(rig)}
@@ -168,6 +178,7 @@ async def test_a_worker_killed_over_the_answer(tmp_path: Path):
         assert starts(rig) == [task_id] == recovered(rig)
 
 
+@LONG
 async def test_a_worker_killed_while_it_makes_sure(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         env = {**rig.env, **noting(rig), "SWARM_HEARTBEAT_INTERVAL_S": "60"}
@@ -249,6 +260,7 @@ async def test_a_task_claimed_before_our_poll_was_claimed_by_somebody_else(tmp_p
         assert starts(rig) == []
 
 
+@LONG
 @pytest.mark.parametrize("what", ["a session", "a stored session", "a log", "an end"])
 async def test_a_task_somebody_has_begun_is_not_begun(tmp_path: Path, what: str):
     async with door_rig(tmp_path) as (rig, door):
@@ -277,6 +289,7 @@ async def test_a_task_somebody_has_begun_is_not_begun(tmp_path: Path, what: str)
 
 
 # --- what else the server does
+@LONG
 async def test_neither_a_recovery_of_orphans_nor_a_cancel_gets_in_between(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         env = noting(rig, MAX_CONCURRENT_TASKS="2")
@@ -299,6 +312,7 @@ async def test_neither_a_recovery_of_orphans_nor_a_cancel_gets_in_between(tmp_pa
         assert starts(rig) == [kept]
 
 
+@LONG
 async def test_a_server_that_ignores_filters_gives_us_nobody_elses_tasks(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door), running_worker(rig, noting(rig)):
         other = {"id": "other", "task": "t", "status": "in_progress", "agentId": "somebody else"}
@@ -315,6 +329,7 @@ async def test_a_server_that_ignores_filters_gives_us_nobody_elses_tasks(tmp_pat
         assert not door.seen("(other|ended|offer|bad)")
 
 
+@LONG
 @pytest.mark.parametrize("lacking", [LISTS, "GET /api/active-sessions", "POST /api/active-sess"])
 async def test_a_server_that_cannot_tell_is_not_asked_for_ever(tmp_path: Path, lacking: str):
     async with door_rig(tmp_path) as (rig, door), running_worker(rig, noting(rig)):
@@ -329,6 +344,7 @@ async def test_a_server_that_cannot_tell_is_not_asked_for_ever(tmp_path: Path, l
         assert starts(rig) == []
 
 
+@LONG
 async def test_looking_goes_on_until_the_api_can_answer(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         env = noting(rig)

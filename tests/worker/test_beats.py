@@ -1,0 +1,100 @@
+"""Many tasks beat together: at once when the API is back, and never in a heap before it hangs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
+from typing import Any, cast
+
+import anyio
+import pytest
+from door import Door, door_rig, restartable_rig, until
+from rig import AGENT, KEY, Rig
+
+from agent_swarm_worker.clock import SystemClock
+from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.logs import Log
+from agent_swarm_worker.swarm.client import SwarmClient
+from agent_swarm_worker.swarm.generations import Generations
+from agent_swarm_worker.swarm.health import ApiHealth
+from agent_swarm_worker.swarm.http import Http
+from agent_swarm_worker.worker.heartbeat import MAX_BEATS_AT_ONCE, Heartbeat
+from agent_swarm_worker.worker.slots import RunningTask, Slots
+
+pytestmark = pytest.mark.anyio
+
+TASKS = 40
+
+
+@asynccontextmanager
+async def beating(rig: Rig, door: Door, *, every_s: float) -> AsyncIterator[SwarmClient]:
+    """Run a heartbeat for many tasks that are on record."""
+    door.say("heartbeat/", {"updated": True})
+    clock, slots = SystemClock(), Slots(TASKS)
+    for number in range(TASKS):
+        task = RunningTask(f"t{number}", True, f"s{number}", "task_assigned", session_row=True)
+        slots.add(task)
+    http = Http(rig.url, health=ApiHealth(clock), api_key=KEY, agent_id=AGENT)
+    async with http, anyio.create_task_group() as group:
+        client = SwarmClient(http, Generations(clock))
+        settings = SimpleNamespace(heartbeat_interval_s=every_s)
+        parts: Any = {"client": client, "slots": slots, "clock": clock, "settings": settings}
+        worker = SimpleNamespace(**parts, log=Log(), agent_id=AGENT)
+        group.start_soon(Heartbeat(cast("Any", worker)).run)
+        yield client
+        group.cancel_scope.cancel()
+
+
+def beaten(door: Door, since_s: float = 0.0) -> set[str]:
+    return {visit.path for visit in door.seen("heartbeat/") if visit.at_s > since_s}
+
+
+async def asked(client: SwarmClient) -> None:
+    with suppress(ApiError):
+        await client.work.cancelled("t0")
+
+
+async def test_all_beat_at_the_first_success_after_an_outage(tmp_path):
+    async with (
+        restartable_rig(tmp_path) as (rig, door, swarm),
+        beating(rig, door, every_s=600) as client,
+    ):
+        await until(lambda: len(beaten(door)) == TASKS)
+        await swarm.stop()
+        await asked(client)
+        assert client.http.health.is_down
+        await swarm.start()
+        began_s = anyio.current_time()
+        await asked(client)
+        await until(lambda: len(beaten(door, began_s)) == TASKS, within_s=2)
+        at_s = [visit.at_s for visit in door.seen("heartbeat/") if visit.at_s > began_s]
+        assert max(at_s) - began_s < 0.5
+
+
+async def test_beats_do_not_pile_up_before_an_api_that_hangs(tmp_path):
+    async with door_rig(tmp_path) as (rig, door):
+        held = door.hold("heartbeat/", times=1000)
+        async with beating(rig, door, every_s=0.4) as client:
+            await held.reached.wait()
+            # Two rounds later, no more wait than may, and there are connections for all the rest.
+            await anyio.sleep(0.6)
+            assert len(door.seen("heartbeat/")) == MAX_BEATS_AT_ONCE
+            with anyio.fail_after(2):
+                await asked(client)
+        held.open.set()
+
+
+async def test_beats_that_hang_do_not_delay_those_after_the_outage(tmp_path):
+    async with door_rig(tmp_path) as (rig, door):
+        held = door.hold("heartbeat/", times=1000)
+        async with beating(rig, door, every_s=600) as client:
+            await held.reached.wait()
+            door.be_open()
+            door.say("heartbeat/", {"updated": True})
+            door.refuse("cancelled-tasks", 503, times=1)
+            await asked(client)
+            began_s = anyio.current_time()
+            await asked(client)
+            await until(lambda: len(beaten(door, began_s)) == TASKS, within_s=2)
+        held.open.set()
