@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 LOGS = "POST /api/session-logs"
 READ = "GET /api/tasks/t/session-logs"
 EVENTS = "POST /api/events/batch"
-STEP_LINES = 200
+STEP_LINES = 5
+"""The public server takes 200; so does a smaller number, with fewer lines."""
 SECRET = "known-to-the-server-only"
 
 
@@ -150,7 +151,7 @@ FATES = st.sampled_from(["well", "refused", "lost", "broken off"])
 @settings(max_examples=20)
 @given(
     texts=st.lists(st.sampled_from(["a", "b", "ü", f"x {SECRET} y", SECRET]), max_size=30),
-    times=st.sampled_from([1, 20, 60]),
+    times=st.sampled_from([1, 3, 100]),
     fates=st.lists(FATES, max_size=6),
 )
 def test_each_line_is_stored_once_whatever_becomes_of_the_requests(

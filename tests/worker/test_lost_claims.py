@@ -143,6 +143,21 @@ async def test_a_pool_task_and_an_offer_are_found_too(tmp_path: Path):
 
 
 @LONG
+async def test_an_offer_of_which_nothing_came_is_not_begun_again(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        door.lose_answer(POLL, containing=b"task_")
+        async with running_worker(rig, noting(rig, 0, "silent"), clock=QuickClock(SPEED)):
+            offer = (await rig.post("/api/tasks", {"task": "an offer", "offeredTo": AGENT}))["id"]
+            await until(lambda: starts(rig))
+            await rig.settled(offer)
+            assert (await rig.task(offer))["status"] == "reviewing"
+            assert await rig.logs(offer) == []
+            await looked_again(door)
+            await looked_again(door)
+    assert starts(rig) == [offer]
+
+
+@LONG
 async def test_what_has_no_room_waits(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         env = noting(rig, 0.3, MAX_CONCURRENT_TASKS="2")
@@ -284,6 +299,9 @@ async def test_a_task_somebody_has_begun_is_not_begun(tmp_path: Path, what: str)
             await looked_again(door)
             rows = await sessions(rig)
         assert [row["runnerSessionId"] for row in rows] == ["other"] * (what == "a session")
+        # No list tells of the other two, so a row kept the place while the task was asked.
+        kept = len(door.seen("POST /api/active-sessions$"))
+        assert kept == (what in {"a log", "a stored session"})
         assert starts(rig) == []
         assert not door.seen("/supersede|/finish")
 

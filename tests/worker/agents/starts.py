@@ -1,4 +1,4 @@
-"""Notes when it starts and ends, each with its task: ``starts.py <file> [<seconds>]``."""
+"""Notes when it starts and ends, with its task: ``starts.py <file> [<seconds> [silent]]``."""
 
 import os
 import sys
@@ -15,8 +15,10 @@ def note(what):
 
 prompt()
 note("start")
-begin()
-words("at it")
+if "silent" not in sys.argv:
+    begin()
+    words("at it")
 time.sleep(float(sys.argv[2]) if len(sys.argv) > 2 else 0)
 note("end")
-end("done")
+if "silent" not in sys.argv:
+    end("done")
