@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.errors import ApiRefused
+from agent_swarm_worker.errors import ApiGarbled, ApiRefused
 from agent_swarm_worker.swarm.address import segment
 from agent_swarm_worker.swarm.generations import Feature
 from agent_swarm_worker.swarm.wire import Row, Task
@@ -76,6 +76,9 @@ class Sessions:
 
         Returns:
             The row, ``None`` if the task has another one or the server keeps no list.
+
+        Raises:
+            ApiGarbled: the answer shows no row.
         """
         body = self._body(agent_id, trigger_type, task_id, None, session_uuid)
         try:
@@ -86,7 +89,12 @@ class Sessions:
             if not _is_taken(refusal):
                 raise
             return None
-        return SessionRow.from_wire(Row(answer).nested("session"))
+        if answer is None:
+            return None
+        row = SessionRow.from_wire(answer.get("session"))
+        if row is None:
+            raise ApiGarbled(_BASE, "not a session")
+        return row
 
     async def list(self, agent_id: str) -> tuple[SessionRow, ...] | None:
         """Return the sessions of an agent; ``None`` if the server does not show them."""

@@ -5,17 +5,7 @@ dies over it, the task is ours, nobody runs it, and no other poll will speak of 
 that may have been carried out, and at a start after a crash, the server is asked what it holds for
 ours, and what nobody has begun is begun.
 
-Two processes may have one agent id, so "nobody has begun it" has to be shown:
-
-* It was claimed after the earliest poll whose answer we miss. Its age is the difference of two
-  times of the server's clock, the time since that poll one of two of ours: the clocks need not
-  agree. What is older was claimed by somebody else, who may be slow to say so, and is left to E25.
-* It has no session on the server's list, none stored with it, and not a line of a log.
-* A session row of ours gets in: of all who look for the same task, the server lets one in. The row
-  also keeps E25 and the sweeps away.
-* For longer than a beat nothing changes. Another worker that has just been given the task puts its
-  own row in the place of ours, at once or with its first beat, and then ours is withdrawn.
-
+That nobody else has begun it is shown by `surely_ours`; a place is kept for it meanwhile.
 Mentions come again by themselves, 30 minutes later; and so does an offer where this cannot tell.
 """
 
@@ -24,7 +14,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from datetime import datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -35,13 +24,13 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.slots import RunningTask
+from agent_swarm_worker.worker.sole_claim import is_claimed, surely_ours
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from anyio.abc import TaskGroup
 
-    from agent_swarm_worker.swarm.sessions import SessionRow
     from agent_swarm_worker.swarm.wire import Task
     from agent_swarm_worker.worker.context import Worker
 
@@ -53,8 +42,6 @@ AT_ONCE_S = 1.0
 """The least time between two looks, however many polls fail."""
 WATCH_S = 60.0
 """How long a server may take to carry out a poll that we have given up."""
-AFTER_A_BEAT_S = 1.0
-ROUNDING_S = 1.0
 MAX_LISTED = 100
 MAX_REMEMBERED = 1000
 
@@ -100,8 +87,7 @@ class LostClaims:
     def lost(self, sent_s: float) -> None:
         """Say that the poll sent then may have claimed something."""
         now_s = self._worker.clock.monotonic()
-        self._since_s = sent_s if self._since_s is None else min(self._since_s, sent_s)
-        self._watch_until_s = now_s + WATCH_S
+        self._watch(sent_s)
         self._next_look_s = min(self._next_look_s, max(now_s, self._looked_s + AT_ONCE_S))
 
     def begun(self, task_id: str) -> None:
@@ -147,7 +133,9 @@ class LostClaims:
         ]
         claims = {claim.task_id for claim in worker.state.running()}
         unknown = {
-            row.id: row for row in rows if self._is_claimed(row) and not self._is_known(row, claims)
+            row.id: row
+            for row in rows
+            if is_claimed(worker, row) and not self._is_known(row, claims)
         }
         if not unknown:
             return []
@@ -163,14 +151,6 @@ class LostClaims:
                 del unknown[session.task_id]
         return list(unknown.values())
 
-    def _is_claimed(self, row: Task) -> bool:
-        """True for a task that a poll of this agent has returned and that did not go on since."""
-        if row.claude_session_id or row.finished_at:
-            return False
-        if row.status == "reviewing":
-            return row.offered_to == self._worker.agent_id and row.agent_id is None
-        return row.status == "in_progress" and row.agent_id == self._worker.agent_id
-
     def _is_known(self, row: Task, claims: set[str]) -> bool:
         worker = self._worker
         return (
@@ -181,6 +161,10 @@ class LostClaims:
             or (row.id, row.last_updated_at) in self._not_ours
             or worker.outbox.pending(task_lane(row.id)) > 0
         )
+
+    def _watch(self, since_s: float) -> None:
+        self._since_s = since_s if self._since_s is None else min(self._since_s, since_s)
+        self._watch_until_s = self._worker.clock.monotonic() + WATCH_S
 
     # --- taking up
     def _take(self, row: Task) -> None:
@@ -201,10 +185,10 @@ class LostClaims:
     async def _make_sure(self, place: RunningTask, row: Task, since_s: float) -> None:
         worker, found = self._worker, None
         try:
-            found = await self._surely_ours(place, since_s)
+            found = await surely_ours(worker, place, since_s, self._until_draining)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="lost-claim", why=str(error))
-            self.lost(since_s)
+            self._watch(since_s)
             return
         finally:
             worker.slots.remove(place)
@@ -217,47 +201,6 @@ class LostClaims:
             return
         worker.log.warning(Event.TASK_RECOVERED, task=row.id, why="the answer to its poll was lost")
         self._begin(_trigger_of(found))
-
-    async def _surely_ours(self, place: RunningTask, since_s: float) -> Task | None:
-        """Return the task if nobody but us can be running it; it has a row of ours then.
-
-        Raises:
-            ApiError: that could not be found out.
-        """
-        worker, sessions = self._worker, self._worker.client.sessions
-        reserved = await sessions.reserve(
-            agent_id=worker.agent_id,
-            trigger_type=place.trigger_type,
-            task_id=place.task_id,
-            session_uuid=place.session_uuid,
-        )
-        if reserved is None:
-            return None
-        unseen_s = worker.clock.monotonic() - since_s
-        place.session_row = True
-        settle_s = worker.settings.heartbeat_interval_s + AFTER_A_BEAT_S
-        before = await self._unbegun(place.task_id)
-        if before is not None and _age_s(before, reserved) <= unseen_s + ROUNDING_S:  # noqa: SIM102
-            if await self._until_draining(partial(worker.clock.sleep, settle_s)):
-                after = await self._unbegun(place.task_id)
-                listed = await sessions.list(worker.agent_id) or ()
-                is_same = after is not None and after.last_updated_at == before.last_updated_at
-                if is_same and any(row.id == reserved.id for row in listed):
-                    return after
-        await sessions.withdraw(reserved.id)
-        return None
-
-    async def _unbegun(self, task_id: str) -> Task | None:
-        """Return the task if it is claimed for us and no session has said a word of it."""
-        tasks = self._worker.client.tasks
-        try:
-            task = await tasks.get(task_id, logs_limit=1)
-            has_spoken = bool(await tasks.session_logs(task_id, limit=1))
-        except ApiRefused as refusal:
-            if refusal.is_server_fault:
-                raise
-            return None
-        return task if task.id == task_id and self._is_claimed(task) and not has_spoken else None
 
     # --- the note
     def _note(self) -> None:
@@ -282,14 +225,3 @@ class LostClaims:
 
 def _trigger_of(row: Task) -> TaskAssigned | TaskOffered:
     return TaskOffered(task=row) if row.status == "reviewing" else TaskAssigned(task=row)
-
-
-def _age_s(task: Task, reserved: SessionRow) -> float:
-    """Return how long before the row the task was claimed, endless if the server does not say."""
-    try:
-        claimed = datetime.fromisoformat(task.last_updated_at)
-        age_s = (datetime.fromisoformat(reserved.started_at) - claimed).total_seconds()
-    except (ValueError, TypeError):
-        return math.inf
-    # After the row: somebody is at work on it.
-    return age_s if age_s >= -ROUNDING_S else math.inf

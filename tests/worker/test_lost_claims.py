@@ -368,6 +368,8 @@ async def test_looking_goes_on_until_the_api_can_answer(tmp_path: Path):
         env = noting(rig)
         async with running_worker(rig, env, clock=QuickClock(SPEED)):
             door.refuse(r"(POST|GET) /api/active-sessions(\?|$)", 500, times=2)
+            door.lose_answer(r"POST /api/active-sessions$")
+            door.say(r"POST /api/active-sessions$", {"session": 7}, times=1)
             door.lose_answer(POLL, containing=CLAIMED)
             task_id = await rig.submit()
             assert (await rig.until_ended(task_id))["status"] == "completed"
