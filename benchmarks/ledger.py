@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from benchmarks.stage import Lead
 
-MAX_EVENTS = 1000
-"""The most the server gives back at once; a task with more tool calls is not judged by them."""
+PAGE = 1000
+"""The most events the server gives back at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,18 +75,36 @@ async def stored_lines(lead: Lead, task_id: str) -> list[str]:
     return [str(row["content"]) for row in rows]
 
 
-async def account(lead: Lead, place: Path, task_id: str) -> Account:
+async def stored_events(lead: Lead, task_id: str) -> list[dict[str, Any]]:
+    """Return all events of a task; there may be more than the server gives back at once."""
+    found: dict[str, dict[str, Any]] = {}
+    until: dict[str, str] = {}
+    while True:
+        page = (await lead.get("/api/events", taskId=task_id, limit=PAGE, **until))["events"]
+        news = {row["id"]: row for row in page if row["id"] not in found}
+        found |= news
+        if len(page) < PAGE or not news:
+            return list(found.values())
+        until = {"until": page[-1]["createdAt"]}
+
+
+async def made_of(lead: Lead) -> Counter[str]:
+    """Return how many tasks the swarm has made of each."""
+    everything = (await lead.get("/api/tasks", limit=PAGE))["tasks"]
+    return Counter(str(task["parentTaskId"]) for task in everything if task.get("parentTaskId"))
+
+
+async def account(lead: Lead, place: Path, task_id: str, made: Counter[str]) -> Account:
     """Compare everything the swarm has of a task with what its agent printed."""
     task = await lead.get(f"/api/tasks/{task_id}")
     count = agent.planned(str(task["task"]))[0]
     expected = agent.lines_of(task_id, count)
     stored = await stored_lines(lead, task_id)
     different = list(dict.fromkeys(stored))
-    events = (await lead.get("/api/events", taskId=task_id, limit=MAX_EVENTS))["events"]
+    events = await stored_events(lead, task_id)
     calls_missing, calls_twice = _calls(events, expected)
     history = (await lead.get(f"/api/tasks/{task_id}", logsLimit=1000))["logs"]
     changes = [row for row in history if row["eventType"] == "task_status_change"]
-    everything = (await lead.get("/api/tasks", limit=1000))["tasks"]
     return Account(
         status=str(task["status"]),
         lines_printed=stage.printed(place, task_id)[0],
@@ -101,7 +119,7 @@ async def account(lead: Lead, place: Path, task_id: str) -> Account:
         tool_events_missing=calls_missing,
         tool_events_twice=calls_twice,
         contexts=len((await lead.get(f"/api/tasks/{task_id}/context"))["snapshots"]),
-        tasks_made_of_it=sum(other.get("parentTaskId") == task_id for other in everything),
+        tasks_made_of_it=made[task_id],
     )
 
 

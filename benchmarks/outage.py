@@ -115,7 +115,7 @@ async def play(outage: Outage, place: Path) -> Outcome:
             await stage.until(partial(_is_settled, lead, task_id))
             # What the server makes of a task that it takes for dead, it makes at its first sweep.
             await anyio.sleep(max(0.0, returned_s + (FIRST_SWEEP_S + 2) * scale - time.monotonic()))
-        told = await ledger.account(lead, place, task_id)
+        told = await ledger.account(lead, place, task_id, await ledger.made_of(lead))
     return Outcome(
         outage=outage,
         account=told,

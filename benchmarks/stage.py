@@ -17,8 +17,8 @@ from benchmarks import agent
 
 if TYPE_CHECKING:
     import signal
-    from pathlib import Path
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
 KEY = "bench-api-key-0123456789"
 AGENT_ID = "0a9e0000-0000-4000-8000-0000000000be"
