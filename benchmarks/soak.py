@@ -171,7 +171,7 @@ def report(
     warm = [sample for sample in busy if sample.at_s >= WARM_UP * busy[-1].at_s]
     series = {name: _series(name, warm) for name in BOUNDS}
     tasks, grown = between
-    leaks = {name: more for name, more in grown.items() if more >= TYPE_PER_TASK * max(tasks, 40)}
+    leaks = {name: more for name, more in grown.items() if more >= TYPE_PER_TASK * max(tasks, 80)}
     left = {
         "descriptors": after.descriptors - before.descriptors,
         "threads": after.threads - before.threads,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 KEY = "bench-api-key-0123456789"
 AGENT_ID = "0a9e0000-0000-4000-8000-0000000000be"
+REQUESTS = "/bench/requests"
+"""Where the swarm says how often the worker asked for what."""
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 PATIENCE_S = 60.0
 """How long anything here may take that takes a second on a quiet machine."""
 
@@ -165,10 +171,30 @@ def runs(place: Path, task_id: str) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
+def _counting(app: Any) -> Any:
+    """Wrap the swarm so that it counts the worker's requests, and says so at `REQUESTS`."""
+    counts: Counter[str] = Counter()
+
+    async def counted(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] == REQUESTS:
+            head = {"type": "http.response.start", "status": 200}
+            await send({**head, "headers": [(b"content-type", b"application/json")]})
+            await send({"type": "http.response.body", "body": json.dumps(counts).encode()})
+            return
+        if scope["type"] == "http" and b"x-agent-id" in dict(scope["headers"]):
+            counts[f"{scope['method']} {_ID.sub('{id}', scope['path'])}"] += 1
+        await app(scope, receive, send)
+
+    return counted
+
+
 async def _serve(options: argparse.Namespace) -> None:
+    from agent_swarm_worker.local_swarm import serve
     from agent_swarm_worker.local_swarm.serve import LocalSwarm
     from agent_swarm_worker.local_swarm.sweeps import SweepSettings
 
+    build = serve.build_app
+    serve.build_app = lambda *parts: _counting(build(*parts))  # type: ignore[assignment]
     sweeps = SweepSettings(first_after_s=options.first_sweep_s)
     async with LocalSwarm(options.db, KEY, port=options.port, sweeps=sweeps) as swarm:
         print(swarm.url, flush=True)
