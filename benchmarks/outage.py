@@ -4,13 +4,16 @@ A task prints 183 lines in 30 s. After a third of it the API is gone, for 20 s o
 is longer than the task: it ends in between. What was printed, called, spent and said is then held
 against what the swarm has of it. Exits with 1 if anything is missing, came twice or ran twice.
 
-======  ==========================================================================================
-kill    the swarm's process is killed and started again on its file; it sweeps after its reboot
-freeze  the process is stopped and goes on: what was sent meanwhile is carried out after all
-refuse  nobody listens
-hang    connections are taken, and no request is ever answered
-500     every request is answered with a 500
-======  ==========================================================================================
+==========  ======================================================================================
+kill        the swarm's process is killed, and started again on its file; it sweeps after its reboot
+freeze      the process is stopped and goes on: what was sent meanwhile is carried out after all
+refuse      nobody listens
+hang        connections are taken, and no request is ever answered
+answer_500  every request is answered with an internal error
+html        a gateway shows its page
+half_body   every answer breaks off in the middle, after the API has done what was asked
+late_500    the API does what was asked, and an internal error is told
+==========  ======================================================================================
 """
 
 from __future__ import annotations
@@ -42,9 +45,11 @@ TASK_S = 30.0
 BEGIN_S = 10.0
 OUTAGES_S = (20.0, 120.0)
 FIRST_SWEEP_S = 5.0
-KINDS = ("kill", "freeze", "refuse", "hang", "500")
+KINDS = ("kill", "freeze", "refuse", "hang", "answer_500", "html", "half_body", "late_500")
 QUICK = 0.06
 """How much shorter everything is with ``--quick``, the worker's own intervals included."""
+LOOK_S = 0.1
+"""How often the swarm is looked at; more often, and the looking itself would be what it does."""
 PATIENCE_S = 90.0
 """How long after the API's return all may take; a worker waits 30 s at most between tries."""
 
@@ -110,9 +115,9 @@ async def play(outage: Outage, place: Path) -> Outcome:
         returned_s, meanwhile = time.monotonic(), stage.printed(place, task_id)[0]
         caught_up_s = None
         with anyio.move_on_after(PATIENCE_S):
-            await stage.until(partial(_is_stored, lead, task_id, meanwhile))
+            await stage.until(partial(_is_stored, lead, task_id, meanwhile), every_s=LOOK_S)
             caught_up_s = time.monotonic() - returned_s
-            await stage.until(partial(_is_settled, lead, task_id))
+            await stage.until(partial(_is_settled, lead, task_id), every_s=LOOK_S)
             # What the server makes of a task that it takes for dead, it makes at its first sweep.
             await anyio.sleep(max(0.0, returned_s + (FIRST_SWEEP_S + 2) * scale - time.monotonic()))
         told = await ledger.account(lead, place, task_id, await ledger.made_of(lead))
@@ -141,12 +146,11 @@ async def _trouble(kind: str, swarm: Swarm) -> AsyncIterator[tuple[str, Any]]:
     from chaos.faults import Fault, Kind
     from chaos.proxy import FaultProxy
 
-    fault = Fault({"refuse": Kind.REFUSE, "hang": Kind.HANG, "500": Kind.SERVER_ERROR}[kind])
     async with FaultProxy(swarm.url) as proxy:
 
         @asynccontextmanager
         async def harmed() -> AsyncIterator[None]:
-            proxy.set(fault)
+            proxy.set(Fault(Kind(kind)))
             yield
             proxy.heal()
 
@@ -173,9 +177,9 @@ async def _has_begun(place: Path, task_id: str) -> bool:
 
 async def _is_stored(lead: Lead, task_id: str, lines: int) -> bool:
     """Say whether so many lines are there; with all of them, whether the task's end is too."""
-    if len(await ledger.stored_lines(lead, task_id)) < lines:
+    if lines == LINES and not await _is_settled(lead, task_id):
         return False
-    return lines < LINES or await _is_settled(lead, task_id)
+    return len(await ledger.stored_lines(lead, task_id)) >= lines
 
 
 async def _is_settled(lead: Lead, task_id: str) -> bool:
@@ -203,7 +207,7 @@ async def play_all(outages: list[Outage], place: Path) -> list[Outcome]:
 def table(outcomes: list[Outcome]) -> str:
     """Return the outcomes for people."""
     head = (
-        f"{'API':7} {'away':>6} {'lines':>9} {'twice':>6} {'order':>6} {'costs':>6} {'ends':>5}"
+        f"{'API':10} {'away':>6} {'lines':>9} {'twice':>6} {'order':>6} {'costs':>6} {'ends':>5}"
         f" {'runs':>5} {'status':>10} {'calls lost/twice':>17} {'after return':>13}"
     )
     rows = [head]
@@ -211,7 +215,7 @@ def table(outcomes: list[Outcome]) -> str:
         told, outage = outcome.account, outcome.outage
         after = "never" if outcome.caught_up_s is None else f"{outcome.caught_up_s:.1f} s"
         rows.append(
-            f"{outage.kind:7} {outage.lasts_s():4.4g} s {told.lines_stored:5}/{told.lines_printed}"
+            f"{outage.kind:10} {outage.lasts_s():4.4g} s {told.lines_stored:5}/{told.lines_printed}"
             f" {told.lines_twice:6} {'yes' if told.in_order else 'no':>6} {told.cost_rows:6}"
             f" {told.completions:5} {told.runs:5} {told.status:>10}"
             f" {told.tool_events_missing:12}/{told.tool_events_twice}   {after:>13}"
