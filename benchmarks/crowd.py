@@ -64,7 +64,8 @@ async def run(place: Path, sessions: int, lines: int, seconds: float) -> dict[st
         before, asked_before = look(process.pid, place, at_s=0, tasks_done=0), await _asked(lead)
         began_s = time.monotonic()
         ids = [await lead.submit(lines, seconds) for _ in range(sessions)]
-        beats, samples = _Beats(lead), []
+        beats = _Beats(lead)
+        samples: list[Sample] = []
         async with anyio.create_task_group() as group:
             group.start_soon(beats.watch)
             group.start_soon(_sample, process.pid, place, samples)

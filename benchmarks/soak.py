@@ -180,9 +180,6 @@ def report(
     }
     wrong = {task: told.as_json() for task, told in accounts.items() if not told.is_right}
     return {
-        "flat": all(one["flat"] for one in series.values()),
-        "right": not wrong,
-        "clean": left["descriptors"] <= 1 and not left["children"] and not left["outbox_rows"],
         "leaks": leaks,
         "seconds": round(busy[-1].at_s),
         "tasks": len(accounts),
@@ -225,6 +222,18 @@ def _series(name: str, samples: list[Sample]) -> dict[str, Any]:
     }
 
 
+def verdict(told: dict[str, Any]) -> list[str]:
+    """Return what is not as it should be."""
+    faults = [f"{name} grows" for name, one in told["series"].items() if not one["flat"]]
+    faults += [f"a leak of {name}: {count} more" for name, count in told["leaks"].items()]
+    faults += [f"task {task} is wrong: {account}" for task, account in told["wrong"].items()]
+    left = told["left_behind"]
+    # A connection that was needed a moment ago may still be kept.
+    if left["descriptors"] > 2 or left["threads"] > 1 or left["children"] or left["outbox_rows"]:
+        faults.append(f"left behind: {left}")
+    return faults
+
+
 def table(told: dict[str, Any]) -> str:
     """Return the report for people."""
     rows = [f"{'':17} {'mean':>8} {'max':>8} {'per hour':>18} {'bound':>8} {'per 100 tasks':>18}"]
@@ -237,13 +246,11 @@ def table(told: dict[str, Any]) -> str:
         )
     rows.append(
         f"{told['tasks']} tasks and {told['lines']} lines in {told['seconds']} s:"
-        f" {'nothing lost, nothing twice' if told['right'] else 'WRONG'};"
+        f" {'WRONG' if told['wrong'] else 'nothing lost, nothing twice'};"
         f" left behind: {told['left_behind']}; {told['cpu_percent_of_a_core']} % of a core;"
         f" {told['journal_bytes_per_printed_byte']} bytes of journal per byte printed"
     )
-    if told["leaks"]:
-        rows.append(f"LEAKS: {told['leaks']}")
-    return "\n".join(rows)
+    return "\n".join([*rows, *verdict(told)])
 
 
 def main() -> int:
@@ -260,7 +267,7 @@ def main() -> int:
     if not options.json:
         print(table(told), file=sys.stderr)
     print(json.dumps(told))
-    return 0 if told["flat"] and told["right"] and told["clean"] and not told["leaks"] else 1
+    return 1 if verdict(told) else 0
 
 
 if __name__ == "__main__":

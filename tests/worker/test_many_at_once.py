@@ -10,5 +10,5 @@ from crowd import a_crowd_at_once
 pytestmark = pytest.mark.anyio
 
 
-async def test_sixteen_sessions_are_kept_apart(tmp_path: Path):
-    await a_crowd_at_once(tmp_path, 16)
+async def test_twelve_sessions_are_kept_apart(tmp_path: Path):
+    await a_crowd_at_once(tmp_path, 12)
