@@ -52,8 +52,9 @@ BOUNDS = {
 }
 """What may grow by how much in an hour and still counts as flat; and by how much in a whole run
 that is so short that its noise, taken by the hour, says nothing."""
-TYPE_PER_TASK = 0.5
-"""A type with so many more objects for each task more is a leak."""
+MORE_PER_TASK = 0.5
+"""A type with so many more objects, or a container with so many more elements, for each task more
+is a leak."""
 
 
 @dataclass
@@ -79,15 +80,29 @@ class Watch:
             self.look()
             await anyio.sleep(every_s)
 
-    async def types(self) -> Counter[str]:
-        """Ask the worker how many objects of which type it holds."""
-        path = self.place / "types.json"
+    async def objects(self) -> dict[str, Any]:
+        """Ask the worker what it holds."""
+        path = self.place / "objects.json"
         path.unlink(missing_ok=True)
         self.process.send_signal(signal.SIGUSR2)
         with anyio.fail_after(stage.PATIENCE_S):
             while not path.exists():  # noqa: ASYNC110 - another process makes it
                 await anyio.sleep(0.05)
-        return Counter(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text()))
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """What the worker holds more of at the end than after the warm-up."""
+
+    tasks: int
+    """Done in between."""
+    blocks: int
+    """Of memory that the interpreter has given out."""
+    malloc_bytes: int
+    """That the C library has given out; what grows of the process but not here is fragments."""
+    most: dict[str, int]
+    """Objects by type, and elements by container, of which there are most more."""
 
 
 async def soak(minutes: float, tasks: int, place: Path) -> dict[str, Any]:
@@ -106,23 +121,16 @@ async def soak(minutes: float, tasks: int, place: Path) -> dict[str, Any]:
         await anyio.sleep(REST_S)
         watch = Watch(process, place)
         before = watch.look()
-        ids, between = await _busy(watch, lead, seconds, tasks)
+        ids, grown = await _busy(watch, lead, seconds, tasks)
         await anyio.sleep(REST_S)
         after = watch.look()
         made = await ledger.made_of(lead)
         accounts = {task: await ledger.account(lead, place, task, made) for task in ids}
-    return report(watch, (before, after), between, accounts)
+    return report(watch, (before, after), grown, accounts)
 
 
-async def _busy(
-    watch: Watch, lead: Lead, seconds: float, tasks: int
-) -> tuple[list[str], tuple[int, dict[str, int]]]:
-    """Keep the worker busy for so long.
-
-    Returns:
-        The ids of all tasks; and between the end of the warm-up and the end, how many tasks were
-        done and by how much the number of objects of each type grew.
-    """
+async def _busy(watch: Watch, lead: Lead, seconds: float, tasks: int) -> tuple[list[str], Grown]:
+    """Keep the worker busy for so long; return the ids of all tasks, and what grew meanwhile."""
     ids = [await lead.submit(int(seconds * LINES_PER_S), seconds)]
     every_s = max(MIN_SAMPLE_S, seconds / SAMPLES)
     async with anyio.create_task_group() as group:
@@ -130,14 +138,25 @@ async def _busy(
         group.start_soon(_note_done, watch, lead)
         group.start_soon(_submit, lead, ids, tasks, (seconds - 3 * SHORT_S) / tasks)
         await anyio.sleep(seconds * WARM_UP)
-        first, done = await watch.types(), len(watch.done)
+        first, done = await watch.objects(), len(watch.done)
         await anyio.sleep(watch.began_s + seconds * 0.97 - time.monotonic())
-        grown = dict(((await watch.types()) - first).most_common(15))
-        between = (len(watch.done) - done, grown)
+        grown = _grown(first, await watch.objects(), len(watch.done) - done)
         with anyio.fail_after(stage.PATIENCE_S + seconds):
             await stage.until(partial(_is_idle, watch, ids, tasks), every_s=0.2)
         group.cancel_scope.cancel()
-    return ids, between
+    return ids, grown
+
+
+def _grown(first: dict[str, Any], then: dict[str, Any], tasks: int) -> Grown:
+    types = Counter(then["types"]) - Counter(first["types"])
+    lengths = Counter({name: then["lengths"].get(name, 0) for name in first["lengths"]})
+    lengths -= Counter(first["lengths"])
+    return Grown(
+        tasks=tasks,
+        blocks=then["blocks"] - first["blocks"],
+        malloc_bytes=then["malloc_bytes"] - first["malloc_bytes"],
+        most=dict((types + lengths).most_common(15)),
+    )
 
 
 async def _submit(lead: Lead, ids: list[str], tasks: int, every_s: float) -> None:
@@ -162,7 +181,7 @@ async def _is_idle(watch: Watch, ids: list[str], tasks: int) -> bool:
 def report(
     watch: Watch,
     rests: tuple[Sample, Sample],
-    between: tuple[int, dict[str, int]],
+    grown: Grown,
     accounts: dict[str, ledger.Account],
 ) -> dict[str, Any]:
     """Judge what was seen."""
@@ -170,8 +189,8 @@ def report(
     busy = watch.samples[1:-1]
     warm = [sample for sample in busy if sample.at_s >= WARM_UP * busy[-1].at_s]
     series = {name: _series(name, warm) for name in BOUNDS}
-    tasks, grown = between
-    leaks = {name: more for name, more in grown.items() if more >= TYPE_PER_TASK * max(tasks, 80)}
+    many = MORE_PER_TASK * max(grown.tasks, 80)
+    leaks = {name: more for name, more in grown.most.items() if more >= many}
     left = {
         "descriptors": after.descriptors - before.descriptors,
         "threads": after.threads - before.threads,
@@ -186,7 +205,7 @@ def report(
         "lines": sum(told.lines_printed for told in accounts.values()),
         "series": series,
         "left_behind": left,
-        "types_grown": {"tasks_between": tasks, "most": grown},
+        "grown": asdict(grown),
         "journal_bytes_per_printed_byte": round(after.journals_mb / after.printed_mb, 3),
         "journals_mb": round(after.journals_mb, 2),
         "cpu_percent_of_a_core": round(
@@ -248,7 +267,9 @@ def table(told: dict[str, Any]) -> str:
         f"{told['tasks']} tasks and {told['lines']} lines in {told['seconds']} s:"
         f" {'WRONG' if told['wrong'] else 'nothing lost, nothing twice'};"
         f" left behind: {told['left_behind']}; {told['cpu_percent_of_a_core']} % of a core;"
-        f" {told['journal_bytes_per_printed_byte']} bytes of journal per byte printed"
+        f" {told['journal_bytes_per_printed_byte']} bytes of journal per byte printed;"
+        f" between warm-up and end {told['grown']['blocks']:+} blocks of Python's memory,"
+        f" {told['grown']['malloc_bytes']:+} bytes of C's"
     )
     return "\n".join([*rows, *verdict(told)])
 

@@ -74,7 +74,7 @@ class Http:
         self._client = httpx2.AsyncClient(
             headers=always,
             timeout=None,  # A limit per phase cannot bound the whole; `request` has one that does.
-            limits=httpx2.Limits(max_connections=16, keepalive_expiry=KEEP_ALIVE_S),
+            limits=httpx2.Limits(max_connections=32, keepalive_expiry=KEEP_ALIVE_S),
             # A proxy named in the environment cannot reach this machine's own loopback.
             trust_env=not address.is_loopback,
             # Loading the system's certificates takes longer than most calls; without encryption
