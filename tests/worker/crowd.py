@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +38,8 @@ class Crowd:
     door: Door
     place: Path
     ids: list[str]
+    went_on_at_s: float = 0.0
+    """When those in the middle of their session were told to go on."""
 
     @property
     def count(self) -> int:
@@ -88,16 +91,13 @@ class Crowd:
         assert [row["totalCostUsd"] for row in await self.rig.costs(task_id)] == [number / 100]
 
     def gaps_s(self, number: int) -> list[float]:
-        """The seconds between a session's beats, from its announcement to its last one."""
+        """The seconds between a session's signs of life, while all of them ran."""
         task_id = self.ids[number]
-        announced = [
-            v.at_s
-            for v in self.door.seen("POST /api/active-sessions$")
-            if task_id.encode() in v.body
-        ]
-        beats = [visit.at_s for visit in self.door.seen(f"heartbeat/{task_id}")]
-        times = announced + beats
-        return [later - earlier for earlier, later in pairwise(times)]
+        announced = self.door.seen("POST /api/active-sessions$")
+        signs = [visit for visit in announced if task_id.encode() in visit.body]
+        signs += self.door.seen(f"heartbeat/{task_id}")
+        times = [visit.at_s for visit in signs if visit.at_s < self.went_on_at_s]
+        return [later - earlier for earlier, later in pairwise([*times, self.went_on_at_s])]
 
 
 async def a_crowd_at_once(place: Path, count: int, *, linger_s: float = 0.0, **env: str) -> Crowd:
@@ -125,6 +125,7 @@ async def a_crowd_at_once(place: Path, count: int, *, linger_s: float = 0.0, **e
             await anyio.sleep(linger_s)
             await rig.post(f"/api/tasks/{ids[1]}/cancel")
             os.kill(crowd.pid(2), signal.SIGKILL)
+            crowd.went_on_at_s = time.monotonic()
             (place / "go").touch()
             for task_id in ids:
                 await rig.until_ended(task_id, within_s=40)
