@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.outage import KINDS, OUTAGES_S, QUICK, Outage, play
-from benchmarks.soak import soak, verdict
+from benchmarks.soak import soak
+from benchmarks.soak_report import verdict
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
