@@ -6,8 +6,6 @@ their own; the requests counted are the worker's, the CPU and the memory its own
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
 import time
 from contextlib import AsyncExitStack
@@ -149,8 +147,3 @@ class _Beats:
                 beat = datetime.fromisoformat(row["lastHeartbeatAt"])
                 self.worst_s = max(self.worst_s, (now - beat).total_seconds())
             await anyio.sleep(0.2)
-
-
-if __name__ == "__main__":
-    print(json.dumps(measure(), indent=2))
-    sys.exit()
