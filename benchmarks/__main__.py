@@ -7,14 +7,15 @@ import os
 import platform
 import sys
 
-from benchmarks import idle, pipeline, scrubber
+from benchmarks import crowd, idle, pipeline, scrubber
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or ["pipeline", "idle", "scrubber"]
+    wanted = sys.argv[1:] or ["pipeline", "idle", "crowd", "scrubber"]
     measurements = {
         "pipeline": pipeline.measure,
         "idle": idle.measure,
+        "crowd": crowd.measure,
         "scrubber": scrubber.measure,
     }
     report = {

@@ -49,6 +49,9 @@ class BaseSession:
         self._journal: Journal | None = None
         self._stderr_bytes = 0
         self._stderr_tail = ""
+        self._last_translator: Translator | None = None
+        self._takes_text: TextTranslator | None = None
+        """The translator, if it takes text: to find that out takes longer than to take a line."""
 
     @property
     def session_id(self) -> str | None:
@@ -80,7 +83,10 @@ class BaseSession:
     def take(self, lines: Sequence[bytes], translator: Translator) -> None:
         """Take native lines through scrubbing, journal and translation."""
         scrub = self.config.redactor.json_line
-        words = translator if isinstance(translator, TextTranslator) else None
+        if translator is not self._last_translator:
+            self._last_translator = translator
+            self._takes_text = translator if isinstance(translator, TextTranslator) else None
+        words = self._takes_text
         taken = [scrub(line) for line in lines if words or (line and not line.isspace())]
         records = [clean if native is not None else _text_record(clean) for clean, native in taken]
         self.journal.append([record for record in records if record])

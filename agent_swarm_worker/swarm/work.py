@@ -43,6 +43,18 @@ class Work:
         )
         return any(Row(item).text("id") == task_id for item in Row(answer).array("cancelled"))
 
+    async def lately_cancelled(self, *, timeout_s: float) -> frozenset[str]:
+        """Return which of this agent's tasks were cancelled in the last minutes (E9).
+
+        Args:
+            timeout_s: wall-clock limit of the call.
+        """
+        answer = await self._generations.attempt(
+            Feature.CANCELLED_TASKS,
+            lambda: self._http.call("GET", "/cancelled-tasks", timeout_s=timeout_s),
+        )
+        return frozenset(Row(item).text("id") for item in Row(answer).array("cancelled"))
+
     async def paused(self) -> tuple[Task, ...]:
         """Return this agent's paused tasks, oldest first (E10)."""
         answer = await self._http.call("GET", "/api/paused-tasks")

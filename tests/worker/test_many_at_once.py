@@ -1,0 +1,53 @@
+"""Many sessions at the same time: each is told of as if it were alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from crowd import a_crowd_at_once
+from door import door_rig, endless_worker, until
+from rig import Rig, harness
+
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.worker import cancellation
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_twelve_sessions_are_kept_apart(tmp_path: Path):
+    await a_crowd_at_once(tmp_path, 12)
+
+
+async def test_of_many_each_is_asked_about_by_itself_now_and_then(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(cancellation, "OWN_CHECK_S", 0.3)
+    async with door_rig(tmp_path) as (rig, door):
+        # The question for all is answered with the last five minutes; this was longer ago.
+        door.say("GET /cancelled-tasks$", {"cancelled": []})
+        async with endless_worker(rig, waiting(tmp_path)):
+            ids = await five_running(rig)
+            await rig.post(f"/api/tasks/{ids[3]}/cancel")
+            await until(lambda: rig.logged(Event.TASK_CANCELLED), within_s=5)
+
+
+async def test_a_question_for_all_that_hangs_is_asked_again(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(cancellation, "SHARED_TIMEOUT_S", 0.3)
+    async with door_rig(tmp_path) as (rig, door), endless_worker(rig, waiting(tmp_path)):
+        ids = await five_running(rig)
+        held = door.hold("GET /cancelled-tasks$")
+        await held.reached.wait()
+        await rig.post(f"/api/tasks/{ids[3]}/cancel")
+        (told,) = await until(lambda: rig.logged(Event.TASK_CANCELLED), within_s=5)
+        assert told["task"] == ids[3]
+        assert not rig.logged(Event.SESSION_ENDED)[1:]
+        held.open.set()
+
+
+def waiting(place: Path) -> dict[str, str]:
+    return {**harness("waits", place / "never"), "MAX_CONCURRENT_TASKS": "5"}
+
+
+async def five_running(rig: Rig) -> list[str]:
+    ids = [await rig.submit() for _ in range(5)]
+    await until(lambda: len(rig.logged(Event.SESSION_STARTED)) == 5)
+    return ids
