@@ -1,0 +1,243 @@
+"""The harness of the model: sessions that say and do what the story wants, and a book of it all.
+
+A session outlives the worker that started it, as a process would, until somebody sweeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import orjson
+
+from agent_swarm_worker.clock import Clock
+from agent_swarm_worker.contract import (
+    CostData,
+    Message,
+    ProviderEvent,
+    ProviderResult,
+    ProviderSession,
+    ProviderSessionConfig,
+    ProviderTraits,
+    Result,
+    SessionInit,
+    SteerDelivery,
+    SteerMode,
+    ToolEnd,
+    ToolStart,
+)
+from agent_swarm_worker.processes.sweep import SweepReport
+from agent_swarm_worker.providers.session import BaseSession
+
+STUBBORN_S = 11.0
+"""How long a session takes to die that hears neither INT nor TERM."""
+
+
+@dataclass(eq=False)
+class Played:
+    """What one session really said, spent and came to."""
+
+    number: int
+    task_id: str
+    session_uuid: str
+    agent_id: str
+    started_s: float
+    said: list[int] = field(default_factory=list)
+    """The numbers of its lines: unique in a story."""
+    tools: list[str] = field(default_factory=list)
+    heard: list[str] = field(default_factory=list)
+    cost_usd: float = 0.0
+    result: str | None = None
+    """The output of a session that ended well."""
+    is_alive: bool = True
+    told: bool = False
+    """True if it ended before its worker did, so that the worker knows how."""
+    is_stubborn: bool = False
+    ended_s: float = 0.0
+
+    def __str__(self) -> str:
+        return f"session {self.number}"
+
+
+class Book:
+    """All sessions of a story, whoever started them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.sessions: list[Played] = []
+        self.live: dict[str, PlayedSession] = {}
+        """By session uuid: those that can still be made to say something."""
+        self.ends_by_itself = False
+        """True when the story is over, and every session comes to a good end."""
+        self.on_start: Callable[[Played], None] = lambda _: None
+        self._lines = 0
+
+    def begin(self, config: ProviderSessionConfig) -> Played:
+        played = Played(
+            number=len(self.sessions) + 1,
+            task_id=config.task_id,
+            session_uuid=config.session_uuid,
+            agent_id=config.agent_id,
+            started_s=self.clock.monotonic(),
+        )
+        self.sessions.append(played)
+        self.on_start(played)
+        return played
+
+    def next_line(self) -> int:
+        self._lines += 1
+        return self._lines
+
+    def alive(self, agent_id: str | None = None) -> list[Played]:
+        """Return the sessions that run, of one agent or of all."""
+        return [p for p in self.sessions if p.is_alive and agent_id in (None, p.agent_id)]
+
+
+class PlayedAdapter:
+    name = "played"
+    traits = ProviderTraits(
+        has_mcp=False, has_local_environment=False, steer_modes=("steer", "queue")
+    )
+
+    def __init__(self, book: Book, is_dead: Callable[[], bool]) -> None:
+        self._book, self._is_dead = book, is_dead
+
+    def check(self, env: Mapping[str, str]) -> None:
+        pass
+
+    async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
+        if self._is_dead():
+            await anyio.sleep_forever()
+        return PlayedSession(config, self._book, self._is_dead)
+
+    async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
+        return False
+
+    def format_command(self, command_name: str) -> str:
+        return command_name
+
+
+class PlayedSession(BaseSession):
+    """Says what it is told to say, and goes when it is told to go."""
+
+    def __init__(
+        self, config: ProviderSessionConfig, book: Book, is_dead: Callable[[], bool]
+    ) -> None:
+        super().__init__(config, clock=book.clock)
+        self._book, self._is_dead = book, is_dead
+        self.played = book.begin(config)
+        book.live[config.session_uuid] = self
+        self._over = anyio.Event()
+        self._aborted: str | None = None
+        self._failure: str | None = None
+
+    # --- what the story makes it do
+    def say(self, **what: Any) -> None:
+        """Say one line, whose number nobody else has."""
+        number = self._book.next_line()
+        self.played.said.append(number)
+        line = {"line": number, "session": self.played.number, **what}
+        self.take([orjson.dumps(line)], _Words())
+
+    def use_tool(self) -> None:
+        call_id = f"call-{self._book.next_line()}"
+        self.played.tools.append(call_id)
+        self.say(tool=call_id)
+
+    def spend(self) -> None:
+        self.played.cost_usd += 0.25
+        self.say(cost=self.played.cost_usd)
+
+    def succeed(self) -> None:
+        """Say the result and exit."""
+        self.played.result = f"the result of session {self.played.number}"
+        self.spend()
+        self.say(result=self.played.result)
+        self._over.set()
+
+    def fail(self) -> None:
+        self._failure = f"session {self.played.number} failed"
+        self._over.set()
+
+    # --- what the worker makes it do
+    async def wait_for_completion(self) -> ProviderResult:
+        self.say(init=f"native-{self.played.number}")
+        if self._book.ends_by_itself:
+            self.succeed()
+        await self._over.wait()
+        if self._aborted is not None and self.played.is_stubborn:
+            await anyio.sleep(STUBBORN_S)
+        if self._is_dead():
+            await anyio.sleep_forever()
+        self.close_journal()
+        self.end()
+        self.played.told = True
+        return self._result()
+
+    def end(self) -> None:
+        """The process is gone."""
+        self.played.is_alive = False
+        self.played.ended_s = self._book.clock.monotonic()
+        self._book.live.pop(self.config.session_uuid, None)
+
+    async def abort(self, reason: str = "cancelled") -> None:
+        if self._aborted is None and not self._over.is_set():
+            self._aborted = reason
+            self._over.set()
+
+    async def deliver_steering(self, mode: SteerMode, text: str) -> SteerDelivery:
+        self.played.heard.append(text)
+        return SteerDelivery(True, mode=mode)
+
+    def _result(self) -> ProviderResult:
+        if self._failure is not None:
+            return ProviderResult(exit_code=1, is_error=True, failure_reason=self._failure)
+        if self._aborted is not None:
+            return ProviderResult(
+                exit_code=143, is_error=True, failure_reason="ended", error_category="aborted"
+            )
+        return ProviderResult(exit_code=0, is_error=False, output=self.played.result)
+
+
+class _Words:
+    """What the lines of a played session mean."""
+
+    def feed(self, native: Any) -> Iterable[ProviderEvent]:
+        match native:
+            case {"init": str(session_id)}:
+                yield SessionInit(session_id)
+            case {"tool": str(call)}:
+                yield ToolStart(call, "Read", {"file_path": call})
+                yield ToolEnd(call, "Read", "content")
+            case {"cost": float(usd)}:
+                yield Result(CostData(total_cost_usd=usd, input_tokens=1, output_tokens=1))
+            case {"result": str(output)}:
+                yield Message("assistant", output)
+            case {"words": str(words)}:
+                yield Message("assistant", words)
+
+    def feed_text(self, line: str) -> Iterable[ProviderEvent]:
+        return ()
+
+    def feed_stderr(self, line: str) -> Iterable[ProviderEvent]:
+        return ()
+
+    def end(self, *_: Any) -> Any:
+        return None
+
+
+class PlayedSandbox:
+    """Sweeps played sessions; starts nothing."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+
+    async def sweep(self, tag: str) -> SweepReport:
+        for played in self._book.alive():
+            if played.session_uuid == tag:
+                played.is_alive = False
+                played.ended_s = self._book.clock.monotonic()
+                self._book.live.pop(tag, None)
+        return SweepReport()
