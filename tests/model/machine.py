@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from network import OUTAGES, Fault
+from network import AMBIGUOUS, OUTAGES, Fault
 from played_harness import PlayedSession
 from promises import Watch, all_is_quiet, all_is_told, promise
 from world import AGENTS, DRAIN_S, Process, World
@@ -32,21 +32,19 @@ A session row is stale after 15 minutes, and a sweep cleans up after 30."""
 KINDS = (
     "request",
     "poll",
-    "logs",
-    "cost",
-    "events",
+    "poll",
     "finish",
     "supersede",
     "look",
     "beat",
     "announce",
     "session",
-    "read back logs",
-    "read back costs",
+    "resume",
     "row away",
     "orphans",
-    "resume",
     "progress",
+    "read back logs",
+    "read back costs",
 )
 names = st.sampled_from(sorted(AGENTS))
 some = st.integers(0, 3)
@@ -101,10 +99,12 @@ class Story(RuleBasedStateMachine):
         return speakers[which % len(speakers)] if speakers else None
 
     # --- the beginning
-    @initialize()
-    def anna_starts(self) -> None:
+    @initialize(tasks=st.integers(0, 3))
+    def anna_starts(self, tasks: int) -> None:
         self.process("Anna").start()
-        self.tell("Anna starts", then_s=2)
+        for _ in range(tasks):
+            self.api.ask("POST", "/api/tasks", {"task": "Do it", "agentId": AGENTS["Anna"]})
+        self.tell(f"Anna starts, with {tasks} tasks to do", then_s=4)
 
     # --- the lead
     @precondition(lambda self: len(self.api.rows("SELECT 1 FROM tasks")) < MAX_TASKS)
@@ -144,11 +144,12 @@ class Story(RuleBasedStateMachine):
     def the_lead_supersedes(self, which: int) -> None:
         self._change(which, "supersede", "supersedes", "in_progress", reason="manual_supersede")
 
-    @precondition(lambda self: self.open_tasks("in_progress"))
+    @precondition(lambda self: self.open_tasks("in_progress", "paused", "completed"))
     @rule(which=some)
     def the_lead_sends_a_message_for(self, which: int) -> None:
         words = f"message {len(self.sentences)}"
-        self._change(which, "steer", "sends a message for", "in_progress", message=words)
+        where = ("in_progress", "paused", "completed")
+        self._change(which, "steer", "sends a message for", *where, message=words)
 
     def _task(self, which: int, *statuses: str) -> str:
         tasks = self.open_tasks(*statuses)
@@ -161,17 +162,12 @@ class Story(RuleBasedStateMachine):
 
     # --- the sessions
     @precondition(lambda self: self.world.speakers())
-    @rule(which=some, what=st.sampled_from(["talks", "uses a tool", "spends"]))
-    def a_session(self, which: int, what: str) -> None:
+    @rule(which=some, then_s=st.sampled_from([0.2, 1.2, 6]))
+    def a_session_works(self, which: int, then_s: float) -> None:
         session = self.speaker(which)
         assert session is not None
-        if what == "talks":
-            session.say(words="hm")
-        elif what == "uses a tool":
-            session.use_tool()
-        else:
-            session.spend()
-        self.tell(f"{session.played} {what}")
+        session.work()
+        self.tell(f"{session.played} works", then_s=then_s)
 
     @precondition(lambda self: self.world.speakers())
     @rule(which=some, then_s=st.sampled_from([0, 0.005, 3]))
@@ -204,7 +200,13 @@ class Story(RuleBasedStateMachine):
         self.world.weather.outage = how
         self.tell(f"the API goes away: every request is {how.value}", then_s=0)
 
-    @precondition(lambda self: self.world.weather.outage is not None)
+    @precondition(lambda self: self.world.weather.every_other is None)
+    @rule(how=st.sampled_from(AMBIGUOUS))
+    def the_line_goes_bad(self, how: Fault) -> None:
+        self.world.weather.every_other = how
+        self.tell(f"the line goes bad: every other write is {how.value}", then_s=0)
+
+    @precondition(lambda self: self.world.weather.outage or self.world.weather.every_other)
     @rule()
     def the_api_comes_back(self) -> None:
         self.world.weather.clear_up()
@@ -258,7 +260,7 @@ class Story(RuleBasedStateMachine):
             self.tell(f"{name} gets SIGTERM")
 
     # --- time
-    @rule(seconds=st.sampled_from([1, 3, 10, 30, 100, 400]))
+    @rule(seconds=st.sampled_from([1, 5, 20, 70, 320]))
     def time_passes(self, seconds: float) -> None:
         self.tell(f"{seconds} s pass", then_s=seconds)
 

@@ -32,13 +32,11 @@ class Fault(Enum):
     HALF = "carried out, its answer cut in half"
     TWICE = "carried out twice"
 
-    @property
-    def carries_out(self) -> bool:
-        return self in CARRIED_OUT
 
-
-CARRIED_OUT = (Fault.LOST, Fault.UNANSWERED, Fault.AFTERWARDS, Fault.HALF, Fault.TWICE)
+AMBIGUOUS = (Fault.LOST, Fault.UNANSWERED, Fault.AFTERWARDS, Fault.HALF)
+"""Carried out, and nobody can tell."""
 OUTAGES = (Fault.REFUSED, Fault.UNAVAILABLE, Fault.SWALLOWED, Fault.BROKEN)
+WRITES = frozenset({"logs", "cost", "events", "finish", "session", "progress", "steered"})
 
 
 @dataclass
@@ -50,34 +48,45 @@ class Weather:
     """What happens to every request while the API is away."""
     coming: list[tuple[str, Fault]] = field(default_factory=list)
     """What happens to the next request of a kind."""
+    every_other: Fault | None = None
+    """What happens to every second write, while the line is bad."""
+    writes: int = 0
     trouble_at_s: float = 0.0
     """When something last went wrong, or came to an end."""
     hung_at_s: float | None = None
     """When a request last got no answer at all, so that somebody waited in vain."""
 
     def fault_for(self, call: str) -> Fault | None:
-        found = self.outage
-        if found is None:
-            for index, (kind, fault) in enumerate(self.coming):
-                if kind in (call, "request") and not (fault is Fault.TWICE and call in APPENDS):
-                    del self.coming[index]
-                    found = fault
-                    break
+        found = self.outage or self._coming(call) or self._of_a_bad_line(call)
         if found is not None:
             self.trouble_at_s = self.loop.time()
         if found in (Fault.SWALLOWED, Fault.UNANSWERED):
             self.hung_at_s = self.loop.time()
         return found
 
+    def _coming(self, call: str) -> Fault | None:
+        for index, (kind, fault) in enumerate(self.coming):
+            if kind in (call, "request") and not (fault is Fault.TWICE and call in APPENDS):
+                del self.coming[index]
+                return fault
+        return None
+
+    def _of_a_bad_line(self, call: str) -> Fault | None:
+        if self.every_other is None or call not in WRITES:
+            return None
+        self.writes += 1
+        return self.every_other if self.writes % 2 else None
+
     def clear_up(self) -> None:
-        self.outage = None
+        self.outage = self.every_other = None
         self.coming.clear()
         self.trouble_at_s = self.loop.time()
 
     @property
     def well_for_s(self) -> float:
         """How long nothing has gone wrong."""
-        return 0.0 if self.outage or self.coming else self.loop.time() - self.trouble_at_s
+        is_well = not (self.outage or self.coming or self.every_other)
+        return self.loop.time() - self.trouble_at_s if is_well else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,19 +141,22 @@ class PlayedSession(BaseSession):
         line = {"line": number, "session": self.played.number, **what}
         self.take([orjson.dumps(line)], _Words())
 
-    def use_tool(self) -> None:
+    def work(self) -> None:
+        """Say something, use a tool, spend money."""
         call_id = f"call-{self._book.next_line()}"
         self.played.tools.append(call_id)
+        self.say(words="hm")
         self.say(tool=call_id)
+        self._spend()
 
-    def spend(self) -> None:
+    def _spend(self) -> None:
         self.played.cost_usd += 0.25
         self.say(cost=self.played.cost_usd)
 
     def succeed(self) -> None:
         """Say the result and exit."""
         self.played.result = f"the result of session {self.played.number}"
-        self.spend()
+        self._spend()
         self.say(result=self.played.result)
         self._over.set()
 
@@ -188,6 +191,8 @@ class PlayedSession(BaseSession):
             self._over.set()
 
     async def deliver_steering(self, mode: SteerMode, text: str) -> SteerDelivery:
+        if self.played.is_stubborn:
+            return SteerDelivery(False, reason="deaf")
         self.played.heard.append(text)
         return SteerDelivery(True, mode=mode)
 

@@ -105,7 +105,10 @@ class Watch:
             late = now_s - process.stop_asked_s
             promise(late <= DRAIN_S + 1, f"{process.name} is still there {late:.0f} s after SIGTERM")
         if process.exits[-1:] in (["stopped"], ["gave up"]) and process.task is None:
-            left = self._world.book.alive(process.agent_id)
+            # What an earlier process left is swept once the API answers, which it may never do.
+            left = [
+                p for p in self._world.book.alive(process.agent_id) if p.started_s >= process.up_s
+            ]
             promise(not left, f"{process.name} left, and {left and left[0]} lives on")
 
 

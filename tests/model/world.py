@@ -49,7 +49,7 @@ PACE = {
     "SWARM_POLL_INTERVAL_S": "2",
     # Slow, so that a beat just after an outage is the only one that comes in time.
     "SWARM_HEARTBEAT_INTERVAL_S": "15",
-    "SWARM_CANCEL_CHECK_INTERVAL_S": "2",
+    "SWARM_CANCEL_CHECK_INTERVAL_S": "3",
     "SWARM_RECONFIGURE_INTERVAL_S": "60",
     "SWARM_LOG_FLUSH_INTERVAL_S": "1",
     "SWARM_EVENTS_FLUSH_INTERVAL_S": "5",
@@ -60,6 +60,12 @@ def repeatable_ids(name: str) -> IdSource:
     """Return a source of ids that look random and are the same in each run."""
     counter = itertools.count(1)
     return lambda: str(uuid.uuid5(uuid.NAMESPACE_OID, f"{name} {next(counter)}"))
+
+
+def _quick_place() -> TemporaryDirectory[str]:
+    """Return a place whose disk is memory, where there is one."""
+    in_memory = Path("/dev/shm")
+    return TemporaryDirectory(prefix="model-", dir=in_memory if in_memory.is_dir() else None)
 
 
 class Process:
@@ -135,8 +141,11 @@ class Process:
             self.task = None
         elif self.task is not None and self.task.done():
             error = self.task.exception()
-            if error is not None and not isinstance(error, SwarmWorkerError):
-                raise error
+            cause = error
+            while isinstance(cause, ExceptionGroup):
+                cause = cause.exceptions[0]
+            if cause is not None and not isinstance(cause, SwarmWorkerError):
+                raise cause
             self.exits.append("stopped" if error is None else "gave up")
             self.task = None
 
@@ -150,7 +159,7 @@ class World:
 
     def __init__(self) -> None:
         self._held = ExitStack()
-        self.place = Path(self._held.enter_context(TemporaryDirectory(prefix="model-")))
+        self.place = Path(self._held.enter_context(_quick_place()))
         self.loop = VirtualLoop()
         self._held.callback(self.loop.close)
         self.clock = VirtualClock(self.loop)
@@ -165,6 +174,7 @@ class World:
         self.processes = {name: Process(self, name) for name in AGENTS}
         self._ids = {name: repeatable_ids(name) for name in AGENTS}
         self.api.boot()
+        self.wait(10)  # A server that has just started is another story.
 
     def close(self) -> None:
         """End everything, however it stands."""
