@@ -16,6 +16,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import orjson
+
 from agent_swarm_worker.errors import StateLocked, StateUnwritable
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.swarm.database import Database
@@ -64,6 +66,7 @@ class StateDir:
         self.path = path
         self.database = database
         self._lock = lock
+        self._catch_up()
 
     @classmethod
     def open(cls, root: Path, agent_id: str, *, clock: Clock, log: Log | None = None) -> StateDir:

@@ -28,9 +28,14 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
+from agent_swarm_worker.processes.keeper import Leftovers
 from agent_swarm_worker.processes.sweep import SweepReport
+from agent_swarm_worker.providers.launch import Ending
 from agent_swarm_worker.providers.session import BaseSession
 
+ABORTED = ProviderResult(
+    exit_code=143, is_error=True, failure_reason="ended", error_category="aborted"
+)
 STUBBORN_S = 11.0
 """How long a session takes to die that hears neither INT nor TERM."""
 
@@ -118,6 +123,9 @@ class PlayedAdapter:
     def format_command(self, command_name: str) -> str:
         return command_name
 
+    def translator(self, config: ProviderSessionConfig) -> _Words:
+        return _Words()
+
 
 class PlayedSession(BaseSession):
     """Says what it is told to say, and goes when it is told to go."""
@@ -129,38 +137,48 @@ class PlayedSession(BaseSession):
         self._book, self._is_dead = book, is_dead
         self.played = book.begin(config)
         book.live[config.session_uuid] = self
+        self._words = _Words()
         self._over = anyio.Event()
         self._aborted: str | None = None
         self._failure: str | None = None
 
     # --- what the story makes it do
     def say(self, **what: Any) -> None:
-        """Say one line, whose number nobody else has."""
+        """Say one line, whose number nobody else has; a dead worker takes none."""
+        if self._is_dead():
+            return
         number = self._book.next_line()
-        self.played.said.append(number)
-        line = {"line": number, "session": self.played.number, **what}
-        self.take([orjson.dumps(line)], _Words())
+        played = self.played
+        played.said.append(number)
+        played.cost_usd = what.get("cost", played.cost_usd)
+        played.tools += [what["tool"]] if "tool" in what else []
+        line = {"line": number, "session": played.number, **what}
+        self.take([orjson.dumps(line)], self._words)
 
     def work(self) -> None:
         """Say something, use a tool, spend money."""
         call_id = f"call-{self._book.next_line()}"
-        self.played.tools.append(call_id)
         self.say(words="hm")
         self.say(tool=call_id)
         self._spend()
 
     def _spend(self) -> None:
-        self.played.cost_usd += 0.25
-        self.say(cost=self.played.cost_usd)
+        self.say(cost=self.played.cost_usd + 0.25)
 
     def succeed(self) -> None:
         """Say the result and exit."""
-        self.played.result = f"the result of session {self.played.number}"
+        if self._over.is_set():
+            return  # it is being ended
         self._spend()
-        self.say(result=self.played.result)
+        result = f"the result of session {self.played.number}"
+        self.say(result=result, cost=self.played.cost_usd)
+        if not self._is_dead():
+            self.played.result = result
         self._over.set()
 
     def fail(self) -> None:
+        if self._over.is_set():
+            return
         self._failure = f"session {self.played.number} failed"
         self._over.set()
 
@@ -200,14 +218,15 @@ class PlayedSession(BaseSession):
         if self._failure is not None:
             return ProviderResult(exit_code=1, is_error=True, failure_reason=self._failure)
         if self._aborted is not None:
-            return ProviderResult(
-                exit_code=143, is_error=True, failure_reason="ended", error_category="aborted"
-            )
+            return ABORTED
         return ProviderResult(exit_code=0, is_error=False, output=self.played.result)
 
 
 class _Words:
-    """What the lines of a played session mean."""
+    """What the lines of a played session mean; the next process reads them once more."""
+
+    def __init__(self) -> None:
+        self._output: str | None = None
 
     def feed(self, native: Any) -> Iterable[ProviderEvent]:
         match native:
@@ -216,12 +235,13 @@ class _Words:
             case {"tool": str(call)}:
                 yield ToolStart(call, "Read", {"file_path": call})
                 yield ToolEnd(call, "Read", "content")
-            case {"cost": float(usd)}:
-                yield Result(CostData(total_cost_usd=usd, input_tokens=1, output_tokens=1))
-            case {"result": str(output)}:
-                yield Message("assistant", output)
             case {"words": str(words)}:
                 yield Message("assistant", words)
+            case {"result": str(output), "cost": float(usd)}:
+                self._output = output
+                yield Result(_cost(usd), output)
+            case {"cost": float(usd)}:
+                yield Result(_cost(usd))
 
     def feed_text(self, line: str) -> Iterable[ProviderEvent]:
         return ()
@@ -229,8 +249,18 @@ class _Words:
     def feed_stderr(self, line: str) -> Iterable[ProviderEvent]:
         return ()
 
-    def end(self, *_: Any) -> Any:
-        return None
+    @property
+    def is_final(self) -> bool:
+        return self._output is not None
+
+    def conclude(self, ending: Ending) -> ProviderResult:
+        if self._output is not None:
+            return ProviderResult(exit_code=0, is_error=False, output=self._output)
+        return ABORTED
+
+
+def _cost(usd: float) -> CostData:
+    return CostData(total_cost_usd=usd, input_tokens=1, output_tokens=1)
 
 
 class PlayedSandbox:
@@ -246,3 +276,8 @@ class PlayedSandbox:
                 played.ended_s = self._book.clock.monotonic()
                 self._book.live.pop(tag, None)
         return SweepReport()
+
+    async def collect(self, tag: str) -> Leftovers:
+        """Sweep; a played session leaves nothing in its pipes."""
+        await self.sweep(tag)
+        return Leftovers()

@@ -162,11 +162,10 @@ def all_is_told(world: World) -> None:
         told = [line for _, line in lines.get(played.session_uuid, ())]
         missing = sorted(set(played.said) - set(told))
         promise(not missing, f"lines {missing} of {played} were lost")
-        if played.told and played.cost_usd:
-            promise(
-                spent.get(played.session_uuid) == played.cost_usd,
-                f"{played} spent {played.cost_usd}, and {spent.get(played.session_uuid)} arrived",
-            )
+        arrived = spent.get(played.session_uuid, 0.0)
+        promise(
+            arrived == played.cost_usd, f"{played} spent {played.cost_usd}, and {arrived} arrived"
+        )
     _tools_arrived(world)
     _messages_heard_once(world)
     _results_arrived(world)
@@ -178,7 +177,7 @@ def _tools_arrived(world: World) -> None:
     events = world.api.rows("SELECT data FROM events WHERE event = 'tool.start'")
     stored = {orjson.loads(data)["toolCallId"] for (data,) in events if data}
     for played in world.book.sessions:
-        lost = set(played.tools) - stored if played.told else set()
+        lost = set(played.tools) - stored
         promise(not lost, f"tool calls {lost} of {played} were lost")
 
 
@@ -196,7 +195,7 @@ def _results_arrived(world: World) -> None:
     by_id = {task_id: (status, output or reason or "") for task_id, status, output, reason in rows}
     for played in world.book.sessions:
         status, words = by_id[played.task_id]
-        if played.result is None or not played.told:
+        if played.result is None:
             continue
         if status == "completed":
             promise(words == played.result, f"{played} came to another end than {words!r}")
