@@ -145,6 +145,17 @@ class StateDir:
         found = (dict(zip(_CLAIM_COLUMNS, row, strict=True)) for row in rows)
         return tuple(Claim(**{**row, "log_file": Path(row["log_file"])}) for row in found)
 
+    def _catch_up(self) -> None:
+        """Move each cursor to where the outbox is: who queued lines may have died before noting it."""
+        for (data,) in self.database.run("SELECT args FROM outbox WHERE kind = 'logs' ORDER BY id"):
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                args = orjson.loads(data)
+                self.database.run(
+                    "UPDATE claims SET log_offset = max(log_offset, ?)"
+                    " WHERE session_uuid = ? AND log_file = ?",
+                    *(int(args["end"]), str(args["session_uuid"]), str(args["path"])),
+                )
+
     # --- notes
 
     def note(self, name: str, value: str) -> None:
