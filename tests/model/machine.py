@@ -178,6 +178,17 @@ class Story(RuleBasedStateMachine):
         self.tell(f"{session.played} succeeds", then_s=then_s)
 
     @precondition(lambda self: self.world.speakers())
+    @rule(which=some, how=st.sampled_from(["cancel", "supersede"]))
+    def a_session_succeeds_too_late(self, which: int, how: str) -> None:
+        session = self.speaker(which)
+        assert session is not None
+        reason = {"reason": "manual_supersede"}
+        self.api.ask("POST", f"/api/tasks/{session.played.task_id}/{how}", reason)
+        self.tell(f"the lead decides to {how} the task of {session.played}", then_s=1.1)
+        session.succeed()
+        self.tell(f"{session.played} succeeds", then_s=3)
+
+    @precondition(lambda self: self.world.speakers())
     @rule(which=some)
     def a_session_fails(self, which: int) -> None:
         session = self.speaker(which)

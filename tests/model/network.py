@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -49,9 +50,9 @@ class Weather:
     coming: list[tuple[str, Fault]] = field(default_factory=list)
     """What happens to the next request of a kind."""
     every_other: Fault | None = None
-    """What happens to every second write, while the line is bad."""
-    writes: int = 0
-    trouble_at_s: float = 0.0
+    """What happens to every second write of a kind, while the line is bad."""
+    writes: Counter[str] = field(default_factory=Counter)
+    trouble_at_s: float = -1000.0
     """When something last went wrong, or came to an end."""
     hung_at_s: float | None = None
     """When a request last got no answer at all, so that somebody waited in vain."""
@@ -74,8 +75,8 @@ class Weather:
     def _of_a_bad_line(self, call: str) -> Fault | None:
         if self.every_other is None or call not in WRITES:
             return None
-        self.writes += 1
-        return self.every_other if self.writes % 2 else None
+        self.writes[call] += 1
+        return self.every_other if self.writes[call] % 2 else None
 
     def clear_up(self) -> None:
         self.outage = self.every_other = None

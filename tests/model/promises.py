@@ -77,7 +77,7 @@ class Watch:
         for process in world.processes.values():
             self._is_alive_or_leaving(process)
             for call in world.late_finishes(process):
-                promise(False, f"{process.name} finishes a task that was long taken: {call}")
+                promise(False, f"{process.name} finishes a task that had been taken: {call}")
 
     def _is_legal(self, seen: Seen) -> None:
         step = (seen.cause.call, seen.cause.who, seen.before, seen.after)

@@ -41,6 +41,8 @@ SLOTS = 2
 NOTICES_S = 30.0
 """A worker that nothing keeps from asking knows after this long what became of its task."""
 DRAIN_S = 25.0
+LAST_LOOK_S = 1.0
+"""Between the look at a task whose session has ended, and its finish."""
 AGENTS = {
     "Anna": "0a9e0000-0000-4000-8000-00000000000a",
     "Bert": "0a9e0000-0000-4000-8000-00000000000b",
@@ -201,7 +203,7 @@ class World:
     def late_finishes(self, process: Process) -> list[str]:
         """Return the finishes a worker sent for tasks which, as it must know, had been taken.
 
-        It had no reason not to know if nothing had gone wrong since.
+        It looks once more when a session has ended, and nothing kept it from seeing.
         """
         line, late = process.line, []
         if line is None:
@@ -209,7 +211,8 @@ class World:
         for sent in line.sent[process.looked_at :]:
             if sent.call == "finish":
                 taken = self._taken_at_s(sent.target.split("/")[3])
-                if taken is not None and min(sent.at_s - taken, sent.well_for_s) > NOTICES_S:
+                is_late = taken is not None and sent.at_s - taken > LAST_LOOK_S
+                if is_late and sent.well_for_s > NOTICES_S:
                     late.append(sent.target)
         process.looked_at = len(line.sent)
         return late
