@@ -116,7 +116,12 @@ class Api:
         self.store.close()
 
     async def carry_out(
-        self, cause: Cause, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes
+        self,
+        cause: Cause,
+        method: str,
+        target: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
     ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Do what a request asks for; return status, headers and body of the answer."""
         path, _, query = target.partition("?")

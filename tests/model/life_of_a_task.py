@@ -1,8 +1,10 @@
 """The model: what may become of a task, who makes it so, and by which call.
 
 One row is one change of a task's status that the server carries out. Whoever wants to check it
-holds it against the API reference, section by section; the machine in `machine` holds it against
-what the local swarm and the worker really do: a change that is not in this table is a finding.
+holds it against the API reference, section by section; the tests hold it against what the local
+swarm and the worker really do: a change that is not in this table is a finding.
+
+``python tests/model/life_of_a_task.py`` prints it as docs/state-machine.md has it.
 """
 
 from __future__ import annotations
@@ -29,9 +31,6 @@ class Change:
     before: str
     after: str
     why: str
-    by_owner: bool = False
-    """Only the agent that has the task may make it so."""
-
 
 
 def _born(call: str, section: str, who: Who, why: str) -> tuple[Change, Change]:
@@ -43,8 +42,8 @@ def _born(call: str, section: str, who: Who, why: str) -> tuple[Change, Change]:
 
 LIFE: Final[tuple[Change, ...]] = (
     # --- how tasks come into being
-    Change("create", "E0", "lead", NEW, "pending", "a task for this agent"),
-    Change("create", "E0", "lead", NEW, "unassigned", "a task for whoever has room"),
+    Change("create", "3", "lead", NEW, "pending", "a task for this agent"),
+    Change("create", "3", "lead", NEW, "unassigned", "a task for whoever has room"),
     *_born("supersede", "6.1", "worker", "the resume task of a shutdown or crash"),
     *_born("supersede", "6.1", "lead", "the resume task"),
     *_born("sweep", "B", "server", "the resume task of a session without a sign of life"),
@@ -67,9 +66,9 @@ LIFE: Final[tuple[Change, ...]] = (
     Change("progress", "E13", "worker", "paused", "in_progress", "trap: a late word wakes it"),
     Change("progress", "E13", "worker", "pending", "in_progress", "trap, and the repair of E15"),
     # --- the end
-    Change("finish", "E15", "worker", "in_progress", "completed", "the session's result", True),
-    Change("finish", "E15", "worker", "in_progress", "failed", "the session's failure", True),
-    Change("supersede", "E16", "worker", "in_progress", "superseded", "shutdown or crash", True),
+    Change("finish", "E15", "worker", "in_progress", "completed", "the session's result"),
+    Change("finish", "E15", "worker", "in_progress", "failed", "the session's failure"),
+    Change("supersede", "E16", "worker", "in_progress", "superseded", "shutdown or crash"),
     Change("supersede", "E16", "lead", "in_progress", "superseded", "by hand"),
     *(Change("cancel", "E9", "lead", before, "cancelled", "by hand") for before in OPEN),
     Change("sweep", "B", "server", "in_progress", "superseded", "no sign of life"),
@@ -82,3 +81,19 @@ def find(call: str, who: str, before: str, after: str) -> Change | None:
     """Return the row that allows a change."""
     wanted = (call, who, before, after)
     return next((r for r in LIFE if (r.call, r.who, r.before, r.after) == wanted), None)
+
+
+def as_markdown() -> str:
+    """Return the table as the page shows it."""
+    rows = [
+        f"| {row.before} | {row.after} | {row.call} | {row.who} | {row.section} | {row.why} |"
+        for row in sorted(LIFE, key=lambda row: _ORDER.index(row.before))
+    ]
+    head = "| from | to | by | who | reference | what it is |"
+    return "\n".join([head, "|---|---|---|---|---|---|", *rows])
+
+
+_ORDER = (NEW, *OPEN)
+
+if __name__ == "__main__":
+    print(as_markdown())

@@ -321,4 +321,3 @@ class Story(RuleBasedStateMachine):
             " ('completed', 'failed', 'cancelled', 'superseded')"
         )
         promise(False, f"it does not come to an end: {waiting}")
-

@@ -15,7 +15,7 @@ class Broken(AssertionError):
     """A promise does not hold."""
 
 
-def promise(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as a sentence
+def promise(holds: bool, otherwise: str) -> None:
     if not holds:
         raise Broken(otherwise)
 
@@ -103,7 +103,9 @@ class Watch:
         now_s = self._world.loop.time()
         if process.is_up and process.stop_asked_s is not None:
             late = now_s - process.stop_asked_s
-            promise(late <= DRAIN_S + 1, f"{process.name} is still there {late:.0f} s after SIGTERM")
+            promise(
+                late <= DRAIN_S + 1, f"{process.name} is still there {late:.0f} s after SIGTERM"
+            )
         if process.exits[-1:] in (["stopped"], ["gave up"]) and process.task is None:
             # What an earlier process left is swept once the API answers, which it may never do.
             left = [

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from life_of_a_task import LIFE, NEW
+from life_of_a_task import LIFE, NEW, OPEN, TERMINAL, as_markdown
 from machine import Story
 from network import Fault
 
+PAGE = Path(__file__).parents[2] / "docs" / "state-machine.md"
 Row = tuple[str, str, str, str]
 
 UNREACHABLE = {
@@ -188,6 +190,21 @@ def test_every_change_of_the_table_happens_and_no_other():
     table = {(row.call, row.who, row.before, row.after) for row in LIFE}
     seen = walked(*STORIES)
     assert table - seen == set(UNREACHABLE)
+
+
+def test_what_has_ended_stays_as_it_is():
+    assert {row.before for row in LIFE} == {NEW, *OPEN}
+    assert {row.after for row in LIFE} == {*OPEN, *TERMINAL}
+
+
+def test_no_change_is_there_twice():
+    rows = [(row.call, row.who, row.before, row.after) for row in LIFE]
+    assert len(rows) == len(set(rows))
+
+
+def test_the_page_has_this_table():
+    """Renew it with ``python tests/model/life_of_a_task.py``."""
+    assert f"\n{as_markdown()}\n" in PAGE.read_text(encoding="utf-8")
 
 
 def test_a_change_that_is_not_in_the_table_is_noticed():

@@ -30,7 +30,9 @@ def offset_after(place: Path, *queued: bytes) -> int:
             )
         )
         for args in queued:
-            state.database.run("INSERT INTO outbox (lane, kind, args) VALUES ('t', 'logs', ?)", args)
+            state.database.run(
+                "INSERT INTO outbox (lane, kind, args) VALUES ('t', 'logs', ?)", args
+            )
     with opened(place) as state:
         (claim,) = state.running()
         return claim.log_offset
