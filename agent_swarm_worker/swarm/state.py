@@ -146,7 +146,7 @@ class StateDir:
         return tuple(Claim(**{**row, "log_file": Path(row["log_file"])}) for row in found)
 
     def _catch_up(self) -> None:
-        """Move each cursor to where the outbox is: who queued lines may have died before noting it."""
+        """Move each cursor to where the outbox is: its owner may have died between the two."""
         for (data,) in self.database.run("SELECT args FROM outbox WHERE kind = 'logs' ORDER BY id"):
             with contextlib.suppress(KeyError, TypeError, ValueError):
                 args = orjson.loads(data)
