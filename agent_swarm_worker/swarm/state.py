@@ -16,6 +16,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import orjson
+
 from agent_swarm_worker.errors import StateLocked, StateUnwritable
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.swarm.database import Database
@@ -64,6 +66,7 @@ class StateDir:
         self.path = path
         self.database = database
         self._lock = lock
+        self._catch_up()
 
     @classmethod
     def open(cls, root: Path, agent_id: str, *, clock: Clock, log: Log | None = None) -> StateDir:
@@ -141,6 +144,17 @@ class StateDir:
         )
         found = (dict(zip(_CLAIM_COLUMNS, row, strict=True)) for row in rows)
         return tuple(Claim(**{**row, "log_file": Path(row["log_file"])}) for row in found)
+
+    def _catch_up(self) -> None:
+        """Move each cursor to where the outbox is: its owner may have died between the two."""
+        for (data,) in self.database.run("SELECT args FROM outbox WHERE kind = 'logs' ORDER BY id"):
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                args = orjson.loads(data)
+                self.database.run(
+                    "UPDATE claims SET log_offset = max(log_offset, ?)"
+                    " WHERE session_uuid = ? AND log_file = ?",
+                    *(int(args["end"]), str(args["session_uuid"]), str(args["path"])),
+                )
 
     # --- notes
 
