@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.errors import ApiError, StateUnwritable
+from agent_swarm_worker.guards.child_env import harness_env
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.login.pools import session_env
 from agent_swarm_worker.logs import Event
@@ -125,7 +126,7 @@ def _session_env(
     worker: Worker, adapter: ProviderAdapter, task: RunningTask, credentials: list[Selection]
 ) -> dict[str, str]:
     """The complete environment of the harness (API reference section 4.5)."""
-    env = session_env(adapter.name, worker.environment.values(), credentials)
+    env = harness_env(session_env(adapter.name, worker.environment.values(), credentials))
     return {
         **env,
         **identity(env),

@@ -2,8 +2,8 @@
 
 Every call has a time limit, never asks for a password, and is deaf to variables that would point
 it at another repository (a worker may itself have been started from within a git hook). Hooks and
-file-system monitors of the repository do not run: an agent may have written them, and our own
-calls have the worker's environment.
+file-system monitors of the repository do not run: an agent may have written them. Its filters do,
+and for them the environment holds no secrets but those git itself needs.
 """
 
 from __future__ import annotations
@@ -11,26 +11,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.guards.child_env import helper_env
 from agent_swarm_worker.workspace.commands import Outcome, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-_POINTERS = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_PREFIX",
-    "GIT_COMMON_DIR",
-    "GIT_NAMESPACE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_QUARANTINE_PATH",
-    "GIT_SHALLOW_FILE",
-    "GIT_GRAFT_FILE",
-)
-"""Variables that say which repository git works on (``git rev-parse --local-env-vars``)."""
 
 _SAFE_CONFIG = (
     ("core.hooksPath", "/dev/null"),
@@ -75,8 +61,8 @@ class Git:
 
 
 def clean_env(env: Mapping[str, str]) -> dict[str, str]:
-    """Return `env` without what would mislead git or make it wait for a person."""
-    cleaned = {key: value for key, value in env.items() if key not in _POINTERS}
+    """Return `env` without what would mislead git, make it wait for a person, or is not for it."""
+    cleaned = helper_env(env)
     cleaned["GIT_TERMINAL_PROMPT"] = "0"
     cleaned["GH_PROMPT_DISABLED"] = "1"
     cleaned["LC_ALL"] = "C"
