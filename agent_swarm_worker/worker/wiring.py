@@ -128,6 +128,7 @@ def _repositories(parts: Parts, client: SwarmClient, state_dir: Path) -> Reposit
         parts.clock,
         workspace_dir=parts.environment.settings.workspace_dir,
         spare=state_dir / "repos",
+        on_secret=parts.scrubber.add,
     )
 
 
