@@ -28,8 +28,11 @@ class CodeHost(http.server.SimpleHTTPRequestHandler):
 
     password = PASSWORD
     seen: list[bytes]
+    modes: list[int]
+    watched: Path
 
     def do_GET(self) -> None:
+        self.modes += [path.stat().st_mode & 0o777 for path in self.watched.rglob("*login")]
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 self.seen.append((process / "cmdline").read_bytes())
@@ -49,10 +52,11 @@ class CodeHost(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def host(origin, sh, monkeypatch):
+def host(origin, sh, monkeypatch, tmp_path):
     """The port of a code host with the repository `origin`."""
     sh(origin, "update-server-info")
-    monkeypatch.setattr(CodeHost, "seen", [], raising=False)
+    for name, value in (("seen", []), ("modes", []), ("watched", tmp_path)):
+        monkeypatch.setattr(CodeHost, name, value, raising=False)
     handler = functools.partial(CodeHost, directory=origin.parent.parent)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -94,6 +98,7 @@ async def test_a_login_in_an_address_is_never_in_an_argument_nor_open_to_others(
     assert (await git("ls-remote", "origin", cwd=clone_path)).ok
 
     assert any(b"remote-http" in words for words in CodeHost.seen)
+    assert set(CodeHost.modes) == {0o600}
     for secret in (PASSWORD, PASSWORD.replace("%2F", "/"), NEW_PASSWORD):
         assert not any(secret.encode() in words for words in CodeHost.seen)
         readable = [
