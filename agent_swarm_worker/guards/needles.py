@@ -57,8 +57,9 @@ def needles_of(value: str) -> frozenset[bytes]:
             if len(leaf) >= MIN_LEAF_CHARS and "://" not in leaf:
                 needles |= needles_of(leaf)
     elif "\n" in whole:
+        is_short = len(whole) <= MAX_ENCODED_CHARS
         for line in whole.splitlines():
-            needles |= _line_forms(line.strip())
+            needles |= _line_forms(line.strip(), is_encoded=is_short)
     elif "," in whole:
         for member in whole.split(","):
             needles |= _all_forms(member.strip())
@@ -103,9 +104,11 @@ def _all_forms(text: str) -> set[bytes]:
     return forms
 
 
-def _line_forms(line: str) -> set[bytes]:
+def _line_forms(line: str, *, is_encoded: bool) -> set[bytes]:
     if len(line) < MIN_LINE_CHARS or line.startswith(_PEM_MARK):
         return set()
+    if is_encoded:
+        return _all_forms(line)
     return {to_bytes(form) for form in _text_forms(line)}
 
 
