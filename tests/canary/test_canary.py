@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 from door import Door, door_rig, until
 from naive import forms, what_is_left
@@ -142,17 +142,18 @@ async def under_watch(
     assert b"[REDACTED:" in shown[1]
     places = {"the log": shown[0], "the wire": shown[1], **left_on_disk(tmp_path)}
     assert any(name.endswith(".jsonl") for name in places)
+    left = {where: b"\0".join(what_is_left(data)) for where, data in places.items()}
     found = [
-        f"{where}: …{piece[max(0, piece.find(form) - 80) :][:200]!r}"
-        for where, data in places.items()
-        for piece in what_is_left(data)
+        f"{where}: …{data[max(0, data.find(form) - 80) :][:200]!r}"
+        for where, data in left.items()
         for form in FORMS
-        if form in piece
+        if form in data
     ]
     assert not found, "\n".join(found[:12])
     assert not {form for words in sight.arguments for form in FORMS if form in words}
     assert not sight.open_files
     assert not list((tmp_path / "state").glob("*/sessions/*"))
+    assert not [path for path in (tmp_path / "journals").rglob("*") if path.stat().st_mode & 0o077]
 
 
 def told_off(door: Door) -> None:
@@ -284,3 +285,30 @@ async def test_pi(tmp_path: Path) -> None:
     assert row["status"] == "completed"
     variables = (place / "env").read_text().strip("\0").split("\0")
     check_env(dict(variable.partition("=")[::2] for variable in variables))  # type: ignore[misc]
+
+
+async def test_private_files_are_gone_after_a_kill_and_the_next_start(tmp_path: Path) -> None:
+    """What a killed worker could not remove, the next one does before it takes a task."""
+    env = {"HARNESS_PROVIDER": "claude", "CLAUDE_BINARY": telltale("claude", tmp_path)}
+    sessions = tmp_path / "state" / AGENT / "sessions"
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "known.json").write_text("[]")
+    async with door_rig(tmp_path) as (rig, _):
+        env = {**rig.env, "ANTHROPIC_API_KEY": POOL[0], **env}
+        async with worker_process(tmp_path, env) as worker:
+            await rig.submit()
+            await until((tmp_path / "agent" / "waiting").exists, within_s=30)
+            worker.signal(signal.SIGKILL)
+            await worker.exit_code()
+            assert [path for path in sessions.rglob("mcp.json") if KEY in path.read_text()]
+            async with worker_process(tmp_path, env) as next_one:
+                await next_one.until_logged(Event.WORKER_STARTED)
+                left = [path for path in sessions.rglob("*") if path.is_file()]
+                assert not [path for path in left if path.stat().st_ctime_ns < started_ns(next_one)]
+                next_one.signal()
+                await next_one.exit_code()
+    assert not list(sessions.rglob("*"))
+
+
+def started_ns(worker: WorkerProcess) -> int:
+    return Path(f"/proc/{worker.pid}").stat().st_ctime_ns
