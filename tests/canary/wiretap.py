@@ -52,11 +52,14 @@ async def tapped(port: int) -> AsyncIterator[Tap]:
     async def serve(client: SocketStream) -> None:
         seen = bytearray()
         tap.streams.append(seen)
-        async with client, await anyio.connect_tcp("127.0.0.1", port) as server:
-            async with anyio.create_task_group() as group:
-                group.start_soon(_pump, client, server, seen)
-                await _pump(server, client, None)
-                group.cancel_scope.cancel()
+        async with (
+            client,
+            await anyio.connect_tcp("127.0.0.1", port) as server,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(_pump, client, server, seen)
+            await _pump(server, client, None)
+            group.cancel_scope.cancel()
 
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         tap.port = listener.extra(anyio.abc.SocketAttribute.local_port)

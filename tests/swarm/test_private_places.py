@@ -98,5 +98,5 @@ def test_missing_folders_are_private_and_those_that_are_there_stay_as_they_are(t
     make_private_dir(tmp_path / "theirs" / "a" / "b")
     assert open_to_others(tmp_path) == ["theirs 755"]
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="exist|directory"):
+    with pytest.raises(OSError, match=r"exist|directory"):
         make_private_dir(tmp_path / "file" / "a")
