@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from agent_swarm_worker.guards.secret_env import is_secret_name, secret_values_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 PASS: Final = "SWARM_PASS_ENV"  # noqa: S105 - the name of a variable
 
@@ -104,18 +104,26 @@ def harness_env(env: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def helper_env(env: Mapping[str, str]) -> dict[str, str]:
-    """Return what of `env` git, gh, glab and other helpers of the worker may see."""
+def helper_env(
+    env: Mapping[str, str], *, scrub: Callable[[str], str] | None = None
+) -> dict[str, str]:
+    """Return what of `env` git, gh, glab and other helpers of the worker may see.
+
+    Args:
+        env: the environment to choose from.
+        scrub: knows secrets whose names do not tell, and changes what has one in it.
+    """
     passed = _passed(env)
+
+    def is_secret(name: str, value: str) -> bool:
+        has_telling_name = is_secret_name(name) or any(secret_values_of({name: value}))
+        return has_telling_name or (scrub is not None and scrub(value) != value)
+
     return {
         name: value
         for name, value in harness_env(env).items()
-        if name in passed or _is_of_a_code_host(name) or not _is_secret(name, value)
+        if name in passed or _is_of_a_code_host(name) or not is_secret(name, value)
     }
-
-
-def _is_secret(name: str, value: str) -> bool:
-    return is_secret_name(name) or any(secret_values_of({name: value}))
 
 
 def _is_of_a_code_host(name: str) -> bool:

@@ -15,7 +15,7 @@ from agent_swarm_worker.guards.child_env import helper_env
 from agent_swarm_worker.workspace.commands import Outcome, run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 _SAFE_CONFIG = (
@@ -38,6 +38,7 @@ class Git:
         *,
         timeout_s: float = 120.0,
         clone_timeout_s: float = 900.0,
+        scrub: Callable[[str], str] | None = None,
     ) -> None:
         """Set up git.
 
@@ -45,8 +46,9 @@ class Git:
             env: the environment to start from; usually the worker's own.
             timeout_s: limit of each call, fetches included.
             clone_timeout_s: limit of a clone, which brings the whole history.
+            scrub: see `helper_env`.
         """
-        self.env = clean_env(env)
+        self.env = clean_env(env, scrub=scrub)
         self.timeout_s = timeout_s
         self.clone_timeout_s = clone_timeout_s
         config = [word for key, value in _SAFE_CONFIG for word in ("-c", f"{key}={value}")]
@@ -60,9 +62,11 @@ class Git:
         return await run([*self.argv, *args], env=self.env, cwd=cwd, timeout_s=limit_s)
 
 
-def clean_env(env: Mapping[str, str]) -> dict[str, str]:
+def clean_env(
+    env: Mapping[str, str], *, scrub: Callable[[str], str] | None = None
+) -> dict[str, str]:
     """Return `env` without what would mislead git, make it wait for a person, or is not for it."""
-    cleaned = helper_env(env)
+    cleaned = helper_env(env, scrub=scrub)
     cleaned["GIT_TERMINAL_PROMPT"] = "0"
     cleaned["GH_PROMPT_DISABLED"] = "1"
     cleaned["LC_ALL"] = "C"

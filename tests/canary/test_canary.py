@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -22,12 +23,12 @@ from door import Door, door_rig, until
 from naive import forms, what_is_left
 from played_model import PlayedModel, Turn
 from rig import AGENT, KEY, Rig
-from wiretap import Sight, tapped, watching
+from wiretap import tapped, watching
 from worker_process import WorkerProcess, worker_process
 
 from agent_swarm_worker.logs import Event
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
 TELLTALE = Path(__file__).parent / "telltale.py"
 
@@ -106,7 +107,7 @@ async def tell_the_server(rig: Rig) -> None:
 @asynccontextmanager
 async def under_watch(
     tmp_path: Path, env: dict[str, str]
-) -> AsyncIterator[tuple[Rig, WorkerProcess, Sight, list[bytes]]]:
+) -> AsyncIterator[tuple[Rig, WorkerProcess]]:
     """A worker with secrets; in the end nothing of them may be anywhere."""
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent" / "known.json").write_text(json.dumps(SECRETS))
@@ -132,15 +133,14 @@ async def under_watch(
                 with watching(tmp_path / "state", workers) as sight:
                     async with worker_process(tmp_path, settings) as worker:
                         workers.append(worker.pid)
-                        shown: list[bytes] = []
-                        yield rig, worker, sight, shown
+                        yield rig, worker
                         worker.signal()
-                        assert await worker.exit_code() == 0
-                        shown += [worker.text().encode(), tap.said()]
+                        assert await worker.exit_code(within_s=60) == 0
+                        said, sent = worker.text().encode(), tap.said()
     finally:
         os.umask(before)
-    assert b"[REDACTED:" in shown[1]
-    places = {"the log": shown[0], "the wire": shown[1], **left_on_disk(tmp_path)}
+    assert b"[REDACTED:" in sent
+    places = {"the log": said, "the wire": sent, **left_on_disk(tmp_path)}
     assert any(name.endswith(".jsonl") for name in places)
     left = {where: b"\0".join(what_is_left(data)) for where, data in places.items()}
     found = [
@@ -179,15 +179,15 @@ async def run_a_task(rig: Rig, worker: WorkerProcess, tmp_path: Path) -> Any:
     """Steer, rotate a secret in the middle, let the agent go on, wait for the end."""
     ((task_id,),) = [[row["id"] for row in (await rig.get("/api/tasks"))["tasks"]]]
     waiting = tmp_path / "agent" / "waiting"
-    await until(waiting.exists, within_s=30)
+    await until(waiting.exists, within_s=60)
     known = tmp_path / "agent" / "known.json"
     changes = len(worker.logged(Event.CONFIG_CHANGED))
     await rig.set_row("PHRASE", ROTATED, is_secret=True)
-    await worker.until_logged(Event.CONFIG_CHANGED, times=changes + 1)
+    await until(lambda: len(worker.logged(Event.CONFIG_CHANGED)) > changes, within_s=60)
     known.write_text(json.dumps([*SECRETS, ROTATED]))
     await rig.post(f"/api/tasks/{task_id}/steer", {"message": f"And {FLAGGED}", "mode": "queue"})
     (tmp_path / "agent" / "go").touch()
-    row = await rig.until_ended(task_id, within_s=30)
+    row = await rig.until_ended(task_id, within_s=60)
     await rig.settled(task_id)
     return row
 
@@ -211,13 +211,26 @@ def check_env(env: dict[str, str]) -> None:
     assert env["ROW_PASSWORD"] == NAMED
 
 
-def check_helpers(sight: Sight, name: bytes) -> None:
-    """Git has run, and has seen no secret at all."""
-    helpers = [env for words, env in sight.environments.items() if words.startswith(name)]
-    assert helpers
-    allowed = REPOSITORY.encode()
-    seen = {form for env in helpers for form in FORMS if form in env and form != allowed}
-    assert not seen
+def watched_git(tmp_path: Path) -> str:
+    """Put a git on the path that notes its environment and its arguments; return the path."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    notes = tmp_path / "agent" / "git"
+    git = folder / "git"
+    git.write_text(
+        f"#!/bin/sh\nenv -0 >> {notes}.env\nprintf '%s ' \"$@\" >> {notes}.words\n"
+        f'exec {shutil.which("git")} "$@"\n'
+    )
+    git.chmod(0o755)
+    return f"{folder}:/usr/local/bin:/usr/bin:/bin"
+
+
+def check_git(tmp_path: Path) -> None:
+    """Git has run, and neither its environment nor its arguments had any secret."""
+    for name in ("git.env", "git.words"):
+        data = (tmp_path / "agent" / name).read_bytes()
+        assert b"GIT_TERMINAL_PROMPT=0" in data or b" clone " in data
+        assert not [form for form in FORMS if form in data]
 
 
 @pytest.mark.parametrize("ending", ["succeeds", "fails"])
@@ -225,14 +238,15 @@ async def test_any_program(tmp_path: Path, ending: str) -> None:
     env = {
         "HARNESS_PROVIDER": "subprocess",
         "HARNESS_COMMAND": telltale("subprocess", tmp_path, ending),
+        "PATH": watched_git(tmp_path),
     }
-    async with under_watch(tmp_path, env) as (rig, worker, sight, _):
+    async with under_watch(tmp_path, env) as (rig, worker):
         row = await run_a_task(rig, worker, tmp_path)
     assert row["status"] == ("completed" if ending == "succeeds" else "failed")
     seen = given(tmp_path, "subprocess")
     check_env(seen["env"])
     assert any(KEY in text and TOOL_ENV in text and TOOL_HEADER in text for text in seen["files"])
-    check_helpers(sight, b"git\0")
+    check_git(tmp_path)
 
 
 async def test_claude(tmp_path: Path) -> None:
@@ -242,7 +256,7 @@ async def test_claude(tmp_path: Path) -> None:
         "CODEX_OAUTH": json.dumps({"access": LOGIN[0], "refresh": LOGIN[1]}),
         "OPENAI_API_KEY": "openai-pool-one-123,openai-pool-two-456",
     }
-    async with under_watch(tmp_path, env) as (rig, worker, _, _):
+    async with under_watch(tmp_path, env) as (rig, worker):
         await run_a_task(rig, worker, tmp_path)
     seen = given(tmp_path, "claude")
     check_env(seen["env"])
@@ -257,7 +271,7 @@ async def test_codex(tmp_path: Path) -> None:
         "CODEX_BINARY": telltale("codex", tmp_path),
         "CLAUDE_CODE_OAUTH_TOKEN": "a-subscription-of-claude",
     }
-    async with under_watch(tmp_path, env) as (rig, worker, _, _):
+    async with under_watch(tmp_path, env) as (rig, worker):
         await run_a_task(rig, worker, tmp_path)
     seen = given(tmp_path, "codex")
     check_env(seen["env"])
@@ -273,7 +287,7 @@ async def test_pi(tmp_path: Path) -> None:
     told = json.dumps([*SECRETS, ROTATED])
     async with PlayedModel() as model:
         env = {"HARNESS_PROVIDER": "pi", **model.env("openai")}
-        async with under_watch(tmp_path, env) as (rig, worker, _, _):
+        async with under_watch(tmp_path, env) as (rig, worker):
             model.steps = [
                 Turn("".join(SECRETS), [("bash", {"command": dump})]),
                 Turn("", [("bash", {"command": wait}), ("read", {"path": f"/{KEY}"})]),
@@ -297,7 +311,7 @@ async def test_private_files_are_gone_after_a_kill_and_the_next_start(tmp_path: 
         env = {**rig.env, "ANTHROPIC_API_KEY": POOL[0], **env}
         async with worker_process(tmp_path, env) as worker:
             await rig.submit()
-            await until((tmp_path / "agent" / "waiting").exists, within_s=30)
+            await until((tmp_path / "agent" / "waiting").exists, within_s=60)
             worker.signal(signal.SIGKILL)
             await worker.exit_code()
             assert [path for path in sessions.rglob("mcp.json") if KEY in path.read_text()]

@@ -13,8 +13,6 @@ from pathlib import Path
 import anyio
 from anyio.abc import SocketStream
 
-from agent_swarm_worker.processes import procfs
-
 _CREDENTIAL = re.compile(rb"(?im)^authorization:[^\r\n]*\r\n")
 _SENT_BACK = re.compile(rb"POST /api/(?:memory/search|prompt-templates/render)[ ?]")
 """What the server has said itself, a task or a message, goes back to it in these two."""
@@ -96,12 +94,14 @@ class Sight:
 def watching(state: Path, workers: list[int]) -> Iterator[Sight]:
     """Look as often as possible at all processes with this state directory, and at its files."""
     sight, over = Sight(), threading.Event()
+    others: set[str] = set()
     mark = os.fsencode(f"SWARM_STATE_DIR={state}")
 
     def look() -> None:
-        while not over.wait(0.004):
-            for info in procfs.snapshot().values():
-                _look_at(info.pid, mark, workers, sight)
+        while not over.wait(0.005):
+            for pid in {path.name for path in Path("/proc").glob("[0-9]*")} - others:
+                if not _look_at(int(pid), mark, workers, sight):
+                    others.add(pid)
             for folder, _, names in os.walk(state):
                 for name in (".", *names):
                     _check(Path(folder, name), state, sight)
@@ -115,18 +115,20 @@ def watching(state: Path, workers: list[int]) -> Iterator[Sight]:
         thread.join()
 
 
-def _look_at(pid: int, mark: bytes, workers: list[int], sight: Sight) -> None:
+def _look_at(pid: int, mark: bytes, workers: list[int], sight: Sight) -> bool:
+    """Note what is to be seen of a process; false if it is not one of ours."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
         if mark not in environment:
-            return
+            return False
         arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        return
+        return False
     sight.arguments.add(arguments)
     # Between fork and exec a child still is the worker.
     if pid not in workers and b"agent_swarm_worker\0worker" not in arguments:
         sight.environments[arguments] = environment
+    return True
 
 
 def _check(path: Path, state: Path, sight: Sight) -> None:

@@ -48,6 +48,11 @@ def test_a_helper_gets_no_secret_but_those_of_code_hosts():
     assert not helper_env(FOR_OTHERS)
 
 
+def test_a_helper_gets_no_secret_whose_name_does_not_tell():
+    env = {"PHRASE": "a phrase", "HARNESS_COMMAND": "run --key a-phrase", "PATH": "/bin"}
+    assert helper_env(env, scrub=lambda text: text.replace("phrase", "[…]")) == {"PATH": "/bin"}
+
+
 @pytest.mark.parametrize("name", [*FOR_OTHERS])
 def test_what_is_named_gets_through_all_the_same(name: str):
     env = {**FOR_AGENTS, **FOR_OTHERS, PASS: f"X, {name} "}
