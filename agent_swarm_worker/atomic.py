@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and making folders that are nobody else's."""
 
 from __future__ import annotations
 
@@ -35,3 +35,20 @@ def write_atomically(path: Path, content: bytes, *, mode: int, sync: bool = Fals
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def make_private_dir(path: Path) -> None:
+    """Make a directory that only we can enter, and those above it that are missing likewise.
+
+    ``Path.mkdir`` leaves those to the umask, and whoever can write to one can put another
+    directory in the place of ours. What is there already stays as it is.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)

@@ -110,6 +110,9 @@ class Settings(BaseModel):
         "HARNESS_OUTPUT", default="auto"
     )
     """For ``subprocess``: how its standard output is read."""
+    pass_env: CommaList = _live("SWARM_PASS_ENV", default=())
+    """Comma-separated names of variables that children get although they are withheld by rule
+    ([secrets.md](secrets.md))."""
     model_override: str = _live("MODEL_OVERRIDE", default="")
     """Model of this agent's sessions; a task that names one has the last word."""
     reasoning_effort_override: str | None = _live("REASONING_EFFORT_OVERRIDE")

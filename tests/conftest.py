@@ -19,7 +19,8 @@ settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=60,
+    # SWARM_TEST_EXAMPLES=20 looks twenty times as far, for a search of some minutes.
+    max_examples=60 * int(os.environ.get("SWARM_TEST_EXAMPLES", "1")),
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("suite")

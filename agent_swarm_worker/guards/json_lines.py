@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from agent_swarm_worker.guards.escapes import find_behind_escapes, has_unusual_escapes
 from agent_swarm_worker.guards.matcher import Span, is_inside, merge, placeholder, replace
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.guards.matcher import Matcher
 
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?[0-9][0-9.eE+-]*+', re.DOTALL)
-_PLAIN_AS_ESCAPE: Final = re.compile(rb"\\u00[2-7]")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _JSON_STARTS: Final = (b"{", b"[", b'"')
 _MAX_INTEGER_DIGITS: Final = 18
@@ -39,23 +39,13 @@ def scrub_json_line(line: bytes, matcher: Matcher) -> tuple[bytes, Any]:
     try:
         line, value = _load(line)
     except ValueError:
-        return matcher.scrub(line), None
+        found = merge(find_behind_escapes(line, matcher))
+        return (replace(line, found) if found else line), None
     found = merge(matcher.find(line))
     if not found and not has_unusual_escapes(line):
         return line, value
     clean = _rewrite(line, found, matcher)
     return (line, value) if clean == line else _load(clean)
-
-
-def has_unusual_escapes(line: bytes) -> bool:
-    r"""True if a string spells plain characters as escapes (``\u0041``, ``\/``).
-
-    The needles know the escapes that JSON asks for, and those of characters beyond ASCII; these
-    two can turn up anywhere in a secret, so the string must be decoded to see.
-    """
-    if b"\\" not in line:  # a single byte is looked for much faster than two
-        return False
-    return b"\\/" in line or (b"\\u00" in line and _PLAIN_AS_ESCAPE.search(line) is not None)
 
 
 def map_strings(value: Any, change: Callable[[str], str]) -> Any:
@@ -111,7 +101,7 @@ def _clean_token(token: bytes, hits: Sequence[Span], matcher: Matcher) -> bytes:
     if hits and (hits[0].start < 1 or hits[-1].end > len(token) - 1):
         return _masked(hits)  # the secret reaches into the structure around the token
     text = _decode(token)
-    found = merge(matcher.find(text))
+    found = merge(find_behind_escapes(text, matcher))
     clean = orjson.dumps(replace(text, found).decode("utf-8", "replace")) if found else token
     alone = [(span.start, span.end) for span in merge(matcher.find(token))] if hits else []
     if not all(is_inside(hit, alone) for hit in hits):
@@ -123,7 +113,7 @@ def _clean_token(token: bytes, hits: Sequence[Span], matcher: Matcher) -> bytes:
 
 def _is_clean(token: bytes, matcher: Matcher) -> bool:
     try:
-        return not matcher.find(token) and not matcher.find(_decode(token))
+        return not matcher.find(token) and not find_behind_escapes(_decode(token), matcher)
     except ValueError:  # cut in the middle of an escape
         return False
 

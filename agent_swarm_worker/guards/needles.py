@@ -32,6 +32,14 @@ _URL = re.compile(r"\b([a-z][a-z0-9+.-]{0,30})://([^\s/:@]*):([^\s/]+)@", re.IGN
 _AUTH_SCHEME = re.compile(r"(?:bearer|basic|token)\s+(\S+)", re.IGNORECASE)
 _UNICODE_ESCAPE = re.compile(r"\\u[0-9a-f]{4}")
 _PERCENT_ESCAPE = re.compile(r"%[0-9A-F]{2}")
+_C_SHORT = dict(zip('"\\\a\b\f\n\r\t\v', '"\\abfnrtv', strict=True))
+_C_ESCAPES = {
+    **{byte: f"\\{byte:03o}" for byte in (*range(32), *range(127, 256))},
+    **{ord(char): f"\\{letter}" for char, letter in _C_SHORT.items()},
+}
+_ESCAPED_BYTES = range(0xDC80, 0xDD00)
+"""How Python keeps the bytes that are not UTF-8."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MARKUP = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
@@ -49,8 +57,9 @@ def needles_of(value: str) -> frozenset[bytes]:
             if len(leaf) >= MIN_LEAF_CHARS and "://" not in leaf:
                 needles |= needles_of(leaf)
     elif "\n" in whole:
+        is_short = len(whole) <= MAX_ENCODED_CHARS
         for line in whole.splitlines():
-            needles |= _line_forms(line.strip())
+            needles |= _line_forms(line.strip(), is_encoded=is_short)
     elif "," in whole:
         for member in whole.split(","):
             needles |= _all_forms(member.strip())
@@ -85,15 +94,21 @@ def _all_forms(text: str) -> set[bytes]:
     if len(text) < MIN_SECRET_CHARS:
         return set()
     forms = {to_bytes(form) for form in _text_forms(text)}
+    if not text.isascii():
+        # Many a program prints a replacement character for what is not UTF-8, and so do we.
+        for mended in (to_bytes(text).decode("utf-8", "replace"), _SURROGATE.sub("\ufffd", text)):
+            forms |= {to_bytes(form) for form in _text_forms(mended)} if mended != text else set()
     if len(text) <= MAX_ENCODED_CHARS:
         forms |= {to_bytes(form) for form in _quoted_forms(text)}
         forms |= _binary_forms(to_bytes(text))
     return forms
 
 
-def _line_forms(line: str) -> set[bytes]:
+def _line_forms(line: str, *, is_encoded: bool) -> set[bytes]:
     if len(line) < MIN_LINE_CHARS or line.startswith(_PEM_MARK):
         return set()
+    if is_encoded:
+        return _all_forms(line)
     return {to_bytes(form) for form in _text_forms(line)}
 
 
@@ -136,9 +151,33 @@ def _quoted_forms(text: str) -> set[str]:
         html.escape(text, quote=False),
         markup.replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
         repr(text)[1:-1],
+        *_source_forms(text),
         text.replace("'", "'\\''"),
         text.replace("'", "'\"'\"'"),
     }
+
+
+def _source_forms(text: str) -> set[str]:
+    """As Go (``%q``, ``%+q``) and C quote it; git writes file names like the latter."""
+    octal = "".join(_C_ESCAPES.get(byte) or chr(byte) for byte in to_bytes(text))
+    unicode = "".join(_go_char(char, ascii_only=False) for char in text)
+    ascii_only = "".join(_go_char(char, ascii_only=True) for char in text)
+    return {octal, unicode, ascii_only}
+
+
+def _go_char(char: str, *, ascii_only: bool) -> str:
+    code = ord(char)
+    if code < 0x80:
+        return _C_ESCAPES.get(code, char) if char in _C_SHORT else _go_control(char)
+    if _ESCAPED_BYTES.start <= code < _ESCAPED_BYTES.stop:
+        return f"\\x{code - 0xDC00:02x}"
+    if not ascii_only and char.isprintable():
+        return char
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def _go_control(char: str) -> str:
+    return char if char.isprintable() else f"\\x{ord(char):02x}"
 
 
 def _binary_forms(raw: bytes) -> set[bytes]:

@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from agent_swarm_worker.guards.json_lines import (
-    has_unusual_escapes,
-    map_strings,
-    scrub_json_line,
-)
+from agent_swarm_worker.guards.escapes import has_unusual_escapes
+from agent_swarm_worker.guards.json_lines import map_strings, scrub_json_line
 from agent_swarm_worker.guards.matcher import MAX_NAME_CHARS, Matcher
 from agent_swarm_worker.guards.needles import needles_of
 from agent_swarm_worker.guards.secret_env import secret_values_of

@@ -145,15 +145,21 @@ def one_of(chosen: Sequence[Selection]) -> list[Selection]:
     return [next((it for it in chosen if not it.is_fallback), chosen[0])] if chosen else []
 
 
+def _pools(env: Mapping[str, str]) -> set[str]:
+    known = {name for names in VARIABLES.values() for name in names}
+    return {name for name in known if len(pool_members(env.get(name, ""))) > 1}
+
+
 def session_env(
     harness: str, env: Mapping[str, str], chosen: Sequence[Selection]
 ) -> dict[str, str]:
     """Return the environment of a session: of each pool the one key that was chosen.
 
-    No session sees the swarm's logins, and no harness we know another one's subscription.
+    No session sees the swarm's logins, and no harness we know another one's subscription, or a pool
+    from which nothing was drawn for it: nothing logs in with a list.
     """
     own = VARIABLES.get(harness, ())
-    withheld = (SUBSCRIPTIONS - set(own)) if own else frozenset()
+    withheld = (SUBSCRIPTIONS - set(own)) | _pools(env) if own else frozenset()
     if chosen and harness in ONE_AT_A_TIME:
         withheld |= set(own)
     result = {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from agent_swarm_worker.atomic import make_private_dir
 from agent_swarm_worker.logs import Event, Log
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ class Journal:
             self._hold(error.strerror or str(error))
 
     def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        make_private_dir(self.path.parent)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.open(self.path, flags, 0o600)
 
     def _hold(self, why: str) -> None:

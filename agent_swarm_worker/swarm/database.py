@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.logs import Event, Log
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from agent_swarm_worker.clock import Clock
 
 SCHEMA_VERSION = 2
@@ -166,6 +166,11 @@ def _connect(where: str) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: it cannot be opened, or is not ours.
     """
+    if where != ":memory:":
+        # Made by us, since the library leaves the mode to the umask; its journals follow it.
+        with contextlib.suppress(OSError):
+            os.close(os.open(where, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            Path(where).chmod(0o600)
     connection = sqlite3.connect(where, isolation_level=None, timeout=0.5)
     try:
         # The directory is ours alone; so no shared memory is needed, which a full disk or a

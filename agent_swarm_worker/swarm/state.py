@@ -12,12 +12,14 @@ import fcntl
 import hashlib
 import os
 import re
+import stat
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import orjson
 
+from agent_swarm_worker.atomic import make_private_dir
 from agent_swarm_worker.errors import StateLocked, StateUnwritable
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.swarm.database import Database
@@ -178,7 +180,7 @@ def made_up_agent_id(root: Path, ids: IdSource) -> str:
     """
     path = root / "agent-id"
     try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_dir(root)
         with path.open("a+", encoding="utf-8", errors="replace") as file:
             # Two first starts at once agree on what the first of them writes.
             with contextlib.suppress(OSError):
@@ -210,12 +212,26 @@ def _directory_name(agent_id: str) -> str:
 
 def _make_private(path: Path) -> None:
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_dir(path)
+        for place in (path.parent, path):
+            if _is_a_strangers(place):
+                raise StateUnwritable(place, "another user made it where everybody can")
     except OSError as error:
         raise StateUnwritable(path, error.strerror or str(error)) from None
     # One that was there may be open to others; some mounted volumes have only one mode.
     with contextlib.suppress(OSError):
         path.chmod(0o700)
+
+
+def _is_a_strangers(place: Path) -> bool:
+    """True if somebody may have put it there, or a link of that name, to read what we write.
+
+    Elsewhere an unknown owner is no sign of that: some mounted volumes show only one.
+    """
+    return (
+        place.lstat().st_uid not in {0, os.geteuid()}
+        and place.parent.stat().st_mode & stat.S_IWOTH != 0
+    )
 
 
 def _lock(path: Path, log: Log) -> int:

@@ -7,9 +7,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.atomic import make_private_dir
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.errors import ApiError, StateUnwritable
+from agent_swarm_worker.guards.child_env import harness_env
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.login.pools import session_env
 from agent_swarm_worker.logs import Event
@@ -125,7 +127,7 @@ def _session_env(
     worker: Worker, adapter: ProviderAdapter, task: RunningTask, credentials: list[Selection]
 ) -> dict[str, str]:
     """The complete environment of the harness (API reference section 4.5)."""
-    env = session_env(adapter.name, worker.environment.values(), credentials)
+    env = harness_env(session_env(adapter.name, worker.environment.values(), credentials))
     return {
         **env,
         **identity(env),
@@ -142,7 +144,8 @@ def _private_dir(worker: Worker, task: RunningTask) -> Iterator[Path]:
     """Make a directory of mode 0700 that is gone afterwards."""
     path = worker.state.path / SESSIONS_DIR / task.session_uuid
     try:
-        path.mkdir(mode=0o700, parents=True)
+        make_private_dir(path.parent)
+        path.mkdir(mode=0o700)
     except OSError as error:
         raise StateUnwritable(path, error.strerror or str(error)) from None
     try:

@@ -29,7 +29,8 @@ async def link_pull_request(worker: Worker, task: RunningTask, ready: Ready, lan
     if not ready.adapter.traits.has_local_environment:
         return False
     try:
-        found = await find_request(Git(ready.config.env, timeout_s=20.0), ready.config.cwd)
+        git = Git(ready.config.env, timeout_s=20.0, scrub=ready.config.redactor.text)
+        found = await find_request(git, ready.config.cwd)
     except Exception as error:  # a link that is missing costs less than a session
         worker.log.warning(Event.REPOSITORY, task=task.task_id, why=repr(error))
         return False

@@ -126,10 +126,11 @@ def _renderer(parts: Parts, client: SwarmClient, agent_id: str) -> Renderer:
 def _repositories(parts: Parts, client: SwarmClient, state_dir: Path) -> Repositories:
     return Repositories(
         client.surroundings,
-        Git(parts.environment.values()),
+        Git(parts.environment.values(), scrub=parts.scrubber.text),
         parts.clock,
         workspace_dir=parts.environment.settings.workspace_dir,
         spare=state_dir / "repos",
+        on_secret=parts.scrubber.add,
     )
 
 

@@ -15,6 +15,12 @@ from anyio import to_thread
 
 from agent_swarm_worker.workspace.commands import Outcome, run, without_credentials
 from agent_swarm_worker.workspace.git import is_safe_ref, is_safe_url
+from agent_swarm_worker.workspace.login_in_url import (
+    helper_option,
+    keep_login,
+    split_login,
+    write_login,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,17 +53,29 @@ async def clone(git: Git, url: str, target: Path, *, branch: str | None, host: s
     """
     if not is_safe_url(url) or not (branch is None or is_safe_ref(branch)):
         return f"the repository address {url!r} or its branch {branch!r} cannot be used"
+    url, login = split_login(url)
     staging = target.with_name(f".{target.name}.cloning")
+    login_file = target.with_name(f".{target.name}.login")
     outcome = Outcome(ok=False)
-    for argv in _clone_commands(git, url, staging, branch, host):
-        why = await to_thread.run_sync(_make_room, staging, target)
-        if why:
-            return f"cannot clone to {target}: {why}"
-        outcome = await run(argv, env=git.env, timeout_s=git.clone_timeout_s)
-        if outcome.ok:
-            why = await to_thread.run_sync(_move, staging, target)
-            return f"cannot clone to {target}: {why}" if why else ""
-    await to_thread.run_sync(lambda: shutil.rmtree(staging, ignore_errors=True))
+    # With a login of its own an address needs no other.
+    host = None if login else host
+    logs_in = ("-c", f"credential.helper={helper_option(login_file)}") if login else ()
+    try:
+        for argv in _clone_commands(git, url, staging, branch, host):
+            why = await to_thread.run_sync(_make_room, staging, target)
+            if why:
+                return f"cannot clone to {target}: {why}"
+            if login:
+                write_login(login_file, login)
+            words = (argv[0], *logs_in, *argv[1:])
+            outcome = await run(words, env=git.env, timeout_s=git.clone_timeout_s)
+            if outcome.ok:
+                why = await keep_login(git, staging, login, at=target) if login else ""
+                why = why or await to_thread.run_sync(_move, staging, target)
+                return f"cannot clone to {target}: {why}" if why else ""
+    finally:
+        login_file.unlink(missing_ok=True)
+        await to_thread.run_sync(lambda: shutil.rmtree(staging, ignore_errors=True))
     return f"cannot clone {without_credentials(url)}: {outcome.why}"
 
 

@@ -2,8 +2,8 @@
 
 Every call has a time limit, never asks for a password, and is deaf to variables that would point
 it at another repository (a worker may itself have been started from within a git hook). Hooks and
-file-system monitors of the repository do not run: an agent may have written them, and our own
-calls have the worker's environment.
+file-system monitors of the repository do not run: an agent may have written them. Its filters do,
+and for them the environment holds no secrets but those git itself needs.
 """
 
 from __future__ import annotations
@@ -11,26 +11,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.guards.child_env import helper_env
 from agent_swarm_worker.workspace.commands import Outcome, run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
-
-_POINTERS = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_PREFIX",
-    "GIT_COMMON_DIR",
-    "GIT_NAMESPACE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_QUARANTINE_PATH",
-    "GIT_SHALLOW_FILE",
-    "GIT_GRAFT_FILE",
-)
-"""Variables that say which repository git works on (``git rev-parse --local-env-vars``)."""
 
 _SAFE_CONFIG = (
     ("core.hooksPath", "/dev/null"),
@@ -52,6 +38,7 @@ class Git:
         *,
         timeout_s: float = 120.0,
         clone_timeout_s: float = 900.0,
+        scrub: Callable[[str], str] | None = None,
     ) -> None:
         """Set up git.
 
@@ -59,8 +46,9 @@ class Git:
             env: the environment to start from; usually the worker's own.
             timeout_s: limit of each call, fetches included.
             clone_timeout_s: limit of a clone, which brings the whole history.
+            scrub: see `helper_env`.
         """
-        self.env = clean_env(env)
+        self.env = clean_env(env, scrub=scrub)
         self.timeout_s = timeout_s
         self.clone_timeout_s = clone_timeout_s
         config = [word for key, value in _SAFE_CONFIG for word in ("-c", f"{key}={value}")]
@@ -74,9 +62,11 @@ class Git:
         return await run([*self.argv, *args], env=self.env, cwd=cwd, timeout_s=limit_s)
 
 
-def clean_env(env: Mapping[str, str]) -> dict[str, str]:
-    """Return `env` without what would mislead git or make it wait for a person."""
-    cleaned = {key: value for key, value in env.items() if key not in _POINTERS}
+def clean_env(
+    env: Mapping[str, str], *, scrub: Callable[[str], str] | None = None
+) -> dict[str, str]:
+    """Return `env` without what would mislead git, make it wait for a person, or is not for it."""
+    cleaned = helper_env(env, scrub=scrub)
     cleaned["GIT_TERMINAL_PROMPT"] = "0"
     cleaned["GH_PROMPT_DISABLED"] = "1"
     cleaned["LC_ALL"] = "C"

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote
 
 from anyio import to_thread
 
@@ -22,13 +23,15 @@ from agent_swarm_worker.swarm.wire import Guidelines, Repo
 from agent_swarm_worker.workspace import checkout, hooks
 from agent_swarm_worker.workspace.commands import without_credentials
 from agent_swarm_worker.workspace.locks import CloneLocks, using
+from agent_swarm_worker.workspace.login_in_url import split_login, take_login_out
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.workspace.checkout import AutoStash
     from agent_swarm_worker.workspace.git import Git
+    from agent_swarm_worker.workspace.login_in_url import Login
 
 CONTAINER_WORKSPACE = Path("/workspace")
 """What the server's clone paths begin with, wherever this worker's workspace really is."""
@@ -101,6 +104,7 @@ class Repositories:
         workspace_dir: Path,
         spare: Path,
         lock_timeout_s: float = 960.0,
+        on_secret: Callable[[str, str], None] | None = None,
     ) -> None:
         """Set up.
 
@@ -111,10 +115,12 @@ class Repositories:
             workspace_dir: where clones go if it exists.
             spare: where they go otherwise.
             lock_timeout_s: how long to wait for another task that prepares the same clone.
+            on_secret: told the passwords inside addresses, before anything can print them.
         """
         self._source, self._git, self._clock = source, git, clock
         self._root = workspace_dir if workspace_dir.is_dir() else spare
         self._locks, self._lock_timeout_s = CloneLocks(), lock_timeout_s
+        self._on_secret = on_secret
         self._log = Log()
 
     @asynccontextmanager
@@ -174,6 +180,7 @@ class Repositories:
                 use.share()
 
     async def _clone(self, row: Repo, clone: Path, request: RepositoryRequest) -> list[str]:
+        self._login_of(row)
         host = request.vcs_provider or _host(row.url)
         warning = await checkout.clone(
             self._git, row.url, clone, branch=row.default_branch or None, host=host
@@ -186,13 +193,22 @@ class Repositories:
     async def _refresh(
         self, row: Repo, clone: Path, request: RepositoryRequest, *, alone: bool
     ) -> list[str]:
+        # Whoever else works here: git reads the file anew each time.
+        warnings = await take_login_out(self._git, clone, self._login_of(row))
         if not alone:
-            return ["another task is working in this clone, so it was left as it is"]
+            return [*warnings, "another task is working in this clone, so it was left as it is"]
         branch = row.default_branch or await checkout.default_branch(self._git, clone)
         if request.first_kickoff:
             stamp = wire_time(self._clock.now())
-            return await checkout.start_afresh(self._git, clone, branch, stamp=stamp)
-        return await checkout.catch_up(self._git, clone, branch)
+            return warnings + await checkout.start_afresh(self._git, clone, branch, stamp=stamp)
+        return warnings + await checkout.catch_up(self._git, clone, branch)
+
+    def _login_of(self, row: Repo) -> Login | None:
+        login = split_login(row.url)[1]
+        if login and self._on_secret:
+            for password in {login.password, unquote(login.password)}:
+                self._on_secret("repository_password", password)
+        return login
 
     async def _describe(self, row: Repo, clone: Path, warnings: list[str]) -> RepoContext:
         exists = (clone / ".git").exists()

@@ -1,0 +1,94 @@
+r"""Secrets behind escapes that no encoder has to write: ``\u0041`` for an A, ``\/`` for a slash.
+
+The needles know the escapes that JSON asks for, in JSON and in JSON inside its strings. These
+others can stand anywhere in a secret, and strings can be nested deeper; so a text with such escapes
+is looked at again with its escapes taken out, as often as there are some left.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Final
+
+from agent_swarm_worker.guards.matcher import Span
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.guards.matcher import Matcher
+
+MAX_LEVELS: Final = 4
+"""How often escapes are taken out: JSON in JSON deeper than that is nobody's way to write."""
+
+_PLAIN_AS_ESCAPE: Final = re.compile(rb"\\u00[02-7]")
+_ESCAPE: Final = re.compile(rb'\\(?:u([0-9A-Fa-f]{4})|(["\\/bfnrt]))')
+_SHORT: Final = dict(zip(b"bfnrt", b"\b\f\n\r\t", strict=True))
+_SURROGATES: Final = range(0xD800, 0xE000)
+
+
+def has_unusual_escapes(data: bytes) -> bool:
+    r"""True if secrets can stand in it in a way that the needles do not know.
+
+    Those are plain characters spelt as escapes (``\u0041``, ``\/``), which can turn up anywhere in
+    a secret, and a string within strings so deep that its escapes are escaped thrice.
+    """
+    if b"\\" not in data:  # a single byte is looked for much faster than two
+        return False
+    return (
+        b"\\/" in data
+        or b"\\\\\\\\" in data
+        or (b"\\u00" in data and _PLAIN_AS_ESCAPE.search(data) is not None)
+    )
+
+
+def find_behind_escapes(data: bytes, matcher: Matcher) -> list[Span]:
+    """Return where secrets stand in `data`, however it is escaped; sorted, not merged."""
+    spans = matcher.find(data)
+    if not has_unusual_escapes(data):
+        return spans
+    places: list[list[tuple[int, int]]] = []
+    for _ in range(MAX_LEVELS):
+        data, shifts = _unescaped(data)
+        places.append(shifts)
+        for start, end, name in matcher.find(data):
+            for level in reversed(places):
+                # The end is that of the last character, which may have been an escape.
+                start, end = _origin(level, start)[0], _origin(level, end - 1)[1]  # noqa: PLW2901
+            spans.append(Span(start, end, name))
+        if not has_unusual_escapes(data):
+            break
+    spans.sort(key=lambda span: (span.start, -span.end))
+    return spans
+
+
+def _unescaped(data: bytes) -> tuple[bytes, list[tuple[int, int]]]:
+    """Take one level of escapes out; say where: ``(place in the result, place in data)``."""
+    parts: list[bytes] = []
+    shifts = [(0, 0)]
+    size = position = 0
+    for match in _ESCAPE.finditer(data):
+        plain = _plain(match)
+        parts += (data[position : match.start()], plain)
+        size += match.start() - position
+        # The first byte stands for all of the escape; whatever follows is aligned anew.
+        shifts += ((size, match.start()), (size + len(plain), match.end()))
+        size += len(plain)
+        position = match.end()
+    return b"".join((*parts, data[position:])), shifts
+
+
+def _plain(match: re.Match[bytes]) -> bytes:
+    if match[2]:
+        char = match[2][0]
+        return bytes([_SHORT.get(char, char)])
+    code = int(match[1], 16)
+    # Half of a pair; the needles know pairs as they are.
+    return match[0] if code in _SURROGATES else chr(code).encode()
+
+
+def _origin(shifts: list[tuple[int, int]], at: int) -> tuple[int, int]:
+    """Return where the byte at `at` came from: the first and the last byte plus one."""
+    nearest = bisect_right(shifts, at, key=lambda shift: shift[0]) - 1
+    place, origin = shifts[nearest]
+    if nearest + 1 < len(shifts) and nearest % 2:  # odd entries begin an escape
+        return origin, shifts[nearest + 1][1]
+    return origin + at - place, origin + at - place + 1

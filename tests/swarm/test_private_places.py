@@ -1,0 +1,102 @@
+"""What the worker keeps can be read by nobody else, from the first byte on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent_swarm_worker.atomic import make_private_dir
+from agent_swarm_worker.clock import SystemClock
+from agent_swarm_worker.errors import StateUnwritable
+from agent_swarm_worker.providers.journal import Journal
+from agent_swarm_worker.swarm.state import StateDir, made_up_agent_id
+
+STRANGER = 12345
+
+
+@pytest.fixture(autouse=True)
+def careless_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def open_to_others(place: Path) -> list[str]:
+    return [
+        f"{path.relative_to(place)} {path.stat().st_mode & 0o777:o}"
+        for path in place.rglob("*")
+        if path.stat().st_mode & 0o077
+    ]
+
+
+def test_state_is_private_whatever_the_umask(tmp_path: Path):
+    root = tmp_path / "made" / "by" / "us"
+    made_up_agent_id(root, lambda: "0a9e0000-0000-4000-8000-000000000009")
+    with StateDir.open(root, "agent", clock=SystemClock()) as state:
+        state.note("name", "value")
+        assert {path.name for path in state.path.glob("worker.sqlite*")} >= {
+            "worker.sqlite",
+            "worker.sqlite-wal",
+        }
+        assert open_to_others(tmp_path) == ["made/by/us/agent-id 666"]  # everybody may know it
+
+
+def test_an_older_database_that_others_could_read_is_closed_to_them(tmp_path: Path):
+    with StateDir.open(tmp_path / "state", "agent", clock=SystemClock()) as state:
+        file = state.path / "worker.sqlite"
+    file.chmod(0o644)
+    with StateDir.open(tmp_path / "state", "agent", clock=SystemClock()):
+        assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_journal_is_private_and_follows_no_link(tmp_path: Path):
+    path = tmp_path / "logs" / "session" / "a.jsonl"
+    journal = Journal(path)
+    journal.append([b"{}"])
+    assert not open_to_others(tmp_path)
+    assert journal.close()
+    bait = tmp_path / "bait"
+    path.unlink()
+    path.symlink_to(bait)
+    trapped = Journal(path)
+    trapped.append([b"{}"])
+    assert not trapped.close()
+    assert not bait.exists()
+
+
+@pytest.mark.parametrize("trap", ["directory", "link", "root"])
+def test_a_place_that_a_stranger_prepared_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trap: str
+):
+    """As in a shared ``/tmp``: whoever owns the directory reads, and replaces, what is in it."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    root = shared / "state" if trap == "root" else shared
+    place = root if trap == "root" else root / "agent"
+    if trap == "link":
+        (tmp_path / "lair").mkdir(mode=0o777)
+        place.symlink_to(tmp_path / "lair")
+    else:
+        place.mkdir(mode=0o777)
+    if os.geteuid() == 0:
+        os.lchown(place, STRANGER, STRANGER)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: STRANGER)
+    with pytest.raises(StateUnwritable, match="another user"):
+        StateDir.open(root, "agent", clock=SystemClock())
+    assert not (tmp_path / "lair" / "worker.sqlite").exists()
+    shared.chmod(0o755)  # where strangers can put nothing, an odd owner is the volume's
+    StateDir.open(root, "agent", clock=SystemClock()).close()
+
+
+def test_missing_folders_are_private_and_those_that_are_there_stay_as_they_are(tmp_path: Path):
+    (tmp_path / "theirs").mkdir(mode=0o755)
+    make_private_dir(tmp_path / "theirs" / "a" / "b")
+    assert open_to_others(tmp_path) == ["theirs 755"]
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"exist|directory"):
+        make_private_dir(tmp_path / "file" / "a")
