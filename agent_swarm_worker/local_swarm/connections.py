@@ -7,12 +7,14 @@ callers who hold many open take nothing from those who have something to ask.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
     import asyncio
+
+    from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
 MAX_CONNECTIONS = 512
 HEAD_TIMEOUT_S = 10.0
@@ -31,7 +33,12 @@ class Connection(H11Protocol):
     @property
     def is_idle(self) -> bool:
         """True unless a request of it is being answered."""
-        return self.cycle is None or self.cycle.response_complete
+        cycle = self._last_cycle
+        return cycle is None or cycle.response_complete
+
+    @property
+    def _last_cycle(self) -> RequestResponseCycle | None:
+        return cast("RequestResponseCycle | None", self.cycle)  # uvicorn begins with None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take it in, perhaps in another's place."""
@@ -72,7 +79,7 @@ class Connection(H11Protocol):
         idle = [one for one in others if one is not self and one.is_idle]
         if idle:
             # Whoever has never asked for anything goes before those who have.
-            least = min(idle, key=lambda one: (one.cycle is not None, one._heard_at_s))
+            least = min(idle, key=lambda one: (one._last_cycle is not None, one._heard_at_s))
             least.transport.abort()
             self.connections.discard(least)
         else:

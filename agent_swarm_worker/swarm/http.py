@@ -6,6 +6,7 @@ Nothing here knows an endpoint; nothing above here knows HTTP.
 from __future__ import annotations
 
 import ssl
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -73,6 +74,7 @@ class Http:
             always["Authorization"] = f"Bearer {key}"
         self._client = httpx2.AsyncClient(
             headers=always,
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),  # keeps none
             timeout=None,  # A limit per phase cannot bound the whole; `request` has one that does.
             limits=httpx2.Limits(max_connections=32, keepalive_expiry=KEEP_ALIVE_S),
             # A proxy named in the environment cannot reach this machine's own loopback.
@@ -144,7 +146,7 @@ class Http:
         exchange, url = _Exchange(self._client, request), self.shown_url + path
         try:
             await exchange.run(url, timeout_s or self._timeout_s)
-            answer = read_answer(url, exchange.status, exchange.content_type, bytes(exchange.body))
+            answer = read_answer(url, exchange.status, exchange.content_type, exchange.body)
         except ApiError as error:
             self._note(error)
             raise
@@ -193,7 +195,11 @@ class _Exchange:
         try:
             self.status = response.status_code
             self.content_type = response.headers.get("content-type", "")
-            async for chunk in response.aiter_bytes():
+            encoding = response.headers.get("content-encoding", "identity").strip().lower()
+            if encoding not in {"", "identity"}:
+                # We asked for plain bytes; a few compressed ones can stand for gigabytes.
+                raise ApiGarbled(url, "an answer that is compressed")
+            async for chunk in response.aiter_raw():
                 self.body += chunk
                 if len(self.body) > MAX_ANSWER_BYTES:
                     raise ApiGarbled(url, f"an answer of more than {MAX_ANSWER_BYTES} bytes")
