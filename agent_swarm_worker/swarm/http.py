@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.swarm.health import ApiHealth
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
+LARGE_BYTES = 1024 * 1024
+"""Answers beyond this are read one at a time, so that their memory does not add up."""
 # Shorter than the five seconds after which common servers drop an idle connection: if they do so
 # just when we write on it, the request is lost in an ambiguous way.
 KEEP_ALIVE_S = 4.0
@@ -64,6 +66,7 @@ class Http:
         self.shown_url = address.shown
         """The base URL without what may be secret in it, for messages."""
         self._timeout_s = timeout_s
+        self._large = anyio.Lock()
         self._identity = {}
         if agent_id:
             self._identity["X-Agent-ID"] = header("AGENT_ID", agent_id)
@@ -143,10 +146,11 @@ class Http:
             params={k: v for k, v in (params or {}).items() if v is not None} or None,
             headers=sent_headers,
         )
-        exchange, url = _Exchange(self._client, request), self.shown_url + path
+        exchange, url = _Exchange(self._client, request, self._large), self.shown_url + path
         try:
-            await exchange.run(url, timeout_s or self._timeout_s)
-            answer = read_answer(url, exchange.status, exchange.content_type, exchange.body)
+            async with exchange:
+                await exchange.run(url, timeout_s or self._timeout_s)
+                answer = read_answer(url, exchange.status, exchange.content_type, exchange.body)
         except ApiError as error:
             self._note(error)
             raise
@@ -162,15 +166,26 @@ class Http:
 
 
 class _Exchange:
-    """One request and its answer, and how far it got."""
+    """One request and its answer, and how far it got; to be left when the answer is read."""
 
-    def __init__(self, client: httpx2.AsyncClient, request: httpx2.Request) -> None:
+    def __init__(
+        self, client: httpx2.AsyncClient, request: httpx2.Request, large: anyio.Lock
+    ) -> None:
         self._client, self._request = client, request
+        self._large, self._is_large = large, False
         self._request.extensions["trace"] = self._trace
         self._sent = False
         self.status = 0
         self.content_type = ""
         self.body = bytearray()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.body = bytearray()
+        if self._is_large:
+            self._large.release()
 
     async def run(self, url: str, timeout_s: float) -> None:
         """Fill in status and body.
@@ -203,6 +218,9 @@ class _Exchange:
                 self.body += chunk
                 if len(self.body) > MAX_ANSWER_BYTES:
                     raise ApiGarbled(url, f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+                if len(self.body) > LARGE_BYTES and not self._is_large:
+                    await self._large.acquire()
+                    self._is_large = True
         finally:
             await response.aclose()
 

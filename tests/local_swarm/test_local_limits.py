@@ -125,6 +125,14 @@ async def test_nonsense_over_mcp_is_refused_in_words(arguments: bytes) -> None:
         assert set(answer.json()) == {"error"}
 
 
+async def test_no_span_of_time_leads_out_of_the_calendar() -> None:
+    async with small_swarm() as (_, http):
+        agent = await Api(http).agent()
+        for minutes in (2**53 - 1, 1):
+            path = "/api/active-sessions/cleanup"
+            assert (await agent.post(path, {"maxAgeMinutes": minutes}))["cleaned"] == 0
+
+
 # --- heads and connections
 @pytest.mark.parametrize(
     "head",
