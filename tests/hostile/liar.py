@@ -151,26 +151,28 @@ class Liar:
             value["trigger"].setdefault("task", {}).update(hostile_task(self._decoy, turn))
             self.lies["a trigger"] += 1
             return orjson.dumps(value)
-        places = list(_places(value))
+        places = list(places_in(value))
         # Two numbers without a common divisor: in time, each value comes to each place.
         place, lie = places[turn % len(places)], VALUES[turn * 7 % len(VALUES)]
         self.lies[route] += 1
-        return orjson.dumps(_with(value, place, lie))
+        return orjson.dumps(with_lie(value, place, lie))
 
 
-def _places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def places_in(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield where there is something in a document, as paths of keys and indices."""
     yield place
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _places(item, (*place, key))
+            yield from places_in(item, (*place, key))
     elif isinstance(value, list):
         for index, item in enumerate(value[:3]):
-            yield from _places(item, (*place, index))
+            yield from places_in(item, (*place, index))
 
 
-def _with(value: Any, place: tuple[Any, ...], lie: Any) -> Any:
+def with_lie(value: Any, place: tuple[Any, ...], lie: Any) -> Any:
+    """Return the document with something else at one place."""
     if not place:
         return lie
     changed = dict(value) if isinstance(value, dict) else list(value)
-    changed[place[0]] = _with(changed[place[0]], place[1:], lie)
+    changed[place[0]] = with_lie(changed[place[0]], place[1:], lie)
     return changed

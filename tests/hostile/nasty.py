@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 NASTY_TEXTS = [
@@ -104,3 +105,23 @@ def _text(schema: dict[str, Any]) -> st.SearchStrategy[str]:
         "uri": "https://example.org/x",
     }.get(schema.get("format", ""), "x" * max(1, schema.get("minLength", 1)))
     return st.just(good)
+
+
+def drawn(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
+    """Return so many examples, the same each time."""
+    found: list[Any] = []
+
+    @settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def draw(example: Any) -> None:
+        found.append(example)
+
+    draw()
+    return found

@@ -9,10 +9,9 @@ from urllib.parse import quote
 
 import httpx2
 import orjson
-from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from local_swarm_api import Api, client
-from nasty import NASTY_TEXTS, fitting, nasty_texts
+from nasty import NASTY_TEXTS, drawn, fitting, nasty_texts
 
 from agent_swarm_worker.local_swarm.app import ROOMS
 from agent_swarm_worker.local_swarm.endpoint import Route
@@ -46,35 +45,16 @@ def questions(route: Route, count: int) -> list[Question]:
         {}, optional={name: fitting(one, nasty_texts).map(_word) for name, one in known.items()}
     )
     segments = st.fixed_dictionaries(dict.fromkeys(names, _ids))
-    return _drawn(st.builds(Question, segments, query, body, _agents), count)
+    return drawn(st.builds(Question, segments, query, body, _agents), count)
 
 
 def tool_calls(name: str, count: int) -> list[Any]:
     """Return arguments for one tool."""
     schema = TOOLS[name].takes.schema()
-    return _drawn(fitting(schema, nasty_texts | _ids), count)
+    return drawn(fitting(schema, nasty_texts | _ids), count)
 
 
 _agents = st.sampled_from(["agent-1", "agent-1", "agent-1", "nobody", "", "\x7f%00"])
-
-
-def _drawn(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
-    found: list[Any] = []
-
-    @settings(
-        max_examples=count,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(strategy)
-    def draw(example: Any) -> None:
-        found.append(example)
-
-    draw()
-    return found
 
 
 def _word(value: Any) -> str:

@@ -16,7 +16,6 @@ from rig import KEY, Rig, harness, running_worker, swarm_rig
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.skills.places import SKILL_FOLDERS
 
-MAX_GROWTH_BYTES = 150 * 1024 * 1024
 MAX_BLOCKED_S = 2.0
 """Of processor time that no other loop gets a turn in; the machine may be busy otherwise."""
 OWN = ("state", "workspace", "swarm.sqlite", *(f"home/{folder}" for folder in SKILL_FOLDERS))
@@ -25,22 +24,11 @@ OWN = ("state", "workspace", "swarm.sqlite", *(f"home/{folder}" for folder in SK
 @asynccontextmanager
 async def siege(place: Path, *, lies_at_boot: bool = False) -> AsyncIterator[tuple[Rig, Liar]]:
     """Run a worker before a liar; fail if anything outside of its directories has changed."""
-    decoy = place / "decoy"
-    for folder in (decoy, place / "home", place / "workspace" / "personal"):
-        folder.mkdir(parents=True)
-    (decoy / "precious.txt").write_text("mine")
-    (place / "home" / ".profile").write_text("mine as well")
-    liar = Liar(decoy)
-    env = harness(
-        "says_hi",
-        STEERING_ENABLED="true",
-        MAX_CONCURRENT_TASKS="4",
-        SWARM_SYNC_SKILLS="true",
-        SWARM_WORKSPACE_DIR=str(place / "workspace"),
-    )
+    liar = Liar(furnished(place))
+    env = besieged_env(place)
     with liar.before_every_swarm():
         async with swarm_rig(place) as rig:
-            before, rss = strangers(place), resident_bytes()
+            before = strangers(place)
             liar.is_lying = lies_at_boot
             async with anyio.create_task_group() as watch:
                 watch.start_soon(_watch_the_loop)
@@ -48,8 +36,28 @@ async def siege(place: Path, *, lies_at_boot: bool = False) -> AsyncIterator[tup
                     yield rig, liar
                 watch.cancel_scope.cancel()
             assert strangers(place) == before
-            assert resident_bytes() - rss < MAX_GROWTH_BYTES
             _look_at_the_log(rig)
+
+
+def furnished(place: Path) -> Path:
+    """Make the directories; return the one that nobody may touch."""
+    decoy = place / "decoy"
+    for folder in (decoy, place / "home", place / "workspace" / "personal"):
+        folder.mkdir(parents=True)
+    (decoy / "precious.txt").write_text("mine")
+    (place / "home" / ".profile").write_text("mine as well")
+    return decoy
+
+
+def besieged_env(place: Path) -> dict[str, str]:
+    """Return the settings of a worker that uses as much of the API as there is."""
+    return harness(
+        "says_hi",
+        STEERING_ENABLED="true",
+        MAX_CONCURRENT_TASKS="4",
+        SWARM_SYNC_SKILLS="true",
+        SWARM_WORKSPACE_DIR=str(place / "workspace"),
+    )
 
 
 async def still_works(rig: Rig) -> None:
@@ -73,11 +81,6 @@ def strangers(place: Path) -> dict[str, bytes | None]:
 def _below(place: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(place):
         yield from (Path(folder, name) for name in (*folders, *files))
-
-
-def resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 async def _watch_the_loop() -> None:
