@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from agent_swarm_worker import settings
 from agent_swarm_worker.settings import Settings, variables
-from agent_swarm_worker.worker.environment import NEVER_OVERLAID
+from agent_swarm_worker.worker.environment import NEVER_OVERLAID, NEVER_OVERLAID_PREFIXES
 
 TARGET = Path(__file__).with_name("configuration.md")
 
@@ -53,7 +53,8 @@ def page() -> str:
     """Return the page."""
     source = inspect.getsource(settings)
     texts = _docstrings(source)
-    parts = [HEAD.format(never=", ".join(f"`{name}`" for name in sorted(NEVER_OVERLAID)))]
+    never = sorted({*NEVER_OVERLAID, *(f"{prefix}*" for prefix in NEVER_OVERLAID_PREFIXES)})
+    parts = [HEAD.format(never=", ".join(f"`{name}`" for name in never))]
     for title, names in _groups(source):
         rows = "\n".join(_row(name, texts.get(name, "")) for name in names)
         heading = f"## {title[0].upper()}{title[1:]}"

@@ -107,7 +107,7 @@ TEXTS: Final = (
             \bRateLimit(?:Error|Exceeded)
             \[rate-limit\]
             \b(?:exceed(?:ed|s)?|hit|reached|over)(?: [\w']{1,20}){1,4} rate[ _-]?limit\b
-            ^\W*(?:api )?(?:error:? ?)?rate[ _-]?limit\W*$
+            ^[^\w\n]*(?:api )?(?:error:? ?)?rate[ _-]?limit\W*$
             ^(?!.*\b(?:expected|assert\w*)\b).*\btoo many requests
             <429>
             """
@@ -128,7 +128,7 @@ TEXTS: Final = (
             invalid ['"]?(?:refresh_token|bearer token)
             failed to refresh token
             \b401 unauthorized
-            ^\W*(?:error: )?unauthorized\b
+            ^[^\w\n]*(?:error: )?unauthorized\b
             \[auth-error\]
             <401>
             """
@@ -152,7 +152,7 @@ TEXTS: Final = (
             r"""
             permission_error
             \b403 forbidden
-            ^\W*(?:error: )?forbidden\b
+            ^[^\w\n]*(?:error: )?forbidden\b
             <403>
             """
         ),
@@ -163,7 +163,7 @@ TEXTS: Final = (
             r"""
             overloaded_error
             \b(?:server|service|model|api)s? (?:is |are )?(?:currently |temporarily )?overloaded
-            ^\W*(?:error:? )?overloaded\W*$
+            ^[^\w\n]*(?:error:? )?overloaded\W*$
             "overloaded"
             experiencing high demand
             model is at capacity
@@ -194,7 +194,7 @@ TEXTS: Final = (
             r"""
             no conversation found with session id
             --resume requires a valid session id
-            ^\W*(?:error: )?session (?:[\w-]{8,64} )?not found
+            ^[^\w\n]*(?:error: )?session (?:[\w-]{8,64} )?not found
             """
         ),
     ),

@@ -73,9 +73,10 @@ class Gate:
 
 
 def _is_foreign(headers: Headers) -> bool:
-    names = [f"//{headers.get('host', '')}"]
-    if "origin" in headers:
-        names.append(headers["origin"])
+    origins = headers.getlist("origin")
+    if not origins and headers.get("sec-fetch-site") == "cross-site":
+        return True  # a picture or a link, for which browsers name no origin
+    names = [f"//{headers.get('host', '')}", *origins]
     return not all(is_loopback(_host_of(name)) for name in names)
 
 

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
+from agent_swarm_worker.local_swarm.intake import MAX_JSON_BYTES, Unfit, body_of, json_of
 from agent_swarm_worker.local_swarm.tables import AGENTS
 from agent_swarm_worker.local_swarm.validation import ValidationFailed
 
@@ -29,12 +30,8 @@ CLIENT_CLOSED = 499
 """Nobody is left to read the answer; the status is for the log only."""
 
 
-class Refusal(Exception):
-    """A request that is answered with an error status; never leaves the local swarm."""
-
-    def __init__(self, status: int, message: str, **more: Any) -> None:
-        super().__init__(message)
-        self.status, self.body = status, {**more, "error": message}
+class Refusal(Unfit):
+    """A request that the store, as it is, cannot grant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +73,18 @@ class Route:
     agent: AgentNeed = "no"
     query: Check | None = None
     body: Check | None = None
-    max_bytes: int | None = None
-    """Longest body that is taken as it is, for routes that want no JSON."""
+    max_bytes: int = MAX_JSON_BYTES
 
     def bound_to(self, store: Store) -> StarletteRoute:
         """Return the Starlette route that answers from `store`."""
 
         async def endpoint(request: Request) -> Response:
             try:
-                content = await _content(request, self.max_bytes)
+                content = await body_of(request, self.max_bytes)
             except ClientDisconnect:
                 return Response(status_code=CLIENT_CLOSED)
-            except Refusal as refusal:
-                return json_response(refusal.status, refusal.body)
+            except Unfit as unfit:
+                return json_response(unfit.status, unfit.body)
             return self._respond(store, request, content)
 
         return StarletteRoute(self.path, endpoint, methods=[self.method])
@@ -99,8 +95,8 @@ class Route:
                 answer = self.answer(self._call(store, request, content))
         except ValidationFailed as failure:
             return json_response(400, {"error": str(failure)})
-        except Refusal as refusal:
-            return json_response(refusal.status, refusal.body)
+        except Unfit as unfit:
+            return json_response(unfit.status, unfit.body)
         except sqlite3.IntegrityError as error:
             # The public server lets its database's own words through (API reference E23).
             return json_response(500, {"error": str(error)})
@@ -114,7 +110,7 @@ class Route:
             store=store,
             path=request.path_params,
             query=self.query.parse(dict(request.query_params)) if self.query else {},
-            body=self.body.parse(_json(content)) if self.body else {},
+            body=self.body.parse(json_of(content)) if self.body else {},
             content=content,
             headers=request.headers,
             agent_id=agent_id,
@@ -137,25 +133,3 @@ def _response(answer: Answer) -> Response:
     if isinstance(answer, Reply):
         return json_response(answer.status, answer.body)
     return json_response(200, answer)
-
-
-async def _content(request: Request, max_bytes: int | None) -> bytes:
-    if max_bytes is None:
-        return await request.body()
-    parts, total = [], 0
-    async for part in request.stream():
-        total += len(part)
-        if total > max_bytes:
-            raise Refusal(413, f"Payload too large (max {max_bytes} bytes)")
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _json(content: bytes) -> Any:
-    """Parse a body; an empty one counts as ``{}``, a broken one is the *server's* fault (500)."""
-    if not content.strip():
-        return {}
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise Refusal(500, f"JSON Parse error: {error}") from error

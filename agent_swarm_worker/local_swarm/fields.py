@@ -92,7 +92,7 @@ class Number(Check):
         elif self._most is not None and value > self._most:
             issues.append((place, f"Too big: expected number to be <={self._most}"))
         else:
-            return int(value) if self._whole else value
+            return int(value) if self._whole else _storable(value)
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -149,6 +149,11 @@ class Anything(Check):
     def schema(self) -> dict[str, Any]:
         """Describe it as JSON Schema."""
         return {}
+
+
+def _storable(value: float) -> float:
+    """Return a number as the database can hold it: its integers have 64 bits."""
+    return value if abs(value) <= MAX_SAFE_INTEGER else float(value)
 
 
 def _number_in(text: Any) -> float:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import anyio
 import uvicorn
 
+from agent_swarm_worker.local_swarm.connections import MAX_HEAD_BYTES, Connection
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
@@ -26,7 +28,8 @@ class HttpServer(uvicorn.Server):
     def __init__(self, app: ASGIApp) -> None:
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=Connection,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
 
 from agent_swarm_worker.local_swarm.endpoint import json_response
+from agent_swarm_worker.local_swarm.intake import Unfit, body_of, json_of
 from agent_swarm_worker.local_swarm.tables import AGENTS
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup, TaskStatus
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from agent_swarm_worker.local_swarm.store import Store
 
@@ -43,8 +45,19 @@ class McpDoor:
         elif why := self._why_not(Headers(scope=scope).get("x-agent-id", "")):
             await json_response(401, {"error": why})(scope, receive, send)
         else:
-            server = self._server or await self._open()
-            await server(scope, receive, send)
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            content = await body_of(Request(scope, receive))
+            json_of(content, fault=400)  # the library reads it again, and has no limit for depth
+        except ClientDisconnect:
+            return
+        except Unfit as unfit:
+            await json_response(unfit.status, unfit.body)(scope, receive, send)
+            return
+        server = self._server or await self._open()
+        await server(scope, _again(content, receive), send)
 
     def _why_not(self, agent_id: str) -> str:
         if not agent_id:
@@ -64,6 +77,16 @@ class McpDoor:
         async with manager.run():
             task_status.started(manager.handle_request)
             await anyio.sleep_forever()
+
+
+def _again(content: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that begins with a body that was read before."""
+    messages = iter([{"type": "http.request", "body": content, "more_body": False}])
+
+    async def first_the_body() -> Message:
+        return next(messages, None) or await receive()
+
+    return first_the_body
 
 
 def _load() -> Callable[[Store], StreamableHTTPSessionManager]:

@@ -36,6 +36,8 @@ IN_MEMORY = ":memory:"
 LOCK_WAIT_S = 0.2
 """Long enough for another server that is just about to stop."""
 
+CENTURY_S = 100 * 365 * 86400
+
 
 class Store:
     """Reads and writes documents; knows nothing of what they mean."""
@@ -68,7 +70,8 @@ class Store:
         return wire_time(self._moment(seconds))
 
     def _moment(self, seconds: float) -> datetime:
-        return self.clock.now() + timedelta(seconds=seconds)
+        # Whatever a caller asks for, the calendar ends with the year 9999.
+        return self.clock.now() + timedelta(seconds=max(-CENTURY_S, min(seconds, CENTURY_S)))
 
     # --- plain SQL
     @contextmanager

@@ -6,6 +6,7 @@ Nothing here knows an endpoint; nothing above here knows HTTP.
 from __future__ import annotations
 
 import ssl
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.swarm.health import ApiHealth
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
+LARGE_BYTES = 1024 * 1024
+"""Answers beyond this are read one at a time, so that their memory does not add up."""
 # Shorter than the five seconds after which common servers drop an idle connection: if they do so
 # just when we write on it, the request is lost in an ambiguous way.
 KEEP_ALIVE_S = 4.0
@@ -63,6 +66,7 @@ class Http:
         self.shown_url = address.shown
         """The base URL without what may be secret in it, for messages."""
         self._timeout_s = timeout_s
+        self._large = anyio.Lock()
         self._identity = {}
         if agent_id:
             self._identity["X-Agent-ID"] = header("AGENT_ID", agent_id)
@@ -73,6 +77,7 @@ class Http:
             always["Authorization"] = f"Bearer {key}"
         self._client = httpx2.AsyncClient(
             headers=always,
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),  # keeps none
             timeout=None,  # A limit per phase cannot bound the whole; `request` has one that does.
             limits=httpx2.Limits(max_connections=32, keepalive_expiry=KEEP_ALIVE_S),
             # A proxy named in the environment cannot reach this machine's own loopback.
@@ -141,10 +146,11 @@ class Http:
             params={k: v for k, v in (params or {}).items() if v is not None} or None,
             headers=sent_headers,
         )
-        exchange, url = _Exchange(self._client, request), self.shown_url + path
+        exchange, url = _Exchange(self._client, request, self._large), self.shown_url + path
         try:
-            await exchange.run(url, timeout_s or self._timeout_s)
-            answer = read_answer(url, exchange.status, exchange.content_type, bytes(exchange.body))
+            async with exchange:
+                await exchange.run(url, timeout_s or self._timeout_s)
+                answer = read_answer(url, exchange.status, exchange.content_type, exchange.body)
         except ApiError as error:
             self._note(error)
             raise
@@ -160,15 +166,26 @@ class Http:
 
 
 class _Exchange:
-    """One request and its answer, and how far it got."""
+    """One request and its answer, and how far it got; to be left when the answer is read."""
 
-    def __init__(self, client: httpx2.AsyncClient, request: httpx2.Request) -> None:
+    def __init__(
+        self, client: httpx2.AsyncClient, request: httpx2.Request, large: anyio.Lock
+    ) -> None:
         self._client, self._request = client, request
+        self._large, self._is_large = large, False
         self._request.extensions["trace"] = self._trace
         self._sent = False
         self.status = 0
         self.content_type = ""
         self.body = bytearray()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.body = bytearray()
+        if self._is_large:
+            self._large.release()
 
     async def run(self, url: str, timeout_s: float) -> None:
         """Fill in status and body.
@@ -193,10 +210,17 @@ class _Exchange:
         try:
             self.status = response.status_code
             self.content_type = response.headers.get("content-type", "")
-            async for chunk in response.aiter_bytes():
+            encoding = response.headers.get("content-encoding", "identity").strip().lower()
+            if encoding not in {"", "identity"}:
+                # We asked for plain bytes; a few compressed ones can stand for gigabytes.
+                raise ApiGarbled(url, "an answer that is compressed")
+            async for chunk in response.aiter_raw():
                 self.body += chunk
                 if len(self.body) > MAX_ANSWER_BYTES:
                     raise ApiGarbled(url, f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+                if len(self.body) > LARGE_BYTES and not self._is_large:
+                    await self._large.acquire()
+                    self._is_large = True
         finally:
             await response.aclose()
 

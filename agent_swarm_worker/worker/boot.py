@@ -49,7 +49,7 @@ async def boot(worker: Worker) -> None:
     await reconfigure(worker)
     _check_harness(worker)
     await _load_template(worker)
-    await registration.register(worker)
+    await _register_with_patience(worker)
     await recover(worker)
     if await wait_for_credentials(worker):
         await _register_with_patience(worker)
@@ -148,16 +148,17 @@ async def _load_template(worker: Worker) -> None:
 
 
 async def _register_with_patience(worker: Worker) -> None:
-    """Register again after the wait: the first registration may be long out of date.
+    """Register; after a wait for credentials once more, since the first may be long out of date.
 
     Raises:
-        ApiError: the last of several attempts failed.
+        ApiError: the server does not want us, or the last of several attempts failed.
     """
     for attempt in range(1, REGISTER_ATTEMPTS + 1):
         try:
             await registration.register(worker)
-        except ApiError:
-            if attempt == REGISTER_ATTEMPTS:
+        except ApiError as error:
+            is_final = isinstance(error, ApiRefused) and error.status in {400, 401, 403}
+            if is_final or attempt == REGISTER_ATTEMPTS:
                 raise
             await worker.clock.sleep(min(10.0, 2.0 ** (attempt - 1)))
         else:

@@ -27,9 +27,26 @@ NEVER_OVERLAID = frozenset(
         "MCP_BASE_URL",
         "PORT",
         "SECRETS_ENCRYPTION_KEY",
+        # where its own files are
+        "HOME",
+        "LOG_DIR",
+        "SWARM_STATE_DIR",
+        "SWARM_WORKSPACE_DIR",
+        "TMPDIR",
+        "XDG_STATE_HOME",
+        # which programs run, and what is loaded into each of them
+        "BASH_ENV",
+        "ENV",
+        "NODE_OPTIONS",
+        "NODE_PATH",
+        "PATH",
+        "SHELL",
+        "USER",
     }
 )
-"""What tells the worker who and where it is cannot come from the place it tells about."""
+"""What tells the worker who and where it is cannot come from the place it tells about: a swarm may
+configure sessions, and not move the worker's files or slip a library into its helpers."""
+NEVER_OVERLAID_PREFIXES = ("DYLD_", "GIT_CONFIG", "GIT_EXEC", "GIT_SSH", "LD_", "PYTHON")
 MAX_VARIABLE_BYTES = 128 * 1024
 """Linux starts no process with a longer one (``MAX_ARG_STRLEN``, see execve(2))."""
 BLANK_IS_IGNORED = frozenset({"MODEL_OVERRIDE", "REASONING_EFFORT_OVERRIDE"})
@@ -43,6 +60,7 @@ class Environment:
         self._process = dict(process_env)
         self._rows: dict[str, str] = {}
         self._ignored: frozenset[str] = frozenset()
+        self._refused: set[str] = set()
         self._scrubber = scrubber
         self._log = log
         self._settings = Settings.load(self._process)
@@ -64,14 +82,19 @@ class Environment:
         Secrets among the rows are registered with the scrubber before anything can use them.
         """
         fresh: dict[str, str] = {}
+        refused: set[str] = set()
         for row in rows:
             if row.is_secret:
                 self._scrubber.add(row.key, row.value)
-            if row.key.upper() in NEVER_OVERLAID:
+            if _is_the_workers_own(row.key):
+                refused.add(row.key)
                 continue
             if not row.value.strip() and row.key in BLANK_IS_IGNORED and row.key in self._process:
                 continue
             fresh[row.key] = row.value
+        for key in sorted(refused - self._refused):
+            self._log.warning(Event.CONFIG_IGNORED, key=key, why="no row can change this one")
+        self._refused = refused
         if fresh == self._rows:
             return frozenset()
         self._scrubber.add_env(fresh)
@@ -99,6 +122,11 @@ class Environment:
     def _ignore(self, key: str, why: str) -> None:
         self._log.warning(Event.CONFIG_IGNORED, key=key, why=why)
         self._ignored |= {key}
+
+
+def _is_the_workers_own(key: str) -> bool:
+    name = key.upper()
+    return name in NEVER_OVERLAID or name.startswith(NEVER_OVERLAID_PREFIXES)
 
 
 def _why_not_a_variable(key: str, value: str) -> str:

@@ -50,6 +50,9 @@ CONTINUING_TASK_TYPES = frozenset(
 )
 _OPEN_STATUSES = frozenset({"pending", "in_progress", "offered", "paused"})
 _MAX_NOTES_BYTES = 64 * 1024
+_MAX_PATH_CHARS = 1000
+_MAX_NAME_BYTES = 200
+"""File systems take 255 for a name, and our locks need some of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +133,8 @@ class Repositories:
         While one session uses a clone no other task's start moves its files.
         """
         row, warnings = await self._find(request)
-        clone = self._place(row)
+        clone, misplaced = self._place(row)
+        warnings += misplaced
         async with AsyncExitStack() as held:
             try:
                 await to_thread.run_sync(lambda: clone.parent.mkdir(parents=True, exist_ok=True))
@@ -158,14 +162,20 @@ class Repositories:
         known = rows[0]
         return known, [f"the task names {request.vcs_repo}, the swarm knows {name} as {known.url}"]
 
-    def _place(self, row: Repo) -> Path:
+    def _place(self, row: Repo) -> tuple[Path, list[str]]:
         """Return the clone's real path; the server's paths are meant for its own containers."""
-        default = CONTAINER_WORKSPACE / "personal" / "repos" / _name_of(row.name or row.url)
-        said = row.clone_path or ""
-        path = Path(os.path.normpath(said)) if said and said.isprintable() else default
-        if path.is_relative_to(CONTAINER_WORKSPACE):
-            path = self._root / path.relative_to(CONTAINER_WORKSPACE)
-        return Path(os.path.realpath(self._root / path))
+        default = self._root / "personal" / "repos" / _name_of(row.name or row.url)
+        asked = row.clone_path or ""
+        if not asked.isprintable() or len(asked) > _MAX_PATH_CHARS or not asked:
+            return _real(default), []
+        said = Path(os.path.normpath(asked))
+        if said.is_relative_to(CONTAINER_WORKSPACE):
+            said = said.relative_to(CONTAINER_WORKSPACE)
+        path = self._root / said
+        if _is_fit_for_clones(path, self._root):
+            return _real(path), []
+        why = f"its clone cannot be at {asked} on this machine, so it is at {default}"
+        return _real(default), [why]
 
     async def _prepare(
         self, row: Repo, clone: Path, request: RepositoryRequest, held: AsyncExitStack
@@ -221,10 +231,27 @@ class Repositories:
         )
 
 
+def _is_fit_for_clones(path: Path, root: Path) -> bool:
+    """True for a place of its own below `root`: not hidden, and not within another clone.
+
+    A clone may bring links along, which would lead anywhere on this machine.
+    """
+    if path == root or not path.is_relative_to(root):
+        return False
+    parts = path.relative_to(root).parts
+    if any(part.startswith(".") or len(part.encode()) > _MAX_NAME_BYTES for part in parts):
+        return False
+    return not any((parent / ".git").exists() for parent in path.parents[: len(parts) - 1])
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
 def _name_of(vcs_repo: str) -> str:
     """Return the last path segment, safe as the name of a directory."""
     last = re.split(r"[/:]", vcs_repo.rstrip("/"))[-1].removesuffix(".git")
-    return re.sub(r"[^A-Za-z0-9._-]", "_", last).lstrip(".-") or "repository"
+    return re.sub(r"[^A-Za-z0-9._-]", "_", last).lstrip(".-")[:_MAX_NAME_BYTES] or "repository"
 
 
 def _tail(url: str) -> str:

@@ -34,11 +34,22 @@ def test_rows_lie_over_the_process_and_can_be_taken_away():
     assert env.values()["COLOUR"] == "red"
 
 
-@pytest.mark.parametrize("name", ["API_KEY", "api_key", "AGENT_ID", "MCP_BASE_URL"])
-def test_who_and_where_we_are_is_not_told_by_the_server(name: str):
+OURS_ALONE = (
+    *("API_KEY", "api_key", "AGENT_ID", "MCP_BASE_URL"),
+    *("HOME", "SWARM_STATE_DIR", "SWARM_WORKSPACE_DIR", "LOG_DIR", "TMPDIR"),
+    *("PATH", "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "PYTHONPATH", "NODE_OPTIONS", "BASH_ENV"),
+    *("GIT_SSH_COMMAND", "GIT_CONFIG_COUNT", "GIT_EXEC_PATH"),
+)
+
+
+@pytest.mark.parametrize("name", OURS_ALONE)
+def test_who_and_where_we_are_and_what_we_load_is_not_told_by_the_server(name: str):
     env = environment()
-    env.apply(rows(**{name: "somebody else's"}))
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(2):
+            env.apply(rows(**{name: "/somewhere/else"}))
     assert env.values() == OWN
+    assert [line["key"] for line in logged] == [name]
 
 
 def test_what_no_process_can_be_given_is_left_out():

@@ -268,12 +268,45 @@ async def test_the_servers_path_is_mapped_into_this_workspace(make_repositories,
 
     context = await visit(at("/workspace/shared/api"))
     assert context.clone_path == tmp_path / "my $work space" / "shared" / "api"
-    absolute = tmp_path / "elsewhere" / "api"
-    assert (await visit(at(str(absolute)))).clone_path == absolute
     assert (await visit(at("/nul\0byte"))).clone_path.name == "api"
-    blocked = tmp_path / "file"
+    blocked = tmp_path / "my $work space" / "file"
     blocked.touch()
     assert (await visit(at(str(blocked / "api")))).clone_path is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{elsewhere}/api",
+        "../elsewhere/api",
+        "/workspace/../../elsewhere/api",
+        "/workspace",
+        "/workspace/personal/.swarm-worker/api",
+        "/workspace/tools/.git/hooks",
+        "/workspace/tools/way-out/api",
+        "~/api/../../../elsewhere/api",
+    ],
+)
+async def test_a_server_cannot_have_a_clone_anywhere_else(
+    make_repositories, origin, clone_path, tmp_path, sh, path
+):
+    workspace, elsewhere = tmp_path / "my $work space", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    sh(elsewhere, "init", "--quiet", "api")
+    (elsewhere / "api" / "precious.txt").write_text("mine")
+    sh(workspace, "init", "--quiet", "tools")
+    (workspace / "tools" / "way-out").symlink_to(elsewhere)
+    before = tree(elsewhere), tree(workspace / "tools")
+    where = path.format(elsewhere=elsewhere)
+    row = Repo(url=str(origin), name="api", default_branch="main", clone_path=where)
+    context = await visit(make_repositories(row))
+    assert context.clone_path == clone_path
+    assert f"cannot be at {where}" in context.warning
+    assert (tree(elsewhere), tree(workspace / "tools")) == before
+
+
+def tree(root):
+    return {str(path): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
 
 
 async def test_a_foreign_directory_is_not_taken_for_a_clone(make_repositories, clone_path):

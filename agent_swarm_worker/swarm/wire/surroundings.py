@@ -12,6 +12,10 @@ from agent_swarm_worker.swarm.wire.reading import Row, is_identifier
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MAX_NAME_CHARS = 200
+MAX_VARIABLE_CHARS = 128 * 1024
+"""No process can be given a longer variable, and no server takes a longer header."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guidelines:
@@ -80,10 +84,10 @@ class InstalledMcpServer:
 
     @classmethod
     def from_wire(cls, value: object) -> InstalledMcpServer | None:
-        """Read one row; ``None`` if it has no name."""
+        """Read one row; ``None`` if it has no usable name."""
         row = Row(value)
         name = row.maybe_text("name")
-        if name is None:
+        if name is None or len(name) > MAX_NAME_CHARS:
             return None
         auth_error = row.maybe_text("authError")
         active = row.flag("isActive", default=True) and row.flag("isEnabled", default=True)
@@ -186,4 +190,8 @@ def _document(row: Row, key: str) -> Any:
 def _strings(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
-    return {key: item for key, item in value.items() if isinstance(item, str)}
+    return {
+        key: item
+        for key, item in value.items()
+        if isinstance(item, str) and len(key) + len(item) < MAX_VARIABLE_CHARS
+    }

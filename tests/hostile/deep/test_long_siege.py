@@ -1,0 +1,56 @@
+"""A longer siege, of a worker as a process of its own: what it costs in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+from liar import Liar
+from rig import swarm_rig
+from siege import besieged_env, furnished, siege, still_works, strangers
+from worker_process import worker_process
+
+from agent_swarm_worker.logs import Event
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+MAX_GROWTH_KB = 150 * 1024
+
+
+async def test_lies_do_not_fill_the_memory(tmp_path: Path) -> None:
+    liar = Liar(furnished(tmp_path))
+    with liar.before_every_swarm():
+        async with swarm_rig(tmp_path) as rig:
+            before = strangers(tmp_path)
+            env = {**rig.env, **besieged_env(tmp_path)}
+            async with worker_process(tmp_path, env) as worker:
+                await worker.until_logged(Event.WORKER_STARTED)
+                await still_works(rig)
+                at_first_kb = peak_kb(worker.pid)
+                liar.is_lying = True
+                while liar.lies.total() < 150:
+                    await rig.submit()
+                    await anyio.sleep(0.5)
+                liar.is_lying = False
+                await still_works(rig)
+                assert peak_kb(worker.pid) - at_first_kb < MAX_GROWTH_KB
+                worker.signal()
+                assert await worker.exit_code(within_s=30) == 0
+    gone = {name: content for name, content in strangers(tmp_path).items() if name in before}
+    assert gone == before
+
+
+async def test_a_long_siege(tmp_path: Path) -> None:
+    async with siege(tmp_path) as (rig, liar):
+        for _ in range(3):
+            liar.is_lying = True
+            for _ in range(25):
+                await rig.submit()
+                await anyio.sleep(0.2)
+            liar.is_lying = False
+            await still_works(rig)
+
+
+def peak_kb(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line)

@@ -1,0 +1,108 @@
+"""A hundred thousand characters made to be slow: no text costs more than it is long.
+
+These texts come from strangers: the API, a harness, a model. Twice the length may cost twice the
+time; an expression that tries every beginning with every end would take minutes here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_swarm_worker.cli import output, spoken
+from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.guards import aws_errors, error_classes, rate_limits
+from agent_swarm_worker.guards.front_matter import front_matter
+from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.prompts import attachments, texts
+from agent_swarm_worker.providers.pi import failures
+from agent_swarm_worker.reporting import labels, output_schema
+from agent_swarm_worker.reporting.text import one_line
+from agent_swarm_worker.skills import resolve, skill_text
+from agent_swarm_worker.swarm import answers
+from agent_swarm_worker.workspace import commands, git, repository
+
+CHARS = 100_000
+LIMIT_S = 1.0
+PIECES = (
+    *(
+        "a",
+        " ",
+        "\n",
+        "\r\n",
+        "---\n",
+        "a:\n ",
+        "k: v\n  v\n",
+        "<script ",
+        "```",
+        "{",
+        "[{",
+        '{"a":',
+    ),
+    *('\\"', '"', "://a:", "://a@", "eyJ.eyJ", "-----BEGIN ", "Bearer ", "12:00 ", "retry after 1"),
+    *(
+        "not found",
+        "429 ",
+        "rate limit ",
+        "password = ",
+        "_",
+        "🔑",
+        "\u202e",
+        "\x1b[",
+        "/a:",
+        "../",
+    ),
+)
+SCRUBBER = Scrubber()
+SCRUBBER.add("A_KEY", "a-secret-0123456789")
+
+
+def _answer(status: int) -> Callable[[str], Any]:
+    def read(text: str) -> None:
+        try:
+            answers.read_answer("u", status, "", text.encode("utf-8", "replace"))
+        except ApiError:
+            return
+
+    return read
+
+
+READERS: dict[str, Callable[[str], Any]] = {
+    "scrubbing": SCRUBBER.text,
+    "scrubbing JSON": lambda text: SCRUBBER.json_line(text.encode("utf-8", "replace")),
+    "the class of an error": error_classes.classify_error,
+    "an AWS error": aws_errors.classify_aws,
+    "a rate limit": rate_limits.is_rate_limited,
+    "its end": lambda text: rate_limits.parse_reset_time(text, datetime(2026, 1, 1, tzinfo=UTC)),
+    "front matter": lambda text: front_matter(f"---\n{text}"),
+    "a command": lambda text: resolve.resolve_command(f"/{text}", Path("/nowhere")),
+    "a skill": lambda text: (skill_text.folder_name(text), skill_text.is_safe_path(text)),
+    "an attachment": attachments.safe_name,
+    "a prompt": lambda text: (texts.clean(text), texts.squeeze(text), texts.one_line(text, 100)),
+    "a label": lambda text: labels.label("Bash", {"command": text, "description": text}),
+    "a tool": lambda text: labels.label(text, {}),
+    "a line": lambda text: one_line(text, 100),
+    "a result": lambda text: list(output_schema._values_within(text)),
+    "a page of an error": failures.shortened,
+    "a repository": lambda text: (repository._name_of(text), repository._tail(text)),
+    "a branch": lambda text: (git.is_safe_ref(text), git.is_safe_url(text)),
+    "a URL": commands.without_credentials,
+    "an answer": _answer(200),
+    "a 404": _answer(404),
+    "a terminal": lambda text: (output.one_line(text, 80), list(spoken.spoken(text))),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_no_text_is_slow(name: str) -> None:
+    for piece in PIECES:
+        text = (piece * (CHARS // len(piece))) + "!"
+        began_s = time.thread_time()
+        READERS[name](text)
+        used_s = time.thread_time() - began_s
+        assert used_s < LIMIT_S, f"{used_s:.1f} s for many {piece!r}"
