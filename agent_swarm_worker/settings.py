@@ -26,7 +26,12 @@ from pydantic import (
 )
 
 from agent_swarm_worker.errors import BadSetting
-from agent_swarm_worker.setting_kinds import CommaList, Durations, Flag, MaybeFlag
+from agent_swarm_worker.setting_kinds import (  # noqa: TC001 - pydantic reads them
+    CommaList,
+    Durations,
+    Flag,
+    MaybeFlag,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
