@@ -154,6 +154,6 @@ class Daemon:
 def _kill_sessions(worker: Worker) -> None:
     """Kill what runs, without waiting, so that a process ended on the spot leaves none behind."""
     for task in worker.slots:
-        sweep.kill(sweep.find(task.session_uuid))
+        sweep.end_now(task.session_uuid)
         with Kept(task.session_uuid):
             pass  # its end ends the keepers
