@@ -9,11 +9,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from drain_rig import Case, all_cases, play
+from drain_rig import Case, all_cases, params, play
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("case", all_cases(), ids=str)
+@pytest.mark.parametrize("case", params(all_cases()))
 async def test_it_ends_in_time_and_loses_nothing(tmp_path: Path, case: Case):
     await play(case, tmp_path)
