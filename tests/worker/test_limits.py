@@ -118,6 +118,20 @@ async def test_a_stall_is_not_told_of_a_task_that_is_being_ended(tmp_path: Path)
         assert not rig.logged(Event.SESSION_STALLED)
 
 
+async def test_what_one_says_of_its_end_is_not_called_going_on(tmp_path: Path):
+    async with swarm_rig(tmp_path) as rig:
+        env = harness("waits", tmp_path / "never", SWARM_SESSION_SILENCE_S="60")
+        async with running_worker(rig, env, clock=QuickClock(30)):
+            task_id = await rig.submit()
+            await until(lambda: rig.logged(Event.SESSION_STALLED))
+            await anyio.sleep(0.2)  # so that the next line of progress has not to wait
+            await rig.post(f"/api/tasks/{task_id}/cancel", {"reason": "enough"})
+            await rig.settled(task_id)
+        assert rig.logged(Event.SESSION_STDERR)
+        (told,) = await progress(rig, task_id)
+        assert told.startswith("No output for ")
+
+
 # --- what it waits for
 @pytest.mark.parametrize("stream", ["out", "err"])
 async def test_one_that_asks_and_waits_fails_for_that(tmp_path: Path, stream: str):
