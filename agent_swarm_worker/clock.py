@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -53,3 +54,34 @@ def wire_time(moment: datetime) -> str:
 def epoch_ms(moment: datetime) -> int:
     """The same moment as whole milliseconds since 1970."""
     return int(moment.timestamp() * 1000)
+
+
+_DURATION = re.compile(
+    r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9}(?:\.\d{1,9})?)s?)?", re.IGNORECASE
+)
+
+
+def seconds_of(text: str) -> float:
+    """Read a duration as people write it: ``90``, ``90s``, ``45m``, ``1h30m``; ``off`` is 0.
+
+    Raises:
+        ValueError: it is none.
+    """
+    words = "".join(text.split())
+    found = _DURATION.fullmatch(words) if words.isascii() else None
+    if words.lower() in {"off", "none"}:
+        return 0.0
+    if not words or found is None:
+        msg = f"{text!r} is no duration such as 90, 45m or 1h30m"
+        raise ValueError(msg)
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def in_words(seconds: float) -> str:
+    """Say a duration shortly: ``0.5 s``, ``90 s``, ``15 min``, ``2 h``, ``1 h 30 min``."""
+    if seconds < 120:
+        return f"{round(seconds, 1):g} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    parts = (f"{hours} h" if hours else "", f"{minutes} min" if minutes else "")
+    return " ".join(part for part in parts if part)

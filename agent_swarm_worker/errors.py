@@ -18,6 +18,7 @@
     │       └── RouteMissing                  the server does not have this route at all
     ├── StateError                  exit 1    the worker's own directory cannot be used
     │   ├── StateLocked                       another worker process owns it
+    │   ├── StateMissing                      no worker has ever run with it
     │   └── StateUnwritable                   it cannot be created or written
     ├── LoginError                  exit 1    a login at a harness's vendor did not come about
     │   ├── LoginDenied                       the person, or the vendor, said no
@@ -52,6 +53,8 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_BROKEN_PIPE = 141
 """What a shell shows for a program whose reader has gone (128 + SIGPIPE)."""
+EXIT_LEFT = 75
+"""``EX_TEMPFAIL`` of sysexits.h: not all was delivered; the same command may do it later."""
 EXIT_CONFIG = 78
 """``EX_CONFIG`` of sysexits.h, and what container charts expect of a worker without credentials."""
 
@@ -199,6 +202,15 @@ class StateLocked(StateError):
         owner = f"process {pid}" if pid else "another process"
         super().__init__(f"state directory {path} is in use by {owner}")
         self.advice = "give each worker an AGENT_ID of its own, or its own SWARM_STATE_DIR"
+
+
+class StateMissing(StateError):
+    """There is no state directory to look into."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(f"no worker has left anything in {path}")
+        self.advice = "set AGENT_ID and SWARM_STATE_DIR as for the worker, or ask for --all"
 
 
 class StateUnwritable(StateError):

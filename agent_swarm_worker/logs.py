@@ -59,6 +59,8 @@ class Event(StrEnum):
     SESSION_RESUMED = "session.resumed"
     SESSION_ABORTED = "session.aborted"
     SESSION_STALLED = "session.stalled"
+    SESSION_HUNG = "session.hung"
+    LIMIT_IGNORED = "session.limit_ignored"
     SESSION_OUTPUT = "session.output"
     SESSION_STDERR = "session.stderr"
     LISTENER_FAILED = "session.listener_failed"

@@ -14,47 +14,30 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
     AliasChoices,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
     field_validator,
 )
-from pydantic_core import PydanticUseDefault
 
 from agent_swarm_worker.errors import BadSetting
+from agent_swarm_worker.setting_kinds import (  # noqa: TC001 - pydantic reads them
+    CommaList,
+    Durations,
+    Flag,
+    MaybeFlag,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 EFFORTS = ("off", "low", "medium", "high", "xhigh", "max")
 TIERS = ("smol", "regular", "smart", "ultra")
-
-
-def _flag(value: object) -> object:
-    """``true``/``1`` and ``false``/``0`` count; anything else leaves the default."""
-    if not isinstance(value, str):
-        return value
-    switch = {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower())
-    if switch is None:
-        raise PydanticUseDefault
-    return switch
-
-
-def _comma_list(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-Flag = Annotated[bool, BeforeValidator(_flag)]
-MaybeFlag = Annotated[bool | None, BeforeValidator(_flag)]
-CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 
 
 def _env(*names: str, default: Any = None, **rules: Any) -> Any:
@@ -210,7 +193,16 @@ class Settings(BaseModel):
     session_timeout_s: float = _live("SWARM_SESSION_TIMEOUT_S", default=0.0, ge=0)
     """Wall-clock limit of a session; 0 = none."""
     session_silence_s: float = _live("SWARM_SESSION_SILENCE_S", default=1800.0, ge=0)
-    """A session that says nothing for this long is ended; 0 = never."""
+    """A session that says nothing for this long is ended; 0 = never. It is reported as stalled
+    after half of it."""
+    session_timeout_by_harness: Durations = _live("SWARM_SESSION_TIMEOUT_BY_HARNESS", default={})
+    """Wall-clock limits that differ by harness, such as ``claude=45m,codex=2h``, or a JSON object;
+    durations in seconds or with ``h``, ``m``, ``s``; ``off`` = none."""
+    session_silence_by_harness: Durations = _live("SWARM_SESSION_SILENCE_BY_HARNESS", default={})
+    """The same for how long a session may say nothing."""
+    task_limit_max_s: float = _live("SWARM_TASK_LIMIT_MAX_S", default=14_400.0, ge=0)
+    """The most that a task's own tags (``timeout:2h``, ``silence:1h``) may ask for, unless every
+    session of its harness may have more; 0 = tasks may ask for anything, and for no limit."""
     result_grace_s: float = _live("SWARM_RESULT_GRACE_S", default=10.0, gt=0, le=3600)
     """How long a harness may stay after its final event before it is ended."""
 

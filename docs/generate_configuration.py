@@ -42,6 +42,7 @@ _KINDS: dict[Any, str] = {
     Path: "path",
     bool: "switch",
     tuple: "list",
+    dict: "list",
     int: "number",
     float: "number",
 }
@@ -118,7 +119,7 @@ def _value(name: str) -> str:
 
 
 def _default(value: Any) -> str:
-    if value is None or value in ("", ()):
+    if value is None or value in ("", (), {}):
         return ""
     if isinstance(value, float):
         value = f"{value:g}"

@@ -46,6 +46,7 @@ COMMANDS = {
     "task": _Command("task", "submit, follow, cancel, list or show tasks"),
     "login": _Command("login", "log in with ChatGPT for the codex harnesses of the swarm"),
     "logout": _Command("login", "remove such a login from the swarm"),
+    "flush": _Command("flush", "deliver what a worker that is gone has left undelivered"),
     "doctor": _Command("doctor", "check settings, API, credentials, binaries and disk"),
     "prepare": _Command("prepare", "make a container ready, then run a command in it", True),
     "health": _Command("health", "say whether the worker of this machine lives"),

@@ -22,8 +22,8 @@ from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.sweep import (
     SWEEP_S,
     SweepReport,
+    end_now,
     find,
-    kill,
     signal_group,
     sweep,
 )
@@ -109,7 +109,7 @@ async def end_process_tree(
             )
         except BaseException:
             signal_group(child, signal.SIGKILL)
-            kill(find(child.tag, child, known))
+            end_now(child.tag, child, known)
             raise
         return KillReport(child.returncode, tuple(taken), clock.monotonic() - begin_s, swept)
 

@@ -53,13 +53,17 @@ def inspect(pid: int) -> ProcessInfo | None:
     )
 
 
+def pids() -> set[int]:
+    """Return the numbers of all processes."""
+    try:
+        return {int(name) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 - twice as fast
+    except OSError:
+        return set()
+
+
 def snapshot() -> dict[int, ProcessInfo]:
     """Look up every process, by pid."""
-    try:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - twice as fast
-    except OSError:
-        return {}
-    return {pid: info for pid in pids if (info := inspect(pid))}
+    return {pid: info for pid in pids() if (info := inspect(pid))}
 
 
 def has_variable(pid: int, entry: bytes) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.processes import procfs
+from agent_swarm_worker.processes.freeze import freeze, send
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE
 from agent_swarm_worker.processes.subreaper import reap_orphans
 
@@ -62,13 +63,24 @@ def find(
     session, if it is one of `known` (pid and start time, from an earlier search), or if it
     descends from such a process.
     """
+    return _search(procfs.snapshot(), _entry(tag), leader, known)
+
+
+def _entry(tag: str) -> bytes:
     if not tag:
         msg = "an empty tag would match strangers"
         raise ValueError(msg)
-    table = procfs.snapshot()
+    return os.fsencode(f"{TAG_VARIABLE}={tag}")
+
+
+def _search(
+    table: dict[int, ProcessInfo],
+    entry: bytes,
+    leader: Leader | None,
+    known: Iterable[tuple[int, int]],
+) -> list[ProcessInfo]:
     untouchable = {1, os.getpid()}
     seeds = _members(leader, table) | {pid for pid, start in known if _is_same(pid, start, table)}
-    entry = os.fsencode(f"{TAG_VARIABLE}={tag}")
     # What is older than the leader cannot have its tag, and reading environments is what costs.
     since = (leader.start_time if leader else None) or 0
     seeds.update(
@@ -85,8 +97,13 @@ def find(
 def kill(processes: Iterable[ProcessInfo]) -> None:
     """Send SIGKILL; what is gone already or not ours to kill is passed over."""
     for info in processes:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(info.pid, signal.SIGKILL)
+        send(info.pid, signal.SIGKILL)
+
+
+def end_now(tag: str, leader: Leader | None = None, known: Iterable[tuple[int, int]] = ()) -> None:
+    """Stop and kill what `find` finds, once and without waiting: for who has no time left."""
+    entry, everyone = _entry(tag), tuple(known)
+    kill(freeze(lambda table, more: _search(table, entry, leader, {*everyone, *more}), entry))
 
 
 def signal_group(leader: Leader, number: signal.Signals) -> None:
@@ -105,7 +122,7 @@ async def sweep(
     known: Iterable[tuple[int, int]] = (),
     timeout_s: float = SWEEP_S,
 ) -> SweepReport:
-    """Kill what `find` finds, again and again, until two looks in a row find nothing.
+    """Stop and kill what `find` finds, again and again, until two looks in a row find nothing.
 
     Two, because a process that is just being replaced by another program has no environment for a
     moment. Without ``/proc`` only the leader's group is killed, and nothing can be reported.
@@ -117,12 +134,14 @@ async def sweep(
         known: processes found earlier, as pid and start time, that may have lost every mark.
         timeout_s: when to give up.
     """
-    begin_s = clock.monotonic()
+    begin_s, entry = clock.monotonic(), _entry(tag)
     killed: dict[tuple[int, int], Swept] = {}
     everyone = set(known)
     quiet_looks = 0
     while True:
-        left = find(tag, leader, everyone)
+        left = freeze(
+            lambda table, known: _search(table, entry, leader, {*everyone, *known}), entry
+        )
         for info in left:
             killed.setdefault(info.identity, Swept(info.pid, procfs.command_line(info.pid)))
         if leader is not None:

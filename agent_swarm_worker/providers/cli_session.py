@@ -217,6 +217,8 @@ class CliSession(BaseSession):
             quiet_s = self.clock.monotonic() - run.last_output_at_s
             if run.translator.is_final and quiet_s >= grace_s:
                 run.hung_after_result = True
+                self.log.warning(Event.SESSION_HUNG, why="it said its last word and stayed")
+                self.emit(Progress("The harness stayed after its result and was ended"))
                 await self._sandbox.end(child, on_step=self._log_step)
                 return
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
+from agent_swarm_worker.guards.hangs import with_hint
 from agent_swarm_worker.reporting.output_schema import Judge, Question, judge_apart
 from agent_swarm_worker.reporting.text import clip
 from agent_swarm_worker.swarm.wire import TERMINAL_STATUSES
@@ -130,7 +131,8 @@ def _failure_reason(result: ProviderResult, harness: str, last_words: str) -> st
         if _says(last_words):
             reason += f"; its last words: {clip(last_words.strip(), MAX_LAST_WORDS_CHARS)}"
     category = result.error_category
-    return f"{reason} [{category}]" if category and category not in reason else reason
+    told = f"{reason} [{category}]" if category and category not in reason else reason
+    return with_hint(told, category)
 
 
 def _says(text: str | None) -> TypeGuard[str]:

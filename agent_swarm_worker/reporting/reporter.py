@@ -124,6 +124,10 @@ class SessionReporter:
             await self._clock.sleep(self._tick_s)
             self._tick()
 
+    def note(self, words: str) -> None:
+        """Say something of the worker's own as progress, if progress is still said."""
+        self._guarded("progress", lambda: self._say(one_line(words, MAX_LABEL_CHARS)))
+
     def stop_progress(self) -> None:
         """Say nothing more about progress: a late word would revive a paused or superseded task."""
         self._says_progress = False

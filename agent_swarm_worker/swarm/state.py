@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 LOCK_FILE = "lock"
 """Held by the process that owns the directory, and says which one that is."""
 REPORTED = -1
+AGENT_ID_FILE = "agent-id"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
@@ -178,7 +179,7 @@ def made_up_agent_id(root: Path, ids: IdSource) -> str:
     Raises:
         StateUnwritable: it cannot be stored, so that the next start would be another agent.
     """
-    path = root / "agent-id"
+    path = root / AGENT_ID_FILE
     try:
         make_private_dir(root)
         with path.open("a+", encoding="utf-8", errors="replace") as file:
@@ -195,6 +196,15 @@ def made_up_agent_id(root: Path, ids: IdSource) -> str:
     except OSError as error:
         raise StateUnwritable(root, error.strerror or str(error)) from None
     return made_up
+
+
+def kept_agent_id(root: Path) -> str | None:
+    """Return the identity that was made up for a worker without one, if any was."""
+    try:
+        kept = (root / AGENT_ID_FILE).read_text("utf-8", "replace")[:1000].strip()
+    except OSError:
+        return None
+    return kept if is_identifier(kept) else None
 
 
 def agent_dir(root: Path, agent_id: str) -> Path:

@@ -23,6 +23,7 @@ from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.processes import sweep
 from agent_swarm_worker.processes.keeper import Kept
 from agent_swarm_worker.processes.subreaper import adopt_orphans
+from agent_swarm_worker.worker.backstop import LEAVE_WITHIN_S, OVERTIME_S, Backstop
 from agent_swarm_worker.worker.boot import boot
 from agent_swarm_worker.worker.cancellation import cancellation_loop
 from agent_swarm_worker.worker.environment import Environment
@@ -82,6 +83,7 @@ class Daemon:
         self._harness = Harness(env, log=self._log)
         self._handles_signals = handles_signals
         self.shutdown = Shutdown(log=self._log)
+        self._backstop = Backstop()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Work until a shutdown is over; says that it has started before the first poll.
@@ -105,6 +107,7 @@ class Daemon:
             async with anyio.create_task_group() as group:
                 if self._handles_signals:
                     group.start_soon(self.shutdown.watch_signals)
+                    group.start_soon(self._end_in_time, worker)
                 group.start_soon(worker.outbox.run)
                 group.start_soon(partial(adopt_orphans, clock=worker.clock))
                 group.start_soon(liveness_loop, worker)
@@ -115,6 +118,15 @@ class Daemon:
                     await say_goodbye(worker)
                 group.cancel_scope.cancel()
             self._log.info(Event.WORKER_STOPPED, undelivered=worker.outbox.pending() or None)
+        if self._handles_signals:
+            self._backstop.end_within(LEAVE_WITHIN_S, exit_code=0)
+
+    async def _end_in_time(self, worker: Worker) -> None:
+        """See to it that the budget holds even if this loop does not come round any more."""
+        await self.shutdown.wait_draining()
+        self._backstop.end_within(
+            worker.settings.drain_s + OVERTIME_S, exit_code=1, last_act=self.shutdown.last_act
+        )
 
     async def _boot_unless_stopped(self, worker: Worker) -> bool:
         """Boot; false if a signal came first."""
@@ -154,6 +166,6 @@ class Daemon:
 def _kill_sessions(worker: Worker) -> None:
     """Kill what runs, without waiting, so that a process ended on the spot leaves none behind."""
     for task in worker.slots:
-        sweep.kill(sweep.find(task.session_uuid))
+        sweep.end_now(task.session_uuid)
         with Kept(task.session_uuid):
             pass  # its end ends the keepers

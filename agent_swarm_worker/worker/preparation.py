@@ -22,6 +22,7 @@ from agent_swarm_worker.worker.models import ModelChoice, choose_model
 from agent_swarm_worker.worker.place import place_of
 from agent_swarm_worker.worker.prompting import compose_prompts
 from agent_swarm_worker.worker.selection import select_for
+from agent_swarm_worker.worker.session_limits import SessionLimits, limits_of
 from agent_swarm_worker.worker.slots import RESUMED
 from agent_swarm_worker.worker.tool_servers import session_tool_servers
 from agent_swarm_worker.workspace.git import identity
@@ -49,6 +50,7 @@ class Ready:
     model: ModelChoice
     credentials: tuple[Selection, ...]
     metadata_bytes: int
+    limits: SessionLimits
 
 
 @asynccontextmanager
@@ -109,6 +111,12 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
             model=model,
             credentials=tuple(credentials),
             metadata_bytes=_begin_journal(worker, config, task),
+            limits=limits_of(
+                worker.settings,
+                harness=adapter.name,
+                tags=row.tags if row else (),
+                log=worker.log.bind(task=task.task_id),
+            ),
         )
 
 

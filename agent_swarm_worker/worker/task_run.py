@@ -111,14 +111,8 @@ async def _watched(
     reporter: SessionReporter,
 ) -> ProviderResult:
     """Run the session with everything that listens to it and everything that may end it."""
-    settings, log = worker.settings, worker.log.bind(task=task.task_id)
-    watchdog = Watchdog(
-        task,
-        wall_s=settings.session_timeout_s,
-        silence_s=settings.session_silence_s,
-        clock=worker.clock,
-        log=log,
-    )
+    log = worker.log.bind(task=task.task_id)
+    watchdog = Watchdog(task, limits=ready.limits, say=reporter.note, clock=worker.clock, log=log)
     loops = _LoopEnder(task)
     guard = ToolLoopGuard(loops.found, clock=worker.clock, log=log)
     console = Console(log)
@@ -133,8 +127,11 @@ async def _watched(
         helpers.start_soon(loops.run)
         if has_link:
             helpers.start_soon(watch_pull_request, worker, task, ready, reporter.lane)
-        result = await session.wait_for_completion()
+        result = _failure("the session did not end when it was asked to", ABORTED)
+        with watchdog.patience:
+            result = await session.wait_for_completion()
         task.is_over = True
+        task.ended_by = watchdog.cause()
         helpers.cancel_scope.cancel()
     if has_link and task.ended_by is None:
         # Most are opened with the agent's last call.

@@ -1,56 +1,142 @@
-"""Two clocks for each session: how long it runs, and how long it has said nothing.
+"""Watches a session for the ways in which one never ends.
 
-Real harnesses fall silent for minutes and then go on, so silence is reported as *stalled* halfway
-before the session is ended for it.
+Two clocks: how long it runs, and how long it has said nothing. Real harnesses fall silent for
+minutes and then go on, so silence is reported as *stalled*, to the operator and on the task,
+halfway before the session is ended for it. A third one is for the session that was asked to end,
+by whomever: one whose provider does not end it is left to itself.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
+
+from agent_swarm_worker.clock import in_words
+from agent_swarm_worker.contract import RawLog, RawStderr
+from agent_swarm_worker.guards.hangs import Hang, excerpt, why_it_hangs
 from agent_swarm_worker.logs import Event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import ProviderEvent
     from agent_swarm_worker.logs import Log
+    from agent_swarm_worker.worker.session_limits import SessionLimits
     from agent_swarm_worker.worker.slots import RunningTask
+
+END_WITHIN_S = 30.0
+"""How long a session may take to end when asked; a command line takes at most 14 s."""
+MAX_TICK_S = 5.0
 
 
 class Watchdog:
-    """Watches one session. `on_event` is a listener; `run` ends with the session."""
+    """Watches one session. `on_event` is a listener; `run` ends with the session.
+
+    Args:
+        task: whose session it is.
+        limits: after which it is ended.
+        say: puts a line of progress on the task.
+        clock: time.
+        log: where stalls are reported.
+    """
 
     def __init__(
-        self, task: RunningTask, *, wall_s: float, silence_s: float, clock: Clock, log: Log
+        self,
+        task: RunningTask,
+        *,
+        limits: SessionLimits,
+        say: Callable[[str], None],
+        clock: Clock,
+        log: Log,
     ) -> None:
-        self._task = task
-        self._wall_s = wall_s
-        self._silence_s = silence_s
-        self._clock = clock
-        self._log = log
+        self._task, self._limits = task, limits
+        self._say, self._clock, self._log = say, clock, log
         self._started_at_s = self._heard_at_s = clock.monotonic()
+        self._asked_at_s: float | None = None
         self._is_stalled = False
+        self._said: list[str] = []
+        """Its last line; behind it what came after the limit was hit: a line without an end."""
+        self._hang: Hang | None = None
+        self.patience = anyio.CancelScope()
+        """Around the session; cancelled if it does not end when it is asked to."""
 
-    def on_event(self, _: ProviderEvent) -> None:
+    def on_event(self, event: ProviderEvent) -> None:
         """Any event counts as a sign of life."""
+        quiet_s = self._quiet_s()
         self._heard_at_s = self._clock.monotonic()
-        self._is_stalled = False
+        if isinstance(event, RawLog | RawStderr):
+            kept = self._said if self._hang else []
+            self._said = [*kept, event.content][:4]
+        if self._is_stalled and self._hang is None:
+            self._is_stalled = False
+            self._log.info(Event.SESSION_STALLED, quiet_s=round(quiet_s), over=True)
+            self._tell(f"It goes on, after {in_words(quiet_s)} without output")
 
     async def run(self) -> None:
-        """End the session when one of the limits (seconds; 0 = none) is passed."""
-        if not self._wall_s and not self._silence_s:
-            return
-        tick_s = min(5.0, *(limit / 10 for limit in (self._wall_s, self._silence_s) if limit))
+        """End the session when a limit is passed, and give it up if it does not end then."""
+        limits = self._limits
+        known = [limit_s / 10 for limit_s in (limits.wall_s, limits.silence_s) if limit_s]
         while True:
-            await self._clock.sleep(tick_s)
-            now_s = self._clock.monotonic()
-            quiet_s = now_s - self._heard_at_s
-            if self._wall_s and now_s - self._started_at_s >= self._wall_s:
-                await self._task.end(f"timeout: still running after {self._wall_s:g} s")
-                return
-            if self._silence_s and quiet_s >= self._silence_s:
-                await self._task.end(f"stalled: no output for {self._silence_s:g} s")
-                return
-            if self._silence_s and quiet_s >= self._silence_s / 2 and not self._is_stalled:
-                self._is_stalled = True
-                self._log.warning(Event.SESSION_STALLED, quiet_s=round(quiet_s))
+            await self._clock.sleep(min([MAX_TICK_S, *known]))
+            if self._task.ended_by is not None:
+                self._give_up_in_time()
+            else:
+                await self._look()
+
+    def cause(self) -> str | None:
+        """Why the task was ended, with the session's last words weighed; to ask at its end."""
+        if self._hang is None:
+            return self._task.ended_by
+        found = self._hang
+        last = excerpt(self._said[0]) if self._said else ""
+        # What has come since is at most the rest of a line, and what it said of the signal.
+        for number, words in enumerate(self._said):
+            found = why_it_hangs(self._hang, words, is_cut_off=number > 0)
+            if found is not self._hang:
+                last = excerpt(words, is_cut_off=number > 0)
+                break
+        _, _, why = (self._task.ended_by or "").partition(": ")
+        return f"{found}: {why}" + (f"; it said last: {last}" if last else "")
+
+    async def _look(self) -> None:
+        wall_s, silence_s = self._limits.wall_s, self._limits.silence_s
+        quiet_s = self._quiet_s()
+        if wall_s and self._clock.monotonic() - self._started_at_s >= wall_s:
+            await self._end(Hang.TIMEOUT, f"still running after {in_words(wall_s)}")
+        elif silence_s and quiet_s >= silence_s:
+            await self._end(Hang.STALLED, f"no output for {in_words(silence_s)}")
+        elif silence_s and quiet_s >= silence_s / 2 and not self._is_stalled:
+            self._is_stalled = True
+            said = excerpt(self._said[0]) if self._said else ""
+            self._log.warning(
+                Event.SESSION_STALLED,
+                quiet_s=round(quiet_s),
+                ends_in_s=round(silence_s - quiet_s),
+                said=said or None,
+            )
+            self._tell(
+                f"No output for {in_words(quiet_s)}; it is ended after {in_words(silence_s)}"
+            )
+
+    async def _end(self, hang: Hang, why: str) -> None:
+        self._hang = hang
+        if not await self._task.end(f"{hang}: {why}"):
+            self._hang = None
+
+    def _give_up_in_time(self) -> None:
+        now_s = self._clock.monotonic()
+        if self._asked_at_s is None:
+            self._asked_at_s = now_s
+        elif now_s - self._asked_at_s >= END_WITHIN_S and not self._task.is_over:
+            self._log.error(Event.SESSION_HUNG, why="it does not end when asked to")
+            self.patience.cancel()
+
+    def _quiet_s(self) -> float:
+        return self._clock.monotonic() - self._heard_at_s
+
+    def _tell(self, words: str) -> None:
+        # A word on a task that was paused or taken away would set it going again.
+        if self._task.ended_by is None and not self._task.is_over:
+            self._say(words)

@@ -18,6 +18,7 @@ from agent_swarm_worker.swarm.http import Http
 from agent_swarm_worker.swarm.outbox import Outbox
 from agent_swarm_worker.swarm.state import StateDir, made_up_agent_id
 from agent_swarm_worker.worker.context import Worker, WorkerOptions
+from agent_swarm_worker.worker.flushing import AGENT_NOTE
 from agent_swarm_worker.worker.paused import PausedNotes
 from agent_swarm_worker.worker.slots import Slots
 from agent_swarm_worker.workspace.claim import claimed
@@ -70,6 +71,7 @@ async def wire(parts: Parts, held: AsyncExitStack) -> Worker:
     agent_id = settings.agent_id or made_up_agent_id(root, parts.ids)
     runtime_id = parts.ids()
     state = held.enter_context(StateDir.open(root, agent_id, clock=clock, log=log))
+    state.note(AGENT_NOTE, agent_id)
     http = await held.enter_async_context(_http(parts, agent_id, runtime_id))
     client = SwarmClient(http, Generations(clock, log))
     baselines = Baselines(state.path / "identity-baselines.json")

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import anyio
 import httpx2
 import orjson
 from anyio import to_thread
@@ -83,7 +84,8 @@ async def fetch_template(
         return kept
     url = f"{registry_url.strip().rstrip('/')}/api/templates/{template_id}"
     try:
-        content = await _download(url, transport)
+        with anyio.fail_after(_TIMEOUT_S):  # a limit per phase does not bound one that drips
+            content = await _download(url, transport)
         template = _parse(content)
         await to_thread.run_sync(lambda: write_atomically(copy, content, mode=0o644))
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -101,6 +102,58 @@ async def test_what_was_known_before_it_lost_every_mark_is_found(tag, tmp_path):
         assert [info.pid for info in find(tag, child, known)] == [untagged]
         await sweep(tag, clock=CLOCK, leader=child, known=known)
     assert not is_alive(untagged)
+
+
+FORKS_ON = """
+deaf()
+beat = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+end_s = time.monotonic() + 10
+say(0)
+while time.monotonic() < end_s:
+    os.write(beat, b"x")
+    if not fork():
+        os._exit(0)
+    os.setsid()
+"""
+"""Leaves its process, its group and its session, over and over: seen, it is somewhere else."""
+
+
+async def test_one_that_forks_on_and_on_is_caught(tag, tmp_path):
+    argv = python(tmp_path, FORKS_ON)
+    beats = [tmp_path / f"beat-{number}" for number in range(6)]
+    children = [await spawn(spec((*argv, str(beat)), tag)) for beat in beats]
+    for child in children:
+        await numbers(child)
+    await anyio.sleep(0.05)
+    began_s = time.perf_counter()
+    report = await sweep(tag, clock=CLOCK)
+    assert time.perf_counter() - began_s < 3
+    assert report.survivors == ()
+    steps = [beat.stat().st_size for beat in beats]
+    await anyio.sleep(0.1)
+    assert [beat.stat().st_size for beat in beats] == steps
+    for child in children:
+        await child.wait()
+        await child.aclose()
+
+
+async def test_all_are_stopped_before_the_first_is_killed(tag, tmp_path, monkeypatch):
+    """Of those that watch each other none sees another die."""
+    sent: list[tuple[int, int]] = []
+    source = "os.setsid() if fork() else None\nsay(os.getpid())\nrest()"
+    async with await spawn(spec(python(tmp_path, source), tag)) as child:
+        pids = {(await numbers(child))[0] for _ in range(2)}
+
+        def kill(pid: int, number: int, really: object = os.kill) -> None:
+            sent.append((pid, number))
+            really(pid, number)
+
+        monkeypatch.setattr(os, "kill", kill)
+        await sweep(tag, clock=CLOCK)
+        await child.wait()
+    assert {pid for pid, _ in sent} == pids
+    assert {number for _, number in sent[:2]} == {signal.SIGSTOP}
+    assert {number for _, number in sent[2:4]} == {signal.SIGKILL}
 
 
 @pytest.mark.parametrize("change", ["{}x", "x{}", "{} ", "{}\n{}"])

@@ -63,6 +63,7 @@ class _Rule:
     loses_answer: bytes | None = None
     how: str = ""
     delay_s: float = 0.0
+    drips: bool = False
 
 
 class Door:
@@ -118,6 +119,10 @@ class Door:
         """Keep each such request for a while."""
         self._add(pattern, 1_000_000, delay_s=seconds)
 
+    def drip(self, pattern: str) -> None:
+        """Begin an answer and go on with it, byte for byte, until the door is open."""
+        self._add(pattern, 1_000_000, drips=True)
+
     def be_open(self) -> None:
         """Forget all rules."""
         self._rules.clear()
@@ -148,9 +153,20 @@ class Door:
             for old, new in self.aliases.items():
                 if scope["path"].endswith(old):
                     scope = {**scope, "path": scope["path"].removesuffix(old) + new}
+            if rule is not None and rule.drips:
+                await self._drip(send, rule)
+                return
             await _serve(app, scope, visit, send, rule)
 
         return guarded
+
+    async def _drip(self, send: Any, rule: _Rule) -> None:
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        while rule in self._rules:
+            await send({"type": "http.response.body", "body": b" ", "more_body": True})
+            await anyio.sleep(0.05)
+        await send({"type": "http.response.body", "body": b"{}"})
 
     def _add(self, pattern: str, times: int, **rule: Any) -> None:
         self._rules.append(_Rule(re.compile(pattern), times, **rule))

@@ -1,0 +1,163 @@
+"""Delivering what a worker left undelivered, without being one.
+
+Writes of the outbox go out, and the lines of journals that a crashed worker had no time to queue.
+Nothing else is done: no session begins, no task is handed back, nothing is claimed. The next start
+of the worker finds less to do, and what it finds is consistent.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from agent_swarm_worker.errors import StateMissing
+from agent_swarm_worker.reporting.log_tail import BLOCK_BYTES
+from agent_swarm_worker.reporting.port import task_lane
+from agent_swarm_worker.swarm.backlog import Waiting, backlog
+from agent_swarm_worker.swarm.client import SwarmClient
+from agent_swarm_worker.swarm.generations import Generations
+from agent_swarm_worker.swarm.health import ApiHealth
+from agent_swarm_worker.swarm.http import Http
+from agent_swarm_worker.swarm.outbox import Outbox
+from agent_swarm_worker.swarm.queue import WriteKind
+from agent_swarm_worker.swarm.state import StateDir, agent_dir, kept_agent_id
+from agent_swarm_worker.worker.log_cursor import LogCursor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.logs import Log
+    from agent_swarm_worker.settings import Settings
+    from agent_swarm_worker.swarm.state import Claim
+
+DATABASE = "worker.sqlite"
+NOT_QUEUED = "journal"
+"""What the lines of a crashed worker are called that are not in the outbox yet."""
+LOOK_EVERY_S = 0.1
+AFTER_ALL_BYTES = 1 << 20
+"""Puts the rest of a log after all that was sent of it: log requests are numbered by the bytes
+before them (`reporting.writes`)."""
+
+
+def agents_of(settings: Settings, *, everybody: bool) -> tuple[str, ...]:
+    """Return the agents whose directories can be flushed: this one, or all below the root.
+
+    Raises:
+        StateMissing: there is none.
+    """
+    root = settings.state_root()
+    if everybody:
+        found = tuple(sorted(path.parent.name for path in root.glob(f"*/{DATABASE}")))
+        if not found:
+            raise StateMissing(root)
+        return found
+    agent_id = settings.agent_id or kept_agent_id(root)
+    if not agent_id or not (agent_dir(root, agent_id) / DATABASE).is_file():
+        raise StateMissing(agent_dir(root, agent_id) if agent_id else root)
+    return (agent_id,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flush:
+    """One agent's directory, opened for delivery."""
+
+    state: StateDir
+    outbox: Outbox
+
+    def waiting(self) -> tuple[Waiting, ...]:
+        """Return what is to be delivered, lines that are not queued yet included."""
+        rests = [
+            Waiting(lane=task_lane(claim.task_id), kind=NOT_QUEUED, writes=1, size_bytes=size)
+            for claim in self.state.running()
+            if (size := _end_of_rest(claim) - claim.log_offset) > 0
+        ]
+        return (*backlog(self.state.database), *rests)
+
+    async def deliver(self, timeout_s: float, on_count: Callable[[int], None]) -> None:
+        """Deliver until nothing is left, or for so long.
+
+        Args:
+            timeout_s: wall-clock seconds; what has not arrived then stays on disk.
+            on_count: told again and again how many are left.
+        """
+        for claim in self.state.running():
+            self._queue_rest(claim)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.outbox.run)
+            with anyio.move_on_after(timeout_s):
+                while left := self.outbox.pending():
+                    on_count(left)
+                    await anyio.sleep(LOOK_EVERY_S)
+            group.cancel_scope.cancel()
+
+    def _queue_rest(self, claim: Claim) -> None:
+        """Queue the journal's lines that had not been, and note that they now are."""
+        end = _end_of_rest(claim)
+        if end <= claim.log_offset:
+            return
+        args = {
+            "task_id": claim.task_id if claim.phase != "no_task" else None,
+            "session_uuid": claim.session_uuid,
+            "iteration": claim.iteration + claim.log_offset + AFTER_ALL_BYTES,
+            "cli": claim.harness,
+            "path": str(claim.log_file),
+            "start": claim.log_offset,
+            "end": end,
+        }
+        cursor = LogCursor(self.outbox, self.state, claim.task_id)
+        cursor.put(task_lane(claim.task_id), WriteKind.LOGS, args)
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, agent_id: str, *, clock: Clock, log: Log
+) -> AsyncIterator[Flush]:
+    """Take possession of an agent's directory, and open the connection.
+
+    Raises:
+        StateLocked: a worker has it, and delivers by itself.
+        StateUnwritable: it cannot be written.
+        BadSetting: the API's address or key cannot be used.
+    """
+    with StateDir.open(settings.state_root(), agent_id, clock=clock, log=log) as state:
+        async with Http(
+            settings.api_url,
+            health=ApiHealth(clock, log),
+            api_key=settings.api_key,
+            agent_id=state.noted(AGENT_NOTE) or agent_id,
+            timeout_s=settings.api_timeout_s,
+        ) as http:
+            client = SwarmClient(http, Generations(clock, log))
+            yield Flush(state=state, outbox=Outbox(state.database, client, clock=clock, log=log))
+
+
+AGENT_NOTE = "agent_id"
+"""Under which a worker notes who it is; a directory's name may be made of it."""
+
+
+def _end_of_rest(claim: Claim) -> int:
+    """Return the offset behind the last whole line of a claim's journal."""
+    try:
+        return _end_of_last_line(claim.log_file, claim.log_offset)
+    except OSError:
+        return 0
+
+
+def _end_of_last_line(path: Path, start: int) -> int:
+    # From the end, block by block: what an outage has kept back can be more than memory holds.
+    with path.open("rb") as journal:
+        end = journal.seek(0, os.SEEK_END)
+        while end > start:
+            begin = max(start, end - BLOCK_BYTES)
+            journal.seek(begin)
+            found = journal.read(end - begin).rfind(b"\n")
+            if found >= 0:
+                return begin + found + 1
+            end = begin
+    return start

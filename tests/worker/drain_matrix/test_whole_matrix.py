@@ -1,0 +1,19 @@
+"""A worker told to stop at every moment, with every child and every trouble with the API."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from drain_rig import Case, all_cases, params, play
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("case", params(all_cases()))
+async def test_it_ends_in_time_and_loses_nothing(tmp_path: Path, case: Case):
+    await play(case, tmp_path)

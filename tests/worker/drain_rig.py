@@ -1,0 +1,184 @@
+"""One worker process, told to stop at a bad moment; and what the next start makes of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.mark import ParameterSet
+from door import Door, Held, Swarm, restartable_rig, until
+from rig import Rig, harness, running_worker
+from worker_process import WorkerProcess, tagged, worker_process
+
+from agent_swarm_worker.logs import Event
+
+CHILDREN = ("ends", "deaf", "holds", "prints")
+TROUBLES = ("none", "hangs", "refuses", "fails", "drips")
+MOMENTS = ("boot", "idle", "preparing", "running", "finishing", "paused")
+BUDGET_S = 3.0
+SLACK_S = 1.5
+"""For a machine that is busy with other tests, and for the end of the interpreter."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """When the signal comes, what runs then, and what is wrong with the API."""
+
+    moment: str
+    child: str
+    trouble: str
+
+    def __str__(self) -> str:
+        return f"{self.moment}-{self.child}-{self.trouble}"
+
+
+def all_cases() -> list[Case]:
+    """Every combination that differs: before and after a session there is no child."""
+    children = {"running": CHILDREN, "finishing": ("ends", "holds")}
+    return [
+        Case(moment, child, trouble)
+        for moment in MOMENTS
+        for child in children.get(moment, ("ends",))
+        for trouble in TROUBLES
+    ]
+
+
+def params(cases: list[Case]) -> list[ParameterSet]:
+    """Return the cases as parameters of a test."""
+    forgotten = pytest.mark.xfail(
+        reason="nobody takes up a paused task that is resumed while its worker is away"
+    )
+    marks = {"paused": (forgotten,)}
+    return [pytest.param(case, id=str(case), marks=marks.get(case.moment, ())) for case in cases]
+
+
+class Stage:
+    """The swarm and its door, and the trouble there is with them."""
+
+    def __init__(self, case: Case, place: Path, rig: Rig, door: Door, swarm: Swarm) -> None:
+        self.case, self.rig, self.door = case, rig, door
+        self._swarm, self._place = swarm, place
+        self._held: list[Held] = []
+        self.go_on = place / "go-on"
+        self.env = {
+            **rig.env,
+            **harness("drains", case.child, self.go_on),
+            "SHUTDOWN_TIMEOUT": str(round(BUDGET_S * 1000)),
+        }
+
+    async def make_trouble(self) -> None:
+        match self.case.trouble:
+            case "hangs":
+                self._held.append(self.door.hold(".", times=1_000_000))
+            case "refuses":
+                await self._swarm.stop()
+            case "fails":
+                self.door.refuse(".", 500)
+            case "drips":
+                self.door.drip(".")
+
+    async def make_good(self) -> None:
+        self.door.be_open()
+        for held in self._held:
+            held.open.set()
+        if self.case.trouble == "refuses":
+            await self._swarm.start()
+
+    async def reach_the_moment(self, worker: WorkerProcess) -> str | None:
+        """Bring the worker to the moment of the case; return its task, if it has one."""
+        moment, rig = self.case.moment, self.rig
+        if moment == "boot":
+            await until(lambda: self.door.visits or worker.logged(Event.API_UNREACHABLE))
+            return None
+        await worker.until_logged(Event.WORKER_STARTED)
+        if moment == "idle":
+            return None
+        if moment == "preparing":
+            held = self.door.hold("prompt-templates/render", times=100)
+            self._held.append(held)
+            task_id = await rig.submit()
+            await held.reached.wait()
+            return task_id
+        task_id = await rig.submit()
+        await worker.until_logged(Event.SESSION_OUTPUT, times=2)
+        if moment == "paused":
+            await rig.post(f"/api/tasks/{task_id}/pause")
+            await worker.until_logged(Event.SESSION_ENDED)
+        return task_id
+
+    async def end_in_time(self, worker: WorkerProcess) -> None:
+        """Send the signal; the worker has to be gone within its budget, with all it started."""
+        begin_s = time.monotonic()
+        worker.signal()
+        if self.case.moment != "finishing":
+            await worker.until_logged(Event.WORKER_DRAINING)
+            self.go_on.touch()
+        assert await worker.exit_code() == 0
+        assert time.monotonic() - begin_s < BUDGET_S + SLACK_S
+        assert tagged(self._place) == []
+
+
+async def play(case: Case, place: Path) -> None:
+    """Run one case from the first start to the end of the second."""
+    async with restartable_rig(place) as (rig, door, swarm):
+        stage = Stage(case, place, rig, door, swarm)
+        if case.moment == "boot":
+            await stage.make_trouble()
+        async with worker_process(place, stage.env) as worker:
+            task_id = await stage.reach_the_moment(worker)
+            if case.moment != "boot":
+                await stage.make_trouble()
+            if case.moment == "finishing":
+                stage.go_on.touch()
+                await worker.until_logged(Event.SESSION_ENDED)
+            await stage.end_in_time(worker)
+            said = len(worker.logged(Event.SESSION_OUTPUT))
+        await stage.make_good()
+        stage.go_on.touch()
+        if case.moment == "paused":
+            await rig.post(f"/api/tasks/{task_id}/resume")
+        async with running_worker(rig, harness("drains", "ends", stage.go_on)):
+            if task_id is None:
+                await rig.until_ended(await rig.submit())
+            else:
+                await _all_is_told(stage, task_id, said)
+
+
+async def _all_is_told(stage: Stage, task_id: str, said: int) -> None:
+    """The work was done once, and everything that was said has arrived."""
+    rig, moment = stage.rig, stage.case.moment
+    row = await rig.until_ended(task_id)
+    resumes = await _children(rig, task_id)
+    if row["status"] == "superseded":
+        (resume,) = resumes
+        resume = await rig.until_ended(resume["id"])
+        assert (resume["status"], resume["output"]) == ("completed", "done at last")
+    else:
+        assert (row["status"], row["output"], resumes) == ("completed", "done at last", [])
+    if moment in {"running", "finishing"}:
+        await _lines_are_there_once(rig, task_id, said)
+        # What was asked for once ran once: here, or in the worker that is gone.
+        begun = [line["task"] for line in rig.logged(Event.TASK_STARTED)]
+        assert task_id not in begun
+
+
+async def _lines_are_there_once(rig: Rig, task_id: str, said: int) -> None:
+    async def look() -> list[Any]:
+        lines = await rig.lines(task_id)
+        return lines if len(lines) >= said else []
+
+    lines = await rig.until(look)
+    kinds = [line["type"] for line in lines]
+    assert kinds.count("system") == 1
+    assert kinds.count("result") <= 1
+    assert [line["type"] for line in lines[:2]] == ["system", "assistant"]
+
+
+async def _children(rig: Rig, task_id: str) -> list[dict[str, Any]]:
+    rows = (await rig.get("/api/tasks", fields="full", limit=100))["tasks"]
+    found = [row for row in rows if row.get("parentTaskId") == task_id]
+    assert len(found) <= 1
+    return found

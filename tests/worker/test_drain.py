@@ -1,0 +1,33 @@
+"""A worker told to stop at a bad moment. The whole matrix is in ``drain_matrix``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from drain_rig import CHILDREN, MOMENTS, TROUBLES, Case, all_cases, params, play
+
+pytestmark = pytest.mark.anyio
+
+SOME = [
+    Case("running", "deaf", "hangs"),
+    Case("running", "prints", "drips"),
+    Case("running", "holds", "fails"),
+    Case("running", "ends", "none"),
+    Case("preparing", "ends", "drips"),
+    Case("finishing", "ends", "hangs"),
+    Case("boot", "ends", "hangs"),
+    Case("idle", "ends", "fails"),
+    Case("paused", "ends", "refuses"),
+]
+
+
+@pytest.mark.parametrize("case", params(SOME))
+async def test_it_ends_in_time_and_loses_nothing(tmp_path: Path, case: Case):
+    await play(case, tmp_path)
+
+
+def test_these_are_some_of_each():
+    assert set(SOME) <= set(all_cases())
+    for kinds, name in ((MOMENTS, "moment"), (CHILDREN, "child"), (TROUBLES, "trouble")):
+        assert {getattr(case, name) for case in SOME} == set(kinds)
