@@ -114,16 +114,16 @@ def make_plan(
     pace_s = max(0.05, (seconds - rests * QUIET_S) / max(1, count))
     steps: list[Step] = []
     at_s = 0.5
-    for number, action in enumerate(deck, start=1):
+    while deck:
         at_s += rng.uniform(0, 2 * pace_s)
-        if number % QUIET_EVERY == 0:
+        if (len(steps) + 1) % QUIET_EVERY == 0:
             at_s += QUIET_S
-        step = _draw(rng, at_s, action, scale)
-        while _is_too_much(step, steps):
-            # Drawn anew, so that one that cannot be now does not hold up the others.
-            action = rng.choices(actions, [WEIGHTS[a] for a in actions])[0]  # noqa: PLW2901
-            step = _draw(rng, at_s, action, scale)
-        steps.append(step)
+        drawn = [_draw(rng, at_s, action, scale) for action in deck]
+        # The first that can be now; what cannot waits for its turn, or for another moment.
+        fitting = (n for n, step in enumerate(drawn) if not _is_too_much(step, steps))
+        if (chosen := next(fitting, None)) is not None:
+            steps.append(drawn[chosen])
+            del deck[chosen]
     return steps
 
 

@@ -17,7 +17,7 @@ import anyio
 from chaos.ledger import Facts, Row, find_secret, ledger
 from chaos.place import small_disk
 from chaos.plan import Action, Step
-from chaos.stored import TERMINAL, read_swarm, read_worker
+from chaos.stored import TERMINAL, read_logs, read_swarm, read_worker
 from chaos.truth import read_truth
 from chaos.world import AGENT, Usage, World, until
 
@@ -224,11 +224,12 @@ class Runner:
         # Not the truth, which holds the secret; nor the process that was given it.
         files = [f for f in self._place.rglob("*") if f.is_file() and world.truth not in f.parents]
         leaks, searched = find_secret(self._secret, files)
-        deaths = world.deaths
+        deaths, kept = world.deaths, read_worker(world.disk.path)
+        read_logs(kept, self._place.glob("worker-*.log"))
         facts = Facts(
             runs=read_truth(world.truth),
             stored=read_swarm(self._place / "swarm.sqlite"),
-            kept=read_worker(world.disk.path),
+            kept=kept,
             worker_killed_at=deaths.worker_killed,
             worker_ended_at=deaths.worker_ended,
             worker_stopped=deaths.worker_stopped,

@@ -6,7 +6,8 @@ import json
 import re
 import sqlite3
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class Stored:
     endings: dict[str, list[str]]
     """The terminal statuses that a task went into, oldest first."""
     active_sessions: list[str]
+    pauses: dict[str, int]
+    """How often each task was paused; after that it goes on under its own id."""
 
 
 @dataclass(slots=True)
@@ -45,6 +48,8 @@ class Kept:
     lines: dict[str, list[Line]] = field(default_factory=lambda: defaultdict(list))
     outbox: list[str] = field(default_factory=list)
     claims: list[str] = field(default_factory=list)
+    given_up: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Task to the bytes of its journal that a full disk never took; the worker said so."""
 
 
 def parse(content: str) -> tuple[str, Line] | None:
@@ -79,11 +84,12 @@ def read_swarm(db: Path) -> Stored:
     tool_starts: dict[str, int] = defaultdict(int)
     for row in rows("SELECT data FROM events WHERE event = 'tool.start'"):
         tool_starts[json.loads(row["data"])["toolCallId"]] += 1
-    endings = defaultdict(list)
+    endings, pauses = defaultdict(list), Counter()
     changes = "SELECT * FROM task_logs WHERE eventType = 'task_status_change' ORDER BY rowid"
     for row in rows(changes):
         if row["newValue"] in TERMINAL:
             endings[row["taskId"]].append(row["newValue"])
+        pauses[row["taskId"]] += row["newValue"] == "paused"
     stored = Stored(
         tasks={row["id"]: row for row in rows("SELECT * FROM tasks ORDER BY rowid")},
         lines=dict(lines),
@@ -92,6 +98,7 @@ def read_swarm(db: Path) -> Stored:
         tool_starts=dict(tool_starts),
         endings=dict(endings),
         active_sessions=[row["taskId"] for row in rows("SELECT taskId FROM active_sessions")],
+        pauses=dict(pauses),
     )
     connection.close()
     return stored
@@ -114,3 +121,14 @@ def read_worker(state: Path) -> Kept:
         kept.claims += [row[0] for row in connection.execute("SELECT task_id FROM claims")]
         connection.close()
     return kept
+
+
+def read_logs(kept: Kept, logs: Iterable[Path]) -> None:
+    """Take over what the worker's own log says it could not keep."""
+    for file in logs:
+        for line in file.read_bytes().splitlines():
+            if b"lost_bytes" not in line:
+                continue
+            said = json.loads(line)
+            if said["event"] == "session.journal_failed" and "task_id" in said:
+                kept.given_up[said["task_id"]] += said["lost_bytes"]

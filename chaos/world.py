@@ -70,6 +70,7 @@ class World:
         self._api: Process | None = None
         self._worker: Process | None = None
         self._starts = 0
+        self._worker_log = place
         self._clock_offset_s = 0.0
         self.lock = anyio.Lock()
         """Held by whoever ends and starts the worker."""
@@ -106,6 +107,7 @@ class World:
     async def start_worker(self) -> None:
         command = ["-m", "chaos.worker", str(self._clock_file), "worker"]
         self._worker = await self._start("worker", command, **self._worker_env())
+        self._worker_log = self.place / f"worker-{self._starts}.log"
 
     async def kill_worker(self) -> None:
         assert self._worker is not None
@@ -126,7 +128,8 @@ class World:
         if self._worker.returncode is None:
             self.deaths.surprises.append(f"a drain took more than {took_s:.1f} s")
             await self.kill_worker()
-        elif self._worker.returncode != 0:
+        elif self._worker.returncode != 0 and self._worker_log.stat().st_size:
+            # One that had not said a word was not there yet to hear it.
             self.deaths.surprises.append(f"a drain ended with {self._worker.returncode}")
         await self._note_end()
         return took_s
@@ -200,8 +203,8 @@ class World:
             await self.kill_api()
 
     def sessions(self) -> list[int]:
-        """Return the processes of sessions that live: all that carry the truth's directory."""
-        return [pid for pid, text in _processes().items() if str(self.truth).encode() in text]
+        """Return the processes of sessions that live."""
+        return processes_with(self.truth)
 
     async def _start(self, name: str, args: list[str], **env: str) -> Process:
         self._starts += 1
@@ -251,14 +254,16 @@ class World:
         self.disk.free()
 
 
-def _processes() -> dict[int, bytes]:
-    """Return command line and environment of every living process but this one."""
-    found = {}
+def processes_with(path: Path) -> list[int]:
+    """Return the living processes that were started with a path, or forked from such a one.
+
+    By their command line, which a fork keeps, whatever became of its environment.
+    """
+    found, mark = [], os.fsencode(path)
     for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit() or int(folder.name) == os.getpid():
-            continue
         try:
-            found[int(folder.name)] = (folder / "cmdline").read_bytes()
+            if folder.name.isdigit() and mark in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
         except OSError:
             continue
     return found
