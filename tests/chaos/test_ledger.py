@@ -40,8 +40,9 @@ class Scene:
         for folder in (self.truth, self.state):
             folder.mkdir()
         self.db = sqlite3.connect(place / "swarm.sqlite", isolation_level=None)
-        self.db.executescript(CREATE)
+        self.db.executescript(f"PRAGMA synchronous = OFF; BEGIN; {CREATE}; COMMIT;")
         worker = sqlite3.connect(self.state / "worker.sqlite", isolation_level=None)
+        worker.execute("PRAGMA synchronous = OFF")
         worker.execute("CREATE TABLE outbox (id INTEGER, kind TEXT, lane TEXT)")
         worker.execute("CREATE TABLE claims (task_id TEXT)")
         self.worker = worker

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.api import QUIET_AFTER_BOOT_S
@@ -11,6 +11,7 @@ from chaos.plan import WRITE_BACK_S, Action, Step, make_plan
 SEEDS = st.integers(0, 10_000)
 
 
+@settings(max_examples=15)
 @given(SEEDS, st.integers(12, 40))
 def test_the_same_seed_gives_the_same_plan_with_everything_in_it(seed: int, count: int):
     plan = make_plan(seed, count, count * 2.0)
@@ -22,6 +23,7 @@ def test_the_same_seed_gives_the_same_plan_with_everything_in_it(seed: int, coun
     assert Action.DISK_FULL not in {s.action for s in make_plan(seed, count, 30, has_disk=False)}
 
 
+@settings(max_examples=15)
 @given(SEEDS)
 def test_a_worker_can_always_beat_after_the_api_was_restarted(seed: int):
     plan = make_plan(seed, 60, 100)
@@ -36,6 +38,7 @@ def _silences(step: Step, begin_s: float, end_s: float) -> bool:
     return is_long and begin_s < step.at_s + step.for_s and step.at_s < end_s
 
 
+@settings(max_examples=15)
 @given(SEEDS)
 def test_no_worker_is_killed_while_it_says_that_it_lives_in_memory(seed: int):
     plan = make_plan(seed, 60, 100)
