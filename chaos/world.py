@@ -113,6 +113,8 @@ class World:
         assert self._worker is not None
         if self._worker.returncode is None:
             self._worker.kill()
+            await self._worker.wait()
+            # Not before it is gone: until then its pipes take what is said.
             self.deaths.worker_killed.append(time.monotonic())
         await self._note_end()
 
