@@ -49,6 +49,9 @@ class Facts:
     processes_left: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
     searched_bytes: int = 0
+    slots: int = 1
+    full_disks: int = 0
+    """How often the worker's disk was filled."""
     strict: bool = False
     """Nothing is forgiven: not what was in a pipe, not an event counted twice."""
 
@@ -179,6 +182,19 @@ def _finishes(facts: Facts) -> Row:
     return row
 
 
+def _disk(facts: Facts) -> Row:
+    """What is being begun when the disk fills up fails; nothing is claimed after that."""
+    row = Row("a full disk fails no more than was begun", facts.full_disks)
+    failed = [
+        f"task {task_id[:8]}: {_why(task)}"
+        for task_id, task in facts.stored.tasks.items()
+        if "No space left" in (task.get("failureReason") or "")
+    ]
+    is_few = len(failed) <= facts.slots * facts.full_disks and not facts.strict
+    (row.stated if is_few else row.wrong).extend(failed)
+    return row
+
+
 def _results(facts: Facts) -> Row:
     """A run that ended by itself, and was taken in, has ended its task in its own words."""
     row = Row("a run's own end is its task's end")
@@ -272,6 +288,7 @@ CHECKS: tuple[Callable[[Facts], Row], ...] = (
     _costs,
     _events,
     _finishes,
+    _disk,
     _results,
     _executions,
     _left,

@@ -239,6 +239,8 @@ class Runner:
             processes_left=left,
             leaks=leaks,
             searched_bytes=searched,
+            slots=self._slots,
+            full_disks=sum("disk full" in step for step in self._steps),
             strict=self._strict,
         )
         report.tasks, report.runs = len(facts.stored.tasks), len(facts.runs)

@@ -197,6 +197,10 @@ TAMPERINGS: dict[str, tuple[Callable[[Scene], object], str]] = {
         "every task ends once",
     ),
     "a second finish": (lambda s: s.change(TASK, "failed"), "every task ends once"),
+    "work failed by a full disk": (
+        lambda s: s.db.execute("UPDATE tasks SET failureReason = 'x: No space left on device'"),
+        "a full disk fails no more than was begun",
+    ),
     "a vanished task": (lambda s: s.db.execute("DELETE FROM tasks"), "every task ends once"),
     "somebody else's result": (
         lambda s: s.db.execute("UPDATE tasks SET output = 'overwritten'"),
