@@ -1,7 +1,7 @@
 """Whether there is room on the disk to begin a task.
 
-A session needs a few private files. On a full disk each task would fail in a moment and the next one
-be claimed, until the swarm's whole queue had failed. So nothing is claimed until there is room.
+A session needs a few private files. On a full disk each task would fail in a moment and the next
+one be claimed, until the swarm's whole queue had failed. So nothing is claimed until there is room.
 """
 
 from __future__ import annotations
