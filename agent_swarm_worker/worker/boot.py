@@ -49,9 +49,10 @@ async def boot(worker: Worker) -> None:
     await reconfigure(worker)
     _check_harness(worker)
     await _load_template(worker)
-    await registration.register(worker)
+    await _register_with_patience(worker)
     await recover(worker)
     if await wait_for_credentials(worker):
+        # By now the first one may be long out of date.
         await _register_with_patience(worker)
     if not worker.settings.cred_check_disable:
         await report_credentials(worker)
@@ -148,17 +149,19 @@ async def _load_template(worker: Worker) -> None:
 
 
 async def _register_with_patience(worker: Worker) -> None:
-    """Register again after the wait: the first registration may be long out of date.
+    """Register; an API that was up a moment ago may break one answer off, or be restarting.
 
     Raises:
-        ApiError: the last of several attempts failed.
+        ApiError: we are refused, or the last of several attempts failed.
     """
     for attempt in range(1, REGISTER_ATTEMPTS + 1):
         try:
             await registration.register(worker)
-        except ApiError:
-            if attempt == REGISTER_ATTEMPTS:
+        except ApiError as error:
+            is_refused = isinstance(error, ApiRefused) and not error.is_server_fault
+            if is_refused or attempt == REGISTER_ATTEMPTS:
                 raise
+            worker.log.warning(Event.BOOT_STEP, step="registration", why=str(error))
             await worker.clock.sleep(min(10.0, 2.0 ** (attempt - 1)))
         else:
             return
