@@ -15,6 +15,7 @@ from chaos.truth import Run
 
 IN_THE_PIPE_S = 15.0
 """What a session says so shortly before its worker is killed may still be in the pipe."""
+KILLED = "the worker was killed"
 SHOWN = 6
 
 
@@ -160,11 +161,7 @@ def _events(facts: Facts) -> Row:
             if times > 1:
                 (row.wrong if facts.strict else row.stated).append(f"{_of(run)}: {n} {times} times")
             elif not times and n in taken_in:
-                died = any(
-                    0 <= at - run.said.get(n, at) < IN_THE_PIPE_S for at in facts.worker_killed_at
-                )
-                aside = row.stated if died and not facts.strict else row.wrong
-                aside.append(f"{_of(run)}: {n} missing")
+                row.wrong.append(f"{_of(run)}: {n} missing")
     return row
 
 
@@ -208,12 +205,32 @@ def _results(facts: Facts) -> Row:
         if task["status"] == wanted and told:
             continue
         text = f"{_of(run)}: exit {run.code}, but {task['status']}: {_why(task)}"
-        interrupted = _interruption(facts, run)
-        if interrupted and task["status"] != "completed" and not facts.strict:
-            row.stated.append(f"{text} ({interrupted})")
+        cause = "" if task["status"] == "completed" else _why_not_told(facts, run)
+        if cause and not facts.strict:
+            row.stated.append(f"{text} ({cause})")
         else:
             row.wrong.append(text)
     return row
+
+
+def _why_not_told(facts: Facts, run: Run) -> str:
+    """Say what may have kept a run's own end from being its task's end, if anything did.
+
+    A killed worker alone is no reason, if the last word was taken in: the next one reports it.
+    """
+    cause = _interruption(facts, run)
+    lines = facts.stored.lines.get(run.run, [])
+    has_result = run.cost is not None and any(line.n == max(run.tried) for line in lines)
+    if cause != KILLED or not has_result:
+        return cause
+    if _happened(facts.api_restarted_at, run):
+        return "the API was restarted, too, and gave the task up"
+    gentle = set(facts.worker_ended_at) - set(facts.worker_killed_at)
+    return "the worker went away" if _happened(gentle, run) else ""
+
+
+def _happened(moments: Iterable[float], run: Run) -> bool:
+    return any(run.started <= at <= run.last + IN_THE_PIPE_S for at in moments)
 
 
 def _executions(facts: Facts) -> Row:
@@ -245,13 +262,12 @@ def _interruption(facts: Facts, run: Run) -> str:
 
     The run may have ended by itself, and its worker been killed before the server knew.
     """
-    end = run.last + IN_THE_PIPE_S
-    if any(run.started <= at <= end for at in facts.worker_killed_at):
-        return "the worker was killed"
-    if any(run.started <= at <= end for at in facts.worker_ended_at):
+    if _happened(facts.worker_killed_at, run):
+        return KILLED
+    if _happened(facts.worker_ended_at, run):
         return "the worker went away"
     for stopped, continued in facts.worker_stopped:
-        if stopped <= end and continued >= run.started:
+        if stopped <= run.last + IN_THE_PIPE_S and continued >= run.started:
             return "the worker stood still"
     return ""
 

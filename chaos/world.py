@@ -139,7 +139,10 @@ class World:
     async def _note_end(self) -> None:
         assert self._worker is not None
         await self._worker.wait()
-        self.deaths.worker_ended.append(time.monotonic())
+        killed = self.deaths.worker_killed
+        was_killed = self._worker.returncode == -signal.SIGKILL and killed
+        # The same moment in both lists, so that the kills can be told from the rest.
+        self.deaths.worker_ended.append(killed[-1] if was_killed else time.monotonic())
 
     async def stop_worker(self, for_s: float) -> None:
         """Have it stand still for a while."""

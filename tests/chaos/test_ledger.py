@@ -274,6 +274,18 @@ def test_a_second_run_is_right_only_after_its_worker_went_away(scene: Scene):
     assert "every claim is run once" in scene.wrong(worker_ended_at=[190.0])
 
 
+def test_a_result_that_was_taken_in_is_reported_whatever_killed_the_worker(scene: Scene):
+    scene.db.execute("UPDATE tasks SET status = 'superseded', output = NULL")
+    promise = "a run's own end is its task's end"
+    killed = {"worker_killed_at": [101.0], "worker_ended_at": [101.0]}
+    assert promise in scene.wrong()
+    assert promise in scene.wrong(**killed)
+    assert promise not in scene.wrong(worker_ended_at=[101.0])
+    assert promise not in scene.wrong(**killed, api_restarted_at=[102.0])
+    scene.db.execute("DELETE FROM session_logs WHERE lineNumber = 2")
+    assert promise not in scene.wrong(**killed)
+
+
 def test_what_a_full_disk_never_took_is_stated_not_hidden(scene: Scene):
     (scene.state / f"{RUN}.jsonl").write_text(line(RUN, 0) + "\n")
     scene.db.execute("DELETE FROM session_logs WHERE lineNumber > 0")
