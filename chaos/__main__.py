@@ -40,7 +40,11 @@ def main(argv: list[str] | None = None) -> int:
     runner = Runner(place, plan, seed=seed, slots=args.slots, strict=args.strict, say=say)
     # A shell makes the jobs in its background deaf to SIGINT, and so their children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    report = anyio.run(runner.run)
+    try:
+        report = anyio.run(runner.run)
+    except KeyboardInterrupt:
+        say(f"seed {seed}: interrupted; see {place}")
+        return 130
     _print(report, as_json=args.json)
     if report.is_good and not args.keep:
         shutil.rmtree(place)

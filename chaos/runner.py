@@ -23,6 +23,7 @@ from chaos.world import AGENT, Usage, World, until
 
 WAITING = 4
 """How many pieces of work wait while things break."""
+NO_DISK = "no disk is filled"
 SETTLE_S = 120.0
 MAX_MORE_FILES, MAX_MORE_THREADS, MAX_MORE_MB = 4, 8, 60.0
 
@@ -165,11 +166,7 @@ class Runner:
             case Action.CHILD_KILL:
                 self._child_kill(world)
             case Action.DISK_FULL:
-                if world.disk.is_mounted:
-                    self._note(str(step))
-                    await anyio.to_thread.run_sync(world.disk.fill)
-                    await anyio.sleep(step.for_s)
-                    world.disk.free()
+                await self._disk_full(world, step)
             case Action.CLOCK:
                 self._note(str(step))
                 world.jump(step.jump_s)
@@ -184,6 +181,15 @@ class Runner:
         world.deaths.api_restarted.append(time.monotonic())
         if step.fault is not None:
             world.proxy.set(None)
+
+    async def _disk_full(self, world: World, step: Step) -> None:
+        if not world.disk.is_mounted:
+            self._note(f"{NO_DISK}, as nothing can be mounted here")
+            return
+        self._note(str(step))
+        await anyio.to_thread.run_sync(world.disk.fill)
+        await anyio.sleep(step.for_s)
+        world.disk.free()
 
     async def _worker_end(self, world: World, step: Step) -> None:
         async with world.lock:

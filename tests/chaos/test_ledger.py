@@ -17,6 +17,7 @@ import pytest
 
 from agent_swarm_worker.local_swarm.schema import CREATE
 from chaos.ledger import Facts, find_secret, ledger, table
+from chaos.place import small_disk
 from chaos.stored import read_logs, read_swarm, read_worker
 from chaos.truth import read_truth
 from chaos.world import processes_with
@@ -293,6 +294,20 @@ def test_what_a_full_disk_never_took_is_stated_not_hidden(scene: Scene):
     (scene.place / "worker-1.log").write_text(json.dumps(said) + "\n")
     assert "lines said are stored" not in scene.wrong()
     assert "lines said are stored" in scene.wrong(strict=True)
+
+
+def test_a_small_disk_can_be_filled_and_what_lay_on_it_stays(tmp_path: Path):
+    with small_disk(tmp_path / "disk") as disk:
+        (disk.path / "kept").write_text("x")
+        if not disk.is_mounted:
+            pytest.skip("nothing can be mounted here")
+        disk.fill()
+        with pytest.raises(OSError, match="No space left"):
+            (disk.path / "more").write_text("x" * 5000)
+        disk.free()
+        (disk.path / "more").write_text("x" * 5000)
+    assert (tmp_path / "disk" / "kept").read_text() == "x"
+    assert not (tmp_path / "disk" / "filler").exists()
 
 
 def test_a_process_that_was_left_is_seen(tmp_path: Path):
