@@ -23,6 +23,7 @@ from chaos.world import AGENT, Usage, World, until
 
 WAITING = 4
 """How many pieces of work wait while things break."""
+KEPT_ALIVE_S = 10.0
 NO_DISK = "no disk is filled"
 SETTLE_S = 120.0
 MAX_MORE_FILES, MAX_MORE_THREADS, MAX_MORE_MB = 4, 8, 60.0
@@ -112,7 +113,9 @@ class Runner:
             await until(lambda: self._is_settled(world), SETTLE_S)
             report.settled_in_s = time.monotonic() - begun
             group.cancel_scope.cancel()
-        await anyio.sleep(0.5)
+        # Idle connections are kept for seconds; a leak for ever.
+        limit = report.before.files + MAX_MORE_FILES
+        await until(lambda: world.usage().files <= limit, KEPT_ALIVE_S)
         report.after = world.usage()
         self._note("the worker is told to leave")
         report.drained_in_s = await world.terminate_worker()
