@@ -8,14 +8,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+from chaos.api import SWEEPS
 from chaos.stored import Kept, Line, Stored
 from chaos.truth import Run
 
 IN_THE_PIPE_S = 15.0
 """What a session says so shortly before its worker is killed may still be in the pipe."""
 KILLED = "the worker was killed"
+SPAWN_S = 2.0
+"""From the start of a process to its first note, on a busy machine."""
+SWEPT_S = 1.5
+"""How long before or after a first sweep a claim may be on its way, be announced, and begin."""
+SWEPT = "Auto-failed by reboot sweep"
 SHOWN = 6
 
 
@@ -205,7 +212,7 @@ def _results(facts: Facts) -> Row:
         if task["status"] == wanted and told:
             continue
         text = f"{_of(run)}: exit {run.code}, but {task['status']}: {_why(task)}"
-        cause = "" if task["status"] == "completed" else _why_not_told(facts, run)
+        cause = "" if task["status"] == "completed" else _why_not_told(facts, run, task)
         if cause and not facts.strict:
             row.stated.append(f"{text} ({cause})")
         else:
@@ -213,11 +220,13 @@ def _results(facts: Facts) -> Row:
     return row
 
 
-def _why_not_told(facts: Facts, run: Run) -> str:
+def _why_not_told(facts: Facts, run: Run, task: dict[str, Any]) -> str:
     """Say what may have kept a run's own end from being its task's end, if anything did.
 
     A killed worker alone is no reason, if the last word was taken in: the next one reports it.
     """
+    if _was_swept_before(facts, run, task):
+        return "claimed and not announced yet at the server's first sweep"
     cause = _interruption(facts, run)
     lines = facts.stored.lines.get(run.run, [])
     has_result = run.cost is not None and any(line.n == max(run.tried) for line in lines)
@@ -229,8 +238,19 @@ def _why_not_told(facts: Facts, run: Run) -> str:
     return "the worker went away" if _happened(gentle, run) else ""
 
 
+def _was_swept_before(facts: Facts, run: Run, task: dict[str, Any]) -> bool:
+    """True for a claim that was on its way to the worker when a restarted server swept.
+
+    Only if the run began with the sweep; a session that could have been announced must have been.
+    """
+    is_swept = str(task.get("failureReason")).startswith(SWEPT)
+    first, last = SWEEPS.first_after_s - SWEPT_S, SWEEPS.first_after_s + SWEPT_S
+    return is_swept and any(first <= run.started - at <= last for at in facts.api_restarted_at)
+
+
 def _happened(moments: Iterable[float], run: Run) -> bool:
-    return any(run.started <= at <= run.last + IN_THE_PIPE_S for at in moments)
+    begin, end = run.started - SPAWN_S, run.last + IN_THE_PIPE_S
+    return any(begin <= at <= end for at in moments)
 
 
 def _executions(facts: Facts) -> Row:
@@ -252,7 +272,8 @@ def _executions(facts: Facts) -> Row:
         for before, after in pairwise(runs):
             if after.started < before.last:
                 row.wrong.append(f"{_of(after)}: began while {_of(before)} still ran")
-            if not _interruption(facts, before):
+            task = facts.stored.tasks.get(before.task) or {}
+            if not _interruption(facts, before) and not _was_swept_before(facts, before, task):
                 row.wrong.append(f"{_of(after)}: runs again what {_of(before)} was not kept from")
     return row
 
@@ -359,7 +380,7 @@ def _names(runs: list[Run]) -> str:
     return ", ".join(run.run for run in runs)
 
 
-def _why(task: dict) -> str:  # type: ignore[type-arg]
+def _why(task: dict[str, Any]) -> str:
     return str(task.get("failureReason") or task.get("output") or "")[:100]
 
 

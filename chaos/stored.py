@@ -84,7 +84,7 @@ def read_swarm(db: Path) -> Stored:
     tool_starts: dict[str, int] = defaultdict(int)
     for row in rows("SELECT data FROM events WHERE event = 'tool.start'"):
         tool_starts[json.loads(row["data"])["toolCallId"]] += 1
-    endings, pauses = defaultdict(list), Counter()
+    endings, pauses = defaultdict(list), Counter[str]()
     changes = "SELECT * FROM task_logs WHERE eventType = 'task_status_change' ORDER BY rowid"
     for row in rows(changes):
         if row["newValue"] in TERMINAL:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -48,7 +49,7 @@ def read_truth(folder: Path) -> dict[str, Run]:
     return runs
 
 
-def _add(run: Run, note: dict) -> None:  # type: ignore[type-arg]
+def _add(run: Run, note: dict[str, Any]) -> None:
     if note["what"] != "end":
         run.last = note["at"]
     match note["what"]:

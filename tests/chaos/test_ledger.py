@@ -287,6 +287,18 @@ def test_a_result_that_was_taken_in_is_reported_whatever_killed_the_worker(scene
     assert promise not in scene.wrong(**killed)
 
 
+def test_only_a_claim_on_its_way_at_the_first_sweep_may_be_swept(scene: Scene):
+    scene.db.execute(
+        "UPDATE tasks SET status = 'failed', failureReason = 'Auto-failed by reboot sweep: x'"
+    )
+    promise = "a run's own end is its task's end"
+    sweep_s = 4.0
+    assert promise in scene.wrong()
+    assert promise not in scene.wrong(api_restarted_at=[100.0 - sweep_s])
+    assert promise in scene.wrong(api_restarted_at=[100.0 - sweep_s - 2])
+    assert promise in scene.wrong(api_restarted_at=[100.0 - sweep_s + 2])
+
+
 def test_what_a_full_disk_never_took_is_stated_not_hidden(scene: Scene):
     (scene.state / f"{RUN}.jsonl").write_text(line(RUN, 0) + "\n")
     scene.db.execute("DELETE FROM session_logs WHERE lineNumber > 0")
