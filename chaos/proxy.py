@@ -155,7 +155,10 @@ class FaultProxy:
         assert self._tasks is not None
         with scope:
             while True:
-                sock, _ = await asyncio.get_running_loop().sock_accept(listener)
+                try:
+                    sock, _ = await asyncio.get_running_loop().sock_accept(listener)
+                except OSError:
+                    return  # closed before this began, or while somebody came
                 self._tasks.start_soon(self._serve, sock)
 
     # --- one connection

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MAX_SESSION_LOGS = 1000
 """The most rows of E21 that one request returns."""
 
+SUPERSEDE_ATTEMPTS = 2
+"""A paused task goes on under its own id: the second best, not worth it for one lost answer."""
+
 SupersedeReason = Literal[
     "graceful_shutdown", "context_limits", "manual_supersede", "crash_recovery"
 ]
@@ -123,23 +126,27 @@ class Tasks:
     async def supersede(self, task_id: str, reason: SupersedeReason) -> Superseded:
         """Hand a running task back so that it is resumed (E16), in the best way the server has.
 
-        Without the route, or if it fails, the task is paused, and failed if that does not work
-        either (API reference section 1.8). Each step is safe after an ambiguous earlier one.
+        Without the route, or if it fails twice, the task is paused; on a server that cannot do that
+        either it is failed (API reference section 1.8). Each step is safe after an ambiguous
+        earlier one. An outage fails no task: it can be handed back when that is over.
 
         Raises:
-            ApiError: not even the last way worked.
+            ApiError: the API could not be told.
         """
-        path = _path(task_id, "supersede")
-        try:
-            answer = await self._generations.attempt(
-                Feature.SUPERSEDE, lambda: self._http.call("POST", path, body={"reason": reason})
-            )
-        except (ApiUnreachable, ApiGarbled):
-            answer = None
-        except ApiRefused as refusal:
-            if _is_final(refusal):
-                return Superseded(kind="refused")
-            answer = None
+        path, answer = _path(task_id, "supersede"), None
+        for _ in range(SUPERSEDE_ATTEMPTS):
+            try:
+                answer = await self._generations.attempt(
+                    Feature.SUPERSEDE,
+                    lambda: self._http.call("POST", path, body={"reason": reason}),
+                )
+            except (ApiUnreachable, ApiGarbled):
+                continue
+            except ApiRefused as refusal:
+                if _is_final(refusal):
+                    return Superseded(kind="refused")
+                continue
+            break
         if answer is None:
             return await self._pause_or_fail(task_id, reason)
         row = Row(answer)
@@ -152,11 +159,12 @@ class Tasks:
     async def _pause_or_fail(self, task_id: str, reason: str) -> Superseded:
         try:
             await self.pause(task_id)
-        except (ApiUnreachable, ApiGarbled):
+        except RouteMissing:
             pass
         except ApiRefused as refusal:
             if _is_final(refusal):
                 return Superseded(kind="refused")
+            raise
         else:
             return Superseded(kind="paused")
         await self.finish(task_id, status="failed", failure_reason=f"worker stopped: {reason}")

@@ -52,6 +52,7 @@ async def boot(worker: Worker) -> None:
     await _register_with_patience(worker)
     await recover(worker)
     if await wait_for_credentials(worker):
+        # By now the first one may be long out of date.
         await _register_with_patience(worker)
     if not worker.settings.cred_check_disable:
         await report_credentials(worker)
@@ -148,10 +149,10 @@ async def _load_template(worker: Worker) -> None:
 
 
 async def _register_with_patience(worker: Worker) -> None:
-    """Register; after a wait for credentials once more, since the first may be long out of date.
+    """Register; an API that was up a moment ago may break one answer off, or be restarting.
 
     Raises:
-        ApiError: the server does not want us, or the last of several attempts failed.
+        ApiError: we are refused, or the last of several attempts failed.
     """
     for attempt in range(1, REGISTER_ATTEMPTS + 1):
         try:
@@ -160,6 +161,7 @@ async def _register_with_patience(worker: Worker) -> None:
             is_final = isinstance(error, ApiRefused) and error.status in {400, 401, 403}
             if is_final or attempt == REGISTER_ATTEMPTS:
                 raise
+            worker.log.warning(Event.BOOT_STEP, step="registration", why=str(error))
             await worker.clock.sleep(min(10.0, 2.0 ** (attempt - 1)))
         else:
             return

@@ -26,6 +26,7 @@ from agent_swarm_worker.swarm.wire import (
     UnknownTrigger,
 )
 from agent_swarm_worker.worker import registration
+from agent_swarm_worker.worker.disk import until_room
 from agent_swarm_worker.worker.lost_claims import LostClaims
 from agent_swarm_worker.worker.paused import PausedTasks
 from agent_swarm_worker.worker.slots import RESUMED, RunningTask
@@ -73,6 +74,8 @@ class Poller:
             if not await self._until_draining(self._recover_orphans):
                 return
             if not await self._until_draining(self._paused.look):
+                return
+            if not await self._until_draining(partial(until_room, worker)):
                 return
             if not await self._until_draining(self._lost.look):
                 return

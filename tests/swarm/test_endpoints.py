@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 from swarm_fakes import Answer, FakeClock, Hang, Reply, Request, connected, serving
 
-from agent_swarm_worker.errors import ApiGarbled, ApiRefused, ApiUnreachable, RouteMissing
+from agent_swarm_worker.errors import ApiError, ApiGarbled, ApiRefused, ApiUnreachable, RouteMissing
 from agent_swarm_worker.swarm.client import SwarmClient
 from agent_swarm_worker.swarm.generations import BLIP_S, REPROBE_S, Generations
 from agent_swarm_worker.swarm.keys import PoolKey
@@ -272,8 +272,8 @@ async def test_a_session_is_stored_even_if_its_details_are_refused() -> None:
         ({"supersede": Reply(400, {"error": "not in_progress"})}, "refused", 1),
         ({"supersede": Reply(404, {"error": "Task not found"})}, "refused", 1),
         ({"pause": Reply()}, "paused", 2),
-        ({"supersede": Reply(503, "x"), "pause": Reply()}, "paused", 2),
-        ({"supersede": Hang(), "pause": Reply(400, {"error": "superseded"})}, "refused", 2),
+        ({"supersede": Reply(503, "x"), "pause": Reply()}, "paused", 3),
+        ({"supersede": Hang(), "pause": Reply(400, {"error": "superseded"})}, "refused", 3),
         ({"finish": Reply()}, "failed", 3),
     ],
 )
@@ -286,6 +286,23 @@ async def test_handing_a_task_back(table: dict[str, Answer], kind: str, calls: i
         kind=outcome.kind, resume_task_id="r" if kind == "resumed" else None
     )
     assert len(server.requests) == calls
+
+
+@pytest.mark.parametrize("outage", [Reply(502, "<html>"), Reply(500, {"error": "x"}), Hang()])
+async def test_an_outage_fails_no_task_that_is_handed_back(outage: Answer) -> None:
+    table = {"supersede": outage, "pause": outage, "finish": Reply()}
+    script = routes({f"POST /api/tasks/t/{name}": answer for name, answer in table.items()})
+    async with serving(script) as server, connected(server.url, timeout_s=0.1) as client:
+        with pytest.raises(ApiError):
+            await client.tasks.supersede("t", "crash_recovery")
+    assert "POST /api/tasks/t/finish" not in server.calls
+
+
+async def test_one_lost_answer_does_not_make_a_pause_of_a_handing_back() -> None:
+    answers = iter([Reply(500, {"error": "x"}), Reply(200, {"kind": "alreadyFinished"})])
+    async with serving(lambda _: next(answers)) as server, connected(server.url) as client:
+        assert (await client.tasks.supersede("t", "crash_recovery")).kind == "alreadyFinished"
+    assert server.calls == ["POST /api/tasks/t/supersede"] * 2
 
 
 async def test_handing_back_fails_loudly_when_nothing_works() -> None:

@@ -240,6 +240,13 @@ async def test_what_is_not_needed_does_not_end_the_boot(tmp_path: Path, call: st
             assert (await rig.until_ended(task_id))["status"] == "completed"
 
 
+async def test_a_registration_that_an_outage_breaks_is_tried_again(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        door.refuse("POST /api/agents$", 502, "<html>Bad Gateway</html>", times=1)
+        async with running_worker(rig, harness("says_hi")):
+            assert len(door.seen("POST /api/agents$")) == 2
+
+
 async def test_a_server_that_will_not_register_us_ends_the_boot(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         door.refuse("POST /api/agents", 400, '{"error": "Validation error: not you"}')

@@ -1,0 +1,46 @@
+"""A worker on a full disk claims nothing: it would only fail what another one could do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+from rig import running_worker, swarm_rig
+
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.worker import disk
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_nothing_is_claimed_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(disk, "LOOK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(disk, "MIN_FREE_BYTES", 1 << 62)
+    async with swarm_rig(tmp_path) as rig:
+        task_id = await rig.submit()
+        async with running_worker(rig, rig.prints(b"here\n")):
+
+            async def told() -> list[dict[str, object]]:
+                return rig.logged(Event.STATE_DEGRADED)
+
+            (line,) = await rig.until(told)
+            assert line["why"] == "the disk is full: no task is begun"
+            await anyio.sleep(0.3)
+            assert (await rig.task(task_id))["status"] == "pending"
+            assert len(await told()) == 1
+            monkeypatch.setattr(disk, "MIN_FREE_BYTES", 1)
+            assert (await rig.until_ended(task_id))["status"] == "completed"
+
+
+async def test_a_full_disk_does_not_keep_a_worker_from_leaving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(disk, "LOOK_INTERVAL_S", 600.0)
+    monkeypatch.setattr(disk, "MIN_FREE_BYTES", 1 << 62)
+    async with swarm_rig(tmp_path) as rig:
+        with anyio.fail_after(10):
+            async with running_worker(rig, rig.prints(b"")):
+                await anyio.sleep(0.2)
