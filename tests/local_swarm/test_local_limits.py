@@ -133,6 +133,15 @@ async def test_no_span_of_time_leads_out_of_the_calendar() -> None:
             assert (await agent.post(path, {"maxAgeMinutes": minutes}))["cleaned"] == 0
 
 
+async def test_a_number_beyond_the_database_is_kept_as_near_as_can_be() -> None:
+    async with small_swarm() as (_, http):
+        agent = await Api(http).agent()
+        cost = {"sessionId": "s", "agentId": agent.id, "model": "m", "totalCostUsd": 2**64 - 1}
+        await agent.post("/api/session-costs", {**cost, "durationMs": 1, "numTurns": 1}, 201)
+        rows = (await agent.get(f"/api/session-costs?agentId={agent.id}"))["costs"]
+        assert rows[0]["totalCostUsd"] == pytest.approx(2**64)
+
+
 # --- heads and connections
 @pytest.mark.parametrize(
     "head",
