@@ -66,14 +66,16 @@ def main() -> None:
     count, seconds = planned(sys.stdin.buffer.read().decode("utf-8", "replace"))
     with (place / "runs" / task_id).open("a") as runs:
         runs.write(f"{os.getpid()}\n")
-    note, began_s, printed_bytes = place / "printed" / task_id, time.monotonic(), 0
+    note = os.open(place / "printed" / task_id, os.O_WRONLY | os.O_CREAT)
+    began_s, printed_bytes = time.monotonic(), 0
     for n, line in enumerate(lines_of(task_id, count)):
         wait_s = began_s + seconds * n / (count - 1) - time.monotonic()
         if wait_s > 0:
             time.sleep(wait_s)
         print(line, flush=True)
         printed_bytes += len(line) + 1
-        note.write_text(f"{n + 1} {printed_bytes}")
+        # Always as long, and in one piece: there is no moment at which it cannot be read.
+        os.pwrite(note, b"%9d %12d" % (n + 1, printed_bytes), 0)
 
 
 if __name__ == "__main__":

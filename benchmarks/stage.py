@@ -160,7 +160,7 @@ def printed(place: Path, task_id: str) -> tuple[int, int]:
     """Return how many lines and bytes a task has printed so far."""
     try:
         lines, size = (place / "printed" / task_id).read_text().split()
-    except (OSError, ValueError):  # not begun, or just being written
+    except (OSError, ValueError):  # not begun
         return 0, 0
     return int(lines), int(size)
 

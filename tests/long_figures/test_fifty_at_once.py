@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from crowd import MAX_BEAT_GAP_S, a_crowd_at_once
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.long, pytest.mark.anyio, pytest.mark.timeout(180)]
 
 OWN_PACE = {"SWARM_HEARTBEAT_INTERVAL_S": "3", "SWARM_CANCEL_CHECK_INTERVAL_S": "1"}
 

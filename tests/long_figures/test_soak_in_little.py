@@ -10,7 +10,7 @@ from benchmarks.outage import KINDS, OUTAGES_S, QUICK, Outage, play
 from benchmarks.soak import soak
 from benchmarks.soak_report import verdict
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.anyio, pytest.mark.timeout(300)]
 
 
 async def test_nothing_grows_and_nothing_is_left(tmp_path: Path):
