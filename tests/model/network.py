@@ -101,6 +101,16 @@ class Sent:
     """How long nothing had gone wrong by then."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server said."""
+
+    status: int
+    kind: str
+    """Its content type."""
+    body: bytes
+
+
 class Line(httpx2.AsyncBaseTransport):
     """The connection of one worker process."""
 
@@ -135,7 +145,7 @@ class Line(httpx2.AsyncBaseTransport):
         if fault is Fault.UNAVAILABLE:
             return _html(503)
         if fault is Fault.BROKEN:
-            return httpx2.Response(500, json={"error": "Internal server error"})
+            return _answer(500, b'{"error": "Internal server error"}')
         await self._alive()
         for _ in range(2 if fault is Fault.TWICE else 1):
             answer = await self._carry_out(call, request, target)
@@ -143,7 +153,7 @@ class Line(httpx2.AsyncBaseTransport):
         await anyio.sleep(TRIP_S)
         return await self._answered(fault, request, answer)
 
-    async def _carry_out(self, call: str, request: httpx2.Request, target: str) -> httpx2.Response:
+    async def _carry_out(self, call: str, request: httpx2.Request, target: str) -> Answer:
         cause = Cause(call, "worker", self._agent_id)
         well_for_s = self._weather.well_for_s
         self.sent.append(Sent(self._weather.loop.time(), call, target, well_for_s))
@@ -151,10 +161,10 @@ class Line(httpx2.AsyncBaseTransport):
         status, sent, body = await self._api.carry_out(
             cause, request.method, target, headers, request.content
         )
-        return httpx2.Response(status, headers=sent, content=body)
+        return Answer(status, dict(sent).get(b"content-type", b"").decode(), body)
 
     async def _answered(
-        self, fault: Fault | None, request: httpx2.Request, answer: httpx2.Response
+        self, fault: Fault | None, request: httpx2.Request, answer: Answer
     ) -> httpx2.Response:
         if fault is Fault.LOST:
             raise httpx2.ReadError("connection reset", request=request)
@@ -163,11 +173,10 @@ class Line(httpx2.AsyncBaseTransport):
         if fault is Fault.AFTERWARDS:
             return _html(500)
         if fault is Fault.HALF:
-            half = answer.content[: len(answer.content) // 2]
-            kind = answer.headers.get("content-type", "application/json")
-            return httpx2.Response(answer.status_code, headers={"content-type": kind}, content=half)
+            half = answer.body[: len(answer.body) // 2]
+            return _answer(answer.status, half, answer.kind)
         await self._alive()
-        return answer
+        return _answer(answer.status, answer.body, answer.kind)
 
     async def _alive(self) -> None:
         """Go on if the process lives; a dead one neither sends nor hears anything."""
@@ -176,4 +185,9 @@ class Line(httpx2.AsyncBaseTransport):
 
 
 def _html(status: int) -> httpx2.Response:
-    return httpx2.Response(status, html="<h1>something in between</h1>")
+    return _answer(status, b"<h1>something in between</h1>", "text/html")
+
+
+def _answer(status: int, body: bytes, kind: str = "application/json") -> httpx2.Response:
+    headers = {"content-type": kind} if kind else {}
+    return httpx2.Response(status, headers=headers, stream=httpx2.ByteStream(body))

@@ -97,12 +97,12 @@ def messages_that_come_too_late(story: Story) -> None:
     story.the_lead_sends_a_message_for(which=0)
 
 
-def paused_while_away(story: Story) -> None:
+def paused_instead_of_handed_back(story: Story) -> None:
     story.anna_starts(tasks=1)
-    story.the_lead_pauses(which=0)
-    story.time_passes(seconds=5)
+    for _ in range(2):
+        story.the_next(kind="supersede", fault=Fault.BROKEN)
     story.gets_sigterm(name="Anna")
-    story.time_passes(seconds=5)
+    story.time_passes(seconds=20)
     story.starts(name="Anna")
 
 
@@ -117,10 +117,11 @@ def a_late_word(story: Story) -> None:
 
 def never_begun(story: Story) -> None:
     story.anna_starts(tasks=0)
-    story.the_next(kind="poll", fault=Fault.LOST)
-    submitted(story)
+    story.the_next(kind="poll", fault=Fault.UNANSWERED)
+    submitted(story, then_s=3)
+    story.is_killed(name="Anna")
     story.time_passes(seconds=70)
-    story.time_passes(seconds=70)
+    story.starts(name="Anna")
 
 
 def shut_down(story: Story) -> None:
@@ -147,7 +148,7 @@ def pool_for_one_who_is_away(story: Story) -> None:
 
 def gone_without_handing_back(story: Story, then: Callable[[], None]) -> None:
     story.anna_starts(tasks=1)
-    for way in ("supersede", "pause", "finish"):
+    for way in ("supersede", "supersede", "pause"):
         story.the_next(kind=way, fault=Fault.BROKEN)
     story.gets_sigterm(name="Anna")
     story.time_passes(seconds=20)
@@ -174,7 +175,7 @@ STORIES = (
     cancelled_before_it_began,
     messages,
     messages_that_come_too_late,
-    paused_while_away,
+    paused_instead_of_handed_back,
     a_late_word,
     never_begun,
     shut_down,
