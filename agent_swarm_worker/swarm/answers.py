@@ -100,7 +100,10 @@ def _message(status: int, parsed: Any) -> str:
     said = parsed.get("error") or parsed.get("message") if isinstance(parsed, dict) else None
     if isinstance(said, str) and not said.lstrip().startswith("<"):
         text = " ".join(said.split())
-        return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
+        if len(text) <= MAX_MESSAGE_CHARS:
+            return text
+        # Between two words: half a key that it quotes would not be recognised where this is logged.
+        return text[: text.rfind(" ", 0, MAX_MESSAGE_CHARS) + 1] + "…"
     try:
         return HTTPStatus(status).phrase
     except ValueError:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MAX_OUTPUT_BYTES = 1024 * 1024
 """More output than this is read and thrown away."""
 
+MAX_WHY_CHARS = 300
+
 _CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
 
 
@@ -95,7 +97,9 @@ def _complaint(stderr: str) -> str:
     """Return the line that says what went wrong; the last one if none says so."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(("fatal:", "error:"))]
-    return (telling or lines[-1:] or [""])[0][:300]
+    line = (telling or lines[-1:] or [""])[0]
+    # Between two words: half a secret would not be recognised where this is shown.
+    return line if len(line) <= MAX_WHY_CHARS else line[: line.rfind(" ", 0, MAX_WHY_CHARS) + 1]
 
 
 def _keep(into: bytearray, chunk: bytes) -> None:

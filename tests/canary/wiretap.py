@@ -14,8 +14,8 @@ import anyio
 from anyio.abc import SocketStream
 
 _CREDENTIAL = re.compile(rb"(?im)^authorization:[^\r\n]*\r\n")
-_SENT_BACK = re.compile(rb"POST /api/(?:memory/search|prompt-templates/render)[ ?]")
-"""What the server has said itself, a task or a message, goes back to it in these two."""
+_SENT_BACK = re.compile(rb"POST /api/prompt-templates/render[ ?]")
+"""What the server has said itself, a task or a message, it gets back to put it into a text."""
 _LENGTH = re.compile(rb"(?im)^content-length: *(\d+)\r\n")
 
 

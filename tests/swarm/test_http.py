@@ -187,7 +187,7 @@ async def test_an_endless_answer_is_not_read_to_its_end(monkeypatch: pytest.Monk
         (Reply(502, HTML, "text/html"), ApiRefused, "Bad Gateway"),
         (Reply(500, {"error": HTML}), ApiRefused, "Internal Server Error"),
         (Reply(599, "x"), ApiRefused, "no reason given"),
-        (Reply(400, {"error": "x" * 5000}), ApiRefused, "x" * 299 + "…"),
+        (Reply(400, {"error": "x " * 2500}), ApiRefused, "x " * 150 + "…"),
     ],
 )
 async def test_refusals(reply: Reply, error: type[ApiError], message: str) -> None:

@@ -6,13 +6,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from agent_swarm_worker.atomic import make_private_dir
 from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.errors import StateUnwritable
+from agent_swarm_worker.errors import ApiRefused, StateUnwritable
 from agent_swarm_worker.providers.journal import Journal
+from agent_swarm_worker.swarm.answers import MAX_MESSAGE_CHARS, read_answer
 from agent_swarm_worker.swarm.state import StateDir, made_up_agent_id
+from agent_swarm_worker.workspace.commands import _complaint as run_complaint
+from agent_swarm_worker.workspace.commands import without_credentials
 
 STRANGER = 12345
 
@@ -100,3 +104,17 @@ def test_missing_folders_are_private_and_those_that_are_there_stay_as_they_are(t
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"exist|directory"):
         make_private_dir(tmp_path / "file" / "a")
+
+
+KEY = "key-that-is-quoted-back-0123456789"
+
+
+@pytest.mark.parametrize("room", range(0, 320, 7))
+def test_a_secret_in_a_long_complaint_is_not_cut_in_half(room: int):
+    said = {"error": f"{'x ' * (room // 2)}{KEY} and more {'y' * 400}"}
+    with pytest.raises(ApiRefused) as refusal:
+        read_answer("u", 400, "", orjson.dumps(said))
+    assert len(refusal.value.message) <= MAX_MESSAGE_CHARS + 1
+    told = without_credentials(run_complaint(f"error: {said['error']}\n"))
+    for text in (refusal.value.message, told):
+        assert KEY[:6] not in text.replace(KEY, "")
