@@ -50,6 +50,8 @@ class Facts:
     """Every end of a worker, killed or not."""
     worker_stopped: list[tuple[float, float]] = field(default_factory=list)
     """From SIGSTOP to SIGCONT."""
+    worker_away: list[tuple[float, float]] = field(default_factory=list)
+    """When there was no worker to beat for its sessions."""
     api_restarted_at: list[float] = field(default_factory=list)
     session_killed: set[str] = field(default_factory=set)
     """Runs that were killed on purpose."""
@@ -225,8 +227,8 @@ def _why_not_told(facts: Facts, run: Run, task: dict[str, Any]) -> str:
 
     A killed worker alone is no reason, if the last word was taken in: the next one reports it.
     """
-    if _was_swept_before(facts, run, task):
-        return "claimed and not announced yet at the server's first sweep"
+    if swept := _why_swept(facts, run, task):
+        return swept
     cause = _interruption(facts, run)
     lines = facts.stored.lines.get(run.run, [])
     has_result = run.cost is not None and any(line.n == max(run.tried) for line in lines)
@@ -238,14 +240,22 @@ def _why_not_told(facts: Facts, run: Run, task: dict[str, Any]) -> str:
     return "the worker went away" if _happened(gentle, run) else ""
 
 
-def _was_swept_before(facts: Facts, run: Run, task: dict[str, Any]) -> bool:
-    """True for a claim that was on its way to the worker when a restarted server swept.
+def _why_swept(facts: Facts, run: Run, task: dict[str, Any]) -> str:
+    """Say why a restarted server had reason to take a task for dead; nothing if it had none.
 
-    Only if the run began with the sweep; a session that could have been announced must have been.
+    The claim was on its way to the worker, or there was no worker that could have beaten. A
+    session that could have been announced must have been.
     """
-    is_swept = str(task.get("failureReason")).startswith(SWEPT)
-    first, last = SWEEPS.first_after_s - SWEPT_S, SWEEPS.first_after_s + SWEPT_S
-    return is_swept and any(first <= run.started - at <= last for at in facts.api_restarted_at)
+    if not str(task.get("failureReason")).startswith(SWEPT):
+        return ""
+    for restarted in facts.api_restarted_at:
+        swept = restarted + SWEEPS.first_after_s
+        if abs(run.started - swept) <= SWEPT_S:
+            return "claimed and not announced yet at the server's first sweep"
+        for begin, end in (*facts.worker_away, *facts.worker_stopped):
+            if begin <= swept + SWEPT_S and end >= restarted and run.started <= swept:
+                return "there was no worker to beat before the server's first sweep"
+    return ""
 
 
 def _happened(moments: Iterable[float], run: Run) -> bool:
@@ -273,7 +283,7 @@ def _executions(facts: Facts) -> Row:
             if after.started < before.last:
                 row.wrong.append(f"{_of(after)}: began while {_of(before)} still ran")
             task = facts.stored.tasks.get(before.task) or {}
-            if not _interruption(facts, before) and not _was_swept_before(facts, before, task):
+            if not _interruption(facts, before) and not _why_swept(facts, before, task):
                 row.wrong.append(f"{_of(after)}: runs again what {_of(before)} was not kept from")
     return row
 

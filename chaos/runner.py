@@ -197,12 +197,13 @@ class Runner:
     async def _worker_end(self, world: World, step: Step) -> None:
         async with world.lock:
             self._note(str(step))
-            if step.action == Action.WORKER_KILL:
-                await world.kill_worker()
-            else:
-                await world.terminate_worker()
-            await anyio.sleep(step.for_s)
-            await world.start_worker()
+            with world.worker_away():
+                if step.action == Action.WORKER_KILL:
+                    await world.kill_worker()
+                else:
+                    await world.terminate_worker()
+                await anyio.sleep(step.for_s)
+                await world.start_worker()
 
     def _child_kill(self, world: World) -> None:
         living = set(world.sessions())
@@ -242,6 +243,7 @@ class Runner:
             worker_killed_at=deaths.worker_killed,
             worker_ended_at=deaths.worker_ended,
             worker_stopped=deaths.worker_stopped,
+            worker_away=deaths.worker_away,
             api_restarted_at=deaths.api_restarted,
             session_killed=self._session_killed,
             submitted=self._submitted,
