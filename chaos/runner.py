@@ -14,9 +14,10 @@ from typing import Any
 
 import anyio
 
-from chaos.ledger import Facts, Row, find_secret, ledger
+from chaos.ledger import Facts, ledger
 from chaos.place import small_disk
 from chaos.plan import Action, Step
+from chaos.report import Row, find_secret
 from chaos.stored import TERMINAL, read_logs, read_swarm, read_worker
 from chaos.truth import read_truth
 from chaos.world import AGENT, Usage, World, until

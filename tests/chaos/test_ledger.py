@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from agent_swarm_worker.local_swarm.schema import CREATE
-from chaos.ledger import Facts, find_secret, ledger, table
+from chaos.ledger import Facts, ledger
 from chaos.place import small_disk
+from chaos.report import find_secret, table
 from chaos.stored import read_logs, read_swarm, read_worker
 from chaos.truth import read_truth
 from chaos.world import processes_with
