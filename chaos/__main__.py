@@ -14,8 +14,8 @@ from pathlib import Path
 
 import anyio
 
-from chaos.ledger import table
 from chaos.plan import make_plan
+from chaos.report import table
 from chaos.runner import Report, Runner
 
 SECONDS_PER_FAULT = 2.3

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from chaos.api import SWEEPS
-from chaos.stored import Kept, Line, Stored
+from chaos.report import SHOWN, Row
+from chaos.stored import Kept, Stored
 from chaos.truth import Run
 
 IN_THE_PIPE_S = 15.0
@@ -23,18 +21,6 @@ SPAWN_S = 2.0
 SWEPT_S = 1.5
 """How long before or after a first sweep a claim may be on its way, be announced, and begin."""
 SWEPT = "Auto-failed by reboot sweep"
-SHOWN = 6
-
-
-@dataclass(slots=True)
-class Row:
-    """One promise: how much was looked at, what is wrong, and what is wrong but stated."""
-
-    name: str
-    counted: int = 0
-    wrong: list[str] = field(default_factory=list)
-    stated: list[str] = field(default_factory=list)
-    """Differences of a kind that is documented, so that they do not fail the run."""
 
 
 @dataclass(slots=True)
@@ -50,6 +36,8 @@ class Facts:
     """Every end of a worker, killed or not."""
     worker_stopped: list[tuple[float, float]] = field(default_factory=list)
     """From SIGSTOP to SIGCONT."""
+    worker_away: list[tuple[float, float]] = field(default_factory=list)
+    """When there was no worker to beat for its sessions."""
     api_restarted_at: list[float] = field(default_factory=list)
     session_killed: set[str] = field(default_factory=set)
     """Runs that were killed on purpose."""
@@ -225,8 +213,8 @@ def _why_not_told(facts: Facts, run: Run, task: dict[str, Any]) -> str:
 
     A killed worker alone is no reason, if the last word was taken in: the next one reports it.
     """
-    if _was_swept_before(facts, run, task):
-        return "claimed and not announced yet at the server's first sweep"
+    if swept := _why_swept(facts, run, task):
+        return swept
     cause = _interruption(facts, run)
     lines = facts.stored.lines.get(run.run, [])
     has_result = run.cost is not None and any(line.n == max(run.tried) for line in lines)
@@ -238,14 +226,22 @@ def _why_not_told(facts: Facts, run: Run, task: dict[str, Any]) -> str:
     return "the worker went away" if _happened(gentle, run) else ""
 
 
-def _was_swept_before(facts: Facts, run: Run, task: dict[str, Any]) -> bool:
-    """True for a claim that was on its way to the worker when a restarted server swept.
+def _why_swept(facts: Facts, run: Run, task: dict[str, Any]) -> str:
+    """Say why a restarted server had reason to take a task for dead; nothing if it had none.
 
-    Only if the run began with the sweep; a session that could have been announced must have been.
+    The claim was on its way to the worker, or there was no worker that could have beaten. A
+    session that could have been announced must have been.
     """
-    is_swept = str(task.get("failureReason")).startswith(SWEPT)
-    first, last = SWEEPS.first_after_s - SWEPT_S, SWEEPS.first_after_s + SWEPT_S
-    return is_swept and any(first <= run.started - at <= last for at in facts.api_restarted_at)
+    if not str(task.get("failureReason")).startswith(SWEPT):
+        return ""
+    for restarted in facts.api_restarted_at:
+        swept = restarted + SWEEPS.first_after_s
+        if abs(run.started - swept) <= SWEPT_S:
+            return "claimed and not announced yet at the server's first sweep"
+        for begin, end in (*facts.worker_away, *facts.worker_stopped):
+            if begin <= swept + SWEPT_S and end >= restarted and run.started <= swept:
+                return "there was no worker to beat before the server's first sweep"
+    return ""
 
 
 def _happened(moments: Iterable[float], run: Run) -> bool:
@@ -266,14 +262,14 @@ def _executions(facts: Facts) -> Row:
             # An API that did not take the task back for a resume may still have paused it.
             is_paused = len(runs) <= 1 + facts.stored.pauses.get(task_id, 0)
             (row.stated if is_paused and not facts.strict else row.wrong).append(
-                f"task {task_id[:8]}: run {len(runs)} times: {_names(runs)}"
+                f"task {task_id[:8]}: run {len(runs)} times: {_some([run.run for run in runs])}"
             )
     for runs in by_work.values():
         for before, after in pairwise(runs):
             if after.started < before.last:
                 row.wrong.append(f"{_of(after)}: began while {_of(before)} still ran")
             task = facts.stored.tasks.get(before.task) or {}
-            if not _interruption(facts, before) and not _was_swept_before(facts, before, task):
+            if not _interruption(facts, before) and not _why_swept(facts, before, task):
                 row.wrong.append(f"{_of(after)}: runs again what {_of(before)} was not kept from")
     return row
 
@@ -333,41 +329,6 @@ CHECKS: tuple[Callable[[Facts], Row], ...] = (
 )
 
 
-def find_secret(secret: str, files: Iterable[Path]) -> tuple[list[str], int]:
-    """Search files for a secret, as it is and as it travels.
-
-    Returns:
-        where it was found, and how many bytes were searched.
-    """
-    raw = secret.encode()
-    forms = {raw, base64.b64encode(raw)[:-4], quote(secret, safe="").encode(), raw.hex().encode()}
-    found, searched = [], 0
-    for file in files:
-        try:
-            content = file.read_bytes()
-        except OSError:
-            continue
-        searched += len(content)
-        found += [f"{file.name}: {content.count(form)} times" for form in forms if form in content]
-    return found, searched
-
-
-def table(rows: list[Row]) -> str:
-    """Return the ledger as text."""
-    lines = [f"{'':3}{'promise':44}{'counted':>9}{'stated':>8}{'wrong':>7}"]
-    for row in rows:
-        sign = "✘" if row.wrong else "✔"
-        lines.append(
-            f"{sign:3}{row.name:44}{row.counted:>9}{len(row.stated):>8}{len(row.wrong):>7}"
-        )
-    for row in rows:
-        for word, texts in (("wrong", row.wrong), ("stated", row.stated)):
-            lines += [f"   {word}: {row.name}: {text}" for text in texts[:SHOWN]]
-            if len(texts) > SHOWN:
-                lines.append(f"   {word}: {row.name}: … and {len(texts) - SHOWN} more")
-    return "\n".join(lines)
-
-
 def _of(run: Run) -> str:
     return f"run {run.run} of task {run.task[:8]}"
 
@@ -376,21 +337,14 @@ def _name(facts: Facts, name: str) -> str:
     return _of(facts.runs[name]) if name in facts.runs else f"run {name}"
 
 
-def _names(runs: list[Run]) -> str:
-    return ", ".join(run.run for run in runs)
-
-
 def _why(task: dict[str, Any]) -> str:
     return str(task.get("failureReason") or task.get("output") or "")[:100]
 
 
-def _some(numbers: list[int]) -> str:
+def _some(numbers: Sequence[object]) -> str:
     more = f" … ({len(numbers)})" if len(numbers) > SHOWN else ""
     return ", ".join(map(str, numbers[:SHOWN])) + more
 
 
 def _jumps(numbers: list[int]) -> str:
     return ", ".join(f"{before}→{after}" for before, after in pairwise(numbers) if after < before)
-
-
-__all__ = ["CHECKS", "Facts", "Line", "Row", "find_secret", "ledger", "table"]

@@ -12,6 +12,8 @@ from chaos.faults import Fault
 
 WRITE_BACK_S = 32.0
 """After a full disk a worker goes on in memory for so long; it says so, and must not be killed."""
+LONGEST_DRAIN_S = 10.0
+"""A worker that leaves beats no more, and may take so long until the next one starts."""
 QUIET_EVERY = 25
 QUIET_S = 4.0
 
@@ -196,7 +198,8 @@ def _clashes(step: Step, other: Step, since_s: float) -> bool:
         # It must be able to beat between the server's start and its first sweep.
         return since_s < QUIET_AFTER_BOOT_S
     if now == Action.API_KILL and then in {*DEATHS, Action.OUTAGE}:
-        return since_s < -step.for_s
+        drain_s = LONGEST_DRAIN_S if then == Action.WORKER_TERM else 0.0
+        return since_s < drain_s - step.for_s
     if now in DEATHS and then in DEATHS:
         return since_s < 0.5
     if then == Action.DISK_FULL and now in {Action.WORKER_KILL, Action.DISK_FULL}:

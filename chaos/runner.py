@@ -14,9 +14,10 @@ from typing import Any
 
 import anyio
 
-from chaos.ledger import Facts, Row, find_secret, ledger
+from chaos.ledger import Facts, ledger
 from chaos.place import small_disk
 from chaos.plan import Action, Step
+from chaos.report import Row, find_secret
 from chaos.stored import TERMINAL, read_logs, read_swarm, read_worker
 from chaos.truth import read_truth
 from chaos.world import AGENT, Usage, World, until
@@ -197,12 +198,13 @@ class Runner:
     async def _worker_end(self, world: World, step: Step) -> None:
         async with world.lock:
             self._note(str(step))
-            if step.action == Action.WORKER_KILL:
-                await world.kill_worker()
-            else:
-                await world.terminate_worker()
-            await anyio.sleep(step.for_s)
-            await world.start_worker()
+            with world.worker_away():
+                if step.action == Action.WORKER_KILL:
+                    await world.kill_worker()
+                else:
+                    await world.terminate_worker()
+                await anyio.sleep(step.for_s)
+                await world.start_worker()
 
     def _child_kill(self, world: World) -> None:
         living = set(world.sessions())
@@ -242,6 +244,7 @@ class Runner:
             worker_killed_at=deaths.worker_killed,
             worker_ended_at=deaths.worker_ended,
             worker_stopped=deaths.worker_stopped,
+            worker_away=deaths.worker_away,
             api_restarted_at=deaths.api_restarted,
             session_killed=self._session_killed,
             submitted=self._submitted,

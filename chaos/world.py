@@ -8,7 +8,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ AGENT = "0a9e0000-0000-4000-8000-00000000c4a0"
 DRAIN_S = 9.0
 DRAIN_SLACK_S = 3.0
 """What a process may take to stop besides its budget, on a busy machine."""
+BOOT_S = 5.0
+"""Until a worker that was just started beats, on a busy machine."""
 TREE = Path(__file__).resolve().parents[1]
 
 
@@ -44,6 +47,8 @@ class Deaths:
     worker_killed: list[float] = field(default_factory=list)
     worker_ended: list[float] = field(default_factory=list)
     worker_stopped: list[tuple[float, float]] = field(default_factory=list)
+    worker_away: list[tuple[float, float]] = field(default_factory=list)
+    """From when it was told to leave, or killed, until the next one has booted."""
     api_restarted: list[float] = field(default_factory=list)
     surprises: list[str] = field(default_factory=list)
     """Ends of a worker that nobody asked for, and drains that took too long."""
@@ -167,6 +172,15 @@ class World:
                     self.deaths.surprises.append(f"the worker ended by itself with {code}")
                     self.deaths.worker_ended.append(time.monotonic())
                     await self.start_worker()
+
+    @contextmanager
+    def worker_away(self) -> Iterator[None]:
+        """Note that there is no worker to beat while the block runs, and while the next boots."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.deaths.worker_away.append((begun, time.monotonic() + BOOT_S))
 
     def jump(self, seconds: float) -> None:
         """Have the worker's wall clock jump."""

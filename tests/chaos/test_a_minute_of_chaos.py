@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from chaos.ledger import table
 from chaos.plan import make_plan
+from chaos.report import table
 from chaos.runner import Runner
 
 SEED, FAULTS, SECONDS, SCALE = 7, 22, 30.0, 0.35

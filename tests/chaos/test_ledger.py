@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from agent_swarm_worker.local_swarm.schema import CREATE
-from chaos.ledger import Facts, find_secret, ledger, table
+from chaos.ledger import Facts, ledger
 from chaos.place import small_disk
+from chaos.report import find_secret, table
 from chaos.stored import read_logs, read_swarm, read_worker
 from chaos.truth import read_truth
 from chaos.world import processes_with
@@ -297,6 +298,9 @@ def test_only_a_claim_on_its_way_at_the_first_sweep_may_be_swept(scene: Scene):
     assert promise not in scene.wrong(api_restarted_at=[100.0 - sweep_s])
     assert promise in scene.wrong(api_restarted_at=[100.0 - sweep_s - 2])
     assert promise in scene.wrong(api_restarted_at=[100.0 - sweep_s + 2])
+    # Or one whose worker was away from the server's start to its sweep.
+    assert promise not in scene.wrong(api_restarted_at=[102.0], worker_away=[(101.0, 107.0)])
+    assert promise in scene.wrong(api_restarted_at=[102.0], worker_away=[(80.0, 90.0)])
 
 
 def test_what_a_full_disk_never_took_is_stated_not_hidden(scene: Scene):
