@@ -163,6 +163,17 @@ class Settings(BaseModel):
     xdg_state_home: Path | None = _env("XDG_STATE_HOME")
     """``<HOME>/.local/state`` by default."""
 
+    # --- limits of what is kept on disk
+    journal_max_mb: int = _live("SWARM_JOURNAL_MAX_MB", default=1024, ge=1, le=1_000_000)
+    """MiB one session may record; debug lines are left out from half of it on, ordinary ones at
+    seven eighths."""
+    journals_total_mb: int = _live("SWARM_JOURNALS_TOTAL_MB", default=10_240, ge=0)
+    """MiB of all journals; above it the oldest whose lines have arrived are deleted. 0 = any."""
+    journals_max_days: float = _live("SWARM_JOURNALS_MAX_DAYS", default=30.0, ge=0)
+    """Age at which a journal whose lines have arrived is deleted. 0 = never."""
+    outbox_max_mb: int = _env("SWARM_OUTBOX_MAX_MB", default=64, ge=1, le=1_000_000)
+    """MiB of writes that may wait; above it context, tool events, logs and progress give way."""
+
     # --- timing
     poll_interval_s: float = _live("SWARM_POLL_INTERVAL_S", default=2.0, gt=0, le=300)
     """How often the swarm is asked for work while a slot is free."""

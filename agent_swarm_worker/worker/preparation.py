@@ -95,6 +95,7 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
             mcp_servers=await session_tool_servers(worker, adapter, task, row, redactor),
             iteration=worker.next_iteration(),
             result_grace_s=worker.settings.result_grace_s,
+            journal_max_bytes=worker.settings.journal_max_mb << 20,
             additional_args=worker.options.additional_args,
             vcs_repo=row.vcs_repo if row else None,
             context_key=row.context_key if row else None,

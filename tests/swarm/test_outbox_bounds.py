@@ -6,6 +6,7 @@ import collections
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import orjson
 import pytest
 from outbox_rig import delivering, running_outbox, stopped_outbox, stored, until
@@ -244,5 +245,5 @@ async def test_a_put_wakes_its_lane_alone(tmp_path: Path) -> None:
             for number in range(5):
                 outbox.put(f"t-{number}", WriteKind.NOTE, {"task_id": "t", "text": "x"})
             await until(lambda: len(server.requests) == 6)
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
     assert looks == [1]
