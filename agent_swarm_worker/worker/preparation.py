@@ -21,6 +21,7 @@ from agent_swarm_worker.worker.continuity import parent_of, with_native_resume
 from agent_swarm_worker.worker.models import ModelChoice, choose_model
 from agent_swarm_worker.worker.place import place_of
 from agent_swarm_worker.worker.prompting import compose_prompts
+from agent_swarm_worker.worker.retention import owner
 from agent_swarm_worker.worker.selection import select_for
 from agent_swarm_worker.worker.session_limits import SessionLimits, limits_of
 from agent_swarm_worker.worker.slots import RESUMED
@@ -176,6 +177,7 @@ def _begin_journal(worker: Worker, config: ProviderSessionConfig, task: RunningT
     """Write the journal's first line; it describes the run and is not uploaded."""
     metadata = {
         "type": f"{worker.options.role}_metadata",
+        "owner": owner(worker.state, worker.ids),
         "sessionId": config.session_uuid,
         "iteration": config.iteration,
         "timestamp": wire_time(worker.clock.now()),
