@@ -1,0 +1,177 @@
+"""A worker whose disk fills up in the middle of its work: a real file system, small and full."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from door import until
+from rig import AGENT, Rig, swarm_rig
+from worker_process import WorkerProcess, worker_process
+
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.worker.private_dir import private_dir, remove_spares
+
+pytestmark = pytest.mark.anyio
+
+# Says 100 lines of 2 kB, waits for a file, says 100 more, and so on.
+TALKER = """
+import json, pathlib, sys, time
+place = pathlib.Path(sys.argv[1])
+def say(**event): print(json.dumps(event), flush=True)
+say(type="system", subtype="init", session_id="s-1", model="m-1")
+number = 0
+for part in ("before", "while", "after"):
+    while not (place / part).exists():
+        time.sleep(0.01)
+    for _ in range(100):
+        text = {"type": "text", "text": f"{number} {'x' * 2000}"}
+        say(type="assistant", message={"role": "assistant", "content": [text]})
+        number += 1
+say(type="result", subtype="success", is_error=False, result="said it all", total_cost_usd=0.5)
+"""
+
+
+class Disk:
+    """A small file system of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def fill(self) -> None:
+        with (self.path / "filler").open("ab") as filler, contextlib.suppress(OSError):
+            while True:
+                os.write(filler.fileno(), bytes(4096))
+
+    def clear(self) -> None:
+        (self.path / "filler").unlink()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    path = tmp_path / "disk"
+    path.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(path)]
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        pytest.skip("needs to mount a file system")
+    if subprocess.run(words, capture_output=True, check=False).returncode != 0:
+        pytest.skip("cannot mount a file system here")
+    try:
+        yield Disk(path)
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@asynccontextmanager
+async def talking(
+    tmp_path: Path, disk: Disk
+) -> AsyncIterator[tuple[Rig, WorkerProcess, str, Path]]:
+    """A worker whose files lie on the disk, and whose session has said a third of all."""
+    async with swarm_rig(tmp_path) as rig:
+        env = {**rig.env, **rig.agent(TALKER, str(tmp_path)), "SWARM_STATE_DIR": str(disk.path)}
+        env |= {"MAX_CONCURRENT_TASKS": "2", "TMPDIR": str(tmp_path)}
+        (tmp_path / "before").touch()
+        async with worker_process(tmp_path, env) as worker:
+            task_id = await rig.submit()
+            await until_said(rig, task_id, 100)
+            (journal,) = disk.path.glob(f"{AGENT}/logs/*/*.jsonl")
+            yield rig, worker, task_id, journal
+
+
+def numbers(lines: list[Any]) -> list[int]:
+    texts = [line["message"]["content"][0]["text"] for line in lines if line["type"] == "assistant"]
+    return [int(text.split()[0]) for text in texts]
+
+
+async def said(rig: Rig, task_id: str) -> list[int]:
+    rows = (await rig.get(f"/api/tasks/{task_id}/session-logs", limit=1000))["logs"]
+    return numbers([json.loads(row["content"]) for row in rows])
+
+
+async def until_said(rig: Rig, task_id: str, number: int) -> None:
+    async def look() -> bool:
+        return len(await said(rig, task_id)) >= number
+
+    await rig.until(look)
+    assert await said(rig, task_id) == list(range(number))
+
+
+async def all_is_told(rig: Rig, task_id: str) -> None:
+    row = await rig.until_ended(task_id)
+    assert (row["status"], row["output"]) == ("completed", "said it all")
+    await rig.settled(task_id)
+    assert await said(rig, task_id) == list(range(300)), "once, and in order"
+    assert [cost["totalCostUsd"] for cost in await rig.costs(task_id)] == [0.5]
+
+
+def told(worker: WorkerProcess, event: Event, path: Path) -> int:
+    """How often the worker said that this file is in trouble."""
+    return sum(
+        line.get("path") == str(path) and "over" not in line for line in worker.logged(event)
+    )
+
+
+async def test_a_disk_that_is_full_for_a_while_is_used_again(tmp_path: Path, disk: Disk):
+    async with talking(tmp_path, disk) as (rig, worker, task_id, journal):
+        disk.fill()
+        (tmp_path / "while").touch()
+        await worker.until_logged(Event.JOURNAL_FAILED)
+        await worker.until_logged(Event.STATE_DEGRADED)
+        await until(lambda: "199 xxx" in worker.text())
+        disk.clear()
+        (tmp_path / "after").touch()
+        await all_is_told(rig, task_id)
+        lines = [json.loads(line) for line in journal.read_text().splitlines()]
+        assert numbers(lines) == list(range(300)), "what was held in memory is on disk"
+        worker.signal(signal.SIGTERM)
+        assert await worker.exit_code() == 0
+        assert told(worker, Event.JOURNAL_FAILED, journal) == 1
+        database = disk.path / AGENT / "worker.sqlite"
+        assert told(worker, Event.STATE_DEGRADED, database) == 1
+        assert worker.logged(Event.STATE_DEGRADED)[-1]["over"]
+    with contextlib.closing(sqlite3.connect(database)) as left:
+        assert left.execute("SELECT count(*) FROM outbox").fetchall() == [(0,)]
+        assert left.execute("SELECT count(*) FROM claims").fetchall() == [(0,)]
+
+
+async def test_a_disk_that_stays_full_costs_no_line_and_no_task(tmp_path: Path, disk: Disk):
+    async with talking(tmp_path, disk) as (rig, worker, task_id, journal):
+        disk.fill()
+        (tmp_path / "while").touch()
+        (tmp_path / "after").touch()
+        # Nor one that begins only now: it has its private files elsewhere, and no journal at all.
+        second = await rig.submit()
+        for told_of in (task_id, second):
+            await all_is_told(rig, told_of)
+        worker.signal(signal.SIGTERM)
+        assert await worker.exit_code() == 0
+        assert told(worker, Event.JOURNAL_FAILED, journal) == 1
+        (instead,) = [line for line in worker.logged(Event.STATE_DEGRADED) if "instead" in line]
+        assert not await anyio.Path(instead["instead"]).exists()
+        assert instead["instead"].startswith(str(tmp_path / "swarm-worker-"))
+
+
+async def test_a_spare_directory_of_the_dead_is_removed(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder, other = disk.path / "sessions", disk.path / "others"
+    disk.fill()
+    with private_dir(folder, "a", log=Log()) as mine, private_dir(other, "b", log=Log()) as theirs:
+        assert mine.parent == theirs.parent == tmp_path
+        assert mine.stat().st_mode & 0o777 == 0o700
+        (mine / "key").write_text("secret")
+        remove_spares(folder)
+        assert (mine.exists(), theirs.exists()) == (False, True)
+    assert not theirs.exists()
