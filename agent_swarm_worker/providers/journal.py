@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_HELD_BYTES = 32 * 1024 * 1024
 """How much all journals of the process together keep in memory while the disk takes nothing."""
+_BLOCK_BYTES = 1024 * 1024
 
 
 def make_durable(path: Path) -> None:
@@ -93,7 +94,7 @@ class Journal:
         Returns:
             True if all is written or in other hands. Never raises.
         """
-        if self._held:
+        if self._held or self._file >= 0:
             self._flush()
         if self._held and self._unwritten is not None:
             self._hand_over()
@@ -116,6 +117,8 @@ class Journal:
         try:
             if self._file < 0:
                 self._open()
+            elif os.fstat(self._file).st_nlink == 0:
+                self._put_back()
             written = os.write(self._file, self._held)
             if written == len(self._held):
                 self._held.clear()
@@ -133,8 +136,29 @@ class Journal:
 
     def _open(self) -> None:
         make_private_dir(self.path.parent)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.open(self.path, flags, 0o600)
+
+    def _put_back(self) -> None:
+        """Restore the file that somebody deleted: not all of it may have been uploaded.
+
+        Raises:
+            OSError: it cannot be now; what was in it is still there.
+        """
+        deleted, self._file = self._file, -1
+        try:
+            self._open()
+            position = 0
+            while block := os.pread(deleted, _BLOCK_BYTES, position):
+                position += os.write(self._file, block)
+        except OSError:
+            if self._file >= 0:
+                os.close(self._file)
+                self.path.unlink(missing_ok=True)
+            self._file = deleted
+            raise
+        os.close(deleted)
+        self._warn("somebody deleted it; it is there again")
 
     def _hold(self, why: str) -> None:
         """Keep what was not written, as far as there is room, and say so once."""

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +19,10 @@ import pytest
 import structlog
 
 from agent_swarm_worker import logs
-from agent_swarm_worker.logs import Event
+from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers import journal
 from agent_swarm_worker.providers.journal import Journal
+from agent_swarm_worker.reporting.log_tail import LogTail
 
 
 @pytest.fixture
@@ -149,6 +151,35 @@ def test_what_is_held_has_a_limit(
     assert path.read_bytes() == b"12345678\n12345678\nafter\n"
     assert not one.close()
     assert failures(warnings)[-1]["lost_bytes"] == len(b"this one and\nthat one are lost\n")
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_one_that_somebody_deletes_is_there_again(tmp_path: Path, warnings: io.StringIO, what: str):
+    path = tmp_path / "logs" / "session.jsonl"
+    one = Journal(path)
+    shipped: list[bytes] = []
+
+    def ship(where: Path, start: int, end: int) -> None:
+        shipped.append(where.read_bytes()[start:end])
+
+    tail = LogTail(path=path, start=0, send=ship, log=Log())
+    one.append([b"first"])
+    tail.pump()
+    one.append([b"second"])
+    path.unlink() if what == "file" else shutil.rmtree(path.parent)
+    one.append([b"third"])
+    tail.pump()
+    path.unlink()
+    with largest_file(3):
+        assert not Journal(path).close() or not path.exists()
+        one.append([b"fourth"])
+        assert not path.exists(), "not a part of it"
+    assert one.close()
+    tail.finish()
+    assert path.read_bytes() == b"first\nsecond\nthird\nfourth\n"
+    assert b"".join(shipped) == path.read_bytes()
+    whys = [failure["why"] for failure in failures(warnings)]
+    assert whys.count("somebody deleted it; it is there again") == 2
 
 
 def test_as_many_whole_lines_are_written_as_fit(tmp_path: Path, warnings: io.StringIO):

@@ -17,10 +17,14 @@ from typing import Any
 import anyio
 import pytest
 from door import until
-from rig import AGENT, Rig, swarm_rig
+from rig import AGENT, Rig, harness, running_worker, swarm_rig
 from worker_process import WorkerProcess, worker_process
 
+from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.swarm.database import Database
+from agent_swarm_worker.swarm.queue import Queue, WriteKind
+from agent_swarm_worker.worker import retention
 from agent_swarm_worker.worker.private_dir import private_dir, remove_spares
 
 pytestmark = pytest.mark.anyio
@@ -49,10 +53,11 @@ class Disk:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def fill(self) -> None:
+    def fill(self, *, but_bytes: int = 0) -> None:
         with (self.path / "filler").open("ab") as filler, contextlib.suppress(OSError):
             while True:
                 os.write(filler.fileno(), bytes(4096))
+        os.truncate(self.path / "filler", (self.path / "filler").stat().st_size - but_bytes)
 
     def clear(self) -> None:
         (self.path / "filler").unlink()
@@ -175,3 +180,116 @@ async def test_a_spare_directory_of_the_dead_is_removed(
         remove_spares(folder)
         assert (mine.exists(), theirs.exists()) == (False, True)
     assert not theirs.exists()
+
+
+@pytest.mark.parametrize("room_bytes", [0, 4096, 16_384, 65_536, 204_800])
+def test_wherever_the_disk_fills_up_each_write_is_kept_once(
+    tmp_path: Path, disk: Disk, room_bytes: int
+):
+    """Between two pages of a write or between two writes; on reading the file again as well."""
+    clock = SystemClock()
+    queue = Queue(database := Database(disk.path / "worker.sqlite", clock=clock))
+    disk.fill(but_bytes=room_bytes)
+    for number in range(60):
+        queue.add(f"t-{number % 3}", WriteKind.NOTE, {"n": number, "x": "y" * 9000})
+        if number % 4 == 3:
+            head = queue.head(f"t-{number % 3}")
+            assert head is not None
+            queue.remove(head)
+    assert database.is_degraded
+    expected = noted(database)
+    assert len(expected) == 45 == len(set(expected))
+    disk.clear()
+    database.close()
+    again = Database(disk.path / "worker.sqlite", clock=clock)
+    assert noted(again) == expected
+    again.close()
+
+
+def noted(database: Database) -> list[int]:
+    rows = database.run("SELECT json_extract(args, '$.n') FROM outbox ORDER BY id")
+    return [number for (number,) in rows]
+
+
+def test_without_a_disk_the_same_limit_holds_for_the_memory(tmp_path: Path, disk: Disk):
+    disk.fill()
+    database = Database(disk.path / "worker.sqlite", clock=SystemClock())
+    queue = Queue(database, max_bytes=100_000)
+    assert database.is_degraded
+    for number in range(300):
+        queue.add(f"t-{number}", WriteKind.LOGS, {"text": "x" * 1000, "n": number})
+    ((size,),) = database.run("SELECT sum(length(args)) FROM outbox")
+    assert 80_000 < size < 100_000
+    assert noted(database)[-1] == 299
+    database.close()
+
+
+async def test_a_log_folder_that_takes_nothing_costs_no_line(tmp_path: Path):
+    """The state directory is well; somebody's file lies where the log folder should be."""
+    async with swarm_rig(tmp_path) as rig:
+        (tmp_path / "logs").write_text("in the way")
+        env = {**rig.agent(TALKER, str(tmp_path)), "LOG_DIR": str(tmp_path / "logs")}
+        for part in ("before", "while", "after"):
+            (tmp_path / part).touch()
+        async with running_worker(rig, env):
+            await all_is_told(rig, await rig.submit())
+        assert not rig.logged(Event.STATE_DEGRADED)
+        assert rig.logged(Event.JOURNAL_FAILED)
+
+
+async def test_a_session_that_says_too_much_is_recorded_in_part_and_told_in_full(tmp_path: Path):
+    """Three MiB of deltas, where one may be recorded; all else is there."""
+    delta = {"type": "stream_event", "event": {}, "x": "y" * 4000}
+    text = {"type": "text", "text": "0 hi"}
+    init = {"type": "system", "subtype": "init", "session_id": "s-1", "model": "m-1"}
+    said_first = {"type": "assistant", "message": {"role": "assistant", "content": [text]}}
+    end = {"type": "result", "subtype": "success", "is_error": False, "total_cost_usd": 0.5}
+    end |= {"result": "said it all"}
+    words = [init, *[delta] * 750, said_first, end]
+    async with swarm_rig(tmp_path) as rig:
+        env = rig.prints(words, HARNESS_OUTPUT="stream-json", SWARM_JOURNAL_MAX_MB="1")
+        async with running_worker(rig, env):
+            task_id = await rig.submit()
+            row = await rig.until_ended(task_id)
+            await rig.settled(task_id)
+        assert (row["status"], row["output"]) == ("completed", "said it all")
+        assert [cost["totalCostUsd"] for cost in await rig.costs(task_id)] == [0.5]
+        rows = (await rig.get(f"/api/tasks/{task_id}/session-logs", limit=1000))["logs"]
+        lines = [json.loads(row["content"]) for row in rows]
+        kinds = [line["type"] for line in lines]
+        assert kinds[-4:] == ["journal_limit", "assistant", "result", "journal_limit"]
+        left_out = lines[-1]["left_out"]["debug"]["lines"]
+        assert left_out + kinds.count("stream_event") == 750
+        assert left_out > 300
+        (journal,) = tmp_path.glob(f"state/{AGENT}/logs/*/*.jsonl")
+        assert journal.stat().st_size < 1024 * 1024
+
+
+async def test_a_worker_that_cannot_read_its_database_deletes_no_journal(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+):
+    """It does not know what has arrived; as soon as it knows, it goes on."""
+    looks: list[Any] = []
+    find = retention.find
+
+    def noted_find(*args: Any) -> Any:
+        looks.append(find(*args))
+        return looks[-1]
+
+    monkeypatch.setattr(retention, "find", noted_find)
+    monkeypatch.setattr(retention, "INTERVAL_S", 0.02)
+    folder = disk.path / AGENT / "logs" / "run"
+    folder.mkdir(parents=True)
+    old = folder / "2026-01-01T00-00-00-000Z-5a5a5a5a-0000.jsonl"
+    old.write_text("{}\n")
+    os.utime(old, (1, 1))
+    disk.fill()
+    async with swarm_rig(tmp_path) as rig:
+        env = {**rig.env, **harness("says_hi"), "SWARM_STATE_DIR": str(disk.path)}
+        async with running_worker(rig, env):
+            await until(lambda: len(looks) > 2)
+            assert all(looks), "it is found"
+            assert old.exists()
+        disk.clear()
+        async with running_worker(rig, env):
+            await until(lambda: not old.exists())
