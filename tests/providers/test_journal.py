@@ -171,15 +171,16 @@ def test_one_that_somebody_deletes_is_there_again(tmp_path: Path, warnings: io.S
     tail.pump()
     path.unlink()
     with largest_file(3):
-        assert not Journal(path).close() or not path.exists()
         one.append([b"fourth"])
         assert not path.exists(), "not a part of it"
+    one.append([b"fifth"])
+    path.unlink()
     assert one.close()
     tail.finish()
-    assert path.read_bytes() == b"first\nsecond\nthird\nfourth\n"
+    assert path.read_bytes() == b"first\nsecond\nthird\nfourth\nfifth\n"
     assert b"".join(shipped) == path.read_bytes()
     whys = [failure["why"] for failure in failures(warnings)]
-    assert whys.count("somebody deleted it; it is there again") == 2
+    assert whys.count("somebody deleted it; it is there again") == 3
 
 
 def test_as_many_whole_lines_are_written_as_fit(tmp_path: Path, warnings: io.StringIO):
