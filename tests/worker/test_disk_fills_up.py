@@ -224,19 +224,6 @@ def test_without_a_disk_the_same_limit_holds_for_the_memory(tmp_path: Path, disk
     database.close()
 
 
-async def test_a_log_folder_that_takes_nothing_costs_no_line(tmp_path: Path):
-    """The state directory is well; somebody's file lies where the log folder should be."""
-    async with swarm_rig(tmp_path) as rig:
-        (tmp_path / "logs").write_text("in the way")
-        env = {**rig.agent(TALKER, str(tmp_path)), "LOG_DIR": str(tmp_path / "logs")}
-        for part in ("before", "while", "after"):
-            (tmp_path / part).touch()
-        async with running_worker(rig, env):
-            await all_is_told(rig, await rig.submit())
-        assert not rig.logged(Event.STATE_DEGRADED)
-        assert rig.logged(Event.JOURNAL_FAILED)
-
-
 async def test_a_session_that_says_too_much_is_recorded_in_part_and_told_in_full(tmp_path: Path):
     """Three MiB of deltas, where one may be recorded; all else is there."""
     delta = {"type": "stream_event", "event": {}, "x": "y" * 4000}
