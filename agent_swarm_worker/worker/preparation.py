@@ -29,6 +29,7 @@ from agent_swarm_worker.workspace.git import identity
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from agent_swarm_worker.contract import ProviderAdapter
@@ -68,8 +69,7 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
         # A paused task goes on from itself: in its own session, on its own branch.
         parent = row if task.trigger_type == RESUMED else await parent_of(worker, row)
         place = await place_of(worker, row, parent, held)
-        private_dirs = worker.state.path / SESSIONS_DIR
-        private = held.enter_context(private_dir(private_dirs, task.session_uuid, log=worker.log))
+        private = held.enter_context(_private_dir(worker, task))
         model = choose_model(
             harness=adapter.name,
             env=worker.environment.values(),
@@ -147,6 +147,10 @@ def _session_env(
         "AGENT_SWARM_TASK_ID": task.task_id,
         "SWARM_RUNTIME_INSTANCE_ID": worker.runtime_id,
     }
+
+
+def _private_dir(worker: Worker, task: RunningTask) -> AbstractContextManager[Path]:
+    return private_dir(worker.state.path / SESSIONS_DIR, task.session_uuid, log=worker.log)
 
 
 def _log_file(worker: Worker, task: RunningTask) -> Path:
