@@ -68,6 +68,8 @@ class Event(StrEnum):
     PRICE_UNKNOWN = "session.price_unknown"
     LINE_OVERSIZE = "session.line_oversize"
     JOURNAL_FAILED = "session.journal_failed"
+    JOURNAL_LIMITED = "session.journal_limited"
+    JOURNAL_REMOVED = "journals.removed"
     TOOL_LOOP = "session.tool_loop"
     KILL_STEP = "process.kill_step"
     PROCESS_SWEPT = "process.swept"

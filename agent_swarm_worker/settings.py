@@ -85,8 +85,7 @@ class Settings(BaseModel):
 
     # --- the harness
     harness_provider: str | None = _live("HARNESS_PROVIDER")
-    """Which harness runs the sessions: ``claude`` (the default), ``subprocess``, or any installed
-    provider."""
+    """Which harness runs the sessions: ``claude`` by default, ``subprocess``, any installed one."""
     harness_command: str | None = _live("HARNESS_COMMAND")
     """For ``subprocess``: the command line, split as a shell splits words; no shell runs."""
     harness_output: Literal["auto", "stream-json", "jsonl", "text"] = _live(
@@ -147,7 +146,7 @@ class Settings(BaseModel):
     app_url: str = _live("APP_URL", "DASHBOARD_URL", default="")
     """Address of the dashboard, for links in prompts."""
 
-    # --- where things lie
+    # --- where things lie, and how much of it
     state_dir: Path | None = _env("SWARM_STATE_DIR")
     """The worker's own directory; one per agent, locked while it runs. By default
     ``<SWARM_WORKSPACE_DIR>/personal/.swarm-worker`` if that can be written, else
@@ -162,6 +161,14 @@ class Settings(BaseModel):
     """Where harnesses keep their skills and sessions."""
     xdg_state_home: Path | None = _env("XDG_STATE_HOME")
     """``<HOME>/.local/state`` by default."""
+    journal_max_mb: int = _live("SWARM_JOURNAL_MAX_MB", default=1024, ge=1, le=1_000_000)
+    """MiB one session may record; debug lines are left out from half of it on, then others."""
+    journals_total_mb: int = _live("SWARM_JOURNALS_TOTAL_MB", default=10_240, ge=0)
+    """MiB of all journals; above it the oldest whose lines have arrived are deleted. 0 = any."""
+    journals_max_days: float = _live("SWARM_JOURNALS_MAX_DAYS", default=30.0, ge=0)
+    """Age at which a journal whose lines have arrived is deleted. 0 = never."""
+    outbox_max_mb: int = _env("SWARM_OUTBOX_MAX_MB", default=64, ge=1, le=1_000_000)
+    """MiB of writes that may wait; above it context, tool events, logs and progress give way."""
 
     # --- timing
     poll_interval_s: float = _live("SWARM_POLL_INTERVAL_S", default=2.0, gt=0, le=300)

@@ -116,6 +116,8 @@ class ProviderSessionConfig:
     iteration: int = 1
     result_grace_s: float = 10.0
     """How long the harness may stay after its final event before it is ended."""
+    journal_max_bytes: int = 1 << 30
+    """About how much of the session is recorded; debug lines are left out from half of it on."""
     additional_args: tuple[str, ...] = ()
     reasoning_effort: str | None = None
     vcs_repo: str | None = None

@@ -17,6 +17,7 @@ from agent_swarm_worker.contract import Custom, RawLog, RawStderr, SessionInit
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.processes.framing import decode_line
 from agent_swarm_worker.providers.journal import Journal
+from agent_swarm_worker.providers.journal_limit import JournalLimit, Weight, weigh
 from agent_swarm_worker.providers.launch import TextTranslator
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 MAX_BACKLOG = 10_000
 """Events kept for a first listener that comes late; the journal has them all anyway."""
+MAX_BACKLOG_BYTES = 16 * 1024 * 1024
+"""How much text they may have."""
 MAX_STDERR_BYTES = 16 * 1024 * 1024
 """Standard error taken into the journal per session; a flood beyond it is counted, not kept."""
 STDERR_TAIL_BYTES = 4096
@@ -45,8 +48,10 @@ class BaseSession:
         self.log = (log or Log()).bind(task_id=config.task_id)
         self._listeners: list[EventListener] = []
         self._backlog: list[ProviderEvent] = []
+        self._backlog_bytes = 0
         self._session_id: str | None = None
         self._journal: Journal | None = None
+        self._limit = JournalLimit(config.journal_max_bytes, log=self.log)
         self._stderr_bytes = 0
         self._stderr_tail = ""
         self._last_translator: Translator | None = None
@@ -72,8 +77,8 @@ class BaseSession:
         """Hand one event to every listener."""
         if isinstance(event, SessionInit):
             self._session_id = event.session_id
-        if not self._listeners and len(self._backlog) < MAX_BACKLOG:
-            self._backlog.append(event)
+        if not self._listeners:
+            self._keep_for_the_first(event)
         for listener in self._listeners:
             try:
                 listener(event)
@@ -89,7 +94,10 @@ class BaseSession:
         words = self._takes_text
         taken = [scrub(line) for line in lines if words or (line and not line.isspace())]
         records = [clean if native is not None else _text_record(clean) for clean, native in taken]
-        self.journal.append([record for record in records if record])
+        if self._limit.is_near:
+            self._take_sparingly(taken, records, translator)
+            return
+        self._limit.took(self.journal.append([record for record in records if record]))
         for (clean, native), record in zip(taken, records, strict=True):
             if record:
                 self.emit(RawLog(decode_line(record)))
@@ -97,6 +105,30 @@ class BaseSession:
                 self._translate(translator.feed_text, decode_line(clean))
             else:
                 self._translate(translator.feed, native)
+
+    def _take_sparingly(
+        self, taken: list[tuple[bytes, Any]], records: list[bytes], translator: Translator
+    ) -> None:
+        """Take lines of which not all can be recorded: they are weighed by what they mean."""
+        words = translator if isinstance(translator, TextTranslator) else None
+        meanings: list[list[ProviderEvent]] = []
+        admitted: list[bytes] = []
+        for (clean, native), record in zip(taken, records, strict=True):
+            are_words = native is not None and words is not None and words.is_text(native)
+            if native is None or are_words:
+                events = self._understood(translator.feed_text, decode_line(clean))
+            else:
+                events = self._understood(translator.feed, native)
+            meanings.append(events)
+            if record:
+                weight = max(weigh(events), Weight.ORDINARY if are_words else Weight.DEBUG)
+                admitted += self._limit.admitted(record, weight)
+        self._limit.took(self.journal.append(admitted))
+        for record, events in zip(records, meanings, strict=True):
+            if record:
+                self.emit(RawLog(decode_line(record)))
+            for event in events:
+                self.emit(event)
 
     def take_stderr(self, text: bytes, translator: Translator) -> None:
         """Take scrubbed standard error; complete lines, joined by newlines."""
@@ -111,9 +143,9 @@ class BaseSession:
         if self._stderr_bytes >= MAX_STDERR_BYTES:
             content += f"\n[standard error is not recorded beyond {MAX_STDERR_BYTES} bytes]"
         stamp = wire_time(self.clock.now())
-        self.journal.append(
-            [orjson.dumps({"type": "stderr", "content": content, "timestamp": stamp})]
-        )
+        record = orjson.dumps({"type": "stderr", "content": content, "timestamp": stamp})
+        admitted = self._limit.admitted(record, Weight.DEBUG)
+        self._limit.took(self.journal.append(admitted))
         self.emit(RawStderr(content))
         for line in content.splitlines():
             self._translate(translator.feed_stderr, line)
@@ -127,21 +159,39 @@ class BaseSession:
     def journal(self) -> Journal:
         """The journal in use; opened at first need."""
         if self._journal is None:
-            self._journal = Journal(self.config.log_file, log=self.log)
+            self._journal = self._open_journal(self.config.log_file)
         return self._journal
 
     def switch_journal(self, path: Path, metadata: dict[str, Any]) -> None:
         """Go on in a new journal; listeners learn of it through a ``session.journal`` event."""
-        self.close_journal()
+        self._end_journal()
         length = Journal.begin(path, metadata, log=self.log)
-        self._journal = Journal(path, log=self.log)
+        self._journal = self._open_journal(path)
         self.emit(Custom("session.journal", {"path": str(path), "metadata_bytes": length}))
 
     def close_journal(self) -> None:
+        """End the session's record, with a word on what was left out of it."""
+        if closing := self._limit.closing():
+            self.journal.append(closing)
+        self._end_journal()
+
+    def _open_journal(self, path: Path) -> Journal:
+        return Journal(path, log=self.log, unwritten=self._tell_unwritten)
+
+    def _end_journal(self) -> None:
         """Close the journal; a later line opens it again."""
         if self._journal is not None:
             self._journal.close()
             self._journal = None
+
+    def _tell_unwritten(self, lines: bytes) -> None:
+        """Pass on lines that the disk did not take, so that they are told all the same."""
+        self.emit(Custom("session.unwritten", {"lines": lines}))
+
+    def _keep_for_the_first(self, event: ProviderEvent) -> None:
+        self._backlog_bytes += len(getattr(event, "content", ""))
+        if len(self._backlog) < MAX_BACKLOG and self._backlog_bytes < MAX_BACKLOG_BYTES:
+            self._backlog.append(event)
 
     def _translate(self, translate: Callable[[Any], Iterable[ProviderEvent]], native: Any) -> None:
         try:
@@ -149,6 +199,16 @@ class BaseSession:
                 self.emit(event)
         except Exception as error:  # the line is in the journal; the run goes on
             self.log.error(Event.TRANSLATE_FAILED, why=repr(error))
+
+    def _understood(
+        self, translate: Callable[[Any], Iterable[ProviderEvent]], native: Any
+    ) -> list[ProviderEvent]:
+        events: list[ProviderEvent] = []
+        try:
+            events.extend(translate(native))
+        except Exception as error:  # as above; what came before it counts
+            self.log.error(Event.TRANSLATE_FAILED, why=repr(error))
+        return events
 
     def _complain(self, listener: EventListener, event: ProviderEvent, error: Exception) -> None:
         self.log.error(

@@ -183,6 +183,9 @@ class SessionReporter:
                 self._context.compaction(event)
             case Custom(name="session.journal"):
                 self._switch_journal(event.data)
+            case Custom(name="session.unwritten"):
+                self._tail.pump()  # what is on disk was said before
+                self._writes.unwritten(event.data["lines"])
 
     def _say(self, words: str | None) -> None:
         if words and self._says_progress:

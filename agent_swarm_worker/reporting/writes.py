@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from agent_swarm_worker.reporting.facts import SessionFacts
     from agent_swarm_worker.reporting.port import WriteQueue
 
+MAX_UNWRITTEN_BYTES = 256 * 1024
+"""What is put into the queue at once of lines that are in no journal: there they weigh, and what
+is given up is a whole write."""
+
 
 @dataclass(slots=True, kw_only=True)
 class SessionWrites:
@@ -62,6 +66,17 @@ class SessionWrites:
 
     def logs(self, path: Path, start: int, end: int) -> None:
         """A range of the journal, to be read when it is delivered."""
+        self._put_lines({"path": str(path), "start": start, "end": end}, end - start)
+
+    def unwritten(self, lines: bytes) -> None:
+        """Lines that are in no journal: the disk did not take them."""
+        while lines:
+            size = lines.rfind(b"\n", 0, MAX_UNWRITTEN_BYTES) + 1 or lines.find(b"\n") + 1
+            part = lines[: size or len(lines)]
+            self._put_lines({"text": part.decode("utf-8", "replace")}, len(part))
+            lines = lines[len(part) :]
+
+    def _put_lines(self, where: dict[str, Any], size: int) -> None:
         args = {
             "task_id": self.facts.task_id,
             "session_uuid": self.facts.session_uuid,
@@ -70,12 +85,10 @@ class SessionWrites:
             # delivery adds those of this range that went out in earlier requests.
             "iteration": self.facts.iteration + self.logged_bytes,
             "cli": self.facts.harness,
-            "path": str(path),
-            "start": start,
-            "end": end,
+            **where,
         }
         self.queue.put(self.lane, WriteKind.LOGS, args)
-        self.logged_bytes += end - start
+        self.logged_bytes += size
 
     def _put(self, kind: WriteKind, args: dict[str, Any]) -> None:
         self.queue.put(self.lane, kind, args)

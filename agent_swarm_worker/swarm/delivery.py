@@ -85,7 +85,10 @@ async def _session(it: Delivery) -> None:
 
 
 async def _logs(it: Delivery) -> None:
-    """Args: path, start, end (bytes), session_uuid, iteration, cli, task_id."""
+    """Args: path, start, end (bytes), session_uuid, iteration, cli, task_id.
+
+    Or text instead of the range, for lines that are in no file.
+    """
     await send_in_parts(it, LogParts(it))
 
 

@@ -64,14 +64,16 @@ class Outbox:
             client: the API.
             clock: for the pauses between attempts.
             log: where retries and losses are reported.
-            max_bytes: size above which the least important writes are given up, oldest first:
-                progress, context, events, then logs; never anything else.
+            max_bytes: size above which the least important writes are given up, oldest first,
+                as `queue.SACRIFICE` says; on disk, or in memory while the disk takes nothing.
         """
         self._log = log or Log()
         self._queue = Queue(database, max_bytes=max_bytes, log=self._log)
         self._client = client
         self._clock = clock
         self._busy: set[str] = set()
+        self._awake: set[str] = set()
+        """Lanes in which something was put since the last look."""
         self._put = anyio.Event()
         self._delivered = anyio.Event()
         self._recovered = anyio.Event()
@@ -91,6 +93,7 @@ class Outbox:
                 possible.
         """
         self._queue.add(lane, kind, args, uncertain=doubtful)
+        self._awake.add(lane)
         self._put.set()
 
     def pending(self, lane: str | None = None) -> int:
@@ -100,6 +103,10 @@ class Outbox:
     def lanes_with(self, kind: WriteKind) -> tuple[str, ...]:
         """Return the lanes in which a write of this kind waits."""
         return self._queue.lanes_with(kind)
+
+    def journals(self) -> set[str]:
+        """Return the paths of the journals of which not all has arrived."""
+        return self._queue.journals()
 
     async def flushed(self, lane: str, *, timeout_s: float) -> bool:
         """Wait until a lane is empty; False if it is not after `timeout_s`."""
@@ -111,19 +118,22 @@ class Outbox:
 
     async def run(self) -> None:
         """Deliver, for ever; cancel it to stop. What is not delivered then stays on disk."""
+        waiting = self._queue.lanes()
         async with anyio.create_task_group() as lanes:
             while True:
                 self._put = anyio.Event()
-                for lane in self._queue.lanes():
+                self._awake.clear()
+                for lane in waiting:
                     if lane not in self._busy:
                         self._busy.add(lane)
                         lanes.start_soon(self._drain, lane, name=f"outbox {lane}")
                 await self._put.wait()
+                waiting = list(self._awake)
 
     async def _drain(self, lane: str) -> None:
         """Deliver a lane's writes one after the other until there are none."""
         try:
-            while self._queue.count(lane):
+            while self._queue.has(lane):
                 async for attempt in AsyncRetrying(
                     retry=retry_if_exception_type(ApiError), wait=_pause_s, sleep=self._pause
                 ):
@@ -219,9 +229,9 @@ class Outbox:
 
     async def _wait_until_empty(self, lane: str | None, timeout_s: float) -> bool:
         with anyio.move_on_after(timeout_s):
-            while self._queue.count(lane):
+            while self._queue.has(lane):
                 await self._delivered.wait()
-        return self._queue.count(lane) == 0
+        return not self._queue.has(lane)
 
 
 def _pause_s(state: RetryCallState) -> float:

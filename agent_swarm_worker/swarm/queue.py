@@ -1,7 +1,8 @@
 """What is still to be written to the API, in order, on disk.
 
 A lane is one stream of writes whose order matters: a task, or the worker itself. The table is the
-only truth; nothing is kept besides it.
+only truth; nothing is kept besides it. Whatever is asked of it here costs the same with ten writes
+waiting as with a hundred thousand: an outage of days must not make each further write slower.
 """
 
 from __future__ import annotations
@@ -51,12 +52,23 @@ class WriteKind(StrEnum):
 
 
 SACRIFICE = (
-    WriteKind.PROGRESS,
     WriteKind.CONTEXT,
     WriteKind.EVENTS,
     WriteKind.LOGS,
+    WriteKind.PROGRESS,
 )
-"""What goes first when the queue is full; what is not named here is never given up."""
+"""What goes first when the queue is full; what is not named here is never given up.
+
+First the charts: each context snapshot is followed by a newer one, and what the tool events say is
+in the log as well. Then lines of logs, which the journal on disk still has; ranges of one journal
+are joined while they wait, so there is little to gain and it does not come to that. Then progress,
+of which each task has one. Results, costs, session ids, notes, links, answers to messages and
+reports on credentials are few, small and said only once: they stay whatever the limit.
+"""
+_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS outbox_by_lane_and_kind ON outbox (lane, kind, id)",
+    "CREATE INDEX IF NOT EXISTS outbox_by_kind ON outbox (kind, id)",
+)
 
 
 IRREPLACEABLE = frozenset({WriteKind.COST, WriteKind.FINISH, WriteKind.SESSION})
@@ -99,6 +111,8 @@ class Queue:
         self._db = database
         self._max_bytes = max_bytes
         self._log = log or Log()
+        for index in _INDEXES:
+            self._db.run(index)
         ((total,),) = self._db.run("SELECT sum(length(args) + ?) FROM outbox", _ROW_BYTES)
         self._bytes = int(total or 0)
         # An earlier process may have died between an answer and its note of it.
@@ -109,8 +123,14 @@ class Queue:
     def add(
         self, lane: str, kind: WriteKind, args: Mapping[str, Any], *, uncertain: bool = False
     ) -> None:
-        """Put a write at the end of its lane. Of undelivered progress only the newest is kept."""
+        """Put a write at the end of its lane.
+
+        Of undelivered progress only the newest is kept, and what continues the lane's last range
+        of a journal lengthens that.
+        """
         data = encode(args)
+        if kind is WriteKind.LOGS and not uncertain and self._lengthen(lane, data):
+            return
         insert = self._db.run_for_good if kind in IRREPLACEABLE else self._db.run
         insert(
             "INSERT INTO outbox (lane, kind, args, uncertain) VALUES (?, ?, ?, ?)",
@@ -152,6 +172,17 @@ class Queue:
             uncertain=bool(uncertain),
         )
 
+    def has(self, lane: str | None = None) -> bool:
+        """True if something waits, in a lane or in any."""
+        if lane is None:
+            return bool(self._db.run("SELECT 1 FROM outbox LIMIT 1"))
+        return bool(self._db.run("SELECT 1 FROM outbox WHERE lane = ? LIMIT 1", lane))
+
+    def journals(self) -> set[str]:
+        """Return the paths of the journals of which a range waits."""
+        rows = self._db.run("SELECT args FROM outbox WHERE kind = ?", WriteKind.LOGS)
+        return {str(args["path"]) for (data,) in rows if "path" in (args := _object(data))}
+
     def lanes(self) -> list[str]:
         """Return the lanes that are not empty, the one that waits longest first."""
         rows = self._db.run("SELECT lane FROM outbox GROUP BY lane ORDER BY min(id)")
@@ -185,11 +216,35 @@ class Queue:
 
     def step_aside(self, item: Item) -> bool:
         """Move a write to the end of its lane; False if it is there already."""
-        if self.count(item.lane) < 2:
+        first_two = self._db.run("SELECT id FROM outbox WHERE lane = ? LIMIT 2", item.lane)
+        if len(first_two) < 2:
             return False
         self._db.run(
             "UPDATE outbox SET id = (SELECT max(id) FROM outbox) + 1 WHERE id = ?", item.id
         )
+        return True
+
+    def _lengthen(self, lane: str, data: bytes) -> bool:
+        """Join a range of a journal with the one before it; false if it stands for itself.
+
+        Not with the head of the lane, which may be under way, nor with one of which a part has
+        arrived or may have; and not across a finish.
+        """
+        rows = self._db.run(
+            "SELECT id, args FROM outbox WHERE lane = ?1 AND kind = ?2"
+            " AND id > (SELECT min(id) FROM outbox WHERE lane = ?1) AND id > coalesce("
+            "(SELECT max(id) FROM outbox WHERE lane = ?1 AND kind = ?3), 0)"
+            " AND sent = 0 AND uncertain = 0 ORDER BY id DESC LIMIT 1",
+            lane,
+            WriteKind.LOGS,
+            WriteKind.FINISH,
+        )
+        joined = _joined(_object(rows[0][1]), _object(data)) if rows else None
+        if joined is None:
+            return False
+        longer = encode(joined)
+        self._db.run("UPDATE outbox SET args = ? WHERE id = ?", longer, rows[0][0])
+        self._bytes += len(longer) - len(rows[0][1])
         return True
 
     def _delete(self, condition: str, *values: object) -> int:
@@ -215,3 +270,31 @@ class Queue:
                 self._log.warning(
                     Event.WRITE_DROPPED, kind=kind, count=dropped, why="the outbox is full"
                 )
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """Return a write's arguments; none if another version of this program wrote nonsense."""
+    try:
+        args = orjson.loads(data)
+    except ValueError:
+        return {}
+    return args if isinstance(args, dict) else {}
+
+
+def _joined(range_: dict[str, Any], next_: dict[str, Any]) -> dict[str, Any] | None:
+    """Return two neighbouring ranges of a journal as one, if that is what they are.
+
+    They are numbered by the bytes sent before them, so that the joined range is numbered as the
+    two would have been.
+    """
+    try:
+        length = range_["end"] - range_["start"]
+        continued = {
+            **range_,
+            "start": range_["end"],
+            "end": next_["end"],
+            "iteration": range_["iteration"] + length,
+        }
+    except (KeyError, TypeError):
+        return None
+    return {**range_, "end": next_["end"]} if continued == next_ else None

@@ -7,6 +7,7 @@ at fault stands alone and is left out.
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -118,8 +119,13 @@ class LogParts:
     def __init__(self, delivery: Delivery) -> None:
         args = delivery.item.args
         self._delivery = delivery
-        self._path = Path(args["path"])
-        self._start, self._end = int(args["start"]), int(args["end"])
+        self._source: Path | bytes
+        if "text" in args:  # the disk did not take these lines
+            self._source = str(args["text"]).encode()
+            self._start, self._end = 0, len(self._source)
+        else:
+            self._source = Path(args["path"])
+            self._start, self._end = int(args["start"]), int(args["end"])
         self._task_id: str | None = args.get("task_id")
         self._session_uuid, self._iteration = args["session_uuid"], int(args["iteration"])
         self._cli: str | None = args.get("cli")
@@ -132,7 +138,7 @@ class LogParts:
         begin = self._start + start
         try:
             lines, after = await anyio.to_thread.run_sync(
-                read_lines, self._path, begin, self._end, limit
+                read_lines, self._source, begin, self._end, limit
             )
         except OSError as error:
             self._delivery.dropped(f"the journal cannot be read: {error}")
@@ -164,11 +170,11 @@ class LogParts:
         )
 
 
-def read_lines(path: Path, start: int, end: int, limit: int) -> tuple[list[str], int]:
+def read_lines(source: Path | bytes, start: int, end: int, limit: int) -> tuple[list[str], int]:
     """Return lines of a file between two offsets, and the offset after the last of them.
 
     Args:
-        path: of the file.
+        source: the file, or what would be in it.
         start: offset of the first line, in bytes.
         end: offset after the last line, in bytes.
         limit: the most lines; a part also ends at `MAX_PART_BYTES`, but has one line at least,
@@ -179,7 +185,7 @@ def read_lines(path: Path, start: int, end: int, limit: int) -> tuple[list[str],
     """
     lines: list[str] = []
     size, position = 0, start
-    with path.open("rb") as file:
+    with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
         file.seek(start)
         while position < end and len(lines) < limit:
             line = file.readline(end - position)

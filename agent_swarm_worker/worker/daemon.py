@@ -3,7 +3,7 @@
     run ─┬─ signals ─ outbox ─ orphans ─ liveness         for as long as the process lives
          ├─ boot                                          once
          ├─ poll · heartbeat · ping · cancellation ·      until the shutdown is over
-         │  reconfigure · steering
+         │  reconfigure · steering · retention
          └─ sessions: one task each                       drained by the shutdown
 
 A loop that dies takes the worker down with its error: half a worker is worse than none.
@@ -32,6 +32,7 @@ from agent_swarm_worker.worker.heartbeat import Heartbeat, ping_loop
 from agent_swarm_worker.worker.liveness import liveness_loop
 from agent_swarm_worker.worker.poll import Poller
 from agent_swarm_worker.worker.reconfigure import reconfigure_loop
+from agent_swarm_worker.worker.retention import retention_loop
 from agent_swarm_worker.worker.shutdown import go_down, say_goodbye
 from agent_swarm_worker.worker.signals import Shutdown
 from agent_swarm_worker.worker.steering import Steering
@@ -147,6 +148,7 @@ class Daemon:
             loops.start_soon(ping_loop, worker)
             loops.start_soon(cancellation_loop, worker)
             loops.start_soon(reconfigure_loop, worker)
+            loops.start_soon(retention_loop, worker)
             loops.start_soon(Steering(worker).run)
             async with anyio.create_task_group() as sessions:
                 release_when_delivered(worker, sessions)

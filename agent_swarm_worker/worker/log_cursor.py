@@ -35,7 +35,7 @@ class LogCursor:
     def put(self, lane: str, kind: WriteKind, args: Mapping[str, Any]) -> None:
         """Queue a write; a range of the journal moves the cursor."""
         self._outbox.put(lane, kind, args, doubtful=kind in self._doubtful)
-        if kind is WriteKind.LOGS:
+        if kind is WriteKind.LOGS and "path" in args:
             self._state.set_log_offset(self._task_id, args["end"], args["path"])
 
     def told(self) -> None:

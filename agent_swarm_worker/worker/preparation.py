@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.atomic import make_private_dir
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import ProviderSessionConfig
-from agent_swarm_worker.errors import ApiError, StateUnwritable
+from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.guards.child_env import harness_env
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.login.pools import session_env
@@ -20,7 +18,9 @@ from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.continuity import parent_of, with_native_resume
 from agent_swarm_worker.worker.models import ModelChoice, choose_model
 from agent_swarm_worker.worker.place import place_of
+from agent_swarm_worker.worker.private_dir import private_dir
 from agent_swarm_worker.worker.prompting import compose_prompts
+from agent_swarm_worker.worker.retention import owner
 from agent_swarm_worker.worker.selection import select_for
 from agent_swarm_worker.worker.session_limits import SessionLimits, limits_of
 from agent_swarm_worker.worker.slots import RESUMED
@@ -28,7 +28,8 @@ from agent_swarm_worker.worker.tool_servers import session_tool_servers
 from agent_swarm_worker.workspace.git import identity
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from agent_swarm_worker.contract import ProviderAdapter
@@ -68,7 +69,7 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
         # A paused task goes on from itself: in its own session, on its own branch.
         parent = row if task.trigger_type == RESUMED else await parent_of(worker, row)
         place = await place_of(worker, row, parent, held)
-        private_dir = held.enter_context(_private_dir(worker, task))
+        private = held.enter_context(_private_dir(worker, task))
         model = choose_model(
             harness=adapter.name,
             env=worker.environment.values(),
@@ -89,12 +90,13 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
             api_key=worker.settings.api_key,
             cwd=place.directory.path,
             log_file=_log_file(worker, task),
-            private_dir=private_dir,
+            private_dir=private,
             env=_session_env(worker, adapter, task, credentials),
             redactor=redactor,
             mcp_servers=await session_tool_servers(worker, adapter, task, row, redactor),
             iteration=worker.next_iteration(),
             result_grace_s=worker.settings.result_grace_s,
+            journal_max_bytes=worker.settings.journal_max_mb << 20,
             additional_args=worker.options.additional_args,
             vcs_repo=row.vcs_repo if row else None,
             context_key=row.context_key if row else None,
@@ -147,19 +149,8 @@ def _session_env(
     }
 
 
-@contextmanager
-def _private_dir(worker: Worker, task: RunningTask) -> Iterator[Path]:
-    """Make a directory of mode 0700 that is gone afterwards."""
-    path = worker.state.path / SESSIONS_DIR / task.session_uuid
-    try:
-        make_private_dir(path.parent)
-        path.mkdir(mode=0o700)
-    except OSError as error:
-        raise StateUnwritable(path, error.strerror or str(error)) from None
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+def _private_dir(worker: Worker, task: RunningTask) -> AbstractContextManager[Path]:
+    return private_dir(worker.state.path / SESSIONS_DIR, task.session_uuid, log=worker.log)
 
 
 def _log_file(worker: Worker, task: RunningTask) -> Path:
@@ -175,6 +166,7 @@ def _begin_journal(worker: Worker, config: ProviderSessionConfig, task: RunningT
     """Write the journal's first line; it describes the run and is not uploaded."""
     metadata = {
         "type": f"{worker.options.role}_metadata",
+        "owner": owner(worker.state, worker.ids),
         "sessionId": config.session_uuid,
         "iteration": config.iteration,
         "timestamp": wire_time(worker.clock.now()),

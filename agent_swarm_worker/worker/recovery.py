@@ -16,6 +16,7 @@ from agent_swarm_worker.reporting.finish import decide_finish
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.worker.preparation import SESSIONS_DIR
+from agent_swarm_worker.worker.private_dir import remove_spares
 from agent_swarm_worker.worker.remains import Remains
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ async def recover(worker: Worker) -> None:
     await worker.outbox.flush_all(LAST_WORDS_S)
     # Private files of sessions that are no more; a killed process could not remove its own.
     shutil.rmtree(worker.state.path / SESSIONS_DIR, ignore_errors=True)
+    remove_spares(worker.state.path / SESSIONS_DIR)
 
 
 async def _settle(worker: Worker, claim: Claim, remains: Remains) -> bool:

@@ -122,6 +122,8 @@ def _events(line: bytes, translator: Translator) -> Iterator[ProviderEvent]:
     """Undo what `BaseSession.take` did to lines that were not the harness's own JSON."""
     try:
         match native := orjson.loads(line):
+            case {"type": "journal_limit", "max_bytes": _}:
+                return  # the journal's own word on what it left out
             case {"type": "stdout", "content": str(words)}:
                 yield from translator.feed_text(words)
             case {"type": "stderr", "content": str(words), "timestamp": _}:

@@ -82,7 +82,9 @@ async def wire(parts: Parts, held: AsyncExitStack) -> Worker:
         environment=parts.environment,
         harness=parts.harness,
         client=client,
-        outbox=Outbox(state.database, client, clock=clock, log=log),
+        outbox=Outbox(
+            state.database, client, clock=clock, log=log, max_bytes=settings.outbox_max_mb << 20
+        ),
         state=state,
         slots=Slots(settings.slots(parts.options.role)),
         paused=PausedNotes(state),

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +19,10 @@ import pytest
 import structlog
 
 from agent_swarm_worker import logs
-from agent_swarm_worker.logs import Event
+from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers import journal
 from agent_swarm_worker.providers.journal import Journal
+from agent_swarm_worker.reporting.log_tail import LogTail
 
 
 @pytest.fixture
@@ -149,6 +151,77 @@ def test_what_is_held_has_a_limit(
     assert path.read_bytes() == b"12345678\n12345678\nafter\n"
     assert not one.close()
     assert failures(warnings)[-1]["lost_bytes"] == len(b"this one and\nthat one are lost\n")
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_one_that_somebody_deletes_is_there_again(tmp_path: Path, warnings: io.StringIO, what: str):
+    path = tmp_path / "logs" / "session.jsonl"
+    one = Journal(path)
+    shipped: list[bytes] = []
+
+    def ship(where: Path, start: int, end: int) -> None:
+        shipped.append(where.read_bytes()[start:end])
+
+    tail = LogTail(path=path, start=0, send=ship, log=Log())
+    one.append([b"first"])
+    tail.pump()
+    one.append([b"second"])
+    path.unlink() if what == "file" else shutil.rmtree(path.parent)
+    one.append([b"third"])
+    tail.pump()
+    path.unlink()
+    with largest_file(3):
+        one.append([b"fourth"])
+        assert not path.exists(), "not a part of it"
+    one.append([b"fifth"])
+    path.unlink()
+    assert one.close()
+    tail.finish()
+    assert path.read_bytes() == b"first\nsecond\nthird\nfourth\nfifth\n"
+    assert b"".join(shipped) == path.read_bytes()
+    whys = [failure["why"] for failure in failures(warnings)]
+    assert whys.count("somebody deleted it; it is there again") == 3
+
+
+def test_as_many_whole_lines_are_written_as_fit(tmp_path: Path, warnings: io.StringIO):
+    path = tmp_path / "session.jsonl"
+    one = Journal(path)
+    with largest_file(20):
+        one.append([b"12345678", b"12345678", b"12345678"])
+        assert path.read_bytes() == b"12345678\n12345678\n"
+        assert Journal.held_by_all_bytes == 9
+    one.append([b"after"])
+    assert path.read_bytes() == b"12345678\n" * 3 + b"after\n"
+    assert one.close()
+    assert Journal.held_by_all_bytes == 0
+    assert len(failures(warnings)) == 1
+
+
+def test_all_journals_share_the_memory_and_hand_over_what_it_does_not_hold(
+    tmp_path: Path, warnings: io.StringIO, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(journal, "MAX_HELD_BYTES", 50)
+    told: list[bytes] = []
+    some = [Journal(tmp_path / f"{n}.jsonl", unwritten=told.append) for n in range(6)]
+    with largest_file(1):
+        for one in some[:5]:
+            one.append([b"12345678"])
+        assert (told, Journal.held_by_all_bytes) == ([], 45)
+        some[5].append([b"a", b"bcd"])
+        assert told == [b"a\nbcd\n"]
+        some[0].append([b"e"])
+        assert Journal.held_by_all_bytes == 47
+        # What is still held at the end is told then, in order.
+        assert some[1].close()
+        assert told[1:] == [b"12345678\n"]
+    for one in some:
+        one.append([b"after"])
+        assert one.close()
+    assert (tmp_path / "0.jsonl").read_bytes() == b"12345678\ne\nafter\n"
+    assert (tmp_path / "5.jsonl").read_bytes() == b"after\n"
+    assert len(told) == 2
+    assert Journal.held_by_all_bytes == 0
+    assert len(failures(warnings)) == 6, "each file is told once"
 
 
 @pytest.mark.parametrize("obstacle", ["file", "directory"])

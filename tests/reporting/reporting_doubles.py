@@ -35,6 +35,9 @@ class Recorder:
         """The log lines, as delivery would read them."""
         lines = []
         for args in self.of("logs"):
+            if "text" in args:
+                lines += args["text"].splitlines()
+                continue
             data = Path(args["path"]).read_bytes()[args["start"] : args["end"]]
             lines += data.decode().splitlines()
         return lines

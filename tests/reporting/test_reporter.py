@@ -350,6 +350,27 @@ def test_a_session_may_go_on_in_a_second_journal(reporter, writes, journal):
     assert writes.shipped() == ['"first"', '"second"']
 
 
+def test_lines_the_disk_did_not_take_are_told_in_their_place(
+    reporter, writes, journal, monkeypatch
+):
+    monkeypatch.setattr("agent_swarm_worker.reporting.writes.MAX_UNWRITTEN_BYTES", 10)
+    say(journal, reporter, '"first"')
+    held = b'"a"\n"bb"\n"longer than a part"\n"c"\n'
+    reporter.on_event(Custom("session.unwritten", {"lines": held}))
+    say(journal, reporter, '"last"')
+    reporter.close(GOOD)
+    said = ['"first"', '"a"', '"bb"', '"longer than a part"', '"c"', '"last"']
+    assert writes.shipped() == said
+    parts = writes.of("logs")
+    assert [part.get("text") for part in parts][1:4] == [
+        '"a"\n"bb"\n',
+        '"longer than a part"\n',
+        '"c"\n',
+    ]
+    sizes = [len("".join(f"{line}\n" for line in said[:n])) for n in (0, 1, 3, 4, 5)]
+    assert [part["iteration"] - 7 for part in parts] == sizes, "each says what came before it"
+
+
 @pytest.mark.parametrize(
     "data",
     [

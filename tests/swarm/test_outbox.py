@@ -501,25 +501,6 @@ async def test_what_is_not_understood_is_not_fatal(tmp_path: Path) -> None:
     assert [line["event"] for line in lines] == ["outbox.dropped"] * 4
 
 
-def test_a_full_outbox_gives_up_what_matters_least(tmp_path: Path) -> None:
-    with stored(tmp_path, FakeClock()) as database, capture_logs() as lines:
-        queue = Queue(database, max_bytes=40_000)
-        for kind in (WriteKind.COST, WriteKind.SESSION, WriteKind.FINISH):
-            queue.add("t", kind, {"x": "y" * 5000})
-        queue.add("t", WriteKind.PROGRESS, note("p" * 5000))
-        for number in range(400):
-            queue.add("t", WriteKind.EVENTS, {"events": [], "n": number, "x": "e" * 900})
-        queue.add("t", WriteKind.LOGS, {"x": "l" * 900})
-        rows = database.run("SELECT kind, json_extract(args, '$.n') FROM outbox ORDER BY id")
-        left = collections.Counter(kind for kind, _ in rows)
-        kept = [number for kind, number in rows if kind == "events"]
-    assert {line["kind"] for line in lines} == {"progress", "events"}
-    assert (left["cost"], left["session"], left["finish"], left["logs"]) == (1, 1, 1, 1)
-    assert left["progress"] == 0
-    assert kept, "not more than need be"
-    assert kept == list(range(400 - len(kept), 400)), "the oldest go first"
-
-
 def test_a_full_outbox_never_gives_up_a_result(tmp_path: Path) -> None:
     with stored(tmp_path, FakeClock()) as database:
         queue = Queue(database, max_bytes=1000)

@@ -250,6 +250,21 @@ async def test_journals_that_are_gone_or_cut_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_lines_that_are_in_no_file_go_like_others(tmp_path: Path) -> None:
+    """The disk did not take them; one of them is refused, an answer to the others is lost."""
+    lines = [f"line {number} ü" for number in range(2 * MAX_LINES)]
+    args = logs_of(journal(tmp_path, []))
+    for name in ("path", "start", "end"):
+        del args[name]
+    server = LogServer()
+    server.after = [Reset(), None]
+    server.refused = {"line 1000 ü"}
+    told = await upload(server, tmp_path, args | {"text": "".join(f"{line}\n" for line in lines)})
+    assert server.lines == [line for line in lines if line != "line 1000 ü"]
+    assert told == ["api.unreachable", "api.recovered", "outbox.dropped"]
+
+
+@pytest.mark.anyio
 async def test_bad_events_are_found_and_left_out(tmp_path: Path) -> None:
     taken: list[int] = []
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.providers.claude.seen import Seen
 
+MAX_OPEN_CALLS = 1000
+"""Tool calls remembered until they are answered; those of a harness gone wild never are."""
 _SYNTHETIC = "<synthetic>"
 """The model of messages that the CLI wrote itself."""
 _WAKEUP_TOOL = "ScheduleWakeup"
@@ -83,6 +85,8 @@ def _block(seen: Seen, block: dict[str, Any], *, is_main: bool) -> ProviderEvent
             args = block.get("input")
             if name:
                 seen.tools[call_id] = (name, args)
+                if len(seen.tools) > MAX_OPEN_CALLS:
+                    del seen.tools[next(iter(seen.tools))]
                 return ToolStart(call_id, name, {} if args is None else args)
     return None
 

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from claude_config import make_config
 from claude_streams import NAMES, natives, play
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent_swarm_worker.contract import ToolEnd
+from agent_swarm_worker.providers.claude.messages import MAX_OPEN_CALLS
+from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 WRONG: tuple[Any, ...] = (
     None,
@@ -108,3 +114,23 @@ def test_a_result_of_wrong_shapes_makes_no_row_the_server_refuses() -> None:
     assert (cost.duration_ms, cost.num_turns, cost.total_cost_usd) == (13, None, None)
     assert (cost.input_tokens, cost.output_tokens) == (0, 0)
     assert orjson.dumps(cost)
+
+
+def test_calls_that_are_never_answered_do_not_fill_the_memory(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    translator = ClaudeTranslator(config)
+    for number in range(MAX_OPEN_CALLS + 50):
+        block = {"type": "tool_use", "id": f"c{number}", "name": "Bash", "input": {}}
+        translator.feed({"type": "assistant", "message": {"id": "m", "content": [block]}})
+    ended = [_answer(translator, number) for number in (0, MAX_OPEN_CALLS)]
+    assert [(end.tool_call_id, end.tool_name) for end in ended] == [
+        ("c0", ""),
+        (f"c{MAX_OPEN_CALLS}", "Bash"),
+    ]
+
+
+def _answer(translator: ClaudeTranslator, number: int) -> ToolEnd:
+    block = {"type": "tool_result", "tool_use_id": f"c{number}", "content": "ok"}
+    (event,) = translator.feed({"type": "user", "message": {"content": [block]}})
+    assert isinstance(event, ToolEnd)
+    return event
