@@ -8,8 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
-from _pytest.mark import ParameterSet
 from door import Door, Held, Swarm, restartable_rig, until
 from rig import Rig, harness, running_worker
 from worker_process import WorkerProcess, tagged, worker_process
@@ -45,15 +43,6 @@ def all_cases() -> list[Case]:
         for child in children.get(moment, ("ends",))
         for trouble in TROUBLES
     ]
-
-
-def params(cases: list[Case]) -> list[ParameterSet]:
-    """Return the cases as parameters of a test."""
-    forgotten = pytest.mark.xfail(
-        reason="nobody takes up a paused task that is resumed while its worker is away"
-    )
-    marks = {"paused": (forgotten,)}
-    return [pytest.param(case, id=str(case), marks=marks.get(case.moment, ())) for case in cases]
 
 
 class Stage:
