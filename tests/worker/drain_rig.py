@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
-from _pytest.mark import ParameterSet
 from door import Door, Held, Swarm, restartable_rig, until
 from rig import Rig, harness, running_worker
 from worker_process import WorkerProcess, tagged, worker_process
@@ -19,8 +18,8 @@ CHILDREN = ("ends", "deaf", "holds", "prints")
 TROUBLES = ("none", "hangs", "refuses", "fails", "drips")
 MOMENTS = ("boot", "idle", "preparing", "running", "finishing", "paused")
 BUDGET_S = 3.0
-SLACK_S = 1.5
-"""For a machine that is busy with other tests, and for the end of the interpreter."""
+SLACK_S = 0.7
+BUSY_SLACK_S = 6.0
 
 
 @dataclass(frozen=True)
@@ -44,15 +43,6 @@ def all_cases() -> list[Case]:
         for child in children.get(moment, ("ends",))
         for trouble in TROUBLES
     ]
-
-
-def params(cases: list[Case]) -> list[ParameterSet]:
-    """Return the cases as parameters of a test."""
-    forgotten = pytest.mark.xfail(
-        reason="nobody takes up a paused task that is resumed while its worker is away"
-    )
-    marks = {"paused": (forgotten,)}
-    return [pytest.param(case, id=str(case), marks=marks.get(case.moment, ())) for case in cases]
 
 
 class Stage:
@@ -117,8 +107,16 @@ class Stage:
             await worker.until_logged(Event.WORKER_DRAINING)
             self.go_on.touch()
         assert await worker.exit_code() == 0
-        assert time.monotonic() - begin_s < BUDGET_S + SLACK_S
+        # From its own words: on a busy machine the end of an interpreter alone may take seconds.
+        assert _between(worker, Event.WORKER_DRAINING, Event.WORKER_STOPPED) < BUDGET_S + SLACK_S
+        assert time.monotonic() - begin_s < BUDGET_S + BUSY_SLACK_S
         assert tagged(self._place) == []
+
+
+def _between(worker: WorkerProcess, begin: Event, end: Event) -> float:
+    """Return the seconds from one word of the worker to another."""
+    first, last = (worker.logged(event)[0]["timestamp"] for event in (begin, end))
+    return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
 
 
 async def play(case: Case, place: Path) -> None:
@@ -152,7 +150,8 @@ async def _all_is_told(stage: Stage, task_id: str, said: int) -> None:
     rig, moment = stage.rig, stage.case.moment
     row = await rig.until_ended(task_id)
     resumes = await _children(rig, task_id)
-    if row["status"] == "superseded":
+    has_ended = stage.case.child == "ends" and moment in {"running", "finishing"}
+    if row["status"] == "superseded" and not has_ended:
         (resume,) = resumes
         resume = await rig.until_ended(resume["id"])
         assert (resume["status"], resume["output"]) == ("completed", "done at last")

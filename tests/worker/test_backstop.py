@@ -44,8 +44,8 @@ async def test_a_name_server_that_does_not_answer_does_not_hold_the_exit_up(tmp_
         env = {**rig.env, **harness("says_hi"), **with_patch(tmp_path, SLOW_RESOLVER)}
         env |= {"MCP_BASE_URL": "http://swarm.invalid:1", "SHUTDOWN_TIMEOUT": "1000"}
         async with worker_process(tmp_path, env) as worker:
-            await until((tmp_path / "state").exists)
-            await anyio.sleep(0.5)
+            await until(lambda: list((tmp_path / "state").glob("*/alive")))
+            await anyio.sleep(0.2)
             begin_s = time.monotonic()
             worker.signal()
             assert await worker.exit_code() == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from drain_rig import CHILDREN, MOMENTS, TROUBLES, Case, all_cases, params, play
+from drain_rig import CHILDREN, MOMENTS, TROUBLES, Case, all_cases, play
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +22,7 @@ SOME = [
 ]
 
 
-@pytest.mark.parametrize("case", params(SOME))
+@pytest.mark.parametrize("case", SOME, ids=str)
 async def test_it_ends_in_time_and_loses_nothing(tmp_path: Path, case: Case):
     await play(case, tmp_path)
 
