@@ -26,8 +26,19 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
-LONG = ("container/", "conformance/", "login/test_login_command.py", "cli/test_demo.py")
-"""Suites that start a program for each test; `make test-long` runs them."""
+LONG = (
+    "canary/",
+    "cli/test_demo.py",
+    "conformance/",
+    "container/",
+    "hostile/deep/",
+    "hostile/test_local_fuzz.py",
+    "login/test_login_command.py",
+    "long_figures/",
+    "model/test_model_deep.py",
+    "worker/drain_matrix/",
+)
+"""Suites that start a program for each test, or go deeper; `make test-long` runs them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
