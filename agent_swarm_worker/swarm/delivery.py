@@ -153,18 +153,13 @@ async def _late_result(it: Delivery) -> None:
     said = args.get("output") or args.get("failure_reason") or "nothing"
     line = {"type": "late_result", "status": args["status"], "content": said}
     text = encode(line).decode("utf-8", "replace")
-    if it.item.uncertain:
-        try:
-            stored = await it.client.tasks.session_logs(args["task_id"])
-        except ApiRefused as refusal:
-            if refusal.is_server_fault:
-                raise
-            stored = ()
-        if any(entry.content == text for entry in stored):
-            return
+    session = args.get("session_uuid") or args["task_id"]
+    where = {"task_id": args["task_id"], "session_uuid": session, "number": AFTER_ALL_LINES}
+    if it.item.uncertain and await read_back.count_lines(it, [text], **where):
+        return
     await it.client.telemetry.session_logs(
         [text],
-        session_uuid=args.get("session_uuid") or args["task_id"],
+        session_uuid=session,
         iteration=AFTER_ALL_LINES,
         task_id=args["task_id"],
     )

@@ -70,6 +70,7 @@ class Generations:
         self._off_until: dict[str, float] = {}
         self._announced: set[str] = set()
         self._proven: set[str] = set()
+        self._answers: dict[str, int] = {}
         self._faults: dict[str, int] = {}
 
     def has(self, feature: str) -> bool:
@@ -95,8 +96,17 @@ class Generations:
             self._announced.add(feature)
             self._log.info(Event.FEATURE_OFF, feature=str(feature))
 
-    def is_worth_waiting_for(self, feature: str) -> bool:
-        """Note that `feature` failed; false if it does so again and again, so that it is off."""
+    def is_worth_waiting_for(self, feature: str, *, answers: int) -> bool:
+        """Note that `feature` failed; false if it does so again and again, so that it is off.
+
+        Args:
+            feature: what failed.
+            answers: how many the API has given to anybody. While it gives none it is away, which
+                says nothing about the feature.
+        """
+        before, self._answers[feature] = self._answers.get(feature, answers), answers
+        if answers == before:
+            return True
         faults = self._faults.get(feature, 0) + 1
         self._faults[feature] = faults % MAX_FAULTS
         if faults < MAX_FAULTS:

@@ -22,6 +22,8 @@ class ApiHealth:
         self._clock = clock
         self._log = log or Log()
         self._down_since: float | None = None
+        self.answers = 0
+        """How often the API has answered."""
         self._callbacks: list[Callable[[], None]] = []
 
     @property
@@ -39,6 +41,7 @@ class ApiHealth:
 
     def ok(self) -> None:
         """Note an answer of the API, whatever it said."""
+        self.answers += 1
         if self._down_since is None:
             return
         outage_s = self._clock.monotonic() - self._down_since

@@ -182,7 +182,9 @@ async def _ask(it: Delivery, feature: Feature, call: Callable[[], Awaitable[T]])
         return await generations.attempt(feature, call)
     except (ApiGarbled, ApiRefused) as error:
         is_refused = isinstance(error, ApiRefused) and not error.is_server_fault
-        if is_refused or not generations.is_worth_waiting_for(feature):
+        if is_refused or not generations.is_worth_waiting_for(
+            feature, answers=it.client.http.health.answers
+        ):
             return None
         raise
 

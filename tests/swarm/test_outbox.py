@@ -434,7 +434,16 @@ async def test_a_late_result_is_kept_once(tmp_path: Path, lost: str) -> None:
 
     def script(request: Request) -> Answer:
         if request.method == "GET":
-            rows = [{"id": "1", "sessionId": "s", "content": line} for line in stored]
+            rows = [
+                {
+                    "id": "1",
+                    "sessionId": "s",
+                    "iteration": 2_000_000_000,
+                    "lineNumber": 0,
+                    "content": line,
+                }
+                for line in stored
+            ]
             return Reply(200, {"logs": rows})
         first_time = len([r for r in server.requests if r.method == "POST"]) == 1
         if not first_time or lost == "answer":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -171,16 +172,36 @@ def test_each_line_is_stored_once_whatever_becomes_of_the_requests(
 async def test_a_log_that_cannot_be_looked_at_does_not_keep_the_result_back(tmp_path: Path) -> None:
     server = LogServer()
     server.after = [Reset()]
-    script = lambda request: (  # noqa: E731
-        Reply(500, {"error": "x"}) if request.call == READ else server(request)
-    )
+
+    def script(request: Request) -> Answer:
+        if request.call != READ:
+            return server(request)
+        outbox._client.http.health.ok()  # somebody else has an answer: the API is not away
+        return Reply(500, {"error": "x"})
+
     async with serving(script) as real, running_outbox(real.url, tmp_path) as outbox:
         outbox.put("t", WriteKind.LOGS, logs_of(journal(tmp_path, ["a", "b"])))
         outbox.put("t", WriteKind.FINISH, {"task_id": "t", "status": "completed"})
         assert await outbox.flushed("t", timeout_s=5)
     assert server.lines == ["a", "b", "a", "b"]
-    assert real.calls.count(READ) == 5
+    assert real.calls.count(READ) == 6
     assert real.calls[-1] == "POST /api/tasks/t/finish"
+
+
+@pytest.mark.anyio
+async def test_an_api_that_is_away_is_waited_for_before_a_log_is_sent_again(tmp_path: Path) -> None:
+    """However often it cannot be looked at: all that fails then says nothing of the log."""
+    server, reads = LogServer(), count(1)
+    server.after = [Reset()]
+
+    def script(request: Request) -> Answer:
+        is_away = request.call == READ and next(reads) < 20
+        return Reply(500, {"error": "x"}) if is_away else server(request)
+
+    async with serving(script) as real, running_outbox(real.url, tmp_path) as outbox:
+        outbox.put("t", WriteKind.LOGS, logs_of(journal(tmp_path, ["a", "b"])))
+        assert await outbox.flushed("t", timeout_s=5)
+    assert server.lines == ["a", "b"]
 
 
 @pytest.mark.anyio
