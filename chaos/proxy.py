@@ -145,24 +145,24 @@ class FaultProxy:
     async def _serve(self, sock: socket.socket) -> None:
         client = await Connection.accepted(sock)
         self._connections.add(client)
-        api: Connection | None = None
+        exchange: Exchange | None = None
         try:
             while client.is_usable:
                 head = await read_head(client)
                 content = b"".join([part async for part in body(client, head, of_request=True)])
+                api = exchange.api if exchange else None
                 exchange = Exchange(self, client, head, content, api)
                 async with _until_gone(client):
                     await exchange.run()
-                api = exchange.api
                 if exchange.is_last:
                     return
         except Broken:
             return
         finally:
             self._connections.discard(client)
-            for connection in (client, api):
-                if connection is not None:
-                    connection.close()
+            client.close()
+            if exchange is not None and exchange.api is not None:
+                exchange.api.close()
 
     async def reach(self, api: Connection | None) -> Connection:
         """Return a connection to the API, the one at hand if it still stands.
@@ -170,8 +170,10 @@ class FaultProxy:
         Raises:
             OSError: the API is down.
         """
-        if api is not None and api.is_usable:
-            return api
+        if api is not None:
+            if api.is_usable:
+                return api
+            api.close()
         return await Connection.to(self._host, self._port)
 
     @property
