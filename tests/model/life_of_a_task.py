@@ -61,7 +61,7 @@ LIFE: Final[tuple[Change, ...]] = (
     Change("pause", "E17", "lead", "in_progress", "paused", "its session is to end"),
     Change("pause", "E17", "worker", "in_progress", "paused", "a trap is put right (E13)"),
     Change("resume", "E18", "lead", "paused", "in_progress", "goes on in a new session"),
-    Change("resume", "E18", "worker", "paused", "in_progress", "taken up again at a start"),
+    Change("resume", "E18", "worker", "paused", "in_progress", "a shutdown had paused it"),
     Change("steer", "A.8", "lead", "paused", "in_progress", "a message wakes the task"),
     Change("progress", "E13", "worker", "paused", "in_progress", "trap: a late word wakes it"),
     Change("progress", "E13", "worker", "pending", "in_progress", "trap, and the repair of E15"),

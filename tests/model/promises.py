@@ -175,7 +175,7 @@ def all_is_told(world: World) -> None:
 
 
 def _tools_arrived(world: World) -> None:
-    """At least once: events cannot be read back by task, so some may come twice."""
+    """At least once: those of a session that is read again after a kill may come twice."""
     events = world.api.rows("SELECT data FROM events WHERE event = 'tool.start'")
     stored = {orjson.loads(data)["toolCallId"] for (data,) in events if data}
     for played in world.book.sessions:
