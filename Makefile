@@ -21,8 +21,8 @@ demo: $(DEMO)/.ready ## Run local swarm, worker and one task; shows what happens
 test: $(DEV)/.ready ## The test suite, under three minutes on two cores
 	@$(DEV)/bin/python -m pytest -n 4 --dist worksteal -q -m "not slow and not long"
 
-test-long: $(DEV)/.ready ## What starts a program for each test: commands, the container's start, conformance
-	@$(DEV)/bin/python -m pytest -n 4 --dist worksteal -q -m long
+test-long: $(DEV)/.ready ## What starts a program for each test, or looks deeper
+	@$(DEV)/bin/python -m pytest -n 4 --dist worksteal -q -m "long and not slow"
 
 check: $(DEV)/.ready ## Format, lint, types, import floors, shell scripts
 	@$(DEV)/bin/ruff format --check --quiet --cache-dir $(CACHE)/ruff .

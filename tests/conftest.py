@@ -31,12 +31,16 @@ LONG = (
     "cli/test_demo.py",
     "conformance/",
     "container/",
+    "e2e/test_conformance_of_clis.py",
+    "e2e/test_delegation.py",
     "hostile/deep/",
     "hostile/test_local_fuzz.py",
+    "hostile/test_worker_under_siege.py",
     "login/test_login_command.py",
     "long_figures/",
     "model/test_model_deep.py",
     "worker/drain_matrix/",
+    "worker/test_bad_moments.py",
 )
 """Suites that start a program for each test, or go deeper; `make test-long` runs them."""
 

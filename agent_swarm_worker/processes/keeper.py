@@ -30,6 +30,7 @@ KEEPER_VARIABLE = "AGENT_SWARM_KEEPER"
 something the session left behind."""
 LONGEST_S = 24 * 3600
 """When a keeper gives up: nobody came for it."""
+END_S = 1.0
 _STDOUT, _STDERR = 0, 1
 """Where a keeper holds the two reading ends: as its own standard input and output."""
 _BLOCK_BYTES = 1 << 16
@@ -71,11 +72,13 @@ async def keep(tag: str, stdout: int, stderr: int) -> Process | None:
     return process
 
 
-def end(process: Process | None) -> None:
-    """End a keeper. Never blocks; asyncio takes its exit status."""
+async def end(process: Process | None) -> None:
+    """End a keeper, also while being cancelled; nothing keeps a sleeping process from dying."""
     if process is not None and process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
+        with anyio.move_on_after(END_S, shield=True):
+            await process.wait()
 
 
 class Kept:

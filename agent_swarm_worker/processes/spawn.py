@@ -107,8 +107,8 @@ class Child(AsyncResource):
             self._stdin.close()
 
     async def aclose(self) -> None:
-        """Close our ends of the pipes. Never blocks."""
-        keeper.end(self.keeper)
+        """Close our ends of the pipes, at once and whatever the other side does."""
+        await keeper.end(self.keeper)
         await self.close_stdin()
         self.stdout.close()
         self.stderr.close()

@@ -148,7 +148,7 @@ class SessionReporter:
         self._costs.note(result.cost)
         cost = self._final_cost(result)
         self._guarded("events", lambda: self._end_session(result, cost))
-        self._guarded("events", self._events.flush)
+        self._guarded("events", self._tell_events)
         self._guarded("logs", self._tail.finish)
         self._guarded("cost", lambda: self._put_cost(cost))
         if owns_task:

@@ -23,7 +23,7 @@ from agent_swarm_worker.worker import registration
 from agent_swarm_worker.worker.credential_wait import wait_for_credentials
 from agent_swarm_worker.worker.credentials import report_credentials
 from agent_swarm_worker.worker.reconfigure import reconfigure
-from agent_swarm_worker.worker.recovery import recover
+from agent_swarm_worker.worker.recovery import end_left_behind, recover
 from agent_swarm_worker.worker.undelivered import hold_undelivered
 from agent_swarm_worker.workspace.identity import fill_missing, profile_of, write_files
 from agent_swarm_worker.workspace.template_registry import fetch_template
@@ -44,6 +44,7 @@ async def boot(worker: Worker) -> None:
         ApiError: the API did not come up in time, or refuses us.
         ConfigError: the harness cannot be used, or no credential turned up.
     """
+    await end_left_behind(worker)
     await _until_api_answers(worker)
     await _best_effort(worker, "agent credentials", worker.client.surroundings.agent_credentials)
     await reconfigure(worker)

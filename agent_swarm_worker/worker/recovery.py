@@ -28,6 +28,15 @@ LAST_WORDS_S = 3.0
 """How long a start waits for what the last process had queued to arrive."""
 
 
+async def end_left_behind(worker: Worker) -> None:
+    """End what an earlier process left running, first of all: nobody watches over it.
+
+    What it has said stays in its pipes, which are held for whoever reads them in `recover`.
+    """
+    for claim in worker.state.running():
+        await worker.sandbox.sweep(claim.tag)
+
+
 async def recover(worker: Worker) -> None:
     """Deal with every task an earlier process had claimed; before anything else is claimed."""
     for claim in worker.state.running():

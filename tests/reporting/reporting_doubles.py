@@ -21,6 +21,9 @@ class Recorder:
             raise OSError("disk full")
         self.puts.append((lane, kind, json.loads(json.dumps(args))))
 
+    def told(self):
+        pass
+
     def kinds(self):
         return [kind for _, kind, _ in self.puts]
 

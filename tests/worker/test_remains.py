@@ -205,11 +205,15 @@ async def test_a_cost_is_counted_once_whenever_the_worker_dies(tmp_path: Path):
 
 # --- who keeps it
 async def test_nobody_sleeps_for_a_session_that_has_ended(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, _):
-        before = set(sleepers())
-        async with running_worker(rig, harness("says_hi")):
-            await rig.until_ended(await rig.submit())
-        assert set(sleepers()) <= before
+    go = tmp_path / "go"
+    async with door_rig(tmp_path) as (rig, _), running_worker(rig, harness("goes_on", go, 2)):
+        task_id = await rig.submit()
+        await rig.until(lambda: said(rig, task_id))
+        kept = keepers(tmp_path)
+        assert len(kept) == 1
+        go.touch()
+        await rig.until_ended(task_id)
+        assert not set(kept) & {info.pid for info in alive()}
 
 
 async def test_the_third_signal_takes_the_keeper_along(tmp_path: Path):
@@ -225,17 +229,8 @@ async def test_the_third_signal_takes_the_keeper_along(tmp_path: Path):
                 if number < 3:
                     await worker.until_logged(Event.WORKER_DRAINING, times=number)
             await worker.exit_code()
-            await until(lambda: not set(kept) & set(sleepers()))
+            await until(lambda: not set(kept) & {p.pid for p in alive()})
 
 
-def sleepers() -> list[int]:
-    entry = KEEPER_VARIABLE.encode()
-    found = []
-    for pid in procfs.snapshot():
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes()
-        except OSError:
-            continue
-        if environment.startswith(entry) or b"\0" + entry in environment:
-            found.append(pid)
-    return found
+def alive() -> list[procfs.ProcessInfo]:
+    return [info for info in procfs.snapshot().values() if not info.is_dead]

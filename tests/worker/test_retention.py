@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import door_rig
+from door import door_rig, until
 from rig import AGENT, harness, running_worker
 
 from agent_swarm_worker.clock import SystemClock
@@ -153,6 +153,7 @@ async def test_a_worker_deletes_what_has_arrived_and_nothing_else(
                 return not journals()
 
             await rig.until(is_gone)
+            await until(lambda: rig.logged(Event.JOURNAL_REMOVED))
             (told,) = rig.logged(Event.JOURNAL_REMOVED)
             assert (told["path"], told["why"]) == (str(kept), "older than 1e-06 days")
             assert (await rig.lines(task_id))[0]["type"] == "system"
