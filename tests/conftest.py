@@ -37,10 +37,12 @@ LONG = (
     "hostile/test_local_fuzz.py",
     "hostile/test_worker_under_siege.py",
     "login/test_login_command.py",
+    "login/test_refresh.py",
     "long_figures/",
     "model/test_model_deep.py",
     "worker/drain_matrix/",
     "worker/test_bad_moments.py",
+    "worker/test_hostile_api.py",
 )
 """Suites that start a program for each test, or go deeper; `make test-long` runs them."""
 

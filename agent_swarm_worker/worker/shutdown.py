@@ -81,6 +81,8 @@ async def supersede(worker: Worker, task: RunningTask) -> None:
     if task.is_over:
         return
     task.stop_progress()
+    if await _ends_with_its_result(task):
+        return
     await task.end(GRACEFUL_SHUTDOWN, is_ours=True)
     if not task.has_task or task.observe_only or task.ended_by != GRACEFUL_SHUTDOWN:
         return
@@ -97,6 +99,19 @@ async def supersede(worker: Worker, task: RunningTask) -> None:
     worker.log.info(
         Event.TASK_SUPERSEDED, task=task.task_id, kind=answer.kind, resume=answer.resume_task_id
     )
+
+
+async def _ends_with_its_result(task: RunningTask) -> bool:
+    """End a session that has said its result and does not leave; true if the result counts.
+
+    Then there is nothing to hand back. If the time does not suffice, the next start finds the
+    result in the journal.
+    """
+    if task.session is None or not task.said_result or task.ended_by is not None:
+        return False
+    await task.session.abort(GRACEFUL_SHUTDOWN)
+    await task.over.wait()
+    return task.ended_by is None
 
 
 async def _first_of(*waits: Callable[[], Awaitable[None]]) -> None:

@@ -44,6 +44,10 @@ class RunningTask:
     """False once the server took the task away; then its result is not ours to write."""
     is_over: bool = False
     """True once the session has ended; what is left is to tell the server."""
+    over: anyio.Event = field(default_factory=anyio.Event)
+    """Set with `is_over`."""
+    said_result: bool = False
+    """True while the last thing the session said is its result: it only has to leave."""
     session_row: bool = False
     """True once the server has a row for the running session."""
     stop_progress: Callable[[], None] = lambda: None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
 from agent_swarm_worker.clock import wire_time
-from agent_swarm_worker.contract import ProviderResult
+from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolStart
 from agent_swarm_worker.errors import ApiError, ProviderError, SwarmWorkerError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.reporting.console import Console
@@ -22,13 +23,13 @@ from agent_swarm_worker.worker.heartbeat import announce
 from agent_swarm_worker.worker.log_cursor import LogCursor
 from agent_swarm_worker.worker.outcome import Outcome
 from agent_swarm_worker.worker.preparation import Ready, prepared
-from agent_swarm_worker.worker.shutdown import supersede
+from agent_swarm_worker.worker.shutdown import GRACEFUL_SHUTDOWN, supersede
 from agent_swarm_worker.worker.tool_loop import ToolLoopGuard
 from agent_swarm_worker.worker.vcs import link_pull_request, watch_pull_request
 from agent_swarm_worker.worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.contract import ProviderSession
+    from agent_swarm_worker.contract import ProviderEvent, ProviderSession
     from agent_swarm_worker.swarm.wire import Trigger
     from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.slots import RunningTask
@@ -116,7 +117,8 @@ async def _watched(
     loops = _LoopEnder(task)
     guard = ToolLoopGuard(loops.found, clock=worker.clock, log=log)
     console = Console(log)
-    for listener in (reporter.on_event, watchdog.on_event, guard.on_event, console.on_event):
+    told = partial(_note_result, task)
+    for listener in (reporter.on_event, watchdog.on_event, guard.on_event, console.on_event, told):
         session.on_event(listener)
     if task.ended_by is not None:
         await session.abort(task.ended_by)
@@ -132,12 +134,23 @@ async def _watched(
             result = await session.wait_for_completion()
         task.is_over = True
         task.ended_by = watchdog.cause()
+        if task.ended_by is None and result.error_category == ABORTED:
+            task.ended_by = GRACEFUL_SHUTDOWN  # what it had said was not its last word
+        task.over.set()
         helpers.cancel_scope.cancel()
     if has_link and task.ended_by is None:
         # Most are opened with the agent's last call.
         with anyio.move_on_after(LAST_LOOK_S):
             await link_pull_request(worker, task, ready, reporter.lane)
     return result
+
+
+def _note_result(task: RunningTask, event: ProviderEvent) -> None:
+    match event:
+        case Result():
+            task.said_result = True
+        case Message(role="assistant", subagent=False) | ToolStart():
+            task.said_result = False
 
 
 def _as_result(error: Exception, log: Log) -> ProviderResult:

@@ -16,7 +16,7 @@ from machine import Story
 from network import AMBIGUOUS, Fault
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(0)]
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "40"))
 ENDLESS = 1000
 
 

@@ -266,3 +266,41 @@ async def test_a_result_that_could_not_be_told_is_not_thrown_away(tmp_path: Path
             assert (await rig.until_ended(task_id))["output"] == "hi there"
         assert not door.seen("supersede")
         assert len(rig.logged(Event.SESSION_STARTED)) == 1
+
+
+# --- a result that has been said
+async def test_a_session_that_only_has_to_leave_is_not_handed_back(tmp_path: Path):
+    """It has said its result and stays: the work is done, and would be done a second time."""
+    said = tmp_path / "said"
+    said.write_text(
+        '{"type":"system","subtype":"init","session_id":"s-1","model":"m-1"}\n'
+        '{"type":"result","subtype":"success","is_error":false,"result":"it is done",'
+        '"total_cost_usd":0.25,"num_turns":1}\n'
+    )
+    async with door_rig(tmp_path) as (rig, door):
+        env = harness("stays", said, SWARM_RESULT_GRACE_S="600")
+        async with running_worker(rig, env, drain_ms=1500):
+            task_id = await rig.submit()
+            await until(lambda: len(rig.logged(Event.SESSION_OUTPUT)) >= 2)
+        task = await rig.task(task_id)
+        assert (task["status"], task["output"]) == ("completed", "it is done")
+        assert not door.seen("/supersede")
+        assert len(await rig.costs(task_id)) == 1
+
+
+async def test_a_session_in_its_next_turn_is_handed_back_although_it_had_a_result(tmp_path: Path):
+    said = tmp_path / "said"
+    said.write_text(
+        '{"type":"system","subtype":"init","session_id":"s-1","model":"m-1"}\n'
+        '{"type":"result","subtype":"success","is_error":false,"result":"turn one",'
+        '"total_cost_usd":0.25,"num_turns":1}\n'
+        '{"type":"assistant","message":{"role":"assistant","content":'
+        '[{"type":"text","text":"turn two"}]}}\n'
+    )
+    async with door_rig(tmp_path) as (rig, _):
+        env = harness("stays", said, SWARM_RESULT_GRACE_S="600")
+        async with running_worker(rig, env, drain_ms=1500):
+            task_id = await rig.submit()
+            await until(lambda: len(rig.logged(Event.SESSION_OUTPUT)) >= 3)
+        assert (await rig.task(task_id))["status"] == "superseded"
+        assert await resume_of(rig, task_id)

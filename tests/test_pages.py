@@ -1,4 +1,4 @@
-"""docs/failures.md names tests; each of them exists, and the table can be read."""
+"""Pages that name tests: each of them exists, and the tables can be read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-DOCUMENT = TESTS.parent / "docs" / "failures.md"
+DOCS = TESTS.parent / "docs"
+PAGES = ("failures.md", "reliability.md")
 NODE = re.compile(r"`([\w/]+\.py)::(\w+)`")
-ROWS = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| ")]
-NAMED = sorted({match.groups() for row in ROWS for match in NODE.finditer(row)})
+
+
+def rows_of(page: str) -> list[str]:
+    return [line for line in (DOCS / page).read_text().splitlines() if line.startswith("| ")]
+
+
+NAMED = sorted(
+    {match.groups() for page in PAGES for row in rows_of(page) for match in NODE.finditer(row)}
+)
 
 
 @cache
@@ -23,8 +31,9 @@ def functions_of(path: Path) -> frozenset[str]:
     return frozenset(node.name for node in ast.walk(tree) if isinstance(node, kinds))
 
 
-def test_there_is_something_to_hold():
-    assert len(NAMED) > 30
+@pytest.mark.parametrize("page", PAGES)
+def test_there_is_something_to_hold(page: str):
+    assert sum(bool(NODE.search(row)) for row in rows_of(page)) > 30
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
@@ -34,7 +43,7 @@ def test_each_test_it_names_exists(file: str, name: str):
     assert name in functions_of(TESTS / file)
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", rows_of("failures.md"))
 def test_each_row_has_two_cells_with_something_in_them(row: str):
     cells = [cell.strip() for cell in row.strip().strip("|").split("|")]
     assert len(cells) == 2
@@ -42,9 +51,16 @@ def test_each_row_has_two_cells_with_something_in_them(row: str):
 
 
 def test_each_row_of_a_failure_names_its_test():
-    above, _, _ = DOCUMENT.read_text().partition("## Do not apply")
+    above, _, _ = (DOCS / "failures.md").read_text().partition("## Do not apply")
     rows = [
         line for line in above.splitlines() if line.startswith("| ") and "failure |" not in line
     ]
     assert rows
     assert [row for row in rows if not NODE.search(row)] == []
+
+
+def test_each_row_of_a_promise_names_its_test():
+    promises, _, _ = (DOCS / "reliability.md").read_text().partition("## What is traded")
+    rows = re.findall(r"^\| \| test \|\n\|---\|---\|\n((?:\| .*\n)+)", promises, re.MULTILINE)
+    assert len(rows) == 9
+    assert [row for table in rows for row in table.splitlines() if not NODE.search(row)] == []
