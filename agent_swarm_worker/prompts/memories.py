@@ -59,7 +59,7 @@ async def memories_block(
         raters: the ``MEMORY_RATERS`` setting.
         has_mcp: whether the agent has the swarm's tools, so that they can be pointed to.
     """
-    query = clean(task.text).strip()[:_QUERY_CHARS]
+    query = redactor.text(clean(task.text)).strip()[:_QUERY_CHARS]
     if not query:
         return ""
     try:

@@ -232,7 +232,11 @@ async def test_a_server_that_cannot_be_read_still_gets_everything(tmp_path: Path
                 task_id = await rig.submit()
                 for args in of_task(writes, task_id):
                     outbox.put(task_id, kind, args)
-                assert await outbox.flushed(task_id, timeout_s=10), name
+                with anyio.fail_after(10):
+                    while outbox.pending(task_id):
+                        # Other answers come as always: it is not the API that is away.
+                        outbox._client.http.health.ok()
+                        await anyio.sleep(0.005)
             door.be_open()
             assert len(await look(rig, task_id)) >= 1, name
 
