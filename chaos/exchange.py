@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from chaos.faults import Fault, Kind
 from chaos.http1 import Broken, Connection, Head, body, message, read_head
-
-if TYPE_CHECKING:
-    from chaos.proxy import FaultProxy
 
 PAGE = b"<html><head><title>Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 INTERNAL_ERROR = message(500, "application/json", b'{"error": "Internal Server Error"}')
@@ -34,12 +31,31 @@ class Seen:
     """What the API had answered, if it was asked and did."""
 
 
+class Middle(Protocol):
+    """Whose request it is: what an exchange wants of the man in the middle."""
+
+    seen: list[Seen]
+
+    @property
+    def host(self) -> str:
+        """What the API takes for its own name."""
+        ...
+
+    def fault_for(self, method: str, path: str) -> Fault | None:
+        """Decide what happens to a request."""
+        ...
+
+    async def reach(self, api: Connection | None) -> Connection:
+        """Return a connection to the API, the one at hand if it still stands."""
+        ...
+
+
 class Exchange:
     """One request, and what becomes of it."""
 
     def __init__(
         self,
-        proxy: FaultProxy,
+        proxy: Middle,
         client: Connection,
         head: Head,
         content: bytes,

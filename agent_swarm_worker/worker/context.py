@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.swarm.wire import Agent, Skill
     from agent_swarm_worker.worker.environment import Environment
     from agent_swarm_worker.worker.harness import Harness
-    from agent_swarm_worker.worker.paused import PausedNotes
+    from agent_swarm_worker.worker.paused_notes import PausedNotes
     from agent_swarm_worker.worker.signals import Shutdown
     from agent_swarm_worker.worker.slots import Slots
     from agent_swarm_worker.workspace.identity import Baselines

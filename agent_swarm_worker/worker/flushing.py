@@ -25,7 +25,7 @@ from agent_swarm_worker.swarm.http import Http
 from agent_swarm_worker.swarm.outbox import Outbox
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.swarm.state import StateDir, agent_dir, kept_agent_id
-from agent_swarm_worker.worker.log_cursor import LogCursor
+from agent_swarm_worker.worker.log_cursor import AFTER_ALL_BYTES, LogCursor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -40,9 +40,6 @@ DATABASE = "worker.sqlite"
 NOT_QUEUED = "journal"
 """What the lines of a crashed worker are called that are not in the outbox yet."""
 LOOK_EVERY_S = 0.1
-AFTER_ALL_BYTES = 1 << 20
-"""Puts the rest of a log after all that was sent of it: log requests are numbered by the bytes
-before them (`reporting.writes`)."""
 
 
 def agents_of(settings: Settings, *, everybody: bool) -> tuple[str, ...]:

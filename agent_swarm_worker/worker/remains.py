@@ -26,7 +26,7 @@ from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.swarm.state import REPORTED
 from agent_swarm_worker.worker.continuity import HARNESS_KEY
 from agent_swarm_worker.worker.harness import wire_name
-from agent_swarm_worker.worker.log_cursor import LogCursor
+from agent_swarm_worker.worker.log_cursor import AFTER_ALL_BYTES, LogCursor
 from agent_swarm_worker.worker.preparation import SESSIONS_DIR
 from agent_swarm_worker.worker.reread import LastWord, NoTranslator, reread
 
@@ -38,10 +38,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.launch import Translator
     from agent_swarm_worker.swarm.state import Claim
     from agent_swarm_worker.worker.context import Worker
-
-AFTER_ALL_BYTES = 1 << 20
-"""Puts the rest of a log after all that was sent of it, an earlier journal of the session included:
-log requests are numbered by the bytes before them (`reporting.writes`)."""
 
 
 class Remains:

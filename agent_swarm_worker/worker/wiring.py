@@ -19,7 +19,7 @@ from agent_swarm_worker.swarm.outbox import Outbox
 from agent_swarm_worker.swarm.state import StateDir, made_up_agent_id
 from agent_swarm_worker.worker.context import Worker, WorkerOptions
 from agent_swarm_worker.worker.flushing import AGENT_NOTE
-from agent_swarm_worker.worker.paused import PausedNotes
+from agent_swarm_worker.worker.paused_notes import PausedNotes
 from agent_swarm_worker.worker.slots import Slots
 from agent_swarm_worker.workspace.claim import claimed
 from agent_swarm_worker.workspace.git import Git
