@@ -76,7 +76,7 @@ async def test_a_shutdown_pauses_and_the_next_start_goes_on(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         make_older(door)
         late = door.hold("/progress")
-        env = harness("loops", 3000, "news")
+        env = harness("loops", 3000, "news", "stays")
         async with running_worker(rig, env, drain_ms=10_000) as daemon:
             task_id = await rig.submit()
             await late.reached.wait()

@@ -185,16 +185,16 @@ async def test_it_can_be_switched_on_and_off_while_a_task_runs(tmp_path: Path):
         await steer(rig, task_id, "one")
         asked = len(door.seen("config/resolved"))
         await until(lambda: len(door.seen("config/resolved")) > asked + 20)
-        assert not door.seen("steering-messages")
+        assert not door.seen("GET /api/steering-messages")
         await rig.set_row("STEERING_ENABLED", "true")
         await until_it_is(rig, task_id, "delivered")
         await rig.set_row("STEERING_ENABLED", "false")
         await until(lambda: len(rig.logged(Event.CONFIG_CHANGED)) == 2)
         await steer(rig, task_id, "two")
-        looked = len(door.seen("steering-messages"))
+        looked = len(door.seen("GET /api/steering-messages"))
         asked = len(door.seen("config/resolved"))
         await until(lambda: len(door.seen("config/resolved")) > asked + 20)
-        assert len(door.seen("steering-messages")) <= looked + 1
+        assert len(door.seen("GET /api/steering-messages")) <= looked + 1
         assert len(session_of(task_id).heard) == 1
 
 
