@@ -41,6 +41,7 @@ LONG = (
     "login/test_refresh.py",
     "long_figures/",
     "model/test_model_deep.py",
+    "providers/pi/test_pi_worker.py",
     "worker/drain_matrix/",
     "worker/test_bad_moments.py",
     "worker/test_hostile_api.py",
