@@ -135,7 +135,8 @@ async def _watched(
         task.is_over = True
         task.ended_by = watchdog.cause()
         if task.ended_by is None and result.error_category == ABORTED:
-            task.ended_by = GRACEFUL_SHUTDOWN  # what it had said was not its last word
+            # Ended for its result at the shutdown, which then was not its last word.
+            task.ended_by = GRACEFUL_SHUTDOWN if worker.shutdown.is_draining else None
         task.over.set()
         helpers.cancel_scope.cancel()
     if has_link and task.ended_by is None:
