@@ -125,8 +125,13 @@ class SessionReporter:
             self._tick()
 
     def note(self, words: str) -> None:
-        """Say something of the worker's own as progress, if progress is still said."""
-        self._guarded("progress", lambda: self._say(one_line(words, MAX_LABEL_CHARS)))
+        """Say something of the worker's own on the task, if progress is still said.
+
+        Unlike progress it is not replaced by what comes after it.
+        """
+        if self._says_progress:
+            self._progress.flush()
+            self._guarded("note", lambda: self._writes.note(one_line(words, MAX_LABEL_CHARS)))
 
     def stop_progress(self) -> None:
         """Say nothing more about progress: a late word would revive a paused or superseded task."""

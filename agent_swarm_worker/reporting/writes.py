@@ -38,6 +38,10 @@ class SessionWrites:
         """What the agent is doing, on the task."""
         self._put(WriteKind.PROGRESS, {"task_id": self.facts.task_id, "text": words})
 
+    def note(self, words: str) -> None:
+        """What the worker has to say of the session, on the task."""
+        self._put(WriteKind.NOTE, {"task_id": self.facts.task_id, "text": words})
+
     def session(self, init: SessionInit, *, model: str) -> None:
         """The harness's session, on the task, or on the active session if there is no task."""
         if self.facts.task_id is not None:

@@ -607,3 +607,18 @@ def test_a_flood_is_bounded_in_memory(make_reporter, journal):
         tracemalloc.stop()
     assert after - before < 4 * 1024 * 1024
     assert sys.getsizeof(reporter.last_text) < 1000
+
+
+def test_a_note_is_said_in_order_and_not_replaced(reporter, writes, clock):
+    reporter.on_event(Progress("one"))
+    reporter.on_event(Progress("two"))
+    reporter.note("no output for 15 min")
+    reporter.on_event(Progress("three"))
+    clock.skip(60)
+    reporter._tick()
+    kinds = [kind for kind in writes.kinds() if kind in {"progress", "note"}]
+    assert kinds == ["progress", "progress", "note", "progress"]
+    assert [args["text"] for args in writes.of("note")] == ["no output for 15 min"]
+    reporter.stop_progress()
+    reporter.note("too late")
+    assert len(writes.of("note")) == 1
