@@ -68,21 +68,26 @@ def owner(state: StateDir, ids: IdSource) -> str:
 async def retention_loop(worker: Worker) -> None:
     """Tidy up until cancelled."""
     mine = owner(worker.state, worker.ids)
-    roots = {worker.log_dir.parent: False, worker.state.path / "logs": True}
     while True:
-        settings = worker.settings
-        limits = Limits(
-            total_bytes=settings.journals_total_mb << 20, age_s=settings.journals_max_days * DAY_S
-        )
-        found = await to_thread.run_sync(partial(find, roots, mine))
-        # Without its database the worker does not know what has arrived.
-        if not worker.state.database.is_degraded:
-            needed = {Path(path).name for path in worker.outbox.journals()}
-            needed |= {claim.log_file.name for claim in worker.state.running()}
-            now_s = worker.clock.now().timestamp()
-            old = choose(found, limits, needed=needed, now_s=now_s)
-            await to_thread.run_sync(partial(_delete, old, worker.log_dir, worker.log))
+        await _tidy_up(worker, mine)
         await worker.clock.sleep(INTERVAL_S)
+
+
+async def _tidy_up(worker: Worker, mine: str) -> None:
+    """Look once; a function of its own, so that what was found is not held until the next look."""
+    settings = worker.settings
+    limits = Limits(
+        total_bytes=settings.journals_total_mb << 20, age_s=settings.journals_max_days * DAY_S
+    )
+    roots = {worker.log_dir.parent: False, worker.state.path / "logs": True}
+    found = await to_thread.run_sync(partial(find, roots, mine))
+    # Without its database the worker does not know what has arrived.
+    if not worker.state.database.is_degraded:
+        needed = {Path(path).name for path in worker.outbox.journals()}
+        needed |= {claim.log_file.name for claim in worker.state.running()}
+        now_s = worker.clock.now().timestamp()
+        old = choose(found, limits, needed=needed, now_s=now_s)
+        await to_thread.run_sync(partial(_delete, old, worker.log_dir, worker.log))
 
 
 def find(roots: dict[Path, bool], owner_id: str) -> list[Journals]:
