@@ -23,7 +23,8 @@ class ApiHealth:
         self._log = log or Log()
         self._down_since: float | None = None
         self.answers = 0
-        """How often the API has answered."""
+        """How often the API has answered with a whole document. A status alone says little: what
+        cuts every answer in half cannot harm an empty one."""
         self._callbacks: list[Callable[[], None]] = []
 
     @property
@@ -39,9 +40,9 @@ class ApiHealth:
         """
         self._callbacks.append(callback)
 
-    def ok(self) -> None:
+    def ok(self, *, is_document: bool = False) -> None:
         """Note an answer of the API, whatever it said."""
-        self.answers += 1
+        self.answers += is_document
         if self._down_since is None:
             return
         outage_s = self._clock.monotonic() - self._down_since

@@ -154,7 +154,7 @@ class Http:
         except ApiError as error:
             self._note(error)
             raise
-        self.health.ok()
+        self.health.ok(is_document=answer is not None)
         return answer
 
     def _note(self, error: ApiError) -> None:
