@@ -9,7 +9,12 @@ import anyio.to_thread
 from agent_swarm_worker.errors import ApiError, ApiRefused, RouteMissing
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.journal import make_durable
-from agent_swarm_worker.reporting.finish import MAX_TEXT_CHARS, FinishBody, decide_finish
+from agent_swarm_worker.reporting.finish import (
+    MAX_TEXT_CHARS,
+    FinishBody,
+    decide_finish,
+    has_failed,
+)
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.reporting.text import clip
 from agent_swarm_worker.swarm.queue import WriteKind
@@ -110,6 +115,9 @@ async def _put_finish(
     body = await _decide(worker, outcome, current, row, log)
     if body is None:
         log.info(Event.TASK_FINISHED, status=current.status if current else None, by="the agent")
+        if current is not None and current.status == "failed" and not has_failed(outcome.result):
+            # Rather the server's word, which took the session for dead, than the agent's own.
+            await _keep_result(worker, task, outcome, log)
         return
     args = body.args(task.task_id) | {"session_uuid": task.session_uuid}
     worker.outbox.put(task_lane(task.task_id), WriteKind.FINISH, args)

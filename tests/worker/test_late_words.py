@@ -51,6 +51,19 @@ async def test_a_result_that_comes_after_another_does_not_replace_it(tmp_path: P
         assert (task["status"], task["failureReason"]) == ("failed", "I lost patience")
 
 
+async def test_a_success_of_a_task_that_was_failed_meanwhile_is_kept(tmp_path: Path):
+    go_on = tmp_path / "go-on"
+    async with door_rig(tmp_path) as (rig, _), running_worker(rig, harness("waits", go_on)):
+        task_id = await rig.submit()
+        await rig.until(lambda: rig.lines(task_id))
+        body = {"status": "failed", "failureReason": "Auto-failed by a sweep"}
+        await rig.post(f"/api/tasks/{task_id}/finish", body, **{"X-Agent-ID": AGENT})
+        go_on.touch()
+        (line,) = await until_kept(rig, task_id)
+        assert (line["status"], line["content"]) == ("completed", "done at last")
+        assert (await rig.task(task_id))["status"] == "failed"
+
+
 async def test_an_agent_that_ended_its_task_itself_leaves_no_second_word(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, _):
         async with running_worker(rig, harness("finishes_itself", rig.url)):
