@@ -43,7 +43,7 @@ AT_ONCE_S = 1.0
 WATCH_S = 60.0
 """How long a server may take to carry out a poll that we have given up."""
 MAX_LISTED = 100
-MAX_REMEMBERED = 256
+MAX_REMEMBERED = 64
 
 
 class LostClaims:
