@@ -141,13 +141,13 @@ async def test_a_start_in_between_that_is_killed_in_turn_tells_nothing_twice(tmp
     async with door_rig(tmp_path) as (rig, door):
         async with stopped_worker(rig, tmp_path / "go", 20) as (worker, task_id):
             await kill(worker)
-        held = door.hold(f"GET /api/tasks/{task_id}$")
-        env = {**rig.env, **harness("says_hi")}
-        async with worker_process(tmp_path, env) as second:
-            await held.reached.wait()
-            await kill(second)
-        held.open.set()
-        await next_start(rig)
+            held = door.hold(f"GET /api/tasks/{task_id}$")
+            env = {**rig.env, **harness("says_hi")}
+            async with worker_process(tmp_path, env) as second:
+                await held.reached.wait()
+                await kill(second)
+            held.open.set()
+            await next_start(rig)
         await complete(rig, door, task_id)
         assert await said(rig, task_id) == [f"word {number}" for number in range(20)]
 

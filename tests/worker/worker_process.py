@@ -18,6 +18,7 @@ from door import until
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes import procfs
+from agent_swarm_worker.processes.keeper import Kept
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE
 
 _numbers = count(1)
@@ -83,6 +84,9 @@ async def worker_process(
                 await process.wait()
             for pid in tagged(place):
                 os.kill(pid, signal.SIGKILL)
+            for session in place.glob("**/sessions/*"):
+                with Kept(session.name):
+                    pass  # its end ends the keepers
 
 
 def tagged(place: Path) -> list[int]:
