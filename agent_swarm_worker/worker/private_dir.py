@@ -73,9 +73,9 @@ def _make(path: Path) -> None:
     """
     make_private_dir(path.parent)
     path.mkdir(mode=0o700)  # one that is there is somebody else's
-    probe = path / "room"
-    probe.write_bytes(bytes(ROOM_BYTES))
-    probe.unlink()
+    with tempfile.TemporaryFile(dir=path) as probe:  # 0600 whatever the umask
+        probe.write(bytes(ROOM_BYTES))
+        probe.flush()
 
 
 def _spare(folder: Path, name: str) -> Path:

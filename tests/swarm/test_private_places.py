@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +14,12 @@ import pytest
 from agent_swarm_worker.atomic import make_private_dir
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiRefused, StateUnwritable
+from agent_swarm_worker.logs import Log
+from agent_swarm_worker.providers.codex.agents_md import AgentsMd
 from agent_swarm_worker.providers.journal import Journal
 from agent_swarm_worker.swarm.answers import MAX_MESSAGE_CHARS, read_answer
 from agent_swarm_worker.swarm.state import StateDir, made_up_agent_id
+from agent_swarm_worker.worker.private_dir import ROOM_BYTES, private_dir
 from agent_swarm_worker.workspace.commands import _complaint as run_complaint
 from agent_swarm_worker.workspace.commands import without_credentials
 
@@ -104,6 +109,41 @@ def test_missing_folders_are_private_and_those_that_are_there_stay_as_they_are(t
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"exist|directory"):
         make_private_dir(tmp_path / "file" / "a")
+
+
+def test_a_session_directory_is_private_at_every_instant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Also while it is tried how much fits in, which is where a full disk stops it."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "spare"))
+    seen: list[str] = []
+    really_remove = shutil.rmtree
+
+    def remove(path: Path, **options: bool) -> None:
+        seen.extend([path.name, *open_to_others(tmp_path)])
+        really_remove(path, **options)
+
+    monkeypatch.setattr("agent_swarm_worker.worker.private_dir.shutil.rmtree", remove)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM_BYTES // 2, limits[1]))
+    try:
+        with (
+            pytest.raises(StateUnwritable),
+            private_dir(tmp_path / "state" / "sessions", "mine", log=Log()),
+        ):
+            pytest.fail("there is no room")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [name.rpartition("-")[2] for name in seen] == ["mine", "mine"]  # there and at the spare
+    with private_dir(tmp_path / "sessions", "mine", log=Log()):
+        assert open_to_others(tmp_path) == []
+
+
+def test_nobody_else_reaches_what_is_remembered_of_a_repository(tmp_path: Path):
+    (folder := tmp_path / "repository").mkdir()
+    (agents_md := AgentsMd(folder, "session", tmp_path / "home")).put("the system prompt")
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "home").glob("*")] == [0o700]
+    agents_md.take_away()
 
 
 KEY = "key-that-is-quoted-back-0123456789"

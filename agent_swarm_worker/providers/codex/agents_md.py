@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
-from agent_swarm_worker.atomic import write_atomically
+from agent_swarm_worker.atomic import make_private_dir, write_atomically
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.providers.native import mapping, text
 
@@ -58,7 +58,7 @@ class AgentsMd:
         prompt = system_prompt.encode("utf-8", "replace")
         block = b"<swarm_system_prompt>\n" + prompt + b"\n</swarm_system_prompt>"
         try:
-            self._registry.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_dir(self._registry)
             with self._locked():
                 state = self._without_block(self._state(), is_last=not self._others())
                 content = self._content()
