@@ -15,10 +15,10 @@ from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.worker import registration
+from agent_swarm_worker.worker.ownership import is_elsewhere, let_go, was_taken
 from agent_swarm_worker.worker.paused import HISTORY_ROWS, was_set_going
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.swarm.wire import Task
     from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.slots import RunningTask
 
@@ -92,7 +92,7 @@ class Heartbeat:
                 return
             if task.is_over:
                 return  # we took its row off ourselves
-            if task.session_row and task.has_task and await self._was_taken(task):
+            if await was_taken(worker, task):
                 return
             await announce(worker, task)
         except ApiError as error:
@@ -104,17 +104,6 @@ class Heartbeat:
             async with self._at_once:
                 with anyio.move_on_after(self._worker.settings.heartbeat_interval_s * 2):
                     return await self._worker.client.sessions.heartbeat(task.task_id)
-        return True
-
-    async def _was_taken(self, task: RunningTask) -> bool:
-        """The row is gone: true if the task is no longer ours, so that its session was ended."""
-        current = await self._worker.client.tasks.get(task.task_id, logs_limit=1)
-        if not current.is_terminal and not self._is_elsewhere(current):
-            return False
-        if current.status == "completed" or task.ended_by is not None:
-            # The agent ended the task itself, through its tools; it may have its last word.
-            return True
-        await self._let_go(task, current)
         return True
 
     async def _keep_looking(self) -> None:
@@ -131,8 +120,8 @@ class Heartbeat:
         except ApiError as error:
             self._worker.log.debug(Event.API_REFUSED, call="task", why=str(error))
             return
-        if current.status == "superseded" or self._is_elsewhere(current):
-            await self._let_go(task, current)
+        if current.status == "superseded" or is_elsewhere(self._worker, current):
+            await let_go(self._worker, task, current)
         elif current.status == "paused":
             await self._pause(task)
         elif current.was_paused and not task.was_paused and current.status == "in_progress":
@@ -149,13 +138,6 @@ class Heartbeat:
             task.was_paused = True  # its session never stopped, so there is nothing to begin again
         elif current.status in {"in_progress", "paused"}:
             await self._pause(task, once_more=current.status == "in_progress")
-
-    def _is_elsewhere(self, current: Task) -> bool:
-        return current.agent_id not in (None, self._worker.agent_id)
-
-    async def _let_go(self, task: RunningTask, current: Task) -> None:
-        if await task.end("lost", is_ours=False):
-            self._worker.log.warning(Event.TASK_LOST, task=task.task_id, status=current.status)
 
     async def _pause(self, task: RunningTask, *, once_more: bool = False) -> None:
         """End the session of a paused task; `PausedTasks` begins another when it is resumed."""

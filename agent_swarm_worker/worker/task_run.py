@@ -22,6 +22,7 @@ from agent_swarm_worker.worker.harness import wire_name
 from agent_swarm_worker.worker.heartbeat import announce
 from agent_swarm_worker.worker.log_cursor import LogCursor
 from agent_swarm_worker.worker.outcome import Outcome
+from agent_swarm_worker.worker.ownership import LOST, is_gone
 from agent_swarm_worker.worker.preparation import Ready, prepared
 from agent_swarm_worker.worker.shutdown import GRACEFUL_SHUTDOWN, supersede
 from agent_swarm_worker.worker.tool_loop import ToolLoopGuard
@@ -76,6 +77,8 @@ async def _run_session(worker: Worker, task: RunningTask, trigger: Trigger, log:
                 worker.facts.skills = await worker.skills.refresh()
             async with prepared(worker, task, trigger) as ready:
                 _remember(worker, task, ready)
+                if await is_gone(worker, task):
+                    return Outcome(result=_for_its_cause(_failure(LOST, ABORTED), LOST))
                 session = await ready.adapter.create_session(ready.config)
                 task.session = session
                 log.info(Event.TASK_STARTED, harness=ready.adapter.name, cwd=str(ready.config.cwd))

@@ -21,6 +21,7 @@ from rig import KEY, Rig, running_worker, swarm_rig, worker_env
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.local_swarm import serve
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
+from agent_swarm_worker.local_swarm.store import Store
 from agent_swarm_worker.local_swarm.sweeps import SweepSettings
 
 BUILD_APP = serve.build_app
@@ -71,6 +72,8 @@ class Door:
 
     def __init__(self) -> None:
         self.visits: list[Visit] = []
+        self.stores: list[Store] = []
+        """Of the swarms behind it, the last one's last."""
         self._rules: list[_Rule] = []
         self.aliases: dict[str, str] = {}
         """Ends of paths that the server knows by another name."""
@@ -259,8 +262,9 @@ endless_worker = partial(running_worker, drain_ms=300)
 def at_the_door(door: Door) -> Iterator[None]:
     """Put the door before every local swarm that is started meanwhile."""
 
-    def build(*args: Any) -> Any:
-        return door.before(BUILD_APP(*args))
+    def build(store: Store, *args: Any) -> Any:
+        door.stores.append(store)
+        return door.before(BUILD_APP(store, *args))
 
     with mock.patch.object(serve, "build_app", build):
         yield

@@ -12,6 +12,7 @@ from door import Door, QuickClock, door_rig, restartable_rig, until
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import worker_process
 
+from agent_swarm_worker.local_swarm.sweeps import reboot_sweep
 from agent_swarm_worker.logs import Event
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +55,51 @@ async def claimed_elsewhere(rig: Rig) -> str:
     task_id = await rig.submit()
     await rig.post(f"/api/tasks/{task_id}/progress", {"progress": "mine"})
     return task_id
+
+
+# --- the server has given the claim up before it is begun
+def swept_after_a_restart(door: Door) -> None:
+    """Do to the door's server what it does seconds after its own restart."""
+    store = door.stores[-1]
+    with store.transaction():
+        reboot_sweep(store, store.now())
+
+
+async def only_the_retry_was_run(rig: Rig, task_id: str) -> None:
+    (retry,) = [row for row in (await rig.get("/api/tasks"))["tasks"] if row["id"] != task_id]
+    await rig.until_ended(retry["id"], within_s=8)
+    assert (await rig.task(task_id))["status"] == "failed"
+    assert starts(rig) == [retry["id"]]
+    assert [line["task"] for line in rig.logged(Event.TASK_LOST)] == [task_id]
+
+
+async def test_a_claim_that_was_given_up_while_its_answer_was_on_its_way_is_not_begun(
+    tmp_path: Path,
+):
+    async with door_rig(tmp_path) as (rig, door):
+        held = door.hold_answer(POLL, containing=CLAIMED)
+        task_id = await rig.submit()
+        async with running_worker(rig, noting(rig)):
+            await held.reached.wait()
+            swept_after_a_restart(door)
+            held.open.set()
+            await only_the_retry_was_run(rig, task_id)
+
+
+async def test_a_claim_that_could_not_be_announced_in_time_is_let_go(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        door.refuse("POST /api/active-sessions$", 503)
+        look = door.hold(r"GET /api/tasks/[^/]+$", times=1_000)
+        task_id = await rig.submit()
+        env = harness("waits", "/nowhere", SWARM_API_TIMEOUT_S="0.5")
+        async with running_worker(rig, env, drain_ms=300):
+            await until(lambda: rig.logged(Event.SESSION_STARTED))
+            swept_after_a_restart(door)
+            door.be_open()
+            look.open.set()
+            await until(lambda: rig.logged(Event.TASK_LOST))
+            await until(lambda: len(rig.logged(Event.SESSION_STARTED)) == 2)
+        assert (await rig.task(task_id))["status"] == "failed"
 
 
 # --- the answer is lost

@@ -131,7 +131,7 @@ async def test_what_is_not_understood_is_logged_and_passed_over(tmp_path: Path, 
 
 async def test_a_task_that_is_only_named_is_fetched(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
-        task = await rig.post("/api/tasks", {"task": "Said elsewhere", "agentId": OTHER})
+        task = await rig.post("/api/tasks", {"task": "Said elsewhere", "agentId": AGENT})
         give(door, {"type": "task_assigned", "taskId": task["id"]})
         async with running_worker(rig, harness("witness", tmp_path)):
             await session_ended(rig)
@@ -140,7 +140,7 @@ async def test_a_task_that_is_only_named_is_fetched(tmp_path: Path):
 
 async def test_an_older_server_may_add_to_the_system_prompt(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
-        task = await rig.post("/api/tasks", {"task": "Sing", "agentId": OTHER})
+        task = await rig.post("/api/tasks", {"task": "Sing", "agentId": AGENT})
         more = {"id": task["id"], "task": "Sing", "additionalSystemPrompt": "Sing in rhymes."}
         give(door, {"type": "task_assigned", "taskId": task["id"], "task": more})
         async with running_worker(rig, harness("witness", tmp_path)):
