@@ -94,7 +94,7 @@ class Remains:
         """Go on with another journal; return where its lines begin."""
         with fresh.open("rb") as journal:
             begin = len(journal.readline())
-        self._config = replace(self._config, log_file=fresh)
+        self._config = replace(self._config, log_file=fresh, resume_session_id=None)
         event = Custom("session.journal", {"path": str(fresh), "metadata_bytes": begin})
         self._reporter.on_event(event)
         return begin

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from real_codex import TRANSPORTS, codex_env
 from rig import Rig, running_worker, swarm_rig
 from scripted_model import ScriptedModel
+from worker_process import worker_process
 
 from agent_swarm_worker.processes import procfs
 
@@ -138,6 +141,35 @@ async def test_a_follow_up_continues_the_session_and_is_not_billed_twice(on: Sta
     assert "Prior" not in on.prompts()[-1], "the session knows the story; no preamble"
     (one,), (two,) = await on.rig.costs(first["id"]), await on.rig.costs(second["id"])
     assert one["inputTokens"] == two["inputTokens"] == 4000
+
+
+async def test_a_resumed_session_whose_worker_is_killed_is_billed_for_what_is_new(tmp_path: Path):
+    (home := tmp_path / "home").mkdir()
+    (work := tmp_path / "work").mkdir()
+    async with ScriptedModel() as model, swarm_rig(tmp_path) as rig:
+        # Only this transport tells what a turn has cost before it is over.
+        codex = codex_env(home, model.url, CODEX_TRANSPORT="app-server")
+        env = {**rig.env, **codex, "HARNESS_PROVIDER": "codex", "LOG_DIR": str(tmp_path / "logs")}
+        async with worker_process(tmp_path, env) as worker:
+            first = await rig.submit("Remember the word heron. [[say:I will]]", dir=str(work))
+            await rig.until_ended(first, within_s=MANY_SECONDS)
+            await rig.settled(first)
+            second = await rig.submit(
+                "Wait. [[bash:true]] [[bash:sleep 3211]]", dir=str(work), parentTaskId=first
+            )
+            with anyio.fail_after(MANY_SECONDS):
+                while not is_said(tmp_path / "logs", b'"inputTokens":8000'):
+                    await anyio.sleep(0.05)
+            worker.signal(signal.SIGKILL)
+            await worker.exit_code()
+        async with worker_process(tmp_path, env):
+            (cost,) = await rig.until(lambda: rig.costs(second), within_s=MANY_SECONDS)
+        (before,) = await rig.costs(first)
+    assert cost["inputTokens"] == before["inputTokens"] == 4000
+
+
+def is_said(logs: Path, words: bytes) -> bool:
+    return any(words in path.read_bytes() for path in logs.glob("**/*.jsonl"))
 
 
 async def test_without_a_record_the_preamble_tells_the_story(on: Stage):

@@ -169,8 +169,75 @@ async def test_pi_counts_what_is_on_record(tmp_path: Path, is_over: bool):
     assert result.cost.total_cost_usd
 
 
-async def test_what_a_resumed_codex_thread_cost_cannot_be_known_again(tmp_path: Path):
-    config = make_config(tmp_path, resume_session_id="01a00000-0000-7000-8000-000000000001")
+THREAD = "01a00000-0000-7000-8000-000000000001"
+
+
+def keep_record(home: Path, *counted: tuple[str, int]) -> None:
+    """Write the CLI's own record of the thread: when it had read how many tokens."""
+    folder = home / ".codex/sessions/2026/11/20"
+    folder.mkdir(parents=True)
+    lines = [
+        orjson.dumps(
+            {
+                "timestamp": at,
+                "type": "event_msg",
+                "payload": {
+                    "type": "token_count",
+                    "info": {"total_token_usage": {"input_tokens": count}},
+                },
+            }
+        )
+        for at, count in counted
+    ]
+    record = folder / f"rollout-2026-11-20T00-00-00-{THREAD}.jsonl"
+    record.write_bytes(b"\n".join(lines) + b"\n")
+
+
+def resumed_journal(stream: str, config: ProviderSessionConfig, *, told_anew: bool = False) -> None:
+    lines = (CODEX / f"{stream}.jsonl").read_bytes().splitlines()
+    if told_anew:
+        at = next(n for n, line in enumerate(lines) if line.startswith(b'{"id":3,'))
+        lines[at] = lines[at].replace(b'"id":3', b'"id":4', 1)
+        lines.insert(at, b'{"id":3,"result":{}}')
+    begun = {"type": "worker_metadata", "timestamp": "2026-11-20T10:00:00.500Z", "resumes": THREAD}
+    config.log_file.write_bytes(b"\n".join([orjson.dumps(begun), *lines]) + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("stream", "told_anew"),
+    [("app-server_hello", False), ("app-server_hello", True), ("exec_hello", False)],
+)
+async def test_a_resumed_codex_thread_costs_what_it_used_since(
+    tmp_path: Path, stream: str, told_anew: bool
+):
+    config = make_config(tmp_path, resume_session_id=THREAD)
+    resumed_journal(stream, config, told_anew=told_anew)
+    keep_record(
+        tmp_path,
+        ("2026-11-20T09:00:00.000Z", 700),
+        ("2026-11-20T10:00:00.400Z", 1500),
+        ("2026-11-20T10:00:03.000Z", 4000),
+    )
+    word, news = await tell(config, CodexAdapter().translator(config) or NoTranslator())
+    assert (word.is_said, news > 0) == (True, True)
+    result = word.conclude()
+    assert not result.is_error
+    assert result.output
+    assert result.cost is not None
+    assert result.cost.input_tokens == 2500
+
+
+async def test_a_codex_thread_begun_in_the_place_of_a_lost_one_has_its_own_cost(tmp_path: Path):
+    config = make_config(tmp_path, resume_session_id=THREAD.replace("1", "2"))
+    resumed_journal("app-server_hello", config)
+    word, _ = await tell(config, CodexAdapter().translator(config) or NoTranslator())
+    assert word.is_said
+    assert (cost := word.conclude().cost) is not None
+    assert cost.input_tokens == 4000
+
+
+async def test_a_resumed_codex_thread_without_a_beginning_is_not_counted(tmp_path: Path):
+    config = make_config(tmp_path, resume_session_id=THREAD)
     assert CodexAdapter().translator(config) is None
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+import orjson
+
 from agent_swarm_worker.providers.codex.app_server import AppServer
-from agent_swarm_worker.providers.codex.credentials import Credential
+from agent_swarm_worker.providers.codex.credentials import Credential, operator_home
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
 from agent_swarm_worker.providers.codex.limits import RateLimits
 from agent_swarm_worker.providers.codex.models import DEFAULT_MODEL, resolve_model
 from agent_swarm_worker.providers.codex.plan import Plan
+from agent_swarm_worker.providers.codex.rollout import find_rollout, used_before
 from agent_swarm_worker.providers.codex.seen import Seen
+from agent_swarm_worker.providers.native import mapping, text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,36 +27,67 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.codex.program import Transport
     from agent_swarm_worker.providers.launch import Translator
 
-_HEAD_BYTES = 4096
+_FIRST_LINES, _MAX_BYTES = 100, 65_536
+"""Among these are all answers of the app server that come before the first turn."""
+_IS_EXEC = b'"thread.started"'
+_ASKED = "asked"
+"""Stands for a system prompt that is not known any more."""
 
 
 def translator_again(config: ProviderSessionConfig, clock: Clock) -> Translator | None:
     """Return a translator for the lines of a journal.
 
     The app server's answers are understood because the same questions are asked again, to nobody.
-    For a resumed thread there is none: its totals begin with what it had used before, and that can
-    only be looked up before it starts.
+    What a resumed thread had used before is in the CLI's own record of it, which tells the times;
+    ``None`` if the journal does not say when the session began.
     """
-    if config.resume_session_id is not None:
-        return None
+    first, lines = _beginning(config.log_file)
+    transport: Transport = "exec" if any(_IS_EXEC in line for line in lines[:1]) else "app-server"
     plan = Plan(
-        transport=_transport_of(config.log_file),
+        transport=transport,
         model=resolve_model(config.model) or DEFAULT_MODEL,
         effort=None,
         home=config.private_dir,
         credential=Credential(is_oauth=False),
     )
+    if config.resume_session_id is not None:
+        rollout = find_rollout(config.resume_session_id, operator_home(config.env))
+        began = _began(first)
+        if began is None:
+            return None
+        if rollout is None:  # a new thread was begun in its place
+            config = replace(config, resume_session_id=None)
+        plan = replace(
+            plan,
+            used_before=used_before(rollout, until=began),
+            changed_system_prompt=_ASKED if _was_told_anew(lines) else "",
+        )
     limits = RateLimits(clock)
     seen = Seen(config=config, plan=plan, clock=clock, limits=limits, model=plan.model)
-    return ExecTranslator(seen) if plan.transport == "exec" else AppServer(seen)
+    return ExecTranslator(seen) if transport == "exec" else AppServer(seen)
 
 
-def _transport_of(journal: Path) -> Transport:
-    """Tell by the CLI's first line how it was talked to."""
+def _beginning(journal: Path) -> tuple[bytes, list[bytes]]:
+    """Return the record that describes the run, and the CLI's first lines."""
     try:
         with journal.open("rb") as file:
-            file.readline()
-            first = file.readline(_HEAD_BYTES)
+            return file.readline(), [file.readline(_MAX_BYTES) for _ in range(_FIRST_LINES)]
     except OSError:
-        first = b""
-    return "exec" if b'"thread.started"' in first else "app-server"
+        return b"", []
+
+
+def _began(record: bytes) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text(mapping(orjson.loads(record)).get("timestamp")))
+    except ValueError:
+        return None
+
+
+def _was_told_anew(lines: list[bytes]) -> bool:
+    """True if the third question was another than for a turn: see `AppServer._thread_begun`."""
+    for line in lines:
+        with suppress(orjson.JSONDecodeError):
+            answer = mapping(orjson.loads(line))
+            if answer.get("id") == 3 and "method" not in answer:
+                return "turn" not in mapping(answer.get("result"))
+    return False

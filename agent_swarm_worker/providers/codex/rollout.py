@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from agent_swarm_worker.providers.codex.usage import Tokens
-from agent_swarm_worker.providers.native import mapping
+from agent_swarm_worker.providers.native import mapping, text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,8 +40,13 @@ def find_rollout(thread_id: str, home: Path | None) -> Path | None:
         return None
 
 
-def used_before(rollout: Path | None) -> Tokens:
-    """Return the tokens that a session has used so far: what it reports later includes them."""
+def used_before(rollout: Path | None, *, until: datetime | None = None) -> Tokens:
+    """Return the tokens that a session has used so far: what it reports later includes them.
+
+    Args:
+        rollout: its record, if it has one.
+        until: what was recorded later does not count.
+    """
     try:
         lines = rollout.read_bytes().splitlines() if rollout else []
     except OSError:
@@ -49,12 +55,22 @@ def used_before(rollout: Path | None) -> Tokens:
         if _MARK not in line:
             continue
         try:
-            payload = mapping(mapping(orjson.loads(line)).get("payload"))
+            record = mapping(orjson.loads(line))
         except orjson.JSONDecodeError:  # cut off when the CLI was killed
             continue
+        if until is not None and not _is_of(record, until):
+            continue
+        payload = mapping(record.get("payload"))
         if payload.get("type") == "token_count" and mapping(payload.get("info")):
             return Tokens.read_from(mapping(payload["info"]).get("total_token_usage"))
     return Tokens()
+
+
+def _is_of(record: dict[str, Any], until: datetime) -> bool:
+    try:
+        return datetime.fromisoformat(text(record.get("timestamp"))) <= until
+    except (ValueError, TypeError):  # TypeError: a time of nowhere in particular
+        return False
 
 
 def was_told(rollout: Path, instructions: str) -> bool:
