@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 
 from agent_swarm_worker.errors import ApiRefused
+from agent_swarm_worker.swarm.long_lines import TOO_LARGE, cut, is_cuttable
 from agent_swarm_worker.swarm.read_back import count_events, count_lines
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ MAX_LINES = 900
 """Fewer than can be read back at once, and what is read back begins with the newest request."""
 MAX_PART_BYTES = 1024 * 1024
 MAX_EVENTS = 100
-CONTENT_REFUSED = (400, 413, 422)
+CONTENT_REFUSED = (400, TOO_LARGE, 422)
 """Answers that speak of what was sent, rather than of where to."""
 MAX_REFUSED_IN_A_ROW = 8
 """After so many single elements the fault is not in an element."""
@@ -151,16 +152,33 @@ class LogParts:
         """Return how many of these lines are in the stored log of the task."""
         if self._task_id is None:
             return 0
+        arrived = await self._count(elements)
+        if not arrived and len(elements) == 1 and is_cuttable(elements[0]):
+            return await self._count([cut(elements[0])])
+        return arrived
+
+    async def _count(self, elements: Sequence[Any]) -> int:
         return await count_lines(
             self._delivery,
             elements,
-            task_id=self._task_id,
+            task_id=self._task_id or "",
             session_uuid=self._session_uuid,
             number=self._iteration + self._before,
         )
 
     async def post(self, elements: Sequence[Any]) -> None:
-        """Send these lines."""
+        """Send these lines; of one that is too long for the server, its two ends."""
+        try:
+            await self._post(elements)
+        except ApiRefused as refusal:
+            line = elements[0]
+            if refusal.status != TOO_LARGE or len(elements) > 1 or not is_cuttable(line):
+                raise
+            await self._post([cut(line)])
+            why = "a line is too long for the server; it has its beginning and its end"
+            self._delivery.dropped(why, status=TOO_LARGE, chars=len(line))
+
+    async def _post(self, elements: Sequence[Any]) -> None:
         await self._delivery.client.telemetry.session_logs(
             elements,
             session_uuid=self._session_uuid,

@@ -126,6 +126,42 @@ async def test_long_lines_go_in_small_parts_and_longest_alone(tmp_path: Path) ->
     assert server.calls.count(LOGS) == 4
 
 
+class NarrowServer(LogServer):
+    """Takes no body longer than a proxy would let through."""
+
+    def __call__(self, request: Request) -> Answer:
+        if request.call == LOGS and len(orjson.dumps(request.body)) > 1_000_000:
+            self.calls.append(request.call)
+            return Reply(413, "<html>Request Entity Too Large</html>")
+        return super().__call__(request)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("char", ["y", "\x01", "ü", '"', "😀"])
+async def test_of_a_line_that_is_too_long_for_the_server_its_ends_arrive(tmp_path: Path, char: str):
+    long = "begin" + char * 1_200_000 + "end"
+    lines = ["x", long, *("z" * 400_000 for _ in range(4))]
+    server = NarrowServer()
+    assert await upload(server, tmp_path, logs_of(journal(tmp_path, lines))) == ["outbox.dropped"]
+    assert [line for number, line in enumerate(server.lines) if number != 1] == [
+        lines[0],
+        *lines[2:],
+    ]
+    told = orjson.loads(server.lines[1])
+    assert (told["type"], told["chars"]) == ("cut_line", len(long))
+    assert told["begins"].startswith("begin" + char)
+    assert told["ends"].endswith(char + "end")
+
+
+@pytest.mark.anyio
+async def test_the_ends_of_a_line_are_not_sent_twice(tmp_path: Path) -> None:
+    server = NarrowServer()
+    server.after = [Reset()]
+    args = logs_of(journal(tmp_path, ["begin" + "y" * 3_000_000]))
+    await upload(server, tmp_path, args)
+    assert len(server.lines) == 1
+
+
 @pytest.mark.anyio
 async def test_acknowledged_parts_are_not_sent_again(tmp_path: Path) -> None:
     lines = [str(number) for number in range(2400)]
