@@ -55,7 +55,13 @@ def test_its_log_can_be_asked_to_be_readable(tmp_path: Path):
         assert " • local.ready  url=http" in said()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        *(pytest.param(n, marks=pytest.mark.long) for n in (signal.SIGINT, signal.SIGHUP)),
+    ],
+)
 def test_a_signal_ends_it_cleanly_and_at_once(tmp_path: Path, number: signal.Signals):
     with local_swarm(tmp_path) as (url, process, said):
         submit(url, "kept")

@@ -79,6 +79,7 @@ async def test_the_worst_is_killed_and_each_step_is_reported(tag, tmp_path):
         assert due_s <= at_s < due_s + 1
 
 
+@pytest.mark.long
 async def test_the_worst_is_gone_within_twelve_seconds_by_default(tag, tmp_path):
     began_s = time.perf_counter()
     async with await spawn(spec(python(tmp_path, WORST), tag)) as child:

@@ -366,6 +366,7 @@ IGNORANT = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("child", IGNORANT.values(), ids=IGNORANT)
 async def test_an_abort_that_is_ignored_ends_in_time_all_the_same(tmp_path: Path, child: str):
     stage = Stage(tmp_path, child, prompt="x" * (1 << 20) if "hear" not in child else "go")

@@ -89,6 +89,7 @@ async def test_a_result_that_could_not_be_told_arrives_without_a_worker(tmp_path
         assert len(await rig.costs(task_id)) == 1
 
 
+@pytest.mark.long
 async def test_a_crashed_sessions_lines_arrive_and_its_task_stays_for_the_worker(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         env = {**rig.env, **harness("chats", 40), "SWARM_LOG_FLUSH_INTERVAL_S": "30"}

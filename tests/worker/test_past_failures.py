@@ -92,6 +92,7 @@ async def test_cancelling_works_with_and_without_steering(tmp_path: Path, steeri
         assert (await rig.task(task_id))["status"] == "cancelled"
 
 
+@pytest.mark.long
 async def test_many_tasks_leave_the_worker_no_larger(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         env = {**rig.env, **harness("counts", 100), "MAX_CONCURRENT_TASKS": "8"}

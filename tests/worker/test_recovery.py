@@ -180,6 +180,7 @@ async def test_a_result_that_was_not_told_is_told_by_the_next_start(tmp_path: Pa
         assert len(await said(rig, task_id)) == 1
 
 
+@pytest.mark.long
 async def test_a_start_does_not_wait_for_ever_for_what_nobody_takes(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         door.refuse("/finish", 503)

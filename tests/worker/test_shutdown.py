@@ -123,7 +123,9 @@ async def test_what_still_runs_is_superseded_before_the_goodbye(tmp_path: Path):
         assert len(door.seen("supersede")) == 1
 
 
-@pytest.mark.parametrize("budget_ms", [0, 1000, 3000])
+@pytest.mark.parametrize(
+    "budget_ms", [1000, *(pytest.param(ms, marks=pytest.mark.long) for ms in (0, 3000))]
+)
 async def test_a_deaf_session_does_not_stretch_the_budget(tmp_path: Path, budget_ms: int):
     async with door_rig(tmp_path) as (rig, door):
         env = {**rig.env, **harness("deaf"), "SHUTDOWN_TIMEOUT": str(budget_ms)}

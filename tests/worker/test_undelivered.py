@@ -55,6 +55,7 @@ async def test_it_holds_its_slot_and_beats_until_it_has_arrived(tmp_path: Path):
         assert not rig.logged(Event.TASK_RECOVERED)
 
 
+@pytest.mark.long
 async def test_a_worker_that_leaves_meanwhile_leaves_it_to_the_next(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         door.refuse("/finish", 503)

@@ -119,7 +119,7 @@ async def test_a_good_exit_without_a_turn_is_no_success(stage: Stage):
     assert (result.is_error, result.exit_code) == (True, 1)
 
 
-@pytest.mark.parametrize("transport", ["app-server", "exec"])
+@pytest.mark.parametrize("transport", ["app-server", pytest.param("exec", marks=pytest.mark.long)])
 async def test_one_that_stays_after_its_last_word_is_ended(stage: Stage, transport: str):
     result = await stage.run("stays", transport, result_grace_s=0.3)
     assert (result.is_error, result.output) == (False, "Did it.")
