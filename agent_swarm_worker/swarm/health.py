@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
 
 
+FAULTS_IN_A_ROW, FAULTY_FOR_S = 5, 3.0
+"""An API that says 500 so often and for so long, and nothing else, is as good as away. A call that
+it always stumbles over does not get there: others, beats among them, come in between."""
+
+
 class ApiHealth:
     """Follows the calls of one client and tells when the API is back."""
 
@@ -25,6 +30,8 @@ class ApiHealth:
         self.answers = 0
         """How often the API has answered with a whole document. A status alone says little: what
         cuts every answer in half cannot harm an empty one."""
+        self._faults, self._faulty_since_s = 0, 0.0
+        """How often it has failed over a request since it last did not, and since when."""
         self._callbacks: list[Callable[[], None]] = []
 
     @property
@@ -43,6 +50,7 @@ class ApiHealth:
     def ok(self, *, is_document: bool = False) -> None:
         """Note an answer of the API, whatever it said."""
         self.answers += is_document
+        self._faults = 0
         if self._down_since is None:
             return
         outage_s = self._clock.monotonic() - self._down_since
@@ -50,6 +58,15 @@ class ApiHealth:
         self._log.info(Event.API_RECOVERED, outage_s=round(outage_s, 1))
         for callback in self._callbacks:
             callback()
+
+    def stumbled(self, error: Exception) -> None:
+        """Note that the API failed over a request."""
+        now_s = self._clock.monotonic()
+        if self._faults == 0:
+            self._faulty_since_s = now_s
+        self._faults += 1
+        if self._faults >= FAULTS_IN_A_ROW and now_s - self._faulty_since_s >= FAULTY_FOR_S:
+            self.failed(error)
 
     def failed(self, error: Exception) -> None:
         """Note that nothing answered, or something that is not the API."""

@@ -163,6 +163,8 @@ class Http:
             self.health.failed(error)
         elif error.status < 500:
             self.health.ok()
+        else:
+            self.health.stumbled(error)
 
 
 class _Exchange:

@@ -285,3 +285,32 @@ async def test_an_outage_is_two_lines_and_one_recovery() -> None:
     assert states == [False, True, True, True, False]
     assert [line["event"] for line in lines] == ["api.unreachable", "api.recovered"]
     assert recoveries == [1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "between", "is_down"),
+    [
+        ([0, 1, 2, 3, 4], None, True),
+        ([0, 0, 0, 0, 0, 0, 0, 0], None, False),
+        ([0, 2, 2, 4], None, False),
+        ([0, 1, 2, 3, 4], 3, False),
+    ],
+    ids=["for a while", "at one time", "now and then", "others in between"],
+)
+async def test_an_api_that_only_fails_is_away(
+    seconds: list[int], between: int | None, is_down: bool
+) -> None:
+    clock, reply = FakeClock(), Reply(500, {"error": "x"})
+    async with (
+        serving(lambda request: reply if request.call == "GET /x" else Reply()) as server,
+        connected(server.url, clock=clock) as client,
+    ):
+        with capture_logs() as lines:
+            for number, at_s in enumerate(seconds):
+                await clock.sleep(at_s - clock.monotonic())
+                with contextlib.suppress(ApiError):
+                    await client.http.request("GET", "/x" if number != between else "/y")
+            assert client.http.health.is_down is is_down
+            await client.http.request("GET", "/y")
+    told = ["api.unreachable", "api.recovered"] if is_down else []
+    assert [line["event"] for line in lines] == told
