@@ -27,7 +27,9 @@ def lines_of(task_id: str, count: int) -> list[str]:
         task_id: is in every line.
         count: of lines; at least 3.
     """
-    events = [{"type": "session_init", "session_id": f"native-{task_id}", "model": "bench-1"}]
+    events: list[dict[str, object]] = [
+        {"type": "session_init", "session_id": f"native-{task_id}", "model": "bench-1"}
+    ]
     events += [_event(n) for n in range(1, count - 1)]
     cost = {"total_cost_usd": 0.25, "input_tokens": count, "output_tokens": 2 * count}
     events.append(

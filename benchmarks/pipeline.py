@@ -37,6 +37,11 @@ def measure() -> dict[str, Any]:
     return {**runs[RUNS // 2], "cpu_us_per_line_all": [run["cpu_us_per_line"] for run in runs]}
 
 
+def made_up_secrets() -> list[str]:
+    rng = random.Random(2)
+    return ["".join(rng.choices("abcdefghijkLMNOPQ0123456789+/", k=32)) for _ in range(SECRETS)]
+
+
 def write_stream(path: Path, secrets: list[str]) -> None:
     """Write a plausible session: mostly text, a tool call in ten lines, a secret in 50."""
     rng = random.Random(1)
@@ -101,9 +106,9 @@ async def run(url: str, place: Path) -> dict[str, Any]:
     from agent_swarm_worker.swarm.http import Http
     from agent_swarm_worker.swarm.outbox import Outbox
     from agent_swarm_worker.swarm.state import StateDir
+    from agent_swarm_worker.worker.log_cursor import LogCursor
 
-    rng = random.Random(2)
-    secrets = ["".join(rng.choices("abcdefghijkLMNOPQ0123456789+/", k=32)) for _ in range(SECRETS)]
+    secrets = made_up_secrets()
     stream = place / "stream.jsonl"
     write_stream(stream, secrets)
     clock, log = SystemClock(), Log()
@@ -145,7 +150,11 @@ async def run(url: str, place: Path) -> dict[str, Any]:
                 metadata_bytes=metadata_bytes,
             )
             reporter = SessionReporter(
-                facts, writes=outbox, clock=clock, redactor=scrubber, log=log
+                facts,
+                writes=LogCursor(outbox, state, "bench-task"),
+                clock=clock,
+                redactor=scrubber,
+                log=log,
             )
             session = CliSession(config, harness)
             session.on_event(reporter.on_event)

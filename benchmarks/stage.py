@@ -193,8 +193,8 @@ async def _serve(options: argparse.Namespace) -> None:
     from agent_swarm_worker.local_swarm.serve import LocalSwarm
     from agent_swarm_worker.local_swarm.sweeps import SweepSettings
 
-    build = serve.build_app
-    serve.build_app = lambda *parts: _counting(build(*parts))  # type: ignore[assignment]
+    build = vars(serve)["build_app"]
+    vars(serve)["build_app"] = lambda *parts: _counting(build(*parts))
     sweeps = SweepSettings(first_after_s=options.first_sweep_s)
     async with LocalSwarm(options.db, KEY, port=options.port, sweeps=sweeps) as swarm:
         print(swarm.url, flush=True)

@@ -5,6 +5,8 @@ line it notes that it is about to say it, and that the pipe took it. What a run 
 the seed and the task, so that the same seed gives the same work.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import pathlib
@@ -15,6 +17,7 @@ import sys
 import time
 import uuid
 import zlib
+from typing import Any
 
 WORDS = (
     r"the quick brown fox näht über 日本語 🦊 zwölf \ \" quoted".split()  # noqa: SIM905 - two lines instead of fourteen
@@ -26,11 +29,11 @@ FOREVER_S = 600
 class Truth:
     """The notes of one run; each is one write on a file opened for appending."""
 
-    def __init__(self, folder, run):
+    def __init__(self, folder: str, run: str) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._file = os.open(pathlib.Path(folder, f"run-{run}.jsonl"), flags, 0o600)
 
-    def note(self, what, **more):
+    def note(self, what: str, **more: object) -> None:
         record = {"at": time.monotonic(), "what": what, **more}
         os.write(self._file, json.dumps(record).encode() + b"\n")
 
@@ -38,7 +41,7 @@ class Truth:
 class Run:
     """Says numbered, checksummed lines of claude's stream-json."""
 
-    def __init__(self, folder, seed):
+    def __init__(self, folder: str, seed: str) -> None:
         self.task = os.environ["AGENT_SWARM_TASK_ID"]
         self.rng = random.Random(f"{seed}/{self.task}")
         self.run = uuid.uuid4().hex[:12]
@@ -47,7 +50,7 @@ class Run:
         self.secret = pathlib.Path(folder, "secret").read_text(encoding="utf-8")
         self.n = 0
 
-    def say(self, payload, is_secret=False, **event):
+    def say(self, payload: str, is_secret: bool = False, **event: Any) -> None:
         """Say one line; the mark in it survives whatever else is made of the line."""
         total = "secret" if is_secret else f"{zlib.crc32(payload.encode()):08x}"
         event["chaos"] = f"{self.run} {self.n} {total} {payload}"
@@ -64,10 +67,10 @@ class Run:
         self.truth.note("said", n=self.n)
         self.n += 1
 
-    def words(self):
+    def words(self) -> str:
         return " ".join(self.rng.choices(WORDS, k=self.rng.randint(3, 60)))
 
-    def speak(self):
+    def speak(self) -> None:
         """Say something of some kind."""
         kind = self.rng.random()
         if kind < 0.15:
@@ -80,15 +83,19 @@ class Run:
         content = [{"type": "text", "text": payload[:300]}]
         self.say(payload, is_secret, type="assistant", message={"content": content})
 
-    def use_a_tool(self):
-        use = {"type": "tool_use", "id": f"tool-{self.run}-{self.n}", "name": "Bash"}
+    def use_a_tool(self) -> None:
+        use: dict[str, Any] = {
+            "type": "tool_use",
+            "id": f"tool-{self.run}-{self.n}",
+            "name": "Bash",
+        }
         use["input"] = {"command": f"echo {self.n} {self.run}"}
         self.truth.note("tool", id=use["id"])
         self.say(self.words(), type="assistant", message={"content": [use]})
         result = {"type": "tool_result", "tool_use_id": use["id"], "content": "ok"}
         self.say(self.words(), type="user", message={"content": [result]})
 
-    def end(self, is_error):
+    def end(self, *, is_error: bool) -> None:
         usage = {"input_tokens": self.cost, "output_tokens": 1}
         self.truth.note("result", cost=self.cost, is_error=is_error)
         self.say(
@@ -104,7 +111,7 @@ class Run:
             duration_ms=1,
         )
 
-    def work(self, prompt):
+    def work(self, prompt: str) -> int:
         found = re.search(r"chaos:(\d+)", prompt)
         number = int(found.group(1)) if found else None
         self.truth.note("start", run=self.run, task=self.task, pid=os.getpid(), number=number)
@@ -130,7 +137,7 @@ class Run:
         return code
 
 
-def leave_a_child(rng):
+def leave_a_child(rng: random.Random) -> None:
     """Leave one behind: in our group or in a session of its own, polite or deaf."""
     goes_away, is_deaf, lets_go = (rng.random() < chance for chance in (0.4, 0.3, 0.5))
     if os.fork():

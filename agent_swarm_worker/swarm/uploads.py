@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_LINES = 900
 """Fewer than can be read back at once, and what is read back begins with the newest request."""
-MAX_PART_BYTES = 1024 * 1024
+MAX_PART_BYTES = 512 * 1024
 MAX_EVENTS = 100
 CONTENT_REFUSED = (400, TOO_LARGE, 422)
 """Answers that speak of what was sent, rather than of where to."""
