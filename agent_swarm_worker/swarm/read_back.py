@@ -101,10 +101,15 @@ async def has_rate_limit(it: Delivery) -> bool:
     return limited is not None and _is_same_moment(limited.get(key["suffix"], ""), until)
 
 
-async def count_events(it: Delivery, events: Sequence[Any]) -> int:
+async def count_events(it: Delivery, events: Sequence[Any], *, at_any_time: bool = False) -> int:
     """Return how many of these events, from the first, are stored.
 
     An event has no name of its own, but it says when it happened and of which call it speaks.
+
+    Args:
+        it: the write.
+        events: what was to be sent.
+        at_any_time: they were read from a journal again, which does not tell when they happened.
     """
     first = events[0]
     stored = await _ask(
@@ -114,10 +119,11 @@ async def count_events(it: Delivery, events: Sequence[Any]) -> int:
             task_id=first.get("taskId"), agent_id=first.get("agentId"), limit=MAX_EVENTS
         ),
     )
-    there = Counter(_event_key(row) for row in stored or ())
+    left_out = ("clientTimestamp",) if at_any_time else ()
+    there = Counter(_event_key(row, left_out) for row in stored or ())
     count = 0
     for event in events:
-        key = _event_key(event)
+        key = _event_key(event, left_out)
         if not _is_dated(event) or there[key] < 1:
             break
         there[key] -= 1
@@ -200,8 +206,11 @@ def _is_same_moment(stored: str, sent: str) -> bool:
         return False
 
 
-def _event_key(event: Mapping[str, Any]) -> tuple[object, ...]:
-    data = orjson.dumps(event.get("data"), option=orjson.OPT_SORT_KEYS)
+def _event_key(event: Mapping[str, Any], left_out: tuple[str, ...]) -> tuple[object, ...]:
+    data = event.get("data")
+    if isinstance(data, dict):
+        data = {name: value for name, value in data.items() if name not in left_out}
+    data = orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
     return (data, *(str(event.get(name) or "") for name in ("event", "taskId", "sessionId")))
 
 

@@ -23,6 +23,7 @@ from agent_swarm_worker.atomic import make_private_dir
 from agent_swarm_worker.errors import StateLocked, StateUnwritable
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.swarm.database import Database
+from agent_swarm_worker.swarm.restarts import doubt_everything, was_restarted
 from agent_swarm_worker.swarm.wire import is_identifier
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class StateDir:
         self.path = path
         self.database = database
         self._lock = lock
+        self.was_cut_off = was_restarted(database)
+        """True if the machine was started anew: what is in here may be older than the last word."""
+        if self.was_cut_off:
+            doubt_everything(database)
         self._catch_up()
 
     @classmethod

@@ -92,6 +92,7 @@ class EventParts:
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self._events: list[Any] = delivery.item.args["events"]
+        self._told_before = bool(delivery.item.args.get("told_before"))
 
     async def take(self, start: int, limit: int) -> tuple[Sequence[Any], int]:
         """Return up to `limit` events."""
@@ -100,7 +101,7 @@ class EventParts:
 
     async def arrived(self, elements: Sequence[Any]) -> int:
         """Return how many of these events are stored."""
-        return await count_events(self._delivery, elements)
+        return await count_events(self._delivery, elements, at_any_time=self._told_before)
 
     async def post(self, elements: Sequence[Any]) -> None:
         """Send these events."""

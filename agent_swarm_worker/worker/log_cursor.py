@@ -35,9 +35,14 @@ class LogCursor:
         self._state = state
         self._task_id = task_id
         self._doubtful = (WriteKind.COST, WriteKind.EVENTS) if tells_again else ()
+        self._is_set_back = tells_again and state.was_cut_off
+        if self._is_set_back:
+            self._doubtful = (*self._doubtful, WriteKind.CONTEXT)
 
     def put(self, lane: str, kind: WriteKind, args: Mapping[str, Any]) -> None:
         """Queue a write; a range of the journal moves the cursor."""
+        if self._is_set_back and kind is WriteKind.EVENTS:
+            args = {**args, "told_before": True}
         self._outbox.put(lane, kind, args, doubtful=kind in self._doubtful)
         if kind is WriteKind.LOGS and "path" in args:
             self._state.set_log_offset(self._task_id, args["end"], args["path"])

@@ -15,6 +15,7 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.finish import decide_finish
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.swarm.queue import WriteKind
+from agent_swarm_worker.worker.log_position import with_its_log_found
 from agent_swarm_worker.worker.preparation import SESSIONS_DIR
 from agent_swarm_worker.worker.private_dir import remove_spares
 from agent_swarm_worker.worker.remains import Remains
@@ -44,6 +45,7 @@ async def recover(worker: Worker) -> None:
         if claim.phase == "finishing":  # all of it is in the outbox
             worker.state.forget(claim.task_id)
             continue
+        claim = await with_its_log_found(worker, claim)  # noqa: PLW2901 - the same one, corrected
         remains = Remains(worker, claim)
         await remains.read(left)
         if claim.phase in {"no_task", "handed_over"} or await _settle(worker, claim, remains):

@@ -63,7 +63,7 @@ def stop(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> tuple
     return process.wait(15), time.monotonic() - sent_at_s
 
 
-def until(look: Callable[[], Any], *, within_s: float = 15.0) -> Any:
+def until(look: Callable[[], Any], *, within_s: float = 30.0) -> Any:
     """Look again and again until there is something to see."""
     give_up_at_s = time.monotonic() + within_s
     while not (found := look()):

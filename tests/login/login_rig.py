@@ -95,7 +95,7 @@ class Terminal:
             except OSError:
                 self.shown += ""  # it has closed its end
 
-    def until(self, pattern: str, *, within_s: float = 15.0) -> re.Match[str]:
+    def until(self, pattern: str, *, within_s: float = 30.0) -> re.Match[str]:
         """Read until the terminal shows this."""
         give_up_at_s = time.monotonic() + within_s
         while not (found := re.search(pattern, self.shown)):

@@ -340,7 +340,7 @@ class QuickClock(SystemClock):
 Look = Callable[[], Any]
 
 
-async def until(look: Look, *, within_s: float = 15.0) -> Any:
+async def until(look: Look, *, within_s: float = 30.0) -> Any:
     """Look again and again until there is something to see."""
     with anyio.fail_after(within_s):
         while not (found := look()):
