@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from agent_swarm_worker.swarm.queue import WriteKind
 
@@ -27,6 +28,13 @@ class WriteQueue(Protocol):
             lane: writes of one lane are delivered in the order they were put.
             kind: what it is; `swarm.delivery` says what each takes.
             args: plain JSON values.
+        """
+        ...
+
+    def together(self) -> AbstractContextManager[None]:
+        """Make all that is put in the block one write: after a crash, all of it is there or none.
+
+        The block must put nothing that a power cut is not to take back.
         """
         ...
 

@@ -250,9 +250,10 @@ class SessionReporter:
 
     def _tell_events(self) -> None:
         """Ship lines and events together, so that after a crash it is known which were told."""
-        self._tail.pump()
-        self._events.flush()
-        self._writes.queue.told()
+        with self._writes.queue.together():
+            self._tail.pump()
+            self._events.flush()
+            self._writes.queue.told()
 
     # --- the end
 

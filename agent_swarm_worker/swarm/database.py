@@ -10,12 +10,15 @@ import contextlib
 import math
 import os
 import sqlite3
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.logs import Event, Log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agent_swarm_worker.clock import Clock
 
 SCHEMA_VERSION = 2
@@ -59,6 +62,8 @@ class Database:
         self._log = log or Log()
         self._in_memory = False
         self._write_back_at = 0.0
+        self._together: list[tuple[str, tuple[object, ...]]] | None = None
+        """What was done since `together` began, to be done again elsewhere if the disk is full."""
         try:
             self._connection = _connect(str(path))
         except sqlite3.Error as error:
@@ -78,28 +83,70 @@ class Database:
 
     def run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Execute one statement, durable on return unless degraded; return its rows."""
-        if self._in_memory and self._clock.monotonic() >= self._write_back_at:
-            self._write_back()
+        self._write_back_if_due()
         try:
-            return self._connection.execute(statement, values).fetchall()
+            rows = self._connection.execute(statement, values).fetchall()
         except sqlite3.DatabaseError as error:
-            # The other subclasses are mistakes of ours, not of the disk.
-            is_ours = type(error) not in {sqlite3.OperationalError, sqlite3.DatabaseError}
-            if is_ours or self._in_memory:
-                raise
-            if _is_broken(error):
-                self._start_afresh(error)
-            else:
-                self._go_on_in_memory(error)
+            self._go_on_elsewhere(error)
             return self._connection.execute(statement, values).fetchall()
+        if self._together is not None:
+            self._together.append((statement, values))
+        return rows
 
     def run_for_good(self, statement: str, *values: object) -> None:
         """Execute one statement that is to outlive a power cut, too: it waits for the disk."""
-        self.run("PRAGMA synchronous = FULL")
-        try:
+        with self.together(for_good=True):
             self.run(statement, *values)
+
+    @contextmanager
+    def together(self, *, for_good: bool = False) -> Iterator[None]:
+        """Make all that is done in the block one write: after a crash, all of it is there or none.
+
+        It is written also if the block fails. A block within another one belongs to that, so the
+        outer one says whether to wait for the disk.
+        """
+        self._write_back_if_due()
+        if self._together is not None or self._in_memory:
+            yield
+            return
+        if for_good:
+            self.run("PRAGMA synchronous = FULL")
+        self.run("BEGIN")
+        self._together = []
+        try:
+            yield
         finally:
-            self.run("PRAGMA synchronous = NORMAL")
+            if self._together is not None:
+                self._commit()
+            if for_good:
+                self.run("PRAGMA synchronous = NORMAL")
+
+    def _commit(self) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            self._go_on_elsewhere(error)
+        self._together = None
+
+    def _go_on_elsewhere(self, error: sqlite3.DatabaseError) -> None:
+        """Find another place for the tables, with everything in it that was done.
+
+        Raises:
+            sqlite3.DatabaseError: the same error, if it is not the disk's.
+        """
+        # The other subclasses are mistakes of ours, not of the disk.
+        is_ours = type(error) not in {sqlite3.OperationalError, sqlite3.DatabaseError}
+        if is_ours or self._in_memory:
+            raise error
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.rollback()
+        if _is_broken(error):
+            self._start_afresh(error)
+        else:
+            self._go_on_in_memory(error)
+        done, self._together = self._together or [], None
+        for statement, values in done:
+            self._connection.execute(statement, values)
 
     def close(self) -> None:
         """Close, after a last attempt to write back what is only in memory."""
@@ -141,6 +188,10 @@ class Database:
         self._in_memory = True
         self._write_back_at = self._clock.monotonic() + WRITE_BACK_INTERVAL_S
         self._log.warning(Event.STATE_DEGRADED, path=str(self._path), error=str(error))
+
+    def _write_back_if_due(self) -> None:
+        if self._in_memory and self._clock.monotonic() >= self._write_back_at:
+            self._write_back()
 
     def _write_back(self) -> None:
         """Replace the file's content by what is in memory, and use the file again."""

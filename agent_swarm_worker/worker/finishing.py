@@ -43,8 +43,10 @@ async def finish_task(
     lane = task_lane(task.task_id)
     is_handed_over = task.ended_by == GRACEFUL_SHUTDOWN
     if outcome.reporter is not None:
-        outcome.reporter.close(outcome.result, owns_task=task.is_ours and not is_handed_over)
-        worker.state.set_reported(task.task_id)
+        # With the note that it was told: a crash in between would have it told again.
+        with worker.state.database.together(for_good=True):
+            outcome.reporter.close(outcome.result, owns_task=task.is_ours and not is_handed_over)
+            worker.state.set_reported(task.task_id)
     if outcome.ready is not None:
         # The outbox has ranges of it, and only it has the words.
         journal = outcome.ready.config.log_file

@@ -8,6 +8,7 @@ from agent_swarm_worker.swarm.queue import WriteKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from agent_swarm_worker.swarm.outbox import Outbox
     from agent_swarm_worker.swarm.state import StateDir
@@ -46,6 +47,10 @@ class LogCursor:
         self._outbox.put(lane, kind, args, doubtful=kind in self._doubtful)
         if kind is WriteKind.LOGS and "path" in args:
             self._state.set_log_offset(self._task_id, args["end"], args["path"])
+
+    def together(self) -> AbstractContextManager[None]:
+        """Make all that is put in the block one write to the disk."""
+        return self._state.database.together()
 
     def told(self) -> None:
         """Note that the events of all lines so far are queued."""

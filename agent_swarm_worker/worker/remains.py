@@ -71,8 +71,9 @@ class Remains:
         self.result = result if self.last_word.is_said else None
         if not is_reported:
             self._reporter.stop_progress()
-            self._reporter.close(result)
-            self._worker.state.set_reported(claim.task_id)
+            with self._worker.state.database.together(for_good=True):
+                self._reporter.close(result)
+                self._worker.state.set_reported(claim.task_id)
 
     async def _reread(self, path: Path, *, told: int) -> Translator:
         translator = self._translator()

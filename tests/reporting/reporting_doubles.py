@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,9 @@ class Recorder:
         if self.broken:
             raise OSError("disk full")
         self.puts.append((lane, kind, json.loads(json.dumps(args))))
+
+    def together(self):
+        return contextlib.nullcontext()
 
     def told(self):
         pass

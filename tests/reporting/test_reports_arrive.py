@@ -24,12 +24,13 @@ from agent_swarm_worker.contract import (
 )
 from agent_swarm_worker.reporting.finish import decide_finish
 from agent_swarm_worker.swarm.client import SwarmClient
-from agent_swarm_worker.swarm.database import Database
 from agent_swarm_worker.swarm.generations import Generations
 from agent_swarm_worker.swarm.health import ApiHealth
 from agent_swarm_worker.swarm.http import Http
 from agent_swarm_worker.swarm.outbox import Outbox
 from agent_swarm_worker.swarm.queue import WriteKind
+from agent_swarm_worker.swarm.state import StateDir
+from agent_swarm_worker.worker.log_cursor import LogCursor
 
 
 @pytest.fixture
@@ -71,11 +72,12 @@ async def test_what_a_session_reports_reaches_the_api_in_order(
     make_reporter, journal, redactor, server, tmp_path, task_id
 ):
     clock = SystemClock()
-    database = Database(tmp_path / "worker.sqlite", clock=clock)
+    state = StateDir.open(tmp_path / "state", "agent-1", clock=clock)
     url = f"http://127.0.0.1:{server.server_address[1]}"
     async with Http(url, health=ApiHealth(clock), agent_id="agent-1") as http:
-        outbox = Outbox(database, SwarmClient(http, Generations(clock)), clock=clock)
-        reporter = make_reporter(writes=outbox, task_id=task_id, effective_id="task-1")
+        outbox = Outbox(state.database, SwarmClient(http, Generations(clock)), clock=clock)
+        writes = LogCursor(outbox, state, "task-1")
+        reporter = make_reporter(writes=writes, task_id=task_id, effective_id="task-1")
         reporter.on_event(SessionInit("native-1", harness_variant="cli"))
         journal.append([b'{"type":"system"}'])
         reporter.on_event(RawLog('{"type":"system"}'))
@@ -96,7 +98,7 @@ async def test_what_a_session_reports_reaches_the_api_in_order(
             group.start_soon(outbox.run)
             assert await outbox.flush_all(timeout_s=10)
             group.cancel_scope.cancel()
-    database.close()
+    state.close()
 
     unordered = {
         "/api/session-logs",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +14,9 @@ import anyio
 import pytest
 from outbox_rig import running_outbox, until
 from structlog.testing import capture_logs
-from swarm_fakes import Answer, Reply, Request, serving
+from swarm_fakes import Answer, FakeClock, Reply, Request, serving
 
+from agent_swarm_worker.swarm.database import Database
 from agent_swarm_worker.swarm.queue import WriteKind
 
 if TYPE_CHECKING:
@@ -92,6 +95,38 @@ async def test_nothing_that_was_put_is_lost_by_a_kill(tmp_path: Path, mode: str)
         assert [n for n in dict.fromkeys(numbers) if n <= last] == expected, "all, and in order"
         assert numbers == sorted(numbers)
         assert len(numbers) <= len(set(numbers)) + 1, "only the one under way may come twice"
+
+
+def left_by_a_kill(database: Path, place: Path) -> list[str]:
+    """Return the notes that a process finds if the one at work is killed now."""
+    place.mkdir()
+    for file in database.parent.glob(f"{database.name}*"):
+        shutil.copy(file, place)
+    copy = Database(place / database.name, clock=FakeClock())
+    found = [name for (name,) in copy.run("SELECT name FROM notes ORDER BY rowid")]
+    copy.close()
+    return found
+
+
+@pytest.mark.parametrize("for_good", [True, False])
+async def test_after_a_kill_all_of_a_block_is_there_or_nothing(
+    tmp_path: Path, for_good: bool
+) -> None:
+    database = Database(path := tmp_path / "worker.sqlite", clock=FakeClock())
+    add = "INSERT INTO notes VALUES (?, '')"
+    with database.together(for_good=for_good):
+        database.run(add, "a")
+        database.run_for_good(add, "b")
+        with database.together():
+            database.run(add, "c")
+        assert left_by_a_kill(path, tmp_path / "in the middle") == []
+    assert left_by_a_kill(path, tmp_path / "behind it") == ["a", "b", "c"]
+    with contextlib.suppress(LookupError), database.together(for_good=for_good):
+        database.run(add, "d")
+        raise LookupError
+    database.run(add, "e")
+    assert left_by_a_kill(path, tmp_path / "at last") == ["a", "b", "c", "d", "e"]
+    database.close()
 
 
 async def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:

@@ -198,6 +198,30 @@ def test_wherever_the_disk_fills_up_each_write_is_kept_once(
     again.close()
 
 
+@pytest.mark.parametrize("for_good", [True, False])
+@pytest.mark.parametrize("room_bytes", [0, 4096, 16_384, 65_536, 204_800])
+def test_wherever_the_disk_fills_up_in_a_block_all_of_it_is_kept_once(
+    tmp_path: Path, disk: Disk, room_bytes: int, for_good: bool
+):
+    clock = SystemClock()
+    queue = Queue(database := Database(disk.path / "worker.sqlite", clock=clock))
+    disk.fill(but_bytes=room_bytes)
+    for block in range(12):
+        with database.together(for_good=for_good):
+            for number in range(5 * block, 5 * block + 5):
+                queue.add("t", WriteKind.NOTE, {"n": number, "x": "y" * 9000})
+            head = queue.head("t")
+            assert head is not None
+            queue.remove(head)
+    assert database.is_degraded
+    assert noted(database) == [*range(12, 60)]
+    disk.clear()
+    database.close()
+    again = Database(disk.path / "worker.sqlite", clock=clock)
+    assert noted(again) == [*range(12, 60)]
+    again.close()
+
+
 def noted(database: Database) -> list[int]:
     rows = database.run("SELECT json_extract(args, '$.n') FROM outbox ORDER BY id")
     return [number for (number,) in rows]
