@@ -19,18 +19,25 @@ NOTE = "boot_id"
 
 
 def was_restarted(database: Database) -> bool:
-    """Compare this boot with the last process's, and note it; false where nobody can tell."""
-    try:
-        boot = BOOT_ID.read_text("ascii").strip()
-    except (OSError, ValueError):
-        return False
+    """True until `note_boot` in each new boot; false where nobody can tell."""
     rows = database.run("SELECT value FROM notes WHERE name = ?", NOTE)
-    if rows == [(boot,)]:
-        return False
-    database.run("INSERT OR REPLACE INTO notes VALUES (?, ?)", NOTE, boot)
-    return bool(rows)
+    if not rows:
+        note_boot(database)
+    return bool(rows) and rows != [(_boot_id(),)]
+
+
+def note_boot(database: Database) -> None:
+    """Note that what the last boot had left is in order."""
+    database.run("INSERT OR REPLACE INTO notes VALUES (?, ?)", NOTE, _boot_id())
 
 
 def doubt_everything(database: Database) -> None:
     """Have every write that waits looked for on the server before it is sent."""
     database.run("UPDATE outbox SET uncertain = 1")
+
+
+def _boot_id() -> str:
+    try:
+        return BOOT_ID.read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""

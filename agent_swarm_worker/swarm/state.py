@@ -23,7 +23,7 @@ from agent_swarm_worker.atomic import make_private_dir
 from agent_swarm_worker.errors import StateLocked, StateUnwritable
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.swarm.database import Database
-from agent_swarm_worker.swarm.restarts import doubt_everything, was_restarted
+from agent_swarm_worker.swarm.restarts import doubt_everything, note_boot, was_restarted
 from agent_swarm_worker.swarm.wire import is_identifier
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class StateDir:
         self.database = database
         self._lock = lock
         self.was_cut_off = was_restarted(database)
-        """True if the machine was started anew: what is in here may be older than the last word."""
+        """True if the machine was started anew and `is_in_order` not called since: what is in here
+        may be older than the last word."""
         if self.was_cut_off:
             doubt_everything(database)
         self._catch_up()
@@ -105,6 +106,11 @@ class StateDir:
         """Give the directory up."""
         self.database.close()
         os.close(self._lock)
+
+    def is_in_order(self) -> None:
+        """Note that whatever the machine's last boot had left was seen to."""
+        self.was_cut_off = False
+        note_boot(self.database)
 
     # --- claimed tasks
 

@@ -26,6 +26,7 @@ from agent_swarm_worker.swarm.outbox import Outbox
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.swarm.state import StateDir, agent_dir, kept_agent_id
 from agent_swarm_worker.worker.log_cursor import AFTER_ALL_BYTES, LogCursor
+from agent_swarm_worker.worker.log_position import with_its_log_found
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -65,7 +66,9 @@ class Flush:
     """One agent's directory, opened for delivery."""
 
     state: StateDir
+    client: SwarmClient
     outbox: Outbox
+    log: Log
 
     def waiting(self) -> tuple[Waiting, ...]:
         """Return what is to be delivered, lines that are not queued yet included."""
@@ -84,7 +87,9 @@ class Flush:
             on_count: told again and again how many are left.
         """
         for claim in self.state.running():
-            self._queue_rest(claim)
+            self._queue_rest(
+                await with_its_log_found(claim, state=self.state, client=self.client, log=self.log)
+            )
         async with anyio.create_task_group() as group:
             group.start_soon(self.outbox.run)
             with anyio.move_on_after(timeout_s):
@@ -131,7 +136,8 @@ async def opened(
             timeout_s=settings.api_timeout_s,
         ) as http:
             client = SwarmClient(http, Generations(clock, log))
-            yield Flush(state=state, outbox=Outbox(state.database, client, clock=clock, log=log))
+            outbox = Outbox(state.database, client, clock=clock, log=log)
+            yield Flush(state=state, client=client, outbox=outbox, log=log)
 
 
 AGENT_NOTE = "agent_id"

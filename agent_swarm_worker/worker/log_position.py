@@ -14,30 +14,33 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.swarm.long_lines import is_cuttable
 from agent_swarm_worker.swarm.read_back import is_same_text
 from agent_swarm_worker.swarm.uploads import read_lines
+from agent_swarm_worker.worker.log_cursor import AFTER_ALL_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from agent_swarm_worker.swarm.state import Claim
+    from agent_swarm_worker.logs import Log
+    from agent_swarm_worker.swarm.client import SwarmClient
+    from agent_swarm_worker.swarm.state import Claim, StateDir
     from agent_swarm_worker.swarm.wire import LogEntry
-    from agent_swarm_worker.worker.context import Worker
 
 
-async def with_its_log_found(worker: Worker, claim: Claim) -> Claim:
+async def with_its_log_found(
+    claim: Claim, *, state: StateDir, client: SwarmClient, log: Log
+) -> Claim:
     """Move a claim's cursor to where the server is; it stays where nobody can tell."""
-    if not worker.state.was_cut_off:
+    if not state.was_cut_off:
         return claim
     try:
-        stored = await worker.client.tasks.session_logs(claim.task_id)
+        stored = await client.tasks.session_logs(claim.task_id)
         offset = _end_of(claim, [row for row in stored if row.session_id == claim.session_uuid])
         # The journal may have become shorter, too.
         offset = min(max(offset, claim.log_offset), claim.log_file.stat().st_size)
     except (ApiError, OSError) as error:
-        worker.log.debug(Event.TASK_RECOVERED, task=claim.task_id, why=str(error))
+        log.debug(Event.TASK_RECOVERED, task=claim.task_id, why=str(error))
         return claim
-    if offset == claim.log_offset:
-        return claim
-    worker.state.set_log_offset(claim.task_id, offset, str(claim.log_file))
+    if offset != claim.log_offset:
+        state.set_log_offset(claim.task_id, offset, str(claim.log_file))
     return replace(claim, log_offset=offset)
 
 
@@ -50,17 +53,22 @@ def _end_of(claim: Claim, stored: Sequence[LogEntry]) -> int:
     size, is_shorter = claim.log_file.stat().st_size, False
     with claim.log_file.open("rb") as journal:
         head = len(journal.readline())
-    # Not all are numbered like this: what an earlier recovery sent is not, for one.
     for number in sorted({row.iteration for row in stored}, reverse=True):
         request = {row.line_number: row.content for row in stored if row.iteration == number}
-        begin = head + number - claim.iteration
-        if begin >= size:
-            is_shorter = True  # the disk had not been given the end of it
-            continue
-        lines, end = read_lines(claim.log_file, max(begin, head), size, len(request))
-        if lines and all(
-            is_same_text(line, request.get(n, "")) or is_cuttable(line)
-            for n, line in enumerate(lines)
-        ):
-            return size if is_shorter else end
+        before = number - claim.iteration
+        # As its session numbered it, or as a recovery did.
+        for begin in (head + before, before - AFTER_ALL_BYTES):
+            if head <= begin < size and (end := _end_of_request(claim, begin, size, request)):
+                return size if is_shorter else end
+        # The disk had not been given the end of what was said.
+        is_shorter = is_shorter or head + before >= size
     return 0
+
+
+def _end_of_request(claim: Claim, begin: int, size: int, request: Mapping[int, str]) -> int:
+    """Return where the lines of a request end if they begin there, else 0."""
+    lines, end = read_lines(claim.log_file, begin, size, len(request))
+    is_there = lines and all(
+        is_same_text(line, request.get(n, "")) or is_cuttable(line) for n, line in enumerate(lines)
+    )
+    return end if is_there else 0

@@ -45,16 +45,20 @@ async def recover(worker: Worker) -> None:
         if claim.phase == "finishing":  # all of it is in the outbox
             worker.state.forget(claim.task_id)
             continue
-        claim = await with_its_log_found(worker, claim)  # noqa: PLW2901 - the same one, corrected
-        remains = Remains(worker, claim)
+        remains = Remains(worker, await _with_its_log_found(worker, claim))
         await remains.read(left)
         if claim.phase in {"no_task", "handed_over"} or await _settle(worker, claim, remains):
             worker.state.forget(claim.task_id)
+    worker.state.is_in_order()
     # A result among it must be there before the server is asked for tasks that never began.
     await worker.outbox.flush_all(LAST_WORDS_S)
     # Private files of sessions that are no more; a killed process could not remove its own.
     shutil.rmtree(worker.state.path / SESSIONS_DIR, ignore_errors=True)
     remove_spares(worker.state.path / SESSIONS_DIR)
+
+
+async def _with_its_log_found(worker: Worker, claim: Claim) -> Claim:
+    return await with_its_log_found(claim, state=worker.state, client=worker.client, log=worker.log)
 
 
 async def _settle(worker: Worker, claim: Claim, remains: Remains) -> bool:

@@ -18,11 +18,13 @@ from typing import Any
 
 import pytest
 from door import door_rig, until
-from rig import Rig, harness, running_worker
+from rig import AGENT, Rig, harness, running_worker
 from worker_process import WorkerProcess, tagged, worker_process
 
+from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes.keeper import Kept
+from agent_swarm_worker.swarm.state import StateDir
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
@@ -138,6 +140,8 @@ async def test_what_had_arrived_before_a_power_cut_is_not_counted_again(
             await settled_again(rig)
         assert await told(rig, task_id) == before
         assert await said(rig, task_id) == WORDS
+        with StateDir.open(machine.disk, AGENT, clock=SystemClock()) as state:
+            assert not state.was_cut_off, "what was left is in order"
 
 
 async def test_lines_that_arrived_before_a_power_cut_are_not_sent_again(
@@ -159,6 +163,41 @@ async def test_lines_that_arrived_before_a_power_cut_are_not_sent_again(
             assert (await rig.until_ended(task_id))["status"] == "superseded"
             await settled_again(rig)
         assert await said(rig, task_id) == WORDS
+
+
+async def test_flush_after_a_power_cut_sends_no_line_again(tmp_path: Path, machine: Machine):
+    async with door_rig(tmp_path) as (rig, _):
+        async with worker_process(tmp_path, {**rig.env, **harness("chats", LINES)}) as worker:
+            task_id = await rig.submit()
+
+            async def all_there() -> bool:
+                return len(await said(rig, task_id)) == LINES
+
+            await rig.until(all_there)
+            os.sync()
+            machine.cut_the_power(worker)
+        machine.boot()
+        set_back(machine.disk, task_id)
+        async with worker_process(tmp_path, rig.env, command="flush") as flush:
+            assert await flush.exit_code() == 0
+        set_back(machine.disk, task_id)
+        async with running_worker(rig, harness("says_hi")):
+            assert (await rig.until_ended(task_id))["status"] == "superseded"
+            await settled_again(rig)
+        assert await said(rig, task_id) == WORDS
+
+
+def set_back(disk: Path, task_id: str) -> None:
+    """Have the disk know of the claim and of nothing that came after it."""
+    (file,) = disk.glob("*/worker.sqlite")
+    with closing(sqlite3.connect(file)) as database:
+        (journal,) = disk.glob("*/logs/*/*.jsonl")
+        begin = len(journal.read_bytes().partition(b"\n")[0]) + 1
+        done = database.execute(
+            "UPDATE claims SET log_offset = ?, told = 0 WHERE task_id = ?", (begin, task_id)
+        )
+        assert done.rowcount == 1
+        database.commit()
 
 
 @pytest.mark.parametrize("is_written", [True, False])
