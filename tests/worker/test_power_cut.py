@@ -1,4 +1,4 @@
-"""The machine goes dark: only what the disk had been told to keep is there afterwards.
+"""The machine goes dark: only what the disk had been told to keep is there afterwards. Or it dies.
 
 The worker's directory is a file system of its own in an image file. What the kernel has not written
 yet is not in that file, so a copy of it is what a disk holds after a power cut.
@@ -6,13 +6,14 @@ yet is not in that file, so a copy of it is what a disk holds after a power cut.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,12 @@ WORDS = [f"word {number}" for number in range(LINES)]
 class Machine:
     """What a machine with one disk has, until its power is cut."""
 
-    def __init__(self, place: Path) -> None:
-        self._place, self._image, self.disk = place, place / "image", place / "state"
+    def __init__(self, place: Path, image: Path) -> None:
+        self._place, self._image, self.disk = place, image, place / "state"
 
     def switch_on(self) -> None:
         self.disk.mkdir(mode=0o700, exist_ok=True)
-        run("mount", "-o", "loop,commit=600", str(self._image), str(self.disk))
+        run("mount", "-o", "loop,commit=600,errors=remount-ro", str(self._image), str(self.disk))
 
     def cut_the_power(self, worker: WorkerProcess) -> None:
         """Keep what is on the disk now, and nothing else."""
@@ -55,6 +56,12 @@ class Machine:
                 pass  # what is in pipes is in memory
         self.switch_off()
         left.replace(self._image)
+
+    def break_the_disk(self) -> None:
+        """From now on each new block it is to write is an error, as with a disk that dies."""
+        with (self._image.parent / "filler").open("ab") as filler, contextlib.suppress(OSError):
+            while True:
+                os.write(filler.fileno(), bytes(4096))
 
     def boot(self) -> None:
         """Switch on again; the kernel gives each boot another name."""
@@ -79,9 +86,9 @@ def run(*words: str) -> None:
         raise OSError(f"{words[0]}: {result.stderr.strip()}")
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    machine = Machine(tmp_path)
+@contextmanager
+def machine_on(place: Path, image: Path) -> Iterator[Machine]:
+    machine = Machine(place, image)
     try:
         machine.make_disk()
         machine.switch_on()
@@ -89,6 +96,27 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         pytest.skip(f"needs a file system of its own: {error}")
     yield machine
     machine.switch_off()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with machine_on(tmp_path, tmp_path / "image") as machine:
+        yield machine
+
+
+@pytest.fixture
+def mortal_machine(tmp_path: Path) -> Iterator[Machine]:
+    """One whose disk has less than it promises."""
+    (medium := tmp_path / "medium").mkdir()
+    try:
+        run("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(medium))
+    except OSError as error:
+        pytest.skip(f"needs a file system of its own: {error}")
+    try:
+        with machine_on(tmp_path, medium / "image") as machine:
+            yield machine
+    finally:
+        run("umount", "-l", str(medium))
 
 
 async def said(rig: Rig, task_id: str) -> list[str]:
@@ -245,3 +273,26 @@ async def settled_again(rig: Rig) -> None:
     task_id = await rig.submit("another")
     await rig.until_ended(task_id)
     await rig.settled(task_id)
+
+
+async def test_a_disk_that_dies_costs_a_running_session_nothing(
+    tmp_path: Path, mortal_machine: Machine
+):
+    async with door_rig(tmp_path) as (rig, _):
+        env = {**rig.env, **harness("chats_and_ends", LINES, 0.05)}
+        async with worker_process(tmp_path, env) as worker:
+            task_id = await rig.submit()
+
+            async def some_there() -> bool:
+                return len(await said(rig, task_id)) >= LINES // 4
+
+            await rig.until(some_there)
+            mortal_machine.break_the_disk()
+            task = await rig.until_ended(task_id)
+            await rig.settled(task_id)
+            assert worker.logged(Event.STATE_DEGRADED)
+            worker.signal()
+            assert await worker.exit_code() == 0
+        assert (task["status"], task["output"]) == ("completed", "all said")
+        assert await said(rig, task_id) == WORDS
+        assert len(await rig.costs(task_id)) == 1
