@@ -76,7 +76,7 @@ class Machine:
 
     def make_disk(self) -> None:
         with self._image.open("wb") as file:
-            file.truncate(32 << 20)
+            file.truncate(16 << 20)
         run("mkfs.ext4", "-q", "-F", str(self._image))
 
 
