@@ -8,48 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import sqlite3
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.swarm.sqlite_file import IN_MEMORY, connect, copy_to_memory, is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from agent_swarm_worker.clock import Clock
 
-SCHEMA_VERSION = 2
 WRITE_BACK_INTERVAL_S = 30.0
-_UNUSABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS claims (
-    task_id TEXT PRIMARY KEY,
-    session_uuid TEXT NOT NULL,
-    harness TEXT NOT NULL,
-    iteration INTEGER NOT NULL,
-    phase TEXT NOT NULL,
-    started_at TEXT NOT NULL,
-    log_file TEXT NOT NULL,
-    log_offset INTEGER NOT NULL,
-    tag TEXT NOT NULL,
-    told INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS outbox (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    lane TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    args BLOB NOT NULL,
-    sent INTEGER NOT NULL DEFAULT 0,
-    uncertain INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS outbox_by_lane ON outbox (lane, id);
-"""
-_FROM_1 = "ALTER TABLE claims ADD COLUMN told INTEGER NOT NULL DEFAULT 0;"
 
 
 class Database:
@@ -65,10 +37,10 @@ class Database:
         self._together: list[tuple[str, tuple[object, ...]]] | None = None
         """What was done since `together` began, to be done again elsewhere if the disk is full."""
         try:
-            self._connection = _connect(str(path))
+            self._connection = connect(str(path))
         except sqlite3.Error as error:
-            self._connection = _connect(":memory:")
-            if _is_broken(error):
+            self._connection = connect(IN_MEMORY)
+            if is_broken(error):
                 self._start_afresh(error)
                 return
             self._note_degraded(error)
@@ -140,7 +112,7 @@ class Database:
             raise error
         with contextlib.suppress(sqlite3.Error):
             self._connection.rollback()
-        if _is_broken(error):
+        if is_broken(error):
             self._start_afresh(error)
         else:
             self._go_on_in_memory(error)
@@ -156,15 +128,27 @@ class Database:
             self._connection.close()
 
     def _start_afresh(self, error: sqlite3.Error) -> None:
-        """Keep a file that is no database of ours for whoever wants to look, and begin anew."""
+        """Keep a file that is broken for whoever wants to look; go on with what can be read of it.
+
+        On a disk that cannot rename it there would be the same file again, so then in memory.
+        """
+        saved, _ = copy_to_memory(self._connection)
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
         self._set_aside(error)
+        self._connection = saved
         try:
-            self._connection = _connect(str(self._path))
+            if self._path.exists():
+                raise error
+            fresh = connect(str(self._path))
         except sqlite3.Error as again:
-            self._connection = _connect(":memory:")
             self._note_degraded(again)
+            if self._path.exists():
+                self._write_back_at = math.inf
+            return
+        saved.backup(fresh)
+        saved.close()
+        self._connection = fresh
 
     def _set_aside(self, error: sqlite3.Error) -> None:
         kept = self._path.with_name(f"{self._path.name}.unusable-{self._clock.now():%Y%m%dT%H%M%S}")
@@ -174,11 +158,9 @@ class Database:
                 self._path.with_name(self._path.name + suffix).replace(f"{kept}{suffix}")
 
     def _go_on_in_memory(self, error: sqlite3.Error) -> None:
-        memory = _connect(":memory:")
         self._note_degraded(error)
-        try:
-            self._connection.backup(memory)
-        except sqlite3.Error:
+        memory, is_whole = copy_to_memory(self._connection)
+        if not is_whole:
             self._write_back_at = math.inf  # As above: it was not read.
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
@@ -197,7 +179,7 @@ class Database:
         """Replace the file's content by what is in memory, and use the file again."""
         self._write_back_at = self._clock.monotonic() + WRITE_BACK_INTERVAL_S
         try:
-            file = _connect(str(self._path))
+            file = connect(str(self._path))
         except sqlite3.Error:
             return
         try:
@@ -209,48 +191,3 @@ class Database:
         self._connection = file
         self._in_memory = False
         self._log.info(Event.STATE_DEGRADED, path=str(self._path), over=True)
-
-
-def _connect(where: str) -> sqlite3.Connection:
-    """Open a database with the tables in it; one that has them already is not written to.
-
-    Raises:
-        sqlite3.Error: it cannot be opened, or is not ours.
-    """
-    if where != ":memory:":
-        # Made by us, since the library leaves the mode to the umask; its journals follow it.
-        with contextlib.suppress(OSError):
-            os.close(os.open(where, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            Path(where).chmod(0o600)
-    connection = sqlite3.connect(where, isolation_level=None, timeout=0.5)
-    try:
-        # The directory is ours alone; so no shared memory is needed, which a full disk or a
-        # network file system could not give.
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        version = _checked_version(connection)
-        connection.execute("PRAGMA journal_mode = WAL")
-        # Enough to survive the death of the process; for a power cut there is `run_for_good`.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        if version != SCHEMA_VERSION:
-            changes = _FROM_1 if version == 1 else _SCHEMA
-            connection.executescript(
-                f"BEGIN; {changes} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _is_broken(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE
-
-
-def _checked_version(connection: sqlite3.Connection) -> int:
-    """Return the version of the tables, 0 if there are none; another one than ours is refused."""
-    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
-    if version not in {0, 1, SCHEMA_VERSION}:
-        error = sqlite3.DatabaseError(f"written by another version ({version})")
-        error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
-        raise error
-    return int(version)

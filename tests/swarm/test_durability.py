@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import anyio
 import pytest
@@ -127,6 +128,41 @@ async def test_after_a_kill_all_of_a_block_is_there_or_nothing(
     database.run(add, "e")
     assert left_by_a_kill(path, tmp_path / "at last") == ["a", "b", "c", "d", "e"]
     database.close()
+
+
+@pytest.mark.parametrize("can_rename", [True, False])
+async def test_what_can_be_read_of_a_file_that_breaks_is_taken_along(
+    tmp_path: Path, can_rename: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(path := tmp_path / "worker.sqlite", clock=FakeClock())
+    for number in range(3):
+        database.run("INSERT INTO notes VALUES (?, 'kept')", str(number))
+    for number in range(200):
+        database.run(
+            "INSERT INTO outbox (lane, kind, args) VALUES ('t', 'note', ?)",
+            bytes(5000) + b"%d" % number,
+        )
+    database.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.run("PRAGMA cache_size = 1")
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size * 3 // 4)
+        file.write(b"not a page any more" * 400)
+    if not can_rename:
+        refused = OSError(30, "Read-only file system")
+        monkeypatch.setattr("pathlib.Path.replace", Mock(side_effect=refused))
+    with capture_logs() as lines:
+        rows = database.run("SELECT length(args) FROM outbox")
+    assert 100 < len(rows) < 200
+    assert database.is_degraded is not can_rename
+    assert [line["event"] for line in lines][:1] == ["state.degraded"]
+    database.run("INSERT INTO notes VALUES ('3', 'new')")
+    assert [name for (name,) in database.run("SELECT name FROM notes")] == ["0", "1", "2", "3"]
+    database.close()
+    if can_rename:
+        again = Database(path, clock=FakeClock())
+        assert len(again.run("SELECT 1 FROM outbox")) == len(rows)
+        again.close()
+        assert list(tmp_path.glob("*.unusable-*"))
 
 
 async def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
