@@ -98,7 +98,8 @@ class Database:
             self._connection.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             self._go_on_elsewhere(error)
-        self._together = None
+        finally:
+            self._together = None
 
     def _go_on_elsewhere(self, error: sqlite3.DatabaseError) -> None:
         """Find another place for the tables, with everything in it that was done.

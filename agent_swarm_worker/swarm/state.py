@@ -71,8 +71,8 @@ class StateDir:
         self.database = database
         self._lock = lock
         self.was_cut_off = was_restarted(database)
-        """True if the machine was started anew and `is_in_order` not called since: what is in here
-        may be older than the last word."""
+        """True if the machine was started anew, until `mark_in_order`: what is in here may be older
+        than the last word."""
         if self.was_cut_off:
             doubt_everything(database)
         self._catch_up()
@@ -107,7 +107,7 @@ class StateDir:
         self.database.close()
         os.close(self._lock)
 
-    def is_in_order(self) -> None:
+    def mark_in_order(self) -> None:
         """Note that whatever the machine's last boot had left was seen to."""
         self.was_cut_off = False
         note_boot(self.database)

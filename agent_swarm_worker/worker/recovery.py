@@ -49,7 +49,7 @@ async def recover(worker: Worker) -> None:
         await remains.read(left)
         if claim.phase in {"no_task", "handed_over"} or await _settle(worker, claim, remains):
             worker.state.forget(claim.task_id)
-    worker.state.is_in_order()
+    worker.state.mark_in_order()
     # A result among it must be there before the server is asked for tasks that never began.
     await worker.outbox.flush_all(LAST_WORDS_S)
     # Private files of sessions that are no more; a killed process could not remove its own.
