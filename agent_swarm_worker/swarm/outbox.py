@@ -40,6 +40,8 @@ LOCKED_OUT_BACKOFF_S = (30.0, 60.0)
 """Between attempts with a key that is refused: until somebody gives us a better one."""
 PATIENCE = 8
 """Attempts after which a write that only it seems to fail lets the next one pass."""
+STUCK_S = 5.0
+"""A request as old as that, when an outage is over, will hardly be answered any more."""
 TRY_AGAIN_STATUSES = (408, 425, 429)
 
 _backoff = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF_S)
@@ -78,6 +80,8 @@ class Outbox:
         self._delivered = anyio.Event()
         self._recovered = anyio.Event()
         self._slots = anyio.CapacityLimiter(MAX_CONCURRENT_REQUESTS)
+        self._under_way: dict[int, tuple[float, anyio.CancelScope]] = {}
+        """The attempts that are being made, by their task: when each began, and what ends it."""
         client.http.health.on_recovered(self._on_recovered)
 
     def put(
@@ -153,8 +157,9 @@ class Outbox:
             return
         if self._client.generations.has(item.kind):
             try:
-                async with self._slots:
-                    await deliver(Delivery(self._client, self._queue, item, self._log))
+                if await self._is_stuck(item):
+                    self._queue.doubt(item)
+                    return  # to be tried again at once
             except ApiError as error:
                 if may_have_arrived(error):
                     self._queue.doubt(item)
@@ -172,6 +177,22 @@ class Outbox:
         self._queue.remove(item)
         self._delivered.set()
         self._delivered = anyio.Event()
+
+    async def _is_stuck(self, item: Item) -> bool:
+        """Try to deliver; true if it still hung when the API was back from an outage.
+
+        Raises:
+            ApiError: it failed.
+        """
+        async with self._slots:
+            me = anyio.get_current_task().id
+            with anyio.CancelScope() as scope:
+                self._under_way[me] = self._clock.monotonic(), scope
+                try:
+                    await deliver(Delivery(self._client, self._queue, item, self._log))
+                finally:
+                    del self._under_way[me]
+        return scope.cancelled_caught
 
     def _is_worth_another(self, item: Item, error: ApiError, number: int) -> bool:
         """True if the write may still succeed; if not, say so."""
@@ -226,6 +247,11 @@ class Outbox:
     def _on_recovered(self) -> None:
         self._recovered.set()
         self._recovered = anyio.Event()
+        hung_before_s = self._clock.monotonic() - STUCK_S
+        has_answer = anyio.get_current_task().id
+        for task, (began_s, scope) in self._under_way.items():
+            if began_s <= hung_before_s and task != has_answer:
+                scope.cancel()
 
     async def _wait_until_empty(self, lane: str | None, timeout_s: float) -> bool:
         with anyio.move_on_after(timeout_s):

@@ -22,7 +22,7 @@ from swarm_fakes import (
 )
 
 from agent_swarm_worker.swarm.keys import PoolKey
-from agent_swarm_worker.swarm.outbox import LOCKED_OUT_BACKOFF_S, MAX_BACKOFF_S, Outbox
+from agent_swarm_worker.swarm.outbox import LOCKED_OUT_BACKOFF_S, MAX_BACKOFF_S, STUCK_S, Outbox
 from agent_swarm_worker.swarm.queue import Queue, WriteKind
 from agent_swarm_worker.swarm.wire import ChannelCursor
 
@@ -158,6 +158,34 @@ async def test_every_kind_goes_where_it_belongs_and_in_order(tmp_path: Path) -> 
     sent = [(request.call, request.body) for request in server.requests]
     assert sent == [(call, body) for _, _, call, body in ALL_KINDS]
     assert {kind for kind, *_ in ALL_KINDS} == set(WriteKind) - {WriteKind.LOGS}
+
+
+@pytest.mark.parametrize("age_s", [1, 6])
+async def test_what_hangs_since_before_the_api_came_back_is_tried_again(
+    tmp_path: Path, age_s: float
+) -> None:
+    clock, seen = FakeClock(), list[str]()
+
+    def script(request: Request) -> Answer:
+        if request.method == "GET":
+            return Reply(200, {"id": request.path[-1], "task": "x", "status": "in_progress"})
+        seen.append(request.call)
+        if seen.count(request.call) == 1:
+            return Hang() if request.path.startswith("/api/tasks/t/") else Reset()
+        return Reply()
+
+    async with (
+        serving(script) as server,
+        running_outbox(server.url, tmp_path, clock=clock, timeout_s=60) as outbox,
+    ):
+        outbox.put("t", WriteKind.NOTE, note("hangs"))
+        await until(lambda: len(seen) == 1)
+        clock.elapsed += age_s
+        outbox.put("u", WriteKind.NOTE, {"task_id": "u", "text": "fails once"})
+        with capture_logs():
+            assert await outbox.flushed("u", timeout_s=5)
+        assert await outbox.flushed("t", timeout_s=1) is (age_s > STUCK_S)
+    assert len(seen) == (4 if age_s > STUCK_S else 3)
 
 
 async def test_an_outage_delays_and_loses_nothing(tmp_path: Path) -> None:

@@ -119,10 +119,13 @@ async def test_a_pause_that_is_over_before_anybody_looks_changes_nothing(tmp_pat
         task_id = await rig.submit()
         await rig.until(lambda: rig.logs(task_id))
         history = f"GET /api/tasks/{task_id}.logsLimit=100"
+        look = door.hold(f"GET /api/tasks/{task_id}.logsLimit=1$")
+        await look.reached.wait()
         await rig.post(f"/api/tasks/{task_id}/pause")
         await rig.post(f"/api/tasks/{task_id}/progress", {"progress": "said meanwhile"})
         await rig.post(f"/api/tasks/{task_id}/pause")
         await rig.post(f"/api/tasks/{task_id}/resume")
+        look.open.set()
         await until(lambda: door.seen(history))
         looks = len(door.seen(f"GET /api/tasks/{task_id}"))
         await until(lambda: len(door.seen(f"GET /api/tasks/{task_id}")) > looks + 3)
