@@ -37,14 +37,21 @@ LONG = (
     "hostile/deep/",
     "hostile/test_local_fuzz.py",
     "hostile/test_worker_under_siege.py",
+    "login/test_codex_worker.py",
     "login/test_login_command.py",
     "login/test_refresh.py",
     "long_figures/",
     "model/test_model_deep.py",
+    "providers/pi/test_pi_compaction.py",
+    "providers/pi/test_pi_failures.py",
     "providers/pi/test_pi_worker.py",
     "worker/drain_matrix/",
     "worker/test_bad_moments.py",
+    "worker/test_credential_wait.py",
     "worker/test_hostile_api.py",
+    "worker/test_older_server.py",
+    "worker/test_output_modes.py",
+    "worker/test_skills_arrive.py",
 )
 """Suites that start a program for each test, or go deeper; `make test-long` runs them."""
 
