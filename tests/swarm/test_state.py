@@ -254,3 +254,17 @@ def test_our_own_mistakes_are_not_taken_for_the_disk(tmp_path: Path) -> None:
         database.run("INSERT INTO notes VALUES ('a', NULL)")
     assert not database.is_degraded
     database.close()
+
+
+def test_after_a_restart_of_the_machine_every_waiting_write_is_in_doubt(tmp_path: Path) -> None:
+    add = "INSERT INTO outbox (lane, kind, args) VALUES ('t', 'note', '{}')"
+    with StateDir.open(tmp_path, "agent", clock=FakeClock()) as state:
+        state.database.run(add)
+        state.database.run(add)
+    for boot, doubts in ((None, 0), ("another", 2)):
+        with StateDir.open(tmp_path, "agent", clock=FakeClock()) as state:
+            assert state.was_cut_off is bool(doubts)
+            rows = state.database.run("SELECT uncertain FROM outbox")
+            assert sum(uncertain for (uncertain,) in rows) == doubts
+            if boot is None:
+                state.note("boot_id", "another")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting import output_schema
+from agent_swarm_worker.swarm.state import StateDir
 from agent_swarm_worker.worker import finishing
 
 pytestmark = pytest.mark.anyio
@@ -239,3 +243,24 @@ async def test_a_result_is_not_told_of_a_task_that_somebody_else_has_by_now(tmp_
         assert rig.logged(Event.TASK_LOST)
         # What was really said is kept all the same.
         assert [line["type"] for line in await rig.lines(task_id)][-2:] == ["result", "late_result"]
+
+
+async def test_the_end_of_a_session_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What a kill would leave just before it is noted that all was told: nothing of it."""
+    left, set_reported = tmp_path / "left", StateDir.set_reported
+
+    def snapshot(state: StateDir, task_id: str) -> None:
+        left.mkdir()
+        for file in state.path.glob("worker.sqlite*"):
+            shutil.copy(file, left)
+        set_reported(state, task_id)
+
+    monkeypatch.setattr(StateDir, "set_reported", snapshot)
+    async with swarm_rig(tmp_path) as rig, running_worker(rig, harness("says_hi")):
+        task_id = await rig.submit()
+        await rig.until_ended(task_id)
+        await rig.settled(task_id)
+        assert len(await rig.costs(task_id)) == 1
+    with closing(sqlite3.connect(left / "worker.sqlite")) as found:
+        assert found.execute("SELECT 1 FROM claims").fetchall()
+        assert not found.execute("SELECT 1 FROM outbox WHERE kind = 'cost'").fetchall()

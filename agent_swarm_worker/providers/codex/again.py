@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -27,11 +26,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.codex.program import Transport
     from agent_swarm_worker.providers.launch import Translator
 
-_FIRST_LINES, _MAX_BYTES = 100, 65_536
-"""Among these are all answers of the app server that come before the first turn."""
 _IS_EXEC = b'"thread.started"'
-_ASKED = "asked"
-"""Stands for a system prompt that is not known any more."""
+_HEAD_BYTES = 4096
 
 
 def translator_again(config: ProviderSessionConfig, clock: Clock) -> Translator | None:
@@ -41,8 +37,8 @@ def translator_again(config: ProviderSessionConfig, clock: Clock) -> Translator 
     What a resumed thread had used before is in the CLI's own record of it, which tells the times;
     ``None`` if the journal does not say when the session began.
     """
-    first, lines = _beginning(config.log_file)
-    transport: Transport = "exec" if any(_IS_EXEC in line for line in lines[:1]) else "app-server"
+    first, second = _beginning(config.log_file)
+    transport: Transport = "exec" if _IS_EXEC in second else "app-server"
     plan = Plan(
         transport=transport,
         model=resolve_model(config.model) or DEFAULT_MODEL,
@@ -57,23 +53,19 @@ def translator_again(config: ProviderSessionConfig, clock: Clock) -> Translator 
             return None
         if rollout is None:  # a new thread was begun in its place
             config = replace(config, resume_session_id=None)
-        plan = replace(
-            plan,
-            used_before=used_before(rollout, until=began),
-            changed_system_prompt=_ASKED if _was_told_anew(lines) else "",
-        )
+        plan = replace(plan, used_before=used_before(rollout, until=began))
     limits = RateLimits(clock)
     seen = Seen(config=config, plan=plan, clock=clock, limits=limits, model=plan.model)
     return ExecTranslator(seen) if transport == "exec" else AppServer(seen)
 
 
-def _beginning(journal: Path) -> tuple[bytes, list[bytes]]:
-    """Return the record that describes the run, and the CLI's first lines."""
+def _beginning(journal: Path) -> tuple[bytes, bytes]:
+    """Return the record that describes the run, and the CLI's first line."""
     try:
         with journal.open("rb") as file:
-            return file.readline(), [file.readline(_MAX_BYTES) for _ in range(_FIRST_LINES)]
+            return file.readline(), file.readline(_HEAD_BYTES)
     except OSError:
-        return b"", []
+        return b"", b""
 
 
 def _began(record: bytes) -> datetime | None:
@@ -81,13 +73,3 @@ def _began(record: bytes) -> datetime | None:
         return datetime.fromisoformat(text(mapping(orjson.loads(record)).get("timestamp")))
     except ValueError:
         return None
-
-
-def _was_told_anew(lines: list[bytes]) -> bool:
-    """True if the third question was another than for a turn: see `AppServer._thread_begun`."""
-    for line in lines:
-        with suppress(orjson.JSONDecodeError):
-            answer = mapping(orjson.loads(line))
-            if answer.get("id") == 3 and "method" not in answer:
-                return "turn" not in mapping(answer.get("result"))
-    return False
