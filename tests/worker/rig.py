@@ -150,6 +150,16 @@ class Rig:
         rows = await self.logs(task_id)
         return [json.loads(row["content"]) for row in rows]
 
+    async def said(self, task_id: str) -> list[str]:
+        """What the agent said, as far as it was uploaded."""
+        return [
+            part["text"]
+            for line in await self.lines(task_id)
+            if line["type"] == "assistant"
+            for part in line["message"]["content"]
+            if part["type"] == "text"
+        ]
+
     async def costs(self, task_id: str) -> list[dict[str, Any]]:
         return list((await self.get("/api/session-costs", taskId=task_id))["costs"])
 

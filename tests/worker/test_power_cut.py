@@ -119,14 +119,11 @@ def mortal_machine(tmp_path: Path) -> Iterator[Machine]:
         run("umount", "-l", str(medium))
 
 
-async def said(rig: Rig, task_id: str) -> list[str]:
-    return [
-        part["text"]
-        for line in await rig.lines(task_id)
-        if line["type"] == "assistant"
-        for part in line["message"]["content"]
-        if part["type"] == "text"
-    ]
+async def until_said(rig: Rig, task_id: str, count: int) -> None:
+    async def look() -> bool:
+        return len(await rig.said(task_id)) >= count
+
+    await rig.until(look)
 
 
 @asynccontextmanager
@@ -149,7 +146,7 @@ async def test_what_a_session_came_to_outlives_a_power_cut(tmp_path: Path, machi
             task = await rig.until_ended(task_id)
             await rig.settled(task_id)
         assert (task["status"], task["output"]) == ("completed", "all said")
-        assert await said(rig, task_id) == WORDS
+        assert await rig.said(task_id) == WORDS
         assert len(await rig.costs(task_id)) == 1
 
 
@@ -167,7 +164,7 @@ async def test_what_had_arrived_before_a_power_cut_is_not_counted_again(
         async with next_boot(rig, machine):
             await settled_again(rig)
         assert await told(rig, task_id) == before
-        assert await said(rig, task_id) == WORDS
+        assert await rig.said(task_id) == WORDS
         with StateDir.open(machine.disk, AGENT, clock=SystemClock()) as state:
             assert not state.was_cut_off, "what was left is in order"
 
@@ -178,11 +175,7 @@ async def test_lines_that_arrived_before_a_power_cut_are_not_sent_again(
     async with door_rig(tmp_path) as (rig, _):
         async with worker_process(tmp_path, {**rig.env, **harness("chats", LINES)}) as worker:
             task_id = await rig.submit()
-
-            async def all_there() -> bool:
-                return len(await said(rig, task_id)) == LINES
-
-            await rig.until(all_there)
+            await until_said(rig, task_id, LINES)
             (journal,) = machine.disk.glob("*/logs/*/*.jsonl")
             with journal.open("rb") as file:
                 os.fsync(file.fileno())  # as the kernel does by itself after a while
@@ -190,18 +183,14 @@ async def test_lines_that_arrived_before_a_power_cut_are_not_sent_again(
         async with next_boot(rig, machine):
             assert (await rig.until_ended(task_id))["status"] == "superseded"
             await settled_again(rig)
-        assert await said(rig, task_id) == WORDS
+        assert await rig.said(task_id) == WORDS
 
 
 async def test_flush_after_a_power_cut_sends_no_line_again(tmp_path: Path, machine: Machine):
     async with door_rig(tmp_path) as (rig, _):
         async with worker_process(tmp_path, {**rig.env, **harness("chats", LINES)}) as worker:
             task_id = await rig.submit()
-
-            async def all_there() -> bool:
-                return len(await said(rig, task_id)) == LINES
-
-            await rig.until(all_there)
+            await until_said(rig, task_id, LINES)
             os.sync()
             machine.cut_the_power(worker)
         machine.boot()
@@ -212,7 +201,7 @@ async def test_flush_after_a_power_cut_sends_no_line_again(tmp_path: Path, machi
         async with running_worker(rig, harness("says_hi")):
             assert (await rig.until_ended(task_id))["status"] == "superseded"
             await settled_again(rig)
-        assert await said(rig, task_id) == WORDS
+        assert await rig.said(task_id) == WORDS
 
 
 def set_back(disk: Path, task_id: str) -> None:
@@ -237,20 +226,16 @@ async def test_a_power_cut_at_any_moment_takes_nothing_back(
         env = {**rig.env, **harness("chats_and_ends", LINES, 0.03)}
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
-
-            async def there() -> bool:
-                return len(await said(rig, task_id)) >= count
-
-            await rig.until(there)
+            await until_said(rig, task_id, count)
             if is_written:
                 os.sync()  # of what comes now, nothing is
-                await rig.until(there)
+                await until_said(rig, task_id, count)
             machine.cut_the_power(worker)
-            before = await said(rig, task_id)
+            before = await rig.said(task_id)
         async with next_boot(rig, machine):
             await rig.until_ended(task_id)
             await settled_again(rig)
-        after = await said(rig, task_id)
+        after = await rig.said(task_id)
         assert after == WORDS[: len(after)]
         assert len(after) >= len(before)
         assert len(await rig.costs(task_id)) <= 1
@@ -282,11 +267,7 @@ async def test_a_disk_that_dies_costs_a_running_session_nothing(
         env = {**rig.env, **harness("chats_and_ends", LINES, 0.05)}
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
-
-            async def some_there() -> bool:
-                return len(await said(rig, task_id)) >= LINES // 4
-
-            await rig.until(some_there)
+            await until_said(rig, task_id, LINES // 4)
             mortal_machine.break_the_disk()
             task = await rig.until_ended(task_id)
             await rig.settled(task_id)
@@ -294,5 +275,5 @@ async def test_a_disk_that_dies_costs_a_running_session_nothing(
             worker.signal()
             assert await worker.exit_code() == 0
         assert (task["status"], task["output"]) == ("completed", "all said")
-        assert await said(rig, task_id) == WORDS
+        assert await rig.said(task_id) == WORDS
         assert len(await rig.costs(task_id)) == 1

@@ -24,17 +24,6 @@ async def children_of(rig: Rig, task_id: str) -> list[dict[str, Any]]:
     return [row for row in rows if row.get("parentTaskId") == task_id]
 
 
-async def said(rig: Rig, task_id: str) -> list[str]:
-    """What the agent said, as far as it was uploaded."""
-    return [
-        part["text"]
-        for line in await rig.lines(task_id)
-        if line["type"] == "assistant"
-        for part in line["message"]["content"]
-        if part["type"] == "text"
-    ]
-
-
 async def killed_while_running(rig: Rig, env: dict[str, str], last_word: str) -> str:
     """Start a worker, kill it in the middle of a task, and return the task."""
     async with worker_process(rig.place, {**rig.env, **env}) as worker:
@@ -81,16 +70,16 @@ async def test_the_rest_of_its_journal_is_uploaded_once(tmp_path: Path):
         words = [f"word {number}" for number in range(300)]
         await until_said(rig, task_id, words)
         await next_start(rig)
-        assert await said(rig, task_id) == words
+        assert await rig.said(task_id) == words
 
 
 async def until_said(rig: Rig, task_id: str, words: list[str]) -> None:
     async def look() -> bool:
-        return len(await said(rig, task_id)) >= len(words)
+        return len(await rig.said(task_id)) >= len(words)
 
     async with running_worker(rig, harness("says_hi")):
         await rig.until(look)
-    assert await said(rig, task_id) == words
+    assert await rig.said(task_id) == words
 
 
 async def test_a_start_that_is_interrupted_in_turn_uploads_nothing_twice(tmp_path: Path):
@@ -177,7 +166,7 @@ async def test_a_result_that_was_not_told_is_told_by_the_next_start(tmp_path: Pa
         assert not door.seen("/supersede")
         assert not rig.logged(Event.SESSION_STARTED)
         assert len(await rig.costs(task_id)) == 1
-        assert len(await said(rig, task_id)) == 1
+        assert len(await rig.said(task_id)) == 1
 
 
 @pytest.mark.long

@@ -39,16 +39,6 @@ async def children_of(rig: Rig, task_id: str) -> list[dict[str, Any]]:
     return [row for row in rows if row.get("parentTaskId") == task_id]
 
 
-async def said(rig: Rig, task_id: str) -> list[str]:
-    return [
-        part["text"]
-        for line in await rig.lines(task_id)
-        if line["type"] == "assistant"
-        for part in line["message"]["content"]
-        if part["type"] == "text"
-    ]
-
-
 async def kill(worker: WorkerProcess) -> None:
     worker.signal(signal.SIGKILL)
     await worker.exit_code()
@@ -81,7 +71,7 @@ async def test_what_nobody_had_read_is_told_and_the_task_is_done(tmp_path: Path)
             await until(lambda: not tagged(tmp_path))
             await next_start(rig)
         await complete(rig, door, task_id)
-        assert await said(rig, task_id) == [f"word {number}" for number in range(20)]
+        assert await rig.said(task_id) == [f"word {number}" for number in range(20)]
         complaints = [line for line in await rig.lines(task_id) if line["type"] == "stderr"]
         assert [line["content"] for line in complaints] == ["a complaint"]
         assert keepers(tmp_path) == []
@@ -110,7 +100,7 @@ async def test_a_secret_in_it_is_taken_out(tmp_path: Path):
             await kill(worker)
             await next_start(rig)
         await rig.until_ended(task_id)
-        assert "the password is [REDACTED:MY_PASSWORD]" in await said(rig, task_id)
+        assert "the password is [REDACTED:MY_PASSWORD]" in await rig.said(task_id)
         assert PASSWORD not in str(await rig.logs(task_id))
         journals = [path.read_text() for path in tmp_path.glob("state/*/logs/*/*.jsonl")]
         assert len(journals) == 1
@@ -130,7 +120,7 @@ async def test_half_a_line_is_left_out_since_it_may_hold_half_a_secret(tmp_path:
             await until(Path(f"{go}.gone").exists)
             await kill(worker)
             await next_start(rig)
-        assert await said(rig, task_id) == ["word 0", "word 1"]
+        assert await rig.said(task_id) == ["word 0", "word 1"]
         everything = str(await rig.logs(task_id)) + "".join(
             path.read_text() for path in tmp_path.glob("state/*/logs/*/*.jsonl")
         )
@@ -149,7 +139,7 @@ async def test_a_start_in_between_that_is_killed_in_turn_tells_nothing_twice(tmp
             held.open.set()
             await next_start(rig)
         await complete(rig, door, task_id)
-        assert await said(rig, task_id) == [f"word {number}" for number in range(20)]
+        assert await rig.said(task_id) == [f"word {number}" for number in range(20)]
 
 
 async def test_a_session_that_goes_on_is_ended_and_handed_back(tmp_path: Path):
@@ -208,7 +198,7 @@ async def test_nobody_sleeps_for_a_session_that_has_ended(tmp_path: Path):
     go = tmp_path / "go"
     async with door_rig(tmp_path) as (rig, _), running_worker(rig, harness("goes_on", go, 2)):
         task_id = await rig.submit()
-        await rig.until(lambda: said(rig, task_id))
+        await rig.until(lambda: rig.said(task_id))
         kept = keepers(tmp_path)
         assert len(kept) == 1
         go.touch()
