@@ -21,6 +21,11 @@ EventListener: TypeAlias = Callable[[ProviderEvent], None]
 class StreamRedactor(Protocol):
     """Scrubs one byte stream whose reads may cut a secret anywhere."""
 
+    @property
+    def held_bytes(self) -> int:
+        """How many of the bytes that were taken are held back, since they may become a secret."""
+        ...
+
     def feed(self, chunk: bytes) -> bytes:
         """Take the next bytes, return those that can no longer be part of a secret."""
         ...

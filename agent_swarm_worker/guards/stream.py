@@ -57,6 +57,11 @@ class StreamScrubber:
         self._swallowing = False
         """A token too long to hold has gone out as a placeholder and may not have ended yet."""
 
+    @property
+    def held_bytes(self) -> int:
+        """How many of the bytes that were taken are held back, since they may become a secret."""
+        return len(self._buffer) - self._written
+
     def feed(self, chunk: bytes) -> bytes:
         """Take the next bytes, return those that can no longer be part of a secret."""
         data = self._buffer + chunk

@@ -14,8 +14,6 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from anyio.abc import ByteReceiveStream
-
     from agent_swarm_worker.clock import Clock
 
 DRAIN_S = 2.0
@@ -30,7 +28,15 @@ class Exits(Protocol):
         ...
 
 
-async def pump(stream: ByteReceiveStream, on_chunk: Callable[[bytes], None]) -> None:
+class Receives(Protocol):
+    """Anything bytes can be read from, such as an anyio stream."""
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Return the next bytes; raises ``EndOfStream`` or ``ClosedResourceError``."""
+        ...
+
+
+async def pump(stream: Receives, on_chunk: Callable[[bytes], None]) -> None:
     """Hand everything `stream` has to `on_chunk`, until it ends or is closed.
 
     `on_chunk` is a plain function so that there is no place between reading and handing over

@@ -25,6 +25,16 @@ class LineFramer:
         self.last_oversize_bytes = 0
         """How long the last line that was cut really was."""
 
+    @property
+    def pending_bytes(self) -> int:
+        """How many bytes belong to a line that is not complete yet."""
+        return self._size
+
+    @property
+    def is_cutting(self) -> bool:
+        """Whether that line is too long already."""
+        return self._size > self._max_bytes
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes; return the lines they complete, without their ends (LF, CRLF)."""
         *ends, rest = chunk.split(b"\n")

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import os
 from io import FileIO
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import ByteReceiveStream
 from anyio.lowlevel import checkpoint
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.processes.intake import Intake
 
 
 class PipeReader(ByteReceiveStream):
@@ -22,6 +26,8 @@ class PipeReader(ByteReceiveStream):
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
         self.fd = fd
+        self.intake: Intake | None = None
+        """By way of which it is read, if what it says is to outlive this process."""
         self._file = FileIO(fd, "rb")
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
@@ -34,7 +40,7 @@ class PipeReader(ByteReceiveStream):
         # A child that floods us must not keep the other tasks from running.
         await checkpoint()
         while not self._file.closed:
-            chunk = self._file.read(max_bytes)
+            chunk = self._read(max_bytes)
             if chunk:
                 return chunk
             if chunk is not None:
@@ -42,13 +48,27 @@ class PipeReader(ByteReceiveStream):
             await anyio.wait_readable(self._file)
         raise anyio.ClosedResourceError
 
+    def hand_over(
+        self, pending: int, record_begin: int, record_end: int, *, ends_inside: bool = False
+    ) -> None:
+        """Say that what was received is about to be recorded; see `Intake.hand_over`."""
+        if self.intake is not None and not self._file.closed:
+            self.intake.hand_over(pending, record_begin, record_end, ends_inside=ends_inside)
+
     def close(self) -> None:
         """Close our end; whoever still writes gets a broken pipe."""
+        if self.intake is not None and not self._file.closed:
+            self.intake.close()
         _close(self._file)
 
     async def aclose(self) -> None:
         """The same; what anyio calls it."""
         self.close()
+
+    def _read(self, max_bytes: int) -> bytes | None:
+        if self.intake is not None:
+            return self.intake.fill(self.fd, max_bytes)
+        return self._file.read(max_bytes)
 
 
 class PipeWriter:

@@ -19,6 +19,7 @@ from anyio.abc import AsyncResource
 
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.processes import keeper, procfs, subreaper
+from agent_swarm_worker.processes.intake import Intake
 from agent_swarm_worker.processes.pipes import PipeReader, PipeWriter
 
 if TYPE_CHECKING:
@@ -124,11 +125,14 @@ async def spawn(spec: ProcessSpec) -> Child:
     if not spec.argv:
         msg = "cannot start a harness: its command is empty"
         raise ProviderError(msg)
+    sleeper: Process | None = None
     with ExitStack() as ours, ExitStack() as theirs:
         try:
             stdin, stdin_end = _stdin(ours, theirs) if spec.stdin else (None, subprocess.DEVNULL)
-            stdout, stdout_end = _output(ours, theirs)
-            stderr, stderr_end = _output(ours, theirs)
+            stdout, stdout_end = _output(ours, theirs, keeper.STDOUT if spec.kept else "")
+            stderr, stderr_end = _output(ours, theirs, keeper.STDERR if spec.kept else "")
+            # First: there must be no word that it does not keep.
+            sleeper = await keeper.keep(spec.tag, stdout, stderr) if spec.kept else None
             # Shielded: a start that is cancelled half way would leave a process nobody knows.
             with anyio.CancelScope(shield=True), subreaper.starting():
                 process = await anyio.open_process(
@@ -141,13 +145,14 @@ async def spawn(spec: ProcessSpec) -> Child:
                     start_new_session=True,
                 )
                 child = Child(process, spec.tag, stdin, stdout, stderr)
+                child.keeper = sleeper
                 subreaper.register(child)
-                if spec.kept:
-                    child.keeper = await keeper.keep(spec.tag, stdout.fd, stderr.fd)
         except OSError as error:
+            await keeper.end(sleeper)
             raise _explain(error, spec) from error
         except ValueError as error:
             # A NUL byte, a lone surrogate, or a variable's name with an equals sign.
+            await keeper.end(sleeper)
             msg = f"cannot start {spec.argv[0]!r}: unusable argument or variable: {error}"
             raise ProviderError(msg) from error
         ours.pop_all()
@@ -162,11 +167,13 @@ def _stdin(ours: ExitStack, theirs: ExitStack) -> tuple[PipeWriter, int]:
     return writer, their_end
 
 
-def _output(ours: ExitStack, theirs: ExitStack) -> tuple[PipeReader, int]:
+def _output(ours: ExitStack, theirs: ExitStack, kept_as: str) -> tuple[PipeReader, int]:
     our_end, their_end = os.pipe()
     theirs.callback(os.close, their_end)
     reader = PipeReader(our_end)
     ours.callback(reader.close)
+    if kept_as and Intake.is_possible():
+        reader.intake = Intake.make(kept_as)
     return reader, their_end
 
 

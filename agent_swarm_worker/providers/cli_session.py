@@ -223,45 +223,59 @@ class CliSession(BaseSession):
                 return
 
     async def _read_stdout(self, child: SandboxChild, run: _Run) -> None:
-        framer = LineFramer(MAX_LINE_BYTES)
+        framer, output = LineFramer(MAX_LINE_BYTES), child.stdout
 
         def on_chunk(chunk: bytes) -> None:
             run.last_output_at_s = self.clock.monotonic()
             cut_before = framer.oversize
-            self.take(framer.feed(chunk), run.translator)
+            lines = framer.feed(chunk)
+            is_cutting = framer.is_cutting
+            if lines or is_cutting:
+                pending = 0 if is_cutting else framer.pending_bytes
+                hand_over = partial(output.hand_over, pending, ends_inside=is_cutting)
+                self.take(lines, run.translator, hand_over)
             if self._mailbox.talk is not None:
                 self._mailbox.talk.heard()
             if framer.oversize > cut_before:
                 self.log.warning(Event.LINE_OVERSIZE, bytes=framer.last_oversize_bytes)
 
         try:
-            await pump(child.stdout, on_chunk)
+            await pump(output, on_chunk)
         finally:
             rest = framer.close()
             if rest:
                 run.truncated = True
-                self.take([rest], run.translator)
+                self.take([rest], run.translator, partial(output.hand_over, 0))
 
     async def _read_stderr(self, child: SandboxChild, run: _Run) -> None:
         scrubber = self.config.redactor.stream()
-        framer = LineFramer(CUT_LINE_BYTES)
-
-        def on_scrubbed(data: bytes) -> None:
-            lines = framer.feed(data)
-            if lines:
-                self.take_stderr(b"\n".join(lines), run.translator)
+        framer, output = LineFramer(CUT_LINE_BYTES), child.stderr
+        half = bytearray()
+        """A line in the making; not scrubbed before it is complete."""
 
         def on_chunk(chunk: bytes) -> None:
             run.last_output_at_s = self.clock.monotonic()
-            on_scrubbed(scrubber.feed(chunk))
+            end = chunk.rfind(b"\n") + 1
+            if not end and len(half) < CUT_LINE_BYTES:
+                half.extend(chunk)
+                return
+            end = end or len(chunk)
+            lines = framer.feed(scrubber.feed(bytes(half) + chunk[:end]))
+            half[:] = chunk[end:]
+            if lines or framer.is_cutting:
+                pending = len(half) + scrubber.held_bytes
+                hand_over = partial(output.hand_over, pending, ends_inside=framer.is_cutting)
+                self.take_stderr(b"\n".join(lines), run.translator, hand_over)
 
         try:
-            await pump(child.stderr, on_chunk)
+            await pump(output, on_chunk)
         finally:
-            on_scrubbed(scrubber.close())
-            rest = framer.close()
-            if rest:
-                self.take_stderr(rest, run.translator)
+            lines = framer.feed(scrubber.feed(bytes(half)) + scrubber.close())
+            if rest := framer.close():
+                lines.append(rest)
+            if lines:
+                hand_over = partial(output.hand_over, 0)
+                self.take_stderr(b"\n".join(lines), run.translator, hand_over)
 
     def _log_step(self, step: str, elapsed_s: float) -> None:
         # Every session ends with a sweep; only what had to be asked or killed is news.

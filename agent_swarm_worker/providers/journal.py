@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import orjson
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+HandOver: TypeAlias = "Callable[[int, int], None]"
 MAX_HELD_BYTES = 32 * 1024 * 1024
 """How much all journals of the process together keep in memory while the disk takes nothing."""
 _BLOCK_BYTES = 1024 * 1024
@@ -78,15 +79,23 @@ class Journal:
         journal.append([line])
         return len(line) + 1 if journal.close() else 0
 
-    def append(self, lines: Sequence[bytes]) -> int:
-        """Write complete lines, given without their newline; return their bytes. Never raises."""
-        if not lines:
-            return 0
-        text = b"\n".join(lines)
-        self._held += text
-        self._held += b"\n"
-        self._flush()
-        return len(text) + 1
+    def append(self, lines: Sequence[bytes], hand_over: HandOver | None = None) -> int:
+        """Write complete lines, given without their newline; return their bytes. Never raises.
+
+        Args:
+            lines: none are fine, too.
+            hand_over: told before anything is written how long the journal is without them, and
+                with them.
+        """
+        length = sum(map(len, lines)) + len(lines)
+        if hand_over is not None:
+            begin = self._length()
+            hand_over(begin, begin + length)
+        if lines:
+            self._held += b"\n".join(lines)
+            self._held += b"\n"
+            self._flush()
+        return length
 
     def close(self) -> bool:
         """Write what is held, if the disk takes it, and close the file.
@@ -133,6 +142,14 @@ class Journal:
             self._hold("disk full")
         except OSError as error:
             self._hold(error.strerror or str(error))
+
+    def _length(self) -> int:
+        """Return how long the journal is, with what the disk has not taken yet."""
+        with contextlib.suppress(OSError):
+            if self._file < 0:
+                self._open()
+            return os.fstat(self._file).st_size + len(self._held)
+        return len(self._held)
 
     def _open(self) -> None:
         make_private_dir(self.path.parent)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import EventListener, ProviderEvent, ProviderSessionConfig
+    from agent_swarm_worker.providers.journal import HandOver
     from agent_swarm_worker.providers.launch import Translator
 
 MAX_BACKLOG = 10_000
@@ -85,8 +86,19 @@ class BaseSession:
             except Exception as error:  # a listener must never break the session
                 self._complain(listener, event, error)
 
-    def take(self, lines: Sequence[bytes], translator: Translator) -> None:
-        """Take native lines through scrubbing, journal and translation."""
+    def take(
+        self,
+        lines: Sequence[bytes],
+        translator: Translator,
+        hand_over: HandOver | None = None,
+    ) -> None:
+        """Take native lines through scrubbing, journal and translation.
+
+        Args:
+            lines: without their ends.
+            translator: of the harness.
+            hand_over: told where in the journal they will be; see `Journal.append`.
+        """
         scrub = self.config.redactor.json_line
         if translator is not self._last_translator:
             self._last_translator = translator
@@ -95,9 +107,10 @@ class BaseSession:
         taken = [scrub(line) for line in lines if words or (line and not line.isspace())]
         records = [clean if native is not None else _text_record(clean) for clean, native in taken]
         if self._limit.is_near:
-            self._take_sparingly(taken, records, translator)
+            self._take_sparingly(taken, records, translator, hand_over)
             return
-        self._limit.took(self.journal.append([record for record in records if record]))
+        kept = [record for record in records if record]
+        self._limit.took(self.journal.append(kept, hand_over))
         for (clean, native), record in zip(taken, records, strict=True):
             if record:
                 self.emit(RawLog(decode_line(record)))
@@ -107,7 +120,11 @@ class BaseSession:
                 self._translate(translator.feed, native)
 
     def _take_sparingly(
-        self, taken: list[tuple[bytes, Any]], records: list[bytes], translator: Translator
+        self,
+        taken: list[tuple[bytes, Any]],
+        records: list[bytes],
+        translator: Translator,
+        hand_over: HandOver | None,
     ) -> None:
         """Take lines of which not all can be recorded: they are weighed by what they mean."""
         words = translator if isinstance(translator, TextTranslator) else None
@@ -123,29 +140,33 @@ class BaseSession:
             if record:
                 weight = max(weigh(events), Weight.ORDINARY if are_words else Weight.DEBUG)
                 admitted += self._limit.admitted(record, weight)
-        self._limit.took(self.journal.append(admitted))
+        self._limit.took(self.journal.append(admitted, hand_over))
         for record, events in zip(records, meanings, strict=True):
             if record:
                 self.emit(RawLog(decode_line(record)))
             for event in events:
                 self.emit(event)
 
-    def take_stderr(self, text: bytes, translator: Translator) -> None:
-        """Take scrubbed standard error; complete lines, joined by newlines."""
+    def take_stderr(
+        self, text: bytes, translator: Translator, hand_over: HandOver | None = None
+    ) -> None:
+        """Take scrubbed standard error: complete lines, joined by newlines; see `take`."""
         if not text.strip():
+            self.journal.append([], hand_over)
             return
         kept = self._stderr_bytes < MAX_STDERR_BYTES
         self._stderr_bytes += len(text)
         content = decode_line(text)
         self._stderr_tail = (self._stderr_tail + content + "\n")[-STDERR_TAIL_BYTES:]
         if not kept:
+            self.journal.append([], hand_over)
             return
         if self._stderr_bytes >= MAX_STDERR_BYTES:
             content += f"\n[standard error is not recorded beyond {MAX_STDERR_BYTES} bytes]"
         stamp = wire_time(self.clock.now())
         record = orjson.dumps({"type": "stderr", "content": content, "timestamp": stamp})
         admitted = self._limit.admitted(record, Weight.DEBUG)
-        self._limit.took(self.journal.append(admitted))
+        self._limit.took(self.journal.append(admitted, hand_over))
         self.emit(RawStderr(content))
         for line in content.splitlines():
             self._translate(translator.feed_stderr, line)

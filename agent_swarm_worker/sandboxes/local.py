@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.clock import Clock, SystemClock
@@ -19,7 +20,7 @@ from agent_swarm_worker.processes.spawn import Child, ProcessSpec, spawn
 from agent_swarm_worker.processes.sweep import SweepReport, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from agent_swarm_worker.sandboxes.port import SandboxChild
 
@@ -72,12 +73,14 @@ class LocalSandbox:
         self._tell(tag, report)
         return report
 
-    async def collect(self, tag: str) -> Leftovers:
-        """The same, and return what it had written."""
+    @asynccontextmanager
+    async def collect(self, tag: str) -> AsyncIterator[Leftovers]:
+        """The same, and have what it had written."""
         with Kept(tag) as kept:
-            kept.read()  # first, since whoever waits for room in a pipe is in the middle of a line
+            kept.take()  # first, since whoever waits for room in a pipe is in the middle of a line
             await self.sweep(tag)
-            return kept.read()
+            kept.take()
+            yield kept.left
 
     def _tell(self, tag: str, report: SweepReport) -> None:
         for processes, tell, ended in (

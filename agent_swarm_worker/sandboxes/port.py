@@ -9,15 +9,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
     from typing import Self
-
-    from anyio.abc import ByteReceiveStream
 
     from agent_swarm_worker.processes.keeper import Leftovers
     from agent_swarm_worker.processes.kill_ladder import KillReport, OnStep
     from agent_swarm_worker.processes.spawn import ProcessSpec
     from agent_swarm_worker.processes.sweep import SweepReport
+
+
+class Output(Protocol):
+    """What a process writes; `processes.pipes.PipeReader` is one."""
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Return the next bytes; raises what `anyio.abc.ByteReceiveStream` does."""
+        ...
+
+    def hand_over(
+        self, pending: int, record_begin: int, record_end: int, *, ends_inside: bool = False
+    ) -> None:
+        """Say that what was received is about to be recorded; see `Intake.hand_over`."""
+        ...
 
 
 class SandboxChild(Protocol):
@@ -34,12 +47,12 @@ class SandboxChild(Protocol):
         ...
 
     @property
-    def stdout(self) -> ByteReceiveStream:
+    def stdout(self) -> Output:
         """What it writes to standard output."""
         ...
 
     @property
-    def stderr(self) -> ByteReceiveStream:
+    def stderr(self) -> Output:
         """What it writes to standard error."""
         ...
 
@@ -97,6 +110,9 @@ class Sandbox(Protocol):
         """Kill whatever carries `tag`."""
         ...
 
-    async def collect(self, tag: str) -> Leftovers:
-        """Kill what a worker that crashed has left behind; return what nobody had read of it."""
+    def collect(self, tag: str) -> AbstractAsyncContextManager[Leftovers]:
+        """Kill what a worker that crashed has left behind.
+
+        What it had said that is not recorded can be had within the block, and then never again.
+        """
         ...

@@ -7,7 +7,6 @@ what the last one left behind, and the outbox (see `queue`).
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -20,9 +19,10 @@ from typing import TYPE_CHECKING, Self
 import orjson
 
 from agent_swarm_worker.atomic import make_private_dir
-from agent_swarm_worker.errors import StateLocked, StateUnwritable
-from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.errors import StateUnwritable
+from agent_swarm_worker.logs import Log
 from agent_swarm_worker.swarm.database import Database
+from agent_swarm_worker.swarm.lock import take_lock
 from agent_swarm_worker.swarm.restarts import doubt_everything, note_boot, was_restarted
 from agent_swarm_worker.swarm.wire import is_identifier
 
@@ -93,7 +93,7 @@ class StateDir:
         """
         path = agent_dir(root, agent_id)
         _make_private(path)
-        lock = _lock(path / LOCK_FILE, log or Log())
+        lock = take_lock(path / LOCK_FILE, log or Log())
         return cls(path, lock, Database(path / "worker.sqlite", clock=clock, log=log))
 
     def __enter__(self) -> Self:
@@ -253,23 +253,3 @@ def _is_a_strangers(place: Path) -> bool:
         place.lstat().st_uid not in {0, os.geteuid()}
         and place.parent.stat().st_mode & stat.S_IWOTH != 0
     )
-
-
-def _lock(path: Path, log: Log) -> int:
-    """Return the descriptor that holds the lock; the kernel frees it when the process dies."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StateUnwritable(path.parent, error.strerror or str(error)) from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-    except OSError as error:
-        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
-            owner = os.pread(descriptor, 32, 0).strip()
-            os.close(descriptor)
-            raise StateLocked(path.parent, int(owner) if owner.isdigit() else None) from None
-        # Some network file systems cannot lock, and a full disk cannot take a pid: go on.
-        log.warning(Event.STATE_DEGRADED, path=str(path), error=error.strerror)
-    return descriptor

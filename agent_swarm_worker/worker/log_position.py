@@ -6,21 +6,19 @@ that is stored tells where its lines lie in the journal.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.reporting.log_tail import BLOCK_BYTES
 from agent_swarm_worker.swarm.long_lines import is_cuttable
 from agent_swarm_worker.swarm.read_back import is_same_text
 from agent_swarm_worker.swarm.uploads import read_lines
+from agent_swarm_worker.worker.journal_end import cut_what_is_torn
 from agent_swarm_worker.worker.log_cursor import AFTER_ALL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from agent_swarm_worker.logs import Log
     from agent_swarm_worker.swarm.client import SwarmClient
@@ -35,7 +33,7 @@ async def with_its_log_found(
     if not state.was_cut_off:
         return claim
     try:
-        _cut_what_is_torn(claim.log_file)
+        cut_what_is_torn(claim.log_file)
         stored = await client.tasks.session_logs(claim.task_id)
         offset = _end_of(claim, [row for row in stored if row.session_id == claim.session_uuid])
         # The journal may have become shorter, too.
@@ -46,26 +44,6 @@ async def with_its_log_found(
     if offset != claim.log_offset:
         state.set_log_offset(claim.task_id, offset, str(claim.log_file))
     return replace(claim, log_offset=offset)
-
-
-def _cut_what_is_torn(journal: Path) -> None:
-    """Cut off half a line at the end, and blocks that a disk had promised and not been given.
-
-    Raises:
-        OSError: the journal cannot be changed.
-    """
-    with journal.open("r+b") as file:
-        end = size = file.seek(0, os.SEEK_END)
-        while end:
-            begin = max(0, end - BLOCK_BYTES)
-            file.seek(begin)
-            block = file.read(end - begin).rstrip(b"\0")
-            if newline := block.rfind(b"\n") + 1:
-                end = begin + newline
-                break
-            end = begin
-        if end < size:
-            file.truncate(end)
 
 
 def _end_of(claim: Claim, stored: Sequence[LogEntry]) -> int:

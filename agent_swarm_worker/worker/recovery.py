@@ -41,12 +41,12 @@ async def end_left_behind(worker: Worker) -> None:
 async def recover(worker: Worker) -> None:
     """Deal with every task an earlier process had claimed; before anything else is claimed."""
     for claim in worker.state.running():
-        left = await worker.sandbox.collect(claim.tag)
-        if claim.phase == "finishing":  # all of it is in the outbox
-            worker.state.forget(claim.task_id)
-            continue
-        remains = Remains(worker, await _with_its_log_found(worker, claim))
-        await remains.read(left)
+        async with worker.sandbox.collect(claim.tag) as left:
+            if claim.phase == "finishing":  # all of it is in the outbox
+                worker.state.forget(claim.task_id)
+                continue
+            remains = Remains(worker, await _with_its_log_found(worker, claim))
+            await remains.read(left)
         if claim.phase in {"no_task", "handed_over"} or await _settle(worker, claim, remains):
             worker.state.forget(claim.task_id)
     worker.state.mark_in_order()

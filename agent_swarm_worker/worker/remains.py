@@ -26,6 +26,7 @@ from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.swarm.state import REPORTED
 from agent_swarm_worker.worker.continuity import HARNESS_KEY
 from agent_swarm_worker.worker.harness import wire_name
+from agent_swarm_worker.worker.journal_end import settle
 from agent_swarm_worker.worker.log_cursor import AFTER_ALL_BYTES, LogCursor
 from agent_swarm_worker.worker.preparation import SESSIONS_DIR
 from agent_swarm_worker.worker.reread import LastWord, NoTranslator, reread
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.launch import Translator
     from agent_swarm_worker.swarm.state import Claim
     from agent_swarm_worker.worker.context import Worker
+    from agent_swarm_worker.worker.journal_end import Rest
 
 
 class Remains:
@@ -50,7 +52,6 @@ class Remains:
         self._cursor = LogCursor(worker.outbox, worker.state, claim.task_id, tells_again=True)
         self._reporter = self._new_reporter()
         self.last_word = LastWord(NoTranslator())
-        self._is_understood = False
         self.result: ProviderResult | None = None
         """How the session had ended, if it had."""
 
@@ -58,15 +59,16 @@ class Remains:
         """Take in what was left, and report what was not reported yet."""
         claim, path = self._claim, self._claim.log_file
         is_reported = claim.told == REPORTED
-        if not path.is_file() and not (left.stdout or left.stderr):
+        fresh = path.with_stem(f"{path.stem}-fresh")
+        said, complained = settle(fresh if fresh.is_file() else path, left)
+        if not (path.is_file() or said or complained):
             return  # killed before there was a session
         translator = await self._reread(path, told=sys.maxsize if is_reported else claim.told)
-        fresh = path.with_stem(f"{path.stem}-fresh")
         if fresh.is_file():
             # The session had been started afresh, and nothing of that had been told.
             begin = await self._switch_to(fresh)
             translator = await self._reread(fresh, told=sys.maxsize if is_reported else begin)
-        self._take(left, translator)
+        self._take(said, complained, translator)
         result = self.last_word.conclude()
         self.result = result if self.last_word.is_said else None
         if not is_reported:
@@ -79,15 +81,12 @@ class Remains:
         translator = self._translator()
         self.last_word = LastWord(translator)
         with suppress(OSError):
-            self._is_understood |= (
-                await reread(
-                    path,
-                    translator,
-                    self.last_word.on_event,
-                    told=told,
-                    news=self._reporter.on_event,
-                )
-                > 0
+            await reread(
+                path,
+                translator,
+                self.last_word.on_event,
+                told=told,
+                news=self._reporter.on_event,
             )
         return translator
 
@@ -100,18 +99,16 @@ class Remains:
         self._reporter.on_event(event)
         return begin
 
-    def _take(self, left: Leftovers, translator: Translator) -> None:
-        """Take in what was in the pipes as the session would have."""
+    def _take(self, said: list[Rest], complained: list[Rest], translator: Translator) -> None:
+        """Take in what was not in the journal as the session would have."""
         session = BaseSession(self._config, clock=self._worker.clock, log=self._worker.log)
         session.on_event(self.last_word.on_event)
         session.on_event(self._reporter.on_event)
-        lines = left.stdout.split(b"\n")
-        if lines and self._is_understood and not _is_json(lines[0]):
-            # The worker that was killed had read its beginning: what is left may be half a secret.
-            lines[0] = b""
-        session.take(lines, translator)
-        complaint = self._config.redactor.data(left.stderr).rstrip(b"\n")
-        session.take_stderr(complaint, translator)
+        for stream, rest in said:
+            session.take(rest.split(b"\n"), translator, stream.hand_over)
+        for stream, rest in complained:
+            complaint = self._config.redactor.data(rest).rstrip(b"\n")
+            session.take_stderr(complaint, translator, stream.hand_over)
         session.close_journal()
 
     def _translator(self) -> Translator:
@@ -194,11 +191,3 @@ def _elapsed_s(claim: Claim) -> float:
         return max(0.0, claim.log_file.stat().st_mtime - began)
     except (OSError, ValueError):
         return 0.0
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return False
-    return True

@@ -88,8 +88,8 @@ class LastWord:
 
 async def reread(
     path: Path, translator: Translator, listener: EventListener, *, told: int, news: EventListener
-) -> int:
-    """Read a journal from its beginning to its end; return how many lines were events.
+) -> None:
+    """Read a journal from its beginning to its end.
 
     Args:
         path: of the journal.
@@ -101,21 +101,17 @@ async def reread(
     Raises:
         OSError: it cannot be read.
     """
-    understood = 0
     with path.open("rb") as journal:
         journal.readline()  # the record that describes the run
         position = journal.tell()
         for number, line in enumerate(iter(journal.readline, b"")):
             position += len(line)
-            events = list(_events(line, translator))
-            understood += bool(events)
-            for event in events:
+            for event in _events(line, translator):
                 listener(event)
                 if position > told:
                     news(event)
             if number % _LINES_AT_ONCE == 0:
                 await checkpoint()
-    return understood
 
 
 def _events(line: bytes, translator: Translator) -> Iterator[ProviderEvent]:

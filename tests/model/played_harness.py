@@ -5,7 +5,8 @@ A session outlives the worker that started it, as a process would, until somebod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -277,7 +278,8 @@ class PlayedSandbox:
                 self._book.live.pop(tag, None)
         return SweepReport()
 
-    async def collect(self, tag: str) -> Leftovers:
+    @asynccontextmanager
+    async def collect(self, tag: str) -> AsyncIterator[Leftovers]:
         """Sweep; a played session leaves nothing in its pipes."""
         await self.sweep(tag)
-        return Leftovers()
+        yield Leftovers()

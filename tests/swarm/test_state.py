@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import resource
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +115,16 @@ def test_two_processes_cannot_share_a_directory(tmp_path: Path) -> None:
         other.kill()
     # The kernel frees the lock of the dead; nothing is left to clean up.
     opened(tmp_path).close()
+
+
+def test_what_a_killed_process_was_about_to_start_has_its_lock_for_a_moment(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    with (tmp_path / "agent-1" / "lock").open() as inherited:
+        fcntl.flock(inherited, fcntl.LOCK_EX)
+        becomes_another_program = threading.Timer(0.05, inherited.close)
+        becomes_another_program.start()
+        opened(tmp_path).close()
+        becomes_another_program.join()
 
 
 def test_a_file_in_the_way(tmp_path: Path) -> None:

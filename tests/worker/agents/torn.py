@@ -14,13 +14,13 @@ prompt()
 begin()
 words("word 0")
 go, first, second = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-os.write(1, f'{{"type":"assistant","text":"{first}'.encode())
+os.write(1, f'{{"type":"assistant","message":{{"content":"it is {first}'.encode())
 while struct.unpack("i", fcntl.ioctl(1, termios.FIONREAD, b"\0" * 4))[0]:
     time.sleep(0.01)
 go.with_name("half").touch()
 while not go.exists():
     time.sleep(0.01)
-os.write(1, f'{second}"}}\n'.encode())
+os.write(1, f'{second}"}}}}\n'.encode())
 words("word 1")
 go.with_name(go.name + ".gone").touch()
 time.sleep(600)

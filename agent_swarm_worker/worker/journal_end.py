@@ -1,0 +1,61 @@
+"""The end of a journal whose worker was killed: what is torn there, and what was on its way."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeAlias
+
+from agent_swarm_worker.reporting.log_tail import BLOCK_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from agent_swarm_worker.processes.keeper import Left, Leftovers
+
+Rest: TypeAlias = "tuple[Left, bytes]"
+"""What one stream had to say that is not in the journal."""
+
+
+def cut_what_is_torn(journal: Path) -> None:
+    """Cut off half a line at the end, and blocks that a disk had promised and not been given.
+
+    Raises:
+        OSError: the journal cannot be changed.
+    """
+    with journal.open("r+b") as file:
+        end = size = file.seek(0, os.SEEK_END)
+        while end:
+            begin = max(0, end - BLOCK_BYTES)
+            file.seek(begin)
+            block = file.read(end - begin).rstrip(b"\0")
+            if newline := block.rfind(b"\n") + 1:
+                end = begin + newline
+                break
+            end = begin
+        if end < size:
+            file.truncate(end)
+
+
+def settle(journal: Path, left: Leftovers) -> tuple[list[Rest], list[Rest]]:
+    """Undo an append that was cut short, and find what is not in the journal.
+
+    Returns:
+        What is left of standard output and of standard error, of each keeper, where there is any.
+    """
+    with suppress(OSError):
+        cut_what_is_torn(journal)
+        size = journal.stat().st_size
+        for stream in (*left.stdout, *left.stderr):
+            receipt = stream.receipt
+            if receipt is not None and receipt.record_begin < size < receipt.record_end:
+                os.truncate(journal, receipt.record_begin)
+                size = receipt.record_begin
+    size = journal.stat().st_size if journal.is_file() else 0
+    return _rests(left.stdout, size), _rests(left.stderr, size)
+
+
+def _rests(streams: Sequence[Left], size: int) -> list[Rest]:
+    rests = [(stream, stream.rest(size)) for stream in streams]
+    return [(stream, rest) for stream, rest in rests if rest]
