@@ -36,7 +36,7 @@ class Stream:
 
 @pytest.fixture
 def stream() -> Iterator[Stream]:
-    stream = Stream(*os.pipe())
+    stream = Stream(*os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
     yield stream
     os.close(stream.reading)
 
