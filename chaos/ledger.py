@@ -13,8 +13,8 @@ from chaos.report import SHOWN, Row
 from chaos.stored import Kept, Stored
 from chaos.truth import Run
 
-IN_THE_PIPE_S = 15.0
-"""What a session says so shortly before its worker is killed may still be in the pipe."""
+UNTOLD_S = 15.0
+"""A run that ended so shortly before its worker was killed may have been taken for unfinished."""
 KILLED = "the worker was killed"
 SPAWN_S = 2.0
 """From the start of a process to its first note, on a busy machine."""
@@ -49,7 +49,7 @@ class Facts:
     full_disks: int = 0
     """How often the worker's disk was filled."""
     strict: bool = False
-    """Nothing is forgiven: not what was in a pipe, not an event counted twice."""
+    """Nothing is forgiven: not what a full disk cost, not an event counted twice."""
 
 
 def ledger(facts: Facts) -> list[Row]:
@@ -66,35 +66,12 @@ def _lines(facts: Facts) -> Row:
         row.counted += len(run.said)
         if lost := sorted(journal - stored):
             row.wrong.append(f"{_of(run)}: in the journal, not stored: {_some(lost)}")
-        missing = sorted(run.said.keys() - stored - journal)
-        if missing and not _was_in_the_pipe(facts, run, missing, stored):
+        if missing := sorted(run.said.keys() - stored - journal):
             was_said = facts.kept.given_up.get(run.task) and not facts.strict
             (row.stated if was_said else row.wrong).append(
                 f"{_of(run)}: never taken in: {_some(missing)}"
             )
     return row
-
-
-def _pipes(facts: Facts) -> Row:
-    row = Row("lines in a pipe when the worker was killed")
-    for run in facts.runs.values():
-        stored = {line.n for line in facts.stored.lines.get(run.run, [])}
-        journal = {line.n for line in facts.kept.lines.get(run.run, [])}
-        missing = sorted(run.said.keys() - stored - journal)
-        if missing and _was_in_the_pipe(facts, run, missing, stored):
-            row.counted += len(missing)
-            (row.wrong if facts.strict else row.stated).append(f"{_of(run)}: {_some(missing)}")
-    return row
-
-
-def _was_in_the_pipe(facts: Facts, run: Run, missing: list[int], stored: set[int]) -> bool:
-    """True for a tail that was said shortly before the worker was killed."""
-    if missing[0] < max(stored, default=-1):
-        return False
-    stopped_s = sum(end - start for start, end in facts.worker_stopped)
-    limit_s = IN_THE_PIPE_S + stopped_s
-    said = run.said[missing[0]]
-    return any(0 <= killed - said < limit_s for killed in facts.worker_killed_at)
 
 
 def _doubled_lines(facts: Facts) -> Row:
@@ -123,7 +100,7 @@ def _order(facts: Facts) -> Row:
 
 
 def _costs(facts: Facts) -> Row:
-    """A run whose result was taken in has one cost; no run has two."""
+    """A run that said its result has one cost; no run has two."""
     row = Row("one cost for each session that told one")
     rows = Counter((cost["taskId"], cost["inputTokens"]) for cost in facts.stored.costs)
     known = set()
@@ -133,11 +110,9 @@ def _costs(facts: Facts) -> Row:
         key = (run.task, run.cost)
         known.add(key)
         row.counted += 1
-        last = max(run.tried)
-        taken_in = any(line.n == last for line in facts.kept.lines.get(run.run, []))
         if rows[key] > 1:
             row.wrong.append(f"{_of(run)}: {rows[key]} rows")
-        elif not rows[key] and (taken_in or facts.strict):
+        elif not rows[key] and max(run.tried) in run.said:
             row.wrong.append(f"{_of(run)}: none")
     row.wrong += [
         f"task {task[:8]}: a cost nobody told" for task, n in rows if (task, n) not in known
@@ -148,14 +123,12 @@ def _costs(facts: Facts) -> Row:
 def _events(facts: Facts) -> Row:
     row = Row("one event for each tool call")
     for run in facts.runs.values():
-        journal = facts.kept.lines.get(run.run, [])
-        taken_in = {line.n for line in journal}
         for tool in run.tools:
             row.counted += 1
             n, times = int(tool.rpartition("-")[2]), facts.stored.tool_starts.get(tool, 0)
             if times > 1:
                 (row.wrong if facts.strict else row.stated).append(f"{_of(run)}: {n} {times} times")
-            elif not times and n in taken_in:
+            elif not times and n in run.said:
                 row.wrong.append(f"{_of(run)}: {n} missing")
     return row
 
@@ -245,7 +218,7 @@ def _why_swept(facts: Facts, run: Run, task: dict[str, Any]) -> str:
 
 
 def _happened(moments: Iterable[float], run: Run) -> bool:
-    begin, end = run.started - SPAWN_S, run.last + IN_THE_PIPE_S
+    begin, end = run.started - SPAWN_S, run.last + UNTOLD_S
     return any(begin <= at <= end for at in moments)
 
 
@@ -284,7 +257,7 @@ def _interruption(facts: Facts, run: Run) -> str:
     if _happened(facts.worker_ended_at, run):
         return "the worker went away"
     for stopped, continued in facts.worker_stopped:
-        if stopped <= run.last + IN_THE_PIPE_S and continued >= run.started:
+        if stopped <= run.last + UNTOLD_S and continued >= run.started:
             return "the worker stood still"
     return ""
 
@@ -315,7 +288,6 @@ def _secrets(facts: Facts) -> Row:
 
 CHECKS: tuple[Callable[[Facts], Row], ...] = (
     _lines,
-    _pipes,
     _doubled_lines,
     _order,
     _costs,

@@ -115,6 +115,9 @@ class Intake:
     ) -> None:
         """Note what is about to be recorded: all that came in but the last `pending` bytes.
 
+        What was handed over last, and is not in the record yet, is handed over again with it: the
+        record's disk may be full.
+
         Args:
             pending: how many bytes belong to what is not complete yet.
             record_begin: size of the record before.
@@ -123,8 +126,11 @@ class Intake:
         """
         if self._is_given_up:
             return
-        begin, begins_inside = self._receipt.end, self._receipt.ends_inside
-        end = self._received - pending
+        end, last = self._received - pending, self._receipt
+        if record_begin >= last.record_end:
+            begin, begins_inside = last.end, last.ends_inside
+        else:
+            begin, record_begin, begins_inside = last.begin, last.record_begin, last.begins_inside
         self._write(Receipt(begin, end, record_begin, record_end, begins_inside, ends_inside))
         if begin - self._trimmed >= _TRIM_BYTES:
             self._trim(begin)
@@ -169,8 +175,12 @@ class Intake:
 
     def _trim(self, position: int) -> bool:
         """Give back the memory of the whole pages that lie before `position`."""
-        libc = ctypes.CDLL(None, use_errno=True)
         begin = self._trimmed // _PAGE_BYTES * _PAGE_BYTES  # a page of which a part was given back
         self._trimmed = position
         start, size = ctypes.c_int64(_DATA_AT + begin), ctypes.c_int64(position - begin)
-        return not libc.fallocate(self.handle, _PUNCH_HOLE_KEEP_SIZE, start, size)
+        return not _libc().fallocate(self.handle, _PUNCH_HOLE_KEEP_SIZE, start, size)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)

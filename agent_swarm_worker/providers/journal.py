@@ -84,13 +84,13 @@ class Journal:
 
         Args:
             lines: none are fine, too.
-            hand_over: told before anything is written how long the journal is without them, and
-                with them.
+            hand_over: told before anything is written how long the journal is, and how long it is
+                with them, and with all that the disk has not taken yet.
         """
         length = sum(map(len, lines)) + len(lines)
         if hand_over is not None:
-            begin = self._length()
-            hand_over(begin, begin + length)
+            size = self._size()
+            hand_over(size, size + len(self._held) + length)
         if lines:
             self._held += b"\n".join(lines)
             self._held += b"\n"
@@ -122,7 +122,7 @@ class Journal:
         return not lost_bytes
 
     def _flush(self) -> None:
-        """Write what is held, or as many whole lines of it as fit."""
+        """Write what is held: all of it, or nothing."""
         try:
             if self._file < 0:
                 self._open()
@@ -135,21 +135,19 @@ class Journal:
                 if self._counted:
                     self._count_held()
                 return
-            # Half a line would swallow the beginning of the next one.
-            whole = self._held.rfind(b"\n", 0, written) + 1
-            os.ftruncate(self._file, os.fstat(self._file).st_size - written + whole)
-            del self._held[:whole]
+            # Half a line would swallow the next one; and a few lines of many nobody could count.
+            os.ftruncate(self._file, os.fstat(self._file).st_size - written)
             self._hold("disk full")
         except OSError as error:
             self._hold(error.strerror or str(error))
 
-    def _length(self) -> int:
-        """Return how long the journal is, with what the disk has not taken yet."""
+    def _size(self) -> int:
+        """Return how much of the journal is on disk."""
         with contextlib.suppress(OSError):
             if self._file < 0:
                 self._open()
-            return os.fstat(self._file).st_size + len(self._held)
-        return len(self._held)
+            return os.fstat(self._file).st_size
+        return 0
 
     def _open(self) -> None:
         make_private_dir(self.path.parent)

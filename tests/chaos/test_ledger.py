@@ -246,24 +246,16 @@ def test_a_secret_is_found_in_every_form_it_travels_in(tmp_path: Path, form: str
     assert searched == len(form) + 2 + 7
 
 
-def test_only_a_tail_shortly_before_a_kill_was_in_the_pipe(scene: Scene):
-    journal = scene.state / f"{RUN}.jsonl"
-    journal.write_text(line(RUN, 0) + "\n" + line(RUN, 1) + "\n")
+def test_a_killed_worker_excuses_no_lost_line_and_no_lost_cost(scene: Scene):
+    (scene.state / f"{RUN}.jsonl").write_text(line(RUN, 0) + "\n" + line(RUN, 1) + "\n")
     scene.db.execute("DELETE FROM session_logs WHERE lineNumber = 2")
-    lost = "lines said are stored"
-    assert lost in scene.wrong()
-    assert lost not in scene.wrong(worker_killed_at=[101.0])
-    assert "lines in a pipe when the worker was killed" in scene.wrong(
-        worker_killed_at=[101.0], strict=True
-    )
-    assert lost in scene.wrong(worker_killed_at=[500.0])
-    assert lost in scene.wrong(worker_killed_at=[99.0])
-    # A hole in the middle was not in the pipe.
-    journal.write_text(line(RUN, 0) + "\n" + line(RUN, 2) + "\n")
-    scene.db.execute("DELETE FROM session_logs")
-    scene.store(RUN, TASK, 0)
-    scene.store(RUN, TASK, 2)
-    assert lost in scene.wrong(worker_killed_at=[101.0])
+    scene.db.execute("DELETE FROM session_costs")
+    scene.db.execute("DELETE FROM events")
+    assert scene.wrong(worker_killed_at=[101.0]).keys() >= {
+        "lines said are stored",
+        "one cost for each session that told one",
+        "one event for each tool call",
+    }
 
 
 def test_a_second_run_is_right_only_after_its_worker_went_away(scene: Scene):

@@ -81,6 +81,18 @@ def test_the_size_of_the_record_says_what_is_in_it(stream: Stream, record_size: 
     assert stream.left_behind().rest(record_size) == rest
 
 
+def test_what_a_full_disk_did_not_take_is_handed_over_again(stream: Stream):
+    stream.say(b"one\n")
+    stream.intake.hand_over(0, 100, 110)
+    stream.say(b"two\n")
+    stream.intake.hand_over(0, 100, 120)
+    assert stream.left_behind().receipt == Receipt(0, 8, 100, 120)
+    assert stream.left_behind().rest(100) == b"one\ntwo\n"
+    stream.say(b"three\n")
+    stream.intake.hand_over(0, 120, 130)
+    assert stream.left_behind().rest(120) == b"three\n"
+
+
 def test_what_was_found_out_once_stays_so(stream: Stream):
     """Whoever goes on makes the record longer, and may be killed in turn."""
     stream.say(b"one\n")

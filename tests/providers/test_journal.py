@@ -183,17 +183,38 @@ def test_one_that_somebody_deletes_is_there_again(tmp_path: Path, warnings: io.S
     assert whys.count("somebody deleted it; it is there again") == 3
 
 
-def test_as_many_whole_lines_are_written_as_fit(tmp_path: Path, warnings: io.StringIO):
+def test_all_that_is_held_is_written_or_nothing(tmp_path: Path, warnings: io.StringIO):
     path = tmp_path / "session.jsonl"
     one = Journal(path)
     with largest_file(20):
         one.append([b"12345678", b"12345678", b"12345678"])
-        assert path.read_bytes() == b"12345678\n12345678\n"
-        assert Journal.held_by_all_bytes == 9
+        assert path.read_bytes() == b""
+        assert Journal.held_by_all_bytes == 27
     one.append([b"after"])
     assert path.read_bytes() == b"12345678\n" * 3 + b"after\n"
     assert one.close()
     assert Journal.held_by_all_bytes == 0
+    assert len(failures(warnings)) == 1
+
+
+def test_it_tells_where_lines_will_be_before_it_writes_them(tmp_path: Path, warnings: io.StringIO):
+    path, told = tmp_path / "session.jsonl", list[tuple[int, int]]()
+    one = Journal(path)
+
+    def hand_over(begin: int, end: int) -> None:
+        assert path.stat().st_size == begin
+        told.append((begin, end))
+
+    one.append([b"1"], hand_over)
+    one.append([], hand_over)
+    one.append([b"2", b"34"], hand_over)
+    with largest_file(8):
+        one.append([b"56"], hand_over)
+        one.append([b"7"], hand_over)
+    one.append([b"8"], hand_over)
+    assert told == [(0, 2), (2, 2), (2, 7), (7, 10), (7, 12), (7, 14)]
+    assert one.close()
+    assert path.read_bytes() == b"1\n2\n34\n56\n7\n8\n"
     assert len(failures(warnings)) == 1
 
 

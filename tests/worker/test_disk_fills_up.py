@@ -42,6 +42,8 @@ for part in ("before", "while", "after"):
         text = {"type": "text", "text": f"{number} {'x' * 2000}"}
         say(type="assistant", message={"role": "assistant", "content": [text]})
         number += 1
+    call = {"type": "tool_use", "id": part, "name": "Bash", "input": {"command": "true"}}
+    say(type="assistant", message={"role": "assistant", "content": [call]})
 say(type="result", subtype="success", is_error=False, result="said it all", total_cost_usd=0.5)
 """
 
@@ -93,8 +95,8 @@ async def talking(
 
 
 def numbers(lines: list[Any]) -> list[int]:
-    texts = [line["message"]["content"][0]["text"] for line in lines if line["type"] == "assistant"]
-    return [int(text.split()[0]) for text in texts]
+    parts = [line["message"]["content"][0] for line in lines if line["type"] == "assistant"]
+    return [int(part["text"].split()[0]) for part in parts if part["type"] == "text"]
 
 
 async def said(rig: Rig, task_id: str) -> list[int]:
@@ -146,6 +148,25 @@ async def test_a_disk_that_is_full_for_a_while_is_used_again(tmp_path: Path, dis
     with contextlib.closing(sqlite3.connect(database)) as left:
         assert left.execute("SELECT count(*) FROM outbox").fetchall() == [(0,)]
         assert left.execute("SELECT count(*) FROM claims").fetchall() == [(0,)]
+
+
+async def test_a_worker_that_is_killed_while_its_disk_is_full_loses_no_line(
+    tmp_path: Path, disk: Disk
+):
+    async with talking(tmp_path, disk) as (rig, worker, task_id, journal):
+        disk.fill()
+        (tmp_path / "while").touch()
+        await until(lambda: "199 xxx" in worker.text())
+        worker.signal(signal.SIGKILL)
+        await worker.exit_code()
+        assert b"199 xxx" not in journal.read_bytes()
+        disk.clear()
+        env = {"SWARM_STATE_DIR": str(disk.path), **harness("waits", "/nowhere")}
+        async with running_worker(rig, env, drain_ms=3000):
+            await rig.until_ended(task_id)
+            await until_said(rig, task_id, 200)
+        told = numbers([json.loads(line) for line in journal.read_text().splitlines()])
+        assert told == list(range(200))
 
 
 async def test_a_disk_that_stays_full_costs_no_line(tmp_path: Path, disk: Disk):
