@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from door import door_rig, until
 from rig import Rig, harness, running_worker
-from worker_process import tagged, worker_process
+from worker_process import has_died, mortal, tagged, worker_process
 
 from agent_swarm_worker.logs import Event
 
 pytestmark = pytest.mark.anyio
 
-INSTANTS = [*((at, "") for at in range(1, 171, 3)), *((at, "half") for at in range(1, 41))]
+INSTANTS = [*((at, "output") for at in range(1, 171, 3)), *((at, "half") for at in range(1, 41))]
 """A session has about 170 such calls, and 40 writes."""
 EVERY = 9
 LONG = pytest.mark.long
@@ -30,10 +30,10 @@ def instants() -> list[object]:
     ]
 
 
-@pytest.mark.parametrize(("at", "half"), instants())
-async def test_nothing_is_lost_and_nothing_told_twice(tmp_path: Path, at: int, half: str):
+@pytest.mark.parametrize(("at", "calls"), instants())
+async def test_nothing_is_lost_and_nothing_told_twice(tmp_path: Path, at: int, calls: str):
     async with door_rig(tmp_path) as (rig, _):
-        async with killed(rig, tmp_path, at, half) as task_id:
+        async with killed(rig, tmp_path, at, calls) as task_id:
             await next_start(rig)
         await rig.until_ended(task_id)
         await rig.settled(task_id)
@@ -41,15 +41,15 @@ async def test_nothing_is_lost_and_nothing_told_twice(tmp_path: Path, at: int, h
         assert tagged(tmp_path) == []
 
 
-@pytest.mark.parametrize("half", ["", "half"])
+@pytest.mark.parametrize("calls", ["output", "half"])
 @pytest.mark.parametrize("at", [1, 2, 3, *(pytest.param(n, marks=LONG) for n in range(4, 40))])
 async def test_a_start_that_is_killed_in_turn_loses_nothing_either(
-    tmp_path: Path, at: int, half: str
+    tmp_path: Path, at: int, calls: str
 ):
     async with door_rig(tmp_path) as (rig, _):
         async with killed(rig, tmp_path, 12, "half") as task_id:
             (tmp_path / "died at").unlink()
-            env = {**rig.env, **harness("waits", "/nowhere"), **mortal(tmp_path, at, half)}
+            env = {**rig.env, **harness("waits", "/nowhere"), **mortal(tmp_path, at, calls)}
             async with worker_process(tmp_path, env) as worker:
                 await until(lambda: has_died(tmp_path) or worker.logged(Event.TASK_STARTED))
                 with suppress(ProcessLookupError):
@@ -62,9 +62,9 @@ async def test_a_start_that_is_killed_in_turn_loses_nothing_either(
 
 
 @asynccontextmanager
-async def killed(rig: Rig, place: Path, at: int, half: str) -> AsyncIterator[str]:
+async def killed(rig: Rig, place: Path, at: int, calls: str) -> AsyncIterator[str]:
     """Have a worker killed while its session speaks; return its task."""
-    env = {**rig.env, **harness("keeps_count", place), **mortal(place, at, half)}
+    env = {**rig.env, **harness("keeps_count", place), **mortal(place, at, calls)}
     async with worker_process(place, env) as worker:
         task_id = await rig.submit()
         await worker.until_logged(Event.SESSION_OUTPUT)
@@ -74,19 +74,6 @@ async def killed(rig: Rig, place: Path, at: int, half: str) -> AsyncIterator[str
             worker.signal(signal.SIGKILL)  # in case it had fewer calls than others
         await worker.exit_code()
         yield task_id
-
-
-def mortal(place: Path, at: int, half: str) -> dict[str, str]:
-    return {
-        "PYTHONPATH": str(Path(__file__).parent / "mortal"),
-        "MORTAL_FROM": str(place / "go"),
-        "MORTAL_AT": str(at),
-        "MORTAL_HALF": half,
-    }
-
-
-def has_died(place: Path) -> bool:
-    return (place / "died at").exists()
 
 
 async def next_start(rig: Rig) -> None:

@@ -46,7 +46,8 @@ class WorkerProcess:
         return [line for line in self.text().splitlines() if not line.startswith("{")]
 
     def logged(self, event: Event) -> list[dict[str, Any]]:
-        found = [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]
+        whole = self.text().rpartition("\n")[0]  # it may be in the middle of a line
+        found = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [line for line in found if line["event"] == event.value]
 
     async def until_logged(self, event: Event, *, times: int = 1) -> list[dict[str, Any]]:
@@ -101,3 +102,23 @@ def tagged(place: Path) -> list[int]:
         if not info.is_dead and all(mark in environment for mark in marks):
             found.append(info.pid)
     return found
+
+
+def mortal(place: Path, at: int, calls: str) -> dict[str, str]:
+    """Return the environment of a worker that is killed at one of its calls (see ``mortal/``).
+
+    Args:
+        place: where ``go`` says from when on they count, and ``died at`` which it was.
+        at: the number of the call.
+        calls: which count.
+    """
+    return {
+        "PYTHONPATH": str(Path(__file__).parent / "mortal"),
+        "MORTAL_FROM": str(place / "go"),
+        "MORTAL_AT": str(at),
+        "MORTAL_CALLS": calls,
+    }
+
+
+def has_died(place: Path) -> bool:
+    return (place / "died at").exists()

@@ -1,34 +1,50 @@
 """Kills the process it is loaded into (by way of ``PYTHONPATH``) at one of its system calls.
 
-Counts, from when the file ``MORTAL_FROM`` exists, the calls by which output is read and recorded;
-just before number ``MORTAL_AT`` it is over. With ``MORTAL_HALF`` it counts writes only, and is over
-in the middle of one.
+Counts calls from when the file ``MORTAL_FROM`` exists; just before number ``MORTAL_AT`` it is over.
+``MORTAL_CALLS`` says which count: ``output``, those by which output is read and recorded; ``half``,
+writes only, and it is over in the middle of one; ``life``, those that change the output's record or
+the database, and what goes to the API and comes from there.
 """
 
 import itertools
 import os
 import signal
+import socket
+import sqlite3
 from pathlib import Path
 
 FROM, AT = Path(os.environ["MORTAL_FROM"]), int(os.environ["MORTAL_AT"])
-HALF = bool(os.environ["MORTAL_HALF"])
-CALLS = ("write",) if HALF else ("splice", "pread", "pwrite", "write", "ftruncate")
+WHICH = os.environ["MORTAL_CALLS"]
+OUTPUT = {
+    "output": ("splice", "pread", "pwrite", "write", "ftruncate"),
+    "half": ("write",),
+    "life": ("splice", "pwrite", "write"),
+}
 number = itertools.count(1)
 
 
-def mortal(name):
-    immortal = getattr(os, name)
-
+def mortal(immortal):
     def call(*args, **more):
         if FROM.exists() and next(number) == AT:
-            if HALF:
+            if WHICH == "half":
                 immortal(args[0], bytes(args[1])[: len(args[1]) // 2])
-            FROM.with_name("died at").write_text(name)
+            FROM.with_name("died at").write_text(immortal.__name__)
             os.kill(os.getpid(), signal.SIGKILL)
         return immortal(*args, **more)
 
     return call
 
 
-for name in CALLS:
-    setattr(os, name, mortal(name))
+class Connection(sqlite3.Connection):
+    execute = mortal(sqlite3.Connection.execute)
+    executemany = mortal(sqlite3.Connection.executemany)
+    commit = mortal(sqlite3.Connection.commit)
+
+
+for name in OUTPUT[WHICH]:
+    setattr(os, name, mortal(getattr(os, name)))
+if WHICH == "life":
+    socket.socket.send = mortal(socket.socket.send)
+    socket.socket.recv = mortal(socket.socket.recv)
+    connect = sqlite3.connect
+    sqlite3.connect = lambda *args, **more: connect(*args, **more, factory=Connection)
