@@ -133,7 +133,8 @@ async def end(process: Process | None) -> None:
 class Kept:
     """What keepers of a session that a killed worker left behind hold.
 
-    Use as a context manager: leaving it ends them.
+    Use as a context manager: leaving it ends them, unless it is left by an error: then what they
+    hold may not be safe yet.
     """
 
     def __init__(self, tag: str) -> None:
@@ -144,8 +145,8 @@ class Kept:
     def __enter__(self) -> Kept:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for pid in self._keepers:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for pid in self._keepers if kind is None else ():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         for left in (*self.left.stdout, *self.left.stderr):

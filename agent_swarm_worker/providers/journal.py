@@ -88,8 +88,7 @@ class Journal:
                 with them, and with all that the disk has not taken yet.
         """
         length = sum(map(len, lines)) + len(lines)
-        if hand_over is not None:
-            size = self._size()
+        if hand_over is not None and (size := self._size()) is not None:
             hand_over(size, size + len(self._held) + length)
         if lines:
             self._held += b"\n".join(lines)
@@ -141,13 +140,13 @@ class Journal:
         except OSError as error:
             self._hold(error.strerror or str(error))
 
-    def _size(self) -> int:
-        """Return how much of the journal is on disk."""
+    def _size(self) -> int | None:
+        """Return how much of the journal is on disk; ``None`` if it cannot be opened."""
         with contextlib.suppress(OSError):
             if self._file < 0:
                 self._open()
             return os.fstat(self._file).st_size
-        return 0
+        return None
 
     def _open(self) -> None:
         make_private_dir(self.path.parent)

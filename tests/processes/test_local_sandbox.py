@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hostile import is_alive, numbers, python, settled, spec
+from hostile import is_alive, numbers, python, settled, spec, until
 
 from agent_swarm_worker import logs
+from agent_swarm_worker.processes.keeper import Kept
 from agent_swarm_worker.processes.kill_ladder import Step
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 
@@ -65,6 +67,19 @@ async def test_it_sweeps_what_a_crashed_worker_left(tag, lines):
         assert [swept.pid for swept in report.killed] == [child.pid]
         assert await child.wait() == 137
     assert "process.swept" in lines.getvalue()
+
+
+async def test_what_was_said_is_kept_until_somebody_has_made_it_safe(tag, tmp_path):
+    program = replace(spec(python(tmp_path, "say(7)\nrest()"), tag), kept=True)
+    async with await LocalSandbox().start(program) as child:
+        assert await numbers(child) == [7]
+        with pytest.raises(InterruptedError):
+            async with LocalSandbox().collect(tag) as left:
+                assert [stream.rest(0) for stream in left.stdout] == [b"7\n"]
+                raise InterruptedError
+        async with LocalSandbox().collect(tag) as left:
+            assert [stream.rest(0) for stream in left.stdout] == [b"7\n"]
+        await until(lambda: not Kept(tag).left.stdout)
 
 
 async def test_it_ends_only_what_is_its_own():
