@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -73,9 +74,8 @@ async def test_what_was_said_is_kept_until_somebody_has_made_it_safe(tag, tmp_pa
     program = replace(spec(python(tmp_path, "say(7)\nrest()"), tag), kept=True)
     async with await LocalSandbox().start(program) as child:
         assert await numbers(child) == [7]
-        with pytest.raises(InterruptedError):
-            async with LocalSandbox().collect(tag) as left:
-                assert [stream.rest(0) for stream in left.stdout] == [b"7\n"]
+        with suppress(InterruptedError):
+            async with LocalSandbox().collect(tag):
                 raise InterruptedError
         async with LocalSandbox().collect(tag) as left:
             assert [stream.rest(0) for stream in left.stdout] == [b"7\n"]
