@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.login.memory import LoginMemory
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from agent_swarm_worker.clock import Clock
@@ -87,6 +88,9 @@ class Worker:
     log_dir: Path
     facts: AgentFacts = field(default_factory=AgentFacts)
     logins: LoginMemory = field(default_factory=LoginMemory)
+    unsettled: dict[str, Callable[[], Awaitable[bool]]] = field(default_factory=dict)
+    """By task that an earlier process left: what tells the server of it, as it could not be told at
+    the start; true once it was."""
     sessions_started: int = 0
 
     @property

@@ -8,6 +8,7 @@ that it makes a resume task for this very agent (API reference section 7.3).
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import ApiError, ApiRefused
@@ -49,6 +50,8 @@ async def recover(worker: Worker) -> None:
             await remains.read(left)
         if claim.phase in {"no_task", "handed_over"} or await _settle(worker, claim, remains):
             worker.state.forget(claim.task_id)
+        else:
+            worker.unsettled[claim.task_id] = partial(_settle_after_all, worker, claim, remains)
     worker.state.mark_in_order()
     # A result among it must be there before the server is asked for tasks that never began.
     await worker.outbox.flush_all(LAST_WORDS_S)
@@ -77,6 +80,17 @@ async def _settle(worker: Worker, claim: Claim, remains: Remains) -> bool:
     worker.log.warning(
         Event.TASK_RECOVERED, task=claim.task_id, kind=answer.kind, resume=answer.resume_task_id
     )
+    return True
+
+
+async def _settle_after_all(worker: Worker, claim: Claim, remains: Remains) -> bool:
+    """Try again; the task has a row on the server's list by now."""
+    if not await _settle(worker, claim, remains):
+        return False
+    lane = task_lane(claim.task_id)
+    worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": claim.task_id})
+    worker.state.forget(claim.task_id)
+    del worker.unsettled[claim.task_id]
     return True
 
 

@@ -3,6 +3,7 @@
 A task whose result waits in the outbox is in progress for the server, and nobody works on it: it
 would soon be given to somebody a second time. So it is treated like one whose session has just
 ended here: it holds its slot, has a row on the server's list, and beats until the result is there.
+So does one of which the server could not be asked yet whether that result still counts.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.worker.context import Worker
 
+SETTLE_PAUSE_S = 1.0
+
 
 async def hold_undelivered(worker: Worker) -> None:
     """Take a slot for each; before the server is asked for tasks that never began."""
-    for task_id in worker.outbox.lanes_with(WriteKind.FINISH):
+    for task_id in {*worker.outbox.lanes_with(WriteKind.FINISH), *worker.unsettled}:
         task = RunningTask(
             task_id=task_id,
             has_task=True,
@@ -48,6 +51,11 @@ def release_when_delivered(worker: Worker, group: TaskGroup) -> None:
 
 async def _release(worker: Worker, task: RunningTask) -> None:
     try:
+        settle = worker.unsettled.get(task.task_id)
+        while settle is not None and not await settle():
+            if worker.shutdown.is_draining:
+                return  # its claim is on disk: the next start tries again
+            await worker.clock.sleep(SETTLE_PAUSE_S)
         await worker.outbox.flushed(task.task_id, timeout_s=DELIVERY_WAIT_S)
     finally:
         worker.slots.remove(task)

@@ -55,6 +55,38 @@ async def test_it_holds_its_slot_and_beats_until_it_has_arrived(tmp_path: Path):
         assert not rig.logged(Event.TASK_RECOVERED)
 
 
+@pytest.mark.parametrize("ends", [True, pytest.param(False, marks=pytest.mark.long)])
+async def test_what_could_not_be_asked_at_the_start_is_asked_again(tmp_path: Path, ends: bool):
+    """Whether the task of a killed worker is still ours; nobody else gets it meanwhile."""
+    async with door_rig(tmp_path) as (rig, door):
+        agent = harness("says_hi") if ends else harness("waits", tmp_path / "never")
+        async with worker_process(tmp_path, {**rig.env, **agent}) as worker:
+            task_id = await rig.submit()
+            look = f"GET /api/tasks/{task_id}$"
+            await worker.until_logged(Event.SESSION_STARTED)
+            held = door.hold(look, times=1000)
+            if ends:
+                await worker.until_logged(Event.SESSION_ENDED)
+                await held.reached.wait()
+            worker.signal(signal.SIGKILL)
+            await worker.exit_code()
+            door.be_open()
+            held.open.set()
+            door.refuse(look, 500)
+            async with running_worker(rig, harness("says_hi")):
+                looks, beats = len(door.seen(look)), len(door.seen(f"heartbeat/{task_id}"))
+                await until(lambda: len(door.seen(look)) > looks)
+                await until(lambda: len(door.seen(f"heartbeat/{task_id}")) > beats)
+                assert await rows_of(rig, task_id) == 1
+                assert not rig.logged(Event.TASK_STARTED)
+                door.be_open()
+                task = await rig.until_ended(task_id)
+                assert task["status"] == ("completed" if ends else "superseded")
+                await rig.settled(task_id)
+        assert len(door.seen("/supersede")) == (not ends)
+        assert len(rig.logged(Event.TASK_STARTED)) <= (not ends)
+
+
 @pytest.mark.long
 async def test_a_worker_that_leaves_meanwhile_leaves_it_to_the_next(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
