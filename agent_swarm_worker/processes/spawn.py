@@ -125,7 +125,6 @@ async def spawn(spec: ProcessSpec) -> Child:
     if not spec.argv:
         msg = "cannot start a harness: its command is empty"
         raise ProviderError(msg)
-    sleeper: Process | None = None
     with ExitStack() as ours, ExitStack() as theirs:
         try:
             stdin, stdin_end = _stdin(ours, theirs) if spec.stdin else (None, subprocess.DEVNULL)
@@ -133,26 +132,28 @@ async def spawn(spec: ProcessSpec) -> Child:
             stderr, stderr_end = _output(ours, theirs, keeper.STDERR if spec.kept else "")
             # First: there must be no word that it does not keep.
             sleeper = await keeper.keep(spec.tag, stdout, stderr) if spec.kept else None
-            # Shielded: a start that is cancelled half way would leave a process nobody knows.
-            with anyio.CancelScope(shield=True), subreaper.starting():
-                process = await anyio.open_process(
-                    spec.argv,
-                    stdin=stdin_end,
-                    stdout=stdout_end,
-                    stderr=stderr_end,
-                    cwd=os.fspath(spec.cwd),
-                    env={**spec.env, TAG_VARIABLE: spec.tag},
-                    start_new_session=True,
-                )
-                child = Child(process, spec.tag, stdin, stdout, stderr)
-                child.keeper = sleeper
-                subreaper.register(child)
+            try:
+                # Shielded: a start that is cancelled half way would leave a process nobody knows.
+                with anyio.CancelScope(shield=True), subreaper.starting():
+                    process = await anyio.open_process(
+                        spec.argv,
+                        stdin=stdin_end,
+                        stdout=stdout_end,
+                        stderr=stderr_end,
+                        cwd=os.fspath(spec.cwd),
+                        env={**spec.env, TAG_VARIABLE: spec.tag},
+                        start_new_session=True,
+                    )
+                    child = Child(process, spec.tag, stdin, stdout, stderr)
+                    child.keeper = sleeper
+                    subreaper.register(child)
+            except BaseException:
+                await keeper.end(sleeper)
+                raise
         except OSError as error:
-            await keeper.end(sleeper)
             raise _explain(error, spec) from error
         except ValueError as error:
             # A NUL byte, a lone surrogate, or a variable's name with an equals sign.
-            await keeper.end(sleeper)
             msg = f"cannot start {spec.argv[0]!r}: unusable argument or variable: {error}"
             raise ProviderError(msg) from error
         ours.pop_all()

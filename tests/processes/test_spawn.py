@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -15,6 +16,7 @@ from hostile import everything, is_alive, numbers, python, spec
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.processes import procfs
+from agent_swarm_worker.processes.keeper import KEEPER_VARIABLE
 from agent_swarm_worker.processes.kill_ladder import kill_now
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE, ProcessSpec, spawn
 
@@ -127,9 +129,10 @@ def no_format(directory: Path) -> str:
 async def test_a_missing_program_says_why(tag, tmp_path, make, why):
     before, program = open_files(), make(tmp_path)
     with pytest.raises(BinaryMissing, match=why) as caught:
-        await spawn(spec((program,), tag, stdin=True))
+        await spawn(replace(spec((program,), tag, stdin=True), kept=True))
     assert caught.value.program == program
     assert open_files() == before
+    assert not any(procfs.has_variable(pid, keepers_of(tag)) for pid in procfs.snapshot())
 
 
 @pytest.mark.parametrize(
@@ -149,6 +152,10 @@ async def test_what_cannot_start_is_a_clear_error(tag, argv, cwd, why):
         await spawn(spec(argv, tag, cwd=Path(cwd), stdin=True))
     assert not isinstance(caught.value, BinaryMissing)
     assert open_files() == before
+
+
+def keepers_of(tag: str) -> bytes:
+    return f"{KEEPER_VARIABLE}={tag}".encode()
 
 
 async def test_a_start_under_cancellation_still_hands_over_the_child(tag):
