@@ -44,6 +44,7 @@ LONG = (
     "model/test_model_deep.py",
     "providers/pi/test_pi_compaction.py",
     "providers/pi/test_pi_failures.py",
+    "providers/pi/test_pi_resume.py",
     "providers/pi/test_pi_worker.py",
     "worker/drain_matrix/",
     "worker/test_bad_moments.py",
