@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from agent_swarm_worker.processes.drain import Receives
+
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
@@ -19,12 +21,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.processes.sweep import SweepReport
 
 
-class Output(Protocol):
+class Output(Receives, Protocol):
     """What a process writes; `processes.pipes.PipeReader` is one."""
-
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        """Return the next bytes; raises what `anyio.abc.ByteReceiveStream` does."""
-        ...
 
     def hand_over(
         self, pending: int, record_begin: int, record_end: int, *, ends_inside: bool = False

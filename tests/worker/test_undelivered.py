@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import anyio
 import pytest
 from door import door_rig, until
-from rig import Rig, harness, running_worker
+from rig import AGENT, Rig, harness, running_worker
 from worker_process import worker_process
 
 from agent_swarm_worker.logs import Event
@@ -85,6 +87,31 @@ async def test_what_could_not_be_asked_at_the_start_is_asked_again(tmp_path: Pat
                 await rig.settled(task_id)
         assert len(door.seen("/supersede")) == (not ends)
         assert len(rig.logged(Event.TASK_STARTED)) <= (not ends)
+        with closing(sqlite3.connect(tmp_path / "state" / AGENT / "worker.sqlite")) as state:
+            assert state.execute("SELECT task_id FROM claims").fetchall() == []
+
+
+@pytest.mark.long
+async def test_a_worker_that_leaves_before_it_could_ask_leaves_it_to_the_next(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        async with worker_process(tmp_path, {**rig.env, **harness("says_hi")}) as worker:
+            task_id = await rig.submit()
+            look = f"GET /api/tasks/{task_id}$"
+            held = door.hold(look, times=1000)
+            await held.reached.wait()
+            worker.signal(signal.SIGKILL)
+            await worker.exit_code()
+        door.be_open()
+        held.open.set()
+        door.refuse(look, 500)
+        with anyio.fail_after(20):
+            async with running_worker(rig, harness("says_hi"), drain_ms=60_000):
+                looks = len(door.seen(look))
+                await until(lambda: len(door.seen(look)) > looks)
+        door.be_open()
+        async with running_worker(rig, harness("says_hi")):
+            assert (await rig.until_ended(task_id))["output"] == "hi there"
+        assert not rig.logged(Event.TASK_STARTED)
 
 
 @pytest.mark.long
