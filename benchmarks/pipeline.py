@@ -93,11 +93,11 @@ async def run(url: str, place: Path) -> dict[str, Any]:
     from agent_swarm_worker.clock import SystemClock
     from agent_swarm_worker.contract import ProviderSessionConfig
     from agent_swarm_worker.guards.scrubber import Scrubber
+    from agent_swarm_worker.journal.writer import Journal
     from agent_swarm_worker.logs import Log
     from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
-    from agent_swarm_worker.providers.cli_session import CliSession
-    from agent_swarm_worker.providers.journal import Journal
-    from agent_swarm_worker.providers.launch import CliHarness, Launch
+    from agent_swarm_worker.providers.kit.cli_session import CliSession
+    from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
     from agent_swarm_worker.reporting.facts import SessionFacts
     from agent_swarm_worker.reporting.reporter import SessionReporter
     from agent_swarm_worker.swarm.client import SwarmClient

@@ -58,7 +58,7 @@ BOUNDED_BY = {
     "workspace/commands.py: spawn": "timeout_s, an argument without a default",
     "providers/pi/mcp_stdio.py: sandbox.start": "`Connection`, as for the other ways",
     "providers/claude/version.py: sandbox.start": "move_on_after",
-    "providers/cli_session.py: sandbox.start": "the watchdog",
+    "providers/kit/cli_session.py: sandbox.start": "the watchdog",
     "providers/codex/program.py: anyio.run_process": "move_on_after",
     "login/browser.py: anyio.open_process": "move_on_after; a browser may stay",
     "conformance/of_adapter.py: anyio.run_process": "`within`, in the check that calls it",

@@ -19,9 +19,9 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE
-from agent_swarm_worker.providers.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from agent_swarm_worker.errors import ApiError, ApiRefused, RouteMissing
+from agent_swarm_worker.journal.writer import make_durable
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.providers.journal import make_durable
 from agent_swarm_worker.reporting.finish import (
     MAX_TEXT_CHARS,
     FinishBody,

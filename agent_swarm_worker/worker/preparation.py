@@ -11,9 +11,9 @@ from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.guards.child_env import harness_env
 from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.login.pools import session_env
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.providers.journal import Journal
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.continuity import parent_of, with_native_resume
 from agent_swarm_worker.worker.models import ModelChoice, choose_model

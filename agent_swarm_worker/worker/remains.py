@@ -18,9 +18,9 @@ from agent_swarm_worker.contract import Custom, ProviderSessionConfig
 from agent_swarm_worker.errors import SwarmWorkerError
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.providers.launch import Rereads
+from agent_swarm_worker.providers.kit.launch import Rereads
+from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.registry import create_provider
-from agent_swarm_worker.providers.session import BaseSession
 from agent_swarm_worker.reporting.facts import SessionFacts
 from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.swarm.state import REPORTED
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import ProviderAdapter, ProviderResult
     from agent_swarm_worker.processes.keeper import Leftovers
-    from agent_swarm_worker.providers.launch import Translator
+    from agent_swarm_worker.providers.kit.launch import Translator
     from agent_swarm_worker.swarm.state import Claim
     from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.journal_end import Rest

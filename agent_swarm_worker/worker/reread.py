@@ -13,7 +13,7 @@ import orjson
 from anyio.lowlevel import checkpoint
 
 from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolStart
-from agent_swarm_worker.providers.launch import Ending, TextTranslator
+from agent_swarm_worker.providers.kit.launch import Ending, TextTranslator
 from agent_swarm_worker.reporting.costs import CostKeeper
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.contract import EventListener, ProviderEvent
-    from agent_swarm_worker.providers.launch import Translator
+    from agent_swarm_worker.providers.kit.launch import Translator
 
 KILLED = 137
 """What a shell reports of a process that SIGKILL ended."""

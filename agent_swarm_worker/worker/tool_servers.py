@@ -8,7 +8,7 @@ from agent_swarm_worker.contract import McpServer
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.guards.secret_env import is_secret_name
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.providers.mcp_config import SWARM_SERVER, swarm_server
+from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_server
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderAdapter, Redactor

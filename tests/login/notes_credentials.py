@@ -15,7 +15,7 @@ from agent_swarm_worker.contract import (
     SessionInit,
 )
 from agent_swarm_worker.errors import CredentialsMissing
-from agent_swarm_worker.providers.session import BaseSession
+from agent_swarm_worker.providers.kit.session import BaseSession
 
 GIVEN: dict[str, Mapping[str, str]] = {}
 """The environment of each session, by task."""

@@ -31,8 +31,8 @@ from agent_swarm_worker.contract import (
 )
 from agent_swarm_worker.processes.keeper import Leftovers
 from agent_swarm_worker.processes.sweep import SweepReport
-from agent_swarm_worker.providers.launch import Ending
-from agent_swarm_worker.providers.session import BaseSession
+from agent_swarm_worker.providers.kit.launch import Ending
+from agent_swarm_worker.providers.kit.session import BaseSession
 
 ABORTED = ProviderResult(
     exit_code=143, is_error=True, failure_reason="ended", error_category="aborted"

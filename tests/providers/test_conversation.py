@@ -21,9 +21,9 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.providers.cli_session import CliSession
-from agent_swarm_worker.providers.conversation import Conversation, SteerRequest
-from agent_swarm_worker.providers.launch import CliHarness, Ending, Launch
+from agent_swarm_worker.providers.kit.cli_session import CliSession
+from agent_swarm_worker.providers.kit.conversation import Conversation, SteerRequest
+from agent_swarm_worker.providers.kit.launch import CliHarness, Ending, Launch
 
 pytestmark = pytest.mark.anyio
 

@@ -19,9 +19,9 @@ import pytest
 import structlog
 
 from agent_swarm_worker import logs
+from agent_swarm_worker.journal import writer as journal
+from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.providers import journal
-from agent_swarm_worker.providers.journal import Journal
 from agent_swarm_worker.reporting.log_tail import LogTail
 
 
@@ -298,7 +298,7 @@ def test_a_kill_loses_nothing_that_was_taken_in(tmp_path: Path):
     path = tmp_path / "session.jsonl"
     code = (
         "import sys; from pathlib import Path\n"
-        "from agent_swarm_worker.providers.journal import Journal\n"
+        "from agent_swarm_worker.journal.writer import Journal\n"
         "journal = Journal(Path(sys.argv[1])); number = 0\n"
         "while True:\n"
         "    journal.append([b'%d' % number]); number += 1\n"

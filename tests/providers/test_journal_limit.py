@@ -25,12 +25,12 @@ from agent_swarm_worker.contract import (
     Result,
 )
 from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.journal.limit import LIMIT_RECORD, Weight, weigh
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.providers import session as sessions
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
-from agent_swarm_worker.providers.journal_limit import LIMIT_RECORD, Weight, weigh
-from agent_swarm_worker.providers.launch import Translator
-from agent_swarm_worker.providers.session import BaseSession
+from agent_swarm_worker.providers.kit import session as sessions
+from agent_swarm_worker.providers.kit.launch import Translator
+from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.subprocess.translate import SubprocessTranslator
 
 MAX = 16_000

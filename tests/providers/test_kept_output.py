@@ -18,8 +18,8 @@ from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.processes.intake import Intake
 from agent_swarm_worker.processes.keeper import Kept, Left
 from agent_swarm_worker.processes.kill_ladder import KillReport, OnStep
-from agent_swarm_worker.providers.cli_session import CliSession
-from agent_swarm_worker.providers.launch import CliHarness, Launch
+from agent_swarm_worker.providers.kit.cli_session import CliSession
+from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.sandboxes.port import SandboxChild
 from agent_swarm_worker.worker.journal_end import settle

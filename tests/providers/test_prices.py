@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent_swarm_worker.providers import prices
+from agent_swarm_worker.providers.kit import prices
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from reporting_doubles import ManualClock, Recorder, WordRedactor
 
+from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.providers.journal import Journal
 from agent_swarm_worker.reporting.facts import SessionFacts
 from agent_swarm_worker.reporting.reporter import SessionReporter
 

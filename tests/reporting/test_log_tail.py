@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
+from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.providers.journal import Journal
 from agent_swarm_worker.reporting.log_tail import FLUSH_BYTES, MAX_RANGE_BYTES, LogTail
 
 

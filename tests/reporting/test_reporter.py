@@ -24,7 +24,7 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
-from agent_swarm_worker.providers.journal import Journal
+from agent_swarm_worker.journal.writer import Journal
 
 GOOD = ProviderResult(exit_code=0, is_error=False)
 BAD = ProviderResult(exit_code=0, is_error=True)

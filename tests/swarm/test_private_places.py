@@ -14,9 +14,9 @@ import pytest
 from agent_swarm_worker.atomic import make_private_dir
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiRefused, StateUnwritable
+from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.codex.agents_md import AgentsMd
-from agent_swarm_worker.providers.journal import Journal
 from agent_swarm_worker.swarm.answers import MAX_MESSAGE_CHARS, read_answer
 from agent_swarm_worker.swarm.state import StateDir, made_up_agent_id
 from agent_swarm_worker.worker.private_dir import ROOM_BYTES, private_dir

@@ -16,7 +16,7 @@ from agent_swarm_worker.contract import (
     SteerDelivery,
     SteerMode,
 )
-from agent_swarm_worker.providers.session import BaseSession
+from agent_swarm_worker.providers.kit.session import BaseSession
 
 SESSIONS: dict[str, SteeredSession] = {}
 """By task, for the test to look into."""

@@ -21,7 +21,7 @@ from agent_swarm_worker.contract import (
     SessionInit,
 )
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.providers.session import BaseSession
+from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.worker import harness as worker_harness
 
 pytestmark = pytest.mark.anyio

@@ -20,8 +20,8 @@ from agent_swarm_worker.contract import (
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
-from agent_swarm_worker.providers.cli_session import CliSession
-from agent_swarm_worker.providers.launch import CliHarness, Launch
+from agent_swarm_worker.providers.kit.cli_session import CliSession
+from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
 from agent_swarm_worker.providers.subprocess.translate import SubprocessTranslator
 from agent_swarm_worker.settings import Settings
 from agent_swarm_worker.swarm.wire import Task

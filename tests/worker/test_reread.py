@@ -15,7 +15,7 @@ from agent_swarm_worker.contract import ProviderResult, ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
-from agent_swarm_worker.providers.launch import Ending, Translator
+from agent_swarm_worker.providers.kit.launch import Ending, Translator
 from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.adapter import PiAdapter
 from agent_swarm_worker.providers.pi.costs import Usage

@@ -22,8 +22,8 @@ from agent_swarm_worker.providers.claude.mcp import session_mcp_config
 from agent_swarm_worker.providers.claude.resume import transcript
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.claude.version import MessageSupport
-from agent_swarm_worker.providers.cli_session import CliSession
-from agent_swarm_worker.providers.launch import CliHarness
+from agent_swarm_worker.providers.kit.cli_session import CliSession
+from agent_swarm_worker.providers.kit.launch import CliHarness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent_swarm_worker.contract import CostData, ModelCost
-from agent_swarm_worker.providers.native import count, mapping, number, text
+from agent_swarm_worker.providers.kit.native import count, mapping, number, text
 
 _COUNTERS = (
     "inputTokens",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.providers.claude.models import DEFAULT_MODEL, effort_env
-from agent_swarm_worker.providers.launch import Launch, PrivateFile
+from agent_swarm_worker.providers.kit.launch import Launch, PrivateFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,13 +8,13 @@ import orjson
 
 from agent_swarm_worker.guards.secret_env import is_secret_name, secret_values_of
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.providers.mcp_config import (
+from agent_swarm_worker.providers.kit.mcp_config import (
     SWARM_SERVER,
     mcp_config_bytes,
     mcp_entry,
     swarm_server,
 )
-from agent_swarm_worker.providers.native import mapping, text
+from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.providers.claude.cost import CostBook
-from agent_swarm_worker.providers.native import count
+from agent_swarm_worker.providers.kit.native import count
 
 if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock

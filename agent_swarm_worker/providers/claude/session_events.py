@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agent_swarm_worker.contract import Compaction, Error, Progress, ProviderEvent, SessionInit
 from agent_swarm_worker.providers.claude.models import context_window
-from agent_swarm_worker.providers.native import count, items, mapping, number, text
+from agent_swarm_worker.providers.kit.native import count, items, mapping, number, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,13 +13,13 @@ from agent_swarm_worker.contract import ProviderEvent, Result
 from agent_swarm_worker.providers.claude import messages, session_events, verdict
 from agent_swarm_worker.providers.claude.limits import RateLimits
 from agent_swarm_worker.providers.claude.seen import Seen
-from agent_swarm_worker.providers.native import count, mapping, text
+from agent_swarm_worker.providers.kit.native import count, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from agent_swarm_worker.contract import ProviderResult, ProviderSessionConfig
-    from agent_swarm_worker.providers.launch import Ending
+    from agent_swarm_worker.providers.kit.launch import Ending
 
 
 class ClaudeTranslator:

@@ -13,19 +13,19 @@ from agent_swarm_worker.contract import ProviderResult
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_reset_time
 from agent_swarm_worker.providers.claude.models import applied_effort
-from agent_swarm_worker.providers.failures import (
+from agent_swarm_worker.providers.kit.failures import (
     LABELS,
     MAX_REASON_CHARS,
     Failure,
     how_it_ended,
     one_line,
 )
-from agent_swarm_worker.providers.native import count, items, text
+from agent_swarm_worker.providers.kit.native import count, items, text
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import Error
     from agent_swarm_worker.providers.claude.seen import Seen
-    from agent_swarm_worker.providers.launch import Ending
+    from agent_swarm_worker.providers.kit.launch import Ending
 
 _BY_SUBTYPE = {
     "error_max_turns": "max_turns",

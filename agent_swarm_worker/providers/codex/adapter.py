@@ -12,7 +12,6 @@ from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.providers.cli_session import CliSession
 from agent_swarm_worker.providers.codex.again import translator_again
 from agent_swarm_worker.providers.codex.agents_md import AgentsMd
 from agent_swarm_worker.providers.codex.app_server import AppServer
@@ -38,14 +37,15 @@ from agent_swarm_worker.providers.codex.program import (
 from agent_swarm_worker.providers.codex.rollout import find_rollout, used_before, was_told
 from agent_swarm_worker.providers.codex.seen import Seen
 from agent_swarm_worker.providers.codex.session import AgentsMdSession
-from agent_swarm_worker.providers.launch import CliHarness
+from agent_swarm_worker.providers.kit.cli_session import CliSession
+from agent_swarm_worker.providers.kit.launch import CliHarness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
-    from agent_swarm_worker.providers.launch import Translator
+    from agent_swarm_worker.providers.kit.launch import Translator
 
 
 class CodexAdapter:

@@ -16,7 +16,7 @@ from agent_swarm_worker.providers.codex.models import DEFAULT_MODEL, resolve_mod
 from agent_swarm_worker.providers.codex.plan import Plan
 from agent_swarm_worker.providers.codex.rollout import find_rollout, used_before
 from agent_swarm_worker.providers.codex.seen import Seen
-from agent_swarm_worker.providers.native import mapping, text
+from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import ProviderSessionConfig
     from agent_swarm_worker.providers.codex.program import Transport
-    from agent_swarm_worker.providers.launch import Translator
+    from agent_swarm_worker.providers.kit.launch import Translator
 
 _IS_EXEC = b'"thread.started"'
 _HEAD_BYTES = 4096

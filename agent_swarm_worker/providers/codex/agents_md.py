@@ -21,7 +21,7 @@ import orjson
 
 from agent_swarm_worker.atomic import make_private_dir, write_atomically
 from agent_swarm_worker.errors import ProviderError
-from agent_swarm_worker.providers.native import mapping, text
+from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,15 +15,15 @@ from agent_swarm_worker import __version__
 from agent_swarm_worker.contract import Error, ProviderEvent, Result, SteerDelivery
 from agent_swarm_worker.providers.codex import notifications, verdict
 from agent_swarm_worker.providers.codex.errors import STALE_SESSION, read_error
-from agent_swarm_worker.providers.native import mapping, text
+from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from agent_swarm_worker.contract import ProviderResult
     from agent_swarm_worker.providers.codex.seen import Seen
-    from agent_swarm_worker.providers.conversation import SteerRequest
-    from agent_swarm_worker.providers.launch import Ending
+    from agent_swarm_worker.providers.kit.conversation import SteerRequest
+    from agent_swarm_worker.providers.kit.launch import Ending
 
 _UNWANTED = (
     "account/updated",

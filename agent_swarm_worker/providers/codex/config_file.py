@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from agent_swarm_worker.guards.secret_env import is_secret_name
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.codex.toml import toml_bytes
-from agent_swarm_worker.providers.mcp_config import SWARM_SERVER, swarm_server
-from agent_swarm_worker.providers.native import mapping, text
+from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_server
+from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import orjson
 
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import CredentialDamaged, CredentialsMissing
-from agent_swarm_worker.providers.native import mapping, number, text
+from agent_swarm_worker.providers.kit.native import mapping, number, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

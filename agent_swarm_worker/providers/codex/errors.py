@@ -7,7 +7,7 @@ from typing import Any
 
 from agent_swarm_worker.contract import Error
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
-from agent_swarm_worker.providers.native import count, mapping, text
+from agent_swarm_worker.providers.kit.native import count, mapping, text
 
 NETWORK = ErrorClass.NETWORK.value
 STALE_SESSION = ErrorClass.STALE_SESSION.value

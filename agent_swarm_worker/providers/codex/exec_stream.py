@@ -8,14 +8,14 @@ from agent_swarm_worker.contract import Error, ProviderEvent, Result
 from agent_swarm_worker.providers.codex import items, verdict
 from agent_swarm_worker.providers.codex.errors import STALE_SESSION, is_gone, read_error
 from agent_swarm_worker.providers.codex.usage import Tokens
-from agent_swarm_worker.providers.native import mapping, text
+from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from agent_swarm_worker.contract import ProviderResult
     from agent_swarm_worker.providers.codex.seen import Seen
-    from agent_swarm_worker.providers.launch import Ending
+    from agent_swarm_worker.providers.kit.launch import Ending
 
 
 class ExecTranslator:

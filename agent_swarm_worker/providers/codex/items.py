@@ -13,7 +13,7 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
-from agent_swarm_worker.providers.native import items, mapping, text
+from agent_swarm_worker.providers.kit.native import items, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

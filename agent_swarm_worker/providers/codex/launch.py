@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.providers.codex.credentials import without_credentials
 from agent_swarm_worker.providers.codex.program import codex_program
-from agent_swarm_worker.providers.launch import Launch, PrivateFile
+from agent_swarm_worker.providers.kit.launch import Launch, PrivateFile
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderSessionConfig

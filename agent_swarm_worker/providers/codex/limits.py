@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.clock import Clock, wire_time
 from agent_swarm_worker.contract import RateLimitWindow
-from agent_swarm_worker.providers.native import count, mapping, number, text
+from agent_swarm_worker.providers.kit.native import count, mapping, number, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from agent_swarm_worker.contract import Custom, Error, ProviderEvent
 from agent_swarm_worker.providers.codex import items as turn_items
 from agent_swarm_worker.providers.codex.errors import read_error
 from agent_swarm_worker.providers.codex.usage import Tokens
-from agent_swarm_worker.providers.native import count, items, mapping, text
+from agent_swarm_worker.providers.kit.native import count, items, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

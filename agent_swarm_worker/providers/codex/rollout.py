@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from agent_swarm_worker.providers.codex.usage import Tokens
-from agent_swarm_worker.providers.native import mapping, text
+from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio import to_thread
 
-from agent_swarm_worker.providers.cli_session import CliSession
+from agent_swarm_worker.providers.kit.cli_session import CliSession
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderResult, ProviderSessionConfig
-    from agent_swarm_worker.providers.cli_session import HarnessFactory
     from agent_swarm_worker.providers.codex.agents_md import AgentsMd
+    from agent_swarm_worker.providers.kit.cli_session import HarnessFactory
 
 
 class AgentsMdSession(CliSession):

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from agent_swarm_worker.contract import CostData
-from agent_swarm_worker.providers import prices
-from agent_swarm_worker.providers.native import count, mapping
+from agent_swarm_worker.providers.kit import prices
+from agent_swarm_worker.providers.kit.native import count, mapping
 
 VENDOR = "openai"
 _NAMES = {

@@ -12,11 +12,11 @@ from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import ProviderResult
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_reset_time
-from agent_swarm_worker.providers.failures import Failure, failure, how_it_ended, one_line
+from agent_swarm_worker.providers.kit.failures import Failure, failure, how_it_ended, one_line
 
 if TYPE_CHECKING:
     from agent_swarm_worker.providers.codex.seen import Seen
-    from agent_swarm_worker.providers.launch import Ending
+    from agent_swarm_worker.providers.kit.launch import Ending
 
 
 def conclude(seen: Seen, ending: Ending) -> ProviderResult:

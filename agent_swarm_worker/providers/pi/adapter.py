@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
-    from agent_swarm_worker.providers.launch import Translator
+    from agent_swarm_worker.providers.kit.launch import Translator
 
 
 class PiAdapter:

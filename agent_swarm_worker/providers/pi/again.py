@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from agent_swarm_worker.contract import ProviderEvent, ProviderResult, ProviderSessionConfig
-    from agent_swarm_worker.providers.launch import Ending
+    from agent_swarm_worker.providers.kit.launch import Ending
     from agent_swarm_worker.providers.pi.models import ModelChoice
 
 

@@ -133,7 +133,7 @@ class CostBook:
 
 
 def _list_price(model: str, choice: ModelChoice, usage: Usage) -> float | None:
-    from agent_swarm_worker.providers.prices import usd  # noqa: PLC0415 - brings heavy data
+    from agent_swarm_worker.providers.kit.prices import usd  # noqa: PLC0415 - brings heavy data
 
     return usd(
         model,

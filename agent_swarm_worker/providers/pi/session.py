@@ -16,7 +16,8 @@ from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.errors import ConfigError, MissingExtra, ProviderError
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.providers.launch import Ending
+from agent_swarm_worker.providers.kit.launch import Ending
+from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.client import open_model
 from agent_swarm_worker.providers.pi.costs import CostBook
@@ -24,7 +25,6 @@ from agent_swarm_worker.providers.pi.failures import SessionFailed, shortened
 from agent_swarm_worker.providers.pi.mailbox import ENDED, Mailbox
 from agent_swarm_worker.providers.pi.prompting import system_prompt
 from agent_swarm_worker.providers.pi.translate import ABORTED_EXIT, PiTranslator
-from agent_swarm_worker.providers.session import BaseSession
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.settings import Settings
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from agent_swarm_worker.contract import CostData, ProviderSessionConfig
-    from agent_swarm_worker.providers.launch import Ending
+    from agent_swarm_worker.providers.kit.launch import Ending
     from agent_swarm_worker.providers.pi.costs import CostBook
     from agent_swarm_worker.providers.pi.native import Record
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, cast
 from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.errors import BadSetting, BinaryMissing
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
-from agent_swarm_worker.providers.cli_session import CliSession
-from agent_swarm_worker.providers.launch import CliHarness, Launch, PrivateFile
-from agent_swarm_worker.providers.mcp_config import mcp_config_bytes
+from agent_swarm_worker.providers.kit.cli_session import CliSession
+from agent_swarm_worker.providers.kit.launch import CliHarness, Launch, PrivateFile
+from agent_swarm_worker.providers.kit.mcp_config import mcp_config_bytes
 from agent_swarm_worker.providers.subprocess.translate import OutputMode, SubprocessTranslator
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import CostData, ProviderEvent
     from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
-    from agent_swarm_worker.providers.launch import Ending, Translator
+    from agent_swarm_worker.providers.kit.launch import Ending, Translator
 
 OutputMode: TypeAlias = Literal["auto", "stream-json", "jsonl", "text"]
 

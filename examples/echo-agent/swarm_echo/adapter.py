@@ -10,8 +10,8 @@ import anyio
 
 from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.errors import BinaryMissing
-from agent_swarm_worker.providers.cli_session import CliSession
-from agent_swarm_worker.providers.launch import CliHarness
+from agent_swarm_worker.providers.kit.cli_session import CliSession
+from agent_swarm_worker.providers.kit.launch import CliHarness
 from swarm_echo.launch import PROGRAM, echo_launch
 from swarm_echo.translate import EchoTranslator
 

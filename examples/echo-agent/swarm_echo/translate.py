@@ -19,7 +19,7 @@ from agent_swarm_worker.contract import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from agent_swarm_worker.providers.launch import Ending
+    from agent_swarm_worker.providers.kit.launch import Ending
 
 
 class EchoTranslator:

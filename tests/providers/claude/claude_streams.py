@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
-from agent_swarm_worker.providers.launch import Ending
+from agent_swarm_worker.providers.kit.launch import Ending
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderEvent, ProviderResult

@@ -14,7 +14,7 @@ from agent_swarm_worker.providers.claude.models import applied_effort, context_w
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent_swarm_worker.providers.launch import Launch
+    from agent_swarm_worker.providers.kit.launch import Launch
 
 SESSION = "11111111-1111-4111-8111-111111111111"
 

@@ -12,7 +12,7 @@ from agent_swarm_worker.contract import Error
 from agent_swarm_worker.providers.codex import verdict
 from agent_swarm_worker.providers.codex.errors import read_error
 from agent_swarm_worker.providers.codex.models import native_effort, resolve_model
-from agent_swarm_worker.providers.launch import Ending
+from agent_swarm_worker.providers.kit.launch import Ending
 
 NOON_S = 1_795_176_000
 """2026-11-20T12:00:00Z, which is now."""

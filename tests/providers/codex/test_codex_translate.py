@@ -32,7 +32,7 @@ from agent_swarm_worker.contract import (
 )
 from agent_swarm_worker.providers.codex.seen import Seen
 from agent_swarm_worker.providers.codex.usage import Tokens
-from agent_swarm_worker.providers.launch import Ending
+from agent_swarm_worker.providers.kit.launch import Ending
 
 ALL = sorted(tuple(path.stem.split("_", 1)) for path in STREAMS.glob("*.jsonl"))
 

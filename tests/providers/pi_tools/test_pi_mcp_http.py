@@ -15,7 +15,7 @@ from mcp_rig import http, session
 
 from agent_swarm_worker.contract import McpServer
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
-from agent_swarm_worker.providers.mcp_config import swarm_server
+from agent_swarm_worker.providers.kit.mcp_config import swarm_server
 
 pytestmark = pytest.mark.anyio
 KEY = "test-api-key-0123456789"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import anyio
 
 from agent_swarm_worker.contract import SteerDelivery
-from agent_swarm_worker.providers.launch import Translator
+from agent_swarm_worker.providers.kit.launch import Translator
 
 if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock

@@ -24,14 +24,14 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes.drain import drain, pump
 from agent_swarm_worker.processes.framing import LineFramer
 from agent_swarm_worker.processes.spawn import ProcessSpec
-from agent_swarm_worker.providers.conversation import Conversation, Mailbox, Talk
-from agent_swarm_worker.providers.launch import CliHarness, Ending
-from agent_swarm_worker.providers.session import BaseSession
+from agent_swarm_worker.providers.kit.conversation import Conversation, Mailbox, Talk
+from agent_swarm_worker.providers.kit.launch import CliHarness, Ending
+from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderSessionConfig, SteerMode
-    from agent_swarm_worker.providers.launch import Launch, PrivateFile, Translator
+    from agent_swarm_worker.providers.kit.launch import Launch, PrivateFile, Translator
     from agent_swarm_worker.sandboxes.port import Sandbox, SandboxChild
 
 MAX_LINE_BYTES = 64 * 1024 * 1024

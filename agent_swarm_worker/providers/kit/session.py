@@ -14,11 +14,11 @@ import orjson
 
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import Custom, RawLog, RawStderr, SessionInit
+from agent_swarm_worker.journal.limit import JournalLimit, Weight, weigh
+from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.processes.framing import decode_line
-from agent_swarm_worker.providers.journal import Journal
-from agent_swarm_worker.providers.journal_limit import JournalLimit, Weight, weigh
-from agent_swarm_worker.providers.launch import TextTranslator
+from agent_swarm_worker.providers.kit.launch import TextTranslator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import EventListener, ProviderEvent, ProviderSessionConfig
-    from agent_swarm_worker.providers.journal import HandOver
-    from agent_swarm_worker.providers.launch import Translator
+    from agent_swarm_worker.journal.writer import HandOver
+    from agent_swarm_worker.providers.kit.launch import Translator
 
 MAX_BACKLOG = 10_000
 """Events kept for a first listener that comes late; the journal has them all anyway."""

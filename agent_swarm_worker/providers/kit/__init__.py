@@ -1,0 +1,1 @@
+"""What harness packages share: session base, command-line session, conversation, prices."""
