@@ -25,7 +25,8 @@ from agent_swarm_worker.contract import (
     Result,
 )
 from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.journal.limit import LIMIT_RECORD, Weight, weigh
+from agent_swarm_worker.journal.limit import Weight, weigh
+from agent_swarm_worker.journal.records import LIMIT_RECORD
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit import session as sessions
