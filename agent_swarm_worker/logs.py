@@ -18,6 +18,7 @@ import json
 import logging
 import sys
 import threading
+import time
 from collections import deque
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -119,20 +120,11 @@ class Log:
 
     def output(self, event: Event, text: str) -> None:
         """Log one line of what a session says, at level info; see `Held` for when it is written."""
-        if not self.shows_info:
-            return
-        if _shown.held is None:
+        held = _shown.held
+        if held is None:
             self._log.info(event.value, text=text)
-        else:
-            _shown.held.add(
-                {
-                    **self._bound,
-                    "text": text,
-                    "event": event.value,
-                    "level": "info",
-                    "timestamp": _utc_now(),
-                }
-            )
+        elif self.shows_info:
+            held.add(self._bound, event, text)
 
     def debug(self, event: Event, **values: object) -> None:
         """For whoever looks for the cause of something."""
@@ -154,6 +146,8 @@ class Log:
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_HELD_LINES = 1000
 """So many lines are written before the step has ended."""
+STAMP_S = 0.001
+"""Lines closer together than this have the same time."""
 _MARKS = {"debug": "·", "info": "•", "warning": "!", "error": "✗"}
 
 
@@ -222,13 +216,19 @@ class Held:
 
     def __init__(self, stream: TextIO, scrub: Callable[[str], str]) -> None:
         self._stream, self._scrub = stream, scrub
-        self._lines: deque[dict[str, object]] = deque()
+        self._lines: deque[tuple[dict[str, object], Event, str, str]] = deque()
         self._is_scheduled = False
+        self._stamp = ""
+        self._stamped_at_s = 0.0
         self._lock = threading.Lock()
 
-    def add(self, values: dict[str, object]) -> None:
-        """Take one line, as the values it is made of."""
-        self._lines.append(values)
+    def add(self, bound: dict[str, object], event: Event, text: str) -> None:
+        """Take one line: the values of its logger, and its own."""
+        now_s = time.time()
+        if not 0 <= now_s - self._stamped_at_s < STAMP_S:
+            self._stamped_at_s = now_s
+            self._stamp = datetime.fromtimestamp(now_s, UTC).isoformat().replace("+00:00", "Z")
+        self._lines.append((bound, event, text, self._stamp))
         if self._is_scheduled and len(self._lines) < MAX_HELD_LINES:
             return
         try:
@@ -250,20 +250,34 @@ class Held:
         if not self._lines or not self._lock.acquire(timeout=wait_s):
             return
         try:
-            rendered = []
-            while self._lines:
-                rendered.append(f"{_render_json(self._lines.popleft(), self._scrub)}\n")
+            rendered = self._take_rendered()
             joined = "".join(rendered)
             if self._scrub(joined) != joined:  # rare: then each alone, so that a line stays one
                 rendered = [f"{self._scrub(line[:-1])}\n" for line in rendered]
                 joined = "".join(rendered)
-            if not joined.isascii() and not _is_encodable(joined, self._stream):
+            if joined.isascii() or _is_encodable(joined, self._stream):
+                _write(self._stream, joined)
+            else:
                 for line in rendered:
                     _write(self._stream, line)
-            else:
-                _write(self._stream, joined)
         finally:
             self._lock.release()
+
+    def _take_rendered(self) -> list[str]:
+        """Return the lines held; what they have in common is rendered once."""
+        rendered: list[str] = []
+        last: tuple[dict[str, object] | None, Event | None, str] = None, None, ""
+        head = tail = ""
+        while self._lines:
+            bound, event, text, stamp = self._lines.popleft()
+            if last[0] is not bound or last[1] is not event or last[2] != stamp:
+                last = bound, event, stamp
+                fields = {**bound, "text": 0, "event": event.value, "level": "info"}
+                whole = _render_json({**fields, "timestamp": stamp}, self._scrub)
+                head, _, tail = whole.rpartition('"text":0')
+                head, tail = f'{head}"text":', f"{tail}\n"
+            rendered.append(f"{head}{_quoted(text)}{tail}")
+        return rendered
 
     def _flush_in_step(self) -> None:
         self._is_scheduled = False
@@ -317,8 +331,11 @@ def _is_encodable(text: str, stream: TextIO) -> bool:
     return True
 
 
-def _utc_now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+def _quoted(text: str) -> str:
+    try:
+        return orjson.dumps(text).decode()
+    except TypeError:  # half a surrogate pair
+        return json.dumps(text)
 
 
 def silence_libraries(*names: str) -> None:
