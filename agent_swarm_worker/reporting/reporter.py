@@ -29,7 +29,7 @@ from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.reporting.context import ContextReports
 from agent_swarm_worker.reporting.costs import CostKeeper
 from agent_swarm_worker.reporting.finish import has_failed
-from agent_swarm_worker.reporting.labels import MAX_LABEL_CHARS, label
+from agent_swarm_worker.reporting.labels import MAX_LABEL_CHARS, has_label, label
 from agent_swarm_worker.reporting.log_tail import LogTail
 from agent_swarm_worker.reporting.text import one_line
 from agent_swarm_worker.reporting.throttle import Throttle
@@ -74,8 +74,8 @@ class SessionReporter:
         self._closed = False
         self._complaints: set[tuple[str, str]] = set()
         self._costs = CostKeeper()
-        self._progress = Throttle(
-            interval_s=facts.progress_interval_s, send=self._writes.progress, clock=clock
+        self._progress: Throttle[str | ToolStart] = Throttle(
+            interval_s=facts.progress_interval_s, send=self._send_progress, clock=clock
         )
         self._events = ToolEvents(
             send=self._writes.events,
@@ -189,8 +189,8 @@ class SessionReporter:
                 if self._task_id is not None:
                     self._context.usage(event)
             case ToolStart():
-                if self._says_progress:
-                    self._say(label(event.tool_name, event.args, scrub=self._redactor.text))
+                if self._says_progress and has_label(event.tool_name, event.args):
+                    self._progress.offer(event)
                 self._events.tool_started(event)
             case ToolEnd():
                 self._events.tool_ended(event)
@@ -203,9 +203,18 @@ class SessionReporter:
             case Compaction() if self._task_id is not None:
                 self._context.compaction(event)
 
-    def _say(self, words: str | None) -> None:
+    def _say(self, words: str) -> None:
         if words and self._says_progress:
             self._progress.offer(words)
+
+    def _send_progress(self, said: str | ToolStart) -> None:
+        """Send words, or what a tool call is about: one label in many is ever sent."""
+        if isinstance(said, ToolStart):
+            words = label(said.tool_name, said.args, scrub=self._redactor.text)
+        else:
+            words = said
+        if words:
+            self._writes.progress(words)
 
     def _take_session(self, event: SessionInit) -> None:
         if event.model:

@@ -67,9 +67,10 @@ class SessionWrites:
         args = {"agent_id": self.facts.agent_id, "latest_model": latest}
         self.queue.put(WORKER_LANE, WriteKind.LATEST_MODEL, args)
 
-    def events(self, events: list[dict[str, Any]]) -> None:
-        """A batch of tool and session events."""
-        self.queue.put(self.lane, WriteKind.EVENTS, {"events": events})
+    def events(self, events: list[bytes]) -> None:
+        """A batch of tool and session events, each of them JSON."""
+        batch = orjson.Fragment(b"[%b]" % b",".join(events))
+        self.queue.put(self.lane, WriteKind.EVENTS, {"events": batch})
 
     def logs(self, path: Path, lines: ByteRange) -> None:
         """A range of the journal, to be read when it is delivered."""

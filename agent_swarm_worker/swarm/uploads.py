@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 MAX_LINES = 900
 """Fewer than can be read back at once, and what is read back begins with the newest request."""
-MAX_EVENTS = 100
+MAX_EVENTS = 450
+"""Fewer than can be read back at once, like `MAX_LINES`."""
 CONTENT_REFUSED = (400, TOO_LARGE, 422)
 """Answers that speak of what was sent, rather than of where to."""
 MAX_REFUSED_IN_A_ROW = 8

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.clock import SystemClock
@@ -48,7 +47,7 @@ def worker_log() -> Iterator[io.StringIO]:
     stream = io.StringIO()
     logs.configure(human=False, stream=stream)
     yield stream
-    structlog.reset_defaults()
+    logs.reset()
 
 
 class Spoken:

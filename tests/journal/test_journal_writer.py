@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.contract.sink import ByteRange
@@ -30,7 +29,7 @@ def warnings() -> Iterator[io.StringIO]:
     stream = io.StringIO()
     logs.configure(human=False, stream=stream)
     yield stream
-    structlog.reset_defaults()
+    logs.reset()
 
 
 def failures(warnings: io.StringIO) -> list[dict[str, Any]]:
