@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from agent_swarm_worker.journal.numbering import number
 from agent_swarm_worker.journal.uploads import range_args, text_args, upload_args
 from agent_swarm_worker.reporting.port import WORKER_LANE, task_lane
