@@ -46,7 +46,7 @@ class Heartbeat:
         self._beating: dict[RunningTask, anyio.CancelScope] = {}
         """One beat per task at a time, so that they do not pile up before an API that hangs."""
         self._at_once = anyio.CapacityLimiter(MAX_BEATS_AT_ONCE)
-        worker.client.http.health.on_recovered(self._recovered.notify)
+        worker.client.http.health.on_recovered(self._on_recovered)
 
     async def run(self) -> None:
         """Beat until cancelled; a beat that takes long delays no other task's."""
@@ -89,7 +89,7 @@ class Heartbeat:
         try:
             if task.session_row and await self._is_on_record(task, scope):
                 return
-            if task.is_over:
+            if not task.is_live:
                 return  # we took its row off ourselves
             if await was_taken(worker, task):
                 return
@@ -109,7 +109,7 @@ class Heartbeat:
         while True:
             await self._worker.clock.sleep(LOOK_INTERVAL_S)
             for task in self._worker.slots:
-                if task.has_task and task.ended_by is None and not task.is_over:
+                if task.has_task and task.is_live and task.ended_by is None:
                     await self._look(task)
 
     async def _look(self, task: RunningTask) -> None:
@@ -152,6 +152,9 @@ class Heartbeat:
                 await worker.client.tasks.pause(task.task_id)
             except ApiError as error:
                 worker.log.warning(Event.API_REFUSED, call="pause", why=str(error))
+
+    def _on_recovered(self) -> None:
+        self._recovered.notify()
 
 
 async def announce(worker: Worker, task: RunningTask) -> None:

@@ -54,6 +54,8 @@ async def run_trigger(worker: Worker, task: RunningTask, trigger: Trigger) -> No
             return
         await _announce(worker, task)
         outcome = await _run_session(worker, task, trigger, log)
+        if task.is_live:
+            task.report(task.ended_by)
         await finish_task(worker, task, trigger, outcome, log)
     except Exception as error:  # one task's trouble must not end the worker
         log.error(Event.TASK_FINISHED, why=repr(error))
@@ -83,7 +85,7 @@ async def _run_session(worker: Worker, task: RunningTask, trigger: Trigger, log:
                 reporter = _reporter(worker, task, ready, log)
                 config = replace(ready.config, sink=reporter)
                 session = await ready.adapter.create_session(config)
-                task.session = session
+                task.begin(session)
                 log.info(Event.TASK_STARTED, harness=ready.adapter.name, cwd=str(ready.config.cwd))
                 return await _drive(worker, task, ready, session, reporter, log=log)
     except Exception as error:
@@ -143,12 +145,11 @@ async def _watched(
         result = _failure("the session did not end when it was asked to", ABORTED)
         with watchdog.patience:
             result = await session.wait_for_completion()
-        task.is_over = True
-        task.ended_by = watchdog.cause()
-        if task.ended_by is None and result.error_category == ABORTED:
+        cause = watchdog.cause()
+        if cause is None and result.error_category == ABORTED and worker.shutdown.is_draining:
             # Ended for its result at the shutdown, which then was not its last word.
-            task.ended_by = GRACEFUL_SHUTDOWN if worker.shutdown.is_draining else None
-        task.over.set()
+            cause = GRACEFUL_SHUTDOWN
+        task.report(cause)
         helpers.cancel_scope.cancel()
     if has_link and task.ended_by is None:
         # Most are opened with the agent's last call.
@@ -160,9 +161,9 @@ async def _watched(
 def _note_result(task: RunningTask, event: ProviderEvent) -> None:
     match event:
         case Result():
-            task.said_result = True
+            task.heard(is_result=True)
         case Message(role="assistant", subagent=False) | ToolStart():
-            task.said_result = False
+            task.heard(is_result=False)
 
 
 def _as_result(error: Exception, log: Log) -> ProviderResult:
