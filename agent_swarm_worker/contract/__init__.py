@@ -4,6 +4,12 @@ This package is the public API that a provider in another distribution builds on
 with the package and its names are pinned by a test.
 """
 
+from agent_swarm_worker.contract.codec import (
+    Envelope,
+    InvalidEvent,
+    event_from_dict,
+    event_to_dict,
+)
 from agent_swarm_worker.contract.cost import CostData, ModelCost
 from agent_swarm_worker.contract.events import (
     Compaction,
@@ -41,8 +47,10 @@ __all__ = [
     "ContextUsage",
     "CostData",
     "Custom",
+    "Envelope",
     "Error",
     "EventListener",
+    "InvalidEvent",
     "McpServer",
     "Message",
     "ModelCost",
@@ -65,4 +73,6 @@ __all__ = [
     "StreamRedactor",
     "ToolEnd",
     "ToolStart",
+    "event_from_dict",
+    "event_to_dict",
 ]

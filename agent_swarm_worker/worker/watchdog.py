@@ -137,7 +137,7 @@ class Watchdog:
         now_s = self._clock.monotonic()
         if self._asked_at_s is None:
             self._asked_at_s = now_s
-        elif now_s - self._asked_at_s >= END_WITHIN_S and not self._task.is_over:
+        elif now_s - self._asked_at_s >= END_WITHIN_S and self._task.is_live:
             self._log.error(Event.SESSION_HUNG, why="it does not end when asked to")
             self.patience.cancel()
 
@@ -146,5 +146,5 @@ class Watchdog:
 
     def _tell(self, words: str) -> None:
         # A word on a task that was paused or taken away would set it going again.
-        if self._task.ended_by is None and not self._task.is_over:
+        if self._task.is_live and self._task.ended_by is None:
             self._say(words)
