@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from outbox_rig import delivering, running_outbox, stopped_outbox, stored, until
+from patience import HANG_S
 from structlog.testing import capture_logs
 from swarm_fakes import (
     Answer,
@@ -270,12 +271,12 @@ async def test_lanes_do_not_wait_for_each_other(tmp_path: Path) -> None:
 
     async with (
         serving(script) as server,
-        running_outbox(server.url, tmp_path, timeout_s=0.1) as outbox,
+        running_outbox(server.url, tmp_path, timeout_s=1) as outbox,
     ):
         for number in range(9):
             outbox.put(f"dead-{number}", WriteKind.NOTE, note("x", f"dead-{number}"))
         outbox.put("good", WriteKind.FINISH, {**DONE, "task_id": "good"})
-        assert await outbox.flushed("good", timeout_s=5)
+        assert await outbox.flushed("good", timeout_s=HANG_S)
         assert not await outbox.flush_all(timeout_s=0.01)
         assert outbox.pending() == 9
 
