@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker import logs
@@ -13,6 +12,7 @@ from agent_swarm_worker.providers.registry import (
     distribution_of,
     supported_providers,
 )
+from agent_swarm_worker.settings import process_env
 
 if TYPE_CHECKING:
     import argparse
@@ -53,7 +53,7 @@ def what_is_missing(name: str, env: Mapping[str, str]) -> SwarmWorkerError | Non
 
 
 def _describe(name: str) -> dict[str, str | bool]:
-    missing = what_is_missing(name, os.environ)
+    missing = what_is_missing(name, process_env())
     return {
         "name": name,
         "ready": missing is None,

@@ -20,6 +20,7 @@ import anyio
 from agent_swarm_worker.clock import Clock, SystemClock, wire_time
 from agent_swarm_worker.contract import Progress, ProviderResult, SteerDelivery
 from agent_swarm_worker.errors import ProviderError
+from agent_swarm_worker.journal.files import continuation_of, continuation_record
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes.drain import drain, pump
 from agent_swarm_worker.processes.framing import LineFramer
@@ -105,14 +106,9 @@ class CliSession(BaseSession):
             return result
         self.log.warning(Event.SESSION_RESUMED, session=resume, found=False)
         self.emit(Progress("The earlier session is gone; starting afresh"))
-        fresh = self.config.log_file.with_stem(self.config.log_file.stem + "-fresh")
         self.switch_journal(
-            fresh,
-            {
-                "type": "fresh_session",
-                "staleSessionId": resume,
-                "timestamp": wire_time(self.clock.now()),
-            },
+            continuation_of(self.config.log_file),
+            continuation_record(stale_session_id=resume, timestamp=wire_time(self.clock.now())),
         )
         prompt = self.config.fresh_prompt or self.config.prompt
         config = replace(self.config, resume_session_id=None, prompt=prompt)
