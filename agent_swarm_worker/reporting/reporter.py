@@ -92,6 +92,7 @@ class SessionReporter:
             model=facts.model,
             interval_s=facts.context_interval_s,
             clock=clock,
+            context_window=facts.context_window,
         )
         self._tail = LogTail(
             path=facts.log_file, start=facts.metadata_bytes, send=self._writes.logs, log=log
@@ -174,7 +175,14 @@ class SessionReporter:
                     self._context.usage(event)
             case ToolStart():
                 if self._says_progress:
-                    self._say(label(event.tool_name, event.args, scrub=self._redactor.text))
+                    self._say(
+                        label(
+                            event.tool_name,
+                            event.args,
+                            scrub=self._redactor.text,
+                            tools=self._facts.tools,
+                        )
+                    )
                 self._events.tool_started(event)
             case ToolEnd():
                 self._events.tool_ended(event)

@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from agent_swarm_worker.conformance.subprocess_stage import SubprocessStage
 from liars import LIARS, Liar
 
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.conformance import of_adapter, of_ending, of_steering, suite
 from agent_swarm_worker.conformance.stage import Stage, find_stage
-from agent_swarm_worker.conformance.subprocess_stage import SubprocessStage
 from agent_swarm_worker.conformance.suite import CHECKS, Outcome, is_kept, outcome_of
 from agent_swarm_worker.errors import BadSetting, UnknownProvider
 

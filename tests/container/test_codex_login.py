@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_swarm_worker.container.codex_auth import restore
 from container_rig import Box, ScriptedApi
 
-from agent_swarm_worker.container.codex_auth import restore
 from agent_swarm_worker.logs import Log
 
 FLAT = {

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_swarm_worker.container.codex_auth import restore
 from oauth_server import ACCOUNT, jwt, stored
 
-from agent_swarm_worker.container.codex_auth import restore
 from agent_swarm_worker.errors import CredentialUnreadable
 from agent_swarm_worker.login.auth_json import (
     codex_auth_json,

@@ -11,17 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.errors import CredentialsMissing, UnknownModel
+from agent_swarm_worker.providers.pi.spec import KEY_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent_swarm_worker.providers.pi.files import AgentFiles
 
-KEY_VARIABLES = {
-    "anthropic": "ANTHROPIC_API_KEY",
-    "openrouter": "OPENROUTER_API_KEY",
-    "openai": "OPENAI_API_KEY",
-}
 _OAUTH_TOKEN = "ANTHROPIC_OAUTH_TOKEN"  # noqa: S105 - the name of a variable
 _SHORT_NAMES = ("opus", "sonnet", "haiku", "fable")
 BEDROCK_PREFIX = "amazon-bedrock/"
