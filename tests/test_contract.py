@@ -13,10 +13,12 @@ import pytest
 from agent_swarm_worker import contract
 
 NAMES = (
-    "Compaction ContextUsage CostData Custom Error EventListener McpServer Message ModelCost"
-    " Progress ProviderAdapter ProviderEvent ProviderResult ProviderSession ProviderSessionConfig"
-    " ProviderTraits RateLimitWindow RawLog RawStderr Redactor Result SessionInit SteerDelivery"
-    " SteerMode SteerableSession StreamRedactor ToolEnd ToolStart"
+    "ActionKind Capabilities Compaction ContextUsage CostData Credentials CredentialsByModel"
+    " Custom Error EventListener HangTexts HarnessSpec Installation McpServer Message"
+    " ModelCost Models OptionsModel Program Progress Prompt ProviderAdapter ProviderEvent"
+    " ProviderResult ProviderSession ProviderSessionConfig ProviderTraits RateLimitWindow"
+    " RawLog RawStderr Redactor Result SessionInit Skills SteerDelivery SteerMode"
+    " SteerableSession StreamRedactor ToolEnd ToolStart"
 )
 CLASSES = [value for value in vars(contract).values() if dataclasses.is_dataclass(value)]
 HEAVY = {

@@ -87,7 +87,8 @@ def known_specs() -> tuple[HarnessSpec, ...]:
 
 def adapter_spec(adapter: ProviderAdapter) -> HarnessSpec:
     """Return an adapter's spec; one for the previous contract has only ``traits`` to go by."""
-    return _spec_in(adapter.name, adapter) or HarnessSpec(name=adapter.name)
+    name = str(getattr(adapter, "name", ""))
+    return _spec_in(name, adapter) or HarnessSpec(name=name)
 
 
 def part_of(spec: HarnessSpec, reference: str) -> Any:
