@@ -14,11 +14,12 @@ from agent_swarm_worker import contract
 
 NAMES = (
     "ActionKind Capabilities Compaction ContextUsage CostData Credentials CredentialsByModel"
-    " Custom Error EventListener HangTexts HarnessSpec Installation McpServer Message"
-    " ModelCost Models OptionsModel Program Progress Prompt ProviderAdapter ProviderEvent"
-    " ProviderResult ProviderSession ProviderSessionConfig ProviderTraits RateLimitWindow"
-    " RawLog RawStderr Redactor Result SessionInit Skills SteerDelivery SteerMode"
-    " SteerableSession StreamRedactor ToolEnd ToolStart"
+    " Custom Envelope Error EventListener HangTexts HarnessSpec Installation InvalidEvent"
+    " McpServer Message ModelCost Models OptionsModel Program Progress Prompt ProviderAdapter"
+    " ProviderEvent ProviderResult ProviderSession ProviderSessionConfig ProviderTraits"
+    " RateLimitWindow RawLog RawStderr Redactor Result SessionInit Skills SteerDelivery"
+    " SteerMode SteerableSession StreamRedactor ToolEnd ToolStart event_from_dict"
+    " event_to_dict"
 )
 CLASSES = [value for value in vars(contract).values() if dataclasses.is_dataclass(value)]
 HEAVY = {

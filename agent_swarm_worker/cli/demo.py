@@ -6,7 +6,6 @@ otherwise a harness that brings a scripted model does the task with it, and the 
 
 from __future__ import annotations
 
-import os
 import secrets
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,8 +23,14 @@ from agent_swarm_worker.cli.running import run_until_signal
 from agent_swarm_worker.cli.task import show_end
 from agent_swarm_worker.cli.view import View
 from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.providers.registry import DEFAULT_HARNESS, imported, known_specs, spec_of
-from agent_swarm_worker.settings import Settings, variables
+from agent_swarm_worker.providers.registry import (
+    DEFAULT_HARNESS,
+    imported,
+    installed_options,
+    known_specs,
+    spec_of,
+)
+from agent_swarm_worker.settings import ModelSettings, Settings, SettingsModel, process_env
 from agent_swarm_worker.worker.context import WorkerOptions
 from agent_swarm_worker.worker.daemon import Daemon
 
@@ -72,7 +77,7 @@ async def _in_a_place_of_its_own(args: argparse.Namespace, scrubber: Scrubber) -
 async def _demo(args: argparse.Namespace, place: Path, scrubber: Scrubber) -> int:
     swarm_type = load_local_swarm("swarm-worker demo")
     key = secrets.token_urlsafe(24)
-    is_real = not args.scripted and what_is_missing(DEFAULT_HARNESS, os.environ) is None
+    is_real = not args.scripted and what_is_missing(DEFAULT_HARNESS, process_env()) is None
     with View(has_status_line=not args.verbose) as view:
         async with AsyncExitStack() as stack:
             swarm = await stack.enter_async_context(
@@ -132,8 +137,15 @@ async def _keep(view: View, url: str, key: str) -> None:
 
 
 def _environment(place: Path, url: str, key: str, harness: dict[str, str]) -> dict[str, str]:
-    other = {name for names in variables().values() for name in names} - INHERITED
-    inherited = {name: value for name, value in os.environ.items() if name not in other}
+    models: tuple[type[SettingsModel], ...] = (Settings, *installed_options().values())
+    other = {
+        name
+        for model in models
+        for declared in model.declarations().values()
+        if not declared.is_native
+        for name in declared.names
+    } - INHERITED
+    inherited = {name: value for name, value in process_env().items() if name not in other}
     own = {
         "MCP_BASE_URL": url,
         "API_KEY": key,
@@ -150,7 +162,7 @@ def _environment(place: Path, url: str, key: str, harness: dict[str, str]) -> di
 
 def _default_settings() -> dict[str, str]:
     """Return what makes the worker use the default harness, with its cheapest model."""
-    chosen = os.environ.get("MODEL_OVERRIDE", "").strip()
+    chosen = ModelSettings.load().model_override
     cheapest = spec_of(DEFAULT_HARNESS).models.tiers.get("smol", "")
     return {"HARNESS_PROVIDER": DEFAULT_HARNESS, "MODEL_OVERRIDE": chosen or cheapest}
 

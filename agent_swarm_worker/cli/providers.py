@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker import logs
@@ -14,6 +13,7 @@ from agent_swarm_worker.providers.registry import (
     distribution_of,
     supported_providers,
 )
+from agent_swarm_worker.settings import process_env
 from agent_swarm_worker.worker.credentials import lent_to
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def what_is_missing(name: str, env: Mapping[str, str]) -> SwarmWorkerError | Non
 
 
 def _describe(name: str) -> dict[str, str | bool]:
-    missing = what_is_missing(name, os.environ)
+    missing = what_is_missing(name, process_env())
     return {
         "name": name,
         "ready": missing is None,

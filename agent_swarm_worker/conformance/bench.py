@@ -22,6 +22,7 @@ from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE
+from agent_swarm_worker.settings import process_env
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -87,7 +88,7 @@ class Bench:
     def environment(self, place: Path) -> dict[str, str]:
         """The complete environment of a session."""
         of_stage = self.maybe_stage.env if self.maybe_stage else {}
-        base = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(place / "home")}
+        base = {"PATH": process_env().get("PATH", os.defpath), "HOME": str(place / "home")}
         return {**base, **of_stage, **self.env}
 
     async def session(self, prompt: str, **changed: Any) -> Watched:

@@ -4,6 +4,12 @@ This package is the public API that a provider in another distribution builds on
 with the package and its names are pinned by a test.
 """
 
+from agent_swarm_worker.contract.codec import (
+    Envelope,
+    InvalidEvent,
+    event_from_dict,
+    event_to_dict,
+)
 from agent_swarm_worker.contract.cost import CostData, ModelCost
 from agent_swarm_worker.contract.events import (
     Compaction,
@@ -59,11 +65,13 @@ __all__ = [
     "Credentials",
     "CredentialsByModel",
     "Custom",
+    "Envelope",
     "Error",
     "EventListener",
     "HangTexts",
     "HarnessSpec",
     "Installation",
+    "InvalidEvent",
     "McpServer",
     "Message",
     "ModelCost",
@@ -91,4 +99,6 @@ __all__ = [
     "StreamRedactor",
     "ToolEnd",
     "ToolStart",
+    "event_from_dict",
+    "event_to_dict",
 ]

@@ -15,6 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from agent_swarm_worker.guards.secret_env import is_secret_name, secret_values_of
+from agent_swarm_worker.guards.settings import ChildEnvSettings
+from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -82,8 +84,6 @@ TRACING_HEADERS: Final = frozenset(
     }
 )
 """The key of the operator's collector; for a harness only if it is to report there itself."""
-_TRACING_SWITCHES: Final = ("SWARM_ENABLE_HARNESS_OTEL", "SWARM_ENABLE_CLAUDE_CODE_OTEL")
-"""Both ask for traces of whatever harness runs; the second is the old name."""
 _YES: Final = frozenset({"1", "true", "on", "yes"})
 _WITHHELD: Final = OF_THE_SERVER | OF_THE_INTERPRETER | OF_THE_SUPERVISOR | GIT_POINTERS
 
@@ -101,8 +101,9 @@ def harness_env(
         env: the environment to choose from.
         tracing_switches: further variables with which this harness reports traces itself.
     """
-    switches = (*_TRACING_SWITCHES, *tracing_switches)
-    reports_itself = any(env.get(name, "").strip().lower() in _YES for name in switches)
+    reports_itself = ChildEnvSettings.load(env).harness_reports_itself or any(
+        named(env, name).strip().lower() in _YES for name in tracing_switches
+    )
     withheld = _WITHHELD if reports_itself else _WITHHELD | TRACING_HEADERS
     passed = _passed(env)
     return {
@@ -140,4 +141,4 @@ def _is_of_a_code_host(name: str) -> bool:
 
 
 def _passed(env: Mapping[str, str]) -> frozenset[str]:
-    return frozenset(name.strip() for name in env.get(PASS, "").split(","))
+    return frozenset(ChildEnvSettings.load(env).pass_env)

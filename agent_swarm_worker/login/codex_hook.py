@@ -14,6 +14,7 @@ from agent_swarm_worker.errors import (
 from agent_swarm_worker.login.auth_json import codex_home, login_in_file, write_auth_json
 from agent_swarm_worker.login.codex_pool import codex_options
 from agent_swarm_worker.login.refresh import Refresher
+from agent_swarm_worker.login.settings import LoginSettings
 from agent_swarm_worker.login.slots import (
     STANDALONE,
     slot_key,
@@ -87,8 +88,8 @@ class CodexLogins:
         if shared:
             write_auth_json(path, next(iter(shared.values())), keep_refresh=False)
             return True
-        own = env.get(STANDALONE, "")
-        if not own.strip():
+        own = LoginSettings.load(env).codex_oauth
+        if not own:
             return False
         try:
             write_auth_json(path, own, keep_refresh=True)

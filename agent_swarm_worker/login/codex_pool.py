@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.errors import CredentialUnreadable
 from agent_swarm_worker.login.credential import CodexCredential
 from agent_swarm_worker.login.pools import SUFFIX_CHARS, Selection, pool_members
+from agent_swarm_worker.login.settings import LoginSettings
 from agent_swarm_worker.login.slots import POOLED, STANDALONE, slots_of
 
 if TYPE_CHECKING:
@@ -89,14 +90,16 @@ async def _logins(
             )
             for slot, login in slots.items()
         ]
-    own = [(member, _suffix(member)) for member in pool_members(env.get(STANDALONE, ""))]
+    own = [
+        (member, _suffix(member)) for member in pool_members(LoginSettings.load(env).codex_oauth)
+    ]
     if not own and in_file is not None:
         own = [("", in_file.suffix)]
     return await _plain(STANDALONE, own, available)
 
 
 async def _keys(env: Mapping[str, str], available: AvailableKeys) -> list[Option]:
-    members = pool_members(env.get(OPENAI_KEY, ""))
+    members = pool_members(LoginSettings.load(env).openai_api_key)
     keys = [(key, key[-SUFFIX_CHARS:]) for key in members]
     return await _plain(OPENAI_KEY, keys, available, also=KEY_ONLY)
 

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from agent_swarm_worker.settings import named
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -113,7 +115,7 @@ async def select_credentials(
     return [
         await _select(name, found, available, choose)
         for name in variables
-        if (found := members(env.get(name, "")))
+        if (found := members(named(env, name)))
     ]
 
 
@@ -178,4 +180,4 @@ def withheld_from_all(everyones: Iterable[Credentials]) -> Callable[[str], bool]
 
 def _pools(env: Mapping[str, str], everyones: Iterable[Credentials]) -> set[str]:
     known = {name for each in everyones if each.is_pooled for name in each.variables}
-    return {name for name in known if len(pool_members(env.get(name, ""))) > 1}
+    return {name for name in known if len(pool_members(named(env, name))) > 1}

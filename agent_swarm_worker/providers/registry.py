@@ -19,6 +19,7 @@ from agent_swarm_worker.contract import (
     Skills,
 )
 from agent_swarm_worker.errors import SwarmWorkerError, UnknownProvider, UnusableProvider
+from agent_swarm_worker.settings import HarnessOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,18 @@ def create_provider(name: str) -> ProviderAdapter:
     except Exception as error:  # other people's code: anything may be wrong with it
         why = str(error) or type(error).__name__
         raise UnusableProvider(name, distribution_of(name), why) from error
+
+
+def installed_options() -> dict[str, type[HarnessOptions]]:
+    """Return the options models of the installed harnesses, by name, as their specs declare them.
+
+    One that is no `HarnessOptions` is left out: choosing that harness says why.
+    """
+    return {
+        spec.name: spec.options
+        for spec in known_specs()
+        if spec.options is not None and issubclass(spec.options, HarnessOptions)
+    }
 
 
 def distribution_of(name: str) -> str:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.settings import named
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -41,9 +43,9 @@ def command_folders(spec: HarnessSpec, env: Mapping[str, str], home: Path) -> tu
     """
     skills = spec.skills
     variable = skills.folder_variable or f"{spec.name.upper().replace('-', '_')}_SKILLS_DIR"
-    named = env.get(variable, "").strip()
-    if named:
-        return (Path(named),)
+    other = named(env, variable).strip()
+    if other:
+        return (Path(other),)
     return tuple(
         home / folder for folder in dict.fromkeys([f".{spec.name}/skills", *skills.folders])
     )

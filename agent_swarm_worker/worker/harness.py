@@ -13,7 +13,9 @@ from agent_swarm_worker.providers.registry import (
     known_specs,
     spec_of,
 )
+from agent_swarm_worker.settings import named
 from agent_swarm_worker.swarm.wire.harness_names import SESSION_NAMES
+from agent_swarm_worker.worker.settings import HarnessChoice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,14 +79,14 @@ def wire_name(adapter: ProviderAdapter) -> str:
 
 def harness_name(env: Mapping[str, str]) -> str:
     """``HARNESS_PROVIDER``, else what the credentials suggest (API reference 1.2, step 3)."""
-    wanted = env.get("HARNESS_PROVIDER", "").strip()
+    wanted = HarnessChoice.load(env).provider
     if wanted:
         return wanted
-    if any(env.get(name) for name in spec_of(DEFAULT_HARNESS).credentials.variables):
+    if any(named(env, name) for name in spec_of(DEFAULT_HARNESS).credentials.variables):
         return DEFAULT_HARNESS
     suggested = (
         spec.name
         for spec in known_specs()
-        if any(env.get(name) for name in spec.credentials.chosen_by)
+        if any(named(env, name) for name in spec.credentials.chosen_by)
     )
     return next(suggested, DEFAULT_HARNESS)

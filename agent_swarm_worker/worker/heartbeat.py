@@ -7,10 +7,12 @@ each running task beats every three seconds, and all at once when the API is bac
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
+from agent_swarm_worker.aio import Broadcast, wait_any
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import task_lane
@@ -40,11 +42,11 @@ class Heartbeat:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._recovered = anyio.Event()
+        self._recovered = Broadcast()
         self._beating: dict[RunningTask, anyio.CancelScope] = {}
         """One beat per task at a time, so that they do not pile up before an API that hangs."""
         self._at_once = anyio.CapacityLimiter(MAX_BEATS_AT_ONCE)
-        worker.client.http.health.on_recovered(self._on_recovered)
+        worker.client.http.health.on_recovered(self._recovered.notify)
 
     async def run(self) -> None:
         """Beat until cancelled; a beat that takes long delays no other task's."""
@@ -52,16 +54,13 @@ class Heartbeat:
         async with anyio.create_task_group() as beats:
             beats.start_soon(self._keep_looking)
             while True:
-                recovered = self._recovered
+                recovered = self._recovered.next
                 interval_s = worker.settings.heartbeat_interval_s
                 for task in worker.slots:
                     if task not in self._beating:
                         self._beating[task] = anyio.CancelScope()
                         beats.start_soon(self._beat_once, task)
-                async with anyio.create_task_group() as wait:
-                    wait.start_soon(_until, recovered, wait.cancel_scope)
-                    await worker.clock.sleep(interval_s)
-                    wait.cancel_scope.cancel()
+                await wait_any(recovered.wait, partial(worker.clock.sleep, interval_s))
                 if recovered.is_set():
                     self._begin_afresh()
 
@@ -153,15 +152,6 @@ class Heartbeat:
                 await worker.client.tasks.pause(task.task_id)
             except ApiError as error:
                 worker.log.warning(Event.API_REFUSED, call="pause", why=str(error))
-
-    def _on_recovered(self) -> None:
-        self._recovered.set()
-        self._recovered = anyio.Event()
-
-
-async def _until(event: anyio.Event, scope: anyio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
 
 
 async def announce(worker: Worker, task: RunningTask) -> None:

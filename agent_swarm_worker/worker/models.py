@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from agent_swarm_worker.settings import EFFORTS, TIERS
+from agent_swarm_worker.settings import EFFORTS, TIERS, ModelSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +42,8 @@ def choose_model(
         task_tier: the tier it asks for.
         task_effort: the reasoning effort it asks for.
     """
-    override = env.get("MODEL_OVERRIDE", "").strip()
+    settings = ModelSettings.load(env)
+    override = settings.model_override
     wanted = (task_model or "").strip() or resolve_tier(task_tier, tiers=tiers, env=env)
     model = wanted or override
     if not model:
@@ -53,7 +54,7 @@ def choose_model(
         source = "agent_config"
     else:
         source = "custom"
-    effort = task_effort or env.get("REASONING_EFFORT_OVERRIDE", "").strip()
+    effort = task_effort or settings.reasoning_effort_override
     return ModelChoice(model, source, effort if effort in EFFORTS else None)
 
 
@@ -62,8 +63,9 @@ def resolve_tier(tier: str | None, *, tiers: Mapping[str, str], env: Mapping[str
     name = _LEGACY_TIERS.get((tier or "").strip().lower(), (tier or "").strip().lower())
     if name not in TIERS:
         return ""
-    own = env.get(f"MODEL_TIER_{name.upper()}", "").strip()
-    return own or _from_map(env.get("MODEL_TIER_MAP"), name) or tiers.get(name, "")
+    settings = ModelSettings.load(env)
+    own = settings.of_tier(name)
+    return own or _from_map(settings.model_tier_map, name) or tiers.get(name, "")
 
 
 def _from_map(text: str | None, tier: str) -> str:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import task_lane
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.slots import RunningTask
 
@@ -39,7 +38,7 @@ async def go_down(worker: Worker) -> None:
     budget_s = worker.settings.drain_s
     ending_s = min(ENDING_S, budget_s * 2 / 3)
     with anyio.move_on_after(budget_s - ending_s):
-        await _first_of(partial(_until_idle, worker), worker.shutdown.wait_hurried)
+        await wait_any(partial(_until_idle, worker), worker.shutdown.wait_hurried)
     with anyio.move_on_after(ending_s - _goodbye_s(worker)):
         async with anyio.create_task_group() as handovers:
             for task in worker.slots:
@@ -112,14 +111,3 @@ async def _ends_with_its_result(task: RunningTask) -> bool:
     await task.session.abort(GRACEFUL_SHUTDOWN)
     await task.over.wait()
     return task.ended_by is None
-
-
-async def _first_of(*waits: Callable[[], Awaitable[None]]) -> None:
-    async with anyio.create_task_group() as race:
-
-        async def wait_then_stop(wait: Callable[[], Awaitable[None]]) -> None:
-            await wait()
-            race.cancel_scope.cancel()
-
-        for wait in waits:
-            race.start_soon(wait_then_stop, wait)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from agent_swarm_worker.aio import Broadcast
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
@@ -75,7 +77,7 @@ class Slots:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._running: dict[str, RunningTask] = {}
-        self._changed = anyio.Event()
+        self._changed = Broadcast()
 
     def __len__(self) -> int:
         return len(self._running)
@@ -94,18 +96,18 @@ class Slots:
     @capacity.setter
     def capacity(self, value: int) -> None:
         self._capacity = value
-        self._notify()
+        self._changed.notify()
 
     def add(self, task: RunningTask) -> None:
         """Take a slot."""
         self._running[task.task_id] = task
-        self._notify()
+        self._changed.notify()
 
     def remove(self, task: RunningTask) -> None:
         """Give the slot back."""
         if self._running.get(task.task_id) is task:
             del self._running[task.task_id]
-        self._notify()
+        self._changed.notify()
 
     @property
     def has_room(self) -> bool:
@@ -114,17 +116,11 @@ class Slots:
 
     async def wait_free(self) -> None:
         """Return when there is room."""
-        while not self.has_room:
-            await self._changed.wait()
+        await self._changed.wait_for(lambda: self.has_room)
 
     async def wait_empty(self) -> None:
         """Return when nothing runs."""
-        while self._running:
-            await self._changed.wait()
-
-    def _notify(self) -> None:
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
+        await self._changed.wait_for(lambda: not self._running)
 
 
 class PerTask:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.contract import SteerableSession, SteerDelivery
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
@@ -91,17 +92,17 @@ class Steering:
         if not isinstance(session, SteerableSession):
             return SteerDelivery(False, reason="this harness takes no messages while it runs")
         mode: SteerMode = "steer" if message.mode == "steer" else "queue"
-        outcome = SteerDelivery(False, reason="the session ended before it took the message")
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._give_up_with, task, group.cancel_scope)
-            outcome = await _attempt(session, mode, text)
-            group.cancel_scope.cancel()
-        return outcome
+        # The attempt first: a message that was taken in the last moment was taken.
+        delivery = await wait_any(
+            partial(_attempt, session, mode, text), partial(self._too_late, task)
+        )
+        return delivery.value
 
-    async def _give_up_with(self, task: RunningTask, scope: anyio.CancelScope) -> None:
+    async def _too_late(self, task: RunningTask) -> SteerDelivery:
+        """Wait for the end of the session."""
         while not task.is_over and task.task_id in self._worker.slots:
             await self._worker.clock.sleep(INTERVAL_S)
-        scope.cancel()
+        return SteerDelivery(False, reason="the session ended before it took the message")
 
 
 async def _attempt(session: SteerableSession, mode: SteerMode, text: str) -> SteerDelivery:

@@ -16,6 +16,7 @@ from agent_swarm_worker.providers.claude.launch import (
     claude_program,
 )
 from agent_swarm_worker.providers.claude.mcp import session_mcp_config
+from agent_swarm_worker.providers.claude.options import ClaudeOptions
 from agent_swarm_worker.providers.claude.resume import transcript
 from agent_swarm_worker.providers.claude.spec import SPEC
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
@@ -92,6 +93,6 @@ class ClaudeAdapter:
 
 
 def _require_credential(env: Mapping[str, str]) -> None:
-    variables = SPEC.credentials.variables
-    if not any(env.get(name, "").strip() for name in variables):
-        raise CredentialsMissing(SPEC.name, variables)
+    options = ClaudeOptions.load(env)
+    if not (options.oauth_token or options.api_key):
+        raise CredentialsMissing(SPEC.name, SPEC.credentials.variables)

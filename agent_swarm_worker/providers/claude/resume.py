@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.providers.claude.options import ClaudeOptions
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,7 +24,7 @@ def transcript(session_id: str, env: Mapping[str, str]) -> Path | None:
         session_id: the CLI's own id of the session.
         env: the environment the CLI will run in.
     """
-    home = env.get("CLAUDE_CONFIG_DIR") or (env.get("HOME") and f"{env['HOME']}/.claude")
+    home = ClaudeOptions.load(env).sessions_home
     if not home or not _UUID.fullmatch(session_id):
         return None
     try:

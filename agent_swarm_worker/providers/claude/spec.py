@@ -14,6 +14,7 @@ from agent_swarm_worker.contract import (
     Prompt,
     Skills,
 )
+from agent_swarm_worker.providers.claude.options import ClaudeOptions
 
 OAUTH_TOKEN = "CLAUDE_CODE_OAUTH_TOKEN"  # noqa: S105 - the name of a variable
 API_KEY = "ANTHROPIC_API_KEY"
@@ -50,6 +51,7 @@ SPEC = HarnessSpec(
             version="2.1.329",
         ),
     ),
+    options=ClaudeOptions,
     credentials=Credentials(
         # A subscription comes before a key that costs money.
         variables=(OAUTH_TOKEN, API_KEY),

@@ -17,6 +17,7 @@ from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.processes.drain import pump
 from agent_swarm_worker.processes.spawn import ProcessSpec
 from agent_swarm_worker.providers.claude.launch import claude_program
+from agent_swarm_worker.providers.claude.options import ClaudeOptions
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class MessageSupport:
 
     async def __call__(self, config: ProviderSessionConfig) -> bool:
         """True if messages can be sent to a session with this configuration."""
-        wish = config.env.get("CLAUDE_QUEUE_STEERING", "").strip().lower()
+        wish = ClaudeOptions.load(config.env).queue_steering
         if wish in _YES | _NO:
             return wish in _YES
         words = claude_program(config.env)

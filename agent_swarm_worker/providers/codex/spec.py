@@ -12,6 +12,7 @@ from agent_swarm_worker.contract import (
     Prompt,
     Skills,
 )
+from agent_swarm_worker.providers.codex.options import CodexOptions
 
 OAUTH = "CODEX_OAUTH"
 API_KEY = "OPENAI_API_KEY"
@@ -38,6 +39,7 @@ SPEC = HarnessSpec(
             version="0.169.0",
         ),
     ),
+    options=CodexOptions,
     credentials=Credentials(
         variables=(OAUTH, API_KEY),
         files=(".codex/auth.json",),

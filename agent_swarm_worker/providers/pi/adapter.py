@@ -12,6 +12,7 @@ from agent_swarm_worker.providers.pi.again import PiAgain
 from agent_swarm_worker.providers.pi.credentials import require_credential
 from agent_swarm_worker.providers.pi.files import read_agent_files
 from agent_swarm_worker.providers.pi.models import choose_model
+from agent_swarm_worker.providers.pi.options import PiOptions
 from agent_swarm_worker.providers.pi.saved import is_saved
 from agent_swarm_worker.providers.pi.spec import SPEC
 
@@ -39,7 +40,7 @@ class PiAdapter:
         """
         if find_spec("pydantic_ai") is None:
             raise MissingExtra("the harness pi", "pi")
-        require_credential(env.get("MODEL_OVERRIDE", ""), env, read_agent_files(env))
+        require_credential(PiOptions.load(env).model_override, env, read_agent_files(env))
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
         """Prepare a session.

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.pi.mailbox import Mailbox
     from agent_swarm_worker.providers.pi.models import ModelChoice
     from agent_swarm_worker.providers.pi.native import Record
+    from agent_swarm_worker.providers.pi.options import PiOptions
     from agent_swarm_worker.providers.pi.tool import Tool
-    from agent_swarm_worker.settings import Settings
 
 _STOPS = {
     "length": (ErrorClass.MAX_OUTPUT_TOKENS.value, "the answer is longer than the model may write"),
@@ -50,7 +50,7 @@ class Agent:
         self,
         asker: Asker,
         choice: ModelChoice,
-        settings: Settings,
+        settings: PiOptions,
         history: History,
         *,
         system_prompt: str,
@@ -109,17 +109,17 @@ class Agent:
 
     def _check_limits(self) -> None:
         settings = self._settings
-        if settings.pi_max_steps and self._steps >= settings.pi_max_steps:
+        if settings.max_steps and self._steps >= settings.max_steps:
             why = f"Max turns exceeded: {self._steps} model requests (PI_MAX_STEPS)"
             raise SessionFailed("max_turns", why)
-        spent, most = self._book.spent_usd, settings.pi_max_cost_usd
+        spent, most = self._book.spent_usd, settings.max_cost_usd
         if most and spent >= most:
             why = f"Budget limit exceeded: ${spent:.4f} of ${most:.4f} (PI_MAX_COST_USD)"
             raise SessionFailed("max_budget", why)
 
     async def _turn(self) -> ModelResponse:
         window = self._choice.context_window
-        if self._tokens() > window * self._settings.pi_compact_at_percent / 100:
+        if self._tokens() > window * self._settings.compact_at_percent / 100:
             await self._compact_if_possible()
         try:
             response = await self._ask()

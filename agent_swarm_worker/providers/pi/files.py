@@ -7,15 +7,16 @@ directory serves both. Nothing in them is ever written by us.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from agent_swarm_worker.errors import UnreadableFile
+from agent_swarm_worker.providers.pi.options import PiOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 """More than this is neither of the two files."""
@@ -33,11 +34,7 @@ class AgentFiles:
 
 def agent_dir(env: Mapping[str, str]) -> Path:
     """Return ``PI_CODING_AGENT_DIR``, else ``~/.pi/agent`` of the session's ``HOME``."""
-    home = Path(env.get("HOME", "").strip() or "/")
-    chosen = env.get("PI_CODING_AGENT_DIR", "").strip()
-    if chosen == "~" or chosen.startswith("~/"):
-        return home / chosen[2:]
-    return Path(chosen) if chosen else home / ".pi" / "agent"
+    return PiOptions.load(env).agent_dir
 
 
 def read_agent_files(env: Mapping[str, str]) -> AgentFiles:

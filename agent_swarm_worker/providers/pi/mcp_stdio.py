@@ -62,7 +62,7 @@ async def stdio_server(
         ServerGone: it ended by itself; the text has what it wrote last.
     """
     sandbox = LocalSandbox(ladder=LADDER, log=log)
-    inherited = {name: env[name] for name in INHERITED if name in env}
+    inherited = {name: value for name, value in env.items() if name in INHERITED}
     spec = ProcessSpec(
         argv=(server.command, *server.args),
         cwd=cwd,

@@ -6,7 +6,6 @@ that was made, never the session. Each connection lives in a task of its own, se
 
 from __future__ import annotations
 
-import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from agent_swarm_worker.errors import MissingExtra
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.pi.mcp_listing import Offer, exposed_names
+from agent_swarm_worker.settings import process_env
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -86,7 +86,7 @@ class McpTools:
         self._connect_s, self._call_s = connect_s, call_s
         self._tag = tag or random_ids()
         self._cwd = cwd or Path.cwd()
-        self._env = os.environ if env is None else env
+        self._env = process_env() if env is None else env
 
     def open(self) -> AbstractAsyncContextManager[tuple[Tool, ...]]:
         """Connect to all servers at once and give the tools of those that answer in time.

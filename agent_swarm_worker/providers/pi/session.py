@@ -23,10 +23,10 @@ from agent_swarm_worker.providers.pi.client import open_model
 from agent_swarm_worker.providers.pi.costs import CostBook
 from agent_swarm_worker.providers.pi.failures import SessionFailed, shortened
 from agent_swarm_worker.providers.pi.mailbox import ENDED, Mailbox
+from agent_swarm_worker.providers.pi.options import PiOptions
 from agent_swarm_worker.providers.pi.prompting import system_prompt
 from agent_swarm_worker.providers.pi.translate import ABORTED_EXIT, PiTranslator
 from agent_swarm_worker.sandboxes.local import LocalSandbox
-from agent_swarm_worker.settings import Settings
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import (
@@ -72,7 +72,7 @@ class PiSession(BaseSession):
     ) -> None:
         super().__init__(config, clock=clock or SystemClock())
         self._choice = choice
-        self._settings = Settings.load(config.env)
+        self._settings = PiOptions.load(config.env)
         self._mailbox = Mailbox()
         self._book = CostBook(choice)
         self._translator = PiTranslator(config, self._book)
@@ -122,7 +122,7 @@ class PiSession(BaseSession):
         )
 
     async def _run(self) -> _End:
-        most_s = self._settings.pi_max_seconds
+        most_s = self._settings.max_session_s
         try:
             with anyio.move_on_after(most_s or None) as wall:
                 await self._converse()

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.guards.front_matter import front_matter
+from agent_swarm_worker.providers.pi.options import PiOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-MAX_SKILL_CHARS = 100_000
 """Unless the variable of this name says otherwise."""
 MAX_LISTED = 200
 MAX_DESCRIPTION_CHARS = 500
@@ -74,8 +74,7 @@ def with_skill(prompt: str, env: Mapping[str, str], on_warning: Callable[[str], 
     if not first.strip().startswith(_COMMAND):
         return prompt
     name, arguments = [*first.strip().removeprefix(_COMMAND).split(None, 1), "", ""][:2]
-    limit = env.get("MAX_SKILL_CHARS", "")
-    max_chars = int(limit) if limit.isascii() and limit.isdigit() else MAX_SKILL_CHARS
+    max_chars = PiOptions.load(env).max_skill_chars
     try:
         text = _text(_file_of(name, env), 4 * max_chars + 4)
     except (UnusableSkill, OSError) as error:
@@ -94,7 +93,8 @@ def skill_folders(env: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def _root(env: Mapping[str, str]) -> Path | None:
-    agent_dir, home = env.get("PI_CODING_AGENT_DIR", ""), env.get("HOME", "")
+    options = PiOptions.load(env)
+    agent_dir, home = options.coding_agent_dir, options.home
     if agent_dir:
         expanded = Path(home, agent_dir[2:]) if agent_dir.startswith("~/") else Path(agent_dir)
         return expanded / "skills" if expanded.is_absolute() else None
@@ -138,7 +138,7 @@ def _file_of(name: str, env: Mapping[str, str]) -> Path:
         raise UnusableSkill(msg)
     path = root / _UNSAFE_IN_NAME.sub("_", name) / "SKILL.md"
     real = Path(os.path.realpath(path))
-    allowed = [os.path.realpath(place) for place in (root, env.get("HOME") or root)]
+    allowed = [os.path.realpath(place) for place in (root, PiOptions.load(env).home or root)]
     # The name: a link may lead to another skill, not to just any file of the home directory.
     if real.name != "SKILL.md" or not any(real.is_relative_to(place) for place in allowed):
         msg = "its SKILL.md leads to something else, or out of the home directory"

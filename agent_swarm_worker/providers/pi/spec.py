@@ -11,6 +11,7 @@ from agent_swarm_worker.contract import (
     Prompt,
     Skills,
 )
+from agent_swarm_worker.providers.pi.options import PiOptions
 
 KEY_VARIABLES = {
     "anthropic": "ANTHROPIC_API_KEY",
@@ -22,6 +23,7 @@ KEY_VARIABLES = {
 SPEC = HarnessSpec(
     name="pi",
     extra="pi",
+    options=PiOptions,
     credentials=Credentials(
         variables=tuple(KEY_VARIABLES.values()),
         files=(".pi/agent/auth.json",),

@@ -17,14 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.providers.pi.options import PiOptions
 from agent_swarm_worker.providers.pi.tools.arguments import ToolRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-ALLOW_OUTSIDE = "PI_ALLOW_OUTSIDE_CWD"
-EXTRA_ROOTS = "PI_EXTRA_ROOTS"
-_TRUE = frozenset({"1", "true", "yes", "on"})
 # O_PATH needs no right to read a directory, only to pass through it.
 _PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -92,19 +90,18 @@ class Place:
 
     Args:
         cwd: what relative paths start from.
-        env: the session's; `ALLOW_OUTSIDE` opens everything, `EXTRA_ROOTS` more directories.
+        env: the session's; ``PI_ALLOW_OUTSIDE_CWD`` opens everything, ``PI_EXTRA_ROOTS`` some more
+            directories.
         readable: directories that may be read besides: skills, and what tools leave behind.
     """
 
     def __init__(self, cwd: Path, env: Mapping[str, str], *, readable: Iterable[Path] = ()) -> None:
         self.cwd = os.path.realpath(cwd)
-        self._home = env.get("HOME", "")
-        roots = [self.cwd]
-        if env.get(ALLOW_OUTSIDE, "").strip().lower() in _TRUE:
-            roots = ["/"]
-        else:
-            extra = env.get(EXTRA_ROOTS, "").split(os.pathsep)
-            roots += [os.path.realpath(root) for root in extra if Path(root).is_absolute()]
+        options = PiOptions.load(env)
+        self._home = options.home
+        roots = ["/"]
+        if not options.allow_outside_cwd:
+            roots = [self.cwd, *map(os.path.realpath, options.extra_roots)]
         self._roots = tuple(roots)
         self._readable = (*roots, *map(os.path.realpath, readable))
 
