@@ -149,5 +149,5 @@ def _environment(place: Path, url: str, key: str, harness: dict[str, str]) -> di
 
 
 def _claude_settings() -> dict[str, str]:
-    chosen = ModelSettings.load().model_override
+    chosen = ModelSettings.load(process_env()).model_override
     return {"HARNESS_PROVIDER": "claude", "MODEL_OVERRIDE": chosen or "haiku"}
