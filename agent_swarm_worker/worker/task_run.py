@@ -10,6 +10,7 @@ import anyio
 
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolStart
+from agent_swarm_worker.contract.session import without_raw_log
 from agent_swarm_worker.errors import ApiError, ProviderError, SwarmWorkerError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.reporting.console import Console
@@ -81,20 +82,27 @@ async def _run_session(worker: Worker, task: RunningTask, trigger: Trigger, log:
                 _remember(worker, task, ready)
                 if await is_gone(worker, task):
                     return Outcome(result=_for_its_cause(_failure(LOST, ABORTED), LOST))
-                session = await ready.adapter.create_session(ready.config)
+                reporter = _reporter(worker, task, ready, log)
+                config = replace(ready.config, sink=reporter)
+                session = await ready.adapter.create_session(config)
                 task.begin(session)
                 log.info(Event.TASK_STARTED, harness=ready.adapter.name, cwd=str(ready.config.cwd))
-                return await _drive(worker, task, ready, session, log)
+                return await _drive(worker, task, ready, session, reporter, log=log)
     except Exception as error:
         return Outcome(result=_as_result(error, log))
     return Outcome(result=_for_its_cause(_failure("cancelled", ABORTED), task.ended_by))
 
 
 async def _drive(
-    worker: Worker, task: RunningTask, ready: Ready, session: ProviderSession, log: Log
+    worker: Worker,
+    task: RunningTask,
+    ready: Ready,
+    session: ProviderSession,
+    reporter: SessionReporter,
+    *,
+    log: Log,
 ) -> Outcome:
     """Run the session and report it; what it said counts even if it, or we, break."""
-    reporter = _reporter(worker, task, ready, log)
     try:
         result = await _watched(worker, task, ready, session, reporter)
     except Exception as error:
@@ -122,7 +130,7 @@ async def _watched(
     loops = _LoopEnder(task)
     guard = ToolLoopGuard(loops.found, clock=worker.clock, log=log)
     console = Console(log)
-    told = partial(_note_result, task)
+    told = without_raw_log(partial(_note_result, task))
     for listener in (reporter.on_event, watchdog.on_event, guard.on_event, console.on_event, told):
         session.on_event(listener)
     if task.ended_by is not None:
