@@ -1,9 +1,10 @@
 """How long a worker takes from step to step when each answer of the API takes a while.
 
-A real ``swarm-worker run`` against a local swarm in a process of its own, which delays the answer to
-each of the worker's requests. Measured: process start → first poll, claim → CLI started, CLI end →
-finish sent; with each, how many requests were made meanwhile, and in how many rounds: requests that
-are under way together count as one round.
+A real ``swarm-worker run`` against a local swarm in a process of its own, which delays the answer
+to each of the worker's requests. Measured: process start → first poll, claim → CLI started, CLI
+end → finish sent; with each, how many requests were made meanwhile, and in how many rounds:
+requests that are under way together count as one round. Seconds depend on the machine, rounds do
+not.
 
     python -m benchmarks round_trips
     python -m benchmarks.round_trips --delay-ms 100 --tasks 5 --checkout /path/of/another/checkout

@@ -116,15 +116,17 @@ Any other kind waits until all that was put before it is acknowledged or given u
 was put after it is sent before it: whoever sees a task's finish can read all its lines."""
 _LOOK_AHEAD = 16
 """How far in a lane `Queue.next` looks for what can go at once."""
-_MAY_BE_UNDER_WAY = f"""
+_KINDS = ",".join(f"'{kind}'" for kind in INDEPENDENT)
+_DOUBT_WHAT_MAY_BE_UNDER_WAY = f"""
+    WITH barriers AS (
+        SELECT lane, min(id) AS id FROM outbox WHERE kind NOT IN ({_KINDS}) GROUP BY lane
+    )
+    UPDATE outbox SET uncertain = 1 WHERE id IN (
     SELECT min(id) FROM outbox GROUP BY lane
-    UNION SELECT min(id) FROM outbox AS item
-    WHERE kind IN ({",".join(f"'{kind}'" for kind in INDEPENDENT)})
-    AND id < coalesce((
-        SELECT min(id) FROM outbox WHERE lane = item.lane
-        AND kind NOT IN ({",".join(f"'{kind}'" for kind in INDEPENDENT)})
-    ), 9223372036854775807)
-    GROUP BY lane, kind
+    UNION
+    SELECT min(item.id) FROM outbox AS item LEFT JOIN barriers ON barriers.lane = item.lane
+    WHERE item.kind IN ({_KINDS}) AND item.id < coalesce(barriers.id, 9223372036854775807)
+    GROUP BY item.lane, item.kind)
 """  # noqa: S608 - made of constants
 
 
@@ -142,7 +144,7 @@ class Queue:
         ((total,),) = self._db.run("SELECT sum(length(args) + ?) FROM outbox", _ROW_BYTES)
         self._bytes = int(total or 0)
         # An earlier process may have died between an answer and its note of it.
-        self._db.run(f"UPDATE outbox SET uncertain = 1 WHERE id IN ({_MAY_BE_UNDER_WAY})")
+        self._db.run(_DOUBT_WHAT_MAY_BE_UNDER_WAY)
 
     def add(
         self, lane: str, kind: WriteKind, args: Mapping[str, Any], *, uncertain: bool = False
@@ -267,7 +269,8 @@ class Queue:
         """
         rows = self._db.run(
             "SELECT id, args FROM outbox WHERE lane = ?1 AND kind = ?2"
-            " AND id > (SELECT min(id) FROM outbox WHERE lane = ?1 AND kind = ?2) AND id > coalesce("
+            " AND id > (SELECT min(id) FROM outbox WHERE lane = ?1 AND kind = ?2)"
+            " AND id > coalesce("
             "(SELECT max(id) FROM outbox WHERE lane = ?1 AND kind = ?3), 0)"
             " AND sent = 0 AND uncertain = 0 ORDER BY id DESC LIMIT 1",
             lane,

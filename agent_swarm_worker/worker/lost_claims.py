@@ -62,7 +62,7 @@ class LostClaims:
             worker: the process.
             group: owns the waiting for a task to be safely ours.
             begin: runs a trigger; called while there is room for it.
-            until_draining: waits for something, false if the shutdown began first.
+            until_draining: waits for something, false if it is time to leave.
         """
         self._worker, self._group = worker, group
         self._begin, self._until_draining = begin, until_draining
