@@ -26,8 +26,8 @@ from agent_swarm_worker.worker.credential_wait import wait_for_credentials
 from agent_swarm_worker.worker.credentials import report_credentials
 from agent_swarm_worker.worker.paused import list_paused
 from agent_swarm_worker.worker.reconfigure import apply_configuration
-from agent_swarm_worker.worker.recovery import end_left_behind, recover
-from agent_swarm_worker.worker.undelivered import hold_undelivered
+from agent_swarm_worker.worker.recovery.startup import end_left_behind, recover
+from agent_swarm_worker.worker.recovery.undelivered import hold_undelivered
 from agent_swarm_worker.workspace.identity import fill_missing, profile_of, write_files
 from agent_swarm_worker.workspace.template_registry import fetch_template
 

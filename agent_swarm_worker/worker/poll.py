@@ -27,8 +27,8 @@ from agent_swarm_worker.swarm.wire import (
 )
 from agent_swarm_worker.worker import registration
 from agent_swarm_worker.worker.disk import until_room
-from agent_swarm_worker.worker.lost_claims import LostClaims
 from agent_swarm_worker.worker.paused import PausedTasks
+from agent_swarm_worker.worker.recovery.claim_reconciliation import ClaimReconciliation
 from agent_swarm_worker.worker.run_policy import Polled
 from agent_swarm_worker.worker.slots import RESUMED, RunningTask
 
@@ -59,7 +59,7 @@ class Poller:
         self._run = run
         self._orphans_at_s = worker.clock.monotonic()
         self._paused = PausedTasks(worker, self._begin_resumed)
-        self._lost = LostClaims(worker, sessions, self._begin_found, policy.unless_leaving)
+        self._lost = ClaimReconciliation(worker, sessions, self._begin_found, policy.unless_leaving)
 
     async def run(self) -> None:
         """Poll until the policy says to leave."""
