@@ -1,5 +1,4 @@
-"""What a worker does about the work of an earlier process of the same agent: the crash story in
-order.
+"""Recovers the work of an earlier process of the same agent: the crash story, in order.
 
 A process may be killed at any instruction, and a machine may lose its power. What survives is the
 state directory: the *claims* (one row per task in work, with two offsets into its journal), the

@@ -46,7 +46,7 @@ async def recover(worker: Worker) -> None:
             if claim.phase == "finishing":  # all of it is in the outbox
                 worker.state.forget(claim.task_id)
                 continue
-            remains = OrphanedSession(worker, await _with_its_log_found(worker, claim))
+            remains = OrphanedSession(worker, await _resynced(worker, claim))
             await remains.read(left)
         if claim.phase in {"no_task", "handed_over"} or await _settle(worker, claim, remains):
             worker.state.forget(claim.task_id)
@@ -60,7 +60,7 @@ async def recover(worker: Worker) -> None:
     remove_spares(worker.state.path / SESSIONS_DIR)
 
 
-async def _with_its_log_found(worker: Worker, claim: Claim) -> Claim:
+async def _resynced(worker: Worker, claim: Claim) -> Claim:
     return await with_resynced_cursor(
         claim, state=worker.state, client=worker.client, log=worker.log
     )
