@@ -114,7 +114,7 @@ class TestCommand:
 
     @pytest.fixture(autouse=True)
     def few_checks(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        wanted = ("its-traits-are-sane", "it-answers")
+        wanted = ("its-spec-is-sane", "it-answers")
         monkeypatch.setattr(suite, "CHECKS", [BY_NAME[name] for name in wanted])
 
     def test_all_is_well(self, capsys: pytest.CaptureFixture[str]):
