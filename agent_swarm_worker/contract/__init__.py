@@ -20,6 +20,24 @@ from agent_swarm_worker.contract.events import (
     ToolEnd,
     ToolStart,
 )
+from agent_swarm_worker.contract.guest import (
+    DEFAULT_GRACE,
+    NO_GRACE,
+    AppendFile,
+    Capabilities,
+    Command,
+    Completed,
+    EndReport,
+    FileInfo,
+    Grace,
+    Guest,
+    GuestFiles,
+    Listing,
+    OpenFile,
+    Output,
+    PrivateFile,
+    Process,
+)
 from agent_swarm_worker.contract.session import (
     EventListener,
     McpServer,
@@ -37,6 +55,22 @@ from agent_swarm_worker.contract.session import (
 )
 
 __all__ = [
+    "Process",
+    "PrivateFile",
+    "Output",
+    "OpenFile",
+    "Listing",
+    "GuestFiles",
+    "Guest",
+    "Grace",
+    "FileInfo",
+    "EndReport",
+    "Completed",
+    "Command",
+    "Capabilities",
+    "AppendFile",
+    "NO_GRACE",
+    "DEFAULT_GRACE",
     "Compaction",
     "ContextUsage",
     "CostData",

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from agent_swarm_worker.processes.keeper import Left, Leftovers
+    from agent_swarm_worker.sandboxes.port import Unread, UnreadOutput
 
-Rest: TypeAlias = "tuple[Left, bytes]"
+Rest: TypeAlias = "tuple[UnreadOutput, bytes]"
 """What one stream had to say that is not in the journal."""
 
 
@@ -38,7 +38,7 @@ def cut_what_is_torn(journal: Path) -> None:
             file.truncate(end)
 
 
-def settle(journal: Path, left: Leftovers) -> tuple[list[Rest], list[Rest]]:
+def settle(journal: Path, left: Unread) -> tuple[list[Rest], list[Rest]]:
     """Undo an append that was cut short, and find what is not in the journal.
 
     Returns:
@@ -48,7 +48,7 @@ def settle(journal: Path, left: Leftovers) -> tuple[list[Rest], list[Rest]]:
         cut_what_is_torn(journal)
         size = journal.stat().st_size
         for stream in (*left.stdout, *left.stderr):
-            receipt = stream.receipt
+            receipt = stream.last_checkpoint
             if receipt is not None and receipt.record_begin < size < receipt.record_end:
                 os.truncate(journal, receipt.record_begin)
                 size = receipt.record_begin
@@ -56,6 +56,6 @@ def settle(journal: Path, left: Leftovers) -> tuple[list[Rest], list[Rest]]:
     return _rests(left.stdout, size), _rests(left.stderr, size)
 
 
-def _rests(streams: Sequence[Left], size: int) -> list[Rest]:
+def _rests(streams: Sequence[UnreadOutput], size: int) -> list[Rest]:
     rests = [(stream, stream.rest(size)) for stream in streams]
     return [(stream, rest) for stream, rest in rests if rest]

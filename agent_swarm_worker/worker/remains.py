@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.contract import ProviderAdapter, ProviderResult
-    from agent_swarm_worker.processes.keeper import Leftovers
     from agent_swarm_worker.providers.kit.launch import Translator
+    from agent_swarm_worker.sandboxes.port import Unread
     from agent_swarm_worker.swarm.state import Claim
     from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.journal_end import Rest
@@ -55,7 +55,7 @@ class Remains:
         self.result: ProviderResult | None = None
         """How the session had ended, if it had."""
 
-    async def read(self, left: Leftovers) -> None:
+    async def read(self, left: Unread) -> None:
         """Take in what was left, and report what was not reported yet."""
         claim, path = self._claim, self._claim.log_file
         is_reported = claim.told == REPORTED
@@ -105,10 +105,10 @@ class Remains:
         session.on_event(self.last_word.on_event)
         session.on_event(self._reporter.on_event)
         for stream, rest in said:
-            session.take(rest.split(b"\n"), translator, stream.hand_over)
+            session.take(rest.split(b"\n"), translator, stream.checkpoint)
         for stream, rest in complained:
             complaint = self._config.redactor.data(rest).rstrip(b"\n")
-            session.take_stderr(complaint, translator, stream.hand_over)
+            session.take_stderr(complaint, translator, stream.checkpoint)
         session.close_journal()
 
     def _translator(self) -> Translator:

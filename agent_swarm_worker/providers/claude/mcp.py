@@ -17,22 +17,22 @@ from agent_swarm_worker.providers.kit.mcp_config import (
 from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import PurePath
 
-    from agent_swarm_worker.contract import McpServer, ProviderSessionConfig, Redactor
+    from agent_swarm_worker.contract import Guest, McpServer, ProviderSessionConfig, Redactor
 
 FILE_NAME = ".mcp.json"
 MAX_FILE_BYTES = 1024 * 1024
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
-def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None = None) -> bytes:
+async def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None = None) -> bytes:
     """Return the configuration file of one session.
 
     Whatever else there is, the swarm's own server is in it with the headers that attribute nested
     calls to this task (guide section 5): the CLI reads this file and no other.
     """
-    inherited = inherited_servers(config.cwd, log=log or Log())
+    inherited = await inherited_servers(config.guest, config.cwd, log=log or Log())
     for entry in inherited.values():
         _register_secrets(entry, config.redactor)
     ours = _swarm_server(config)
@@ -43,7 +43,9 @@ def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None = None)
     return mcp_config_bytes([ours, *installed], inherited)
 
 
-def inherited_servers(cwd: Path, *, log: Log) -> dict[str, dict[str, Any]]:
+async def inherited_servers(
+    guest: Guest, cwd: PurePath, *, log: Log
+) -> dict[str, dict[str, Any]]:
     """Collect the servers of every ``.mcp.json`` from `cwd` up to the root.
 
     Of two entries with one name, the one nearer to the root counts: that is where the operator
@@ -51,7 +53,7 @@ def inherited_servers(cwd: Path, *, log: Log) -> dict[str, dict[str, Any]]:
     """
     servers: dict[str, dict[str, Any]] = {}
     for folder in (cwd, *cwd.parents):
-        for name, entry in _read(folder / FILE_NAME, log).items():
+        for name, entry in (await _read(guest, folder / FILE_NAME, log)).items():
             if isinstance(entry, dict):
                 servers[name] = entry
             else:
@@ -59,14 +61,16 @@ def inherited_servers(cwd: Path, *, log: Log) -> dict[str, dict[str, Any]]:
     return servers
 
 
-def _read(path: Path, log: Log) -> dict[str, Any]:
+async def _read(guest: Guest, path: PurePath, log: Log) -> dict[str, Any]:
     try:
-        if not path.is_file():
+        found = await guest.files.info(str(path))
+        if found is None or found.kind != "file":
             return {}
-        if path.stat().st_size > MAX_FILE_BYTES:
+        if found.size > MAX_FILE_BYTES:
             log.warning(Event.MCP_CONFIG, path=str(path), why="too large")
             return {}
-        servers = mapping(orjson.loads(path.read_bytes())).get("mcpServers")
+        content = await guest.read(path, max_bytes=MAX_FILE_BYTES)
+        servers = mapping(orjson.loads(content)).get("mcpServers")
     except (OSError, orjson.JSONDecodeError) as error:
         log.warning(Event.MCP_CONFIG, path=str(path), why=str(error))
         return {}

@@ -15,25 +15,29 @@ from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_serv
 from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import PurePath
 
-    from agent_swarm_worker.contract import McpServer, ProviderSessionConfig
+    from agent_swarm_worker.contract import Guest, McpServer, ProviderSessionConfig
     from agent_swarm_worker.providers.codex.plan import Plan
 
 STARTUP_TIMEOUT_S = 30
 TOOL_TIMEOUT_S = 300
 PROJECT_DOC_BYTES = 32 * 1024
 """How much of a repository's notes the CLI reads by default."""
+MAX_CONFIG_BYTES = 16 << 20
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
-def operator_config(home: Path | None, log: Log) -> dict[str, Any]:
+async def operator_config(
+    guest: Guest, home: PurePath | None, log: Log
+) -> dict[str, Any]:
     """Return the operator's own configuration; one that cannot be read is left out, with a word."""
     path = home / "config.toml" if home else None
     if path is None:
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = await guest.read(path, max_bytes=MAX_CONFIG_BYTES)
+        return tomllib.loads(content.decode())
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

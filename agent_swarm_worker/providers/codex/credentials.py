@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -17,6 +17,8 @@ from agent_swarm_worker.providers.kit.native import mapping, number, text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent_swarm_worker.contract import Guest
+
 HARNESS = "codex"
 OAUTH = "CODEX_OAUTH"
 API_KEY = "OPENAI_API_KEY"
@@ -26,6 +28,7 @@ AUTH_MODE = "CODEX_AUTH_MODE"
 CREDENTIALS = (OAUTH, API_KEY)
 """One of these must be set, unless the CLI is logged in already; the first one wins."""
 
+MAX_FILE_BYTES = 1 << 20
 _POOL_ROW = re.compile(r"codex_oauth(?:_\d+)?", re.IGNORECASE)
 
 
@@ -36,18 +39,18 @@ class Credential:
     is_oauth: bool
     content: bytes = b""
     """An ``auth.json`` of the session's own."""
-    file: Path | None = None
+    file: PurePath | None = None
     """The operator's ``auth.json``, which the CLI keeps fresh itself."""
 
 
-def operator_home(env: Mapping[str, str]) -> Path | None:
+def operator_home(env: Mapping[str, str]) -> PurePath | None:
     """Return the folder in which the CLI keeps its things when nobody says otherwise."""
     if env.get("CODEX_HOME"):
-        return Path(env["CODEX_HOME"])
-    return Path(env["HOME"], ".codex") if env.get("HOME") else None
+        return PurePath(env["CODEX_HOME"])
+    return PurePath(env["HOME"], ".codex") if env.get("HOME") else None
 
 
-def find_credential(env: Mapping[str, str]) -> Credential:
+async def find_credential(env: Mapping[str, str], guest: Guest) -> Credential:
     """Return what a session logs in with; a login is preferred to a key.
 
     Raises:
@@ -55,14 +58,18 @@ def find_credential(env: Mapping[str, str]) -> Credential:
         CredentialDamaged: what there is cannot be used, and nothing else is there.
     """
     damage: CredentialDamaged | None = None
-    for find in (_from_variable, _from_file):
-        try:
-            found = find(env)
-        except CredentialDamaged as error:
-            damage = damage or error
-        else:
-            if found is not None:
-                return found
+    try:
+        found = _from_variable(env)
+    except CredentialDamaged as error:
+        found, damage = None, error
+    if found is not None:
+        return found
+    try:
+        found = await _from_file(env, guest)
+    except CredentialDamaged as error:
+        damage = damage or error
+    if found is not None:
+        return found
     key = env.get(API_KEY, "").strip()
     if key:
         content = orjson.dumps({"auth_mode": "apikey", API_KEY: key})
@@ -130,14 +137,14 @@ def _moment(epoch_ms: float | None) -> str:
         return wire_time(datetime.now(UTC))
 
 
-def _from_file(env: Mapping[str, str]) -> Credential | None:
+async def _from_file(env: Mapping[str, str], guest: Guest) -> Credential | None:
     """Use the operator's login as it is: a copy's one-use refresh token would be spent twice."""
     home = operator_home(env)
     path = home / "auth.json" if home else None
     if path is None or env.get(AUTH_MODE) == "apikey":
         return None
     try:
-        content = path.read_bytes()
+        content = await guest.read(path, max_bytes=MAX_FILE_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -17,8 +17,7 @@ from agent_swarm_worker.providers.kit.launch import Translator
 
 if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import SteerMode
-    from agent_swarm_worker.sandboxes.port import SandboxChild
+    from agent_swarm_worker.contract import Process, SteerMode
 
 INTERRUPT_GRACE_S = 2.0
 """How long a harness may take to stop by its own means before signals are sent."""
@@ -65,7 +64,7 @@ class Conversation(Translator, Protocol):
 class Talk:
     """Writes what a conversation has to say, until its end or the child's."""
 
-    def __init__(self, child: SandboxChild, conversation: Conversation, *, clock: Clock) -> None:
+    def __init__(self, child: Process, conversation: Conversation, *, clock: Clock) -> None:
         self._child = child
         self._conversation = conversation
         self._clock = clock

@@ -10,22 +10,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from agent_swarm_worker.contract import PrivateFile
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from pathlib import PurePath
 
     from agent_swarm_worker.contract import ProviderEvent, ProviderResult, ProviderSessionConfig
 
+__all__ = [
+    "MAX_ARG_BYTES",
+    "CliHarness",
+    "Ending",
+    "Launch",
+    "PrivateFile",
+    "Rereads",
+    "TextTranslator",
+    "Translator",
+]
+
 MAX_ARG_BYTES = 100 * 1024
 """Longest argument we pass: Linux refuses one of 128 KiB (``MAX_ARG_STRLEN``)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrivateFile:
-    """A file the harness reads, written with mode 0600 before the start and removed afterwards."""
-
-    path: Path
-    content: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +40,13 @@ class Launch:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     """The complete environment; the session adds its tag."""
-    cwd: Path
+    cwd: PurePath
+    """Inside the guest."""
     stdin: bytes = b""
     """Written to standard input, which is then closed. Empty: standard input is /dev/null.
     With a `conversation.Conversation` it stays open, and what that has to say follows."""
     files: tuple[PrivateFile, ...] = ()
+    """Written before the start and removed afterwards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +110,7 @@ class TextTranslator(Translator, Protocol):
 class Rereads(Protocol):
     """An adapter whose sessions' journals can be read again. Optional: others are handed back."""
 
-    def translator(self, config: ProviderSessionConfig) -> Translator | None:
+    async def translator(self, config: ProviderSessionConfig) -> Translator | None:
         """Return a fresh translator for the lines of one journal; ``None`` if there is none.
 
         Args:

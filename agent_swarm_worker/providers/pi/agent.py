@@ -79,18 +79,18 @@ class Agent:
         Raises:
             SessionFailed: it cannot go on, or a limit was reached.
         """
-        self._hear(prompt)
+        await self._hear(prompt)
         said_something = False
         while True:
             self._check_limits()
             for text in self._mailbox.take(with_queued=False):
-                self._hear(text)
+                await self._hear(text)
             response = await self._turn()
             said_something = said_something or bool(text_of(response))
             calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
             if calls:
                 answers = await run_calls(calls, self._tools, self._say)
-                self._history.add(ModelRequest(parts=answers))
+                await self._history.add(ModelRequest(parts=answers))
                 continue
             if response.finish_reason in _STOPS:
                 raise SessionFailed(*_STOPS[response.finish_reason])
@@ -98,13 +98,13 @@ class Agent:
             if not more:
                 break
             for text in more:
-                self._hear(text)
+                await self._hear(text)
         self._mailbox.close()
         if not said_something:
             raise SessionFailed("empty_response", "the model ended without a word")
 
-    def _hear(self, text: str) -> None:
-        self._history.say(text)
+    async def _hear(self, text: str) -> None:
+        await self._history.say(text)
         self._say(native.user_message(text))
 
     def _check_limits(self) -> None:
@@ -129,7 +129,7 @@ class Agent:
             await self._compact("overflow")
             response = await self._ask()
         self._steps += 1
-        self._take_in(response)
+        await self._take_in(response)
         return response
 
     async def _ask(self) -> ModelResponse:
@@ -138,11 +138,11 @@ class Agent:
         last = dataclasses.replace(last, instructions=self._system_prompt)
         return await self._asker.ask([*earlier, last], self._definitions)
 
-    def _take_in(self, response: ModelResponse) -> None:
+    async def _take_in(self, response: ModelResponse) -> None:
         calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
         for call in calls:
             mend_arguments(call)
-        self._history.add(response)
+        await self._history.add(response)
         self._mailbox.read()
         usage = usage_of(response)
         if usage.context:
@@ -184,7 +184,7 @@ class Agent:
                 "the conversation is too long, and the model gave no summary of it",
             )
         shorter = compacted(messages, summary, window)
-        self._history.replace(shorter, tokens_before=before)
+        await self._history.replace(shorter, tokens_before=before)
         self._counted = (0, 0)
         self._say(native.compaction(before, window, reason=reason, summary=summary))
 
