@@ -7,13 +7,14 @@ import os
 import platform
 import sys
 
-from benchmarks import crowd, idle, pipeline, scrubber
+from benchmarks import crowd, idle, pipeline, scrubber, session_path
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or ["pipeline", "idle", "crowd", "scrubber"]
+    wanted = sys.argv[1:] or ["pipeline", "session_path", "idle", "crowd", "scrubber"]
     measurements = {
         "pipeline": pipeline.measure,
+        "session_path": session_path.measure,
         "idle": idle.measure,
         "crowd": crowd.measure,
         "scrubber": scrubber.measure,

@@ -1,203 +1,240 @@
-"""What a line costs: stream-json in, scrubbed, journaled, translated, posted to a local API.
+"""What a line costs the real daemon: ``swarm-worker run`` as a process, with all its listeners.
 
-The whole real path of a session (`CliSession`, `SessionReporter`, `Outbox`) with ``cat`` as the
-harness, so the CPU that is counted is this process's alone: neither the harness's nor the API's.
+Default settings and log level, the log in a file, `SECRETS` secrets in the environment, an API and
+a scripted agent that are processes of their own. The CPU counted is the worker's alone, without
+its start, its idle share and its first session (which loads modules). Each figure is also given as
+a multiple of what the standard library's ``json.loads`` takes for the same lines in the same run.
+
+The longest stall of the event loop comes from runs of their own, whose worker is watched
+(`watched_worker`): in the others nothing is measured inside the process.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import random
-import resource
+import shlex
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-LINES = 60_000
-LINE_BYTES = 500
-SECRETS = 20
+from benchmarks import scripted_claude, streams, watched_worker
+from benchmarks.sink import ask, sink
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
-RUNS = 5
+RUNS = 3
+STREAMS: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+    "tool_dense": lambda: streams.tool_dense(20_000),
+    "text_dense": lambda: streams.text_dense(40_000),
+    "read_heavy": lambda: streams.read_heavy(1_000),
+}
+SINGLE_EVENTS = {"64_kib": 64 * 1024, "1_mib": 1024 * 1024}
+IDLE_S = 2.0
+PATIENCE_S = 300.0
+AGENT_ID = "0a9e0000-0000-4000-8000-0000000000be"
+_PROFILE = ("-m", "cProfile", "-o")
 
 
 def measure() -> dict[str, Any]:
-    """Return the median run, each in a fresh process for an honest peak of memory."""
-    argv = [sys.executable, "-m", "benchmarks.pipeline"]
-    runs = []
-    for _ in range(RUNS):
-        output = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-        runs.append(dict(json.loads(output)))
-    runs.sort(key=lambda run: float(run["cpu_us_per_line"]))
-    return {**runs[RUNS // 2], "cpu_us_per_line_all": [run["cpu_us_per_line"] for run in runs]}
-
-
-def made_up_secrets() -> list[str]:
-    rng = random.Random(2)
-    return ["".join(rng.choices("abcdefghijkLMNOPQ0123456789+/", k=32)) for _ in range(SECRETS)]
-
-
-def write_stream(path: Path, secrets: list[str]) -> None:
-    """Write a plausible session: mostly text, a tool call in ten lines, a secret in 50."""
-    rng = random.Random(1)
-    words = [f"{rng.choice(['read', 'write', 'check', 'module', 'test'])}{n}" for n in range(500)]
-
-    def line(event: dict[str, Any]) -> str:
-        spare = LINE_BYTES - len(json.dumps(event)) - 1
-        filler = ""
-        while len(filler) < spare:
-            filler += rng.choice(words) + " "
-        text = json.dumps(event).replace("FILL", filler[: max(0, spare)] or "x")
-        return text + "\n"
-
-    with path.open("w") as out:
-        out.write(
-            line(
-                {"type": "system", "subtype": "init", "session_id": "s", "model": "m", "x": "FILL"}
-            )
-        )
-        for n in range(LINES - 2):
-            said = "FILL" if n % 50 else f"FILL {rng.choice(secrets)}"
-            block: dict[str, Any] = {"type": "text", "text": said}
-            if n % 10 == 0:
-                block = {
-                    "type": "tool_use",
-                    "id": f"t{n}",
-                    "name": "Read",
-                    "input": {"file_path": said, "n": n},
-                }
-            usage = {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 7}
-            message = {"id": f"m{n}", "role": "assistant", "content": [block], "usage": usage}
-            out.write(line({"type": "assistant", "message": message, "session_id": "s"}))
-        out.write(
-            line(
-                {
-                    "type": "result",
-                    "subtype": "success",
-                    "is_error": False,
-                    "result": "FILL",
-                    "total_cost_usd": 1.0,
-                }
-            )
-        )
-
-
-async def run(url: str, place: Path) -> dict[str, Any]:
-    import anyio
-
-    from agent_swarm_worker.clock import SystemClock
-    from agent_swarm_worker.contract import ProviderSessionConfig
-    from agent_swarm_worker.guards.scrubber import Scrubber
-    from agent_swarm_worker.journal.writer import Journal
-    from agent_swarm_worker.logs import Log
-    from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
-    from agent_swarm_worker.providers.kit.cli_session import CliSession
-    from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
-    from agent_swarm_worker.reporting.facts import SessionFacts
-    from agent_swarm_worker.reporting.reporter import SessionReporter
-    from agent_swarm_worker.swarm.client import SwarmClient
-    from agent_swarm_worker.swarm.generations import Generations
-    from agent_swarm_worker.swarm.health import ApiHealth
-    from agent_swarm_worker.swarm.http import Http
-    from agent_swarm_worker.swarm.outbox import Outbox
-    from agent_swarm_worker.swarm.state import StateDir
-    from agent_swarm_worker.worker.log_cursor import LogCursor
-
-    secrets = made_up_secrets()
-    stream = place / "stream.jsonl"
-    write_stream(stream, secrets)
-    clock, log = SystemClock(), Log()
-    scrubber = Scrubber()
-    for n, secret in enumerate(secrets):
-        scrubber.add(f"SECRET_{n}", secret)
-    log_file = place / "journal.jsonl"
-    metadata_bytes = Journal.begin(log_file, {"type": "worker_metadata"})
-    config = ProviderSessionConfig(
-        prompt="",
-        agent_id="bench-agent",
-        task_id="bench-task",
-        session_uuid="bench-session",
-        api_url=url,
-        api_key="",
-        cwd=place,
-        log_file=log_file,
-        private_dir=place,
-        env={"PATH": os.environ["PATH"]},
-        redactor=scrubber,
-    )
-
-    def harness(session: ProviderSessionConfig) -> CliHarness:
-        launch = Launch(argv=("cat", str(stream)), env=session.env, cwd=place)
-        return CliHarness(launch=launch, translator=ClaudeTranslator(session))
-
-    with StateDir.open(place / "state", "bench-agent", clock=clock) as state:
-        async with Http(url, health=ApiHealth(clock)) as http:
-            outbox = Outbox(state.database, SwarmClient(http, Generations(clock)), clock=clock)
-            facts = SessionFacts(
-                task_id="bench-task",
-                effective_id="bench-task",
-                agent_id="bench-agent",
-                session_uuid="bench-session",
-                iteration=1,
-                harness="claude",
-                wire_provider="claude",
-                log_file=log_file,
-                metadata_bytes=metadata_bytes,
-            )
-            reporter = SessionReporter(
-                facts,
-                writes=LogCursor(outbox, state, "bench-task"),
-                clock=clock,
-                redactor=scrubber,
-                log=log,
-            )
-            session = CliSession(config, harness)
-            session.on_event(reporter.on_event)
-            before, started_s = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-            async with anyio.create_task_group() as group:
-                group.start_soon(outbox.run)
-                group.start_soon(reporter.run)
-                result = await session.wait_for_completion()
-                reporter.close(result)
-                arrived = await outbox.flush_all(120)
-                group.cancel_scope.cancel()
-    report = figures(before, time.perf_counter() - started_s)
-    assert arrived
-    assert not result.is_error
-    journal = log_file.read_text()
-    assert journal.count("\n") == LINES + 1
-    assert not any(secret in journal for secret in secrets)
+    """Return the median run of each stream, then the longest stalls, in milliseconds."""
+    report: dict[str, Any] = {}
+    for name in STREAMS:
+        runs = sorted((_measure(name) for _ in range(RUNS)), key=lambda run: run["times_json"])
+        report[name] = {
+            **runs[RUNS // 2],
+            "times_json_all": [run["times_json"] for run in runs],
+            "peak_rss_mb": max(run["peak_rss_mb"] for run in runs),
+        }
+    report["watched_run_longest_stall_ms"] = stalls()
     return report
 
 
-def figures(before: resource.struct_rusage, wall_s: float) -> dict[str, Any]:
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {
-        "lines": LINES,
-        "line_bytes": LINE_BYTES,
-        "secrets": SECRETS,
-        "cpu_us_per_line": round(cpu_s / LINES * 1e6, 1),
-        "of_that_in_the_kernel": round((after.ru_stime - before.ru_stime) / LINES * 1e6, 1),
-        "lines_per_second": round(LINES / wall_s),
-        "peak_rss_mb": round(after.ru_maxrss / 1024, 1),
-    }
+def stalls() -> dict[str, Any]:
+    """Return the longest step of the loop per stream and per single big event."""
+    longest: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as place, Daemon.started(Path(place), watched=True) as it:
+        it.run_session(streams.tool_dense(10))
+        for name, make in STREAMS.items():
+            it.stalls()
+            it.run_session(make())
+            longest[name] = it.stalls()
+        for name, size in SINGLE_EVENTS.items():
+            for kind in ("code", "numbers"):
+                it.stalls()
+                it.run_session(streams.single_event(size, kind))
+                longest[f"one_event_{name}_{kind}"] = it.stalls()
+    return longest
+
+
+def _measure(name: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as place, Daemon.started(Path(place)) as it:
+        it.run_session(streams.tool_dense(10))
+        idle = it.cpu_s()
+        time.sleep(IDLE_S)
+        idle_share = (it.cpu_s() - idle) / IDLE_S
+        run = it.run_session(STREAMS[name]())
+        cpu_s = max(0.0, run.cpu_s - idle_share * run.wall_s)
+        return {
+            "lines": run.lines,
+            "bytes_per_line": round(run.size / run.lines),
+            "cpu_us_per_line": round(cpu_s / run.lines * 1e6, 2),
+            "json_loads_us_per_line": round(run.json_s / run.lines * 1e6, 2),
+            "times_json": round(cpu_s / run.json_s, 2),
+            "of_that_in_the_kernel_us": round(run.system_s / run.lines * 1e6, 2),
+            "lines_per_second": round(run.lines / run.wall_s),
+            "peak_rss_mb": it.peak_mb(),
+            "requests": run.requests,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One session from the poll that gives out its task until everything has arrived."""
+
+    lines: int
+    size: int
+    cpu_s: float
+    system_s: float
+    json_s: float
+    wall_s: float
+    requests: int
+
+
+class Daemon:
+    """A worker process in a directory of its own, with its API."""
+
+    def __init__(self, process: subprocess.Popen[bytes], place: Path, url: str) -> None:
+        self._process, self._place, self._url = process, place, url
+
+    @classmethod
+    @contextmanager
+    def started(
+        cls, place: Path, *, watched: bool = False, profile: Path | None = None
+    ) -> Iterator[Daemon]:
+        """Start API and worker; return at the first poll."""
+        program = ["-m", "agent_swarm_worker"]
+        if watched:
+            program = ["-m", "benchmarks.watched_worker", "--stalls"]
+        if profile is not None:
+            program = [*_PROFILE, str(profile), *program]
+        (place / "home").mkdir()
+        agent = [sys.executable, "-S", "-E", str(scripted_claude.__file__), str(place / "stream")]
+        with sink() as (url, api), (place / "worker.log").open("wb") as log:
+            ask(url, "/bench/secrets", {"secrets": list(streams.made_up_secrets().values())})
+            env = {
+                "PATH": os.environ["PATH"],
+                "HOME": str(place / "home"),
+                "MCP_BASE_URL": url,
+                "API_KEY": "bench-key-0123456789",
+                "AGENT_ID": AGENT_ID,
+                "SWARM_STATE_DIR": str(place / "state"),
+                "SWARM_WORKSPACE_DIR": str(place / "no-workspace"),
+                "HARNESS_PROVIDER": "claude",
+                "CLAUDE_BINARY": shlex.join(agent),
+                "ANTHROPIC_API_KEY": "bench-model-key-0123456789",
+                **streams.made_up_secrets(),
+            }
+            argv = [sys.executable, *program, "run"]
+            process = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
+            try:
+                assert api.stdout is not None
+                assert api.stdout.readline().strip() == "polled"
+                yield cls(process, place, url)
+            finally:
+                process.terminate()
+                process.wait(60)
+
+    def run_session(self, body: Iterator[dict[str, Any]]) -> Run:
+        """Have the worker run one session whose agent prints `body`; check what arrived."""
+        lines = streams.write_stream(self._place / "stream", body)
+        json_s = [_json_s(lines)]
+        before, task_id = ask(self._url, "/bench/arrived"), str(uuid.uuid4())
+        cpu_s, system_s = self.cpu_s(), self.cpu_s(system_only=True)
+        began_s = time.perf_counter()
+        ask(self._url, "/bench/task", {"id": task_id, "task": "print the stream"})
+        while task_id not in (after := ask(self._url, "/bench/arrived"))["finished"]:
+            assert self._process.poll() is None, (self._place / "worker.log").read_text()[-2000:]
+            assert time.perf_counter() - began_s < PATIENCE_S, "the task does not finish"
+            time.sleep(0.1)
+        wall_s = time.perf_counter() - began_s
+        time.sleep(0.5)
+        cpu_s, system_s = self.cpu_s() - cpu_s, self.cpu_s(system_only=True) - system_s
+        json_s.append(_json_s(lines))
+        calls = sum('"tool_use"' in line for line in lines)
+        told = {name: after[name] - before[name] for name in ("lines", "events")}
+        assert told["lines"] == len(lines), (told, len(lines))
+        assert told["events"] == 2 * calls + 2, (told, calls)
+        assert not after["leaks"], "a secret has arrived"
+        return Run(
+            lines=len(lines),
+            size=sum(len(line.encode()) + 1 for line in lines),
+            cpu_s=cpu_s,
+            system_s=system_s,
+            json_s=statistics.mean(json_s),
+            wall_s=wall_s,
+            requests=sum(after["requests"].values()) - sum(before["requests"].values()),
+        )
+
+    def cpu_s(self, *, system_only: bool = False) -> float:
+        """CPU seconds of the worker, its threads included, its children not."""
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        user, system = int(stat[11]), int(stat[12])
+        return (system if system_only else user + system) / os.sysconf("SC_CLK_TCK")
+
+    def peak_mb(self) -> float:
+        """The most memory that the worker ever had, in MB."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return round(int(peak.split()[1]) / 1024, 1)
+
+    def stalls(self) -> dict[str, Any]:
+        """The longest step of a watched worker's loop since the last question."""
+        answer = self._place / "stalls.json"
+        self._process.send_signal(watched_worker.TELL_STALLS)
+        for _ in range(1000):
+            if answer.exists():
+                told = dict(json.loads(answer.read_text()))
+                answer.unlink()
+                return told
+            time.sleep(0.01)
+        raise AssertionError("the watched worker does not answer")
+
+
+def _json_s(lines: list[str]) -> float:
+    """CPU seconds that ``json.loads`` takes for all lines: the least of three times."""
+    times = []
+    for _ in range(3):
+        began_s = time.process_time()
+        for line in lines:
+            json.loads(line)
+        times.append(time.process_time() - began_s)
+    return min(times)
 
 
 def main() -> None:
-    import anyio
-
-    from agent_swarm_worker import logs
-    from benchmarks.sink import sink
-
-    logs.configure(level="error")
-    with sink() as (url, _), tempfile.TemporaryDirectory() as place:
-        print(json.dumps(anyio.run(partial(run, url, Path(place)))))
+    """Measure one stream once, with a profile if asked: ``python -m benchmarks.pipeline -h``."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("stream", nargs="?", choices=[*STREAMS, "stalls"], default="tool_dense")
+    parser.add_argument("--profile", type=Path, help="where cProfile writes; no figures then")
+    options = parser.parse_args()
+    if options.profile is not None:
+        with (
+            tempfile.TemporaryDirectory() as place,
+            Daemon.started(Path(place), profile=options.profile) as it,
+        ):
+            it.run_session(STREAMS[options.stream]())
+        return
+    print(json.dumps(stalls() if options.stream == "stalls" else _measure(options.stream)))
 
 
 if __name__ == "__main__":

@@ -1,42 +1,94 @@
-"""A swarm API that says yes to everything, in a process of its own so that its cost is its own."""
+"""A swarm API that accepts everything, in a process of its own so that its cost is its own.
+
+It gives out the tasks that are put into it (``POST /bench/task``) and says what has arrived
+(``GET /bench/arrived``): log lines, events, finished tasks, requests by route.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections import Counter, deque
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ANSWERS = {
-    "/api/poll": {"trigger": None},
+ANSWERS: dict[str, dict[str, Any]] = {
     "/api/agents": {"id": "bench-agent", "name": "bench", "status": "idle", "maxTasks": 1},
     "/me": {"id": "bench-agent", "name": "bench", "status": "idle", "maxTasks": 1},
     "/api/config/resolved": {"configs": []},
     "/api/paused-tasks": {"tasks": []},
+    "/cancelled-tasks": {"cancelled": []},
 }
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     polled = False
+    tasks: ClassVar[deque[dict[str, Any]]] = deque()
+    finished: ClassVar[list[str]] = []
+    requests: ClassVar[Counter[str]] = Counter()
+    lines = events = line_bytes = 0
+    secrets: tuple[str, ...] = ()
+    leaks = 0
 
     def answer(self) -> None:
         size = int(self.headers.get("Content-Length") or 0)
-        while size > 0:
-            size -= len(self.rfile.read(min(size, 1 << 20)))
-        path = self.path.partition("?")[0]
-        if path == "/api/poll" and not Handler.polled:
-            Handler.polled = True
-            print("polled", flush=True)
-        body = json.dumps(ANSWERS.get(path, {"success": True, "count": 1})).encode()
+        body = self.rfile.read(size) if size else b""
+        answer = json.dumps(self._act(self.path.partition("?")[0], body)).encode()
         head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
         # In one piece: two small writes would wait for each other (Nagle, delayed ACK).
-        self.wfile.write(f"{head}{len(body)}\r\n\r\n".encode() + body)
+        self.wfile.write(f"{head}{len(answer)}\r\n\r\n".encode() + answer)
+
+    def _act(self, path: str, body: bytes) -> dict[str, Any]:
+        if path.startswith("/bench/"):
+            return self._bench(path, body)
+        Handler.requests[f"{self.command} {_ID.sub('{id}', path)}"] += 1
+        if any(secret in body.decode("utf-8", "replace") for secret in Handler.secrets):
+            Handler.leaks += 1
+        match path:
+            case "/api/poll":
+                if not Handler.polled:
+                    Handler.polled = True
+                    print("polled", flush=True)
+                task = Handler.tasks.popleft() if Handler.tasks else None
+                return {"trigger": task}
+            case "/api/session-logs":
+                lines = orjson.loads(body)["lines"]
+                Handler.lines += len(lines)
+                Handler.line_bytes += sum(map(len, lines))
+            case "/api/events/batch":
+                Handler.events += len(orjson.loads(body)["events"])
+        parts = path.strip("/").split("/")
+        if parts[:2] == ["api", "tasks"] and len(parts) > 2:
+            if parts[-1] == "finish":
+                Handler.finished.append(parts[2])
+            return {"success": True, "id": parts[2], "status": "in_progress", "task": "as asked"}
+        return dict(ANSWERS.get(path, {"success": True, "count": 1}))
+
+    def _bench(self, path: str, body: bytes) -> dict[str, Any]:
+        if path == "/bench/task":
+            task = {**orjson.loads(body), "status": "in_progress", "agentId": "bench-agent"}
+            Handler.tasks.append({"type": "task_assigned", "taskId": task["id"], "task": task})
+        if path == "/bench/secrets":
+            Handler.secrets = tuple(orjson.loads(body)["secrets"])
+        return {
+            "lines": Handler.lines,
+            "line_bytes": Handler.line_bytes,
+            "events": Handler.events,
+            "finished": Handler.finished,
+            "requests": dict(Handler.requests),
+            "leaks": Handler.leaks,
+        }
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = answer  # noqa: N815 - the library's names
 
@@ -55,6 +107,17 @@ def sink() -> Iterator[tuple[str, subprocess.Popen[str]]]:
             yield f"http://127.0.0.1:{port}", process
         finally:
             process.terminate()
+
+
+def ask(url: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Ask a running sink, outside of what is counted."""
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
+    try:
+        method = "GET" if body is None else "POST"
+        connection.request(method, path, None if body is None else json.dumps(body))
+        return dict(json.loads(connection.getresponse().read()))
+    finally:
+        connection.close()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 That is: how many of each type, how long its containers are (strings and numbers are in nobody's
 list of objects, so that a growing list of them shows only in its length), how many blocks of memory
 the interpreter has given out, and how many bytes the C library has.
+
+With ``--stalls`` it instead times every step of its event loop, and writes the longest ones since
+the last time when `TELL_STALLS` comes.
 """
 
 from __future__ import annotations
@@ -13,13 +16,16 @@ import json
 import os
 import signal
 import sys
-from asyncio import TimerHandle
+import time
+from asyncio import Handle, TimerHandle
 from collections import Counter, deque
 from pathlib import Path
 
 LONG = 30
 """Containers shorter than this are nobody's leak yet."""
 KEY_CHARS = 60
+TELL_STALLS = signal.SIGRTMIN + 1
+MANY_STALLS = 5
 MALLINFO = (
     *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
     *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
@@ -75,13 +81,46 @@ def _length(container: object) -> tuple[str, int] | None:
     return f"{type(container).__name__} at {id(container):x}, of {first} and so on", len(container)
 
 
-def main() -> int:
+def _watch_stalls() -> None:
+    """Time each callback of the loop: a stall is one that takes long."""
+    longest: list[tuple[float, str]] = []
+    run = vars(Handle)["_run"]
+
+    def timed(handle: Handle) -> None:
+        began_s = time.perf_counter()
+        run(handle)
+        took_s = time.perf_counter() - began_s
+        if len(longest) < MANY_STALLS or took_s > longest[-1][0]:
+            longest.append((took_s, repr(vars(Handle)["_callback"].__get__(handle))[:200]))
+            longest.sort(reverse=True)
+            del longest[MANY_STALLS:]
+
+    def tell(*_: object) -> None:
+        told = {
+            "longest_ms": round(longest[0][0] * 1000, 1) if longest else 0,
+            "next_ms": [round(took_s * 1000, 1) for took_s, _ in longest[1:]],
+            "in": longest[0][1] if longest else "",
+        }
+        longest.clear()
+        path = Path(os.environ["SWARM_STATE_DIR"]).with_name("stalls.json")
+        partial = path.with_suffix(".part")
+        partial.write_text(json.dumps(told))
+        partial.replace(path)
+
+    setattr(Handle, "_run", timed)  # noqa: B010 - a private method
+    signal.signal(TELL_STALLS, tell)
+
+
+def main(arguments: list[str]) -> int:
     """Run the worker."""
     from agent_swarm_worker.cli.app import main as swarm_worker
 
+    if arguments[:1] == ["--stalls"]:
+        _watch_stalls()
+        return swarm_worker(arguments[1:])
     signal.signal(signal.SIGUSR2, _tell)
     return swarm_worker(["worker"])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

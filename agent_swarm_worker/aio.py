@@ -1,0 +1,183 @@
+"""Concurrency helpers on top of anyio: first of several, all of several, wake everyone who waits.
+
+A bare task group wraps every error into an `ExceptionGroup`. The helpers here raise the error
+itself, so that a caller catches it as if it had awaited the one call that failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+
+
+@dataclass(frozen=True, slots=True)
+class First(Generic[T]):
+    """Which of several waits finished, and what it returned."""
+
+    index: int
+    value: T
+
+
+async def wait_any(*waits: Callable[[], Awaitable[T]]) -> First[T]:
+    """Await several calls at once; return the one that finished first and cancel the others.
+
+    If several finish before they could be cancelled, the one that comes first in the arguments is
+    returned: put a call whose result must not be lost before those that only limit it. An error is
+    never dropped for a result.
+
+    Args:
+        waits: called without arguments, each once; at least one.
+
+    Raises:
+        Exception: what the call raised that failed; with several failures the one that comes first
+            in the arguments, the others in its notes.
+    """
+    results: dict[int, T] = {}
+    errors: dict[int, Exception] = {}
+
+    async def run(index: int, wait: Callable[[], Awaitable[T]], scope: anyio.CancelScope) -> None:
+        try:
+            results[index] = await wait()
+        except Exception as error:
+            errors[index] = error
+        scope.cancel()
+
+    await _run_all([partial(run, index, wait) for index, wait in enumerate(waits)], errors)
+    index = min(results)
+    return First(index, results[index])
+
+
+@overload
+async def wait_all(
+    a: Callable[[], Awaitable[A]], b: Callable[[], Awaitable[B]], /
+) -> tuple[A, B]: ...
+@overload
+async def wait_all(
+    a: Callable[[], Awaitable[A]], b: Callable[[], Awaitable[B]], c: Callable[[], Awaitable[C]], /
+) -> tuple[A, B, C]: ...
+@overload
+async def wait_all(
+    a: Callable[[], Awaitable[A]],
+    b: Callable[[], Awaitable[B]],
+    c: Callable[[], Awaitable[C]],
+    d: Callable[[], Awaitable[D]],
+    /,
+) -> tuple[A, B, C, D]: ...
+@overload
+async def wait_all(
+    a: Callable[[], Awaitable[A]],
+    b: Callable[[], Awaitable[B]],
+    c: Callable[[], Awaitable[C]],
+    d: Callable[[], Awaitable[D]],
+    e: Callable[[], Awaitable[E]],
+    /,
+) -> tuple[A, B, C, D, E]: ...
+@overload
+async def wait_all(
+    a: Callable[[], Awaitable[A]],
+    b: Callable[[], Awaitable[B]],
+    c: Callable[[], Awaitable[C]],
+    d: Callable[[], Awaitable[D]],
+    e: Callable[[], Awaitable[E]],
+    f: Callable[[], Awaitable[F]],
+    /,
+) -> tuple[A, B, C, D, E, F]: ...
+@overload
+async def wait_all(*waits: Callable[[], Awaitable[T]]) -> tuple[T, ...]: ...
+async def wait_all(*waits: Callable[[], Awaitable[Any]]) -> tuple[Any, ...]:
+    """Await several calls at once; return their results in the order of the arguments.
+
+    The first failure cancels the others.
+
+    Args:
+        waits: called without arguments, each once.
+
+    Raises:
+        Exception: what the call raised that failed; with several failures the one that comes first
+            in the arguments, the others in its notes.
+    """
+    if not waits:
+        return ()
+    results: dict[int, Any] = {}
+    errors: dict[int, Exception] = {}
+
+    async def run(index: int, wait: Callable[[], Awaitable[Any]], scope: anyio.CancelScope) -> None:
+        try:
+            results[index] = await wait()
+        except Exception as error:
+            errors[index] = error
+            scope.cancel()
+
+    await _run_all([partial(run, index, wait) for index, wait in enumerate(waits)], errors)
+    return tuple(results[index] for index in range(len(waits)))
+
+
+async def _run_all(
+    runs: list[Callable[[anyio.CancelScope], Coroutine[Any, Any, None]]],
+    errors: dict[int, Exception],
+) -> None:
+    """Run the first call in this task and the others beside it; raise what `errors` has then."""
+    try:
+        async with anyio.create_task_group() as group:
+            for run in runs[1:]:
+                group.start_soon(run, group.cancel_scope)
+            await runs[0](group.cancel_scope)
+    except anyio.get_cancelled_exc_class():
+        # Cancelled from outside. An error of a call replaces that, as it does in a plain `await`.
+        _raise_first(errors)
+        raise
+    _raise_first(errors)
+
+
+def _raise_first(errors: dict[int, Exception]) -> None:
+    if not errors:
+        return
+    first, *others = (errors[index] for index in sorted(errors))
+    for other in others:
+        first.add_note(f"at the same time: {other!r}")
+    raise first
+
+
+class Broadcast:
+    """Wakes everyone who waits, each time something happened; later waiters are not told."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self) -> None:
+        self._next: anyio.Event | None = None
+
+    @property
+    def next(self) -> anyio.Event:
+        """The event of the next notification; take it before you look, so that none is missed."""
+        if self._next is None:
+            self._next = anyio.Event()
+        return self._next
+
+    def notify(self) -> None:
+        """Wake all who wait now."""
+        event, self._next = self._next, None
+        if event is not None:
+            event.set()
+
+    async def wait(self) -> None:
+        """Return at the next notification."""
+        await self.next.wait()
+
+    async def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Return when the condition holds; it is asked now and after each notification."""
+        while not condition():
+            await self.next.wait()
