@@ -17,6 +17,7 @@ import time
 from functools import partial
 from pathlib import Path
 from typing import Any
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 LINES = 60_000
 LINE_BYTES = 500
@@ -124,6 +125,7 @@ async def run(url: str, place: Path) -> dict[str, Any]:
         session_uuid="bench-session",
         api_url=url,
         api_key="",
+        guest=LocalGuest("bench-session"),
         cwd=place,
         log_file=log_file,
         private_dir=place,

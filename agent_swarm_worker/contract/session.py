@@ -95,7 +95,7 @@ class ProviderTraits:
 class ProviderSessionConfig:
     """Everything one session is given. Pure data, except for the redactor and the guest.
 
-    Paths and the environment are those inside the guest, but for the journal, which is the worker's.
+    Paths and the environment are those inside the guest; only the journal is the worker's.
     """
 
     prompt: str

@@ -23,7 +23,7 @@ from agent_swarm_worker.swarm.wire import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from pathlib import PurePath
 
     from agent_swarm_worker.prompts.render import PromptBuild
     from agent_swarm_worker.swarm.wire import ChannelMessage, Requester, Task, Trigger
@@ -37,7 +37,7 @@ class PromptHarness:
 
     format_command: Callable[[str], str]
     has_mcp: bool = True
-    download_dir: Path | None = None
+    download_dir: PurePath | None = None
     """Where attachments are to be fetched to; ``None`` if the agent has no shell here."""
 
     def command(self, name: str) -> str:

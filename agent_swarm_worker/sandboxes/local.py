@@ -195,9 +195,7 @@ class LocalGuest:
         _tell(child.tag, report.swept, self._log)
         if child.tag == self._tag:
             self._may_have_left = False
-        return EndReport(
-            report.exit_code, report.steps, report.elapsed_s, *_commands(report.swept)
-        )
+        return EndReport(report.exit_code, report.steps, report.elapsed_s, *_commands(report.swept))
 
     async def end_all(self) -> EndReport:
         """Kill whatever carries the tag."""
@@ -248,9 +246,7 @@ def _tell(tag: str, report: SweepReport, log: Log) -> None:
     ):
         if processes:
             commands = [process.command for process in processes[:_LOGGED_COMMANDS]]
-            tell(
-                Event.PROCESS_SWEPT, tag=tag, count=len(processes), ended=ended, commands=commands
-            )
+            tell(Event.PROCESS_SWEPT, tag=tag, count=len(processes), ended=ended, commands=commands)
 
 
 def _read(path: str, max_bytes: int) -> bytes:

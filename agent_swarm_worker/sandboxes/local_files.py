@@ -80,7 +80,7 @@ class LocalFiles:
 
     async def link(self, path: str, target: str) -> None:
         """Make a symbolic link."""
-        await _in_thread(os.symlink, os.path.abspath(target), path)
+        await _in_thread(_link, path, target)
 
     async def remove(self, path: str) -> None:
         """Remove a file or a link."""
@@ -154,6 +154,11 @@ def open_regular(path: str, within: str | None = None) -> int:
 
 async def _in_thread(work: Callable[..., T], *args: object, **named: object) -> T:
     return await anyio.to_thread.run_sync(partial(work, *args, **named))
+
+
+def _link(path: str, target: str) -> None:
+    absolute = os.path.abspath(target)  # noqa: PTH100 - links in it stay as they are
+    Path(path).symlink_to(absolute)
 
 
 def _info(path: str) -> FileInfo | None:
@@ -250,7 +255,7 @@ def _read_fully(fd: int, size: int, position: int) -> bytes:
     return data
 
 
-def _open_to_append(path: str, create: bool) -> int:  # noqa: FBT001 - called through a thread
+def _open_to_append(path: str, create: bool) -> int:
     flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     if create:
         make_private_dir(Path(path).parent)

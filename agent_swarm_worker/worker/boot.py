@@ -24,6 +24,7 @@ from agent_swarm_worker.worker.credential_wait import wait_for_credentials
 from agent_swarm_worker.worker.credentials import report_credentials
 from agent_swarm_worker.worker.reconfigure import reconfigure
 from agent_swarm_worker.worker.recovery import end_left_behind, recover
+from agent_swarm_worker.worker.sandbox import check_harness
 from agent_swarm_worker.worker.undelivered import hold_undelivered
 from agent_swarm_worker.workspace.identity import fill_missing, profile_of, write_files
 from agent_swarm_worker.workspace.template_registry import fetch_template
@@ -48,7 +49,7 @@ async def boot(worker: Worker) -> None:
     await _until_api_answers(worker)
     await _best_effort(worker, "agent credentials", worker.client.surroundings.agent_credentials)
     await reconfigure(worker)
-    _check_harness(worker)
+    await _check_harness(worker)
     await _load_template(worker)
     await _register_with_patience(worker)
     await recover(worker)
@@ -114,7 +115,7 @@ async def _best_effort(worker: Worker, step: str, action: Callable[[], Awaitable
         worker.log.warning(Event.BOOT_STEP, step=step, why=str(error))
 
 
-def _check_harness(worker: Worker) -> None:
+async def _check_harness(worker: Worker) -> None:
     """Find out now, not with the first task, that the harness is not installed.
 
     Raises:
@@ -123,7 +124,8 @@ def _check_harness(worker: Worker) -> None:
     """
     # A credential may still come with the configuration; `wait_for_credentials` waits for it.
     with contextlib.suppress(CredentialsMissing):
-        worker.harness.adapter.check(worker.environment.values())
+        values = worker.environment.values()
+        await check_harness(worker.sandbox, worker.harness.adapter, values)
 
 
 async def _load_template(worker: Worker) -> None:

@@ -8,18 +8,20 @@ from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.errors import ApiError, CredentialsMissing
 from agent_swarm_worker.login.slots import with_synthetic_login
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.worker.sandbox import check_harness
 
 if TYPE_CHECKING:
     from agent_swarm_worker.worker.context import Worker
 
 
-def missing_credentials(worker: Worker) -> tuple[str, ...]:
+async def missing_credentials(worker: Worker) -> tuple[str, ...]:
     """Return the variables of which one is needed; nothing if the harness can log in.
 
     A login that the swarm has to lend counts as much as one of our own.
     """
     try:
-        worker.harness.adapter.check(with_synthetic_login(worker.environment.values()))
+        values = with_synthetic_login(worker.environment.values())
+        await check_harness(worker.sandbox, worker.harness.adapter, values)
     except CredentialsMissing as error:
         return error.missing
     return ()

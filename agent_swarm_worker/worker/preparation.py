@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.clock import wire_time
@@ -14,6 +15,7 @@ from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.login.pools import session_env
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.continuity import parent_of, with_native_resume
 from agent_swarm_worker.worker.models import ModelChoice, choose_model
@@ -32,10 +34,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from agent_swarm_worker.contract import ProviderAdapter
+    from agent_swarm_worker.contract import Guest, ProviderAdapter
     from agent_swarm_worker.login.pools import Selection
     from agent_swarm_worker.swarm.wire import Trigger
     from agent_swarm_worker.worker.context import Worker
+    from agent_swarm_worker.worker.place import Place
     from agent_swarm_worker.worker.slots import RunningTask
 
 SESSIONS_DIR = "sessions"
@@ -51,6 +54,8 @@ class Ready:
     model: ModelChoice
     credentials: tuple[Selection, ...]
     metadata_bytes: int
+    directory: Path
+    """Where the session works, on this machine."""
     limits: SessionLimits
 
 
@@ -78,8 +83,10 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
             task_effort=row.effort if row else None,
         )
         credentials = await select_for(worker, adapter, row, model.model)
+        guest = await _open_guest(worker, task, place, private, held)
         config = ProviderSessionConfig(
             prompt="",
+            guest=guest,
             model=model.model,
             reasoning_effort=model.effort,
             role=worker.facts.role_label,
@@ -88,10 +95,10 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
             session_uuid=task.session_uuid,
             api_url=worker.settings.api_url,
             api_key=worker.settings.api_key,
-            cwd=place.directory.path,
+            cwd=PurePath(guest.path(place.directory.path)),
             log_file=_log_file(worker, task),
-            private_dir=private,
-            env=_session_env(worker, adapter, task, credentials),
+            private_dir=PurePath(guest.path(private)),
+            env=_session_env(worker, adapter, task, credentials, guest),
             redactor=redactor,
             mcp_servers=await session_tool_servers(worker, adapter, task, row, redactor),
             iteration=worker.next_iteration(),
@@ -113,6 +120,7 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
             model=model,
             credentials=tuple(credentials),
             metadata_bytes=_begin_journal(worker, config, task),
+            directory=place.directory.path,
             limits=limits_of(
                 worker.settings,
                 harness=adapter.name,
@@ -133,13 +141,29 @@ async def _told_in_full(worker: Worker, trigger: Trigger) -> Trigger:
         return trigger
 
 
+async def _open_guest(
+    worker: Worker, task: RunningTask, place: Place, private: Path, held: AsyncExitStack
+) -> Guest:
+    """Open the guest of a session; what runs in it is ended with `held`."""
+    mounts = {"work": place.directory.path, "private": private, "home": worker.settings.home}
+    spec = GuestSpec(name=task.session_uuid, mounts=mounts)
+    guest = await held.enter_async_context(worker.sandbox.open(spec))
+    task.handle = guest.handle
+    return guest
+
+
 def _session_env(
-    worker: Worker, adapter: ProviderAdapter, task: RunningTask, credentials: list[Selection]
+    worker: Worker,
+    adapter: ProviderAdapter,
+    task: RunningTask,
+    credentials: list[Selection],
+    guest: Guest,
 ) -> dict[str, str]:
     """The complete environment of the harness (API reference section 4.5)."""
     env = harness_env(session_env(adapter.name, worker.environment.values(), credentials))
+    needed = (*adapter.traits.needs_credential, *(selection.key_type for selection in credentials))
     return {
-        **env,
+        **guest.environment(env, needed),
         **identity(env),
         "MCP_BASE_URL": worker.settings.api_url,
         "AGENT_ID": worker.agent_id,

@@ -34,7 +34,7 @@ from agent_swarm_worker.worker.reread import LastWord, NoTranslator, reread
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent_swarm_worker.contract import ProviderAdapter, ProviderResult
+    from agent_swarm_worker.contract import Guest, ProviderAdapter, ProviderResult
     from agent_swarm_worker.providers.kit.launch import Translator
     from agent_swarm_worker.sandboxes.port import Unread
     from agent_swarm_worker.swarm.state import Claim
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 class Remains:
     """What is left of one session: its journal, and what was in its pipes."""
 
-    def __init__(self, worker: Worker, claim: Claim) -> None:
+    def __init__(self, worker: Worker, claim: Claim, guest: Guest) -> None:
         self._worker, self._claim = worker, claim
         self._adapter = _adapter_of(worker, claim.harness)
-        self._config = _config(worker, claim)
+        self._config = _config(worker, claim, guest)
         self._cursor = LogCursor(worker.outbox, worker.state, claim.task_id, tells_again=True)
         self._reporter = self._new_reporter()
         self.last_word = LastWord(NoTranslator())
@@ -78,7 +78,7 @@ class Remains:
                 self._worker.state.set_reported(claim.task_id)
 
     async def _reread(self, path: Path, *, told: int) -> Translator:
-        translator = self._translator()
+        translator = await self._translator()
         self.last_word = LastWord(translator)
         with suppress(OSError):
             await reread(
@@ -111,11 +111,11 @@ class Remains:
             session.take_stderr(complaint, translator, stream.checkpoint)
         session.close_journal()
 
-    def _translator(self) -> Translator:
+    async def _translator(self) -> Translator:
         adapter: object = self._adapter
         if isinstance(adapter, Rereads):
             try:
-                return adapter.translator(self._config) or NoTranslator()
+                return await adapter.translator(self._config) or NoTranslator()
             except SwarmWorkerError as error:
                 self._worker.log.debug(Event.TASK_RECOVERED, why=str(error))
         return NoTranslator()
@@ -154,7 +154,7 @@ def _adapter_of(worker: Worker, harness: str) -> ProviderAdapter | None:
         return None
 
 
-def _config(worker: Worker, claim: Claim) -> ProviderSessionConfig:
+def _config(worker: Worker, claim: Claim, guest: Guest) -> ProviderSessionConfig:
     begun = _metadata(claim.log_file)
     return ProviderSessionConfig(
         prompt="",
@@ -163,10 +163,11 @@ def _config(worker: Worker, claim: Claim) -> ProviderSessionConfig:
         session_uuid=claim.session_uuid,
         api_url=worker.settings.api_url,
         api_key=worker.settings.api_key,
+        guest=guest,
         cwd=worker.state.path,
         log_file=claim.log_file,
         private_dir=worker.state.path / SESSIONS_DIR / claim.session_uuid,
-        env=worker.environment.values(),
+        env=guest.environment(worker.environment.values()),
         redactor=Scrubber(worker.scrubber),
         model=str(begun.get("model") or ""),
         resume_session_id=begun.get("resumes"),

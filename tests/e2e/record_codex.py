@@ -20,6 +20,7 @@ from real_codex import TRANSPORTS, codex_env
 from scripted_model import ScriptedModel
 from swarm_tools import SwarmTools
 
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.contract import ProviderSessionConfig, RawLog, ToolStart
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
@@ -64,6 +65,7 @@ async def record(transport: str, name: str, prompt: str, folder: Path, model_url
             session_uuid=str(folder.name),
             api_url=url,
             api_key="swarm-api-key-0001",
+            guest=LocalGuest(str(folder.name)),
             cwd=cwd,
             log_file=folder / "log.jsonl",
             private_dir=private,

@@ -16,6 +16,7 @@ from real_claude import PROGRAM, hermetic_env
 from scripted_model import ScriptedModel
 from swarm_tools import SwarmTools
 
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.contract import ProviderSessionConfig, ToolEnd, ToolStart
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter
@@ -90,7 +91,9 @@ class Bench:
             "env": hermetic_env(home, self.model.url, **(env or {})),
             "redactor": Scrubber(),
         }
-        return ProviderSessionConfig(**{**values, **changed})
+        values |= changed
+        values.setdefault("guest", LocalGuest(values["session_uuid"]))
+        return ProviderSessionConfig(**values)
 
 
 @pytest.fixture

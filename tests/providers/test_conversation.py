@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract import (
     ProviderEvent,
@@ -109,6 +110,7 @@ class Stage:
         scripts = iter(children)
         (place / "private").mkdir(exist_ok=True)
         self.up = anyio.Event()
+        tag = f"toy-{time.monotonic_ns()}"
         self.result: ProviderResult | None = None
 
         def make(config: ProviderSessionConfig) -> CliHarness:
@@ -122,9 +124,10 @@ class Stage:
                     "prompt": prompt,
                     "agent_id": "a",
                     "task_id": "t",
-                    "session_uuid": f"toy-{time.monotonic_ns()}",
+                    "session_uuid": tag,
                     "api_url": "http://swarm.test",
                     "api_key": "",
+                    "guest": LocalGuest(tag),
                     "cwd": place,
                     "log_file": place / "log.jsonl",
                     "private_dir": place / "private",

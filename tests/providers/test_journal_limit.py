@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker import logs
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract import (
@@ -61,6 +62,7 @@ class Spoken:
             session_uuid="u",
             api_url="",
             api_key="",
+            guest=LocalGuest("u"),
             cwd=place,
             log_file=place / "journal.jsonl",
             private_dir=place,

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.contract import Custom, ProviderSessionConfig, Result
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
@@ -59,6 +60,7 @@ def translator(mode: OutputMode) -> SubprocessTranslator:
         session_uuid="u",
         api_url="",
         api_key="",
+        guest=LocalGuest("u"),
         cwd=Path(),
         log_file=Path("log"),
         private_dir=Path(),

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from rig import AGENT, AGENTS, Rig, running_worker, swarm_rig
 
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.contract import (
     ProviderAdapter,
     ProviderSession,
@@ -102,6 +103,7 @@ async def test_the_decision(
         session_uuid="u",
         api_url="",
         api_key="",
+        guest=LocalGuest("session"),
         cwd=tmp_path,
         log_file=tmp_path / "log",
         private_dir=tmp_path,

@@ -11,6 +11,7 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.contract import ProviderResult, ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter
@@ -43,6 +44,7 @@ def make_config(folder: Path, **changed: Any) -> ProviderSessionConfig:
             "session_uuid": str(uuid4()),
             "api_url": "http://swarm.test",
             "api_key": "swarm-api-key-0001",
+            "guest": LocalGuest("session"),
             "cwd": folder,
             "log_file": folder / "journal.jsonl",
             "private_dir": folder,

@@ -43,9 +43,7 @@ async def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None =
     return mcp_config_bytes([ours, *installed], inherited)
 
 
-async def inherited_servers(
-    guest: Guest, cwd: PurePath, *, log: Log
-) -> dict[str, dict[str, Any]]:
+async def inherited_servers(guest: Guest, cwd: PurePath, *, log: Log) -> dict[str, dict[str, Any]]:
     """Collect the servers of every ``.mcp.json`` from `cwd` up to the root.
 
     Of two entries with one name, the one nearer to the root counts: that is where the operator

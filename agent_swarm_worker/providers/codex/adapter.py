@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.clock import Clock, SystemClock
@@ -90,7 +91,8 @@ class CodexAdapter:
         make_harness = await _prepared(config, transport, self._clock)
         if not (uses_agents_md(config.env) and config.system_prompt):
             return CliSession(config, make_harness)
-        notes = AgentsMd(config.cwd, config.session_uuid, operator_home(config.env))
+        theirs = operator_home(config.env)
+        notes = AgentsMd(Path(config.cwd), config.session_uuid, theirs and Path(theirs))
         return AgentsMdSession(config, make_harness, notes)
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:

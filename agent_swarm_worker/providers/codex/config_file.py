@@ -28,9 +28,7 @@ MAX_CONFIG_BYTES = 16 << 20
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
-async def operator_config(
-    guest: Guest, home: PurePath | None, log: Log
-) -> dict[str, Any]:
+async def operator_config(guest: Guest, home: PurePath | None, log: Log) -> dict[str, Any]:
     """Return the operator's own configuration; one that cannot be read is left out, with a word."""
     path = home / "config.toml" if home else None
     if path is None:

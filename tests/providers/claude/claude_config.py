@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
 
@@ -24,10 +25,13 @@ def make_config(folder: Path, **changed: Any) -> ProviderSessionConfig:
         "session_uuid": str(uuid4()),
         "api_url": "http://swarm.test",
         "api_key": "swarm-api-key-0001",
+        "guest": LocalGuest("session"),
         "cwd": folder / "work",
         "log_file": folder / "session.jsonl",
         "private_dir": folder / "private",
         "env": {"PATH": "/usr/bin", "HOME": str(folder), "ANTHROPIC_API_KEY": "sk-ant-0001"},
         "redactor": Scrubber(),
     }
-    return ProviderSessionConfig(**{**values, **changed})
+    values |= changed
+    values.setdefault("guest", LocalGuest(values["session_uuid"]))
+    return ProviderSessionConfig(**values)

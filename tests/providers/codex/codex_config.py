@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.codex.app_server import AppServer
@@ -51,13 +52,16 @@ def make_config(folder: Path, **changed: Any) -> ProviderSessionConfig:
         "session_uuid": str(uuid.uuid4()),  # processes are swept by it
         "api_url": "http://swarm.test",
         "api_key": "swarm-api-key-0001",
+        "guest": LocalGuest("session"),
         "cwd": folder / "work",
         "log_file": folder / "session.jsonl",
         "private_dir": folder / "private",
         "env": {"PATH": "/usr/bin:/bin", "HOME": str(folder), "OPENAI_API_KEY": "sk-0001"},
         "redactor": Scrubber(),
     }
-    return ProviderSessionConfig(**{**values, **changed})
+    values |= changed
+    values.setdefault("guest", LocalGuest(values["session_uuid"]))
+    return ProviderSessionConfig(**values)
 
 
 def make_plan(folder: Path, **changed: Any) -> Plan:

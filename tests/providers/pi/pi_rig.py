@@ -9,6 +9,7 @@ from typing import Any
 
 from played_model import PlayedModel
 
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.clock import Clock
 from agent_swarm_worker.contract import ProviderEvent, ProviderResult, ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
@@ -42,6 +43,7 @@ class Place:
                 "session_uuid": "00000000-0000-4000-8000-000000000001",
                 "api_url": "http://127.0.0.1:9",
                 "api_key": "none-at-all",
+                "guest": LocalGuest("00000000-0000-4000-8000-000000000001"),
                 "cwd": self.root / "work",
                 "log_file": self.root / "journal.jsonl",
                 "private_dir": self.root / "private",

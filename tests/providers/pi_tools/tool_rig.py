@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
@@ -52,6 +53,7 @@ def workshop(
         session_uuid=tag,
         api_url="http://swarm.test",
         api_key="swarm-api-key-0001",
+        guest=LocalGuest(tag, clock=clock),
         cwd=cwd,
         log_file=folder / "session.jsonl",
         private_dir=private,

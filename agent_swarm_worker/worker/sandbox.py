@@ -1,0 +1,41 @@
+"""The sandbox of this worker: the one place that makes one, for the daemon and the commands."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.ids import random_ids
+from agent_swarm_worker.sandboxes.local import LocalSandbox
+from agent_swarm_worker.sandboxes.port import GuestSpec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.contract import Guest, ProviderAdapter
+    from agent_swarm_worker.logs import Log
+    from agent_swarm_worker.sandboxes.port import Sandbox
+
+
+def make_sandbox(*, clock: Clock | None = None, log: Log | None = None) -> Sandbox:
+    """Make the sandbox in which sessions run."""
+    return LocalSandbox(clock=clock, log=log)
+
+
+async def check_harness(sandbox: Sandbox, adapter: ProviderAdapter, env: Mapping[str, str]) -> None:
+    """Find out whether a session of this harness could start in this sandbox.
+
+    Raises:
+        ConfigError: a setting or a credential is missing or cannot be used.
+        ProviderError: its program is missing, or the sandbox cannot be used.
+    """
+    async with guest_for_checks(sandbox) as guest:
+        await adapter.check(guest.environment(env, adapter.traits.needs_credential), guest)
+
+
+@asynccontextmanager
+async def guest_for_checks(sandbox: Sandbox) -> AsyncIterator[Guest]:
+    """Open a guest that belongs to no session."""
+    async with sandbox.open(GuestSpec(name=f"check-{random_ids()}")) as guest:
+        yield guest
