@@ -17,6 +17,7 @@ import time
 from functools import partial
 from pathlib import Path
 from typing import Any
+
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 LINES = 60_000

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from real_codex import codex_env
 
-from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 if TYPE_CHECKING:
     from scripted_model import ScriptedModel

@@ -20,10 +20,10 @@ from real_codex import TRANSPORTS, codex_env
 from scripted_model import ScriptedModel
 from swarm_tools import SwarmTools
 
-from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.contract import ProviderSessionConfig, RawLog, ToolStart
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 STREAMS = Path(__file__).parent.parent / "providers/codex/streams"
 STORE = "mcp__agent-swarm__store-progress"

@@ -16,10 +16,10 @@ from real_claude import PROGRAM, hermetic_env
 from scripted_model import ScriptedModel
 from swarm_tools import SwarmTools
 
-from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.contract import ProviderSessionConfig, ToolEnd, ToolStart
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

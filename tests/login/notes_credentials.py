@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract import (
+    Guest,
     ProviderEvent,
     ProviderResult,
     ProviderSession,
@@ -29,7 +30,7 @@ class CodexLike:
         has_mcp=False, needs_credential=("CODEX_OAUTH", "OPENAI_API_KEY"), wire_name="codex"
     )
 
-    def check(self, env: Mapping[str, str]) -> None:
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         if not any(env.get(name) for name in self.traits.needs_credential):
             raise CredentialsMissing(self.name, self.traits.needs_credential)
 

@@ -12,7 +12,6 @@ from typing import Any
 import anyio
 import pytest
 
-from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract import (
     ProviderEvent,
@@ -25,6 +24,7 @@ from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.conversation import Conversation, SteerRequest
 from agent_swarm_worker.providers.kit.launch import CliHarness, Ending, Launch
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import structlog
 
-from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker import logs
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract import (
@@ -33,6 +32,7 @@ from agent_swarm_worker.providers.kit import session as sessions
 from agent_swarm_worker.providers.kit.launch import Translator
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.subprocess.translate import SubprocessTranslator
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 MAX = 16_000
 PAD = "x" * 400

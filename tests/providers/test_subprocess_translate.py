@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.contract import Custom, ProviderSessionConfig, Result
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
@@ -20,6 +19,7 @@ from agent_swarm_worker.providers.subprocess.translate import (
     OutputMode,
     SubprocessTranslator,
 )
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 NAMES = st.sampled_from(
     [

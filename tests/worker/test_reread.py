@@ -11,7 +11,6 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.contract import ProviderResult, ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter
@@ -21,6 +20,7 @@ from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.adapter import PiAdapter
 from agent_swarm_worker.providers.pi.costs import Usage
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.worker.reread import LastWord, NoTranslator, reread
 
 pytestmark = pytest.mark.anyio
@@ -130,7 +130,7 @@ async def test_a_turn_that_had_begun_after_the_result_is_no_end(tmp_path: Path):
     hello = (CLAUDE / "hello.jsonl").read_bytes().splitlines()
     more = next(line for line in hello if b'"type":"assistant"' in line)
     journal_of([*hello, more], config)
-    word, _ = await tell(config, ClaudeAdapter().translator(config))
+    word, _ = await tell(config, await ClaudeAdapter().translator(config))
     assert not word.is_said
 
 
@@ -145,7 +145,7 @@ async def test_words_and_complaints_are_unwrapped(tmp_path: Path):
         ],
         config,
     )
-    translator = SubprocessAdapter().translator(config)
+    translator = await SubprocessAdapter().translator(config)
     await tell(config, translator)
     assert translator.conclude(Ending(exit_code=0)).output == 'plain words\n{"some":"json"}'
 
@@ -162,7 +162,7 @@ async def test_pi_counts_what_is_on_record(tmp_path: Path, is_over: bool):
     if is_over:
         records.append(native.end("stop", 1234, {}))
     journal_of([orjson.dumps(record) for record in records], config)
-    word, _ = await tell(config, PiAdapter().translator(config))
+    word, _ = await tell(config, await PiAdapter().translator(config))
     result = word.conclude()
     assert word.is_said is is_over
     assert (result.output, result.is_error) == ("two", not is_over)
@@ -220,7 +220,7 @@ async def test_a_resumed_codex_thread_costs_what_it_used_since(
         ("2026-11-20T10:00:00.400Z", 1500),
         ("2026-11-20T10:00:03.000Z", 4000),
     )
-    word, news = await tell(config, CodexAdapter().translator(config) or NoTranslator())
+    word, news = await tell(config, await CodexAdapter().translator(config) or NoTranslator())
     assert (word.is_said, news > 0) == (True, True)
     result = word.conclude()
     assert not result.is_error
@@ -232,7 +232,7 @@ async def test_a_resumed_codex_thread_costs_what_it_used_since(
 async def test_a_codex_thread_begun_in_the_place_of_a_lost_one_has_its_own_cost(tmp_path: Path):
     config = make_config(tmp_path, resume_session_id=THREAD.replace("1", "2"))
     resumed_journal("app-server_hello", config)
-    word, _ = await tell(config, CodexAdapter().translator(config) or NoTranslator())
+    word, _ = await tell(config, await CodexAdapter().translator(config) or NoTranslator())
     assert word.is_said
     assert (cost := word.conclude().cost) is not None
     assert cost.input_tokens == 4000
@@ -240,13 +240,13 @@ async def test_a_codex_thread_begun_in_the_place_of_a_lost_one_has_its_own_cost(
 
 async def test_a_resumed_codex_thread_without_a_beginning_is_not_counted(tmp_path: Path):
     config = make_config(tmp_path, resume_session_id=THREAD)
-    assert CodexAdapter().translator(config) is None
+    assert await CodexAdapter().translator(config) is None
 
 
 async def test_nonsense_in_a_journal_is_passed_over(tmp_path: Path):
     config = make_config(tmp_path)
     hello = (CLAUDE / "hello.jsonl").read_bytes().splitlines()
     journal_of([b"\xff\xfe", b"[" * 2000, b"null", *hello, b'{"type":"resu'], config)
-    word, _ = await tell(config, ClaudeAdapter().translator(config))
+    word, _ = await tell(config, await ClaudeAdapter().translator(config))
     assert word.is_said
     assert not NoTranslator().feed({})

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 if TYPE_CHECKING:
     from pathlib import Path

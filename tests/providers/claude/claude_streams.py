@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.launch import Ending
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderEvent, ProviderResult

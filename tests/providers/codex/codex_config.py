@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 
-from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.codex.app_server import AppServer
@@ -18,6 +17,7 @@ from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
 from agent_swarm_worker.providers.codex.limits import RateLimits
 from agent_swarm_worker.providers.codex.plan import Plan
 from agent_swarm_worker.providers.codex.seen import Seen
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 STREAMS = Path(__file__).parent / "streams"
 TRANSPORTS = ("app-server", "exec")

@@ -96,7 +96,7 @@ async def test_what_is_no_text_file_is_refused_at_once(shop: Workshop):
 
 
 async def test_a_device_is_refused_where_everything_is_open(tmp_path: Path):
-    everywhere = workshop(tmp_path, PI_ALLOW_OUTSIDE_CWD="1")
+    everywhere = await workshop(tmp_path, PI_ALLOW_OUTSIDE_CWD="1")
     assert "a device" in await everywhere.fails("read", path="/dev/zero")
     assert "a device" in await everywhere.fails("write", path="/dev/null", content="x")
 
@@ -180,10 +180,10 @@ async def test_the_operator_may_open_more(tmp_path: Path):
     extra = tmp_path / "extra"
     extra.mkdir()
     (extra / "a.txt").write_text("extra")
-    shop = workshop(tmp_path, PI_EXTRA_ROOTS=f"{extra}{os.pathsep}relative{os.pathsep}")
+    shop = await workshop(tmp_path, PI_EXTRA_ROOTS=f"{extra}{os.pathsep}relative{os.pathsep}")
     assert await shop.use("read", path=str(extra / "a.txt")) == "extra"
     assert "may not go" in await shop.fails("read", path="/etc/hostname")
-    everywhere = workshop(tmp_path, PI_ALLOW_OUTSIDE_CWD="1")
+    everywhere = await workshop(tmp_path, PI_ALLOW_OUTSIDE_CWD="1")
     await everywhere.use("write", path="../new/b.txt", content="b")
     assert (tmp_path / "new/b.txt").read_text() == "b"
 
@@ -193,7 +193,7 @@ async def test_skills_may_be_read_but_not_written(tmp_path: Path):
     skill.mkdir(parents=True)
     (skill / "SKILL.md").write_text("---\nname: x\ndescription: y\n---\n")
     (skill / "more.md").write_text("more")
-    shop = workshop(tmp_path)
+    shop = await workshop(tmp_path)
     assert await shop.use("read", path="~/.pi/agent/skills/x/more.md") == "more"
     assert "may not go" in await shop.fails("write", path=str(skill / "more.md"), content="")
 

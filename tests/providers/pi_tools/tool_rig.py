@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.pi.tool import Tool
 from agent_swarm_worker.providers.pi.tools import coding_tools
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 
 @dataclass
@@ -40,7 +39,7 @@ class Workshop:
         return outcome.text
 
 
-def workshop(
+async def workshop(
     folder: Path, tag: str = "no-processes", *, clock: Clock | None = None, **env: str
 ) -> Workshop:
     private, cwd = folder / "private", folder / "work"
@@ -60,10 +59,10 @@ def workshop(
         env={"PATH": os.environ["PATH"], "HOME": str(folder / "home"), **env},
         redactor=Scrubber(),
     )
-    tools = coding_tools(config, clock=clock or SystemClock(), log=Log())
+    tools = await coding_tools(config, clock=clock or SystemClock())
     return Workshop(cwd, config, {tool.name: tool for tool in tools})
 
 
 @pytest.fixture
-def shop(tmp_path: Path, tag: str) -> Workshop:
-    return workshop(tmp_path, tag)
+async def shop(tmp_path: Path, tag: str) -> Workshop:
+    return await workshop(tmp_path, tag)
