@@ -92,10 +92,10 @@ Make = Callable[[ProviderSessionConfig], Any]
 async def test_an_end_that_was_reached_is_known_again(tmp_path: Path, stream: Path, make: Make):
     config, lines = make_config(tmp_path), stream.read_bytes().splitlines()
     journal_of(lines, config)
-    word, news = await tell(config, make(config))
+    word, news = await tell(config, await make(config))
     assert word.is_said
     assert news > 0
-    expected = lived(lines, make(config), Ending(exit_code=0))
+    expected = lived(lines, await make(config), Ending(exit_code=0))
     told = word.conclude()
     assert (told.is_error, told.output, told.error_category) == (
         expected.is_error,
@@ -120,7 +120,7 @@ async def test_one_that_was_not_reached_is_none(
 ):
     config, kept = make_config(tmp_path), stream.read_bytes().splitlines()[:lines]
     journal_of(kept, config)
-    word, _ = await tell(config, make(config))
+    word, _ = await tell(config, await make(config))
     assert not word.is_said
     assert word.conclude().is_error
 

@@ -25,7 +25,6 @@ def make_config(folder: Path, **changed: Any) -> ProviderSessionConfig:
         "session_uuid": str(uuid4()),
         "api_url": "http://swarm.test",
         "api_key": "swarm-api-key-0001",
-        "guest": LocalGuest("session"),
         "cwd": folder / "work",
         "log_file": folder / "session.jsonl",
         "private_dir": folder / "private",

@@ -75,6 +75,7 @@ async def test_a_check_misses_the_credential(env: dict[str, str]) -> None:
         await ClaudeAdapter().check({**env, "CLAUDE_BINARY": sys.executable}, LocalGuest("check"))
 
 
+@pytest.mark.anyio
 async def test_a_check_misses_the_program() -> None:
     env = {"ANTHROPIC_API_KEY": "k", "CLAUDE_BINARY": "claude-is-not-here --debug"}
     with pytest.raises(BinaryMissing, match="claude-is-not-here"):

@@ -6,6 +6,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import anyio
+import pytest
 from claude_config import make_config
 
 from agent_swarm_worker.contract import McpServer
@@ -13,9 +15,6 @@ from agent_swarm_worker.providers.claude.mcp import session_mcp_config
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import anyio
-import pytest
 
     from agent_swarm_worker.contract import ProviderSessionConfig
 

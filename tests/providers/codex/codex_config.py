@@ -52,7 +52,6 @@ def make_config(folder: Path, **changed: Any) -> ProviderSessionConfig:
         "session_uuid": str(uuid.uuid4()),  # processes are swept by it
         "api_url": "http://swarm.test",
         "api_key": "swarm-api-key-0001",
-        "guest": LocalGuest("session"),
         "cwd": folder / "work",
         "log_file": folder / "session.jsonl",
         "private_dir": folder / "private",

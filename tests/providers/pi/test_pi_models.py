@@ -171,6 +171,7 @@ async def test_check(tmp_path: Path, env: dict[str, str], missing: tuple[str, ..
     assert caught.value.missing == missing
 
 
+@pytest.mark.anyio
 async def test_check_takes_the_agent_directory(tmp_path: Path):
     auth = json.dumps({"anthropic": {"type": "api_key", "key": "k"}})
     env = agent_env(tmp_path, auth=auth)
@@ -191,6 +192,7 @@ async def test_a_broken_file_is_named_and_not_shown(tmp_path: Path, name: str, c
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.anyio
 async def test_what_is_unreadable_is_said(tmp_path: Path):
     env = agent_env(tmp_path)
     (tmp_path / ".pi/agent/auth.json").mkdir()

@@ -12,8 +12,9 @@ import anyio
 import pytest
 from tool_rig import Workshop, shop, workshop
 
-from agent_swarm_worker.providers.pi.tools import files, place
+from agent_swarm_worker.providers.pi.tools import place
 from agent_swarm_worker.providers.pi.tools.limits import MAX_BYTES, MAX_LINES
+from agent_swarm_worker.sandboxes import local_files
 
 __all__ = ["shop"]
 pytestmark = pytest.mark.anyio
@@ -156,8 +157,10 @@ async def test_a_link_put_in_the_way_after_the_judgement_leads_nowhere(
     (shop.cwd / "dir/a.txt").write_text("inside")
     judge = place.Place.spot
 
-    def judge_then_swap(self: place.Place, path: str, *, to_write: bool = False) -> place.Spot:
-        spot = judge(self, path, to_write=to_write)
+    async def judge_then_swap(
+        self: place.Place, path: str, *, to_write: bool = False
+    ) -> place.Spot:
+        spot = await judge(self, path, to_write=to_write)
         if path.startswith("dir") and not (shop.cwd / "moved").exists():
             (shop.cwd / "dir").rename(shop.cwd / "moved")
             (shop.cwd / "dir").symlink_to(outside)
@@ -230,7 +233,7 @@ async def test_a_write_that_fails_leaves_the_old_file(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "rename", full)
+    monkeypatch.setattr(local_files.os, "rename", full)
     assert "No space left" in await shop.fails("write", path="a.txt", content="new")
     assert [path.read_text() for path in shop.cwd.iterdir()] == ["old"]
 
