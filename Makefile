@@ -53,7 +53,7 @@ soak: $(DEV)/.ready ## 500 short tasks and one long session on one worker (MINUT
 bench: $(DEV)/.ready ## Measure; prints JSON
 	@$(DEV)/bin/python -m benchmarks
 
-docs: $(DEV)/.ready ## Renew docs/configuration.md from settings.py
+docs: $(DEV)/.ready ## Renew docs/configuration.md from the settings models
 	@$(DEV)/bin/python docs/generate_configuration.py
 
 lock: ## Renew requirements/*.txt from pyproject.toml (needs uv)

@@ -1,6 +1,6 @@
-"""Writes ``configuration.md`` from `agent_swarm_worker.settings`; run it after changing a setting.
+"""Writes ``configuration.md`` from all settings models; run it after changing a setting.
 
-A test compares the page with what this would write.
+A test compares the page with what this would write, and looks for models that it leaves out.
 """
 
 from __future__ import annotations
@@ -13,20 +13,34 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from agent_swarm_worker import settings
-from agent_swarm_worker.settings import Settings, variables
+from agent_swarm_worker.cli.settings import EarlyLogSettings, TerminalSettings
+from agent_swarm_worker.container.settings import ContainerSettings
+from agent_swarm_worker.guards.settings import ChildEnvSettings, TokenizerSettings
+from agent_swarm_worker.login.settings import LoginSettings
+from agent_swarm_worker.providers.registry import distribution_of, installed_options
+from agent_swarm_worker.settings import (
+    Effect,
+    HarnessOptions,
+    ModelSettings,
+    Settings,
+    SettingsModel,
+)
 from agent_swarm_worker.worker.environment import NEVER_OVERLAID, NEVER_OVERLAID_PREFIXES
+from agent_swarm_worker.worker.settings import HarnessChoice
+from agent_swarm_worker.workspace.settings import GitSettings
 
 TARGET = Path(__file__).with_name("configuration.md")
+PROJECT = "agent-swarm-worker"
 
 HEAD = """\
 # Configuration
 
-<!-- Made from agent_swarm_worker/settings.py by docs/generate_configuration.py; do not edit. -->
+<!-- Made from the settings models by docs/generate_configuration.py; do not edit. -->
 
-Every variable of the worker. A blank value counts as no value; only an empty `AGENT_SWARM_API_KEY`
-still hides `API_KEY`. A value that cannot be used ends the start with exit code 78 and names the
-variable. Switches take `true`/`1` and `false`/`0`; anything else leaves the default.
+Every variable of the worker, by its owner. A blank value counts as no value; only an empty
+`AGENT_SWARM_API_KEY` still hides `API_KEY`. A value that cannot be used ends the start with exit
+code 78 and names the variable; one that is marked *checked late* fails the session that uses it.
+Switches take `true`/`1` and `false`/`0`, if nothing else is said; anything else leaves the default.
 
 The swarm's configuration rows overlay these variables, but for
 {never}.
@@ -34,8 +48,10 @@ A row for a variable marked *live* takes effect while the worker runs: for the n
 next round of a loop. The others are read at the start. A row whose value cannot be used is passed
 over.
 
-All variables, those of this page and any other, are handed on to the harness. Which ones a harness
-looks at by itself (credentials, `CLAUDE_BINARY`, …) is said in [harnesses.md](harnesses.md).
+All variables, those of this page and any other, are handed on to the harness. What a harness's own
+program looks at besides is said in [harnesses.md](harnesses.md). `<HARNESS>_SKILLS_DIR`, such as
+`CODEX_SKILLS_DIR`, names the folder of commands of a harness that does not know commands by itself;
+`<HOME>/.<harness>/skills` by default.
 """
 _KINDS: dict[Any, str] = {
     str: "text",
@@ -50,26 +66,54 @@ _UNITS = {"_ms": "milliseconds", "_s": "seconds", "_tokens": "tokens"}
 _BOUNDS = {"gt": "> {}", "ge": "≥ {}", "le": "≤ {}"}
 
 
+def models() -> list[type[SettingsModel]]:
+    """Return every model of this distribution: the worker's, the harnesses', the smaller ones."""
+    ours = [
+        model
+        for name, model in installed_options().items()
+        if distribution_of(name).split()[0] == PROJECT
+    ]
+    return [
+        Settings,
+        *(base for model in ours for base in _extended(model)),
+        LoginSettings,
+        GitSettings,
+        ContainerSettings,
+        ChildEnvSettings,
+        TokenizerSettings,
+        TerminalSettings,
+        # All of these share their variables with others.
+        EarlyLogSettings,
+        HarnessChoice,
+        HarnessOptions,
+        ModelSettings,
+    ]
+
+
+def _extended(model: type[SettingsModel]) -> list[type[SettingsModel]]:
+    """Return a model of a harness and what it extends besides the common base."""
+    steps = [base for base in model.__mro__ if issubclass(base, HarnessOptions)]
+    return [base for base in steps if base is not HarnessOptions]
+
+
 def page() -> str:
     """Return the page."""
-    source = inspect.getsource(settings)
-    texts = _docstrings(source)
     never = sorted({*NEVER_OVERLAID, *(f"{prefix}*" for prefix in NEVER_OVERLAID_PREFIXES)})
     parts = [HEAD.format(never=", ".join(f"`{name}`" for name in never))]
-    for title, names in _groups(source):
-        rows = "\n".join(_row(name, texts.get(name, "")) for name in names)
-        heading = f"## {title[0].upper()}{title[1:]}"
-        parts.append(f"{heading}\n\n| variable | value | default | |\n|---|---|---|---|\n{rows}\n")
+    for model in models():
+        source = inspect.getsource(model)
+        texts = _docstrings(source)
+        for title, names in _groups(model, source):
+            rows = "\n".join(_row(model, name, texts.get(name, "")) for name in names)
+            heading = f"## {title[0].upper()}{title[1:]}"
+            head = "| variable | value | default | |\n|---|---|---|---|"
+            parts.append(f"{heading}\n\n{head}\n{rows}\n")
     return "\n".join(parts)
 
 
 def _docstrings(source: str) -> dict[str, str]:
-    """Return the text under each field of the model, on one line."""
-    (model,) = (
-        node
-        for node in ast.parse(source).body
-        if isinstance(node, ast.ClassDef) and node.name == Settings.__name__
-    )
+    """Return the text under each field of a model, on one line."""
+    (model,) = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
     return {
         field.target.id: " ".join(ast.literal_eval(text.value).split())
         for field, text in pairwise(model.body)
@@ -79,29 +123,32 @@ def _docstrings(source: str) -> dict[str, str]:
     }
 
 
-def _groups(source: str) -> list[tuple[str, list[str]]]:
-    """Return the fields below each ``# ---`` comment that has any."""
+def _groups(model: type[SettingsModel], source: str) -> list[tuple[str, list[str]]]:
+    """Return the fields below each ``# ---`` comment that has any of the model's own."""
     _, *pieces = re.split(r"^    # --- (.+)$", source, flags=re.MULTILINE)
+    own = {name for name, it in model.declarations().items() if not it.is_shared}
     groups = []
     for title, text in zip(pieces[::2], pieces[1::2], strict=True):
         names = re.findall(r"^    (\w+):", text, re.MULTILINE)
-        groups.append((title, [name for name in names if name in Settings.model_fields]))
+        groups.append((title, [name for name in names if name in own]))
     return [(title, names) for title, names in groups if names]
 
 
-def _row(name: str, text: str) -> str:
-    field = Settings.model_fields[name]
-    names = ", ".join(f"`{variable}`" for variable in variables()[name])
-    extra = field.json_schema_extra
-    live = "*live*. " if isinstance(extra, dict) and extra.get("live") else ""
-    words = live + re.sub(r"``(.+?)``", r"`\1`", re.sub(r" \(API reference .+?\)", "", text))
-    cells = (names, _value(name), _default(field.default), words)
+def _row(model: type[SettingsModel], name: str, text: str) -> str:
+    declared = model.declarations()[name]
+    names = ", ".join(f"`{variable}`" for variable in declared.names)
+    marks = ["live"] if declared.effect is Effect.LIVE else []
+    marks += ["checked late"] if declared.is_checked_late else []
+    mark = f"*{', '.join(marks)}*. " if marks else ""
+    words = mark + re.sub(r"``(.+?)``", r"`\1`", re.sub(r" \(API reference .+?\)", "", text))
+    field = model.model_fields[name]
+    cells = (names, _value(model, name), _default(field.default), words)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _value(name: str) -> str:
+def _value(model: type[SettingsModel], name: str) -> str:
     """Say what may be given: the kind, the unit, the bounds."""
-    field = Settings.model_fields[name]
+    field = model.model_fields[name]
     kind = field.annotation
     if NoneType in get_args(kind):
         (kind,) = (member for member in get_args(kind) if member is not NoneType)
@@ -121,6 +168,8 @@ def _value(name: str) -> str:
 def _default(value: Any) -> str:
     if value is None or value in ("", (), {}):
         return ""
+    if isinstance(value, tuple):
+        value = " ".join(value)
     if isinstance(value, float):
         value = f"{value:g}"
     return f"`{value}`".lower() if isinstance(value, bool) else f"`{value}`"

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import agent_swarm_worker as package
+from agent_swarm_worker.cli.settings import TerminalSettings
 from agent_swarm_worker.errors import BadSetting
-from agent_swarm_worker.settings import Settings, default_agent_name, variables
+from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.settings import ChildEnvSettings, TokenizerSettings
+from agent_swarm_worker.logs import Log
+from agent_swarm_worker.providers.claude.options import ClaudeOptions
+from agent_swarm_worker.providers.codex.options import CodexOptions
+from agent_swarm_worker.providers.pi.options import PiOptions
+from agent_swarm_worker.providers.registry import installed_options
+from agent_swarm_worker.providers.subprocess.options import SubprocessOptions
+from agent_swarm_worker.settings import (
+    Effect,
+    HarnessOptions,
+    Settings,
+    SettingsModel,
+    default_agent_name,
+)
+from agent_swarm_worker.swarm.wire import ConfigRow
+from agent_swarm_worker.worker.environment import Environment
 
 DOCS = Path(__file__).parent.parent / "docs"
-ALL = {name for names in variables().values() for name in names}
+ALL = {name for names in Settings.variables().values() for name in names}
 FLAGS = ["yolo", "scripts_only_mcp", "slack_disable", "steering_enabled"]
 
 
@@ -49,12 +69,6 @@ def load(**env: str) -> Settings:
         ("SWARM_SESSION_SILENCE_S", "session_silence_s", ["0", "1.5"], ["-1", "nan", "x"]),
         ("SWARM_RESULT_GRACE_S", "result_grace_s", ["0.1", "3600"], ["0", "3601"]),
         ("AGENT_ROLE", "agent_role", ["worker", "lead"], ["boss", "Worker"]),
-        (
-            "HARNESS_OUTPUT",
-            "harness_output",
-            ["auto", "stream-json", "jsonl", "text"],
-            ["json", "Text"],
-        ),
         ("RESUME_MODE", "resume_mode", ["auto", "native", "preamble"], ["never"]),
         (
             "REASONING_EFFORT_OVERRIDE",
@@ -161,7 +175,7 @@ def test_the_address(env: dict[str, str], url: str):
     + [(value, False) for value in ("yes", "on", "2", "tru", "no")],
 )
 def test_switches(field: str, value: str, expected: bool):
-    (name,) = variables()[field]
+    (name,) = Settings.variables()[field]
     assert getattr(load(**{name: value}), field) is expected
 
 
@@ -233,6 +247,171 @@ def test_every_variable_is_on_the_page_with_a_text(generator: ModuleType):
     texts = {
         name.strip("`|, "): row[-1].rstrip(" |") for row in rows for name in row[0].split(", ")
     }
-    assert set(texts) == ALL
+    every = {
+        name
+        for model in all_models()
+        for declared in model.declarations().values()
+        for name in declared.names
+    }
+    assert set(texts) == every
     for name, text in texts.items():
-        assert len(text) > 10, f"{name} has no docstring"
+        assert len(text.removeprefix("*live*. ")) > 10, f"{name} has no docstring"
+
+
+def test_every_model_is_asked_for_the_page(generator: ModuleType):
+    assert all_models() <= set(generator.models())
+
+
+# --- every model, the harnesses' and the small ones included
+def all_models() -> set[type[SettingsModel]]:
+    """Every model that is declared in the package, whoever uses it."""
+    root = Path(package.__path__[0])
+    found = set()
+    for path in root.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if "SettingsModel" not in text and "HarnessOptions" not in text:
+            continue
+        place = ".".join(path.relative_to(root.parent).with_suffix("").parts)
+        for value in vars(import_module(place.removesuffix(".__init__"))).values():
+            if isinstance(value, type) and issubclass(value, SettingsModel):
+                found.add(value)
+    return found - {SettingsModel}
+
+
+def test_the_models_are_found():
+    assert {Settings, PiOptions, CodexOptions, TerminalSettings} <= all_models()
+
+
+def test_nothing_is_read_but_the_mapping(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / ".env").write_text("PORT=4001\nPI_MAX_STEPS=4001\n")
+    (tmp_path / "PORT").write_text("4002")
+    monkeypatch.chdir(tmp_path)
+    for model in all_models():
+        for declared in model.declarations().values():
+            for name in declared.names:
+                monkeypatch.setenv(name, "4003")
+    for model in all_models():
+        assert model() == model.load({}), model
+    assert Settings().port == Settings.load({}).port == 3013
+    assert PiOptions().max_steps == PiOptions.load({}).max_steps == 500
+    assert Settings.load({"PORT": "4004"}).port == 4004
+
+
+def test_the_process_environment_is_the_mapping_if_none_is_given(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.environ", {"PORT": "4004", "TERM": "dumb"})
+    assert Settings.load().port == 4004
+    assert TerminalSettings.load().term == "dumb"
+
+
+def test_what_is_called_like_an_argument_of_the_library_is_only_a_variable():
+    for name in ("_env_file", "_cli_parse_args", "_build_sources", "__pydantic_self__", "self"):
+        assert Settings.load({name: "x", "PORT": "4004"}).port == 4004
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\n"])
+def test_a_blank_value_counts_as_none_in_every_model(blank: str):
+    for model in all_models():
+        for declared in model.declarations().values():
+            for name in declared.names:
+                if not declared.keeps_blank:
+                    assert model.load({name: blank}) == model.load({}), name
+
+
+def test_a_blank_value_counts_where_a_field_says_so():
+    assert TokenizerSettings.load({"TIKTOKEN_CACHE_DIR": ""}).cache_dir == ""
+    assert TokenizerSettings.load({"DATA_GYM_CACHE_DIR": "/x"}).cache_dir == "/x"
+    assert TokenizerSettings.load({}).cache_dir is None
+
+
+def test_each_field_says_when_a_row_takes_effect():
+    assert Settings.declarations()["port"].effect is Effect.BOOT
+    assert Settings.declarations()["agent_name"].effect is Effect.LIVE
+    harnesses = [model for model in all_models() if issubclass(model, HarnessOptions)]
+    effects = {it.effect for model in harnesses for it in model.declarations().values()}
+    assert effects == {Effect.LIVE}, "a session's environment has the rows"
+
+
+# --- harnesses
+@pytest.mark.parametrize(
+    ("model", "variable", "value", "why"),
+    [
+        (PiOptions, "PI_MAX_STEPS", "-1", "input should be greater than or equal to 0"),
+        (PiOptions, "PI_REQUEST_TIMEOUT_S", "0", "input should be greater than 0"),
+        (PiOptions, "PI_COMPACT_AT_PERCENT", "101", "input should be less than or equal to 100"),
+        (SubprocessOptions, "HARNESS_OUTPUT", "json", None),
+        (SubprocessOptions, "HARNESS_OUTPUT", "Text", None),
+        (ClaudeOptions, "CLAUDE_BINARY", "'claude", "no closing quotation"),
+        (CodexOptions, "CODEX_BINARY", "'codex", "no closing quotation"),
+        (CodexOptions, "CODEX_PATH_OVERRIDE", "'codex", "no closing quotation"),
+        (CodexOptions, "CODEX_TRANSPORT", "pigeon", "known are auto, app-server, exec"),
+        (CodexOptions, "CODEX_SYSTEM_PROMPT", "x", "known are developer and agents-md"),
+        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "soon", "not a number of seconds"),
+        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "-1", "not a number of seconds"),
+        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "inf", "not a number of seconds"),
+        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "nan", "not a number of seconds"),
+    ],
+)
+def test_what_a_harness_says_of_a_bad_value(
+    model: type[SettingsModel], variable: str, value: str, why: str | None
+):
+    with pytest.raises(BadSetting) as caught:
+        model.load({variable: value})
+    assert (caught.value.name, caught.value.value) == (variable, value)
+    assert caught.value.exit_code == 78
+    assert why in {None, caught.value.why}
+    assert [problem.name for problem in model.problems({variable: value})] == [variable]
+
+
+def test_words_of_a_harness_are_taken_in_any_case():
+    env = {"CODEX_TRANSPORT": " Exec ", "CODEX_SYSTEM_PROMPT": "AGENTS-MD"}
+    options = CodexOptions.load({**env, "CODEX_NETWORK_TIMEOUT_SECONDS": " 1e2 "})
+    assert (options.transport, options.system_prompt) == ("exec", "agents-md")
+    assert options.network_timeout_s == 100
+    assert ClaudeOptions.load({"CLAUDE_QUEUE_STEERING": " OFF "}).queue_steering == "off"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("1", True), (" Yes ", True), ("on", True), ("true", True), ("0", False), ("maybe", False)],
+)
+def test_a_switch_that_takes_yes(value: str, expected: bool):
+    assert PiOptions.load({"PI_ALLOW_OUTSIDE_CWD": value}).allow_outside_cwd is expected
+    assert ChildEnvSettings.load({"SWARM_ENABLE_HARNESS_OTEL": value}).harness_otel is expected
+
+
+def test_the_older_name_of_a_program_counts_if_the_newer_is_blank():
+    both = {"CODEX_BINARY": " ", "CODEX_PATH_OVERRIDE": "env -i codex"}
+    assert CodexOptions.load(both).program == ("env", "-i", "codex")
+    assert CodexOptions.load({**both, "CODEX_BINARY": "mine"}).program == ("mine",)
+    assert CodexOptions.load({}).program == ("codex",)
+
+
+def test_the_installed_harnesses_have_their_options():
+    found = installed_options()
+    assert found["pi"] is PiOptions
+    assert found["codex"] is CodexOptions
+    assert found["claude"] is ClaudeOptions
+    assert found["subprocess"] is SubprocessOptions
+
+
+@pytest.mark.parametrize("name", ["PI_MAX_STEPS", "HARNESS_OUTPUT", "PORT"])
+def test_a_bad_value_ends_the_start_whichever_harness_is_used(name: str):
+    env = {name: "bogus", "HARNESS_PROVIDER": "claude"}
+    with pytest.raises(BadSetting, match=f"{name}='bogus' cannot be used"):
+        Environment(env, scrubber=Scrubber(), log=Log())
+
+
+@pytest.mark.parametrize("name", ["CODEX_TRANSPORT", "CODEX_SYSTEM_PROMPT"])
+def test_a_value_that_only_a_session_needs_is_left_to_it(name: str):
+    env = Environment({name: "bogus"}, scrubber=Scrubber(), log=Log())
+    assert env.values()[name] == "bogus"
+    assert CodexOptions.problems(env.values())
+    assert not CodexOptions.problems(env.values(), early=True)
+
+
+def test_a_row_that_a_harness_cannot_use_is_passed_over():
+    env = Environment({"PI_MAX_STEPS": "7"}, scrubber=Scrubber(), log=Log())
+    row = ConfigRow(key="PI_MAX_STEPS", value="bogus")
+    env.apply([row, replace(row, key="PI_MAX_COST_USD", value="3")])
+    options = PiOptions.load(env.values())
+    assert (options.max_steps, options.max_cost_usd) == (7, 3)

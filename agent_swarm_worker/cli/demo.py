@@ -6,7 +6,6 @@ the agent inside the worker does the task with a scripted model, and the demo sa
 
 from __future__ import annotations
 
-import os
 import secrets
 import tempfile
 from contextlib import AsyncExitStack
@@ -25,7 +24,8 @@ from agent_swarm_worker.cli.running import run_until_signal
 from agent_swarm_worker.cli.task import show_end
 from agent_swarm_worker.cli.view import View
 from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.settings import Settings, variables
+from agent_swarm_worker.providers.registry import installed_options
+from agent_swarm_worker.settings import ModelSettings, Settings, SettingsModel, process_env
 from agent_swarm_worker.worker.context import WorkerOptions
 from agent_swarm_worker.worker.daemon import Daemon
 
@@ -66,7 +66,7 @@ async def _in_a_place_of_its_own(args: argparse.Namespace, scrubber: Scrubber) -
 async def _demo(args: argparse.Namespace, place: Path, scrubber: Scrubber) -> int:
     swarm_type = load_local_swarm("swarm-worker demo")
     key = secrets.token_urlsafe(24)
-    with_claude = not args.scripted and await what_is_missing("claude", os.environ) is None
+    with_claude = not args.scripted and await what_is_missing("claude", process_env()) is None
     with View(has_status_line=not args.verbose) as view:
         async with AsyncExitStack() as stack:
             swarm = await stack.enter_async_context(
@@ -125,8 +125,15 @@ async def _keep(view: View, url: str, key: str) -> None:
 
 
 def _environment(place: Path, url: str, key: str, harness: dict[str, str]) -> dict[str, str]:
-    other = {name for names in variables().values() for name in names} - INHERITED
-    inherited = {name: value for name, value in os.environ.items() if name not in other}
+    models: tuple[type[SettingsModel], ...] = (Settings, *installed_options().values())
+    other = {
+        name
+        for model in models
+        for declared in model.declarations().values()
+        if not declared.is_native
+        for name in declared.names
+    } - INHERITED
+    inherited = {name: value for name, value in process_env().items() if name not in other}
     own = {
         "MCP_BASE_URL": url,
         "API_KEY": key,
@@ -142,5 +149,5 @@ def _environment(place: Path, url: str, key: str, harness: dict[str, str]) -> di
 
 
 def _claude_settings() -> dict[str, str]:
-    chosen = os.environ.get("MODEL_OVERRIDE", "").strip()
+    chosen = ModelSettings.load().model_override
     return {"HARNESS_PROVIDER": "claude", "MODEL_OVERRIDE": chosen or "haiku"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import sys
@@ -23,8 +22,8 @@ from agent_swarm_worker.errors import (
     SwarmWorkerError,
     Unauthorized,
 )
-from agent_swarm_worker.providers.registry import supported_providers
-from agent_swarm_worker.settings import Settings
+from agent_swarm_worker.providers.registry import installed_options, supported_providers
+from agent_swarm_worker.settings import Settings, process_env
 from agent_swarm_worker.swarm.state import StateDir
 from agent_swarm_worker.worker.harness import harness_name
 
@@ -63,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _run(args: argparse.Namespace) -> int:
-    findings = await _examine(os.environ)
+    findings = await _examine(process_env())
     if args.json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -79,6 +78,9 @@ async def _examine(env: Mapping[str, str]) -> list[Finding]:
     findings = [Finding("swarm-worker", "ok", versions)]
     try:
         settings = Settings.load(env)
+        for model in installed_options().values():
+            for problem in model.problems(env, early=True):
+                raise problem
     except SwarmWorkerError as error:
         return [*findings, Finding("settings", "fail", str(error), "mend this variable")]
     findings.append(Finding("settings", "ok", "every variable that is set can be used"))

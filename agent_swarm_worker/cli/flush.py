@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from agent_swarm_worker.cli.view import View
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import EXIT_LEFT, StateError, StateLocked
 from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.settings import Settings
+from agent_swarm_worker.settings import Settings, process_env
 from agent_swarm_worker.worker.flushing import agents_of, opened
 
 if TYPE_CHECKING:
@@ -46,9 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Deliver; 0 if nothing is left, 75 if something is."""
     scrubber = Scrubber()
-    scrubber.add_env(os.environ)
+    scrubber.add_env(process_env())
     logs.configure(level="warning", scrub=scrubber.text)
-    settings = Settings.load(os.environ)
+    settings = Settings.load()
     agents = agents_of(settings, everybody=args.all)
     return run_until_signal(_run, args, settings, agents)
 

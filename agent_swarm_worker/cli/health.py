@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Say whether the worker of this machine's state directory lives: 0 if so, else 1."""
     logs.configure(level="error")
-    settings = Settings.load(os.environ)
+    settings = Settings.load()
     if args.api:
         return _api(settings)
     root = settings.state_root()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import TYPE_CHECKING
 
 import anyio
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
-    settings = Settings.load(os.environ)
+    settings = Settings.load()
     logs.configure(level=settings.log_level, human=settings.human_logs)
     return run_until_signal(_serve, args, settings.api_key)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from agent_swarm_worker.login.authorization import REGISTERED_PORT
 from agent_swarm_worker.login.credential import masked
 from agent_swarm_worker.login.slots import LAST_SLOT, lowest_free, slot_key
 from agent_swarm_worker.login.store import SlotStore
-from agent_swarm_worker.settings import Settings
+from agent_swarm_worker.settings import Settings, process_env
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,13 +101,13 @@ async def _run(args: argparse.Namespace) -> int:
         if args.command == "logout":
             return await _log_out(args, client)
         if args.status:
-            return await show_status(client, os.environ)
+            return await show_status(client, process_env())
         return await _log_in(args, client)
 
 
 async def _settings(args: argparse.Namespace) -> Settings:
     """The settings in force; a person who gave no key is asked for it."""
-    env = dict(os.environ)
+    env = dict(process_env())
     if args.api_url is not None:
         env["MCP_BASE_URL"] = args.api_url
     if args.api_key is not None:
@@ -141,7 +140,7 @@ async def _log_in(args: argparse.Namespace, client: SwarmClient) -> int:
         port=args.port,
         opens_browser=not args.no_browser,
         timeout_s=args.timeout,
-        env=os.environ,
+        env=process_env(),
     )
     row = place.instead_of.row if place.instead_of else None
     await store.put(place.slot, credential, instead_of=row)

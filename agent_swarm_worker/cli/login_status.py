@@ -10,6 +10,7 @@ from agent_swarm_worker.cli.output import print_line, print_table
 from agent_swarm_worker.errors import CredentialUnreadable
 from agent_swarm_worker.login.auth_json import codex_home, login_in_file
 from agent_swarm_worker.login.credential import CodexCredential, masked
+from agent_swarm_worker.login.settings import LoginSettings
 from agent_swarm_worker.login.slots import STANDALONE
 from agent_swarm_worker.login.store import SlotStore
 
@@ -49,7 +50,7 @@ async def show_status(client: SwarmClient, env: Mapping[str, str]) -> int:
 
 def _own(env: Mapping[str, str]) -> Iterator[_Login]:
     """The logins of this machine, which count if the swarm has none."""
-    if text := env.get(STANDALONE, "").strip():
+    if text := LoginSettings.load(env).codex_oauth.strip():
         try:
             yield _Login("-", CodexCredential.parse(text), f"environment: {STANDALONE}")
         except CredentialUnreadable:

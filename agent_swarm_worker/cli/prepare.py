@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.cli.output import notice
+from agent_swarm_worker.cli.settings import EarlyLogSettings
 from agent_swarm_worker.container.prepare import Preparation, only_here
 from agent_swarm_worker.errors import ContainerError, ScriptFailed
 from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.settings import process_env
 
 if TYPE_CHECKING:
     import argparse
@@ -39,12 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare; return only if there is no command, or it cannot be run."""
-    env = dict(os.environ)
+    env = dict(process_env())
     scrubber = Scrubber()
     scrubber.add_env(env)
-    level = env.get("SWARM_LOG_LEVEL", "").strip() or "info"
-    human = {"human": True, "json": False}.get(env.get("SWARM_LOG_FORMAT", ""))
-    logs.configure(level=level, human=human, scrub=scrubber.text)
+    early = EarlyLogSettings.load(env)
+    human = {"human": True, "json": False}.get(early.log_format)
+    logs.configure(level=early.log_level, human=human, scrub=scrubber.text)
     command = list(args.passed_on)
     try:
         if args.offline:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import anyio
@@ -15,6 +14,7 @@ from agent_swarm_worker.providers.registry import (
     distribution_of,
     supported_providers,
 )
+from agent_swarm_worker.settings import process_env
 from agent_swarm_worker.worker.sandbox import check_harness, make_sandbox
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ async def _describe_all() -> list[dict[str, str | bool]]:
 
 
 async def _describe(name: str) -> dict[str, str | bool]:
-    missing = await what_is_missing(name, os.environ)
+    missing = await what_is_missing(name, process_env())
     return {
         "name": name,
         "ready": missing is None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from agent_swarm_worker import logs
 from agent_swarm_worker.cli.running import first_of
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.prompts.system import operator_prompt
-from agent_swarm_worker.settings import Settings
+from agent_swarm_worker.settings import Settings, process_env
 from agent_swarm_worker.worker.context import WorkerOptions
 from agent_swarm_worker.worker.daemon import Daemon
 
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop."""
-    env = dict(os.environ)
+    env = dict(process_env())
     if args.yolo:
         env["YOLO"] = "true"
     settings = Settings.load(env)

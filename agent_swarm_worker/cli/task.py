@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out one action."""
     logs.configure(level="error")
-    settings = Settings.load(os.environ)
+    settings = Settings.load()
     if args.action == "submit":
         # Read before anything is connected: whoever types it may take their time, or Ctrl-C.
         args.text = _words(args.text)

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from agent_swarm_worker.cli.output import one_line, plain, write
+from agent_swarm_worker.cli.settings import TerminalSettings
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,7 +31,7 @@ class View:
 
     def __init__(self, stream: TextIO | None = None, *, has_status_line: bool = True) -> None:
         self._out = stream or sys.stdout
-        self._is_terminal = self._out.isatty() and os.environ.get("TERM") != "dumb"
+        self._is_terminal = self._out.isatty() and TerminalSettings.load().term != "dumb"
         self._has_status_line = self._is_terminal and has_status_line
         self._started_at_s = time.monotonic()
         self._now = ""

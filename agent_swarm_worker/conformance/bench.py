@@ -24,6 +24,7 @@ from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE
 from agent_swarm_worker.sandboxes.port import GuestSpec
+from agent_swarm_worker.settings import process_env
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -104,7 +105,7 @@ class Bench:
         """The complete environment of a session."""
         of_stage = self.maybe_stage.env if self.maybe_stage else {}
         given = {**of_stage, **self.env}
-        base = {"PATH": os.environ.get("PATH", os.defpath), "HOME": guest.path(home)}
+        base = {"PATH": process_env().get("PATH", os.defpath), "HOME": guest.path(home)}
         return guest.environment({**base, **given}, given)
 
     async def session(self, prompt: str, **changed: Any) -> Watched:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import CredentialUnreadable
 from agent_swarm_worker.login.auth_json import codex_home, login_in_file, write_auth_json
+from agent_swarm_worker.login.settings import LoginSettings
 from agent_swarm_worker.login.slots import STANDALONE, slot_of, slots_of
 from agent_swarm_worker.logs import Event, Log
 
@@ -32,8 +33,8 @@ def restore(env: Mapping[str, str], log: Log) -> bool:
     if shared:
         write_auth_json(path, next(iter(shared.values())), keep_refresh=False)
         return True
-    own = env.get(STANDALONE, "")
-    if not own.strip():
+    own = LoginSettings.load(env).codex_oauth
+    if not own:
         return False
     try:
         write_auth_json(path, own, keep_refresh=True)

@@ -11,8 +11,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.settings import named
 from agent_swarm_worker.workspace.commands import run
 from agent_swarm_worker.workspace.git import clean_env
+from agent_swarm_worker.workspace.settings import GitSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,16 +31,17 @@ def identity(env: Mapping[str, str]) -> dict[str, str]:
 
     Without a token of GitHub or GitLab there is nothing to say.
     """
-    if env.get("GITHUB_TOKEN"):
-        name, email = env.get("GITHUB_NAME"), env.get("GITHUB_EMAIL")
-    elif env.get("GITLAB_TOKEN"):
-        name = env.get("GITLAB_NAME") or env.get("GITHUB_NAME")
-        email = env.get("GITLAB_EMAIL") or env.get("GITHUB_EMAIL")
+    settings = GitSettings.load(env)
+    if settings.github_token:
+        name, email = settings.github_name, settings.github_email
+    elif settings.gitlab_token:
+        name = settings.gitlab_name or settings.github_name
+        email = settings.gitlab_email or settings.github_email
     else:
         return {}
     who = {"NAME": name or DEFAULT_NAME, "EMAIL": email or DEFAULT_EMAIL}
     wanted = {f"GIT_{part}_{key}": who[key] for part in ("AUTHOR", "COMMITTER") for key in who}
-    return {key: value for key, value in wanted.items() if not env.get(key)}
+    return {key: value for key, value in wanted.items() if not named(env, key)}
 
 
 async def trust_every_clone(env: Mapping[str, str], *, is_root: bool, log: Log) -> None:
@@ -56,13 +59,14 @@ async def trust_every_clone(env: Mapping[str, str], *, is_root: bool, log: Log) 
 
 async def set_up_logins(env: Mapping[str, str], log: Log) -> None:
     """Have git log in with the tokens of the environment; a failure is told and no more."""
-    if env.get("GITHUB_TOKEN"):
+    settings = GitSettings.load(env)
+    if settings.github_token:
         if shutil.which("gh", path=env.get("PATH")):
             await _run(["gh", "auth", "setup-git"], env, log)
         else:
             await _helper("github.com", "x-access-token", "GITHUB_TOKEN", env, log)
-    if env.get("GITLAB_TOKEN"):
-        address = _HOST.fullmatch(env.get("GITLAB_URL") or "gitlab.com")
+    if settings.gitlab_token:
+        address = _HOST.fullmatch(settings.gitlab_url or "gitlab.com")
         if address:
             await _helper(address[1], "oauth2", "GITLAB_TOKEN", env, log)
         else:

@@ -26,6 +26,7 @@ from agent_swarm_worker.container.export import exportable
 from agent_swarm_worker.container.facts import Facts, ask
 from agent_swarm_worker.container.ownership import hand_over
 from agent_swarm_worker.container.readiness import ready_limit_s, wait_for_api
+from agent_swarm_worker.container.settings import ContainerSettings
 from agent_swarm_worker.errors import BinaryMissing, ContainerError, CredentialsMissing
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event, Log
@@ -93,7 +94,7 @@ class Preparation:
         self._env |= identity
         run = scripts.Scripts(
             self._workspace if self._workspace.is_dir() else Path.cwd(),
-            is_strict=self._settings.startup_script_strict,
+            is_strict=ContainerSettings.load(self._env).startup_script_strict,
             log=self._log,
         )
         self._with_roots_rights(agent_id, exported, run)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from agent_swarm_worker.container.settings import ContainerSettings
 from agent_swarm_worker.errors import ApiError, ContainerError
 from agent_swarm_worker.swarm.client import SwarmClient
 from agent_swarm_worker.swarm.generations import Generations
@@ -31,7 +32,7 @@ def ready_limit_s(env: Mapping[str, str]) -> int:
     Raises:
         ContainerError: the variable holds something else than a positive whole number.
     """
-    value = env.get(LIMIT, "") or str(DEFAULT_LIMIT_S)
+    value = ContainerSettings.load(env).api_ready_timeout or str(DEFAULT_LIMIT_S)
     if not re.fullmatch(r"[0-9]+", value, re.ASCII) or int(value[:9]) == 0:
         raise ContainerError(f"{LIMIT} must be a positive integer, got '{value}'")
     return int(value[:9])

@@ -4,6 +4,12 @@ This package is the public API that a provider in another distribution builds on
 with the package and its names are pinned by a test.
 """
 
+from agent_swarm_worker.contract.codec import (
+    Envelope,
+    InvalidEvent,
+    event_from_dict,
+    event_to_dict,
+)
 from agent_swarm_worker.contract.cost import CostData, ModelCost
 from agent_swarm_worker.contract.events import (
     Compaction,
@@ -66,12 +72,14 @@ __all__ = [
     "CostData",
     "Custom",
     "EndReport",
+    "Envelope",
     "Error",
     "EventListener",
     "FileInfo",
     "Grace",
     "Guest",
     "GuestFiles",
+    "InvalidEvent",
     "Listing",
     "McpServer",
     "Message",
@@ -99,4 +107,6 @@ __all__ = [
     "StreamRedactor",
     "ToolEnd",
     "ToolStart",
+    "event_from_dict",
+    "event_to_dict",
 ]

@@ -383,3 +383,48 @@ class Guest(Protocol):
     async def end_all(self) -> EndReport:
         """End everything that was started in this guest, at once."""
         ...
+
+
+class LastCheckpoint(Protocol):
+    """Where the journal ended before and after the last bytes that were about to be recorded."""
+
+    @property
+    def record_begin(self) -> int:
+        """The size of the journal without them."""
+        ...
+
+    @property
+    def record_end(self) -> int:
+        """Its size with them."""
+        ...
+
+
+class UnreadOutput(Protocol):
+    """What one stream of a process had written that is not in the journal yet."""
+
+    @property
+    def last_checkpoint(self) -> LastCheckpoint | None:
+        """What was about to be recorded; ``None`` if it is not known."""
+        ...
+
+    def rest(self, record_size: int) -> bytes:
+        """Return what is not in the journal, of which the size is given."""
+        ...
+
+    def checkpoint(self, record_begin: int, record_end: int) -> None:
+        """Say that all of it is about to be recorded."""
+        ...
+
+
+class Unread(Protocol):
+    """Output of a crashed worker's session: of each process that had some, in no order."""
+
+    @property
+    def stdout(self) -> tuple[UnreadOutput, ...]:
+        """Of the standard outputs."""
+        ...
+
+    @property
+    def stderr(self) -> tuple[UnreadOutput, ...]:
+        """Of the standard errors."""
+        ...

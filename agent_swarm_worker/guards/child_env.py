@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from agent_swarm_worker.guards.secret_env import is_secret_name, secret_values_of
+from agent_swarm_worker.guards.settings import ChildEnvSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,12 +83,6 @@ TRACING_HEADERS: Final = frozenset(
     }
 )
 """The key of the operator's collector; for a harness only if it is to report there itself."""
-_TRACING_SWITCHES: Final = (
-    "SWARM_ENABLE_HARNESS_OTEL",
-    "SWARM_ENABLE_CLAUDE_CODE_OTEL",
-    "CLAUDE_CODE_ENABLE_TELEMETRY",
-)
-_YES: Final = frozenset({"1", "true", "on", "yes"})
 _WITHHELD: Final = OF_THE_SERVER | OF_THE_INTERPRETER | OF_THE_SUPERVISOR | GIT_POINTERS
 
 _CODE_HOSTS: Final = ("GH_", "GL_", "GLAB_", "SSH_", "BITBUCKET_", "GITEA_", "FORGEJO_")
@@ -134,8 +129,8 @@ def _is_of_a_code_host(name: str) -> bool:
 
 
 def _passed(env: Mapping[str, str]) -> frozenset[str]:
-    return frozenset(name.strip() for name in env.get(PASS, "").split(","))
+    return frozenset(ChildEnvSettings.load(env).pass_env)
 
 
 def _reports_itself(env: Mapping[str, str]) -> bool:
-    return any(env.get(name, "").strip().lower() in _YES for name in _TRACING_SWITCHES)
+    return ChildEnvSettings.load(env).harness_reports_itself

@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from agent_swarm_worker.guards.settings import TokenizerSettings
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -106,7 +108,7 @@ def _encoding() -> Encoding | None:
 
 def _cache_dir() -> Path:
     """Return where tiktoken looks; a blank variable switches its cache off."""
-    for name in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
-        if name in os.environ:
-            return Path(os.environ[name] or os.devnull)
+    chosen = TokenizerSettings.load().cache_dir
+    if chosen is not None:
+        return Path(chosen or os.devnull)
     return Path(tempfile.gettempdir()) / "data-gym-cache"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
@@ -11,9 +10,11 @@ import orjson
 from agent_swarm_worker.atomic import write_atomically
 from agent_swarm_worker.errors import CredentialUnreadable
 from agent_swarm_worker.login.credential import CodexCredential
+from agent_swarm_worker.login.settings import LoginSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 NO_EXPIRY_S = 10 * 24 * 3600
 """How long the vendor's tokens live, for one that does not say."""
@@ -75,7 +76,7 @@ def write_auth_json(
 
 def codex_home(env: Mapping[str, str]) -> Path:
     """Return where the codex program keeps its own login."""
-    return Path(env.get("CODEX_HOME", "").strip() or Path(env.get("HOME", "/")) / ".codex")
+    return LoginSettings.load(env).login_dir
 
 
 def login_in_file(path: Path) -> CodexCredential | None:

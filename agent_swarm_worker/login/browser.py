@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from agent_swarm_worker.login.settings import LoginSettings
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,8 +24,7 @@ def opener(url: str, env: Mapping[str, str], platform: str = sys.platform) -> tu
     if platform in {"win32", "cygwin"}:
         # What `start` does, without the command interpreter, to which the URL's & are commands.
         return ("rundll32", "url.dll,FileProtocolHandler", url)
-    has_screen = any(env.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
-    return ("xdg-open", url) if has_screen else ()
+    return ("xdg-open", url) if LoginSettings.load(env).has_screen else ()
 
 
 async def open_browser(url: str, env: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from agent_swarm_worker.login.pools import (
     Selection,
     pool_members,
 )
+from agent_swarm_worker.login.settings import LoginSettings
 from agent_swarm_worker.login.slots import STANDALONE, slots_of
 
 if TYPE_CHECKING:
@@ -91,14 +92,16 @@ async def _logins(
             )
             for slot, login in slots.items()
         ]
-    own = [(member, _suffix(member)) for member in pool_members(env.get(STANDALONE, ""))]
+    own = [
+        (member, _suffix(member)) for member in pool_members(LoginSettings.load(env).codex_oauth)
+    ]
     if not own and in_file is not None:
         own = [("", in_file.suffix)]
     return await _plain(STANDALONE, own, available)
 
 
 async def _keys(env: Mapping[str, str], available: AvailableKeys) -> list[Option]:
-    members = pool_members(env.get(OPENAI_KEY, ""))
+    members = pool_members(LoginSettings.load(env).openai_api_key)
     return await _plain(OPENAI_KEY, [(key, key[-SUFFIX_CHARS:]) for key in members], available)
 
 

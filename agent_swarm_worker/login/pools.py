@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from agent_swarm_worker.login.slots import POOLED, STANDALONE, is_slot_name
+from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -125,7 +126,7 @@ async def select_credentials(
     return [
         await _select(name, members, available, choose)
         for name in variables
-        if (members := pool_members(env.get(name, "")))
+        if (members := pool_members(named(env, name)))
     ]
 
 
@@ -147,7 +148,7 @@ def one_of(chosen: Sequence[Selection]) -> list[Selection]:
 
 def _pools(env: Mapping[str, str]) -> set[str]:
     known = {name for names in VARIABLES.values() for name in names}
-    return {name for name in known if len(pool_members(env.get(name, ""))) > 1}
+    return {name for name in known if len(pool_members(named(env, name))) > 1}
 
 
 def session_env(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import CredentialUnreadable
 from agent_swarm_worker.login.credential import CodexCredential
+from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -53,7 +54,7 @@ def slots_of(env: Mapping[str, str]) -> dict[int, CodexCredential]:
         if slot is None or slot in found:
             continue
         try:
-            found[slot] = CodexCredential.parse(env[name])
+            found[slot] = CodexCredential.parse(named(env, name))
         except CredentialUnreadable:
             continue
     return dict(sorted(found.items()))

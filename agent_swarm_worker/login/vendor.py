@@ -16,6 +16,7 @@ import orjson
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.errors import BadSetting, TokenRefused, VendorFailed
 from agent_swarm_worker.login.credential import CodexCredential
+from agent_swarm_worker.login.settings import LoginSettings
 from agent_swarm_worker.swarm.address import Address
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def issuer_of(env: Mapping[str, str]) -> str:
     Raises:
         BadSetting: ``CODEX_OAUTH_ISSUER`` is no URL that tokens may be sent to.
     """
-    named = env.get(ISSUER_VARIABLE, "").strip().rstrip("/")
+    named = LoginSettings.load(env).issuer.rstrip("/")
     if not named:
         return ISSUER
     try:

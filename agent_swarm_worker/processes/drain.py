@@ -7,9 +7,12 @@ readers get a little time for what is still in the pipe.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
+
+from agent_swarm_worker.aio import wait_all, wait_any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -61,18 +64,10 @@ async def drain(
     Returns:
         Whether each came to its end. If not, some other process holds a pipe open.
     """
-    done = False
 
-    async def stop_after_exit() -> None:
+    async def exited_long_ago() -> None:
         await child.wait()
         await clock.sleep(drain_s)
-        deadline.cancel_scope.cancel()
 
-    async with anyio.create_task_group() as deadline:
-        deadline.start_soon(stop_after_exit)
-        async with anyio.create_task_group() as reading:
-            for reader in readers:
-                reading.start_soon(reader)
-        done = True
-        deadline.cancel_scope.cancel()
-    return done
+    first = await wait_any(partial(wait_all, *readers), exited_long_ago)
+    return first.index == 0

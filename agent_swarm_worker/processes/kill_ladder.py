@@ -14,10 +14,10 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-import anyio
-
+from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.sweep import (
     SWEEP_S,
@@ -133,15 +133,7 @@ async def _wait_for_group(child: Child, grace_s: float, clock: Clock) -> None:
 
 
 async def _exits_within(child: Child, grace_s: float, clock: Clock) -> bool:
-    async with anyio.create_task_group() as race:
-
-        async def give_up() -> None:
-            await clock.sleep(grace_s)
-            race.cancel_scope.cancel()
-
-        race.start_soon(give_up)
-        await child.wait()
-        race.cancel_scope.cancel()
+    await wait_any(child.wait, partial(clock.sleep, grace_s))
     return child.returncode is not None
 
 

@@ -76,7 +76,7 @@ async def paused_prompt(build: PromptBuild, task: Task, harness: PromptHarness) 
     return (await build.required(f"task.resumption.{kind}", variables)).strip()
 
 
-def directory_note(cwd: Path, source: Literal["task", "clone", "process"]) -> str:
+def directory_note(cwd: PurePath, source: Literal["task", "clone", "process"]) -> str:
     """Return the line that says where the session works; nothing where that is no news."""
     if source == "process":
         return ""

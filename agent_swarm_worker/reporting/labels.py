@@ -17,6 +17,7 @@ MAX_LABEL_CHARS = 300
 _SILENT = frozenset({"ToolSearch", "TodoRead", "TodoWrite"})
 """Housekeeping of the harness: says nothing about the work."""
 _SWARM_SERVER = "agent-swarm"
+_OWN_REPORT = "store-progress"
 _ACRONYMS = re.compile(r"\b(?:mcp|kv|api|url|id)\b", re.IGNORECASE)
 
 
@@ -35,13 +36,18 @@ def label(tool_name: str, args: Any, *, scrub: Callable[[str], str] = str) -> st
     return one_line(scrub(words), MAX_LABEL_CHARS) if words else None
 
 
+def has_label(tool_name: str, args: Any) -> bool:
+    """True if `label` has something to say of this call."""
+    return not _is_silent(canonical_name(tool_name, args))
+
+
 def canonical_name(tool_name: str, args: Any) -> str:
     """Return one spelling for tools that harnesses spell differently.
 
     Codex passes server and tool of an MCP call as arguments; pi writes built-in tools in lower
     case.
     """
-    if isinstance(args, Mapping):
+    if isinstance(args, Mapping) and "server" in args and "tool" in args:
         server, tool = _text(args, "server"), _text(args, "tool")
         if server and tool:
             return f"mcp__{server}__{tool}"
@@ -52,19 +58,27 @@ def canonical_name(tool_name: str, args: Any) -> str:
 
 def _words(tool_name: str, args: Mapping[Any, Any]) -> str | None:
     name = canonical_name(tool_name, args)
-    if name in _SILENT or name.lower().replace("_", "-") == "store-progress":
+    if _is_silent(name):
         return None
     if name.startswith("mcp__"):
         return _mcp_words(name)
     return _builtin_words(name, args) or swarm_label(tool_name) or f"🔧 {_humanise(name)}"
 
 
-def _mcp_words(name: str) -> str | None:
+def _is_silent(name: str) -> bool:
+    """True for housekeeping, and for the agent's own report of its progress."""
+    if name in _SILENT or name.lower().replace("_", "-") == _OWN_REPORT:
+        return True
+    if not name.startswith("mcp__"):
+        return False
+    server, _, tool = name.removeprefix("mcp__").partition("__")
+    return server.replace("_", "-") == _SWARM_SERVER and tool.replace("_", "-") == _OWN_REPORT
+
+
+def _mcp_words(name: str) -> str:
     server, _, tool = name.removeprefix("mcp__").partition("__")
     if server.replace("_", "-") != _SWARM_SERVER:
         return f"🔌 {server}: {_humanise(tool)}" if tool else f"🔌 {_humanise(server)}"
-    if tool.replace("_", "-") == "store-progress":
-        return None
     return swarm_label(tool) or f"🔌 {_humanise(tool)}"
 
 

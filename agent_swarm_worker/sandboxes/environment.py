@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from agent_swarm_worker.guards.child_env import PASS
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -38,11 +36,10 @@ def guest_environment(
     Args:
         env: what a session on the worker's machine would get.
         needed: names of variables that this session needs: its credentials, the settings of its
-            harness.
+            harness, and what the operator wants passed on (``SWARM_PASS_ENV``).
         own: what the guest sets itself, such as ``PATH`` and ``HOME``; it wins.
     """
-    passed = {name.strip() for name in env.get(PASS, "").split(",")}
-    names = ALLOWED | passed | set(needed)
+    names = ALLOWED | set(needed)
     chosen = {
         name: value
         for name, value in env.items()

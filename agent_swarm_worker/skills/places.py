@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.settings import skills_dir
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -37,8 +39,7 @@ def command_folder(harness: str, env: Mapping[str, str], home: Path) -> Path:
         env: the session's environment; a variable may name another folder.
         home: the home directory of the user that the harness runs as.
     """
-    named = env.get(f"{harness.upper().replace('-', '_')}_SKILLS_DIR", "").strip()
-    return Path(named) if named else home / f".{harness}" / "skills"
+    return skills_dir(harness, env) or home / f".{harness}" / "skills"
 
 
 def skill_roots(home: Path, errors: list[str], skipped: list[str], *, create: bool) -> list[Path]:

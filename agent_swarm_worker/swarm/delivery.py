@@ -25,6 +25,7 @@ from agent_swarm_worker.errors import (
     ApiUnreachable,
     Unauthorized,
 )
+from agent_swarm_worker.journal.numbering import AFTER_ALL_LINES
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.swarm import read_back
 from agent_swarm_worker.swarm.body import encode
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.swarm.tasks import FinishAnswer
 
 MAX_REPAIRS = 3
-AFTER_ALL_LINES = 2_000_000_000
-"""Sorts a line behind all others of its session, whose numbers are counts of bytes."""
-
 
 Handler: TypeAlias = "Callable[[Delivery], Awaitable[None]]"
 

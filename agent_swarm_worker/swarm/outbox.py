@@ -8,11 +8,13 @@ this process or the next one. Lanes do not wait for each other.
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
+from agent_swarm_worker.aio import Broadcast, wait_any
 from agent_swarm_worker.errors import (
     ApiError,
     ApiRefused,
@@ -76,9 +78,9 @@ class Outbox:
         self._busy: set[str] = set()
         self._awake: set[str] = set()
         """Lanes in which something was put since the last look."""
-        self._put = anyio.Event()
-        self._delivered = anyio.Event()
-        self._recovered = anyio.Event()
+        self._put = Broadcast()
+        self._delivered = Broadcast()
+        self._recovered = Broadcast()
         self._slots = anyio.CapacityLimiter(MAX_CONCURRENT_REQUESTS)
         self._under_way: dict[int, tuple[float, anyio.CancelScope]] = {}
         """The attempts that are being made, by their task: when each began, and what ends it."""
@@ -98,7 +100,7 @@ class Outbox:
         """
         self._queue.add(lane, kind, args, uncertain=doubtful)
         self._awake.add(lane)
-        self._put.set()
+        self._put.notify()
 
     def pending(self, lane: str | None = None) -> int:
         """Return how many writes have not arrived, of a lane or of all."""
@@ -125,13 +127,13 @@ class Outbox:
         waiting = self._queue.lanes()
         async with anyio.create_task_group() as lanes:
             while True:
-                self._put = anyio.Event()
+                news = self._put.next
                 self._awake.clear()
                 for lane in waiting:
                     if lane not in self._busy:
                         self._busy.add(lane)
                         lanes.start_soon(self._drain, lane, name=f"outbox {lane}")
-                await self._put.wait()
+                await news.wait()
                 waiting = list(self._awake)
 
     async def _drain(self, lane: str) -> None:
@@ -175,8 +177,7 @@ class Outbox:
             else:
                 self._client.generations.works(item.kind)
         self._queue.remove(item)
-        self._delivered.set()
-        self._delivered = anyio.Event()
+        self._delivered.notify()
 
     async def _is_stuck(self, item: Item) -> bool:
         """Try to deliver; true if it still hung when the API was back from an outage.
@@ -233,20 +234,10 @@ class Outbox:
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but no longer than until the API answers again."""
-        recovered = self._recovered
-        async with anyio.create_task_group() as race:
-
-            async def cut_short() -> None:
-                await recovered.wait()
-                race.cancel_scope.cancel()
-
-            race.start_soon(cut_short)
-            await self._clock.sleep(seconds)
-            race.cancel_scope.cancel()
+        await wait_any(self._recovered.wait, partial(self._clock.sleep, seconds))
 
     def _on_recovered(self) -> None:
-        self._recovered.set()
-        self._recovered = anyio.Event()
+        self._recovered.notify()
         hung_before_s = self._clock.monotonic() - STUCK_S
         has_answer = anyio.get_current_task().id
         for task, (began_s, scope) in self._under_way.items():
@@ -255,8 +246,7 @@ class Outbox:
 
     async def _wait_until_empty(self, lane: str | None, timeout_s: float) -> bool:
         with anyio.move_on_after(timeout_s):
-            while self._queue.has(lane):
-                await self._delivered.wait()
+            await self._delivered.wait_for(lambda: not self._queue.has(lane))
         return not self._queue.has(lane)
 
 

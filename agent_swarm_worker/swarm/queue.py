@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from agent_swarm_worker.journal.uploads import joined
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.swarm.body import encode
 
@@ -239,10 +240,10 @@ class Queue:
             WriteKind.LOGS,
             WriteKind.FINISH,
         )
-        joined = _joined(_object(rows[0][1]), _object(data)) if rows else None
-        if joined is None:
+        longer_range = joined(_object(rows[0][1]), _object(data)) if rows else None
+        if longer_range is None:
             return False
-        longer = encode(joined)
+        longer = encode(longer_range)
         self._db.run("UPDATE outbox SET args = ? WHERE id = ?", longer, rows[0][0])
         self._bytes += len(longer) - len(rows[0][1])
         return True
@@ -279,22 +280,3 @@ def _object(data: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return args if isinstance(args, dict) else {}
-
-
-def _joined(range_: dict[str, Any], next_: dict[str, Any]) -> dict[str, Any] | None:
-    """Return two neighbouring ranges of a journal as one, if that is what they are.
-
-    They are numbered by the bytes sent before them, so that the joined range is numbered as the
-    two would have been.
-    """
-    try:
-        length = range_["end"] - range_["start"]
-        continued = {
-            **range_,
-            "start": range_["end"],
-            "end": next_["end"],
-            "iteration": range_["iteration"] + length,
-        }
-    except (KeyError, TypeError):
-        return None
-    return {**range_, "end": next_["end"]} if continued == next_ else None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.ids import IdSource, random_ids
 from agent_swarm_worker.logs import Event, Log
@@ -129,15 +130,7 @@ class Daemon:
 
     async def _boot_unless_stopped(self, worker: Worker) -> bool:
         """Boot; false if a signal came first."""
-        async with anyio.create_task_group() as race:
-
-            async def stop() -> None:
-                await self.shutdown.wait_draining()
-                race.cancel_scope.cancel()
-
-            race.start_soon(stop)
-            await boot(worker)
-            race.cancel_scope.cancel()
+        await wait_any(partial(boot, worker), self.shutdown.wait_draining)
         return not self.shutdown.is_draining
 
     async def _work(self, worker: Worker) -> None:

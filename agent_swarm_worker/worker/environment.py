@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.providers.registry import installed_options
 from agent_swarm_worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class Environment:
         self._refused: set[str] = set()
         self._scrubber = scrubber
         self._log = log
-        self._settings = Settings.load(self._process)
+        self._options = tuple(installed_options().values())
+        self._settings = self._loaded(self._process)
         scrubber.add_env(self._process)
 
     @property
@@ -111,13 +113,25 @@ class Environment:
                 self._ignore(key, why)
         while True:
             try:
-                self._settings = Settings.load(self.values())
+                self._settings = self._loaded(self.values())
             except BadSetting as error:
                 if error.name not in self._rows or error.name in self._ignored:
                     raise
                 self._ignore(error.name, error.why)
             else:
                 return
+
+    def _loaded(self, env: Mapping[str, str]) -> Settings:
+        """Read the worker's settings, and make sure that a harness could read its own.
+
+        Raises:
+            BadSetting: a value cannot be used. Values that only a session needs are left to it.
+        """
+        settings = Settings.load(env)
+        for model in self._options:
+            if problems := model.problems(env, early=True):
+                raise problems[0]
+        return settings
 
     def _ignore(self, key: str, why: str) -> None:
         self._log.warning(Event.CONFIG_IGNORED, key=key, why=why)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.errors import SwarmWorkerError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import create_provider, supported_providers
+from agent_swarm_worker.worker.settings import HarnessChoice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,10 +67,7 @@ def wire_name(adapter: ProviderAdapter) -> str:
 
 def harness_name(env: Mapping[str, str]) -> str:
     """``HARNESS_PROVIDER``, else what the credentials suggest (API reference 1.2, step 3)."""
-    wanted = env.get("HARNESS_PROVIDER", "").strip()
-    if wanted:
-        return wanted
-    only_openrouter = env.get("OPENROUTER_API_KEY") and not (
-        env.get("ANTHROPIC_API_KEY") or env.get("CLAUDE_CODE_OAUTH_TOKEN")
-    )
-    return "pi" if only_openrouter and "pi" in supported_providers() else "claude"
+    choice = HarnessChoice.load(env)
+    if choice.provider:
+        return choice.provider
+    return "pi" if choice.has_only_openrouter and "pi" in supported_providers() else "claude"

@@ -7,10 +7,12 @@ each running task beats every three seconds, and all at once when the API is bac
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
+from agent_swarm_worker.aio import Broadcast, wait_any
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import task_lane
@@ -40,7 +42,7 @@ class Heartbeat:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._recovered = anyio.Event()
+        self._recovered = Broadcast()
         self._beating: dict[RunningTask, anyio.CancelScope] = {}
         """One beat per task at a time, so that they do not pile up before an API that hangs."""
         self._at_once = anyio.CapacityLimiter(MAX_BEATS_AT_ONCE)
@@ -52,16 +54,13 @@ class Heartbeat:
         async with anyio.create_task_group() as beats:
             beats.start_soon(self._keep_looking)
             while True:
-                recovered = self._recovered
+                recovered = self._recovered.next
                 interval_s = worker.settings.heartbeat_interval_s
                 for task in worker.slots:
                     if task not in self._beating:
                         self._beating[task] = anyio.CancelScope()
                         beats.start_soon(self._beat_once, task)
-                async with anyio.create_task_group() as wait:
-                    wait.start_soon(_until, recovered, wait.cancel_scope)
-                    await worker.clock.sleep(interval_s)
-                    wait.cancel_scope.cancel()
+                await wait_any(recovered.wait, partial(worker.clock.sleep, interval_s))
                 if recovered.is_set():
                     self._begin_afresh()
 
@@ -90,7 +89,7 @@ class Heartbeat:
         try:
             if task.session_row and await self._is_on_record(task, scope):
                 return
-            if task.is_over:
+            if not task.is_live:
                 return  # we took its row off ourselves
             if await was_taken(worker, task):
                 return
@@ -110,7 +109,7 @@ class Heartbeat:
         while True:
             await self._worker.clock.sleep(LOOK_INTERVAL_S)
             for task in self._worker.slots:
-                if task.has_task and task.ended_by is None and not task.is_over:
+                if task.has_task and task.is_live and task.ended_by is None:
                     await self._look(task)
 
     async def _look(self, task: RunningTask) -> None:
@@ -155,13 +154,7 @@ class Heartbeat:
                 worker.log.warning(Event.API_REFUSED, call="pause", why=str(error))
 
     def _on_recovered(self) -> None:
-        self._recovered.set()
-        self._recovered = anyio.Event()
-
-
-async def _until(event: anyio.Event, scope: anyio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
+        self._recovered.notify()
 
 
 async def announce(worker: Worker, task: RunningTask) -> None:

@@ -169,13 +169,7 @@ class LostClaims:
     # --- taking up
     def _take(self, row: Task) -> None:
         """Keep a place for a task while it is made sure that it is ours."""
-        place = RunningTask(
-            task_id=row.id,
-            has_task=False,
-            session_uuid=self._worker.ids(),
-            trigger_type=_trigger_of(row).type,
-            is_over=True,  # nothing to cancel, to steer or to hand over; only to beat for
-        )
+        place = RunningTask.reserved(row.id, self._worker.ids(), _trigger_of(row).type)
         self._rows[row.id] = place.session_uuid
         self._note()
         self._worker.slots.add(place)

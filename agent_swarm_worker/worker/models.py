@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from agent_swarm_worker.settings import EFFORTS, TIERS
+from agent_swarm_worker.settings import EFFORTS, TIERS, ModelSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,8 @@ def choose_model(
     task_effort: str | None,
 ) -> ModelChoice:
     """The task's model, else its tier's model for this harness, else the agent's override."""
-    override = env.get("MODEL_OVERRIDE", "").strip()
+    settings = ModelSettings.load(env)
+    override = settings.model_override
     wanted = (task_model or "").strip() or resolve_tier(task_tier, harness=harness, env=env)
     model = wanted or override
     if not model:
@@ -63,7 +64,7 @@ def choose_model(
         source = "agent_config"
     else:
         source = "custom"
-    effort = task_effort or env.get("REASONING_EFFORT_OVERRIDE", "").strip()
+    effort = task_effort or settings.reasoning_effort_override
     return ModelChoice(model, source, effort if effort in EFFORTS else None)
 
 
@@ -72,10 +73,10 @@ def resolve_tier(tier: str | None, *, harness: str, env: Mapping[str, str]) -> s
     name = _LEGACY_TIERS.get((tier or "").strip().lower(), (tier or "").strip().lower())
     if name not in TIERS:
         return ""
-    own = env.get(f"MODEL_TIER_{name.upper()}", "").strip()
+    settings = ModelSettings.load(env)
     return (
-        own
-        or _from_map(env.get("MODEL_TIER_MAP"), name)
+        settings.of_tier(name)
+        or _from_map(settings.model_tier_map, name)
         or _BUILT_IN_TIERS.get(harness, {}).get(name, "")
     )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 
+from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.errors import ApiError, ApiRefused, Unauthorized
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.swarm.delivery import may_have_arrived
@@ -112,30 +113,25 @@ class Poller:
         """Poll, and see a request that is under way through when the shutdown begins.
 
         Raises:
-            ApiError: it did not work; not wrapped in a group.
+            ApiError: it did not work.
         """
-        answer: list[Trigger | None] = []
-        failure: ApiError | None = None
+
+        async def no_longer_wanted() -> None:
+            await self._worker.shutdown.wait_draining()
+            await anyio.sleep(LAST_POLL_S)
+
         sent_s = self._lost.polling()
-        async with anyio.create_task_group() as group:
-
-            async def hurry() -> None:
-                await self._worker.shutdown.wait_draining()
-                await anyio.sleep(LAST_POLL_S)
-                group.cancel_scope.cancel()
-
-            group.start_soon(hurry)
-            try:
-                answer.append(await self._worker.client.work.poll())
-            except ApiError as error:
-                failure = error
-            group.cancel_scope.cancel()
-        if not answer and (failure is None or may_have_arrived(failure)):
+        try:
+            # The poll first: an answer that comes in the last moment is a claimed task.
+            first = await wait_any(self._worker.client.work.poll, no_longer_wanted)
+        except ApiError as error:
+            if may_have_arrived(error):
+                self._lost.lost(sent_s)
+            raise
+        trigger = first.value
+        if first.index != 0:
             self._lost.lost(sent_s)
-        if failure is not None:
-            raise failure
-        trigger = answer[0] if answer else None
-        if isinstance(trigger, UnknownTrigger) and trigger.type in CLAIMING:
+        elif isinstance(trigger, UnknownTrigger) and trigger.type in CLAIMING:
             self._lost.lost(sent_s)  # what was claimed cannot be read in this answer
         return trigger
 
@@ -213,13 +209,5 @@ class Poller:
 
     async def _until_draining(self, wait: Callable[[], Awaitable[None]]) -> bool:
         """Wait for something; false if the shutdown began first."""
-        async with anyio.create_task_group() as race:
-
-            async def stop() -> None:
-                await self._worker.shutdown.wait_draining()
-                race.cancel_scope.cancel()
-
-            race.start_soon(stop)
-            await wait()
-            race.cancel_scope.cancel()
+        await wait_any(wait, self._worker.shutdown.wait_draining)
         return not self._worker.shutdown.is_draining

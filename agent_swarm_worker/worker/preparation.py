@@ -12,6 +12,7 @@ from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.guards.child_env import harness_env
 from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.journal.files import file_name, first_record
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.login.pools import session_env
 from agent_swarm_worker.logs import Event
@@ -178,28 +179,28 @@ def _private_dir(worker: Worker, task: RunningTask) -> AbstractContextManager[Pa
 
 
 def _log_file(worker: Worker, task: RunningTask) -> Path:
-    """Name the journal as the guide does (section 4), from nothing but safe characters."""
-    stamp = wire_time(worker.clock.now()).replace(":", "-").replace(".", "-")
-    kind = "resume-" if task.trigger_type == RESUMED else ""
-    name = "".join(c for c in task.task_id[:8] if c.isalnum() or c in "-_") or "task"
-    label = name if task.has_task else "notask"
-    return worker.log_dir / f"{stamp}-{kind}{label}-{task.session_uuid[:4]}.jsonl"
+    return worker.log_dir / file_name(
+        timestamp=wire_time(worker.clock.now()),
+        label=task.task_id if task.has_task else "notask",
+        session_uuid=task.session_uuid,
+        resumes_task=task.trigger_type == RESUMED,
+    )
 
 
 def _begin_journal(worker: Worker, config: ProviderSessionConfig, task: RunningTask) -> int:
     """Write the journal's first line; it describes the run and is not uploaded."""
-    metadata = {
-        "type": f"{worker.options.role}_metadata",
-        "owner": owner(worker.state, worker.ids),
-        "sessionId": config.session_uuid,
-        "iteration": config.iteration,
-        "timestamp": wire_time(worker.clock.now()),
-        "harness": worker.harness.name,
-        "trigger": task.trigger_type,
-        "taskId": task.task_id,
-        "yolo": bool(worker.settings.yolo),
-        "model": config.model or None,
-        "resumes": config.resume_session_id,
-        "prompt": config.prompt,
-    }
-    return Journal.begin(config.log_file, config.redactor.leaves(metadata), log=worker.log)
+    record = first_record(
+        role=worker.options.role,
+        owner=owner(worker.state, worker.ids),
+        session_uuid=config.session_uuid,
+        iteration=config.iteration,
+        timestamp=wire_time(worker.clock.now()),
+        harness=worker.harness.name,
+        trigger=task.trigger_type,
+        task_id=task.task_id,
+        yolo=bool(worker.settings.yolo),
+        model=config.model,
+        resumes=config.resume_session_id,
+        prompt=config.prompt,
+    )
+    return Journal.begin(config.log_file, config.redactor.leaves(record), log=worker.log)

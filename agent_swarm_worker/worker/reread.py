@@ -1,32 +1,23 @@
-"""Reading a journal again: what a session had come to when the worker that ran it was killed.
-
-The journal is the system of record, so whether its lines hold the session's last word, and what
-they cost, can be found out by another process: the same translator reads the same lines once more.
-"""
+"""What a session had come to when the worker that ran it was killed: a listener of its replay."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import orjson
-from anyio.lowlevel import checkpoint
-
 from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolStart
-from agent_swarm_worker.providers.kit.launch import Ending, TextTranslator
+from agent_swarm_worker.contract.translator import Ending
 from agent_swarm_worker.reporting.costs import CostKeeper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterable
 
-    from agent_swarm_worker.contract import EventListener, ProviderEvent
-    from agent_swarm_worker.providers.kit.launch import Translator
+    from agent_swarm_worker.contract import ProviderEvent
+    from agent_swarm_worker.contract.translator import Translator
 
 KILLED = 137
 """What a shell reports of a process that SIGKILL ended."""
 WHY_KILLED = "the worker was killed"
-_LINES_AT_ONCE = 500
 
 
 class NoTranslator:
@@ -84,50 +75,3 @@ class LastWord:
         result = self._translator.conclude(over if self.is_said else killed)
         self._costs.note(result.cost)
         return replace(result, cost=self._costs.cost)
-
-
-async def reread(
-    path: Path, translator: Translator, listener: EventListener, *, told: int, news: EventListener
-) -> None:
-    """Read a journal from its beginning to its end.
-
-    Args:
-        path: of the journal.
-        translator: a fresh one of the harness.
-        listener: takes every event.
-        told: bytes of the journal whose events were reported already.
-        news: takes the events of what lies behind.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as journal:
-        journal.readline()  # the record that describes the run
-        position = journal.tell()
-        for number, line in enumerate(iter(journal.readline, b"")):
-            position += len(line)
-            for event in _events(line, translator):
-                listener(event)
-                if position > told:
-                    news(event)
-            if number % _LINES_AT_ONCE == 0:
-                await checkpoint()
-
-
-def _events(line: bytes, translator: Translator) -> Iterator[ProviderEvent]:
-    """Undo what `BaseSession.take` did to lines that were not the harness's own JSON."""
-    try:
-        match native := orjson.loads(line):
-            case {"type": "journal_limit", "max_bytes": _}:
-                return  # the journal's own word on what it left out
-            case {"type": "stdout", "content": str(words)}:
-                yield from translator.feed_text(words)
-            case {"type": "stderr", "content": str(words), "timestamp": _}:
-                for said in words.splitlines():
-                    yield from translator.feed_stderr(said)
-            case _ if isinstance(translator, TextTranslator) and translator.is_text(native):
-                yield from translator.feed_text(line.decode("utf-8", "replace").rstrip("\n"))
-            case _:
-                yield from translator.feed(native)
-    except Exception:
-        return  # as in a session: a line that is not understood is in the log, and that is all

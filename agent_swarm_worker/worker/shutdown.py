@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import task_lane
+from agent_swarm_worker.worker.slots import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.slots import RunningTask
 
@@ -39,7 +39,7 @@ async def go_down(worker: Worker) -> None:
     budget_s = worker.settings.drain_s
     ending_s = min(ENDING_S, budget_s * 2 / 3)
     with anyio.move_on_after(budget_s - ending_s):
-        await _first_of(partial(_until_idle, worker), worker.shutdown.wait_hurried)
+        await wait_any(partial(_until_idle, worker), worker.shutdown.wait_hurried)
     with anyio.move_on_after(ending_s - _goodbye_s(worker)):
         async with anyio.create_task_group() as handovers:
             for task in worker.slots:
@@ -78,7 +78,7 @@ async def supersede(worker: Worker, task: RunningTask) -> None:
     If the server cannot be reached the claim stays on disk, and the next start hands it back. A
     session that has ended is left alone: its result is on the way, or on disk.
     """
-    if task.is_over:
+    if not task.is_live:
         return
     task.stop_progress()
     if await _ends_with_its_result(task):
@@ -107,19 +107,8 @@ async def _ends_with_its_result(task: RunningTask) -> bool:
     Then there is nothing to hand back. If the time does not suffice, the next start finds the
     result in the journal.
     """
-    if task.session is None or not task.said_result or task.ended_by is not None:
+    if task.session is None or task.state is not TaskState.ANSWERED:
         return False
     await task.session.abort(GRACEFUL_SHUTDOWN)
     await task.over.wait()
     return task.ended_by is None
-
-
-async def _first_of(*waits: Callable[[], Awaitable[None]]) -> None:
-    async with anyio.create_task_group() as race:
-
-        async def wait_then_stop(wait: Callable[[], Awaitable[None]]) -> None:
-            await wait()
-            race.cancel_scope.cancel()
-
-        for wait in waits:
-            race.start_soon(wait_then_stop, wait)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.contract import SteerableSession, SteerDelivery
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
@@ -49,8 +50,9 @@ class Steering:
                 running = tuple(self._worker.slots)
                 self._taken = {t.task_id: self._taken.get(t.task_id, set()) for t in running}
                 if self._worker.settings.steering_enabled:
-                    for task in filter(_takes_messages, running):
-                        tasks.start(task)
+                    for task in running:
+                        if task.takes_messages:
+                            tasks.start(task)
 
     async def _serve(self, group: TaskGroup, task: RunningTask) -> None:
         """Hand over what waits for a task, in order; one that is not taken yet keeps none back."""
@@ -62,7 +64,7 @@ class Steering:
             return
         taken.intersection_update({message.id for message in messages})
         for message in messages:
-            if message.status == "pending" and message.id not in taken and _takes_messages(task):
+            if message.status == "pending" and message.id not in taken and task.takes_messages:
                 taken.add(message.id)
                 text = await delivery_text(self._worker.renderer.build(), message.id, message.body)
                 group.start_soon(self._deliver_and_report, task, message, text)
@@ -91,17 +93,17 @@ class Steering:
         if not isinstance(session, SteerableSession):
             return SteerDelivery(False, reason="this harness takes no messages while it runs")
         mode: SteerMode = "steer" if message.mode == "steer" else "queue"
-        outcome = SteerDelivery(False, reason="the session ended before it took the message")
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._give_up_with, task, group.cancel_scope)
-            outcome = await _attempt(session, mode, text)
-            group.cancel_scope.cancel()
-        return outcome
+        # The attempt first: a message that was taken in the last moment was taken.
+        delivery = await wait_any(
+            partial(_attempt, session, mode, text), partial(self._too_late, task)
+        )
+        return delivery.value
 
-    async def _give_up_with(self, task: RunningTask, scope: anyio.CancelScope) -> None:
-        while not task.is_over and task.task_id in self._worker.slots:
+    async def _too_late(self, task: RunningTask) -> SteerDelivery:
+        """Wait for the end of the session."""
+        while task.is_live and task.task_id in self._worker.slots:
             await self._worker.clock.sleep(INTERVAL_S)
-        scope.cancel()
+        return SteerDelivery(False, reason="the session ended before it took the message")
 
 
 async def _attempt(session: SteerableSession, mode: SteerMode, text: str) -> SteerDelivery:
@@ -109,8 +111,3 @@ async def _attempt(session: SteerableSession, mode: SteerMode, text: str) -> Ste
         return await session.deliver_steering(mode, text)
     except Exception as error:  # a provider's mistake must not end the worker
         return SteerDelivery(False, reason=f"the harness failed to take it: {error!r}")
-
-
-def _takes_messages(task: RunningTask) -> bool:
-    is_live = task.session is not None and task.ended_by is None and not task.is_over
-    return task.has_task and is_live

@@ -10,6 +10,7 @@ import anyio
 
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolStart
+from agent_swarm_worker.contract.session import without_raw_log
 from agent_swarm_worker.errors import ApiError, ProviderError, SwarmWorkerError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.reporting.console import Console
@@ -53,6 +54,8 @@ async def run_trigger(worker: Worker, task: RunningTask, trigger: Trigger) -> No
             return
         await _announce(worker, task)
         outcome = await _run_session(worker, task, trigger, log)
+        if task.is_live:
+            task.report(task.ended_by)
         await finish_task(worker, task, trigger, outcome, log)
     except Exception as error:  # one task's trouble must not end the worker
         log.error(Event.TASK_FINISHED, why=repr(error))
@@ -79,20 +82,27 @@ async def _run_session(worker: Worker, task: RunningTask, trigger: Trigger, log:
                 _remember(worker, task, ready)
                 if await is_gone(worker, task):
                     return Outcome(result=_for_its_cause(_failure(LOST, ABORTED), LOST))
-                session = await ready.adapter.create_session(ready.config)
-                task.session = session
+                reporter = _reporter(worker, task, ready, log)
+                config = replace(ready.config, sink=reporter)
+                session = await ready.adapter.create_session(config)
+                task.begin(session)
                 log.info(Event.TASK_STARTED, harness=ready.adapter.name, cwd=str(ready.config.cwd))
-                return await _drive(worker, task, ready, session, log)
+                return await _drive(worker, task, ready, session, reporter, log=log)
     except Exception as error:
         return Outcome(result=_as_result(error, log))
     return Outcome(result=_for_its_cause(_failure("cancelled", ABORTED), task.ended_by))
 
 
 async def _drive(
-    worker: Worker, task: RunningTask, ready: Ready, session: ProviderSession, log: Log
+    worker: Worker,
+    task: RunningTask,
+    ready: Ready,
+    session: ProviderSession,
+    reporter: SessionReporter,
+    *,
+    log: Log,
 ) -> Outcome:
     """Run the session and report it; what it said counts even if it, or we, break."""
-    reporter = _reporter(worker, task, ready, log)
     try:
         result = await _watched(worker, task, ready, session, reporter)
     except Exception as error:
@@ -120,7 +130,7 @@ async def _watched(
     loops = _LoopEnder(task)
     guard = ToolLoopGuard(loops.found, clock=worker.clock, log=log)
     console = Console(log)
-    told = partial(_note_result, task)
+    told = without_raw_log(partial(_note_result, task))
     for listener in (reporter.on_event, watchdog.on_event, guard.on_event, console.on_event, told):
         session.on_event(listener)
     if task.ended_by is not None:
@@ -135,12 +145,11 @@ async def _watched(
         result = _failure("the session did not end when it was asked to", ABORTED)
         with watchdog.patience:
             result = await session.wait_for_completion()
-        task.is_over = True
-        task.ended_by = watchdog.cause()
-        if task.ended_by is None and result.error_category == ABORTED:
+        cause = watchdog.cause()
+        if cause is None and result.error_category == ABORTED and worker.shutdown.is_draining:
             # Ended for its result at the shutdown, which then was not its last word.
-            task.ended_by = GRACEFUL_SHUTDOWN if worker.shutdown.is_draining else None
-        task.over.set()
+            cause = GRACEFUL_SHUTDOWN
+        task.report(cause)
         helpers.cancel_scope.cancel()
     if has_link and task.ended_by is None:
         # Most are opened with the agent's last call.
@@ -152,9 +161,9 @@ async def _watched(
 def _note_result(task: RunningTask, event: ProviderEvent) -> None:
     match event:
         case Result():
-            task.said_result = True
+            task.heard(is_result=True)
         case Message(role="assistant", subagent=False) | ToolStart():
-            task.said_result = False
+            task.heard(is_result=False)
 
 
 def _as_result(error: Exception, log: Log) -> ProviderResult:

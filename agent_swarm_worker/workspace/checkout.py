@@ -21,6 +21,7 @@ from agent_swarm_worker.workspace.login_in_url import (
     split_login,
     write_login,
 )
+from agent_swarm_worker.workspace.settings import GitSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,7 +184,7 @@ def _clone_commands(
     if tool and shutil.which(tool, path=git.env.get("PATH")):
         commands.append([tool, "repo", "clone", url, str(staging), "--", *flags])
     if bare:
-        gitlab = git.env.get("GITLAB_URL") or "https://gitlab.com"
+        gitlab = GitSettings.load(git.env).gitlab_url or "https://gitlab.com"
         root = gitlab.rstrip("/") if host == "gitlab" else "https://github.com"
         url = f"{root}/{url.removesuffix('.git')}.git"
     commands.append([*git.argv, "clone", "--quiet", *flags, "--", url, str(staging)])

@@ -12,7 +12,9 @@ import re
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.guards.child_env import helper_env
+from agent_swarm_worker.settings import named
 from agent_swarm_worker.workspace.commands import Outcome, run
+from agent_swarm_worker.workspace.settings import GitSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,12 +81,13 @@ def identity(env: Mapping[str, str]) -> dict[str, str]:
     ``GITHUB_NAME`` and ``GITHUB_EMAIL`` count for every host and whatever a repository configures;
     what is set for git itself goes before them.
     """
-    asked = {"NAME": env.get("GITHUB_NAME", ""), "EMAIL": env.get("GITHUB_EMAIL", "")}
+    settings = GitSettings.load(env)
+    asked = {"NAME": settings.github_name, "EMAIL": settings.github_email}
     return {
         name: value
         for part, value in asked.items()
         for name in (f"GIT_AUTHOR_{part}", f"GIT_COMMITTER_{part}")
-        if value.strip() and not env.get(name)
+        if value and not named(env, name)
     }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import asdict
@@ -87,13 +88,17 @@ class Server:
         await anyio.to_thread.run_sync(write_private, Path(path), content)
 
     async def do_read(self, path: str, max_bytes: int) -> bytes:
-        with open(open_regular(path), "rb") as file:
-            return file.read(max_bytes)
+        return await anyio.to_thread.run_sync(_read, path, max_bytes)
 
     def _number(self, file: Any) -> int:
         number = max(self._open, default=0) + 1
         self._open[number] = file
         return number
+
+
+def _read(path: str, max_bytes: int) -> bytes:
+    with os.fdopen(open_regular(path), "rb") as file:
+        return file.read(max_bytes)
 
 
 async def main() -> None:

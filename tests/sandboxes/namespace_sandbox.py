@@ -38,11 +38,11 @@ from agent_swarm_worker.contract import (
     PrivateFile,
     Process,
 )
-from agent_swarm_worker.contract.guest import DEFAULT_GRACE, OnStep
+from agent_swarm_worker.contract.guest import DEFAULT_GRACE, OnStep, Unread
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.sandboxes.environment import guest_environment
 from agent_swarm_worker.sandboxes.local import LocalGuest, LocalSandbox
-from agent_swarm_worker.sandboxes.port import GuestSpec, Unread
+from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.sandboxes.running import run_to_end
 
 SCHEME = "namespace:"
@@ -69,7 +69,9 @@ def why_impossible() -> str:
     """Say why there can be no such sandbox here; empty if there can."""
     if sys.platform != "linux" or not Path(_ENTER[0]).exists():
         return "needs Linux and nsenter"
-    tried = subprocess.run([*_NEW, "mount", "-t", "tmpfs", "t", "/mnt"], capture_output=True)
+    tried = subprocess.run(
+        [*_NEW, "mount", "-t", "tmpfs", "t", "/mnt"], check=False, capture_output=True
+    )
     return tried.stderr.decode("utf-8", "replace").strip() if tried.returncode else ""
 
 

@@ -121,12 +121,14 @@ async def test_what_is_left_in_a_guest_ends_with_it(tag: str):
 
 
 async def test_a_crashed_workers_guest_is_found_by_its_handle(tag: str, lines: io.StringIO):
-    async with LocalSandbox().open(GuestSpec(name=tag)) as guest:
-        async with await guest.start(python(STUBBORN)) as process:
-            await line(process)
-            report = await LocalSandbox().sweep(guest.handle)
-            assert len(report.killed) == 2
-            assert await process.wait() == 137
+    async with (
+        LocalSandbox().open(GuestSpec(name=tag)) as guest,
+        await guest.start(python(STUBBORN)) as process,
+    ):
+        await line(process)
+        report = await LocalSandbox().sweep(guest.handle)
+        assert len(report.killed) == 2
+        assert await process.wait() == 137
     assert "process.swept" in lines.getvalue()
 
 
@@ -149,12 +151,14 @@ async def test_what_was_said_is_kept_until_somebody_has_made_it_safe(tag: str, k
 
 
 async def test_a_handle_leads_back_to_the_same_guest(tag: str):
-    async with LocalSandbox().open(GuestSpec(name=tag)) as guest:
-        async with await guest.start(command("sleep", "600")) as process:
-            async with LocalSandbox().open(GuestSpec(name="other", handle=guest.handle)) as again:
-                assert again.handle == guest.handle
-                await again.end_all()
-            assert await process.wait() == 137
+    async with (
+        LocalSandbox().open(GuestSpec(name=tag)) as guest,
+        await guest.start(command("sleep", "600")) as process,
+    ):
+        async with LocalSandbox().open(GuestSpec(name="other", handle=guest.handle)) as again:
+            assert again.handle == guest.handle
+            await again.end_all()
+        assert await process.wait() == 137
 
 
 async def test_at_the_last_moment_it_kills_without_waiting(guest: Guest, tag: str):
@@ -166,11 +170,13 @@ async def test_at_the_last_moment_it_kills_without_waiting(guest: Guest, tag: st
 
 async def test_it_ends_only_what_is_its_own(guest: Guest):
     other = LocalSandbox()
-    async with other.open(GuestSpec(name=str(uuid.uuid4()))) as elsewhere:
-        async with await elsewhere.start(command("sleep", "600")) as process:
-            with pytest.raises(ProviderError, match=process.label):
-                await guest.end(process)
-            assert process.returncode is None
+    async with (
+        other.open(GuestSpec(name=str(uuid.uuid4()))) as elsewhere,
+        await elsewhere.start(command("sleep", "600")) as process,
+    ):
+        with pytest.raises(ProviderError, match=process.label):
+            await guest.end(process)
+        assert process.returncode is None
 
 
 async def test_a_command_is_run_to_its_end(guest: Guest):

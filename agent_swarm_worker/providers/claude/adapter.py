@@ -15,6 +15,7 @@ from agent_swarm_worker.providers.claude.launch import (
     claude_program,
 )
 from agent_swarm_worker.providers.claude.mcp import session_mcp_config
+from agent_swarm_worker.providers.claude.options import ClaudeOptions
 from agent_swarm_worker.providers.claude.resume import transcript
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.claude.version import MessageSupport
@@ -94,5 +95,6 @@ class ClaudeAdapter:
 
 
 def _require_credential(env: Mapping[str, str]) -> None:
-    if not any(env.get(name, "").strip() for name in CREDENTIALS):
+    options = ClaudeOptions.load(env)
+    if not (options.oauth_token or options.api_key):
         raise CredentialsMissing(ClaudeAdapter.name, CREDENTIALS)

@@ -7,11 +7,10 @@ for the tool servers with their keys, which are files that only we can read.
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.providers.claude.models import DEFAULT_MODEL, effort_env
+from agent_swarm_worker.providers.claude.options import ClaudeOptions
 from agent_swarm_worker.providers.kit.launch import Launch, PrivateFile
 
 if TYPE_CHECKING:
@@ -44,11 +43,7 @@ def claude_program(env: Mapping[str, str]) -> tuple[str, ...]:
     Raises:
         BadSetting: the value has an open quote.
     """
-    command = env.get("CLAUDE_BINARY", "").strip() or "claude"
-    try:
-        return tuple(shlex.split(command))
-    except ValueError as error:
-        raise BadSetting("CLAUDE_BINARY", command, str(error).lower()) from None
+    return ClaudeOptions.load(env).program
 
 
 def claude_launch(
@@ -109,7 +104,7 @@ def _environment(config: ProviderSessionConfig, *, is_root: bool) -> dict[str, s
     }
     if is_root:
         env["IS_SANDBOX"] = "1"
-    if env.get(OAUTH_TOKEN, "").strip():
+    if ClaudeOptions.load(config.env).oauth_token:
         # With both set the CLI would use the key, while limits are counted for the token.
         env.pop(API_KEY, None)
     return env

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.providers.claude.options import ClaudeOptions
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -24,7 +26,7 @@ async def transcript(session_id: str, env: Mapping[str, str], guest: Guest) -> s
         env: the environment the CLI will run in.
         guest: where it will run.
     """
-    home = env.get("CLAUDE_CONFIG_DIR") or (env.get("HOME") and f"{env['HOME']}/.claude")
+    home = ClaudeOptions.load(env).sessions_home
     if not home or not _UUID.fullmatch(session_id):
         return None
     found = await guest.files.glob(f"{home}/projects", f"*/{session_id}.jsonl")

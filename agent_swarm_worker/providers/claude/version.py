@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.providers.claude.launch import claude_program
+from agent_swarm_worker.providers.claude.options import ClaudeOptions
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderSessionConfig
@@ -40,7 +41,7 @@ class MessageSupport:
 
     async def __call__(self, config: ProviderSessionConfig) -> bool:
         """True if messages can be sent to a session with this configuration."""
-        wish = config.env.get("CLAUDE_QUEUE_STEERING", "").strip().lower()
+        wish = ClaudeOptions.load(config.env).queue_steering
         if wish in _YES | _NO:
             return wish in _YES
         words = claude_program(config.env)

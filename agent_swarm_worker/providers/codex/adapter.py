@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.clock import Clock, SystemClock
@@ -25,12 +24,11 @@ from agent_swarm_worker.providers.codex.home import prepare_home
 from agent_swarm_worker.providers.codex.launch import MAX_PROMPT_CHARS, codex_launch
 from agent_swarm_worker.providers.codex.limits import RateLimits
 from agent_swarm_worker.providers.codex.models import DEFAULT_MODEL, native_effort, resolve_model
-from agent_swarm_worker.providers.codex.plan import Plan, network_timeout_s, uses_agents_md
+from agent_swarm_worker.providers.codex.options import CodexOptions
+from agent_swarm_worker.providers.codex.plan import Plan
 from agent_swarm_worker.providers.codex.program import (
     Transport,
     choose_transport,
-    codex_program,
-    wanted_transport,
 )
 from agent_swarm_worker.providers.codex.rollout import (
     find_rollout,
@@ -71,8 +69,7 @@ class CodexAdapter:
             BadSetting: a setting of this harness cannot be used.
             BinaryMissing: the CLI is not installed.
         """
-        _check_settings(env)
-        program = codex_program(env)[0]
+        program = CodexOptions.load(env).program[0]
         if await guest.files.which(program, env) is None:
             raise BinaryMissing(program)
         await find_credential(env, guest)
@@ -85,14 +82,19 @@ class CodexAdapter:
             BadSetting: a setting of this harness cannot be used.
             ProviderError: the prompt is one the CLI does not take, or the disk is full.
         """
-        _check_settings(config.env)
+        options = CodexOptions.load(config.env)
         config = _checked_prompt(config)
         transport = await choose_transport(config)
         make_harness = await _prepared(config, transport, self._clock)
-        if not (uses_agents_md(config.env) and config.system_prompt):
+        if not (options.system_prompt == "agents-md" and config.system_prompt):
             return CliSession(config, make_harness)
-        theirs = operator_home(config.env)
-        notes = AgentsMd(Path(config.cwd), config.session_uuid, theirs and Path(theirs))
+        notes = AgentsMd(
+            config.guest,
+            config.cwd,
+            config.session_uuid,
+            options.operator_home,
+            clock=self._clock,
+        )
         return AgentsMdSession(config, make_harness, notes)
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
@@ -107,13 +109,6 @@ class CodexAdapter:
     def format_command(self, command_name: str) -> str:
         """Return a command as `skills.resolve` finds it in a prompt."""
         return f"/{command_name}"
-
-
-def _check_settings(env: Mapping[str, str]) -> None:
-    codex_program(env)
-    wanted_transport(env)
-    network_timeout_s(env)
-    uses_agents_md(env)
 
 
 def _checked_prompt(config: ProviderSessionConfig) -> ProviderSessionConfig:
@@ -134,7 +129,8 @@ async def _prepared(
 ) -> Callable[[ProviderSessionConfig], CliHarness]:
     """Prepare what the disk has to hold; return what builds a launch from it."""
     log = Log().bind(task_id=config.task_id)
-    theirs = operator_home(config.env)
+    options = CodexOptions.load(config.env)
+    theirs = options.operator_home
     base = await operator_config(config.guest, theirs, log)
     credential = await find_credential(config.env, config.guest)
     model = resolve_model(config.model) or str(base.get("model") or DEFAULT_MODEL)
@@ -150,8 +146,8 @@ async def _prepared(
         applied_effort=config.reasoning_effort if effort else None,
         home=await prepare_home(config, credential),
         credential=credential,
-        uses_agents_md=uses_agents_md(config.env),
-        network_timeout_s=network_timeout_s(config.env),
+        uses_agents_md=options.system_prompt == "agents-md",
+        network_timeout_s=options.network_timeout_s,
     )
 
     earlier = await read_rollout(config.resume_session_id or "", theirs, config.guest)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.guards.secret_env import is_secret_name
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.providers.codex.options import CodexOptions
 from agent_swarm_worker.providers.codex.toml import toml_bytes
 from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_server
 from agent_swarm_worker.providers.kit.native import mapping, text
@@ -107,7 +108,7 @@ def _swarm_server(config: ProviderSessionConfig) -> tuple[McpServer, ...]:
         agent_id=config.agent_id,
         task_id=config.task_id,
         context_key=config.context_key,
-        runtime_id=config.env.get("SWARM_RUNTIME_INSTANCE_ID"),
+        runtime_id=CodexOptions.load(config.env).runtime_id,
     )
     return (ours,)
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import CredentialDamaged, CredentialsMissing
+from agent_swarm_worker.providers.codex.options import CodexLogin
 from agent_swarm_worker.providers.kit.native import mapping, number, text
+from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import PurePath
 
     from agent_swarm_worker.contract import Guest
 
@@ -45,9 +47,7 @@ class Credential:
 
 def operator_home(env: Mapping[str, str]) -> PurePath | None:
     """Return the folder in which the CLI keeps its things when nobody says otherwise."""
-    if env.get("CODEX_HOME"):
-        return PurePath(env["CODEX_HOME"])
-    return PurePath(env["HOME"], ".codex") if env.get("HOME") else None
+    return CodexLogin.load(env).operator_home
 
 
 async def find_credential(env: Mapping[str, str], guest: Guest) -> Credential:
@@ -70,7 +70,7 @@ async def find_credential(env: Mapping[str, str], guest: Guest) -> Credential:
         damage = damage or error
     if found is not None:
         return found
-    key = env.get(API_KEY, "").strip()
+    key = CodexLogin.load(env).api_key
     if key:
         content = orjson.dumps({"auth_mode": "apikey", API_KEY: key})
         return Credential(is_oauth=False, content=content)
@@ -93,10 +93,10 @@ def without_credentials(env: Mapping[str, str], credential: Credential) -> dict[
 def _from_variable(env: Mapping[str, str]) -> Credential | None:
     rows = sorted(name for name in env if _POOL_ROW.fullmatch(name) and name != OAUTH)
     for name in (OAUTH, *rows):
-        value = env.get(name, "").strip()
+        value = named(env, name).strip()
         if value:
             # A row of the pool is renewed where the pool is kept, never by a session.
-            is_pooled = name != OAUTH or env.get(POOLED) == "1"
+            is_pooled = name != OAUTH or CodexLogin.load(env).oauth_pooled == "1"
             return Credential(is_oauth=True, content=_auth_json(name, value, is_pooled=is_pooled))
     return None
 
@@ -141,7 +141,8 @@ async def _from_file(env: Mapping[str, str], guest: Guest) -> Credential | None:
     """Use the operator's login as it is: a copy's one-use refresh token would be spent twice."""
     home = operator_home(env)
     path = home / "auth.json" if home else None
-    if path is None or env.get(AUTH_MODE) == "apikey":
+    options = CodexLogin.load(env)
+    if path is None or options.auth_mode == "apikey":
         return None
     try:
         content = await guest.read(path, max_bytes=MAX_FILE_BYTES)
@@ -156,6 +157,6 @@ async def _from_file(env: Mapping[str, str], guest: Guest) -> Credential | None:
         why = f"not JSON ({error.msg})"
         raise CredentialDamaged(HARNESS, CREDENTIALS, str(path), why) from None
     is_oauth = bool(mapping(login.get("tokens")).get("access_token"))
-    if is_oauth or (login.get(API_KEY) and not env.get(API_KEY, "").strip()):
+    if is_oauth or (login.get(API_KEY) and not options.api_key):
         return Credential(is_oauth=is_oauth, file=path)
     return None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from agent_swarm_worker.errors import BadSetting, ProviderError
+from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.providers.codex.options import CodexOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderSessionConfig
 
 Transport: TypeAlias = Literal["app-server", "exec"]
-TRANSPORTS = ("auto", "app-server", "exec")
 PROBE_TIMEOUT_S = 20.0
 MAX_HELP_BYTES = 1 << 20
 
-_PROGRAM_NAMES = ("CODEX_BINARY", "CODEX_PATH_OVERRIDE")
 _probed: dict[tuple[str, ...], bool] = {}
 """Programs that were asked, each with its time of change: whether they have an app server."""
 
@@ -30,31 +28,12 @@ def codex_program(env: Mapping[str, str]) -> tuple[str, ...]:
     Raises:
         BadSetting: the value has an open quote.
     """
-    for name in _PROGRAM_NAMES:
-        command = env.get(name, "").strip()
-        if command:
-            try:
-                return tuple(shlex.split(command))
-            except ValueError as error:
-                raise BadSetting(name, command, str(error).lower()) from None
-    return ("codex",)
-
-
-def wanted_transport(env: Mapping[str, str]) -> str:
-    """Return ``CODEX_TRANSPORT``.
-
-    Raises:
-        BadSetting: it is none of the known ones.
-    """
-    wanted = env.get("CODEX_TRANSPORT", "").strip().lower() or "auto"
-    if wanted not in TRANSPORTS:
-        raise BadSetting("CODEX_TRANSPORT", wanted, f"known are {', '.join(TRANSPORTS)}")
-    return wanted
+    return CodexOptions.load(env).program
 
 
 async def choose_transport(config: ProviderSessionConfig) -> Transport:
     """Return the transport of a session; ``auto`` asks the program once what it can do."""
-    match wanted_transport(config.env):
+    match CodexOptions.load(config.env).transport:
         case "app-server":
             return "app-server"
         case "exec":

@@ -11,6 +11,7 @@ from agent_swarm_worker.providers.pi.again import PiAgain
 from agent_swarm_worker.providers.pi.credentials import KEY_VARIABLES, require_credential
 from agent_swarm_worker.providers.pi.files import read_agent_files
 from agent_swarm_worker.providers.pi.models import choose_model
+from agent_swarm_worker.providers.pi.options import PiOptions
 from agent_swarm_worker.providers.pi.saved import is_saved
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class PiAdapter:
         """
         if find_spec("pydantic_ai") is None:
             raise MissingExtra("the harness pi", "pi")
-        require_credential(env.get("MODEL_OVERRIDE", ""), env, await read_agent_files(env, guest))
+        model = PiOptions.load(env).model_override
+        require_credential(model, env, await read_agent_files(env, guest))
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
         """Prepare a session.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.pi.costs import CostBook
     from agent_swarm_worker.providers.pi.models import ModelChoice
     from agent_swarm_worker.providers.pi.native import Record
-    from agent_swarm_worker.settings import Settings
+    from agent_swarm_worker.providers.pi.options import PiOptions
 
 MAX_ATTEMPTS = 5
 MAX_TIMEOUTS = 2
@@ -66,7 +66,7 @@ class Asker:
         self,
         model: Model,
         choice: ModelChoice,
-        settings: Settings,
+        settings: PiOptions,
         *,
         effort: str | None,
         clock: Clock,
@@ -124,7 +124,7 @@ class Asker:
     async def _once(
         self, messages: Sequence[ModelMessage], tools: Sequence[ToolDefinition]
     ) -> ModelResponse:
-        silence_s = self._settings.pi_request_timeout_s
+        silence_s = self._settings.request_timeout_s
         stream: StreamedResponse | None = None
         try:
             with anyio.fail_after(silence_s) as limit:
@@ -185,7 +185,7 @@ class Asker:
 
     def _wait_s(self, state: RetryCallState) -> float:
         again = _again(state)
-        wait_s: float = self._settings.pi_retry_base_s * 2 ** (state.attempt_number - 1)
+        wait_s: float = self._settings.retry_base_s * 2 ** (state.attempt_number - 1)
         return max(min(wait_s, MAX_WAIT_S), again.after_s or 0.0)
 
     def _announce(self, state: RetryCallState) -> None:

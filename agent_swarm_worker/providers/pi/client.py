@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from agent_swarm_worker.errors import MissingExtra
+from agent_swarm_worker.providers.pi.options import PiOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -117,11 +118,12 @@ def _bedrock(choice: ModelChoice, env: Mapping[str, str]) -> Model:
         from pydantic_ai.providers.bedrock import BedrockProvider  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtra("a model at Amazon Bedrock", "bedrock") from error
+    options = PiOptions.load(env)
     provider = BedrockProvider(
-        region_name=env.get("AWS_REGION") or None,
-        aws_access_key_id=env.get("AWS_ACCESS_KEY_ID") or None,
-        aws_secret_access_key=env.get("AWS_SECRET_ACCESS_KEY") or None,
-        aws_session_token=env.get("AWS_SESSION_TOKEN") or None,
-        profile_name=env.get("AWS_PROFILE") or None,
+        region_name=options.aws_region or None,
+        aws_access_key_id=options.aws_access_key_id,
+        aws_secret_access_key=options.aws_secret_access_key,
+        aws_session_token=options.aws_session_token,
+        profile_name=options.aws_profile,
     )
     return BedrockConverseModel(choice.model, provider=provider)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.errors import CredentialsMissing, UnknownModel
+from agent_swarm_worker.providers.pi.options import PiOptions
+from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +24,6 @@ KEY_VARIABLES = {
     "openrouter": "OPENROUTER_API_KEY",
     "openai": "OPENAI_API_KEY",
 }
-_OAUTH_TOKEN = "ANTHROPIC_OAUTH_TOKEN"  # noqa: S105 - the name of a variable
 _SHORT_NAMES = ("opus", "sonnet", "haiku", "fable")
 BEDROCK_PREFIX = "amazon-bedrock/"
 
@@ -41,11 +42,11 @@ def credential(provider: str, env: Mapping[str, str], files: AgentFiles) -> Cred
 
     A token of ``auth.json`` that has run out is nothing: only the pi command line renews it.
     """
-    variable = KEY_VARIABLES.get(provider)
-    if variable and env.get(variable, "").strip():
-        return Credential(key=env[variable].strip())
-    if provider == "anthropic" and env.get(_OAUTH_TOKEN, "").strip():
-        return Credential(bearer=env[_OAUTH_TOKEN].strip())
+    options = PiOptions.load(env)
+    if key := options.keys.get(provider):
+        return Credential(key=key)
+    if provider == "anthropic" and options.anthropic_oauth_token:
+        return Credential(bearer=options.anthropic_oauth_token)
     return _from_file(files.auth.get(provider, {}), env)
 
 
@@ -72,9 +73,10 @@ def require_credential(model: str, env: Mapping[str, str], files: AgentFiles) ->
 
 
 def _missing(model: str, env: Mapping[str, str], files: AgentFiles) -> tuple[str, ...]:
-    mode = env.get("BEDROCK_AUTH_MODE", "").strip().lower()
+    options = PiOptions.load(env)
+    mode = options.bedrock_auth_mode
     if mode == "sdk" or (not mode and model.startswith(BEDROCK_PREFIX)):
-        return () if env.get("AWS_REGION", "").strip() else ("AWS_REGION",)
+        return () if options.aws_region else ("AWS_REGION",)
     if files.auth or model.partition("/")[0] in files.providers:
         return ()
     provider = model.partition("/")[0]
@@ -107,4 +109,4 @@ def _value(owner: str, value: Any, env: Mapping[str, str]) -> str:
     if value.startswith("!"):
         raise UnknownModel(owner, "its key is to come from a command; state it, or a variable")
     name = value.removeprefix("$").strip("{}") if value.startswith("$") else value
-    return env.get(name, "" if value.startswith("$") else value).strip()
+    return named(env, name, "" if value.startswith("$") else value).strip()

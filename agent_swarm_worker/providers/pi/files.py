@@ -7,15 +7,16 @@ directory serves both. Nothing in them is ever written by us.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from agent_swarm_worker.errors import UnreadableFile
+from agent_swarm_worker.providers.pi.options import PiOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import PurePath
 
     from agent_swarm_worker.contract import Guest
 
@@ -35,11 +36,7 @@ class AgentFiles:
 
 def agent_dir(env: Mapping[str, str]) -> PurePath:
     """Return ``PI_CODING_AGENT_DIR``, else ``~/.pi/agent`` of the session's ``HOME``."""
-    home = PurePath(env.get("HOME", "").strip() or "/")
-    chosen = env.get("PI_CODING_AGENT_DIR", "").strip()
-    if chosen == "~" or chosen.startswith("~/"):
-        return home / chosen[2:]
-    return PurePath(chosen) if chosen else home / ".pi" / "agent"
+    return PiOptions.load(env).agent_dir
 
 
 async def read_agent_files(env: Mapping[str, str], guest: Guest) -> AgentFiles:

@@ -56,7 +56,7 @@ async def stdio_server(
         ProviderError: it cannot be started.
         ServerGone: it ended by itself; the text has what it wrote last.
     """
-    inherited = {key: env[key] for key in INHERITED if key in env}
+    inherited = {key: value for key, value in env.items() if key in INHERITED}
     command = Command(
         argv=(server.command, *server.args),
         cwd=cwd,

@@ -22,6 +22,7 @@ from agent_swarm_worker.providers.pi.credentials import (
     credential,
     custom_credential,
 )
+from agent_swarm_worker.providers.pi.options import PiOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,9 +42,9 @@ _CUSTOM_APIS: frozenset[str] = frozenset(
     {"anthropic-messages", "openai-completions", "openai-responses"}
 )
 _BASE_URLS = {
-    "anthropic": ("ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
-    "openai": ("OPENAI_BASE_URL", "https://api.openai.com/v1"),
-    "openrouter": ("OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1"),
+    "anthropic": "https://api.anthropic.com",
+    "openai": "https://api.openai.com/v1",
+    "openrouter": "https://openrouter.ai/api/v1",
 }
 
 
@@ -155,9 +156,8 @@ def _built_in(provider: str, model: str, env: Mapping[str, str], files: AgentFil
         raise CredentialsMissing("pi", (KEY_VARIABLES[provider],))
     entry = files.providers.get(provider, {})
     details = _models(files, provider).get(model, {})
-    variable, default = _BASE_URLS[provider]
-    given = env.get(variable, "").strip() or _text(entry, "baseUrl")
-    base_url = (given or default).rstrip("/")
+    given = PiOptions.load(env).base_urls[provider] or _text(entry, "baseUrl")
+    base_url = (given or _BASE_URLS[provider]).rstrip("/")
     api = _APIS[provider]
     if provider == "openai" and given:
         # Only OpenAI itself is sure to have the newer of its two languages.

@@ -12,13 +12,13 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.guards.front_matter import front_matter
+from agent_swarm_worker.providers.pi.options import PiOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from agent_swarm_worker.contract import Guest
 
-MAX_SKILL_CHARS = 100_000
 """Unless the variable of this name says otherwise."""
 MAX_LISTED = 200
 MAX_FOLDERS = 10_000
@@ -79,8 +79,7 @@ async def with_skill(
     if not first.strip().startswith(_COMMAND):
         return prompt
     name, arguments = [*first.strip().removeprefix(_COMMAND).split(None, 1), "", ""][:2]
-    limit = env.get("MAX_SKILL_CHARS", "")
-    max_chars = int(limit) if limit.isascii() and limit.isdigit() else MAX_SKILL_CHARS
+    max_chars = PiOptions.load(env).max_skill_chars
     try:
         path = await _file_of(guest, name, env)
         text = await _text(guest, path, 4 * max_chars + 4)
@@ -100,7 +99,8 @@ async def skill_folders(guest: Guest, env: Mapping[str, str]) -> tuple[PurePosix
 
 
 def _root(env: Mapping[str, str]) -> PurePosixPath | None:
-    agent_dir, home = env.get("PI_CODING_AGENT_DIR", ""), env.get("HOME", "")
+    options = PiOptions.load(env)
+    agent_dir, home = options.coding_agent_dir, options.home
     if agent_dir:
         is_home = agent_dir.startswith("~/")
         expanded = PurePosixPath(home, agent_dir[2:]) if is_home else PurePosixPath(agent_dir)
@@ -148,7 +148,8 @@ async def _file_of(guest: Guest, name: str, env: Mapping[str, str]) -> PurePosix
     path = root / _UNSAFE_IN_NAME.sub("_", name) / "SKILL.md"
     files = guest.files
     real = PurePosixPath(await files.real_path(str(path)))
-    allowed = [await files.real_path(str(place)) for place in (root, env.get("HOME") or root)]
+    home = PiOptions.load(env).home or root
+    allowed = [await files.real_path(str(place)) for place in (root, home)]
     # The name: a link may lead to another skill, not to just any file of the home directory.
     if real.name != "SKILL.md" or not any(real.is_relative_to(place) for place in allowed):
         msg = "its SKILL.md leads to something else, or out of the home directory"

@@ -11,7 +11,7 @@ The program finds what else it may need in its environment:
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.errors import BadSetting, BinaryMissing
@@ -19,6 +19,7 @@ from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, Launch, PrivateFile
 from agent_swarm_worker.providers.kit.mcp_config import mcp_config_bytes
+from agent_swarm_worker.providers.subprocess.options import SubprocessOptions
 from agent_swarm_worker.providers.subprocess.translate import OutputMode, SubprocessTranslator
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def command_words(env: Mapping[str, str]) -> tuple[str, ...]:
     Raises:
         BadSetting: it is missing, empty, or has an unbalanced quote.
     """
-    command = env.get("HARNESS_COMMAND", "")
+    command = SubprocessOptions.load(env).command
     try:
         words = tuple(shlex.split(command))
     except ValueError as error:
@@ -125,7 +126,4 @@ def output_mode(env: Mapping[str, str]) -> OutputMode:
     Raises:
         BadSetting: it is none of auto, stream-json, jsonl, text.
     """
-    mode = env.get("HARNESS_OUTPUT", "").strip() or "auto"
-    if mode not in MODES:
-        raise BadSetting("HARNESS_OUTPUT", mode, f"expected one of {', '.join(MODES)}")
-    return cast("OutputMode", mode)
+    return SubprocessOptions.load(env).output

@@ -1,171 +1,148 @@
-"""Reads JSON lines that are already normalized events, as the guide writes them.
+"""Read normalized events as a program of the user's own may print them.
 
-A program of the user's own may simply print ``{"type": "tool_start", "toolName": "build", …}``.
-Names are accepted in camelCase (the guide's) and in snake_case. What is not an event of the guide
-is left to the log.
+A program may simply print ``{"type": "tool_start", "toolName": "build", …}``. Names are accepted in
+camelCase (the guide's) and in snake_case, some under a second name. An optional field of the wrong
+type counts as missing; an event without what it needs is none, and left to the log.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from typing import TYPE_CHECKING, Any, TypeGuard
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from agent_swarm_worker.contract import (
-    Compaction,
-    ContextUsage,
-    CostData,
-    Custom,
-    Error,
-    Message,
-    Progress,
-    ProviderEvent,
-    Result,
-    SessionInit,
-    ToolEnd,
-    ToolStart,
-)
+from agent_swarm_worker.contract import InvalidEvent, event_from_dict
+from agent_swarm_worker.providers.kit.native import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from agent_swarm_worker.contract import ProviderEvent
 
+_Field: TypeAlias = Callable[[dict[str, Any]], Any]
+"""Reads one field out of an object whose keys are in snake_case."""
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-
-
-def _text(native: dict[str, Any], *names: str) -> str:
-    for name in names:
-        value = native.get(name)
-        if isinstance(value, str):
-            return value
-    return ""
-
-
-def _count(native: dict[str, Any], name: str) -> int | None:
-    value = native.get(name)
-    return round(value) if _is_amount(value) else None
-
-
-def _is_amount(value: object) -> TypeGuard[float]:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return math.isfinite(value) and value >= 0
-
-
-def _session_init(native: dict[str, Any]) -> ProviderEvent | None:
-    session_id = _text(native, "session_id", "id")
-    return SessionInit(session_id, model=_text(native, "model") or None) if session_id else None
-
-
-def _message(native: dict[str, Any]) -> ProviderEvent | None:
-    is_user = native.get("role") == "user"
-    return Message("user" if is_user else "assistant", _text(native, "content", "text", "message"))
-
-
-def _tool_start(native: dict[str, Any]) -> ProviderEvent | None:
-    name = _text(native, "tool_name", "name")
-    return (
-        ToolStart(_text(native, "tool_call_id", "id"), name, native.get("args")) if name else None
-    )
-
-
-def _tool_end(native: dict[str, Any]) -> ProviderEvent | None:
-    return ToolEnd(
-        _text(native, "tool_call_id", "id"),
-        _text(native, "tool_name", "name"),
-        native.get("result"),
-        is_error=native.get("is_error") is True,
-    )
-
-
-def _result(native: dict[str, Any]) -> ProviderEvent | None:
-    return Result(
-        cost=_cost(native.get("cost")),
-        output=_text(native, "output", "result") or None,
-        is_error=native.get("is_error") is True,
-        error_category=_text(native, "error_category") or None,
-    )
-
-
-def _context(native: dict[str, Any]) -> ProviderEvent | None:
-    used = _count(native, "context_used_tokens")
-    if used is None:
-        return None
-    percent = native.get("context_percent")
-    return ContextUsage(
-        used,
-        _count(native, "context_total_tokens"),
-        float(percent) if _is_amount(percent) else None,
-        _count(native, "output_tokens"),
-        "harness-reported",
-    )
-
-
-def _compaction(native: dict[str, Any]) -> ProviderEvent | None:
-    return Compaction(
-        _count(native, "pre_compact_tokens") or 0,
-        "manual" if native.get("compact_trigger") == "manual" else "auto",
-        _count(native, "context_total_tokens"),
-    )
-
-
-def _error(native: dict[str, Any]) -> ProviderEvent | None:
-    return Error(_text(native, "message", "error"), _text(native, "category") or None)
-
-
-def _progress(native: dict[str, Any]) -> ProviderEvent | None:
-    message = _text(native, "message", "content")
-    return Progress(message) if message else None
-
-
-def _custom(native: dict[str, Any]) -> ProviderEvent | None:
-    name = _text(native, "name")
-    # Names of that kind are the session's own; what is said by them is acted upon.
-    return None if name.startswith("session.") else Custom(name or "custom", native.get("data"))
-
-
-_READERS: dict[str, Callable[[dict[str, Any]], ProviderEvent | None]] = {
-    "session_init": _session_init,
-    "message": _message,
-    "tool_start": _tool_start,
-    "tool_end": _tool_end,
-    "result": _result,
-    "context_usage": _context,
-    "compaction": _compaction,
-    "error": _error,
-    "progress": _progress,
-    "custom": _custom,
-}
-
-NORMALIZED_TYPES = frozenset(_READERS)
 
 
 def read_normalized(native: object) -> ProviderEvent | None:
     """Return the event a JSON value stands for, or ``None`` if it stands for none."""
     if not isinstance(native, dict):
         return None
-    reader = _READERS.get(str(native.get("type")))
-    return reader(_snake_keys(native)) if reader else None
-
-
-def _snake_keys(native: dict[str, Any]) -> dict[str, Any]:
-    return {_HUMP.sub("_", str(key)).lower(): value for key, value in native.items()}
-
-
-def _cost(value: object) -> CostData | None:
-    if not isinstance(value, dict):
+    kind = native.get("type")
+    fields = _FIELDS.get(kind) if isinstance(kind, str) else None
+    if fields is None:
         return None
-    native = _snake_keys(value)
-    usd = native.get("total_cost_usd")
-    return CostData(
-        total_cost_usd=float(usd) if _is_amount(usd) else None,
-        input_tokens=_count(native, "input_tokens"),
-        output_tokens=_count(native, "output_tokens"),
-        cache_read_tokens=_count(native, "cache_read_tokens"),
-        cache_write_tokens=_count(native, "cache_write_tokens"),
-        reasoning_output_tokens=_count(native, "reasoning_output_tokens"),
-        thinking_tokens=_count(native, "thinking_tokens"),
-        duration_ms=_count(native, "duration_ms"),
-        num_turns=_count(native, "num_turns"),
-        model=_text(native, "model"),
-        is_error=native.get("is_error") is True,
-    )
+    try:
+        return event_from_dict({"type": kind} | _filled(fields, native))
+    except InvalidEvent:
+        return None
+
+
+def _filled(fields: dict[str, _Field], native: dict[Any, Any]) -> dict[str, Any]:
+    snake = {_HUMP.sub("_", str(key)).lower(): value for key, value in native.items()}
+    return {name: read(snake) for name, read in fields.items()}
+
+
+def _text(*names: str) -> _Field:
+    """The first of these that is a string, else an empty one."""
+
+    def read(native: dict[str, Any]) -> str:
+        return next((v for name in names if isinstance(v := native.get(name), str)), "")
+
+    return read
+
+
+def _words(*names: str) -> _Field:
+    """A string that says something, else ``None``."""
+    read = _text(*names)
+    return lambda native: read(native) or None
+
+
+def _amount(name: str) -> _Field:
+    """A finite number that is not negative, else ``None``."""
+    return lambda native: number(native.get(name))
+
+
+def _count(name: str, missing: int | None = None) -> _Field:
+    """A number of things, rounded."""
+    read = _amount(name)
+    return lambda native: missing if (value := read(native)) is None else round(value)
+
+
+def _flag(name: str) -> _Field:
+    return lambda native: native.get(name) is True
+
+
+def _value(name: str) -> _Field:
+    return lambda native: native.get(name)
+
+
+def _either(name: str, special: str, usual: str) -> _Field:
+    return lambda native: special if native.get(name) == special else usual
+
+
+def _cost(native: dict[str, Any]) -> dict[str, Any] | None:
+    cost = native.get("cost")
+    return _filled(_COST_FIELDS, cost) if isinstance(cost, dict) else None
+
+
+def _custom_name(native: dict[str, Any]) -> str | None:
+    # Names of that kind are the session's own; what is said by them is acted upon.
+    name = _text("name")(native)
+    return None if name.startswith("session.") else name or "custom"
+
+
+_COST_FIELDS: dict[str, _Field] = {
+    "input_tokens": _count("input_tokens"),
+    "output_tokens": _count("output_tokens"),
+    "cache_read_tokens": _count("cache_read_tokens"),
+    "cache_write_tokens": _count("cache_write_tokens"),
+    "reasoning_output_tokens": _count("reasoning_output_tokens"),
+    "thinking_tokens": _count("thinking_tokens"),
+    "duration_ms": _count("duration_ms"),
+    "num_turns": _count("num_turns"),
+    "total_cost_usd": _amount("total_cost_usd"),
+    "model": _text("model"),
+    "is_error": _flag("is_error"),
+}
+_CALL_ID = _text("tool_call_id", "id")
+_FIELDS: dict[str, dict[str, _Field]] = {
+    "session_init": {"session_id": _words("session_id", "id"), "model": _words("model")},
+    "message": {
+        "role": _either("role", "user", "assistant"),
+        "content": _text("content", "text", "message"),
+    },
+    "tool_start": {
+        "tool_call_id": _CALL_ID,
+        "tool_name": _words("tool_name", "name"),
+        "args": _value("args"),
+    },
+    "tool_end": {
+        "tool_call_id": _CALL_ID,
+        "tool_name": _text("tool_name", "name"),
+        "result": _value("result"),
+        "is_error": _flag("is_error"),
+    },
+    "result": {
+        "cost": _cost,
+        "output": _words("output", "result"),
+        "is_error": _flag("is_error"),
+        "error_category": _words("error_category"),
+    },
+    "context_usage": {
+        "context_used_tokens": _count("context_used_tokens"),
+        "context_total_tokens": _count("context_total_tokens"),
+        "context_percent": _amount("context_percent"),
+        "output_tokens": _count("output_tokens"),
+        "context_formula": lambda _: "harness-reported",
+    },
+    "compaction": {
+        "pre_compact_tokens": _count("pre_compact_tokens", 0),
+        "compact_trigger": _either("compact_trigger", "manual", "auto"),
+        "context_total_tokens": _count("context_total_tokens"),
+    },
+    "error": {"message": _text("message", "error"), "category": _words("category")},
+    "progress": {"message": _words("message", "content")},
+    "custom": {"name": _custom_name, "data": _value("data")},
+}
+"""Per type of event: how each of its fields is read."""
+
+NORMALIZED_TYPES = frozenset(_FIELDS)

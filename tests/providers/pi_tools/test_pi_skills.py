@@ -11,7 +11,6 @@ import pytest
 from agent_swarm_worker.providers.pi import skills
 from agent_swarm_worker.providers.pi.skills import (
     MAX_SECTION_CHARS,
-    MAX_SKILL_CHARS,
 )
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
@@ -162,7 +161,7 @@ def test_a_skill_that_is_not_there_is_told(home: Path, name: str):
 def test_a_huge_skill_is_cut(home: Path):
     skill(home, "huge", "é" * 10_000_000)
     said, warnings = resolved("/skill:huge x", env(home))
-    assert said.startswith("é" * MAX_SKILL_CHARS + "\n\n---")
+    assert said.startswith("é" * 100_000 + "\n\n---")
     assert "cut to 100000 characters" in warnings[0]
     said, warnings = resolved("/skill:huge x", env(home, MAX_SKILL_CHARS="10"))
     assert said == "é" * 10 + "\n\n---\n\nUser request: x"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.providers.pi.options import PiOptions
 from agent_swarm_worker.providers.pi.tools.arguments import ToolRefusal
 
 if TYPE_CHECKING:
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from agent_swarm_worker.contract import Guest, GuestFiles, Listing, OpenFile
-
-ALLOW_OUTSIDE = "PI_ALLOW_OUTSIDE_CWD"
-EXTRA_ROOTS = "PI_EXTRA_ROOTS"
-_TRUE = frozenset({"1", "true", "yes", "on"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +77,18 @@ class Place:
         Args:
             guest: where the files are.
             cwd: what relative paths start from.
-            env: the session's; `ALLOW_OUTSIDE` opens everything, `EXTRA_ROOTS` more directories.
+            env: the session's; ``PI_ALLOW_OUTSIDE_CWD`` opens everything, ``PI_EXTRA_ROOTS`` some
+                more directories.
             readable: directories that may be read besides: skills, and what tools leave behind.
         """
         files = guest.files
         here = await files.real_path(str(cwd))
-        if env.get(ALLOW_OUTSIDE, "").strip().lower() in _TRUE:
-            roots = [here, "/"]
-        else:
-            extra = env.get(EXTRA_ROOTS, "").split(os.pathsep)
-            absolute = [root for root in extra if PurePosixPath(root).is_absolute()]
-            roots = [here, *[await files.real_path(root) for root in absolute]]
+        options = PiOptions.load(env)
+        roots = [here, "/"]
+        if not options.allow_outside_cwd:
+            roots = [here, *[await files.real_path(str(root)) for root in options.extra_roots]]
         more = [await files.real_path(str(path)) for path in readable]
-        return cls(files, env.get("HOME", ""), tuple(roots), (*roots, *more))
+        return cls(files, options.home, tuple(roots), (*roots, *more))
 
     async def spot(self, path: str, *, to_write: bool = False) -> Spot:
         """Resolve a path from the model.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from typing import Annotated
 
 from pydantic import BeforeValidator
 from pydantic_core import PydanticUseDefault
 
 from agent_swarm_worker.clock import seconds_of
+
+_YES = frozenset({"1", "true", "on", "yes"})
 
 
 def _flag(value: object) -> object:
@@ -21,10 +25,27 @@ def _flag(value: object) -> object:
     return switch
 
 
+def _is_yes(value: object) -> object:
+    """``1``, ``true``, ``on`` and ``yes`` turn it on; anything else does not."""
+    return value.strip().lower() in _YES if isinstance(value, str) else value
+
+
 def _comma_list(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+def _path_list(value: object) -> object:
+    """Directories as in ``PATH``; those that are not absolute are left out."""
+    if isinstance(value, str):
+        return tuple(part for part in value.split(os.pathsep) if os.path.isabs(part))  # noqa: PTH117
+    return value
+
+
+def _shell_words(value: object) -> object:
+    """Split a command line as a shell splits words."""
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
 
 
 def _durations(value: object) -> object:
@@ -42,7 +63,20 @@ def _durations(value: object) -> object:
     return {name: seconds_of(str(limit)) for name, limit in table.items()}
 
 
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _lowered(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 Flag = Annotated[bool, BeforeValidator(_flag)]
 MaybeFlag = Annotated[bool | None, BeforeValidator(_flag)]
+YesFlag = Annotated[bool, BeforeValidator(_is_yes)]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+PathList = Annotated[tuple[str, ...], BeforeValidator(_path_list)]
+ShellWords = Annotated[tuple[str, ...], BeforeValidator(_shell_words)]
 Durations = Annotated[dict[str, float], BeforeValidator(_durations)]
+Stripped = Annotated[str, BeforeValidator(_stripped)]
+Lowered = Annotated[str, BeforeValidator(_lowered)]

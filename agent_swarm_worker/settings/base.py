@@ -1,0 +1,201 @@
+"""The base of all settings models: a mapping is their only source, and an error names the variable.
+
+A model reads nothing by itself: no process environment, no ``.env`` file, no directory of secrets.
+`SettingsModel.load` is given the mapping, so that the process environment and the same environment
+overlaid with the server's configuration rows are read by the same rules. A blank value counts as
+no value, as compose files and charts produce them, unless its field says otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from agent_swarm_worker.errors import BadSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+    from pydantic.fields import FieldInfo
+
+
+class Effect(StrEnum):
+    """When a configuration row of the server for a variable takes effect."""
+
+    BOOT = "boot"
+    """At the next start of the worker."""
+    LIVE = "live"
+    """While the worker runs: for the next session, or the next round of a loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a field says of its variable."""
+
+    names: tuple[str, ...]
+    """The variable's names, the preferred one first."""
+    effect: Effect
+    keeps_blank: bool = False
+    """A blank value is a value, and not the absence of one."""
+    is_checked_late: bool = False
+    """A bad value fails the session that uses it, and not the start of the worker."""
+    is_native: bool = False
+    """The variable is the vendor's: its program, credentials or folders, which others read, too."""
+    is_shared: bool = False
+    """Another model owns the variable and documents it."""
+
+
+def boot(*names: str, default: Any = None, **rules: Any) -> Any:
+    """Declare a variable that is read at the start; `rules` as for `live`."""
+    return _declared(names, Effect.BOOT, default, rules)
+
+
+def live(*names: str, default: Any = None, **rules: Any) -> Any:
+    """Declare a variable whose configuration row takes effect while the worker runs.
+
+    Args:
+        names: of the variable, the preferred one first.
+        default: the value without the variable.
+        rules: bounds such as ``ge=1``, and the flags of `Declaration`, each as a keyword.
+    """
+    return _declared(names, Effect.LIVE, default, rules)
+
+
+def _declared(names: tuple[str, ...], effect: Effect, default: Any, rules: dict[str, Any]) -> Any:
+    known = ("keeps_blank", "is_checked_late", "is_native", "is_shared")
+    flags = {name: rules.pop(name) for name in known if name in rules}
+    return Field(
+        default=default,
+        validation_alias=AliasChoices(*names),
+        json_schema_extra={"effect": effect, **flags},
+        **rules,
+    )
+
+
+class SettingsModel(BaseSettings):
+    """Settings of one owner. Fields are documented by the text below each of them."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=False)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Leave out every source that reads the process environment or files."""
+        return (init_settings,)
+
+    @classmethod
+    def load(cls, env: Mapping[str, str] | None = None) -> Self:
+        """Read the settings from `env`, by default the process environment.
+
+        Raises:
+            BadSetting: a value cannot be used; it names the variable.
+        """
+        source = _MappingSource(cls, process_env() if env is None else env)
+        try:
+            return cls(_build_sources=((source,), {}))  # type: ignore[call-arg]
+        except ValidationError as error:
+            raise _bad_settings(cls, error, source.given)[0] from None
+
+    @classmethod
+    def problems(cls, env: Mapping[str, str], *, early: bool = False) -> tuple[BadSetting, ...]:
+        """Return an error for each variable of `env` that cannot be used.
+
+        Args:
+            env: where they are.
+            early: leave out those that are only checked when a session uses them.
+        """
+        source = _MappingSource(cls, env)
+        try:
+            cls(_build_sources=((source,), {}))  # type: ignore[call-arg]
+        except ValidationError as error:
+            late = {
+                name
+                for declared in cls.declarations().values()
+                for name in declared.names
+                if early and declared.is_checked_late
+            }
+            found = _bad_settings(cls, error, source.given)
+            return tuple(problem for problem in found if problem.name not in late)
+        return ()
+
+    @classmethod
+    def declarations(cls) -> Mapping[str, Declaration]:
+        """Return what each field says of its variable."""
+        return _declarations(cls)
+
+    @classmethod
+    def variables(cls) -> dict[str, tuple[str, ...]]:
+        """Return the names of each field's variable, the preferred one first."""
+        return {name: declared.names for name, declared in _declarations(cls).items()}
+
+
+class _MappingSource(PydanticBaseSettingsSource):
+    """Gives a model the variables it declares, as they are in a mapping."""
+
+    def __init__(self, model: type[SettingsModel], env: Mapping[str, str]) -> None:
+        super().__init__(model)
+        self.given = {
+            name: value
+            for declared in _declarations(model).values()
+            for name in declared.names
+            if (value := env.get(name)) is not None and (declared.keeps_blank or value.strip())
+        }
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Unused: the mapping is taken as a whole, and the model chooses among a field's names."""
+        raise NotImplementedError
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the values by the names of their variables."""
+        return dict(self.given)
+
+
+@cache
+def _declarations(model: type[SettingsModel]) -> dict[str, Declaration]:
+    return {name: _declaration(field) for name, field in model.model_fields.items()}
+
+
+def _declaration(field: FieldInfo) -> Declaration:
+    alias, extra = field.validation_alias, field.json_schema_extra
+    assert isinstance(alias, AliasChoices)
+    assert isinstance(extra, dict)
+    return Declaration(tuple(str(choice) for choice in alias.choices), **extra)  # type: ignore[arg-type]
+
+
+def _bad_settings(
+    model: type[SettingsModel], error: ValidationError, given: Mapping[str, str]
+) -> tuple[BadSetting, ...]:
+    found = []
+    for problem in error.errors():
+        place = str(problem["loc"][0])
+        names = next(names for names in model.variables().values() if place in names)
+        name = next((name for name in names if name in given), place)
+        why = str(problem["msg"]).removeprefix("Value error, ")
+        found.append(BadSetting(name, given.get(name), why[:1].lower() + why[1:]))
+    return tuple(found)
+
+
+def process_env() -> Mapping[str, str]:
+    """Return the environment of this process; nothing else in the package asks for it."""
+    return os.environ
+
+
+def named(env: Mapping[str, str], name: str, default: str = "") -> str:
+    """Return a variable whose name is data: of a harness's declaration, or in an operator's file.
+
+    A variable whose name is known beforehand belongs into a model.
+    """
+    return env.get(name, default)
