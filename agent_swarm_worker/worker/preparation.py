@@ -24,6 +24,7 @@ from agent_swarm_worker.worker.place import place_of
 from agent_swarm_worker.worker.private_dir import private_dir
 from agent_swarm_worker.worker.prompting import compose_prompts
 from agent_swarm_worker.worker.retention import owner
+from agent_swarm_worker.worker.sandbox import needed_variables
 from agent_swarm_worker.worker.selection import select_for
 from agent_swarm_worker.worker.session_limits import SessionLimits, limits_of
 from agent_swarm_worker.worker.slots import RESUMED
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import Guest, ProviderAdapter
     from agent_swarm_worker.login.pools import Selection
-    from agent_swarm_worker.swarm.wire import Trigger
+    from agent_swarm_worker.swarm.wire import Task, Trigger
     from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.place import Place
     from agent_swarm_worker.worker.slots import RunningTask
@@ -122,12 +123,7 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
             credentials=tuple(credentials),
             metadata_bytes=_begin_journal(worker, config, task),
             directory=place.directory.path,
-            limits=limits_of(
-                worker.settings,
-                harness=adapter.name,
-                tags=row.tags if row else (),
-                log=worker.log.bind(task=task.task_id),
-            ),
+            limits=_limits(worker, adapter, task, row),
         )
 
 
@@ -140,6 +136,17 @@ async def _told_in_full(worker: Worker, trigger: Trigger) -> Trigger:
     except ApiError as error:
         worker.log.debug(Event.API_REFUSED, call="task", why=str(error))
         return trigger
+
+
+def _limits(
+    worker: Worker, adapter: ProviderAdapter, task: RunningTask, row: Task | None
+) -> SessionLimits:
+    return limits_of(
+        worker.settings,
+        harness=adapter.name,
+        tags=row.tags if row else (),
+        log=worker.log.bind(task=task.task_id),
+    )
 
 
 async def _open_guest(
@@ -162,7 +169,10 @@ def _session_env(
 ) -> dict[str, str]:
     """The complete environment of the harness (API reference section 4.5)."""
     env = harness_env(session_env(adapter.name, worker.environment.values(), credentials))
-    needed = (*adapter.traits.needs_credential, *(selection.key_type for selection in credentials))
+    needed = (
+        *needed_variables(adapter, env),
+        *(selection.key_type for selection in credentials),
+    )
     return {
         **guest.environment(env, needed),
         **identity(env),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.guards.child_env import ChildEnvSettings
 from agent_swarm_worker.ids import random_ids
+from agent_swarm_worker.providers.registry import installed_options
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.sandboxes.port import GuestSpec
 
@@ -31,7 +33,18 @@ async def check_harness(sandbox: Sandbox, adapter: ProviderAdapter, env: Mapping
         ProviderError: its program is missing, or the sandbox cannot be used.
     """
     async with guest_for_checks(sandbox) as guest:
-        await adapter.check(guest.environment(env, adapter.traits.needs_credential), guest)
+        await adapter.check(guest.environment(env, needed_variables(adapter, env)), guest)
+
+
+def needed_variables(adapter: ProviderAdapter, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables that sessions of a harness need wherever they run.
+
+    These are its credentials, its settings, and what the operator wants passed on.
+    """
+    options = installed_options().get(adapter.name)
+    settings = [name for names in options.variables().values() for name in names] if options else []
+    passed = ChildEnvSettings.load(env).pass_env
+    return (*adapter.traits.needs_credential, *settings, *passed)
 
 
 @asynccontextmanager

@@ -152,17 +152,19 @@ class AgentsMd:
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
-        path = f"{self._registry}/lock"
-        while True:
-            try:
-                file = await self._files.append_to(path, create=not await self._guest.exists(path))
-                break
-            except (BlockingIOError, FileExistsError):
-                await self._clock.sleep(_LOOK_EVERY_S)
+        file = await self._lock()
         try:
             yield
         finally:
             await file.aclose()
+
+    async def _lock(self) -> AppendFile:
+        path = f"{self._registry}/lock"
+        while True:
+            is_new = not await self._guest.exists(path)
+            with suppress(BlockingIOError, FileExistsError):
+                return await self._files.append_to(path, create=is_new)
+            await self._clock.sleep(_LOOK_EVERY_S)
 
     async def _state(self) -> dict[str, Any]:
         content = await self._content(f"{self._registry}/state.json")
