@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.guards.child_env import ChildEnvSettings
+from agent_swarm_worker.guards.settings import ChildEnvSettings
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.providers.registry import installed_options
 from agent_swarm_worker.sandboxes.local import LocalSandbox
