@@ -85,7 +85,7 @@ class EndReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
+class GuestCapabilities:
     """What a guest can do, and what is to be known of it."""
 
     durable_output: bool = False
@@ -310,7 +310,7 @@ class Guest(Protocol):
         ...
 
     @property
-    def capabilities(self) -> Capabilities:
+    def capabilities(self) -> GuestCapabilities:
         """What it can do."""
         ...
 

@@ -17,9 +17,9 @@ from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract.guest import (
     DEFAULT_GRACE,
     NO_GRACE,
-    Capabilities,
     Command,
     EndReport,
+    GuestCapabilities,
 )
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.logs import Event, Log
@@ -113,7 +113,7 @@ class LocalGuest:
         self._may_have_left = False
         """Something was started since the last time that everything was ended."""
         self.files: GuestFiles = LocalFiles()
-        self.capabilities = Capabilities(
+        self.capabilities = GuestCapabilities(
             durable_output=Intake.is_possible(),
             is_root=os.geteuid() == 0,
             python=sys.executable or None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.guards.settings import ChildEnvSettings
 from agent_swarm_worker.ids import random_ids
-from agent_swarm_worker.providers.registry import installed_options
+from agent_swarm_worker.providers.registry import adapter_spec, installed_options
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.sandboxes.port import GuestSpec
 
@@ -44,7 +44,7 @@ def needed_variables(adapter: ProviderAdapter, env: Mapping[str, str]) -> tuple[
     options = installed_options().get(adapter.name)
     settings = [name for names in options.variables().values() for name in names] if options else []
     passed = ChildEnvSettings.load(env).pass_env
-    return (*adapter.traits.needs_credential, *settings, *passed)
+    return (*adapter_spec(adapter).credentials.variables, *settings, *passed)
 
 
 @asynccontextmanager

@@ -11,18 +11,21 @@ from typing import Any
 import anyio
 
 from agent_swarm_worker.contract import (
+    Capabilities,
     EventListener,
     Guest,
+    Models,
     ProviderEvent,
     ProviderResult,
     ProviderSessionConfig,
-    ProviderTraits,
     Result,
     SessionInit,
+    Skills,
     SteerDelivery,
 )
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
+from agent_swarm_worker.providers.subprocess.spec import SPEC
 
 
 class Liar(SubprocessAdapter):
@@ -109,11 +112,23 @@ class CallsItselfOtherwise(Liar):
 
 
 class ModesNobodyKnows(Liar):
-    traits = ProviderTraits(steer_modes=("shout",))  # type: ignore[arg-type]
+    spec = replace(SPEC, capabilities=Capabilities(steer_modes=("shout",)))  # type: ignore[arg-type]
 
 
 class NameTheServerRefuses(Liar):
-    traits = ProviderTraits(wire_name="nonsense")
+    spec = replace(SPEC, wire_name="nonsense")
+
+
+class PatternThatIsNone(Liar):
+    spec = replace(SPEC, error_texts={"usage_limit": ("(unclosed",)})
+
+
+class FolderOutsideHome(Liar):
+    spec = replace(SPEC, skills=Skills(folders=("../elsewhere",)))
+
+
+class OtherSpecThanInstalled(Liar):
+    spec = replace(SPEC, models=Models(default="another"))
 
 
 class CommandOfTwoLines(Liar):
@@ -154,7 +169,7 @@ class FailsWithoutAReason(Liar):
 
 
 class SaysQueueAndMeansNothing(Liar):
-    traits = ProviderTraits(steer_modes=("queue",))
+    spec = replace(SPEC, capabilities=Capabilities(steer_modes=("queue",)))
 
 
 async def _ignored(self: Wrapper, reason: str = "cancelled") -> None:
@@ -236,8 +251,11 @@ def _is_readable_by_all(config: ProviderSessionConfig) -> ProviderSessionConfig:
 
 LIARS: list[tuple[str, type[Liar]]] = [
     ("it-is-an-adapter", CallsItselfOtherwise),
-    ("its-traits-are-sane", ModesNobodyKnows),
-    ("its-traits-are-sane", NameTheServerRefuses),
+    ("its-spec-is-sane", ModesNobodyKnows),
+    ("its-spec-is-sane", NameTheServerRefuses),
+    ("its-spec-is-sane", PatternThatIsNone),
+    ("its-spec-is-sane", FolderOutsideHome),
+    ("its-spec-is-the-one-that-is-installed", OtherSpecThanInstalled),
     ("a-command-is-one-line", CommandOfTwoLines),
     ("check-says-what-is-missing", CheckWithATraceback),
     ("no-made-up-session-can-be-resumed", ResumesAnything),
@@ -285,8 +303,8 @@ LIARS: list[tuple[str, type[Liar]]] = [
         "two-sessions-do-not-mix",
         config_liar(lambda c: replace(c, prompt="answer: This is one.")),
     ),
-    ("a-session-takes-what-the-traits-say", SaysQueueAndMeansNothing),
-    ("a-session-takes-what-the-traits-say", session_liar(deliver_steering=_always_delivered)),
+    ("a-session-takes-what-the-spec-says", SaysQueueAndMeansNothing),
+    ("a-session-takes-what-the-spec-says", session_liar(deliver_steering=_always_delivered)),
     ("a-session-that-has-ended-takes-none", session_liar(deliver_steering=_always_delivered)),
     (
         "a-session-that-has-ended-takes-none",

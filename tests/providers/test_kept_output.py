@@ -28,7 +28,7 @@ from agent_swarm_worker.processes.keeper import Kept, Left
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
 from agent_swarm_worker.sandboxes.local import LocalGuest
-from agent_swarm_worker.worker.reread import NoTranslator
+from agent_swarm_worker.worker.recovery.replayed_outcome import NoTranslator
 
 pytestmark = pytest.mark.anyio
 

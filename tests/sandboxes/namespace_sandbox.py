@@ -26,12 +26,12 @@ from file_server import decoded, encoded
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import (
     AppendFile,
-    Capabilities,
     Command,
     Completed,
     EndReport,
     FileInfo,
     Grace,
+    GuestCapabilities,
     GuestFiles,
     Listing,
     OpenFile,
@@ -117,7 +117,7 @@ class NamespaceGuest:
         self._processes = LocalGuest(spec.name, clock=clock)
         self.handle = f"{SCHEME}{spec.name}"
         self.files: GuestFiles = ServedFiles(server)
-        self.capabilities = Capabilities(
+        self.capabilities = GuestCapabilities(
             durable_output=self._processes.capabilities.durable_output,
             is_root=True,
             python=sys.executable,

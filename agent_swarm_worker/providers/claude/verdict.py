@@ -13,6 +13,7 @@ from agent_swarm_worker.contract import ProviderResult
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_reset_time
 from agent_swarm_worker.providers.claude.models import applied_effort
+from agent_swarm_worker.providers.claude.spec import SPEC
 from agent_swarm_worker.providers.kit.failures import (
     LABELS,
     MAX_REASON_CHARS,
@@ -152,7 +153,9 @@ def _category(seen: Seen, result: dict[str, Any], said: str) -> str:
 
 
 def _class_of(said: str, error: Error | None = None, status: int | None = None) -> str:
-    return classify_error(said, category=error.category if error else None, status=status).value
+    category = error.category if error else None
+    kind = classify_error(said, category=category, status=status, also=SPEC.error_texts)
+    return kind.value
 
 
 def _reset_at(seen: Seen, failure: Failure | None) -> str | None:

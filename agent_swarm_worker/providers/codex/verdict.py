@@ -12,6 +12,7 @@ from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import ProviderResult
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_reset_time
+from agent_swarm_worker.providers.codex.spec import SPEC
 from agent_swarm_worker.providers.kit.failures import Failure, failure, how_it_ended, one_line
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _unfinished(seen: Seen, ending: Ending) -> Failure:
     if ending.truncated:
         return Failure("truncated", f"{how}; its output was cut off")
     tail = " ".join(ending.stderr_tail.split())[-250:]
-    category = classify_error(tail) if tail else ErrorClass.UNKNOWN
+    category = classify_error(tail, also=SPEC.error_texts) if tail else ErrorClass.UNKNOWN
     if category is ErrorClass.UNKNOWN:
         crashed = "killed" if ending.exit_code > 128 else "crashed"
         return Failure(crashed, one_line(f"{how}: {tail}" if tail else how))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from agent_swarm_worker.contract import Message, Progress, ProviderResult, Result
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.providers.subprocess.normalized import NORMALIZED_TYPES, read_normalized
+from agent_swarm_worker.providers.subprocess.spec import SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -189,7 +190,7 @@ def _failed(
 
 
 def _category(said: str) -> str | None:
-    found = classify_error(said)
+    found = classify_error(said, also=SPEC.error_texts)
     return None if found is ErrorClass.UNKNOWN else found.value
 
 
