@@ -37,9 +37,10 @@ def assistant(seen: Seen, event: dict[str, Any]) -> list[ProviderEvent]:
     if is_main:
         seen.turn_is_over = False
     # Where the category stands depends on the version of the CLI.
-    category = text(event.get("error")) or text(message.get("error"))
-    if category:
-        return [_api_error(seen, category, event)]
+    if "error" in event or "error" in message:
+        category = text(event.get("error")) or text(message.get("error"))
+        if category:
+            return [_api_error(seen, category, event)]
     events: list[ProviderEvent] = []
     if message.get("model") == _SYNTHETIC:
         seen.cli_spoke = True
@@ -118,9 +119,7 @@ def _context_usage(seen: Seen, message: dict[str, Any]) -> ContextUsage | None:
     if not isinstance(usage, dict) or is_repeated:
         return None
     seen.last_message_id = message_id
-    used = 0
-    for name in _USED:
-        used += count(usage.get(name)) or 0
+    used = sum([count(usage.get(name)) or 0 for name in _USED])
     percent = min(100.0, used / seen.window * 100) if seen.window else None
     output = count(usage.get("output_tokens"))
     return ContextUsage(used, seen.window, percent, output, "input-cache-output")
