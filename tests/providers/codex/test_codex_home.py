@@ -25,7 +25,7 @@ from agent_swarm_worker.providers.codex.credentials import (
 from agent_swarm_worker.providers.codex.home import prepare_home
 from agent_swarm_worker.providers.codex.rollout import find_rollout, used_before, was_told
 from agent_swarm_worker.providers.codex.toml import toml_bytes
-from agent_swarm_worker.providers.codex.usage import Tokens
+from agent_swarm_worker.providers.kit.costs import Tokens
 
 FLAT = {"access": "acc", "refresh": "ref", "expires": 1_800_000_000_000, "accountId": "a-1"}
 
@@ -258,10 +258,12 @@ def test_what_a_record_says_was_used(tmp_path: Path):
     empty = {"type": "event_msg", "payload": {"type": "token_count", "info": None}}
     talk = {"type": "response_item", "payload": {"text": 'about "token_count"'}}
     path = record(tmp_path, counted(5), counted(9), talk, empty)
-    assert used_before(path) == Tokens(read=9, cached=1)
+    assert used_before(path) == Tokens(input=9, cache_read=1)
     with path.open("ab") as file:
         file.write(b'{"type":"event_msg","payload":{"type":"token_count","in')
-    assert used_before(path) == Tokens(read=9, cached=1), "a line cut off by a crash is skipped"
+    assert used_before(path) == Tokens(input=9, cache_read=1), (
+        "a line cut off by a crash is skipped"
+    )
     assert used_before(None) == used_before(tmp_path / "nowhere") == Tokens()
 
 
