@@ -24,8 +24,8 @@ from agent_swarm_worker.providers.codex.credentials import (
 )
 from agent_swarm_worker.providers.codex.home import prepare_home
 from agent_swarm_worker.providers.codex.rollout import find_rollout, used_before, was_told
-from agent_swarm_worker.providers.codex.toml import toml_bytes
 from agent_swarm_worker.providers.kit.costs import Tokens
+from agent_swarm_worker.providers.kit.toml import toml_bytes
 
 FLAT = {"access": "acc", "refresh": "ref", "expires": 1_800_000_000_000, "accountId": "a-1"}
 
