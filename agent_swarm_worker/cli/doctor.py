@@ -17,12 +17,17 @@ from agent_swarm_worker.cli.running import run_until_signal
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import (
     ApiError,
+    BinaryMissing,
     ConfigError,
     StateLocked,
     SwarmWorkerError,
     Unauthorized,
 )
-from agent_swarm_worker.providers.registry import installed_options, supported_providers
+from agent_swarm_worker.providers.registry import (
+    installed_options,
+    spec_of,
+    supported_providers,
+)
 from agent_swarm_worker.settings import Settings, process_env
 from agent_swarm_worker.swarm.state import StateDir
 from agent_swarm_worker.worker.harness import harness_name
@@ -99,6 +104,9 @@ def _harness(env: Mapping[str, str]) -> Iterator[Finding]:
     else:
         others = ", ".join(supported_providers())
         advice = error.advice or f"or set HARNESS_PROVIDER to another one of: {others}"
+        spec = spec_of(name)
+        if isinstance(error, BinaryMissing) and spec.program and spec.program.install:
+            advice = f"{spec.program.install.command}; {advice}"
         yield Finding("harness", "fail", str(error), advice)
 
 

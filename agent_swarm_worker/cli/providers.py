@@ -8,11 +8,13 @@ from agent_swarm_worker import logs
 from agent_swarm_worker.cli.output import print_json, print_table
 from agent_swarm_worker.errors import SwarmWorkerError, UnusableProvider
 from agent_swarm_worker.providers.registry import (
+    adapter_spec,
     create_provider,
     distribution_of,
     supported_providers,
 )
 from agent_swarm_worker.settings import process_env
+from agent_swarm_worker.worker.credentials import lent_to
 
 if TYPE_CHECKING:
     import argparse
@@ -44,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
 def what_is_missing(name: str, env: Mapping[str, str]) -> SwarmWorkerError | None:
     """Return why no session of this harness could start with `env`, or nothing."""
     try:
-        create_provider(name).check(env)
+        adapter = create_provider(name)
+        adapter.check(lent_to(adapter_spec(adapter), env))
     except SwarmWorkerError as error:
         return error
     except Exception as error:  # one that breaks its promise is of no use either

@@ -8,19 +8,20 @@ from agent_swarm_worker.conformance.bench import SESSION_S, SOON_S, Bench, withi
 from agent_swarm_worker.conformance.checks import on_stage
 from agent_swarm_worker.conformance.promises import broken
 from agent_swarm_worker.contract import SteerableSession, SteerDelivery
+from agent_swarm_worker.providers.registry import adapter_spec
 
 BUSY_S = 4.0
 MESSAGE = "By the way: the heron has flown."
 
 
 @on_stage
-async def a_session_takes_what_the_traits_say(bench: Bench) -> None:
+async def a_session_takes_what_the_spec_says(bench: Bench) -> None:
     """With `steer_modes` a message is delivered in one of them, and reaches the agent once."""
-    modes = bench.adapter.traits.steer_modes
+    modes = adapter_spec(bench.adapter).capabilities.steer_modes
     outcome: list[SteerDelivery] = []
     async with bench.at_work(BUSY_S) as watched:
         if modes and not isinstance(watched.session, SteerableSession):
-            broken(f"its traits name {modes}, its sessions cannot be sent any message")
+            broken(f"its spec names {modes}, its sessions cannot be sent any message")
         session = watched.steerable
 
         async def deliver() -> None:

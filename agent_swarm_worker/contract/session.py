@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract.cost import CostData
     from agent_swarm_worker.contract.sink import SessionSink
+    from agent_swarm_worker.contract.spec import HarnessSpec
 
 SteerMode: TypeAlias = Literal["steer", "queue"]
 EventListener: TypeAlias = Callable[[ProviderEvent], None]
@@ -94,7 +95,7 @@ class McpServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderTraits:
-    """What a harness can do; the prompts depend on it (API reference section 4.4)."""
+    """What a harness can do, as providers declared it before `HarnessSpec`; still understood."""
 
     has_mcp: bool = True
     has_local_environment: bool = True
@@ -231,8 +232,8 @@ class ProviderAdapter(Protocol):
         ...
 
     @property
-    def traits(self) -> ProviderTraits:
-        """What this harness can do."""
+    def spec(self) -> HarnessSpec:
+        """What the worker needs to know of this harness."""
         ...
 
     def check(self, env: Mapping[str, str]) -> None:

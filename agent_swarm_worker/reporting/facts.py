@@ -6,8 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from agent_swarm_worker.contract import ActionKind
+
+
+def unknown_window(model: str) -> int | None:  # noqa: ARG001 - the default of a callback
+    """Know no model."""
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +33,10 @@ class SessionFacts:
     """Number of this session within the worker's life, from 1."""
     harness: str
     """Name of the adapter."""
+    context_window: Callable[[str], int | None] = unknown_window
+    """The context window of a model in tokens, as far as it is known beforehand."""
+    tools: Mapping[str, ActionKind] = field(default_factory=dict)
+    """What this harness's tools do, by their name in lower case."""
     wire_provider: str | None
     """The harness as the server knows it, if it does."""
     log_file: Path

@@ -91,6 +91,7 @@ class SessionReporter:
             model=facts.model,
             interval_s=facts.context_interval_s,
             clock=clock,
+            context_window=facts.context_window,
         )
         self._tail = LogTail(
             path=facts.log_file, start=facts.metadata_bytes, send=self._writes.logs, log=log
@@ -189,7 +190,9 @@ class SessionReporter:
                 if self._task_id is not None:
                     self._context.usage(event)
             case ToolStart():
-                if self._says_progress and has_label(event.tool_name, event.args):
+                if self._says_progress and has_label(
+                    event.tool_name, event.args, tools=self._facts.tools
+                ):
                     self._progress.offer(event)
                 self._events.tool_started(event)
             case ToolEnd():
@@ -210,7 +213,9 @@ class SessionReporter:
     def _send_progress(self, said: str | ToolStart) -> None:
         """Send words, or what a tool call is about: one label in many is ever sent."""
         if isinstance(said, ToolStart):
-            words = label(said.tool_name, said.args, scrub=self._redactor.text)
+            words = label(
+                said.tool_name, said.args, scrub=self._redactor.text, tools=self._facts.tools
+            )
         else:
             words = said
         if words:

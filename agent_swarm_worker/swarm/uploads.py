@@ -14,7 +14,7 @@ import anyio
 
 from agent_swarm_worker.errors import ApiRefused
 from agent_swarm_worker.journal.numbering import number
-from agent_swarm_worker.journal.reading import LineReader
+from agent_swarm_worker.journal.reading import MAX_PART_BYTES, LineReader
 from agent_swarm_worker.swarm.long_lines import TOO_LARGE, cut, is_cuttable
 from agent_swarm_worker.swarm.read_back import count_events, count_lines
 

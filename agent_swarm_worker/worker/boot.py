@@ -202,5 +202,5 @@ async def _install_skills(worker: Worker) -> None:
     if worker.skills is None:
         return
     await worker.skills.install_shipped()
-    if worker.harness.adapter.traits.has_local_environment:
+    if worker.harness.spec.capabilities.has_local_environment:
         worker.facts.skills = await worker.skills.refresh()

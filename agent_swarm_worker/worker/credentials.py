@@ -6,11 +6,27 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.errors import ApiError, CredentialsMissing
-from agent_swarm_worker.login.slots import with_synthetic_login
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.providers.registry import adapter_spec, part_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_swarm_worker.contract import HarnessSpec
+    from agent_swarm_worker.login.hook import LoginHook
     from agent_swarm_worker.worker.context import Worker
+
+
+def lent_to(spec: HarnessSpec, env: Mapping[str, str]) -> Mapping[str, str]:
+    """Return `env` with what the swarm would lend a session of this harness to log in with.
+
+    Raises:
+        UnusableProvider: the harness's login hook cannot be imported.
+    """
+    if not spec.credentials.login:
+        return env
+    hook: LoginHook = part_of(spec, spec.credentials.login)()
+    return hook.lend(env)
 
 
 def missing_credentials(worker: Worker) -> tuple[str, ...]:
@@ -18,8 +34,10 @@ def missing_credentials(worker: Worker) -> tuple[str, ...]:
 
     A login that the swarm has to lend counts as much as one of our own.
     """
+    adapter, env = worker.harness.adapter, worker.environment.values()
+    spec = adapter_spec(adapter)
     try:
-        worker.harness.adapter.check(with_synthetic_login(worker.environment.values()))
+        adapter.check(lent_to(spec, env))
     except CredentialsMissing as error:
         return error.missing
     return ()

@@ -15,6 +15,7 @@ from agent_swarm_worker.journal.files import file_name, first_record
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.login.pools import session_env
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.continuity import parent_of, with_native_resume
 from agent_swarm_worker.worker.models import ModelChoice, choose_model
@@ -72,7 +73,7 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
         place = await place_of(worker, row, parent, held)
         private = held.enter_context(_private_dir(worker, task))
         model = choose_model(
-            harness=adapter.name,
+            tiers=adapter_spec(adapter).models.tiers,
             env=worker.environment.values(),
             task_model=row.model if row else None,
             task_tier=row.model_tier if row else None,
@@ -138,7 +139,12 @@ def _session_env(
     worker: Worker, adapter: ProviderAdapter, task: RunningTask, credentials: list[Selection]
 ) -> dict[str, str]:
     """The complete environment of the harness (API reference section 4.5)."""
-    env = harness_env(session_env(adapter.name, worker.environment.values(), credentials))
+    spec = adapter_spec(adapter)
+    everyones = [each.credentials for each in worker.harness.all_specs]
+    env = harness_env(
+        session_env(spec.credentials, worker.environment.values(), credentials, everyones),
+        tracing_switches=spec.tracing_variables,
+    )
     return {
         **env,
         **identity(env),

@@ -10,9 +10,10 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.contract import ProviderSessionConfig
+from agent_swarm_worker.contract import HarnessSpec, ProviderSessionConfig
 from agent_swarm_worker.contract.sink import ByteRange
 from agent_swarm_worker.contract.translator import Rereads
 from agent_swarm_worker.errors import SwarmWorkerError
@@ -24,8 +25,9 @@ from agent_swarm_worker.journal.repair import repair
 from agent_swarm_worker.journal.replay import replay
 from agent_swarm_worker.journal.writer import MAX_RANGE_BYTES
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.providers.catalog import context_window
 from agent_swarm_worker.providers.kit.session import BaseSession
-from agent_swarm_worker.providers.registry import create_provider
+from agent_swarm_worker.providers.registry import adapter_spec, create_provider
 from agent_swarm_worker.reporting.facts import SessionFacts
 from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.swarm.state import REPORTED
@@ -137,7 +139,9 @@ class Remains:
 
     def _new_reporter(self) -> SessionReporter:
         worker, claim = self._worker, self._claim
-        known = wire_name(self._adapter) if self._adapter is not None else None
+        adapter = self._adapter
+        known = wire_name(adapter) if adapter is not None else None
+        spec = HarnessSpec(name=claim.harness) if adapter is None else adapter_spec(adapter)
         facts = SessionFacts(
             task_id=claim.task_id if claim.phase != "no_task" else None,
             effective_id=claim.task_id,
@@ -145,6 +149,8 @@ class Remains:
             session_uuid=claim.session_uuid,
             iteration=number_of_rest(claim.iteration, claim.log_offset),
             harness=claim.harness,
+            context_window=partial(context_window, models=spec.models),
+            tools=spec.tools,
             wire_provider=known,
             session_meta={} if known == claim.harness else {HARNESS_KEY: claim.harness},
             log_file=claim.log_file,

@@ -13,6 +13,8 @@ from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolSta
 from agent_swarm_worker.contract.session import without_raw_log
 from agent_swarm_worker.errors import ApiError, ProviderError, SwarmWorkerError
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.providers.catalog import context_window
+from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.reporting.console import Console
 from agent_swarm_worker.reporting.facts import SessionFacts
 from agent_swarm_worker.reporting.reporter import SessionReporter
@@ -76,7 +78,7 @@ async def _run_session(worker: Worker, task: RunningTask, trigger: Trigger, log:
     """Prepare and run the session. Whatever goes wrong becomes a result that says so."""
     try:
         with task.scope:
-            if worker.skills is not None and worker.harness.adapter.traits.has_local_environment:
+            if worker.skills is not None and worker.harness.spec.capabilities.has_local_environment:
                 worker.facts.skills = await worker.skills.refresh()
             async with prepared(worker, task, trigger) as ready:
                 _remember(worker, task, ready)
@@ -126,7 +128,14 @@ async def _watched(
 ) -> ProviderResult:
     """Run the session with everything that listens to it and everything that may end it."""
     log = worker.log.bind(task=task.task_id)
-    watchdog = Watchdog(task, limits=ready.limits, say=reporter.note, clock=worker.clock, log=log)
+    watchdog = Watchdog(
+        task,
+        limits=ready.limits,
+        say=reporter.note,
+        clock=worker.clock,
+        log=log,
+        hang_texts=adapter_spec(ready.adapter).hang_texts,
+    )
     loops = _LoopEnder(task)
     guard = ToolLoopGuard(loops.found, clock=worker.clock, log=log)
     console = Console(log)
@@ -229,6 +238,7 @@ def _remember(worker: Worker, task: RunningTask, ready: Ready | None = None) -> 
 
 def _reporter(worker: Worker, task: RunningTask, ready: Ready, log: Log) -> SessionReporter:
     config, settings = ready.config, worker.settings
+    spec = adapter_spec(ready.adapter)
     is_known = wire_name(ready.adapter) == ready.adapter.name
     facts = SessionFacts(
         task_id=task.task_id if task.has_task else None,
@@ -237,6 +247,8 @@ def _reporter(worker: Worker, task: RunningTask, ready: Ready, log: Log) -> Sess
         session_uuid=task.session_uuid,
         iteration=config.iteration,
         harness=ready.adapter.name,
+        context_window=partial(context_window, models=spec.models),
+        tools=spec.tools,
         wire_provider=wire_name(ready.adapter),
         session_meta={} if is_known else {HARNESS_KEY: ready.adapter.name},
         log_file=config.log_file,

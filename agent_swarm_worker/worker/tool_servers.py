@@ -9,6 +9,7 @@ from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.guards.secret_env import is_secret_name
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_server
+from agent_swarm_worker.providers.registry import adapter_spec
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderAdapter, Redactor
@@ -41,7 +42,7 @@ async def session_tool_servers(
         context_key=row.context_key if row else None,
         runtime_id=worker.runtime_id,
     )
-    if not adapter.traits.has_local_environment:
+    if not adapter_spec(adapter).capabilities.has_local_environment:
         return (own,)
     try:
         installed = await worker.client.surroundings.mcp_servers(

@@ -10,17 +10,18 @@ from typing import Any
 import anyio
 
 from agent_swarm_worker.contract import (
+    Capabilities,
     EventListener,
     ProviderEvent,
     ProviderResult,
     ProviderSessionConfig,
-    ProviderTraits,
     Result,
     SessionInit,
     SteerDelivery,
 )
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
+from agent_swarm_worker.providers.subprocess.spec import SPEC
 
 
 class Liar(SubprocessAdapter):
@@ -107,11 +108,11 @@ class CallsItselfOtherwise(Liar):
 
 
 class ModesNobodyKnows(Liar):
-    traits = ProviderTraits(steer_modes=("shout",))  # type: ignore[arg-type]
+    spec = replace(SPEC, capabilities=Capabilities(steer_modes=("shout",)))  # type: ignore[arg-type]
 
 
 class NameTheServerRefuses(Liar):
-    traits = ProviderTraits(wire_name="nonsense")
+    spec = replace(SPEC, wire_name="nonsense")
 
 
 class CommandOfTwoLines(Liar):
@@ -152,7 +153,7 @@ class FailsWithoutAReason(Liar):
 
 
 class SaysQueueAndMeansNothing(Liar):
-    traits = ProviderTraits(steer_modes=("queue",))
+    spec = replace(SPEC, capabilities=Capabilities(steer_modes=("queue",)))
 
 
 async def _ignored(self: Wrapper, reason: str = "cancelled") -> None:

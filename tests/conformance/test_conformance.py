@@ -11,9 +11,9 @@ from liars import LIARS, Liar
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.conformance import of_adapter, of_ending, of_steering, suite
 from agent_swarm_worker.conformance.stage import Stage, find_stage
-from agent_swarm_worker.conformance.subprocess_stage import SubprocessStage
 from agent_swarm_worker.conformance.suite import CHECKS, Outcome, is_kept, outcome_of
 from agent_swarm_worker.errors import BadSetting, UnknownProvider
+from agent_swarm_worker.providers.subprocess.stage import SubprocessStage
 
 BY_NAME = {check.name: check for check in CHECKS}
 # Only a provider with several modules to load can be slow to import.
@@ -82,7 +82,7 @@ async def test_a_stage_that_fails_is_told():
 def test_finding_a_stage():
     assert find_stage("subprocess") is SubprocessStage
     assert find_stage("nobody") is None
-    where = "agent_swarm_worker.conformance.subprocess_stage:SubprocessStage"
+    where = "agent_swarm_worker.providers.subprocess.stage:SubprocessStage"
     assert find_stage("nobody", where) is SubprocessStage
     assert isinstance(SubprocessStage(), Stage)
 

@@ -11,18 +11,21 @@ import pytest
 from agent_swarm_worker.contract import ProviderAdapter
 from agent_swarm_worker.errors import BadSetting, UnknownProvider, UnusableProvider
 from agent_swarm_worker.providers.registry import (
+    adapter_spec,
     create_provider,
     distribution_of,
+    known_specs,
+    spec_of,
     supported_providers,
 )
 
 CODE = """
-from agent_swarm_worker.contract import ProviderTraits
+from agent_swarm_worker.contract import HarnessSpec, ProviderTraits
 from agent_swarm_worker.errors import BadSetting
 
 class Adapter:
     name = "{name}"
-    traits = ProviderTraits()
+    spec = HarnessSpec(name="{name}", wire_name="pi")
     def check(self, env): ...
     async def create_session(self, config): ...
     async def can_resume(self, session_id, config): ...
@@ -31,6 +34,12 @@ class Adapter:
 class Refuses:
     def __init__(self):
         raise BadSetting("THEIR_SETTING", "x", "no such thing")
+
+class Older:
+    name = "older"
+    traits = ProviderTraits(
+        has_mcp=False, steer_modes=("queue",), needs_credential=("OLD_KEY",), wire_name="codex"
+    )
 
 def breaks():
     raise ZeroDivisionError
@@ -88,6 +97,34 @@ def test_a_provider_of_another_distribution(install: Install):
     assert isinstance(adapter, ProviderAdapter)
     assert adapter.name == "elsewhere"
     assert distribution_of("theirs") == "elsewhere 1.2"
+
+
+def test_its_spec_is_known_without_its_adapter_being_chosen(install: Install):
+    install("elsewhere", {"elsewhere": "elsewhere:Adapter"})
+    assert spec_of("elsewhere").wire_name == "pi"
+    assert "elsewhere" in [spec.name for spec in known_specs()]
+
+
+def test_one_that_cannot_be_loaded_is_left_out_of_the_known_ones(install: Install):
+    before = known_specs()
+    install("elsewhere", {"theirs": "elsewhere:breaks", "others": "absent_module:Adapter"})
+    assert known_specs() == before
+    assert spec_of("others").name == "others"
+
+
+def test_a_provider_for_the_previous_contract_has_a_spec_made_of_its_traits(install: Install):
+    install("elsewhere", {"older": "elsewhere:Older"})
+    spec = adapter_spec(create_provider("older"))
+    assert (spec.name, spec.told_name) == ("older", "codex")
+    assert spec.credentials.variables == ("OLD_KEY",)
+    assert spec.capabilities.steer_modes == ("queue",)
+    assert spec.capabilities.mcp_transports == ()
+    assert spec in known_specs()
+
+
+@pytest.mark.parametrize("name", ["claude", "codex", "pi", "subprocess"])
+def test_ours_have_the_spec_that_their_entry_point_names(name: str):
+    assert create_provider(name).spec is spec_of(name)
 
 
 def test_only_the_chosen_one_is_imported(install: Install):

@@ -481,7 +481,8 @@ async def test_the_latest_withheld_snapshot_is_sent_when_the_interval_ends(repor
 
 
 def test_the_model_that_really_runs_decides_the_window(make_reporter, writes):
-    reporter = make_reporter(model="gpt-5.4")
+    windows = {"gpt-5.4": None, "claude-haiku-4-5": 200_000}
+    reporter = make_reporter(model="gpt-5.4", context_window=windows.get)
     reporter.on_event(SessionInit("native-1", model="claude-haiku-4-5"))
     reporter.on_event(ContextUsage(50_000))
     [posted] = writes.of("context")

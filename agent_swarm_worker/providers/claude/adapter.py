@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.errors import BinaryMissing, CredentialsMissing
 from agent_swarm_worker.guards.error_classes import ErrorClass
 from agent_swarm_worker.providers.claude.conversation import ClaudeConversation
 from agent_swarm_worker.providers.claude.launch import (
-    API_KEY,
-    OAUTH_TOKEN,
     claude_launch,
     claude_program,
 )
 from agent_swarm_worker.providers.claude.mcp import session_mcp_config
 from agent_swarm_worker.providers.claude.options import ClaudeOptions
 from agent_swarm_worker.providers.claude.resume import transcript
+from agent_swarm_worker.providers.claude.spec import SPEC
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.claude.version import MessageSupport
 from agent_swarm_worker.providers.kit.cli_session import CliSession
@@ -31,15 +29,13 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
 
-CREDENTIALS = (OAUTH_TOKEN, API_KEY)
-"""One of these must be set; the first one wins."""
-
 
 class ClaudeAdapter:
     """Runs each task in a Claude Code process of its own."""
 
-    name = "claude"
-    traits = ProviderTraits(needs_credential=CREDENTIALS, steer_modes=("queue",))
+    name = SPEC.name
+    spec = SPEC
+    traits = SPEC.traits
 
     def __init__(self) -> None:
         self._takes_messages = MessageSupport()
@@ -99,4 +95,4 @@ class ClaudeAdapter:
 def _require_credential(env: Mapping[str, str]) -> None:
     options = ClaudeOptions.load(env)
     if not (options.oauth_token or options.api_key):
-        raise CredentialsMissing(ClaudeAdapter.name, CREDENTIALS)
+        raise CredentialsMissing(SPEC.name, SPEC.credentials.variables)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agent_swarm_worker.contract import Error
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.providers.claude.models import applied_effort
+from agent_swarm_worker.providers.claude.spec import SPEC
 from agent_swarm_worker.providers.kit.native import count, items, text
 from agent_swarm_worker.providers.kit.outcome import (
     LABELS,
@@ -140,4 +141,6 @@ def _category(seen: Seen, result: dict[str, Any], said: str) -> str:
 
 
 def _class_of(said: str, error: Error | None = None, status: int | None = None) -> str:
-    return classify_error(said, category=error.category if error else None, status=status).value
+    category = error.category if error else None
+    kind = classify_error(said, category=category, status=status, also=SPEC.error_texts)
+    return kind.value

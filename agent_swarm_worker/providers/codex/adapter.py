@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from agent_swarm_worker.clock import Clock, SystemClock
-from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.codex.again import translator_again
 from agent_swarm_worker.providers.codex.agents_md import AgentsMd
 from agent_swarm_worker.providers.codex.app_server import AppServer
 from agent_swarm_worker.providers.codex.config_file import operator_config, session_config
-from agent_swarm_worker.providers.codex.credentials import (
-    CREDENTIALS,
-    find_credential,
-    operator_home,
-)
+from agent_swarm_worker.providers.codex.credentials import find_credential, operator_home
 from agent_swarm_worker.providers.codex.errors import STALE_SESSION
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
 from agent_swarm_worker.providers.codex.home import prepare_home
@@ -35,6 +30,7 @@ from agent_swarm_worker.providers.codex.program import (
 from agent_swarm_worker.providers.codex.rollout import find_rollout, used_before, was_told
 from agent_swarm_worker.providers.codex.seen import Seen
 from agent_swarm_worker.providers.codex.session import AgentsMdSession
+from agent_swarm_worker.providers.codex.spec import SPEC
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness
 from agent_swarm_worker.providers.kit.limits import LimitWindows
@@ -50,12 +46,9 @@ if TYPE_CHECKING:
 class CodexAdapter:
     """Runs each task in a process of the CLI with a home of its own."""
 
-    name = "codex"
-    traits = ProviderTraits(
-        native_skill_discovery=False,
-        steer_modes=("steer", "queue"),
-        needs_credential=CREDENTIALS,
-    )
+    name = SPEC.name
+    spec = SPEC
+    traits = SPEC.traits
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()

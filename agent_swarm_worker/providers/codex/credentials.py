@@ -12,6 +12,7 @@ import orjson
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import CredentialDamaged, CredentialsMissing
 from agent_swarm_worker.providers.codex.options import CodexLogin
+from agent_swarm_worker.providers.codex.spec import API_KEY, AUTH_MODE, OAUTH, POOLED, SPEC
 from agent_swarm_worker.providers.kit.native import mapping, number, text
 from agent_swarm_worker.settings import named
 
@@ -19,13 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-HARNESS = "codex"
-OAUTH = "CODEX_OAUTH"
-API_KEY = "OPENAI_API_KEY"
-POOLED = "CODEX_OAUTH_POOLED"
-AUTH_MODE = "CODEX_AUTH_MODE"
-"""``apikey``: the worker has chosen the key, although the CLI is logged in."""
-CREDENTIALS = (OAUTH, API_KEY)
+HARNESS = SPEC.name
+CREDENTIALS = SPEC.credentials.variables
 """One of these must be set, unless the CLI is logged in already; the first one wins."""
 
 _POOL_ROW = re.compile(r"codex_oauth(?:_\d+)?", re.IGNORECASE)

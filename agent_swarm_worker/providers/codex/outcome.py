@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.guards.error_classes import classify_error
 from agent_swarm_worker.guards.rate_limits import parse_reset_time
+from agent_swarm_worker.providers.codex.spec import SPEC
 from agent_swarm_worker.providers.kit.outcome import (
     aborted,
     concluded,
@@ -57,7 +58,7 @@ def _judge(seen: Seen, ending: Ending) -> Failure | None:
     return aborted(ending) or unfinished(
         "Codex",
         ending,
-        lambda said: classify_error(said).value,
+        lambda said: classify_error(said, also=SPEC.error_texts).value,
         last_error=seen.last_error,
         waiting_for=seen.unanswered,
     )

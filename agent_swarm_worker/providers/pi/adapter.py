@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.errors import MissingExtra
 from agent_swarm_worker.providers.pi.again import PiAgain
-from agent_swarm_worker.providers.pi.credentials import KEY_VARIABLES, require_credential
+from agent_swarm_worker.providers.pi.credentials import require_credential
 from agent_swarm_worker.providers.pi.files import read_agent_files
 from agent_swarm_worker.providers.pi.models import choose_model
 from agent_swarm_worker.providers.pi.options import PiOptions
 from agent_swarm_worker.providers.pi.saved import is_saved
+from agent_swarm_worker.providers.pi.spec import SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,13 +26,9 @@ if TYPE_CHECKING:
 class PiAdapter:
     """Runs each task as a conversation of its own, in this process."""
 
-    name = "pi"
-    traits = ProviderTraits(
-        has_mcp=True,
-        native_skill_discovery=True,
-        steer_modes=("steer", "queue"),
-        needs_credential=tuple(KEY_VARIABLES.values()),
-    )
+    name = SPEC.name
+    spec = SPEC
+    traits = SPEC.traits
 
     def check(self, env: Mapping[str, str]) -> None:
         """Say whether sessions could start with this environment.

@@ -14,13 +14,13 @@ import shlex
 import shutil
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.errors import BadSetting, BinaryMissing
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, Launch, PrivateFile
 from agent_swarm_worker.providers.kit.mcp_config import mcp_config_bytes
 from agent_swarm_worker.providers.subprocess.options import SubprocessOptions
+from agent_swarm_worker.providers.subprocess.spec import SPEC
 from agent_swarm_worker.providers.subprocess.translate import OutputMode, SubprocessTranslator
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ MODES = ("auto", "stream-json", "jsonl", "text")
 class SubprocessAdapter:
     """What a user reaches for when no adapter exists."""
 
-    name = "subprocess"
-    traits = ProviderTraits(has_mcp=False, native_skill_discovery=False, wire_name="claude")
-    """Nothing is known of the program, so the prompt names no tools; it may use them anyway."""
+    name = SPEC.name
+    spec = SPEC
+    traits = SPEC.traits
 
     def check(self, env: Mapping[str, str]) -> None:
         """Raise a `ConfigError` or `ProviderError` if no session could start here."""

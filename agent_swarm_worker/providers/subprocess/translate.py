@@ -19,6 +19,7 @@ from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.providers.kit.outcome import Failure, concluded
 from agent_swarm_worker.providers.kit.translator import JsonTranslator
 from agent_swarm_worker.providers.subprocess.normalized import NORMALIZED_TYPES, read_normalized
+from agent_swarm_worker.providers.subprocess.spec import SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -175,7 +176,7 @@ def _by_exit_code(ending: Ending, output: str, *, is_silent: bool = True) -> Pro
 
 
 def _category(said: str) -> str | None:
-    found = classify_error(said)
+    found = classify_error(said, also=SPEC.error_texts)
     return None if found is ErrorClass.UNKNOWN else found.value
 
 
