@@ -83,11 +83,14 @@ async def _demo(args: argparse.Namespace, place: Path, scrubber: Scrubber) -> in
             swarm = await stack.enter_async_context(
                 swarm_type(db=place / "swarm.sqlite", api_key=key)
             )
-            harness = _default_settings()
-            if not is_real:
-                harness = await stack.enter_async_context(_scripted(place / "agent"))
-            name = harness["HARNESS_PROVIDER"]
-            _introduce(view, swarm.url, name, is_real=is_real, is_asked=args.scripted)
+            if is_real:
+                spec, harness = spec_of(DEFAULT_HARNESS), _cheapest_model()
+            else:
+                spec = next(spec for spec in known_specs() if spec.demo)
+                served = imported(spec.demo)(place / "agent", _served)
+                harness = await stack.enter_async_context(served)
+            harness = {"HARNESS_PROVIDER": spec.name, **harness}
+            _introduce(view, swarm.url, spec.name, is_real=is_real, is_asked=args.scripted)
             env = _environment(place, swarm.url, key, harness)
             daemon = Daemon(env, WorkerOptions(), scrubber=scrubber, handles_signals=False)
             async with anyio.create_task_group() as group:
@@ -160,19 +163,9 @@ def _environment(place: Path, url: str, key: str, harness: dict[str, str]) -> di
     return {**inherited, **own, **harness}
 
 
-def _default_settings() -> dict[str, str]:
-    """Return what makes the worker use the default harness, with its cheapest model."""
-    chosen = ModelSettings.load().model_override
-    cheapest = spec_of(DEFAULT_HARNESS).models.tiers.get("smol", "")
-    return {"HARNESS_PROVIDER": DEFAULT_HARNESS, "MODEL_OVERRIDE": chosen or cheapest}
-
-
-@asynccontextmanager
-async def _scripted(place: Path) -> AsyncIterator[dict[str, str]]:
-    """Serve the scripted model of the first harness that has one; give the worker's settings."""
-    spec = next(spec for spec in known_specs() if spec.demo)
-    async with imported(spec.demo)(place, _served) as settings:
-        yield {"HARNESS_PROVIDER": spec.name, **settings}
+def _cheapest_model() -> dict[str, str]:
+    chosen = ModelSettings.load(process_env()).model_override
+    return {"MODEL_OVERRIDE": chosen or spec_of(DEFAULT_HARNESS).models.tiers.get("smol", "")}
 
 
 @asynccontextmanager

@@ -31,9 +31,9 @@ async def a_session_takes_what_the_spec_says(bench: Bench) -> None:
     heard = [text for text in bench.stage.heard() if MESSAGE in text]
     if not modes:
         if outcome[0].delivered or not outcome[0].reason:
-            broken(f"its traits name no steer mode, and yet: {outcome[0]}")
+            broken(f"its spec names no steer mode, and yet: {outcome[0]}")
     elif not outcome[0].delivered or outcome[0].mode not in modes:
-        broken(f"its traits name {modes}, what became of a message is {outcome[0]}")
+        broken(f"its spec names {modes}, what became of a message is {outcome[0]}")
     elif len(heard) != 1:
         broken(f"it was delivered, and reached the agent {len(heard)} times")
 

@@ -14,7 +14,7 @@ import anyio
 
 from agent_swarm_worker.errors import ApiRefused
 from agent_swarm_worker.journal.numbering import number
-from agent_swarm_worker.journal.reading import MAX_PART_BYTES, LineReader
+from agent_swarm_worker.journal.reading import LineReader
 from agent_swarm_worker.swarm.long_lines import TOO_LARGE, cut, is_cuttable
 from agent_swarm_worker.swarm.read_back import count_events, count_lines
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_LINES = 900
 """Fewer than can be read back at once, and what is read back begins with the newest request."""
+MAX_EVENTS_BYTES = 512 * 1024
 MAX_EVENTS = 450
 """Fewer than can be read back at once, like `MAX_LINES`."""
 CONTENT_REFUSED = (400, TOO_LARGE, 422)
@@ -132,7 +133,7 @@ class EventParts:
 def _is_bare_batch(data: bytes) -> bool:
     """True for ``{"events":[...]}`` with nothing else, no longer than a proxy takes."""
     begins, ends = data.startswith(b'{"events":['), data.endswith(b"]}")
-    return begins and ends and len(data) <= MAX_PART_BYTES and b'"told_before":' not in data
+    return begins and ends and len(data) <= MAX_EVENTS_BYTES and b'"told_before":' not in data
 
 
 class LogParts:
@@ -162,7 +163,7 @@ class LogParts:
         """Bytes of the range that lie before the lines at hand; keeps its requests in order."""
 
     async def take(self, start: int, limit: int) -> tuple[Sequence[Any], int]:
-        """Return up to `limit` lines, about `MAX_PART_BYTES` at most."""
+        """Return up to `limit` lines, about `journal.reading.MAX_PART_BYTES` at most."""
         self._before = start
         begin = self._start + start
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from agent_swarm_worker.aio import wait_all
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolStart
 from agent_swarm_worker.contract.session import without_raw_log
@@ -25,7 +26,7 @@ from agent_swarm_worker.worker.harness import wire_name
 from agent_swarm_worker.worker.heartbeat import announce
 from agent_swarm_worker.worker.log_cursor import LogCursor
 from agent_swarm_worker.worker.outcome import Outcome
-from agent_swarm_worker.worker.ownership import LOST, is_gone
+from agent_swarm_worker.worker.ownership import is_gone
 from agent_swarm_worker.worker.preparation import Ready, prepared
 from agent_swarm_worker.worker.shutdown import GRACEFUL_SHUTDOWN, supersede
 from agent_swarm_worker.worker.tool_loop import ToolLoopGuard
@@ -54,8 +55,11 @@ async def run_trigger(worker: Worker, task: RunningTask, trigger: Trigger) -> No
             # Claimed by the last poll: not begun here, but handed back for the next worker.
             await supersede(worker, task)
             return
-        await _announce(worker, task)
-        outcome = await _run_session(worker, task, trigger, log)
+        announced = anyio.Event()
+        outcome, _ = await wait_all(
+            partial(_run_session, worker, task, trigger, announced, log),
+            partial(_announce, worker, task, announced),
+        )
         if task.is_live:
             task.report(task.ended_by)
         await finish_task(worker, task, trigger, outcome, log)
@@ -66,24 +70,30 @@ async def run_trigger(worker: Worker, task: RunningTask, trigger: Trigger) -> No
         worker.slots.remove(task)
 
 
-async def _announce(worker: Worker, task: RunningTask) -> None:
+async def _announce(worker: Worker, task: RunningTask, announced: anyio.Event) -> None:
     """Tell the server at once: a claim without a session is given to somebody else."""
     try:
         await announce(worker, task)
     except ApiError as error:
         worker.log.debug(Event.API_REFUSED, call="active-session", why=str(error))
+    announced.set()
 
 
-async def _run_session(worker: Worker, task: RunningTask, trigger: Trigger, log: Log) -> Outcome:
+async def _last_look(worker: Worker, task: RunningTask, announced: anyio.Event) -> None:
+    """End the task if the server gave it up before it heard of a session of it."""
+    await announced.wait()
+    await is_gone(worker, task)
+
+
+async def _run_session(
+    worker: Worker, task: RunningTask, trigger: Trigger, announced: anyio.Event, log: Log
+) -> Outcome:
     """Prepare and run the session. Whatever goes wrong becomes a result that says so."""
     try:
         with task.scope:
-            if worker.skills is not None and worker.harness.spec.capabilities.has_local_environment:
-                worker.facts.skills = await worker.skills.refresh()
-            async with prepared(worker, task, trigger) as ready:
+            last_look = partial(_last_look, worker, task, announced)
+            async with prepared(worker, task, trigger, last_look) as ready:
                 _remember(worker, task, ready)
-                if await is_gone(worker, task):
-                    return Outcome(result=_for_its_cause(_failure(LOST, ABORTED), LOST))
                 reporter = _reporter(worker, task, ready, log)
                 config = replace(ready.config, sink=reporter)
                 session = await ready.adapter.create_session(config)

@@ -12,11 +12,13 @@ import anyio
 from agent_swarm_worker.contract import (
     Capabilities,
     EventListener,
+    Models,
     ProviderEvent,
     ProviderResult,
     ProviderSessionConfig,
     Result,
     SessionInit,
+    Skills,
     SteerDelivery,
 )
 from agent_swarm_worker.guards.scrubber import Scrubber
@@ -113,6 +115,18 @@ class ModesNobodyKnows(Liar):
 
 class NameTheServerRefuses(Liar):
     spec = replace(SPEC, wire_name="nonsense")
+
+
+class PatternThatIsNone(Liar):
+    spec = replace(SPEC, error_texts={"usage_limit": ("(unclosed",)})
+
+
+class FolderOutsideHome(Liar):
+    spec = replace(SPEC, skills=Skills(folders=("../elsewhere",)))
+
+
+class OtherSpecThanInstalled(Liar):
+    spec = replace(SPEC, models=Models(default="another"))
 
 
 class CommandOfTwoLines(Liar):
@@ -235,8 +249,11 @@ def _is_readable_by_all(config: ProviderSessionConfig) -> ProviderSessionConfig:
 
 LIARS: list[tuple[str, type[Liar]]] = [
     ("it-is-an-adapter", CallsItselfOtherwise),
-    ("its-traits-are-sane", ModesNobodyKnows),
-    ("its-traits-are-sane", NameTheServerRefuses),
+    ("its-spec-is-sane", ModesNobodyKnows),
+    ("its-spec-is-sane", NameTheServerRefuses),
+    ("its-spec-is-sane", PatternThatIsNone),
+    ("its-spec-is-sane", FolderOutsideHome),
+    ("its-spec-is-the-one-that-is-installed", OtherSpecThanInstalled),
     ("a-command-is-one-line", CommandOfTwoLines),
     ("check-says-what-is-missing", CheckWithATraceback),
     ("no-made-up-session-can-be-resumed", ResumesAnything),
@@ -284,8 +301,8 @@ LIARS: list[tuple[str, type[Liar]]] = [
         "two-sessions-do-not-mix",
         config_liar(lambda c: replace(c, prompt="answer: This is one.")),
     ),
-    ("a-session-takes-what-the-traits-say", SaysQueueAndMeansNothing),
-    ("a-session-takes-what-the-traits-say", session_liar(deliver_steering=_always_delivered)),
+    ("a-session-takes-what-the-spec-says", SaysQueueAndMeansNothing),
+    ("a-session-takes-what-the-spec-says", session_liar(deliver_steering=_always_delivered)),
     ("a-session-that-has-ended-takes-none", session_liar(deliver_steering=_always_delivered)),
     (
         "a-session-that-has-ended-takes-none",

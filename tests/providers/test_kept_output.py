@@ -23,7 +23,7 @@ from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.sandboxes.port import SandboxChild
-from agent_swarm_worker.worker.reread import NoTranslator
+from agent_swarm_worker.worker.recovery.replayed_outcome import NoTranslator
 
 pytestmark = pytest.mark.anyio
 

@@ -21,7 +21,7 @@ from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.adapter import PiAdapter
 from agent_swarm_worker.providers.pi.costs import Usage
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
-from agent_swarm_worker.worker.reread import LastWord, NoTranslator
+from agent_swarm_worker.worker.recovery.replayed_outcome import LastWord, NoTranslator
 
 pytestmark = pytest.mark.anyio
 

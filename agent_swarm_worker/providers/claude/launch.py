@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.providers.claude.models import DEFAULT_MODEL, effort_env
 from agent_swarm_worker.providers.claude.options import ClaudeOptions
-from agent_swarm_worker.providers.claude.spec import API_KEY
+from agent_swarm_worker.providers.claude.spec import ANTHROPIC_KEY
 from agent_swarm_worker.providers.kit.launch import Launch, PrivateFile
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _environment(config: ProviderSessionConfig, *, is_root: bool) -> dict[str, s
         env["IS_SANDBOX"] = "1"
     if ClaudeOptions.load(config.env).oauth_token:
         # With both set the CLI would use the key, while limits are counted for the token.
-        env.pop(API_KEY, None)
+        env.pop(ANTHROPIC_KEY, None)
     return env
 
 

@@ -17,7 +17,7 @@ from agent_swarm_worker.contract import (
 from agent_swarm_worker.providers.claude.options import ClaudeOptions
 
 OAUTH_TOKEN = "CLAUDE_CODE_OAUTH_TOKEN"  # noqa: S105 - the name of a variable
-API_KEY = "ANTHROPIC_API_KEY"
+ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
 
 _NEEDS_A_PERSON = (
     "AskUserQuestion",
@@ -54,7 +54,7 @@ SPEC = HarnessSpec(
     options=ClaudeOptions,
     credentials=Credentials(
         # A subscription comes before a key that costs money.
-        variables=(OAUTH_TOKEN, API_KEY),
+        variables=(OAUTH_TOKEN, ANTHROPIC_KEY),
         one_at_a_time=True,
         personal=(OAUTH_TOKEN,),
     ),

@@ -35,7 +35,7 @@ from agent_swarm_worker.worker.continuity import HARNESS_KEY
 from agent_swarm_worker.worker.harness import wire_name
 from agent_swarm_worker.worker.log_cursor import LogCursor
 from agent_swarm_worker.worker.preparation import SESSIONS_DIR
-from agent_swarm_worker.worker.reread import LastWord, NoTranslator
+from agent_swarm_worker.worker.recovery.replayed_outcome import LastWord, NoTranslator
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.worker.context import Worker
 
 
-class Remains:
+class OrphanedSession:
     """What is left of one session: its journal, and what was in its pipes."""
 
     def __init__(self, worker: Worker, claim: Claim) -> None:
