@@ -1,7 +1,7 @@
 """A whole harness for a made-up agent that prints JSON lines: spec, launch, translate, adapter.
 
-``heron run`` takes its prompt from standard input. Its lines have a ``kind``: ``session``, ``step``,
-``tool``, ``tool_done``, ``usage``, ``limit``, ``error`` or ``end``.
+``heron run`` takes its prompt from standard input. Each of its lines has a ``kind``: ``session``,
+``step``, ``tool``, ``tool_done``, ``usage``, ``limit``, ``error`` or ``end``.
 """
 
 from __future__ import annotations
