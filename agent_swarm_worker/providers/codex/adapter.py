@@ -17,7 +17,6 @@ from agent_swarm_worker.providers.codex.errors import STALE_SESSION
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
 from agent_swarm_worker.providers.codex.home import prepare_home
 from agent_swarm_worker.providers.codex.launch import MAX_PROMPT_CHARS, codex_launch
-from agent_swarm_worker.providers.codex.limits import RateLimits
 from agent_swarm_worker.providers.codex.models import DEFAULT_MODEL, native_effort, resolve_model
 from agent_swarm_worker.providers.codex.options import CodexOptions
 from agent_swarm_worker.providers.codex.plan import Plan
@@ -36,6 +35,7 @@ from agent_swarm_worker.providers.codex.session import AgentsMdSession
 from agent_swarm_worker.providers.codex.spec import SPEC
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness
+from agent_swarm_worker.providers.kit.limits import LimitWindows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -160,7 +160,7 @@ async def _prepared(
                 changed_system_prompt=_news(config, plan, rollout),
             ),
             clock=clock,
-            limits=RateLimits(clock),
+            limits=LimitWindows(clock),
             model=plan.model,
         )
         return CliHarness(
