@@ -1,4 +1,4 @@
-"""The harness ``echo``: the two pure parts as a `ProviderAdapter`."""
+"""The harness ``echo``: the spec and the two pure parts as a `ProviderAdapter`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from uuid import UUID
 
 import anyio
 
-from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.errors import BinaryMissing
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness
 from swarm_echo.launch import PROGRAM, echo_launch
+from swarm_echo.spec import SPEC
 from swarm_echo.translate import EchoTranslator
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class EchoAdapter:
     """Runs each task in a process of ``echo-agent``."""
 
-    name = "echo"
-    traits = ProviderTraits(has_mcp=False, native_skill_discovery=False, wire_name="claude")
+    name = SPEC.name
+    spec = SPEC
 
     def check(self, env: Mapping[str, str]) -> None:
         """Raise `BinaryMissing` if the agent is not installed."""
