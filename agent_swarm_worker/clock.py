@@ -47,8 +47,8 @@ def wire_time(moment: datetime) -> str:
 
     An offset such as ``+00:00`` is refused with 400 (API reference section 0).
     """
-    utc = moment.astimezone(UTC)
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def epoch_ms(moment: datetime) -> int:

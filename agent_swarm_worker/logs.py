@@ -3,14 +3,24 @@
 `Event` is the vocabulary. Tests and operators rely on the names, so a new one is added here or not
 at all. Lines are readable on a terminal and JSON otherwise; each passes through `scrub` first. A
 line that cannot be written (a full disk, a reader that left) is dropped: logging never fails.
+
+Every line is written at once, except what sessions say (`Log.output`): those lines are held until
+the event loop's current step ends, or another line comes, and are then scrubbed and written in one
+piece. So order is kept, and a killed process loses no more than the output of one step.
 """
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import contextlib
 import json
 import logging
 import sys
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -96,13 +106,25 @@ class Log:
     """A logger that takes only the vocabulary."""
 
     def __init__(self, **bound: object) -> None:
+        self._bound = bound
         self._log = structlog.get_logger(**bound)
 
     def bind(self, **values: object) -> Log:
         """Return a logger that adds these values to every line."""
-        bound = Log()
-        bound._log = self._log.bind(**values)
-        return bound
+        return Log(**{**self._bound, **values})
+
+    @property
+    def shows_info(self) -> bool:
+        """False if lines of level info are left out, so that nobody has to prepare any."""
+        return _shown.level <= _LEVELS["info"]
+
+    def output(self, event: Event, text: str) -> None:
+        """Log one line of what a session says, at level info; see `Held` for when it is written."""
+        held = _shown.held
+        if held is None:
+            self._log.info(event.value, text=text)
+        elif self.shows_info:
+            held.add(self._bound, event, text)
 
     def debug(self, event: Event, **values: object) -> None:
         """For whoever looks for the cause of something."""
@@ -122,6 +144,10 @@ class Log:
 
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+MAX_HELD_LINES = 1000
+"""So many lines are written before the step has ended."""
+STAMP_S = 0.001
+"""Lines closer together than this have the same time."""
 _MARKS = {"debug": "·", "info": "•", "warning": "!", "error": "✗"}
 
 
@@ -144,6 +170,9 @@ def configure(
     readable = target.isatty() if human is None else human
     clean = scrub or _as_it_is
     render = _render_human if readable else _render_json
+    flush()
+    held = None if readable else Held(target, clean)
+    _shown.level, _shown.held = _LEVELS.get(level, _LEVELS["info"]), held
 
     def finish(_: WrappedLogger, __: str, values: MutableMapping[str, Any]) -> str:
         # Values are scrubbed before they are quoted, which can change a secret, and lines as well.
@@ -156,7 +185,7 @@ def configure(
             finish,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(level, 20)),
-        logger_factory=lambda *_: _Lines(target),
+        logger_factory=lambda *_: _Lines(target, held),
         cache_logger_on_first_use=False,
     )
 
@@ -164,17 +193,149 @@ def configure(
 class _Lines:
     """Where finished lines go."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, held: Held | None) -> None:
+        self._stream, self._held = stream, held
 
     def _write(self, line: str) -> None:
-        # OSError: the disk is full, the reader has gone. ValueError: the stream is closed, or
-        # cannot encode the line.
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.write(f"{line}\n")
-            self._stream.flush()
+        if self._held is not None:
+            self._held.flush()
+        _write(self._stream, f"{line}\n")
 
     debug = info = warning = error = _write
+
+
+class Held:
+    """Lines of JSON that are written together when the event loop's current step ends.
+
+    Without an event loop in this thread a line is written at once.
+
+    Args:
+        stream: where lines go.
+        scrub: takes secrets out of finished lines.
+    """
+
+    def __init__(self, stream: TextIO, scrub: Callable[[str], str]) -> None:
+        self._stream, self._scrub = stream, scrub
+        self._lines: deque[tuple[dict[str, object], Event, str, str]] = deque()
+        self._is_scheduled = False
+        self._stamp = ""
+        self._stamped_at_s = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, bound: dict[str, object], event: Event, text: str) -> None:
+        """Take one line: the values of its logger, and its own."""
+        now_s = time.time()
+        if not 0 <= now_s - self._stamped_at_s < STAMP_S:
+            self._stamped_at_s = now_s
+            self._stamp = datetime.fromtimestamp(now_s, UTC).isoformat().replace("+00:00", "Z")
+        self._lines.append((bound, event, text, self._stamp))
+        if self._is_scheduled and len(self._lines) < MAX_HELD_LINES:
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self._flush_in_step)
+        except RuntimeError:  # no loop in this thread
+            self.flush()
+        else:
+            self._is_scheduled = True
+            if len(self._lines) >= MAX_HELD_LINES:
+                self.flush()
+
+    def flush(self, *, wait_s: float = -1) -> None:
+        """Write what is held.
+
+        Args:
+            wait_s: how long to wait for another thread that is writing just now; for ever if
+                negative.
+        """
+        if not self._lines or not self._lock.acquire(timeout=wait_s):
+            return
+        try:
+            rendered = self._take_rendered()
+            joined = "".join(rendered)
+            if self._scrub(joined) != joined:  # rare: then each alone, so that a line stays one
+                rendered = [f"{self._scrub(line[:-1])}\n" for line in rendered]
+                joined = "".join(rendered)
+            if joined.isascii() or _is_encodable(joined, self._stream):
+                _write(self._stream, joined)
+            else:
+                for line in rendered:
+                    _write(self._stream, line)
+        finally:
+            self._lock.release()
+
+    def _take_rendered(self) -> list[str]:
+        """Return the lines held; what they have in common is rendered once."""
+        rendered: list[str] = []
+        last: tuple[dict[str, object] | None, Event | None, str] = None, None, ""
+        head = tail = ""
+        while self._lines:
+            bound, event, text, stamp = self._lines.popleft()
+            if last[0] is not bound or last[1] is not event or last[2] != stamp:
+                last = bound, event, stamp
+                fields = {**bound, "text": 0, "event": event.value, "level": "info"}
+                whole = _render_json({**fields, "timestamp": stamp}, self._scrub)
+                head, _, tail = whole.rpartition('"text":0')
+                head, tail = f'{head}"text":', f"{tail}\n"
+            rendered.append(f"{head}{_quoted(text)}{tail}")
+        return rendered
+
+    def _flush_in_step(self) -> None:
+        self._is_scheduled = False
+        self.flush()
+
+
+class _Shown:
+    """What `configure` has set up for `Log.output`."""
+
+    level = 0
+    held: Held | None = None
+
+
+_shown = _Shown()
+
+
+def flush(*, wait_s: float = -1) -> None:
+    """Write the lines that are held; before a process ends without unwinding.
+
+    Args:
+        wait_s: see `Held.flush`.
+    """
+    if _shown.held is not None:
+        _shown.held.flush(wait_s=wait_s)
+
+
+atexit.register(flush)
+
+
+def reset() -> None:
+    """Undo `configure`: lines go to standard output, unscrubbed. For tests."""
+    flush()
+    _shown.level, _shown.held = 0, None
+    structlog.reset_defaults()
+
+
+def _write(stream: TextIO, text: str) -> None:
+    # OSError: the disk is full, the reader has gone. ValueError: the stream is closed, or cannot
+    # encode the text.
+    with contextlib.suppress(OSError, ValueError):
+        stream.write(text)
+        stream.flush()
+
+
+def _is_encodable(text: str, stream: TextIO) -> bool:
+    encoding, errors = getattr(stream, "encoding", None), getattr(stream, "errors", None)
+    try:
+        text.encode(encoding or "utf-8", errors or "strict")
+    except (LookupError, UnicodeError):
+        return False
+    return True
+
+
+def _quoted(text: str) -> str:
+    try:
+        return orjson.dumps(text).decode()
+    except TypeError:  # half a surrogate pair
+        return json.dumps(text)
 
 
 def silence_libraries(*names: str) -> None:

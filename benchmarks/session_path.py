@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,7 @@ async def run(url: str, place: Path) -> dict[str, Any]:
                 redactor=scrubber,
                 log=log,
             )
-            session = CliSession(config, harness)
+            session = CliSession(replace(config, sink=reporter), harness)
             session.on_event(reporter.on_event)
             before, started_s = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
             async with anyio.create_task_group() as group:

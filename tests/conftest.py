@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
+
+from agent_swarm_worker import logs
 
 # Without randomness, so that a failure can be repeated; and nothing written into the tree.
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / f"hypothesis-{os.getuid()}")
@@ -79,4 +80,4 @@ def _hang_ups_count() -> None:
 def _logging_as_it_was() -> Iterator[None]:
     """A test that sets logging up, as the commands do, leaves none of it to the next."""
     yield
-    structlog.reset_defaults()
+    logs.reset()

@@ -10,12 +10,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TextIO
 
+import anyio
 import pytest
-import structlog
 
 import agent_swarm_worker
 from agent_swarm_worker import logs
@@ -29,7 +30,7 @@ SECRET = "s3cr3t-'quoted\"-\\-value"
 @pytest.fixture(autouse=True)
 def afterwards() -> Iterator[None]:
     yield
-    structlog.reset_defaults()
+    logs.reset()
 
 
 def lines(
@@ -211,6 +212,106 @@ def test_lines_come_out_at_once(tmp_path: Path):
     assert json.loads(done.stderr)["event"] == "boot.step"
     assert json.loads((tmp_path / "log").read_text())["event"] == "worker.started"
     assert done.stdout == b""
+
+
+# --- what sessions say
+@pytest.mark.anyio
+async def test_output_is_written_when_the_step_of_the_loop_ends():
+    stream = io.StringIO()
+    logs.configure(human=False, stream=stream)
+    log = Log(task="t").bind(n=1)
+    log.output(Event.SESSION_OUTPUT, "é")
+    log.output(Event.SESSION_OUTPUT, "b")
+    assert stream.getvalue() == ""
+    await anyio.lowlevel.checkpoint()
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert datetime.fromisoformat(first.pop("timestamp")).tzinfo is not None
+    said = {"task": "t", "n": 1, "text": "é", "event": "session.output", "level": "info"}
+    assert first == said
+    assert second["text"] == "b"
+
+
+@pytest.mark.anyio
+async def test_output_keeps_its_place_among_other_lines():
+    stream = io.StringIO()
+    logs.configure(human=False, stream=stream)
+    log = Log()
+    for number in range(3):
+        log.output(Event.SESSION_OUTPUT, f"line {number}")
+        log.warning(Event.TASK_LOST)
+    events = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+    assert events == ["session.output", "task.lost"] * 3
+
+
+@pytest.mark.anyio
+async def test_output_is_scrubbed_line_by_line():
+    stream = io.StringIO()
+    logs.configure(human=False, stream=stream, scrub=lambda text: text.replace("hunter2", "[X]"))
+    for text in ("plain", "it is hunter2", "plain"):
+        Log().output(Event.SESSION_OUTPUT, text)
+    await anyio.lowlevel.checkpoint()
+    texts = [json.loads(line)["text"] for line in stream.getvalue().splitlines()]
+    assert texts == ["plain", "it is [X]", "plain"]
+
+
+@pytest.mark.anyio
+async def test_output_that_the_stream_cannot_encode_costs_only_its_own_line(tmp_path: Path):
+    with (tmp_path / "log").open("w", encoding="ascii") as stream:
+        logs.configure(human=False, stream=stream)
+        for text in ("a", "é", "b"):
+            Log().output(Event.SESSION_OUTPUT, text)
+        await anyio.lowlevel.checkpoint()
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["a", "b"]
+
+
+def test_output_of_a_level_that_is_hidden_is_left_out():
+    stream = io.StringIO()
+    logs.configure(human=False, stream=stream, level="warning")
+    Log().output(Event.SESSION_OUTPUT, "a")
+    assert not Log().shows_info
+    logs.flush()
+    assert stream.getvalue() == ""
+
+
+_OUTPUT = """
+import asyncio, os, signal, sys
+from agent_swarm_worker import logs
+
+async def main():
+    logs.configure(human=False)
+    for number in range(5):
+        logs.Log().output(logs.Event.SESSION_OUTPUT, str(number))
+        if number == 3:
+            await asyncio.sleep(0)
+    {end}
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "count"),
+    [
+        ("pass", 5),
+        ("raise KeyboardInterrupt", 5),
+        ("sys.exit(3)", 5),
+        ("logs.flush(); os._exit(0)", 5),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 4),  # what the last step said is gone
+    ],
+)
+def test_the_end_of_the_process_loses_no_output_of_an_earlier_step(end: str, count: int):
+    words = [sys.executable, "-c", _OUTPUT.replace("{end}", end)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    said = [line for line in done.stderr.splitlines() if line.startswith("{")]
+    assert [json.loads(line)["text"] for line in said] == [str(n) for n in range(count)]
+
+
+def test_output_from_a_thread_without_a_loop_is_written_at_once():
+    stream = io.StringIO()
+    logs.configure(human=False, stream=stream)
+    Log().output(Event.SESSION_OUTPUT, "a")
+    assert json.loads(stream.getvalue())["text"] == "a"
 
 
 # --- the vocabulary

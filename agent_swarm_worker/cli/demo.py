@@ -164,7 +164,7 @@ def _environment(place: Path, url: str, key: str, harness: dict[str, str]) -> di
 
 
 def _cheapest_model() -> dict[str, str]:
-    chosen = ModelSettings.load().model_override
+    chosen = ModelSettings.load(process_env()).model_override
     return {"MODEL_OVERRIDE": chosen or spec_of(DEFAULT_HARNESS).models.tiers.get("smol", "")}
 
 

@@ -15,6 +15,7 @@ from agent_swarm_worker.contract import (
     Message,
     ProviderResult,
     ProviderSessionConfig,
+    Result,
     SteerableSession,
     ToolStart,
 )
@@ -155,15 +156,21 @@ class Watched:
         return self.maybe_result
 
     async def until(self, look: Callable[[ProviderEvent], bool], what: str) -> None:
-        """Wait for an event; the session must not end before."""
+        """Wait for an event; neither the session nor its agent must have ended before."""
 
         async def found() -> None:
             while not any(map(look, self.events)):
                 if self.maybe_result is not None:
-                    broken(f"the session ended before it {what}: {described(self.result)}")
+                    how = described(self.result)
+                    broken(f"the session ended before it {what}: {how}; {self._seen()}")
+                if self.of(Result):
+                    broken(f"the agent had its last word before it {what}; {self._seen()}")
                 await self._news.wait()
 
-        await within(SESSION_S, f"the session never {what}", found)
+        with anyio.move_on_after(SESSION_S):
+            await found()
+            return
+        broken(f"the session never {what}; {self._seen()}")
 
     async def ended(self, timeout_s: float, what: str) -> None:
         """Wait for the end of a session that runs beside."""
@@ -191,6 +198,10 @@ class Watched:
                 return False
             await anyio.sleep(0.05)
         return True
+
+    def _seen(self) -> str:
+        """Return the last events, for people."""
+        return f"seen: {', '.join(repr(event)[:200] for event in self.events[-5:]) or 'nothing'}"
 
     def _on_event(self, event: ProviderEvent) -> None:
         self.events.append(event)

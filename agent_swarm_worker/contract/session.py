@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from agent_swarm_worker.contract.events import ProviderEvent
 
@@ -13,10 +13,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.contract.cost import CostData
+    from agent_swarm_worker.contract.sink import SessionSink
     from agent_swarm_worker.contract.spec import HarnessSpec
 
 SteerMode: TypeAlias = Literal["steer", "queue"]
 EventListener: TypeAlias = Callable[[ProviderEvent], None]
+_Listener = TypeVar("_Listener", bound=Callable[..., None])
+
+
+def without_raw_log(listener: _Listener) -> _Listener:
+    """Mark a listener as one that ignores `RawLog`, so that a session need not make any for it.
+
+    A session may deliver them all the same.
+    """
+    listener.wants_raw_log = False  # type: ignore[attr-defined]
+    return listener
+
+
+def wants_raw_log(listener: EventListener) -> bool:
+    """False if a listener was marked by `without_raw_log`."""
+    return bool(getattr(listener, "wants_raw_log", True))
 
 
 class StreamRedactor(Protocol):
@@ -93,7 +109,7 @@ class ProviderTraits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSessionConfig:
-    """Everything one session is given. Pure data, except for the redactor."""
+    """Everything one session is given. Pure data, except for the redactor and the sink."""
 
     prompt: str
     system_prompt: str = ""
@@ -128,6 +144,9 @@ class ProviderSessionConfig:
     reasoning_effort: str | None = None
     vcs_repo: str | None = None
     context_key: str | None = None
+    sink: SessionSink | None = field(default=None, repr=False)
+    """For the shared session base only: it tells here what its journal has come to. A session that
+    writes `log_file` itself leaves it alone, and its lines are found there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,22 +19,20 @@ It departs from that worker where that worker was wrong:
   rounds and block after four (``ABC`` at the 12th call). There, they never block.
 * **A call announced twice counts once**, by its id. There, two watchers block at the 8th call.
 * **Arguments that cannot be compared** (nested too deeply) make that one call unlike any other.
+* **Arguments are the same if all of them are**, not if 32 bits of hash are.
 
 The state is one session's, in memory, and bounded by the window.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from agent_swarm_worker.guards.call_hash import args_hash, is_low_cardinality, result_digest
+from agent_swarm_worker.guards.call_window import SHORTEST_CYCLE, CallWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from agent_swarm_worker.clock import Clock
 
 
@@ -79,27 +77,11 @@ class LoopVerdict:
 
 
 _OK: Final = LoopVerdict("ok")
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    pattern: tuple[str, str]
-    call_id: str
-    started_s: float
-    is_vague: bool
-    is_new: bool
-    """Not seen before in the window."""
-    is_spaced: bool
-    """Seen before, but there was a wait in between."""
-    is_repeat: bool
-    """Seen before, and nothing has moved since."""
-    result: bytes | None = None
-    has_news: bool = False
-    """Its result is unlike the earlier ones of the same call."""
+_ALL_OK: Final = (_OK, _OK, _OK)
 
 
 class ToolLoopDetector:
-    """Watches the tool calls of one session.
+    """Watches the tool calls of one session. A call costs microseconds, whatever its window holds.
 
     Args:
         clock: tells how far apart calls are.
@@ -110,135 +92,89 @@ class ToolLoopDetector:
         self._clock = clock
         self._profile = profile
         # The call at hand is looked at together with a full window.
-        self._calls: deque[_Call] = deque(maxlen=profile.window + 1)
+        self._window = CallWindow(
+            profile.window,
+            spaced_s=profile.spaced_s,
+            longest_cycle=profile.longest_cycle,
+            recent=(
+                min(profile.pingpong_block, profile.window + 1),
+                min(profile.pingpong_block_vague, profile.window + 1),
+            ),
+        )
 
     def started(self, tool_name: str, args: Any, call_id: str = "") -> LoopVerdict:
         """Take a call that begins; say whether it looks like a loop."""
-        pattern = (tool_name, args_hash(args))
-        if not self._is_known(pattern, call_id):
-            self._calls.append(self._new_call(pattern, call_id, args))
-        calls = list(self._calls)
-        if len(calls) < self._profile.min_calls:
+        window, profile = self._window, self._profile
+        window.add(tool_name, args, call_id, self._clock.monotonic())
+        if len(window) < profile.min_calls:
             return _OK
         verdicts = (
-            _judge_repeats(calls, self._profile),
-            _judge_pingpong(calls, self._profile),
-            _judge_cycles(calls, self._profile),
+            _judge_repeats(window, profile),
+            _judge_pingpong(window, profile),
+            _judge_cycles(window, profile),
         )
-        for level in ("block", "warn"):
-            for verdict in verdicts:
-                if verdict.level == level:
-                    return verdict
-        return _OK
+        if verdicts == _ALL_OK:
+            return _OK
+        return next(
+            verdict for level in ("block", "warn") for verdict in verdicts if verdict.level == level
+        )
 
     def ended(self, call_id: str, result: Any) -> None:
         """Take the result of a call; a new one shows that things move."""
-        call = next((c for c in reversed(self._calls) if c.call_id == call_id), None)
-        if call is None or call.result is not None:
-            return
-        call.result = result_digest(result)
-        seen = [
-            c.result
-            for c in self._calls
-            if c is not call and c.pattern == call.pattern and c.result is not None
-        ]
-        call.has_news = bool(seen) and call.result not in seen
-
-    def _is_known(self, pattern: tuple[str, str], call_id: str) -> bool:
-        return call_id != "" and any(
-            call.call_id == call_id and call.pattern == pattern and call.result is None
-            for call in self._calls
-        )
-
-    def _new_call(self, pattern: tuple[str, str], call_id: str, args: Any) -> _Call:
-        now_s = self._clock.monotonic()
-        since: list[_Call] = []
-        previous = None
-        for call in reversed(self._calls):
-            if call.pattern == pattern:
-                previous = call
-                break
-            since.append(call)
-        moments_s = [now_s, *(call.started_s for call in since)]
-        if previous is not None:
-            moments_s.append(previous.started_s)
-        is_spaced = previous is not None and any(
-            later_s - earlier_s >= self._profile.spaced_s
-            for later_s, earlier_s in itertools.pairwise(moments_s)
-        )
-        moved = any(call.is_new or call.has_news for call in since)
-        return _Call(
-            pattern=pattern,
-            call_id=call_id,
-            started_s=now_s,
-            is_vague=is_low_cardinality(pattern[0], args),
-            is_new=previous is None,
-            is_spaced=is_spaced,
-            is_repeat=previous is not None and not (is_spaced or moved or previous.has_news),
-        )
+        self._window.end(call_id, result)
 
 
-def _judge_repeats(calls: Sequence[_Call], profile: LoopProfile) -> LoopVerdict:
-    call = calls[-1]
-    count = 1 + sum(c.is_repeat for c in calls if c.pattern == call.pattern)
+def _judge_repeats(window: CallWindow, profile: LoopProfile) -> LoopVerdict:
+    call = window.latest
+    count = 1 + call.pattern.repeats
+    if count < profile.repeat_warn and count < profile.repeat_block:
+        return _OK
     limit = profile.repeat_block_vague if call.is_vague else profile.repeat_block
-    reason = f"{call.pattern[0]} was called {count} times with the same arguments and no news"
+    reason = (
+        f"{call.pattern.tool_name} was called {count} times with the same arguments and no news"
+    )
     return _verdict(count, profile.repeat_warn, limit, reason)
 
 
-def _judge_pingpong(calls: Sequence[_Call], profile: LoopProfile) -> LoopVerdict:
-    vague = any(call.is_vague for call in calls)
+def _judge_pingpong(window: CallWindow, profile: LoopProfile) -> LoopVerdict:
+    distinct, size = window.distinct_recent, window.recent_count
+    # Every pattern but two takes at least one call from what the two can make up.
+    at_most = size - (distinct - 2)
+    if distinct < 2 or at_most < profile.pingpong_share * size or window.still < size:
+        return _OK
+    vague = window.has_vague
     warn = profile.pingpong_warn_vague if vague else profile.pingpong_warn
     block = profile.pingpong_block_vague if vague else profile.pingpong_block
-    recent = calls[-block:]
-    pairs = Counter(call.pattern for call in recent).most_common(2)
-    if len(pairs) < 2 or _moves(recent):
-        return _OK
+    pairs = Counter(call.pattern for call in window.last(size)).most_common(2)
     (often, often_count), (rarer, rarer_count) = pairs
     count = often_count + rarer_count
-    if (
-        count < profile.pingpong_share * len(recent)
-        or rarer_count < profile.pingpong_rarer_share * count
-    ):
+    if count < profile.pingpong_share * size or rarer_count < profile.pingpong_rarer_share * count:
         return _OK
-    reason = f"{often[0]} and {rarer[0]} took turns for {count} calls and brought no news"
-    return _verdict(count, warn, block, reason)
+    tools = f"{often.tool_name} and {rarer.tool_name}"
+    return _verdict(count, warn, block, f"{tools} took turns for {count} calls and brought no news")
 
 
-def _judge_cycles(calls: Sequence[_Call], profile: LoopProfile) -> LoopVerdict:
-    patience = 2 if any(call.is_vague for call in calls) else 1
+def _judge_cycles(window: CallWindow, profile: LoopProfile) -> LoopVerdict:
+    if window.latest.is_new:
+        return _OK  # a cycle comes round to what was there before
+    patience = 2 if window.has_vague else 1
     found = _OK
-    for period in range(3, profile.longest_cycle + 1):
-        length = _cycle_length(calls, period)
+    for period in range(SHORTEST_CYCLE, profile.longest_cycle + 1):
+        length = window.cycle_length(period)
         warn = period * profile.cycle_warn_rounds * patience
         block = min(period * profile.cycle_block_rounds * patience, profile.window)
-        tools = ", ".join(call.pattern[0] for call in calls[-period:])
+        if length < warn and length < block:
+            continue
+        last = window.last(period)
+        if len({call.pattern for call in last}) < 2:
+            continue
+        tools = ", ".join(call.pattern.tool_name for call in last)
         reason = f"{tools} came round for {length} calls and brought no news"
         verdict = _verdict(length, warn, block, reason)
         if verdict.level == "block":
             return verdict
-        if verdict.level == "warn":
-            found = verdict
+        found = verdict
     return found
-
-
-def _cycle_length(calls: Sequence[_Call], period: int) -> int:
-    """How many of the last calls are one sequence of `period` calls again and again."""
-    if len({call.pattern for call in calls[-period:]}) < 2:
-        return 0
-    length = 0
-    for position in range(len(calls) - 1, -1, -1):
-        later = position + period
-        if later < len(calls) and calls[position].pattern != calls[later].pattern:
-            break
-        if _moves(calls[position : position + 1]):
-            break
-        length += 1
-    return length if length > period else 0
-
-
-def _moves(calls: Sequence[_Call]) -> bool:
-    return any(call.is_spaced or call.has_news for call in calls)
 
 
 def _verdict(count: int, warn: int, block: int, reason: str) -> LoopVerdict:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from agent_swarm_worker.contract import (
     Compaction,
     ContextUsage,
@@ -20,6 +18,7 @@ from agent_swarm_worker.contract import (
     Result,
     SessionInit,
 )
+from agent_swarm_worker.journal.records import limit_record
 from agent_swarm_worker.logs import Event
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import ProviderEvent
     from agent_swarm_worker.logs import Log
-
-LIMIT_RECORD = "journal_limit"
-"""Type of the records by which a journal says what it left out."""
 
 
 class Weight(IntEnum):
@@ -116,5 +112,4 @@ class JournalLimit:
 
     def _say(self, what: str, **more: Any) -> bytes:
         self._log.warning(Event.JOURNAL_LIMITED, what=what, max_bytes=self._max_bytes, **more)
-        record = {"type": LIMIT_RECORD, "content": what, "max_bytes": self._max_bytes, **more}
-        return orjson.dumps(record)
+        return limit_record(what, self._max_bytes, **more)

@@ -13,18 +13,23 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-import orjson
-
 from agent_swarm_worker.atomic import make_private_dir
+from agent_swarm_worker.contract.sink import ByteRange
+from agent_swarm_worker.journal.files import encode_head
 from agent_swarm_worker.logs import Event, Log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from agent_swarm_worker.contract.sink import SessionSink
 
 HandOver: TypeAlias = "Callable[[int, int], None]"
 MAX_HELD_BYTES = 32 * 1024 * 1024
 """How much all journals of the process together keep in memory while the disk takes nothing."""
+MAX_RANGE_BYTES = 1024 * 1024
+"""No range that a sink is told is longer, unless a single line is."""
+NOTHING = ByteRange(0, 0)
 _BLOCK_BYTES = 1024 * 1024
 
 
@@ -44,21 +49,17 @@ class Journal:
     Args:
         path: of the file; it and its directory are made at the first line.
         log: where failures are told, once each.
-        unwritten: takes the lines that the disk does not take and memory does not hold; without it
-            they are lost, and counted.
+        sink: told where lines are once they are on disk, and given those that the disk does not
+            take and memory does not hold; without one these are lost, and counted.
     """
 
     held_by_all_bytes: ClassVar[int] = 0
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        log: Log | None = None,
-        unwritten: Callable[[bytes], None] | None = None,
+        self, path: Path, *, log: Log | None = None, sink: SessionSink | None = None
     ) -> None:
         self.path = path
-        self._unwritten = unwritten
+        self._sink = sink
         self._log = log or Log()
         self._file = -1
         self._held = bytearray()
@@ -68,33 +69,37 @@ class Journal:
         self._is_failing = False
 
     @classmethod
-    def begin(cls, path: Path, metadata: dict[str, Any], *, log: Log | None = None) -> int:
-        """Create the file with its metadata record.
+    def begin(cls, path: Path, head: dict[str, Any], *, log: Log | None = None) -> int:
+        """Create the file with its first record.
 
         Returns:
             The length of that record in bytes; 0 if the disk did not take it.
         """
         journal = cls(path, log=log)
-        line = orjson.dumps(metadata, default=str)
-        journal.append([line])
-        return len(line) + 1 if journal.close() else 0
+        written = journal.append([encode_head(head)])
+        return written.end - written.start if journal.close() else 0
 
-    def append(self, lines: Sequence[bytes], hand_over: HandOver | None = None) -> int:
-        """Write complete lines, given without their newline; return their bytes. Never raises.
+    def append(self, records: Sequence[bytes], hand_over: HandOver | None = None) -> ByteRange:
+        """Write complete lines, given without their newline. Never raises.
 
         Args:
-            lines: none are fine, too.
-            hand_over: told before anything is written how long the journal is, and how long it is
+            records: none are fine, too.
+            hand_over: told before anything is written how long the file is, and how long it is
                 with them, and with all that the disk has not taken yet.
+
+        Returns:
+            Where the file has them, together with those that the disk had not taken before. Empty
+            if it takes none now: they are held, and a later call, or none, has their range.
         """
-        length = sum(map(len, lines)) + len(lines)
-        if hand_over is not None and (size := self._size()) is not None:
-            hand_over(size, size + len(self._held) + length)
-        if lines:
-            self._held += b"\n".join(lines)
+        if not records and hand_over is None:
+            return NOTHING
+        status = self._status()
+        if records:
+            self._held += b"\n".join(records)
             self._held += b"\n"
-            self._flush()
-        return length
+        if hand_over is not None and isinstance(status, os.stat_result):
+            hand_over(status.st_size, status.st_size + len(self._held))
+        return self._flush(status) if records else NOTHING
 
     def close(self) -> bool:
         """Write what is held, if the disk takes it, and close the file.
@@ -103,10 +108,10 @@ class Journal:
             True if all is written or in other hands. Never raises.
         """
         if self._held or self._file >= 0:
-            self._flush()
-        if self._held and self._unwritten is not None:
-            self._hand_over()
-        lost_bytes = self._lost_bytes + len(self._held)
+            self._flush(self._status())
+        if self._held and self._sink is not None:
+            self._give_up()
+        lost_bytes, self._lost_bytes = self._lost_bytes + len(self._held), 0
         if lost_bytes:
             self._warn("closed before the disk took all of it", lost_bytes=lost_bytes)
         self._held.clear()
@@ -120,33 +125,44 @@ class Journal:
                 return False
         return not lost_bytes
 
-    def _flush(self) -> None:
+    def _flush(self, status: os.stat_result | OSError) -> ByteRange:
         """Write what is held: all of it, or nothing."""
         try:
-            if self._file < 0:
-                self._open()
-            elif os.fstat(self._file).st_nlink == 0:
+            if isinstance(status, OSError):
+                raise status
+            if status.st_nlink == 0:
                 self._put_back()
+                status = os.fstat(self._file)
             written = os.write(self._file, self._held)
             if written == len(self._held):
-                self._held.clear()
-                self._is_failing = False
-                if self._counted:
-                    self._count_held()
-                return
+                return self._recorded(ByteRange(status.st_size, status.st_size + written))
             # Half a line would swallow the next one; and a few lines of many nobody could count.
             os.ftruncate(self._file, os.fstat(self._file).st_size - written)
             self._hold("disk full")
         except OSError as error:
             self._hold(error.strerror or str(error))
+        return NOTHING
 
-    def _size(self) -> int | None:
-        """Return how much of the journal is on disk; ``None`` if it cannot be opened."""
-        with contextlib.suppress(OSError):
+    def _recorded(self, written: ByteRange) -> ByteRange:
+        """Tell the sink where the lines are that were held until now."""
+        lines = bytes(self._held) if len(self._held) > MAX_RANGE_BYTES else b""
+        self._held.clear()
+        self._is_failing = False
+        if self._counted:
+            self._count_held()
+        if self._sink is not None and written.end > written.start:
+            for part in _parts(written, lines):
+                self._sink.wrote(part)
+        return written
+
+    def _status(self) -> os.stat_result | OSError:
+        """Return the state of the file, or why it cannot be opened."""
+        try:
             if self._file < 0:
                 self._open()
-            return os.fstat(self._file).st_size
-        return None
+            return os.fstat(self._file)
+        except OSError as error:
+            return error
 
     def _open(self) -> None:
         make_private_dir(self.path.parent)
@@ -181,21 +197,21 @@ class Journal:
             self._warn(why)
         self._count_held()
         too_many = Journal.held_by_all_bytes - MAX_HELD_BYTES
-        if too_many > 0 and self._unwritten is not None:
-            self._hand_over()
+        if too_many > 0 and self._sink is not None:
+            self._give_up()
         elif too_many > 0:
             kept = self._held.rfind(b"\n", 0, max(0, len(self._held) - too_many)) + 1
             self._lost_bytes += len(self._held) - kept
             del self._held[kept:]
             self._count_held()
 
-    def _hand_over(self) -> None:
-        """Give up recording what is held; somebody else sees that it is told."""
+    def _give_up(self) -> None:
+        """Give up recording what is held: the sink sees that it is uploaded all the same."""
         lines = bytes(self._held)
         self._held.clear()
         self._count_held()
-        if self._unwritten is not None:
-            self._unwritten(lines)
+        if self._sink is not None:
+            self._sink.unwritten(lines)
 
     def _count_held(self) -> None:
         Journal.held_by_all_bytes += len(self._held) - self._counted
@@ -203,3 +219,20 @@ class Journal:
 
     def _warn(self, why: str, **details: object) -> None:
         self._log.warning(Event.JOURNAL_FAILED, path=str(self.path), why=why, **details)
+
+
+def _parts(written: ByteRange, lines: bytes) -> Iterator[ByteRange]:
+    """Divide a range at line ends, so that no part is long unless one line is.
+
+    Args:
+        written: the range.
+        lines: what it has; not needed if it is not long.
+    """
+    start, position = written.start, 0
+    while written.end - start > MAX_RANGE_BYTES:
+        after = lines.rfind(b"\n", position, position + MAX_RANGE_BYTES) + 1
+        after = after or lines.find(b"\n", position) + 1
+        yield ByteRange(start, start + after - position)
+        start, position = start + after - position, after
+    if start < written.end:
+        yield ByteRange(start, written.end)

@@ -1,16 +1,30 @@
 """What a session says, one brief line per event, for whoever watches the worker's log.
 
+The lines are made from normalized events, so that they read alike for every harness. Only a record
+that no event came of (a rate limit, thinking, text that is not JSON) is parsed for its line.
 Meant for people: nothing parses these lines, and what they leave out is in the journal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agent_swarm_worker.contract import RawLog, RawStderr
+from agent_swarm_worker.contract import (
+    Compaction,
+    Error,
+    Message,
+    Progress,
+    RawLog,
+    RawStderr,
+    Result,
+    SessionInit,
+    ToolEnd,
+    ToolStart,
+)
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.reporting.text import one_line
 
@@ -25,27 +39,108 @@ MAX_PARSED_CHARS = 256 * 1024
 
 
 class Console:
-    """A session listener that logs what the session says."""
+    """A session listener that logs what the session says; does nothing if the log hides it."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        self._unexplained: str | None = None
+        """The last record, until an event comes of it."""
+        self._is_scheduled = False
 
     def on_event(self, event: ProviderEvent) -> None:
-        """Log one event, if it is output."""
+        """Log one event, if there is something to be read in it."""
+        if not self._log.shows_info:
+            return
         if isinstance(event, RawLog):
-            line = brief(event.content)
-            if line:
-                self._log.info(Event.SESSION_OUTPUT, text=line)
+            self._take_record(event.content)
         elif isinstance(event, RawStderr):
-            line = one_line(event.content, MAX_PART_CHARS)
-            if line:
-                self._log.info(Event.SESSION_STDERR, text=line)
+            self._say(Event.SESSION_STDERR, one_line(event.content, MAX_PART_CHARS))
+        elif (describe := _DESCRIPTIONS.get(type(event))) is not None:
+            self._unexplained = None
+            self._say(Event.SESSION_OUTPUT, describe(event))
+
+    def _take_record(self, record: str) -> None:
+        """Wait for the events of a record: they come before the loop's step ends, or never."""
+        if self._unexplained is not None:
+            self._explain()
+        self._unexplained = record
+        if self._is_scheduled:
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self._end_step)
+        except RuntimeError:  # no loop in this thread: nobody would say when the step ends
+            self._explain()
+        else:
+            self._is_scheduled = True
+
+    def _end_step(self) -> None:
+        self._is_scheduled = False
+        self._explain()
+
+    def _explain(self) -> None:
+        """Log a record that no event has come of."""
+        record, self._unexplained = self._unexplained, None
+        if record is not None:
+            self._say(Event.SESSION_OUTPUT, brief(record))
+
+    def _say(self, event: Event, text: str | None) -> None:
+        if text:
+            self._log.output(event, text)
+
+
+def _message(event: Message) -> str:
+    return _text(event.content)
+
+
+def _tool_start(event: ToolStart) -> str:
+    return one_line(_call(event.tool_name, event.args), MAX_LINE_CHARS)
+
+
+def _tool_end(event: ToolEnd) -> str:
+    return f"{'✗' if event.is_error else '◂'} {_text(event.result)}"
+
+
+def _session_init(event: SessionInit) -> str:
+    return one_line(f"session starts: model {event.model or 'unknown'}", MAX_LINE_CHARS)
+
+
+def _final_result(event: Result) -> str:
+    parts = [event.error_category or ("failure" if event.is_error else "success")]
+    if (cost := event.cost) is not None:
+        parts += _spent(cost.num_turns, cost.duration_ms, cost.total_cost_usd)
+    mark = "✗" if event.is_error else "✓"
+    said = f": {_text(event.output)}" if event.output else ""
+    return one_line(f"{mark} {', '.join(parts)}{said}", MAX_LINE_CHARS)
+
+
+def _error(event: Error) -> str:
+    return f"✗ {_text(event.message)}"
+
+
+def _progress(event: Progress) -> str:
+    return one_line(event.message, MAX_LINE_CHARS)
+
+
+def _compaction(event: Compaction) -> str:
+    return f"context compacted ({event.compact_trigger}), from {event.pre_compact_tokens:,} tokens"
+
+
+_DESCRIPTIONS: Mapping[type, Callable[[Any], str]] = {
+    Message: _message,
+    ToolStart: _tool_start,
+    ToolEnd: _tool_end,
+    SessionInit: _session_init,
+    Result: _final_result,
+    Error: _error,
+    Progress: _progress,
+    Compaction: _compaction,
+}
 
 
 def brief(record: str) -> str | None:
     """Return one readable line for one record of a session's log, or nothing.
 
-    Anything is taken: Claude's stream, the events of other harnesses, plain text.
+    Anything is taken: Claude's stream, the records of other harnesses, plain text.
     """
     if len(record) > MAX_PARSED_CHARS:
         return f"[{len(record):,} characters] {one_line(record, MAX_PART_CHARS)}"
@@ -90,15 +185,19 @@ def _result(record: dict[str, Any]) -> str:
     parts = [str(record.get("subtype", "result"))]
     turns, duration_ms = record.get("num_turns"), record.get("duration_ms")
     cost_usd = record.get("total_cost_usd")
-    if isinstance(turns, int):
-        parts.append(f"{turns} turns")
-    if isinstance(duration_ms, (int, float)):
-        parts.append(f"{duration_ms / 1000:.1f} s")
-    if isinstance(cost_usd, (int, float)):
-        parts.append(f"${cost_usd:.4f}")
+    parts += _spent(turns, duration_ms, cost_usd)
     mark = "✗" if record.get("is_error") else "✓"
     said = record.get("result")
     return f"{mark} {', '.join(parts)}" + (f": {_text(said)}" if said else "")
+
+
+def _spent(turns: object, duration_ms: object, cost_usd: object) -> Iterator[str]:
+    if isinstance(turns, int):
+        yield f"{turns} turns"
+    if isinstance(duration_ms, (int, float)):
+        yield f"{duration_ms / 1000:.1f} s"
+    if isinstance(cost_usd, (int, float)):
+        yield f"${cost_usd:.4f}"
 
 
 def _blocks(record: dict[str, Any]) -> Iterator[str]:
@@ -118,11 +217,15 @@ def _block(block: Mapping[str, Any]) -> str:
         case "thinking":
             return f"(thinking) {_text(block.get('thinking'))}"
         case "tool_use":
-            name = str(block.get("name", "tool")).removeprefix("mcp__").replace("__", ":")
-            return f"▸ {name}({_inputs(block.get('input'))})"
+            return _call(str(block.get("name", "tool")), block.get("input"))
         case "tool_result":
             return f"{'✗' if block.get('is_error') else '◂'} {_text(block.get('content'))}"
     return ""
+
+
+def _call(tool_name: str, args: Any) -> str:
+    name = tool_name.removeprefix("mcp__").replace("__", ":")
+    return f"▸ {name}({_inputs(args)})"
 
 
 def _inputs(value: Any) -> str:

@@ -36,6 +36,7 @@ USUAL_TOOLS: Final[Mapping[str, ActionKind]] = {
 }
 """What tools of these names do in most harnesses; a harness's spec adds its own."""
 _SWARM_SERVER = "agent-swarm"
+_OWN_REPORT = "store-progress"
 _ACRONYMS = re.compile(r"\b(?:mcp|kv|api|url|id)\b", re.IGNORECASE)
 
 
@@ -61,12 +62,23 @@ def label(
     return one_line(scrub(words), MAX_LABEL_CHARS) if words else None
 
 
+def has_label(tool_name: str, args: Any, *, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> bool:
+    """True if `label` has something to say of this call."""
+    name = canonical_name(tool_name, args)
+    return _kind(name, tools) != "housekeeping" and not _is_own_report(name)
+
+
+def _kind(name: str, tools: Mapping[str, ActionKind]) -> ActionKind | None:
+    known = name.lower()
+    return tools.get(known) or USUAL_TOOLS.get(known)
+
+
 def canonical_name(tool_name: str, args: Any) -> str:
     """Return one spelling for tools that harnesses spell differently.
 
     Some pass server and tool of an MCP call as arguments; some write built-in tools in lower case.
     """
-    if isinstance(args, Mapping):
+    if isinstance(args, Mapping) and "server" in args and "tool" in args:
         server, tool = _text(args, "server"), _text(args, "tool")
         if server and tool:
             return f"mcp__{server}__{tool}"
@@ -77,9 +89,8 @@ def canonical_name(tool_name: str, args: Any) -> str:
 
 def _words(tool_name: str, args: Mapping[Any, Any], tools: Mapping[str, ActionKind]) -> str | None:
     name = canonical_name(tool_name, args)
-    known = name.lower()
-    kind = tools.get(known) or USUAL_TOOLS.get(known)
-    if kind == "housekeeping" or name.lower().replace("_", "-") == "store-progress":
+    kind = _kind(name, tools)
+    if kind == "housekeeping" or _is_own_report(name):
         return None
     if name.startswith("mcp__"):
         return _mcp_words(name)
@@ -90,12 +101,20 @@ def _words(tool_name: str, args: Mapping[Any, Any], tools: Mapping[str, ActionKi
     )
 
 
-def _mcp_words(name: str) -> str | None:
+def _is_own_report(name: str) -> bool:
+    """True for the agent's own report of its progress."""
+    if name.lower().replace("_", "-") == _OWN_REPORT:
+        return True
+    if not name.startswith("mcp__"):
+        return False
+    server, _, tool = name.removeprefix("mcp__").partition("__")
+    return server.replace("_", "-") == _SWARM_SERVER and tool.replace("_", "-") == _OWN_REPORT
+
+
+def _mcp_words(name: str) -> str:
     server, _, tool = name.removeprefix("mcp__").partition("__")
     if server.replace("_", "-") != _SWARM_SERVER:
         return f"🔌 {server}: {_humanise(tool)}" if tool else f"🔌 {_humanise(server)}"
-    if tool.replace("_", "-") == "store-progress":
-        return None
     return swarm_label(tool) or f"🔌 {_humanise(tool)}"
 
 

@@ -3,12 +3,18 @@
 The journal on disk is the system of record; what is handed on here is only *where* in it the new
 lines are, and delivery reads them when it gets there. So neither an outage nor a flood costs
 memory, and no line is lost between two flushes.
+
+The writer tells where its lines are. A session that has a writer of its own tells nothing; its file
+is looked at for whole lines at every flush.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.contract.sink import ByteRange
+from agent_swarm_worker.journal.reading import end_of_last_line
+from agent_swarm_worker.journal.writer import MAX_RANGE_BYTES
 from agent_swarm_worker.logs import Event, Log
 
 if TYPE_CHECKING:
@@ -18,71 +24,60 @@ if TYPE_CHECKING:
 FLUSH_BYTES = 512 * 1024
 """This much new text is shipped at once, whatever the timer says: about 1000 lines, a request's
 worth. A request costs as much as the scrubbing of a few hundred lines."""
-BLOCK_BYTES = 64 * 1024
-MAX_RANGE_BYTES = 1024 * 1024
-"""No range is much longer, unless a single line is."""
 
 
 class LogTail:
     """A cursor over one journal, or over several that follow each other."""
 
     def __init__(
-        self, *, path: Path, start: int, send: Callable[[Path, int, int], None], log: Log
+        self, *, path: Path, start: int, send: Callable[[Path, ByteRange], None], log: Log
     ) -> None:
         self._send, self._log = send, log
-        self._begin(path, start)
-
-    def _begin(self, path: Path, start: int) -> None:
         self._path = path
-        self._shipped = start
-        self._whole = start
-        """Where the last complete line ends."""
-        self._scanned = start
-        """How far the file has been read: an endless line is not read again at every tick."""
-        self._noticed = 0
-        self._complained = False
+        self._shipped = self._end = start
+        """What lies between the two is not shipped yet."""
+        self._is_told = False
+        """True once a writer has told something."""
+        self._has_complained = False
 
-    def noticed(self, size: int) -> None:
-        """Count `size` more bytes as written, and ship if that is enough to be worth it."""
-        self._noticed += size
-        if self._noticed >= FLUSH_BYTES:
-            self.pump()
+    def wrote(self, written: ByteRange) -> None:
+        """Take notice of new lines, and ship if there are enough to be worth it."""
+        self._is_told = True
+        if written.end - self._shipped > MAX_RANGE_BYTES:
+            self._ship()
+        # Below the cursor only if somebody has cut the file short.
+        self._shipped = min(self._shipped, written.start)
+        self._end = written.end
+        if self._end - self._shipped >= FLUSH_BYTES:
+            self._ship()
 
     def pump(self) -> None:
         """Ship every complete line that is there."""
-        self._noticed = 0
-        try:
-            self._scan()
-        except OSError as error:
-            if not self._complained:
-                self._complained = True
-                self._log.warning(Event.JOURNAL_FAILED, path=str(self._path), why=str(error))
+        if not self._is_told:
+            self._look(lambda: end_of_last_line(self._path, self._end))
         self._ship()
 
     def finish(self) -> None:
         """Ship the rest, even a last line whose end was never written."""
-        self.pump()
-        self._whole = self._scanned
+        self._look(lambda: self._path.stat().st_size)
         self._ship()
 
-    def switch(self, path: Path, start: int) -> None:
-        """The session goes on in another file: end this one and follow that."""
+    def switched(self, path: Path, start: int) -> None:
+        """The session goes on in another file: end this one and go on with that."""
         self.finish()
-        self._begin(path, start)
+        self._path, self._shipped, self._end = path, start, start
+        self._is_told = True
 
-    def _scan(self) -> None:
-        with self._path.open("rb") as journal:
-            journal.seek(self._scanned)
-            while block := journal.read(BLOCK_BYTES):
-                last_end = block.rfind(b"\n") + 1
-                if last_end:
-                    self._whole = self._scanned + last_end
-                self._scanned += len(block)
-                if self._whole - self._shipped >= MAX_RANGE_BYTES:
-                    self._ship()
+    def _look(self, find_end: Callable[[], int]) -> None:
+        try:
+            self._end = max(self._end, find_end())
+        except OSError as error:
+            if not self._has_complained:
+                self._has_complained = True
+                self._log.warning(Event.JOURNAL_FAILED, path=str(self._path), why=str(error))
 
     def _ship(self) -> None:
         # The cursor moves only after the queue has taken the range; a failure repeats it.
-        if self._whole > self._shipped:
-            self._send(self._path, self._shipped, self._whole)
-            self._shipped = self._whole
+        if self._end > self._shipped:
+            self._send(self._path, ByteRange(self._shipped, self._end))
+            self._shipped = self._end

@@ -8,7 +8,7 @@ timer in `SessionReporter.run`.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -17,21 +17,19 @@ from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.contract import (
     Compaction,
     ContextUsage,
-    Custom,
     Message,
     Progress,
-    RawLog,
-    RawStderr,
     Result,
     SessionInit,
     ToolEnd,
     ToolStart,
 )
+from agent_swarm_worker.contract.session import without_raw_log
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.reporting.context import ContextReports
 from agent_swarm_worker.reporting.costs import CostKeeper
 from agent_swarm_worker.reporting.finish import has_failed
-from agent_swarm_worker.reporting.labels import MAX_LABEL_CHARS, label
+from agent_swarm_worker.reporting.labels import MAX_LABEL_CHARS, has_label, label
 from agent_swarm_worker.reporting.log_tail import LogTail
 from agent_swarm_worker.reporting.text import one_line
 from agent_swarm_worker.reporting.throttle import Throttle
@@ -41,15 +39,17 @@ from agent_swarm_worker.swarm.wire import cost_body, latest_model_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import CostData, ProviderEvent, ProviderResult, Redactor
+    from agent_swarm_worker.contract.sink import ByteRange
     from agent_swarm_worker.reporting.facts import SessionFacts
     from agent_swarm_worker.reporting.port import WriteQueue
 
 
 class SessionReporter:
-    """Listens to one session and reports it.
+    """Listens to one session and reports it; also the sink that its journal is told to.
 
     Args:
         facts: whose session it is, and how often to tell what.
@@ -65,7 +65,6 @@ class SessionReporter:
         self._facts, self._clock, self._redactor, self._log = facts, clock, redactor, log
         self._task_id, self._model = facts.task_id, facts.model
         self._writes = SessionWrites(queue=writes, facts=facts)
-        self._journal_dir = facts.log_file.parent
         self._tick_s = min(facts.log_flush_s, facts.events_flush_s, facts.progress_interval_s)
         self._logs_at = self._events_at = clock.monotonic()
         self._began_at = self._logs_at - facts.elapsed_s
@@ -75,8 +74,8 @@ class SessionReporter:
         self._closed = False
         self._complaints: set[tuple[str, str]] = set()
         self._costs = CostKeeper()
-        self._progress = Throttle(
-            interval_s=facts.progress_interval_s, send=self._writes.progress, clock=clock
+        self._progress: Throttle[str | ToolStart] = Throttle(
+            interval_s=facts.progress_interval_s, send=self._send_progress, clock=clock
         )
         self._events = ToolEvents(
             send=self._writes.events,
@@ -110,6 +109,7 @@ class SessionReporter:
         """The lane of this task's writes; a finish put there comes after all of them."""
         return self._writes.lane
 
+    @without_raw_log
     def on_event(self, event: ProviderEvent) -> None:
         """Take one event. Never raises: a session must not fail for a report."""
         if self._closed:
@@ -118,6 +118,24 @@ class SessionReporter:
             self._take(event)
         except Exception as error:
             self._complain(getattr(event, "type", "event"), error)
+
+    # What the session tells of its journal: this is a `SessionSink`.
+
+    def wrote(self, written: ByteRange) -> None:
+        """Lines are in the journal."""
+        if not self._closed:
+            self._guarded("logs", partial(self._tail.wrote, written))
+
+    def switched(self, path: Path, start: int) -> None:
+        """The session goes on in another file."""
+        if not self._closed:
+            self._guarded("logs", partial(self._tail.switched, path, start))
+
+    def unwritten(self, lines: bytes) -> None:
+        """Lines will not be in the journal; those before them that are go first."""
+        if not self._closed:
+            self._guarded("logs", self._tail.pump)
+            self._guarded("logs", partial(self._writes.unwritten, lines))
 
     async def run(self) -> None:
         """Ship what waits for its time, until cancelled."""
@@ -165,8 +183,6 @@ class SessionReporter:
 
     def _take(self, event: ProviderEvent) -> None:
         match event:
-            case RawLog() | RawStderr():
-                self._tail.noticed(len(event.content) + 1)
             case Message():
                 if event.role == "assistant" and not event.subagent and event.content.strip():
                     self._last_text = event.content
@@ -174,15 +190,10 @@ class SessionReporter:
                 if self._task_id is not None:
                     self._context.usage(event)
             case ToolStart():
-                if self._says_progress:
-                    self._say(
-                        label(
-                            event.tool_name,
-                            event.args,
-                            scrub=self._redactor.text,
-                            tools=self._facts.tools,
-                        )
-                    )
+                if self._says_progress and has_label(
+                    event.tool_name, event.args, tools=self._facts.tools
+                ):
+                    self._progress.offer(event)
                 self._events.tool_started(event)
             case ToolEnd():
                 self._events.tool_ended(event)
@@ -194,15 +205,21 @@ class SessionReporter:
                 self._take_session(event)
             case Compaction() if self._task_id is not None:
                 self._context.compaction(event)
-            case Custom(name="session.journal"):
-                self._switch_journal(event.data)
-            case Custom(name="session.unwritten"):
-                self._tail.pump()  # what is on disk was said before
-                self._writes.unwritten(event.data["lines"])
 
-    def _say(self, words: str | None) -> None:
+    def _say(self, words: str) -> None:
         if words and self._says_progress:
             self._progress.offer(words)
+
+    def _send_progress(self, said: str | ToolStart) -> None:
+        """Send words, or what a tool call is about: one label in many is ever sent."""
+        if isinstance(said, ToolStart):
+            words = label(
+                said.tool_name, said.args, scrub=self._redactor.text, tools=self._facts.tools
+            )
+        else:
+            words = said
+        if words:
+            self._writes.progress(words)
 
     def _take_session(self, event: SessionInit) -> None:
         if event.model:
@@ -234,14 +251,6 @@ class SessionReporter:
             return {}
         scrubbed: dict[str, Any] = self._redactor.leaves(orjson.loads(copy))
         return scrubbed
-
-    def _switch_journal(self, data: Mapping[str, Any]) -> None:
-        path, metadata_bytes = Path(data["path"]), int(data["metadata_bytes"])
-        # An adapter may pass on custom events that its harness made up; a journal lies beside the
-        # first one, and nothing else on this machine is to be uploaded as a log.
-        if path.parent != self._journal_dir or ".." in path.parts or path.is_symlink():
-            raise ValueError(f"not a journal of this session: {path}")
-        self._tail.switch(path, metadata_bytes)
 
     # --- time
 

@@ -16,7 +16,9 @@ def one_line(text: str, max_chars: int) -> str:
     Scrub before: a secret that is cut in half is no longer recognised.
     """
     # Cutting generously first keeps a huge text cheap.
-    line = text.strip()[: max_chars * 16]
+    line = text.strip()
+    if len(line) > max_chars * 16:
+        line = line[: max_chars * 16]
     if "  " in line or not line.isprintable():
         line = _UNFIT.sub(" ", line).strip()
     return line if len(line) <= max_chars else line[: max_chars - 1].rstrip() + "…"

@@ -1,28 +1,37 @@
 """The agent's activity as structured events (API reference E33 and A.7).
 
 The server refuses a whole batch for one event it does not like, so each is built by `event_body`,
-which knows what the server takes, and joins a batch only if that lets it.
+which knows what the server takes, and joins a batch only if that lets it. What all events of one
+name have in common is built and encoded once; an event is encoded once, when it happens.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.reporting.labels import canonical_name
 from agent_swarm_worker.reporting.text import one_line
+from agent_swarm_worker.swarm.body import encode
 from agent_swarm_worker.swarm.wire import event_body
+from agent_swarm_worker.swarm.wire.reading import whole_number
 
 if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import CostData, ToolEnd, ToolStart
 
-MAX_BATCH = 500
-"""What the server takes in one request."""
+MAX_BATCH = 450
+"""What delivery sends in one request; the server takes 500."""
 MAX_TEXT_CHARS = 500
 MAX_ID_CHARS = 200
+STAMP_S = 0.001
+"""Events closer together than the precision of their stamp share one."""
+MAX_HEADS = 64
 MAX_OPEN_CALLS = 1000
 """Tool calls whose start is remembered; a harness that never ends one must not fill the memory."""
 
@@ -46,7 +55,7 @@ class ToolEvents:
     def __init__(
         self,
         *,
-        send: Callable[[list[dict[str, Any]]], None],
+        send: Callable[[list[bytes]], None],
         agent_id: str,
         task_id: str | None,
         session_uuid: str,
@@ -56,12 +65,18 @@ class ToolEvents:
         self._send, self._clock, self._scrub = send, clock, scrub
         self._agent_id, self._task_id, self._session_uuid = agent_id, task_id, session_uuid
         # A queue that cannot be written to costs the oldest events, not the worker's memory.
-        self._waiting: deque[dict[str, Any]] = deque(maxlen=2 * MAX_BATCH)
+        self._waiting: deque[bytes] = deque(maxlen=2 * MAX_BATCH)
+        self._heads: dict[tuple[str, str | None, str], bytes] = {}
+        """The encoded fields that all events of one name, status and session have in common."""
+        self._tool_names: dict[str, str] = {}
+        """Tool names of the events that wait, scrubbed and cut."""
+        self._stamp = ""
+        self._stamped_at_s = -math.inf
         self._open_calls: OrderedDict[str, float] = OrderedDict()
 
     def session_started(self, provider_session_id: str) -> None:
         """The harness has a session; this event alone carries the harness's own id."""
-        self._add("session.start", session_id=provider_session_id, data=self._stamp())
+        self._add("session.start", session_id=provider_session_id, data=self._stamped({}))
 
     def tool_started(self, event: ToolStart) -> None:
         """A tool call begins."""
@@ -69,7 +84,7 @@ class ToolEvents:
         key_argument = self._key_argument(name, event.args)
         self._add("tool.start", data=self._call(event) | key_argument)
         if name == "Skill" and key_argument:
-            self._add("skill.invoke", data=key_argument | self._stamp())
+            self._add("skill.invoke", data=self._stamped(key_argument))
         self._open_calls[event.tool_call_id] = self._clock.monotonic()
         if len(self._open_calls) > MAX_OPEN_CALLS:
             self._open_calls.popitem(last=False)
@@ -93,10 +108,18 @@ class ToolEvents:
             }
             data = {key: value for key, value in spent.items() if value is not None}
         status = "error" if is_error else "ok"
-        self._add("session.end", status=status, duration_ms=duration_ms, data=data | self._stamp())
+        self._add(
+            "session.end",
+            status=status,
+            duration_ms=duration_ms,
+            data=self._stamped(data),
+            is_text=False,
+        )
 
     def flush(self) -> None:
         """Hand on everything that waits."""
+        # A secret may have become known since: names are looked at again in the next batch.
+        self._tool_names.clear()
         while self._waiting:
             batch = list(self._waiting)[:MAX_BATCH]
             self._send(batch)
@@ -110,31 +133,50 @@ class ToolEvents:
         status: str | None = None,
         session_id: str = "",
         duration_ms: float | None = None,
-        data: dict[str, Any] | None = None,
+        data: dict[str, Any],
+        is_text: bool = True,
     ) -> None:
-        event = event_body(
-            name,
-            status=status,
-            agent_id=self._agent_id,
-            task_id=self._task_id,
-            session_id=session_id or self._session_uuid,
-            duration_ms=duration_ms,
-            data=data,
-        )
-        if event is not None:
-            self._waiting.append(event)
+        head = self._head(name, status, session_id or self._session_uuid)
+        if not head:
+            return
+        took_ms = whole_number(duration_ms)
+        took = b'"durationMs":%d,' % took_ms if took_ms is not None and took_ms >= 0 else b""
+        # `one_line` leaves nothing in a text that JSON could not take.
+        encoded = orjson.dumps(data) if is_text else encode(data)
+        self._waiting.append(b'%b%b"data":%b}' % (head, took, encoded))
         if len(self._waiting) >= MAX_BATCH:
             self.flush()
 
-    def _call(self, event: ToolStart | ToolEnd) -> dict[str, Any]:
-        return {
-            "toolName": self._short(event.tool_name),
-            "toolCallId": one_line(event.tool_call_id, MAX_ID_CHARS),
-        } | self._stamp()
+    def _head(self, name: str, status: str | None, session_id: str) -> bytes:
+        """Return the beginning of an event's JSON; nothing if the server would refuse it."""
+        head = self._heads.get((name, status, session_id))
+        if head is None:
+            if len(self._heads) >= MAX_HEADS:  # a harness with a new session at every turn
+                self._heads.clear()
+            event = event_body(
+                name,
+                status=status,
+                agent_id=self._agent_id,
+                task_id=self._task_id,
+                session_id=session_id,
+            )
+            head = b"" if event is None else encode(event)[:-1] + b","
+            self._heads[name, status, session_id] = head
+        return head
 
-    def _stamp(self) -> dict[str, Any]:
+    def _call(self, event: ToolStart | ToolEnd) -> dict[str, Any]:
+        name = self._tool_names.get(event.tool_name)
+        if name is None:
+            name = self._tool_names[event.tool_name] = self._short(event.tool_name)
+        call_id = one_line(event.tool_call_id, MAX_ID_CHARS)
+        return self._stamped({"toolName": name, "toolCallId": call_id})
+
+    def _stamped(self, data: dict[str, Any]) -> dict[str, Any]:
         # The server files an event under the time it arrives, which an outage can make hours late.
-        return {"clientTimestamp": wire_time(self._clock.now())}
+        now_s = self._clock.monotonic()
+        if now_s - self._stamped_at_s >= STAMP_S:
+            self._stamp, self._stamped_at_s = wire_time(self._clock.now()), now_s
+        return {**data, "clientTimestamp": self._stamp}
 
     def _key_argument(self, name: str, args: Any) -> dict[str, Any]:
         wire_name, key = _KEY_ARGUMENT.get(name, ("", ""))

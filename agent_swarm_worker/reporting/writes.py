@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
+from agent_swarm_worker.journal.numbering import number
+from agent_swarm_worker.journal.uploads import range_args, text_args, upload_args
 from agent_swarm_worker.reporting.port import WORKER_LANE, task_lane
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.swarm.wire import session_body
@@ -13,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.contract import SessionInit
+    from agent_swarm_worker.contract.sink import ByteRange
     from agent_swarm_worker.reporting.facts import SessionFacts
     from agent_swarm_worker.reporting.port import WriteQueue
 
@@ -64,34 +69,31 @@ class SessionWrites:
         args = {"agent_id": self.facts.agent_id, "latest_model": latest}
         self.queue.put(WORKER_LANE, WriteKind.LATEST_MODEL, args)
 
-    def events(self, events: list[dict[str, Any]]) -> None:
-        """A batch of tool and session events."""
-        self.queue.put(self.lane, WriteKind.EVENTS, {"events": events})
+    def events(self, events: list[bytes]) -> None:
+        """A batch of tool and session events, each of them JSON."""
+        batch = orjson.Fragment(b"[%b]" % b",".join(events))
+        self.queue.put(self.lane, WriteKind.EVENTS, {"events": batch})
 
-    def logs(self, path: Path, start: int, end: int) -> None:
+    def logs(self, path: Path, lines: ByteRange) -> None:
         """A range of the journal, to be read when it is delivered."""
-        self._put_lines({"path": str(path), "start": start, "end": end}, end - start)
+        self._put_lines(range_args(path, lines), lines.end - lines.start)
 
     def unwritten(self, lines: bytes) -> None:
         """Lines that are in no journal: the disk did not take them."""
         while lines:
             size = lines.rfind(b"\n", 0, MAX_UNWRITTEN_BYTES) + 1 or lines.find(b"\n") + 1
             part = lines[: size or len(lines)]
-            self._put_lines({"text": part.decode("utf-8", "replace")}, len(part))
+            self._put_lines(text_args(part), len(part))
             lines = lines[len(part) :]
 
     def _put_lines(self, where: dict[str, Any], size: int) -> None:
-        args = {
-            "task_id": self.facts.task_id,
-            "session_uuid": self.facts.session_uuid,
-            # The server numbers lines within one request only and sorts by iteration first. So
-            # each request says how many bytes came before it (API reference E31, section 7.4);
-            # delivery adds those of this range that went out in earlier requests.
-            "iteration": self.facts.iteration + self.logged_bytes,
-            "cli": self.facts.harness,
-            **where,
-        }
-        self.queue.put(self.lane, WriteKind.LOGS, args)
+        args = upload_args(
+            task_id=self.facts.task_id,
+            session_uuid=self.facts.session_uuid,
+            number=number(self.facts.iteration, self.logged_bytes),
+            harness=self.facts.harness,
+        )
+        self.queue.put(self.lane, WriteKind.LOGS, args | where)
         self.logged_bytes += size
 
     def _put(self, kind: WriteKind, args: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from agent_swarm_worker.errors import (
     ApiUnreachable,
     Unauthorized,
 )
+from agent_swarm_worker.journal.numbering import AFTER_ALL_LINES
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.swarm import read_back
 from agent_swarm_worker.swarm.body import encode
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.swarm.tasks import FinishAnswer
 
 MAX_REPAIRS = 3
-AFTER_ALL_LINES = 2_000_000_000
-"""Sorts a line behind all others of its session, whose numbers are counts of bytes."""
-
 
 Handler: TypeAlias = "Callable[[Delivery], Awaitable[None]]"
 
@@ -94,7 +92,8 @@ async def _logs(it: Delivery) -> None:
 
 async def _events(it: Delivery) -> None:
     """Args: events (a list of `wire.event_body`)."""
-    await send_in_parts(it, EventParts(it))
+    if not await EventParts.send_whole(it):
+        await send_in_parts(it, EventParts(it))
 
 
 async def _cost(it: Delivery) -> None:

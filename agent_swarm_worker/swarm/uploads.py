@@ -7,13 +7,14 @@ at fault stands alone and is left out.
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
 from agent_swarm_worker.errors import ApiRefused
+from agent_swarm_worker.journal.numbering import number
+from agent_swarm_worker.journal.reading import LineReader
 from agent_swarm_worker.swarm.long_lines import TOO_LARGE, cut, is_cuttable
 from agent_swarm_worker.swarm.read_back import count_events, count_lines
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
 MAX_LINES = 900
 """Fewer than can be read back at once, and what is read back begins with the newest request."""
-MAX_PART_BYTES = 512 * 1024
-MAX_EVENTS = 100
+MAX_EVENTS_BYTES = 512 * 1024
+MAX_EVENTS = 450
+"""Fewer than can be read back at once, like `MAX_LINES`."""
 CONTENT_REFUSED = (400, TOO_LARGE, 422)
 """Answers that speak of what was sent, rather than of where to."""
 MAX_REFUSED_IN_A_ROW = 8
@@ -94,6 +96,26 @@ class EventParts:
         self._events: list[Any] = delivery.item.args["events"]
         self._told_before = bool(delivery.item.args.get("told_before"))
 
+    @staticmethod
+    async def send_whole(delivery: Delivery) -> bool:
+        """Send a batch as it lies in the outbox, without parsing it; False if it was not taken.
+
+        Only where that is all there is to do: nothing of it was sent, or may have been.
+
+        Raises:
+            ApiError: it failed for another reason than its content.
+        """
+        item = delivery.item
+        if item.sent or item.uncertain or not _is_bare_batch(item.data):
+            return False
+        try:
+            await delivery.client.telemetry.encoded_events(item.data)
+        except ApiRefused as refusal:
+            if refusal.status not in CONTENT_REFUSED:
+                raise
+            return False
+        return True
+
     async def take(self, start: int, limit: int) -> tuple[Sequence[Any], int]:
         """Return up to `limit` events."""
         taken = self._events[start : start + limit]
@@ -106,6 +128,12 @@ class EventParts:
     async def post(self, elements: Sequence[Any]) -> None:
         """Send these events."""
         await self._delivery.client.telemetry.events(elements)
+
+
+def _is_bare_batch(data: bytes) -> bool:
+    """True for ``{"events":[...]}`` with nothing else, no longer than a proxy takes."""
+    begins, ends = data.startswith(b'{"events":['), data.endswith(b"]}")
+    return begins and ends and len(data) <= MAX_EVENTS_BYTES and b'"told_before":' not in data
 
 
 class LogParts:
@@ -121,13 +149,13 @@ class LogParts:
     def __init__(self, delivery: Delivery) -> None:
         args = delivery.item.args
         self._delivery = delivery
-        self._source: Path | bytes
         if "text" in args:  # the disk did not take these lines
-            self._source = str(args["text"]).encode()
-            self._start, self._end = 0, len(self._source)
+            text = str(args["text"]).encode()
+            self._start, self._end = 0, len(text)
+            self._reader = LineReader(text, self._end)
         else:
-            self._source = Path(args["path"])
             self._start, self._end = int(args["start"]), int(args["end"])
+            self._reader = LineReader(Path(args["path"]), self._end)
         self._task_id: str | None = args.get("task_id")
         self._session_uuid, self._iteration = args["session_uuid"], int(args["iteration"])
         self._cli: str | None = args.get("cli")
@@ -135,13 +163,14 @@ class LogParts:
         """Bytes of the range that lie before the lines at hand; keeps its requests in order."""
 
     async def take(self, start: int, limit: int) -> tuple[Sequence[Any], int]:
-        """Return up to `limit` lines, about `MAX_PART_BYTES` at most."""
+        """Return up to `limit` lines, about `journal.reading.MAX_PART_BYTES` at most."""
         self._before = start
         begin = self._start + start
         try:
-            lines, after = await anyio.to_thread.run_sync(
-                read_lines, self._source, begin, self._end, limit
-            )
+            if self._reader.is_at_hand(begin):
+                lines, after = self._reader.read(begin, limit)
+            else:
+                lines, after = await anyio.to_thread.run_sync(self._reader.read, begin, limit)
         except OSError as error:
             self._delivery.dropped(f"the journal cannot be read: {error}")
             return [], start
@@ -164,7 +193,7 @@ class LogParts:
             elements,
             task_id=self._task_id or "",
             session_uuid=self._session_uuid,
-            number=self._iteration + self._before,
+            number=number(self._iteration, self._before),
         )
 
     async def post(self, elements: Sequence[Any]) -> None:
@@ -183,36 +212,7 @@ class LogParts:
         await self._delivery.client.telemetry.session_logs(
             elements,
             session_uuid=self._session_uuid,
-            iteration=self._iteration + self._before,
+            iteration=number(self._iteration, self._before),
             task_id=self._task_id,
             cli=self._cli,
         )
-
-
-def read_lines(source: Path | bytes, start: int, end: int, limit: int) -> tuple[list[str], int]:
-    """Return lines of a file between two offsets, and the offset after the last of them.
-
-    Args:
-        source: the file, or what would be in it.
-        start: offset of the first line, in bytes.
-        end: offset after the last line, in bytes.
-        limit: the most lines; a part also ends at `MAX_PART_BYTES`, but has one line at least,
-            however long that is. Blank lines are passed over, and what a power cut has torn: in
-            JSON there are no zeros.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    lines: list[str] = []
-    size, position = 0, start
-    with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-        file.seek(start)
-        while position < end and len(lines) < limit:
-            line = file.readline(end - position)
-            if not line or (lines and size + len(line) > MAX_PART_BYTES):
-                break
-            position += len(line)
-            if (text := line.rstrip(b"\r\n")) and b"\0" not in text:
-                size += len(line)
-                lines.append(text.decode("utf-8", "replace"))
-    return lines, position

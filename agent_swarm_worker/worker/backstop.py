@@ -12,11 +12,15 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker import logs
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 OVERTIME_S = 2.0
 """How long after the budget the shutdown is taken to hang."""
+FLUSH_S = 0.2
+"""How long the last lines of the log may wait for a stream that takes nothing."""
 LEAVE_WITHIN_S = 1.0
 """How long the interpreter may take to end when all is done."""
 
@@ -45,6 +49,7 @@ class Backstop:
                 if last_act is not None:
                     last_act()
             finally:
+                logs.flush(wait_s=FLUSH_S)
                 os._exit(exit_code)
 
         self._timer = threading.Timer(seconds, end)

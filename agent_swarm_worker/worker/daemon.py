@@ -33,12 +33,13 @@ from agent_swarm_worker.worker.heartbeat import Heartbeat, ping_loop
 from agent_swarm_worker.worker.liveness import liveness_loop
 from agent_swarm_worker.worker.poll import Poller
 from agent_swarm_worker.worker.reconfigure import reconfigure_loop
+from agent_swarm_worker.worker.recovery.undelivered import release_when_delivered
 from agent_swarm_worker.worker.retention import retention_loop
+from agent_swarm_worker.worker.run_policy import RunPolicy
 from agent_swarm_worker.worker.shutdown import go_down, say_goodbye
 from agent_swarm_worker.worker.signals import Shutdown
 from agent_swarm_worker.worker.steering import Steering
 from agent_swarm_worker.worker.task_run import run_trigger
-from agent_swarm_worker.worker.undelivered import release_when_delivered
 from agent_swarm_worker.worker.wiring import Parts, wire
 
 if TYPE_CHECKING:
@@ -153,7 +154,13 @@ class Daemon:
 
     async def _poll(self, worker: Worker, sessions: TaskGroup) -> None:
         try:
-            await Poller(worker, sessions, partial(run_trigger, worker)).run()
+            policy = RunPolicy(
+                slots=worker.slots,
+                shutdown=self.shutdown,
+                clock=worker.clock,
+                interval_s=lambda: worker.settings.poll_interval_s,
+            )
+            await Poller(worker, policy, sessions, partial(run_trigger, worker)).run()
         finally:
             self.shutdown.polling_over.set()
 

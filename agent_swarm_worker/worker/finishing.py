@@ -160,14 +160,14 @@ async def _current(worker: Worker, task: RunningTask, log: Log) -> Task | None:
         current = await worker.client.tasks.get(task.task_id)
     except ApiError as error:
         # The server does not know the task; that it does not know the route says nothing.
-        if isinstance(error, ApiRefused) and error.status == 404:
-            task.is_ours = isinstance(error, RouteMissing)
+        is_unknown = isinstance(error, ApiRefused) and error.status == 404
+        if is_unknown and not isinstance(error, RouteMissing):
+            task.lose()
         log.debug(Event.API_REFUSED, call="task", why=str(error))
         return None
-    if current.agent_id not in (None, worker.agent_id):
-        task.is_ours = False
-    if current.status in {"cancelled", "superseded"}:
-        task.is_ours = False
+    is_elsewhere = current.agent_id not in (None, worker.agent_id)
+    if is_elsewhere or current.status in {"cancelled", "superseded"}:
+        task.lose()
     return current
 
 

@@ -7,15 +7,17 @@ of the worker finds less to do, and what it finds is consistent.
 
 from __future__ import annotations
 
-import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
+from agent_swarm_worker.contract.sink import ByteRange
 from agent_swarm_worker.errors import StateMissing
-from agent_swarm_worker.reporting.log_tail import BLOCK_BYTES
+from agent_swarm_worker.journal.numbering import number_of_rest
+from agent_swarm_worker.journal.reading import end_of_last_line
+from agent_swarm_worker.journal.uploads import range_args, upload_args
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.swarm.backlog import Waiting, backlog
 from agent_swarm_worker.swarm.client import SwarmClient
@@ -25,12 +27,11 @@ from agent_swarm_worker.swarm.http import Http
 from agent_swarm_worker.swarm.outbox import Outbox
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.swarm.state import StateDir, agent_dir, kept_agent_id
-from agent_swarm_worker.worker.log_cursor import AFTER_ALL_BYTES, LogCursor
-from agent_swarm_worker.worker.log_position import with_its_log_found
+from agent_swarm_worker.worker.log_cursor import LogCursor
+from agent_swarm_worker.worker.recovery.cursor_resync import with_resynced_cursor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.logs import Log
@@ -88,7 +89,9 @@ class Flush:
         """
         for claim in self.state.running():
             self._queue_rest(
-                await with_its_log_found(claim, state=self.state, client=self.client, log=self.log)
+                await with_resynced_cursor(
+                    claim, state=self.state, client=self.client, log=self.log
+                )
             )
         async with anyio.create_task_group() as group:
             group.start_soon(self.outbox.run)
@@ -103,15 +106,12 @@ class Flush:
         end = _end_of_rest(claim)
         if end <= claim.log_offset:
             return
-        args = {
-            "task_id": claim.task_id if claim.phase != "no_task" else None,
-            "session_uuid": claim.session_uuid,
-            "iteration": claim.iteration + claim.log_offset + AFTER_ALL_BYTES,
-            "cli": claim.harness,
-            "path": str(claim.log_file),
-            "start": claim.log_offset,
-            "end": end,
-        }
+        args = upload_args(
+            task_id=claim.task_id if claim.phase != "no_task" else None,
+            session_uuid=claim.session_uuid,
+            number=number_of_rest(claim.iteration, claim.log_offset),
+            harness=claim.harness,
+        ) | range_args(claim.log_file, ByteRange(claim.log_offset, end))
         cursor = LogCursor(self.outbox, self.state, claim.task_id)
         cursor.put(task_lane(claim.task_id), WriteKind.LOGS, args)
 
@@ -147,20 +147,6 @@ AGENT_NOTE = "agent_id"
 def _end_of_rest(claim: Claim) -> int:
     """Return the offset behind the last whole line of a claim's journal."""
     try:
-        return _end_of_last_line(claim.log_file, claim.log_offset)
+        return end_of_last_line(claim.log_file, claim.log_offset)
     except OSError:
         return 0
-
-
-def _end_of_last_line(path: Path, start: int) -> int:
-    # From the end, block by block: what an outage has kept back can be more than memory holds.
-    with path.open("rb") as journal:
-        end = journal.seek(0, os.SEEK_END)
-        while end > start:
-            begin = max(start, end - BLOCK_BYTES)
-            journal.seek(begin)
-            found = journal.read(end - begin).rfind(b"\n")
-            if found >= 0:
-                return begin + found + 1
-            end = begin
-    return start

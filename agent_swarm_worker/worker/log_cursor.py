@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.swarm.outbox import Outbox
     from agent_swarm_worker.swarm.state import StateDir
 
-AFTER_ALL_BYTES = 1 << 20
-"""Puts the rest of a log after all that was sent of it, an earlier journal of the session included:
-log requests are numbered by the bytes before them (`reporting.writes`)."""
-
 
 class LogCursor:
     """The outbox as one session's reporter sees it."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.aio import wait_all
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.guards.child_env import harness_env
 from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.journal.files import file_name, first_record
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.login.pools import session_env
 from agent_swarm_worker.logs import Event
@@ -29,14 +32,15 @@ from agent_swarm_worker.worker.tool_servers import session_tool_servers
 from agent_swarm_worker.workspace.git import identity
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from agent_swarm_worker.contract import ProviderAdapter
     from agent_swarm_worker.login.pools import Selection
-    from agent_swarm_worker.swarm.wire import Trigger
+    from agent_swarm_worker.swarm.wire import Task, Trigger
     from agent_swarm_worker.worker.context import Worker
+    from agent_swarm_worker.worker.place import Place
     from agent_swarm_worker.worker.slots import RunningTask
 
 SESSIONS_DIR = "sessions"
@@ -56,8 +60,19 @@ class Ready:
 
 
 @asynccontextmanager
-async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> AsyncIterator[Ready]:
+async def prepared(
+    worker: Worker,
+    task: RunningTask,
+    trigger: Trigger,
+    last_look: Callable[[], Awaitable[object]],
+) -> AsyncIterator[Ready]:
     """Prepare a session; what it holds (the clone, its private directory) is held until the end.
+
+    Args:
+        worker: the process.
+        task: whose session it is.
+        trigger: what began it.
+        last_look: done while the prompts are composed; it may end the task.
 
     Raises:
         SwarmWorkerError: it cannot be prepared; the task is to fail with this reason.
@@ -68,8 +83,7 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
     redactor = Scrubber(worker.scrubber)
     async with AsyncExitStack() as held:
         # A paused task goes on from itself: in its own session, on its own branch.
-        parent = row if task.trigger_type == RESUMED else await parent_of(worker, row)
-        place = await place_of(worker, row, parent, held)
+        resumed = row if task.trigger_type == RESUMED else None
         private = held.enter_context(_private_dir(worker, task))
         model = choose_model(
             tiers=adapter_spec(adapter).models.tiers,
@@ -78,7 +92,13 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
             task_tier=row.model_tier if row else None,
             task_effort=row.effort if row else None,
         )
-        credentials = await select_for(worker, adapter, row, model.model)
+        # What this asks the server for does not depend on each other, so it is asked at once.
+        (parent, place), credentials, tools, _ = await wait_all(
+            partial(_parent_and_place, worker, row, resumed, held),
+            partial(select_for, worker, adapter, row, model.model),
+            partial(session_tool_servers, worker, adapter, task, row, redactor),
+            partial(_refresh_skills, worker, adapter),
+        )
         config = ProviderSessionConfig(
             prompt="",
             model=model.model,
@@ -94,7 +114,7 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
             private_dir=private,
             env=_session_env(worker, adapter, task, credentials),
             redactor=redactor,
-            mcp_servers=await session_tool_servers(worker, adapter, task, row, redactor),
+            mcp_servers=tools.servers,
             iteration=worker.next_iteration(),
             result_grace_s=worker.settings.result_grace_s,
             journal_max_bytes=worker.settings.journal_max_mb << 20,
@@ -105,8 +125,18 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
         for selection in credentials:
             redactor.add(selection.key_type, selection.value)
         config = await with_native_resume(worker, adapter, config, row, parent)
-        config = await compose_prompts(
-            worker, adapter, config, task=task, trigger=trigger, place=place
+        config, _ = await wait_all(
+            partial(
+                compose_prompts,
+                worker,
+                adapter,
+                config,
+                task=task,
+                trigger=trigger,
+                place=place,
+                tool_servers=tools.installed,
+            ),
+            last_look,
         )
         yield Ready(
             adapter=adapter,
@@ -121,6 +151,19 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
                 log=worker.log.bind(task=task.task_id),
             ),
         )
+
+
+async def _parent_and_place(
+    worker: Worker, row: Task | None, resumed: Task | None, held: AsyncExitStack
+) -> tuple[Task | None, Place]:
+    """Return the task that this one continues, and where it works."""
+    parent = resumed or await parent_of(worker, row)
+    return parent, await place_of(worker, row, parent, held)
+
+
+async def _refresh_skills(worker: Worker, adapter: ProviderAdapter) -> None:
+    if worker.skills is not None and adapter_spec(adapter).capabilities.has_local_environment:
+        worker.facts.skills = await worker.skills.refresh()
 
 
 async def _told_in_full(worker: Worker, trigger: Trigger) -> Trigger:
@@ -160,28 +203,28 @@ def _private_dir(worker: Worker, task: RunningTask) -> AbstractContextManager[Pa
 
 
 def _log_file(worker: Worker, task: RunningTask) -> Path:
-    """Name the journal as the guide does (section 4), from nothing but safe characters."""
-    stamp = wire_time(worker.clock.now()).replace(":", "-").replace(".", "-")
-    kind = "resume-" if task.trigger_type == RESUMED else ""
-    name = "".join(c for c in task.task_id[:8] if c.isalnum() or c in "-_") or "task"
-    label = name if task.has_task else "notask"
-    return worker.log_dir / f"{stamp}-{kind}{label}-{task.session_uuid[:4]}.jsonl"
+    return worker.log_dir / file_name(
+        timestamp=wire_time(worker.clock.now()),
+        label=task.task_id if task.has_task else "notask",
+        session_uuid=task.session_uuid,
+        resumes_task=task.trigger_type == RESUMED,
+    )
 
 
 def _begin_journal(worker: Worker, config: ProviderSessionConfig, task: RunningTask) -> int:
     """Write the journal's first line; it describes the run and is not uploaded."""
-    metadata = {
-        "type": f"{worker.options.role}_metadata",
-        "owner": owner(worker.state, worker.ids),
-        "sessionId": config.session_uuid,
-        "iteration": config.iteration,
-        "timestamp": wire_time(worker.clock.now()),
-        "harness": worker.harness.name,
-        "trigger": task.trigger_type,
-        "taskId": task.task_id,
-        "yolo": bool(worker.settings.yolo),
-        "model": config.model or None,
-        "resumes": config.resume_session_id,
-        "prompt": config.prompt,
-    }
-    return Journal.begin(config.log_file, config.redactor.leaves(metadata), log=worker.log)
+    record = first_record(
+        role=worker.options.role,
+        owner=owner(worker.state, worker.ids),
+        session_uuid=config.session_uuid,
+        iteration=config.iteration,
+        timestamp=wire_time(worker.clock.now()),
+        harness=worker.harness.name,
+        trigger=task.trigger_type,
+        task_id=task.task_id,
+        yolo=bool(worker.settings.yolo),
+        model=config.model,
+        resumes=config.resume_session_id,
+        prompt=config.prompt,
+    )
+    return Journal.begin(config.log_file, config.redactor.leaves(record), log=worker.log)

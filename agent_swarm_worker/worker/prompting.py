@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
+from agent_swarm_worker.aio import wait_all
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.prompts.memories import memories_block
@@ -32,11 +33,10 @@ from agent_swarm_worker.skills.resolve import is_installed, resolve_command
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.continuity import preamble
 from agent_swarm_worker.worker.registration import profile_facts
-from agent_swarm_worker.worker.tool_servers import tool_server_names
 from agent_swarm_worker.workspace.default_profile import is_default
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from agent_swarm_worker.contract import ProviderAdapter, ProviderSessionConfig
     from agent_swarm_worker.prompts.render import PromptBuild
@@ -54,10 +54,10 @@ async def compose_prompts(
     task: RunningTask,
     trigger: Trigger,
     place: Place,
+    tool_servers: Sequence[str],
 ) -> ProviderSessionConfig:
-    """Return the config with both prompts in it."""
+    """Return the config with both prompts in it; their parts are asked for at once."""
     build = worker.renderer.build()
-    system = await _system_prompt(worker, adapter, build, trigger, place)
     can = adapter_spec(adapter).capabilities
     harness = PromptHarness(
         format_command=adapter.format_command,
@@ -66,16 +66,19 @@ async def compose_prompts(
     )
     row = trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None
     if row is not None and task.trigger_type == "task_resumed":
-        body = await paused_prompt(build, row, harness)
+        asked = partial(paused_prompt, build, row, harness)
     else:
-        body = await trigger_prompt(build, trigger, harness)
+        asked = partial(trigger_prompt, build, trigger, harness)
+    system, body, banner, memories, story = await wait_all(
+        partial(_system_prompt, worker, adapter, build, trigger, place, tool_servers=tool_servers),
+        asked,
+        partial(_banner, worker, build),
+        partial(_memories, worker, config, row, has_mcp=harness.has_mcp),
+        partial(preamble, worker, config, row, has_mcp=harness.has_mcp),
+    )
     body = body or worker.options.default_prompt
-    parts = {
-        "banner": await _banner(worker, build),
-        "memories": await _memories(worker, config, row, has_mcp=harness.has_mcp),
-        "note": directory_note(place.directory.path, place.directory.source),
-    }
-    story = await preamble(worker, config, row, has_mcp=harness.has_mcp)
+    note = directory_note(place.directory.path, place.directory.source)
+    parts = {"banner": banner, "memories": memories, "note": note}
     told = await _with_skill(worker, adapter, compose(body, harness, preamble=story, **parts))
     if config.resume_session_id is None:
         return replace(config, prompt=told, system_prompt=system)
@@ -90,6 +93,8 @@ async def _system_prompt(
     build: PromptBuild,
     trigger: Trigger,
     place: Place,
+    *,
+    tool_servers: Sequence[str],
 ) -> str:
     facts, spec = worker.facts, adapter_spec(adapter)
     agent = AgentContext(
@@ -105,7 +110,7 @@ async def _system_prompt(
         claude_md=_edited(worker, "claudeMd"),
         server_capabilities=facts.server_capabilities,
         skills=facts.skills,
-        mcp_servers=await tool_server_names(worker) if spec.capabilities.mcp_transports else (),
+        mcp_servers=tuple(tool_servers) if spec.capabilities.mcp_transports else (),
     )
     context = TaskContext(repository=place.repository, cwd=place.directory.path)
     if isinstance(trigger, TaskAssigned | TaskOffered):

@@ -15,6 +15,7 @@ from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import task_lane
+from agent_swarm_worker.worker.slots import TaskState
 
 if TYPE_CHECKING:
     from agent_swarm_worker.worker.context import Worker
@@ -77,7 +78,7 @@ async def supersede(worker: Worker, task: RunningTask) -> None:
     If the server cannot be reached the claim stays on disk, and the next start hands it back. A
     session that has ended is left alone: its result is on the way, or on disk.
     """
-    if task.is_over:
+    if not task.is_live:
         return
     task.stop_progress()
     if await _ends_with_its_result(task):
@@ -106,7 +107,7 @@ async def _ends_with_its_result(task: RunningTask) -> bool:
     Then there is nothing to hand back. If the time does not suffice, the next start finds the
     result in the journal.
     """
-    if task.session is None or not task.said_result or task.ended_by is not None:
+    if task.session is None or task.state is not TaskState.ANSWERED:
         return False
     await task.session.abort(GRACEFUL_SHUTDOWN)
     await task.over.wait()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from agent_swarm_worker import logs
 from agent_swarm_worker.logs import Event
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Shutdown:
             self._hurried.set()
         else:
             self.last_act()
+            logs.flush(wait_s=1.0)
             os._exit(1)
 
     async def watch_signals(self) -> None:

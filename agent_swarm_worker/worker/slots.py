@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
 from agent_swarm_worker.aio import Broadcast
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from anyio.abc import TaskGroup
 
@@ -23,9 +24,41 @@ RESUMED = "task_resumed"
 """The trigger type of a task that goes on after a pause."""
 
 
+class TaskState(StrEnum):
+    """How far a task has come in this process. `docs/state-machine.md` has the table."""
+
+    RESERVED = "reserved"
+    """Holds a slot and beats while the claim is verified; no session is begun under it."""
+    PREPARING = "preparing"
+    """Claimed; its session is being prepared."""
+    RUNNING = "running"
+    """Its session lives."""
+    ANSWERED = "answered"
+    """Its session lives, and the last thing it said is its result: it only has to leave."""
+    ENDING = "ending"
+    """The worker has asked for its end."""
+    REPORTING = "reporting"
+    """The session has ended, or never began; what is left is to tell the server."""
+    LOST = "lost"
+    """As `REPORTING`, but the task was taken away: its result is not ours to write."""
+
+
+TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
+    TaskState.RESERVED: frozenset(),
+    TaskState.PREPARING: frozenset({TaskState.RUNNING, TaskState.ENDING, TaskState.REPORTING}),
+    TaskState.RUNNING: frozenset({TaskState.ANSWERED, TaskState.ENDING, TaskState.REPORTING}),
+    TaskState.ANSWERED: frozenset({TaskState.RUNNING, TaskState.ENDING, TaskState.REPORTING}),
+    TaskState.ENDING: frozenset({TaskState.REPORTING, TaskState.LOST}),
+    TaskState.REPORTING: frozenset({TaskState.LOST}),
+    TaskState.LOST: frozenset(),
+}
+"""All changes there are; `RunningTask` refuses any other."""
+_LIVE = frozenset({TaskState.PREPARING, TaskState.RUNNING, TaskState.ANSWERED, TaskState.ENDING})
+
+
 @dataclass(slots=True, eq=False)
 class RunningTask:
-    """One task in work, from the claim to the finish."""
+    """One task in work, from the claim to the finish: facts about it, and its state."""
 
     task_id: str
     """The real task id, or a made-up one for a trigger without a task."""
@@ -37,38 +70,124 @@ class RunningTask:
     """An offered task: the worker neither reports progress nor finishes it (API reference 3.2)."""
     was_paused: bool = False
     """Somebody had paused it before this session; the server does not forget that."""
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    """Around the whole run; cancelled only if there is no session, or one that cannot abort."""
-    session: ProviderSession | None = None
-    ended_by: str | None = None
-    """Why the worker ended it: cancelled, lost, graceful_shutdown, tool-loop, …"""
-    is_ours: bool = True
-    """False once the server took the task away; then its result is not ours to write."""
-    is_over: bool = False
-    """True once the session has ended; what is left is to tell the server."""
-    over: anyio.Event = field(default_factory=anyio.Event)
-    """Set with `is_over`."""
-    said_result: bool = False
-    """True while the last thing the session said is its result: it only has to leave."""
     session_row: bool = False
     """True once the server has a row for the running session."""
     stop_progress: Callable[[], None] = lambda: None
     """Called before the task is handed over: late progress would bring it back to life."""
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    """Around the whole run; cancelled only if there is no session, or one that cannot abort."""
+    over: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the session has ended."""
+    _state: TaskState = field(default=TaskState.PREPARING, init=False)
+    _session: ProviderSession | None = field(default=None, init=False)
+    _ended_by: str | None = field(default=None, init=False)
+    _was_taken: bool = field(default=False, init=False)
+
+    @classmethod
+    def reserved(cls, task_id: str, session_uuid: str, trigger_type: str) -> Self:
+        """Make what holds a slot while it is verified that a claimed task is ours."""
+        task = cls(task_id, False, session_uuid, trigger_type)
+        task._state = TaskState.RESERVED
+        return task
+
+    @classmethod
+    def reporting(cls, task_id: str, session_uuid: str, trigger_type: str) -> Self:
+        """Make a task whose session ran in an earlier process and whose result is on its way."""
+        task = cls(task_id, True, session_uuid, trigger_type)
+        task._state = TaskState.REPORTING
+        return task
+
+    @property
+    def state(self) -> TaskState:
+        """How far it has come."""
+        return self._state
+
+    @property
+    def is_live(self) -> bool:
+        """True from the claim until its session has ended."""
+        return self._state in _LIVE
+
+    @property
+    def session(self) -> ProviderSession | None:
+        """Its session, once it was created."""
+        return self._session
+
+    @property
+    def ended_by(self) -> str | None:
+        """Why the worker ended it, such as ``cancelled``, ``lost`` or ``tool-loop: …``."""
+        return self._ended_by
+
+    @property
+    def is_ours(self) -> bool:
+        """False once the server took the task away; then its result is not ours to write."""
+        return not self._was_taken
+
+    @property
+    def takes_messages(self) -> bool:
+        """True while a message for its session makes sense."""
+        return self.has_task and self._state in {TaskState.RUNNING, TaskState.ANSWERED}
+
+    # --- the changes of its state
+    def begin(self, session: ProviderSession) -> None:
+        """Note its session. One that was asked to end meanwhile stays in `ENDING`."""
+        if self._state is not TaskState.ENDING or self._session is not None:
+            self._enter(TaskState.RUNNING, only_from=TaskState.PREPARING)
+        self._session = session
+
+    def heard(self, *, is_result: bool) -> None:
+        """Note whether the last thing its session said is its result."""
+        if self._state is TaskState.RUNNING and is_result:
+            self._enter(TaskState.ANSWERED)
+        elif self._state is TaskState.ANSWERED and not is_result:
+            self._enter(TaskState.RUNNING)
 
     async def end(self, reason: str, *, is_ours: bool = True) -> bool:
-        """Stop this task's work; true for the first who asks."""
-        if self.ended_by is not None:
+        """Stop this task's work; true for the first who asks.
+
+        Args:
+            reason: why, for the result and for people.
+            is_ours: false if the task was taken away. That counts after its session, too, as
+                long as nobody has asked before.
+        """
+        if self._ended_by is not None or self._state in {TaskState.RESERVED, TaskState.LOST}:
             return False
-        self.ended_by = reason
-        self.is_ours = self.is_ours and is_ours
-        if self.session is None:
+        if self._state is TaskState.REPORTING:
+            if not is_ours:
+                self._ended_by = reason
+                self.lose()
+            return not is_ours
+        self._ended_by, self._was_taken = reason, not is_ours
+        self._enter(TaskState.ENDING)
+        if self._session is None:
             self.scope.cancel()
             return True
         try:
-            await self.session.abort(reason)
+            await self._session.abort(reason)
         except Exception:  # a provider's mistake must not end the loop that wants its session ended
             self.scope.cancel()
         return True
+
+    def report(self, cause: str | None) -> None:
+        """Note that its session has ended, or will not begin.
+
+        Args:
+            cause: why the worker ended it, with the session's last words weighed; ``None`` if it
+                ended by itself.
+        """
+        self._ended_by = cause
+        self._enter(TaskState.LOST if self._was_taken else TaskState.REPORTING)
+        self.over.set()
+
+    def lose(self) -> None:
+        """Note, from its end on, that the task was taken away."""
+        if self._state is not TaskState.LOST:
+            self._enter(TaskState.LOST)
+        self._was_taken = True
+
+    def _enter(self, state: TaskState, *, only_from: TaskState | None = None) -> None:
+        if state not in TRANSITIONS[self._state] or only_from not in (None, self._state):
+            raise RuntimeError(f"a task that is {self._state} cannot become {state}")
+        self._state = state
 
 
 class Slots:

@@ -50,8 +50,9 @@ class Steering:
                 running = tuple(self._worker.slots)
                 self._taken = {t.task_id: self._taken.get(t.task_id, set()) for t in running}
                 if self._worker.settings.steering_enabled:
-                    for task in filter(_takes_messages, running):
-                        tasks.start(task)
+                    for task in running:
+                        if task.takes_messages:
+                            tasks.start(task)
 
     async def _serve(self, group: TaskGroup, task: RunningTask) -> None:
         """Hand over what waits for a task, in order; one that is not taken yet keeps none back."""
@@ -63,7 +64,7 @@ class Steering:
             return
         taken.intersection_update({message.id for message in messages})
         for message in messages:
-            if message.status == "pending" and message.id not in taken and _takes_messages(task):
+            if message.status == "pending" and message.id not in taken and task.takes_messages:
                 taken.add(message.id)
                 text = await delivery_text(self._worker.renderer.build(), message.id, message.body)
                 group.start_soon(self._deliver_and_report, task, message, text)
@@ -100,7 +101,7 @@ class Steering:
 
     async def _too_late(self, task: RunningTask) -> SteerDelivery:
         """Wait for the end of the session."""
-        while not task.is_over and task.task_id in self._worker.slots:
+        while task.is_live and task.task_id in self._worker.slots:
             await self._worker.clock.sleep(INTERVAL_S)
         return SteerDelivery(False, reason="the session ended before it took the message")
 
@@ -110,8 +111,3 @@ async def _attempt(session: SteerableSession, mode: SteerMode, text: str) -> Ste
         return await session.deliver_steering(mode, text)
     except Exception as error:  # a provider's mistake must not end the worker
         return SteerDelivery(False, reason=f"the harness failed to take it: {error!r}")
-
-
-def _takes_messages(task: RunningTask) -> bool:
-    is_live = task.session is not None and task.ended_by is None and not task.is_over
-    return task.has_task and is_live

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from agent_swarm_worker.aio import wait_all
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolStart
+from agent_swarm_worker.contract.session import without_raw_log
 from agent_swarm_worker.errors import ApiError, ProviderError, SwarmWorkerError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.catalog import context_window
@@ -24,7 +26,7 @@ from agent_swarm_worker.worker.harness import wire_name
 from agent_swarm_worker.worker.heartbeat import announce
 from agent_swarm_worker.worker.log_cursor import LogCursor
 from agent_swarm_worker.worker.outcome import Outcome
-from agent_swarm_worker.worker.ownership import LOST, is_gone
+from agent_swarm_worker.worker.ownership import is_gone
 from agent_swarm_worker.worker.preparation import Ready, prepared
 from agent_swarm_worker.worker.shutdown import GRACEFUL_SHUTDOWN, supersede
 from agent_swarm_worker.worker.tool_loop import ToolLoopGuard
@@ -53,8 +55,13 @@ async def run_trigger(worker: Worker, task: RunningTask, trigger: Trigger) -> No
             # Claimed by the last poll: not begun here, but handed back for the next worker.
             await supersede(worker, task)
             return
-        await _announce(worker, task)
-        outcome = await _run_session(worker, task, trigger, log)
+        announced = anyio.Event()
+        outcome, _ = await wait_all(
+            partial(_run_session, worker, task, trigger, announced, log),
+            partial(_announce, worker, task, announced),
+        )
+        if task.is_live:
+            task.report(task.ended_by)
         await finish_task(worker, task, trigger, outcome, log)
     except Exception as error:  # one task's trouble must not end the worker
         log.error(Event.TASK_FINISHED, why=repr(error))
@@ -63,38 +70,51 @@ async def run_trigger(worker: Worker, task: RunningTask, trigger: Trigger) -> No
         worker.slots.remove(task)
 
 
-async def _announce(worker: Worker, task: RunningTask) -> None:
+async def _announce(worker: Worker, task: RunningTask, announced: anyio.Event) -> None:
     """Tell the server at once: a claim without a session is given to somebody else."""
     try:
         await announce(worker, task)
     except ApiError as error:
         worker.log.debug(Event.API_REFUSED, call="active-session", why=str(error))
+    announced.set()
 
 
-async def _run_session(worker: Worker, task: RunningTask, trigger: Trigger, log: Log) -> Outcome:
+async def _last_look(worker: Worker, task: RunningTask, announced: anyio.Event) -> None:
+    """End the task if the server gave it up before it heard of a session of it."""
+    await announced.wait()
+    await is_gone(worker, task)
+
+
+async def _run_session(
+    worker: Worker, task: RunningTask, trigger: Trigger, announced: anyio.Event, log: Log
+) -> Outcome:
     """Prepare and run the session. Whatever goes wrong becomes a result that says so."""
     try:
         with task.scope:
-            if worker.skills is not None and worker.harness.spec.capabilities.has_local_environment:
-                worker.facts.skills = await worker.skills.refresh()
-            async with prepared(worker, task, trigger) as ready:
+            last_look = partial(_last_look, worker, task, announced)
+            async with prepared(worker, task, trigger, last_look) as ready:
                 _remember(worker, task, ready)
-                if await is_gone(worker, task):
-                    return Outcome(result=_for_its_cause(_failure(LOST, ABORTED), LOST))
-                session = await ready.adapter.create_session(ready.config)
-                task.session = session
+                reporter = _reporter(worker, task, ready, log)
+                config = replace(ready.config, sink=reporter)
+                session = await ready.adapter.create_session(config)
+                task.begin(session)
                 log.info(Event.TASK_STARTED, harness=ready.adapter.name, cwd=str(ready.config.cwd))
-                return await _drive(worker, task, ready, session, log)
+                return await _drive(worker, task, ready, session, reporter, log=log)
     except Exception as error:
         return Outcome(result=_as_result(error, log))
     return Outcome(result=_for_its_cause(_failure("cancelled", ABORTED), task.ended_by))
 
 
 async def _drive(
-    worker: Worker, task: RunningTask, ready: Ready, session: ProviderSession, log: Log
+    worker: Worker,
+    task: RunningTask,
+    ready: Ready,
+    session: ProviderSession,
+    reporter: SessionReporter,
+    *,
+    log: Log,
 ) -> Outcome:
     """Run the session and report it; what it said counts even if it, or we, break."""
-    reporter = _reporter(worker, task, ready, log)
     try:
         result = await _watched(worker, task, ready, session, reporter)
     except Exception as error:
@@ -129,7 +149,7 @@ async def _watched(
     loops = _LoopEnder(task)
     guard = ToolLoopGuard(loops.found, clock=worker.clock, log=log)
     console = Console(log)
-    told = partial(_note_result, task)
+    told = without_raw_log(partial(_note_result, task))
     for listener in (reporter.on_event, watchdog.on_event, guard.on_event, console.on_event, told):
         session.on_event(listener)
     if task.ended_by is not None:
@@ -144,12 +164,11 @@ async def _watched(
         result = _failure("the session did not end when it was asked to", ABORTED)
         with watchdog.patience:
             result = await session.wait_for_completion()
-        task.is_over = True
-        task.ended_by = watchdog.cause()
-        if task.ended_by is None and result.error_category == ABORTED:
+        cause = watchdog.cause()
+        if cause is None and result.error_category == ABORTED and worker.shutdown.is_draining:
             # Ended for its result at the shutdown, which then was not its last word.
-            task.ended_by = GRACEFUL_SHUTDOWN if worker.shutdown.is_draining else None
-        task.over.set()
+            cause = GRACEFUL_SHUTDOWN
+        task.report(cause)
         helpers.cancel_scope.cancel()
     if has_link and task.ended_by is None:
         # Most are opened with the agent's last call.
@@ -161,9 +180,9 @@ async def _watched(
 def _note_result(task: RunningTask, event: ProviderEvent) -> None:
     match event:
         case Result():
-            task.said_result = True
+            task.heard(is_result=True)
         case Message(role="assistant", subagent=False) | ToolStart():
-            task.said_result = False
+            task.heard(is_result=False)
 
 
 def _as_result(error: Exception, log: Log) -> ProviderResult:

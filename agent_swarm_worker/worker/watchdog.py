@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 END_WITHIN_S = 30.0
 """How long a session may take to end when asked; a command line takes at most 14 s."""
 MAX_TICK_S = 5.0
+_MAX_LINES_SINCE = 3
 
 
 class Watchdog:
@@ -59,21 +60,27 @@ class Watchdog:
         self._started_at_s = self._heard_at_s = clock.monotonic()
         self._asked_at_s: float | None = None
         self._is_stalled = False
-        self._said: list[str] = []
-        """Its last line; behind it what came after the limit was hit: a line without an end."""
+        self._last_line: str | None = None
+        """The last line before a limit was hit."""
+        self._lines_since: list[str] = []
+        """What came after a limit was hit: at most a line without an end, and what it said of
+        the signal."""
         self._hang: Hang | None = None
         self.patience = anyio.CancelScope()
         """Around the session; cancelled if it does not end when it is asked to."""
 
     def on_event(self, event: ProviderEvent) -> None:
-        """Any event counts as a sign of life."""
-        quiet_s = self._quiet_s()
+        """Note the time: any event counts as a sign of life."""
+        heard_at_s = self._heard_at_s
         self._heard_at_s = self._clock.monotonic()
-        if isinstance(event, RawLog | RawStderr):
-            kept = self._said if self._hang else []
-            self._said = [*kept, event.content][:4]
+        if isinstance(event, (RawLog, RawStderr)):
+            if self._hang is None:
+                self._last_line = event.content
+            elif len(self._lines_since) < _MAX_LINES_SINCE:
+                self._lines_since.append(event.content)
         if self._is_stalled and self._hang is None:
             self._is_stalled = False
+            quiet_s = self._heard_at_s - heard_at_s
             self._log.info(Event.SESSION_STALLED, quiet_s=round(quiet_s), over=True)
             self._tell(f"It goes on, after {in_words(quiet_s)} without output")
 
@@ -93,12 +100,13 @@ class Watchdog:
         if self._hang is None:
             return self._task.ended_by
         found = self._hang
-        last = excerpt(self._said[0]) if self._said else ""
-        # What has come since is at most the rest of a line, and what it said of the signal.
-        for number, words in enumerate(self._said):
-            found = why_it_hangs(self._hang, words, is_cut_off=number > 0, texts=self._hang_texts)
+        lines = [] if self._last_line is None else [self._last_line]
+        lines += self._lines_since
+        last = excerpt(lines[0]) if lines else ""
+        for number, line in enumerate(lines):
+            found = why_it_hangs(self._hang, line, is_cut_off=number > 0, texts=self._hang_texts)
             if found is not self._hang:
-                last = excerpt(words, is_cut_off=number > 0)
+                last = excerpt(line, is_cut_off=number > 0)
                 break
         _, _, why = (self._task.ended_by or "").partition(": ")
         return f"{found}: {why}" + (f"; it said last: {last}" if last else "")
@@ -112,7 +120,7 @@ class Watchdog:
             await self._end(Hang.STALLED, f"no output for {in_words(silence_s)}")
         elif silence_s and quiet_s >= silence_s / 2 and not self._is_stalled:
             self._is_stalled = True
-            said = excerpt(self._said[0]) if self._said else ""
+            said = excerpt(self._last_line) if self._last_line is not None else ""
             self._log.warning(
                 Event.SESSION_STALLED,
                 quiet_s=round(quiet_s),
@@ -132,7 +140,7 @@ class Watchdog:
         now_s = self._clock.monotonic()
         if self._asked_at_s is None:
             self._asked_at_s = now_s
-        elif now_s - self._asked_at_s >= END_WITHIN_S and not self._task.is_over:
+        elif now_s - self._asked_at_s >= END_WITHIN_S and self._task.is_live:
             self._log.error(Event.SESSION_HUNG, why="it does not end when asked to")
             self.patience.cancel()
 
@@ -141,5 +149,5 @@ class Watchdog:
 
     def _tell(self, words: str) -> None:
         # A word on a task that was paused or taken away would set it going again.
-        if self._task.ended_by is None and not self._task.is_over:
+        if self._task.is_live and self._task.ended_by is None:
             self._say(words)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
+
+from agent_swarm_worker import logs
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -30,4 +31,4 @@ def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, s
     own = bare_env(tmp_path)
     monkeypatch.setattr(os, "environ", own)
     yield own
-    structlog.reset_defaults()
+    logs.reset()

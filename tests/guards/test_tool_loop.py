@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from guards_doubles import HandClock
 
-from agent_swarm_worker.guards.call_hash import args_hash, is_low_cardinality, result_digest
+from agent_swarm_worker.guards.call_hash import args_hash, is_low_cardinality
+from agent_swarm_worker.guards.call_results import result_digest
 from agent_swarm_worker.guards.tool_loop import LoopProfile, ToolLoopDetector
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -178,7 +179,7 @@ def test_memory_is_bounded() -> None:
     detector = ToolLoopDetector(HandClock())
     for number in range(1000):
         detector.started("Read", {"file": number}, str(number))
-    assert len(detector._calls) <= LoopProfile().window + 1
+    assert len(detector._window) <= LoopProfile().window + 1
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.journal.repair import repair
 from agent_swarm_worker.processes.intake import Intake
 from agent_swarm_worker.processes.keeper import Kept, Left
 from agent_swarm_worker.processes.kill_ladder import KillReport, OnStep
@@ -22,8 +23,7 @@ from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.sandboxes.port import SandboxChild
-from agent_swarm_worker.worker.journal_end import settle
-from agent_swarm_worker.worker.reread import NoTranslator
+from agent_swarm_worker.worker.recovery.replayed_outcome import NoTranslator
 
 pytestmark = pytest.mark.anyio
 
@@ -142,7 +142,7 @@ def test_half_a_line_that_nobody_keeps_is_cut_off(tmp_path: Path):
     journal = tmp_path / "log.jsonl"
     journal.write_bytes(b'{"n":1}\n{"n":')
     with Kept("nobody") as kept:
-        assert settle(journal, kept.left) == ([], [])
+        assert repair(journal, kept.left) == ([], [])
     assert journal.read_bytes() == b'{"n":1}\n'
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
+import orjson
 
 
 class Recorder:
@@ -20,7 +21,7 @@ class Recorder:
     def put(self, lane, kind, args):
         if self.broken:
             raise OSError("disk full")
-        self.puts.append((lane, kind, json.loads(json.dumps(args))))
+        self.puts.append((lane, kind, json.loads(orjson.dumps(args))))
 
     def together(self):
         return contextlib.nullcontext()

@@ -43,7 +43,7 @@ COST = CostData(
 
 def say(journal, reporter, line):
     """What the session base does: first the journal, then the listener."""
-    journal.append([line.encode()])
+    reporter.wrote(journal.append([line.encode()]))
     reporter.on_event(RawLog(line))
 
 
@@ -342,7 +342,7 @@ def test_a_session_may_go_on_in_a_second_journal(reporter, writes, journal):
     say(journal, reporter, '"first"')
     second = journal.path.with_name("second.jsonl")
     start = Journal.begin(second, {"type": "fresh_session"})
-    reporter.on_event(Custom("session.journal", {"path": str(second), "metadata_bytes": start}))
+    reporter.switched(second, start)
     follower = Journal(second)
     say(follower, reporter, '"second"')
     follower.close()
@@ -356,7 +356,7 @@ def test_lines_the_disk_did_not_take_are_told_in_their_place(
     monkeypatch.setattr("agent_swarm_worker.reporting.writes.MAX_UNWRITTEN_BYTES", 10)
     say(journal, reporter, '"first"')
     held = b'"a"\n"bb"\n"longer than a part"\n"c"\n'
-    reporter.on_event(Custom("session.unwritten", {"lines": held}))
+    reporter.unwritten(held)
     say(journal, reporter, '"last"')
     reporter.close(GOOD)
     said = ['"first"', '"a"', '"bb"', '"longer than a part"', '"c"', '"last"']
@@ -371,29 +371,22 @@ def test_lines_the_disk_did_not_take_are_told_in_their_place(
     assert [part["iteration"] - 7 for part in parts] == sizes, "each says what came before it"
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"path": "/etc/passwd", "metadata_bytes": 0},
-        {"path": "{dir}/../elsewhere.jsonl", "metadata_bytes": 0},
-        {"path": "{dir}/link.jsonl", "metadata_bytes": 0},
-        {"path": "{dir}/x.jsonl"},
-        {"path": "{dir}/x.jsonl", "metadata_bytes": "many"},
-        {},
-        "text",
-        None,
-    ],
-)
-def test_no_other_file_of_this_machine_is_uploaded_as_a_log(
-    reporter, writes, journal, data, tmp_path
-):
-    (tmp_path / "link.jsonl").symlink_to("/etc/passwd")
-    if isinstance(data, dict) and "path" in data:
-        data = data | {"path": data["path"].replace("{dir}", str(tmp_path))}
-    reporter.on_event(Custom("session.journal", data))
+def test_a_harness_cannot_have_another_file_uploaded_as_its_log(reporter, writes, journal):
+    data = {"path": "/etc/passwd", "metadata_bytes": 0, "lines": b"x\n"}
+    for name in ("session.journal", "session.unwritten"):
+        reporter.on_event(Custom(name, data))
     say(journal, reporter, '"mine"')
     reporter.close(GOOD)
     assert writes.shipped() == ['"mine"']
+
+
+def test_after_the_end_nothing_is_shipped(reporter, writes, journal):
+    reporter.close(GOOD)
+    before = len(writes.puts)
+    say(journal, reporter, '"late"')
+    reporter.unwritten(b"late\n")
+    reporter.switched(journal.path, 0)
+    assert len(writes.puts) == before
 
 
 def test_other_custom_events_are_ignored(reporter, writes):

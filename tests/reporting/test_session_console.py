@@ -1,10 +1,26 @@
 from __future__ import annotations
 
+import io
 import json
 
+import anyio
 import pytest
 
-from agent_swarm_worker.contract import Message, RawLog, RawStderr
+from agent_swarm_worker import logs
+from agent_swarm_worker.contract import (
+    Compaction,
+    ContextUsage,
+    CostData,
+    Error,
+    Message,
+    Progress,
+    RawLog,
+    RawStderr,
+    Result,
+    SessionInit,
+    ToolEnd,
+    ToolStart,
+)
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.reporting.console import MAX_LINE_CHARS, Console, brief
 
@@ -115,15 +131,79 @@ def test_a_huge_record_is_not_parsed():
     assert len(line) < 200
 
 
-def test_the_listener_logs_output_and_nothing_else(capsys):
+@pytest.fixture
+def written():
+    stream = io.StringIO()
+    logs.configure(human=False, stream=stream)
+    return stream
+
+
+def texts(stream):
+    return [json.loads(line)["text"] for line in stream.getvalue().splitlines()]
+
+
+def record(text):
+    return RawLog(json.dumps(assistant({"type": "text", "text": text})))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (Message("assistant", "Hello\nworld"), "Hello world"),
+        (ToolStart("c1", "mcp__a__b", {"x": 1, "y": "z" * 99}), "▸ a:b(x=1, y=" + "z" * 49 + "…)"),
+        (ToolStart("c1", "shell", None), "▸ shell()"),
+        (ToolEnd("c1", "Bash", "ok"), "◂ ok"),
+        (ToolEnd("c1", "Bash", [{"type": "text", "text": "no"}], is_error=True), "✗ no"),
+        (ToolEnd("c1", "Bash", {"exit": 0}), '◂ {"exit":0}'),
+        (SessionInit("s", model="opus"), "session starts: model opus"),
+        (Error("bad"), "✗ bad"),
+        (Progress("Compacting"), "Compacting"),
+        (Compaction(120_000), "context compacted (auto), from 120,000 tokens"),
+        (Result(None, "done"), "✓ success: done"),
+        (
+            Result(CostData(total_cost_usd=0.5, num_turns=3, duration_ms=1234), is_error=True),
+            "✗ failure, 3 turns, 1.2 s, $0.5000",
+        ),
+    ],
+)
+async def test_an_event_becomes_a_line_and_its_record_none(written, event, line):
     console = Console(Log())
-    console.on_event(RawLog(json.dumps(assistant({"type": "text", "text": "Hello"}))))
-    console.on_event(RawLog(""))
+    console.on_event(RawLog('{"type":"whatever.the.harness.calls.it"}'))
+    console.on_event(event)
+    await anyio.lowlevel.checkpoint()
+    assert texts(written) == [line]
+
+
+@pytest.mark.anyio
+async def test_a_record_without_an_event_becomes_a_line_in_its_place(written):
+    console = Console(Log())
+    thinking = RawLog(json.dumps(assistant({"type": "thinking", "thinking": "hm"})))
+    for event in (record("a"), Message("assistant", "a"), thinking, ContextUsage(1)):
+        console.on_event(event)
+    for event in (
+        record("b"),
+        Message("assistant", "b"),
+        RawLog('{"type":"stdout","content":"c"}'),
+    ):
+        console.on_event(event)
+    await anyio.lowlevel.checkpoint()
     console.on_event(RawStderr("warning: x\n"))
-    console.on_event(Message("assistant", "Hello"))
-    captured = capsys.readouterr()
-    output = captured.out + captured.err
-    assert output.count("session.output") == 1
-    assert output.count("session.stderr") == 1
-    assert "Hello" in output
-    assert "warning: x" in output
+    await anyio.lowlevel.checkpoint()
+    assert texts(written) == ["a", "(thinking) hm", "b", "c", "warning: x"]
+
+
+@pytest.mark.anyio
+async def test_nothing_is_prepared_for_a_log_that_hides_it():
+    stream = io.StringIO()
+    logs.configure(human=False, stream=stream, level="warning")
+
+    class Untouchable:
+        def __getattr__(self, name):
+            raise AssertionError(name)
+
+    console = Console(Log())
+    console.on_event(ToolEnd("c1", "Bash", Untouchable()))
+    console.on_event(RawLog("{}"))
+    await anyio.lowlevel.checkpoint()
+    assert stream.getvalue() == ""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from agent_swarm_worker.contract import CostData, ToolEnd, ToolStart
@@ -23,7 +24,11 @@ def events(batches, clock, redactor):
 
 def make(batches, clock, redactor, **changes):
     values = {"agent_id": "agent-1", "task_id": "task-1", "session_uuid": "run-1"} | changes
-    return ToolEvents(send=batches.append, clock=clock, scrub=redactor.text, **values)
+
+    def send(batch):
+        batches.append([orjson.loads(event) for event in batch])
+
+    return ToolEvents(send=send, clock=clock, scrub=redactor.text, **values)
 
 
 def only(batches):
@@ -152,7 +157,7 @@ def test_a_queue_that_takes_nothing_does_not_fill_the_memory(clock, redactor):
         if broken:
             raise OSError("disk full")
         assert len(batch) <= MAX_BATCH
-        taken.extend(batch)
+        taken.extend(map(orjson.loads, batch))
 
     events = ToolEvents(
         send=send,

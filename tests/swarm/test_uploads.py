@@ -15,8 +15,9 @@ from outbox_rig import running_outbox
 from structlog.testing import capture_logs
 from swarm_fakes import Answer, Reply, Request, Reset, serving
 
+from agent_swarm_worker.journal.reading import MAX_PART_BYTES
 from agent_swarm_worker.swarm.queue import WriteKind
-from agent_swarm_worker.swarm.uploads import MAX_LINES, MAX_PART_BYTES, read_lines
+from agent_swarm_worker.swarm.uploads import MAX_LINES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -341,34 +342,3 @@ async def test_bad_events_are_found_and_left_out(tmp_path: Path) -> None:
             assert await outbox.flushed("t", timeout_s=5)
     assert taken == [number for number in range(250) if number not in {0, 57, 249}]
     assert [line["event"] for line in lines] == ["outbox.dropped"] * 3
-
-
-@settings(max_examples=60)
-@given(
-    texts=st.lists(st.text(alphabet="aü\r ", max_size=6), max_size=12),
-    limit=st.integers(1, 5),
-    ends=st.booleans(),
-)
-def test_reading_in_parts_reads_everything_once(
-    tmp_path_factory: pytest.TempPathFactory, texts: list[str], limit: int, ends: bool
-) -> None:
-    path = tmp_path_factory.mktemp("journal") / "j"
-    data = "\n".join(texts).encode() + (b"\n" if ends else b"")
-    path.write_bytes(data)
-    position, found = 0, []
-    while True:
-        lines, after = read_lines(path, position, len(data), limit)
-        assert len(lines) <= limit
-        if after == position:
-            break
-        found, position = found + lines, after
-    assert position == len(data)
-    assert found == [text.rstrip("\r") for text in texts if text.rstrip("\r")]
-
-
-def test_lines_that_are_not_utf8_are_shown_as_well_as_possible(tmp_path: Path) -> None:
-    (tmp_path / "j").write_bytes(b"ok\n\xff\xfe\nok\n")
-    lines, _ = read_lines(tmp_path / "j", 0, 9, 10)
-    assert lines[0] == lines[2] == "ok"
-    assert "\ufffd" in lines[1]
-    assert orjson.dumps(lines)

@@ -14,7 +14,6 @@ from typing import Any
 
 import anyio
 import httpx2
-import structlog
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.clock import Clock
@@ -80,7 +79,7 @@ class Rig:
             print(self.worker_log.getvalue()[-20_000:])
             raise
         finally:
-            structlog.reset_defaults()
+            logs.reset()
 
     def agent(self, script: str, *args: str) -> dict[str, str]:
         """Write a Python program and return the settings that make it the harness."""

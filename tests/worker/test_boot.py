@@ -16,12 +16,12 @@ import anyio
 import anyio.to_thread
 import httpx2
 import pytest
-import structlog
 from anyio.from_thread import start_blocking_portal
 from door import door_rig, restartable_rig
 from rig import AGENT, KEY, harness, running_worker, swarm_rig, worker_env
 from worker_process import worker_process
 
+from agent_swarm_worker import logs
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiRefused
@@ -52,7 +52,7 @@ class Start:
         begin_s = time.monotonic()
         assert main(["worker"]) == code
         assert time.monotonic() - begin_s < 3
-        structlog.reset_defaults()
+        logs.reset()
         self.said = self.capsys.readouterr().err
         message, *advice = [line for line in self.said.splitlines() if line[0] != "{"]
         assert message.startswith("swarm-worker: ")

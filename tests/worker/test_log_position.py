@@ -11,12 +11,12 @@ import pytest
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiUnreachable
+from agent_swarm_worker.journal.numbering import number_of_rest
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.swarm.long_lines import KEPT_AT_END, KEPT_AT_FRONT, cut
 from agent_swarm_worker.swarm.state import Claim, StateDir
 from agent_swarm_worker.swarm.wire import LogEntry
-from agent_swarm_worker.worker.log_cursor import AFTER_ALL_BYTES
-from agent_swarm_worker.worker.log_position import with_its_log_found
+from agent_swarm_worker.worker.recovery.cursor_resync import with_resynced_cursor
 
 pytestmark = pytest.mark.anyio
 
@@ -72,7 +72,7 @@ async def found(
         return stored
 
     client: Any = SimpleNamespace(tasks=SimpleNamespace(session_logs=session_logs))
-    moved = await with_its_log_found(claim, state=state, client=client, log=Log())
+    moved = await with_resynced_cursor(claim, state=state, client=client, log=Log())
     (kept,) = state.running()
     assert kept.log_offset == moved.log_offset
     return moved.log_offset
@@ -93,7 +93,7 @@ async def test_it_never_goes_back(tmp_path: Path, state: StateDir):
 
 
 async def test_what_a_recovery_has_sent_is_numbered_otherwise(tmp_path: Path, state: StateDir):
-    again = request(4, 3, number=ITERATION + after(4) + AFTER_ALL_BYTES)
+    again = request(4, 3, number=number_of_rest(ITERATION, after(4)))
     assert await found(state, tmp_path, [*request(0, 4), *again]) == after(7)
 
 

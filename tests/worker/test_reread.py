@@ -13,6 +13,7 @@ import pytest
 
 from agent_swarm_worker.contract import ProviderResult, ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.journal.replay import replay
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
 from agent_swarm_worker.providers.kit.launch import Ending, Translator
@@ -20,7 +21,7 @@ from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.adapter import PiAdapter
 from agent_swarm_worker.providers.pi.costs import Usage
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
-from agent_swarm_worker.worker.reread import LastWord, NoTranslator, reread
+from agent_swarm_worker.worker.recovery.replayed_outcome import LastWord, NoTranslator
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +61,7 @@ def journal_of(lines: list[bytes], config: ProviderSessionConfig) -> None:
 async def tell(config: ProviderSessionConfig, translator: Translator) -> tuple[LastWord, int]:
     """Read the journal; return its last word, and how many events were news behind 60 bytes."""
     word, news = LastWord(translator), list[object]()
-    await reread(config.log_file, translator, word.on_event, told=60, news=news.append)
+    await replay(config.log_file, translator, word.on_event, told=60, news=news.append)
     return word, len(news)
 
 

@@ -12,10 +12,12 @@ from door import door_rig, until
 from rig import AGENT, harness, running_worker
 
 from agent_swarm_worker.clock import SystemClock
+from agent_swarm_worker.journal import retention as rules
+from agent_swarm_worker.journal.retention import DAY_S, Limits, choose, find
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.swarm.state import StateDir
 from agent_swarm_worker.worker import retention
-from agent_swarm_worker.worker.retention import DAY_S, Limits, choose, find, owner
+from agent_swarm_worker.worker.retention import owner
 
 NOW_S = time.time()
 NO_LIMITS = Limits(total_bytes=0, age_s=0)
@@ -110,7 +112,7 @@ def test_the_owner_is_made_up_once_per_state_directory(tmp_path: Path):
 async def test_a_worker_deletes_what_has_arrived_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(retention, "YOUNG_S", 0)
+    monkeypatch.setattr(rules, "YOUNG_S", 0)
     monkeypatch.setattr(retention, "INTERVAL_S", 0.02)
     shared = tmp_path / "shared"
     other = journal(shared / "other", 1, owned_by="you", days_old=99)

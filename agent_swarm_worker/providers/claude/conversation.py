@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agent_swarm_worker.contract import SteerDelivery
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.native import items, mapping, text
+from agent_swarm_worker.providers.kit.steering import SteeringQueue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import ProviderEvent, ProviderSessionConfig
     from agent_swarm_worker.ids import IdSource
-    from agent_swarm_worker.providers.kit.conversation import SteerRequest
+    from agent_swarm_worker.providers.kit.steering import SteerRequest
 
 _REPORTS = "msg_lifecycle_v1"
 """The capability to say what became of a line that has an id."""
@@ -53,12 +53,9 @@ class ClaudeConversation(ClaudeTranslator):
         super().__init__(config, clock=clock)
         self._ids = ids
         self._lines = [_user_line(config.prompt)]
-        self._early: list[SteerRequest] = []
-        """Messages that came before it was clear that the CLI reports on them."""
-        self._sent: dict[str, SteerRequest] = {}
-        """Those it has not taken in yet, by the id of their line."""
-        self._queued: set[str] = set()
-        """The ids of those that it has read."""
+        self._steering = SteeringQueue()
+        """Waiting are messages that came before it was clear that the CLI reports on them; sent
+        ones are known by the id of their line, and accepted once the CLI has read them."""
         self._reports: bool | None = None
         self._turn_over_at_s = 0.0
         self._is_input_over = False
@@ -82,7 +79,7 @@ class ClaudeConversation(ClaudeTranslator):
     @property
     def is_final(self) -> bool:
         """True when the last turn is over and no message that the CLI has read would start one."""
-        if self._queued:
+        if self._steering.has_accepted:
             return False
         waited_s = self._seen.clock.monotonic() - self._turn_over_at_s
         is_left_waiting = self._seen.waits_for_background and waited_s >= BACKGROUND_WAIT_S
@@ -102,13 +99,13 @@ class ClaudeConversation(ClaudeTranslator):
     def steer(self, request: SteerRequest) -> None:
         """Take a message; whatever was asked for, the CLI queues it."""
         if self._is_input_over:
-            request.delivery = SteerDelivery(False, reason=_AT_ITS_END)
+            request.refuse(_AT_ITS_END)
         elif self._reports is None:
-            self._early.append(request)
+            self._steering.add(request)
         elif self._reports:
             self._send(request)
         else:
-            request.delivery = SteerDelivery(False, reason=_SILENT)
+            request.refuse(_SILENT)
 
     def interrupt(self) -> bool:
         """There is no better way than SIGINT.
@@ -121,28 +118,23 @@ class ClaudeConversation(ClaudeTranslator):
     def _learn(self, *, reports: bool) -> None:
         if self._reports is None:
             self._reports = reports
-            early, self._early = self._early, []
-            for request in early:
+            for request in self._steering.take():
                 self.steer(request)
 
     def _send(self, request: SteerRequest) -> None:
         line_id = self._ids()
-        self._sent[line_id] = request
+        self._steering.sent(line_id, request)
         self._lines.append(_user_line(request.text, uuid=line_id))
 
     def _follow(self, line_id: str, state: str) -> None:
         """Take note of what became of one of our messages; of other lines nothing is to be done."""
-        request = self._sent.get(line_id)
-        if request is None:
-            return
         if state == "queued":
-            self._queued.add(line_id)
-            return
-        del self._sent[line_id]
-        self._queued.discard(line_id)
-        is_taken = state in {"started", "completed"}
-        reason = None if is_taken else f"Claude Code put it aside: {state or 'no reason given'}"
-        request.delivery = SteerDelivery(is_taken, "queue" if is_taken else None, reason)
+            self._steering.accept(line_id)
+        elif state in {"started", "completed"}:
+            self._steering.confirm(line_id, "queue")
+        else:
+            why = f"Claude Code put it aside: {state or 'no reason given'}"
+            self._steering.refuse(line_id, why)
 
 
 def _user_line(said: str, **more: str) -> bytes:

@@ -78,9 +78,13 @@ class CostBook:
     def _settle(self, message_id: str) -> None:
         """Add up a message that is not repeated any more."""
         model, usage = self._recent.pop(message_id)
-        tokens = self._frames.setdefault(model, _Spent(usd=None)).tokens
+        spent = self._frames.get(model)
+        if spent is None:
+            spent = self._frames[model] = _Spent(usd=None)
+        tokens = spent.tokens
         for ours, name in _USAGE_NAMES.items():
-            tokens[ours] += count(usage.get(name)) or 0
+            if used := count(usage.get(name)):
+                tokens[ours] += used
 
     def add_result(self, result: dict[str, Any], model: str) -> None:
         """Take a result event; `model` is charged for what the event assigns to none."""

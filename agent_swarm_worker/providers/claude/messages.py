@@ -15,8 +15,6 @@ from agent_swarm_worker.contract import (
 from agent_swarm_worker.providers.kit.native import count, items, mapping, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from agent_swarm_worker.providers.claude.seen import Seen
 
 MAX_OPEN_CALLS = 1000
@@ -32,7 +30,7 @@ _USED = (
 )
 
 
-def assistant(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+def assistant(seen: Seen, event: dict[str, Any]) -> list[ProviderEvent]:
     """``assistant``: one event per content block, all with the same message id and usage."""
     message = mapping(event.get("message"))
     is_main = event.get("parent_tool_use_id") is None
@@ -41,8 +39,8 @@ def assistant(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEvent]:
     # Where the category stands depends on the version of the CLI.
     category = text(event.get("error")) or text(message.get("error"))
     if category:
-        yield _api_error(seen, category, event)
-        return
+        return [_api_error(seen, category, event)]
+    events: list[ProviderEvent] = []
     if message.get("model") == _SYNTHETIC:
         seen.cli_spoke = True
         command = text(mapping(event.get("local_command_run")).get("command"))
@@ -53,41 +51,46 @@ def assistant(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEvent]:
         seen.costs.add_frame(message)
         usage = _context_usage(seen, message) if is_main else None
         if usage is not None:
-            yield usage
-    for block in items(message.get("content")):
-        said = _block(seen, mapping(block), is_main=is_main)
-        if said is not None:
-            yield said
+            events.append(usage)
+    events += [
+        said
+        for block in items(message.get("content"))
+        if isinstance(block, dict) and (said := _block(seen, block, is_main=is_main)) is not None
+    ]
+    return events
 
 
-def user(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+def user(seen: Seen, event: dict[str, Any]) -> list[ProviderEvent]:
     """``user``: what tools answered, or what the CLI wrote in the user's place."""
     content = mapping(event.get("message")).get("content")
-    if text(content).startswith("<local-command-"):
+    if isinstance(content, str) and content.startswith("<local-command-"):
         seen.local_command = "a command"
-        return
+        return []
     if event.get("parent_tool_use_id") is None:
         seen.turn_is_over = False
-    for block in map(mapping, items(content)):
-        if block.get("type") == "tool_result":
-            yield _tool_end(seen, block)
+    return [
+        _tool_end(seen, block)
+        for block in items(content)
+        if isinstance(block, dict) and block.get("type") == "tool_result"
+    ]
 
 
 def _block(seen: Seen, block: dict[str, Any], *, is_main: bool) -> ProviderEvent | None:
-    match block.get("type"):
-        case "text":
-            said = text(block.get("text"))
-            if said:
-                seen.last_text = said if is_main else seen.last_text
-                return Message("assistant", said, subagent=not is_main)
-        case "tool_use":
-            call_id, name = text(block.get("id")), text(block.get("name"))
-            args = block.get("input")
-            if name:
-                seen.tools[call_id] = (name, args)
-                if len(seen.tools) > MAX_OPEN_CALLS:
-                    del seen.tools[next(iter(seen.tools))]
-                return ToolStart(call_id, name, {} if args is None else args)
+    kind = block.get("type")
+    if kind == "text":
+        said = text(block.get("text"))
+        if said:
+            if is_main:
+                seen.last_text = said
+            return Message("assistant", said, not is_main)
+    elif kind == "tool_use":
+        call_id, name = text(block.get("id")), text(block.get("name"))
+        args = block.get("input")
+        if name:
+            seen.tools[call_id] = (name, args)
+            if len(seen.tools) > MAX_OPEN_CALLS:
+                del seen.tools[next(iter(seen.tools))]
+            return ToolStart(call_id, name, {} if args is None else args)
     return None
 
 
@@ -115,7 +118,9 @@ def _context_usage(seen: Seen, message: dict[str, Any]) -> ContextUsage | None:
     if not isinstance(usage, dict) or is_repeated:
         return None
     seen.last_message_id = message_id
-    used = sum([count(usage.get(name)) or 0 for name in _USED])
+    used = 0
+    for name in _USED:
+        used += count(usage.get(name)) or 0
     percent = min(100.0, used / seen.window * 100) if seen.window else None
     output = count(usage.get("output_tokens"))
     return ContextUsage(used, seen.window, percent, output, "input-cache-output")

@@ -14,6 +14,7 @@ from agent_swarm_worker.providers.claude import messages, session_events, verdic
 from agent_swarm_worker.providers.claude.limits import RateLimits
 from agent_swarm_worker.providers.claude.seen import Seen
 from agent_swarm_worker.providers.kit.native import count, mapping, text
+from agent_swarm_worker.providers.kit.translator import JsonTranslator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.kit.launch import Ending
 
 
-class ClaudeTranslator:
+class ClaudeTranslator(JsonTranslator):
     """Turns the lines of one CLI process into events, and at the end into a result.
 
     Args:
@@ -39,14 +40,6 @@ class ClaudeTranslator:
         event = mapping(native)
         translate = _KINDS.get(text(event.get("type")))
         return list(translate(self._seen, event)) if translate else ()
-
-    def feed_text(self, line: str) -> Sequence[ProviderEvent]:  # noqa: ARG002 - the protocol's
-        """Skip a line that is not JSON: the CLI prints none in this mode."""
-        return ()
-
-    def feed_stderr(self, line: str) -> Sequence[ProviderEvent]:  # noqa: ARG002 - the protocol's
-        """Skip standard error: its end is read if the session fails."""
-        return ()
 
     @property
     def is_final(self) -> bool:

@@ -9,6 +9,7 @@ from agent_swarm_worker.providers.codex import items, verdict
 from agent_swarm_worker.providers.codex.errors import STALE_SESSION, is_gone, read_error
 from agent_swarm_worker.providers.codex.usage import Tokens
 from agent_swarm_worker.providers.kit.native import mapping, text
+from agent_swarm_worker.providers.kit.translator import JsonTranslator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.kit.launch import Ending
 
 
-class ExecTranslator:
+class ExecTranslator(JsonTranslator):
     """Turns the lines of one process into events, and at the end into a result."""
 
     def __init__(self, seen: Seen) -> None:
@@ -27,10 +28,6 @@ class ExecTranslator:
     def feed(self, native: Any) -> Sequence[ProviderEvent]:
         """Take one native event."""
         return list(self._translated(mapping(native)))
-
-    def feed_text(self, line: str) -> Sequence[ProviderEvent]:  # noqa: ARG002 - the protocol's
-        """Skip a line that is not JSON: the CLI prints none in this mode."""
-        return ()
 
     def feed_stderr(self, line: str) -> Sequence[ProviderEvent]:
         """Of standard error only one line matters: that there is no such session."""

@@ -39,6 +39,8 @@ class Seen:
     """What ended the session."""
     turn: Literal["none", "running", "completed", "failed", "interrupted"] = "none"
     is_final: bool = False
+    unanswered: str = ""
+    """The request that the CLI ended without answering, if the session could not go on for it."""
     version: str = ""
     _retrying_since_s: float | None = None
 

@@ -52,6 +52,8 @@ def _judge(seen: Seen, ending: Ending) -> Failure | None:
 
 def _unfinished(seen: Seen, ending: Ending) -> Failure:
     how = f"Codex {how_it_ended(ending.exit_code)} before it was finished"
+    if seen.unanswered:
+        how += f", without an answer to {seen.unanswered}"
     if seen.last_error is not None:
         category = seen.last_error.category or "crashed"
         return Failure(category, one_line(f"{how}; before that: {seen.last_error.message}"))

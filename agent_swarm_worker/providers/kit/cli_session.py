@@ -20,13 +20,15 @@ import anyio
 from agent_swarm_worker.clock import Clock, SystemClock, wire_time
 from agent_swarm_worker.contract import Progress, ProviderResult, SteerDelivery
 from agent_swarm_worker.errors import ProviderError
+from agent_swarm_worker.journal.files import continuation_of, continuation_record
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes.drain import drain, pump
 from agent_swarm_worker.processes.framing import LineFramer
 from agent_swarm_worker.processes.spawn import ProcessSpec
-from agent_swarm_worker.providers.kit.conversation import Conversation, Mailbox, Talk
+from agent_swarm_worker.providers.kit.conversation import Conversation, StdinWriter
 from agent_swarm_worker.providers.kit.launch import CliHarness, Ending
 from agent_swarm_worker.providers.kit.session import BaseSession
+from agent_swarm_worker.providers.kit.steering import SteeringRouter
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 
 if TYPE_CHECKING:
@@ -71,11 +73,11 @@ class CliSession(BaseSession):
         self._abort_reason: str | None = None
         self._abort_asked = anyio.Event()
         self._result: ProviderResult | None = None
-        self._mailbox = Mailbox()
+        self._steering = SteeringRouter()
 
     async def deliver_steering(self, mode: SteerMode, text: str) -> SteerDelivery:
         """Hand a message to the harness; waits for its start, and until it took it in or cannot."""
-        return await self._mailbox.deliver(mode, text)
+        return await self._steering.deliver(mode, text)
 
     async def abort(self, reason: str = "cancelled") -> None:
         """Ask the session to end; the kill ladder runs inside `wait_for_completion`."""
@@ -91,7 +93,7 @@ class CliSession(BaseSession):
                 result = await self._run_with_fallback()
                 self._result = replace(result, session_id=result.session_id or self.session_id)
             finally:
-                self._mailbox.refuse("the session has ended")
+                self._steering.refuse("the session has ended")
                 self.close_journal()
         return self._result
 
@@ -104,14 +106,9 @@ class CliSession(BaseSession):
             return result
         self.log.warning(Event.SESSION_RESUMED, session=resume, found=False)
         self.emit(Progress("The earlier session is gone; starting afresh"))
-        fresh = self.config.log_file.with_stem(self.config.log_file.stem + "-fresh")
         self.switch_journal(
-            fresh,
-            {
-                "type": "fresh_session",
-                "staleSessionId": resume,
-                "timestamp": wire_time(self.clock.now()),
-            },
+            continuation_of(self.config.log_file),
+            continuation_record(stale_session_id=resume, timestamp=wire_time(self.clock.now())),
         )
         prompt = self.config.fresh_prompt or self.config.prompt
         config = replace(self.config, resume_session_id=None, prompt=prompt)
@@ -120,7 +117,7 @@ class CliSession(BaseSession):
     async def _run(self, harness: CliHarness) -> ProviderResult:
         launch, translator = harness.launch, harness.translator
         if not isinstance(translator, Conversation):
-            self._mailbox.refuse("this harness takes no messages while it runs")
+            self._steering.refuse("this harness takes no messages while it runs")
         if self._abort_reason is not None:
             return translator.conclude(Ending(exit_code=130, aborted=self._abort_reason))
         now_s = self.clock.monotonic()
@@ -174,13 +171,13 @@ class CliSession(BaseSession):
         stdout = partial(self._read_stdout, child, run)
         stderr = partial(self._read_stderr, child, run)
         end = self._sandbox.end
-        talk = None
+        writer = None
         if isinstance(run.translator, Conversation):
-            talk = Talk(child, run.translator, clock=self.clock)
-            self._mailbox.connect(talk)
+            writer = StdinWriter(child, run.translator, clock=self.clock)
+            self._steering.connect(writer)
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._feed, child, launch.stdin, talk)
+                tasks.start_soon(self._feed, child, launch.stdin, writer)
                 tasks.start_soon(self._end_when_asked, child)
                 tasks.start_soon(self._end_when_final, child, run)
                 await drain(child, stdout, stderr, clock=self.clock)
@@ -190,23 +187,23 @@ class CliSession(BaseSession):
             end = self._sandbox.kill  # whoever cancels has no time left for asking
             raise
         finally:
-            self._mailbox.connect(None)
+            self._steering.connect(None)
             with anyio.CancelScope(shield=True):
                 await end(child, on_step=self._log_step)
         return exit_code
 
-    async def _feed(self, child: SandboxChild, data: bytes, talk: Talk | None) -> None:
+    async def _feed(self, child: SandboxChild, data: bytes, writer: StdinWriter | None) -> None:
         if data:
             await child.send(data)
-        if talk is not None:
-            await talk.run()
+        if writer is not None:
+            await writer.run()
         elif data:
             await child.close_stdin()
 
     async def _end_when_asked(self, child: SandboxChild) -> None:
         await self._abort_asked.wait()
-        if self._mailbox.talk is not None:
-            await self._mailbox.talk.interrupt()
+        if self._steering.writer is not None:
+            await self._steering.writer.interrupt()
         await self._sandbox.end(child, on_step=self._log_step)
 
     async def _end_when_final(self, child: SandboxChild, run: _Run) -> None:
@@ -234,8 +231,8 @@ class CliSession(BaseSession):
                 pending = 0 if is_cutting else framer.pending_bytes
                 hand_over = partial(output.hand_over, pending, ends_inside=is_cutting)
                 self.take(lines, run.translator, hand_over)
-            if self._mailbox.talk is not None:
-                self._mailbox.talk.heard()
+            if self._steering.writer is not None:
+                self._steering.writer.heard()
             if framer.oversize > cut_before:
                 self.log.warning(Event.LINE_OVERSIZE, bytes=framer.last_oversize_bytes)
 

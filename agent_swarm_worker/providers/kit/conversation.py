@@ -1,36 +1,33 @@
 """Talking with a harness while it runs: questions it asks, messages it takes, a polite stop.
 
 A `Conversation` is a translator that also speaks: still without I/O, it says which bytes are to be
-written next. `Talk` writes them, to one process; `Mailbox` is the session's side of it. So a
-two-way protocol is tested like any recorded stream.
+written next. `StdinWriter` writes them, to one process; so a two-way protocol is tested like any
+recorded stream. If the harness asks for work that takes I/O, the conversation `HandlesRequests`:
+it names the handler, and the writer runs it beside itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import anyio
 
 from agent_swarm_worker.contract import SteerDelivery
 from agent_swarm_worker.providers.kit.launch import Translator
+from agent_swarm_worker.providers.kit.steering import SteerRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anyio.abc import TaskGroup
+
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import SteerMode
+    from agent_swarm_worker.providers.kit.jsonrpc import HandlerCall
     from agent_swarm_worker.sandboxes.port import SandboxChild
 
 INTERRUPT_GRACE_S = 2.0
 """How long a harness may take to stop by its own means before signals are sent."""
-
-
-@dataclass(slots=True, eq=False)
-class SteerRequest:
-    """One message for the harness; the conversation sets `delivery` once it knows."""
-
-    mode: SteerMode
-    text: str
-    delivery: SteerDelivery | None = None
 
 
 @runtime_checkable
@@ -62,7 +59,20 @@ class Conversation(Translator, Protocol):
         ...
 
 
-class Talk:
+@runtime_checkable
+class HandlesRequests(Conversation, Protocol):
+    """A conversation whose harness asks for work that takes I/O."""
+
+    def handler_calls(self) -> Sequence[HandlerCall]:
+        """Return the calls to be run now, and forget them. Asked when `outgoing` is.
+
+        They run in the session's task group, are cancelled with it and when standard input is
+        closed, and add their answers to `outgoing`.
+        """
+        ...
+
+
+class StdinWriter:
     """Writes what a conversation has to say, until its end or the child's."""
 
     def __init__(self, child: SandboxChild, conversation: Conversation, *, clock: Clock) -> None:
@@ -77,19 +87,32 @@ class Talk:
     async def run(self) -> None:
         """Write until the conversation is over or the child takes no more."""
         try:
-            while True:
-                news = self._news
-                data = self._conversation.outgoing()
-                if data and not await self._child.send(data):
-                    return
-                if self._conversation.is_input_over:
-                    await self._child.close_stdin()
-                    return
-                if not data:
-                    await news.wait()
+            async with anyio.create_task_group() as handlers:
+                await self._write(handlers)
+                handlers.cancel_scope.cancel()
         finally:
             self._is_mute = True
             self.heard()
+
+    async def _write(self, handlers: TaskGroup) -> None:
+        conversation = self._conversation
+        asks = conversation if isinstance(conversation, HandlesRequests) else None
+        while True:
+            news = self._news
+            for call in asks.handler_calls() if asks is not None else ():
+                handlers.start_soon(self._handle, call)
+            data = conversation.outgoing()
+            if data and not await self._child.send(data):
+                return
+            if conversation.is_input_over:
+                await self._child.close_stdin()
+                return
+            if not data:
+                await news.wait()
+
+    async def _handle(self, call: HandlerCall) -> None:
+        await call.run()
+        self.heard()
 
     def heard(self) -> None:
         """Something was read: the conversation may have more to say, or know more."""
@@ -133,49 +156,3 @@ class Talk:
     async def _grace(self, scope: anyio.CancelScope) -> None:
         await self._clock.sleep(INTERRUPT_GRACE_S)
         scope.cancel()
-
-
-class Mailbox:
-    """Where the messages for a session go, however many processes it takes.
-
-    Before the harness is up, and between one that could not resume and its successor, they wait;
-    what a harness left untouched when it ended goes to its successor, if there is one.
-    """
-
-    def __init__(self) -> None:
-        self._talk: Talk | None = None
-        self._refusal: str | None = None
-        self._changed = anyio.Event()
-
-    @property
-    def talk(self) -> Talk | None:
-        """The talk with the harness that runs now."""
-        return self._talk
-
-    def connect(self, talk: Talk | None) -> None:
-        """Hand messages to `talk` from now on; ``None``: let them wait."""
-        if self._talk is not None:
-            self._talk.close()
-        self._talk = talk
-        self._notify()
-
-    def refuse(self, reason: str) -> None:
-        """Take no messages any more, for this reason."""
-        self.connect(None)
-        self._refusal = reason
-        self._notify()
-
-    async def deliver(self, mode: SteerMode, text: str) -> SteerDelivery:
-        """Hand over one message and wait until it is known what became of it."""
-        while self._refusal is None:
-            changed, talk = self._changed, self._talk
-            delivery = await talk.steer(mode, text) if talk is not None else None
-            if delivery is not None:
-                return delivery
-            if self._talk is talk and self._refusal is None:
-                await changed.wait()
-        return SteerDelivery(False, reason=self._refusal)
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()

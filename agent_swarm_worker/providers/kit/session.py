@@ -2,23 +2,24 @@
 
     line ─▶ scrub ─▶ journal on disk ─▶ translate ─▶ listeners
 
-Nothing gets to a listener that is not on disk, and nothing gets to disk that was not scrubbed. An
-in-process harness uses the same door as a command line: it hands over its native events as JSON.
+Nothing gets to the disk, or to a listener, that was not scrubbed; and a listener hears of a line
+only after its place in the journal is settled: package `journal` says what that means. An
+in-process harness takes the same way as a command line: it hands over its native events as JSON.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from agent_swarm_worker.clock import wire_time
-from agent_swarm_worker.contract import Custom, RawLog, RawStderr, SessionInit
-from agent_swarm_worker.journal.limit import JournalLimit, Weight, weigh
-from agent_swarm_worker.journal.writer import Journal
+from agent_swarm_worker.contract import RawLog, RawStderr, SessionInit
+from agent_swarm_worker.contract.session import wants_raw_log
+from agent_swarm_worker.contract.translator import TextTranslator
+from agent_swarm_worker.journal.limit import Weight, weigh
+from agent_swarm_worker.journal.records import stderr_record, text_record
+from agent_swarm_worker.journal.session_journal import SessionJournal
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.processes.framing import decode_line
-from agent_swarm_worker.providers.kit.launch import TextTranslator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import EventListener, ProviderEvent, ProviderSessionConfig
+    from agent_swarm_worker.contract.translator import Translator
     from agent_swarm_worker.journal.writer import HandOver
-    from agent_swarm_worker.providers.kit.launch import Translator
 
 MAX_BACKLOG = 10_000
 """Events kept for a first listener that comes late; the journal has them all anyway."""
@@ -48,11 +49,15 @@ class BaseSession:
         self.clock = clock
         self.log = (log or Log()).bind(task_id=config.task_id)
         self._listeners: list[EventListener] = []
+        self._raw_listeners: list[EventListener] = []
+        """Those that want `RawLog`."""
         self._backlog: list[ProviderEvent] = []
         self._backlog_bytes = 0
         self._session_id: str | None = None
-        self._journal: Journal | None = None
-        self._limit = JournalLimit(config.journal_max_bytes, log=self.log)
+        self.journal = SessionJournal(
+            config.log_file, max_bytes=config.journal_max_bytes, log=self.log, sink=config.sink
+        )
+        """What the session has said; `take` and `take_stderr` write it."""
         self._stderr_bytes = 0
         self._stderr_tail = ""
         self._last_translator: Translator | None = None
@@ -67,12 +72,11 @@ class BaseSession:
     def on_event(self, listener: EventListener) -> None:
         """Register a listener; the first one also gets everything emitted so far."""
         self._listeners.append(listener)
+        if wants_raw_log(listener):
+            self._raw_listeners.append(listener)
         backlog, self._backlog = self._backlog, []
         for event in backlog:
-            try:
-                listener(event)
-            except Exception as error:  # as in `emit`, which is too hot for a call more
-                self._complain(listener, event, error)
+            self._call(listener, event)
 
     def emit(self, event: ProviderEvent) -> None:
         """Hand one event to every listener."""
@@ -103,18 +107,18 @@ class BaseSession:
         if translator is not self._last_translator:
             self._last_translator = translator
             self._takes_text = translator if isinstance(translator, TextTranslator) else None
-        words = self._takes_text
-        taken = [scrub(line) for line in lines if words or (line and not line.isspace())]
-        records = [clean if native is not None else _text_record(clean) for clean, native in taken]
-        if self._limit.is_near:
+        texts = self._takes_text
+        taken = [scrub(line) for line in lines if texts or (line and not line.isspace())]
+        records = [clean if native is not None else text_record(clean) for clean, native in taken]
+        if self.journal.is_near_limit:
             self._take_sparingly(taken, records, translator, hand_over)
             return
-        kept = [record for record in records if record]
-        self._limit.took(self.journal.append(kept, hand_over))
+        self.journal.append([record for record in records if record], hand_over)
+        has_raw_listeners = self._raw_listeners or not self._listeners
         for (clean, native), record in zip(taken, records, strict=True):
-            if record:
-                self.emit(RawLog(decode_line(record)))
-            if native is None or (words is not None and words.is_text(native)):
+            if record and has_raw_listeners:
+                self._emit_raw(record)
+            if native is None or (texts is not None and texts.is_text(native)):
                 self._translate(translator.feed_text, decode_line(clean))
             else:
                 self._translate(translator.feed, native)
@@ -127,25 +131,39 @@ class BaseSession:
         hand_over: HandOver | None,
     ) -> None:
         """Take lines of which not all can be recorded: they are weighed by what they mean."""
-        words = translator if isinstance(translator, TextTranslator) else None
+        texts = self._takes_text
         meanings: list[list[ProviderEvent]] = []
         admitted: list[bytes] = []
         for (clean, native), record in zip(taken, records, strict=True):
-            are_words = native is not None and words is not None and words.is_text(native)
-            if native is None or are_words:
+            is_text = native is not None and texts is not None and texts.is_text(native)
+            if native is None or is_text:
                 events = self._understood(translator.feed_text, decode_line(clean))
             else:
                 events = self._understood(translator.feed, native)
             meanings.append(events)
             if record:
-                weight = max(weigh(events), Weight.ORDINARY if are_words else Weight.DEBUG)
-                admitted += self._limit.admitted(record, weight)
-        self._limit.took(self.journal.append(admitted, hand_over))
+                weight = max(weigh(events), Weight.ORDINARY if is_text else Weight.DEBUG)
+                admitted += self.journal.admitted(record, weight)
+        self.journal.append(admitted, hand_over)
         for record, events in zip(records, meanings, strict=True):
-            if record:
-                self.emit(RawLog(decode_line(record)))
+            if record and (self._raw_listeners or not self._listeners):
+                self._emit_raw(record)
             for event in events:
                 self.emit(event)
+
+    def _emit_raw(self, record: bytes) -> None:
+        """Hand a line to the listeners that want lines. Without any it need not be decoded."""
+        event = RawLog(decode_line(record))
+        if not self._listeners:
+            self._keep_for_the_first(event)
+        for listener in self._raw_listeners:
+            self._call(listener, event)
+
+    def _call(self, listener: EventListener, event: ProviderEvent) -> None:
+        try:
+            listener(event)
+        except Exception as error:  # a listener must never break the session
+            self._complain(listener, event, error)
 
     def take_stderr(
         self, text: bytes, translator: Translator, hand_over: HandOver | None = None
@@ -164,9 +182,8 @@ class BaseSession:
         if self._stderr_bytes >= MAX_STDERR_BYTES:
             content += f"\n[standard error is not recorded beyond {MAX_STDERR_BYTES} bytes]"
         stamp = wire_time(self.clock.now())
-        record = orjson.dumps({"type": "stderr", "content": content, "timestamp": stamp})
-        admitted = self._limit.admitted(record, Weight.DEBUG)
-        self._limit.took(self.journal.append(admitted, hand_over))
+        admitted = self.journal.admitted(stderr_record(content, stamp), Weight.DEBUG)
+        self.journal.append(admitted, hand_over)
         self.emit(RawStderr(content))
         for line in content.splitlines():
             self._translate(translator.feed_stderr, line)
@@ -176,38 +193,13 @@ class BaseSession:
         """The end of standard error so far."""
         return self._stderr_tail.strip()
 
-    @property
-    def journal(self) -> Journal:
-        """The journal in use; opened at first need."""
-        if self._journal is None:
-            self._journal = self._open_journal(self.config.log_file)
-        return self._journal
-
-    def switch_journal(self, path: Path, metadata: dict[str, Any]) -> None:
-        """Go on in a new journal; listeners learn of it through a ``session.journal`` event."""
-        self._end_journal()
-        length = Journal.begin(path, metadata, log=self.log)
-        self._journal = self._open_journal(path)
-        self.emit(Custom("session.journal", {"path": str(path), "metadata_bytes": length}))
+    def switch_journal(self, path: Path, head: dict[str, Any]) -> None:
+        """Go on in another file, which begins with this record."""
+        self.journal.switch(path, head)
 
     def close_journal(self) -> None:
-        """End the session's record, with a word on what was left out of it."""
-        if closing := self._limit.closing():
-            self.journal.append(closing)
-        self._end_journal()
-
-    def _open_journal(self, path: Path) -> Journal:
-        return Journal(path, log=self.log, unwritten=self._tell_unwritten)
-
-    def _end_journal(self) -> None:
-        """Close the journal; a later line opens it again."""
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
-
-    def _tell_unwritten(self, lines: bytes) -> None:
-        """Pass on lines that the disk did not take, so that they are told all the same."""
-        self.emit(Custom("session.unwritten", {"lines": lines}))
+        """End the session's record, with a note on what was left out of it."""
+        self.journal.close()
 
     def _keep_for_the_first(self, event: ProviderEvent) -> None:
         self._backlog_bytes += len(getattr(event, "content", ""))
@@ -238,10 +230,3 @@ class BaseSession:
             event_type=event.type,
             why=repr(error),
         )
-
-
-def _text_record(line: bytes) -> bytes:
-    """Wrap a line that is not JSON, so that the journal stays JSON lines; a blank one is none."""
-    if not line.strip():
-        return b""
-    return orjson.dumps({"type": "stdout", "content": decode_line(line)})

@@ -28,9 +28,10 @@ from agent_swarm_worker.providers.pi.toolcalls import mend_arguments, run_calls
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from agent_swarm_worker.contract import SteerMode
+    from agent_swarm_worker.providers.kit.steering import SteeringQueue
     from agent_swarm_worker.providers.pi.costs import CostBook
     from agent_swarm_worker.providers.pi.history import History
-    from agent_swarm_worker.providers.pi.mailbox import Mailbox
     from agent_swarm_worker.providers.pi.models import ModelChoice
     from agent_swarm_worker.providers.pi.native import Record
     from agent_swarm_worker.providers.pi.options import PiOptions
@@ -55,7 +56,7 @@ class Agent:
         *,
         system_prompt: str,
         tools: Sequence[Tool],
-        mailbox: Mailbox,
+        steering: SteeringQueue,
         book: CostBook,
         say: Callable[[Record], None],
     ) -> None:
@@ -66,7 +67,7 @@ class Agent:
         self._system_prompt = system_prompt
         self._tools = {tool.name: tool for tool in tools}
         self._definitions = [_definition(tool) for tool in self._tools.values()]
-        self._mailbox = mailbox
+        self._steering = steering
         self._book = book
         self._say = say
         self._steps = 0
@@ -83,8 +84,7 @@ class Agent:
         said_something = False
         while True:
             self._check_limits()
-            for text in self._mailbox.take(with_queued=False):
-                self._hear(text)
+            self._hear_messages("steer")
             response = await self._turn()
             said_something = said_something or bool(text_of(response))
             calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
@@ -94,18 +94,23 @@ class Agent:
                 continue
             if response.finish_reason in _STOPS:
                 raise SessionFailed(*_STOPS[response.finish_reason])
-            more = self._mailbox.take(with_queued=True)
-            if not more:
+            if not self._hear_messages():
                 break
-            for text in more:
-                self._hear(text)
-        self._mailbox.close()
+        self._steering.close()
         if not said_something:
             raise SessionFailed("empty_response", "the model ended without a word")
 
     def _hear(self, text: str) -> None:
         self._history.say(text)
         self._say(native.user_message(text))
+
+    def _hear_messages(self, mode: SteerMode | None = None) -> bool:
+        """Add the messages that wait, of one mode or all; false if there are none."""
+        requests = self._steering.take(mode)
+        for request in requests:
+            self._steering.sent(request, request)
+            self._hear(request.text)
+        return bool(requests)
 
     def _check_limits(self) -> None:
         settings = self._settings
@@ -143,7 +148,7 @@ class Agent:
         for call in calls:
             mend_arguments(call)
         self._history.add(response)
-        self._mailbox.read()
+        self._steering.confirm_sent()
         usage = usage_of(response)
         if usage.context:
             self._counted = (usage.context, len(self._history.messages))

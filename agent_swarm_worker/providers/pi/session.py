@@ -18,11 +18,11 @@ from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.launch import Ending
 from agent_swarm_worker.providers.kit.session import BaseSession
+from agent_swarm_worker.providers.kit.steering import ENDED, SteeringQueue
 from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.client import open_model
 from agent_swarm_worker.providers.pi.costs import CostBook
 from agent_swarm_worker.providers.pi.failures import SessionFailed, shortened
-from agent_swarm_worker.providers.pi.mailbox import ENDED, Mailbox
 from agent_swarm_worker.providers.pi.options import PiOptions
 from agent_swarm_worker.providers.pi.prompting import system_prompt
 from agent_swarm_worker.providers.pi.translate import ABORTED_EXIT, PiTranslator
@@ -73,7 +73,7 @@ class PiSession(BaseSession):
         super().__init__(config, clock=clock or SystemClock())
         self._choice = choice
         self._settings = PiOptions.load(config.env)
-        self._mailbox = Mailbox()
+        self._steering = SteeringQueue()
         self._book = CostBook(choice)
         self._translator = PiTranslator(config, self._book)
         self._abort_reason: str | None = None
@@ -82,7 +82,7 @@ class PiSession(BaseSession):
 
     async def deliver_steering(self, mode: SteerMode, text: str) -> SteerDelivery:
         """Leave a message; returns when the model has it, or cannot get it any more."""
-        return await self._mailbox.deliver(mode, text)
+        return await self._steering.deliver(mode, text)
 
     async def abort(self, reason: str = "cancelled") -> None:
         """Cancel whatever the session is doing: a request, a pause, a tool."""
@@ -97,7 +97,7 @@ class PiSession(BaseSession):
             try:
                 self._result = await self._live()
             finally:
-                self._mailbox.close()
+                self._steering.close()
                 self.close_journal()
                 # What a command left in the background may stay while the session lives.
                 with anyio.CancelScope(shield=True):
@@ -114,7 +114,7 @@ class PiSession(BaseSession):
         if end is None:
             reason = f"Session was aborted: {self._abort_reason}"
             end = _End("aborted", "aborted", reason)
-        self._mailbox.close(f"{ENDED}: {end.reason}" if end.reason else ENDED)
+        self._steering.close(f"{ENDED}: {end.reason}" if end.reason else ENDED)
         duration_ms = round((self.clock.monotonic() - started_s) * 1000)
         self._say(end.record(duration_ms))
         return self._translator.conclude(
@@ -177,7 +177,7 @@ class PiSession(BaseSession):
                 history,
                 system_prompt=told,
                 tools=tools,
-                mailbox=self._mailbox,
+                steering=self._steering,
                 book=self._book,
                 say=self._say,
             )

@@ -18,6 +18,7 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
+from agent_swarm_worker.providers.kit.translator import JsonTranslator
 from agent_swarm_worker.providers.pi.native import FORMULA
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 ABORTED_EXIT = 130
 
 
-class PiTranslator:
+class PiTranslator(JsonTranslator):
     """Knows what the records mean; they are ours, so their fields are there."""
 
     def __init__(self, config: ProviderSessionConfig, book: CostBook) -> None:
@@ -49,16 +50,6 @@ class PiTranslator:
         """Take one record, scrubbed."""
         read = _READERS.get(native.get("subtype")) or _READERS.get(native["type"])
         return read(self, native) if read else ()
-
-    def feed_text(self, line: str) -> Iterable[ProviderEvent]:
-        """Nothing: every record is JSON."""
-        del line
-        return ()
-
-    def feed_stderr(self, line: str) -> Iterable[ProviderEvent]:
-        """Nothing: there is no standard error."""
-        del line
-        return ()
 
     @property
     def is_final(self) -> bool:

@@ -21,8 +21,9 @@ from agent_swarm_worker.providers.claude.conversation import (
     ClaudeConversation,
 )
 from agent_swarm_worker.providers.claude.version import MessageSupport, parse_version
-from agent_swarm_worker.providers.kit.conversation import Conversation, SteerRequest
+from agent_swarm_worker.providers.kit.conversation import Conversation
 from agent_swarm_worker.providers.kit.launch import Ending
+from agent_swarm_worker.providers.kit.steering import SteerRequest
 
 FIRST = str(counted_ids()())
 TAKEN = SteerDelivery(True, "queue")

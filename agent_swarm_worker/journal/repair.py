@@ -1,4 +1,4 @@
-"""The end of a journal whose worker was killed: what is torn there, and what was on its way."""
+"""Repairs the end of a journal whose worker was killed, and finds what is not in it yet."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from agent_swarm_worker.reporting.log_tail import BLOCK_BYTES
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from agent_swarm_worker.processes.keeper import Left, Leftovers
 
-Rest: TypeAlias = "tuple[Left, bytes]"
-"""What one stream had to say that is not in the journal."""
+Unrecorded: TypeAlias = "tuple[Left, bytes]"
+"""A stream of a killed worker's session, and what was read from it and is not in the journal."""
+_BLOCK_BYTES = 64 * 1024
 
 
-def cut_what_is_torn(journal: Path) -> None:
+def cut_torn_end(journal: Path) -> None:
     """Cut off half a line at the end, and blocks that a disk had promised and not been given.
 
     Raises:
@@ -27,7 +26,7 @@ def cut_what_is_torn(journal: Path) -> None:
     with journal.open("r+b") as file:
         end = size = file.seek(0, os.SEEK_END)
         while end:
-            begin = max(0, end - BLOCK_BYTES)
+            begin = max(0, end - _BLOCK_BYTES)
             file.seek(begin)
             block = file.read(end - begin).rstrip(b"\0")
             if newline := block.rfind(b"\n") + 1:
@@ -38,14 +37,14 @@ def cut_what_is_torn(journal: Path) -> None:
             file.truncate(end)
 
 
-def settle(journal: Path, left: Leftovers) -> tuple[list[Rest], list[Rest]]:
+def repair(journal: Path, left: Leftovers) -> tuple[list[Unrecorded], list[Unrecorded]]:
     """Undo an append that was cut short, and find what is not in the journal.
 
     Returns:
         What is left of standard output and of standard error, of each keeper, where there is any.
     """
     with suppress(OSError):
-        cut_what_is_torn(journal)
+        cut_torn_end(journal)
         size = journal.stat().st_size
         for stream in (*left.stdout, *left.stderr):
             receipt = stream.receipt
@@ -53,9 +52,9 @@ def settle(journal: Path, left: Leftovers) -> tuple[list[Rest], list[Rest]]:
                 os.truncate(journal, receipt.record_begin)
                 size = receipt.record_begin
     size = journal.stat().st_size if journal.is_file() else 0
-    return _rests(left.stdout, size), _rests(left.stderr, size)
+    return _unrecorded(left.stdout, size), _unrecorded(left.stderr, size)
 
 
-def _rests(streams: Sequence[Left], size: int) -> list[Rest]:
+def _unrecorded(streams: Sequence[Left], size: int) -> list[Unrecorded]:
     rests = [(stream, stream.rest(size)) for stream in streams]
     return [(stream, rest) for stream, rest in rests if rest]

@@ -13,14 +13,19 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from agent_swarm_worker.contract import Custom, HarnessSpec, ProviderSessionConfig
+from agent_swarm_worker.contract import HarnessSpec, ProviderSessionConfig
+from agent_swarm_worker.contract.sink import ByteRange
+from agent_swarm_worker.contract.translator import Rereads
 from agent_swarm_worker.errors import SwarmWorkerError
 from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.journal.files import continuation_of, read_head
+from agent_swarm_worker.journal.numbering import number_of_rest
+from agent_swarm_worker.journal.reading import split_at_lines
+from agent_swarm_worker.journal.repair import repair
+from agent_swarm_worker.journal.replay import replay
+from agent_swarm_worker.journal.writer import MAX_RANGE_BYTES
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.catalog import context_window
-from agent_swarm_worker.providers.kit.launch import Rereads
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.registry import adapter_spec, create_provider
 from agent_swarm_worker.reporting.facts import SessionFacts
@@ -28,23 +33,22 @@ from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.swarm.state import REPORTED
 from agent_swarm_worker.worker.continuity import HARNESS_KEY
 from agent_swarm_worker.worker.harness import wire_name
-from agent_swarm_worker.worker.journal_end import settle
-from agent_swarm_worker.worker.log_cursor import AFTER_ALL_BYTES, LogCursor
+from agent_swarm_worker.worker.log_cursor import LogCursor
 from agent_swarm_worker.worker.preparation import SESSIONS_DIR
-from agent_swarm_worker.worker.reread import LastWord, NoTranslator, reread
+from agent_swarm_worker.worker.recovery.replayed_outcome import LastWord, NoTranslator
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.contract import ProviderAdapter, ProviderResult
+    from agent_swarm_worker.contract.translator import Translator
+    from agent_swarm_worker.journal.repair import Unrecorded
     from agent_swarm_worker.processes.keeper import Leftovers
-    from agent_swarm_worker.providers.kit.launch import Translator
     from agent_swarm_worker.swarm.state import Claim
     from agent_swarm_worker.worker.context import Worker
-    from agent_swarm_worker.worker.journal_end import Rest
 
 
-class Remains:
+class OrphanedSession:
     """What is left of one session: its journal, and what was in its pipes."""
 
     def __init__(self, worker: Worker, claim: Claim) -> None:
@@ -61,15 +65,17 @@ class Remains:
         """Take in what was left, and report what was not reported yet."""
         claim, path = self._claim, self._claim.log_file
         is_reported = claim.told == REPORTED
-        fresh = path.with_stem(f"{path.stem}-fresh")
-        said, complained = settle(fresh if fresh.is_file() else path, left)
+        fresh = continuation_of(path)
+        said, complained = repair(fresh if fresh.is_file() else path, left)
         if not (path.is_file() or said or complained):
             return  # killed before there was a session
-        translator = await self._reread(path, told=sys.maxsize if is_reported else claim.told)
+        if not is_reported:
+            self._ship(path, claim.log_offset)
+        translator = await self._replay(path, told=sys.maxsize if is_reported else claim.told)
         if fresh.is_file():
             # The session had been started afresh, and nothing of that had been told.
-            begin = await self._switch_to(fresh)
-            translator = await self._reread(fresh, told=sys.maxsize if is_reported else begin)
+            begin = self._switch_to(fresh)
+            translator = await self._replay(fresh, told=sys.maxsize if is_reported else begin)
         self._take(said, complained, translator)
         result = self.last_word.conclude()
         self.result = result if self.last_word.is_said else None
@@ -79,11 +85,18 @@ class Remains:
                 self._reporter.close(result)
                 self._worker.state.set_reported(claim.task_id)
 
-    async def _reread(self, path: Path, *, told: int) -> Translator:
+    def _ship(self, path: Path, start: int) -> None:
+        """Have the lines uploaded that lie behind this offset."""
+        with suppress(OSError):
+            rest = ByteRange(start, path.stat().st_size)
+            for part in split_at_lines(path, rest, MAX_RANGE_BYTES):
+                self._reporter.wrote(part)
+
+    async def _replay(self, path: Path, *, told: int) -> Translator:
         translator = self._translator()
         self.last_word = LastWord(translator)
         with suppress(OSError):
-            await reread(
+            await replay(
                 path,
                 translator,
                 self.last_word.on_event,
@@ -92,18 +105,20 @@ class Remains:
             )
         return translator
 
-    async def _switch_to(self, fresh: Path) -> int:
-        """Go on with another journal; return where its lines begin."""
-        with fresh.open("rb") as journal:
-            begin = len(journal.readline())
+    def _switch_to(self, fresh: Path) -> int:
+        """Go on with the continuation; return where its lines begin."""
+        begin = read_head(fresh).size
         self._config = replace(self._config, log_file=fresh, resume_session_id=None)
-        event = Custom("session.journal", {"path": str(fresh), "metadata_bytes": begin})
-        self._reporter.on_event(event)
+        self._reporter.switched(fresh, begin)
+        self._ship(fresh, begin)
         return begin
 
-    def _take(self, said: list[Rest], complained: list[Rest], translator: Translator) -> None:
+    def _take(
+        self, said: list[Unrecorded], complained: list[Unrecorded], translator: Translator
+    ) -> None:
         """Take in what was not in the journal as the session would have."""
-        session = BaseSession(self._config, clock=self._worker.clock, log=self._worker.log)
+        config = replace(self._config, sink=self._reporter)
+        session = BaseSession(config, clock=self._worker.clock, log=self._worker.log)
         session.on_event(self.last_word.on_event)
         session.on_event(self._reporter.on_event)
         for stream, rest in said:
@@ -132,7 +147,7 @@ class Remains:
             effective_id=claim.task_id,
             agent_id=worker.agent_id,
             session_uuid=claim.session_uuid,
-            iteration=claim.iteration + claim.log_offset + AFTER_ALL_BYTES,
+            iteration=number_of_rest(claim.iteration, claim.log_offset),
             harness=claim.harness,
             context_window=partial(context_window, models=spec.models),
             tools=spec.tools,
@@ -161,7 +176,7 @@ def _adapter_of(worker: Worker, harness: str) -> ProviderAdapter | None:
 
 
 def _config(worker: Worker, claim: Claim) -> ProviderSessionConfig:
-    begun = _metadata(claim.log_file)
+    begun = _first_record(claim.log_file)
     return ProviderSessionConfig(
         prompt="",
         agent_id=worker.agent_id,
@@ -180,14 +195,11 @@ def _config(worker: Worker, claim: Claim) -> ProviderSessionConfig:
     )
 
 
-def _metadata(journal: Path) -> dict[str, Any]:
-    """Return the record a journal begins with."""
+def _first_record(journal: Path) -> dict[str, Any]:
     try:
-        with journal.open("rb") as file:
-            record = orjson.loads(file.readline())
-    except (OSError, orjson.JSONDecodeError):
+        return read_head(journal).record
+    except OSError:
         return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _elapsed_s(claim: Claim) -> float:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.clock import SystemClock
@@ -25,7 +24,8 @@ from agent_swarm_worker.contract import (
     Result,
 )
 from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.journal.limit import LIMIT_RECORD, Weight, weigh
+from agent_swarm_worker.journal.limit import Weight, weigh
+from agent_swarm_worker.journal.records import LIMIT_RECORD
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit import session as sessions
@@ -47,7 +47,7 @@ def worker_log() -> Iterator[io.StringIO]:
     stream = io.StringIO()
     logs.configure(human=False, stream=stream)
     yield stream
-    structlog.reset_defaults()
+    logs.reset()
 
 
 class Spoken:

@@ -29,13 +29,7 @@ SETTLE_PAUSE_S = 1.0
 async def hold_undelivered(worker: Worker) -> None:
     """Take a slot for each; before the server is asked for tasks that never began."""
     for task_id in {*worker.outbox.lanes_with(WriteKind.FINISH), *worker.unsettled}:
-        task = RunningTask(
-            task_id=task_id,
-            has_task=True,
-            session_uuid=worker.ids(),
-            trigger_type="result_undelivered",
-            is_over=True,
-        )
+        task = RunningTask.reporting(task_id, worker.ids(), "result_undelivered")
         worker.slots.add(task)
         try:
             await announce(worker, task)

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from agent_swarm_worker import logs
+from agent_swarm_worker.contract.sink import ByteRange
 from agent_swarm_worker.journal import writer as journal
 from agent_swarm_worker.journal.writer import Journal
-from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.reporting.log_tail import LogTail
+from agent_swarm_worker.logs import Event
 
 
 @pytest.fixture
@@ -30,13 +29,30 @@ def warnings() -> Iterator[io.StringIO]:
     stream = io.StringIO()
     logs.configure(human=False, stream=stream)
     yield stream
-    structlog.reset_defaults()
+    logs.reset()
 
 
 def failures(warnings: io.StringIO) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in warnings.getvalue().splitlines()]
     assert all(line["event"] == Event.JOURNAL_FAILED.value for line in lines)
     return lines
+
+
+class Told:
+    """A sink that remembers what the journal has told it."""
+
+    def __init__(self) -> None:
+        self.ranges: list[ByteRange] = []
+        self.lines: list[bytes] = []
+
+    def wrote(self, written: ByteRange) -> None:
+        self.ranges.append(written)
+
+    def switched(self, path: Path, start: int) -> None:
+        raise AssertionError("one file does not switch")
+
+    def unwritten(self, lines: bytes) -> None:
+        self.lines.append(lines)
 
 
 @contextmanager
@@ -153,22 +169,34 @@ def test_what_is_held_has_a_limit(
     assert failures(warnings)[-1]["lost_bytes"] == len(b"this one and\nthat one are lost\n")
 
 
+def test_an_append_returns_where_its_lines_are(tmp_path: Path, warnings: io.StringIO):
+    told = Told()
+    path = tmp_path / "session.jsonl"
+    start = Journal.begin(path, {"type": "worker_metadata"})
+    one = Journal(path, sink=told)
+    assert one.append([b"1", b"23"]) == (start, start + 5)
+    assert one.append([]) == (0, 0)
+    with largest_file(start + 6):
+        assert one.append([b"held"]) == (0, 0)
+        assert one.append([b"too"]) == (0, 0)
+    assert one.append([b"4"]) == (start + 5, start + 16), "with what was held before it"
+    assert told.ranges == [(start, start + 5), (start + 5, start + 16)]
+    with largest_file(start):
+        one.append([b"at the end"])
+    assert one.close()
+    assert told.ranges[-1] == (start + 16, path.stat().st_size)
+    assert len(failures(warnings)) == 2
+
+
 @pytest.mark.parametrize("what", ["file", "folder"])
 def test_one_that_somebody_deletes_is_there_again(tmp_path: Path, warnings: io.StringIO, what: str):
     path = tmp_path / "logs" / "session.jsonl"
-    one = Journal(path)
-    shipped: list[bytes] = []
-
-    def ship(where: Path, start: int, end: int) -> None:
-        shipped.append(where.read_bytes()[start:end])
-
-    tail = LogTail(path=path, start=0, send=ship, log=Log())
+    told = Told()
+    one = Journal(path, sink=told)
     one.append([b"first"])
-    tail.pump()
     one.append([b"second"])
     path.unlink() if what == "file" else shutil.rmtree(path.parent)
-    one.append([b"third"])
-    tail.pump()
+    assert one.append([b"third"]) == (13, 19), "where it would be had nobody deleted it"
     path.unlink()
     with largest_file(3):
         one.append([b"fourth"])
@@ -176,9 +204,8 @@ def test_one_that_somebody_deletes_is_there_again(tmp_path: Path, warnings: io.S
     one.append([b"fifth"])
     path.unlink()
     assert one.close()
-    tail.finish()
     assert path.read_bytes() == b"first\nsecond\nthird\nfourth\nfifth\n"
-    assert b"".join(shipped) == path.read_bytes()
+    assert told.ranges == [(0, 6), (6, 13), (13, 19), (19, 32)]
     whys = [failure["why"] for failure in failures(warnings)]
     assert whys.count("somebody deleted it; it is there again") == 3
 
@@ -222,8 +249,9 @@ def test_all_journals_share_the_memory_and_hand_over_what_it_does_not_hold(
     tmp_path: Path, warnings: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(journal, "MAX_HELD_BYTES", 50)
-    told: list[bytes] = []
-    some = [Journal(tmp_path / f"{n}.jsonl", unwritten=told.append) for n in range(6)]
+    sink = Told()
+    told = sink.lines
+    some = [Journal(tmp_path / f"{n}.jsonl", sink=sink) for n in range(6)]
     with largest_file(1):
         for one in some[:5]:
             one.append([b"12345678"])
@@ -241,6 +269,8 @@ def test_all_journals_share_the_memory_and_hand_over_what_it_does_not_hold(
     assert (tmp_path / "0.jsonl").read_bytes() == b"12345678\ne\nafter\n"
     assert (tmp_path / "5.jsonl").read_bytes() == b"after\n"
     assert len(told) == 2
+    ranges = [(0, 6)] * 2 + [(0, 15)] * 3 + [(0, 17)]
+    assert sorted(sink.ranges) == ranges, "no range of what was handed over"
     assert Journal.held_by_all_bytes == 0
     assert len(failures(warnings)) == 6, "each file is told once"
 

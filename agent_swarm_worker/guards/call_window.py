@@ -1,0 +1,249 @@
+"""The last tool calls of a session, with what the loop detector counts of them.
+
+Every count is kept up to date as calls come and go, so that a call costs the same however many are
+in the window. Calls have ascending numbers; "since" is a comparison of numbers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from agent_swarm_worker.guards.call_hash import args_key, is_low_cardinality
+from agent_swarm_worker.guards.call_results import CallResult, ResultBudget
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SHORTEST_CYCLE: Final = 3
+_NEVER: Final = 0
+"""Before the number of the first call, which is 1."""
+
+
+class Pattern:
+    """One tool with one set of arguments, as long as a call of it is in the window."""
+
+    __slots__ = ("calls", "key", "recent", "repeats", "tool_name")
+
+    def __init__(self, tool_name: str, key: tuple[str, bytes | str]) -> None:
+        self.tool_name = tool_name
+        self.key = key
+        self.calls: list[Call] = []
+        """Oldest first."""
+        self.repeats = 0
+        """How many of them are repeats."""
+        self.recent = 0
+        """How many of them are among the recent calls."""
+
+
+class Call:
+    """One tool call."""
+
+    __slots__ = (
+        "call_id",
+        "has_news",
+        "is_new",
+        "is_repeat",
+        "is_spaced",
+        "is_vague",
+        "number",
+        "pattern",
+        "result",
+    )
+
+    def __init__(self, pattern: Pattern, call_id: str, number: int) -> None:
+        self.pattern = pattern
+        self.call_id = call_id
+        self.number = number
+        self.is_vague = False
+        self.is_new = False
+        """Not seen before in the window."""
+        self.is_spaced = False
+        """Seen before, but there was a wait in between."""
+        self.is_repeat = False
+        """Seen before, and nothing has moved since."""
+        self.result: CallResult | None = None
+        self.has_news = False
+        """Its result is unlike the earlier ones of the same call."""
+
+
+class CallWindow:
+    """The call at hand together with the `size` calls before it.
+
+    Args:
+        size: in calls.
+        spaced_s: seconds from the start of one call to that of the next that are a wait.
+        longest_cycle: in calls; shorter cycles down to three are counted, too.
+        recent: how many calls are the recent ones, without and with vague calls in the window.
+    """
+
+    def __init__(
+        self, size: int, *, spaced_s: float, longest_cycle: int, recent: tuple[int, int]
+    ) -> None:
+        self._size = size + 1
+        self._spaced_s = spaced_s
+        self._recent_sizes = recent
+        self._calls: deque[Call] = deque()
+        self._patterns: dict[tuple[str, bytes | str], Pattern] = {}
+        self._by_id: dict[str, Call] = {}
+        """The latest call of each id."""
+        self._unanswered: dict[tuple[str, Pattern], int] = {}
+        """How many calls of an id and a pattern have no result."""
+        self._budget = ResultBudget()
+        self._vague = 0
+        self._recent_size = recent[0]
+        self._started_at_s = 0.0
+        self._number = _NEVER
+        self._last_wait = self._last_new = self._last_news = self._last_spaced = _NEVER
+        """Numbers of the latest call after a wait, not seen before, with news, spaced."""
+        self._matches = [0] * (longest_cycle + 1)
+        """By period: how many of the last calls, in a row, are like the one a period before."""
+        self.distinct_recent = 0
+        """How many patterns the recent calls are of."""
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    @property
+    def latest(self) -> Call:
+        """The last call; there must be one."""
+        return self._calls[-1]
+
+    @property
+    def has_vague(self) -> bool:
+        """True if the arguments of any call say too little (`is_low_cardinality`)."""
+        return self._vague > 0
+
+    @property
+    def recent_count(self) -> int:
+        """How many recent calls there are."""
+        return min(len(self._calls), self._recent_size)
+
+    @property
+    def still(self) -> int:
+        """How many of the last calls, in a row, neither came after a wait nor brought news."""
+        return self._number - max(self._last_spaced, self._last_news)
+
+    def last(self, count: int) -> Sequence[Call]:
+        """Return the last `count` calls, or all there are; costs as much as they are many."""
+        size = len(self._calls)
+        return [self._calls[at] for at in range(max(0, size - count), size)]
+
+    def cycle_length(self, period: int) -> int:
+        """Return how many of the last calls are one sequence of `period` again and again."""
+        length = min(len(self._calls), period + self._matches[period], self.still)
+        return length if length > period else 0
+
+    def add(self, tool_name: str, args: Any, call_id: str, now_s: float) -> None:
+        """Take a call that begins, unless it was announced before and has no result yet."""
+        key = (tool_name, args_key(args))
+        pattern = self._patterns.get(key)
+        if pattern is None:
+            pattern = self._patterns[key] = Pattern(tool_name, key)
+        elif call_id and (call_id, pattern) in self._unanswered:
+            return
+        previous = pattern.calls[-1] if pattern.calls else None
+        self._number += 1
+        call = Call(pattern, call_id, self._number)
+        call.is_vague = is_low_cardinality(tool_name, args)
+        if self._calls and now_s - self._started_at_s >= self._spaced_s:
+            self._last_wait = self._number
+        self._started_at_s = now_s
+        if previous is None:
+            call.is_new = True
+        else:
+            # The numbers of the calls since the previous one are greater than its own.
+            call.is_spaced = self._last_wait > previous.number
+            has_moved = max(self._last_new, self._last_news) > previous.number
+            call.is_repeat = not (call.is_spaced or has_moved or previous.has_news)
+        self._append(call)
+
+    def end(self, call_id: str, result: Any) -> None:
+        """Take the result of the latest call with that id."""
+        call = self._by_id.get(call_id)
+        if call is None or call.result is not None:
+            return
+        self._forget_unanswered(call)
+        call.result = CallResult(result, self._budget)
+        if len(call.pattern.calls) == 1:
+            return
+        seen = [c.result for c in call.pattern.calls if c is not call and c.result is not None]
+        for earlier in seen:
+            if call.result.is_same(earlier):
+                call.result.release()
+                call.result = earlier.retain()
+                return
+        if seen:
+            call.has_news = True
+            self._last_news = max(self._last_news, call.number)
+
+    def _append(self, call: Call) -> None:
+        pattern = call.pattern
+        self._count_matches(call)
+        if len(self._calls) >= self._recent_size:
+            self._leave_recent(self._calls[-self._recent_size])
+        pattern.recent += 1
+        self.distinct_recent += pattern.recent == 1
+        self._calls.append(call)
+        pattern.calls.append(call)
+        pattern.repeats += call.is_repeat
+        self._vague += call.is_vague
+        if call.is_new:
+            self._last_new = call.number
+        if call.is_spaced:
+            self._last_spaced = call.number
+        self._by_id[call.call_id] = call
+        place = (call.call_id, pattern)
+        self._unanswered[place] = self._unanswered.get(place, 0) + 1
+        if len(self._calls) > self._size:
+            self._forget(self._calls.popleft())
+        if self._vague or self._recent_size != self._recent_sizes[0]:
+            self._resize_recent(self._recent_sizes[self.has_vague])
+
+    def _count_matches(self, call: Call) -> None:
+        """Count how many calls in a row are like the one a period before; `call` is not in yet."""
+        matches = self._matches
+        if call.is_new:
+            if any(matches):
+                self._matches = [0] * len(matches)
+            return
+        calls, size = self._calls, len(self._calls)
+        for period in range(SHORTEST_CYCLE, len(matches)):
+            is_like = period <= size and calls[-period].pattern is call.pattern
+            matches[period] = matches[period] + 1 if is_like else 0
+
+    def _forget(self, call: Call) -> None:
+        pattern = call.pattern
+        pattern.calls.pop(0)
+        pattern.repeats -= call.is_repeat
+        if not pattern.calls:
+            del self._patterns[pattern.key]
+        self._vague -= call.is_vague
+        if self._by_id[call.call_id] is call:
+            del self._by_id[call.call_id]
+        if call.result is None:
+            self._forget_unanswered(call)
+        else:
+            call.result.release()
+
+    def _forget_unanswered(self, call: Call) -> None:
+        place = (call.call_id, call.pattern)
+        left = self._unanswered[place] - 1
+        if left:
+            self._unanswered[place] = left
+        else:
+            del self._unanswered[place]
+
+    def _leave_recent(self, call: Call) -> None:
+        call.pattern.recent -= 1
+        self.distinct_recent -= call.pattern.recent == 0
+
+    def _resize_recent(self, size: int) -> None:
+        if size == self._recent_size:
+            return
+        for call in self.last(self._recent_size):
+            self._leave_recent(call)
+        self._recent_size = size
+        for call in self.last(size):
+            call.pattern.recent += 1
+            self.distinct_recent += call.pattern.recent == 1

@@ -1,0 +1,144 @@
+"""Names of journal files, and the record that each file begins with.
+
+A session writes one file, or two: if the session that it should resume turns out to be gone, it
+goes on in a *continuation* beside the first file. The first record of a file describes the run. It
+is not uploaded, so uploads begin behind it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CONTINUED = "-fresh"
+_NAME = re.compile(r"\d{4}-\d\d-\d\dT[\d-]+Z-[\w-]+\.jsonl", re.ASCII)
+_METADATA = "_metadata"
+_CONTINUATION_RECORD = "fresh_session"
+_OWNER = re.compile(rb'\{"type":"\w+_metadata","owner":"([^"]{1,100})"')
+_OWNER_WITHIN_BYTES = 256
+
+
+class Head(NamedTuple):
+    """The first record of a file: what it says, and its length in bytes, newline included."""
+
+    record: dict[str, Any]
+    size: int
+
+
+def file_name(*, timestamp: str, label: str, session_uuid: str, resumes_task: bool) -> str:
+    """Return the name of a session's first file, made of safe characters only.
+
+    Args:
+        timestamp: the start, as `clock.wire_time` writes it.
+        label: the task's id, or a word in its place.
+        session_uuid: of the session.
+        resumes_task: true if the trigger resumed a paused task.
+    """
+    stamp = timestamp.replace(":", "-").replace(".", "-")
+    kind = "resume-" if resumes_task else ""
+    name = "".join(c for c in label[:8] if c.isalnum() or c in "-_") or "task"
+    return f"{stamp}-{kind}{name}-{session_uuid[:4]}.jsonl"
+
+
+def is_journal_name(name: str) -> bool:
+    """True if a file of this name may be a journal."""
+    return _NAME.fullmatch(name) is not None
+
+
+def continuation_of(first: Path) -> Path:
+    """Return the second file of the session whose first one is given."""
+    return first.with_stem(first.stem + _CONTINUED)
+
+
+def first_of(path: Path) -> Path:
+    """Return the first file of the session that a file belongs to."""
+    return path.with_stem(path.stem.removesuffix(_CONTINUED))
+
+
+def first_record(
+    *,
+    role: str,
+    owner: str,
+    session_uuid: str,
+    iteration: int,
+    timestamp: str,
+    harness: str,
+    trigger: str,
+    task_id: str,
+    yolo: bool,
+    model: str,
+    resumes: str | None,
+    prompt: str,
+) -> dict[str, Any]:
+    """Return the first record of a session's first file.
+
+    `owner_of` relies on the type and the owner being its first two fields, in this order.
+    """
+    return {
+        "type": f"{role}{_METADATA}",
+        "owner": owner,
+        "sessionId": session_uuid,
+        "iteration": iteration,
+        "timestamp": timestamp,
+        "harness": harness,
+        "trigger": trigger,
+        "taskId": task_id,
+        "yolo": yolo,
+        "model": model or None,
+        "resumes": resumes,
+        "prompt": prompt,
+    }
+
+
+def continuation_record(*, stale_session_id: str | None, timestamp: str) -> dict[str, Any]:
+    """Return the first record of a continuation."""
+    return {
+        "type": _CONTINUATION_RECORD,
+        "staleSessionId": stale_session_id,
+        "timestamp": timestamp,
+    }
+
+
+def encode_head(record: dict[str, Any]) -> bytes:
+    """Return a first record as a line, without its newline."""
+    return orjson.dumps(record, default=str)
+
+
+def read_head(path: Path) -> Head:
+    """Return the first record of a file; one of no length if the disk had not taken it.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        line = file.readline()
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return Head({}, 0)
+    kind = record.get("type") if isinstance(record, dict) else None
+    is_head = kind == _CONTINUATION_RECORD or (isinstance(kind, str) and kind.endswith(_METADATA))
+    return Head(record, len(line)) if is_head else Head({}, 0)
+
+
+def owner_of(first: Path) -> str | None:
+    """Return the owner that a session's first file names; "" if it names none.
+
+    Follows no link and reads no more than the beginning: the folder may be shared with anybody.
+
+    Returns:
+        ``None`` if the file cannot be read.
+    """
+    try:
+        handle = os.open(first, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            named = _OWNER.match(file.read(_OWNER_WITHIN_BYTES))
+    except OSError:
+        return None
+    return named[1].decode("ascii", "replace") if named else ""

@@ -1,0 +1,143 @@
+"""Reads the lines of a journal for upload: each range once, in large blocks."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from io import BytesIO
+from itertools import accumulate
+from typing import TYPE_CHECKING, BinaryIO
+
+from agent_swarm_worker.contract.sink import ByteRange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MAX_PART_BYTES = 512 * 1024
+"""About how much one request carries at most."""
+BLOCK_BYTES = 2 * MAX_PART_BYTES
+_BACKWARDS_BYTES = 64 * 1024
+
+
+class LineReader:
+    """Lines of a file, or of bytes that are in no file, up to an offset.
+
+    Args:
+        source: the file, or what would be in it.
+        end: offset after the last line, in bytes.
+    """
+
+    def __init__(self, source: Path | bytes, end: int) -> None:
+        self._source, self._end = source, end
+        self._lines: list[bytes] = []
+        self._offsets: list[int] = []
+        """Where each of the lines at hand begins, and where the last one ends."""
+
+    def is_at_hand(self, start: int) -> bool:
+        """True if `read` from this offset on reads no file."""
+        at = bisect_left(self._offsets, start)
+        return at < len(self._lines) and self._offsets[at] == start
+
+    def read(self, start: int, limit: int) -> tuple[list[str], int]:
+        """Return lines from an offset on, and the offset after the last of them.
+
+        A blank line is passed over, and so is what a power cut has torn: in JSON there are no
+        zeros.
+
+        Args:
+            start: offset of the first line, in bytes.
+            limit: the most lines. A part also ends at `MAX_PART_BYTES`, but has one line at least,
+                however long that is; and it may end where a block does.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if not self.is_at_hand(start):
+            self._load(start)
+        lines: list[str] = []
+        size = 0
+        for at in range(bisect_left(self._offsets, start), len(self._lines)):
+            line = self._lines[at]
+            length = self._offsets[at + 1] - self._offsets[at]
+            if len(lines) >= limit or (lines and size + length > MAX_PART_BYTES):
+                return lines, self._offsets[at]
+            if (text := line.rstrip(b"\r")) and b"\0" not in text:
+                size += length
+                lines.append(text.decode("utf-8", "replace"))
+        return lines, self._offsets[-1]
+
+    def _load(self, start: int) -> None:
+        with self._open() as file:
+            file.seek(start)
+            data = _whole_lines(file, max(0, self._end - start))
+        self._lines = data.split(b"\n")
+        lengths = [len(line) + 1 for line in self._lines]
+        lengths[-1] -= 1  # no newline follows the last piece
+        if not self._lines[-1]:
+            del self._lines[-1], lengths[-1]
+        self._offsets = list(accumulate(lengths, initial=start))
+
+    def _open(self) -> BinaryIO:
+        if isinstance(self._source, bytes):
+            return BytesIO(self._source)
+        return self._source.open("rb", buffering=0)
+
+
+def read_lines(source: Path | bytes, start: int, end: int, limit: int) -> tuple[list[str], int]:
+    """Return lines between two offsets, and the offset after the last of them; see `LineReader`."""
+    return LineReader(source, end).read(start, limit)
+
+
+def end_of_last_line(path: Path, start: int) -> int:
+    """Return the offset behind the last whole line of a file; `start` if none lies behind that.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    # From the end, block by block: what an outage has kept back can be more than memory holds.
+    with path.open("rb") as journal:
+        end = journal.seek(0, os.SEEK_END)
+        while end > start:
+            begin = max(start, end - _BACKWARDS_BYTES)
+            journal.seek(begin)
+            found = journal.read(end - begin).rfind(b"\n")
+            if found >= 0:
+                return begin + found + 1
+            end = begin
+    return start
+
+
+def split_at_lines(path: Path, whole: ByteRange, max_bytes: int) -> Iterator[ByteRange]:
+    """Divide a range of a file into ranges of whole lines, no longer than this unless one line is.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    start = whole.start
+    with path.open("rb") as journal:
+        while whole.end - start > max_bytes:
+            journal.seek(start)
+            length = journal.read(max_bytes).rfind(b"\n") + 1
+            if not length:
+                journal.seek(start)
+                length = len(journal.readline())
+            if not length:
+                break  # the file is shorter than the range
+            yield ByteRange(start, start + length)
+            start += length
+    if start < whole.end:
+        yield ByteRange(start, whole.end)
+
+
+def _whole_lines(file: BinaryIO, most: int) -> bytes:
+    """Read about a block: as many whole lines as it has, or one line that is longer."""
+    pieces: list[bytes] = []
+    read = 0
+    while read < most and (piece := file.read(min(BLOCK_BYTES, most - read))):
+        pieces.append(piece)
+        read += len(piece)
+        if read >= BLOCK_BYTES and b"\n" in piece:
+            break
+    data = b"".join(pieces)
+    return data if read >= most else data[: data.rfind(b"\n") + 1] or data

@@ -1,0 +1,339 @@
+"""JSON-RPC 2.0 as two peers speak it over lines: requests, answers and notifications both ways.
+
+`JsonRpcPeer` does no I/O. It takes parsed messages (`receive`) and collects the bytes to be written
+(`outgoing`), one line for each message. Requests of the peer are answered at once (`answers`) or
+by a handler that may take its time (`handlers`): `handler_calls` returns those to be run, and each
+adds its answer to `outgoing` when it is done. Ids of both sides are kept apart: both may count
+from 0.
+
+What the peer does wrong never raises: messages that are none are skipped, as are answers to
+nothing; batches are read one by one; ids come back as they came.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import anyio
+import orjson
+
+from agent_swarm_worker.errors import ProviderError
+from agent_swarm_worker.providers.kit.native import mapping, text
+from agent_swarm_worker.providers.kit.translator import JsonTranslator
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.contract import ProviderEvent
+
+MAX_PENDING = 1000
+"""Requests of ours without an answer; one more fails at once."""
+MAX_HANDLERS = 100
+"""Requests of the peer that are worked on at a time; one more is refused."""
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INTERNAL_ERROR = -32603
+SERVER_BUSY = -32000
+_MAX_SHOWN_CHARS = 300
+
+Answerer: TypeAlias = Callable[[Any], Any]
+"""Takes the parameters of a request and returns its result at once, without I/O."""
+Handler: TypeAlias = Callable[[Any], Awaitable[Any]]
+"""Takes the parameters of a request and returns its result; raises `RequestRefused`."""
+
+
+class RequestRefused(ProviderError):
+    """A handler does not do what the peer asks for; the fields become the JSON-RPC error."""
+
+    def __init__(self, message: str, *, code: int = INTERNAL_ERROR, data: Any = None) -> None:
+        self.code, self.message, self.data = code, message, data
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class RpcError:
+    """Why a request of ours has no result."""
+
+    method: str
+    code: int | None
+    message: str
+    data: Any = None
+    native: Any = None
+    """The error as the peer wrote it; ``None`` if it wrote none."""
+
+    @property
+    def is_unanswered(self) -> bool:
+        """True if the peer ended before it answered, or was never asked."""
+        return self.native is None
+
+
+OnResult: TypeAlias = Callable[[Any], "Iterable[ProviderEvent]"]
+OnError: TypeAlias = Callable[[RpcError], "Iterable[ProviderEvent]"]
+OnNotification: TypeAlias = Callable[[str, Any], "Iterable[ProviderEvent]"]
+
+
+def ignored(_: Any) -> tuple[()]:
+    """The outcome of a request that nobody waits for."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    method: str
+    on_result: OnResult
+    on_error: OnError
+
+
+class HandlerCall:
+    """One request of the peer that a handler works on. The first answer counts."""
+
+    def __init__(
+        self, peer: JsonRpcPeer, request_id: Any, method: str, params: Any, handler: Handler
+    ) -> None:
+        self.method = method
+        self.params = params
+        self._peer = peer
+        self._id = request_id
+        self._handler = handler
+        self._scope: anyio.CancelScope | None = None
+        self._is_answered = False
+
+    async def run(self) -> None:
+        """Run the handler and answer with what it returns or raises."""
+        if self._is_answered:
+            return
+        with anyio.CancelScope() as self._scope:
+            try:
+                result = await self._handler(self.params)
+            except RequestRefused as refusal:
+                self.refuse(refusal.message, code=refusal.code, data=refusal.data)
+            except Exception as error:  # the peer is told, whatever it was; the session goes on
+                self.refuse(_described(error))
+            else:
+                self.answer(result)
+
+    def answer(self, result: Any) -> None:
+        """Answer with a result; a handler that still runs is cancelled."""
+        self._settle({"result": result})
+
+    def refuse(self, message: str, *, code: int = INTERNAL_ERROR, data: Any = None) -> None:
+        """Answer with an error; a handler that still runs is cancelled."""
+        self._settle({"error": _error(code, message, data)})
+
+    def _settle(self, outcome: dict[str, Any]) -> None:
+        if not self._is_answered:
+            self._is_answered = True
+            self._peer._answered(self, self._id, outcome)
+            if self._scope is not None:
+                self._scope.cancel()
+
+
+class JsonRpcPeer:
+    """Our end of the line.
+
+    Args:
+        on_notification: takes the method and the parameters of a notification.
+        answers: for requests that are answered at once, by method.
+        handlers: for requests that are answered later, by method.
+        head: what every message of ours has besides; codex leaves ``jsonrpc`` out.
+        max_pending: requests of ours without an answer.
+        max_handlers: requests of the peer that are worked on at a time.
+    """
+
+    def __init__(
+        self,
+        on_notification: OnNotification,
+        *,
+        answers: Mapping[str, Answerer] | None = None,
+        handlers: Mapping[str, Handler] | None = None,
+        head: Mapping[str, Any] | None = None,
+        max_pending: int = MAX_PENDING,
+        max_handlers: int = MAX_HANDLERS,
+    ) -> None:
+        self._on_notification = on_notification
+        self._answers = dict(answers or {})
+        self._handlers = dict(handlers or {})
+        self._head = {"jsonrpc": "2.0"} if head is None else dict(head)
+        self._max_pending = max_pending
+        self._max_handlers = max_handlers
+        self._ids = itertools.count(1)
+        self._pending: dict[int, _Pending] = {}
+        self._new_calls: list[HandlerCall] = []
+        self._open_calls: list[HandlerCall] = []
+        self._out = bytearray()
+        self._events: list[ProviderEvent] = []
+        """Of requests that failed before they were sent; the next `receive` yields them."""
+
+    # -- what is said --------------------------------------------------------------------------
+
+    def request(
+        self,
+        method: str,
+        params: Any = None,
+        on_result: OnResult = ignored,
+        on_error: OnError = ignored,
+    ) -> None:
+        """Ask the peer; one of the two functions is called with its answer, once."""
+        if len(self._pending) >= self._max_pending:
+            why = f"{len(self._pending)} requests are unanswered: {method} was not sent"
+            self._events += on_error(RpcError(method, None, why))
+            return
+        number = next(self._ids)
+        self._pending[number] = _Pending(method, on_result, on_error)
+        self._write({"id": number, "method": method}, params)
+
+    def notify(self, method: str, params: Any = None) -> None:
+        """Tell the peer something."""
+        self._write({"method": method}, params)
+
+    def outgoing(self) -> bytes:
+        """Return what is to be written now, and forget it."""
+        data = bytes(self._out)
+        self._out.clear()
+        return data
+
+    # -- what is heard -------------------------------------------------------------------------
+
+    def receive(self, message: Any) -> Iterator[ProviderEvent]:
+        """Take one parsed message, or a batch of them; return what it comes to."""
+        yield from self._events
+        self._events.clear()
+        for one in message if isinstance(message, list) else (message,):
+            if isinstance(one, dict):
+                yield from self._received(one)
+
+    def _received(self, message: dict[str, Any]) -> Iterable[ProviderEvent]:
+        method = message.get("method")
+        if isinstance(method, str):
+            if "id" not in message:
+                return self._on_notification(method, message.get("params"))
+            self._asked(message["id"], method, message.get("params"))
+        elif "method" in message:
+            if "id" in message:
+                refusal = _error(INVALID_REQUEST, "the method is no string")
+                self._write({"id": message["id"], "error": refusal})
+        elif pending := self._pending_of(message.get("id")):
+            error = message.get("error")
+            if error is None:
+                return pending.on_result(message.get("result"))
+            return pending.on_error(_read_error(pending.method, error))
+        return ()
+
+    def _pending_of(self, answer_id: Any) -> _Pending | None:
+        """Some peers send a number back as a string."""
+        if isinstance(answer_id, str) and answer_id.isdecimal() and len(answer_id) < 20:
+            answer_id = int(answer_id)
+        if isinstance(answer_id, bool) or not isinstance(answer_id, int | float):
+            return None
+        return self._pending.pop(cast("int", answer_id), None)
+
+    def _asked(self, request_id: Any, method: str, params: Any) -> None:
+        if method in self._answers:
+            try:
+                outcome = {"result": self._answers[method](params)}
+            except Exception as error:  # as in a handler
+                outcome = {"error": _error(INTERNAL_ERROR, _described(error))}
+            self._write({"id": request_id, **outcome})
+        elif method not in self._handlers:
+            refusal = _error(METHOD_NOT_FOUND, f"this client has no method {method[:100]}")
+            self._write({"id": request_id, "error": refusal})
+        elif len(self._open_calls) >= self._max_handlers:
+            refusal = _error(SERVER_BUSY, f"{self._max_handlers} requests are being worked on")
+            self._write({"id": request_id, "error": refusal})
+        else:
+            call = HandlerCall(self, request_id, method, params, self._handlers[method])
+            self._open_calls.append(call)
+            self._new_calls.append(call)
+
+    # -- handlers ------------------------------------------------------------------------------
+
+    def handler_calls(self) -> Sequence[HandlerCall]:
+        """Return the calls that nobody runs yet, and forget them."""
+        calls, self._new_calls = self._new_calls, []
+        return calls
+
+    @property
+    def open_calls(self) -> Sequence[HandlerCall]:
+        """The requests of the peer that have no answer yet."""
+        return tuple(self._open_calls)
+
+    def _answered(self, call: HandlerCall, request_id: Any, outcome: dict[str, Any]) -> None:
+        self._open_calls.remove(call)
+        self._write({"id": request_id, **outcome})
+
+    # -- the end -------------------------------------------------------------------------------
+
+    @property
+    def unanswered(self) -> Sequence[str]:
+        """The methods of our requests that have no answer yet, in the order they were sent."""
+        return tuple(pending.method for pending in self._pending.values())
+
+    def end(self, seen: str) -> list[ProviderEvent]:
+        """Fail every request without an answer: the peer has ended.
+
+        Args:
+            seen: what was seen of the end, for instance the exit code and the last words.
+        """
+        events, self._events = self._events, []
+        pending, self._pending = self._pending, {}
+        for one in pending.values():
+            events += one.on_error(RpcError(one.method, None, f"no answer to {one.method}: {seen}"))
+        return events
+
+    def _write(self, message: dict[str, Any], params: Any = None) -> None:
+        if params is not None:
+            message["params"] = params
+        self._out += _line({**self._head, **message})
+
+
+class JsonRpcConversation(JsonTranslator):
+    """The part of a conversation that is the same for every harness that speaks JSON-RPC."""
+
+    rpc: JsonRpcPeer
+    """Set by the harness's own class."""
+
+    def feed(self, native: Any) -> list[ProviderEvent]:
+        """Take one line: an answer, a request, a notification, or several of them."""
+        return list(self.rpc.receive(native))
+
+    def outgoing(self) -> bytes:
+        """Return what is to be written now, and forget it."""
+        return self.rpc.outgoing()
+
+    def handler_calls(self) -> Sequence[HandlerCall]:
+        """Return the calls to be run now, and forget them."""
+        return self.rpc.handler_calls()
+
+
+def _read_error(method: str, error: Any) -> RpcError:
+    native = mapping(error)
+    code = native.get("code")
+    message = text(native.get("message")) or (error if isinstance(error, str) else "")
+    is_code = isinstance(code, int) and not isinstance(code, bool)
+    shown = message or f"refused: {str(error)[:_MAX_SHOWN_CHARS]}"
+    return RpcError(method, code if is_code else None, shown, native.get("data"), error)
+
+
+def _error(code: int, message: str, data: Any = None) -> dict[str, Any]:
+    return {"code": code, "message": message} | ({} if data is None else {"data": data})
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:_MAX_SHOWN_CHARS]
+
+
+def _line(message: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(message) + b"\n"
+    except TypeError:
+        pass  # half a surrogate pair, which JSON may carry and UTF-8 may not; or no JSON at all
+    try:
+        return json.dumps(message).encode() + b"\n"
+    except (TypeError, ValueError) as error:
+        if "result" not in message and "error" not in message:
+            raise  # ours, and a mistake
+        refusal = _error(INTERNAL_ERROR, f"the answer is no JSON: {_described(error)}")
+        head = {key: value for key, value in message.items() if key not in ("result", "error")}
+        return json.dumps({**head, "error": refusal}).encode() + b"\n"
