@@ -242,6 +242,7 @@ def _remember(worker: Worker, task: RunningTask, ready: Ready | None = None) -> 
             log_file=ready.config.log_file,
             iteration=ready.config.iteration,
             log_offset=ready.metadata_bytes,
+            handle=task.handle,
         )
     worker.state.claim(claim)
 

@@ -12,6 +12,7 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
+from agent_swarm_worker.providers.claude.limits import take_limits
 from agent_swarm_worker.providers.kit.native import count, items, mapping, text
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _tool_end(seen: Seen, block: dict[str, Any]) -> ToolEnd:
 def _api_error(seen: Seen, category: str, event: dict[str, Any]) -> Error:
     if not seen.limits.windows:  # said once more, with fewer details
         parameters = mapping(event.get("api_error_params"))
-        seen.limits.take(mapping(parameters.get("rate_limit_info")))
+        take_limits(seen.limits, mapping(parameters.get("rate_limit_info")))
     blocks = map(mapping, items(mapping(event.get("message")).get("content")))
     said = " ".join(filter(None, (text(block.get("text")) for block in blocks)))
     seen.last_error = Error(said or category, category)
