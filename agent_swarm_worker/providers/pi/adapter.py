@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from agent_swarm_worker.errors import MissingExtra
-from agent_swarm_worker.providers.pi.again import PiAgain
 from agent_swarm_worker.providers.pi.credentials import require_credential
 from agent_swarm_worker.providers.pi.files import read_agent_files
 from agent_swarm_worker.providers.pi.models import choose_model
 from agent_swarm_worker.providers.pi.options import PiOptions
+from agent_swarm_worker.providers.pi.replay import PiReplay
 from agent_swarm_worker.providers.pi.saved import is_saved
 from agent_swarm_worker.providers.pi.spec import SPEC
 
@@ -73,7 +73,7 @@ class PiAdapter:
             UnreadableFile: ``auth.json`` or ``models.json`` cannot be used.
         """
         choice = choose_model(config.model, config.env, read_agent_files(config.env))
-        return PiAgain(config, choice)
+        return PiReplay(config, choice)
 
     def format_command(self, command_name: str) -> str:
         """Return a command as a skill of pi."""
