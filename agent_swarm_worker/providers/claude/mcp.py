@@ -15,21 +15,21 @@ from agent_swarm_worker.providers.kit.mcp_config import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import PurePath
 
-    from agent_swarm_worker.contract import ProviderSessionConfig
+    from agent_swarm_worker.contract import Guest, ProviderSessionConfig
 
 FILE_NAME = ".mcp.json"
 MAX_FILE_BYTES = 1024 * 1024
 
 
-def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None = None) -> bytes:
+async def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None = None) -> bytes:
     """Return the configuration file of one session.
 
     Whatever else there is, the swarm's own server is in it with the headers that attribute nested
     calls to this task (guide section 5): the CLI reads this file and no other.
     """
-    inherited = inherited_servers(config.cwd, log=log or Log())
+    inherited = await inherited_servers(config.guest, config.cwd, log=log or Log())
     for entry in inherited.values():
         register_secrets(entry, config.redactor)
     ours = swarm_server_of(config)
@@ -40,7 +40,7 @@ def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None = None)
     return mcp_config_bytes([ours, *installed], inherited)
 
 
-def inherited_servers(cwd: Path, *, log: Log) -> dict[str, dict[str, Any]]:
+async def inherited_servers(guest: Guest, cwd: PurePath, *, log: Log) -> dict[str, dict[str, Any]]:
     """Collect the servers of every ``.mcp.json`` from `cwd` up to the root.
 
     Of two entries with one name, the one nearer to the root counts: that is where the operator
@@ -48,7 +48,7 @@ def inherited_servers(cwd: Path, *, log: Log) -> dict[str, dict[str, Any]]:
     """
     servers: dict[str, dict[str, Any]] = {}
     for folder in (cwd, *cwd.parents):
-        for name, entry in _read(folder / FILE_NAME, log).items():
+        for name, entry in (await _read(guest, folder / FILE_NAME, log)).items():
             if isinstance(entry, dict):
                 servers[name] = entry
             else:
@@ -56,14 +56,15 @@ def inherited_servers(cwd: Path, *, log: Log) -> dict[str, dict[str, Any]]:
     return servers
 
 
-def _read(path: Path, log: Log) -> dict[str, Any]:
+async def _read(guest: Guest, path: PurePath, log: Log) -> dict[str, Any]:
     try:
-        if not path.is_file():
+        found = await guest.files.info(str(path))
+        if found is None or found.kind != "file":
             return {}
-        if path.stat().st_size > MAX_FILE_BYTES:
+        if found.size > MAX_FILE_BYTES:
             log.warning(Event.MCP_CONFIG, path=str(path), why="too large")
             return {}
-        return read_mcp_config(path.read_bytes())
+        return read_mcp_config(await guest.read(path, max_bytes=MAX_FILE_BYTES))
     except (OSError, ValueError) as error:
         log.warning(Event.MCP_CONFIG, path=str(path), why=str(error))
         return {}

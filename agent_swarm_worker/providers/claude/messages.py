@@ -38,9 +38,10 @@ def assistant(state: TranslationState, event: dict[str, Any]) -> list[ProviderEv
     if is_main:
         state.turn_is_over = False
     # Where the category stands depends on the version of the CLI.
-    category = text(event.get("error")) or text(message.get("error"))
-    if category:
-        return [_api_error(state, category, event)]
+    if "error" in event or "error" in message:
+        category = text(event.get("error")) or text(message.get("error"))
+        if category:
+            return [_api_error(state, category, event)]
     events: list[ProviderEvent] = []
     if message.get("model") == _SYNTHETIC:
         state.cli_spoke = True
@@ -121,9 +122,7 @@ def _context_usage(state: TranslationState, message: dict[str, Any]) -> ContextU
     if not isinstance(usage, dict) or is_repeated:
         return None
     state.last_message_id = message_id
-    used = 0
-    for name in _USED:
-        used += count(usage.get(name)) or 0
+    used = sum([count(usage.get(name)) or 0 for name in _USED])
     percent = min(100.0, used / state.window * 100) if state.window else None
     output = count(usage.get("output_tokens"))
     return ContextUsage(used, state.window, percent, output, "input-cache-output")

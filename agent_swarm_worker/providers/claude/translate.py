@@ -39,7 +39,8 @@ class ClaudeTranslator(JsonTranslator):
         """Take one native event."""
         event = mapping(native)
         translate = _KINDS.get(text(event.get("type")))
-        return list(translate(self._state, event)) if translate else ()
+        events = translate(self._state, event) if translate else ()
+        return events if isinstance(events, list) else list(events)
 
     @property
     def is_final(self) -> bool:

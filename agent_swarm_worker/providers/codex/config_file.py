@@ -19,15 +19,16 @@ from agent_swarm_worker.providers.kit.native import mapping, text
 from agent_swarm_worker.providers.kit.toml import toml_bytes
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import PurePath
 
-    from agent_swarm_worker.contract import ProviderSessionConfig
+    from agent_swarm_worker.contract import Guest, ProviderSessionConfig
     from agent_swarm_worker.providers.codex.plan import Plan
 
 STARTUP_TIMEOUT_S = 30
 TOOL_TIMEOUT_S = 300
 PROJECT_DOC_BYTES = 32 * 1024
 """How much of a repository's notes the CLI reads by default."""
+MAX_CONFIG_BYTES = 16 << 20
 _COMMON = {
     "enabled": True,
     "startup_timeout_sec": STARTUP_TIMEOUT_S,
@@ -37,13 +38,14 @@ _COMMON = {
 """What every tool server is configured with."""
 
 
-def operator_config(home: Path | None, log: Log) -> dict[str, Any]:
+async def operator_config(guest: Guest, home: PurePath | None, log: Log) -> dict[str, Any]:
     """Return the operator's own configuration; one that cannot be read is left out, with a word."""
     path = home / "config.toml" if home else None
     if path is None:
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = await guest.read(path, max_bytes=MAX_CONFIG_BYTES)
+        return tomllib.loads(content.decode())
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -17,6 +17,7 @@ from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
 from agent_swarm_worker.providers.codex.plan import Plan
 from agent_swarm_worker.providers.codex.state import TranslationState
 from agent_swarm_worker.providers.kit.limits import LimitWindows
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 STREAMS = Path(__file__).parent / "streams"
 TRANSPORTS = ("app-server", "exec")
@@ -57,7 +58,9 @@ def make_config(folder: Path, **changed: Any) -> ProviderSessionConfig:
         "env": {"PATH": "/usr/bin:/bin", "HOME": str(folder), "OPENAI_API_KEY": "sk-0001"},
         "redactor": Scrubber(),
     }
-    return ProviderSessionConfig(**{**values, **changed})
+    values |= changed
+    values.setdefault("guest", LocalGuest(values["session_uuid"]))
+    return ProviderSessionConfig(**values)
 
 
 def make_plan(folder: Path, **changed: Any) -> Plan:
