@@ -7,14 +7,16 @@ import os
 import platform
 import sys
 
-from benchmarks import crowd, idle, pipeline, scrubber, session_path
+from benchmarks import crowd, idle, pipeline, round_trips, scrubber, session_path
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or ["pipeline", "session_path", "idle", "crowd", "scrubber"]
+    usual = ["pipeline", "session_path", "round_trips", "idle", "crowd", "scrubber"]
+    wanted = sys.argv[1:] or usual
     measurements = {
         "pipeline": pipeline.measure,
         "session_path": session_path.measure,
+        "round_trips": round_trips.measure,
         "idle": idle.measure,
         "crowd": crowd.measure,
         "scrubber": scrubber.measure,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from agent_swarm_worker.aio import Broadcast, wait_any
+from agent_swarm_worker.aio import Broadcast, wait_all, wait_any
 from agent_swarm_worker.errors import (
     ApiError,
     ApiRefused,
@@ -137,24 +137,29 @@ class Outbox:
                 waiting = list(self._awake)
 
     async def _drain(self, lane: str) -> None:
-        """Deliver a lane's writes one after the other until there are none."""
+        """Deliver a lane's writes until there are none; at once what does not depend on another."""
         try:
-            while self._queue.has(lane):
-                async for attempt in AsyncRetrying(
-                    retry=retry_if_exception_type(ApiError), wait=_pause_s, sleep=self._pause
-                ):
-                    with attempt:
-                        await self._attempt(lane, attempt.retry_state.attempt_number)
+            while at_once := self._queue.next(lane):
+                await wait_all(*(partial(self._settle, item_id) for item_id in at_once))
         finally:
             self._busy.discard(lane)
 
-    async def _attempt(self, lane: str, number: int) -> None:
-        """Try the oldest write of a lane once.
+    async def _settle(self, item_id: int) -> None:
+        """Try a write until it is acknowledged, given up, or moved to the end of its lane."""
+        while self._queue.get(item_id) is not None:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(ApiError), wait=_pause_s, sleep=self._pause
+            ):
+                with attempt:
+                    await self._attempt(item_id, attempt.retry_state.attempt_number)
+
+    async def _attempt(self, item_id: int, number: int) -> None:
+        """Try a write once.
 
         Raises:
             ApiError: it is to be tried again.
         """
-        item = self._queue.head(lane)
+        item = self._queue.get(item_id)
         if item is None:
             return
         if self._client.generations.has(item.kind):

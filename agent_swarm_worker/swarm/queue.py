@@ -103,6 +103,33 @@ class Item:
         return args
 
 
+INDEPENDENT = (
+    WriteKind.SESSION,
+    WriteKind.LOGS,
+    WriteKind.EVENTS,
+    WriteKind.COST,
+    WriteKind.CONTEXT,
+)
+"""What one lane may have under way at once, one of each kind: none of them depends on another.
+
+Any other kind waits until all that was put before it is acknowledged or given up, and nothing that
+was put after it is sent before it: whoever sees a task's finish can read all its lines."""
+_LOOK_AHEAD = 16
+"""How far in a lane `Queue.next` looks for what can go at once."""
+_KINDS = ",".join(f"'{kind}'" for kind in INDEPENDENT)
+_DOUBT_WHAT_MAY_BE_UNDER_WAY = f"""
+    WITH barriers AS (
+        SELECT lane, min(id) AS id FROM outbox WHERE kind NOT IN ({_KINDS}) GROUP BY lane
+    )
+    UPDATE outbox SET uncertain = 1 WHERE id IN (
+    SELECT min(id) FROM outbox GROUP BY lane
+    UNION
+    SELECT min(item.id) FROM outbox AS item LEFT JOIN barriers ON barriers.lane = item.lane
+    WHERE item.kind IN ({_KINDS}) AND item.id < coalesce(barriers.id, 9223372036854775807)
+    GROUP BY item.lane, item.kind)
+"""  # noqa: S608 - made of constants
+
+
 class Queue:
     """The table of writes."""
 
@@ -117,9 +144,7 @@ class Queue:
         ((total,),) = self._db.run("SELECT sum(length(args) + ?) FROM outbox", _ROW_BYTES)
         self._bytes = int(total or 0)
         # An earlier process may have died between an answer and its note of it.
-        self._db.run(
-            "UPDATE outbox SET uncertain = 1 WHERE id IN (SELECT min(id) FROM outbox GROUP BY lane)"
-        )
+        self._db.run(_DOUBT_WHAT_MAY_BE_UNDER_WAY)
 
     def add(
         self, lane: str, kind: WriteKind, args: Mapping[str, Any], *, uncertain: bool = False
@@ -155,15 +180,26 @@ class Queue:
         if self._bytes > self._max_bytes:
             self._shed()
 
-    def head(self, lane: str) -> Item | None:
-        """Return the oldest write of a lane."""
+    def next(self, lane: str) -> list[int]:
+        """Return the ids of the writes of a lane that can go now, beside each other."""
         rows = self._db.run(
-            "SELECT id, kind, args, sent, uncertain FROM outbox WHERE lane = ? ORDER BY id LIMIT 1",
-            lane,
+            "SELECT id, kind FROM outbox WHERE lane = ? ORDER BY id LIMIT ?", lane, _LOOK_AHEAD
+        )
+        at_once: dict[str, int] = {}
+        for item_id, kind in rows:
+            if kind not in INDEPENDENT:
+                return list(at_once.values()) or [item_id]
+            at_once.setdefault(kind, item_id)
+        return list(at_once.values())
+
+    def get(self, item_id: int) -> Item | None:
+        """Return a write as it is now, ``None`` if it is gone or went to the end of its lane."""
+        rows = self._db.run(
+            "SELECT lane, kind, args, sent, uncertain FROM outbox WHERE id = ?", item_id
         )
         if not rows:
             return None
-        item_id, kind, data, sent, uncertain = rows[0]
+        lane, kind, data, sent, uncertain = rows[0]
         return Item(
             id=item_id,
             lane=lane,
@@ -228,12 +264,13 @@ class Queue:
     def _lengthen(self, lane: str, data: bytes) -> bool:
         """Join a range of a journal with the one before it; false if it stands for itself.
 
-        Not with the head of the lane, which may be under way, nor with one of which a part has
-        arrived or may have; and not across a finish.
+        Not with the first range of the lane, which may be under way, nor with one of which a part
+        has arrived or may have; and not across a finish.
         """
         rows = self._db.run(
             "SELECT id, args FROM outbox WHERE lane = ?1 AND kind = ?2"
-            " AND id > (SELECT min(id) FROM outbox WHERE lane = ?1) AND id > coalesce("
+            " AND id > (SELECT min(id) FROM outbox WHERE lane = ?1 AND kind = ?2)"
+            " AND id > coalesce("
             "(SELECT max(id) FROM outbox WHERE lane = ?1 AND kind = ?3), 0)"
             " AND sent = 0 AND uncertain = 0 ORDER BY id DESC LIMIT 1",
             lane,

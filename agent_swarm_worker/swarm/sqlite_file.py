@@ -10,7 +10,7 @@ from pathlib import Path
 from agent_swarm_worker.errors import StateNewer
 
 IN_MEMORY = ":memory:"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _UNUSABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 TABLES = ("claims", "notes", "outbox")
@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS claims (
     log_file TEXT NOT NULL,
     log_offset INTEGER NOT NULL,
     tag TEXT NOT NULL,
-    told INTEGER NOT NULL DEFAULT 0
+    told INTEGER NOT NULL DEFAULT 0,
+    handle TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox (
@@ -38,7 +39,11 @@ CREATE TABLE IF NOT EXISTS outbox (
 );
 CREATE INDEX IF NOT EXISTS outbox_by_lane ON outbox (lane, id);
 """
-_FROM_1 = "ALTER TABLE claims ADD COLUMN told INTEGER NOT NULL DEFAULT 0;"
+_CHANGES = {
+    1: "ALTER TABLE claims ADD COLUMN told INTEGER NOT NULL DEFAULT 0;",
+    2: "ALTER TABLE claims ADD COLUMN handle TEXT NOT NULL DEFAULT '';",
+}
+"""By version: what makes the next version of it."""
 
 
 def connect(where: str) -> sqlite3.Connection:
@@ -63,7 +68,8 @@ def connect(where: str) -> sqlite3.Connection:
         # Enough to survive the death of the process; for a power cut there is `run_for_good`.
         connection.execute("PRAGMA synchronous = NORMAL")
         if version != SCHEMA_VERSION:
-            changes = _FROM_1 if version == 1 else _SCHEMA
+            steps = (_CHANGES[old] for old in range(version, SCHEMA_VERSION))
+            changes = " ".join(steps) if version else _SCHEMA
             connection.executescript(
                 f"BEGIN; {changes} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
@@ -88,7 +94,7 @@ def _checked_version(connection: sqlite3.Connection, where: str) -> int:
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     if version > SCHEMA_VERSION:
         raise StateNewer(Path(where), version, SCHEMA_VERSION)
-    if version < 0:
+    if version not in {0, *_CHANGES, SCHEMA_VERSION}:
         error = sqlite3.DatabaseError(f"of no version of ours ({version})")
         error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
         raise error

@@ -7,10 +7,12 @@ remains: no API, no registration, no credential. Those end the boot with an erro
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
+from agent_swarm_worker.aio import wait_all
 from agent_swarm_worker.errors import (
     ApiError,
     ApiRefused,
@@ -22,15 +24,18 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.worker import registration
 from agent_swarm_worker.worker.credential_wait import wait_for_credentials
 from agent_swarm_worker.worker.credentials import report_credentials
-from agent_swarm_worker.worker.reconfigure import reconfigure
-from agent_swarm_worker.worker.recovery import end_left_behind, recover
-from agent_swarm_worker.worker.undelivered import hold_undelivered
+from agent_swarm_worker.worker.paused import list_paused
+from agent_swarm_worker.worker.reconfigure import apply_configuration
+from agent_swarm_worker.worker.recovery.startup import end_left_behind, recover
+from agent_swarm_worker.worker.recovery.undelivered import hold_undelivered
+from agent_swarm_worker.worker.sandbox import check_harness
 from agent_swarm_worker.workspace.identity import fill_missing, profile_of, write_files
 from agent_swarm_worker.workspace.template_registry import fetch_template
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from agent_swarm_worker.swarm.wire import ConfigRow
     from agent_swarm_worker.worker.context import Worker
 
 API_PAUSE_S = 1.0
@@ -45,27 +50,28 @@ async def boot(worker: Worker) -> None:
         ConfigError: the harness cannot be used, or no credential turned up.
     """
     await end_left_behind(worker)
-    await _until_api_answers(worker)
-    await _best_effort(worker, "agent credentials", worker.client.surroundings.agent_credentials)
-    await reconfigure(worker)
-    _check_harness(worker)
-    await _load_template(worker)
-    await _register_with_patience(worker)
+    rows = await _until_api_answers(worker)
+    if rows is not None:
+        apply_configuration(worker, rows)
+    await _check_harness(worker)
+    file_store = worker.client.surroundings.agent_credentials
+    await wait_all(
+        partial(_introduce, worker),
+        partial(_best_effort, worker, "agent credentials", file_store),
+    )
     await recover(worker)
     if await wait_for_credentials(worker):
         # By now the first one may be long out of date.
         await _register_with_patience(worker)
-    if not worker.settings.cred_check_disable:
-        await report_credentials(worker)
-    await registration.state_role(worker)
-    sessions, agent_id = worker.client.sessions, worker.agent_id
-    await _best_effort(worker, "session clean-up", lambda: sessions.cleanup(agent_id))
-    await hold_undelivered(worker)
-    await _best_effort(worker, "orphan recovery", lambda: sessions.recover_orphaned(agent_id))
-    await _load_identity(worker)
-    await _install_skills(worker)
-    if worker.facts.is_lead:
-        await _best_effort(worker, "heartbeat sweep", worker.client.surroundings.sweep)
+    # None of these depends on another. A registration must have come before all of them.
+    await wait_all(
+        partial(_take_over_sessions, worker),
+        partial(_load_identity, worker),
+        partial(_install_skills, worker),
+        partial(registration.state_role, worker),
+        partial(_report_credentials, worker),
+        partial(_list_paused, worker),
+    )
     worker.log.info(
         Event.WORKER_STARTED,
         agent=worker.agent_id,
@@ -76,8 +82,45 @@ async def boot(worker: Worker) -> None:
     )
 
 
-async def _until_api_answers(worker: Worker) -> None:
+async def _introduce(worker: Worker) -> None:
+    """Register, as the persona that is configured.
+
+    Raises:
+        ApiError: we are refused, or the last of several attempts failed.
+    """
+    await _load_template(worker)
+    await _register_with_patience(worker)
+
+
+async def _take_over_sessions(worker: Worker) -> None:
+    """Clear this agent's rows on the server's list, and have put back what never began.
+
+    In this order: a row of an earlier process would hide its task from the orphan recovery, and a
+    result that is still on its way needs a row that hides its task.
+    """
+    sessions, agent_id = worker.client.sessions, worker.agent_id
+    await _best_effort(worker, "session clean-up", lambda: sessions.cleanup(agent_id))
+    await hold_undelivered(worker)
+    await _best_effort(worker, "orphan recovery", lambda: sessions.recover_orphaned(agent_id))
+    if worker.facts.is_lead:
+        await _best_effort(worker, "heartbeat sweep", worker.client.surroundings.sweep)
+
+
+async def _report_credentials(worker: Worker) -> None:
+    if not worker.settings.cred_check_disable:
+        await report_credentials(worker)
+
+
+async def _list_paused(worker: Worker) -> None:
+    """Ask beforehand what is paused: the poll loop begins with that."""
+    worker.paused_at_start = await list_paused(worker)
+
+
+async def _until_api_answers(worker: Worker) -> Sequence[ConfigRow] | None:
     """Wait for the API to come up; workers are often started before it.
+
+    Returns:
+        The configuration rows; ``None`` from an older server that has none.
 
     Raises:
         Unauthorized: it is up, and the key is wrong: waiting would not help.
@@ -90,18 +133,16 @@ async def _until_api_answers(worker: Worker) -> None:
     with anyio.move_on_after(limit_s):
         while True:
             try:
-                await worker.client.config.resolved(worker.agent_id)
+                return await worker.client.config.resolved(worker.agent_id)
             except Unauthorized as error:
                 error.advice = "check AGENT_SWARM_API_KEY (or API_KEY)"
                 raise
             except ApiRefused as error:
                 if not error.is_server_fault:
-                    return  # an older server without this route; it is up
+                    return None  # an older server without this route; it is up
                 failure = error
             except ApiError as error:
                 failure = error
-            else:
-                return
             await worker.clock.sleep(API_PAUSE_S)
     failure.advice = "is the API running, and is MCP_BASE_URL its address?"
     raise failure
@@ -114,7 +155,7 @@ async def _best_effort(worker: Worker, step: str, action: Callable[[], Awaitable
         worker.log.warning(Event.BOOT_STEP, step=step, why=str(error))
 
 
-def _check_harness(worker: Worker) -> None:
+async def _check_harness(worker: Worker) -> None:
     """Find out now, not with the first task, that the harness is not installed.
 
     Raises:
@@ -123,7 +164,8 @@ def _check_harness(worker: Worker) -> None:
     """
     # A credential may still come with the configuration; `wait_for_credentials` waits for it.
     with contextlib.suppress(CredentialsMissing):
-        worker.harness.adapter.check(worker.environment.values())
+        values = worker.environment.values()
+        await check_harness(worker.sandbox, worker.harness.adapter, values)
 
 
 async def _load_template(worker: Worker) -> None:
@@ -202,5 +244,5 @@ async def _install_skills(worker: Worker) -> None:
     if worker.skills is None:
         return
     await worker.skills.install_shipped()
-    if worker.harness.adapter.traits.has_local_environment:
+    if worker.harness.spec.capabilities.has_local_environment:
         worker.facts.skills = await worker.skills.refresh()

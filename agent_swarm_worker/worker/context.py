@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.login.memory import LoginMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.errors import ApiError
     from agent_swarm_worker.guards.scrubber import Scrubber
     from agent_swarm_worker.ids import IdSource
     from agent_swarm_worker.logs import Log
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.swarm.client import SwarmClient
     from agent_swarm_worker.swarm.outbox import Outbox
     from agent_swarm_worker.swarm.state import StateDir
-    from agent_swarm_worker.swarm.wire import Agent, Skill
+    from agent_swarm_worker.swarm.wire import Agent, Skill, Task
     from agent_swarm_worker.worker.environment import Environment
     from agent_swarm_worker.worker.harness import Harness
     from agent_swarm_worker.worker.paused_notes import PausedNotes
@@ -91,6 +92,8 @@ class Worker:
     unsettled: dict[str, Callable[[], Awaitable[bool]]] = field(default_factory=dict)
     """By task that an earlier process left: what tells the server of it, as it could not be told at
     the start; true once it was."""
+    paused_at_start: Sequence[Task] | ApiError | None = None
+    """What the server called paused at the start, or why it did not say; until it is taken up."""
     sessions_started: int = 0
 
     @property

@@ -21,8 +21,6 @@ from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.ids import IdSource, random_ids
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.processes import sweep
-from agent_swarm_worker.processes.keeper import Kept
 from agent_swarm_worker.processes.subreaper import adopt_orphans
 from agent_swarm_worker.worker.backstop import LEAVE_WITHIN_S, OVERTIME_S, Backstop
 from agent_swarm_worker.worker.boot import boot
@@ -33,12 +31,13 @@ from agent_swarm_worker.worker.heartbeat import Heartbeat, ping_loop
 from agent_swarm_worker.worker.liveness import liveness_loop
 from agent_swarm_worker.worker.poll import Poller
 from agent_swarm_worker.worker.reconfigure import reconfigure_loop
+from agent_swarm_worker.worker.recovery.undelivered import release_when_delivered
 from agent_swarm_worker.worker.retention import retention_loop
+from agent_swarm_worker.worker.run_policy import RunPolicy
 from agent_swarm_worker.worker.shutdown import go_down, say_goodbye
 from agent_swarm_worker.worker.signals import Shutdown
 from agent_swarm_worker.worker.steering import Steering
 from agent_swarm_worker.worker.task_run import run_trigger
-from agent_swarm_worker.worker.undelivered import release_when_delivered
 from agent_swarm_worker.worker.wiring import Parts, wire
 
 if TYPE_CHECKING:
@@ -153,7 +152,13 @@ class Daemon:
 
     async def _poll(self, worker: Worker, sessions: TaskGroup) -> None:
         try:
-            await Poller(worker, sessions, partial(run_trigger, worker)).run()
+            policy = RunPolicy(
+                slots=worker.slots,
+                shutdown=self.shutdown,
+                clock=worker.clock,
+                interval_s=lambda: worker.settings.poll_interval_s,
+            )
+            await Poller(worker, policy, sessions, partial(run_trigger, worker)).run()
         finally:
             self.shutdown.polling_over.set()
 
@@ -161,6 +166,5 @@ class Daemon:
 def _kill_sessions(worker: Worker) -> None:
     """Kill what runs, without waiting, so that a process ended on the spot leaves none behind."""
     for task in worker.slots:
-        sweep.end_now(task.session_uuid)
-        with Kept(task.session_uuid):
-            pass  # its end ends the keepers
+        if task.handle:
+            worker.sandbox.kill(task.handle)

@@ -28,7 +28,7 @@ from agent_swarm_worker.swarm.outbox import Outbox
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.swarm.state import StateDir, agent_dir, kept_agent_id
 from agent_swarm_worker.worker.log_cursor import LogCursor
-from agent_swarm_worker.worker.log_position import with_its_log_found
+from agent_swarm_worker.worker.recovery.cursor_resync import with_resynced_cursor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -89,7 +89,9 @@ class Flush:
         """
         for claim in self.state.running():
             self._queue_rest(
-                await with_its_log_found(claim, state=self.state, client=self.client, log=self.log)
+                await with_resynced_cursor(
+                    claim, state=self.state, client=self.client, log=self.log
+                )
             )
         async with anyio.create_task_group() as group:
             group.start_soon(self.outbox.run)

@@ -7,6 +7,7 @@ each running task beats every three seconds, and all at once when the API is bac
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,11 @@ LOOK_INTERVAL_S = 5.0
 """How often the task itself is looked at: one that was paused, or superseded by hand, keeps its
 session row, so that no beat tells."""
 
+MANY = 4
+"""So many tasks are looked at together."""
+MAX_LISTED = 100
+OWN_LOOK_S = 60.0
+"""How often each of many is looked at by itself: a list may not have all its fields."""
 MAX_BEATS_AT_ONCE = 16
 """Half of the connections there are: the rest is for everything else."""
 LAST_WORD_S = 1.0
@@ -45,6 +51,8 @@ class Heartbeat:
         self._recovered = Broadcast()
         self._beating: dict[RunningTask, anyio.CancelScope] = {}
         """One beat per task at a time, so that they do not pile up before an API that hangs."""
+        self._looked_at_s: dict[RunningTask, float] = {}
+        """When each of many was last looked at by itself."""
         self._at_once = anyio.CapacityLimiter(MAX_BEATS_AT_ONCE)
         worker.client.http.health.on_recovered(self._on_recovered)
 
@@ -108,9 +116,46 @@ class Heartbeat:
     async def _keep_looking(self) -> None:
         while True:
             await self._worker.clock.sleep(LOOK_INTERVAL_S)
-            for task in self._worker.slots:
-                if task.has_task and task.is_live and task.ended_by is None:
-                    await self._look(task)
+            running = [
+                task
+                for task in self._worker.slots
+                if task.has_task and task.is_live and task.ended_by is None
+            ]
+            for task in await self._to_look_at(running):
+                await self._look(task)
+
+    async def _to_look_at(self, running: list[RunningTask]) -> list[RunningTask]:
+        """Return those of which one list for all does not say that they simply go on."""
+        if len(running) < MANY:
+            return running
+        now_s = self._worker.clock.monotonic()
+        self._looked_at_s = {task: self._looked_at_s.get(task, -math.inf) for task in running}
+        going_on = await self._going_on()
+        chosen = [
+            task
+            for task in running
+            if task.task_id not in going_on or now_s - self._looked_at_s[task] >= OWN_LOOK_S
+        ]
+        self._looked_at_s |= dict.fromkeys(chosen, now_s)
+        return chosen
+
+    async def _going_on(self) -> set[str]:
+        """Return the ids of this agent's tasks that are in progress and were never paused."""
+        worker = self._worker
+        try:
+            rows = await worker.client.tasks.list(
+                status="in_progress", agent_id=worker.agent_id, limit=MAX_LISTED, background=True
+            )
+        except ApiError as error:
+            worker.log.debug(Event.API_REFUSED, call="tasks", why=str(error))
+            return set()
+        return {
+            row.id
+            for row in rows
+            if row.status == "in_progress"
+            and row.agent_id == worker.agent_id
+            and not row.was_paused
+        }
 
     async def _look(self, task: RunningTask) -> None:
         """Let a task go that somebody else has, or nobody for now; it may have failed itself."""

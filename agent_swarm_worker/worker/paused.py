@@ -16,7 +16,7 @@ from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from agent_swarm_worker.swarm.wire import Task
     from agent_swarm_worker.worker.context import Worker
@@ -64,11 +64,12 @@ class PausedTasks:
     async def _paused_by_us(self) -> list[Task]:
         """Return, and note, what is paused and by nobody else; asked once in a process."""
         worker = self._worker
-        try:
-            rows = await worker.client.work.paused()
-        except ApiError as error:
-            worker.log.warning(Event.API_REFUSED, call="paused-tasks", why=str(error))
-            self._has_asked = isinstance(error, ApiRefused) and not error.is_server_fault
+        rows, worker.paused_at_start = worker.paused_at_start, None
+        if rows is None:
+            rows = await list_paused(worker)
+        if isinstance(rows, ApiError):
+            worker.log.warning(Event.API_REFUSED, call="paused-tasks", why=str(rows))
+            self._has_asked = isinstance(rows, ApiRefused) and not rows.is_server_fault
             return []
         self._has_asked = True
         for row in rows:
@@ -125,6 +126,14 @@ class PausedTasks:
             if isinstance(error, ApiRefused) and error.status == 404:
                 self._notes.discard(task_id)
             return None
+
+
+async def list_paused(worker: Worker) -> Sequence[Task] | ApiError:
+    """Return what the server calls paused of this agent's tasks, or why it does not say."""
+    try:
+        return await worker.client.work.paused()
+    except ApiError as error:
+        return error
 
 
 def was_set_going(task: Task) -> bool | None:

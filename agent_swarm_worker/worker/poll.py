@@ -7,8 +7,7 @@ runs here already.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -28,8 +27,9 @@ from agent_swarm_worker.swarm.wire import (
 )
 from agent_swarm_worker.worker import registration
 from agent_swarm_worker.worker.disk import until_room
-from agent_swarm_worker.worker.lost_claims import LostClaims
 from agent_swarm_worker.worker.paused import PausedTasks
+from agent_swarm_worker.worker.recovery.claim_reconciliation import ClaimReconciliation
+from agent_swarm_worker.worker.run_policy import Polled
 from agent_swarm_worker.worker.slots import RESUMED, RunningTask
 
 if TYPE_CHECKING:
@@ -37,11 +37,9 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.swarm.wire import Task
     from agent_swarm_worker.worker.context import Worker
+    from agent_swarm_worker.worker.run_policy import RunPolicy
 
 ORPHAN_CHECK_S = 60.0
-BUDGET_BACKOFF_S = 2.0
-MAX_BUDGET_BACKOFF_S = 300.0
-LOCKED_OUT_PAUSE_S = 30.0
 LAST_POLL_S = 3.0
 """How long a shutdown waits for a poll that is under way: its answer may be a claimed task."""
 CLAIMING = frozenset({TaskAssigned.type, TaskOffered.type})
@@ -52,62 +50,60 @@ RunTrigger: TypeAlias = Callable[[RunningTask, Trigger], Coroutine[Any, Any, Non
 class Poller:
     """Asks for triggers and starts `run` for each, in the group of sessions."""
 
-    def __init__(self, worker: Worker, sessions: TaskGroup, run: RunTrigger) -> None:
+    def __init__(
+        self, worker: Worker, policy: RunPolicy, sessions: TaskGroup, run: RunTrigger
+    ) -> None:
         self._worker = worker
+        self._policy = policy
         self._sessions = sessions
         self._run = run
-        self._refusals = 0
         self._orphans_at_s = worker.clock.monotonic()
         self._paused = PausedTasks(worker, self._begin_resumed)
-        self._lost = LostClaims(worker, sessions, self._begin_found, self._until_draining)
+        self._lost = ClaimReconciliation(worker, sessions, self._begin_found, policy.unless_leaving)
 
     async def run(self) -> None:
-        """Poll until the shutdown begins."""
+        """Poll until the policy says to leave."""
         await self._loop()
         self._lost.close()
 
     async def _loop(self) -> None:
-        worker = self._worker
-        await self._paused.resume_all(partial(self._until_draining, worker.slots.wait_free))
-        while not worker.shutdown.is_draining:
-            if not await self._until_draining(worker.slots.wait_free):
-                return
-            if not await self._until_draining(self._recover_orphans):
-                return
-            if not await self._until_draining(self._paused.look):
-                return
-            if not await self._until_draining(partial(until_room, worker)):
-                return
-            if not await self._until_draining(self._lost.look):
-                return
-            if not worker.slots.has_room:
-                continue
-            pause_s = await self._poll_once()
-            if pause_s:
-                await self._until_draining(partial(worker.clock.sleep, pause_s))
+        policy = self._policy
+        steps = (
+            self._recover_orphans,
+            self._paused.look,
+            partial(until_room, self._worker),
+            self._lost.look,
+        )
+        await self._paused.resume_all(policy.room)
+        while await policy.room():
+            for step in steps:
+                if not await policy.unless_leaving(step):
+                    return
+            if policy.may_poll:
+                await policy.pause(await self._poll_once())
 
     async def _poll_once(self) -> float:
         """Ask once; return how many seconds to wait before the next time."""
-        worker = self._worker
-        settings = worker.settings
-        idle_s = settings.poll_interval_s * random.uniform(0.9, 1.1)  # noqa: S311 - spreads load
+        worker, policy = self._worker, self._policy
         try:
             trigger = await self._ask()
         except Unauthorized as error:
             worker.log.error(Event.API_REFUSED, call="poll", why=str(error))
-            return LOCKED_OUT_PAUSE_S
+            return policy.pause_s(Polled.LOCKED_OUT)
         except ApiRefused as error:
             if error.status == 404:
                 await registration.register_again(worker)
             else:
                 worker.log.warning(Event.API_REFUSED, call="poll", why=str(error))
-            return idle_s
+            return policy.pause_s(Polled.NOTHING)
         except ApiError as error:
             worker.log.debug(Event.API_UNREACHABLE, call="poll", why=str(error))
-            return idle_s
+            return policy.pause_s(Polled.NOTHING)
         if trigger is None:
-            return idle_s
-        return self._handle(trigger)
+            return policy.pause_s(Polled.NOTHING)
+        if isinstance(trigger, BudgetRefused):
+            return self._back_off(trigger)
+        return policy.pause_s(self._handle(trigger))
 
     async def _ask(self) -> Trigger | None:
         """Poll, and see a request that is under way through when the shutdown begins.
@@ -117,7 +113,7 @@ class Poller:
         """
 
         async def no_longer_wanted() -> None:
-            await self._worker.shutdown.wait_draining()
+            await self._policy.until_leaving()
             await anyio.sleep(LAST_POLL_S)
 
         sent_s = self._lost.polling()
@@ -135,23 +131,21 @@ class Poller:
             self._lost.lost(sent_s)  # what was claimed cannot be read in this answer
         return trigger
 
-    def _handle(self, trigger: Trigger) -> float:
+    def _handle(self, trigger: Trigger) -> Polled:
+        """Begin what a trigger asks for."""
         worker = self._worker
-        if isinstance(trigger, BudgetRefused):
-            return self._back_off(trigger)
-        self._refusals = 0
         if isinstance(trigger, UnknownTrigger) and not worker.options.default_prompt:
             worker.log.warning(Event.TRIGGER_IGNORED, type=trigger.type, why="not a known trigger")
-            return worker.settings.poll_interval_s
+            return Polled.IGNORED
         task = self._running_task(trigger)
         if task.task_id in worker.slots:
             worker.log.warning(
                 Event.TRIGGER_IGNORED, type=trigger.type, task=task.task_id, why="it runs already"
             )
-            return worker.settings.poll_interval_s
+            return Polled.IGNORED
         worker.log.info(Event.TRIGGER_RECEIVED, type=trigger.type, task=task.task_id)
         self._begin(task, trigger)
-        return 0.0
+        return Polled.BEGUN
 
     def _begin(self, task: RunningTask, trigger: Trigger) -> None:
         self._lost.begun(task.task_id)
@@ -173,13 +167,12 @@ class Poller:
 
     def _back_off(self, refusal: BudgetRefused) -> float:
         """Wait twice as long with each refusal in a row; only this loop waits, no other."""
-        self._refusals += 1
-        pause_s = min(MAX_BUDGET_BACKOFF_S, BUDGET_BACKOFF_S * 2.0 ** (self._refusals - 1))
+        pause_s = self._policy.pause_s(Polled.OVER_BUDGET)
         self._worker.log.warning(
             Event.BUDGET_REFUSED,
             cause=refusal.cause,
             reset_at=refusal.reset_at,
-            refusals=self._refusals,
+            refusals=self._policy.refusals,
             backoff_s=pause_s,
         )
         return pause_s
@@ -206,8 +199,3 @@ class Poller:
                 worker.log.warning(Event.TASK_RECOVERED, task=task.id, why="claimed, never started")
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="recover-orphaned", why=str(error))
-
-    async def _until_draining(self, wait: Callable[[], Awaitable[None]]) -> bool:
-        """Wait for something; false if the shutdown began first."""
-        await wait_any(wait, self._worker.shutdown.wait_draining)
-        return not self._worker.shutdown.is_draining

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.aio import wait_all
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.errors import ApiError
@@ -15,6 +18,8 @@ from agent_swarm_worker.journal.files import file_name, first_record
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.login.pools import session_env
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.providers.registry import adapter_spec
+from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.continuity import parent_of, with_native_resume
 from agent_swarm_worker.worker.models import ModelChoice, choose_model
@@ -22,6 +27,7 @@ from agent_swarm_worker.worker.place import place_of
 from agent_swarm_worker.worker.private_dir import private_dir
 from agent_swarm_worker.worker.prompting import compose_prompts
 from agent_swarm_worker.worker.retention import owner
+from agent_swarm_worker.worker.sandbox import needed_variables
 from agent_swarm_worker.worker.selection import select_for
 from agent_swarm_worker.worker.session_limits import SessionLimits, limits_of
 from agent_swarm_worker.worker.slots import RESUMED
@@ -29,14 +35,15 @@ from agent_swarm_worker.worker.tool_servers import session_tool_servers
 from agent_swarm_worker.workspace.git import identity
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from agent_swarm_worker.contract import ProviderAdapter
+    from agent_swarm_worker.contract import Guest, ProviderAdapter
     from agent_swarm_worker.login.pools import Selection
-    from agent_swarm_worker.swarm.wire import Trigger
+    from agent_swarm_worker.swarm.wire import Task, Trigger
     from agent_swarm_worker.worker.context import Worker
+    from agent_swarm_worker.worker.place import Place
     from agent_swarm_worker.worker.slots import RunningTask
 
 SESSIONS_DIR = "sessions"
@@ -52,12 +59,25 @@ class Ready:
     model: ModelChoice
     credentials: tuple[Selection, ...]
     metadata_bytes: int
+    directory: Path
+    """Where the session works, on this machine."""
     limits: SessionLimits
 
 
 @asynccontextmanager
-async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> AsyncIterator[Ready]:
+async def prepared(
+    worker: Worker,
+    task: RunningTask,
+    trigger: Trigger,
+    last_look: Callable[[], Awaitable[object]],
+) -> AsyncIterator[Ready]:
     """Prepare a session; what it holds (the clone, its private directory) is held until the end.
+
+    Args:
+        worker: the process.
+        task: whose session it is.
+        trigger: what began it.
+        last_look: done while the prompts are composed; it may end the task.
 
     Raises:
         SwarmWorkerError: it cannot be prepared; the task is to fail with this reason.
@@ -68,19 +88,26 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
     redactor = Scrubber(worker.scrubber)
     async with AsyncExitStack() as held:
         # A paused task goes on from itself: in its own session, on its own branch.
-        parent = row if task.trigger_type == RESUMED else await parent_of(worker, row)
-        place = await place_of(worker, row, parent, held)
+        resumed = row if task.trigger_type == RESUMED else None
         private = held.enter_context(_private_dir(worker, task))
         model = choose_model(
-            harness=adapter.name,
+            tiers=adapter_spec(adapter).models.tiers,
             env=worker.environment.values(),
             task_model=row.model if row else None,
             task_tier=row.model_tier if row else None,
             task_effort=row.effort if row else None,
         )
-        credentials = await select_for(worker, adapter, row, model.model)
+        # What this asks the server for does not depend on each other, so it is asked at once.
+        (parent, place), credentials, tools, _ = await wait_all(
+            partial(_parent_and_place, worker, row, resumed, held),
+            partial(select_for, worker, adapter, row, model.model),
+            partial(session_tool_servers, worker, adapter, task, row, redactor),
+            partial(_refresh_skills, worker, adapter),
+        )
+        guest = await _open_guest(worker, task, place, private, held)
         config = ProviderSessionConfig(
             prompt="",
+            guest=guest,
             model=model.model,
             reasoning_effort=model.effort,
             role=worker.facts.role_label,
@@ -89,12 +116,12 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
             session_uuid=task.session_uuid,
             api_url=worker.settings.api_url,
             api_key=worker.settings.api_key,
-            cwd=place.directory.path,
+            cwd=PurePath(guest.path(place.directory.path)),
             log_file=_log_file(worker, task),
-            private_dir=private,
-            env=_session_env(worker, adapter, task, credentials),
+            private_dir=PurePath(guest.path(private)),
+            env=_session_env(worker, adapter, task, credentials, guest),
             redactor=redactor,
-            mcp_servers=await session_tool_servers(worker, adapter, task, row, redactor),
+            mcp_servers=tools.servers,
             iteration=worker.next_iteration(),
             result_grace_s=worker.settings.result_grace_s,
             journal_max_bytes=worker.settings.journal_max_mb << 20,
@@ -105,8 +132,18 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
         for selection in credentials:
             redactor.add(selection.key_type, selection.value)
         config = await with_native_resume(worker, adapter, config, row, parent)
-        config = await compose_prompts(
-            worker, adapter, config, task=task, trigger=trigger, place=place
+        config, _ = await wait_all(
+            partial(
+                compose_prompts,
+                worker,
+                adapter,
+                config,
+                task=task,
+                trigger=trigger,
+                place=place,
+                tool_servers=tools.installed,
+            ),
+            last_look,
         )
         yield Ready(
             adapter=adapter,
@@ -114,13 +151,22 @@ async def prepared(worker: Worker, task: RunningTask, trigger: Trigger) -> Async
             model=model,
             credentials=tuple(credentials),
             metadata_bytes=_begin_journal(worker, config, task),
-            limits=limits_of(
-                worker.settings,
-                harness=adapter.name,
-                tags=row.tags if row else (),
-                log=worker.log.bind(task=task.task_id),
-            ),
+            directory=place.directory.path,
+            limits=_limits(worker, adapter, task, row),
         )
+
+
+async def _parent_and_place(
+    worker: Worker, row: Task | None, resumed: Task | None, held: AsyncExitStack
+) -> tuple[Task | None, Place]:
+    """Return the task that this one continues, and where it works."""
+    parent = resumed or await parent_of(worker, row)
+    return parent, await place_of(worker, row, parent, held)
+
+
+async def _refresh_skills(worker: Worker, adapter: ProviderAdapter) -> None:
+    if worker.skills is not None and adapter_spec(adapter).capabilities.has_local_environment:
+        worker.facts.skills = await worker.skills.refresh()
 
 
 async def _told_in_full(worker: Worker, trigger: Trigger) -> Trigger:
@@ -134,13 +180,48 @@ async def _told_in_full(worker: Worker, trigger: Trigger) -> Trigger:
         return trigger
 
 
+def _limits(
+    worker: Worker, adapter: ProviderAdapter, task: RunningTask, row: Task | None
+) -> SessionLimits:
+    return limits_of(
+        worker.settings,
+        harness=adapter.name,
+        tags=row.tags if row else (),
+        log=worker.log.bind(task=task.task_id),
+    )
+
+
+async def _open_guest(
+    worker: Worker, task: RunningTask, place: Place, private: Path, held: AsyncExitStack
+) -> Guest:
+    """Open the guest of a session; what runs in it is ended with `held`."""
+    mounts = {"work": place.directory.path, "private": private, "home": worker.settings.home}
+    spec = GuestSpec(name=task.session_uuid, mounts=mounts)
+    guest = await held.enter_async_context(worker.sandbox.open(spec))
+    task.handle = guest.handle
+    return guest
+
+
 def _session_env(
-    worker: Worker, adapter: ProviderAdapter, task: RunningTask, credentials: list[Selection]
+    worker: Worker,
+    adapter: ProviderAdapter,
+    task: RunningTask,
+    credentials: list[Selection],
+    guest: Guest,
 ) -> dict[str, str]:
     """The complete environment of the harness (API reference section 4.5)."""
-    env = harness_env(session_env(adapter.name, worker.environment.values(), credentials))
+    spec = adapter_spec(adapter)
+    everyones = [each.credentials for each in worker.harness.all_specs]
+    env = harness_env(
+        session_env(spec.credentials, worker.environment.values(), credentials, everyones),
+        tracing_switches=spec.tracing_variables,
+    )
+    needed = (
+        *needed_variables(adapter, env),
+        *(selection.key_type for selection in credentials),
+    )
     return {
-        **env,
+        **guest.environment(env, needed),
         **identity(env),
         "MCP_BASE_URL": worker.settings.api_url,
         "AGENT_ID": worker.agent_id,

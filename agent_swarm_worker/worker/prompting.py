@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
+from agent_swarm_worker.aio import wait_all
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.prompts.memories import memories_block
@@ -26,16 +27,16 @@ from agent_swarm_worker.prompts.user import (
     paused_prompt,
     trigger_prompt,
 )
-from agent_swarm_worker.skills.places import command_folder
+from agent_swarm_worker.providers.registry import adapter_spec
+from agent_swarm_worker.skills.places import command_folders
 from agent_swarm_worker.skills.resolve import is_installed, resolve_command
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.continuity import preamble
 from agent_swarm_worker.worker.registration import profile_facts
-from agent_swarm_worker.worker.tool_servers import tool_server_names
 from agent_swarm_worker.workspace.default_profile import is_default
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from agent_swarm_worker.contract import ProviderAdapter, ProviderSessionConfig
     from agent_swarm_worker.prompts.render import PromptBuild
@@ -53,27 +54,31 @@ async def compose_prompts(
     task: RunningTask,
     trigger: Trigger,
     place: Place,
+    tool_servers: Sequence[str],
 ) -> ProviderSessionConfig:
-    """Return the config with both prompts in it."""
+    """Return the config with both prompts in it; their parts are asked for at once."""
     build = worker.renderer.build()
-    system = await _system_prompt(worker, adapter, build, trigger, place)
+    can = adapter_spec(adapter).capabilities
     harness = PromptHarness(
         format_command=adapter.format_command,
-        has_mcp=adapter.traits.has_mcp,
-        download_dir=config.private_dir if adapter.traits.has_local_environment else None,
+        has_mcp=bool(can.mcp_transports),
+        download_dir=config.private_dir if can.has_local_environment else None,
     )
     row = trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None
     if row is not None and task.trigger_type == "task_resumed":
-        body = await paused_prompt(build, row, harness)
+        asked = partial(paused_prompt, build, row, harness)
     else:
-        body = await trigger_prompt(build, trigger, harness)
+        asked = partial(trigger_prompt, build, trigger, harness)
+    system, body, banner, memories, story = await wait_all(
+        partial(_system_prompt, worker, adapter, build, trigger, place, tool_servers=tool_servers),
+        asked,
+        partial(_banner, worker, build),
+        partial(_memories, worker, config, row, has_mcp=harness.has_mcp),
+        partial(preamble, worker, config, row, has_mcp=harness.has_mcp),
+    )
     body = body or worker.options.default_prompt
-    parts = {
-        "banner": await _banner(worker, build),
-        "memories": await _memories(worker, config, row, has_mcp=harness.has_mcp),
-        "note": directory_note(place.directory.path, place.directory.source),
-    }
-    story = await preamble(worker, config, row, has_mcp=harness.has_mcp)
+    note = directory_note(place.directory.path, place.directory.source)
+    parts = {"banner": banner, "memories": memories, "note": note}
     told = await _with_skill(worker, adapter, compose(body, harness, preamble=story, **parts))
     if config.resume_session_id is None:
         return replace(config, prompt=told, system_prompt=system)
@@ -88,12 +93,13 @@ async def _system_prompt(
     build: PromptBuild,
     trigger: Trigger,
     place: Place,
+    *,
+    tool_servers: Sequence[str],
 ) -> str:
-    facts = worker.facts
+    facts, spec = worker.facts, adapter_spec(adapter)
     agent = AgentContext(
         agent_id=worker.agent_id,
-        harness=adapter.name,
-        traits=adapter.traits,
+        spec=spec,
         settings=worker.settings,
         name=facts.agent.name if facts.agent else "",
         role=facts.role_label,
@@ -104,7 +110,7 @@ async def _system_prompt(
         claude_md=_edited(worker, "claudeMd"),
         server_capabilities=facts.server_capabilities,
         skills=facts.skills,
-        mcp_servers=await tool_server_names(worker) if adapter.traits.has_mcp else (),
+        mcp_servers=tuple(tool_servers) if spec.capabilities.mcp_transports else (),
     )
     context = TaskContext(repository=place.repository, cwd=place.directory.path)
     if isinstance(trigger, TaskAssigned | TaskOffered):
@@ -134,15 +140,15 @@ async def _with_skill(worker: Worker, adapter: ProviderAdapter, prompt: str) -> 
 
     It has no commands at all, or ours are not installed: a person's home is left alone.
     """
-    settings, traits = worker.settings, adapter.traits
-    if traits.native_skill_discovery and not traits.has_local_environment:
+    settings, spec = worker.settings, adapter_spec(adapter)
+    if spec.skills.native_discovery and not spec.capabilities.has_local_environment:
         return prompt
-    if traits.native_skill_discovery and await to_thread.run_sync(
-        is_installed, prompt, settings.home
+    if spec.skills.native_discovery and await to_thread.run_sync(
+        is_installed, prompt, settings.home, worker.harness.all_specs
     ):
         return prompt
     places = (
-        command_folder(adapter.name, worker.environment.values(), settings.home),
+        *command_folders(spec, worker.environment.values(), settings.home),
         settings.home / ".agents" / "skills",
         shipped_texts("skills"),
     )

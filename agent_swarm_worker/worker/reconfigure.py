@@ -13,6 +13,9 @@ from agent_swarm_worker.worker import registration
 from agent_swarm_worker.worker.credentials import missing_credentials, report_credentials
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent_swarm_worker.swarm.wire import ConfigRow
     from agent_swarm_worker.worker.context import Worker
 
 
@@ -23,6 +26,11 @@ async def reconfigure(worker: Worker) -> bool:
     except ApiError as error:
         worker.log.debug(Event.API_REFUSED, call="config", why=str(error))
         return False
+    return apply_configuration(worker, rows)
+
+
+def apply_configuration(worker: Worker, rows: Iterable[ConfigRow]) -> bool:
+    """Put configuration rows in force; true if something the server shows of us changed."""
     changed = worker.environment.apply(rows)
     if changed:
         worker.log.info(Event.CONFIG_CHANGED, keys=sorted(changed)[:20], count=len(changed))
@@ -59,7 +67,7 @@ async def _report_harness(
     The report makes the server call this agent idle (API reference E6), so not while it works.
     """
     try:
-        missing = missing_credentials(worker)
+        missing = await missing_credentials(worker)
     except Exception as error:  # a session will fail with it; the worker goes on
         worker.log.debug(Event.CONFIG_IGNORED, key="HARNESS_PROVIDER", why=str(error))
         return reported

@@ -87,7 +87,8 @@ def profile_facts(worker: Worker) -> AgentFacts:
         name=agent.name if agent else "",
         role=worker.facts.role_label,
         description=(agent.description or "") if agent else "",
-        capabilities=agent.capabilities if agent else (),
+        # What `state_role` stores, which may be on its way.
+        capabilities=(agent.capabilities or _capabilities(worker)) if agent else (),
     )
 
 

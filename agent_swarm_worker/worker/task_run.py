@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from agent_swarm_worker.aio import wait_all
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolStart
 from agent_swarm_worker.contract.session import without_raw_log
 from agent_swarm_worker.errors import ApiError, ProviderError, SwarmWorkerError
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.providers.catalog import context_window
+from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.reporting.console import Console
 from agent_swarm_worker.reporting.facts import SessionFacts
 from agent_swarm_worker.reporting.reporter import SessionReporter
@@ -23,7 +26,7 @@ from agent_swarm_worker.worker.harness import wire_name
 from agent_swarm_worker.worker.heartbeat import announce
 from agent_swarm_worker.worker.log_cursor import LogCursor
 from agent_swarm_worker.worker.outcome import Outcome
-from agent_swarm_worker.worker.ownership import LOST, is_gone
+from agent_swarm_worker.worker.ownership import is_gone
 from agent_swarm_worker.worker.preparation import Ready, prepared
 from agent_swarm_worker.worker.shutdown import GRACEFUL_SHUTDOWN, supersede
 from agent_swarm_worker.worker.tool_loop import ToolLoopGuard
@@ -52,8 +55,11 @@ async def run_trigger(worker: Worker, task: RunningTask, trigger: Trigger) -> No
             # Claimed by the last poll: not begun here, but handed back for the next worker.
             await supersede(worker, task)
             return
-        await _announce(worker, task)
-        outcome = await _run_session(worker, task, trigger, log)
+        announced = anyio.Event()
+        outcome, _ = await wait_all(
+            partial(_run_session, worker, task, trigger, announced, log),
+            partial(_announce, worker, task, announced),
+        )
         if task.is_live:
             task.report(task.ended_by)
         await finish_task(worker, task, trigger, outcome, log)
@@ -64,24 +70,30 @@ async def run_trigger(worker: Worker, task: RunningTask, trigger: Trigger) -> No
         worker.slots.remove(task)
 
 
-async def _announce(worker: Worker, task: RunningTask) -> None:
+async def _announce(worker: Worker, task: RunningTask, announced: anyio.Event) -> None:
     """Tell the server at once: a claim without a session is given to somebody else."""
     try:
         await announce(worker, task)
     except ApiError as error:
         worker.log.debug(Event.API_REFUSED, call="active-session", why=str(error))
+    announced.set()
 
 
-async def _run_session(worker: Worker, task: RunningTask, trigger: Trigger, log: Log) -> Outcome:
+async def _last_look(worker: Worker, task: RunningTask, announced: anyio.Event) -> None:
+    """End the task if the server gave it up before it heard of a session of it."""
+    await announced.wait()
+    await is_gone(worker, task)
+
+
+async def _run_session(
+    worker: Worker, task: RunningTask, trigger: Trigger, announced: anyio.Event, log: Log
+) -> Outcome:
     """Prepare and run the session. Whatever goes wrong becomes a result that says so."""
     try:
         with task.scope:
-            if worker.skills is not None and worker.harness.adapter.traits.has_local_environment:
-                worker.facts.skills = await worker.skills.refresh()
-            async with prepared(worker, task, trigger) as ready:
+            last_look = partial(_last_look, worker, task, announced)
+            async with prepared(worker, task, trigger, last_look) as ready:
                 _remember(worker, task, ready)
-                if await is_gone(worker, task):
-                    return Outcome(result=_for_its_cause(_failure(LOST, ABORTED), LOST))
                 reporter = _reporter(worker, task, ready, log)
                 config = replace(ready.config, sink=reporter)
                 session = await ready.adapter.create_session(config)
@@ -126,7 +138,14 @@ async def _watched(
 ) -> ProviderResult:
     """Run the session with everything that listens to it and everything that may end it."""
     log = worker.log.bind(task=task.task_id)
-    watchdog = Watchdog(task, limits=ready.limits, say=reporter.note, clock=worker.clock, log=log)
+    watchdog = Watchdog(
+        task,
+        limits=ready.limits,
+        say=reporter.note,
+        clock=worker.clock,
+        log=log,
+        hang_texts=adapter_spec(ready.adapter).hang_texts,
+    )
     loops = _LoopEnder(task)
     guard = ToolLoopGuard(loops.found, clock=worker.clock, log=log)
     console = Console(log)
@@ -223,12 +242,14 @@ def _remember(worker: Worker, task: RunningTask, ready: Ready | None = None) -> 
             log_file=ready.config.log_file,
             iteration=ready.config.iteration,
             log_offset=ready.metadata_bytes,
+            handle=task.handle,
         )
     worker.state.claim(claim)
 
 
 def _reporter(worker: Worker, task: RunningTask, ready: Ready, log: Log) -> SessionReporter:
     config, settings = ready.config, worker.settings
+    spec = adapter_spec(ready.adapter)
     is_known = wire_name(ready.adapter) == ready.adapter.name
     facts = SessionFacts(
         task_id=task.task_id if task.has_task else None,
@@ -237,6 +258,8 @@ def _reporter(worker: Worker, task: RunningTask, ready: Ready, log: Log) -> Sess
         session_uuid=task.session_uuid,
         iteration=config.iteration,
         harness=ready.adapter.name,
+        context_window=partial(context_window, models=spec.models),
+        tools=spec.tools,
         wire_provider=wire_name(ready.adapter),
         session_meta={} if is_known else {HARNESS_KEY: ready.adapter.name},
         log_file=config.log_file,
@@ -245,6 +268,7 @@ def _reporter(worker: Worker, task: RunningTask, ready: Ready, log: Log) -> Sess
         model_source=ready.model.source,
         observe_only=task.observe_only,
         log_flush_s=settings.log_flush_interval_s,
+        sessions=lambda: len(worker.slots),
         events_flush_s=max(settings.log_flush_interval_s, settings.events_flush_interval_s),
     )
     reporter = SessionReporter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from agent_swarm_worker.contract import McpServer
@@ -9,6 +10,7 @@ from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.guards.secret_env import is_secret_name
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_server
+from agent_swarm_worker.providers.registry import adapter_spec
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderAdapter, Redactor
@@ -21,14 +23,24 @@ LONG_ENOUGH_TO_BE_SECRET = 16
 TRANSPORTS = frozenset({"http", "sse", "stdio"})
 
 
+@dataclass(frozen=True, slots=True)
+class ToolServers:
+    """What a session is given, and what its prompt names."""
+
+    servers: tuple[McpServer, ...]
+    """The swarm's own first."""
+    installed: tuple[str, ...]
+    """Names of the installed ones that work."""
+
+
 async def session_tool_servers(
     worker: Worker,
     adapter: ProviderAdapter,
     task: RunningTask,
     row: Task | None,
     redactor: Redactor,
-) -> tuple[McpServer, ...]:
-    """Return the swarm's server first, then the installed ones with their secrets resolved.
+) -> ToolServers:
+    """Return the swarm's server and the installed ones with their secrets resolved.
 
     Fetched for each session, so a rotated header is in force with the next one. Every secret is
     registered before anything can print it. If the list cannot be had, the session goes without.
@@ -41,17 +53,21 @@ async def session_tool_servers(
         context_key=row.context_key if row else None,
         runtime_id=worker.runtime_id,
     )
-    if not adapter.traits.has_local_environment:
-        return (own,)
+    can = adapter_spec(adapter).capabilities
+    if not (can.has_local_environment or can.mcp_transports):
+        return ToolServers((own,), ())
     try:
         installed = await worker.client.surroundings.mcp_servers(
-            worker.agent_id, resolve_secrets=True
+            worker.agent_id, resolve_secrets=can.has_local_environment
         )
     except ApiError as error:
         worker.log.warning(Event.MCP_CONFIG, why=str(error))
-        return (own,)
+        return ToolServers((own,), ())
+    names = tuple(server.name for server in installed if server.is_usable)
+    if not can.has_local_environment:
+        return ToolServers((own,), names)
     usable = [_server(worker, server, redactor) for server in installed]
-    return (own, *(server for server in usable if server is not None))
+    return ToolServers((own, *(server for server in usable if server is not None)), names)
 
 
 def _server(worker: Worker, server: InstalledMcpServer, redactor: Redactor) -> McpServer | None:
@@ -78,12 +94,3 @@ def _server(worker: Worker, server: InstalledMcpServer, redactor: Redactor) -> M
         args=server.args,
         env=server.env,
     )
-
-
-async def tool_server_names(worker: Worker) -> tuple[str, ...]:
-    """Return the names of the installed servers, for the prompt."""
-    try:
-        installed = await worker.client.surroundings.mcp_servers(worker.agent_id)
-    except ApiError:
-        return ()
-    return tuple(server.name for server in installed if server.is_usable)

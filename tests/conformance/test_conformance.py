@@ -14,7 +14,6 @@ from agent_swarm_worker.conformance import of_adapter, of_ending, of_steering, s
 from agent_swarm_worker.conformance.bench import SESSION_S, Watched
 from agent_swarm_worker.conformance.promises import BrokenPromise
 from agent_swarm_worker.conformance.stage import Stage, find_stage
-from agent_swarm_worker.conformance.subprocess_stage import SubprocessStage
 from agent_swarm_worker.conformance.suite import CHECKS, Outcome, is_kept, outcome_of
 from agent_swarm_worker.contract import (
     EventListener,
@@ -25,6 +24,7 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.errors import BadSetting, UnknownProvider
+from agent_swarm_worker.providers.subprocess.stage import SubprocessStage
 
 BY_NAME = {check.name: check for check in CHECKS}
 # Only a provider with several modules to load can be slow to import.
@@ -93,7 +93,7 @@ async def test_a_stage_that_fails_is_told():
 def test_finding_a_stage():
     assert find_stage("subprocess") is SubprocessStage
     assert find_stage("nobody") is None
-    where = "agent_swarm_worker.conformance.subprocess_stage:SubprocessStage"
+    where = "agent_swarm_worker.providers.subprocess.stage:SubprocessStage"
     assert find_stage("nobody", where) is SubprocessStage
     assert isinstance(SubprocessStage(), Stage)
 
@@ -114,7 +114,7 @@ class TestCommand:
 
     @pytest.fixture(autouse=True)
     def few_checks(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        wanted = ("its-traits-are-sane", "it-answers")
+        wanted = ("its-spec-is-sane", "it-answers")
         monkeypatch.setattr(suite, "CHECKS", [BY_NAME[name] for name in wanted])
 
     def test_all_is_well(self, capsys: pytest.CaptureFixture[str]):

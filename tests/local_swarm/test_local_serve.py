@@ -94,11 +94,13 @@ async def test_a_taken_port_is_a_bad_setting() -> None:
 async def test_answers_do_not_wait_for_acknowledgements() -> None:
     async with LocalSwarm() as swarm, client(swarm.url, "") as http:
         agent = await Api(http).agent()
-        began = time.perf_counter()
-        for _ in range(500):
+        took_s = []
+        for _ in range(50):
+            began = time.perf_counter()
             await agent.poll()
-        # With Nagle's algorithm on, each would take 40 ms: 20 s.
-        assert time.perf_counter() - began < 15
+            took_s.append(time.perf_counter() - began)
+        # With Nagle's algorithm on, each takes 40 ms, even the quickest.
+        assert min(took_s) < 0.035
 
 
 async def test_what_the_body_raises_comes_out_as_it_is() -> None:
@@ -243,7 +245,9 @@ async def test_it_answers_while_the_tools_are_being_loaded(tmp_path: Path) -> No
 import anyio, httpx2, time
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
 async def main():
-    async with LocalSwarm() as swarm, httpx2.AsyncClient(base_url=swarm.url, verify=False) as http:
+    async with LocalSwarm() as swarm, httpx2.AsyncClient(
+        base_url=swarm.url, verify=False, timeout=60
+    ) as http:
         head = {"X-Agent-ID": "a", "Accept": "application/json, text/event-stream"}
         await http.post("/api/agents", json={"name": "a"}, headers=head)
         import sys

@@ -16,7 +16,7 @@ from agent_swarm_worker.logs import Log
 from agent_swarm_worker.swarm.long_lines import KEPT_AT_END, KEPT_AT_FRONT, cut
 from agent_swarm_worker.swarm.state import Claim, StateDir
 from agent_swarm_worker.swarm.wire import LogEntry
-from agent_swarm_worker.worker.log_position import with_its_log_found
+from agent_swarm_worker.worker.recovery.cursor_resync import with_resynced_cursor
 
 pytestmark = pytest.mark.anyio
 
@@ -72,7 +72,7 @@ async def found(
         return stored
 
     client: Any = SimpleNamespace(tasks=SimpleNamespace(session_logs=session_logs))
-    moved = await with_its_log_found(claim, state=state, client=client, log=Log())
+    moved = await with_resynced_cursor(claim, state=state, client=client, log=Log())
     (kept,) = state.running()
     assert kept.log_offset == moved.log_offset
     return moved.log_offset

@@ -69,8 +69,9 @@ async def test_a_value_that_cannot_be_used_is_passed_over(tmp_path: Path, value:
 
 # --- which harness
 def harness_changes(rig: Rig) -> int:
-    """Count how often the worker has seen another harness in its configuration."""
-    return sum("HARNESS_PROVIDER" in line["keys"] for line in rig.logged(Event.CONFIG_CHANGED))
+    """Count how often the worker has gone over to another harness."""
+    changes = rig.logged(Event.CONFIG_CHANGED)
+    return sum(line.get("key") == "HARNESS_PROVIDER" for line in changes)
 
 
 async def test_a_new_harness_runs_the_next_session_and_not_the_current_one(tmp_path: Path):

@@ -43,7 +43,7 @@ def is_claimed(worker: Worker, row: Task) -> bool:
     return row.status == "in_progress" and row.agent_id == worker.agent_id
 
 
-async def surely_ours(
+async def verified_claim(
     worker: Worker,
     place: RunningTask,
     since_s: float,

@@ -5,7 +5,7 @@ dies over it, the task is ours, nobody runs it, and no other poll will speak of 
 that may have been carried out, and at a start after a crash, the server is asked what it holds for
 ours, and what nobody has begun is begun.
 
-That nobody else has begun it is shown by `surely_ours`; a place is kept for it meanwhile.
+That nobody else has begun it is shown by `verified_claim`; a place is kept for it meanwhile.
 Mentions come again by themselves, 30 minutes later; and so does an offer where this cannot tell.
 """
 
@@ -23,8 +23,8 @@ from agent_swarm_worker.errors import ApiError, ApiRefused, Unauthorized
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
+from agent_swarm_worker.worker.recovery.claim_verification import is_claimed, verified_claim
 from agent_swarm_worker.worker.slots import RunningTask
-from agent_swarm_worker.worker.sole_claim import is_claimed, surely_ours
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,7 +46,7 @@ MAX_LISTED = 100
 MAX_REMEMBERED = 64
 
 
-class LostClaims:
+class ClaimReconciliation:
     """Finds claims whose answer was lost, and begins them as if the poll had answered."""
 
     def __init__(
@@ -62,7 +62,7 @@ class LostClaims:
             worker: the process.
             group: owns the waiting for a task to be safely ours.
             begin: runs a trigger; called while there is room for it.
-            until_draining: waits for something, false if the shutdown began first.
+            until_draining: waits for something, false if it is time to leave.
         """
         self._worker, self._group = worker, group
         self._begin, self._until_draining = begin, until_draining
@@ -179,7 +179,7 @@ class LostClaims:
     async def _make_sure(self, place: RunningTask, row: Task, since_s: float) -> None:
         worker, found = self._worker, None
         try:
-            found = await surely_ours(worker, place, since_s, self._until_draining)
+            found = await verified_claim(worker, place, since_s, self._until_draining)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="lost-claim", why=str(error))
             self._watch(since_s)

@@ -15,11 +15,12 @@ from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.finish import decide_finish
 from agent_swarm_worker.reporting.port import task_lane
+from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.swarm.queue import WriteKind
-from agent_swarm_worker.worker.log_position import with_its_log_found
 from agent_swarm_worker.worker.preparation import SESSIONS_DIR
 from agent_swarm_worker.worker.private_dir import remove_spares
-from agent_swarm_worker.worker.remains import Remains
+from agent_swarm_worker.worker.recovery.cursor_resync import with_resynced_cursor
+from agent_swarm_worker.worker.recovery.orphaned_session import OrphanedSession
 
 if TYPE_CHECKING:
     from agent_swarm_worker.swarm.state import Claim
@@ -36,18 +37,22 @@ async def end_left_behind(worker: Worker) -> None:
     What it has said stays in its pipes, which are held for whoever reads them in `recover`.
     """
     for claim in worker.state.running():
-        await worker.sandbox.sweep(claim.tag)
+        await worker.sandbox.sweep(claim.handle or claim.tag)
 
 
 async def recover(worker: Worker) -> None:
     """Deal with every task an earlier process had claimed; before anything else is claimed."""
     for claim in worker.state.running():
-        async with worker.sandbox.collect(claim.tag) as left:
+        handle = claim.handle or claim.tag
+        async with worker.sandbox.collect(handle) as left:
             if claim.phase == "finishing":  # all of it is in the outbox
                 worker.state.forget(claim.task_id)
                 continue
-            remains = Remains(worker, await _with_its_log_found(worker, claim))
-            await remains.read(left)
+            resynced = await _resynced(worker, claim)
+            spec = GuestSpec(name=claim.session_uuid, handle=handle)
+            async with worker.sandbox.open(spec) as guest:
+                remains = OrphanedSession(worker, resynced, guest)
+                await remains.read(left)
         if claim.phase in {"no_task", "handed_over"} or await _settle(worker, claim, remains):
             worker.state.forget(claim.task_id)
         else:
@@ -60,11 +65,13 @@ async def recover(worker: Worker) -> None:
     remove_spares(worker.state.path / SESSIONS_DIR)
 
 
-async def _with_its_log_found(worker: Worker, claim: Claim) -> Claim:
-    return await with_its_log_found(claim, state=worker.state, client=worker.client, log=worker.log)
+async def _resynced(worker: Worker, claim: Claim) -> Claim:
+    return await with_resynced_cursor(
+        claim, state=worker.state, client=worker.client, log=worker.log
+    )
 
 
-async def _settle(worker: Worker, claim: Claim, remains: Remains) -> bool:
+async def _settle(worker: Worker, claim: Claim, remains: OrphanedSession) -> bool:
     """Finish the task or have it resumed; false if the server could not be told."""
     try:
         current = await worker.client.tasks.get(claim.task_id)
@@ -83,7 +90,7 @@ async def _settle(worker: Worker, claim: Claim, remains: Remains) -> bool:
     return True
 
 
-async def _settle_after_all(worker: Worker, claim: Claim, remains: Remains) -> bool:
+async def _settle_after_all(worker: Worker, claim: Claim, remains: OrphanedSession) -> bool:
     """Try again; the task has a row on the server's list by now."""
     if not await _settle(worker, claim, remains):
         return False
@@ -94,7 +101,7 @@ async def _settle_after_all(worker: Worker, claim: Claim, remains: Remains) -> b
     return True
 
 
-async def _finish(worker: Worker, claim: Claim, remains: Remains, current: Task) -> None:
+async def _finish(worker: Worker, claim: Claim, remains: OrphanedSession, current: Task) -> None:
     """Report the result that the last process had no time for."""
     assert remains.result is not None
     body = await decide_finish(

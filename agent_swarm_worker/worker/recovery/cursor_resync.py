@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.swarm.state import Claim, StateDir
 
 
-async def with_its_log_found(
+async def with_resynced_cursor(
     claim: Claim, *, state: StateDir, client: SwarmClient, log: Log
 ) -> Claim:
     """Move a claim's cursor to where the server is; it stays where nobody can tell."""

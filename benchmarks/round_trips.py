@@ -1,0 +1,296 @@
+"""How long a worker takes from step to step when each answer of the API takes a while.
+
+A real ``swarm-worker run`` against a local swarm in a process of its own, which delays the answer
+to each of the worker's requests. Measured: process start → first poll, claim → CLI started, CLI
+end → finish sent; with each, how many requests were made meanwhile, and in how many rounds:
+requests that are under way together count as one round. Seconds depend on the machine, rounds do
+not.
+
+    python -m benchmarks round_trips
+    python -m benchmarks.round_trips --delay-ms 100 --tasks 5 --checkout /path/of/another/checkout
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+KEY = "bench-api-key-0123456789"
+AGENT_ID = "0a9e0000-0000-4000-8000-0000000000be"
+LOG = "/bench/log"
+"""Where the delaying swarm says which requests it had, and when."""
+DELAY_MS, TASKS, STARTS = 100, 5, 3
+PATIENCE_S = 120.0
+_USAGE = {"input_tokens": 900, "output_tokens": 100}
+_SESSION = "5e551011-0000-4000-8000-000000000001"
+SAID = (
+    {"type": "system", "subtype": "init", "session_id": _SESSION, "model": "claude-sonnet-4-5"},
+    {
+        "type": "assistant",
+        "session_id": _SESSION,
+        "message": {
+            "id": "m1",
+            "role": "assistant",
+            "model": "claude-sonnet-4-5",
+            "usage": _USAGE,
+            "content": [{"type": "text", "text": "The work is done."}],
+        },
+    },
+    {
+        "type": "result",
+        "subtype": "success",
+        "is_error": False,
+        "session_id": _SESSION,
+        "result": "The work is done.",
+        "total_cost_usd": 0.01,
+        "usage": _USAGE,
+        "modelUsage": {"claude-sonnet-4-5": {"contextWindow": 200000, "costUSD": 0.01}},
+        "num_turns": 1,
+        "duration_ms": 500,
+    },
+)
+"""What the scripted claude prints."""
+Entry = dict[str, Any]
+
+
+def measure() -> dict[str, Any]:
+    """Return the medians of this checkout."""
+    return run(DELAY_MS, TASKS, STARTS, Path.cwd())
+
+
+def run(delay_ms: float, tasks: int, starts: int, checkout: Path) -> dict[str, Any]:
+    """Measure a checkout of the worker.
+
+    Args:
+        delay_ms: by which each answer is late.
+        tasks: run one after the other, by the last of the workers that are started.
+        starts: of a worker, in a new directory each.
+        checkout: folder that holds the package ``agent_swarm_worker``.
+    """
+    begins: list[Entry] = []
+    claims: list[Entry] = []
+    ends: list[Entry] = []
+    for number in range(starts):
+        with tempfile.TemporaryDirectory() as place, ExitStack() as held:
+            swarm = _Swarm(Path(place), delay_ms)
+            held.callback(swarm.close)
+            started_s = time.time()
+            worker = _worker(Path(place), swarm.url, checkout)
+            held.callback(_end, worker)
+            poll = swarm.wait_for(_is_poll)
+            begins.append(_span(swarm.log(), started_s, poll["begin_s"]))
+            for _ in range(tasks if number == starts - 1 else 0):
+                claim, end = _one_task(swarm, Path(place))
+                claims.append(claim)
+                ends.append(end)
+    steps = {"start_to_poll": begins, "claim_to_cli": claims, "cli_end_to_finish": ends}
+    return {"delay_ms": delay_ms, **{name: _median(spans) for name, spans in steps.items()}}
+
+
+def _one_task(swarm: _Swarm, place: Path) -> tuple[Entry, Entry]:
+    task_id = swarm.submit()
+    finish = swarm.wait_for(lambda entry: _is_finish(entry, task_id))
+    began_s, ended_s = (float((place / name).read_text()) for name in ("began", "ended"))
+    log = swarm.log()
+    claimed_s = max(e["end_s"] for e in log if _is_poll(e) and e["end_s"] <= began_s)
+    return _span(log, claimed_s, began_s), _span(log, ended_s, finish["begin_s"])
+
+
+def _span(log: Sequence[Entry], begin_s: float, end_s: float) -> Entry:
+    inside = [e for e in log if begin_s <= e["begin_s"] < end_s and not _is_beside(e)]
+    return {"s": end_s - begin_s, "requests": len(inside), "rounds": _rounds(inside)}
+
+
+def _rounds(log: Sequence[Entry]) -> int:
+    """Return the most requests of which each began when the one before it had ended."""
+    rounds, free_s = 0, 0.0
+    for entry in sorted(log, key=lambda entry: entry["end_s"]):
+        if entry["begin_s"] >= free_s:
+            rounds, free_s = rounds + 1, entry["end_s"]
+    return rounds
+
+
+def _is_poll(entry: Entry) -> bool:
+    return bool(entry["path"] == "/api/poll")
+
+
+def _is_finish(entry: Entry, task_id: str) -> bool:
+    return bool(entry["path"] == f"/api/tasks/{task_id}/finish")
+
+
+def _is_beside(entry: Entry) -> bool:
+    """True for the loops that run beside all of this."""
+    return any(word in entry["path"] for word in ("/ping", "heartbeat", "cancelled-tasks"))
+
+
+def _median(spans: Sequence[Entry]) -> Entry:
+    return {
+        "s": round(statistics.median(span["s"] for span in spans), 3),
+        "requests": statistics.median_high([span["requests"] for span in spans]),
+        "rounds": statistics.median_high([span["rounds"] for span in spans]),
+    }
+
+
+class _Swarm:
+    """The delaying swarm: a process."""
+
+    def __init__(self, place: Path, delay_ms: float) -> None:
+        argv = [sys.executable, "-m", "benchmarks.round_trips", "--serve", str(place / "db")]
+        self._process = subprocess.Popen(
+            [*argv, "--delay-ms", str(delay_ms)], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().strip()
+        headers = {"Authorization": f"Bearer {KEY}"}
+        self._client = httpx2.Client(base_url=self.url, headers=headers, timeout=PATIENCE_S)
+
+    def log(self) -> list[Entry]:
+        return list(self._client.get(LOG).json())
+
+    def submit(self) -> str:
+        body = {"task": "work", "agentId": AGENT_ID, "followUpConfig": {"disabled": True}}
+        answer = self._client.post("/api/tasks", json=body)
+        answer.raise_for_status()
+        return str(answer.json()["id"])
+
+    def wait_for(self, looks_right: Any) -> Entry:
+        """Return the first request that looks right, once it was answered."""
+        gives_up_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < gives_up_s:
+            for entry in self.log():
+                if looks_right(entry):
+                    return entry
+            time.sleep(0.1)
+        raise TimeoutError("the worker did not come as far as that")
+
+    def close(self) -> None:
+        self._client.close()
+        assert self._process.stdout is not None
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+def _worker(place: Path, url: str, checkout: Path) -> subprocess.Popen[bytes]:
+    (place / "home").mkdir()
+    (place / "bin").mkdir()
+    script = place / "bin" / "claude"
+    said = "".join(f"echo {shlex.quote(json.dumps(line))}\n" for line in SAID)
+    script.write_text(
+        f"#!/bin/sh\n[ \"$1\" = --version ] && echo '2.1.200 (Claude Code)' && exit\n"
+        f"cd {shlex.quote(str(place))}\ndate +%s.%N > began\n{said}date +%s.%N > ended\n"
+    )
+    script.chmod(0o700)
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(place / "home"),
+        "MCP_BASE_URL": url,
+        "API_KEY": KEY,
+        "AGENT_ID": AGENT_ID,
+        "SWARM_STATE_DIR": str(place / "state"),
+        "SWARM_WORKSPACE_DIR": str(place / "no-workspace"),
+        "HARNESS_PROVIDER": "claude",
+        "CLAUDE_BINARY": str(script),
+        "ANTHROPIC_API_KEY": "bench-credential-0123456789",
+        "POLL_INTERVAL_MS": "500",
+    }
+    argv = [sys.executable, "-m", "agent_swarm_worker", "run"]
+    with (place / "worker.log").open("wb") as output:
+        return subprocess.Popen(argv, env=env, cwd=checkout, stdout=output, stderr=output)
+
+
+def _end(worker: subprocess.Popen[bytes]) -> None:
+    worker.terminate()
+    try:
+        worker.wait(20)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()
+
+
+# --- the delaying swarm
+def _delaying(app: Any, delay_s: float) -> Any:
+    """Wrap the swarm: what the worker asks is carried out at once and answered late."""
+    log: list[Entry] = []
+
+    async def delayed(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+        elif scope["path"] == LOG:
+            head = {"type": "http.response.start", "status": 200}
+            await send({**head, "headers": [(b"content-type", b"application/json")]})
+            await send({"type": "http.response.body", "body": json.dumps(log).encode()})
+        elif b"x-agent-id" not in dict(scope["headers"]):
+            await app(scope, receive, send)
+        else:
+            begin_s = time.time()
+
+            async def late(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    await anyio.sleep(delay_s)
+                await send(message)
+
+            await app(scope, receive, late)
+            end_s = time.time()
+            entry = {"method": scope["method"], "path": scope["path"]}
+            log.append({**entry, "begin_s": begin_s, "end_s": end_s})
+
+    return delayed
+
+
+async def _serve(db: str, delay_s: float) -> None:
+    from agent_swarm_worker.local_swarm import serve
+    from agent_swarm_worker.local_swarm.serve import LocalSwarm
+    from agent_swarm_worker.local_swarm.sweeps import SweepSettings
+
+    build = vars(serve)["build_app"]
+    vars(serve)["build_app"] = lambda *parts: _delaying(build(*parts), delay_s)
+    async with LocalSwarm(db, KEY, sweeps=SweepSettings(first_after_s=0.0)) as swarm:
+        print(swarm.url, flush=True)
+        await anyio.sleep_forever()
+
+
+def _compared(now: dict[str, Any], before: dict[str, Any]) -> Iterator[str]:
+    for name, span in now.items():
+        if isinstance(span, dict):
+            ratio = span["s"] / before[name]["s"]
+            yield f"{name}: {ratio:.2f} of {before[name]['s']} s, which is {span['s']} s"
+
+
+def main() -> None:
+    """Measure, and compare with a file that an earlier run has printed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--serve")
+    parser.add_argument("--delay-ms", type=float, default=DELAY_MS)
+    parser.add_argument("--tasks", type=int, default=TASKS)
+    parser.add_argument("--starts", type=int, default=STARTS)
+    parser.add_argument("--checkout", type=Path, default=Path.cwd())
+    parser.add_argument("--before", type=Path)
+    options = parser.parse_args()
+    if options.serve:
+        anyio.run(_serve, options.serve, options.delay_ms / 1000)
+        return
+    report = run(options.delay_ms, options.tasks, options.starts, options.checkout)
+    print(json.dumps(report, indent=2))
+    if options.before:
+        print(*_compared(report, json.loads(options.before.read_text())), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
