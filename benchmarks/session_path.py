@@ -14,9 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 LINES = 60_000
 LINE_BYTES = 500
@@ -124,6 +127,7 @@ async def run(url: str, place: Path) -> dict[str, Any]:
         session_uuid="bench-session",
         api_url=url,
         api_key="",
+        guest=LocalGuest("bench-session"),
         cwd=place,
         log_file=log_file,
         private_dir=place,
@@ -156,7 +160,7 @@ async def run(url: str, place: Path) -> dict[str, Any]:
                 redactor=scrubber,
                 log=log,
             )
-            session = CliSession(config, harness)
+            session = CliSession(replace(config, sink=reporter), harness)
             session.on_event(reporter.on_event)
             before, started_s = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
             async with anyio.create_task_group() as group:

@@ -13,11 +13,13 @@ import pytest
 from agent_swarm_worker import contract
 
 NAMES = (
-    "Compaction ContextUsage CostData Custom Envelope Error EventListener InvalidEvent McpServer"
-    " Message ModelCost Progress ProviderAdapter ProviderEvent ProviderResult ProviderSession"
-    " ProviderSessionConfig ProviderTraits RateLimitWindow RawLog RawStderr Redactor Result"
-    " SessionInit SteerDelivery SteerMode SteerableSession StreamRedactor ToolEnd ToolStart"
-    " event_from_dict event_to_dict"
+    "ActionKind Capabilities Compaction ContextUsage CostData Credentials CredentialsByModel"
+    " Custom Envelope Error EventListener HangTexts HarnessSpec Installation InvalidEvent"
+    " McpServer Message ModelCost Models OptionsModel Program Progress Prompt ProviderAdapter"
+    " ProviderEvent ProviderResult ProviderSession ProviderSessionConfig ProviderTraits"
+    " RateLimitWindow RawLog RawStderr Redactor Result SessionInit Skills SteerDelivery"
+    " SteerMode SteerableSession StreamRedactor ToolEnd ToolStart event_from_dict"
+    " event_to_dict"
 )
 CLASSES = [value for value in vars(contract).values() if dataclasses.is_dataclass(value)]
 HEAVY = {

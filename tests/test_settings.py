@@ -297,12 +297,6 @@ def test_nothing_is_read_but_the_mapping(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert Settings.load({"PORT": "4004"}).port == 4004
 
 
-def test_the_process_environment_is_the_mapping_if_none_is_given(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("os.environ", {"PORT": "4004", "TERM": "dumb"})
-    assert Settings.load().port == 4004
-    assert TerminalSettings.load().term == "dumb"
-
-
 def test_what_is_called_like_an_argument_of_the_library_is_only_a_variable():
     for name in ("_env_file", "_cli_parse_args", "_build_sources", "__pydantic_self__", "self"):
         assert Settings.load({name: "x", "PORT": "4004"}).port == 4004

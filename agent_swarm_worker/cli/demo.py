@@ -1,22 +1,21 @@
 """``swarm-worker demo``: the whole path on one machine, with nothing left behind.
 
-A local swarm, a worker and one task in one process. With a usable claude it asks claude; otherwise
-the agent inside the worker does the task with a scripted model, and the demo says so.
+A local swarm, a worker and one task in one process. The default harness is asked if it is usable;
+otherwise a harness that brings a scripted model does the task with it, and the demo says so.
 """
 
 from __future__ import annotations
 
 import secrets
 import tempfile
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.cli.connect import connected
-from agent_swarm_worker.cli.demo_model import demo_model
 from agent_swarm_worker.cli.follow import Follower
 from agent_swarm_worker.cli.local import load_local_swarm
 from agent_swarm_worker.cli.providers import what_is_missing
@@ -24,18 +23,26 @@ from agent_swarm_worker.cli.running import run_until_signal
 from agent_swarm_worker.cli.task import show_end
 from agent_swarm_worker.cli.view import View
 from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.providers.registry import installed_options
+from agent_swarm_worker.providers.registry import (
+    DEFAULT_HARNESS,
+    imported,
+    installed_options,
+    known_specs,
+    spec_of,
+)
 from agent_swarm_worker.settings import ModelSettings, Settings, SettingsModel, process_env
 from agent_swarm_worker.worker.context import WorkerOptions
 from agent_swarm_worker.worker.daemon import Daemon
 
 if TYPE_CHECKING:
     import argparse
+    import socket
+    from collections.abc import AsyncIterator
 
     from agent_swarm_worker.swarm.client import SwarmClient
 
 SCRIPTED_TASK = "Look around in your working directory and leave a note."
-CLAUDE_TASK = (
+REAL_TASK = (
     "List the files in your working directory with one shell command, then say hello to the swarm"
     " in one short sentence. Nothing else."
 )
@@ -47,7 +54,11 @@ another one than the demo's."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--keep", action="store_true", help="leave swarm and worker up afterwards")
-    parser.add_argument("--scripted", action="store_true", help="do not ask claude, even if usable")
+    parser.add_argument(
+        "--scripted",
+        action="store_true",
+        help="use the scripted model, even if the default harness is usable",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="show the worker's log, too")
 
 
@@ -66,23 +77,28 @@ async def _in_a_place_of_its_own(args: argparse.Namespace, scrubber: Scrubber) -
 async def _demo(args: argparse.Namespace, place: Path, scrubber: Scrubber) -> int:
     swarm_type = load_local_swarm("swarm-worker demo")
     key = secrets.token_urlsafe(24)
-    with_claude = not args.scripted and what_is_missing("claude", process_env()) is None
+    missing = await what_is_missing(DEFAULT_HARNESS, process_env())
+    is_real = not args.scripted and missing is None
     with View(has_status_line=not args.verbose) as view:
         async with AsyncExitStack() as stack:
             swarm = await stack.enter_async_context(
                 swarm_type(db=place / "swarm.sqlite", api_key=key)
             )
-            harness = _claude_settings()
-            if not with_claude:
-                harness = await stack.enter_async_context(demo_model(place / "agent"))
-            _introduce(view, swarm.url, with_claude=with_claude, is_asked=args.scripted)
+            if is_real:
+                spec, harness = spec_of(DEFAULT_HARNESS), _cheapest_model()
+            else:
+                spec = next(spec for spec in known_specs() if spec.demo)
+                served = imported(spec.demo)(place / "agent", _served)
+                harness = await stack.enter_async_context(served)
+            harness = {"HARNESS_PROVIDER": spec.name, **harness}
+            _introduce(view, swarm.url, spec.name, is_real=is_real, is_asked=args.scripted)
             env = _environment(place, swarm.url, key, harness)
             daemon = Daemon(env, WorkerOptions(), scrubber=scrubber, handles_signals=False)
             async with anyio.create_task_group() as group:
                 await group.start(daemon.run)
                 view.say("•", "the worker polls; submitting a task")
                 async with connected(Settings.load(env)) as client:
-                    task_text = CLAUDE_TASK if with_claude else SCRIPTED_TASK
+                    task_text = REAL_TASK if is_real else SCRIPTED_TASK
                     exit_code = await _one_task(client, view, place, task_text)
                 if args.keep:
                     await _keep(view, swarm.url, key)
@@ -91,13 +107,13 @@ async def _demo(args: argparse.Namespace, place: Path, scrubber: Scrubber) -> in
     return exit_code
 
 
-def _introduce(view: View, url: str, *, with_claude: bool, is_asked: bool) -> None:
+def _introduce(view: View, url: str, name: str, *, is_real: bool, is_asked: bool) -> None:
     view.say("•", f"local swarm at {url}")
-    if with_claude:
-        view.say("•", "harness: claude (found and able to log in)")
+    if is_real:
+        view.say("•", f"harness: {name} (found and able to log in)")
     else:
-        why = "as you asked for" if is_asked else "since there is no usable claude here"
-        view.say("•", f"harness: pi with a scripted model, {why}")
+        why = "as you asked for" if is_asked else f"since there is no usable {DEFAULT_HARNESS} here"
+        view.say("•", f"harness: {name} with a scripted model, {why}")
         view.say("•", "(its tools are real; its thinking is scripted, its price invented)")
 
 
@@ -148,6 +164,20 @@ def _environment(place: Path, url: str, key: str, harness: dict[str, str]) -> di
     return {**inherited, **own, **harness}
 
 
-def _claude_settings() -> dict[str, str]:
-    chosen = ModelSettings.load().model_override
-    return {"HARNESS_PROVIDER": "claude", "MODEL_OVERRIDE": chosen or "haiku"}
+def _cheapest_model() -> dict[str, str]:
+    chosen = ModelSettings.load(process_env()).model_override
+    return {"MODEL_OVERRIDE": chosen or spec_of(DEFAULT_HARNESS).models.tiers.get("smol", "")}
+
+
+@asynccontextmanager
+async def _served(app: Any, listener: socket.socket) -> AsyncIterator[None]:
+    from agent_swarm_worker.local_swarm.http_server import HttpServer  # noqa: PLC0415 - an extra
+
+    server = HttpServer(app)
+    async with anyio.create_task_group() as group:
+        group.start_soon(server.serve, [listener])
+        try:
+            yield
+        finally:
+            server.stop()
+            await server.stopped()

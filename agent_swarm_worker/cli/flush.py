@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     scrubber = Scrubber()
     scrubber.add_env(process_env())
     logs.configure(level="warning", scrub=scrubber.text)
-    settings = Settings.load()
+    settings = Settings.load(process_env())
     agents = agents_of(settings, everybody=args.all)
     return run_until_signal(_run, args, settings, agents)
 

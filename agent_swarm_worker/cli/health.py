@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker import logs
 from agent_swarm_worker.cli.output import print_line
 from agent_swarm_worker.errors import ApiError
-from agent_swarm_worker.settings import Settings
+from agent_swarm_worker.settings import Settings, process_env
 from agent_swarm_worker.swarm.liveness import Liveness, look
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Say whether the worker of this machine's state directory lives: 0 if so, else 1."""
     logs.configure(level="error")
-    settings = Settings.load()
+    settings = Settings.load(process_env())
     if args.api:
         return _api(settings)
     root = settings.state_root()

@@ -12,7 +12,7 @@ from agent_swarm_worker.cli.output import notice
 from agent_swarm_worker.cli.running import run_until_signal
 from agent_swarm_worker.errors import MissingExtra
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.settings import Settings
+from agent_swarm_worker.settings import Settings, process_env
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.serve import LocalSwarm
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
-    settings = Settings.load()
+    settings = Settings.load(process_env())
     logs.configure(level=settings.log_level, human=settings.human_logs)
     return run_until_signal(_serve, args, settings.api_key)
 

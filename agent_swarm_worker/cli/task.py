@@ -15,7 +15,7 @@ from agent_swarm_worker.cli.output import one_line, print_json, print_line, prin
 from agent_swarm_worker.cli.running import run_until_signal
 from agent_swarm_worker.cli.view import View
 from agent_swarm_worker.errors import UnreadableFile, UsageError
-from agent_swarm_worker.settings import Settings
+from agent_swarm_worker.settings import Settings, process_env
 
 if TYPE_CHECKING:
     import argparse
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry out one action."""
     logs.configure(level="error")
-    settings = Settings.load()
+    settings = Settings.load(process_env())
     if args.action == "submit":
         # Read before anything is connected: whoever types it may take their time, or Ctrl-C.
         args.text = _words(args.text)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from agent_swarm_worker.cli.output import one_line, plain, write
 from agent_swarm_worker.cli.settings import TerminalSettings
+from agent_swarm_worker.settings import process_env
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,7 +32,9 @@ class View:
 
     def __init__(self, stream: TextIO | None = None, *, has_status_line: bool = True) -> None:
         self._out = stream or sys.stdout
-        self._is_terminal = self._out.isatty() and TerminalSettings.load().term != "dumb"
+        self._is_terminal = (
+            self._out.isatty() and TerminalSettings.load(process_env()).term != "dumb"
+        )
         self._has_status_line = self._is_terminal and has_status_line
         self._started_at_s = time.monotonic()
         self._now = ""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from agent_swarm_worker.contract import (
     Message,
     ProviderResult,
     ProviderSessionConfig,
+    Result,
     SteerableSession,
     ToolStart,
 )
@@ -22,6 +24,7 @@ from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE
+from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.settings import process_env
 
 if TYPE_CHECKING:
@@ -29,7 +32,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.conformance.stage import Stage
-    from agent_swarm_worker.contract import ProviderAdapter, ProviderEvent, ProviderSession
+    from agent_swarm_worker.contract import (
+        Guest,
+        ProviderAdapter,
+        ProviderEvent,
+        ProviderSession,
+    )
+    from agent_swarm_worker.sandboxes.port import Sandbox
 
 SESSION_S = 60.0
 """No session of a check takes longer, however slow the machine."""
@@ -49,6 +58,9 @@ class Bench:
     folder: Path
     env: Mapping[str, str]
     """Given by who runs the checks; it wins over the stage's."""
+    sandbox: Sandbox
+    held: AsyncExitStack
+    """Closed after the check: it closes the guests."""
     maybe_stage: Stage | None = None
     _count: int = field(default=0)
 
@@ -59,25 +71,30 @@ class Bench:
             raise NotApplicable("no stage")
         return self.maybe_stage
 
-    def config(self, prompt: str, **changed: Any) -> ProviderSessionConfig:
-        """Return a session's configuration, with directories of its own."""
+    async def config(self, prompt: str, **changed: Any) -> ProviderSessionConfig:
+        """Return a session's configuration, with directories and a guest of its own."""
         self._count += 1
         place = self.folder / str(self._count)
-        for name in ("home", "work", "private"):
-            (place / name).mkdir(mode=0o700, parents=True)
+        mounts = {name: place / name for name in ("home", "work", "private")}
+        for folder in mounts.values():
+            folder.mkdir(mode=0o700, parents=True)
+        session_uuid = str(uuid4())
+        spec = GuestSpec(name=session_uuid, mounts=mounts)
+        guest = await self.held.enter_async_context(self.sandbox.open(spec))
         redactor = Scrubber()
         redactor.add("API_KEY", API_KEY)
         values: dict[str, Any] = {
             "prompt": prompt,
             "agent_id": "0c0f0000-0000-4000-8000-000000000001",
             "task_id": f"0c0f0000-0000-4000-8000-{self._count:012}",
-            "session_uuid": str(uuid4()),
+            "session_uuid": session_uuid,
+            "guest": guest,
             "api_url": "http://127.0.0.1:9",  # nobody is there: the contract needs no swarm
             "api_key": API_KEY,
-            "cwd": place / "work",
+            "cwd": PurePath(guest.path(mounts["work"])),
             "log_file": place / "journal.jsonl",
-            "private_dir": place / "private",
-            "env": self.environment(place),
+            "private_dir": PurePath(guest.path(mounts["private"])),
+            "env": self.environment(guest, mounts["home"]),
             "redactor": redactor,
             "result_grace_s": 5.0,
         }
@@ -85,15 +102,16 @@ class Bench:
         Journal.begin(config.log_file, {"type": "conformance_metadata"})
         return config
 
-    def environment(self, place: Path) -> dict[str, str]:
+    def environment(self, guest: Guest, home: Path) -> dict[str, str]:
         """The complete environment of a session."""
         of_stage = self.maybe_stage.env if self.maybe_stage else {}
-        base = {"PATH": process_env().get("PATH", os.defpath), "HOME": str(place / "home")}
-        return {**base, **of_stage, **self.env}
+        given = {**of_stage, **self.env}
+        base = {"PATH": process_env().get("PATH", os.defpath), "HOME": guest.path(home)}
+        return guest.environment({**base, **given}, given)
 
     async def session(self, prompt: str, **changed: Any) -> Watched:
         """Prepare a session and listen to it."""
-        config = self.config(prompt, **changed)
+        config = await self.config(prompt, **changed)
         return Watched(await self.adapter.create_session(config), config)
 
     async def answered(self, words: str = "Understood.", **changed: Any) -> Watched:
@@ -155,15 +173,21 @@ class Watched:
         return self.maybe_result
 
     async def until(self, look: Callable[[ProviderEvent], bool], what: str) -> None:
-        """Wait for an event; the session must not end before."""
+        """Wait for an event; neither the session nor its agent must have ended before."""
 
         async def found() -> None:
             while not any(map(look, self.events)):
                 if self.maybe_result is not None:
-                    broken(f"the session ended before it {what}: {described(self.result)}")
+                    how = described(self.result)
+                    broken(f"the session ended before it {what}: {how}; {self._seen()}")
+                if self.of(Result):
+                    broken(f"the agent had its last word before it {what}; {self._seen()}")
                 await self._news.wait()
 
-        await within(SESSION_S, f"the session never {what}", found)
+        with anyio.move_on_after(SESSION_S):
+            await found()
+            return
+        broken(f"the session never {what}; {self._seen()}")
 
     async def ended(self, timeout_s: float, what: str) -> None:
         """Wait for the end of a session that runs beside."""
@@ -191,6 +215,10 @@ class Watched:
                 return False
             await anyio.sleep(0.05)
         return True
+
+    def _seen(self) -> str:
+        """Return the last events, for people."""
+        return f"seen: {', '.join(repr(event)[:200] for event in self.events[-5:]) or 'nothing'}"
 
     def _on_event(self, event: ProviderEvent) -> None:
         self.events.append(event)

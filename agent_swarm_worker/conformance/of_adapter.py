@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from uuid import uuid4
 
 import anyio
 
 from agent_swarm_worker.conformance.bench import SESSION_S, SOON_S, Bench, described, within
 from agent_swarm_worker.conformance.checks import check
 from agent_swarm_worker.conformance.promises import broken
-from agent_swarm_worker.contract import ProviderAdapter, ProviderTraits
+from agent_swarm_worker.contract import HarnessSpec, ProviderAdapter
 from agent_swarm_worker.errors import ConfigError, ProviderError, SwarmWorkerError
-from agent_swarm_worker.worker.harness import SERVER_KNOWS
+from agent_swarm_worker.guards.error_classes import ErrorClass
+from agent_swarm_worker.providers.registry import spec_of
+from agent_swarm_worker.sandboxes.port import GuestSpec
+from agent_swarm_worker.settings import TIERS
+from agent_swarm_worker.swarm.wire.harness_names import SESSION_NAMES
 
 IMPORT_CPU_S = 2.0
 """Processor time for the import: an operator waits for it at every start of the worker."""
@@ -62,17 +68,41 @@ async def its_import_is_quick(bench: Bench) -> None:
 
 
 @check
-async def its_traits_are_sane(bench: Bench) -> None:
-    """`traits` are `ProviderTraits` with known steer modes and a wire name the server accepts."""
-    traits = bench.adapter.traits
-    if not _is(traits, ProviderTraits):
-        broken(f"its traits are a {type(traits).__name__}")
-    if strange := set(traits.steer_modes) - {"steer", "queue"}:
+async def its_spec_is_sane(bench: Bench) -> None:
+    """`spec` is a `HarnessSpec` of its name whose values the worker can use."""
+    spec = bench.adapter.spec
+    if not _is(spec, HarnessSpec):
+        broken(f"its spec is a {type(spec).__name__}")
+    if spec.name != bench.name:
+        broken(f"its spec is that of {spec.name!r}")
+    if strange := set(spec.capabilities.steer_modes) - {"steer", "queue"}:
         broken(f"there are no steer modes {sorted(strange)}")
-    if traits.wire_name is not None and traits.wire_name not in SERVER_KNOWS:
-        broken(f"the server does not know the wire name {traits.wire_name!r}")
-    if not all(_is(name, str) and name for name in traits.needs_credential):
-        broken("needs_credential does not consist of names of variables")
+    if spec.wire_name and spec.wire_name not in SESSION_NAMES:
+        broken(f"the server does not know the wire name {spec.wire_name!r}")
+    if not all(_is(name, str) and name for name in spec.credentials.variables):
+        broken("credentials.variables does not consist of names of variables")
+    if tiers := set(spec.models.tiers) - set(TIERS):
+        broken(f"there are no tiers {sorted(tiers)}")
+    if classes := set(spec.error_texts) - set(ErrorClass):
+        broken(f"there are no error classes {sorted(classes)}")
+    hangs = (*spec.hang_texts.asking, *spec.hang_texts.network)
+    texts = [text for each in spec.error_texts.values() for text in each]
+    windows = [pattern for pattern, _ in spec.models.windows]
+    for pattern in (*hangs, *texts, *windows, *spec.credentials.withheld):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            broken(f"{pattern!r} is no regular expression: {error}")
+    for folder in (*spec.skills.folders, *spec.skills.command_folders, *spec.home_files):
+        if folder.startswith("/") or ".." in folder.split("/"):
+            broken(f"{folder!r} is not below the home directory")
+
+
+@check
+async def its_spec_is_the_one_that_is_installed(bench: Bench) -> None:
+    """The spec that others find by its entry point is the adapter's own."""
+    if spec_of(bench.name) != bench.adapter.spec:
+        broken("the entry point of the group agent_swarm_worker.specs names another spec")
 
 
 @check
@@ -87,7 +117,8 @@ async def a_command_is_one_line(bench: Bench) -> None:
 async def check_says_what_is_missing(bench: Bench) -> None:
     """`check` with an empty environment returns, or raises `ConfigError` or `ProviderError`."""
     try:
-        bench.adapter.check({})
+        async with bench.sandbox.open(GuestSpec(name=str(uuid4()))) as guest:
+            await bench.adapter.check({}, guest)
     except (ConfigError, ProviderError) as error:
         if not str(error).strip():
             broken(f"its {type(error).__name__} says nothing")
@@ -98,7 +129,7 @@ async def check_says_what_is_missing(bench: Bench) -> None:
 @check
 async def no_made_up_session_can_be_resumed(bench: Bench) -> None:
     """`can_resume` is false for ids it never gave out, whatever they look like; never raises."""
-    config = bench.config("")
+    config = await bench.config("")
     for session_id in (*HOSTILE_IDS, config.session_uuid):
         try:
             can = await bench.adapter.can_resume(session_id, config)
@@ -111,7 +142,7 @@ async def no_made_up_session_can_be_resumed(bench: Bench) -> None:
 @check
 async def without_a_program_there_is_no_traceback(bench: Bench) -> None:
     """Where nothing is installed or configured a session fails with a reason, not a traceback."""
-    config = bench.config("hello", env={"PATH": "/nonexistent", "HOME": str(bench.folder)})
+    config = await bench.config("hello", env={"PATH": "/nonexistent", "HOME": str(bench.folder)})
     try:
         session = await bench.adapter.create_session(config)
     except SwarmWorkerError as error:

@@ -8,19 +8,20 @@ from agent_swarm_worker.conformance.bench import SESSION_S, SOON_S, Bench, withi
 from agent_swarm_worker.conformance.checks import on_stage
 from agent_swarm_worker.conformance.promises import broken
 from agent_swarm_worker.contract import SteerableSession, SteerDelivery
+from agent_swarm_worker.providers.registry import adapter_spec
 
 BUSY_S = 4.0
 MESSAGE = "By the way: the heron has flown."
 
 
 @on_stage
-async def a_session_takes_what_the_traits_say(bench: Bench) -> None:
+async def a_session_takes_what_the_spec_says(bench: Bench) -> None:
     """With `steer_modes` a message is delivered in one of them, and reaches the agent once."""
-    modes = bench.adapter.traits.steer_modes
+    modes = adapter_spec(bench.adapter).capabilities.steer_modes
     outcome: list[SteerDelivery] = []
     async with bench.at_work(BUSY_S) as watched:
         if modes and not isinstance(watched.session, SteerableSession):
-            broken(f"its traits name {modes}, its sessions cannot be sent any message")
+            broken(f"its spec names {modes}, its sessions cannot be sent any message")
         session = watched.steerable
 
         async def deliver() -> None:
@@ -30,9 +31,9 @@ async def a_session_takes_what_the_traits_say(bench: Bench) -> None:
     heard = [text for text in bench.stage.heard() if MESSAGE in text]
     if not modes:
         if outcome[0].delivered or not outcome[0].reason:
-            broken(f"its traits name no steer mode, and yet: {outcome[0]}")
+            broken(f"its spec names no steer mode, and yet: {outcome[0]}")
     elif not outcome[0].delivered or outcome[0].mode not in modes:
-        broken(f"its traits name {modes}, what became of a message is {outcome[0]}")
+        broken(f"its spec names {modes}, what became of a message is {outcome[0]}")
     elif len(heard) != 1:
         broken(f"it was delivered, and reached the agent {len(heard)} times")
 

@@ -7,11 +7,11 @@ need to know nothing of the harness.
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from agent_swarm_worker.errors import BadSetting
+from agent_swarm_worker.providers.registry import imported, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 GROUP = "agent_swarm_worker.conformance"
 """Entry points by the provider's name; each is a callable without arguments that makes a stage."""
-OURS = {"subprocess": "agent_swarm_worker.conformance.subprocess_stage:SubprocessStage"}
 
 
 @runtime_checkable
@@ -65,14 +64,11 @@ def find_stage(provider: str, where: str | None = None) -> Callable[[], Stage] |
         BadSetting: `where`, or the entry point, leads nowhere.
     """
     known = {entry.name: entry.value for entry in entry_points(group=GROUP)}
-    target = where or known.get(provider) or OURS.get(provider)
+    target = where or known.get(provider) or spec_of(provider).stage or None
     if target is None:
         return None
-    module, _, attribute = target.partition(":")
     try:
-        found: Any = import_module(module)
-        for name in attribute.split("."):
-            found = getattr(found, name)
+        found = imported(target)
     except Exception as error:  # other people's code: anything may be wrong with it
         raise BadSetting("--stage", target, str(error) or type(error).__name__) from error
     if not callable(found):

@@ -10,23 +10,34 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.login.pools import withheld_from_all
 from agent_swarm_worker.logs import Event, Log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from agent_swarm_worker.contract import HarnessSpec
     from agent_swarm_worker.swarm.wire import ConfigRow
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_KEPT_BACK = re.compile(r"codex_oauth(_\d+)?|HARNESS_PROVIDER", re.ASCII)
-"""Logins are for their harness alone; the harness is chosen anew all the time."""
+_NEVER = "HARNESS_PROVIDER"
+"""The harness is chosen anew all the time."""
 
 
-def exportable(rows: Iterable[ConfigRow], log: Log) -> tuple[ConfigRow, ...]:
-    """Return the rows that a shell could have as variables; the others are named in the log."""
+def exportable(
+    rows: Iterable[ConfigRow], specs: Iterable[HarnessSpec], log: Log
+) -> tuple[ConfigRow, ...]:
+    """Return the rows that a shell could have as variables; the others are named in the log.
+
+    Args:
+        rows: all rows.
+        specs: of the installed harnesses; what one withholds from all sessions is for it alone.
+        log: where rows are named that no shell could have.
+    """
+    is_withheld = withheld_from_all(spec.credentials for spec in specs)
     kept = []
     for row in rows:
-        if _KEPT_BACK.fullmatch(row.key):
+        if row.key == _NEVER or is_withheld(row.key):
             continue
         if _IDENTIFIER.fullmatch(row.key):
             kept.append(row)

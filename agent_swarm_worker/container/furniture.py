@@ -4,44 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import orjson
-
 from agent_swarm_worker.atomic import write_atomically
 from agent_swarm_worker.container.ownership import give_folder, make_folder
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.swarm.wire import is_identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from agent_swarm_worker.container.account import Account
+    from agent_swarm_worker.contract import HarnessSpec
 
 _SHARED = ("thoughts", "memory", "downloads", "misc")
 _BELOW = {"thoughts": ("plans", "research", "brainstorms"), "downloads": ("slack",)}
-_NEEDS_A_PERSON = (
-    "AskUserQuestion",
-    "NotebookEdit",
-    "EnterPlanMode",
-    "ExitPlanMode",
-    "Artifact",
-    "Workflow",
-    "ReportFindings",
-)
-"""Tools of claude that wait for somebody at a terminal, or make what nobody would see."""
-_CLAUDE_STATE = {"hasCompletedOnboarding": True, "bypassPermissionsModeAccepted": True}
-_CLAUDE_SETTINGS = {
-    "permissions": {"allow": ["mcp__agent-swarm__*"], "deny": list(_NEEDS_A_PERSON)},
-    "outputStyle": "Concise",
-    "disableBundledSkills": True,
-    "disableRemoteControl": True,
-    "disableClaudeAiConnectors": True,
-}
-_CODEX_CONFIG = """\
-# The container is the sandbox, and nobody is there to approve anything.
-approval_policy = "never"
-sandbox_mode = "danger-full-access"
-"""
 _LISTS = "# To do\n"
 
 
@@ -72,16 +48,11 @@ def make_folders(workspace: Path, agent_id: str, owner: Account | None, log: Log
         log.warning(Event.BOOT_STEP, step="folders", why=refused)
 
 
-def furnish(home: Path, workspace: Path, log: Log) -> None:
+def furnish(home: Path, workspace: Path, specs: Iterable[HarnessSpec], log: Log) -> None:
     """Write the files that a harness, or an agent, wants to find; run it as the worker's user."""
-    files: Mapping[Path, bytes] = {
-        workspace / "personal" / "todos.md": _LISTS.encode(),
-        home / ".claude.json": orjson.dumps(_CLAUDE_STATE),
-        home / ".claude" / "settings.json": orjson.dumps(
-            _CLAUDE_SETTINGS, option=orjson.OPT_INDENT_2
-        ),
-        home / ".codex" / "config.toml": _CODEX_CONFIG.encode(),
-    }
+    files = {workspace / "personal" / "todos.md": _LISTS.encode()}
+    for spec in specs:
+        files |= {home / name: text.encode() for name, text in spec.home_files.items()}
     for path, content in files.items():
         try:
             # A link counts as there, even one that leads nowhere.

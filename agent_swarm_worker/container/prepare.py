@@ -1,7 +1,7 @@
 """Everything between the start of a container and the start of the worker in it, in order.
 
     as root      API key · API · configuration · ownership · folders · global setup script
-    as worker    files · codex login · git · clones · start-up script · harness program
+    as worker    files · harness login · git · clones · start-up script · harness program
 
 Then the command runs in this process's place, so that nothing of this is left. A container that
 runs under another user than root skips what only root can do.
@@ -19,7 +19,7 @@ import anyio
 
 from agent_swarm_worker import __version__
 from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.container import codex_auth, furniture, git_setup, scripts
+from agent_swarm_worker.container import furniture, git_setup, scripts
 from agent_swarm_worker.container.account import account_to_become, become
 from agent_swarm_worker.container.clones import clone_all
 from agent_swarm_worker.container.export import exportable
@@ -30,10 +30,12 @@ from agent_swarm_worker.container.settings import ContainerSettings
 from agent_swarm_worker.errors import BinaryMissing, ContainerError, CredentialsMissing
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.providers.registry import known_specs, part_of, spec_of
 from agent_swarm_worker.settings import Settings
 from agent_swarm_worker.swarm.state import made_up_agent_id
 from agent_swarm_worker.worker.environment import Environment
 from agent_swarm_worker.worker.harness import Harness, harness_name
+from agent_swarm_worker.worker.sandbox import check_harness, make_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +115,7 @@ class Preparation:
     def _exported(self) -> dict[str, str]:
         """Return what the rows add to or change in the environment."""
         layers = Environment(self._env, scrubber=self._scrubber, log=self._log)
-        layers.apply(exportable(self._facts.rows, self._log))
+        layers.apply(exportable(self._facts.rows, known_specs(), self._log))
         return layers.values()
 
     def _with_roots_rights(
@@ -148,8 +150,8 @@ class Preparation:
             become(self._account)
 
     def _with_the_workers(self, exported: dict[str, str], run: scripts.Scripts) -> None:
-        furniture.furnish(self._settings.home, self._workspace, self._log)
-        self._restore_codex()
+        furniture.furnish(self._settings.home, self._workspace, known_specs(), self._log)
+        self._restore_login()
         anyio.run(partial(git_setup.set_up_logins, exported, self._log))
         if self._workspace.is_dir():
             anyio.run(
@@ -165,15 +167,18 @@ class Preparation:
         run.run_start_up(None if known is None else known.own, exported)
         self._check_program()
 
-    def _restore_codex(self) -> None:
+    def _restore_login(self) -> None:
+        """Write the login files of the harness, if it has a login hook."""
         env = self._in_force()
-        if harness_name(env) != "codex":
+        spec = spec_of(harness_name(env))
+        if not spec.credentials.login:
             return
+        step = f"{spec.name} login"
         try:
-            if codex_auth.restore(env, self._log):
-                self._log.info(Event.BOOT_STEP, step="codex login", state="restored")
+            if part_of(spec, spec.credentials.login)().restore(env, self._log):
+                self._log.info(Event.BOOT_STEP, step=step, state="restored")
         except OSError as error:
-            self._log.warning(Event.BOOT_STEP, step="codex login", why=error.strerror)
+            self._log.warning(Event.BOOT_STEP, step=step, why=error.strerror)
 
     def _check_program(self) -> None:
         """Find out, as the worker's user, whether the harness's program is there.
@@ -186,7 +191,7 @@ class Preparation:
         adapter = Harness(values, log=self._log).adapter
         with contextlib.suppress(CredentialsMissing):
             try:
-                adapter.check(values)
+                anyio.run(check_harness, make_sandbox(), adapter, values)
             except BinaryMissing as error:
                 path = values.get("PATH", "")
                 raise ContainerError(

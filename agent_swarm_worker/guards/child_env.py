@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Final
 
 from agent_swarm_worker.guards.secret_env import is_secret_name, secret_values_of
 from agent_swarm_worker.guards.settings import ChildEnvSettings
+from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 PASS: Final = "SWARM_PASS_ENV"  # noqa: S105 - the name of a variable
 
@@ -83,6 +84,7 @@ TRACING_HEADERS: Final = frozenset(
     }
 )
 """The key of the operator's collector; for a harness only if it is to report there itself."""
+_YES: Final = frozenset({"1", "true", "on", "yes"})
 _WITHHELD: Final = OF_THE_SERVER | OF_THE_INTERPRETER | OF_THE_SUPERVISOR | GIT_POINTERS
 
 _CODE_HOSTS: Final = ("GH_", "GL_", "GLAB_", "SSH_", "BITBUCKET_", "GITEA_", "FORGEJO_")
@@ -90,9 +92,19 @@ _CODE_HOSTS: Final = ("GH_", "GL_", "GLAB_", "SSH_", "BITBUCKET_", "GITEA_", "FO
 in them that begins with ``GIT``."""
 
 
-def harness_env(env: Mapping[str, str]) -> dict[str, str]:
-    """Return what of `env` the processes of a session may see."""
-    withheld = _WITHHELD if _reports_itself(env) else _WITHHELD | TRACING_HEADERS
+def harness_env(
+    env: Mapping[str, str], *, tracing_switches: Collection[str] = ()
+) -> dict[str, str]:
+    """Return what of `env` the processes of a session may see.
+
+    Args:
+        env: the environment to choose from.
+        tracing_switches: further variables with which this harness reports traces itself.
+    """
+    reports_itself = ChildEnvSettings.load(env).harness_reports_itself or any(
+        named(env, name).strip().lower() in _YES for name in tracing_switches
+    )
+    withheld = _WITHHELD if reports_itself else _WITHHELD | TRACING_HEADERS
     passed = _passed(env)
     return {
         name: value for name, value in env.items() if name in passed or name.upper() not in withheld
@@ -130,7 +142,3 @@ def _is_of_a_code_host(name: str) -> bool:
 
 def _passed(env: Mapping[str, str]) -> frozenset[str]:
     return frozenset(ChildEnvSettings.load(env).pass_env)
-
-
-def _reports_itself(env: Mapping[str, str]) -> bool:
-    return ChildEnvSettings.load(env).harness_reports_itself

@@ -6,11 +6,15 @@ broad kind; the text can only make it finer, or says it alone where there is not
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agent_swarm_worker.guards.aws_errors import AwsClass, classify_aws
 from agent_swarm_worker.guards.error_texts import TEXTS, TOO_LONG
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 class ErrorClass(StrEnum):
@@ -105,7 +109,11 @@ _BY_AWS: Final = {
 
 
 def classify_error(
-    text: str, *, category: str | None = None, status: int | None = None
+    text: str,
+    *,
+    category: str | None = None,
+    status: int | None = None,
+    also: Mapping[str, Sequence[str]] | None = None,
 ) -> ErrorClass:
     """Say what kind of failure an error tells of.
 
@@ -113,9 +121,12 @@ def classify_error(
         text: the error as the harness or the service worded it.
         category: the harness's own word for it, if it has one.
         status: the HTTP status behind it, if known.
+        also: regular expressions of the harness's own texts, by class; they are tried first.
     """
     given = _by_category(category) or _by_status(status)
-    told = _by_text(text[:EXCERPT_CHARS])
+    excerpt = text[:EXCERPT_CHARS]
+    told = _by_own_text(excerpt, also) if also else None
+    told = told or _by_text(excerpt)
     if given is None:
         return told
     return told if told in _FINER.get(given, ()) else given
@@ -135,6 +146,14 @@ def _by_status(status: int | None) -> ErrorClass | None:
         return None
     other = ErrorClass.SERVER_ERROR if status >= 500 else ErrorClass.INVALID_REQUEST
     return _BY_STATUS.get(status, other)
+
+
+def _by_own_text(text: str, texts: Mapping[str, Sequence[str]]) -> ErrorClass | None:
+    plain = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    for kind, patterns in texts.items():
+        if any(re.search(pattern, plain, re.IGNORECASE | re.MULTILINE) for pattern in patterns):
+            return _by_category(kind)
+    return None
 
 
 def _by_text(text: str) -> ErrorClass:

@@ -30,7 +30,6 @@ TOO_LONG: Final = _alternatives(
     context[ _-]?(?:length|window)[ _-]?(?:is )?(?:too long|exceed(?:s|ed)|overflow)
     exceeds? (?:the |this model's )?(?:maximum )?context (?:length|window)
     maximum context length
-    ran out of room in the model's context
     (?:larger than|too (?:long|large) for) (?:the |this )?model(?:'s)? context
     context is too large
     prompt is too long
@@ -89,8 +88,6 @@ TEXTS: Final = (
             exceeded your current quota
             out of (?:quota|credits)
             quota (?:has been )?exceeded
-            refill in order to continue
-            workspace owner to refill
             billing[ _]error
             billing hard limit
             payment (?:is )?(?:required|failed|declined)
@@ -192,8 +189,6 @@ TEXTS: Final = (
         "stale_session",
         _alternatives(
             r"""
-            no conversation found with session id
-            --resume requires a valid session id
             ^[^\w\n]*(?:error: )?session (?:[\w-]{8,64} )?not found
             """
         ),

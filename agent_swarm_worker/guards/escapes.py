@@ -22,6 +22,14 @@ MAX_LEVELS: Final = 4
 _PLAIN_AS_ESCAPE: Final = re.compile(rb"\\u00[02-7]")
 _ESCAPE: Final = re.compile(rb'\\(?:u([0-9A-Fa-f]{4})|(["\\/bfnrt]))')
 _SHORT: Final = dict(zip(b"bfnrt", b"\b\f\n\r\t", strict=True))
+_CODE_ESCAPE: Final = re.compile(rb"\\u([0-9A-Fa-f]{4})()")
+_SIMPLE_ESCAPES: Final = (
+    (b'\\"', b'"'),
+    (b"\\/", b"/"),
+    *((b"\\%c" % letter, b"%c" % plain) for letter, plain in _SHORT.items()),
+)
+_STAND_INS: Final = (b"\xff", b"\xfe", b"\xf8", b"\x00", b"\x01")
+"""Bytes of which most are in no text at all."""
 _SURROGATES: Final = range(0xD800, 0xE000)
 
 
@@ -43,7 +51,7 @@ def has_unusual_escapes(data: bytes) -> bool:
 def find_behind_escapes(data: bytes, matcher: Matcher) -> list[Span]:
     """Return where secrets stand in `data`, however it is escaped; sorted, not merged."""
     spans = matcher.find(data)
-    if not has_unusual_escapes(data):
+    if not has_unusual_escapes(data) or not _has_more_behind_escapes(data, matcher):
         return spans
     places: list[list[tuple[int, int]]] = []
     for _ in range(MAX_LEVELS):
@@ -58,6 +66,35 @@ def find_behind_escapes(data: bytes, matcher: Matcher) -> list[Span]:
             break
     spans.sort(key=lambda span: (span.start, -span.end))
     return spans
+
+
+def _has_more_behind_escapes(data: bytes, matcher: Matcher) -> bool:
+    """True if something is found at a level of escapes. Nearly always nothing is."""
+    for _ in range(MAX_LEVELS):
+        data = _plain_text(data)
+        if matcher.find(data):
+            return True
+        if not has_unusual_escapes(data):
+            break
+    return False
+
+
+def _plain_text(data: bytes) -> bytes:
+    """Take one level of escapes out, like `_unescaped`, but do not say where.
+
+    Escaped backslashes step aside for a byte that `data` does not hold; each backslash that is left
+    begins an escape or means itself, whatever comes before it.
+    """
+    stand_in = next((byte for byte in _STAND_INS if byte not in data), None)
+    if stand_in is None:
+        return _unescaped(data)[0]
+    data = data.replace(b"\\\\", stand_in)
+    if b"\\" in data:
+        for escape, plain in _SIMPLE_ESCAPES:
+            data = data.replace(escape, plain)
+        if b"\\u" in data:
+            data = _CODE_ESCAPE.sub(_plain, data)
+    return data.replace(stand_in, b"\\")
 
 
 def _unescaped(data: bytes) -> tuple[bytes, list[tuple[int, int]]]:

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent_swarm_worker.contract import HangTexts
 
 
 class Hang(StrEnum):
@@ -61,13 +66,16 @@ _ASKING_EVENTS: Final = re.compile(
 _EVENT_NAMES: Final = ("type", "subtype", "method", "event", "kind")
 
 
-def why_it_hangs(hang: Hang, said: str, *, is_cut_off: bool) -> Hang:
+def why_it_hangs(
+    hang: Hang, said: str, *, is_cut_off: bool, texts: HangTexts | None = None
+) -> Hang:
     """Return the way in which a session hangs, as exactly as its last words show it.
 
     Args:
         hang: which limit it hit.
         said: its last line, of either stream, as the journal has it.
         is_cut_off: that line had no end; others may follow.
+        texts: what this harness says when it hangs.
     """
     if hang is not Hang.STALLED and hang is not Hang.TIMEOUT:
         return hang
@@ -80,12 +88,18 @@ def why_it_hangs(hang: Hang, said: str, *, is_cut_off: bool) -> Hang:
         asks = _CHOICE.search(words) is not None or (
             is_cut_off and bool(_CHOICE.search(first) or _CUT_OFF.search(words))
         )
-    if asks:
+    if asks or (texts and _says(texts.asking, f"{event} {words}")):
         return Hang.AWAITING_INPUT
+    if texts and _says(texts.network, f"{event} {words}"):
+        return Hang.NETWORK
     is_network = classify_error(words) is ErrorClass.NETWORK
     if _WAITS_FOR_NETWORK.search(words) or (is_network and hang is Hang.STALLED):
         return Hang.NETWORK
     return hang
+
+
+def _says(patterns: Sequence[str], words: str) -> bool:
+    return any(re.search(pattern, words, re.IGNORECASE) for pattern in patterns)
 
 
 def excerpt(said: str, *, is_cut_off: bool = False) -> str:

@@ -8,6 +8,7 @@ hits, and hits that overlap become one span, so two secrets that share bytes lea
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import defaultdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -83,15 +84,17 @@ class Matcher:
         self._names = dict(names)
         labels = {*self._names.values(), *(shape.name for shape in SHAPES)}
         self._placeholders = frozenset(placeholder(label) for label in labels)
-        self._shapes: dict[bytes, list[Shape]] = {}
-        for shape in SHAPES:
-            for anchor in shape.anchors:
-                self._shapes.setdefault(anchor, []).append(shape)
-        self._patterns = sorted({*self._names, *self._placeholders, *self._shapes})
+        shapes = {anchor: shape for shape in SHAPES for anchor in shape.anchors}
+        patterns = sorted({*self._names, *self._placeholders, *shapes})
+        # What a hit of each pattern means, by the number of the pattern.
+        self._size_of = [len(pattern) for pattern in patterns]
+        self._name_of = [self._names.get(pattern) for pattern in patterns]
+        self._is_placeholder = [pattern in self._placeholders for pattern in patterns]
+        self._shape_of = [shapes.get(pattern) for pattern in patterns]
         # The dense automaton would be a quarter faster, and take 100 times the memory for a key
         # file and its encodings.
         self._hits = BytesAhoCorasick(
-            self._patterns, MATCHKIND_STANDARD, Implementation.ContiguousNFA
+            patterns, MATCHKIND_STANDARD, Implementation.ContiguousNFA
         ).find_matches_as_indexes
 
     def find(self, data: bytes, start: int = 0) -> list[Span]:
@@ -105,19 +108,27 @@ class Matcher:
             return []
         spans: list[Span] = []
         kept: list[tuple[int, int]] = []
-        shapes: set[Shape] = set()
-        for index, begin, end in hits:
-            pattern = self._patterns[index]
-            if begin >= start and (name := self._names.get(pattern)):
-                spans.append(Span(begin, end, name))
-            if pattern in self._placeholders:
-                kept.append((begin, end))
-            shapes.update(self._shapes.get(pattern, ()))
+        anchors: dict[Shape, list[int]] = {}
+        # Anchors can be many; what a pattern means is looked up once, not at each hit of it.
+        begins: defaultdict[int, list[int]] = defaultdict(list)
+        for index, begin, _ in hits:
+            begins[index].append(begin)
+        for index, found in begins.items():
+            size = self._size_of[index]
+            if (name := self._name_of[index]) is not None:
+                spans += [Span(begin, begin + size, name) for begin in found if begin >= start]
+            if (shape := self._shape_of[index]) is not None:
+                anchors.setdefault(shape, []).extend(found)
+            if self._is_placeholder[index]:
+                kept += [(begin, begin + size) for begin in found]
+        kept.sort()
         # Of what starts at one place a registered secret names the span, the longest one first.
         spans.sort(key=lambda span: (span.start, -span.end))
-        for shape in SHAPES:
-            if shape in shapes:
-                spans += (Span(*span, shape.name) for span in shape.spans(data, start))
+        if anchors:
+            for shape in SHAPES:
+                if places := anchors.get(shape):
+                    places.sort()
+                    spans += (Span(*span, shape.name) for span in shape.spans(data, places, start))
         if kept:
             spans = [span for span in spans if not is_inside(span, kept)]
         spans.sort(key=lambda span: span.start)

@@ -9,9 +9,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
-from agent_swarm_worker.guards.escapes import has_unusual_escapes
 from agent_swarm_worker.guards.json_lines import map_strings, scrub_json_line
 from agent_swarm_worker.guards.matcher import MAX_NAME_CHARS, Matcher
 from agent_swarm_worker.guards.needles import needles_of
@@ -89,13 +86,7 @@ class Scrubber:
 
         Never raises, and what was valid JSON stays valid JSON.
         """
-        matcher = self._matcher()
-        if has_unusual_escapes(line) or matcher.find(line):
-            return scrub_json_line(line, matcher)
-        try:
-            return line, orjson.loads(line)
-        except orjson.JSONDecodeError:
-            return scrub_json_line(line, matcher)
+        return scrub_json_line(line, self._matcher())
 
     def stream(self) -> StreamScrubber:
         """Return a scrubber for a stream that arrives in pieces."""

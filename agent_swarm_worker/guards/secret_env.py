@@ -46,7 +46,8 @@ _NAMES: Final = frozenset(
     }
 )
 _NEVER: Final = frozenset({"MCP_BASE_URL", "APP_URL", "API_URL", "TEMPLATE_REGISTRY_URL"})
-_NUMBERED: Final = re.compile(r"CODEX_OAUTH_\d+")
+_NUMBERED: Final = re.compile(r"[A-Z0-9_]+_OAUTH_\d+")
+"""One of several logins in a pool."""
 _CONNECTION_PASSWORD: Final = re.compile(
     r"\b(?:password|pwd|accountkey|sharedaccesskey|sharedaccesssignature)\s*=\s*([^;\s]+)",
     re.IGNORECASE,

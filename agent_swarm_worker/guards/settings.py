@@ -18,16 +18,12 @@ class ChildEnvSettings(SettingsModel):
     ``OTEL_EXPORTER_OTLP_*HEADERS`` of the operator's collector."""
     claude_code_otel: YesFlag = live("SWARM_ENABLE_CLAUDE_CODE_OTEL", default=False)
     """The same under an older name."""
-    claude_code_telemetry: YesFlag = live(
-        "CLAUDE_CODE_ENABLE_TELEMETRY", default=False, is_native=True
-    )
-    """The same; Claude Code's own switch."""
     pass_env: CommaList = live("SWARM_PASS_ENV", default=(), is_shared=True)
 
     @property
     def harness_reports_itself(self) -> bool:
         """True if the harness is to send traces by itself."""
-        return self.harness_otel or self.claude_code_otel or self.claude_code_telemetry
+        return self.harness_otel or self.claude_code_otel
 
 
 class TokenizerSettings(SettingsModel):

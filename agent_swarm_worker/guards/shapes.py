@@ -1,9 +1,9 @@
 """Secrets that are known by their looks, whoever issued them: tokens with a telling prefix.
 
-Each shape names *anchors*, short byte strings of which one must occur for the shape to match. They
-ride along in the automaton that looks for the needles, so on most lines no regular expression runs
-at all. The expressions are linear: what repeats is possessive or bounded, so that a line of many
-prefixes costs no more than any other.
+Each shape names *anchors*, short byte strings of which one stands where a match starts (that of a
+JWT stands behind its first part). The automaton that looks for the needles finds them, too, and an
+expression is tried only there. The expressions are linear: what repeats is possessive or bounded,
+so that a line of many prefixes costs no more than any other.
 
 A left boundary is asked for only where a prefix is also the end of a word (``task-``, ``ASIA``).
 """
@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,12 +27,38 @@ class Shape:
     anchors: tuple[bytes, ...]
     pattern: re.Pattern[bytes]
     """If it has a group, that is where the secret starts; it can lie in a look-ahead."""
+    lead: bytes = b""
+    """The bytes that stand before an anchor: a match starts where the run of them does."""
+    tail: re.Pattern[bytes] | None = None
+    """With `lead`: what must follow from the anchor on, looked at first."""
+    needed: bytes = b""
+    """What must stand somewhere, too."""
 
-    def spans(self, data: bytes, start: int) -> Iterator[tuple[int, int]]:
-        """Yield where this shape stands in `data`, from `start` on."""
-        for match in self.pattern.finditer(data, start):
-            group = match.lastindex or 0
-            yield match.start(group), max(match.end(group), match.end())
+    def spans(self, data: bytes, anchors: Iterable[int], start: int) -> Iterator[tuple[int, int]]:
+        """Yield where this shape stands in `data`, from `start` on.
+
+        Args:
+            data: where to look.
+            anchors: where the anchors of this shape stand in it, in ascending order.
+            start: no match starts before.
+        """
+        if self.needed not in data:
+            return
+        match_at = self.pattern.match
+        for begin in anchors if self.tail is None else self._begins(data, anchors, self.tail):
+            if begin >= start and (match := match_at(data, begin)):
+                group = match.lastindex or 0
+                start = match.end()
+                yield match.start(group), max(match.end(group), start)
+
+    def _begins(
+        self, data: bytes, anchors: Iterable[int], tail: re.Pattern[bytes]
+    ) -> Iterator[int]:
+        for anchor in anchors:
+            if tail.match(data, anchor):
+                # No run holds the first byte of an anchor, so the runs before them do not overlap.
+                run = data[data.rfind(self.anchors[0][:1], 0, anchor) + 1 : anchor]
+                yield anchor - len(run) + len(run.rstrip(self.lead))
 
 
 def _left(width: int) -> str:
@@ -54,12 +80,13 @@ def _glued(width: int) -> str:
     return rf"(?:{_left(width)}|(?={run}[0-9])(?={run}[A-Z]))"
 
 
-def _shape(name: str, anchors: str, pattern: str) -> Shape:
+def _shape(name: str, anchors: str, pattern: str, **more: Any) -> Shape:
     compiled = re.compile(pattern.encode(), re.DOTALL)
-    return Shape(name, tuple(anchor.encode() for anchor in anchors.split()), compiled)
+    return Shape(name, tuple(map(str.encode, anchors.split())), compiled, **more)
 
 
 _WORD = "[A-Za-z0-9_-]"
+_WORD_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _SPACE = r"(?:\\{1,8}[nr]|\s)"
 _BASE64 = r"(?:[A-Za-z0-9+/=]|\\{1,4}/)"
 _PEM = (
@@ -68,10 +95,8 @@ _PEM = (
     rf"(?:{_SPACE}++{_BASE64}{{16,}}+)++(?:{_SPACE}++{_BASE64}++)?+"
     rf"(?:{_SPACE}*+-----END [A-Z0-9 ]{{0,60}}-----)?+"
 )
-_JWT = (
-    rf"(?<!{_WORD})(?={_WORD}*?(eyJ{_WORD}{{10}}))"
-    rf"{_WORD}{{13,}}+\.eyJ{_WORD}{{10,}}+\.{_WORD}{{10,}}+"
-)
+_JWT_TAIL = rf"\.eyJ{_WORD}{{10,}}+\.{_WORD}{{10,}}+"
+_JWT = rf"(?<!{_WORD})(?={_WORD}*?(eyJ{_WORD}{{10}})){_WORD}{{13,}}+{_JWT_TAIL}"
 _CREDENTIAL = "[A-Za-z0-9._~+/=-]"
 _AUTHORIZATION = (
     r"(?:uthorization|UTHORIZATION)[\"'\\\s:=]{1,16}"
@@ -80,7 +105,7 @@ _AUTHORIZATION = (
 _BEARER = (
     # Without the header around it this is prose, unless there are digits in it.
     r"(?:earer|EARER)(?:[ \t]{1,4}|%20)"
-    rf"(?={_CREDENTIAL}{{0,64}}?[0-9])(?=({_CREDENTIAL}{{16,}}+))"
+    rf"(?=({_CREDENTIAL}{{16,}}+))(?={_CREDENTIAL}{{0,64}}?[0-9])"
 )
 _AUTHORITY = r"[^\s/\"'<>\\?#]"
 _URL_PASSWORD = (
@@ -102,7 +127,8 @@ SHAPES: Final = (
         "sk_key",
         "sk-",
         # With underscores and no digit it is more likely the name of something.
-        rf"sk-{_left(3)}(?:[A-Za-z0-9]{{20}}|(?=[A-Za-z0-9_]{{0,64}}?[0-9])[A-Za-z0-9_]{{20}}){_WORD}*+",
+        rf"sk-(?=[A-Za-z0-9_]{{20}}){_left(3)}"
+        rf"(?:[A-Za-z0-9]{{20}}|(?=[A-Za-z0-9_]{{0,64}}?[0-9])[A-Za-z0-9_]{{20}}){_WORD}*+",
     ),
     _shape(
         "slack_token",
@@ -112,7 +138,7 @@ SHAPES: Final = (
     _shape("slack_app_token", "xapp-", "xapp-[A-Za-z0-9-]{10,}+"),
     _shape("aws_access_key", "AKIA ASIA", rf"A[KS]IA{_glued(4)}[0-9A-Z]{{16}}(?![A-Za-z0-9])"),
     _shape("google_api_key", "AIza", rf"AIza{_left(4)}{_WORD}{{35,}}+"),
-    _shape("jwt", ".eyJ", _JWT),
+    _shape("jwt", ".eyJ", _JWT, lead=_WORD_BYTES, tail=re.compile(_JWT_TAIL.encode())),
     _shape(
         "signoz_ingestion_key",
         "signoz-ingestion-key=",
@@ -138,5 +164,5 @@ SHAPES: Final = (
     _shape("private_key", "-----BEGIN", _PEM),
     _shape("authorization", "uthorization UTHORIZATION", _AUTHORIZATION),
     _shape("bearer_token", "earer EARER", _BEARER),
-    _shape("url_password", r":// :\/\/", _URL_PASSWORD),
+    _shape("url_password", r":// :\/\/ :\// :/\/", _URL_PASSWORD, needed=b"@"),
 )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.guards.settings import TokenizerSettings
+from agent_swarm_worker.settings import process_env
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +109,7 @@ def _encoding() -> Encoding | None:
 
 def _cache_dir() -> Path:
     """Return where tiktoken looks; a blank variable switches its cache off."""
-    chosen = TokenizerSettings.load().cache_dir
+    chosen = TokenizerSettings.load(process_env()).cache_dir
     if chosen is not None:
         return Path(chosen or os.devnull)
     return Path(tempfile.gettempdir()) / "data-gym-cache"

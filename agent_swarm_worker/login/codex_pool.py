@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import CredentialUnreadable
 from agent_swarm_worker.login.credential import CodexCredential
-from agent_swarm_worker.login.pools import (
-    OPENAI_KEY,
-    SUFFIX_CHARS,
-    Selection,
-    pool_members,
-)
+from agent_swarm_worker.login.pools import SUFFIX_CHARS, Selection, pool_members
 from agent_swarm_worker.login.settings import LoginSettings
-from agent_swarm_worker.login.slots import STANDALONE, slots_of
+from agent_swarm_worker.login.slots import POOLED, STANDALONE, slots_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from agent_swarm_worker.login.pools import AvailableKeys
 
-HARNESS = "codex"
+OPENAI_KEY = "OPENAI_API_KEY"
+KEY_ONLY = {"CODEX_AUTH_MODE": "apikey"}
+"""Given with an API key: the program is to use it although it may be logged in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ async def _logins(
                     login.suffix,
                     login.without_refresh().to_value(),
                     is_fallback=usable is not None and slot not in usable,
-                    is_pooled=True,
+                    also={POOLED: "1"},
                 ),
                 slot,
                 login,
@@ -102,11 +100,16 @@ async def _logins(
 
 async def _keys(env: Mapping[str, str], available: AvailableKeys) -> list[Option]:
     members = pool_members(LoginSettings.load(env).openai_api_key)
-    return await _plain(OPENAI_KEY, [(key, key[-SUFFIX_CHARS:]) for key in members], available)
+    keys = [(key, key[-SUFFIX_CHARS:]) for key in members]
+    return await _plain(OPENAI_KEY, keys, available, also=KEY_ONLY)
 
 
 async def _plain(
-    name: str, members: Sequence[tuple[str, str]], available: AvailableKeys
+    name: str,
+    members: Sequence[tuple[str, str]],
+    available: AvailableKeys,
+    *,
+    also: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Option]:
     if not members:
         return []
@@ -120,6 +123,7 @@ async def _plain(
                 suffix,
                 value,
                 is_fallback=usable is not None and index not in usable,
+                also=also,
             )
         )
         for index, (value, suffix) in enumerate(members)

@@ -13,37 +13,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from agent_swarm_worker.login.slots import POOLED, STANDALONE, is_slot_name
 from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from agent_swarm_worker.contract import Credentials
 
 SUFFIX_CHARS = 5
 """How much of a key the server may know."""
-
-CLAUDE_TOKEN = "CLAUDE_CODE_OAUTH_TOKEN"  # noqa: S105 - the name of a variable
-ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
-OPENAI_KEY = "OPENAI_API_KEY"
-OPENROUTER_KEY = "OPENROUTER_API_KEY"
-
-VARIABLES: Mapping[str, tuple[str, ...]] = {
-    "claude": (CLAUDE_TOKEN, ANTHROPIC_KEY),
-    "codex": (STANDALONE, OPENAI_KEY),
-    "opencode": (OPENROUTER_KEY, ANTHROPIC_KEY, OPENAI_KEY),
-    "pi": (ANTHROPIC_KEY, OPENROUTER_KEY, OPENAI_KEY),
-}
-"""What the harnesses we know log in with; a subscription comes before a key that costs money."""
-ONE_AT_A_TIME = frozenset({"claude", "codex"})
-"""Harnesses with one vendor: they are given one credential, so that it is known which they use."""
-SUBSCRIPTIONS = frozenset({CLAUDE_TOKEN, STANDALONE})
-"""Logins of a person. A harness they are not meant for may misjudge its vendor by them."""
-
-KEY_ONLY = "CODEX_AUTH_MODE"
-"""Set to ``apikey`` if codex is to use the key although it is logged in."""
-_BY_MODEL = frozenset({"opencode", "pi"})
-"""Harnesses with many vendors; the model says whose key is used."""
-_OPENAI_MODEL = re.compile(r"gpt-|chatgpt-|codex-|o\d")
 
 AvailableKeys: TypeAlias = Callable[[str, int], Awaitable["Sequence[int] | None"]]
 """Asks the server which of `total` keys of a type are usable; ``None`` = it does not say."""
@@ -62,8 +40,8 @@ class Selection:
     """Empty if the session finds it by itself, in a file."""
     is_fallback: bool = False
     """True if every key of the pool is limited and one was taken all the same."""
-    is_pooled: bool = False
-    """True for a login of the swarm, which the session must not refresh."""
+    also: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the session gets with it, see `Credentials.set_by_worker`."""
     chosen_at_s: float = 0.0
     """Monotonic seconds."""
 
@@ -88,31 +66,29 @@ def _documents(text: str) -> list[str]:
     return found
 
 
-def variables_for(harness: str, model: str, needs: Sequence[str]) -> tuple[str, ...]:
+def variables_for(credentials: Credentials, model: str) -> tuple[str, ...]:
     """Return the variables a session can log in with, the one it will use first.
 
     Args:
-        harness: its name.
+        credentials: what the harness declares.
         model: that the session will ask, as far as it is known.
-        needs: what the harness says of itself; counts for those that are not in the table.
     """
-    known = VARIABLES.get(harness, tuple(needs))
-    if harness not in _BY_MODEL:
+    known, rule = credentials.variables, credentials.by_model
+    if rule is None:
         return known
     vendor, has_vendor, _ = model.strip().lower().partition("/")
     if has_vendor:
         named = f"{vendor.upper()}_API_KEY"
-        # Another vendor's model is reached through OpenRouter, and never asked of OpenAI with its
-        # own key (API reference section 4.6).
-        first = named if named in known else OPENROUTER_KEY
-        known = tuple(name for name in known if name in {first, OPENROUTER_KEY, ANTHROPIC_KEY})
-    elif vendor.startswith("claude-"):
-        first = ANTHROPIC_KEY
-    elif _OPENAI_MODEL.match(vendor):
-        first = OPENAI_KEY
+        # Another vendor's model is reached through the gateway (API reference section 4.6).
+        first = named if named in known else rule.gateway
+        known = tuple(it for it in known if it == first or it not in rule.only_own_models)
     else:
-        return known
-    return tuple(dict.fromkeys((first, OPENROUTER_KEY, *known)))
+        family = (name for pattern, name in rule.families if re.match(pattern, vendor))
+        found = next(family, None)
+        if found is None:
+            return known
+        first = found
+    return tuple(dict.fromkeys((first, rule.gateway, *known)))
 
 
 async def select_credentials(
@@ -120,13 +96,26 @@ async def select_credentials(
     env: Mapping[str, str],
     available: AvailableKeys,
     *,
+    is_pooled: bool = True,
     choose: Choose = random.choice,
 ) -> list[Selection]:
-    """Choose one key for each of a harness's variables that is set, in their order of priority."""
+    """Choose one key for each of a harness's variables that is set, in their order of priority.
+
+    Args:
+        variables: their names.
+        env: the variables in force.
+        available: asks the server which keys are not limited.
+        is_pooled: false if a variable holds one credential, whatever commas are in it.
+        choose: picks among equals.
+    """
+
+    def members(value: str) -> list[str]:
+        return pool_members(value) if is_pooled else [it for it in [value.strip()] if it]
+
     return [
-        await _select(name, members, available, choose)
+        await _select(name, found, available, choose)
         for name in variables
-        if (members := pool_members(named(env, name)))
+        if (found := members(named(env, name)))
     ]
 
 
@@ -146,33 +135,49 @@ def one_of(chosen: Sequence[Selection]) -> list[Selection]:
     return [next((it for it in chosen if not it.is_fallback), chosen[0])] if chosen else []
 
 
-def _pools(env: Mapping[str, str]) -> set[str]:
-    known = {name for names in VARIABLES.values() for name in names}
-    return {name for name in known if len(pool_members(named(env, name))) > 1}
-
-
 def session_env(
-    harness: str, env: Mapping[str, str], chosen: Sequence[Selection]
+    credentials: Credentials,
+    env: Mapping[str, str],
+    chosen: Sequence[Selection],
+    everyones: Iterable[Credentials],
 ) -> dict[str, str]:
     """Return the environment of a session: of each pool the one key that was chosen.
 
-    No session sees the swarm's logins, and no harness we know another one's subscription, or a pool
-    from which nothing was drawn for it: nothing logs in with a list.
+    No session sees what is withheld from all. One whose harness declares credentials sees no login
+    of a person that is meant for another harness, and no pool from which nothing was drawn for it:
+    nothing logs in with a list.
+
+    Args:
+        credentials: what the session's harness declares.
+        env: the variables in force.
+        chosen: what the session logs in with.
+        everyones: what all known harnesses declare, this one included.
     """
-    own = VARIABLES.get(harness, ())
-    withheld = (SUBSCRIPTIONS - set(own)) | _pools(env) if own else frozenset()
-    if chosen and harness in ONE_AT_A_TIME:
-        withheld |= set(own)
+    everyones = (*everyones, credentials)
+    own = set(credentials.variables)
+    hidden = {name for each in everyones for name in each.set_by_worker}
+    if own:
+        hidden |= {name for each in everyones for name in each.personal} - own
+        hidden |= _pools(env, everyones)
+    if chosen and credentials.one_at_a_time:
+        hidden |= own
+    is_withheld = withheld_from_all(everyones)
     result = {
-        name: value
-        for name, value in env.items()
-        if not is_slot_name(name) and name not in {POOLED, KEY_ONLY, *withheld}
+        name: value for name, value in env.items() if name not in hidden and not is_withheld(name)
     }
     for selection in chosen:
         if selection.value:
             result[selection.key_type] = selection.value
-        if selection.is_pooled:
-            result[POOLED] = "1"
-        if harness == "codex" and selection.key_type == OPENAI_KEY:
-            result[KEY_ONLY] = "apikey"
+        result |= selection.also
     return result
+
+
+def withheld_from_all(everyones: Iterable[Credentials]) -> Callable[[str], bool]:
+    """Return what tells whether a variable is withheld from every session and script."""
+    patterns = [re.compile(pattern) for each in everyones for pattern in each.withheld]
+    return lambda name: any(pattern.fullmatch(name) for pattern in patterns)
+
+
+def _pools(env: Mapping[str, str], everyones: Iterable[Credentials]) -> set[str]:
+    known = {name for each in everyones if each.is_pooled for name in each.variables}
+    return {name for name in known if len(pool_members(named(env, name))) > 1}

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from agent_swarm_worker.contract import ProviderTraits
+    from agent_swarm_worker.contract import HarnessSpec
     from agent_swarm_worker.swarm.wire import Guidelines, Requester, Skill
 
 PERSONA_MAX_BYTES = 20_000
@@ -78,18 +78,19 @@ def persona(description: str, soul: str, identity: str) -> str:
     return block("\n\n".join(part for part in parts if part))
 
 
-def skills(installed: Sequence[Skill], traits: ProviderTraits) -> str:
+def skills(installed: Sequence[Skill], spec: HarnessSpec) -> str:
     """Return what the prompt says about installed skills; nothing if there are none."""
     if not installed:
         return ""
     find = "`skill-list` shows them all, `skill-search` finds one by intent, `skill-get` reads one."
-    if traits.native_skill_discovery:
+    is_local = spec.capabilities.has_local_environment
+    if spec.skills.native_discovery:
         where = "in your harness's skills directory"
-        if not traits.has_local_environment:
+        if not is_local:
             where = "on the server; use the skill tools"
         text = f"{len(installed)} skills are installed {where}. {find}"
         return block(f"{text} Use one that fits before you do the work by hand.")
-    mark = "/" if traits.has_local_environment else ""
+    mark = "/" if is_local else ""
     how = "its SKILL.md in your skills directory" if mark else "it with `skill-get`"
     lines = [
         f"- {mark}{one_line(skill.name, 100)}: {one_line(skill.description, _SKILL_LINE_CHARS)}"
@@ -120,16 +121,15 @@ def agent_notes(notes: str, *, used_bytes: int) -> str:
     return header + text if text else ""
 
 
-def repository(repo: RepositoryView, *, traits: ProviderTraits, with_notes: bool) -> dict[str, str]:
+def repository(repo: RepositoryView, spec: HarnessSpec) -> dict[str, str]:
     """Return the variables of the repository part.
 
     Args:
         repo: the repository as it is.
-        traits: what the harness can do.
-        with_notes: whether to quote the repository's CLAUDE.md; most harnesses read it themselves.
+        spec: the harness; the repository's CLAUDE.md is quoted for one that does not read it.
     """
-    local = traits.has_local_environment and repo.clone_path is not None
-    notes = repo.claude_md if local and with_notes else ""
+    local = spec.capabilities.has_local_environment and repo.clone_path is not None
+    notes = repo.claude_md if local and not spec.prompt.reads_repository_notes else ""
     notice = f"[...truncated, see {repo.clone_path}/CLAUDE.md for full content]"
     stashes = "\n".join(f"- {stash.ref}: {one_line(stash.message)}" for stash in repo.auto_stashes)
     return {
@@ -147,7 +147,7 @@ def repository(repo: RepositoryView, *, traits: ProviderTraits, with_notes: bool
             "Load the `code-quality` skill before you push, open a pull request or review one;"
             " this is required."
         )
-        if traits.has_mcp
+        if spec.capabilities.mcp_transports
         else "",
     }
 

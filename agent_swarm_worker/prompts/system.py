@@ -17,15 +17,11 @@ from agent_swarm_worker.prompts.texts import clean, join, one_line, squeeze
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent_swarm_worker.contract import ProviderTraits
+    from agent_swarm_worker.contract import HarnessSpec
     from agent_swarm_worker.prompts.render import PromptBuild
     from agent_swarm_worker.prompts.sections import RepositoryView
     from agent_swarm_worker.settings import Settings
     from agent_swarm_worker.swarm.wire import Requester, Skill
-
-_READS_AGENT_NOTES = frozenset({"claude", "claude-managed"})
-_READS_REPO_NOTES = frozenset({"claude", "claude-managed", "codex", "pi"})
-"""Harnesses that find the repository's CLAUDE.md by themselves, or whose adapter brings it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +29,8 @@ class AgentContext:
     """What the prompts of all tasks share."""
 
     agent_id: str
-    harness: str
-    traits: ProviderTraits
+    spec: HarnessSpec
+    """The harness that is prompted."""
     settings: Settings
     name: str = ""
     role: str = "worker"
@@ -86,7 +82,7 @@ async def system_prompt(
     texts = await build.texts([*fixed, *repository, *requester])
     base = squeeze(join(*texts[: len(fixed)]))
     notes = ""
-    if agent.traits.has_local_environment and not _finds_agent_notes(agent, task):
+    if agent.spec.capabilities.has_local_environment and not _finds_agent_notes(agent, task):
         notes = sections.agent_notes(agent.claude_md, used_bytes=len(base.encode()))
     return squeeze(
         join(
@@ -126,12 +122,12 @@ def _fixed_parts(agent: AgentContext, task: TaskContext) -> list[Part]:
             "persona": sections.persona(agent.description, agent.soul_md, agent.identity_md),
         },
     )
-    if not agent.traits.has_mcp:
+    if not agent.spec.capabilities.mcp_transports:
         return [composite]
     tools = Part(
         "system.agent.tools_skills",
         {
-            "skills": sections.skills(agent.skills, agent.traits),
+            "skills": sections.skills(agent.skills, agent.spec),
             "mcp_servers": sections.mcp_servers(agent.mcp_servers),
         },
     )
@@ -139,21 +135,21 @@ def _fixed_parts(agent: AgentContext, task: TaskContext) -> list[Part]:
 
 
 def _composite(agent: AgentContext) -> str:
-    if not agent.traits.has_mcp:
+    if not agent.spec.capabilities.mcp_transports:
         return "system.session.worker.remote"
     who = "lead" if agent.is_lead else "worker"
-    where = "" if agent.traits.has_local_environment else ".managed"
+    where = "" if agent.spec.capabilities.has_local_environment else ".managed"
     return f"system.session.{who}{where}"
 
 
 def _conditional_parts(agent: AgentContext, task: TaskContext) -> list[Part]:
-    settings, traits = agent.settings, agent.traits
+    settings, can = agent.settings, agent.spec.capabilities
     scripts_only = bool(settings.scripts_only_mcp)
     parts = []
     if scripts_only:
         parts.append(Part("system.agent.scripts_only_mode"))
     if _can(agent, "pages"):
-        shared_drive = traits.has_local_environment and settings.agent_fs_api_url
+        shared_drive = can.has_local_environment and settings.agent_fs_api_url
         name = "system.agent.outputs" if shared_drive else "system.agent.outputs.no_agent_fs"
         parts.append(Part(name))
     if settings.slack_enabled and not scripts_only and _can(agent, "slack"):
@@ -164,7 +160,7 @@ def _conditional_parts(agent: AgentContext, task: TaskContext) -> list[Part]:
             "slackThreadTs": task.slack_thread_ts or "",
         }
         parts.append(Part("system.agent.scripts_only_mode.slack", thread))
-    steers = settings.steering_enabled and traits.steer_modes
+    steers = settings.steering_enabled and can.steer_modes
     if steers and not scripts_only and _can(agent, "core"):
         parts.append(Part("system.agent.steering"))
     return parts
@@ -177,14 +173,13 @@ def _can(agent: AgentContext, capability: str) -> bool:
 def _repository_part(agent: AgentContext, task: TaskContext) -> list[Part]:
     if task.repository is None:
         return []
-    with_notes = agent.harness not in _READS_REPO_NOTES
-    variables = sections.repository(task.repository, traits=agent.traits, with_notes=with_notes)
+    variables = sections.repository(task.repository, agent.spec)
     return [Part("system.agent.repository", variables)]
 
 
 def _finds_agent_notes(agent: AgentContext, task: TaskContext) -> bool:
-    """Claude reads each CLAUDE.md from its directory upwards; the agent's is in the workspace."""
-    if agent.harness not in _READS_AGENT_NOTES:
+    """Some read the notes of every directory upwards; the agent's are in the workspace."""
+    if not agent.spec.prompt.reads_agent_notes:
         return False
     return task.cwd is None or task.cwd.is_relative_to(agent.settings.workspace_dir)
 

@@ -1,15 +1,23 @@
 """Which harnesses there are: entry points of the group ``agent_swarm_worker.providers``.
 
-A provider in another distribution registers itself the same way as ours. Only the chosen one is
-imported, so its optional dependencies cost nothing to the others.
+A provider in another distribution registers itself the same way as ours. Only the chosen adapter is
+imported, so its optional dependencies cost nothing to the others; of the others only the specs are
+(group ``agent_swarm_worker.specs``), which import nothing but the contract.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from agent_swarm_worker.contract import (
+    Capabilities,
+    Credentials,
+    HarnessSpec,
+    ProviderTraits,
+    Skills,
+)
 from agent_swarm_worker.errors import SwarmWorkerError, UnknownProvider, UnusableProvider
 from agent_swarm_worker.settings import HarnessOptions
 
@@ -20,6 +28,9 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderAdapter
 
 GROUP = "agent_swarm_worker.providers"
+SPECS = "agent_swarm_worker.specs"
+DEFAULT_HARNESS = "claude"
+"""The harness if nobody chose one, and the name told to a server that does not know ours."""
 
 
 def supported_providers() -> tuple[str, ...]:
@@ -47,33 +58,106 @@ def create_provider(name: str) -> ProviderAdapter:
 
 
 def installed_options() -> dict[str, type[HarnessOptions]]:
-    """Return the options models of the installed harnesses, by name.
+    """Return the options models of the installed harnesses, by name, as their specs declare them.
 
-    A harness declares them in a module ``options`` beside the module of its adapter, so that they
-    are known without importing the adapter. One whose module cannot be imported is left out:
-    choosing that harness says why.
+    One that is no `HarnessOptions` is left out: choosing that harness says why.
     """
-    found: dict[str, type[HarnessOptions]] = {}
-    for name, entry in sorted(_entries().items()):
-        place = f"{entry.module.rpartition('.')[0]}.options"
-        try:
-            module = import_module(place)
-        except Exception:  # noqa: S112 - other people's code: anything may be wrong with it
-            continue
-        for model in vars(module).values():
-            if isinstance(model, type) and model.__module__ == place and _is_options(model):
-                found[name] = model  # of several the last one: a model follows those it extends
-    return found
+    return {
+        spec.name: spec.options
+        for spec in known_specs()
+        if spec.options is not None and issubclass(spec.options, HarnessOptions)
+    }
 
 
 def distribution_of(name: str) -> str:
     """Return the distribution a provider comes from, with its version."""
-    dist = _entries()[name].dist
+    entry = _entries().get(name)
+    dist = entry.dist if entry else None
     return f"{dist.name} {dist.version}" if dist else "unknown"
 
 
-def _is_options(model: type) -> bool:
-    return issubclass(model, HarnessOptions)
+def spec_of(name: str) -> HarnessSpec:
+    """Return the spec of an installed harness; one that cannot be loaded has an empty one."""
+    entries = {entry.name: entry for entry in reversed(tuple(entry_points(group=SPECS)))}
+    entry = entries.get(name) or _entries().get(name)
+    return _loaded(name, entry) or HarnessSpec(name=name)
+
+
+def known_specs() -> tuple[HarnessSpec, ...]:
+    """Return the specs of all installed harnesses, by name; one that cannot be loaded is skipped.
+
+    A provider without an entry point of its own for the spec has its adapter imported.
+    """
+    entries = _entries()
+    entries |= {
+        entry.name: entry
+        for entry in reversed(tuple(entry_points(group=SPECS)))
+        if entry.name in entries
+    }
+    found = (_loaded(name, entry) for name, entry in sorted(entries.items()))
+    return tuple(spec for spec in found if spec is not None)
+
+
+def adapter_spec(adapter: ProviderAdapter) -> HarnessSpec:
+    """Return an adapter's spec; one for the previous contract has only ``traits`` to go by."""
+    name = str(getattr(adapter, "name", ""))
+    return _spec_in(name, adapter) or HarnessSpec(name=name)
+
+
+def part_of(spec: HarnessSpec, reference: str) -> Any:
+    """Return what a spec names as ``module:attribute``.
+
+    Raises:
+        UnusableProvider: it cannot be imported.
+    """
+    try:
+        return imported(reference)
+    except Exception as error:  # other people's code: anything may be wrong with it
+        why = f"{reference}: {error}"
+        raise UnusableProvider(spec.name, distribution_of(spec.name), why) from error
+
+
+def imported(reference: str) -> Any:
+    """Return what ``module:attribute`` names; raises what the import raises."""
+    module, _, attribute = reference.partition(":")
+    found: Any = import_module(module)
+    for name in attribute.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def _loaded(name: str, entry: EntryPoint | None) -> HarnessSpec | None:
+    if entry is None:
+        return None
+    try:
+        return _spec_in(name, entry.load())
+    except Exception:  # other people's code; whoever chooses this harness is told why
+        return None
+
+
+def _spec_in(name: str, found: object) -> HarnessSpec | None:
+    if isinstance(found, HarnessSpec):
+        return found
+    spec = getattr(found, "spec", None)
+    if isinstance(spec, HarnessSpec):
+        return spec
+    traits = getattr(found, "traits", None)
+    return _of_traits(name, traits) if isinstance(traits, ProviderTraits) else None
+
+
+def _of_traits(name: str, traits: ProviderTraits) -> HarnessSpec:
+    return HarnessSpec(
+        name=name,
+        wire_name=traits.wire_name or "",
+        credentials=Credentials(variables=traits.needs_credential),
+        skills=Skills(native_discovery=traits.native_skill_discovery),
+        capabilities=Capabilities(
+            steer_modes=traits.steer_modes,
+            can_resume=True,
+            mcp_transports=("http", "sse", "stdio") if traits.has_mcp else (),
+            has_local_environment=traits.has_local_environment,
+        ),
+    )
 
 
 def _entries() -> dict[str, EntryPoint]:

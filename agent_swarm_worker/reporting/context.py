@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from agent_swarm_worker.reporting.facts import unknown_window
 from agent_swarm_worker.reporting.throttle import Throttle
 from agent_swarm_worker.swarm.wire import completion_body, context_body
 
@@ -15,38 +15,12 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import Compaction, ContextUsage, CostData
 
-LARGE_WINDOW = 1_000_000
-SMALL_WINDOW = 200_000
-_SHORT_NAMES = {
-    "opus": LARGE_WINDOW,
-    "sonnet": LARGE_WINDOW,
-    "fable": LARGE_WINDOW,
-    "mythos": LARGE_WINDOW,
-    "haiku": SMALL_WINDOW,
-}
-_FAMILY = re.compile(r"claude-(?:opus|sonnet|fable|mythos)-(\d{1,2})(?:-(\d{1,2}))?(?!\d)")
-_LARGE_SINCE = (4, 5)
-
-
-def context_window(model: str) -> int | None:
-    """Return the size of a model's context window in tokens, if it is known.
-
-    The table covers Claude models (harness notes section 17). Others are left to what their
-    harness says: a made-up number would show a wrong percentage for every other model.
-    """
-    name = model.lower().rsplit("/", 1)[-1]
-    if name.endswith("[1m]"):
-        return LARGE_WINDOW
-    if name in _SHORT_NAMES:
-        return _SHORT_NAMES[name]
-    family = _FAMILY.search(name)
-    if family and (int(family[1]), int(family[2] or 0)) >= _LARGE_SINCE:
-        return LARGE_WINDOW
-    return SMALL_WINDOW if "claude-" in name else None
-
 
 class ContextReports:
     """Keeps the sums of one session and posts snapshots of them.
+
+    What the harness says of the window counts; until it does, `context_window` is asked for the
+    size of the model's.
 
     Only the main thread's usage belongs here: translators emit none for helpers the agent starts.
     """
@@ -59,7 +33,9 @@ class ContextReports:
         model: str,
         interval_s: float,
         clock: Clock,
+        context_window: Callable[[str], int | None] = unknown_window,
     ) -> None:
+        self._context_window = context_window
         self._send, self._session_uuid, self._model = send, session_uuid, model
         self._throttle = Throttle(interval_s=interval_s, send=self._post_usage, clock=clock)
         self._total_tokens: int | None = None
@@ -125,4 +101,4 @@ class ContextReports:
         """What the harness says, else what it said before, else the table."""
         if reported and reported > 0:
             self._total_tokens = reported
-        return self._total_tokens or context_window(self._model)
+        return self._total_tokens or self._context_window(self._model)

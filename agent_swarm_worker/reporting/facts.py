@@ -6,8 +6,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from agent_swarm_worker.contract import ActionKind
+
+
+def unknown_window(model: str) -> int | None:  # noqa: ARG001 - the default of a callback
+    """Know no model."""
+    return None
+
+
+def one_session() -> int:
+    """Count this session only."""
+    return 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +38,10 @@ class SessionFacts:
     """Number of this session within the worker's life, from 1."""
     harness: str
     """Name of the adapter."""
+    context_window: Callable[[str], int | None] = unknown_window
+    """The context window of a model in tokens, as far as it is known beforehand."""
+    tools: Mapping[str, ActionKind] = field(default_factory=dict)
+    """What this harness's tools do, by their name in lower case."""
     wire_provider: str | None
     """The harness as the server knows it, if it does."""
     log_file: Path
@@ -48,6 +64,8 @@ class SessionFacts:
     context_interval_s: float = 30.0
     """Least time between two context snapshots."""
     log_flush_s: float = 1.0
-    """How often log lines are shipped."""
+    """How often log lines are shipped; less often while many sessions run, see `sessions`."""
+    sessions: Callable[[], int] = one_session
+    """How many sessions the worker runs now: together they send log requests at a bounded rate."""
     events_flush_s: float = 5.0
     """How often tool events are shipped."""

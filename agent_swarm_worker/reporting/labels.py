@@ -7,45 +7,76 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from agent_swarm_worker.reporting.swarm_tools import swarm_label
 from agent_swarm_worker.reporting.text import one_line
 
+if TYPE_CHECKING:
+    from agent_swarm_worker.contract import ActionKind
+
 MAX_LABEL_CHARS = 300
 
-_SILENT = frozenset({"ToolSearch", "TodoRead", "TodoWrite"})
-"""Housekeeping of the harness: says nothing about the work."""
+USUAL_TOOLS: Final[Mapping[str, ActionKind]] = {
+    "read": "read",
+    "edit": "edit",
+    "multiedit": "edit",
+    "write": "write",
+    "bash": "shell",
+    "grep": "search",
+    "glob": "find-files",
+    "find": "find-files",
+    "ls": "list-directory",
+    "agent": "subagent",
+    "task": "subagent",
+    "skill": "skill",
+    "toolsearch": "housekeeping",
+    "todoread": "housekeeping",
+    "todowrite": "housekeeping",
+}
+"""What tools of these names do in most harnesses; a harness's spec adds its own."""
 _SWARM_SERVER = "agent-swarm"
 _OWN_REPORT = "store-progress"
 _ACRONYMS = re.compile(r"\b(?:mcp|kv|api|url|id)\b", re.IGNORECASE)
 
 
-def label(tool_name: str, args: Any, *, scrub: Callable[[str], str] = str) -> str | None:
+def label(
+    tool_name: str,
+    args: Any,
+    *,
+    scrub: Callable[[str], str] = str,
+    tools: Mapping[str, ActionKind] = USUAL_TOOLS,
+) -> str | None:
     """Describe a tool call, or return nothing for one that is not worth telling.
 
     Args:
         tool_name: as the harness names it.
         args: whatever the harness passed; used only as far as it is a mapping with strings.
+        tools: what the harness's own tools do, by their name in lower case.
         scrub: takes secrets out; runs before the text is cut, so that no half secret is left.
 
     Returns:
         One line of at most `MAX_LABEL_CHARS` characters, without control characters.
     """
-    words = _words(tool_name, args if isinstance(args, Mapping) else {})
+    words = _words(tool_name, args if isinstance(args, Mapping) else {}, tools)
     return one_line(scrub(words), MAX_LABEL_CHARS) if words else None
 
 
-def has_label(tool_name: str, args: Any) -> bool:
+def has_label(tool_name: str, args: Any, *, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> bool:
     """True if `label` has something to say of this call."""
-    return not _is_silent(canonical_name(tool_name, args))
+    name = canonical_name(tool_name, args)
+    return _kind(name, tools) != "housekeeping" and not _is_own_report(name)
+
+
+def _kind(name: str, tools: Mapping[str, ActionKind]) -> ActionKind | None:
+    known = name.lower()
+    return tools.get(known) or USUAL_TOOLS.get(known)
 
 
 def canonical_name(tool_name: str, args: Any) -> str:
     """Return one spelling for tools that harnesses spell differently.
 
-    Codex passes server and tool of an MCP call as arguments; pi writes built-in tools in lower
-    case.
+    Some pass server and tool of an MCP call as arguments; some write built-in tools in lower case.
     """
     if isinstance(args, Mapping) and "server" in args and "tool" in args:
         server, tool = _text(args, "server"), _text(args, "tool")
@@ -56,18 +87,23 @@ def canonical_name(tool_name: str, args: Any) -> str:
     return tool_name[:1].upper() + tool_name[1:]
 
 
-def _words(tool_name: str, args: Mapping[Any, Any]) -> str | None:
+def _words(tool_name: str, args: Mapping[Any, Any], tools: Mapping[str, ActionKind]) -> str | None:
     name = canonical_name(tool_name, args)
-    if _is_silent(name):
+    kind = _kind(name, tools)
+    if kind == "housekeeping" or _is_own_report(name):
         return None
     if name.startswith("mcp__"):
         return _mcp_words(name)
-    return _builtin_words(name, args) or swarm_label(tool_name) or f"🔧 {_humanise(name)}"
+    return (
+        (_builtin_words(kind, args) if kind else None)
+        or swarm_label(tool_name)
+        or f"🔧 {_humanise(name)}"
+    )
 
 
-def _is_silent(name: str) -> bool:
-    """True for housekeeping, and for the agent's own report of its progress."""
-    if name in _SILENT or name.lower().replace("_", "-") == _OWN_REPORT:
+def _is_own_report(name: str) -> bool:
+    """True for the agent's own report of its progress."""
+    if name.lower().replace("_", "-") == _OWN_REPORT:
         return True
     if not name.startswith("mcp__"):
         return False
@@ -82,28 +118,26 @@ def _mcp_words(name: str) -> str:
     return swarm_label(tool) or f"🔌 {_humanise(tool)}"
 
 
-def _builtin_words(name: str, args: Mapping[Any, Any]) -> str | None:
-    match name:
-        case "Read":
+def _builtin_words(kind: ActionKind, args: Mapping[Any, Any]) -> str | None:
+    match kind:
+        case "read":
             return f"📖 Reading {_short_path(args)}"
-        case "Edit" | "MultiEdit":
+        case "edit":
             return f"✏️ Editing {_short_path(args)}"
-        case "Write":
+        case "write":
             return f"📝 Writing {_short_path(args)}"
-        case "Bash":
+        case "shell":
             return f"⚡ {_text(args, 'description') or 'Running a command'}"
-        case "Grep":
+        case "search":
             return f'🔍 Searching for "{_text(args, "pattern") or "text"}"'
-        case "Glob":
+        case "find-files":
             return f"📁 Looking for {_text(args, 'pattern') or 'files'}"
-        case "Find":
-            return f"📁 Looking for {_text(args, 'pattern') or 'files'}"
-        case "Ls":
+        case "list-directory":
             place = _text(args, "path")
             return f"📁 Listing {'the directory' if place in ('', '.') else _short_path(args)}"
-        case "Agent" | "Task":
+        case "subagent":
             return f"🤖 {_text(args, 'description') or 'Starting a helper'}"
-        case "Skill":
+        case "skill":
             skill = _text(args, "skill")
             return f"⚙️ Using /{skill}" if skill else "⚙️ Using a skill"
     return None

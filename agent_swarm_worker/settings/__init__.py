@@ -15,7 +15,7 @@ from agent_swarm_worker.settings.base import (
     process_env,
 )
 from agent_swarm_worker.settings.core import Settings, default_agent_name
-from agent_swarm_worker.settings.harness import HarnessOptions, skills_dir
+from agent_swarm_worker.settings.harness import HarnessOptions
 from agent_swarm_worker.settings.models import EFFORTS, TIERS, ModelSettings
 
 __all__ = [
@@ -32,5 +32,4 @@ __all__ = [
     "live",
     "named",
     "process_env",
-    "skills_dir",
 ]

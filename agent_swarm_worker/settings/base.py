@@ -97,13 +97,13 @@ class SettingsModel(BaseSettings):
         return (init_settings,)
 
     @classmethod
-    def load(cls, env: Mapping[str, str] | None = None) -> Self:
-        """Read the settings from `env`, by default the process environment.
+    def load(cls, env: Mapping[str, str]) -> Self:
+        """Read the settings from `env`.
 
         Raises:
             BadSetting: a value cannot be used; it names the variable.
         """
-        source = _MappingSource(cls, process_env() if env is None else env)
+        source = _MappingSource(cls, env)
         try:
             return cls(_build_sources=((source,), {}))  # type: ignore[call-arg]
         except ValidationError as error:

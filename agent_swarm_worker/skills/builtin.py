@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.skills.writer import BUILTIN, SkillFolder, WriteReport, write_skills
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
-def install_builtin_skills(texts: Path, home: Path) -> WriteReport:
+def install_builtin_skills(texts: Path, home: Path, folders: Iterable[str]) -> WriteReport:
     """Install our own skills below `home`; folders of the user or the server stay as they are.
 
     Args:
         texts: the folder of our skill texts.
         home: the home directory of the user that the harnesses run as.
+        folders: where the harnesses look, below it.
     """
     skills = [
         SkillFolder(name=path.parent.name, text=path.read_text(encoding="utf-8"))
         for path in sorted(texts.glob("*/SKILL.md"))
     ]
-    return write_skills(home, skills, owner=BUILTIN)
+    return write_skills(home, skills, folders=folders, owner=BUILTIN)

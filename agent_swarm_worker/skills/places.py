@@ -10,19 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.settings import skills_dir
+from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-SKILL_FOLDERS = (
-    ".claude/skills",
-    ".pi/agent/skills",
-    ".codex/skills",
-    ".opencode/skills",
-    ".agents/skills",
-)
-"""Where the harnesses look, below the home directory (prompt reference section 3.4)."""
+    from agent_swarm_worker.contract import HarnessSpec
+
+COMMON_FOLDER = ".agents/skills"
+"""Where any agent may look, below the home directory (prompt reference section 3.4)."""
 
 BUILDING = ".swarm-building-"
 """How folders begin in which a skill is being built."""
@@ -31,22 +27,38 @@ _LOCK_TIMEOUT_S = 5.0
 """Writers are done in milliseconds; whoever takes longer must not hold up every task."""
 
 
-def command_folder(harness: str, env: Mapping[str, str], home: Path) -> Path:
-    """Return a harness's own folder of commands: ``CODEX_SKILLS_DIR``, else ``~/.codex/skills``.
+def skill_folders(specs: Iterable[HarnessSpec]) -> tuple[str, ...]:
+    """Return the folders that installed skills are written to, below the home directory."""
+    named = [folder for spec in specs for folder in spec.skills.folders]
+    return tuple(dict.fromkeys([*named, COMMON_FOLDER]))
+
+
+def command_folders(spec: HarnessSpec, env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+    """Return where a harness's own commands are looked up, the first place first.
 
     Args:
-        harness: one that does not know commands itself.
+        spec: of one that does not know commands itself.
         env: the session's environment; a variable may name another folder.
         home: the home directory of the user that the harness runs as.
     """
-    return skills_dir(harness, env) or home / f".{harness}" / "skills"
+    skills = spec.skills
+    variable = skills.folder_variable or f"{spec.name.upper().replace('-', '_')}_SKILLS_DIR"
+    other = named(env, variable).strip()
+    if other:
+        return (Path(other),)
+    return tuple(
+        home / folder for folder in dict.fromkeys([f".{spec.name}/skills", *skills.folders])
+    )
 
 
-def skill_roots(home: Path, errors: list[str], skipped: list[str], *, create: bool) -> list[Path]:
+def skill_roots(
+    home: Path, folders: Iterable[str], errors: list[str], skipped: list[str], *, create: bool
+) -> list[Path]:
     """Return the harnesses' real folders; links are followed only to places inside `home`.
 
     Args:
         home: the home directory of the user that the harnesses run as.
+        folders: where the harnesses look, below it.
         errors: gets what went wrong with a folder.
         skipped: gets the folders that are not to be written to.
         create: whether to make those that are missing.
@@ -54,7 +66,7 @@ def skill_roots(home: Path, errors: list[str], skipped: list[str], *, create: bo
     # Not `Path.resolve`: that raises for a loop of links, which here is one more thing in the way.
     real_home = os.path.realpath(home)
     roots: dict[Path, None] = {}
-    for place in SKILL_FOLDERS:
+    for place in folders:
         root = Path(os.path.realpath(home / place))
         if not root.is_relative_to(real_home):
             skipped.append(f"{home / place}: leads out of the home directory")

@@ -6,10 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.skills.places import SKILL_FOLDERS
+from agent_swarm_worker.skills.places import skill_folders
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from agent_swarm_worker.contract import HarnessSpec
 
 MAX_SKILL_CHARS = 100_000
 
@@ -25,19 +28,22 @@ class ResolvedPrompt:
     """What the session's log should say about it."""
 
 
-def is_installed(prompt: str, home: Path) -> bool:
+def is_installed(prompt: str, home: Path, specs: Sequence[HarnessSpec]) -> bool:
     """True unless `prompt` begins with a command that no harness of this user could know.
 
     Args:
         prompt: what the session is to be given.
         home: the home directory of the user that the harnesses run as.
+        specs: of the harnesses that are installed.
     """
     command = _command(prompt.partition("\n")[0])
     if command is None:
         return True
     name = command[1].removeprefix("skill:")
-    places = [home / place / name / "SKILL.md" for place in SKILL_FOLDERS]
-    return any(path.is_file() for path in (*places, home / ".claude" / "commands" / f"{name}.md"))
+    skills = [home / place / name / "SKILL.md" for place in skill_folders(specs)]
+    folders = [folder for spec in specs for folder in spec.skills.command_folders]
+    commands = [home / folder / f"{name}.md" for folder in folders]
+    return any(path.is_file() for path in (*skills, *commands))
 
 
 def resolve_command(

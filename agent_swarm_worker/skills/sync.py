@@ -51,7 +51,15 @@ class SkillSource(Protocol):
 class SkillSync:
     """Brings the server's skills to this machine; tasks that start together take turns."""
 
-    def __init__(self, source: SkillSource, agent_id: str, home: Path, *, shipped: Path) -> None:
+    def __init__(
+        self,
+        source: SkillSource,
+        agent_id: str,
+        home: Path,
+        *,
+        shipped: Path,
+        folders: Sequence[str],
+    ) -> None:
         """Set up; nothing is asked yet.
 
         Args:
@@ -59,9 +67,10 @@ class SkillSync:
             agent_id: whose skills.
             home: the home directory of the user that the harnesses run as.
             shipped: the folder of the skills that come with this package.
+            folders: where the harnesses look for skills, below `home`.
         """
         self._source, self._agent_id, self._home = source, agent_id, home
-        self._shipped = shipped
+        self._shipped, self._folders = shipped, folders
         self._turn = anyio.Lock()
         self._signature: str | None = None
         self._active: tuple[Skill, ...] = ()
@@ -73,7 +82,9 @@ class SkillSync:
             await self._install_shipped()
 
     async def _install_shipped(self) -> None:
-        report = await to_thread.run_sync(install_builtin_skills, self._shipped, self._home)
+        report = await to_thread.run_sync(
+            install_builtin_skills, self._shipped, self._home, self._folders
+        )
         self._tell(report, state="built-in")
 
     async def refresh(self) -> tuple[Skill, ...]:
@@ -94,7 +105,9 @@ class SkillSync:
             return
         active = tuple(skill for skill in installed if skill.is_active and skill.content.strip())
         folders, unread = await self._fetch(active)
-        write = partial(write_skills, self._home, folders, owner=SERVER, keep=unread)
+        write = partial(
+            write_skills, self._home, folders, folders=self._folders, owner=SERVER, keep=unread
+        )
         report = await to_thread.run_sync(write)
         report.errors += [f"{name}: its files could not be fetched" for name in unread]
         self._active = active

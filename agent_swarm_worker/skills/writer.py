@@ -57,20 +57,26 @@ class WriteReport:
 
 
 def write_skills(
-    home: Path, skills: Iterable[SkillFolder], *, owner: str, keep: Collection[str] = ()
+    home: Path,
+    skills: Iterable[SkillFolder],
+    *,
+    folders: Iterable[str],
+    owner: str,
+    keep: Collection[str] = (),
 ) -> WriteReport:
     """Make the skill folders below `home` hold this owner's skills, and no others of this owner.
 
     Args:
         home: the home directory of the user that the harnesses run as.
         skills: what there should be.
+        folders: where the harnesses look, below `home`.
         owner: `SERVER` or `BUILTIN`.
         keep: names of skills that are to stay as they are, since it is not known what they hold.
     """
     report = WriteReport()
     wanted = _checked(skills, report)
     staying = {*wanted, *(folder_name(name) for name in keep)}
-    for root in skill_roots(home, report.errors, report.skipped, create=bool(wanted)):
+    for root in skill_roots(home, folders, report.errors, report.skipped, create=bool(wanted)):
         try:
             with locked(root):
                 for folder, skill in wanted.items():

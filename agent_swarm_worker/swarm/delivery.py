@@ -92,7 +92,8 @@ async def _logs(it: Delivery) -> None:
 
 async def _events(it: Delivery) -> None:
     """Args: events (a list of `wire.event_body`)."""
-    await send_in_parts(it, EventParts(it))
+    if not await EventParts.send_whole(it):
+        await send_in_parts(it, EventParts(it))
 
 
 async def _cost(it: Delivery) -> None:

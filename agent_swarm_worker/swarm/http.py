@@ -112,6 +112,7 @@ class Http:
         path: str,
         *,
         body: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
         params: Mapping[str, str | int | None] | None = None,
         headers: Mapping[str, str | None] | None = None,
         timeout_s: float | None = None,
@@ -123,6 +124,7 @@ class Http:
             method: GET, POST and so on.
             path: below the base URL; identifiers in it go through `address.segment`.
             body: sent as JSON; keys without a value are left out.
+            content: sent instead of a body: JSON that is encoded already.
             params: the query; keys without a value are left out.
             headers: in addition; what cannot stand in a header is left out.
             timeout_s: wall-clock limit of the whole call, from resolving the name to the last
@@ -138,11 +140,13 @@ class Http:
         if identified:
             sent_headers |= self._identity
         if body is not None:
+            content = encode(body)
+        if content is not None:
             sent_headers["Content-Type"] = "application/json"
         request = self._client.build_request(
             method,
             self._base + path,
-            content=None if body is None else encode(body),
+            content=content,
             params={k: v for k, v in (params or {}).items() if v is not None} or None,
             headers=sent_headers,
         )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_LINES = 900
 """Fewer than can be read back at once, and what is read back begins with the newest request."""
+MAX_EVENTS_BYTES = 512 * 1024
 MAX_EVENTS = 450
 """Fewer than can be read back at once, like `MAX_LINES`."""
 CONTENT_REFUSED = (400, TOO_LARGE, 422)
@@ -95,6 +96,26 @@ class EventParts:
         self._events: list[Any] = delivery.item.args["events"]
         self._told_before = bool(delivery.item.args.get("told_before"))
 
+    @staticmethod
+    async def send_whole(delivery: Delivery) -> bool:
+        """Send a batch as it lies in the outbox, without parsing it; False if it was not taken.
+
+        Only where that is all there is to do: nothing of it was sent, or may have been.
+
+        Raises:
+            ApiError: it failed for another reason than its content.
+        """
+        item = delivery.item
+        if item.sent or item.uncertain or not _is_bare_batch(item.data):
+            return False
+        try:
+            await delivery.client.telemetry.encoded_events(item.data)
+        except ApiRefused as refusal:
+            if refusal.status not in CONTENT_REFUSED:
+                raise
+            return False
+        return True
+
     async def take(self, start: int, limit: int) -> tuple[Sequence[Any], int]:
         """Return up to `limit` events."""
         taken = self._events[start : start + limit]
@@ -107,6 +128,12 @@ class EventParts:
     async def post(self, elements: Sequence[Any]) -> None:
         """Send these events."""
         await self._delivery.client.telemetry.events(elements)
+
+
+def _is_bare_batch(data: bytes) -> bool:
+    """True for ``{"events":[...]}`` with nothing else, no longer than a proxy takes."""
+    begins, ends = data.startswith(b'{"events":['), data.endswith(b"]}")
+    return begins and ends and len(data) <= MAX_EVENTS_BYTES and b'"told_before":' not in data
 
 
 class LogParts:
@@ -136,7 +163,7 @@ class LogParts:
         """Bytes of the range that lie before the lines at hand; keeps its requests in order."""
 
     async def take(self, start: int, limit: int) -> tuple[Sequence[Any], int]:
-        """Return up to `limit` lines, about `MAX_PART_BYTES` at most."""
+        """Return up to `limit` lines, about `journal.reading.MAX_PART_BYTES` at most."""
         self._before = start
         begin = self._start + start
         try:

@@ -6,20 +6,39 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.errors import ApiError, CredentialsMissing
-from agent_swarm_worker.login.slots import with_synthetic_login
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.providers.registry import adapter_spec, part_of
+from agent_swarm_worker.worker.sandbox import check_harness
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_swarm_worker.contract import HarnessSpec
+    from agent_swarm_worker.login.hook import LoginHook
     from agent_swarm_worker.worker.context import Worker
 
 
-def missing_credentials(worker: Worker) -> tuple[str, ...]:
+def lent_to(spec: HarnessSpec, env: Mapping[str, str]) -> Mapping[str, str]:
+    """Return `env` with what the swarm would lend a session of this harness to log in with.
+
+    Raises:
+        UnusableProvider: the harness's login hook cannot be imported.
+    """
+    if not spec.credentials.login:
+        return env
+    hook: LoginHook = part_of(spec, spec.credentials.login)()
+    return hook.lend(env)
+
+
+async def missing_credentials(worker: Worker) -> tuple[str, ...]:
     """Return the variables of which one is needed; nothing if the harness can log in.
 
     A login that the swarm has to lend counts as much as one of our own.
     """
+    adapter, env = worker.harness.adapter, worker.environment.values()
+    spec = adapter_spec(adapter)
     try:
-        worker.harness.adapter.check(with_synthetic_login(worker.environment.values()))
+        await check_harness(worker.sandbox, adapter, lent_to(spec, env))
     except CredentialsMissing as error:
         return error.missing
     return ()

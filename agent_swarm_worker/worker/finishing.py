@@ -9,6 +9,7 @@ import anyio.to_thread
 from agent_swarm_worker.errors import ApiError, ApiRefused, RouteMissing
 from agent_swarm_worker.journal.writer import make_durable
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.reporting.finish import (
     MAX_TEXT_CHARS,
     FinishBody,
@@ -52,7 +53,8 @@ async def finish_task(
         journal = outcome.ready.config.log_file
         await anyio.to_thread.run_sync(make_durable, journal, abandon_on_cancel=True)
     if outcome.ready is not None and task.ended_by is None:
-        report_limits(worker, outcome.ready.credentials, outcome.result)
+        spec = adapter_spec(outcome.ready.adapter)
+        report_limits(worker, outcome.ready.credentials, outcome.result, spec)
     if _is_ours_to_end(task):
         await _put_finish(worker, task, trigger, outcome, log)
     if _was_taken(task):
@@ -173,7 +175,7 @@ async def _sync_profile(worker: Worker, outcome: Outcome, log: Log) -> None:
     """Send what the agent changed in its own files (API reference D.1)."""
     if worker.profile_sync is None or outcome.ready is None:
         return
-    if not outcome.ready.adapter.traits.has_local_environment:
+    if not adapter_spec(outcome.ready.adapter).capabilities.has_local_environment:
         return
     try:
         await worker.profile_sync.sync()

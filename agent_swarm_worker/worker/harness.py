@@ -6,17 +6,22 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import SwarmWorkerError
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.providers.registry import create_provider, supported_providers
+from agent_swarm_worker.providers.registry import (
+    DEFAULT_HARNESS,
+    adapter_spec,
+    create_provider,
+    known_specs,
+    spec_of,
+)
+from agent_swarm_worker.settings import named
+from agent_swarm_worker.swarm.wire.harness_names import SESSION_NAMES
 from agent_swarm_worker.worker.settings import HarnessChoice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.contract import ProviderAdapter
+    from agent_swarm_worker.contract import HarnessSpec, ProviderAdapter
     from agent_swarm_worker.logs import Log
-
-SERVER_KNOWS = frozenset({"claude", "codex", "pi", "devin", "claude-managed", "opencode"})
-"""Harness names the server accepts (API reference A.4); it answers 400 to any other."""
 
 
 class Harness:
@@ -31,11 +36,18 @@ class Harness:
         self._log = log
         self._refused: str | None = None
         self.adapter: ProviderAdapter = create_provider(harness_name(env))
+        self.all_specs = known_specs()
+        """Of every installed harness: whose credentials to withhold, whose skills to install."""
 
     @property
     def name(self) -> str:
         """The true name of the harness."""
         return self.adapter.name
+
+    @property
+    def spec(self) -> HarnessSpec:
+        """What is known of the harness."""
+        return adapter_spec(self.adapter)
 
     @property
     def wire_name(self) -> str:
@@ -61,13 +73,20 @@ class Harness:
 
 def wire_name(adapter: ProviderAdapter) -> str:
     """Return the name the server is told."""
-    nearest = adapter.traits.wire_name or adapter.name
-    return nearest if nearest in SERVER_KNOWS else "claude"
+    nearest = adapter_spec(adapter).told_name
+    return nearest if nearest in SESSION_NAMES else DEFAULT_HARNESS
 
 
 def harness_name(env: Mapping[str, str]) -> str:
     """``HARNESS_PROVIDER``, else what the credentials suggest (API reference 1.2, step 3)."""
-    choice = HarnessChoice.load(env)
-    if choice.provider:
-        return choice.provider
-    return "pi" if choice.has_only_openrouter and "pi" in supported_providers() else "claude"
+    wanted = HarnessChoice.load(env).provider
+    if wanted:
+        return wanted
+    if any(named(env, name) for name in spec_of(DEFAULT_HARNESS).credentials.variables):
+        return DEFAULT_HARNESS
+    suggested = (
+        spec.name
+        for spec in known_specs()
+        if any(named(env, name) for name in spec.credentials.chosen_by)
+    )
+    return next(suggested, DEFAULT_HARNESS)

@@ -14,9 +14,9 @@ from agent_swarm_worker.swarm.wire import windows_body
 from agent_swarm_worker.worker.selection import put_report
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from agent_swarm_worker.contract import ProviderResult
+    from agent_swarm_worker.contract import HarnessSpec, ProviderResult
     from agent_swarm_worker.login.pools import Selection
     from agent_swarm_worker.worker.context import Worker
 
@@ -25,7 +25,9 @@ UNKNOWN_LIMIT = timedelta(minutes=5)
 LONGEST_REST = timedelta(days=7)
 
 
-def report_limits(worker: Worker, chosen: Sequence[Selection], result: ProviderResult) -> None:
+def report_limits(
+    worker: Worker, chosen: Sequence[Selection], result: ProviderResult, spec: HarnessSpec
+) -> None:
     """Report what the session learned of its credential's limits; the first one is the one used.
 
     A key that served a whole session is cleared, whatever its windows say: a subscription may go
@@ -45,7 +47,7 @@ def report_limits(worker: Worker, chosen: Sequence[Selection], result: ProviderR
             put_report(worker, WriteKind.CLEAR_RATE_LIMIT, used, {})
         return
     rest = timedelta(milliseconds=worker.settings.codex_credits_exhausted_cooldown_ms)
-    until = limited_until(result, now, credits_rest=rest)
+    until = limited_until(result, now, credits_rest=rest, error_texts=spec.error_texts)
     if until is not None:
         worker.logins.limited_at_s[key] = worker.clock.monotonic()
         worker.log.warning(Event.CREDENTIAL_LIMITED, key=used.key_type, until=wire_time(until))
@@ -53,7 +55,11 @@ def report_limits(worker: Worker, chosen: Sequence[Selection], result: ProviderR
 
 
 def limited_until(
-    result: ProviderResult, now: datetime, *, credits_rest: timedelta
+    result: ProviderResult,
+    now: datetime,
+    *,
+    credits_rest: timedelta,
+    error_texts: Mapping[str, Sequence[str]] | None = None,
 ) -> datetime | None:
     """Return until when a failed session's credential is of no use; ``None`` if it is not to blame.
 
@@ -61,9 +67,10 @@ def limited_until(
         result: of the session.
         now: the present moment, aware.
         credits_rest: how long one rests that has no credit left.
+        error_texts: what the harness's own errors look like, by class.
     """
     reason = result.failure_reason or ""
-    kind = classify_error(reason, category=result.error_category)
+    kind = classify_error(reason, category=result.error_category, also=error_texts)
     told = _told(result, reason, now)
     if kind not in LIMITS:
         return clamp_reset(told, now) if told and result.rate_limit_reset_at else None

@@ -14,24 +14,6 @@ if TYPE_CHECKING:
 
 _LEGACY_TIERS = {"haiku": "smol", "sonnet": "regular", "opus": "smart", "fable": "ultra"}
 
-_PI_TIERS = {
-    "smol": "openrouter/deepseek/deepseek-v4-flash",
-    "regular": "openrouter/deepseek/deepseek-v4-flash",
-    "smart": "openrouter/deepseek/deepseek-v4-pro",
-    "ultra": "openrouter/anthropic/claude-opus-4.8",
-}
-_BUILT_IN_TIERS: dict[str, dict[str, str]] = {
-    "claude": {"smol": "haiku", "regular": "sonnet", "smart": "opus", "ultra": "fable"},
-    "codex": {
-        "smol": "gpt-5.6-luna",
-        "regular": "gpt-5.6-terra",
-        "smart": "gpt-5.6-sol",
-        "ultra": "gpt-5.6-sol",
-    },
-    "pi": _PI_TIERS,
-    "opencode": _PI_TIERS,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
@@ -45,16 +27,24 @@ class ModelChoice:
 
 def choose_model(
     *,
-    harness: str,
+    tiers: Mapping[str, str],
     env: Mapping[str, str],
     task_model: str | None,
     task_tier: str | None,
     task_effort: str | None,
 ) -> ModelChoice:
-    """The task's model, else its tier's model for this harness, else the agent's override."""
+    """The task's model, else its tier's model, else the agent's override.
+
+    Args:
+        tiers: the models that the harness declares for the tiers.
+        env: the variables in force.
+        task_model: what the task asks for.
+        task_tier: the tier it asks for.
+        task_effort: the reasoning effort it asks for.
+    """
     settings = ModelSettings.load(env)
     override = settings.model_override
-    wanted = (task_model or "").strip() or resolve_tier(task_tier, harness=harness, env=env)
+    wanted = (task_model or "").strip() or resolve_tier(task_tier, tiers=tiers, env=env)
     model = wanted or override
     if not model:
         source = "adapter_default"
@@ -68,17 +58,14 @@ def choose_model(
     return ModelChoice(model, source, effort if effort in EFFORTS else None)
 
 
-def resolve_tier(tier: str | None, *, harness: str, env: Mapping[str, str]) -> str:
-    """The model of a tier: by ``MODEL_TIER_<TIER>``, ``MODEL_TIER_MAP``, or the built-in table."""
+def resolve_tier(tier: str | None, *, tiers: Mapping[str, str], env: Mapping[str, str]) -> str:
+    """The model of a tier: by ``MODEL_TIER_<TIER>``, ``MODEL_TIER_MAP``, or the harness's own."""
     name = _LEGACY_TIERS.get((tier or "").strip().lower(), (tier or "").strip().lower())
     if name not in TIERS:
         return ""
     settings = ModelSettings.load(env)
-    return (
-        settings.of_tier(name)
-        or _from_map(settings.model_tier_map, name)
-        or _BUILT_IN_TIERS.get(harness, {}).get(name, "")
-    )
+    own = settings.of_tier(name)
+    return own or _from_map(settings.model_tier_map, name) or tiers.get(name, "")
 
 
 def _from_map(text: str | None, tier: str) -> str:

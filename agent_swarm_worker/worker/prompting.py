@@ -27,7 +27,8 @@ from agent_swarm_worker.prompts.user import (
     paused_prompt,
     trigger_prompt,
 )
-from agent_swarm_worker.skills.places import command_folder
+from agent_swarm_worker.providers.registry import adapter_spec
+from agent_swarm_worker.skills.places import command_folders
 from agent_swarm_worker.skills.resolve import is_installed, resolve_command
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.continuity import preamble
@@ -57,10 +58,11 @@ async def compose_prompts(
 ) -> ProviderSessionConfig:
     """Return the config with both prompts in it; their parts are asked for at once."""
     build = worker.renderer.build()
+    can = adapter_spec(adapter).capabilities
     harness = PromptHarness(
         format_command=adapter.format_command,
-        has_mcp=adapter.traits.has_mcp,
-        download_dir=config.private_dir if adapter.traits.has_local_environment else None,
+        has_mcp=bool(can.mcp_transports),
+        download_dir=config.private_dir if can.has_local_environment else None,
     )
     row = trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None
     if row is not None and task.trigger_type == "task_resumed":
@@ -94,11 +96,10 @@ async def _system_prompt(
     *,
     tool_servers: Sequence[str],
 ) -> str:
-    facts = worker.facts
+    facts, spec = worker.facts, adapter_spec(adapter)
     agent = AgentContext(
         agent_id=worker.agent_id,
-        harness=adapter.name,
-        traits=adapter.traits,
+        spec=spec,
         settings=worker.settings,
         name=facts.agent.name if facts.agent else "",
         role=facts.role_label,
@@ -109,7 +110,7 @@ async def _system_prompt(
         claude_md=_edited(worker, "claudeMd"),
         server_capabilities=facts.server_capabilities,
         skills=facts.skills,
-        mcp_servers=tuple(tool_servers) if adapter.traits.has_mcp else (),
+        mcp_servers=tuple(tool_servers) if spec.capabilities.mcp_transports else (),
     )
     context = TaskContext(repository=place.repository, cwd=place.directory.path)
     if isinstance(trigger, TaskAssigned | TaskOffered):
@@ -139,15 +140,15 @@ async def _with_skill(worker: Worker, adapter: ProviderAdapter, prompt: str) -> 
 
     It has no commands at all, or ours are not installed: a person's home is left alone.
     """
-    settings, traits = worker.settings, adapter.traits
-    if traits.native_skill_discovery and not traits.has_local_environment:
+    settings, spec = worker.settings, adapter_spec(adapter)
+    if spec.skills.native_discovery and not spec.capabilities.has_local_environment:
         return prompt
-    if traits.native_skill_discovery and await to_thread.run_sync(
-        is_installed, prompt, settings.home
+    if spec.skills.native_discovery and await to_thread.run_sync(
+        is_installed, prompt, settings.home, worker.harness.all_specs
     ):
         return prompt
     places = (
-        command_folder(adapter.name, worker.environment.values(), settings.home),
+        *command_folders(spec, worker.environment.values(), settings.home),
         settings.home / ".agents" / "skills",
         shipped_texts("skills"),
     )

@@ -14,6 +14,8 @@ from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolSta
 from agent_swarm_worker.contract.session import without_raw_log
 from agent_swarm_worker.errors import ApiError, ProviderError, SwarmWorkerError
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.providers.catalog import context_window
+from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.reporting.console import Console
 from agent_swarm_worker.reporting.facts import SessionFacts
 from agent_swarm_worker.reporting.reporter import SessionReporter
@@ -136,7 +138,14 @@ async def _watched(
 ) -> ProviderResult:
     """Run the session with everything that listens to it and everything that may end it."""
     log = worker.log.bind(task=task.task_id)
-    watchdog = Watchdog(task, limits=ready.limits, say=reporter.note, clock=worker.clock, log=log)
+    watchdog = Watchdog(
+        task,
+        limits=ready.limits,
+        say=reporter.note,
+        clock=worker.clock,
+        log=log,
+        hang_texts=adapter_spec(ready.adapter).hang_texts,
+    )
     loops = _LoopEnder(task)
     guard = ToolLoopGuard(loops.found, clock=worker.clock, log=log)
     console = Console(log)
@@ -233,12 +242,14 @@ def _remember(worker: Worker, task: RunningTask, ready: Ready | None = None) -> 
             log_file=ready.config.log_file,
             iteration=ready.config.iteration,
             log_offset=ready.metadata_bytes,
+            handle=task.handle,
         )
     worker.state.claim(claim)
 
 
 def _reporter(worker: Worker, task: RunningTask, ready: Ready, log: Log) -> SessionReporter:
     config, settings = ready.config, worker.settings
+    spec = adapter_spec(ready.adapter)
     is_known = wire_name(ready.adapter) == ready.adapter.name
     facts = SessionFacts(
         task_id=task.task_id if task.has_task else None,
@@ -247,6 +258,8 @@ def _reporter(worker: Worker, task: RunningTask, ready: Ready, log: Log) -> Sess
         session_uuid=task.session_uuid,
         iteration=config.iteration,
         harness=ready.adapter.name,
+        context_window=partial(context_window, models=spec.models),
+        tools=spec.tools,
         wire_provider=wire_name(ready.adapter),
         session_meta={} if is_known else {HARNESS_KEY: ready.adapter.name},
         log_file=config.log_file,
@@ -255,6 +268,7 @@ def _reporter(worker: Worker, task: RunningTask, ready: Ready, log: Log) -> Sess
         model_source=ready.model.source,
         observe_only=task.observe_only,
         log_flush_s=settings.log_flush_interval_s,
+        sessions=lambda: len(worker.slots),
         events_flush_s=max(settings.log_flush_interval_s, settings.events_flush_interval_s),
     )
     reporter = SessionReporter(

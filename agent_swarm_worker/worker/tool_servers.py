@@ -10,6 +10,7 @@ from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.guards.secret_env import is_secret_name
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_server
+from agent_swarm_worker.providers.registry import adapter_spec
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderAdapter, Redactor
@@ -52,18 +53,18 @@ async def session_tool_servers(
         context_key=row.context_key if row else None,
         runtime_id=worker.runtime_id,
     )
-    traits = adapter.traits
-    if not (traits.has_local_environment or traits.has_mcp):
+    can = adapter_spec(adapter).capabilities
+    if not (can.has_local_environment or can.mcp_transports):
         return ToolServers((own,), ())
     try:
         installed = await worker.client.surroundings.mcp_servers(
-            worker.agent_id, resolve_secrets=traits.has_local_environment
+            worker.agent_id, resolve_secrets=can.has_local_environment
         )
     except ApiError as error:
         worker.log.warning(Event.MCP_CONFIG, why=str(error))
         return ToolServers((own,), ())
     names = tuple(server.name for server in installed if server.is_usable)
-    if not traits.has_local_environment:
+    if not can.has_local_environment:
         return ToolServers((own,), names)
     usable = [_server(worker, server, redactor) for server in installed]
     return ToolServers((own, *(server for server in usable if server is not None)), names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.swarm.wire import vcs_body
 from agent_swarm_worker.workspace.git import Git
@@ -26,11 +27,11 @@ async def watch_pull_request(worker: Worker, task: RunningTask, ready: Ready, la
 
 async def link_pull_request(worker: Worker, task: RunningTask, ready: Ready, lane: str) -> bool:
     """Look once; true if a pull request was found and its link queued."""
-    if not ready.adapter.traits.has_local_environment:
+    if not adapter_spec(ready.adapter).capabilities.has_local_environment:
         return False
     try:
         git = Git(ready.config.env, timeout_s=20.0, scrub=ready.config.redactor.text)
-        found = await find_request(git, ready.config.cwd)
+        found = await find_request(git, ready.directory)
     except Exception as error:  # a link that is missing costs less than a session
         worker.log.warning(Event.REPOSITORY, task=task.task_id, why=repr(error))
         return False

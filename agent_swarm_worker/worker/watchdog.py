@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import ProviderEvent
+    from agent_swarm_worker.contract import HangTexts, ProviderEvent
     from agent_swarm_worker.logs import Log
     from agent_swarm_worker.worker.session_limits import SessionLimits
     from agent_swarm_worker.worker.slots import RunningTask
@@ -41,6 +41,7 @@ class Watchdog:
         say: puts a line of progress on the task.
         clock: time.
         log: where stalls are reported.
+        hang_texts: what this harness says when it hangs.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class Watchdog:
         say: Callable[[str], None],
         clock: Clock,
         log: Log,
+        hang_texts: HangTexts | None = None,
     ) -> None:
+        self._hang_texts = hang_texts
         self._task, self._limits = task, limits
         self._say, self._clock, self._log = say, clock, log
         self._started_at_s = self._heard_at_s = clock.monotonic()
@@ -101,7 +104,7 @@ class Watchdog:
         lines += self._lines_since
         last = excerpt(lines[0]) if lines else ""
         for number, line in enumerate(lines):
-            found = why_it_hangs(self._hang, line, is_cut_off=number > 0)
+            found = why_it_hangs(self._hang, line, is_cut_off=number > 0, texts=self._hang_texts)
             if found is not self._hang:
                 last = excerpt(line, is_cut_off=number > 0)
                 break

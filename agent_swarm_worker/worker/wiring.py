@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.templates import TemplateLibrary, shipped_texts
-from agent_swarm_worker.sandboxes.local import LocalSandbox
+from agent_swarm_worker.skills.places import skill_folders
 from agent_swarm_worker.skills.sync import SkillSync
 from agent_swarm_worker.swarm.client import SwarmClient
 from agent_swarm_worker.swarm.generations import Generations
@@ -20,6 +20,7 @@ from agent_swarm_worker.swarm.state import StateDir, made_up_agent_id
 from agent_swarm_worker.worker.context import Worker, WorkerOptions
 from agent_swarm_worker.worker.flushing import AGENT_NOTE
 from agent_swarm_worker.worker.paused_notes import PausedNotes
+from agent_swarm_worker.worker.sandbox import make_sandbox
 from agent_swarm_worker.worker.slots import Slots
 from agent_swarm_worker.workspace.claim import claimed
 from agent_swarm_worker.workspace.git import Git
@@ -90,12 +91,12 @@ async def wire(parts: Parts, held: AsyncExitStack) -> Worker:
         paused=PausedNotes(state),
         shutdown=parts.shutdown,
         scrubber=parts.scrubber,
-        sandbox=LocalSandbox(clock=clock, log=log),
+        sandbox=make_sandbox(clock=clock, log=log),
         renderer=_renderer(parts, client, agent_id),
         repositories=_repositories(parts, client, state.path),
         baselines=baselines,
         profile_sync=_profile_sync(parts, client, agent_id, baselines, held),
-        skills=_skills(settings, client, agent_id),
+        skills=_skills(parts, client, agent_id),
         clock=clock,
         ids=parts.ids,
         log=log,
@@ -155,12 +156,19 @@ def _profile_sync(
     return ProfileSync(client.agents, agent_id, settings.workspace_dir, baselines, parts.scrubber)
 
 
-def _skills(settings: Settings, client: SwarmClient, agent_id: str) -> SkillSync | None:
+def _skills(parts: Parts, client: SwarmClient, agent_id: str) -> SkillSync | None:
     """Unless told, only where there is a workspace: a person's home is not ours to furnish."""
+    settings = parts.environment.settings
     wanted = settings.sync_skills
     if not (_has_workspace(settings) if wanted is None else wanted):
         return None
-    return SkillSync(client.surroundings, agent_id, settings.home, shipped=shipped_texts("skills"))
+    return SkillSync(
+        client.surroundings,
+        agent_id,
+        settings.home,
+        shipped=shipped_texts("skills"),
+        folders=skill_folders(parts.harness.all_specs),
+    )
 
 
 def _has_workspace(settings: Settings) -> bool:

@@ -5,22 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anyio
 
 from agent_swarm_worker.contract import (
+    Capabilities,
     EventListener,
+    Guest,
+    Models,
     ProviderEvent,
     ProviderResult,
     ProviderSessionConfig,
-    ProviderTraits,
     Result,
     SessionInit,
+    Skills,
     SteerDelivery,
 )
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
+from agent_swarm_worker.providers.subprocess.spec import SPEC
 
 
 class Liar(SubprocessAdapter):
@@ -107,11 +112,23 @@ class CallsItselfOtherwise(Liar):
 
 
 class ModesNobodyKnows(Liar):
-    traits = ProviderTraits(steer_modes=("shout",))  # type: ignore[arg-type]
+    spec = replace(SPEC, capabilities=Capabilities(steer_modes=("shout",)))  # type: ignore[arg-type]
 
 
 class NameTheServerRefuses(Liar):
-    traits = ProviderTraits(wire_name="nonsense")
+    spec = replace(SPEC, wire_name="nonsense")
+
+
+class PatternThatIsNone(Liar):
+    spec = replace(SPEC, error_texts={"usage_limit": ("(unclosed",)})
+
+
+class FolderOutsideHome(Liar):
+    spec = replace(SPEC, skills=Skills(folders=("../elsewhere",)))
+
+
+class OtherSpecThanInstalled(Liar):
+    spec = replace(SPEC, models=Models(default="another"))
 
 
 class CommandOfTwoLines(Liar):
@@ -120,7 +137,7 @@ class CommandOfTwoLines(Liar):
 
 
 class CheckWithATraceback(Liar):
-    def check(self, env: Mapping[str, str]) -> None:
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         env["HARNESS_COMMAND"]
 
 
@@ -152,7 +169,7 @@ class FailsWithoutAReason(Liar):
 
 
 class SaysQueueAndMeansNothing(Liar):
-    traits = ProviderTraits(steer_modes=("queue",))
+    spec = replace(SPEC, capabilities=Capabilities(steer_modes=("queue",)))
 
 
 async def _ignored(self: Wrapper, reason: str = "cancelled") -> None:
@@ -221,12 +238,12 @@ def _contrary(event: ProviderEvent) -> list[ProviderEvent]:
 
 
 def _leaves_the_key(config: ProviderSessionConfig) -> ProviderSessionConfig:
-    (config.cwd / "settings.json").write_text(config.api_key)
+    (Path(config.cwd) / "settings.json").write_text(config.api_key)
     return config
 
 
 def _is_readable_by_all(config: ProviderSessionConfig) -> ProviderSessionConfig:
-    path = config.private_dir / "mcp-too.json"
+    path = Path(config.private_dir) / "mcp-too.json"
     path.write_text("{}")
     path.chmod(0o644)
     return config
@@ -234,8 +251,11 @@ def _is_readable_by_all(config: ProviderSessionConfig) -> ProviderSessionConfig:
 
 LIARS: list[tuple[str, type[Liar]]] = [
     ("it-is-an-adapter", CallsItselfOtherwise),
-    ("its-traits-are-sane", ModesNobodyKnows),
-    ("its-traits-are-sane", NameTheServerRefuses),
+    ("its-spec-is-sane", ModesNobodyKnows),
+    ("its-spec-is-sane", NameTheServerRefuses),
+    ("its-spec-is-sane", PatternThatIsNone),
+    ("its-spec-is-sane", FolderOutsideHome),
+    ("its-spec-is-the-one-that-is-installed", OtherSpecThanInstalled),
     ("a-command-is-one-line", CommandOfTwoLines),
     ("check-says-what-is-missing", CheckWithATraceback),
     ("no-made-up-session-can-be-resumed", ResumesAnything),
@@ -283,8 +303,8 @@ LIARS: list[tuple[str, type[Liar]]] = [
         "two-sessions-do-not-mix",
         config_liar(lambda c: replace(c, prompt="answer: This is one.")),
     ),
-    ("a-session-takes-what-the-traits-say", SaysQueueAndMeansNothing),
-    ("a-session-takes-what-the-traits-say", session_liar(deliver_steering=_always_delivered)),
+    ("a-session-takes-what-the-spec-says", SaysQueueAndMeansNothing),
+    ("a-session-takes-what-the-spec-says", session_liar(deliver_steering=_always_delivered)),
     ("a-session-that-has-ended-takes-none", session_liar(deliver_steering=_always_delivered)),
     (
         "a-session-that-has-ended-takes-none",

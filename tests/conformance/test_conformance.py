@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
+import anyio
 import pytest
 from liars import LIARS, Liar
 
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.conformance import of_adapter, of_ending, of_steering, suite
+from agent_swarm_worker.conformance.bench import SESSION_S, Watched
+from agent_swarm_worker.conformance.promises import BrokenPromise
 from agent_swarm_worker.conformance.stage import Stage, find_stage
-from agent_swarm_worker.conformance.subprocess_stage import SubprocessStage
 from agent_swarm_worker.conformance.suite import CHECKS, Outcome, is_kept, outcome_of
+from agent_swarm_worker.contract import (
+    EventListener,
+    Message,
+    ProviderEvent,
+    ProviderSession,
+    Result,
+    ToolStart,
+)
 from agent_swarm_worker.errors import BadSetting, UnknownProvider
+from agent_swarm_worker.providers.subprocess.stage import SubprocessStage
 
 BY_NAME = {check.name: check for check in CHECKS}
 # Only a provider with several modules to load can be slow to import.
@@ -82,7 +93,7 @@ async def test_a_stage_that_fails_is_told():
 def test_finding_a_stage():
     assert find_stage("subprocess") is SubprocessStage
     assert find_stage("nobody") is None
-    where = "agent_swarm_worker.conformance.subprocess_stage:SubprocessStage"
+    where = "agent_swarm_worker.providers.subprocess.stage:SubprocessStage"
     assert find_stage("nobody", where) is SubprocessStage
     assert isinstance(SubprocessStage(), Stage)
 
@@ -103,7 +114,7 @@ class TestCommand:
 
     @pytest.fixture(autouse=True)
     def few_checks(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        wanted = ("its-traits-are-sane", "it-answers")
+        wanted = ("its-spec-is-sane", "it-answers")
         monkeypatch.setattr(suite, "CHECKS", [BY_NAME[name] for name in wanted])
 
     def test_all_is_well(self, capsys: pytest.CaptureFixture[str]):
@@ -140,3 +151,32 @@ async def test_an_unknown_provider_is_no_outcome():
     with pytest.raises(UnknownProvider):
         async for _ in suite.examine("nobody", env={}, stage=None):
             pass
+
+
+class TalksOnly:
+    """A session that says what it is given; it ends when it is told to."""
+
+    def __init__(self, *events: ProviderEvent) -> None:
+        self.events = events
+
+    def on_event(self, listener: EventListener) -> None:
+        for event in self.events:
+            listener(event)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("events", "seen"),
+    [
+        ([Message("assistant", "I would rather not."), Result(cost=None)], "I would rather not."),
+        ([Result(cost=None, output="Nothing to do")], "Nothing to do"),
+    ],
+)
+async def test_a_check_says_what_it_saw_as_soon_as_the_agent_is_done(
+    events: list[ProviderEvent], seen: str
+):
+    watched = Watched(cast("ProviderSession", TalksOnly(*events)), cast("Any", None))
+    with anyio.fail_after(SESSION_S / 2), pytest.raises(BrokenPromise) as caught:
+        await watched.until(lambda event: isinstance(event, ToolStart), "began to use a tool")
+    assert "before it began to use a tool" in str(caught.value)
+    assert seen in str(caught.value)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from container_rig import Box, ScriptedApi
 
-from agent_swarm_worker.container.codex_auth import restore
+from agent_swarm_worker.login.codex_hook import CodexLogins
 from agent_swarm_worker.logs import Log
 
 FLAT = {
@@ -38,7 +38,7 @@ def auth(tmp_path: Path) -> Path:
 def restored(auth: Path, *, container: str | None = None, **rows: str) -> bool:
     """Restore, as the start of a container does; return whether there was a login."""
     own = {} if container is None else {"CODEX_OAUTH": container}
-    return restore({"HOME": str(auth.parents[1]), **own, **rows}, Log())
+    return CodexLogins().restore({"HOME": str(auth.parents[1]), **own, **rows}, Log())
 
 
 def value_of(shape: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent_swarm_worker.guards.child_env import PASS, harness_env, helper_env
+from agent_swarm_worker.providers.claude.spec import SPEC as CLAUDE
 
 FOR_AGENTS = {
     "PATH": "/bin",
@@ -62,5 +63,12 @@ def test_what_is_named_gets_through_all_the_same(name: str):
 
 @pytest.mark.parametrize("switch", ["SWARM_ENABLE_HARNESS_OTEL", "CLAUDE_CODE_ENABLE_TELEMETRY"])
 def test_a_harness_that_reports_itself_gets_the_key_of_the_collector(switch: str):
-    assert "OTEL_EXPORTER_OTLP_HEADERS" in harness_env(FOR_OTHERS | {switch: "1"})
-    assert "OTEL_EXPORTER_OTLP_HEADERS" not in harness_env(FOR_OTHERS | {switch: "0"})
+    own = CLAUDE.tracing_variables
+    on, off = FOR_OTHERS | {switch: "1"}, FOR_OTHERS | {switch: "0"}
+    assert "OTEL_EXPORTER_OTLP_HEADERS" in harness_env(on, tracing_switches=own)
+    assert "OTEL_EXPORTER_OTLP_HEADERS" not in harness_env(off, tracing_switches=own)
+
+
+def test_the_switch_of_one_harness_means_nothing_for_another():
+    env = FOR_OTHERS | dict.fromkeys(CLAUDE.tracing_variables, "1")
+    assert "OTEL_EXPORTER_OTLP_HEADERS" not in harness_env(env)

@@ -8,6 +8,7 @@ from agent_swarm_worker.guards.aws_errors import AwsClass, classify_aws
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.guards.error_texts import TEXTS
 from agent_swarm_worker.guards.rate_limits import is_rate_limited
+from agent_swarm_worker.providers.subprocess.spec import SPEC as SUBPROCESS
 
 WORDED = {
     "rate_limit": [
@@ -92,7 +93,17 @@ WORDED = {
 
 @pytest.mark.parametrize(("kind", "text"), [(k, t) for k, ts in WORDED.items() for t in ts])
 def test_wordings(kind: str, text: str) -> None:
-    assert classify_error(text) == kind
+    assert classify_error(text, also=SUBPROCESS.error_texts) == kind
+
+
+def test_a_harness_brings_texts_of_its_own():
+    text = "the well is dry"
+    assert classify_error(text) == "unknown"
+    assert classify_error(text, also={"usage_limit": (r"well is \w+",)}) == "usage_limit"
+    # A category that the harness gave is only made finer by them, as by all other texts.
+    also = {"usage_limit": (r"well is \w+",), "stale_session": (r"well",)}
+    assert classify_error(text, category="rate_limit", also=also) == "usage_limit"
+    assert classify_error(text, category="network", also=also) == "network"
 
 
 @pytest.mark.parametrize(

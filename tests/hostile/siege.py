@@ -14,11 +14,17 @@ from liar import Liar
 from rig import KEY, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.skills.places import SKILL_FOLDERS
+from agent_swarm_worker.providers.registry import known_specs
+from agent_swarm_worker.skills.places import skill_folders
 
 MAX_BLOCKED_S = 2.0
 """Of processor time that no other loop gets a turn in; the machine may be busy otherwise."""
-OWN = ("state", "workspace", "swarm.sqlite", *(f"home/{folder}" for folder in SKILL_FOLDERS))
+OWN = (
+    "state",
+    "workspace",
+    "swarm.sqlite",
+    *(f"home/{folder}" for folder in skill_folders(known_specs())),
+)
 
 
 @asynccontextmanager

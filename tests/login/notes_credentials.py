@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract import (
+    Capabilities,
+    Guest,
     ProviderEvent,
     ProviderResult,
     ProviderSession,
     ProviderSessionConfig,
-    ProviderTraits,
     SessionInit,
 )
 from agent_swarm_worker.errors import CredentialsMissing
+from agent_swarm_worker.providers.codex.spec import SPEC as CODEX
 from agent_swarm_worker.providers.kit.session import BaseSession
+from agent_swarm_worker.providers.pi.spec import SPEC as PI
 
 GIVEN: dict[str, Mapping[str, str]] = {}
 """The environment of each session, by task."""
@@ -25,13 +29,12 @@ RESULTS: list[ProviderResult] = []
 
 class CodexLike:
     name = "codex"
-    traits = ProviderTraits(
-        has_mcp=False, needs_credential=("CODEX_OAUTH", "OPENAI_API_KEY"), wire_name="codex"
-    )
+    spec = replace(CODEX, capabilities=Capabilities(mcp_transports=()))
 
-    def check(self, env: Mapping[str, str]) -> None:
-        if not any(env.get(name) for name in self.traits.needs_credential):
-            raise CredentialsMissing(self.name, self.traits.needs_credential)
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
+        variables = self.spec.credentials.variables
+        if not any(env.get(name) for name in variables):
+            raise CredentialsMissing(self.name, variables)
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
         return _Session(config)
@@ -45,11 +48,7 @@ class CodexLike:
 
 class PiLike(CodexLike):
     name = "pi"
-    traits = ProviderTraits(
-        has_mcp=False,
-        needs_credential=("OPENROUTER_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY"),
-        wire_name="pi",
-    )
+    spec = replace(PI, capabilities=Capabilities(mcp_transports=()))
 
 
 class _Mute:

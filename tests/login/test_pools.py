@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 from oauth_server import stored
 
+from agent_swarm_worker.contract import Credentials
+from agent_swarm_worker.login import pools
 from agent_swarm_worker.login.auth_json import codex_auth_json, write_auth_json
-from agent_swarm_worker.login.codex_pool import codex_options
+from agent_swarm_worker.login.codex_pool import KEY_ONLY, codex_options
 from agent_swarm_worker.login.credential import CodexCredential
 from agent_swarm_worker.login.pools import (
     Selection,
     one_of,
     pool_members,
     select_credentials,
-    session_env,
-    variables_for,
 )
 from agent_swarm_worker.providers.codex.credentials import find_credential, without_credentials
+from agent_swarm_worker.providers.registry import known_specs, spec_of
 from agent_swarm_worker.worker.harness import harness_name
 
 ENV = {
@@ -28,6 +29,18 @@ ENV = {
     "ANTHROPIC_API_KEY": "sk-only",
 }
 NAMES = ("CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_API_KEY", "UNSET")
+
+
+POOLED = {"CODEX_OAUTH_POOLED": "1"}
+
+
+def session_env(harness: str, env: dict[str, str], chosen: Sequence[Selection]) -> dict[str, str]:
+    everyones = [spec.credentials for spec in known_specs()]
+    return pools.session_env(spec_of(harness).credentials, env, chosen, everyones)
+
+
+def variables_for(harness: str, model: str) -> tuple[str, ...]:
+    return pools.variables_for(spec_of(harness).credentials, model)
 
 
 def answering(*indices: int):
@@ -112,30 +125,30 @@ def test_json_is_not_cut_at_its_commas():
         ("pi", "sonnet", "ANTHROPIC_API_KEY"),
         ("pi", "gpt-5.6-sol", "OPENAI_API_KEY"),
         ("pi", "claude-opus-5", "ANTHROPIC_API_KEY"),
-        ("opencode", "", "OPENROUTER_API_KEY"),
         ("pi", "deepseek/deepseek-v4", "OPENROUTER_API_KEY"),
-        ("opencode", "anthropic/claude-opus-5", "ANTHROPIC_API_KEY"),
-        ("opencode", "openrouter/openai/gpt-5.6", "OPENROUTER_API_KEY"),
+        ("pi", "anthropic/claude-opus-5", "ANTHROPIC_API_KEY"),
+        ("pi", "openrouter/openai/gpt-5.6", "OPENROUTER_API_KEY"),
         ("pi", "openai/gpt-5.6", "OPENAI_API_KEY"),
         ("claude", "opus", "CLAUDE_CODE_OAUTH_TOKEN"),
         ("codex", "gpt-5.6-sol", "CODEX_OAUTH"),
     ],
 )
 def test_the_model_says_which_credential_is_the_one_used(harness: str, model: str, first: str):
-    assert variables_for(harness, model, ())[0] == first
+    assert variables_for(harness, model)[0] == first
 
 
-@pytest.mark.parametrize("harness", ["pi", "opencode"])
+@pytest.mark.parametrize("harness", ["pi"])
 def test_a_model_of_another_vendor_excludes_the_openai_key(harness: str):
-    assert "OPENAI_API_KEY" not in variables_for(harness, "x/y", ())
-    assert "OPENAI_API_KEY" in variables_for(harness, "gpt-5.6", ())
+    assert "OPENAI_API_KEY" not in variables_for(harness, "x/y")
+    assert "OPENAI_API_KEY" in variables_for(harness, "gpt-5.6")
 
 
 def test_a_harness_that_is_not_in_the_table_says_itself_what_it_needs():
-    assert variables_for("theirs", "a/b", ("B_KEY", "A_KEY")) == ("B_KEY", "A_KEY")
+    theirs = Credentials(variables=("B_KEY", "A_KEY"))
+    assert pools.variables_for(theirs, "a/b") == ("B_KEY", "A_KEY")
 
 
-@pytest.mark.parametrize("harness", ["pi", "opencode", "codex"])
+@pytest.mark.parametrize("harness", ["pi", "codex"])
 def test_a_claude_token_is_withheld_from_harnesses_it_would_mislead(harness: str):
     env = {"CLAUDE_CODE_OAUTH_TOKEN": "t", "OPENROUTER_API_KEY": "o", "PATH": "/bin"}
     assert "CLAUDE_CODE_OAUTH_TOKEN" not in session_env(harness, env, [])
@@ -143,7 +156,7 @@ def test_a_claude_token_is_withheld_from_harnesses_it_would_mislead(harness: str
     assert session_env("subprocess", env, []) == env
 
 
-@pytest.mark.parametrize("harness", ["claude", "pi", "opencode", "subprocess", "codex", "theirs"])
+@pytest.mark.parametrize("harness", ["claude", "pi", "subprocess", "codex", "theirs"])
 def test_rows_of_slots_are_withheld_from_every_harness(harness: str):
     names = ("codex_oauth", "codex_oauth_0", "codex_oauth_100", "CODEX_OAUTH_7", "Codex_OAuth_7")
     assert session_env(harness, dict.fromkeys(names, stored(1)), []) == {}
@@ -153,7 +166,7 @@ def test_only_a_login_of_the_swarm_is_marked_as_one():
     env = {"CODEX_OAUTH_POOLED": "1", "CODEX_OAUTH": "mine", "OPENAI_API_KEY": "k"}
     own = Selection("CODEX_OAUTH", 0, 1, "x", "mine")
     assert session_env("codex", env, [own]) == {"CODEX_OAUTH": "mine"}
-    lent = Selection("CODEX_OAUTH", 0, 1, "x", "lent", is_pooled=True)
+    lent = Selection("CODEX_OAUTH", 0, 1, "x", "lent", also=POOLED)
     assert session_env("codex", env, [lent]) == {"CODEX_OAUTH": "lent", "CODEX_OAUTH_POOLED": "1"}
 
 
@@ -174,14 +187,14 @@ def test_without_a_harness_the_credentials_choose_one(have: tuple[str, ...], wan
 
 
 def test_what_is_second_is_what_the_harness_falls_back_to():
-    assert variables_for("pi", "gpt-5.6-sol", ())[:2] == ("OPENAI_API_KEY", "OPENROUTER_API_KEY")
-    assert variables_for("pi", "claude-opus-5", ())[1] == "OPENROUTER_API_KEY"
+    assert variables_for("pi", "gpt-5.6-sol")[:2] == ("OPENAI_API_KEY", "OPENROUTER_API_KEY")
+    assert variables_for("pi", "claude-opus-5")[1] == "OPENROUTER_API_KEY"
 
 
 def test_codex_is_told_if_it_is_to_use_the_key_although_it_is_logged_in(tmp_path: Path):
     write_auth_json(tmp_path / ".codex/auth.json", stored(1), keep_refresh=True)
     env = {"HOME": str(tmp_path), "OPENAI_API_KEY": "sk-the-key-of-the-tests"}
-    key = Selection("OPENAI_API_KEY", 0, 1, "tests", env["OPENAI_API_KEY"])
+    key = Selection("OPENAI_API_KEY", 0, 1, "tests", env["OPENAI_API_KEY"], also=KEY_ONLY)
     given = session_env("codex", env, [key])
     used = find_credential(given)
     assert not used.is_oauth
@@ -192,7 +205,7 @@ def test_codex_is_told_if_it_is_to_use_the_key_although_it_is_logged_in(tmp_path
 
 def test_codex_reads_what_it_is_lent():
     login = CodexCredential.parse(stored(3)).without_refresh().to_value()
-    lent = Selection("CODEX_OAUTH", 3, 4, "QWERT", login, is_pooled=True)
+    lent = Selection("CODEX_OAUTH", 3, 4, "QWERT", login, also=POOLED)
     used = find_credential(session_env("codex", {"OPENAI_API_KEY": "k", "HOME": "/none"}, [lent]))
     written = json.loads(used.content)
     assert written["tokens"]["refresh_token"] == ""
@@ -235,5 +248,5 @@ async def test_codex_prefers_the_swarms_logins_to_its_own_and_those_to_its_file(
     for more, value in (({}, None), (env, env["CODEX_OAUTH"])):
         (option,) = await codex_options(more, silent, in_file=in_file)
         assert option.selection.value == (value or "")
-        assert not option.selection.is_pooled
+        assert not option.selection.also
     assert await tried({}, set()) == []

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from oauth_server import ACCOUNT, jwt, stored
 
-from agent_swarm_worker.container.codex_auth import restore
 from agent_swarm_worker.errors import CredentialUnreadable
 from agent_swarm_worker.login.auth_json import (
     codex_auth_json,
     login_in_file,
     write_auth_json,
 )
+from agent_swarm_worker.login.codex_hook import CodexLogins
 from agent_swarm_worker.login.credential import CodexCredential, claims_of, masked
 from agent_swarm_worker.login.slots import lowest_free, slots_of, with_synthetic_login
 from agent_swarm_worker.logs import Log
@@ -59,9 +59,9 @@ def test_what_a_machine_is_seeded_with(tmp_path: Path, place: str, form: str):
     env = {"HOME": str(home)} | ({names[place]: text} if place in names else {})
     path = home / ".codex" / "auth.json"
     if place == "none" or form == "invalid":
-        assert (restore(env, Log()), path.exists()) == (False, False)
+        assert (CodexLogins().restore(env, Log()), path.exists()) == (False, False)
         return
-    assert restore(env, Log())
+    assert CodexLogins().restore(env, Log())
     written = json.loads(path.read_text())
     kept = "refresh-token-of-the-tests-1" if place == "env only" else ""
     assert written["tokens"]["refresh_token"] == kept

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 from prompts_doubles import SECRET, ManualClock
 
@@ -9,6 +12,7 @@ from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.system import AgentContext
 from agent_swarm_worker.prompts.templates import TemplateLibrary, shipped_texts
 from agent_swarm_worker.prompts.user import PromptHarness
+from agent_swarm_worker.providers.registry import adapter_spec, spec_of
 from agent_swarm_worker.settings import Settings
 
 
@@ -35,14 +39,20 @@ def redactor():
     return scrubber
 
 
+def spec_like(name, **traits):
+    """The spec of an installed harness, or of one that is not, with these traits."""
+    spec = spec_of(name)
+    as_traits = ProviderTraits(**{"has_mcp": True, **traits})
+    return replace(adapter_spec(SimpleNamespace(name=name, traits=as_traits)), prompt=spec.prompt)
+
+
 @pytest.fixture
 def make_agent():
-    def make(env=None, *, traits=None, **changes):
+    def make(env=None, *, harness="claude", traits=None, **changes):
         values = {
             "agent_id": "agent-1",
-            "harness": "claude",
             "name": "Ada",
-            "traits": ProviderTraits(**{"steer_modes": ("queue",), **(traits or {})}),
+            "spec": spec_like(harness, **{"steer_modes": ("queue",), **(traits or {})}),
             "settings": Settings.load(env or {}),
         }
         return AgentContext(**{**values, **changes})

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from agent_swarm_worker.contract import Compaction, ContextUsage, CostData
-from agent_swarm_worker.reporting.context import ContextReports, context_window
+from agent_swarm_worker.providers.catalog import context_window
+from agent_swarm_worker.reporting.context import ContextReports
 
 
 @pytest.fixture
@@ -14,37 +15,13 @@ def sent():
 @pytest.fixture
 def context(sent, clock):
     return ContextReports(
-        send=sent.append, session_uuid="run-1", model="opus", interval_s=30, clock=clock
+        send=sent.append,
+        session_uuid="run-1",
+        model="opus",
+        interval_s=30,
+        clock=clock,
+        context_window=context_window,
     )
-
-
-@pytest.mark.parametrize(
-    ("model", "tokens"),
-    [
-        ("opus", 1_000_000),
-        ("sonnet", 1_000_000),
-        ("fable", 1_000_000),
-        ("mythos", 1_000_000),
-        ("haiku", 200_000),
-        ("claude-opus-5", 1_000_000),
-        ("claude-opus-5-5", 1_000_000),
-        ("claude-sonnet-4-5-20250929", 1_000_000),
-        ("claude-opus-4-5", 1_000_000),
-        ("anthropic/claude-fable-5", 1_000_000),
-        ("us.anthropic.claude-opus-4-8-20260101-v1:0", 1_000_000),
-        ("sonnet[1m]", 1_000_000),
-        ("claude-opus-4-1-20250805", 200_000),
-        ("claude-opus-4-20250514", 200_000),
-        ("claude-sonnet-4-0", 200_000),
-        ("claude-haiku-4-5", 200_000),
-        ("claude-3-5-sonnet-20241022", 200_000),
-        ("gpt-5.4", None),
-        ("openrouter/google/gemini-3-pro", None),
-        ("", None),
-    ],
-)
-def test_the_window_of_a_model(model, tokens):
-    assert context_window(model) == tokens
 
 
 def test_the_first_is_posted_at_once_then_one_per_interval(context, sent, clock):

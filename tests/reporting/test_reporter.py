@@ -395,6 +395,24 @@ def test_other_custom_events_are_ignored(reporter, writes):
     assert writes.puts == []
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(("sessions", "flushes"), [(1, 4), (10, 4), (30, 1), (500, 0)])
+async def test_many_sessions_share_a_rate_of_log_requests(
+    make_reporter, writes, clock, journal, sessions, flushes
+):
+    reporter = make_reporter(sessions=lambda: sessions, events_flush_s=60)
+
+    async def test():
+        for _ in range(4):
+            journal.append([b"{}"])
+            await clock.pass_time(1)
+
+    await running(reporter, test)
+    assert len(writes.of("logs")) == flushes
+    reporter.close(GOOD)
+    assert writes.shipped() == ["{}"] * 4
+
+
 # --- events
 
 
@@ -481,7 +499,8 @@ async def test_the_latest_withheld_snapshot_is_sent_when_the_interval_ends(repor
 
 
 def test_the_model_that_really_runs_decides_the_window(make_reporter, writes):
-    reporter = make_reporter(model="gpt-5.4")
+    windows = {"gpt-5.4": None, "claude-haiku-4-5": 200_000}
+    reporter = make_reporter(model="gpt-5.4", context_window=windows.get)
     reporter.on_event(SessionInit("native-1", model="claude-haiku-4-5"))
     reporter.on_event(ContextUsage(50_000))
     [posted] = writes.of("context")

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from agent_swarm_worker.providers.registry import known_specs
 from agent_swarm_worker.skills.resolve import ResolvedPrompt, is_installed, resolve_command
 
 
@@ -94,4 +95,4 @@ def test_which_commands_a_harness_may_know(tmp_path, prompt, place, known):
         path = tmp_path / place
         path.parent.mkdir(parents=True)
         path.touch()
-    assert is_installed(prompt, tmp_path) == known
+    assert is_installed(prompt, tmp_path, known_specs()) == known

@@ -11,6 +11,8 @@ from agent_swarm_worker.swarm.wire import Skill, SkillFile
 
 pytestmark = pytest.mark.anyio
 
+FOLDERS = (".claude/skills", ".codex/skills", ".agents/skills")
+
 DOWN = ApiUnreachable("u", "refused", ambiguous=False)
 BROKEN = ApiRefused("u", 500, "boom")
 
@@ -54,14 +56,16 @@ def names(home):
 
 async def test_skills_are_written_and_named_for_the_prompt(home):
     server = Server(skill("a"), skill("off", is_active=False), skill("blank", content=" "))
-    active = await SkillSync(server, "agent", home, shipped=home / "none").refresh()
+    active = await SkillSync(
+        server, "agent", home, shipped=home / "none", folders=FOLDERS
+    ).refresh()
     assert [item.name for item in active] == ["a"]
     assert names(home) == ["a"]
 
 
 async def test_an_unchanged_signature_costs_one_question(home):
     server = Server(skill("a"))
-    sync = SkillSync(server, "agent", home, shipped=home / "none")
+    sync = SkillSync(server, "agent", home, shipped=home / "none", folders=FOLDERS)
     await sync.refresh()
     server.calls.clear()
     assert [item.name for item in await sync.refresh()] == ["a"]
@@ -70,7 +74,7 @@ async def test_an_unchanged_signature_costs_one_question(home):
 
 async def test_a_new_skill_is_there_at_the_next_task(home):
     server = Server(skill("a"))
-    sync = SkillSync(server, "agent", home, shipped=home / "none")
+    sync = SkillSync(server, "agent", home, shipped=home / "none", folders=FOLDERS)
     await sync.refresh()
     server.installed, server.signature = [skill("a", body="new"), skill("b")], "two"
     assert [item.name for item in await sync.refresh()] == ["a", "b"]
@@ -82,7 +86,7 @@ async def test_a_new_skill_is_there_at_the_next_task(home):
 @pytest.mark.parametrize("error", [DOWN, BROKEN, ApiGarbled("u", "html")])
 async def test_a_failing_server_changes_nothing(home, call, error):
     server = Server(skill("a"))
-    sync = SkillSync(server, "agent", home, shipped=home / "none")
+    sync = SkillSync(server, "agent", home, shipped=home / "none", folders=FOLDERS)
     await sync.refresh()
     server.installed, server.signature, server.errors = [], "two", {call: error}
     assert [item.name for item in await sync.refresh()] == ["a"]
@@ -91,7 +95,7 @@ async def test_a_failing_server_changes_nothing(home, call, error):
 
 async def test_a_server_without_skills_changes_nothing(home):
     server = Server(skill("a"))
-    sync = SkillSync(server, "agent", home, shipped=home / "none")
+    sync = SkillSync(server, "agent", home, shipped=home / "none", folders=FOLDERS)
     await sync.refresh()
     server.installed, server.signature = None, "two"
     assert [item.name for item in await sync.refresh()] == ["a"]
@@ -100,7 +104,7 @@ async def test_a_server_without_skills_changes_nothing(home):
 
 async def test_an_empty_list_that_is_meant_removes_them(home):
     server = Server(skill("a"))
-    sync = SkillSync(server, "agent", home, shipped=home / "none")
+    sync = SkillSync(server, "agent", home, shipped=home / "none", folders=FOLDERS)
     await sync.refresh()
     server.installed, server.signature = [], "two"
     assert await sync.refresh() == ()
@@ -114,7 +118,7 @@ async def test_a_server_without_signatures_is_asked_for_the_list_each_time(home,
     server = Server(skill("a"))
     for name, value in older.items():
         setattr(server, name, value)
-    sync = SkillSync(server, "agent", home, shipped=home / "none")
+    sync = SkillSync(server, "agent", home, shipped=home / "none", folders=FOLDERS)
     await sync.refresh()
     server.installed = [skill("b")]
     await sync.refresh()
@@ -129,7 +133,7 @@ async def test_bundled_files_come_along_but_not_binary_ones(home):
         ],
     }
     server = Server(skill("a", is_complex=True), skill("b", is_complex=True), files=files)
-    await SkillSync(server, "agent", home, shipped=home / "none").refresh()
+    await SkillSync(server, "agent", home, shipped=home / "none", folders=FOLDERS).refresh()
     assert names(home) == ["a"]
     assert (home / ".claude/skills/a/ref/x.md").read_text() == "x"
     assert not (home / ".claude/skills/a/logo.png").exists()
@@ -138,7 +142,7 @@ async def test_bundled_files_come_along_but_not_binary_ones(home):
 
 async def test_a_file_that_cannot_be_fetched_keeps_the_old_skill_and_is_tried_again(home):
     server = Server(skill("a", is_complex=True), files={"id-a": [SkillFile(path="x", content="1")]})
-    sync = SkillSync(server, "agent", home, shipped=home / "none")
+    sync = SkillSync(server, "agent", home, shipped=home / "none", folders=FOLDERS)
     await sync.refresh()
     server.bundled["id-a"] = [SkillFile(path="x", content="2")]
     server.signature, server.errors = "two", {"file x": BROKEN}
@@ -155,7 +159,7 @@ async def test_a_file_that_cannot_be_fetched_keeps_the_old_skill_and_is_tried_ag
 async def test_a_write_that_failed_is_tried_again_though_nothing_changed(home):
     (home / ".claude").mkdir()
     (home / ".claude/skills").write_text("in the way")
-    sync = SkillSync(Server(skill("a")), "agent", home, shipped=home / "none")
+    sync = SkillSync(Server(skill("a")), "agent", home, shipped=home / "none", folders=FOLDERS)
     await sync.refresh()
     (home / ".claude/skills").unlink()
     await sync.refresh()
@@ -166,7 +170,7 @@ async def test_a_write_that_failed_is_tried_again_though_nothing_changed(home):
 async def test_a_hostile_path_is_not_even_asked_for(home, path):
     files = {"id-a": [SkillFile(path=path, content="x"), SkillFile(path="ok", content="y")]}
     server = Server(skill("a", is_complex=True), skill("b"), files=files)
-    await SkillSync(server, "agent", home, shipped=home / "none").refresh()
+    await SkillSync(server, "agent", home, shipped=home / "none", folders=FOLDERS).refresh()
     assert names(home) == ["b"]
     assert not [call for call in server.calls if call.startswith("file ")]
 
@@ -174,14 +178,14 @@ async def test_a_hostile_path_is_not_even_asked_for(home, path):
 async def test_too_many_files_are_not_fetched(home):
     files = {"id-a": [SkillFile(path=f"f{n}", content="") for n in range(101)]}
     server = Server(skill("a", is_complex=True), files=files)
-    await SkillSync(server, "agent", home, shipped=home / "none").refresh()
+    await SkillSync(server, "agent", home, shipped=home / "none", folders=FOLDERS).refresh()
     assert list(home.iterdir()) == []
     assert server.calls == ["signature", "list", "files"]
 
 
 async def test_tasks_that_start_together_write_once(home):
     server = Server(skill("a"))
-    sync = SkillSync(server, "agent", home, shipped=home / "none")
+    sync = SkillSync(server, "agent", home, shipped=home / "none", folders=FOLDERS)
     async with anyio.create_task_group() as tasks:
         for _ in range(5):
             tasks.start_soon(sync.refresh)
@@ -194,7 +198,7 @@ async def test_ours_comes_back_when_the_servers_of_that_name_is_gone(home, tmp_p
     ours.mkdir(parents=True)
     (ours / "SKILL.md").write_text("---\nname: work-on-task\ndescription: ours\n---\n")
     server = Server(skill("work-on-task"))
-    sync = SkillSync(server, "agent", home, shipped=tmp_path / "shipped")
+    sync = SkillSync(server, "agent", home, shipped=tmp_path / "shipped", folders=FOLDERS)
     await sync.install_shipped()
     target = home / ".codex/skills/work-on-task/SKILL.md"
     assert "ours" in target.read_text()
@@ -207,7 +211,7 @@ async def test_ours_comes_back_when_the_servers_of_that_name_is_gone(home, tmp_p
 
 async def test_a_server_that_never_answers_is_given_up_by_its_own_limit(home):
     server = Server(skill("a"))
-    sync = SkillSync(server, "agent", home, shipped=home / "none")
+    sync = SkillSync(server, "agent", home, shipped=home / "none", folders=FOLDERS)
     await sync.refresh()
     server.signature = "two"
     server.errors["list"] = ApiUnreachable("u", "no answer within 10 s", ambiguous=True)

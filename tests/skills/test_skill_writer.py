@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from agent_swarm_worker.prompts.templates import shipped_texts
+from agent_swarm_worker.providers.registry import known_specs
 from agent_swarm_worker.skills import places
 from agent_swarm_worker.skills.builtin import install_builtin_skills
-from agent_swarm_worker.skills.places import SKILL_FOLDERS
+from agent_swarm_worker.skills.places import skill_folders
 from agent_swarm_worker.skills.writer import BUILTIN, SERVER, SkillFolder, write_skills
 
 HUGE = "x" * 500_000
+
+SKILL_FOLDERS = skill_folders(known_specs())
 
 
 def text(name, body="body"):
@@ -27,7 +30,7 @@ def skill(name, body="body", **files):
 
 
 def write(home, *skills, owner=SERVER, **options):
-    return write_skills(home, skills, owner=owner, **options)
+    return write_skills(home, skills, folders=SKILL_FOLDERS, owner=owner, **options)
 
 
 def test_a_skill_goes_to_all_five_harnesses_whole_and_marked(home, tree):
@@ -258,13 +261,13 @@ def test_waiting_for_another_worker_has_a_limit(home, monkeypatch):
 
 
 def test_builtin_skills_are_installed_and_renewed(home, tree, tmp_path):
-    report = install_builtin_skills(shipped_texts("skills"), home)
+    report = install_builtin_skills(shipped_texts("skills"), home, SKILL_FOLDERS)
     assert (report.errors, report.skipped) == ([], [])
     assert (home / ".claude/skills/work-on-task/SKILL.md").exists()
     fewer = tmp_path / "texts"
     (fewer / "work-on-task").mkdir(parents=True)
     (fewer / "work-on-task/SKILL.md").write_text(text("work-on-task", "renewed"))
-    install_builtin_skills(fewer, home)
+    install_builtin_skills(fewer, home, SKILL_FOLDERS)
     assert {name.split("/")[-2] for name in tree()} == {"work-on-task"}
     assert "renewed" in tree()[".codex/skills/work-on-task/SKILL.md"]
 
@@ -290,7 +293,7 @@ def test_ours_never_overwrite_the_users(home):
     mine = home / ".claude/skills/work-on-task"
     mine.mkdir(parents=True)
     (mine / "SKILL.md").write_text("mine")
-    install_builtin_skills(shipped_texts("skills"), home)
+    install_builtin_skills(shipped_texts("skills"), home, SKILL_FOLDERS)
     assert (mine / "SKILL.md").read_text() == "mine"
 
 

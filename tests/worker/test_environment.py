@@ -10,6 +10,7 @@ from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.providers.claude.spec import SPEC as CLAUDE
 from agent_swarm_worker.swarm.wire import ConfigRow
 from agent_swarm_worker.worker.environment import Environment
 from agent_swarm_worker.worker.models import choose_model
@@ -124,7 +125,7 @@ def test_the_model(
     env: dict[str, str], model: str | None, tier: str | None, chosen: str, source: str
 ):
     found = choose_model(
-        harness="claude", env=env, task_model=model, task_tier=tier, task_effort=None
+        tiers=CLAUDE.models.tiers, env=env, task_model=model, task_tier=tier, task_effort=None
     )
     assert (found.model, found.source) == (chosen, source)
 
@@ -136,6 +137,6 @@ def test_the_model(
 def test_the_effort(task: str | None, own: str, effort: str | None):
     env = {"REASONING_EFFORT_OVERRIDE": own}
     found = choose_model(
-        harness="claude", env=env, task_model=None, task_tier=None, task_effort=task
+        tiers=CLAUDE.models.tiers, env=env, task_model=None, task_tier=None, task_effort=task
     )
     assert found.effort == effort

@@ -12,6 +12,7 @@ from agent_swarm_worker.contract import ProviderResult, RateLimitWindow
 from agent_swarm_worker.login.memory import LoginMemory
 from agent_swarm_worker.login.pools import Selection
 from agent_swarm_worker.logs import Log
+from agent_swarm_worker.providers.subprocess.spec import SPEC
 from agent_swarm_worker.settings import Settings
 from agent_swarm_worker.worker.limits import limited_until, report_limits
 
@@ -93,11 +94,11 @@ def test_a_success_that_began_before_a_limit_was_met_does_not_lift_it():
         outbox=SimpleNamespace(put=lambda _, kind, __: put.append(kind.value)),
     )
     early = Selection("CODEX_OAUTH", 0, 1, "QWERT", "v", chosen_at_s=50.0)
-    report_limits(worker, [early], failed("x", "usage_limit"))
-    report_limits(worker, [early], ProviderResult(exit_code=0, is_error=False))
+    report_limits(worker, [early], failed("x", "usage_limit"), SPEC)
+    report_limits(worker, [early], ProviderResult(exit_code=0, is_error=False), SPEC)
     assert put == ["report_rate_limit"]
     late = Selection("CODEX_OAUTH", 0, 1, "QWERT", "v", chosen_at_s=101.0)
-    report_limits(worker, [late], ProviderResult(exit_code=0, is_error=False))
+    report_limits(worker, [late], ProviderResult(exit_code=0, is_error=False), SPEC)
     assert put == ["report_rate_limit", "clear_rate_limit"]
-    report_limits(worker, [], failed("x", "usage_limit"))
+    report_limits(worker, [], failed("x", "usage_limit"), SPEC)
     assert len(put) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from door import door_rig
 from rig import AGENT, AGENTS, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker import logs
-from agent_swarm_worker.contract import ProviderTraits
+from agent_swarm_worker.contract import Capabilities, Skills
+from agent_swarm_worker.providers.registry import known_specs
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
-from agent_swarm_worker.skills.places import SKILL_FOLDERS
+from agent_swarm_worker.providers.subprocess.spec import SPEC
+from agent_swarm_worker.skills.places import skill_folders
 
 pytestmark = pytest.mark.anyio
 
@@ -57,7 +60,7 @@ async def test_a_new_skill_is_there_for_the_next_task_and_one_that_is_gone_is_no
         (mine / "SKILL.md").write_text("the user's own")
         skill_id = await install(rig, "deploy", **{"ref/how to.md": "like this"})
         await ran(rig)
-        for place in SKILL_FOLDERS:
+        for place in skill_folders(known_specs()):
             assert set(on_disk(rig, place)) - {"mine"} == {*shipped, "deploy"}
             notes = tmp_path / "home" / place / "deploy/ref/how to.md"
             assert notes.read_text() == "like this"
@@ -137,7 +140,7 @@ async def test_what_a_hostile_server_installs_stays_in_its_place(tmp_path: Path)
     outside = [path.name for path in tmp_path.iterdir()]
     assert "x" not in outside
     assert {path.name for path in (tmp_path / "home").iterdir()} == {
-        place.split("/")[0] for place in SKILL_FOLDERS
+        place.split("/")[0] for place in skill_folders(known_specs())
     }
 
 
@@ -185,8 +188,8 @@ async def test_a_harness_with_commands_is_given_the_text_of_one_that_is_not_inst
 @pytest.fixture
 def without_commands(monkeypatch):
     """A harness that has the swarm's tools and no commands of its own, as codex."""
-    traits = ProviderTraits(native_skill_discovery=False, wire_name="claude")
-    monkeypatch.setattr(SubprocessAdapter, "traits", traits)
+    spec = replace(SPEC, capabilities=Capabilities(), skills=Skills(native_discovery=False))
+    monkeypatch.setattr(SubprocessAdapter, "spec", spec)
 
 
 async def given_to(rig: Rig, task_id: str) -> dict[str, Any]:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
-from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.errors import BinaryMissing, CredentialsMissing
 from agent_swarm_worker.guards.error_classes import ErrorClass
 from agent_swarm_worker.providers.claude.conversation import ClaudeConversation
 from agent_swarm_worker.providers.claude.launch import (
-    API_KEY,
-    OAUTH_TOKEN,
     claude_launch,
     claude_program,
 )
 from agent_swarm_worker.providers.claude.mcp import session_mcp_config
 from agent_swarm_worker.providers.claude.options import ClaudeOptions
 from agent_swarm_worker.providers.claude.resume import transcript
+from agent_swarm_worker.providers.claude.spec import SPEC
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.claude.version import MessageSupport
 from agent_swarm_worker.providers.kit.cli_session import CliSession
@@ -29,22 +23,20 @@ from agent_swarm_worker.providers.kit.launch import CliHarness
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
-
-CREDENTIALS = (OAUTH_TOKEN, API_KEY)
-"""One of these must be set; the first one wins."""
+    from agent_swarm_worker.contract import Guest, ProviderSession, ProviderSessionConfig
 
 
 class ClaudeAdapter:
     """Runs each task in a Claude Code process of its own."""
 
-    name = "claude"
-    traits = ProviderTraits(needs_credential=CREDENTIALS, steer_modes=("queue",))
+    name = SPEC.name
+    spec = SPEC
+    traits = SPEC.traits
 
     def __init__(self) -> None:
         self._takes_messages = MessageSupport()
 
-    def check(self, env: Mapping[str, str]) -> None:
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         """Say whether sessions could start with this environment.
 
         Raises:
@@ -53,7 +45,7 @@ class ClaudeAdapter:
             BinaryMissing: the CLI is not installed.
         """
         program = claude_program(env)[0]
-        if shutil.which(program, path=env.get("PATH")) is None:
+        if await guest.files.which(program, env) is None:
             raise BinaryMissing(program)
         _require_credential(env)
 
@@ -66,8 +58,7 @@ class ClaudeAdapter:
         """
         _require_credential(config.env)
         claude_program(config.env)
-        mcp_config = await anyio.to_thread.run_sync(session_mcp_config, config)
-
+        mcp_config = await session_mcp_config(config)
         takes_messages = await self._takes_messages(config)
 
         def make_harness(config: ProviderSessionConfig) -> CliHarness:
@@ -75,7 +66,10 @@ class ClaudeAdapter:
             talks = takes_messages and bool(config.prompt.strip())
             return CliHarness(
                 launch=claude_launch(
-                    config, mcp_config=mcp_config, is_root=os.geteuid() == 0, talks=talks
+                    config,
+                    mcp_config=mcp_config,
+                    is_root=config.guest.capabilities.is_root,
+                    talks=talks,
                 ),
                 translator=ClaudeConversation(config) if talks else ClaudeTranslator(config),
                 stale_resume=(ErrorClass.STALE_SESSION.value,),
@@ -85,9 +79,9 @@ class ClaudeAdapter:
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
         """True if the transcript of that session is really there."""
-        return await anyio.to_thread.run_sync(transcript, session_id, config.env) is not None
+        return await transcript(session_id, config.env, config.guest) is not None
 
-    def translator(self, config: ProviderSessionConfig) -> ClaudeTranslator:
+    async def translator(self, config: ProviderSessionConfig) -> ClaudeTranslator:
         """Return what reads a journal again."""
         return ClaudeTranslator(config)
 
@@ -99,4 +93,4 @@ class ClaudeAdapter:
 def _require_credential(env: Mapping[str, str]) -> None:
     options = ClaudeOptions.load(env)
     if not (options.oauth_token or options.api_key):
-        raise CredentialsMissing(ClaudeAdapter.name, CREDENTIALS)
+        raise CredentialsMissing(SPEC.name, SPEC.credentials.variables)

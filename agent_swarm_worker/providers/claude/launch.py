@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.providers.claude.models import DEFAULT_MODEL, effort_env
 from agent_swarm_worker.providers.claude.options import ClaudeOptions
+from agent_swarm_worker.providers.claude.spec import ANTHROPIC_KEY
 from agent_swarm_worker.providers.kit.launch import Launch, PrivateFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent_swarm_worker.contract import ProviderSessionConfig
-
-OAUTH_TOKEN = "CLAUDE_CODE_OAUTH_TOKEN"  # noqa: S105 - the name of a variable
-API_KEY = "ANTHROPIC_API_KEY"
 
 # Two switches of the public worker are left out on purpose. CLAUDE_CODE_SKIP_PROMPT_HISTORY=1
 # keeps the CLI from writing the transcript that a later session resumes from, and
@@ -106,7 +104,7 @@ def _environment(config: ProviderSessionConfig, *, is_root: bool) -> dict[str, s
         env["IS_SANDBOX"] = "1"
     if ClaudeOptions.load(config.env).oauth_token:
         # With both set the CLI would use the key, while limits are counted for the token.
-        env.pop(API_KEY, None)
+        env.pop(ANTHROPIC_KEY, None)
     return env
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from agent_swarm_worker.contract import Compaction, Error, Progress, ProviderEvent, SessionInit
-from agent_swarm_worker.providers.claude.models import context_window
+from agent_swarm_worker.providers.catalog import context_window
+from agent_swarm_worker.providers.claude.limits import take_limits
+from agent_swarm_worker.providers.claude.spec import SPEC
 from agent_swarm_worker.providers.kit.native import count, items, mapping, number, text
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def command_lifecycle(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEve
 
 def rate_limit(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEvent]:
     """``rate_limit_event``: the state of a subscription's limits."""
-    seen.limits.take(mapping(event.get("rate_limit_info")))
+    take_limits(seen.limits, mapping(event.get("rate_limit_info")))
     yield from ()
 
 
@@ -60,7 +62,7 @@ def _init(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEvent]:
     session_id = text(event.get("session_id"))
     seen.turn_is_over = False
     seen.model = text(event.get("model")) or seen.model
-    seen.window = seen.window or context_window(seen.model)
+    seen.window = seen.window or context_window(seen.model, SPEC.models)
     if not session_id or session_id == seen.session_id:
         return
     seen.session_id = session_id

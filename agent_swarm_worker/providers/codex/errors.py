@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from agent_swarm_worker.contract import Error
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
+from agent_swarm_worker.providers.codex.spec import SPEC
 from agent_swarm_worker.providers.kit.native import count, mapping, text
 
 NETWORK = ErrorClass.NETWORK.value
+_classified = partial(classify_error, also=SPEC.error_texts)
 STALE_SESSION = ErrorClass.STALE_SESSION.value
 
 _BY_WORD = {
@@ -58,21 +61,21 @@ def _category(message: str, info: Any) -> str:
         known = _BY_WORD.get(info)
         if known is ErrorClass.USAGE_LIMIT:
             # The CLI says so of every quota; a text about credit is more exact.
-            told = classify_error(message)
+            told = _classified(message)
             return (told if told is ErrorClass.BILLING_ERROR else known).value
         if known is not None:
-            return classify_error(message, category=known.value).value
+            return _classified(message, category=known.value).value
     for word, about in mapping(info).items():
         status = count(mapping(about).get("httpStatusCode"))
         if status is not None:
-            return classify_error(message, status=status).value
+            return _classified(message, status=status).value
         if word in _CONNECTION:
             return NETWORK
     return _by_text(message)
 
 
 def _by_text(message: str) -> str:
-    told = classify_error(message)
+    told = _classified(message)
     if told is not ErrorClass.UNKNOWN:
         return told.value
     if _DISCONNECTED.search(message):

@@ -114,8 +114,9 @@ class BaseSession:
             self._take_sparingly(taken, records, translator, hand_over)
             return
         self.journal.append([record for record in records if record], hand_over)
+        has_raw_listeners = self._raw_listeners or not self._listeners
         for (clean, native), record in zip(taken, records, strict=True):
-            if record:
+            if record and has_raw_listeners:
                 self._emit_raw(record)
             if native is None or (texts is not None and texts.is_text(native)):
                 self._translate(translator.feed_text, decode_line(clean))
@@ -145,19 +146,18 @@ class BaseSession:
                 admitted += self.journal.admitted(record, weight)
         self.journal.append(admitted, hand_over)
         for record, events in zip(records, meanings, strict=True):
-            if record:
+            if record and (self._raw_listeners or not self._listeners):
                 self._emit_raw(record)
             for event in events:
                 self.emit(event)
 
     def _emit_raw(self, record: bytes) -> None:
-        """Hand a line to the listeners that want lines; without any, it is not even decoded."""
-        if self._raw_listeners or not self._listeners:
-            event = RawLog(decode_line(record))
-            if not self._listeners:
-                self._keep_for_the_first(event)
-            for listener in self._raw_listeners:
-                self._call(listener, event)
+        """Hand a line to the listeners that want lines. Without any it need not be decoded."""
+        event = RawLog(decode_line(record))
+        if not self._listeners:
+            self._keep_for_the_first(event)
+        for listener in self._raw_listeners:
+            self._call(listener, event)
 
     def _call(self, listener: EventListener, event: ProviderEvent) -> None:
         try:

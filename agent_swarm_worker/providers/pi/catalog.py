@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 
-ANTHROPIC_NAMES = {
-    "fable": "claude-fable-5",
-    "opus": "claude-opus-4-8",
-    "sonnet": "claude-sonnet-5",
-    "haiku": "claude-haiku-4-5-20251001",
-}
+from agent_swarm_worker.providers import catalog
+from agent_swarm_worker.providers.pi.spec import SPEC
+
+ANTHROPIC_NAMES = SPEC.models.aliases
 """Short names at Anthropic (harness reference 9d)."""
 OPENROUTER_NAMES = {
     "fable": "anthropic/claude-fable-5",
@@ -26,10 +24,7 @@ DEFAULT_MODELS = {
 """What runs if nobody asks for a model, by the first credential there is."""
 
 DEFAULT_WINDOW = 200_000
-_LARGE_WINDOW = 1_000_000
-_LARGE = re.compile(
-    r"claude-(?:opus-5|fable-5|mythos-5|sonnet-5|opus-4-[5-8]|sonnet-4-[56])(?:-|$)"
-)
+"""Of a model that the catalogue does not have."""
 _VENDORS = (
     (re.compile(r"claude-"), "anthropic"),
     (re.compile(r"(?:gpt-|chatgpt-|codex-|o\d)"), "openai"),
@@ -37,9 +32,8 @@ _VENDORS = (
 
 
 def context_window(model: str) -> int:
-    """Return the context window of a model in tokens (harness reference 17)."""
-    plain = model.rpartition("/")[2].replace(".", "-")
-    return _LARGE_WINDOW if _LARGE.match(plain) else DEFAULT_WINDOW
+    """Return the context window of a model in tokens."""
+    return catalog.context_window(model, SPEC.models) or DEFAULT_WINDOW
 
 
 def vendor_of(model: str) -> str | None:

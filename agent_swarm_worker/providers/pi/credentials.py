@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.errors import CredentialsMissing, UnknownModel
 from agent_swarm_worker.providers.pi.options import PiOptions
+from agent_swarm_worker.providers.pi.spec import KEY_VARIABLES
 from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.providers.pi.files import AgentFiles
 
-KEY_VARIABLES = {
-    "anthropic": "ANTHROPIC_API_KEY",
-    "openrouter": "OPENROUTER_API_KEY",
-    "openai": "OPENAI_API_KEY",
-}
 _SHORT_NAMES = ("opus", "sonnet", "haiku", "fable")
 BEDROCK_PREFIX = "amazon-bedrock/"
 

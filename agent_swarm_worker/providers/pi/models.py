@@ -17,12 +17,12 @@ from agent_swarm_worker.providers.pi.catalog import (
     vendor_of,
 )
 from agent_swarm_worker.providers.pi.credentials import (
-    KEY_VARIABLES,
     Credential,
     credential,
     custom_credential,
 )
 from agent_swarm_worker.providers.pi.options import PiOptions
+from agent_swarm_worker.providers.pi.spec import KEY_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,22 +11,21 @@ The program finds what else it may need in its environment:
 from __future__ import annotations
 
 import shlex
-import shutil
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.errors import BadSetting, BinaryMissing
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, Launch, PrivateFile
 from agent_swarm_worker.providers.kit.mcp_config import mcp_config_bytes
 from agent_swarm_worker.providers.subprocess.options import SubprocessOptions
+from agent_swarm_worker.providers.subprocess.spec import SPEC
 from agent_swarm_worker.providers.subprocess.translate import OutputMode, SubprocessTranslator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
+    from agent_swarm_worker.contract import Guest, ProviderSession, ProviderSessionConfig
 
 MODES = ("auto", "stream-json", "jsonl", "text")
 
@@ -34,14 +33,14 @@ MODES = ("auto", "stream-json", "jsonl", "text")
 class SubprocessAdapter:
     """What a user reaches for when no adapter exists."""
 
-    name = "subprocess"
-    traits = ProviderTraits(has_mcp=False, native_skill_discovery=False, wire_name="claude")
-    """Nothing is known of the program, so the prompt names no tools; it may use them anyway."""
+    name = SPEC.name
+    spec = SPEC
+    traits = SPEC.traits
 
-    def check(self, env: Mapping[str, str]) -> None:
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         """Raise a `ConfigError` or `ProviderError` if no session could start here."""
         program = command_words(env)[0]
-        if shutil.which(program, path=env.get("PATH")) is None:
+        if await guest.files.which(program, env) is None:
             raise BinaryMissing(program)
         output_mode(env)
 
@@ -52,7 +51,7 @@ class SubprocessAdapter:
 
         def make_harness(config: ProviderSessionConfig) -> CliHarness:
             return CliHarness(
-                launch=subprocess_launch(config, words), translator=self.translator(config)
+                launch=subprocess_launch(config, words), translator=_translator(config)
             )
 
         return CliSession(config, make_harness)
@@ -61,17 +60,21 @@ class SubprocessAdapter:
         """A program of which nothing is known has no sessions to continue."""
         return False
 
-    def translator(self, config: ProviderSessionConfig) -> SubprocessTranslator:
+    async def translator(self, config: ProviderSessionConfig) -> SubprocessTranslator:
         """Return what understands the lines of a session, also when its journal is read again.
 
         Raises:
             BadSetting: ``HARNESS_OUTPUT`` cannot be used.
         """
-        return SubprocessTranslator(output_mode(config.env), ClaudeTranslator(config))
+        return _translator(config)
 
     def format_command(self, command_name: str) -> str:
         """Return the command in the form most agents understand."""
         return f"/{command_name}"
+
+
+def _translator(config: ProviderSessionConfig) -> SubprocessTranslator:
+    return SubprocessTranslator(output_mode(config.env), ClaudeTranslator(config))
 
 
 def subprocess_launch(config: ProviderSessionConfig, words: tuple[str, ...]) -> Launch:

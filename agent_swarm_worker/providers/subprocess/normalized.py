@@ -84,10 +84,8 @@ def _cost(native: dict[str, Any]) -> dict[str, Any] | None:
     return _filled(_COST_FIELDS, cost) if isinstance(cost, dict) else None
 
 
-def _custom_name(native: dict[str, Any]) -> str | None:
-    # Names of that kind are the session's own; what is said by them is acted upon.
-    name = _text("name")(native)
-    return None if name.startswith("session.") else name or "custom"
+def _custom_name(native: dict[str, Any]) -> str:
+    return _text("name")(native) or "custom"
 
 
 _COST_FIELDS: dict[str, _Field] = {

@@ -11,6 +11,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.contract.events import Compaction, ContextUsage, SessionInit
+from agent_swarm_worker.swarm.wire.harness_names import (
+    COST_NAMES,
+    REQUIRED_METADATA,
+    SESSION_NAMES,
+)
 from agent_swarm_worker.swarm.wire.reading import MAX_INT, whole_number
 
 if TYPE_CHECKING:
@@ -19,10 +24,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract.cost import CostData, ModelCost
     from agent_swarm_worker.contract.session import RateLimitWindow
 
-_COST_PROVIDERS = frozenset(
-    {"claude", "claude-managed", "codex", "pi", "opencode", "devin", "gemini"}
-)
-_SESSION_PROVIDERS = frozenset({"claude", "codex", "pi", "claude-managed", "opencode", "devin"})
 _CONTEXT_FORMULAS = frozenset(
     {
         "input-cache-output",
@@ -90,7 +91,7 @@ def cost_body(
         "model": cost.model or None,
         "models": _models(cost.models),
         "isError": cost.is_error,
-        "provider": _one_of(cost.provider, _COST_PROVIDERS),
+        "provider": _one_of(cost.provider, COST_NAMES),
         "createdAt": created_at_ms,
     }
     if total is None:
@@ -153,9 +154,10 @@ def completion_body(
 
 def session_body(init: SessionInit, *, model: str | None = None) -> dict[str, Any]:
     """Return what a task remembers of its session (API reference E14)."""
-    provider = _one_of(init.provider, _SESSION_PROVIDERS)
+    provider = _one_of(init.provider, SESSION_NAMES)
     meta = dict(init.provider_meta)
-    if provider == "devin" and not isinstance(meta.get("sessionUrl"), str):
+    required = REQUIRED_METADATA.get(provider or "")
+    if required is not None and not isinstance(meta.get(required), str):
         provider = None
     return _without_none(
         {
@@ -239,7 +241,7 @@ def latest_model_body(
             "model": model,
             "source": source,
             "taskId": task_id,
-            "harnessProvider": _one_of(harness, _SESSION_PROVIDERS),
+            "harnessProvider": _one_of(harness, SESSION_NAMES),
             "reportedAt": reported_at_ms,
             "reasoningEffort": _one_of(reasoning_effort, _EFFORTS),
         }

@@ -8,8 +8,10 @@ import pytest
 from claude_config import make_config
 
 from agent_swarm_worker.errors import BadSetting
+from agent_swarm_worker.providers.catalog import context_window
 from agent_swarm_worker.providers.claude.launch import claude_launch, claude_program
-from agent_swarm_worker.providers.claude.models import applied_effort, context_window, effort_env
+from agent_swarm_worker.providers.claude.models import applied_effort, effort_env
+from agent_swarm_worker.providers.claude.spec import SPEC
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,4 +206,4 @@ def test_the_effort_a_model_really_takes(
     ],
 )
 def test_the_first_guess_at_a_context_window(model: str, window: int | None) -> None:
-    assert context_window(model) == window
+    assert context_window(model, SPEC.models) == window

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import socket
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
+
+Serve: TypeAlias = Callable[[Any, socket.socket], AbstractAsyncContextManager[None]]
 
 PROVIDER, MODEL = "scripted", "demo"
 NOTE = "hello-from-the-swarm.md"
@@ -35,32 +38,24 @@ _USAGE = {
 
 
 @asynccontextmanager
-async def demo_model(agent_dir: Path) -> AsyncIterator[dict[str, str]]:
+async def demo_model(agent_dir: Path, serve: Serve) -> AsyncIterator[dict[str, str]]:
     """Serve the model; gives the settings that make it the worker's only one.
 
     Args:
         agent_dir: an empty directory for the agent's files, which say where the model is.
+        serve: serves an ASGI application on a listening socket.
     """
     from starlette.applications import Starlette  # noqa: PLC0415 - an extra
     from starlette.routing import Route  # noqa: PLC0415
 
-    from agent_swarm_worker.local_swarm.http_server import HttpServer  # noqa: PLC0415
-
     app = Starlette(routes=[Route("/v1/chat/completions", _answer, methods=["POST"])])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         _write_models(agent_dir, listener.getsockname()[1])
-        server = HttpServer(app)
-        async with anyio.create_task_group() as group:
-            group.start_soon(server.serve, [listener])
-            try:
-                yield {
-                    "HARNESS_PROVIDER": "pi",
-                    "MODEL_OVERRIDE": f"{PROVIDER}/{MODEL}",
-                    "PI_CODING_AGENT_DIR": str(agent_dir),
-                }
-            finally:
-                server.stop()
-                await server.stopped()
+        async with serve(app, listener):
+            yield {
+                "MODEL_OVERRIDE": f"{PROVIDER}/{MODEL}",
+                "PI_CODING_AGENT_DIR": str(agent_dir),
+            }
 
 
 def _write_models(agent_dir: Path, port: int) -> None:

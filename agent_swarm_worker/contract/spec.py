@@ -1,0 +1,258 @@
+"""What a harness declares about itself: one `HarnessSpec` per harness, in its own package.
+
+Everything outside ``providers/<name>/`` that depends on the harness reads it from here. The types
+are plain data, so a spec costs next to nothing to import; what has behaviour is named as
+``module:attribute`` and imported by whoever uses it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from agent_swarm_worker.contract.session import ProviderTraits, SteerMode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+McpTransport: TypeAlias = Literal["http", "sse", "stdio"]
+PromptDelivery: TypeAlias = Literal["stdin", "file", "argument", "in-process"]
+PermissionMode: TypeAlias = Literal["bypass", "callback", "unknown"]
+CostSource: TypeAlias = Literal["harness", "price-table", "none"]
+ActionKind: TypeAlias = Literal[
+    "read",
+    "edit",
+    "write",
+    "shell",
+    "search",
+    "find-files",
+    "list-directory",
+    "subagent",
+    "skill",
+    "housekeeping",
+]
+"""What a tool call does. ``housekeeping`` says nothing about the work and gets no label."""
+
+
+def _no_entries() -> Mapping[str, Any]:
+    return MappingProxyType({})
+
+
+class OptionsModel(Protocol):
+    """The settings of one harness, read from a mapping of environment variables."""
+
+    @classmethod
+    def load(cls, env: Mapping[str, str]) -> Self:
+        """Read the options; raises `BadSetting` naming the variable that cannot be used."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """A package that has the harness's program, at the version the tests run against."""
+
+    tool: str
+    """The installer, as it is called on a command line: ``npm``, ``pip``, ``cargo``."""
+    package: str
+    version: str
+    arguments: tuple[str, ...] = ("install",)
+    separator: str = "=="
+    """What stands between package and version."""
+
+    @property
+    def command(self) -> str:
+        """The command line that installs it."""
+        return " ".join(
+            [self.tool, *self.arguments, f"{self.package}{self.separator}{self.version}"]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """The command-line program of a harness."""
+
+    name: str
+    """Looked up on ``PATH`` unless one of `variables` names another."""
+    variables: tuple[str, ...] = ()
+    """Environment variables with a command line in place of `name`; the first that is set wins."""
+    version_arguments: tuple[str, ...] = ("--version",)
+    install: Installation | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialsByModel:
+    """For a harness with several vendors: how the model decides which credential is used.
+
+    The rule: ``vendor/model`` uses ``<VENDOR>_API_KEY`` if that is one of the harness's variables,
+    else the gateway's; a bare model name is matched against `families`.
+    """
+
+    gateway: str
+    """The variable of the service that has the models of all vendors."""
+    families: tuple[tuple[str, str], ...] = ()
+    """Pairs of a regular expression, matched at the start of a bare model name, and a variable."""
+    only_own_models: tuple[str, ...] = ()
+    """Variables that are dropped for a model of another vendor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What a harness logs in with, and what other harnesses must not see of it."""
+
+    variables: tuple[str, ...] = ()
+    """Environment variables in order of preference; one of them must be set. Empty: none needed,
+    and a session sees the credentials of every other harness, too."""
+    files: tuple[str, ...] = ()
+    """Files below the home directory that the program logs in with by itself."""
+    is_pooled: bool = True
+    """A variable may hold several credentials, separated by commas; a session gets one of them,
+    and one that the server reports as rate-limited is skipped."""
+    one_at_a_time: bool = False
+    """A session is given one credential only, so that it is known which one it uses."""
+    by_model: CredentialsByModel | None = None
+    personal: tuple[str, ...] = ()
+    """Variables with the login of a person; withheld from sessions of every other harness that
+    declares credentials: it might log in to the wrong vendor with them."""
+    withheld: tuple[str, ...] = ()
+    """Regular expressions; a variable whose whole name matches is withheld from every session and
+    every set-up script, such as a login with a refresh token that belongs to the swarm."""
+    set_by_worker: tuple[str, ...] = ()
+    """Variables that only the worker sets, through a selection; withheld otherwise."""
+    chosen_by: tuple[str, ...] = ()
+    """Without ``HARNESS_PROVIDER``, this harness is the default if one of these variables is set
+    and none of the default harness's own."""
+    login: str = ""
+    """``module:attribute`` of the login hook (`login.hook.LoginHook`) if logging in takes more than
+    reading a variable: leases, refreshing, files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The models of a harness, as far as it differs from the shared catalogue."""
+
+    default: str = ""
+    """What runs when nobody chose; empty: the harness decides."""
+    aliases: Mapping[str, str] = field(default_factory=_no_entries)
+    """Short names that this harness's adapter resolves, in lower case."""
+    tiers: Mapping[str, str] = field(default_factory=_no_entries)
+    """Models of the tiers ``smol``, ``regular``, ``smart`` and ``ultra``."""
+    windows: tuple[tuple[str, int], ...] = ()
+    """Pairs of a regular expression and a context window in tokens, where the harness gives a model
+    another one than its vendor; searched for in the lower-case name, the first match wins."""
+    uses_catalog: bool = True
+    """Whether the shared catalogue (`providers.catalog`) answers what `windows` does not."""
+    efforts: tuple[str, ...] = ("off", "low", "medium", "high", "xhigh", "max")
+    """Levels of reasoning effort that can be passed on at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skills:
+    """Where a harness looks for skills, and how a prompt names one."""
+
+    folders: tuple[str, ...] = ()
+    """Folders below the home directory that installed skills are written to."""
+    command_folders: tuple[str, ...] = ()
+    """Further folders below the home directory with commands as ``<name>.md``."""
+    folder_variable: str = ""
+    """Environment variable that names another folder instead; default ``<NAME>_SKILLS_DIR``."""
+    native_discovery: bool = True
+    """The harness knows commands itself; otherwise the worker puts the skill's text into the
+    prompt."""
+    command_form: str = "/{name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """How prompts reach a harness, and which notes it finds without being told."""
+
+    delivery: PromptDelivery = "stdin"
+    system_delivery: PromptDelivery = "file"
+    reads_agent_notes: bool = False
+    """It reads the agent's notes in the workspace by itself, from the working directory upwards."""
+    reads_repository_notes: bool = False
+    """It reads the notes file of the repository by itself, or its adapter brings it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a harness can do; the prompts depend on it, too."""
+
+    steer_modes: tuple[SteerMode, ...] = ()
+    can_resume: bool = False
+    can_fork: bool = False
+    mcp_transports: tuple[McpTransport, ...] = ("http", "sse", "stdio")
+    """Empty: the prompt names no tools."""
+    has_local_environment: bool = True
+    """The session works on files of this machine."""
+    permissions: PermissionMode = "bypass"
+    cost_source: CostSource = "none"
+    keeps_stdin_open: bool = False
+    needs_port: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HangTexts:
+    """Regular expressions for what this harness says last when it hangs; case is ignored.
+
+    They add to those that are known for every harness (`guards.hangs`).
+    """
+
+    asking: tuple[str, ...] = ()
+    """It asked something, and nobody answers."""
+    network: tuple[str, ...] = ()
+    """It waits for a network or a service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HarnessSpec:
+    """Everything the worker knows about one harness."""
+
+    name: str
+    """As in ``HARNESS_PROVIDER``."""
+    wire_name: str = ""
+    """The nearest name that the server accepts, if it does not know `name`."""
+    program: Program | None = None
+    """``None`` for a harness inside the worker's process, or one that the operator names."""
+    extra: str = ""
+    """The extra of this distribution that the harness needs."""
+    options: type[OptionsModel] | None = None
+    credentials: Credentials = Credentials()
+    models: Models = Models()
+    skills: Skills = Skills()
+    prompt: Prompt = Prompt()
+    capabilities: Capabilities = Capabilities()
+    error_texts: Mapping[str, tuple[str, ...]] = field(default_factory=_no_entries)
+    """Regular expressions of failures by error class (`guards.error_classes`); tried before those
+    that are known for every harness."""
+    hang_texts: HangTexts = HangTexts()
+    tools: Mapping[str, ActionKind] = field(default_factory=_no_entries)
+    """What its tools do, by their name in lower case; adds to the usual names."""
+    tracing_variables: tuple[str, ...] = ()
+    """Switches with which this harness reports traces itself; then it sees the collector's key."""
+    home_files: Mapping[str, str] = field(default_factory=_no_entries)
+    """Files, by their path below the home directory, that a container writes where there are
+    none: first-start questions answered, approvals off."""
+    demo: str = ""
+    """``module:attribute`` of an asynchronous context manager that serves a scripted model from an
+    empty directory and gives the variables that make the worker use it."""
+    stage: str = ""
+    """``module:attribute`` of the conformance stage, if no entry point names one."""
+
+    @property
+    def told_name(self) -> str:
+        """The name to tell the server; whether it accepts it is the caller's to check."""
+        return self.wire_name or self.name
+
+    @property
+    def traits(self) -> ProviderTraits:
+        """The part that `ProviderTraits` has, for code written before specs."""
+        return ProviderTraits(
+            has_mcp=bool(self.capabilities.mcp_transports),
+            has_local_environment=self.capabilities.has_local_environment,
+            native_skill_discovery=self.skills.native_discovery,
+            steer_modes=self.capabilities.steer_modes,
+            needs_credential=self.credentials.variables,
+            wire_name=self.wire_name or None,
+        )

@@ -1,0 +1,84 @@
+"""The catalogue of models that several harnesses share: context windows and effort levels.
+
+The rows are data, ``models.json`` in this folder, each with its source. What one harness does
+differently from the vendor stands in that harness's own spec (`Models.windows`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.contract import Models
+
+LEVELS = ("low", "medium", "high", "xhigh", "max")
+"""Reasoning effort from the least to the most; ``off`` is not one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entry; ``None`` where it does not say."""
+
+    match: re.Pattern[str]
+    window: int | None
+    efforts: tuple[str, ...] | None
+    source: str
+
+
+@cache
+def rows() -> tuple[Row, ...]:
+    """Return the catalogue in the order in which it is asked."""
+    text = files(__name__).joinpath("models.json").read_text(encoding="utf-8")
+    return tuple(
+        Row(
+            match=re.compile(entry["match"]),
+            window=entry.get("window"),
+            efforts=tuple(entry["efforts"]) if "efforts" in entry else None,
+            source=entry["source"],
+        )
+        for entry in json.loads(text)["models"]
+    )
+
+
+def context_window(model: str, models: Models | None = None) -> int | None:
+    """Return how many tokens fit into a model's context; ``None`` if that is not known.
+
+    Args:
+        model: its name, with or without a vendor's prefix.
+        models: what the harness that runs it says of its own.
+    """
+    name = plain_name(model)
+    if models is not None:
+        for pattern, window in models.windows:
+            if re.search(pattern, name):
+                return window
+        if not models.uses_catalog:
+            return None
+    return next((row.window for row in rows() if row.window and row.match.search(name)), None)
+
+
+def effort_levels(model: str) -> tuple[str, ...] | None:
+    """Return the levels of reasoning effort a model has; ``None`` if it is not known."""
+    name = plain_name(model)
+    known = (row for row in rows() if row.efforts is not None)
+    return next((row.efforts for row in known if row.match.search(name)), None)
+
+
+def lowered_effort(level: str, levels: tuple[str, ...]) -> str | None:
+    """Return the most of `levels` that is not more than `level`; ``None`` if there is none."""
+    if level in levels:
+        return level
+    if level not in LEVELS:
+        return None
+    below = LEVELS[: LEVELS.index(level)]
+    return next((it for it in reversed(below) if it in levels), None)
+
+
+def plain_name(model: str) -> str:
+    """Return a model's name in lower case without its vendor's prefix."""
+    return model.strip().lower().rpartition("/")[2]

@@ -1,0 +1,106 @@
+"""What Claude Code is, for everything outside this package."""
+
+from __future__ import annotations
+
+import json
+
+from agent_swarm_worker.contract import (
+    Capabilities,
+    Credentials,
+    HarnessSpec,
+    Installation,
+    Models,
+    Program,
+    Prompt,
+    Skills,
+)
+from agent_swarm_worker.providers.claude.options import ClaudeOptions
+
+OAUTH_TOKEN = "CLAUDE_CODE_OAUTH_TOKEN"  # noqa: S105 - the name of a variable
+ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
+
+_NEEDS_A_PERSON = (
+    "AskUserQuestion",
+    "NotebookEdit",
+    "EnterPlanMode",
+    "ExitPlanMode",
+    "Artifact",
+    "Workflow",
+    "ReportFindings",
+)
+"""Tools that wait for somebody at a terminal, or make what nobody would see."""
+_STATE = {"hasCompletedOnboarding": True, "bypassPermissionsModeAccepted": True}
+_SETTINGS = {
+    "permissions": {"allow": ["mcp__agent-swarm__*"], "deny": list(_NEEDS_A_PERSON)},
+    "outputStyle": "Concise",
+    "disableBundledSkills": True,
+    "disableRemoteControl": True,
+    "disableClaudeAiConnectors": True,
+}
+
+SPEC = HarnessSpec(
+    name="claude",
+    program=Program(
+        name="claude",
+        variables=("CLAUDE_BINARY",),
+        install=Installation(
+            tool="npm",
+            arguments=("install", "--global"),
+            package="@anthropic-ai/claude-code",
+            separator="@",
+            version="2.1.329",
+        ),
+    ),
+    options=ClaudeOptions,
+    credentials=Credentials(
+        # A subscription comes before a key that costs money.
+        variables=(OAUTH_TOKEN, ANTHROPIC_KEY),
+        one_at_a_time=True,
+        personal=(OAUTH_TOKEN,),
+    ),
+    models=Models(
+        default="opus",
+        # The CLI resolves its short names itself.
+        tiers={"smol": "haiku", "regular": "sonnet", "smart": "opus", "ultra": "fable"},
+        windows=(
+            (r"\[1m\]$", 1_000_000),
+            # Anthropic states 1M for these; Claude Code gives them 200K unless the name ends in
+            # [1m] (measured with 2.1.329; its documentation, "Model configuration").
+            (r"claude-(?:opus|sonnet)-4[.-]6(?!\d)", 200_000),
+        ),
+    ),
+    skills=Skills(folders=(".claude/skills",), command_folders=(".claude/commands",)),
+    prompt=Prompt(
+        delivery="stdin",
+        system_delivery="file",
+        reads_agent_notes=True,
+        reads_repository_notes=True,
+    ),
+    capabilities=Capabilities(
+        steer_modes=("queue",),
+        can_resume=True,
+        cost_source="harness",
+        keeps_stdin_open=True,
+    ),
+    error_texts={
+        "stale_session": (
+            r"no conversation found with session id",
+            r"--resume requires a valid session id",
+        ),
+    },
+    tools={
+        "multiedit": "edit",
+        "glob": "find-files",
+        "agent": "subagent",
+        "task": "subagent",
+        "skill": "skill",
+        "toolsearch": "housekeeping",
+        "todoread": "housekeeping",
+        "todowrite": "housekeeping",
+    },
+    tracing_variables=("CLAUDE_CODE_ENABLE_TELEMETRY",),
+    home_files={
+        ".claude.json": json.dumps(_STATE),
+        ".claude/settings.json": json.dumps(_SETTINGS, indent=2),
+    },
+)
