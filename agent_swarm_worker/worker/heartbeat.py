@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -19,10 +19,10 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.worker import registration
 from agent_swarm_worker.worker.ownership import is_elsewhere, let_go, was_taken
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Identity, Running, Storage
 from agent_swarm_worker.worker.paused import HISTORY_ROWS, was_set_going
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.slots import RunningTask
 
 PING_INTERVAL_S = 10.0
@@ -43,10 +43,18 @@ LAST_WORD_S = 1.0
 """How long a pause waits for a word that is on its way, lest it undo the pause again."""
 
 
+class Announces(Identity, Basics, Api, Protocol):
+    """What it takes to put a session on the server's list."""
+
+
+class Parts(Identity, Config, Basics, Api, Storage, Running, Protocol):
+    """What this module uses of the worker."""
+
+
 class Heartbeat:
     """Beats for all running tasks."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Parts) -> None:
         self._worker = worker
         self._recovered = Broadcast()
         self._beating: dict[RunningTask, anyio.CancelScope] = {}
@@ -202,7 +210,7 @@ class Heartbeat:
         self._recovered.notify()
 
 
-async def announce(worker: Worker, task: RunningTask) -> None:
+async def announce(worker: Announces, task: RunningTask) -> None:
     """Put the task's session on the server's list (E23).
 
     Raises:
@@ -218,7 +226,7 @@ async def announce(worker: Worker, task: RunningTask) -> None:
     task.session_row = True
 
 
-async def ping_loop(worker: Worker) -> None:
+async def ping_loop(worker: Parts) -> None:
     """Say that the process lives (E2); an agent the server forgot registers again."""
     active_at_s = worker.clock.monotonic()
     while True:
