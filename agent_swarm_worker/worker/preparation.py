@@ -43,7 +43,7 @@ from agent_swarm_worker.worker.sandbox import needed_variables
 from agent_swarm_worker.worker.selection import select_for
 from agent_swarm_worker.worker.session_limits import SessionLimits, limits_of
 from agent_swarm_worker.worker.slots import RESUMED
-from agent_swarm_worker.worker.tool_servers import session_tool_servers
+from agent_swarm_worker.worker.tool_servers import ToolServers, session_tool_servers
 from agent_swarm_worker.workspace.git import identity
 
 if TYPE_CHECKING:
@@ -115,39 +115,31 @@ async def prepared(
             partial(session_tool_servers, worker, adapter, task, row, redactor),
             partial(_refresh_skills, worker, adapter),
         )
-        guest = await _open_guest(worker, task, place, private, held)
-        config = ProviderSessionConfig(
-            prompt="",
-            guest=guest,
-            model=model.model,
-            reasoning_effort=model.effort,
-            role=worker.facts.role_label,
-            agent_id=worker.agent_id,
-            task_id=task.task_id,
-            session_uuid=task.session_uuid,
-            api_url=worker.settings.api_url,
-            api_key=worker.settings.api_key,
-            cwd=PurePath(guest.path(place.directory.path)),
-            log_file=_log_file(worker, task),
-            private_dir=PurePath(guest.path(private)),
-            env=_session_env(worker, adapter, task, credentials, guest),
-            redactor=redactor,
-            mcp_servers=tools.servers,
-            iteration=worker.next_iteration(),
-            result_grace_s=worker.settings.result_grace_s,
-            journal_max_bytes=worker.settings.journal_max_mb << 20,
-            additional_args=worker.options.additional_args,
-            vcs_repo=row.vcs_repo if row else None,
-            context_key=row.context_key if row else None,
-        )
         for selection in credentials:
             redactor.add(selection.key_type, selection.value)
-        config = await with_native_resume(worker, adapter, config, row, parent)
-        compose = partial(compose_prompts, task=task, trigger=trigger, place=place)
-        names = tools.installed
-        config, _ = await wait_all(
-            partial(compose, worker, adapter, config, tool_servers=names), last_look
+        means = _Means(
+            adapter=adapter,
+            model=model,
+            credentials=credentials,
+            tools=tools,
+            place=place,
+            guest=await _open_guest(worker, task, place, private, held),
+            private_dir=private,
+            redactor=redactor,
         )
+        config = _config(worker, task, row, means)
+        config = await with_native_resume(worker, adapter, config, row, parent)
+        compose = partial(
+            compose_prompts,
+            worker,
+            adapter,
+            config,
+            task=task,
+            trigger=trigger,
+            place=place,
+            tool_servers=tools.installed,
+        )
+        config, _ = await wait_all(compose, last_look)
         yield Ready(
             adapter=adapter,
             config=config,
@@ -157,6 +149,51 @@ async def prepared(
             directory=place.directory.path,
             limits=_limits(worker, adapter, task, row),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Means:
+    """What one session works with."""
+
+    adapter: ProviderAdapter
+    model: ModelChoice
+    credentials: list[Selection]
+    tools: ToolServers
+    place: Place
+    guest: Guest
+    private_dir: Path
+    redactor: Scrubber
+
+
+def _config(
+    worker: Parts, task: RunningTask, row: Task | None, means: _Means
+) -> ProviderSessionConfig:
+    """Return the configuration of a session, still without its prompts."""
+    settings, guest = worker.settings, means.guest
+    return ProviderSessionConfig(
+        prompt="",
+        guest=guest,
+        model=means.model.model,
+        reasoning_effort=means.model.effort,
+        role=worker.facts.role_label,
+        agent_id=worker.agent_id,
+        task_id=task.task_id,
+        session_uuid=task.session_uuid,
+        api_url=settings.api_url,
+        api_key=settings.api_key,
+        cwd=PurePath(guest.path(means.place.directory.path)),
+        log_file=_log_file(worker, task),
+        private_dir=PurePath(guest.path(means.private_dir)),
+        env=_session_env(worker, means.adapter, task, means.credentials, guest),
+        redactor=means.redactor,
+        mcp_servers=means.tools.servers,
+        iteration=worker.next_iteration(),
+        result_grace_s=settings.result_grace_s,
+        journal_max_bytes=settings.journal_max_mb << 20,
+        additional_args=worker.options.additional_args,
+        vcs_repo=row.vcs_repo if row else None,
+        context_key=row.context_key if row else None,
+    )
 
 
 def _model_of(worker: Config, adapter: ProviderAdapter, row: Task | None) -> ModelChoice:
