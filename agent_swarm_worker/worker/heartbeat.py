@@ -7,7 +7,6 @@ each running task beats every three seconds, and all at once when the API is bac
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -60,7 +59,7 @@ class Heartbeat:
         self._beating: dict[RunningTask, anyio.CancelScope] = {}
         """One beat per task at a time, so that they do not pile up before an API that hangs."""
         self._looked_at_s: dict[RunningTask, float] = {}
-        """When each of many was last looked at by itself."""
+        """When each of many was last looked at by itself, or first seen among many."""
         self._at_once = anyio.CapacityLimiter(MAX_BEATS_AT_ONCE)
         worker.client.http.health.on_recovered(self._on_recovered)
 
@@ -137,7 +136,7 @@ class Heartbeat:
         if len(running) < MANY:
             return running
         now_s = self._worker.clock.monotonic()
-        self._looked_at_s = {task: self._looked_at_s.get(task, -math.inf) for task in running}
+        self._looked_at_s = {task: self._looked_at_s.get(task, now_s) for task in running}
         going_on = await self._going_on()
         chosen = [
             task
