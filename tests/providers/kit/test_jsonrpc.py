@@ -34,6 +34,7 @@ from agent_swarm_worker.providers.kit.jsonrpc import (
 )
 from agent_swarm_worker.providers.kit.launch import CliHarness, Ending, Launch
 from agent_swarm_worker.providers.kit.steering import SteerRequest
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio
 
@@ -377,11 +378,13 @@ def session(place: Path, child: str, agent: Agent) -> CliSession:
     assert isinstance(agent, Conversation)
     assert isinstance(agent, HandlesRequests)
     (place / "private").mkdir()
+    tag = f"rpc-{time.monotonic_ns()}"
     config = ProviderSessionConfig(
         prompt="go",
         agent_id="a",
         task_id="t",
-        session_uuid=f"rpc-{time.monotonic_ns()}",
+        session_uuid=tag,
+        guest=LocalGuest(tag),
         api_url="http://swarm.test",
         api_key="",
         cwd=place,
