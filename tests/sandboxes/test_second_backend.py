@@ -17,7 +17,7 @@ from real_codex import TRANSPORTS
 
 from agent_swarm_worker.conformance import suite
 from agent_swarm_worker.conformance.stage import Stage
-from agent_swarm_worker.conformance.subprocess_stage import SubprocessStage
+from agent_swarm_worker.providers.subprocess.stage import SubprocessStage
 from agent_swarm_worker.conformance.suite import CHECKS, Check, outcome_of
 from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
