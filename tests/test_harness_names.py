@@ -23,7 +23,7 @@ COMMAND = ("cli/login.py", "cli/login_flow.py", "cli/login_status.py")
 ALLOWED = {
     "swarm/wire/harness_names.py": "the one table of the names that servers accept",
     "providers/registry.py": "the default harness, in one place",
-    "settings/core.py": "names of variables that are part of the public surface, and what they are for",
+    "settings/core.py": "a variable of the public surface, kept under its name",
 }
 FAMILIES = re.compile(r"\bclaude-(?:opus|sonnet|haiku|fable|mythos)\b")
 """Names of model families."""

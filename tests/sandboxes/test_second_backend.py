@@ -10,6 +10,7 @@ from pathlib import Path
 
 import audit
 import pytest
+from agent_swarm_worker.conformance.subprocess_stage import SubprocessStage
 from fake_stages import FakeClaudeStage, FakeCodexStage
 from model_stages import claude_stage, codex_stage, pi_stage
 from namespace_sandbox import NamespaceSandbox, why_impossible
@@ -17,7 +18,6 @@ from real_codex import TRANSPORTS
 
 from agent_swarm_worker.conformance import suite
 from agent_swarm_worker.conformance.stage import Stage
-from agent_swarm_worker.providers.subprocess.stage import SubprocessStage
 from agent_swarm_worker.conformance.suite import CHECKS, Check, outcome_of
 from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter

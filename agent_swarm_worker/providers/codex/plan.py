@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.providers.codex.options import NETWORK_TIMEOUT_S
-from agent_swarm_worker.providers.codex.usage import Tokens
+from agent_swarm_worker.providers.kit.costs import Tokens
 
 if TYPE_CHECKING:
     from pathlib import PurePath

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agent_swarm_worker.providers.codex.usage import Tokens
+from agent_swarm_worker.providers.codex.usage import read_tokens
+from agent_swarm_worker.providers.kit.costs import Tokens
 from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def used_before(rollout: bytes | None, *, until: datetime | None = None) -> Toke
             continue
         payload = mapping(record.get("payload"))
         if payload.get("type") == "token_count" and mapping(payload.get("info")):
-            return Tokens.read_from(mapping(payload["info"]).get("total_token_usage"))
+            return read_tokens(mapping(payload["info"]).get("total_token_usage"))
     return Tokens()
 
 

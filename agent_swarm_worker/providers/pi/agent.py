@@ -21,6 +21,7 @@ from agent_swarm_worker.providers.pi.compaction import (
     estimate_tokens,
     request_for_summary,
 )
+from agent_swarm_worker.providers.pi.costs import context_of
 from agent_swarm_worker.providers.pi.failures import SessionFailed
 from agent_swarm_worker.providers.pi.history import text_of
 from agent_swarm_worker.providers.pi.toolcalls import mend_arguments, run_calls
@@ -150,8 +151,8 @@ class Agent:
         await self._history.add(response)
         self._steering.confirm_sent()
         usage = usage_of(response)
-        if usage.context:
-            self._counted = (usage.context, len(self._history.messages))
+        if context_of(usage):
+            self._counted = (context_of(usage), len(self._history.messages))
         self._say(
             native.assistant_message(
                 text_of(response),
@@ -161,7 +162,7 @@ class Agent:
                 usage=usage,
             )
         )
-        if usage.context:
+        if context_of(usage):
             self._say(native.context_usage(usage, self._choice.context_window))
 
     def _tokens(self) -> int:

@@ -16,12 +16,13 @@ from agent_swarm_worker.errors import ConfigError, MissingExtra, ProviderError
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.launch import Ending
+from agent_swarm_worker.providers.kit.outcome import one_line
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.kit.steering import ENDED, SteeringQueue
 from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.client import open_model
 from agent_swarm_worker.providers.pi.costs import CostBook
-from agent_swarm_worker.providers.pi.failures import SessionFailed, shortened
+from agent_swarm_worker.providers.pi.failures import SessionFailed
 from agent_swarm_worker.providers.pi.options import PiOptions
 from agent_swarm_worker.providers.pi.prompting import system_prompt
 from agent_swarm_worker.providers.pi.translate import ABORTED_EXIT, PiTranslator
@@ -129,15 +130,15 @@ class PiSession(BaseSession):
         except SessionFailed as failure:
             return _End("error", failure.kind, failure.reason, failure.reset_at)
         except ProviderError as error:
-            return _End("error", error.category, shortened(str(error)))
+            return _End("error", error.category, one_line(str(error)))
         except ConfigError as error:
-            return _End("error", "provider_error", shortened(f"{error} {error.advice}"))
+            return _End("error", "provider_error", one_line(f"{error} {error.advice}"))
         except OSError as error:
             why = f"The conversation cannot be saved: {error.strerror or error}"
-            return _End("error", "provider_error", shortened(why))
+            return _End("error", "provider_error", one_line(why))
         except Exception as error:  # a mistake of ours or of a library: the task ends, we do not
             self.log.error(Event.TRANSLATE_FAILED, why=repr(error))
-            return _End("error", "internal_error", shortened(f"pi itself failed: {error!r}"))
+            return _End("error", "internal_error", one_line(f"pi itself failed: {error!r}"))
         return _End()
 
     async def _converse(self) -> None:

@@ -1,15 +1,15 @@
-"""The harness ``echo``: the two pure parts as a `ProviderAdapter`."""
+"""The harness ``echo``: the spec and the two pure parts as a `ProviderAdapter`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.errors import BinaryMissing
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness
 from swarm_echo.launch import PROGRAM, echo_launch
+from swarm_echo.spec import SPEC
 from swarm_echo.translate import EchoTranslator
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class EchoAdapter:
     """Runs each task in a process of ``echo-agent``."""
 
-    name = "echo"
-    traits = ProviderTraits(has_mcp=False, native_skill_discovery=False, wire_name="claude")
+    name = SPEC.name
+    spec = SPEC
 
     async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         """Raise `BinaryMissing` if the agent is not installed."""

@@ -14,9 +14,9 @@ from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.codex.app_server import AppServer
 from agent_swarm_worker.providers.codex.credentials import Credential
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
-from agent_swarm_worker.providers.codex.limits import RateLimits
 from agent_swarm_worker.providers.codex.plan import Plan
-from agent_swarm_worker.providers.codex.seen import Seen
+from agent_swarm_worker.providers.codex.state import TranslationState
+from agent_swarm_worker.providers.kit.limits import LimitWindows
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 STREAMS = Path(__file__).parent / "streams"
@@ -74,21 +74,21 @@ def make_plan(folder: Path, **changed: Any) -> Plan:
     return Plan(**{**values, **changed})
 
 
-def make_seen(
+def make_state(
     folder: Path, *, plan: Plan | None = None, clock: SetClock | None = None, **changed: Any
-) -> Seen:
+) -> TranslationState:
     clock = clock or SetClock()
-    return Seen(
+    return TranslationState(
         config=make_config(folder, **changed),
         plan=plan or make_plan(folder),
         clock=clock,
-        limits=RateLimits(clock),
+        limits=LimitWindows(clock),
         model="gpt-5.6-terra",
     )
 
 
-def translator(transport: str, seen: Seen) -> AppServer | ExecTranslator:
-    return AppServer(seen) if transport == "app-server" else ExecTranslator(seen)
+def translator(transport: str, state: TranslationState) -> AppServer | ExecTranslator:
+    return AppServer(state) if transport == "app-server" else ExecTranslator(state)
 
 
 def recorded(transport: str, name: str) -> list[Any]:

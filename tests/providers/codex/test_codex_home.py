@@ -22,8 +22,8 @@ from agent_swarm_worker.providers.codex import home as homes
 from agent_swarm_worker.providers.codex.config_file import session_config
 from agent_swarm_worker.providers.codex.credentials import Credential, without_credentials
 from agent_swarm_worker.providers.codex.rollout import used_before, was_told
-from agent_swarm_worker.providers.codex.toml import toml_bytes
-from agent_swarm_worker.providers.codex.usage import Tokens
+from agent_swarm_worker.providers.kit.costs import Tokens
+from agent_swarm_worker.providers.kit.toml import toml_bytes
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 FLAT = {"access": "acc", "refresh": "ref", "expires": 1_800_000_000_000, "accountId": "a-1"}
@@ -275,10 +275,10 @@ def test_what_a_record_says_was_used(tmp_path: Path):
     empty = {"type": "event_msg", "payload": {"type": "token_count", "info": None}}
     talk = {"type": "response_item", "payload": {"text": 'about "token_count"'}}
     path = record(tmp_path, counted(5), counted(9), talk, empty)
-    assert used_before(path.read_bytes()) == Tokens(read=9, cached=1)
+    assert used_before(path.read_bytes()) == Tokens(input=9, cache_read=1)
     with path.open("ab") as file:
         file.write(b'{"type":"event_msg","payload":{"type":"token_count","in')
-    assert used_before(path.read_bytes()) == Tokens(read=9, cached=1), (
+    assert used_before(path.read_bytes()) == Tokens(input=9, cache_read=1), (
         "a line cut off by a crash is skipped"
     )
     assert used_before(None) == used_before(b"") == Tokens()

@@ -11,11 +11,11 @@ import orjson
 from agent_swarm_worker.providers.codex.app_server import AppServer
 from agent_swarm_worker.providers.codex.credentials import Credential, operator_home
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
-from agent_swarm_worker.providers.codex.limits import RateLimits
 from agent_swarm_worker.providers.codex.models import DEFAULT_MODEL, resolve_model
 from agent_swarm_worker.providers.codex.plan import Plan
 from agent_swarm_worker.providers.codex.rollout import read_rollout, used_before
-from agent_swarm_worker.providers.codex.seen import Seen
+from agent_swarm_worker.providers.codex.state import TranslationState
+from agent_swarm_worker.providers.kit.limits import LimitWindows
 from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _IS_EXEC = b'"thread.started"'
 _HEAD_BYTES = 4096
 
 
-async def translator_again(config: ProviderSessionConfig, clock: Clock) -> Translator | None:
+async def replay_translator(config: ProviderSessionConfig, clock: Clock) -> Translator | None:
     """Return a translator for the lines of a journal.
 
     The app server's answers are understood because the same questions are asked again, to nobody.
@@ -55,9 +55,9 @@ async def translator_again(config: ProviderSessionConfig, clock: Clock) -> Trans
         if rollout is None:  # a new thread was begun in its place
             config = replace(config, resume_session_id=None)
         plan = replace(plan, used_before=used_before(rollout, until=began))
-    limits = RateLimits(clock)
-    seen = Seen(config=config, plan=plan, clock=clock, limits=limits, model=plan.model)
-    return ExecTranslator(seen) if transport == "exec" else AppServer(seen)
+    limits = LimitWindows(clock)
+    state = TranslationState(config=config, plan=plan, clock=clock, limits=limits, model=plan.model)
+    return ExecTranslator(state) if transport == "exec" else AppServer(state)
 
 
 def _beginning(journal: Path) -> tuple[bytes, bytes]:
