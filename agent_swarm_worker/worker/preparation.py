@@ -85,13 +85,7 @@ async def prepared(
         # A paused task goes on from itself: in its own session, on its own branch.
         resumed = row if task.trigger_type == RESUMED else None
         private = held.enter_context(_private_dir(worker, task))
-        model = choose_model(
-            tiers=adapter_spec(adapter).models.tiers,
-            env=worker.environment.values(),
-            task_model=row.model if row else None,
-            task_tier=row.model_tier if row else None,
-            task_effort=row.effort if row else None,
-        )
+        model = _model(worker, adapter, row)
         # What this asks the server for does not depend on each other, so it is asked at once.
         (parent, place), credentials, tools, _ = await wait_all(
             partial(_parent_and_place, worker, row, resumed, held),
@@ -175,6 +169,16 @@ async def _told_in_full(worker: Worker, trigger: Trigger) -> Trigger:
     except ApiError as error:
         worker.log.debug(Event.API_REFUSED, call="task", why=str(error))
         return trigger
+
+
+def _model(worker: Worker, adapter: ProviderAdapter, row: Task | None) -> ModelChoice:
+    return choose_model(
+        tiers=adapter_spec(adapter).models.tiers,
+        env=worker.environment.values(),
+        task_model=row.model if row else None,
+        task_tier=row.model_tier if row else None,
+        task_effort=row.effort if row else None,
+    )
 
 
 def _session_env(

@@ -71,7 +71,7 @@ class SubprocessAdapter:
 
     def format_command(self, command_name: str) -> str:
         """Return the command in the form most agents understand."""
-        return f"/{command_name}"
+        return SPEC.skills.command_form.format(name=command_name)
 
 
 def subprocess_launch(config: ProviderSessionConfig, words: tuple[str, ...]) -> Launch:
