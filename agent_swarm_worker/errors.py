@@ -47,7 +47,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from pathlib import Path, PurePath
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -117,7 +117,7 @@ class UnusableProvider(ConfigError):
 class UnreadableFile(ConfigError):
     """A file the operator named cannot be read."""
 
-    def __init__(self, path: Path, why: str) -> None:
+    def __init__(self, path: PurePath, why: str) -> None:
         self.path, self.why = path, why
         super().__init__(f"cannot read {path}: {why}")
 

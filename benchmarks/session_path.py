@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agent_swarm_worker.sandboxes.local import LocalGuest
+
 LINES = 60_000
 LINE_BYTES = 500
 SECRETS = 20
@@ -125,6 +127,7 @@ async def run(url: str, place: Path) -> dict[str, Any]:
         session_uuid="bench-session",
         api_url=url,
         api_key="",
+        guest=LocalGuest("bench-session"),
         cwd=place,
         log_file=log_file,
         private_dir=place,

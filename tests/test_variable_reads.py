@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "agent_swarm_worker"
 ALLOWED = {
     ("*", "PATH"): "the operating system's own: where programs are looked up",
+    ("cli/demo.py", "HARNESS_PROVIDER"): "among the variables it has made up for its worker",
     ("conformance/of_secrecy.py", "environ"): "plants a secret in its own process, as a test does",
     ("container/account.py", "HOME"): "builds the environment of the user that it becomes",
     ("container/prepare.py", "HOME"): "reads the environment that it has just built",
@@ -25,17 +27,26 @@ ENVIRONMENTS = frozenset({"env", "_env", "environ", "process_env"})
 LOOKS_UP = frozenset({"get", "pop", "setdefault"})
 
 
+@cache
+def parsed() -> dict[str, ast.Module]:
+    """Every module of the package, by its path in it."""
+    return {
+        path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
 def modules() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        place = path.relative_to(PACKAGE).as_posix()
-        if not (place.startswith("settings/") or path.name in {"settings.py", "options.py"}):
-            yield place, ast.parse(path.read_text(encoding="utf-8"))
+    for place, tree in parsed().items():
+        file = place.rpartition("/")[2]
+        if not (place.startswith("settings/") or file in {"settings.py", "options.py"}):
+            yield place, tree
 
 
-def constants(*trees: ast.Module) -> dict[str, str]:
-    """Constants that hold the name of a variable, by their own name."""
+def constants(tree: ast.Module) -> dict[str, str]:
+    """Constants of a module that hold the name of a variable, by their own name."""
     found = {}
-    for node in (node for tree in trees for node in tree.body):
+    for node in tree.body:
         match node:
             case (
                 ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(text)))
@@ -47,9 +58,20 @@ def constants(*trees: ast.Module) -> dict[str, str]:
 
 def all_reads() -> Iterator[tuple[str, str, int]]:
     """Give module, name and line of each read outside the settings."""
-    imported = constants(*(ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")))
+    by_module = {
+        f"{PACKAGE.name}/{place}".removesuffix(".py").replace("/", "."): constants(tree)
+        for place, tree in parsed().items()
+    }
+    every = {name: text for found in by_module.values() for name, text in found.items()}
     for place, tree in modules():
-        for line, name in reads(tree, {**imported, **constants(tree)}):
+        imported = {
+            alias.asname or alias.name: by_module.get(node.module or "", {})[alias.name]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+            if alias.name in by_module.get(node.module or "", {})
+        }
+        for line, name in reads(tree, {**every, **imported, **constants(tree)}):
             yield place, name, line
 
 

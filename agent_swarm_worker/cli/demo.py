@@ -77,7 +77,8 @@ async def _in_a_place_of_its_own(args: argparse.Namespace, scrubber: Scrubber) -
 async def _demo(args: argparse.Namespace, place: Path, scrubber: Scrubber) -> int:
     swarm_type = load_local_swarm("swarm-worker demo")
     key = secrets.token_urlsafe(24)
-    is_real = not args.scripted and what_is_missing(DEFAULT_HARNESS, process_env()) is None
+    missing = await what_is_missing(DEFAULT_HARNESS, process_env())
+    is_real = not args.scripted and missing is None
     with View(has_status_line=not args.verbose) as view:
         async with AsyncExitStack() as stack:
             swarm = await stack.enter_async_context(

@@ -89,25 +89,24 @@ async def _examine(env: Mapping[str, str]) -> list[Finding]:
     except SwarmWorkerError as error:
         return [*findings, Finding("settings", "fail", str(error), "mend this variable")]
     findings.append(Finding("settings", "ok", "every variable that is set can be used"))
-    findings += _harness(env)
+    findings.append(await _harness(env))
     findings += await _api(settings)
     findings += _state(settings)
     findings += _programs()
     return findings
 
 
-def _harness(env: Mapping[str, str]) -> Iterator[Finding]:
+async def _harness(env: Mapping[str, str]) -> Finding:
     name = harness_name(env)
-    error = what_is_missing(name, env)
+    error = await what_is_missing(name, env)
     if error is None:
-        yield Finding("harness", "ok", f"{name}: program and credentials are there")
-    else:
-        others = ", ".join(supported_providers())
-        advice = error.advice or f"or set HARNESS_PROVIDER to another one of: {others}"
-        spec = spec_of(name)
-        if isinstance(error, BinaryMissing) and spec.program and spec.program.install:
-            advice = f"{spec.program.install.command}; {advice}"
-        yield Finding("harness", "fail", str(error), advice)
+        return Finding("harness", "ok", f"{name}: program and credentials are there")
+    others = ", ".join(supported_providers())
+    advice = error.advice or f"or set HARNESS_PROVIDER to another one of: {others}"
+    spec = spec_of(name)
+    if isinstance(error, BinaryMissing) and spec.program and spec.program.install:
+        advice = f"{spec.program.install.command}; {advice}"
+    return Finding("harness", "fail", str(error), advice)
 
 
 async def _api(settings: Settings) -> list[Finding]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
+
 from agent_swarm_worker import logs
 from agent_swarm_worker.cli.output import print_json, print_table
 from agent_swarm_worker.errors import SwarmWorkerError, UnusableProvider
@@ -15,6 +17,7 @@ from agent_swarm_worker.providers.registry import (
 )
 from agent_swarm_worker.settings import process_env
 from agent_swarm_worker.worker.credentials import lent_to
+from agent_swarm_worker.worker.sandbox import check_harness, make_sandbox
 
 if TYPE_CHECKING:
     import argparse
@@ -29,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """List each harness, whether it could start now, and where it comes from."""
     logs.configure(level="error")
-    rows = [_describe(name) for name in supported_providers()]
+    rows = anyio.run(_describe_all)
     if args.json:
         print_json(rows)
         return 0
@@ -43,11 +46,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def what_is_missing(name: str, env: Mapping[str, str]) -> SwarmWorkerError | None:
+async def what_is_missing(name: str, env: Mapping[str, str]) -> SwarmWorkerError | None:
     """Return why no session of this harness could start with `env`, or nothing."""
     try:
         adapter = create_provider(name)
-        adapter.check(lent_to(adapter_spec(adapter), env))
+        await check_harness(make_sandbox(), adapter, lent_to(adapter_spec(adapter), env))
     except SwarmWorkerError as error:
         return error
     except Exception as error:  # one that breaks its promise is of no use either
@@ -55,8 +58,12 @@ def what_is_missing(name: str, env: Mapping[str, str]) -> SwarmWorkerError | Non
     return None
 
 
-def _describe(name: str) -> dict[str, str | bool]:
-    missing = what_is_missing(name, process_env())
+async def _describe_all() -> list[dict[str, str | bool]]:
+    return [await _describe(name) for name in supported_providers()]
+
+
+async def _describe(name: str) -> dict[str, str | bool]:
+    missing = await what_is_missing(name, process_env())
     return {
         "name": name,
         "ready": missing is None,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE
+from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.settings import process_env
 
 if TYPE_CHECKING:
@@ -30,7 +32,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.conformance.stage import Stage
-    from agent_swarm_worker.contract import ProviderAdapter, ProviderEvent, ProviderSession
+    from agent_swarm_worker.contract import (
+        Guest,
+        ProviderAdapter,
+        ProviderEvent,
+        ProviderSession,
+    )
+    from agent_swarm_worker.sandboxes.port import Sandbox
 
 SESSION_S = 60.0
 """No session of a check takes longer, however slow the machine."""
@@ -50,6 +58,9 @@ class Bench:
     folder: Path
     env: Mapping[str, str]
     """Given by who runs the checks; it wins over the stage's."""
+    sandbox: Sandbox
+    held: AsyncExitStack
+    """Closed after the check: it closes the guests."""
     maybe_stage: Stage | None = None
     _count: int = field(default=0)
 
@@ -60,25 +71,30 @@ class Bench:
             raise NotApplicable("no stage")
         return self.maybe_stage
 
-    def config(self, prompt: str, **changed: Any) -> ProviderSessionConfig:
-        """Return a session's configuration, with directories of its own."""
+    async def config(self, prompt: str, **changed: Any) -> ProviderSessionConfig:
+        """Return a session's configuration, with directories and a guest of its own."""
         self._count += 1
         place = self.folder / str(self._count)
-        for name in ("home", "work", "private"):
-            (place / name).mkdir(mode=0o700, parents=True)
+        mounts = {name: place / name for name in ("home", "work", "private")}
+        for folder in mounts.values():
+            folder.mkdir(mode=0o700, parents=True)
+        session_uuid = str(uuid4())
+        spec = GuestSpec(name=session_uuid, mounts=mounts)
+        guest = await self.held.enter_async_context(self.sandbox.open(spec))
         redactor = Scrubber()
         redactor.add("API_KEY", API_KEY)
         values: dict[str, Any] = {
             "prompt": prompt,
             "agent_id": "0c0f0000-0000-4000-8000-000000000001",
             "task_id": f"0c0f0000-0000-4000-8000-{self._count:012}",
-            "session_uuid": str(uuid4()),
+            "session_uuid": session_uuid,
+            "guest": guest,
             "api_url": "http://127.0.0.1:9",  # nobody is there: the contract needs no swarm
             "api_key": API_KEY,
-            "cwd": place / "work",
+            "cwd": PurePath(guest.path(mounts["work"])),
             "log_file": place / "journal.jsonl",
-            "private_dir": place / "private",
-            "env": self.environment(place),
+            "private_dir": PurePath(guest.path(mounts["private"])),
+            "env": self.environment(guest, mounts["home"]),
             "redactor": redactor,
             "result_grace_s": 5.0,
         }
@@ -86,15 +102,16 @@ class Bench:
         Journal.begin(config.log_file, {"type": "conformance_metadata"})
         return config
 
-    def environment(self, place: Path) -> dict[str, str]:
+    def environment(self, guest: Guest, home: Path) -> dict[str, str]:
         """The complete environment of a session."""
         of_stage = self.maybe_stage.env if self.maybe_stage else {}
-        base = {"PATH": process_env().get("PATH", os.defpath), "HOME": str(place / "home")}
-        return {**base, **of_stage, **self.env}
+        given = {**of_stage, **self.env}
+        base = {"PATH": process_env().get("PATH", os.defpath), "HOME": guest.path(home)}
+        return guest.environment({**base, **given}, given)
 
     async def session(self, prompt: str, **changed: Any) -> Watched:
         """Prepare a session and listen to it."""
-        config = self.config(prompt, **changed)
+        config = await self.config(prompt, **changed)
         return Watched(await self.adapter.create_session(config), config)
 
     async def answered(self, words: str = "Understood.", **changed: Any) -> Watched:

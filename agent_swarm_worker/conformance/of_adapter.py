@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from uuid import uuid4
 
 import anyio
 
@@ -15,6 +16,7 @@ from agent_swarm_worker.contract import HarnessSpec, ProviderAdapter
 from agent_swarm_worker.errors import ConfigError, ProviderError, SwarmWorkerError
 from agent_swarm_worker.guards.error_classes import ErrorClass
 from agent_swarm_worker.providers.registry import spec_of
+from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.settings import TIERS
 from agent_swarm_worker.swarm.wire.harness_names import SESSION_NAMES
 
@@ -115,7 +117,8 @@ async def a_command_is_one_line(bench: Bench) -> None:
 async def check_says_what_is_missing(bench: Bench) -> None:
     """`check` with an empty environment returns, or raises `ConfigError` or `ProviderError`."""
     try:
-        bench.adapter.check({})
+        async with bench.sandbox.open(GuestSpec(name=str(uuid4()))) as guest:
+            await bench.adapter.check({}, guest)
     except (ConfigError, ProviderError) as error:
         if not str(error).strip():
             broken(f"its {type(error).__name__} says nothing")
@@ -126,7 +129,7 @@ async def check_says_what_is_missing(bench: Bench) -> None:
 @check
 async def no_made_up_session_can_be_resumed(bench: Bench) -> None:
     """`can_resume` is false for ids it never gave out, whatever they look like; never raises."""
-    config = bench.config("")
+    config = await bench.config("")
     for session_id in (*HOSTILE_IDS, config.session_uuid):
         try:
             can = await bench.adapter.can_resume(session_id, config)
@@ -139,7 +142,7 @@ async def no_made_up_session_can_be_resumed(bench: Bench) -> None:
 @check
 async def without_a_program_there_is_no_traceback(bench: Bench) -> None:
     """Where nothing is installed or configured a session fails with a reason, not a traceback."""
-    config = bench.config("hello", env={"PATH": "/nonexistent", "HOME": str(bench.folder)})
+    config = await bench.config("hello", env={"PATH": "/nonexistent", "HOME": str(bench.folder)})
     try:
         session = await bench.adapter.create_session(config)
     except SwarmWorkerError as error:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.conformance.bench import API_KEY, Bench, Watched
+from agent_swarm_worker.conformance.bench import API_KEY, SOON_S, Bench, Watched
 from agent_swarm_worker.conformance.checks import on_stage
 from agent_swarm_worker.conformance.promises import NotApplicable, broken
 
@@ -40,23 +40,24 @@ async def a_secret_is_said_to_nobody(bench: Bench) -> None:
 async def no_key_is_left_behind(bench: Bench) -> None:
     """After the end no file in the private or the working directory has the API key in it."""
     watched = await bench.answered()
-    for folder in (watched.config.private_dir, watched.config.cwd):
-        for path in folder.rglob("*"):
-            if path.is_file() and API_KEY.encode() in path.read_bytes():
-                broken(f"{path.relative_to(folder.parent)} has")
+    folders = (str(watched.config.private_dir), str(watched.config.cwd))
+    for path in await _said(watched, "grep", "-rlF", "-e", API_KEY, *folders):
+        broken(f"{PurePath(path).relative_to(PurePath(folders[0]).parent)} has")
 
 
 @on_stage
 async def private_files_are_private(bench: Bench) -> None:
     """While it runs, no file in the private directory can be read by others."""
     async with bench.at_work() as watched:
-        folder = watched.config.private_dir
-        for path in folder.rglob("*"):
-            if path.is_symlink() or not path.is_file() or _is_locked_away(path, folder):
-                continue
-            if path.stat().st_mode & 0o077:
-                broken(f"{path.relative_to(folder)} has the mode {path.stat().st_mode & 0o777:o}")
+        # What is in a folder that nobody else can enter may have any mode.
+        locked_away = ("-type", "d", "!", "-perm", "/077", "-prune")
+        open_files = ("-type", "f", "-perm", "/077", "-printf", "%P has the mode %m\\n")
+        folder = str(watched.config.private_dir)
+        words = ("find", folder, "-mindepth", "1", *locked_away, "-o", *open_files)
+        found = await _said(watched, *words)
         await watched.session.abort()
+    if found:
+        broken(found[0])
 
 
 @on_stage
@@ -80,10 +81,18 @@ async def the_environment_is_the_given_one(bench: Bench) -> None:
         broken("a variable of the worker's own reached a process")
 
 
-def _is_locked_away(path: Path, folder: Path) -> bool:
-    """True if it lies in a folder of the session's that nobody else can enter."""
-    between = path.parents[: len(path.relative_to(folder).parts) - 1]
-    return any(parent.stat().st_mode & 0o077 == 0 for parent in between)
+async def _said(watched: Watched, *argv: str) -> list[str]:
+    """Run a command where the session's files are; return the lines it prints."""
+    config = watched.config
+    done = await config.guest.run(
+        argv,
+        env={"PATH": os.defpath},
+        cwd=PurePath("/"),
+        timeout_s=SOON_S,
+        max_output=1 << 20,
+        name="look",
+    )
+    return done.stdout.decode("utf-8", "replace").splitlines()
 
 
 async def _processes_of(watched: Watched) -> list[int]:

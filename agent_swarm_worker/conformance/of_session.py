@@ -60,7 +60,7 @@ async def what_is_told_is_on_disk(bench: Bench) -> None:
 @on_stage
 async def a_late_listener_hears_it_all(bench: Bench) -> None:
     """The first listener gets all that was emitted before it came; the second one does not."""
-    session = await bench.adapter.create_session(bench.config(bench.stage.answers(WORDS)))
+    session = await bench.adapter.create_session(await bench.config(bench.stage.answers(WORDS)))
     await within(60, "the session did not end", session.wait_for_completion)
     first: list[object] = []
     second: list[object] = []

@@ -26,11 +26,13 @@ from agent_swarm_worker.conformance.bench import Bench
 from agent_swarm_worker.conformance.checks import CHECKS, Check
 from agent_swarm_worker.conformance.promises import BrokenPromise, NotApplicable
 from agent_swarm_worker.providers.registry import create_provider
+from agent_swarm_worker.sandboxes.local import LocalSandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from agent_swarm_worker.conformance.stage import Stage
+    from agent_swarm_worker.sandboxes.port import Sandbox
 
 __all__ = ["CHECKS", "CHECK_S", "Check", "Outcome", "examine", "is_kept", "outcome_of"]
 
@@ -72,8 +74,9 @@ async def outcome_of(
     *,
     env: Mapping[str, str] | None = None,
     stage: Callable[[], Stage] | None = None,
+    sandbox: Sandbox | None = None,
 ) -> Outcome:
-    """Run one check, in a folder of its own."""
+    """Run one check, in a folder of its own; by default its sessions run on this machine."""
     if check.needs_stage and stage is None:
         return Outcome(check, "not run", "no stage")
     try:
@@ -84,7 +87,16 @@ async def outcome_of(
                 )
                 place = await held.enter_async_context(stage()) if stage is not None else None
                 adapter = create_provider(provider)
-                await check.run(Bench(provider, adapter, Path(folder), env or {}, place))
+                bench = Bench(
+                    provider,
+                    adapter,
+                    Path(folder),
+                    env or {},
+                    sandbox if sandbox is not None else LocalSandbox(),
+                    held,
+                    place,
+                )
+                await check.run(bench)
     except Exception as error:
         return _outcome_with(check, error)
     return Outcome(check, "kept")
@@ -95,13 +107,14 @@ async def is_kept(
     provider: str,
     stage: Callable[[], Stage] | None = None,
     env: Mapping[str, str] | None = None,
+    sandbox: Sandbox | None = None,
 ) -> bool:
     """True unless the promise is broken; for tests.
 
     Raises:
         BrokenPromise: it is, and how.
     """
-    outcome = await outcome_of(check, provider, env=env, stage=stage)
+    outcome = await outcome_of(check, provider, env=env, stage=stage, sandbox=sandbox)
     if outcome.state == "broken":
         raise BrokenPromise(f"{check.promise} But {outcome.why}")
     return True

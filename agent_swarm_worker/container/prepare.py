@@ -35,6 +35,7 @@ from agent_swarm_worker.settings import Settings
 from agent_swarm_worker.swarm.state import made_up_agent_id
 from agent_swarm_worker.worker.environment import Environment
 from agent_swarm_worker.worker.harness import Harness, harness_name
+from agent_swarm_worker.worker.sandbox import check_harness, make_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -190,7 +191,7 @@ class Preparation:
         adapter = Harness(values, log=self._log).adapter
         with contextlib.suppress(CredentialsMissing):
             try:
-                adapter.check(values)
+                anyio.run(check_harness, make_sandbox(), adapter, values)
             except BinaryMissing as error:
                 path = values.get("PATH", "")
                 raise ContainerError(

@@ -10,9 +10,10 @@ from agent_swarm_worker.contract.events import ProviderEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+    from pathlib import Path, PurePath
 
     from agent_swarm_worker.contract.cost import CostData
+    from agent_swarm_worker.contract.guest import Guest
     from agent_swarm_worker.contract.sink import SessionSink
     from agent_swarm_worker.contract.spec import HarnessSpec
 
@@ -109,7 +110,10 @@ class ProviderTraits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSessionConfig:
-    """Everything one session is given. Pure data, except for the redactor and the sink."""
+    """Everything one session is given. Pure data, except for redactor, sink and guest.
+
+    Paths and the environment are those inside the guest; only the journal is the worker's.
+    """
 
     prompt: str
     system_prompt: str = ""
@@ -121,10 +125,12 @@ class ProviderSessionConfig:
     """The runner's id of this session; also the tag that its processes carry."""
     api_url: str
     api_key: str = field(repr=False)
-    cwd: Path
+    guest: Guest
+    """Where the session runs: all its processes and files go through it."""
+    cwd: PurePath
     log_file: Path
     """The journal: JSON lines, the first one a metadata record that the runner writes."""
-    private_dir: Path
+    private_dir: PurePath
     """A directory of mode 0700 for this session's files; the caller removes it afterwards."""
     env: Mapping[str, str] = field(repr=False)
     """The complete environment of the child, not a delta (API reference section 4.5)."""
@@ -236,10 +242,10 @@ class ProviderAdapter(Protocol):
         """What the worker needs to know of this harness."""
         ...
 
-    def check(self, env: Mapping[str, str]) -> None:
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         """Raise `ConfigError` or `ProviderError` if no session could start with `env`.
 
-        Looks for programs, settings and credentials; asks nobody over the network.
+        Looks for programs, settings and credentials in the guest; asks nobody over the network.
         """
         ...
 

@@ -77,7 +77,7 @@ class TextTranslator(Translator, Protocol):
 class Rereads(Protocol):
     """An adapter whose sessions' journals can be read again. Optional: others are handed back."""
 
-    def translator(self, config: ProviderSessionConfig) -> Translator | None:
+    async def translator(self, config: ProviderSessionConfig) -> Translator | None:
         """Return a fresh translator for the lines of one journal; ``None`` if there is none.
 
         Args:

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from agent_swarm_worker.processes.keeper import Left, Leftovers
+    from agent_swarm_worker.contract.guest import Unread, UnreadOutput
 
-Unrecorded: TypeAlias = "tuple[Left, bytes]"
+Unrecorded: TypeAlias = "tuple[UnreadOutput, bytes]"
 """A stream of a killed worker's session, and what was read from it and is not in the journal."""
 _BLOCK_BYTES = 64 * 1024
 
@@ -37,7 +37,7 @@ def cut_torn_end(journal: Path) -> None:
             file.truncate(end)
 
 
-def repair(journal: Path, left: Leftovers) -> tuple[list[Unrecorded], list[Unrecorded]]:
+def repair(journal: Path, left: Unread) -> tuple[list[Unrecorded], list[Unrecorded]]:
     """Undo an append that was cut short, and find what is not in the journal.
 
     Returns:
@@ -47,7 +47,7 @@ def repair(journal: Path, left: Leftovers) -> tuple[list[Unrecorded], list[Unrec
         cut_torn_end(journal)
         size = journal.stat().st_size
         for stream in (*left.stdout, *left.stderr):
-            receipt = stream.receipt
+            receipt = stream.last_checkpoint
             if receipt is not None and receipt.record_begin < size < receipt.record_end:
                 os.truncate(journal, receipt.record_begin)
                 size = receipt.record_begin
@@ -55,6 +55,6 @@ def repair(journal: Path, left: Leftovers) -> tuple[list[Unrecorded], list[Unrec
     return _unrecorded(left.stdout, size), _unrecorded(left.stderr, size)
 
 
-def _unrecorded(streams: Sequence[Left], size: int) -> list[Unrecorded]:
+def _unrecorded(streams: Sequence[UnreadOutput], size: int) -> list[Unrecorded]:
     rests = [(stream, stream.rest(size)) for stream in streams]
     return [(stream, rest) for stream, rest in rests if rest]

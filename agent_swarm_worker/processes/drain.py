@@ -26,8 +26,8 @@ DRAIN_S = 2.0
 class Exits(Protocol):
     """Anything whose end can be waited for."""
 
-    async def wait(self) -> int:
-        """Return the exit code, once there is one."""
+    async def wait(self) -> int | None:
+        """Return once it has ended, with its exit code if that is known."""
         ...
 
 

@@ -55,17 +55,17 @@ class Left:
         """What came after the intake had been given up."""
 
     @property
-    def receipt(self) -> Receipt | None:
+    def last_checkpoint(self) -> Receipt | None:
         """What was about to be recorded; ``None`` if nobody knows."""
         return self._intake.receipt
 
     def rest(self, record_size: int) -> bytes:
         """Return what is not in the record, of which the size is given."""
-        if self.receipt is None:
+        if self.last_checkpoint is None:
             return bytes(self._loose).partition(b"\n")[2]  # it may begin with half a secret
         return self._intake.rest(record_size)
 
-    def hand_over(self, record_begin: int, record_end: int) -> None:
+    def checkpoint(self, record_begin: int, record_end: int) -> None:
         """Say that all of it is about to be recorded."""
         self._intake.hand_over(0, record_begin, record_end)
 
@@ -77,7 +77,7 @@ class Left:
             if not chunk:
                 return
             taken += len(chunk)
-            if self.receipt is None:
+            if self.last_checkpoint is None:
                 self._loose += chunk
 
     def close(self) -> None:

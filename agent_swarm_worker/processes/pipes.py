@@ -48,7 +48,7 @@ class PipeReader(ByteReceiveStream):
             await anyio.wait_readable(self._file)
         raise anyio.ClosedResourceError
 
-    def hand_over(
+    def checkpoint(
         self, pending: int, record_begin: int, record_end: int, *, ends_inside: bool = False
     ) -> None:
         """Say that what was received is about to be recorded; see `Intake.hand_over`."""

@@ -16,7 +16,7 @@ from agent_swarm_worker.prompts.texts import clean, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+    from pathlib import PurePath
 
     from agent_swarm_worker.swarm.wire import Attachment
 
@@ -27,7 +27,7 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 
 
 def attachments_section(
-    task_id: str, attachments: Iterable[Attachment], directory: Path | None
+    task_id: str, attachments: Iterable[Attachment], directory: PurePath | None
 ) -> str:
     """Return the list of attachments with a command for each; empty if there are none.
 
@@ -83,7 +83,7 @@ def _unique(name: str, taken: set[str]) -> str:
     return candidate
 
 
-def _recipe(task_id: str, attachment_id: str, target: Path) -> str:
+def _recipe(task_id: str, attachment_id: str, target: PurePath) -> str:
     path = f"/api/fs/tasks/{quote(task_id, safe='')}/files/{quote(attachment_id, safe='')}/raw"
     return (
         f"mkdir -p {shlex.quote(str(target.parent))} && curl -sSf"

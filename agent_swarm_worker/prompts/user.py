@@ -23,7 +23,7 @@ from agent_swarm_worker.swarm.wire import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from pathlib import PurePath
 
     from agent_swarm_worker.prompts.render import PromptBuild
     from agent_swarm_worker.swarm.wire import ChannelMessage, Requester, Task, Trigger
@@ -37,7 +37,7 @@ class PromptHarness:
 
     format_command: Callable[[str], str]
     has_mcp: bool = True
-    download_dir: Path | None = None
+    download_dir: PurePath | None = None
     """Where attachments are to be fetched to; ``None`` if the agent has no shell here."""
 
     def command(self, name: str) -> str:
@@ -76,7 +76,7 @@ async def paused_prompt(build: PromptBuild, task: Task, harness: PromptHarness) 
     return (await build.required(f"task.resumption.{kind}", variables)).strip()
 
 
-def directory_note(cwd: Path, source: Literal["task", "clone", "process"]) -> str:
+def directory_note(cwd: PurePath, source: Literal["task", "clone", "process"]) -> str:
     """Return the line that says where the session works; nothing where that is no news."""
     if source == "process":
         return ""

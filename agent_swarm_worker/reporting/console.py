@@ -43,21 +43,27 @@ class Console:
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        self._is_shown = log.shows_info
         self._unexplained: str | None = None
         """The last record, until an event comes of it."""
         self._is_scheduled = False
 
     def on_event(self, event: ProviderEvent) -> None:
         """Log one event, if there is something to be read in it."""
-        if not self._log.shows_info:
+        if not self._is_shown:
             return
         if isinstance(event, RawLog):
-            self._take_record(event.content)
+            if self._is_scheduled and self._unexplained is None:
+                self._unexplained = event.content
+            else:
+                self._take_record(event.content)
         elif isinstance(event, RawStderr):
-            self._say(Event.SESSION_STDERR, one_line(event.content, MAX_PART_CHARS))
+            if text := one_line(event.content, MAX_PART_CHARS):
+                self._log.output(Event.SESSION_STDERR, text)
         elif (describe := _DESCRIPTIONS.get(type(event))) is not None:
             self._unexplained = None
-            self._say(Event.SESSION_OUTPUT, describe(event))
+            if text := describe(event):
+                self._log.output(Event.SESSION_OUTPUT, text)
 
     def _take_record(self, record: str) -> None:
         """Wait for the events of a record: they come before the loop's step ends, or never."""
@@ -80,12 +86,8 @@ class Console:
     def _explain(self) -> None:
         """Log a record that no event has come of."""
         record, self._unexplained = self._unexplained, None
-        if record is not None:
-            self._say(Event.SESSION_OUTPUT, brief(record))
-
-    def _say(self, event: Event, text: str | None) -> None:
-        if text:
-            self._log.output(event, text)
+        if record is not None and (text := brief(record)):
+            self._log.output(Event.SESSION_OUTPUT, text)
 
 
 def _message(event: Message) -> str:

@@ -17,6 +17,11 @@ def unknown_window(model: str) -> int | None:  # noqa: ARG001 - the default of a
     return None
 
 
+def one_session() -> int:
+    """Count this session only."""
+    return 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFacts:
     """Whose session it is, and how often to tell what."""
@@ -59,6 +64,8 @@ class SessionFacts:
     context_interval_s: float = 30.0
     """Least time between two context snapshots."""
     log_flush_s: float = 1.0
-    """How often log lines are shipped."""
+    """How often log lines are shipped; less often while many sessions run, see `sessions`."""
+    sessions: Callable[[], int] = one_session
+    """How many sessions the worker runs now: together they send log requests at a bounded rate."""
     events_flush_s: float = 5.0
     """How often tool events are shipped."""

@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     from agent_swarm_worker.reporting.facts import SessionFacts
     from agent_swarm_worker.reporting.port import WriteQueue
 
+MAX_LOG_FLUSHES_PER_S = 10
+"""By all sessions of a worker, but for each session's own flush with its events. With ten sessions
+or fewer each has its full rate."""
+
 
 class SessionReporter:
     """Listens to one session and reports it; also the sink that its journal is told to.
@@ -258,12 +262,17 @@ class SessionReporter:
         now = self._clock.monotonic()
         self._guarded("progress", self._progress.tick)
         self._guarded("context", self._context.tick)
-        if now - self._logs_at >= self._facts.log_flush_s:
+        if now - self._events_at >= self._facts.events_flush_s:
+            self._events_at = self._logs_at = now
+            self._guarded("events", self._tell_events)
+        elif now - self._logs_at >= self._log_interval_s():
             self._logs_at = now
             self._guarded("logs", self._tail.pump)
-        if now - self._events_at >= self._facts.events_flush_s:
-            self._events_at = now
-            self._guarded("events", self._tell_events)
+
+    def _log_interval_s(self) -> float:
+        """Seconds between two flushes of log lines: a request takes lines of one session only."""
+        share_s = self._facts.sessions() / MAX_LOG_FLUSHES_PER_S
+        return max(self._facts.log_flush_s, share_s)
 
     def _tell_events(self) -> None:
         """Ship lines and events together, so that after a crash it is known which were told."""

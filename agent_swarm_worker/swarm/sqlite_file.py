@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 IN_MEMORY = ":memory:"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _UNUSABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 TABLES = ("claims", "notes", "outbox")
@@ -23,7 +23,8 @@ CREATE TABLE IF NOT EXISTS claims (
     log_file TEXT NOT NULL,
     log_offset INTEGER NOT NULL,
     tag TEXT NOT NULL,
-    told INTEGER NOT NULL DEFAULT 0
+    told INTEGER NOT NULL DEFAULT 0,
+    handle TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox (
@@ -36,7 +37,11 @@ CREATE TABLE IF NOT EXISTS outbox (
 );
 CREATE INDEX IF NOT EXISTS outbox_by_lane ON outbox (lane, id);
 """
-_FROM_1 = "ALTER TABLE claims ADD COLUMN told INTEGER NOT NULL DEFAULT 0;"
+_CHANGES = {
+    1: "ALTER TABLE claims ADD COLUMN told INTEGER NOT NULL DEFAULT 0;",
+    2: "ALTER TABLE claims ADD COLUMN handle TEXT NOT NULL DEFAULT '';",
+}
+"""By version: what makes the next version of it."""
 
 
 def connect(where: str) -> sqlite3.Connection:
@@ -60,7 +65,8 @@ def connect(where: str) -> sqlite3.Connection:
         # Enough to survive the death of the process; for a power cut there is `run_for_good`.
         connection.execute("PRAGMA synchronous = NORMAL")
         if version != SCHEMA_VERSION:
-            changes = _FROM_1 if version == 1 else _SCHEMA
+            steps = (_CHANGES[old] for old in range(version, SCHEMA_VERSION))
+            changes = " ".join(steps) if version else _SCHEMA
             connection.executescript(
                 f"BEGIN; {changes} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
@@ -78,7 +84,7 @@ def is_broken(error: sqlite3.Error) -> bool:
 def _checked_version(connection: sqlite3.Connection) -> int:
     """Return the version of the tables, 0 if there are none; another one than ours is refused."""
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
-    if version not in {0, 1, SCHEMA_VERSION}:
+    if version not in {0, *_CHANGES, SCHEMA_VERSION}:
         error = sqlite3.DatabaseError(f"written by another version ({version})")
         error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
         raise error

@@ -50,7 +50,7 @@ class Claim:
     """As the wire wants times."""
     iteration: int = 1
     tag: str = ""
-    """What the session's processes carry in their environment."""
+    """What the session's processes carry in their environment; of use if there is no handle."""
     phase: str = "claimed"
     """How far the run got; the worker's own words."""
     log_offset: int = 0
@@ -58,6 +58,8 @@ class Claim:
     told: int = 0
     """Bytes of the journal whose events were handed to the outbox; `REPORTED` if all was, with the
     session's end and cost."""
+    handle: str = ""
+    """By which the sandbox finds the session's guest; empty before it is opened."""
 
 
 _CLAIM_COLUMNS = tuple(field.name for field in fields(Claim))

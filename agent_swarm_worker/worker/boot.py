@@ -28,6 +28,7 @@ from agent_swarm_worker.worker.paused import list_paused
 from agent_swarm_worker.worker.reconfigure import apply_configuration
 from agent_swarm_worker.worker.recovery.startup import end_left_behind, recover
 from agent_swarm_worker.worker.recovery.undelivered import hold_undelivered
+from agent_swarm_worker.worker.sandbox import check_harness
 from agent_swarm_worker.workspace.identity import fill_missing, profile_of, write_files
 from agent_swarm_worker.workspace.template_registry import fetch_template
 
@@ -52,7 +53,7 @@ async def boot(worker: Worker) -> None:
     rows = await _until_api_answers(worker)
     if rows is not None:
         apply_configuration(worker, rows)
-    _check_harness(worker)
+    await _check_harness(worker)
     file_store = worker.client.surroundings.agent_credentials
     await wait_all(
         partial(_introduce, worker),
@@ -154,7 +155,7 @@ async def _best_effort(worker: Worker, step: str, action: Callable[[], Awaitable
         worker.log.warning(Event.BOOT_STEP, step=step, why=str(error))
 
 
-def _check_harness(worker: Worker) -> None:
+async def _check_harness(worker: Worker) -> None:
     """Find out now, not with the first task, that the harness is not installed.
 
     Raises:
@@ -163,7 +164,8 @@ def _check_harness(worker: Worker) -> None:
     """
     # A credential may still come with the configuration; `wait_for_credentials` waits for it.
     with contextlib.suppress(CredentialsMissing):
-        worker.harness.adapter.check(worker.environment.values())
+        values = worker.environment.values()
+        await check_harness(worker.sandbox, worker.harness.adapter, values)
 
 
 async def _load_template(worker: Worker) -> None:

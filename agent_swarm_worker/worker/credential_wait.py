@@ -27,7 +27,7 @@ async def wait_for_credentials(worker: Worker) -> bool:
         CredentialWaitExceeded: ``BOOT_MAX_WAIT_SECONDS`` is over; exit code 78.
     """
     settings = worker.settings
-    missing = missing_credentials(worker)
+    missing = await missing_credentials(worker)
     if settings.cred_check_disable or not missing:
         return False
     worker.log.warning(
@@ -44,6 +44,6 @@ async def wait_for_credentials(worker: Worker) -> bool:
         await worker.clock.sleep(min(pause_s, limit_s - waited_s) if limit_s else pause_s)
         pause_s = min(pause_s * 2, settings.boot_max_backoff_ms / 1000)
         await reconfigure(worker)
-        missing = missing_credentials(worker)
+        missing = await missing_credentials(worker)
     worker.log.info(Event.CREDENTIALS_READY, harness=worker.harness.name)
     return True

@@ -8,6 +8,7 @@ from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.errors import ApiError, CredentialsMissing
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import adapter_spec, part_of
+from agent_swarm_worker.worker.sandbox import check_harness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,7 @@ def lent_to(spec: HarnessSpec, env: Mapping[str, str]) -> Mapping[str, str]:
     return hook.lend(env)
 
 
-def missing_credentials(worker: Worker) -> tuple[str, ...]:
+async def missing_credentials(worker: Worker) -> tuple[str, ...]:
     """Return the variables of which one is needed; nothing if the harness can log in.
 
     A login that the swarm has to lend counts as much as one of our own.
@@ -37,7 +38,7 @@ def missing_credentials(worker: Worker) -> tuple[str, ...]:
     adapter, env = worker.harness.adapter, worker.environment.values()
     spec = adapter_spec(adapter)
     try:
-        adapter.check(lent_to(spec, env))
+        await check_harness(worker.sandbox, adapter, lent_to(spec, env))
     except CredentialsMissing as error:
         return error.missing
     return ()

@@ -21,8 +21,6 @@ from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.ids import IdSource, random_ids
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.processes import sweep
-from agent_swarm_worker.processes.keeper import Kept
 from agent_swarm_worker.processes.subreaper import adopt_orphans
 from agent_swarm_worker.worker.backstop import LEAVE_WITHIN_S, OVERTIME_S, Backstop
 from agent_swarm_worker.worker.boot import boot
@@ -168,6 +166,5 @@ class Daemon:
 def _kill_sessions(worker: Worker) -> None:
     """Kill what runs, without waiting, so that a process ended on the spot leaves none behind."""
     for task in worker.slots:
-        sweep.end_now(task.session_uuid)
-        with Kept(task.session_uuid):
-            pass  # its end ends the keepers
+        if task.handle:
+            worker.sandbox.kill(task.handle)

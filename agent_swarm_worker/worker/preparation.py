@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.aio import wait_all
@@ -18,6 +19,7 @@ from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.login.pools import session_env
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import adapter_spec
+from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.continuity import parent_of, with_native_resume
 from agent_swarm_worker.worker.models import ModelChoice, choose_model
@@ -25,6 +27,7 @@ from agent_swarm_worker.worker.place import place_of
 from agent_swarm_worker.worker.private_dir import private_dir
 from agent_swarm_worker.worker.prompting import compose_prompts
 from agent_swarm_worker.worker.retention import owner
+from agent_swarm_worker.worker.sandbox import needed_variables
 from agent_swarm_worker.worker.selection import select_for
 from agent_swarm_worker.worker.session_limits import SessionLimits, limits_of
 from agent_swarm_worker.worker.slots import RESUMED
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from agent_swarm_worker.contract import ProviderAdapter
+    from agent_swarm_worker.contract import Guest, ProviderAdapter
     from agent_swarm_worker.login.pools import Selection
     from agent_swarm_worker.swarm.wire import Task, Trigger
     from agent_swarm_worker.worker.context import Worker
@@ -56,6 +59,8 @@ class Ready:
     model: ModelChoice
     credentials: tuple[Selection, ...]
     metadata_bytes: int
+    directory: Path
+    """Where the session works, on this machine."""
     limits: SessionLimits
 
 
@@ -93,8 +98,10 @@ async def prepared(
             partial(session_tool_servers, worker, adapter, task, row, redactor),
             partial(_refresh_skills, worker, adapter),
         )
+        guest = await _open_guest(worker, task, place, private, held)
         config = ProviderSessionConfig(
             prompt="",
+            guest=guest,
             model=model.model,
             reasoning_effort=model.effort,
             role=worker.facts.role_label,
@@ -103,10 +110,10 @@ async def prepared(
             session_uuid=task.session_uuid,
             api_url=worker.settings.api_url,
             api_key=worker.settings.api_key,
-            cwd=place.directory.path,
+            cwd=PurePath(guest.path(place.directory.path)),
             log_file=_log_file(worker, task),
-            private_dir=private,
-            env=_session_env(worker, adapter, task, credentials),
+            private_dir=PurePath(guest.path(private)),
+            env=_session_env(worker, adapter, task, credentials, guest),
             redactor=redactor,
             mcp_servers=tools.servers,
             iteration=worker.next_iteration(),
@@ -138,12 +145,8 @@ async def prepared(
             model=model,
             credentials=tuple(credentials),
             metadata_bytes=_begin_journal(worker, config, task),
-            limits=limits_of(
-                worker.settings,
-                harness=adapter.name,
-                tags=row.tags if row else (),
-                log=worker.log.bind(task=task.task_id),
-            ),
+            directory=place.directory.path,
+            limits=_limits(worker, adapter, task, row),
         )
 
 
@@ -181,8 +184,34 @@ def _model(worker: Worker, adapter: ProviderAdapter, row: Task | None) -> ModelC
     )
 
 
+def _limits(
+    worker: Worker, adapter: ProviderAdapter, task: RunningTask, row: Task | None
+) -> SessionLimits:
+    return limits_of(
+        worker.settings,
+        harness=adapter.name,
+        tags=row.tags if row else (),
+        log=worker.log.bind(task=task.task_id),
+    )
+
+
+async def _open_guest(
+    worker: Worker, task: RunningTask, place: Place, private: Path, held: AsyncExitStack
+) -> Guest:
+    """Open the guest of a session; what runs in it is ended with `held`."""
+    mounts = {"work": place.directory.path, "private": private, "home": worker.settings.home}
+    spec = GuestSpec(name=task.session_uuid, mounts=mounts)
+    guest = await held.enter_async_context(worker.sandbox.open(spec))
+    task.handle = guest.handle
+    return guest
+
+
 def _session_env(
-    worker: Worker, adapter: ProviderAdapter, task: RunningTask, credentials: list[Selection]
+    worker: Worker,
+    adapter: ProviderAdapter,
+    task: RunningTask,
+    credentials: list[Selection],
+    guest: Guest,
 ) -> dict[str, str]:
     """The complete environment of the harness (API reference section 4.5)."""
     spec = adapter_spec(adapter)
@@ -191,8 +220,12 @@ def _session_env(
         session_env(spec.credentials, worker.environment.values(), credentials, everyones),
         tracing_switches=spec.tracing_variables,
     )
+    needed = (
+        *needed_variables(adapter, env),
+        *(selection.key_type for selection in credentials),
+    )
     return {
-        **env,
+        **guest.environment(env, needed),
         **identity(env),
         "MCP_BASE_URL": worker.settings.api_url,
         "AGENT_ID": worker.agent_id,

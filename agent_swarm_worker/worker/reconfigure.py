@@ -67,7 +67,7 @@ async def _report_harness(
     The report makes the server call this agent idle (API reference E6), so not while it works.
     """
     try:
-        missing = missing_credentials(worker)
+        missing = await missing_credentials(worker)
     except Exception as error:  # a session will fail with it; the worker goes on
         worker.log.debug(Event.CONFIG_IGNORED, key="HARNESS_PROVIDER", why=str(error))
         return reported

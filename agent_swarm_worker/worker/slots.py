@@ -66,6 +66,8 @@ class RunningTask:
     session_uuid: str
     trigger_type: str
     description: str = ""
+    handle: str = ""
+    """Of the guest in which the session runs, once it is open."""
     observe_only: bool = False
     """An offered task: the worker neither reports progress nor finishes it (API reference 3.2)."""
     was_paused: bool = False

@@ -242,6 +242,7 @@ def _remember(worker: Worker, task: RunningTask, ready: Ready | None = None) -> 
             log_file=ready.config.log_file,
             iteration=ready.config.iteration,
             log_offset=ready.metadata_bytes,
+            handle=task.handle,
         )
     worker.state.claim(claim)
 
@@ -267,6 +268,7 @@ def _reporter(worker: Worker, task: RunningTask, ready: Ready, log: Log) -> Sess
         model_source=ready.model.source,
         observe_only=task.observe_only,
         log_flush_s=settings.log_flush_interval_s,
+        sessions=lambda: len(worker.slots),
         events_flush_s=max(settings.log_flush_interval_s, settings.events_flush_interval_s),
     )
     reporter = SessionReporter(

@@ -31,7 +31,7 @@ async def link_pull_request(worker: Worker, task: RunningTask, ready: Ready, lan
         return False
     try:
         git = Git(ready.config.env, timeout_s=20.0, scrub=ready.config.redactor.text)
-        found = await find_request(git, ready.config.cwd)
+        found = await find_request(git, ready.directory)
     except Exception as error:  # a link that is missing costs less than a session
         worker.log.warning(Event.REPOSITORY, task=task.task_id, why=repr(error))
         return False

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.templates import TemplateLibrary, shipped_texts
-from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.skills.places import skill_folders
 from agent_swarm_worker.skills.sync import SkillSync
 from agent_swarm_worker.swarm.client import SwarmClient
@@ -21,6 +20,7 @@ from agent_swarm_worker.swarm.state import StateDir, made_up_agent_id
 from agent_swarm_worker.worker.context import Worker, WorkerOptions
 from agent_swarm_worker.worker.flushing import AGENT_NOTE
 from agent_swarm_worker.worker.paused_notes import PausedNotes
+from agent_swarm_worker.worker.sandbox import make_sandbox
 from agent_swarm_worker.worker.slots import Slots
 from agent_swarm_worker.workspace.claim import claimed
 from agent_swarm_worker.workspace.git import Git
@@ -91,7 +91,7 @@ async def wire(parts: Parts, held: AsyncExitStack) -> Worker:
         paused=PausedNotes(state),
         shutdown=parts.shutdown,
         scrubber=parts.scrubber,
-        sandbox=LocalSandbox(clock=clock, log=log),
+        sandbox=make_sandbox(clock=clock, log=log),
         renderer=_renderer(parts, client, agent_id),
         repositories=_repositories(parts, client, state.path),
         baselines=baselines,

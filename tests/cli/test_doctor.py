@@ -224,7 +224,7 @@ def test_a_harness_that_is_ready(env: dict[str, str], capsys: Capture):
 
 THIRD_PARTY = """
 class Picky:
-    def check(self, env):
+    async def check(self, env, guest):
         raise AttributeError("nobody has thought of this")
 
 def broken():

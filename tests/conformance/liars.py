@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,6 +13,7 @@ import anyio
 from agent_swarm_worker.contract import (
     Capabilities,
     EventListener,
+    Guest,
     Models,
     ProviderEvent,
     ProviderResult,
@@ -135,7 +137,7 @@ class CommandOfTwoLines(Liar):
 
 
 class CheckWithATraceback(Liar):
-    def check(self, env: Mapping[str, str]) -> None:
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         env["HARNESS_COMMAND"]
 
 
@@ -236,12 +238,12 @@ def _contrary(event: ProviderEvent) -> list[ProviderEvent]:
 
 
 def _leaves_the_key(config: ProviderSessionConfig) -> ProviderSessionConfig:
-    (config.cwd / "settings.json").write_text(config.api_key)
+    (Path(config.cwd) / "settings.json").write_text(config.api_key)
     return config
 
 
 def _is_readable_by_all(config: ProviderSessionConfig) -> ProviderSessionConfig:
-    path = config.private_dir / "mcp-too.json"
+    path = Path(config.private_dir) / "mcp-too.json"
     path.write_text("{}")
     path.chmod(0o644)
     return config

@@ -15,6 +15,7 @@ from real_codex import codex_env
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 if TYPE_CHECKING:
     from scripted_model import ScriptedModel
@@ -90,7 +91,9 @@ class Bench:
             "env": codex_env(home, self.model.url, **more),
             "redactor": Scrubber(),
         }
-        return ProviderSessionConfig(**{**values, **changed})
+        values |= changed
+        values.setdefault("guest", LocalGuest(values["session_uuid"]))
+        return ProviderSessionConfig(**values)
 
     @property
     def body(self) -> str:

@@ -23,6 +23,7 @@ from swarm_tools import SwarmTools
 from agent_swarm_worker.contract import ProviderSessionConfig, RawLog, ToolStart
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 STREAMS = Path(__file__).parent.parent / "providers/codex/streams"
 STORE = "mcp__agent-swarm__store-progress"
@@ -64,6 +65,7 @@ async def record(transport: str, name: str, prompt: str, folder: Path, model_url
             session_uuid=str(folder.name),
             api_url=url,
             api_key="swarm-api-key-0001",
+            guest=LocalGuest(str(folder.name)),
             cwd=cwd,
             log_file=folder / "log.jsonl",
             private_dir=private,

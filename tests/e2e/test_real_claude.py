@@ -19,6 +19,7 @@ from swarm_tools import SwarmTools
 from agent_swarm_worker.contract import ProviderSessionConfig, ToolEnd, ToolStart
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -90,7 +91,9 @@ class Bench:
             "env": hermetic_env(home, self.model.url, **(env or {})),
             "redactor": Scrubber(),
         }
-        return ProviderSessionConfig(**{**values, **changed})
+        values |= changed
+        values.setdefault("guest", LocalGuest(values["session_uuid"]))
+        return ProviderSessionConfig(**values)
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from agent_swarm_worker.providers.kit import session as sessions
 from agent_swarm_worker.providers.kit.launch import Translator
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.subprocess.translate import SubprocessTranslator
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 MAX = 16_000
 PAD = "x" * 400
@@ -61,6 +62,7 @@ class Spoken:
             session_uuid="u",
             api_url="",
             api_key="",
+            guest=LocalGuest("u"),
             cwd=place,
             log_file=place / "journal.jsonl",
             private_dir=place,

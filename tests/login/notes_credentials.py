@@ -9,6 +9,7 @@ from dataclasses import replace
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract import (
     Capabilities,
+    Guest,
     ProviderEvent,
     ProviderResult,
     ProviderSession,
@@ -30,7 +31,7 @@ class CodexLike:
     name = "codex"
     spec = replace(CODEX, capabilities=Capabilities(mcp_transports=()))
 
-    def check(self, env: Mapping[str, str]) -> None:
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         variables = self.spec.credentials.variables
         if not any(env.get(name) for name in variables):
             raise CredentialsMissing(self.name, variables)

@@ -16,6 +16,7 @@ import orjson
 from agent_swarm_worker.clock import Clock
 from agent_swarm_worker.contract import (
     CostData,
+    Guest,
     Message,
     ProviderEvent,
     ProviderResult,
@@ -110,7 +111,7 @@ class PlayedAdapter:
     def __init__(self, book: Book, is_dead: Callable[[], bool]) -> None:
         self._book, self._is_dead = book, is_dead
 
-    def check(self, env: Mapping[str, str]) -> None:
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         pass
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:

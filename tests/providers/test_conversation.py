@@ -25,6 +25,7 @@ from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.conversation import Conversation
 from agent_swarm_worker.providers.kit.launch import CliHarness, Ending, Launch
 from agent_swarm_worker.providers.kit.steering import SteerRequest
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio
 
@@ -110,6 +111,7 @@ class Stage:
         scripts = iter(children)
         (place / "private").mkdir(exist_ok=True)
         self.up = anyio.Event()
+        tag = f"toy-{time.monotonic_ns()}"
         self.result: ProviderResult | None = None
 
         def make(config: ProviderSessionConfig) -> CliHarness:
@@ -123,9 +125,10 @@ class Stage:
                     "prompt": prompt,
                     "agent_id": "a",
                     "task_id": "t",
-                    "session_uuid": f"toy-{time.monotonic_ns()}",
+                    "session_uuid": tag,
                     "api_url": "http://swarm.test",
                     "api_key": "",
+                    "guest": LocalGuest(tag),
                     "cwd": place,
                     "log_file": place / "log.jsonl",
                     "private_dir": place / "private",

@@ -13,16 +13,21 @@ import anyio
 import orjson
 import pytest
 
-from agent_swarm_worker.contract import ProviderSessionConfig
+from agent_swarm_worker.contract import (
+    DEFAULT_GRACE,
+    EndReport,
+    Grace,
+    Process,
+    ProviderSessionConfig,
+)
+from agent_swarm_worker.contract.guest import OnStep
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.journal.repair import repair
 from agent_swarm_worker.processes.intake import Intake
 from agent_swarm_worker.processes.keeper import Kept, Left
-from agent_swarm_worker.processes.kill_ladder import KillReport, OnStep
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
-from agent_swarm_worker.sandboxes.local import LocalSandbox
-from agent_swarm_worker.sandboxes.port import SandboxChild
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.worker.recovery.replayed_outcome import NoTranslator
 
 pytestmark = pytest.mark.anyio
@@ -38,13 +43,13 @@ while not os.path.exists(place + "/go"):
 """
 
 
-class Stage(LocalSandbox):
+class Stage(LocalGuest):
     """A session of a child that says something, waits for ``go`` and ends."""
 
     def __init__(self, place: Path, out: str, err: str) -> None:
-        super().__init__()
-        self.place, self.journal = place, place / "log.jsonl"
         self.tag = f"kept-{time.monotonic_ns()}"
+        super().__init__(self.tag)
+        self.place, self.journal = place, place / "log.jsonl"
         self.at_the_end: tuple[bytes, bytes] | None = None
         argv = (sys.executable, "-S", "-c", CHILD, str(place), out, err)
         launch = Launch(argv=argv, env={"PATH": "/usr/bin:/bin"}, cwd=place)
@@ -57,6 +62,7 @@ class Stage(LocalSandbox):
             session_uuid=self.tag,
             api_url="http://swarm.test",
             api_key="",
+            guest=self,
             cwd=place,
             log_file=self.journal,
             private_dir=place,
@@ -64,12 +70,14 @@ class Stage(LocalSandbox):
             redactor=redactor,
         )
         self.session = CliSession(
-            config, lambda _: CliHarness(launch=launch, translator=NoTranslator()), sandbox=self
+            config, lambda _: CliHarness(launch=launch, translator=NoTranslator())
         )
 
-    async def end(self, child: SandboxChild, *, on_step: OnStep | None = None) -> KillReport:
+    async def end(
+        self, process: Process, grace: Grace = DEFAULT_GRACE, *, on_step: OnStep | None = None
+    ) -> EndReport:
         """The last moment in which there is a keeper."""
-        report = await super().end(child, on_step=on_step)
+        report = await super().end(process, grace, on_step=on_step)
         self.at_the_end = self.left()
         return report
 

@@ -10,14 +10,19 @@ import pytest
 
 from agent_swarm_worker.contract import ProviderAdapter
 from agent_swarm_worker.errors import BadSetting, UnknownProvider, UnusableProvider
+from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.registry import (
     adapter_spec,
     create_provider,
     distribution_of,
+    installed_options,
     known_specs,
     spec_of,
     supported_providers,
 )
+from agent_swarm_worker.swarm.wire import ConfigRow
+from agent_swarm_worker.worker.environment import Environment
 
 CODE = """
 from agent_swarm_worker.contract import HarnessSpec, ProviderTraits
@@ -26,7 +31,7 @@ from agent_swarm_worker.errors import BadSetting
 class Adapter:
     name = "{name}"
     spec = HarnessSpec(name="{name}", wire_name="pi")
-    def check(self, env): ...
+    async def check(self, env, guest): ...
     async def create_session(self, config): ...
     async def can_resume(self, session_id, config): ...
     def format_command(self, command_name): ...
@@ -164,3 +169,36 @@ def test_of_two_with_one_name_the_first_on_the_path_counts(install: Install):
     install("sooner", {"shared": "sooner:Adapter"}, is_first=True)
     assert create_provider("shared").name == "sooner"
     assert distribution_of("shared") == "sooner 1.2"
+
+
+SPEC = """
+from agent_swarm_worker.contract import HarnessSpec
+from agent_swarm_worker.settings import HarnessOptions, live
+
+class Options(HarnessOptions):
+    depth: int = live("THEIR_DEPTH", default=3, ge=1)
+    words: int = live("THEIR_WORDS", default=3, ge=1, is_checked_late=True)
+
+SPEC = HarnessSpec(name="{name}", options=Options)
+"""
+
+
+def test_options_of_another_distribution_are_checked_at_the_start_and_with_each_row(
+    install: Install,
+):
+    site = install("theirs", {"theirs": "theirs:Adapter"})
+    (site / "their_spec.py").write_text(SPEC.format(name="theirs"))
+    points = site / "theirs-1.2.dist-info" / "entry_points.txt"
+    group = "[agent_swarm_worker.specs]\ntheirs = their_spec:SPEC\n"
+    points.write_text(points.read_text() + group)
+    options = installed_options()["theirs"]
+    with pytest.raises(BadSetting, match="THEIR_DEPTH='0' cannot be used"):
+        Environment({"THEIR_DEPTH": "0"}, scrubber=Scrubber(), log=Log())
+    env = Environment({"THEIR_DEPTH": "5", "THEIR_WORDS": "0"}, scrubber=Scrubber(), log=Log())
+    env.apply([ConfigRow(key="THEIR_DEPTH", value="0")])
+    assert env.values()["THEIR_DEPTH"] == "5", "a row that cannot be used is passed over"
+    env.apply([ConfigRow(key="THEIR_DEPTH", value="7"), ConfigRow(key="THEIR_WORDS", value="2")])
+    assert options.load(env.values()).model_dump(include={"depth", "words"}) == {
+        "depth": 7,
+        "words": 2,
+    }

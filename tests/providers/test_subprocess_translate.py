@@ -19,6 +19,7 @@ from agent_swarm_worker.providers.subprocess.translate import (
     OutputMode,
     SubprocessTranslator,
 )
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 NAMES = st.sampled_from(
     [
@@ -59,6 +60,7 @@ def translator(mode: OutputMode) -> SubprocessTranslator:
         session_uuid="u",
         api_url="",
         api_key="",
+        guest=LocalGuest("u"),
         cwd=Path(),
         log_file=Path("log"),
         private_dir=Path(),

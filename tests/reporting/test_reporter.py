@@ -395,6 +395,24 @@ def test_other_custom_events_are_ignored(reporter, writes):
     assert writes.puts == []
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(("sessions", "flushes"), [(1, 4), (10, 4), (30, 1), (500, 0)])
+async def test_many_sessions_share_a_rate_of_log_requests(
+    make_reporter, writes, clock, journal, sessions, flushes
+):
+    reporter = make_reporter(sessions=lambda: sessions, events_flush_s=60)
+
+    async def test():
+        for _ in range(4):
+            journal.append([b"{}"])
+            await clock.pass_time(1)
+
+    await running(reporter, test)
+    assert len(writes.of("logs")) == flushes
+    reporter.close(GOOD)
+    assert writes.shipped() == ["{}"] * 4
+
+
 # --- events
 
 

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,6 +202,41 @@ def test_what_lies_on_a_full_disk_is_still_known(tmp_path: Path) -> None:
         state.note("a", "b")
     with opened(tmp_path) as state:
         assert state.running() == (CLAIM,)
+
+
+VERSION_2 = """
+CREATE TABLE claims (
+    task_id TEXT PRIMARY KEY, session_uuid TEXT NOT NULL, harness TEXT NOT NULL,
+    iteration INTEGER NOT NULL, phase TEXT NOT NULL, started_at TEXT NOT NULL,
+    log_file TEXT NOT NULL, log_offset INTEGER NOT NULL, tag TEXT NOT NULL,
+    told INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, lane TEXT NOT NULL, kind TEXT NOT NULL,
+    args BLOB NOT NULL, sent INTEGER NOT NULL DEFAULT 0, uncertain INTEGER NOT NULL DEFAULT 0
+);
+INSERT INTO claims VALUES ('t', 'u', 'claude', 3, 'running', '2026-01-01T00:00:00.000Z',
+    '/logs/x.jsonl', 7, 'the-tag', 5);
+PRAGMA user_version = 2;
+"""
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_claims_of_an_earlier_version_are_taken_over(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "agent-1" / "worker.sqlite"
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.executescript(VERSION_2)
+        if version == 1:
+            database.executescript("ALTER TABLE claims DROP COLUMN told; PRAGMA user_version = 1;")
+    with opened(tmp_path) as state:
+        (claim,) = state.running()
+        assert (claim.tag, claim.handle, claim.log_offset) == ("the-tag", "", 7)
+        assert claim.told == (5 if version == 2 else 0)
+        state.claim(replace(claim, handle="local:the-tag"))
+    with opened(tmp_path) as state:
+        assert state.running()[0].handle == "local:the-tag"
 
 
 def unusable_garbage(path: Path) -> None:

@@ -326,6 +326,30 @@ async def test_lines_that_are_in_no_file_go_like_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_a_batch_of_events_is_one_request_and_is_not_sent_twice(
+    tmp_path: Path, is_lost: bool
+) -> None:
+    stamp = {"clientTimestamp": "2026-11-20T12:00:00.000Z"}
+    batch = [
+        {"event": "tool.start", "taskId": "t", "sessionId": "s", "data": {"n": n, **stamp}}
+        for n in range(450)
+    ]
+    taken: list[Any] = []
+
+    def script(request: Request) -> Answer:
+        if request.call != EVENTS:
+            return Reply(200, {"events": taken[::-1]})
+        taken.extend(request.body["events"])
+        return Reply(502 if is_lost else 201)
+
+    async with serving(script) as server, running_outbox(server.url, tmp_path) as outbox:
+        outbox.put("t", WriteKind.EVENTS, {"events": orjson.Fragment(orjson.dumps(batch))})
+        assert await outbox.flushed("t", timeout_s=20)
+    assert taken == batch
+
+
+@pytest.mark.anyio
 async def test_bad_events_are_found_and_left_out(tmp_path: Path) -> None:
     taken: list[int] = []
 

@@ -8,6 +8,7 @@ import anyio
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract import (
+    Guest,
     ProviderResult,
     ProviderSession,
     ProviderSessionConfig,
@@ -26,7 +27,7 @@ class SteeredAdapter:
     name = "steered"
     traits = ProviderTraits(has_mcp=False, steer_modes=("steer", "queue"))
 
-    def check(self, env: Mapping[str, str]) -> None:
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         if "STEERED_IS_BROKEN" in env:
             raise LookupError("a mistake in the adapter")
 

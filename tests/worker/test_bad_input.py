@@ -270,7 +270,7 @@ class BrokenAdapter:
     name = "broken"
     traits = ProviderTraits()
 
-    def check(self, env: object) -> None:
+    async def check(self, env: object, guest: object) -> None:
         pass
 
     async def create_session(self, config: ProviderSessionConfig) -> BrokenSession:

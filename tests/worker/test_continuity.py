@@ -23,6 +23,7 @@ from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
 from agent_swarm_worker.providers.subprocess.translate import SubprocessTranslator
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.settings import Settings
 from agent_swarm_worker.swarm.wire import Task
 from agent_swarm_worker.worker import harness as worker_harness
@@ -39,7 +40,7 @@ class Adapter:
         self.name, self.remembers, self.place = name, remembers, place
         self.traits = ProviderTraits(has_mcp=False)
 
-    def check(self, env: object) -> None:
+    async def check(self, env: object, guest: object) -> None:
         pass
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
@@ -102,6 +103,7 @@ async def test_the_decision(
         session_uuid="u",
         api_url="",
         api_key="",
+        guest=LocalGuest("session"),
         cwd=tmp_path,
         log_file=tmp_path / "log",
         private_dir=tmp_path,

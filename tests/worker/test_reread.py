@@ -21,6 +21,7 @@ from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.adapter import PiAdapter
 from agent_swarm_worker.providers.pi.costs import Usage
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.worker.recovery.replayed_outcome import LastWord, NoTranslator
 
 pytestmark = pytest.mark.anyio
@@ -44,6 +45,7 @@ def make_config(folder: Path, **changed: Any) -> ProviderSessionConfig:
             "session_uuid": str(uuid4()),
             "api_url": "http://swarm.test",
             "api_key": "swarm-api-key-0001",
+            "guest": LocalGuest("session"),
             "cwd": folder,
             "log_file": folder / "journal.jsonl",
             "private_dir": folder,
@@ -91,10 +93,10 @@ Make = Callable[[ProviderSessionConfig], Any]
 async def test_an_end_that_was_reached_is_known_again(tmp_path: Path, stream: Path, make: Make):
     config, lines = make_config(tmp_path), stream.read_bytes().splitlines()
     journal_of(lines, config)
-    word, news = await tell(config, make(config))
+    word, news = await tell(config, await make(config))
     assert word.is_said
     assert news > 0
-    expected = lived(lines, make(config), Ending(exit_code=0))
+    expected = lived(lines, await make(config), Ending(exit_code=0))
     told = word.conclude()
     assert (told.is_error, told.output, told.error_category) == (
         expected.is_error,
@@ -119,7 +121,7 @@ async def test_one_that_was_not_reached_is_none(
 ):
     config, kept = make_config(tmp_path), stream.read_bytes().splitlines()[:lines]
     journal_of(kept, config)
-    word, _ = await tell(config, make(config))
+    word, _ = await tell(config, await make(config))
     assert not word.is_said
     assert word.conclude().is_error
 
@@ -129,7 +131,7 @@ async def test_a_turn_that_had_begun_after_the_result_is_no_end(tmp_path: Path):
     hello = (CLAUDE / "hello.jsonl").read_bytes().splitlines()
     more = next(line for line in hello if b'"type":"assistant"' in line)
     journal_of([*hello, more], config)
-    word, _ = await tell(config, ClaudeAdapter().translator(config))
+    word, _ = await tell(config, await ClaudeAdapter().translator(config))
     assert not word.is_said
 
 
@@ -144,7 +146,7 @@ async def test_words_and_complaints_are_unwrapped(tmp_path: Path):
         ],
         config,
     )
-    translator = SubprocessAdapter().translator(config)
+    translator = await SubprocessAdapter().translator(config)
     await tell(config, translator)
     assert translator.conclude(Ending(exit_code=0)).output == 'plain words\n{"some":"json"}'
 
@@ -161,7 +163,7 @@ async def test_pi_counts_what_is_on_record(tmp_path: Path, is_over: bool):
     if is_over:
         records.append(native.end("stop", 1234, {}))
     journal_of([orjson.dumps(record) for record in records], config)
-    word, _ = await tell(config, PiAdapter().translator(config))
+    word, _ = await tell(config, await PiAdapter().translator(config))
     result = word.conclude()
     assert word.is_said is is_over
     assert (result.output, result.is_error) == ("two", not is_over)
@@ -219,7 +221,7 @@ async def test_a_resumed_codex_thread_costs_what_it_used_since(
         ("2026-11-20T10:00:00.400Z", 1500),
         ("2026-11-20T10:00:03.000Z", 4000),
     )
-    word, news = await tell(config, CodexAdapter().translator(config) or NoTranslator())
+    word, news = await tell(config, await CodexAdapter().translator(config) or NoTranslator())
     assert (word.is_said, news > 0) == (True, True)
     result = word.conclude()
     assert not result.is_error
@@ -231,7 +233,7 @@ async def test_a_resumed_codex_thread_costs_what_it_used_since(
 async def test_a_codex_thread_begun_in_the_place_of_a_lost_one_has_its_own_cost(tmp_path: Path):
     config = make_config(tmp_path, resume_session_id=THREAD.replace("1", "2"))
     resumed_journal("app-server_hello", config)
-    word, _ = await tell(config, CodexAdapter().translator(config) or NoTranslator())
+    word, _ = await tell(config, await CodexAdapter().translator(config) or NoTranslator())
     assert word.is_said
     assert (cost := word.conclude().cost) is not None
     assert cost.input_tokens == 4000
@@ -239,13 +241,13 @@ async def test_a_codex_thread_begun_in_the_place_of_a_lost_one_has_its_own_cost(
 
 async def test_a_resumed_codex_thread_without_a_beginning_is_not_counted(tmp_path: Path):
     config = make_config(tmp_path, resume_session_id=THREAD)
-    assert CodexAdapter().translator(config) is None
+    assert await CodexAdapter().translator(config) is None
 
 
 async def test_nonsense_in_a_journal_is_passed_over(tmp_path: Path):
     config = make_config(tmp_path)
     hello = (CLAUDE / "hello.jsonl").read_bytes().splitlines()
     journal_of([b"\xff\xfe", b"[" * 2000, b"null", *hello, b'{"type":"resu'], config)
-    word, _ = await tell(config, ClaudeAdapter().translator(config))
+    word, _ = await tell(config, await ClaudeAdapter().translator(config))
     assert word.is_said
     assert not NoTranslator().feed({})

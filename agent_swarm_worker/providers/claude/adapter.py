@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING
-
-import anyio.to_thread
 
 from agent_swarm_worker.errors import BinaryMissing, CredentialsMissing
 from agent_swarm_worker.guards.error_classes import ErrorClass
@@ -27,7 +23,7 @@ from agent_swarm_worker.providers.kit.launch import CliHarness
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
+    from agent_swarm_worker.contract import Guest, ProviderSession, ProviderSessionConfig
 
 
 class ClaudeAdapter:
@@ -40,7 +36,7 @@ class ClaudeAdapter:
     def __init__(self) -> None:
         self._takes_messages = MessageSupport()
 
-    def check(self, env: Mapping[str, str]) -> None:
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         """Say whether sessions could start with this environment.
 
         Raises:
@@ -49,7 +45,7 @@ class ClaudeAdapter:
             BinaryMissing: the CLI is not installed.
         """
         program = claude_program(env)[0]
-        if shutil.which(program, path=env.get("PATH")) is None:
+        if await guest.files.which(program, env) is None:
             raise BinaryMissing(program)
         _require_credential(env)
 
@@ -62,8 +58,7 @@ class ClaudeAdapter:
         """
         _require_credential(config.env)
         claude_program(config.env)
-        mcp_config = await anyio.to_thread.run_sync(session_mcp_config, config)
-
+        mcp_config = await session_mcp_config(config)
         takes_messages = await self._takes_messages(config)
 
         def make_harness(config: ProviderSessionConfig) -> CliHarness:
@@ -71,7 +66,10 @@ class ClaudeAdapter:
             talks = takes_messages and bool(config.prompt.strip())
             return CliHarness(
                 launch=claude_launch(
-                    config, mcp_config=mcp_config, is_root=os.geteuid() == 0, talks=talks
+                    config,
+                    mcp_config=mcp_config,
+                    is_root=config.guest.capabilities.is_root,
+                    talks=talks,
                 ),
                 translator=ClaudeConversation(config) if talks else ClaudeTranslator(config),
                 stale_resume=(ErrorClass.STALE_SESSION.value,),
@@ -81,9 +79,9 @@ class ClaudeAdapter:
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
         """True if the transcript of that session is really there."""
-        return await anyio.to_thread.run_sync(transcript, session_id, config.env) is not None
+        return await transcript(session_id, config.env, config.guest) is not None
 
-    def translator(self, config: ProviderSessionConfig) -> ClaudeTranslator:
+    async def translator(self, config: ProviderSessionConfig) -> ClaudeTranslator:
         """Return what reads a journal again."""
         return ClaudeTranslator(config)
 

@@ -73,7 +73,8 @@ class ClaudeConversation(ClaudeTranslator):
             case "command_lifecycle":
                 self._follow(text(event.get("command_uuid")), text(event.get("state")))
         # A message that is in the pipe now is still read, and runs: the end of input is no end.
-        self._is_input_over |= self.is_final and not self._lines
+        if self._seen.result is not None and not self._is_input_over:
+            self._is_input_over = self.is_final and not self._lines
         return events
 
     @property

@@ -4,46 +4,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from agent_swarm_worker.guards.secret_env import is_secret_name, secret_values_of
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.kit.mcp_config import (
     SWARM_SERVER,
     mcp_config_bytes,
-    mcp_entry,
-    swarm_server,
+    read_mcp_config,
+    register_secrets,
+    swarm_server_of,
+    taken_over,
 )
-from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import PurePath
 
-    from agent_swarm_worker.contract import McpServer, ProviderSessionConfig, Redactor
+    from agent_swarm_worker.contract import Guest, ProviderSessionConfig
 
 FILE_NAME = ".mcp.json"
 MAX_FILE_BYTES = 1024 * 1024
-_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
-def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None = None) -> bytes:
+async def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None = None) -> bytes:
     """Return the configuration file of one session.
 
     Whatever else there is, the swarm's own server is in it with the headers that attribute nested
     calls to this task (guide section 5): the CLI reads this file and no other.
     """
-    inherited = inherited_servers(config.cwd, log=log or Log())
+    inherited = await inherited_servers(config.guest, config.cwd, log=log or Log())
     for entry in inherited.values():
-        _register_secrets(entry, config.redactor)
-    ours = _swarm_server(config)
+        register_secrets(entry, config.redactor)
+    ours = swarm_server_of(config)
     installed = [server for server in config.mcp_servers if server.name != SWARM_SERVER]
     if SWARM_SERVER in inherited:
-        inherited[SWARM_SERVER] = _taken_over(inherited[SWARM_SERVER], ours)
+        inherited[SWARM_SERVER] = taken_over(inherited[SWARM_SERVER], ours)
         return mcp_config_bytes(installed, inherited)
     return mcp_config_bytes([ours, *installed], inherited)
 
 
-def inherited_servers(cwd: Path, *, log: Log) -> dict[str, dict[str, Any]]:
+async def inherited_servers(guest: Guest, cwd: PurePath, *, log: Log) -> dict[str, dict[str, Any]]:
     """Collect the servers of every ``.mcp.json`` from `cwd` up to the root.
 
     Of two entries with one name, the one nearer to the root counts: that is where the operator
@@ -51,7 +48,7 @@ def inherited_servers(cwd: Path, *, log: Log) -> dict[str, dict[str, Any]]:
     """
     servers: dict[str, dict[str, Any]] = {}
     for folder in (cwd, *cwd.parents):
-        for name, entry in _read(folder / FILE_NAME, log).items():
+        for name, entry in (await _read(guest, folder / FILE_NAME, log)).items():
             if isinstance(entry, dict):
                 servers[name] = entry
             else:
@@ -59,55 +56,15 @@ def inherited_servers(cwd: Path, *, log: Log) -> dict[str, dict[str, Any]]:
     return servers
 
 
-def _read(path: Path, log: Log) -> dict[str, Any]:
+async def _read(guest: Guest, path: PurePath, log: Log) -> dict[str, Any]:
     try:
-        if not path.is_file():
+        found = await guest.files.info(str(path))
+        if found is None or found.kind != "file":
             return {}
-        if path.stat().st_size > MAX_FILE_BYTES:
+        if found.size > MAX_FILE_BYTES:
             log.warning(Event.MCP_CONFIG, path=str(path), why="too large")
             return {}
-        servers = mapping(orjson.loads(path.read_bytes())).get("mcpServers")
-    except (OSError, orjson.JSONDecodeError) as error:
+        return read_mcp_config(await guest.read(path, max_bytes=MAX_FILE_BYTES))
+    except (OSError, ValueError) as error:
         log.warning(Event.MCP_CONFIG, path=str(path), why=str(error))
         return {}
-    return mapping(servers)
-
-
-def _swarm_server(config: ProviderSessionConfig) -> McpServer:
-    for server in config.mcp_servers:
-        if server.name == SWARM_SERVER:
-            return server
-    return swarm_server(
-        api_url=config.api_url,
-        api_key=config.api_key,
-        agent_id=config.agent_id,
-        task_id=config.task_id,
-        context_key=config.context_key,
-    )
-
-
-def _taken_over(entry: dict[str, Any], ours: McpServer) -> dict[str, Any]:
-    """Keep what else an operator's entry says (a timeout, a header); address and identity are ours.
-
-    Header names do not care about case, so an old ``authorization`` must not stay beside ours.
-    """
-    own = mcp_entry(ours)
-    names = {name.lower() for name in ours.headers}
-    kept = {
-        name: value
-        for name, value in mapping(entry.get("headers")).items()
-        if name.lower() not in names
-    }
-    rest = {key: value for key, value in entry.items() if key not in {"command", "args", "env"}}
-    return {**rest, **own, "headers": {**kept, **ours.headers}}
-
-
-def _register_secrets(entry: dict[str, Any], redactor: Redactor) -> None:
-    """A file's secrets would else show up in what the CLI prints about its servers."""
-    env = {name: text(value) for name, value in mapping(entry.get("env")).items()}
-    for name, value in secret_values_of(env):
-        redactor.add(name, value)
-    for name, value in mapping(entry.get("headers")).items():
-        is_secret = name.lower() in _SECRET_HEADERS or is_secret_name(name.replace("-", "_"))
-        if is_secret:
-            redactor.add(name, text(value))

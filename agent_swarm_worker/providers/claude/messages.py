@@ -12,6 +12,7 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
+from agent_swarm_worker.providers.claude.limits import take_limits
 from agent_swarm_worker.providers.kit.native import count, items, mapping, text
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ def assistant(seen: Seen, event: dict[str, Any]) -> list[ProviderEvent]:
     if is_main:
         seen.turn_is_over = False
     # Where the category stands depends on the version of the CLI.
-    category = text(event.get("error")) or text(message.get("error"))
-    if category:
-        return [_api_error(seen, category, event)]
+    if "error" in event or "error" in message:
+        category = text(event.get("error")) or text(message.get("error"))
+        if category:
+            return [_api_error(seen, category, event)]
     events: list[ProviderEvent] = []
     if message.get("model") == _SYNTHETIC:
         seen.cli_spoke = True
@@ -105,7 +107,7 @@ def _tool_end(seen: Seen, block: dict[str, Any]) -> ToolEnd:
 def _api_error(seen: Seen, category: str, event: dict[str, Any]) -> Error:
     if not seen.limits.windows:  # said once more, with fewer details
         parameters = mapping(event.get("api_error_params"))
-        seen.limits.take(mapping(parameters.get("rate_limit_info")))
+        take_limits(seen.limits, mapping(parameters.get("rate_limit_info")))
     blocks = map(mapping, items(mapping(event.get("message")).get("content")))
     said = " ".join(filter(None, (text(block.get("text")) for block in blocks)))
     seen.last_error = Error(said or category, category)
@@ -118,9 +120,7 @@ def _context_usage(seen: Seen, message: dict[str, Any]) -> ContextUsage | None:
     if not isinstance(usage, dict) or is_repeated:
         return None
     seen.last_message_id = message_id
-    used = 0
-    for name in _USED:
-        used += count(usage.get(name)) or 0
+    used = sum([count(usage.get(name)) or 0 for name in _USED])
     percent = min(100.0, used / seen.window * 100) if seen.window else None
     output = count(usage.get("output_tokens"))
     return ContextUsage(used, seen.window, percent, output, "input-cache-output")

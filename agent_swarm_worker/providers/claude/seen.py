@@ -11,7 +11,7 @@ from agent_swarm_worker.providers.kit.native import count
 if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import CostData, Error, ProviderSessionConfig
-    from agent_swarm_worker.providers.claude.limits import RateLimits
+    from agent_swarm_worker.providers.kit.limits import LimitWindows
 
 
 @dataclass(slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class Seen:
 
     config: ProviderSessionConfig
     clock: Clock
-    limits: RateLimits
+    limits: LimitWindows
     costs: CostBook = field(default_factory=CostBook)
     session_id: str | None = None
     model: str = ""
@@ -64,9 +64,4 @@ class Seen:
 
     def cost(self, *, is_error: bool) -> CostData | None:
         """Return the spend so far."""
-        return self.costs.cost(
-            model=self.model,
-            is_error=is_error,
-            task_id=self.config.task_id,
-            agent_id=self.config.agent_id,
-        )
+        return self.costs.cost(self.config, model=self.model, is_error=is_error)

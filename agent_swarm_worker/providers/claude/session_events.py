@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agent_swarm_worker.contract import Compaction, Error, Progress, ProviderEvent, SessionInit
 from agent_swarm_worker.providers.catalog import context_window
+from agent_swarm_worker.providers.claude.limits import take_limits
 from agent_swarm_worker.providers.claude.spec import SPEC
 from agent_swarm_worker.providers.kit.native import count, items, mapping, number, text
 
@@ -43,7 +44,7 @@ def command_lifecycle(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEve
 
 def rate_limit(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEvent]:
     """``rate_limit_event``: the state of a subscription's limits."""
-    seen.limits.take(mapping(event.get("rate_limit_info")))
+    take_limits(seen.limits, mapping(event.get("rate_limit_info")))
     yield from ()
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import ProviderEvent, Result
-from agent_swarm_worker.providers.claude import messages, session_events, verdict
-from agent_swarm_worker.providers.claude.limits import RateLimits
+from agent_swarm_worker.providers.claude import messages, outcome, session_events
 from agent_swarm_worker.providers.claude.seen import Seen
+from agent_swarm_worker.providers.kit.limits import LimitWindows
 from agent_swarm_worker.providers.kit.native import count, mapping, text
 from agent_swarm_worker.providers.kit.translator import JsonTranslator
 
@@ -33,13 +33,14 @@ class ClaudeTranslator(JsonTranslator):
 
     def __init__(self, config: ProviderSessionConfig, *, clock: Clock | None = None) -> None:
         clock = clock or SystemClock()
-        self._seen = Seen(config=config, clock=clock, limits=RateLimits(clock))
+        self._seen = Seen(config=config, clock=clock, limits=LimitWindows(clock))
 
     def feed(self, native: Any) -> Sequence[ProviderEvent]:
         """Take one native event."""
         event = mapping(native)
         translate = _KINDS.get(text(event.get("type")))
-        return list(translate(self._seen, event)) if translate else ()
+        events = translate(self._seen, event) if translate else ()
+        return events if isinstance(events, list) else list(events)
 
     @property
     def is_final(self) -> bool:
@@ -48,7 +49,7 @@ class ClaudeTranslator(JsonTranslator):
 
     def conclude(self, ending: Ending) -> ProviderResult:
         """Say how the session went."""
-        return verdict.conclude(self._seen, ending)
+        return outcome.conclude(self._seen, ending)
 
 
 def _result(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEvent]:
@@ -59,10 +60,10 @@ def _result(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEvent]:
     main = mapping(mapping(event.get("modelUsage")).get(seen.model))
     seen.window = count(main.get("contextWindow")) or seen.window
     seen.costs.add_result(event, seen.model or seen.config.model or "unknown")
-    failure = verdict.judge_result(seen)
+    failure = outcome.judge_result(seen)
     yield Result(
         seen.cost(is_error=failure is not None),
-        verdict.output(seen, failure),
+        outcome.output(seen, failure),
         failure is not None,
         failure.category if failure else None,
     )

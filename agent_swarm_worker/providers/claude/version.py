@@ -7,24 +7,14 @@ too long to say so, has no version: it gets its prompt and nothing more.
 from __future__ import annotations
 
 import re
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import anyio
-
 from agent_swarm_worker.errors import ProviderError
-from agent_swarm_worker.processes.drain import pump
-from agent_swarm_worker.processes.spawn import ProcessSpec
 from agent_swarm_worker.providers.claude.launch import claude_program
 from agent_swarm_worker.providers.claude.options import ClaudeOptions
-from agent_swarm_worker.sandboxes.local import LocalSandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from agent_swarm_worker.contract import ProviderSessionConfig
-    from agent_swarm_worker.sandboxes.port import Sandbox
 
 Version: TypeAlias = tuple[int, int, int]
 
@@ -46,8 +36,7 @@ class MessageSupport:
     ``CLAUDE_QUEUE_STEERING`` decides if it is on or off; else the version does.
     """
 
-    def __init__(self, sandbox: Sandbox | None = None) -> None:
-        self._sandbox = sandbox or LocalSandbox()
+    def __init__(self) -> None:
         self._known: dict[object, Version | None] = {}
 
     async def __call__(self, config: ProviderSessionConfig) -> bool:
@@ -56,7 +45,7 @@ class MessageSupport:
         if wish in _YES | _NO:
             return wish in _YES
         words = claude_program(config.env)
-        identity = _identity(words, config.env)
+        identity = await _identity(words, config)
         if identity not in self._known:
             answer = await self._ask(words, config)
             if answer is None:
@@ -67,30 +56,18 @@ class MessageSupport:
 
     async def _ask(self, words: tuple[str, ...], config: ProviderSessionConfig) -> str | None:
         """Return what the program says to ``--version``; ``None`` if it does not end in time."""
-        spec = ProcessSpec(
-            argv=(*words, "--version"), cwd=config.cwd, env=config.env, tag=config.session_uuid
-        )
-        answer = bytearray()
-
-        def on_chunk(chunk: bytes) -> None:
-            answer.extend(chunk[: MAX_ANSWER_BYTES - len(answer)])
-
         try:
-            child = await self._sandbox.start(spec)
+            answer = await config.guest.run(
+                (*words, "--version"),
+                cwd=config.cwd,
+                env=config.env,
+                timeout_s=PROBE_S,
+                max_output=MAX_ANSWER_BYTES,
+                name="probe",
+            )
         except ProviderError:
             return None  # starting the session will say so
-        async with child:
-            try:
-                with anyio.move_on_after(PROBE_S) as patience:
-                    async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(pump, child.stderr, lambda _: None)
-                        await pump(child.stdout, on_chunk)
-                        await child.wait()
-                        tasks.cancel_scope.cancel()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self._sandbox.kill(child)
-        return None if patience.cancelled_caught else answer.decode("utf-8", "replace")
+        return None if answer.timed_out else answer.stdout.decode("utf-8", "replace")
 
 
 def parse_version(said: str) -> Version | None:
@@ -99,11 +76,11 @@ def parse_version(said: str) -> Version | None:
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
-def _identity(words: tuple[str, ...], env: Mapping[str, str]) -> object:
+async def _identity(words: tuple[str, ...], config: ProviderSessionConfig) -> object:
     """What tells one program from another, and from the same one after an update."""
-    path = shutil.which(words[0], path=env.get("PATH"))
-    try:
-        stat = Path(path or words[0]).stat()
-    except OSError:
+    files = config.guest.files
+    path = await files.which(words[0], config.env)
+    found = await files.info(path or words[0])
+    if found is None:
         return words
-    return words, path, stat.st_mtime_ns, stat.st_size
+    return words, path, found.modified_ns, found.size

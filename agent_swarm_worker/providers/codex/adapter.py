@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import anyio.to_thread
 
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
@@ -20,7 +17,6 @@ from agent_swarm_worker.providers.codex.errors import STALE_SESSION
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
 from agent_swarm_worker.providers.codex.home import prepare_home
 from agent_swarm_worker.providers.codex.launch import MAX_PROMPT_CHARS, codex_launch
-from agent_swarm_worker.providers.codex.limits import RateLimits
 from agent_swarm_worker.providers.codex.models import DEFAULT_MODEL, native_effort, resolve_model
 from agent_swarm_worker.providers.codex.options import CodexOptions
 from agent_swarm_worker.providers.codex.plan import Plan
@@ -28,18 +24,23 @@ from agent_swarm_worker.providers.codex.program import (
     Transport,
     choose_transport,
 )
-from agent_swarm_worker.providers.codex.rollout import find_rollout, used_before, was_told
+from agent_swarm_worker.providers.codex.rollout import (
+    find_rollout,
+    read_rollout,
+    used_before,
+    was_told,
+)
 from agent_swarm_worker.providers.codex.seen import Seen
 from agent_swarm_worker.providers.codex.session import AgentsMdSession
 from agent_swarm_worker.providers.codex.spec import SPEC
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness
+from agent_swarm_worker.providers.kit.limits import LimitWindows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
-    from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
+    from agent_swarm_worker.contract import Guest, ProviderSession, ProviderSessionConfig
     from agent_swarm_worker.providers.kit.launch import Translator
 
 
@@ -53,7 +54,7 @@ class CodexAdapter:
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
 
-    def check(self, env: Mapping[str, str]) -> None:
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         """Say whether sessions could start with this environment.
 
         Raises:
@@ -62,9 +63,9 @@ class CodexAdapter:
             BinaryMissing: the CLI is not installed.
         """
         program = CodexOptions.load(env).program[0]
-        if shutil.which(program, path=env.get("PATH")) is None:
+        if await guest.files.which(program, env) is None:
             raise BinaryMissing(program)
-        find_credential(env)
+        await find_credential(env, guest)
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
         """Prepare a session.
@@ -76,21 +77,27 @@ class CodexAdapter:
         """
         options = CodexOptions.load(config.env)
         config = _checked_prompt(config)
-        transport = await choose_transport(config.env)
-        make_harness = await anyio.to_thread.run_sync(_prepared, config, transport, self._clock)
+        transport = await choose_transport(config)
+        make_harness = await _prepared(config, transport, self._clock)
         if not (options.system_prompt == "agents-md" and config.system_prompt):
             return CliSession(config, make_harness)
-        notes = AgentsMd(config.cwd, config.session_uuid, operator_home(config.env))
+        notes = AgentsMd(
+            config.guest,
+            config.cwd,
+            config.session_uuid,
+            options.operator_home,
+            clock=self._clock,
+        )
         return AgentsMdSession(config, make_harness, notes)
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
         """True if the record of that session is really there."""
         home = operator_home(config.env)
-        return await anyio.to_thread.run_sync(find_rollout, session_id, home) is not None
+        return await find_rollout(session_id, home, config.guest) is not None
 
-    def translator(self, config: ProviderSessionConfig) -> Translator | None:
+    async def translator(self, config: ProviderSessionConfig) -> Translator | None:
         """Return what reads a journal again."""
-        return translator_again(config, self._clock)
+        return await translator_again(config, self._clock)
 
     def format_command(self, command_name: str) -> str:
         """Return a command as `skills.resolve` finds it in a prompt."""
@@ -110,15 +117,15 @@ def _checked_prompt(config: ProviderSessionConfig) -> ProviderSessionConfig:
     return config
 
 
-def _prepared(
+async def _prepared(
     config: ProviderSessionConfig, transport: Transport, clock: Clock
 ) -> Callable[[ProviderSessionConfig], CliHarness]:
     """Prepare what the disk has to hold; return what builds a launch from it."""
     log = Log().bind(task_id=config.task_id)
     options = CodexOptions.load(config.env)
     theirs = options.operator_home
-    base = operator_config(theirs, log)
-    credential = find_credential(config.env)
+    base = await operator_config(config.guest, theirs, log)
+    credential = await find_credential(config.env, config.guest)
     model = resolve_model(config.model) or str(base.get("model") or DEFAULT_MODEL)
     effort = native_effort(model, config.reasoning_effort)
     if config.reasoning_effort and effort is None:
@@ -130,14 +137,16 @@ def _prepared(
         model=model,
         effort=effort,
         applied_effort=config.reasoning_effort if effort else None,
-        home=prepare_home(config.private_dir, config.env, credential),
+        home=await prepare_home(config, credential),
         credential=credential,
         uses_agents_md=options.system_prompt == "agents-md",
         network_timeout_s=options.network_timeout_s,
     )
 
+    earlier = await read_rollout(config.resume_session_id or "", theirs, config.guest)
+
     def make_harness(config: ProviderSessionConfig) -> CliHarness:
-        rollout = find_rollout(config.resume_session_id or "", theirs)
+        rollout = earlier if config.resume_session_id else None
         if config.resume_session_id and rollout is None:
             # The CLI would start a new thread for some of these, without a word.
             log.warning(Event.SESSION_RESUMED, session=config.resume_session_id, found=False)
@@ -151,7 +160,7 @@ def _prepared(
                 changed_system_prompt=_news(config, plan, rollout),
             ),
             clock=clock,
-            limits=RateLimits(clock),
+            limits=LimitWindows(clock),
             model=plan.model,
         )
         return CliHarness(
@@ -163,7 +172,7 @@ def _prepared(
     return make_harness
 
 
-def _news(config: ProviderSessionConfig, plan: Plan, rollout: Path | None) -> str:
+def _news(config: ProviderSessionConfig, plan: Plan, rollout: bytes | None) -> str:
     """Return the system prompt if the thread to resume does not know it."""
     if rollout is None or plan.uses_agents_md or was_told(rollout, config.system_prompt):
         return ""

@@ -11,11 +11,11 @@ import orjson
 from agent_swarm_worker.providers.codex.app_server import AppServer
 from agent_swarm_worker.providers.codex.credentials import Credential, operator_home
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
-from agent_swarm_worker.providers.codex.limits import RateLimits
 from agent_swarm_worker.providers.codex.models import DEFAULT_MODEL, resolve_model
 from agent_swarm_worker.providers.codex.plan import Plan
-from agent_swarm_worker.providers.codex.rollout import find_rollout, used_before
+from agent_swarm_worker.providers.codex.rollout import read_rollout, used_before
 from agent_swarm_worker.providers.codex.seen import Seen
+from agent_swarm_worker.providers.kit.limits import LimitWindows
 from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _IS_EXEC = b'"thread.started"'
 _HEAD_BYTES = 4096
 
 
-def translator_again(config: ProviderSessionConfig, clock: Clock) -> Translator | None:
+async def translator_again(config: ProviderSessionConfig, clock: Clock) -> Translator | None:
     """Return a translator for the lines of a journal.
 
     The app server's answers are understood because the same questions are asked again, to nobody.
@@ -47,14 +47,15 @@ def translator_again(config: ProviderSessionConfig, clock: Clock) -> Translator 
         credential=Credential(is_oauth=False),
     )
     if config.resume_session_id is not None:
-        rollout = find_rollout(config.resume_session_id, operator_home(config.env))
+        home = operator_home(config.env)
+        rollout = await read_rollout(config.resume_session_id, home, config.guest)
         began = _began(first)
         if began is None:
             return None
         if rollout is None:  # a new thread was begun in its place
             config = replace(config, resume_session_id=None)
         plan = replace(plan, used_before=used_before(rollout, until=began))
-    limits = RateLimits(clock)
+    limits = LimitWindows(clock)
     seen = Seen(config=config, plan=plan, clock=clock, limits=limits, model=plan.model)
     return ExecTranslator(seen) if transport == "exec" else AppServer(seen)
 

@@ -8,26 +8,32 @@ session that the kernel drops when the process dies: the next session mends what
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import hashlib
 import os
 import re
-import tempfile
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from contextlib import asynccontextmanager, suppress
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agent_swarm_worker.atomic import make_private_dir, write_atomically
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
+    from pathlib import PurePath
+
+    from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.contract import AppendFile, Guest
 
 NAME = "AGENTS.md"
 OTHER_NAME = "CLAUDE.md"
+MAX_FILE_BYTES = 64 << 20
+MAX_SESSIONS = 10_000
+_LOOK_EVERY_S = 0.05
+"""How often a lock that another session has is tried again; it is held for an instant."""
 _BLOCK = re.compile(rb"<swarm_system_prompt>\n.*?\n</swarm_system_prompt>\n?\n?", re.DOTALL)
 
 
@@ -35,21 +41,25 @@ class AgentsMd:
     """One session's share in the block of one directory.
 
     Args:
+        guest: where that directory is.
         folder: where the agent works.
         session: a name no other session has.
         home: where the operator's CLI keeps its things; the registry is below it.
+        clock: measures the pauses between two looks at a lock.
     """
 
-    def __init__(self, folder: Path, session: str, home: Path | None) -> None:
-        # The file may be a link, often to CLAUDE.md; what it leads to is what is written.
-        self._path = Path(os.path.realpath(folder / NAME))
-        self._other = folder / OTHER_NAME
-        key = hashlib.sha256(os.fsencode(self._path)).hexdigest()[:24]
-        self._registry = (home or Path(tempfile.gettempdir())) / "swarm-agents-md" / key
+    def __init__(
+        self, guest: Guest, folder: PurePath, session: str, home: PurePath | None, *, clock: Clock
+    ) -> None:
+        self._guest, self._files, self._clock = guest, guest.files, clock
+        self._folder = folder
+        self._path = ""
+        self._home = str(home or "/tmp")  # noqa: S108 - a folder below it is ours alone
+        self._registry = ""
         self._session = session
-        self._hold: IO[bytes] | None = None
+        self._hold: AppendFile | None = None
 
-    def put(self, system_prompt: str) -> None:
+    async def put(self, system_prompt: str) -> None:
         """Put the block at the top of the file.
 
         Raises:
@@ -58,41 +68,54 @@ class AgentsMd:
         prompt = system_prompt.encode("utf-8", "replace")
         block = b"<swarm_system_prompt>\n" + prompt + b"\n</swarm_system_prompt>"
         try:
-            make_private_dir(self._registry)
-            with self._locked():
-                state = self._without_block(self._state(), is_last=not self._others())
-                content = self._content()
+            # The file may be a link, often to CLAUDE.md; what it leads to is what is written.
+            self._path = await self._files.real_path(str(self._folder / NAME))
+            key = hashlib.sha256(os.fsencode(self._path)).hexdigest()[:24]
+            self._registry = f"{self._home}/swarm-agents-md/{key}"
+            await self._files.make_dir(self._registry)
+            async with self._locked():
+                is_last = not await self._others()
+                state = await self._without_block(await self._state(), is_last=is_last)
+                content = await self._content(self._path)
                 state = state or {"was_there": content is not None, "filled": ""}
-                if content is None and self._other.is_file():
-                    content = self._other.read_bytes()
-                    state["filled"] = hashlib.sha256(content).hexdigest()
+                if content is None:
+                    with suppress(OSError):
+                        content = await self._content(str(self._folder / OTHER_NAME))
+                    if content is not None:
+                        state["filled"] = hashlib.sha256(content).hexdigest()
                 prefix = block + (b"\n\n" if content else b"\n")
                 state["prefix"] = prefix.decode("latin-1")
-                self._remember(state)
-                self._write(prefix + (content or b""))
-                self._hold = (self._registry / f"{self._session}.held").open("wb")
-                fcntl.flock(self._hold, fcntl.LOCK_EX)
+                await self._files.write(f"{self._registry}/state.json", orjson.dumps(state))
+                await self._write(prefix + (content or b""))
+                self._hold = await self._files.append_to(self._held, create=True)
         except OSError as error:
-            msg = f"cannot put the system prompt into {self._path}: {error.strerror or error}"
+            where = self._path or self._folder
+            msg = f"cannot put the system prompt into {where}: {error.strerror or error}"
             raise ProviderError(msg) from error
 
-    def take_away(self) -> None:
+    async def take_away(self) -> None:
         """Leave; the last one takes the block away. Never raises."""
         if self._hold is None:
             return
-        with suppress(OSError), self._locked():
-            self._hold.close()
-            (self._registry / f"{self._session}.held").unlink(missing_ok=True)
-            if not self._others():
-                self._without_block(self._state(), is_last=True)
+        with suppress(OSError):
+            async with self._locked():
+                await self._hold.aclose()
+                await self._files.remove(self._held)
+                if not await self._others():
+                    await self._without_block(await self._state(), is_last=True)
         self._hold = None
 
-    def _without_block(self, state: dict[str, Any], *, is_last: bool) -> dict[str, Any]:
+    @property
+    def _held(self) -> str:
+        """A file that this session has open, with a lock, for as long as it uses the block."""
+        return f"{self._registry}/{self._session}.held"
+
+    async def _without_block(self, state: dict[str, Any], *, is_last: bool) -> dict[str, Any]:
         """Take the block out of the file; return what is to be remembered of the time before it.
 
         The file goes as well if it would not be there without us, and nobody has written to it.
         """
-        content = self._content()
+        content = await self._content(self._path)
         prefix = text(state.get("prefix")).encode("latin-1")
         if content is not None:
             if prefix and prefix in content:
@@ -102,53 +125,61 @@ class AgentsMd:
             was_there = state.get("was_there", bool(rest) or rest == content)
             is_filling = hashlib.sha256(rest).hexdigest() == state.get("filled")
             if not was_there and (not rest or is_filling):
-                self._path.unlink(missing_ok=True)
+                await self._files.remove(self._path)
             elif rest != content:
-                self._write(rest)
+                await self._write(rest)
         if is_last:
-            with suppress(FileNotFoundError):
-                (self._registry / "state.json").unlink()
+            await self._files.remove(f"{self._registry}/state.json")
             return {}
         return state
 
-    def _others(self) -> bool:
+    async def _others(self) -> bool:
         """True if another session that lives uses the block; traces of dead ones are removed."""
         living = False
-        for path in self._registry.glob("*.held"):
-            with path.open("rb") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    living = True
-                else:
-                    path.unlink(missing_ok=True)
+        listing = await self._files.list(self._registry, limit=MAX_SESSIONS)
+        for name, _ in listing.entries:
+            if not name.endswith(".held"):
+                continue
+            path = f"{self._registry}/{name}"
+            try:
+                file = await self._files.append_to(path, create=False)
+            except BlockingIOError:
+                living = True
+            else:
+                await self._files.remove(path)
+                await file.aclose()
         return living
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self._registry / "lock").open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
+        file = await self._lock()
+        try:
             yield
+        finally:
+            await file.aclose()
 
-    def _state(self) -> dict[str, Any]:
+    async def _lock(self) -> AppendFile:
+        path = f"{self._registry}/lock"
+        while True:
+            is_new = not await self._guest.exists(path)
+            with suppress(BlockingIOError, FileExistsError):
+                return await self._files.append_to(path, create=is_new)
+            await self._clock.sleep(_LOOK_EVERY_S)
+
+    async def _state(self) -> dict[str, Any]:
+        content = await self._content(f"{self._registry}/state.json")
+        with suppress(orjson.JSONDecodeError):
+            return mapping(orjson.loads(content or b""))
+        return {}
+
+    async def _content(self, path: str) -> bytes | None:
         try:
-            return mapping(orjson.loads((self._registry / "state.json").read_bytes()))
-        except (OSError, orjson.JSONDecodeError):
-            return {}
-
-    def _remember(self, state: dict[str, Any]) -> None:
-        write_atomically(self._registry / "state.json", orjson.dumps(state), mode=0o600)
-
-    def _content(self) -> bytes | None:
-        try:
-            return self._path.read_bytes()
+            return await self._guest.read(path, max_bytes=MAX_FILE_BYTES)
         except FileNotFoundError:
             return None
 
-    def _write(self, content: bytes) -> None:
-        self._path.parent.stat()  # a directory that is missing is an error, and is not made
-        try:
-            mode = self._path.stat().st_mode & 0o7777
-        except FileNotFoundError:
-            mode = 0o644
-        write_atomically(self._path, content, mode=mode)
+    async def _write(self, content: bytes) -> None:
+        parent = str(PurePosixPath(self._path).parent)
+        if await self._files.info(parent) is None:  # it is not made
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), parent)
+        await self._files.write(self._path, content)

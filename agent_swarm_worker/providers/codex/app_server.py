@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker import __version__
 from agent_swarm_worker.contract import Error, ProviderEvent, Result
-from agent_swarm_worker.providers.codex import notifications, verdict
+from agent_swarm_worker.providers.codex import notifications, outcome
 from agent_swarm_worker.providers.codex.errors import STALE_SESSION, read_error
-from agent_swarm_worker.providers.kit.failures import how_it_ended
 from agent_swarm_worker.providers.kit.jsonrpc import Answerer, JsonRpcConversation, JsonRpcPeer
 from agent_swarm_worker.providers.kit.native import mapping, text
+from agent_swarm_worker.providers.kit.outcome import how_it_ended
 from agent_swarm_worker.providers.kit.steering import SESSION_OVER, SteeringQueue
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class AppServer(JsonRpcConversation):
     def conclude(self, ending: Ending) -> ProviderResult:
         """Say how the session went."""
         self.rpc.end(f"codex {how_it_ended(ending.exit_code)}")
-        return verdict.conclude(self._seen, ending)
+        return outcome.conclude(self._seen, ending)
 
     # -- what is said --------------------------------------------------------------------------
 

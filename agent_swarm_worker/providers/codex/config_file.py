@@ -8,33 +8,44 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.guards.secret_env import is_secret_name
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.codex.options import CodexOptions
-from agent_swarm_worker.providers.codex.toml import toml_bytes
-from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_server
+from agent_swarm_worker.providers.kit.mcp_config import (
+    mcp_table,
+    register_secrets,
+    swarm_server_of,
+)
 from agent_swarm_worker.providers.kit.native import mapping, text
+from agent_swarm_worker.providers.kit.toml import toml_bytes
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import PurePath
 
-    from agent_swarm_worker.contract import McpServer, ProviderSessionConfig
+    from agent_swarm_worker.contract import Guest, ProviderSessionConfig
     from agent_swarm_worker.providers.codex.plan import Plan
 
 STARTUP_TIMEOUT_S = 30
 TOOL_TIMEOUT_S = 300
 PROJECT_DOC_BYTES = 32 * 1024
 """How much of a repository's notes the CLI reads by default."""
-_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+MAX_CONFIG_BYTES = 16 << 20
+_COMMON = {
+    "enabled": True,
+    "startup_timeout_sec": STARTUP_TIMEOUT_S,
+    "tool_timeout_sec": TOOL_TIMEOUT_S,
+    "default_tools_approval_mode": "approve",
+}
+"""What every tool server is configured with."""
 
 
-def operator_config(home: Path | None, log: Log) -> dict[str, Any]:
+async def operator_config(guest: Guest, home: PurePath | None, log: Log) -> dict[str, Any]:
     """Return the operator's own configuration; one that cannot be read is left out, with a word."""
     path = home / "config.toml" if home else None
     if path is None:
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = await guest.read(path, max_bytes=MAX_CONFIG_BYTES)
+        return tomllib.loads(content.decode())
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -88,46 +99,11 @@ def _servers(
         name: table for name, table in own.items() if isinstance(table, dict)
     }
     for table in tables.values():
-        _register_secrets(table, config)
-    for server in (*config.mcp_servers, *_swarm_server(config)):
+        register_secrets(table, config.redactor, headers="http_headers")
+    ours = swarm_server_of(config, CodexOptions.load(config.env).runtime_id)
+    for server in (*config.mcp_servers, ours):
         if server.transport == "sse":
             log.warning(Event.MCP_CONFIG, skipped=server.name, why="codex has no sse transport")
             continue
-        tables[server.name] = _table(server)
+        tables[server.name] = mcp_table(server, _COMMON)
     return tables
-
-
-def _swarm_server(config: ProviderSessionConfig) -> tuple[McpServer, ...]:
-    if any(server.name == SWARM_SERVER for server in config.mcp_servers):
-        return ()
-    ours = swarm_server(
-        api_url=config.api_url,
-        api_key=config.api_key,
-        agent_id=config.agent_id,
-        task_id=config.task_id,
-        context_key=config.context_key,
-        runtime_id=CodexOptions.load(config.env).runtime_id,
-    )
-    return (ours,)
-
-
-def _table(server: McpServer) -> dict[str, Any]:
-    common = {
-        "enabled": True,
-        "startup_timeout_sec": STARTUP_TIMEOUT_S,
-        "tool_timeout_sec": TOOL_TIMEOUT_S,
-        "default_tools_approval_mode": "approve",
-    }
-    if server.transport == "stdio":
-        env = {"env": dict(server.env)} if server.env else {}
-        return {"command": server.command, "args": list(server.args), **common, **env}
-    return {"url": server.url, **common, "http_headers": dict(server.headers)}
-
-
-def _register_secrets(table: dict[str, Any], config: ProviderSessionConfig) -> None:
-    """The operator's secrets would else show up in what the CLI prints about its servers."""
-    for place in ("env", "http_headers"):
-        for name, value in mapping(table.get(place)).items():
-            plain = name.replace("-", "_")
-            if name.lower() in _SECRET_HEADERS or is_secret_name(plain):
-                config.redactor.add(name, text(value))

@@ -18,12 +18,15 @@ from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+    from pathlib import PurePath
+
+    from agent_swarm_worker.contract import Guest
 
 HARNESS = SPEC.name
 CREDENTIALS = SPEC.credentials.variables
 """One of these must be set, unless the CLI is logged in already; the first one wins."""
 
+MAX_FILE_BYTES = 1 << 20
 _POOL_ROW = re.compile(r"codex_oauth(?:_\d+)?", re.IGNORECASE)
 
 
@@ -34,16 +37,16 @@ class Credential:
     is_oauth: bool
     content: bytes = b""
     """An ``auth.json`` of the session's own."""
-    file: Path | None = None
+    file: PurePath | None = None
     """The operator's ``auth.json``, which the CLI keeps fresh itself."""
 
 
-def operator_home(env: Mapping[str, str]) -> Path | None:
+def operator_home(env: Mapping[str, str]) -> PurePath | None:
     """Return the folder in which the CLI keeps its things when nobody says otherwise."""
     return CodexLogin.load(env).operator_home
 
 
-def find_credential(env: Mapping[str, str]) -> Credential:
+async def find_credential(env: Mapping[str, str], guest: Guest) -> Credential:
     """Return what a session logs in with; a login is preferred to a key.
 
     Raises:
@@ -51,14 +54,18 @@ def find_credential(env: Mapping[str, str]) -> Credential:
         CredentialDamaged: what there is cannot be used, and nothing else is there.
     """
     damage: CredentialDamaged | None = None
-    for find in (_from_variable, _from_file):
-        try:
-            found = find(env)
-        except CredentialDamaged as error:
-            damage = damage or error
-        else:
-            if found is not None:
-                return found
+    try:
+        found = _from_variable(env)
+    except CredentialDamaged as error:
+        found, damage = None, error
+    if found is not None:
+        return found
+    try:
+        found = await _from_file(env, guest)
+    except CredentialDamaged as error:
+        damage = damage or error
+    if found is not None:
+        return found
     key = CodexLogin.load(env).api_key
     if key:
         content = orjson.dumps({"auth_mode": "apikey", API_KEY: key})
@@ -126,7 +133,7 @@ def _moment(epoch_ms: float | None) -> str:
         return wire_time(datetime.now(UTC))
 
 
-def _from_file(env: Mapping[str, str]) -> Credential | None:
+async def _from_file(env: Mapping[str, str], guest: Guest) -> Credential | None:
     """Use the operator's login as it is: a copy's one-use refresh token would be spent twice."""
     home = operator_home(env)
     path = home / "auth.json" if home else None
@@ -134,7 +141,7 @@ def _from_file(env: Mapping[str, str]) -> Credential | None:
     if path is None or options.auth_mode == "apikey":
         return None
     try:
-        content = path.read_bytes()
+        content = await guest.read(path, max_bytes=MAX_FILE_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.contract import Error, ProviderEvent, Result
-from agent_swarm_worker.providers.codex import items, verdict
+from agent_swarm_worker.providers.codex import items, outcome
 from agent_swarm_worker.providers.codex.errors import STALE_SESSION, is_gone, read_error
-from agent_swarm_worker.providers.codex.usage import Tokens
+from agent_swarm_worker.providers.codex.usage import read_tokens
 from agent_swarm_worker.providers.kit.native import mapping, text
 from agent_swarm_worker.providers.kit.translator import JsonTranslator
 
@@ -42,7 +42,7 @@ class ExecTranslator(JsonTranslator):
 
     def conclude(self, ending: Ending) -> ProviderResult:
         """Say how the session went."""
-        return verdict.conclude(self._seen, ending)
+        return outcome.conclude(self._seen, ending)
 
     def _translated(self, event: dict[str, Any]) -> Iterator[ProviderEvent]:
         seen, item = self._seen, mapping(event.get("item"))
@@ -73,11 +73,10 @@ class ExecTranslator(JsonTranslator):
     def _turn_completed(self, event: dict[str, Any]) -> Iterator[ProviderEvent]:
         seen = self._seen
         if isinstance(event.get("usage"), dict):
-            before = seen.costs.totals.get(seen.thread_id or "", Tokens())
-            total = Tokens.read_from(event["usage"])
-            seen.costs.take_total(seen.thread_id or "", total, seen.model)
+            total = read_tokens(event["usage"])
             # All calls of the turn together: the context holds no more than this.
-            yield seen.take_context(total.since(before), "peak-proxy")
+            grown = seen.costs.take_total(seen.thread_id or "", total, seen.model)
+            yield seen.take_context(grown, "peak-proxy")
         if not seen.is_final:
             seen.turn, seen.is_final = "completed", True
         is_error = seen.turn != "completed"

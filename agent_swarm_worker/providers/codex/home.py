@@ -7,18 +7,17 @@ that is what a later session goes on from.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.contract import PrivateFile
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.codex.credentials import operator_home
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from pathlib import PurePath
 
+    from agent_swarm_worker.contract import Guest, ProviderSessionConfig
     from agent_swarm_worker.providers.codex.credentials import Credential
 
 FOLDER = "codex-home"
@@ -28,50 +27,47 @@ _SHARED = ("AGENTS.md", "AGENTS.override.md", "prompts", "rules")
 """What the operator has written for every session."""
 
 
-def prepare_home(private_dir: Path, env: Mapping[str, str], credential: Credential) -> Path:
+async def prepare_home(config: ProviderSessionConfig, credential: Credential) -> PurePath:
     """Make the session's folder, log in, and link to what is kept elsewhere.
 
     Args:
-        private_dir: the session's directory; the caller removes it with all that is in it.
-        env: the session's environment.
+        config: the session; the folder is in its private directory, which the caller removes.
         credential: what the session logs in with.
 
     Raises:
         ProviderError: the folder cannot be written.
     """
-    home = private_dir / FOLDER
+    guest, home = config.guest, config.private_dir / FOLDER
     try:
-        home.mkdir(mode=0o700, exist_ok=True)
-        _log_in(home / "auth.json", credential)
+        await guest.files.make_dir(str(home))
+        await _log_in(guest, home / "auth.json", credential)
     except OSError as error:
         msg = f"cannot prepare {home}: {error.strerror or error}"
         raise ProviderError(msg) from error
-    theirs = operator_home(env)
+    theirs = operator_home(config.env)
     if theirs is not None:
-        _link(home, theirs)
+        await _link(guest, home, theirs)
     return home
 
 
-def _log_in(path: Path, credential: Credential) -> None:
+async def _log_in(guest: Guest, path: PurePath, credential: Credential) -> None:
     """Write a login of the session's own; one that the CLI renews is used in its place."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
+    await guest.files.remove(str(path))
     if credential.file is not None:
-        path.symlink_to(os.path.abspath(credential.file))  # noqa: PTH100 - links stay as they are
+        await guest.files.link(str(path), str(credential.file))
         return
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(credential.content)
+    await guest.put([PrivateFile(path=path, content=credential.content)])
 
 
-def _link(home: Path, theirs: Path) -> None:
+async def _link(guest: Guest, home: PurePath, theirs: PurePath) -> None:
+    files = guest.files
     for name in (*_KEPT, *_SHARED):
-        target, link = theirs / name, home / name
+        target, link = str(theirs / name), str(home / name)
         try:
             if name in _KEPT:
-                target.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if target.exists() and not link.is_symlink():
-                link.symlink_to(os.path.abspath(target))  # noqa: PTH100 - as above
+                await files.make_dir(target)
+            if await files.info(target) is not None and await files.info(link) is None:
+                await files.link(link, target)
         except OSError as error:
             # Without its record the session cannot be continued; it can be run all the same.
-            Log().warning(Event.STATE_DEGRADED, path=str(target), why=error.strerror or str(error))
+            Log().warning(Event.STATE_DEGRADED, path=target, why=error.strerror or str(error))

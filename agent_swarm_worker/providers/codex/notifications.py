@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from agent_swarm_worker.contract import Custom, Error, ProviderEvent
 from agent_swarm_worker.providers.codex import items as turn_items
 from agent_swarm_worker.providers.codex.errors import read_error
-from agent_swarm_worker.providers.codex.usage import Tokens
+from agent_swarm_worker.providers.codex.limits import take_limits
+from agent_swarm_worker.providers.codex.usage import read_tokens
 from agent_swarm_worker.providers.kit.native import count, items, mapping, text
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def translated(
         case "thread/tokenUsage/updated":
             yield from _usage(seen, params, subagent=subagent)
         case "account/rateLimits/updated":
-            seen.limits.take(mapping(params.get("rateLimits")))
+            take_limits(seen.limits, mapping(params.get("rateLimits")))
         case "model/rerouted" if not subagent:
             seen.model = text(params.get("toModel")) or seen.model
         case "mcpServer/startupStatus/updated" if params.get("status") == "failed":
@@ -57,13 +58,12 @@ def translated(
 def _usage(seen: Seen, params: dict[str, Any], *, subagent: bool) -> Iterator[ProviderEvent]:
     usage = mapping(params.get("tokenUsage"))
     thread_id = text(params.get("threadId"))
-    before = seen.costs.spent
-    seen.costs.take_total(thread_id, Tokens.read_from(usage.get("total")), seen.model)
+    grown = seen.costs.take_total(thread_id, read_tokens(usage.get("total")), seen.model)
     if subagent:
         return
     seen.window = count(usage.get("modelContextWindow")) or seen.window
-    if seen.costs.spent != before:  # a resumed thread repeats its last report first
-        yield seen.take_context(Tokens.read_from(usage.get("last")), "harness-reported")
+    if grown:  # a resumed thread repeats its last report first
+        yield seen.take_context(read_tokens(usage.get("last")), "harness-reported")
 
 
 def _todo(params: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.providers.codex.options import NETWORK_TIMEOUT_S
-from agent_swarm_worker.providers.codex.usage import Tokens
+from agent_swarm_worker.providers.kit.costs import Tokens
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import PurePath
 
     from agent_swarm_worker.providers.codex.credentials import Credential
     from agent_swarm_worker.providers.codex.program import Transport
@@ -25,7 +25,7 @@ class Plan:
     """The effort as the CLI calls it; ``None`` leaves it to the model."""
     applied_effort: str | None = None
     """The same in the worker's words."""
-    home: Path
+    home: PurePath
     """The session's own folder for the CLI's files."""
     credential: Credential
     uses_agents_md: bool = False

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Literal
 
 from agent_swarm_worker.contract import ContextUsage, Error, Progress, ProviderEvent, SessionInit
 from agent_swarm_worker.providers.codex.errors import NETWORK, STALE_SESSION, is_retry_notice
-from agent_swarm_worker.providers.codex.usage import CostBook, Tokens
+from agent_swarm_worker.providers.codex.usage import CostBook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import CostData, ProviderSessionConfig
-    from agent_swarm_worker.providers.codex.limits import RateLimits
     from agent_swarm_worker.providers.codex.plan import Plan
+    from agent_swarm_worker.providers.kit.costs import Tokens
+    from agent_swarm_worker.providers.kit.limits import LimitWindows
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,7 +26,7 @@ class Seen:
     config: ProviderSessionConfig
     plan: Plan
     clock: Clock
-    limits: RateLimits
+    limits: LimitWindows
     costs: CostBook = field(default_factory=CostBook)
     thread_id: str | None = None
     model: str = ""
@@ -92,15 +93,10 @@ class Seen:
 
     def take_context(self, last: Tokens, formula: str) -> ContextUsage:
         """Note how full the context is."""
-        self.context_used = used = last.read + last.written
+        self.context_used = used = last.input + last.output
         percent = min(100.0, used / self.window * 100) if self.window else None
-        return ContextUsage(used, self.window, percent, last.written, formula)
+        return ContextUsage(used, self.window, percent, last.output, formula)
 
     def cost(self, *, is_error: bool) -> CostData | None:
         """Return the spend so far."""
-        return self.costs.cost(
-            model=self.model,
-            is_error=is_error,
-            task_id=self.config.task_id,
-            agent_id=self.config.agent_id,
-        )
+        return self.costs.cost(self.config, model=self.model, is_error=is_error)

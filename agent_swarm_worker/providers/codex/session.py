@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio import to_thread
 
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 
@@ -26,9 +25,9 @@ class AgentsMdSession(CliSession):
 
     async def wait_for_completion(self) -> ProviderResult:
         """Run the session; the file is as it was when it returns."""
-        await to_thread.run_sync(self._agents_md.put, self.config.system_prompt)
+        await self._agents_md.put(self.config.system_prompt)
         try:
             return await super().wait_for_completion()
         finally:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(self._agents_md.take_away)
+                await self._agents_md.take_away()

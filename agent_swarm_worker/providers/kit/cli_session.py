@@ -8,38 +8,44 @@ cannot find the session it should resume, and an end that leaves no process behi
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
 from agent_swarm_worker.clock import Clock, SystemClock, wire_time
-from agent_swarm_worker.contract import Progress, ProviderResult, SteerDelivery
+from agent_swarm_worker.contract import (
+    DEFAULT_GRACE,
+    NO_GRACE,
+    Command,
+    Progress,
+    ProviderResult,
+    SteerDelivery,
+)
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.journal.files import continuation_of, continuation_record
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes.drain import drain, pump
 from agent_swarm_worker.processes.framing import LineFramer
-from agent_swarm_worker.processes.spawn import ProcessSpec
 from agent_swarm_worker.providers.kit.conversation import Conversation, StdinWriter
 from agent_swarm_worker.providers.kit.launch import CliHarness, Ending
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.kit.steering import SteeringRouter
-from agent_swarm_worker.sandboxes.local import LocalSandbox
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.contract import ProviderSessionConfig, SteerMode
-    from agent_swarm_worker.providers.kit.launch import Launch, PrivateFile, Translator
-    from agent_swarm_worker.sandboxes.port import Sandbox, SandboxChild
+    from agent_swarm_worker.contract import Process, ProviderSessionConfig, SteerMode
+    from agent_swarm_worker.providers.kit.launch import Launch, Translator
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Longest line taken whole; a screenshot in a tool result easily has several MiB."""
 CUT_LINE_BYTES = 64 * 1024
 """What is kept of a standard error line, or of a text line, that has no end."""
+
+UNKNOWN_EXIT = 255
+"""Stands for an exit code that nobody knows: a failure, unless the harness said its last word."""
 
 HarnessFactory: TypeAlias = Callable[["ProviderSessionConfig"], CliHarness]
 """Builds a launch with a fresh translator; called again to start afresh if need be."""
@@ -64,12 +70,11 @@ class CliSession(BaseSession):
         config: ProviderSessionConfig,
         make_harness: HarnessFactory,
         *,
-        sandbox: Sandbox | None = None,
         clock: Clock | None = None,
     ) -> None:
         super().__init__(config, clock=clock or SystemClock())
         self._make_harness = make_harness
-        self._sandbox = sandbox or LocalSandbox()
+        self._guest = config.guest
         self._abort_reason: str | None = None
         self._abort_asked = anyio.Event()
         self._result: ProviderResult | None = None
@@ -123,10 +128,9 @@ class CliSession(BaseSession):
         now_s = self.clock.monotonic()
         run = _Run(translator, started_at_s=now_s, last_output_at_s=now_s)
         try:
-            for file in launch.files:
-                _write_private(file)
-            child = await self._sandbox.start(
-                self._spec(launch, is_talk=isinstance(translator, Conversation))
+            await self._put(launch)
+            child = await self._guest.start(
+                _command(launch, is_talk=isinstance(translator, Conversation))
             )
         except ProviderError as error:
             return ProviderResult(
@@ -136,15 +140,16 @@ class CliSession(BaseSession):
                 failure_reason=f"Spawn failed: {error}",
             )
         else:
-            program = Path(launch.argv[0]).name
+            program = PurePath(launch.argv[0]).name
             self.log.info(Event.SESSION_STARTED, program=program, child=child.label)
             async with child:
                 exit_code = await self._live(child, launch, run)
         finally:
-            for file in launch.files:
-                # The harness may have put anything in its place; the directory goes as well.
-                with contextlib.suppress(OSError):
-                    file.path.unlink()
+            with anyio.CancelScope(shield=True):
+                for file in launch.files:
+                    # The harness may have put anything in its place; the directory goes as well.
+                    with contextlib.suppress(OSError):
+                        await self._guest.files.remove(str(file.path))
         return translator.conclude(
             Ending(
                 exit_code=exit_code,
@@ -156,21 +161,24 @@ class CliSession(BaseSession):
             )
         )
 
-    def _spec(self, launch: Launch, *, is_talk: bool) -> ProcessSpec:
-        return ProcessSpec(
-            argv=launch.argv,
-            cwd=launch.cwd,
-            env=launch.env,
-            tag=self.config.session_uuid,
-            stdin=bool(launch.stdin) or is_talk,
-            kept=True,
-        )
+    async def _put(self, launch: Launch) -> None:
+        """Write the files of a launch.
 
-    async def _live(self, child: SandboxChild, launch: Launch, run: _Run) -> int:
+        Raises:
+            ProviderError: the disk is full or the directory cannot be written.
+        """
+        for file in launch.files:
+            try:
+                await self._guest.put([file])
+            except OSError as error:
+                msg = f"cannot write {file.path.name}: {error.strerror}"
+                raise ProviderError(msg) from error
+
+    async def _live(self, child: Process, launch: Launch, run: _Run) -> int:
         """From spawn to the last byte; whatever happens, no process is left when it returns."""
         stdout = partial(self._read_stdout, child, run)
         stderr = partial(self._read_stderr, child, run)
-        end = self._sandbox.end
+        grace = DEFAULT_GRACE
         writer = None
         if isinstance(run.translator, Conversation):
             writer = StdinWriter(child, run.translator, clock=self.clock)
@@ -184,15 +192,15 @@ class CliSession(BaseSession):
                 exit_code = await child.wait()
                 tasks.cancel_scope.cancel()
         except anyio.get_cancelled_exc_class():
-            end = self._sandbox.kill  # whoever cancels has no time left for asking
+            grace = NO_GRACE  # whoever cancels has no time left for asking
             raise
         finally:
             self._steering.connect(None)
             with anyio.CancelScope(shield=True):
-                await end(child, on_step=self._log_step)
-        return exit_code
+                await self._guest.end(child, grace, on_step=self._log_step)
+        return UNKNOWN_EXIT if exit_code is None else exit_code
 
-    async def _feed(self, child: SandboxChild, data: bytes, writer: StdinWriter | None) -> None:
+    async def _feed(self, child: Process, data: bytes, writer: StdinWriter | None) -> None:
         if data:
             await child.send(data)
         if writer is not None:
@@ -200,13 +208,13 @@ class CliSession(BaseSession):
         elif data:
             await child.close_stdin()
 
-    async def _end_when_asked(self, child: SandboxChild) -> None:
+    async def _end_when_asked(self, child: Process) -> None:
         await self._abort_asked.wait()
         if self._steering.writer is not None:
             await self._steering.writer.interrupt()
-        await self._sandbox.end(child, on_step=self._log_step)
+        await self._guest.end(child, on_step=self._log_step)
 
-    async def _end_when_final(self, child: SandboxChild, run: _Run) -> None:
+    async def _end_when_final(self, child: Process, run: _Run) -> None:
         """End a harness that said its last word and then does not exit."""
         grace_s = self.config.result_grace_s
         while True:
@@ -216,10 +224,10 @@ class CliSession(BaseSession):
                 run.hung_after_result = True
                 self.log.warning(Event.SESSION_HUNG, why="it said its last word and stayed")
                 self.emit(Progress("The harness stayed after its result and was ended"))
-                await self._sandbox.end(child, on_step=self._log_step)
+                await self._guest.end(child, on_step=self._log_step)
                 return
 
-    async def _read_stdout(self, child: SandboxChild, run: _Run) -> None:
+    async def _read_stdout(self, child: Process, run: _Run) -> None:
         framer, output = LineFramer(MAX_LINE_BYTES), child.stdout
 
         def on_chunk(chunk: bytes) -> None:
@@ -229,7 +237,7 @@ class CliSession(BaseSession):
             is_cutting = framer.is_cutting
             if lines or is_cutting:
                 pending = 0 if is_cutting else framer.pending_bytes
-                hand_over = partial(output.hand_over, pending, ends_inside=is_cutting)
+                hand_over = partial(output.checkpoint, pending, ends_inside=is_cutting)
                 self.take(lines, run.translator, hand_over)
             if self._steering.writer is not None:
                 self._steering.writer.heard()
@@ -242,9 +250,9 @@ class CliSession(BaseSession):
             rest = framer.close()
             if rest:
                 run.truncated = True
-                self.take([rest], run.translator, partial(output.hand_over, 0))
+                self.take([rest], run.translator, partial(output.checkpoint, 0))
 
-    async def _read_stderr(self, child: SandboxChild, run: _Run) -> None:
+    async def _read_stderr(self, child: Process, run: _Run) -> None:
         scrubber = self.config.redactor.stream()
         framer, output = LineFramer(CUT_LINE_BYTES), child.stderr
         half = bytearray()
@@ -261,7 +269,7 @@ class CliSession(BaseSession):
             half[:] = chunk[end:]
             if lines or framer.is_cutting:
                 pending = len(half) + scrubber.held_bytes
-                hand_over = partial(output.hand_over, pending, ends_inside=framer.is_cutting)
+                hand_over = partial(output.checkpoint, pending, ends_inside=framer.is_cutting)
                 self.take_stderr(b"\n".join(lines), run.translator, hand_over)
 
         try:
@@ -271,7 +279,7 @@ class CliSession(BaseSession):
             if rest := framer.close():
                 lines.append(rest)
             if lines:
-                hand_over = partial(output.hand_over, 0)
+                hand_over = partial(output.checkpoint, 0)
                 self.take_stderr(b"\n".join(lines), run.translator, hand_over)
 
     def _log_step(self, step: str, elapsed_s: float) -> None:
@@ -280,16 +288,11 @@ class CliSession(BaseSession):
         tell(Event.KILL_STEP, step=step, elapsed_s=round(elapsed_s, 2))
 
 
-def _write_private(file: PrivateFile) -> None:
-    """Write a file only we can read, refusing to follow what somebody may have put there.
-
-    Raises:
-        ProviderError: the disk is full or the directory cannot be written.
-    """
-    try:
-        handle = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(file.content)
-    except OSError as error:
-        msg = f"cannot write {file.path.name}: {error.strerror}"
-        raise ProviderError(msg) from error
+def _command(launch: Launch, *, is_talk: bool) -> Command:
+    return Command(
+        argv=launch.argv,
+        cwd=launch.cwd,
+        env=launch.env,
+        stdin=bool(launch.stdin) or is_talk,
+        durable=True,
+    )

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import SteerMode
+    from agent_swarm_worker.contract import Process, SteerMode
     from agent_swarm_worker.providers.kit.jsonrpc import HandlerCall
-    from agent_swarm_worker.sandboxes.port import SandboxChild
 
 INTERRUPT_GRACE_S = 2.0
 """How long a harness may take to stop by its own means before signals are sent."""
@@ -75,7 +74,7 @@ class HandlesRequests(Conversation, Protocol):
 class StdinWriter:
     """Writes what a conversation has to say, until its end or the child's."""
 
-    def __init__(self, child: SandboxChild, conversation: Conversation, *, clock: Clock) -> None:
+    def __init__(self, child: Process, conversation: Conversation, *, clock: Clock) -> None:
         self._child = child
         self._conversation = conversation
         self._clock = clock

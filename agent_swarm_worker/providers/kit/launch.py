@@ -10,11 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.contract import PrivateFile
 from agent_swarm_worker.contract.translator import Ending, Rereads, TextTranslator, Translator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+    from pathlib import PurePath
+
+__all__ = [
+    "MAX_ARG_BYTES",
+    "CliHarness",
+    "Ending",
+    "Launch",
+    "PrivateFile",
+    "Rereads",
+    "TextTranslator",
+    "Translator",
+]
 
 __all__ = [
     "MAX_ARG_BYTES",
@@ -32,25 +44,19 @@ MAX_ARG_BYTES = 100 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrivateFile:
-    """A file the harness reads, written with mode 0600 before the start and removed afterwards."""
-
-    path: Path
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """How to start the harness for one session."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     """The complete environment; the session adds its tag."""
-    cwd: Path
+    cwd: PurePath
+    """Inside the guest."""
     stdin: bytes = b""
     """Written to standard input, which is then closed. Empty: standard input is /dev/null.
     With a `conversation.Conversation` it stays open, and what that has to say follows."""
     files: tuple[PrivateFile, ...] = ()
+    """Written before the start and removed afterwards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

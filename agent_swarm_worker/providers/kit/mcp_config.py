@@ -1,4 +1,9 @@
-"""The tool servers of a session, in the ``.mcp.json`` form that most harnesses read."""
+"""Tool servers (MCP) as harnesses configure them: the forms they are written in, and reading them.
+
+Most harnesses read a ``.mcp.json`` (`mcp_config_bytes`), others tables in TOML (`mcp_table`, with
+`toml.toml_bytes`). The swarm's own server is among them whatever else there is (`swarm_server_of`),
+and what an operator's file holds as a secret is scrubbed (`register_secrets`).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,17 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from agent_swarm_worker.contract import McpServer
+from agent_swarm_worker.guards.secret_env import is_secret_name, secret_values_of
+from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from agent_swarm_worker.contract import ProviderSessionConfig, Redactor
+
 SWARM_SERVER = "agent-swarm"
 """Name of the swarm's own server; agents know its tools as ``mcp__agent-swarm__…``."""
+_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
 def swarm_server(
@@ -35,12 +45,38 @@ def swarm_server(
     return McpServer(name=SWARM_SERVER, transport="http", url=f"{api_url}/mcp", headers=headers)
 
 
+def swarm_server_of(config: ProviderSessionConfig, runtime_id: str | None = None) -> McpServer:
+    """Return the swarm's server of a session: the one it was given, else one made for it."""
+    for server in config.mcp_servers:
+        if server.name == SWARM_SERVER:
+            return server
+    return swarm_server(
+        api_url=config.api_url,
+        api_key=config.api_key,
+        agent_id=config.agent_id,
+        task_id=config.task_id,
+        context_key=config.context_key,
+        runtime_id=runtime_id,
+    )
+
+
 def mcp_entry(server: McpServer) -> dict[str, Any]:
     """Return one server as an entry of ``mcpServers``."""
     if server.transport == "stdio":
-        entry: dict[str, Any] = {"command": server.command, "args": list(server.args)}
-        return entry | ({"env": dict(server.env)} if server.env else {})
+        return _command(server)
     return {"type": server.transport, "url": server.url, "headers": dict(server.headers)}
+
+
+def mcp_table(server: McpServer, common: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one server as a TOML table of ``mcp_servers``, with what all of them have."""
+    if server.transport == "stdio":
+        return {**_command(server), **common}
+    return {"url": server.url, "http_headers": dict(server.headers), **common}
+
+
+def _command(server: McpServer) -> dict[str, Any]:
+    entry: dict[str, Any] = {"command": server.command, "args": list(server.args)}
+    return entry | ({"env": dict(server.env)} if server.env else {})
 
 
 def mcp_config_bytes(
@@ -49,3 +85,42 @@ def mcp_config_bytes(
     """Return the file: what was `inherited` from the surroundings, overlaid by `servers`."""
     entries = {**(inherited or {}), **{server.name: mcp_entry(server) for server in servers}}
     return orjson.dumps({"mcpServers": entries}, option=orjson.OPT_INDENT_2)
+
+
+def read_mcp_config(content: bytes) -> dict[str, Any]:
+    """Return the entries of a ``.mcp.json`` that somebody wrote; a wrong shape has none.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    return mapping(mapping(orjson.loads(content)).get("mcpServers"))
+
+
+def taken_over(entry: Mapping[str, Any], ours: McpServer) -> dict[str, Any]:
+    """Keep what else an operator's entry says (a timeout, a header); address and identity are ours.
+
+    Header names do not care about case, so an old ``authorization`` must not stay beside ours.
+    """
+    names = {name.lower() for name in ours.headers}
+    headers = mapping(entry.get("headers"))
+    kept = {name: value for name, value in headers.items() if name.lower() not in names}
+    rest = {key: value for key, value in entry.items() if key not in {"command", "args", "env"}}
+    return {**rest, **mcp_entry(ours), "headers": {**kept, **ours.headers}}
+
+
+def register_secrets(
+    entry: Mapping[str, Any], redactor: Redactor, *, headers: str = "headers"
+) -> None:
+    """Scrub what an entry holds as a secret: a harness may print it when a server fails.
+
+    Args:
+        entry: of one server.
+        redactor: of the session.
+        headers: the key under which the form has HTTP headers.
+    """
+    env = {name: text(value) for name, value in mapping(entry.get("env")).items()}
+    for name, value in secret_values_of(env):
+        redactor.add(name, value)
+    for name, value in (*env.items(), *mapping(entry.get(headers)).items()):
+        if name.lower() in _SECRET_HEADERS or is_secret_name(name.replace("-", "_")):
+            redactor.add(name, text(value))

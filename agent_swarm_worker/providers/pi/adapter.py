@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
 from agent_swarm_worker.errors import MissingExtra
 from agent_swarm_worker.providers.pi.again import PiAgain
 from agent_swarm_worker.providers.pi.credentials import require_credential
@@ -19,7 +17,7 @@ from agent_swarm_worker.providers.pi.spec import SPEC
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
+    from agent_swarm_worker.contract import Guest, ProviderSession, ProviderSessionConfig
     from agent_swarm_worker.providers.kit.launch import Translator
 
 
@@ -30,7 +28,7 @@ class PiAdapter:
     spec = SPEC
     traits = SPEC.traits
 
-    def check(self, env: Mapping[str, str]) -> None:
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         """Say whether sessions could start with this environment.
 
         Raises:
@@ -40,7 +38,8 @@ class PiAdapter:
         """
         if find_spec("pydantic_ai") is None:
             raise MissingExtra("the harness pi", "pi")
-        require_credential(PiOptions.load(env).model_override, env, read_agent_files(env))
+        model = PiOptions.load(env).model_override
+        require_credential(model, env, await read_agent_files(env, guest))
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
         """Prepare a session.
@@ -52,7 +51,7 @@ class PiAdapter:
         """
         from agent_swarm_worker.providers.pi.session import PiSession  # noqa: PLC0415 - see check
 
-        files = await anyio.to_thread.run_sync(read_agent_files, config.env)
+        files = await read_agent_files(config.env, config.guest)
         for entry in (*files.auth.values(), *files.providers.values()):
             for name in ("key", "access", "refresh", "apiKey"):
                 secret = entry.get(name)
@@ -62,9 +61,9 @@ class PiAdapter:
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
         """True if the conversation of that session is really saved here."""
-        return await anyio.to_thread.run_sync(is_saved, config.env, session_id)
+        return await is_saved(config.env, session_id, config.guest)
 
-    def translator(self, config: ProviderSessionConfig) -> Translator:
+    async def translator(self, config: ProviderSessionConfig) -> Translator:
         """Return what reads a journal again.
 
         Raises:
@@ -72,7 +71,9 @@ class PiAdapter:
             CredentialsMissing: there is nothing to log in with at its provider.
             UnreadableFile: ``auth.json`` or ``models.json`` cannot be used.
         """
-        choice = choose_model(config.model, config.env, read_agent_files(config.env))
+        choice = choose_model(
+            config.model, config.env, await read_agent_files(config.env, config.guest)
+        )
         return PiAgain(config, choice)
 
     def format_command(self, command_name: str) -> str:

@@ -31,7 +31,7 @@ class PiAgain(PiTranslator):
     def feed(self, native: Any) -> Iterable[ProviderEvent]:
         """Take one record."""
         if native["type"] == "assistant":
-            self._again.add(native["message"]["model"], usage_of(native["message"]))
+            self._again.count(native["message"]["model"], usage_of(native["message"]))
         return super().feed(native)
 
     def conclude(self, ending: Ending) -> ProviderResult:

@@ -21,6 +21,7 @@ from agent_swarm_worker.providers.pi.compaction import (
     estimate_tokens,
     request_for_summary,
 )
+from agent_swarm_worker.providers.pi.costs import context_of
 from agent_swarm_worker.providers.pi.failures import SessionFailed
 from agent_swarm_worker.providers.pi.history import text_of
 from agent_swarm_worker.providers.pi.toolcalls import mend_arguments, run_calls
@@ -80,36 +81,36 @@ class Agent:
         Raises:
             SessionFailed: it cannot go on, or a limit was reached.
         """
-        self._hear(prompt)
+        await self._hear(prompt)
         said_something = False
         while True:
             self._check_limits()
-            self._hear_messages("steer")
+            await self._hear_messages("steer")
             response = await self._turn()
             said_something = said_something or bool(text_of(response))
             calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
             if calls:
                 answers = await run_calls(calls, self._tools, self._say)
-                self._history.add(ModelRequest(parts=answers))
+                await self._history.add(ModelRequest(parts=answers))
                 continue
             if response.finish_reason in _STOPS:
                 raise SessionFailed(*_STOPS[response.finish_reason])
-            if not self._hear_messages():
+            if not await self._hear_messages():
                 break
         self._steering.close()
         if not said_something:
             raise SessionFailed("empty_response", "the model ended without a word")
 
-    def _hear(self, text: str) -> None:
-        self._history.say(text)
+    async def _hear(self, text: str) -> None:
+        await self._history.say(text)
         self._say(native.user_message(text))
 
-    def _hear_messages(self, mode: SteerMode | None = None) -> bool:
+    async def _hear_messages(self, mode: SteerMode | None = None) -> bool:
         """Add the messages that wait, of one mode or all; false if there are none."""
         requests = self._steering.take(mode)
         for request in requests:
             self._steering.sent(request, request)
-            self._hear(request.text)
+            await self._hear(request.text)
         return bool(requests)
 
     def _check_limits(self) -> None:
@@ -134,7 +135,7 @@ class Agent:
             await self._compact("overflow")
             response = await self._ask()
         self._steps += 1
-        self._take_in(response)
+        await self._take_in(response)
         return response
 
     async def _ask(self) -> ModelResponse:
@@ -143,15 +144,15 @@ class Agent:
         last = dataclasses.replace(last, instructions=self._system_prompt)
         return await self._asker.ask([*earlier, last], self._definitions)
 
-    def _take_in(self, response: ModelResponse) -> None:
+    async def _take_in(self, response: ModelResponse) -> None:
         calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
         for call in calls:
             mend_arguments(call)
-        self._history.add(response)
+        await self._history.add(response)
         self._steering.confirm_sent()
         usage = usage_of(response)
-        if usage.context:
-            self._counted = (usage.context, len(self._history.messages))
+        if context_of(usage):
+            self._counted = (context_of(usage), len(self._history.messages))
         self._say(
             native.assistant_message(
                 text_of(response),
@@ -161,7 +162,7 @@ class Agent:
                 usage=usage,
             )
         )
-        if usage.context:
+        if context_of(usage):
             self._say(native.context_usage(usage, self._choice.context_window))
 
     def _tokens(self) -> int:
@@ -189,7 +190,7 @@ class Agent:
                 "the conversation is too long, and the model gave no summary of it",
             )
         shorter = compacted(messages, summary, window)
-        self._history.replace(shorter, tokens_before=before)
+        await self._history.replace(shorter, tokens_before=before)
         self._counted = (0, 0)
         self._say(native.compaction(before, window, reason=reason, summary=summary))
 

@@ -17,10 +17,12 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from agent_swarm_worker.errors import SwarmWorkerError
 from agent_swarm_worker.guards.error_classes import ErrorClass
+from agent_swarm_worker.providers.kit.costs import Tokens
+from agent_swarm_worker.providers.kit.outcome import one_line
 from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.client import request_settings
-from agent_swarm_worker.providers.pi.costs import Usage
-from agent_swarm_worker.providers.pi.failures import SessionFailed, model_failure, shortened
+from agent_swarm_worker.providers.pi.costs import context_of
+from agent_swarm_worker.providers.pi.failures import SessionFailed, model_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -170,18 +172,18 @@ class Asker:
             # What no service worded: the connection broke, or what came was no answer.
             kind = "bad_response" if isinstance(error, AgentRunError) else "network"
             what = f"{type(error).__name__}: {text}"
-            failure = SessionFailed(kind, shortened(f"The model API cannot be used: {what}"))
+            failure = SessionFailed(kind, one_line(f"The model API cannot be used: {what}"))
             is_passing = True
         return _Again(failure, after_s=after_s, timed_out=False) if is_passing else failure
 
     def _count(self, stream: StreamedResponse) -> None:
         """Count what was used, also if the answer was cut off or the session was aborted."""
         usage = usage_of(stream)
-        if not usage.context:
+        if not context_of(usage):
             return
         cost = (stream.provider_details or {}).get("cost")
         reported = float(cost) if isinstance(cost, int | float) else None
-        self._book.add(stream.model_name, usage, reported_usd=reported)
+        self._book.count(stream.model_name, usage, reported_usd=reported)
 
     def _wait_s(self, state: RetryCallState) -> float:
         again = _again(state)
@@ -194,11 +196,11 @@ class Asker:
         self._say(native.retry(state.attempt_number, delay_s, why))
 
 
-def usage_of(answer: StreamedResponse | ModelResponse) -> Usage:
+def usage_of(answer: StreamedResponse | ModelResponse) -> Tokens:
     """Return the tokens of an answer, apart; the library's input contains those of the cache."""
     usage = answer.usage
     cached = usage.cache_read_tokens + usage.cache_write_tokens
-    return Usage(
+    return Tokens(
         input=max(0, usage.input_tokens - cached),
         output=usage.output_tokens,
         cache_read=usage.cache_read_tokens,

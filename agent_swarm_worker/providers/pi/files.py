@@ -16,7 +16,9 @@ from agent_swarm_worker.providers.pi.options import PiOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+    from pathlib import PurePath
+
+    from agent_swarm_worker.contract import Guest
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 """More than this is neither of the two files."""
@@ -32,30 +34,29 @@ class AgentFiles:
     """Custom providers by name."""
 
 
-def agent_dir(env: Mapping[str, str]) -> Path:
+def agent_dir(env: Mapping[str, str]) -> PurePath:
     """Return ``PI_CODING_AGENT_DIR``, else ``~/.pi/agent`` of the session's ``HOME``."""
     return PiOptions.load(env).agent_dir
 
 
-def read_agent_files(env: Mapping[str, str]) -> AgentFiles:
+async def read_agent_files(env: Mapping[str, str], guest: Guest) -> AgentFiles:
     """Read both files.
 
     Raises:
         UnreadableFile: one is there but cannot be read, or is not what it should be.
     """
     place = agent_dir(env)
-    auth = _objects(place / "auth.json", _json_object(place / "auth.json"))
+    auth = _objects(place / "auth.json", await _json_object(guest, place / "auth.json"))
     models_path = place / "models.json"
-    providers = _json_object(models_path).get("providers", {})
+    providers = (await _json_object(guest, models_path)).get("providers", {})
     if not isinstance(providers, dict):
         raise UnreadableFile(models_path, "its providers are not an object")
     return AgentFiles(auth, _objects(models_path, providers))
 
 
-def _json_object(path: Path) -> dict[str, Any]:
+async def _json_object(guest: Guest, path: PurePath) -> dict[str, Any]:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_FILE_BYTES + 1)
+        content = await guest.read(path, max_bytes=MAX_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
@@ -71,7 +72,7 @@ def _json_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _objects(path: Path, value: dict[str, Any]) -> dict[str, Mapping[str, Any]]:
+def _objects(path: PurePath, value: dict[str, Any]) -> dict[str, Mapping[str, Any]]:
     for name, entry in value.items():
         if not isinstance(entry, dict):
             raise UnreadableFile(path, f"{name!r} is not an object")

@@ -11,11 +11,10 @@ that never got an answer, which are answered as interrupted.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import orjson
 from pydantic_ai.messages import (
     ModelMessage,
@@ -32,10 +31,9 @@ from agent_swarm_worker.providers.pi.saved import session_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import ProviderSessionConfig
+    from agent_swarm_worker.contract import AppendFile, ProviderSessionConfig
 
 INTERRUPTED = "Interrupted: the session ended before this call was done. It may have taken effect."
 _LINE_BREAK = re.compile(rb"\r?\n")
@@ -49,7 +47,8 @@ class History:
         self.messages: list[ModelMessage] = []
         self._scrub = config.redactor.json_line
         self._path = session_path(config.env, session_id)
-        self._file = -1
+        self._guest = config.guest
+        self._file: AppendFile | None = None
         self._needs_break = False
         self._header = {
             "type": "session",
@@ -59,7 +58,7 @@ class History:
             "timestamp": wire_time(clock.now()),
         }
 
-    def open(self, *, resumed: bool) -> bool:
+    async def open(self, *, resumed: bool) -> bool:
         """Open the file and, if it is to be continued, read it.
 
         Returns:
@@ -68,60 +67,58 @@ class History:
         Raises:
             OSError: the file cannot be written.
         """
-        flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        files = self._guest.files
         if not resumed:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            self._write(self._header)
+            self._file = await files.append_to(str(self._path), create=True)
+            await self._write(self._header)
             return True
         try:
-            self._file = os.open(self._path, flags)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file = await files.append_to(str(self._path), create=False)
         except OSError:
-            self.close()
             return False
-        self.messages = load(self._path)
-        self._needs_break = not _ends_with_a_line(self._path)
+        content = await self._file.read()
+        self.messages = load(content)
+        self._needs_break = not content.endswith(b"\n") and bool(content)
         answers = _missing_answers(self.messages)
         if answers:
-            self.add(ModelRequest(parts=answers))
+            await self.add(ModelRequest(parts=answers))
         return bool(self.messages)
 
-    def add(self, message: ModelMessage) -> None:
+    async def add(self, message: ModelMessage) -> None:
         """Append one message."""
         self.messages.append(message)
-        self._write({"type": "message", "message": _plain([message])[0]})
+        await self._write({"type": "message", "message": _plain([message])[0]})
 
-    def say(self, text: str) -> None:
+    async def say(self, text: str) -> None:
         """Append something a user says."""
-        self.add(ModelRequest(parts=[UserPromptPart(content=text)]))
+        await self.add(ModelRequest(parts=[UserPromptPart(content=text)]))
 
-    def replace(self, messages: list[ModelMessage], *, tokens_before: int) -> None:
+    async def replace(self, messages: list[ModelMessage], *, tokens_before: int) -> None:
         """Go on with a shorter conversation."""
         self.messages = messages
         record = {"type": "compaction", "tokensBefore": tokens_before}
-        self._write({**record, "messages": _plain(messages)})
+        await self._write({**record, "messages": _plain(messages)})
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the file."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        if self._file is not None:
+            await self._file.aclose()
+            self._file = None
 
-    def _write(self, record: dict[str, Any]) -> None:
+    async def _write(self, record: dict[str, Any]) -> None:
+        assert self._file is not None
         line, _ = self._scrub(orjson.dumps(record, default=str))
         torn = b"\n" if self._needs_break else b""
         self._needs_break = False
-        data = torn + line + b"\n"
-        while data:
-            data = data[os.write(self._file, data) :]
+        # Shielded: a message of which half is on disk would be lost to who resumes the session.
+        with anyio.CancelScope(shield=True):
+            await self._file.append(torn + line + b"\n")
 
 
-def load(path: Path) -> list[ModelMessage]:
+def load(content: bytes) -> list[ModelMessage]:
     """Read a saved conversation; lines that are torn or not ours are passed over."""
     messages: list[ModelMessage] = []
-    for line in _LINE_BREAK.split(path.read_bytes()):
+    for line in _LINE_BREAK.split(content):
         try:
             record = orjson.loads(line)
             if record["type"] == "message":
@@ -154,11 +151,3 @@ def _missing_answers(messages: Sequence[ModelMessage]) -> list[ToolReturnPart]:
         for part in messages[-1].parts
         if isinstance(part, ToolCallPart)
     ]
-
-
-def _ends_with_a_line(path: Path) -> bool:
-    with path.open("rb") as stream:
-        if stream.seek(0, os.SEEK_END) == 0:
-            return True
-        stream.seek(-1, os.SEEK_END)
-        return stream.read(1) == b"\n"

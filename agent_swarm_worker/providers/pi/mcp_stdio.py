@@ -6,7 +6,6 @@ left it.
 
 from __future__ import annotations
 
-import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +13,18 @@ import anyio
 from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 
+from agent_swarm_worker.contract import NO_GRACE, Command, Grace
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.processes.drain import pump
 from agent_swarm_worker.processes.framing import LineFramer
-from agent_swarm_worker.processes.kill_ladder import Step
-from agent_swarm_worker.processes.spawn import ProcessSpec
-from agent_swarm_worker.sandboxes.local import LocalSandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
+    from pathlib import PurePath
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-    from agent_swarm_worker.contract import McpServer, Redactor
-    from agent_swarm_worker.logs import Log
-    from agent_swarm_worker.sandboxes.port import SandboxChild
+    from agent_swarm_worker.contract import Guest, McpServer, Process, Redactor
 
 INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 """What a server needs to run at all; secrets it gets only by its own configuration."""
@@ -38,7 +33,7 @@ GOODBYE_S = 1.0
 """How long a server may take to go once its input has ended."""
 _STDERR_TAIL_BYTES = 2048
 
-LADDER = (Step(signal.SIGTERM, 1.0), Step(signal.SIGKILL, 1.0))
+GRACE = Grace(interrupt_s=0, terminate_s=1.0)
 
 
 class ServerGone(ProviderError):
@@ -49,11 +44,11 @@ class ServerGone(ProviderError):
 async def stdio_server(
     server: McpServer,
     *,
-    cwd: Path,
+    guest: Guest,
+    cwd: PurePath,
     env: Mapping[str, str],
-    tag: str,
+    name: str,
     redactor: Redactor,
-    log: Log,
 ) -> AsyncIterator[tuple[Any, Any]]:
     """Run a server and give the streams that the MCP library wants; leaving it ends the process.
 
@@ -61,16 +56,15 @@ async def stdio_server(
         ProviderError: it cannot be started.
         ServerGone: it ended by itself; the text has what it wrote last.
     """
-    sandbox = LocalSandbox(ladder=LADDER, log=log)
-    inherited = {name: value for name, value in env.items() if name in INHERITED}
-    spec = ProcessSpec(
+    inherited = {key: value for key, value in env.items() if key in INHERITED}
+    command = Command(
         argv=(server.command, *server.args),
         cwd=cwd,
         env={**inherited, **server.env},
-        tag=tag,
+        name=name,
         stdin=True,
     )
-    async with await sandbox.start(spec) as child:
+    async with await guest.start(command) as child:
         to_us, from_server = anyio.create_memory_object_stream[Any](0)
         to_server, from_us = anyio.create_memory_object_stream[SessionMessage](0)
         try:
@@ -87,14 +81,14 @@ async def stdio_server(
                 await child.wait()
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await sandbox.kill(child)
+                await guest.end(child, NO_GRACE)
             raise
         with anyio.CancelScope(shield=True):
-            await sandbox.end(child)
+            await guest.end(child, GRACE)
 
 
 async def _read(
-    child: SandboxChild,
+    child: Process,
     to_us: MemoryObjectSendStream[Any],
     stderr: bytearray,
     redactor: Redactor,
@@ -126,7 +120,7 @@ async def _read(
     raise ServerGone(f"{how}: {last}" if last else how)
 
 
-async def _write(child: SandboxChild, from_us: MemoryObjectReceiveStream[SessionMessage]) -> None:
+async def _write(child: Process, from_us: MemoryObjectReceiveStream[SessionMessage]) -> None:
     async for message in from_us:
         line = message.message.model_dump_json(by_alias=True, exclude_unset=True)
         if not await child.send(line.encode("utf-8", "replace") + b"\n"):

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 
 from agent_swarm_worker.errors import MissingExtra
-from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.pi.mcp_listing import Offer, exposed_names
-from agent_swarm_worker.settings import process_env
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+    from pathlib import PurePath
 
-    from agent_swarm_worker.contract import McpServer, Redactor
+    from agent_swarm_worker.contract import Guest, McpServer, Redactor
     from agent_swarm_worker.logs import Log
     from agent_swarm_worker.providers.pi.mcp_connection import Connection
     from agent_swarm_worker.providers.pi.tool import Tool, ToolOutcome
@@ -61,8 +59,8 @@ class McpTools:
         on_warning: told the same in words, for the session's own log.
         connect_s: how long a server may take to connect and to list its tools.
         call_s: how long a call may take.
-        tag: what the processes of stdio servers carry, with a number behind a slash.
-        cwd: where stdio servers run.
+        guest: where stdio servers run.
+        cwd: in which directory.
         env: what stdio servers inherit a few harmless variables from.
     """
 
@@ -75,18 +73,16 @@ class McpTools:
         on_warning: Callable[[str], None],
         connect_s: float = CONNECT_S,
         call_s: float = CALL_S,
-        tag: str = "",
-        cwd: Path | None = None,
-        env: Mapping[str, str] | None = None,
+        guest: Guest,
+        cwd: PurePath,
+        env: Mapping[str, str],
     ) -> None:
         self._servers = tuple(servers)
         self._redactor = redactor
         self._log = log
         self._on_warning = on_warning
         self._connect_s, self._call_s = connect_s, call_s
-        self._tag = tag or random_ids()
-        self._cwd = cwd or Path.cwd()
-        self._env = process_env() if env is None else env
+        self._guest, self._cwd, self._env = guest, cwd, env
 
     def open(self) -> AbstractAsyncContextManager[tuple[Tool, ...]]:
         """Connect to all servers at once and give the tools of those that answer in time.
@@ -132,7 +128,7 @@ class McpTools:
         except ImportError as error:
             raise MissingExtra("tools of MCP servers", "pi") from error
         transports = Transports(
-            cwd=self._cwd, env=self._env, tag=self._tag, redactor=self._redactor, log=self._log
+            guest=self._guest, cwd=self._cwd, env=self._env, redactor=self._redactor
         )
         return [
             Connection(

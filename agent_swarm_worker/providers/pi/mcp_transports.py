@@ -18,10 +18,9 @@ from agent_swarm_worker.providers.pi.mcp_stdio import stdio_server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
+    from pathlib import PurePath
 
-    from agent_swarm_worker.contract import McpServer, Redactor
-    from agent_swarm_worker.logs import Log
+    from agent_swarm_worker.contract import Guest, McpServer, Redactor
 
 Streams: TypeAlias = tuple[Any, Any]
 
@@ -38,29 +37,28 @@ class Transports:
     """Opens the way to servers.
 
     Args:
-        cwd: where stdio servers run.
+        guest: where stdio servers run.
+        cwd: in which directory.
         env: what they inherit a few harmless variables from.
-        tag: what their processes carry, with a number behind a slash.
         redactor: scrubs their standard error before it is quoted.
-        log: told of processes that had to be swept.
     """
 
     def __init__(
-        self, *, cwd: Path, env: Mapping[str, str], tag: str, redactor: Redactor, log: Log
+        self, *, guest: Guest, cwd: PurePath, env: Mapping[str, str], redactor: Redactor
     ) -> None:
-        self._cwd, self._env, self._redactor, self._log = cwd, env, redactor, log
-        self._tags = (f"{tag}/mcp-{number}" for number in itertools.count(1))
+        self._guest, self._cwd, self._env, self._redactor = guest, cwd, env, redactor
+        self._names = (f"mcp-{number}" for number in itertools.count(1))
 
     def open(self, server: McpServer) -> AbstractAsyncContextManager[Streams]:
         """Open the streams to one server; entered and left by one task."""
         if server.transport == "stdio":
             return stdio_server(
                 server,
+                guest=self._guest,
                 cwd=self._cwd,
                 env=self._env,
-                tag=next(self._tags),
+                name=next(self._names),
                 redactor=self._redactor,
-                log=self._log,
             )
         if server.transport == "sse":
             return sse_client(

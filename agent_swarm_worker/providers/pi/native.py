@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from agent_swarm_worker.providers.pi.costs import Usage
+from agent_swarm_worker.providers.kit.costs import Tokens
+from agent_swarm_worker.providers.pi.costs import context_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,7 +47,7 @@ def user_message(text: str) -> Record:
 
 
 def assistant_message(
-    text: str, calls: Iterable[tuple[str, str, Any]], *, model: str, stop: str, usage: Usage
+    text: str, calls: Iterable[tuple[str, str, Any]], *, model: str, stop: str, usage: Tokens
 ) -> Record:
     """A turn of the model; each call is its id, the tool's name and the arguments."""
     content: list[Record] = [_text(text)] if text else []
@@ -69,12 +70,12 @@ def tool_end(call_id: str, text: str, *, is_error: bool) -> Record:
     return {"type": "user", "message": {"role": "user", "content": [block]}}
 
 
-def context_usage(usage: Usage, window: int) -> Record:
+def context_usage(usage: Tokens, window: int) -> Record:
     """How full the window is after a turn."""
     return {
         "type": "system",
         "subtype": "context_usage",
-        "tokens": usage.context,
+        "tokens": context_of(usage),
         "context_window": window,
         "output_tokens": usage.output,
     }
@@ -113,10 +114,10 @@ def end(stop: str, duration_ms: int, failure: Mapping[str, str | None]) -> Recor
     return {"type": "result", "subtype": stop, "duration_ms": duration_ms, **failure}
 
 
-def usage_of(message: Record) -> Usage:
+def usage_of(message: Record) -> Tokens:
     """Return the tokens of a turn that is on record."""
     usage = message["usage"]
-    return Usage(
+    return Tokens(
         input=usage["input_tokens"],
         output=usage["output_tokens"],
         cache_read=usage["cache_read_input_tokens"],
@@ -128,7 +129,7 @@ def _text(text: str) -> Record:
     return {"type": "text", "text": text}
 
 
-def _usage(usage: Usage) -> Record:
+def _usage(usage: Tokens) -> Record:
     return {
         "input_tokens": usage.input,
         "output_tokens": usage.output,

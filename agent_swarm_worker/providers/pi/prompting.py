@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+    from pathlib import PurePath
 
+    from agent_swarm_worker.contract import Guest
     from agent_swarm_worker.providers.pi.tool import Tool
 
 CONTEXT_FILES = ("AGENTS.md", "CLAUDE.md")
@@ -17,13 +16,15 @@ CONTEXT_FILES = ("AGENTS.md", "CLAUDE.md")
 MAX_CONTEXT_BYTES = 64 * 1024
 
 
-def system_prompt(own: str, cwd: Path, tools: Iterable[Tool], skills: str) -> str:
+async def system_prompt(
+    own: str, guest: Guest, cwd: PurePath, tools: Iterable[Tool], skills: str
+) -> str:
     """Compose the prompt; `own` stands first and unchanged."""
-    parts = (own, _surroundings(cwd, tools), _project_context(cwd), skills)
+    parts = (own, _surroundings(cwd, tools), await _project_context(guest, cwd), skills)
     return "\n\n".join(part for part in parts if part.strip())
 
 
-def _surroundings(cwd: Path, tools: Iterable[Tool]) -> str:
+def _surroundings(cwd: PurePath, tools: Iterable[Tool]) -> str:
     names = ", ".join(tool.name for tool in tools) or "none"
     return (
         "## Your tools\n\n"
@@ -33,23 +34,19 @@ def _surroundings(cwd: Path, tools: Iterable[Tool]) -> str:
     )
 
 
-def _project_context(cwd: Path) -> str:
+async def _project_context(guest: Guest, cwd: PurePath) -> str:
     for name in CONTEXT_FILES:
-        text = _read(cwd / name)
+        text = await _read(guest, cwd / name)
         if text:
             return f"## Project instructions ({name})\n\n{text}"
     return ""
 
 
-def _read(path: Path) -> str:
+async def _read(guest: Guest, path: PurePath) -> str:
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        content = await guest.read(path, max_bytes=MAX_CONTEXT_BYTES + 1)
     except OSError:
         return ""
-    with os.fdopen(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return ""
-        content = stream.read(MAX_CONTEXT_BYTES + 1)
     text = content[:MAX_CONTEXT_BYTES].decode("utf-8", "replace").strip()
     cut = "\n\n[the rest of this file is left out]" if len(content) > MAX_CONTEXT_BYTES else ""
     return text + cut

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,14 @@ from agent_swarm_worker.providers.pi.files import agent_dir
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+    from pathlib import PurePath
+
+    from agent_swarm_worker.contract import Guest
 
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,63}\Z")
 
 
-def session_path(env: Mapping[str, str], session_id: str) -> Path:
+def session_path(env: Mapping[str, str], session_id: str) -> PurePath:
     """Return the file of a session.
 
     A folder of our own: the pi command line reads the others, and not our form.
@@ -30,12 +31,12 @@ def session_path(env: Mapping[str, str], session_id: str) -> Path:
     return folder / f"{session_id}.jsonl"
 
 
-def is_saved(env: Mapping[str, str], session_id: str) -> bool:
+async def is_saved(env: Mapping[str, str], session_id: str, guest: Guest) -> bool:
     """True if that session is really there, with something said in it."""
     try:
-        handle = os.open(session_path(env, session_id), os.O_RDONLY | os.O_NOFOLLOW)
-    except (OSError, UnreadableFile):
+        path = session_path(env, session_id)
+        async with guest.files.open(str(path), within=str(path.parent)) as file:
+            head = await file.read(64 * 1024, 0)
+    except (OSError, ValueError, UnreadableFile):
         return False
-    with os.fdopen(handle, "rb") as stream:
-        head = stream.read(64 * 1024)
     return head.startswith(b'{"type":"session"') and b'{"type":"message"' in head

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.from_thread
 import anyio.to_thread
 import orjson
 
@@ -17,16 +16,16 @@ from agent_swarm_worker.errors import ConfigError, MissingExtra, ProviderError
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.launch import Ending
+from agent_swarm_worker.providers.kit.outcome import one_line
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.kit.steering import ENDED, SteeringQueue
 from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.client import open_model
 from agent_swarm_worker.providers.pi.costs import CostBook
-from agent_swarm_worker.providers.pi.failures import SessionFailed, shortened
+from agent_swarm_worker.providers.pi.failures import SessionFailed
 from agent_swarm_worker.providers.pi.options import PiOptions
 from agent_swarm_worker.providers.pi.prompting import system_prompt
 from agent_swarm_worker.providers.pi.translate import ABORTED_EXIT, PiTranslator
-from agent_swarm_worker.sandboxes.local import LocalSandbox
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import (
@@ -101,9 +100,7 @@ class PiSession(BaseSession):
                 self.close_journal()
                 # What a command left in the background may stay while the session lives.
                 with anyio.CancelScope(shield=True):
-                    await LocalSandbox(clock=self.clock, log=self.log).sweep(
-                        self.config.session_uuid
-                    )
+                    await self.config.guest.end_all()
         return self._result
 
     async def _live(self) -> ProviderResult:
@@ -133,23 +130,23 @@ class PiSession(BaseSession):
         except SessionFailed as failure:
             return _End("error", failure.kind, failure.reason, failure.reset_at)
         except ProviderError as error:
-            return _End("error", error.category, shortened(str(error)))
+            return _End("error", error.category, one_line(str(error)))
         except ConfigError as error:
-            return _End("error", "provider_error", shortened(f"{error} {error.advice}"))
+            return _End("error", "provider_error", one_line(f"{error} {error.advice}"))
         except OSError as error:
             why = f"The conversation cannot be saved: {error.strerror or error}"
-            return _End("error", "provider_error", shortened(why))
+            return _End("error", "provider_error", one_line(why))
         except Exception as error:  # a mistake of ours or of a library: the task ends, we do not
             self.log.error(Event.TRANSLATE_FAILED, why=repr(error))
-            return _End("error", "internal_error", shortened(f"pi itself failed: {error!r}"))
+            return _End("error", "internal_error", one_line(f"pi itself failed: {error!r}"))
         return _End()
 
     async def _converse(self) -> None:
         agent = await anyio.to_thread.run_sync(_load, "agent")
         ask = await anyio.to_thread.run_sync(_load, "ask")
-        history, prompt = await anyio.to_thread.run_sync(self._open_history)
+        history, prompt = await self._open_history()
         async with AsyncExitStack() as stack:
-            stack.callback(history.close)
+            stack.push_async_callback(history.close)
             self._say(
                 native.session(
                     history.session_id,
@@ -160,7 +157,7 @@ class PiSession(BaseSession):
             )
             model = await stack.enter_async_context(open_model(self._choice, self.config.env))
             tools = await self._open_tools(stack)
-            told, prompt = await anyio.to_thread.run_sync(self._read_texts, tools, prompt)
+            told, prompt = await self._read_texts(tools, prompt)
             asker = ask.Asker(
                 model,
                 self._choice,
@@ -187,44 +184,41 @@ class PiSession(BaseSession):
                 self._translator.applied_effort = asker.applied_effort
 
     async def _open_tools(self, stack: AsyncExitStack) -> tuple[Any, ...]:
-        tools = _load("tools").coding_tools(self.config, clock=self.clock, log=self.log)
+        tools = await _load("tools").coding_tools(self.config, clock=self.clock)
         box = _load("mcp_tools").McpTools(
             self.config.mcp_servers,
             redactor=self.config.redactor,
             log=self.log,
             on_warning=self._warn,
-            tag=self.config.session_uuid,
+            guest=self.config.guest,
             cwd=self.config.cwd,
             env=self.config.env,
         )
         return (*tools, *await stack.enter_async_context(box.open()))
 
-    def _read_texts(self, tools: tuple[Any, ...], prompt: str) -> tuple[str, str]:
+    async def _read_texts(self, tools: tuple[Any, ...], prompt: str) -> tuple[str, str]:
         """Return the system prompt, and the prompt with a skill in the place of its command."""
-        env, skills = self.config.env, _load("skills")
-        section = self.config.redactor.text(skills.skills_section(env))
-        told = system_prompt(self.config.system_prompt, self.config.cwd, tools, section)
+        env, guest, skills = self.config.env, self.config.guest, _load("skills")
+        section = self.config.redactor.text(await skills.skills_section(guest, env))
+        own = self.config.system_prompt
+        told = await system_prompt(own, guest, self.config.cwd, tools, section)
+        return told, await skills.with_skill(prompt, guest, env, self._warn)
 
-        def warn(message: str) -> None:
-            anyio.from_thread.run_sync(self._warn, message)  # events belong to the loop
-
-        return told, skills.with_skill(prompt, env, warn)
-
-    def _open_history(self) -> tuple[History, str]:
+    async def _open_history(self) -> tuple[History, str]:
         """Continue the conversation asked for, if that is possible, else begin one."""
         make = _load("history").History
         resume = self.config.resume_session_id
         if resume:
             try:
                 history: History = make(self.config, resume, clock=self.clock)
-                if history.open(resumed=True):
+                if await history.open(resumed=True):
                     return history, self.config.prompt
-                history.close()
+                await history.close()
             except ConfigError as error:
                 self.log.warning(Event.SESSION_RESUMED, session=resume, why=str(error))
             self.log.warning(Event.SESSION_RESUMED, session=resume, found=False)
         history = make(self.config, random_ids(), clock=self.clock)
-        history.open(resumed=False)
+        await history.open(resumed=False)
         fresh = self.config.fresh_prompt if resume else None
         return history, fresh or self.config.prompt
 

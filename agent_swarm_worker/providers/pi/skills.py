@@ -6,21 +6,22 @@ worker's own sync or by people.
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.guards.front_matter import front_matter
 from agent_swarm_worker.providers.pi.options import PiOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from agent_swarm_worker.contract import Guest
 
 """Unless the variable of this name says otherwise."""
 MAX_LISTED = 200
+MAX_FOLDERS = 10_000
 MAX_DESCRIPTION_CHARS = 500
 MAX_SECTION_CHARS = 30_000
 _HEAD_BYTES = 64 * 1024
@@ -36,18 +37,19 @@ class UnusableSkill(ValueError):
 class _Skill:
     name: str
     description: str
-    path: Path
+    path: PurePosixPath
 
 
-def skills_section(env: Mapping[str, str]) -> str:
+async def skills_section(guest: Guest, env: Mapping[str, str]) -> str:
     """Return what a system prompt says about skills; empty if there are none.
 
     Args:
+        guest: where they are.
         env: the session's environment; ``PI_CODING_AGENT_DIR`` or ``HOME`` say where they are.
     """
     lines: list[str] = []
     size = 0
-    for skill in _skills(env):
+    async for skill in _skills(guest, env):
         line = f"- {skill.name}: {skill.description} ({skill.path})"
         size += len(line) + 1
         if len(lines) == MAX_LISTED or size > MAX_SECTION_CHARS:
@@ -62,12 +64,15 @@ def skills_section(env: Mapping[str, str]) -> str:
     return "\n".join(["## Skills", "", intro, "", *lines])
 
 
-def with_skill(prompt: str, env: Mapping[str, str], on_warning: Callable[[str], None]) -> str:
+async def with_skill(
+    prompt: str, guest: Guest, env: Mapping[str, str], on_warning: Callable[[str], None]
+) -> str:
     """Replace a leading ``/skill:name arguments`` by the text of that skill.
 
     Args:
         prompt: left as it is unless its first line is such a command and the skill can be used.
-        env: as for `skills_section`; ``MAX_SKILL_CHARS`` bounds the text.
+        guest: as for `skills_section`.
+        env: likewise; ``MAX_SKILL_CHARS`` bounds the text.
         on_warning: told why a skill is not used, or that it was cut.
     """
     first, _, rest = prompt.partition("\n")
@@ -76,7 +81,8 @@ def with_skill(prompt: str, env: Mapping[str, str], on_warning: Callable[[str], 
     name, arguments = [*first.strip().removeprefix(_COMMAND).split(None, 1), "", ""][:2]
     max_chars = PiOptions.load(env).max_skill_chars
     try:
-        text = _text(_file_of(name, env), 4 * max_chars + 4)
+        path = await _file_of(guest, name, env)
+        text = await _text(guest, path, 4 * max_chars + 4)
     except (UnusableSkill, OSError) as error:
         on_warning(f"the skill {name[:64]!r} is not used: {_why(error)}")
         return prompt
@@ -87,24 +93,25 @@ def with_skill(prompt: str, env: Mapping[str, str], on_warning: Callable[[str], 
     return f"{text.strip()}\n\n---\n\nUser request: {request}"
 
 
-def skill_folders(env: Mapping[str, str]) -> tuple[Path, ...]:
+async def skill_folders(guest: Guest, env: Mapping[str, str]) -> tuple[PurePosixPath, ...]:
     """Return the real folders of all skills, for tools that may read what is in them."""
-    return tuple(path.parent for path in _files(env))
+    return tuple([path.parent async for path in _files(guest, env)])
 
 
-def _root(env: Mapping[str, str]) -> Path | None:
+def _root(env: Mapping[str, str]) -> PurePosixPath | None:
     options = PiOptions.load(env)
     agent_dir, home = options.coding_agent_dir, options.home
     if agent_dir:
-        expanded = Path(home, agent_dir[2:]) if agent_dir.startswith("~/") else Path(agent_dir)
+        is_home = agent_dir.startswith("~/")
+        expanded = PurePosixPath(home, agent_dir[2:]) if is_home else PurePosixPath(agent_dir)
         return expanded / "skills" if expanded.is_absolute() else None
-    return Path(home, ".pi/agent/skills") if home else None
+    return PurePosixPath(home, ".pi/agent/skills") if home else None
 
 
-def _skills(env: Mapping[str, str]) -> Iterator[_Skill]:
-    for path in _files(env):
+async def _skills(guest: Guest, env: Mapping[str, str]) -> AsyncIterator[_Skill]:
+    async for path in _files(guest, env):
         try:
-            found = front_matter(_text(path, _HEAD_BYTES))
+            found = front_matter(await _text(guest, path, _HEAD_BYTES))
         except (UnusableSkill, OSError):
             continue
         name, about = found.get("name"), found.get("description")
@@ -112,21 +119,23 @@ def _skills(env: Mapping[str, str]) -> Iterator[_Skill]:
             yield _Skill(name[:64], about[:MAX_DESCRIPTION_CHARS], path)
 
 
-def _files(env: Mapping[str, str]) -> Iterator[Path]:
+async def _files(guest: Guest, env: Mapping[str, str]) -> AsyncIterator[PurePosixPath]:
     root = _root(env)
+    if root is None:
+        return
     try:
-        names = sorted(entry.name for entry in os.scandir(root)) if root else []
+        listing = await guest.files.list(str(root), limit=MAX_FOLDERS)
     except OSError:
         return
-    for name in names:
+    for name in sorted(name for name, _ in listing.entries):
         if not name.startswith("."):
             try:
-                yield _file_of(name, env)
+                yield await _file_of(guest, name, env)
             except (UnusableSkill, OSError):
                 continue
 
 
-def _file_of(name: str, env: Mapping[str, str]) -> Path:
+async def _file_of(guest: Guest, name: str, env: Mapping[str, str]) -> PurePosixPath:
     """Return the real file of a skill.
 
     Links are followed as long as they stay in the home directory, where some installers keep the
@@ -137,21 +146,26 @@ def _file_of(name: str, env: Mapping[str, str]) -> Path:
         msg = "there is no such skill"
         raise UnusableSkill(msg)
     path = root / _UNSAFE_IN_NAME.sub("_", name) / "SKILL.md"
-    real = Path(os.path.realpath(path))
-    allowed = [os.path.realpath(place) for place in (root, PiOptions.load(env).home or root)]
+    files = guest.files
+    real = PurePosixPath(await files.real_path(str(path)))
+    home = PiOptions.load(env).home or root
+    allowed = [await files.real_path(str(place)) for place in (root, home)]
     # The name: a link may lead to another skill, not to just any file of the home directory.
     if real.name != "SKILL.md" or not any(real.is_relative_to(place) for place in allowed):
         msg = "its SKILL.md leads to something else, or out of the home directory"
         raise UnusableSkill(msg)
-    if not stat.S_ISREG(real.stat().st_mode):
+    found = await files.info(str(real))
+    if found is None:
+        msg = "there is no such skill"
+        raise UnusableSkill(msg)
+    if found.kind != "file":
         msg = "its SKILL.md is no file"
         raise UnusableSkill(msg)
     return real
 
 
-def _text(path: Path, max_bytes: int) -> str:
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        text = file.read(max_bytes).decode("utf-8", "replace")
+async def _text(guest: Guest, path: PurePosixPath, max_bytes: int) -> str:
+    text = (await guest.read(path, max_bytes=max_bytes)).decode("utf-8", "replace")
     if not text.strip():
         msg = "it is empty"
         raise UnusableSkill(msg)

@@ -11,7 +11,6 @@ The program finds what else it may need in its environment:
 from __future__ import annotations
 
 import shlex
-import shutil
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import BadSetting, BinaryMissing
@@ -26,7 +25,7 @@ from agent_swarm_worker.providers.subprocess.translate import OutputMode, Subpro
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
+    from agent_swarm_worker.contract import Guest, ProviderSession, ProviderSessionConfig
 
 MODES = ("auto", "stream-json", "jsonl", "text")
 
@@ -38,10 +37,10 @@ class SubprocessAdapter:
     spec = SPEC
     traits = SPEC.traits
 
-    def check(self, env: Mapping[str, str]) -> None:
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         """Raise a `ConfigError` or `ProviderError` if no session could start here."""
         program = command_words(env)[0]
-        if shutil.which(program, path=env.get("PATH")) is None:
+        if await guest.files.which(program, env) is None:
             raise BinaryMissing(program)
         output_mode(env)
 
@@ -52,7 +51,7 @@ class SubprocessAdapter:
 
         def make_harness(config: ProviderSessionConfig) -> CliHarness:
             return CliHarness(
-                launch=subprocess_launch(config, words), translator=self.translator(config)
+                launch=subprocess_launch(config, words), translator=_translator(config)
             )
 
         return CliSession(config, make_harness)
@@ -61,17 +60,21 @@ class SubprocessAdapter:
         """A program of which nothing is known has no sessions to continue."""
         return False
 
-    def translator(self, config: ProviderSessionConfig) -> SubprocessTranslator:
+    async def translator(self, config: ProviderSessionConfig) -> SubprocessTranslator:
         """Return what understands the lines of a session, also when its journal is read again.
 
         Raises:
             BadSetting: ``HARNESS_OUTPUT`` cannot be used.
         """
-        return SubprocessTranslator(output_mode(config.env), ClaudeTranslator(config))
+        return _translator(config)
 
     def format_command(self, command_name: str) -> str:
         """Return the command in the form most agents understand."""
         return SPEC.skills.command_form.format(name=command_name)
+
+
+def _translator(config: ProviderSessionConfig) -> SubprocessTranslator:
+    return SubprocessTranslator(output_mode(config.env), ClaudeTranslator(config))
 
 
 def subprocess_launch(config: ProviderSessionConfig, words: tuple[str, ...]) -> Launch:

@@ -14,15 +14,17 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from agent_swarm_worker.contract import Message, Progress, ProviderResult, Result
+from agent_swarm_worker.contract import Message, Progress, Result
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
+from agent_swarm_worker.providers.kit.outcome import Failure, concluded
+from agent_swarm_worker.providers.kit.translator import JsonTranslator
 from agent_swarm_worker.providers.subprocess.normalized import NORMALIZED_TYPES, read_normalized
 from agent_swarm_worker.providers.subprocess.spec import SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from agent_swarm_worker.contract import CostData, ProviderEvent
+    from agent_swarm_worker.contract import ProviderEvent, ProviderResult
     from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
     from agent_swarm_worker.providers.kit.launch import Ending, Translator
 
@@ -89,7 +91,7 @@ class SubprocessTranslator:
         return JsonLinesTranslator(self._words) if kind in NORMALIZED_TYPES else None
 
 
-class JsonLinesTranslator:
+class JsonLinesTranslator(JsonTranslator):
     """Listens to normalized events; other JSON goes to the log alone."""
 
     def __init__(self, words: _Words) -> None:
@@ -114,10 +116,6 @@ class JsonLinesTranslator:
         """A stray line between the events; the output only if nothing else is."""
         return self._words.add(line)
 
-    def feed_stderr(self, line: str) -> Iterable[ProviderEvent]:  # noqa: ARG002 - protocol
-        """Standard error is logged; it decides nothing."""
-        return ()
-
     @property
     def is_final(self) -> bool:
         """True once a ``result`` was seen."""
@@ -131,14 +129,12 @@ class JsonLinesTranslator:
             return _by_exit_code(ending, output, is_silent=self._is_silent)
         if final.is_error:
             reason = output[-MAX_REASON_CHARS:] or "The command reported an error"
-            category = final.error_category or _category(output)
-            return _failed(ending.exit_code, reason, category, cost=final.cost)
+            failed = Failure(final.error_category or _category(output), reason)
+            return concluded(failed, exit_code=ending.exit_code, cost=final.cost)
         # What is ended by a signal after its last word, ours or not, had nothing left to do.
         was_ended = ending.hung_after_result or ending.aborted or ending.exit_code > 128
         if ending.exit_code == 0 or was_ended:
-            return ProviderResult(
-                exit_code=0, is_error=False, cost=final.cost, output=output or None
-            )
+            return concluded(None, exit_code=0, cost=final.cost, output=output or None)
         return replace(_by_exit_code(ending, output), cost=final.cost)
 
 
@@ -167,26 +163,16 @@ class _Words:
 
 def _by_exit_code(ending: Ending, output: str, *, is_silent: bool = True) -> ProviderResult:
     if ending.aborted is not None:
-        return _failed(130, ending.aborted, "aborted")
+        return concluded(Failure("aborted", ending.aborted), exit_code=130)
     said = (ending.stderr_tail or output)[-MAX_REASON_CHARS:].strip()
     if ending.exit_code == 0:
         if output or not is_silent:
-            return ProviderResult(exit_code=0, is_error=False, output=output or None)
-        return _failed(0, _with("The command exited without saying anything", said), "no_output")
-    summary = f"The command exited with code {ending.exit_code}"
-    return _failed(ending.exit_code, _with(summary, said), _category(said))
-
-
-def _failed(
-    exit_code: int, reason: str, category: str | None, *, cost: CostData | None = None
-) -> ProviderResult:
-    return ProviderResult(
-        exit_code=exit_code,
-        is_error=True,
-        cost=cost,
-        error_category=category,
-        failure_reason=reason,
-    )
+            return concluded(None, exit_code=0, output=output or None)
+        failed = Failure("no_output", _with("The command exited without saying anything", said))
+    else:
+        summary = f"The command exited with code {ending.exit_code}"
+        failed = Failure(_category(said), _with(summary, said))
+    return concluded(failed, exit_code=ending.exit_code)
 
 
 def _category(said: str) -> str | None:

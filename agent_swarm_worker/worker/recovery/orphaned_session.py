@@ -40,10 +40,10 @@ from agent_swarm_worker.worker.recovery.replayed_outcome import LastWord, NoTran
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent_swarm_worker.contract import ProviderAdapter, ProviderResult
+    from agent_swarm_worker.contract import Guest, ProviderAdapter, ProviderResult
+    from agent_swarm_worker.contract.guest import Unread
     from agent_swarm_worker.contract.translator import Translator
     from agent_swarm_worker.journal.repair import Unrecorded
-    from agent_swarm_worker.processes.keeper import Leftovers
     from agent_swarm_worker.swarm.state import Claim
     from agent_swarm_worker.worker.context import Worker
 
@@ -51,17 +51,17 @@ if TYPE_CHECKING:
 class OrphanedSession:
     """What is left of one session: its journal, and what was in its pipes."""
 
-    def __init__(self, worker: Worker, claim: Claim) -> None:
+    def __init__(self, worker: Worker, claim: Claim, guest: Guest) -> None:
         self._worker, self._claim = worker, claim
         self._adapter = _adapter_of(worker, claim.harness)
-        self._config = _config(worker, claim)
+        self._config = _config(worker, claim, guest)
         self._cursor = LogCursor(worker.outbox, worker.state, claim.task_id, tells_again=True)
         self._reporter = self._new_reporter()
         self.last_word = LastWord(NoTranslator())
         self.result: ProviderResult | None = None
         """How the session had ended, if it had."""
 
-    async def read(self, left: Leftovers) -> None:
+    async def read(self, left: Unread) -> None:
         """Take in what was left, and report what was not reported yet."""
         claim, path = self._claim, self._claim.log_file
         is_reported = claim.told == REPORTED
@@ -93,7 +93,7 @@ class OrphanedSession:
                 self._reporter.wrote(part)
 
     async def _replay(self, path: Path, *, told: int) -> Translator:
-        translator = self._translator()
+        translator = await self._translator()
         self.last_word = LastWord(translator)
         with suppress(OSError):
             await replay(
@@ -122,17 +122,17 @@ class OrphanedSession:
         session.on_event(self.last_word.on_event)
         session.on_event(self._reporter.on_event)
         for stream, rest in said:
-            session.take(rest.split(b"\n"), translator, stream.hand_over)
+            session.take(rest.split(b"\n"), translator, stream.checkpoint)
         for stream, rest in complained:
             complaint = self._config.redactor.data(rest).rstrip(b"\n")
-            session.take_stderr(complaint, translator, stream.hand_over)
+            session.take_stderr(complaint, translator, stream.checkpoint)
         session.close_journal()
 
-    def _translator(self) -> Translator:
+    async def _translator(self) -> Translator:
         adapter: object = self._adapter
         if isinstance(adapter, Rereads):
             try:
-                return adapter.translator(self._config) or NoTranslator()
+                return await adapter.translator(self._config) or NoTranslator()
             except SwarmWorkerError as error:
                 self._worker.log.debug(Event.TASK_RECOVERED, why=str(error))
         return NoTranslator()
@@ -175,7 +175,7 @@ def _adapter_of(worker: Worker, harness: str) -> ProviderAdapter | None:
         return None
 
 
-def _config(worker: Worker, claim: Claim) -> ProviderSessionConfig:
+def _config(worker: Worker, claim: Claim, guest: Guest) -> ProviderSessionConfig:
     begun = _first_record(claim.log_file)
     return ProviderSessionConfig(
         prompt="",
@@ -184,10 +184,11 @@ def _config(worker: Worker, claim: Claim) -> ProviderSessionConfig:
         session_uuid=claim.session_uuid,
         api_url=worker.settings.api_url,
         api_key=worker.settings.api_key,
+        guest=guest,
         cwd=worker.state.path,
         log_file=claim.log_file,
         private_dir=worker.state.path / SESSIONS_DIR / claim.session_uuid,
-        env=worker.environment.values(),
+        env=guest.environment(worker.environment.values()),
         redactor=Scrubber(worker.scrubber),
         model=str(begun.get("model") or ""),
         resume_session_id=begun.get("resumes"),

@@ -15,6 +15,7 @@ from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.finish import decide_finish
 from agent_swarm_worker.reporting.port import task_lane
+from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.worker.preparation import SESSIONS_DIR
 from agent_swarm_worker.worker.private_dir import remove_spares
@@ -36,18 +37,22 @@ async def end_left_behind(worker: Worker) -> None:
     What it has said stays in its pipes, which are held for whoever reads them in `recover`.
     """
     for claim in worker.state.running():
-        await worker.sandbox.sweep(claim.tag)
+        await worker.sandbox.sweep(claim.handle or claim.tag)
 
 
 async def recover(worker: Worker) -> None:
     """Deal with every task an earlier process had claimed; before anything else is claimed."""
     for claim in worker.state.running():
-        async with worker.sandbox.collect(claim.tag) as left:
+        handle = claim.handle or claim.tag
+        async with worker.sandbox.collect(handle) as left:
             if claim.phase == "finishing":  # all of it is in the outbox
                 worker.state.forget(claim.task_id)
                 continue
-            remains = OrphanedSession(worker, await _resynced(worker, claim))
-            await remains.read(left)
+            resynced = await _resynced(worker, claim)
+            spec = GuestSpec(name=claim.session_uuid, handle=handle)
+            async with worker.sandbox.open(spec) as guest:
+                remains = OrphanedSession(worker, resynced, guest)
+                await remains.read(left)
         if claim.phase in {"no_task", "handed_over"} or await _settle(worker, claim, remains):
             worker.state.forget(claim.task_id)
         else:

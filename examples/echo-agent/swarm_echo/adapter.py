@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 from uuid import UUID
-
-import anyio
 
 from agent_swarm_worker.errors import BinaryMissing
 from agent_swarm_worker.providers.kit.cli_session import CliSession
@@ -18,7 +15,7 @@ from swarm_echo.translate import EchoTranslator
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
+    from agent_swarm_worker.contract import Guest, ProviderSession, ProviderSessionConfig
 
 
 class EchoAdapter:
@@ -27,9 +24,9 @@ class EchoAdapter:
     name = SPEC.name
     spec = SPEC
 
-    def check(self, env: Mapping[str, str]) -> None:
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         """Raise `BinaryMissing` if the agent is not installed."""
-        if shutil.which(PROGRAM, path=env.get("PATH")) is None:
+        if await guest.files.which(PROGRAM, env) is None:
             raise BinaryMissing(PROGRAM)
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
@@ -47,7 +44,8 @@ class EchoAdapter:
         except ValueError:
             return False
         home = config.env.get("ECHO_AGENT_HOME") or f"{config.env.get('HOME', '')}/.echo-agent"
-        return await anyio.Path(home, name).is_file()
+        found = await config.guest.files.info(f"{home}/{name}")
+        return found is not None and found.kind == "file"
 
     def format_command(self, command_name: str) -> str:
         """The agent has no commands of its own: it is told in words."""

@@ -20,7 +20,7 @@ from agent_swarm_worker.guards import aws_errors, error_classes, rate_limits
 from agent_swarm_worker.guards.front_matter import front_matter
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.prompts import attachments, texts
-from agent_swarm_worker.providers.pi import failures
+from agent_swarm_worker.providers.kit import outcome
 from agent_swarm_worker.reporting import labels, output_schema
 from agent_swarm_worker.reporting.text import one_line
 from agent_swarm_worker.skills import resolve, skill_text
@@ -88,7 +88,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "a tool": lambda text: labels.label(text, {}),
     "a line": lambda text: one_line(text, 100),
     "a result": lambda text: list(output_schema._values_within(text)),
-    "a page of an error": failures.shortened,
+    "a page of an error": outcome.one_line,
     "a repository": lambda text: (repository._name_of(text), repository._tail(text)),
     "a branch": lambda text: (git.is_safe_ref(text), git.is_safe_url(text)),
     "a URL": commands.without_credentials,

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,4 +31,6 @@ def make_config(folder: Path, **changed: Any) -> ProviderSessionConfig:
         "env": {"PATH": "/usr/bin", "HOME": str(folder), "ANTHROPIC_API_KEY": "sk-ant-0001"},
         "redactor": Scrubber(),
     }
-    return ProviderSessionConfig(**{**values, **changed})
+    values |= changed
+    values.setdefault("guest", LocalGuest(values["session_uuid"]))
+    return ProviderSessionConfig(**values)

@@ -12,6 +12,7 @@ from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.launch import Ending
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderEvent, ProviderResult
@@ -64,6 +65,7 @@ def play(lines: str | list[Any], *, reasoning_effort: str | None = None) -> Play
         session_uuid="22222222-2222-4222-8222-222222222222",
         api_url="http://swarm.test",
         api_key="",
+        guest=LocalGuest("22222222-2222-4222-8222-222222222222"),
         cwd=Path("/"),
         log_file=Path("/nowhere"),
         private_dir=Path("/nowhere"),

@@ -14,6 +14,7 @@ from claude_streams import STREAMS
 from agent_swarm_worker.contract import ProviderAdapter, Result, SessionInit
 from agent_swarm_worker.errors import BadSetting, BinaryMissing, CredentialsMissing
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,17 +68,21 @@ def test_it_is_an_adapter() -> None:
 NO_CREDENTIAL = [{}, {"ANTHROPIC_API_KEY": " "}, {"CLAUDE_CODE_OAUTH_TOKEN": ""}]
 
 
+@pytest.mark.anyio
 @pytest.mark.parametrize("env", NO_CREDENTIAL)
-def test_a_check_misses_the_credential(env: dict[str, str]) -> None:
+async def test_a_check_misses_the_credential(env: dict[str, str]) -> None:
     with pytest.raises(CredentialsMissing):
-        ClaudeAdapter().check({**env, "CLAUDE_BINARY": sys.executable})
+        await ClaudeAdapter().check({**env, "CLAUDE_BINARY": sys.executable}, LocalGuest("check"))
 
 
-def test_a_check_misses_the_program() -> None:
+@pytest.mark.anyio
+async def test_a_check_misses_the_program() -> None:
     env = {"ANTHROPIC_API_KEY": "k", "CLAUDE_BINARY": "claude-is-not-here --debug"}
     with pytest.raises(BinaryMissing, match="claude-is-not-here"):
-        ClaudeAdapter().check(env)
-    ClaudeAdapter().check({**env, "CLAUDE_BINARY": f"{sys.executable} -m claude"})
+        await ClaudeAdapter().check(env, LocalGuest("check"))
+    await ClaudeAdapter().check(
+        {**env, "CLAUDE_BINARY": f"{sys.executable} -m claude"}, LocalGuest("check")
+    )
 
 
 @pytest.mark.anyio

@@ -6,6 +6,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import anyio
+import pytest
 from claude_config import make_config
 
 from agent_swarm_worker.contract import McpServer
@@ -13,8 +15,6 @@ from agent_swarm_worker.providers.claude.mcp import session_mcp_config
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from agent_swarm_worker.contract import ProviderSessionConfig
 
@@ -33,7 +33,7 @@ LARGE = json.dumps({"mcpServers": {"large": {"command": "c"}}}) + " " * 1024 * 1
 
 
 def servers(config: ProviderSessionConfig) -> dict[str, Any]:
-    document = json.loads(session_mcp_config(config))
+    document = json.loads(anyio.run(session_mcp_config, config))
     assert list(document) == ["mcpServers"]
     found: dict[str, Any] = document["mcpServers"]
     return found
@@ -160,7 +160,7 @@ def test_secrets_of_files_are_known_to_the_redactor(tmp_path: Path) -> None:
         },
     )
     config = make_config(tmp_path)
-    session_mcp_config(config)
+    anyio.run(session_mcp_config, config)
     shown = config.redactor.text(
         "header-secret-1 header-secret-2 env-secret-1 agent-name production Bearer"
     )

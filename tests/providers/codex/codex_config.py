@@ -14,9 +14,10 @@ from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.codex.app_server import AppServer
 from agent_swarm_worker.providers.codex.credentials import Credential
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
-from agent_swarm_worker.providers.codex.limits import RateLimits
 from agent_swarm_worker.providers.codex.plan import Plan
 from agent_swarm_worker.providers.codex.seen import Seen
+from agent_swarm_worker.providers.kit.limits import LimitWindows
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 STREAMS = Path(__file__).parent / "streams"
 TRANSPORTS = ("app-server", "exec")
@@ -57,7 +58,9 @@ def make_config(folder: Path, **changed: Any) -> ProviderSessionConfig:
         "env": {"PATH": "/usr/bin:/bin", "HOME": str(folder), "OPENAI_API_KEY": "sk-0001"},
         "redactor": Scrubber(),
     }
-    return ProviderSessionConfig(**{**values, **changed})
+    values |= changed
+    values.setdefault("guest", LocalGuest(values["session_uuid"]))
+    return ProviderSessionConfig(**values)
 
 
 def make_plan(folder: Path, **changed: Any) -> Plan:
@@ -79,7 +82,7 @@ def make_seen(
         config=make_config(folder, **changed),
         plan=plan or make_plan(folder),
         clock=clock,
-        limits=RateLimits(clock),
+        limits=LimitWindows(clock),
         model="gpt-5.6-terra",
     )
 

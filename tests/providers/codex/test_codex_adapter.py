@@ -23,6 +23,7 @@ from agent_swarm_worker.errors import (
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
 from agent_swarm_worker.providers.codex.launch import MAX_PROMPT_CHARS
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio
 FAKE = Path(__file__).parent / "fake_codex.py"
@@ -236,16 +237,16 @@ async def test_what_is_checked_before(
 ):
     env = {**stage.config().env, **changed}
     with pytest.raises(error, match=words):
-        CodexAdapter().check(env)
+        await CodexAdapter().check(env, LocalGuest("check"))
     if error is not BinaryMissing:
         with pytest.raises(error, match=words):
             await CodexAdapter().create_session(stage.config(env=changed))
 
 
-def test_a_login_of_any_kind_is_enough(stage: Stage, tmp_path: Path):
+async def test_a_login_of_any_kind_is_enough(stage: Stage, tmp_path: Path):
     env = {**stage.config().env, "OPENAI_API_KEY": ""}
-    CodexAdapter().check({**env, "CODEX_OAUTH": '{"access": "a"}'})
-    CodexAdapter().check({**env, "codex_oauth_2": '{"access": "a"}'})
+    await CodexAdapter().check({**env, "CODEX_OAUTH": '{"access": "a"}'}, LocalGuest("check"))
+    await CodexAdapter().check({**env, "codex_oauth_2": '{"access": "a"}'}, LocalGuest("check"))
     (tmp_path / ".codex").mkdir()
     (tmp_path / ".codex/auth.json").write_text('{"tokens": {"access_token": "a"}}')
-    CodexAdapter().check(env)
+    await CodexAdapter().check(env, LocalGuest("check"))

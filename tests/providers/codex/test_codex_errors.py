@@ -9,8 +9,9 @@ import pytest
 from codex_config import make_seen
 
 from agent_swarm_worker.contract import Error
-from agent_swarm_worker.providers.codex import verdict
+from agent_swarm_worker.providers.codex import outcome
 from agent_swarm_worker.providers.codex.errors import read_error
+from agent_swarm_worker.providers.codex.limits import take_limits
 from agent_swarm_worker.providers.codex.models import native_effort, resolve_model
 from agent_swarm_worker.providers.kit.launch import Ending
 
@@ -66,21 +67,22 @@ def test_the_class_of_an_error(info: Any, message: str, category: str):
 )
 def test_when_a_limit_ends(message: str, windows: Any, until: str | None, tmp_path: Path):
     seen = make_seen(tmp_path)
-    seen.limits.take(windows)
+    take_limits(seen.limits, windows)
     seen.end(Error(message, "usage_limit"))
-    result = verdict.conclude(seen, Ending(exit_code=1))
+    result = outcome.conclude(seen, Ending(exit_code=1))
     assert (result.error_category, result.rate_limit_reset_at) == ("usage_limit", until)
 
 
 def test_the_windows_of_a_subscription(tmp_path: Path):
     seen = make_seen(tmp_path)
-    seen.limits.take(
+    take_limits(
+        seen.limits,
         {
             "primary": {"usedPercent": 42, "windowDurationMins": 300, "resetsAt": NOON_S},
             "secondary": {"usedPercent": 100, "windowDurationMins": 10080},
-        }
+        },
     )
-    windows = verdict.conclude(seen, Ending(exit_code=1)).rate_limit_windows
+    windows = outcome.conclude(seen, Ending(exit_code=1)).rate_limit_windows
     assert (windows["five_hour"].status, windows["five_hour"].utilization) == ("allowed", 0.42)
     assert windows["five_hour"].resets_at_s == NOON_S
     assert windows["seven_day"].status == "rejected"
@@ -88,9 +90,9 @@ def test_the_windows_of_a_subscription(tmp_path: Path):
 
 def test_a_limit_is_none_of_a_session_that_went_well(tmp_path: Path):
     seen = make_seen(tmp_path)
-    seen.limits.take({"primary": {"usedPercent": 100, "resetsAt": NOON_S + 600}})
+    take_limits(seen.limits, {"primary": {"usedPercent": 100, "resetsAt": NOON_S + 600}})
     seen.turn, seen.is_final = "completed", True
-    assert verdict.conclude(seen, Ending(exit_code=0)).rate_limit_reset_at is None
+    assert outcome.conclude(seen, Ending(exit_code=0)).rate_limit_reset_at is None
 
 
 @pytest.mark.parametrize(

@@ -7,27 +7,41 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import anyio
 import orjson
 import pytest
 from codex_config import THREAD, make_config, make_plan
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_swarm_worker.contract import McpServer
+from agent_swarm_worker.contract import McpServer, ProviderSessionConfig
 from agent_swarm_worker.errors import CredentialDamaged, CredentialsMissing, ProviderError
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.providers.codex.config_file import operator_config, session_config
-from agent_swarm_worker.providers.codex.credentials import (
-    Credential,
-    find_credential,
-    without_credentials,
-)
-from agent_swarm_worker.providers.codex.home import prepare_home
-from agent_swarm_worker.providers.codex.rollout import find_rollout, used_before, was_told
-from agent_swarm_worker.providers.codex.toml import toml_bytes
-from agent_swarm_worker.providers.codex.usage import Tokens
+from agent_swarm_worker.providers.codex import config_file, credentials, rollout
+from agent_swarm_worker.providers.codex import home as homes
+from agent_swarm_worker.providers.codex.config_file import session_config
+from agent_swarm_worker.providers.codex.credentials import Credential, without_credentials
+from agent_swarm_worker.providers.codex.rollout import used_before, was_told
+from agent_swarm_worker.providers.kit.costs import Tokens
+from agent_swarm_worker.providers.kit.toml import toml_bytes
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 FLAT = {"access": "acc", "refresh": "ref", "expires": 1_800_000_000_000, "accountId": "a-1"}
+
+
+GUEST = LocalGuest("home")
+
+
+def find_credential(env: dict[str, str]) -> Credential:
+    return anyio.run(credentials.find_credential, env, GUEST)
+
+
+def prepare_home(config: ProviderSessionConfig, credential: Credential) -> Path:
+    return Path(anyio.run(homes.prepare_home, config, credential))
+
+
+def find_rollout(thread: str, home: Path | None) -> str | None:
+    return anyio.run(rollout.find_rollout, thread, home, GUEST)
 
 
 def config_table(folder: Path, base: dict[str, Any] | None = None, **changed: Any) -> Any:
@@ -101,8 +115,8 @@ def test_with_agents_md_the_notes_may_be_longer(tmp_path: Path):
 @pytest.mark.parametrize("content", [b"model = ", b"\xff\xfe", b"[a\n"])
 def test_a_damaged_configuration_is_left_out(content: bytes, tmp_path: Path):
     (tmp_path / "config.toml").write_bytes(content)
-    assert operator_config(tmp_path, Log()) == {}
-    assert operator_config(tmp_path / "nowhere", Log()) == {}
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        assert anyio.run(config_file.operator_config, GUEST, folder, Log()) == {}
 
 
 scalars = st.one_of(
@@ -176,7 +190,7 @@ def test_the_operators_login_is_used_where_it_is(tmp_path: Path):
     file.write_text('{"tokens": {"access_token": "a"}}')
     found = find_credential(env)
     assert (found.is_oauth, found.file) == (True, file)
-    home = prepare_home(make_config(tmp_path).private_dir, env, found)
+    home = prepare_home(make_config(tmp_path, env=env), found)
     assert (home / "auth.json").resolve() == file.resolve()
     file.write_text('{"OPENAI_API_KEY": "sk-theirs"}')
     assert find_credential(env).file is None, "the key of the environment comes first"
@@ -208,25 +222,28 @@ def test_the_folder_is_private_and_its_records_outlive_it(tmp_path: Path):
     config = make_config(tmp_path)
     (tmp_path / ".codex").mkdir()
     (tmp_path / ".codex/AGENTS.md").write_text("Their notes.")
-    home = prepare_home(config.private_dir, config.env, find_credential(config.env))
+    home = prepare_home(config, find_credential(config.env))
     assert home.stat().st_mode & 0o777 == 0o700
     assert (home / "auth.json").stat().st_mode & 0o777 == 0o600
     assert (home / "AGENTS.md").read_text() == "Their notes."
     (home / "sessions/x").write_text("kept")
     assert (tmp_path / ".codex/sessions/x").read_text() == "kept"
-    assert prepare_home(config.private_dir, config.env, find_credential(config.env)) == home
+    assert prepare_home(config, find_credential(config.env)) == home
 
 
 def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ProviderError, match="cannot prepare"):
-        prepare_home(tmp_path / "file", {}, Credential(is_oauth=False))
+        prepare_home(
+            make_config(tmp_path, private_dir=tmp_path / "file", env={}),
+            Credential(is_oauth=False),
+        )
 
 
 def test_records_that_cannot_be_kept_cost_only_the_continuation(tmp_path: Path):
     (tmp_path / ".codex").write_text("a file in the way")
     config = make_config(tmp_path)
-    home = prepare_home(config.private_dir, config.env, Credential(is_oauth=False))
+    home = prepare_home(config, Credential(is_oauth=False))
     assert not (home / "sessions").exists()
 
 
@@ -245,8 +262,8 @@ def counted(count: int) -> dict[str, Any]:
 
 def test_a_record_is_found_by_its_uuid_only(tmp_path: Path):
     path = record(tmp_path, {})
-    assert find_rollout(THREAD, tmp_path) == path
-    assert find_rollout(THREAD.upper(), tmp_path) == path
+    assert find_rollout(THREAD, tmp_path) == str(path)
+    assert find_rollout(THREAD.upper(), tmp_path) == str(path)
     for name in ("", "--last", "*", THREAD[:-1], f"{THREAD}x", "../" + THREAD):
         assert find_rollout(name, tmp_path) is None
     path.write_text("")
@@ -258,15 +275,17 @@ def test_what_a_record_says_was_used(tmp_path: Path):
     empty = {"type": "event_msg", "payload": {"type": "token_count", "info": None}}
     talk = {"type": "response_item", "payload": {"text": 'about "token_count"'}}
     path = record(tmp_path, counted(5), counted(9), talk, empty)
-    assert used_before(path) == Tokens(read=9, cached=1)
+    assert used_before(path.read_bytes()) == Tokens(input=9, cache_read=1)
     with path.open("ab") as file:
         file.write(b'{"type":"event_msg","payload":{"type":"token_count","in')
-    assert used_before(path) == Tokens(read=9, cached=1), "a line cut off by a crash is skipped"
-    assert used_before(None) == used_before(tmp_path / "nowhere") == Tokens()
+    assert used_before(path.read_bytes()) == Tokens(input=9, cache_read=1), (
+        "a line cut off by a crash is skipped"
+    )
+    assert used_before(None) == used_before(b"") == Tokens()
 
 
 def test_whether_a_thread_was_told_its_orders(tmp_path: Path):
-    path = record(tmp_path, {"text": 'Orders "x"\nÜ ☂ and more'})
-    assert was_told(path, 'Orders "x"\nÜ ☂')
-    assert not was_told(path, "Other orders")
-    assert not was_told(path, "\ud83d")
+    said = record(tmp_path, {"text": 'Orders "x"\nÜ ☂ and more'}).read_bytes()
+    assert was_told(said, 'Orders "x"\nÜ ☂')
+    assert not was_told(said, "Other orders")
+    assert not was_told(said, "\ud83d")

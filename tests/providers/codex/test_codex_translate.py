@@ -31,7 +31,7 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.providers.codex.seen import Seen
-from agent_swarm_worker.providers.codex.usage import Tokens
+from agent_swarm_worker.providers.kit.costs import Tokens
 from agent_swarm_worker.providers.kit.launch import Ending
 
 ALL = sorted(tuple(path.stem.split("_", 1)) for path in STREAMS.glob("*.jsonl"))
@@ -137,7 +137,7 @@ def test_silence_is_no_success(transport: str, exit_code: int, tmp_path: Path):
 
 
 def test_what_a_resumed_thread_used_before_is_not_billed(transport: str, tmp_path: Path):
-    before = Tokens(read=3000, cached=2500, written=10, reasoned=5)
+    before = Tokens(input=3000, cache_read=2500, output=10, reasoning=5)
     plan = make_plan(tmp_path, transport=transport, used_before=before)
     seen = make_seen(tmp_path, plan=plan, resume_session_id=THREAD.upper())
     reader, _ = played(transport, "hello", seen)
@@ -170,7 +170,7 @@ def test_a_usage_that_is_repeated_is_no_news(tmp_path: Path):
     (usage,) = [line for line in lines if line.get("method") == "thread/tokenUsage/updated"]
     events = [event for line in [*lines[:-1], usage, lines[-1]] for event in reader.feed(line)]
     assert len(of(events, ContextUsage)) == 1
-    assert seen.costs.spent.read == 4000
+    assert seen.costs.spent.tokens.input == 4000
 
 
 def test_deltas_reasoning_plans_and_compactions(tmp_path: Path):

@@ -290,19 +290,16 @@ def test_too_many_questions_at_once():
     assert len(peer.handler_calls()) == 1
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-2, 3) | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
-    max_leaves=5,
+VALUES = st.sampled_from(
+    [None, True, 0, 1, 2, 1.0, float("inf"), "", "1", "q", "fs/read", "a", [], [1], {}, {"code": 1}]
 )
 MESSAGES = st.dictionaries(
-    st.sampled_from(["id", "method", "params", "result", "error", "jsonrpc"]),
-    JSON | st.sampled_from(["q", "fs/read", "a"]),
+    st.sampled_from(["id", "method", "params", "result", "error", "jsonrpc"]), VALUES, max_size=6
 )
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(MESSAGES | JSON | st.lists(MESSAGES, max_size=3), max_size=8))
+@settings(max_examples=100, deadline=None)
+@given(st.lists(MESSAGES | VALUES | st.lists(MESSAGES, max_size=3), max_size=6))
 def test_no_message_is_too_strange(messages: list[Any]):
     peer = JsonRpcPeer(noted, answers={"q": lambda _: 1}, handlers={"fs/read": read})
     outcomes = [asked(peer) for _ in range(3)]

@@ -14,6 +14,7 @@ from agent_swarm_worker.contract import ProviderEvent, ProviderResult, ProviderS
 from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.providers.pi.adapter import PiAdapter
 from agent_swarm_worker.providers.pi.session import PiSession
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 FAST = {"PI_RETRY_BASE_S": "0.01", "PATH": "/usr/local/bin:/usr/bin:/bin"}
 
@@ -42,6 +43,7 @@ class Place:
                 "session_uuid": "00000000-0000-4000-8000-000000000001",
                 "api_url": "http://127.0.0.1:9",
                 "api_key": "none-at-all",
+                "guest": LocalGuest("00000000-0000-4000-8000-000000000001"),
                 "cwd": self.root / "work",
                 "log_file": self.root / "journal.jsonl",
                 "private_dir": self.root / "private",

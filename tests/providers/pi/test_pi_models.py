@@ -16,6 +16,7 @@ from agent_swarm_worker.errors import CredentialsMissing, UnknownModel, Unreadab
 from agent_swarm_worker.providers.pi.adapter import PiAdapter
 from agent_swarm_worker.providers.pi.files import AgentFiles, read_agent_files
 from agent_swarm_worker.providers.pi.models import ModelChoice, choose_model
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 A = {"ANTHROPIC_API_KEY": "a-key"}
 O = {"OPENAI_API_KEY": "o-key"}  # noqa: E741
@@ -142,6 +143,7 @@ def agent_env(tmp_path: Path, **files: str) -> dict[str, str]:
     return {"HOME": str(tmp_path)}
 
 
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("env", "missing"),
     [
@@ -159,39 +161,43 @@ def agent_env(tmp_path: Path, **files: str) -> dict[str, str]:
         ({"AWS_REGION": "eu", "MODEL_OVERRIDE": "amazon-bedrock/x"}, None),
     ],
 )
-def test_check(tmp_path: Path, env: dict[str, str], missing: tuple[str, ...] | None):
+async def test_check(tmp_path: Path, env: dict[str, str], missing: tuple[str, ...] | None):
     env = {"HOME": str(tmp_path), **env}
     if missing is None:
-        PiAdapter().check(env)
+        await PiAdapter().check(env, LocalGuest("check"))
         return
     with pytest.raises(CredentialsMissing) as caught:
-        PiAdapter().check(env)
+        await PiAdapter().check(env, LocalGuest("check"))
     assert caught.value.missing == missing
 
 
-def test_check_takes_the_agent_directory(tmp_path: Path):
+@pytest.mark.anyio
+async def test_check_takes_the_agent_directory(tmp_path: Path):
     auth = json.dumps({"anthropic": {"type": "api_key", "key": "k"}})
     env = agent_env(tmp_path, auth=auth)
-    PiAdapter().check(env)
+    await PiAdapter().check(env, LocalGuest("check"))
     elsewhere = {"HOME": "/nowhere", "PI_CODING_AGENT_DIR": str(tmp_path / ".pi/agent")}
-    PiAdapter().check(elsewhere)
-    assert read_agent_files({"HOME": str(tmp_path), "PI_CODING_AGENT_DIR": "~/.pi/agent"}).auth
+    await PiAdapter().check(elsewhere, LocalGuest("check"))
+    there = {"HOME": str(tmp_path), "PI_CODING_AGENT_DIR": "~/.pi/agent"}
+    assert (await read_agent_files(there, LocalGuest("check"))).auth
 
 
+@pytest.mark.anyio
 @pytest.mark.parametrize("name", ["auth", "models"])
 @pytest.mark.parametrize("content", ['{"a": secret', "[]", '{"providers": 7, "x": 1}', "\xff"])
-def test_a_broken_file_is_named_and_not_shown(tmp_path: Path, name: str, content: str):
+async def test_a_broken_file_is_named_and_not_shown(tmp_path: Path, name: str, content: str):
     env = agent_env(tmp_path, **{name: content})
     with pytest.raises(UnreadableFile, match=f"{name}.json") as caught:
-        PiAdapter().check({**env, **A})
+        await PiAdapter().check({**env, **A}, LocalGuest("check"))
     assert "secret" not in str(caught.value)
 
 
-def test_what_is_unreadable_is_said(tmp_path: Path):
+@pytest.mark.anyio
+async def test_what_is_unreadable_is_said(tmp_path: Path):
     env = agent_env(tmp_path)
     (tmp_path / ".pi/agent/auth.json").mkdir()
     with pytest.raises(UnreadableFile, match="directory"):
-        PiAdapter().check({**env, **A})
+        await PiAdapter().check({**env, **A}, LocalGuest("check"))
     assert stat.S_ISDIR((tmp_path / ".pi/agent/auth.json").stat().st_mode)
 
 
@@ -200,7 +206,10 @@ def test_nothing_heavy_is_imported_before_a_session_starts(tmp_path: Path):
         "import sys\n"
         "from agent_swarm_worker.providers.registry import create_provider\n"
         "adapter = create_provider('pi')\n"
-        f"adapter.check({{'HOME': {str(tmp_path)!r}, 'ANTHROPIC_API_KEY': 'k'}})\n"
+        "import anyio\n"
+        "from agent_swarm_worker.sandboxes.local import LocalGuest\n"
+        f"env = {{'HOME': {str(tmp_path)!r}, 'ANTHROPIC_API_KEY': 'k'}}\n"
+        "anyio.run(adapter.check, env, LocalGuest('check'))\n"
         "heavy = {'pydantic_ai', 'openai', 'anthropic', 'tiktoken', 'genai_prices', 'mcp'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.pi.mcp_tools import McpTools
 from agent_swarm_worker.providers.pi.tool import Tool
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 STDIO_SERVERS = Path(__file__).parent / "stdio_servers.py"
 
@@ -54,7 +57,8 @@ async def session(*servers: McpServer, **options: Any) -> AsyncIterator[Session]
         redactor=found.redactor,
         log=Log(),
         on_warning=found.warnings.append,
-        **{"connect_s": 20.0, "call_s": 20.0, **options},
+        guest=LocalGuest(options.pop("tag", None) or str(uuid.uuid4())),
+        **{"connect_s": 20.0, "call_s": 20.0, "cwd": Path.cwd(), "env": os.environ, **options},
     )
     async with toolbox.open() as tools:
         found.tools = {tool.name: tool for tool in tools}

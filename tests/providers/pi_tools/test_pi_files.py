@@ -12,8 +12,9 @@ import anyio
 import pytest
 from tool_rig import Workshop, shop, workshop
 
-from agent_swarm_worker.providers.pi.tools import files, place
+from agent_swarm_worker.providers.pi.tools import place
 from agent_swarm_worker.providers.pi.tools.limits import MAX_BYTES, MAX_LINES
+from agent_swarm_worker.sandboxes import local_files
 
 __all__ = ["shop"]
 pytestmark = pytest.mark.anyio
@@ -96,7 +97,7 @@ async def test_what_is_no_text_file_is_refused_at_once(shop: Workshop):
 
 
 async def test_a_device_is_refused_where_everything_is_open(tmp_path: Path):
-    everywhere = workshop(tmp_path, PI_ALLOW_OUTSIDE_CWD="1")
+    everywhere = await workshop(tmp_path, PI_ALLOW_OUTSIDE_CWD="1")
     assert "a device" in await everywhere.fails("read", path="/dev/zero")
     assert "a device" in await everywhere.fails("write", path="/dev/null", content="x")
 
@@ -156,8 +157,10 @@ async def test_a_link_put_in_the_way_after_the_judgement_leads_nowhere(
     (shop.cwd / "dir/a.txt").write_text("inside")
     judge = place.Place.spot
 
-    def judge_then_swap(self: place.Place, path: str, *, to_write: bool = False) -> place.Spot:
-        spot = judge(self, path, to_write=to_write)
+    async def judge_then_swap(
+        self: place.Place, path: str, *, to_write: bool = False
+    ) -> place.Spot:
+        spot = await judge(self, path, to_write=to_write)
         if path.startswith("dir") and not (shop.cwd / "moved").exists():
             (shop.cwd / "dir").rename(shop.cwd / "moved")
             (shop.cwd / "dir").symlink_to(outside)
@@ -180,10 +183,10 @@ async def test_the_operator_may_open_more(tmp_path: Path):
     extra = tmp_path / "extra"
     extra.mkdir()
     (extra / "a.txt").write_text("extra")
-    shop = workshop(tmp_path, PI_EXTRA_ROOTS=f"{extra}{os.pathsep}relative{os.pathsep}")
+    shop = await workshop(tmp_path, PI_EXTRA_ROOTS=f"{extra}{os.pathsep}relative{os.pathsep}")
     assert await shop.use("read", path=str(extra / "a.txt")) == "extra"
     assert "may not go" in await shop.fails("read", path="/etc/hostname")
-    everywhere = workshop(tmp_path, PI_ALLOW_OUTSIDE_CWD="1")
+    everywhere = await workshop(tmp_path, PI_ALLOW_OUTSIDE_CWD="1")
     await everywhere.use("write", path="../new/b.txt", content="b")
     assert (tmp_path / "new/b.txt").read_text() == "b"
 
@@ -193,7 +196,7 @@ async def test_skills_may_be_read_but_not_written(tmp_path: Path):
     skill.mkdir(parents=True)
     (skill / "SKILL.md").write_text("---\nname: x\ndescription: y\n---\n")
     (skill / "more.md").write_text("more")
-    shop = workshop(tmp_path)
+    shop = await workshop(tmp_path)
     assert await shop.use("read", path="~/.pi/agent/skills/x/more.md") == "more"
     assert "may not go" in await shop.fails("write", path=str(skill / "more.md"), content="")
 
@@ -230,7 +233,7 @@ async def test_a_write_that_fails_leaves_the_old_file(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "rename", full)
+    monkeypatch.setattr(local_files.os, "rename", full)
     assert "No space left" in await shop.fails("write", path="a.txt", content="new")
     assert [path.read_text() for path in shop.cwd.iterdir()] == ["old"]
 

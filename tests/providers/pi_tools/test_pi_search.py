@@ -16,7 +16,6 @@ from agent_swarm_worker.providers.pi.tools import search_child
 from agent_swarm_worker.providers.pi.tools.grep import GrepTool
 from agent_swarm_worker.providers.pi.tools.place import Place
 from agent_swarm_worker.providers.pi.tools.searching import Searcher
-from agent_swarm_worker.sandboxes.local import LocalSandbox
 
 __all__ = ["shop"]
 pytestmark = pytest.mark.anyio
@@ -127,8 +126,10 @@ async def test_a_pattern_that_never_ends_costs_one_file(shop: Workshop):
 async def test_a_search_that_never_ends_is_ended(shop: Workshop, tag: str):
     (shop.cwd / "0.txt").write_text("aaaa\n")
     (shop.cwd / "1.txt").write_text(CATASTROPHE)
-    searcher = Searcher(LocalSandbox(), clock=SystemClock(), tag=tag, search_s=1.5, file_s=600)
-    grep = GrepTool(Place(shop.cwd, {}), shop.config.redactor, searcher)
+    guest = shop.config.guest
+    searcher = Searcher(guest, clock=SystemClock(), search_s=1.5, file_s=600)
+    place = await Place.open(guest, shop.cwd, {})
+    grep = GrepTool(place, shop.config.redactor, searcher)
     with anyio.fail_after(10):
         said = (await grep.run({"pattern": "(a+)+$"})).text
     assert said.startswith("0.txt:1: aaaa\n")

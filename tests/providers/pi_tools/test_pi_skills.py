@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 
+import anyio
 import pytest
 
+from agent_swarm_worker.providers.pi import skills
 from agent_swarm_worker.providers.pi.skills import (
     MAX_SECTION_CHARS,
-    skill_folders,
-    skills_section,
-    with_skill,
 )
+from agent_swarm_worker.sandboxes.local import LocalGuest
+
+GUEST = LocalGuest("skills")
 
 
 @pytest.fixture
@@ -31,9 +33,18 @@ def env(home: Path, **more: str) -> dict[str, str]:
     return {"HOME": str(home), **more}
 
 
+def skills_section(environment: dict[str, str]) -> str:
+    return anyio.run(skills.skills_section, GUEST, environment)
+
+
+def skill_folders(environment: dict[str, str]) -> tuple[PurePath, ...]:
+    return anyio.run(skills.skill_folders, GUEST, environment)
+
+
 def resolved(prompt: str, environment: dict[str, str]) -> tuple[str, list[str]]:
     warnings: list[str] = []
-    return with_skill(prompt, environment, warnings.append), warnings
+    text = anyio.run(skills.with_skill, prompt, GUEST, environment, warnings.append)
+    return text, warnings
 
 
 def test_skills_are_listed_with_what_they_are_for(home: Path):

@@ -13,9 +13,9 @@ import pytest
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.pi.tool import Tool
 from agent_swarm_worker.providers.pi.tools import coding_tools
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Workshop:
         return outcome.text
 
 
-def workshop(
+async def workshop(
     folder: Path, tag: str = "no-processes", *, clock: Clock | None = None, **env: str
 ) -> Workshop:
     private, cwd = folder / "private", folder / "work"
@@ -52,16 +52,17 @@ def workshop(
         session_uuid=tag,
         api_url="http://swarm.test",
         api_key="swarm-api-key-0001",
+        guest=LocalGuest(tag, clock=clock),
         cwd=cwd,
         log_file=folder / "session.jsonl",
         private_dir=private,
         env={"PATH": os.environ["PATH"], "HOME": str(folder / "home"), **env},
         redactor=Scrubber(),
     )
-    tools = coding_tools(config, clock=clock or SystemClock(), log=Log())
+    tools = await coding_tools(config, clock=clock or SystemClock())
     return Workshop(cwd, config, {tool.name: tool for tool in tools})
 
 
 @pytest.fixture
-def shop(tmp_path: Path, tag: str) -> Workshop:
-    return workshop(tmp_path, tag)
+async def shop(tmp_path: Path, tag: str) -> Workshop:
+    return await workshop(tmp_path, tag)

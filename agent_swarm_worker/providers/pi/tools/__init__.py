@@ -14,39 +14,36 @@ from agent_swarm_worker.providers.pi.tools.place import Place
 from agent_swarm_worker.providers.pi.tools.read import ReadTool
 from agent_swarm_worker.providers.pi.tools.searching import Searcher
 from agent_swarm_worker.providers.pi.tools.write import WriteTool
-from agent_swarm_worker.sandboxes.local import LocalSandbox
 
 if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import ProviderSessionConfig
-    from agent_swarm_worker.logs import Log
     from agent_swarm_worker.providers.pi.tool import Tool
 
 OUTPUT_DIR = "tool-output"
 """Where in the private directory the long outputs of commands are; `read` may go there."""
 
 
-def coding_tools(config: ProviderSessionConfig, *, clock: Clock, log: Log) -> tuple[Tool, ...]:
+async def coding_tools(config: ProviderSessionConfig, *, clock: Clock) -> tuple[Tool, ...]:
     """Return the tools of one session.
 
-    Every process they start carries a tag below ``config.session_uuid``. A command may leave
-    programs in the background: whoever runs the session sweeps that tag at its end.
+    A command may leave programs in the background: whoever runs the session ends everything in its
+    guest at the end.
 
     Args:
         config: where, with which environment, and which secrets to keep.
         clock: measures the time limits.
-        log: told of processes that had to be swept.
     """
+    guest, redactor = config.guest, config.redactor
     output_dir = config.private_dir / OUTPUT_DIR
-    place = Place(config.cwd, config.env, readable=(output_dir, *skill_folders(config.env)))
-    sandbox = LocalSandbox(clock=clock, log=log)
-    searcher = Searcher(sandbox, clock=clock, tag=config.session_uuid)
-    redactor = config.redactor
+    skills = await skill_folders(guest, config.env)
+    place = await Place.open(guest, config.cwd, config.env, readable=(output_dir, *skills))
+    searcher = Searcher(guest, clock=clock)
     return (
         ReadTool(place, redactor),
         WriteTool(place, redactor),
         EditTool(place, redactor),
-        BashTool(place, config, sandbox, clock=clock, output_dir=output_dir),
+        BashTool(place, config, clock=clock, output_dir=output_dir),
         GrepTool(place, redactor, searcher),
         FindTool(place, redactor, searcher),
         LsTool(place, redactor),

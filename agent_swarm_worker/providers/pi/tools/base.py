@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
-
-import anyio.to_thread
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.providers.pi.tool import ToolOutcome
@@ -18,12 +15,10 @@ from agent_swarm_worker.providers.pi.tools.arguments import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from agent_swarm_worker.contract import Redactor
     from agent_swarm_worker.providers.pi.tools.place import Place
-
-T = TypeVar("T")
 
 
 class CodingTool(ABC):
@@ -56,33 +51,3 @@ class CodingTool(ABC):
     @abstractmethod
     async def use(self, args: dict[str, Any]) -> ToolOutcome:
         """Carry out one call with good arguments; may raise `ToolRefusal` and `OSError`."""
-
-
-class Stop:
-    """Tells a thread that nobody waits for it any more."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-
-    def set(self) -> None:
-        """Nobody waits any more."""
-        self._event.set()
-
-    def check(self) -> None:
-        """Give up if nobody waits; what is raised reaches nobody.
-
-        Raises:
-            ToolRefusal: the call was cancelled.
-        """
-        if self._event.is_set():
-            msg = "cancelled"
-            raise ToolRefusal(msg)
-
-
-async def in_thread(work: Callable[[Stop], T]) -> T:
-    """Run blocking work that changes nothing; cancelled, it is told to stop and left behind."""
-    stop = Stop()
-    try:
-        return await anyio.to_thread.run_sync(work, stop, abandon_on_cancel=True)
-    finally:
-        stop.set()

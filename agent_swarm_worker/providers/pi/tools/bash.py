@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import shutil
+import os
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from agent_swarm_worker.processes.drain import drain, pump
-from agent_swarm_worker.processes.spawn import ProcessSpec
+from agent_swarm_worker.contract import NO_GRACE, Command
+from agent_swarm_worker.processes.drain import drain
 from agent_swarm_worker.providers.pi.tool import ToolOutcome
 from agent_swarm_worker.providers.pi.tools.arguments import Param, ToolRefusal
 from agent_swarm_worker.providers.pi.tools.base import CodingTool
@@ -17,12 +18,11 @@ from agent_swarm_worker.providers.pi.tools.files import to_utf8
 from agent_swarm_worker.providers.pi.tools.output import Output
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import PurePath
 
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import ProviderSessionConfig
+    from agent_swarm_worker.contract import Process, ProviderSessionConfig
     from agent_swarm_worker.providers.pi.tools.place import Place
-    from agent_swarm_worker.sandboxes.port import Sandbox, SandboxChild
 
 DEFAULT_TIMEOUT_S = 120
 MAX_TIMEOUT_S = 3600
@@ -53,14 +53,13 @@ class BashTool(CodingTool):
         self,
         place: Place,
         config: ProviderSessionConfig,
-        sandbox: Sandbox,
         *,
         clock: Clock,
-        output_dir: Path,
+        output_dir: PurePath,
     ) -> None:
         super().__init__(place, config.redactor)
         self._config = config
-        self._sandbox = sandbox
+        self._guest = config.guest
         self._clock = clock
         self._output_dir = output_dir
         self._numbers = itertools.count(1)
@@ -69,61 +68,62 @@ class BashTool(CodingTool):
         """Run a command; cancelled, it leaves nothing of it."""
         to_utf8(args["command"], "command")
         number = next(self._numbers)
-        output = Output(self._output_dir / f"bash-{number}.log")
+        output = Output(self._guest, self._output_dir / f"bash-{number}.log")
         limit_s = args.get("timeout", DEFAULT_TIMEOUT_S)
-        async with await self._sandbox.start(self._spec(args["command"], number)) as child:
+        async with await self._guest.start(await self._command(args["command"], number)) as child:
             try:
                 in_time = await self._live(child, output, limit_s)
             except BaseException:
                 with anyio.CancelScope(shield=True):
-                    await self._sandbox.kill(child)
+                    await self._guest.end(child, NO_GRACE)
                 raise
             finally:
-                text = output.text()
+                with anyio.CancelScope(shield=True):
+                    text = await output.text()
             text = text.rstrip() or "(no output)"
             if not in_time:
                 return ToolOutcome(f"{text}\n\n[ended: it took longer than {limit_s} s]", True)
-            if child.returncode:
-                return ToolOutcome(f"{text}\n\n[exit code {child.returncode}]", True)
+            if child.returncode != 0:
+                code = "unknown" if child.returncode is None else child.returncode
+                return ToolOutcome(f"{text}\n\n[exit code {code}]", True)
             return ToolOutcome(text)
 
-    def _spec(self, command: str, number: int) -> ProcessSpec:
-        env = self._config.env
-        shell = shutil.which("bash", path=env.get("PATH")) or shutil.which("sh")
+    async def _command(self, command: str, number: int) -> Command:
+        env, which = self._config.env, self._guest.files.which
+        shell = await which("bash", env) or await which("sh", {"PATH": os.defpath})
         if shell is None:
             msg = "there is no shell on this machine"
             raise ToolRefusal(msg)
-        return ProcessSpec(
+        return Command(
             # One pipe for both streams; the shell that arranges it becomes the other one.
             argv=("/bin/sh", "-c", 'exec "$0" -c "$1" 2>&1', shell, command),
             cwd=self._config.cwd,
             env=env,
-            tag=f"{self._config.session_uuid}/bash-{number}",
+            name=f"bash-{number}",
         )
 
-    async def _live(self, child: SandboxChild, output: Output, limit_s: float) -> bool:
+    async def _live(self, child: Process, output: Output, limit_s: float) -> bool:
         """Read until the command is done; false if it was ended for taking too long."""
         scrubber = self.redactor.stream()
         in_time = True
 
-        def on_chunk(chunk: bytes) -> None:
-            output.take(scrubber.feed(chunk))
+        async def read() -> None:
+            with contextlib.suppress(anyio.EndOfStream, anyio.ClosedResourceError):
+                while True:
+                    # Taken before anything can be cancelled; the file is written afterwards.
+                    output.take(scrubber.feed(await child.stdout.receive()))
+                    await output.save()
 
         async def end_in_time() -> None:
             nonlocal in_time
             await self._clock.sleep(limit_s)
             in_time = False
-            await self._sandbox.end(child)  # not shielded: an abort cuts it short
+            await self._guest.end(child)  # not shielded: an abort cuts it short
 
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(end_in_time)
-                await drain(
-                    child,
-                    lambda: pump(child.stdout, on_chunk),
-                    clock=self._clock,
-                    drain_s=DRAIN_S,
-                )
+                await drain(child, read, clock=self._clock, drain_s=DRAIN_S)
                 await child.wait()  # it may have closed its output and go on
                 # A command that has ended is not ended again, unless that is under way.
                 if in_time:

@@ -6,17 +6,14 @@ mark, an odd encoding or a missing newline at the end.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
-
 from agent_swarm_worker.providers.pi.tool import ToolOutcome
 from agent_swarm_worker.providers.pi.tools.arguments import Param, ToolRefusal
 from agent_swarm_worker.providers.pi.tools.base import CodingTool
-from agent_swarm_worker.providers.pi.tools.files import lock_of, replace_file, to_utf8
+from agent_swarm_worker.providers.pi.tools.files import lock_of, to_utf8
 from agent_swarm_worker.providers.pi.tools.limits import size_of
 
 if TYPE_CHECKING:
@@ -67,9 +64,9 @@ class EditTool(CodingTool):
     async def use(self, args: dict[str, Any]) -> ToolOutcome:
         """Edit; once begun it is finished, also if the session is cancelled."""
         changes = _changes(args)
-        spot = await anyio.to_thread.run_sync(lambda: self.place.spot(args["path"], to_write=True))
+        spot = await self.place.spot(args["path"], to_write=True)
         async with lock_of(spot.path):
-            lines = await anyio.to_thread.run_sync(_edit, spot, changes)
+            lines = await _edit(spot, changes)
         where = ", ".join(map(str, lines))
         passages = "1 passage" if len(lines) == 1 else f"{len(lines)} passages"
         return ToolOutcome(f"replaced {passages} in {self.place.shown(spot)}, line {where}")
@@ -97,9 +94,9 @@ def _changes(args: dict[str, Any]) -> list[_Change]:
     return changes
 
 
-def _edit(spot: Spot, changes: list[_Change]) -> list[int]:
+async def _edit(spot: Spot, changes: list[_Change]) -> list[int]:
     """Make the changes; return the lines they begin in."""
-    content = _content(spot)
+    content = await _content(spot)
     hits = sorted((_find(content, change) for change in changes), key=lambda hit: hit.start)
     for one, other in pairwise(hits):
         if other.start < one.end:
@@ -109,14 +106,13 @@ def _edit(spot: Spot, changes: list[_Change]) -> list[int]:
     for hit in hits:
         pieces += [content[position : hit.start], hit.new]
         position = hit.end
-    replace_file(spot, b"".join([*pieces, content[position:]]))
+    await spot.replace(b"".join([*pieces, content[position:]]))
     return [content.count(b"\n", 0, hit.start) + 1 for hit in hits]
 
 
-def _content(spot: Spot) -> bytes:
-    fd = spot.open()
-    with os.fdopen(fd, "rb") as file:
-        content = file.read(MAX_EDIT_BYTES + 1)
+async def _content(spot: Spot) -> bytes:
+    async with spot.open() as file:
+        content = await file.read(MAX_EDIT_BYTES + 1, 0)
     if len(content) > MAX_EDIT_BYTES:
         msg = f"the file is larger than {size_of(MAX_EDIT_BYTES)}; use bash"
         raise ToolRefusal(msg)

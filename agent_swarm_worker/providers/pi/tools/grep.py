@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
-
 from agent_swarm_worker.providers.pi.tool import ToolOutcome
 from agent_swarm_worker.providers.pi.tools.arguments import Param
 from agent_swarm_worker.providers.pi.tools.base import CodingTool
@@ -49,7 +47,7 @@ class GrepTool(CodingTool):
         for name in ("pattern", "glob"):
             to_utf8(args.get(name, ""), name)
         limit = args.get("limit", DEFAULT_LIMIT)
-        spot = await anyio.to_thread.run_sync(lambda: self.place.spot(args.get("path", ".")))
+        spot = await self.place.spot(args.get("path", "."))
         findings = await self._searcher.search(
             spot,
             mode="grep",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.providers.pi.tool import ToolOutcome
 from agent_swarm_worker.providers.pi.tools.arguments import Param
-from agent_swarm_worker.providers.pi.tools.base import CodingTool, Stop, in_thread
+from agent_swarm_worker.providers.pi.tools.base import CodingTool
 from agent_swarm_worker.providers.pi.tools.limits import clipped
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.contract.guest import FileKind
 
 DEFAULT_LIMIT = 500
 MAX_ENTRIES = 100_000
@@ -32,16 +34,10 @@ class LsTool(CodingTool):
         """List."""
         limit = args.get("limit", DEFAULT_LIMIT)
 
-        def work(stop: Stop) -> tuple[list[str], bool]:
-            with self.place.spot(args.get("path", ".")).directory() as fd:
-                # A descriptor that only passes through a directory cannot list it.
-                handle = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
-            try:
-                return _entries(handle, stop)
-            finally:
-                os.close(handle)
-
-        names, is_complete = await in_thread(work)
+        spot = await self.place.spot(args.get("path", "."))
+        listing = await spot.list(MAX_ENTRIES)
+        names = sorted((_shown(*entry) for entry in listing.entries), key=str.casefold)
+        is_complete = listing.is_complete
         if not names:
             return ToolOutcome("(the directory is empty)")
         text = "\n".join(names[:limit])
@@ -51,16 +47,8 @@ class LsTool(CodingTool):
         return ToolOutcome(clipped(text, max_lines=20_000))
 
 
-def _entries(fd: int, stop: Stop) -> tuple[list[str], bool]:
-    names: list[str] = []
-    with os.scandir(fd) as found:
-        for entry in found:
-            if len(names) == MAX_ENTRIES:
-                return sorted(names, key=str.casefold), False
-            if not len(names) % 1000:
-                stop.check()
-            mark = "@" if entry.is_symlink() else "/" if entry.is_dir() else ""
-            # A name may hold anything: it must not look like two, nor be more than text.
-            name = entry.name.encode("utf-8", "replace").decode()
-            names.append((name if name.isprintable() else repr(name)) + mark)
-    return sorted(names, key=str.casefold), True
+def _shown(name: str, kind: FileKind) -> str:
+    # A name may hold anything: it must not look like two, nor be more than text.
+    name = name.encode("utf-8", "replace").decode()
+    mark = {"link": "@", "directory": "/"}.get(kind, "")
+    return (name if name.isprintable() else repr(name)) + mark

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.providers.pi.tool import ToolOutcome
 from agent_swarm_worker.providers.pi.tools.arguments import Param, ToolRefusal
-from agent_swarm_worker.providers.pi.tools.base import CodingTool, Stop, in_thread
+from agent_swarm_worker.providers.pi.tools.base import CodingTool
 from agent_swarm_worker.providers.pi.tools.limits import (
     MAX_BYTES,
     MAX_LINES,
     scrubbed_part,
     size_of,
 )
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.contract import OpenFile
 
 SNIFF_BYTES = 8192
 _CHUNK_BYTES = 1024 * 1024
@@ -56,26 +58,21 @@ class ReadTool(CodingTool):
         offset = args.get("offset", 1)
         limit = min(args.get("limit", MAX_LINES), MAX_LINES)
 
-        def work(stop: Stop) -> _Window:
-            fd = self.place.spot(args["path"]).open()
-            try:
-                return _read_window(fd, offset, limit, stop)
-            finally:
-                os.close(fd)
-
-        window = await in_thread(work)
+        spot = await self.place.spot(args["path"])
+        async with spot.open() as file:
+            window = await _read_window(file, offset, limit)
         text = scrubbed_part(
             self.redactor, _text(window.before), _text(window.content), _text(window.after)
         ).removeprefix("\ufeff")
         return ToolOutcome(text + _notice(window, offset))
 
 
-def _read_window(fd: int, offset: int, limit: int, stop: Stop) -> _Window:
-    _refuse_binary(os.pread(fd, SNIFF_BYTES, 0), os.fstat(fd).st_size)
-    start = _start_of_line(fd, offset, stop)
+async def _read_window(file: OpenFile, offset: int, limit: int) -> _Window:
+    _refuse_binary(await file.read(SNIFF_BYTES, 0), file.size)
+    start = await _start_of_line(file, offset)
     edge = max(0, start - _EDGE_BYTES)
-    before = os.pread(fd, start - edge, edge)
-    data = _pread_all(fd, MAX_BYTES + _EDGE_BYTES, start)
+    before = await file.read(start - edge, edge)
+    data = await file.read(MAX_BYTES + _EDGE_BYTES, start)
     lines = data[:MAX_BYTES].split(b"\n", limit)
     reaches_end = len(data) <= MAX_BYTES
     if len(lines) > limit or reaches_end:
@@ -89,7 +86,7 @@ def _read_window(fd: int, offset: int, limit: int, stop: Stop) -> _Window:
         whole = data.rfind(b"\n", 0, MAX_BYTES) + 1
         content, is_cut = (data[:whole], False) if whole else (data[:MAX_BYTES], True)
     end = start + len(content)
-    after, is_counted = _lines_from(fd, end, stop)
+    after, is_counted = await _lines_from(file, end)
     return _Window(
         before,
         content,
@@ -107,12 +104,11 @@ def _refuse_binary(head: bytes, size: int) -> None:
         raise ToolRefusal(msg)
 
 
-def _start_of_line(fd: int, line: int, stop: Stop) -> int:
+async def _start_of_line(file: OpenFile, line: int) -> int:
     """Return where a line begins, counted from 1."""
     missing, position, last = line - 1, 0, b"\n"
     while missing:
-        stop.check()
-        chunk = os.pread(fd, _CHUNK_BYTES, position)
+        chunk = await file.read(_CHUNK_BYTES, position)
         last = chunk[-1:] or last
         ends = chunk.count(b"\n")
         if ends < missing:
@@ -132,23 +128,11 @@ def _beyond(line: int, has: int) -> ToolRefusal:
     return ToolRefusal(f"the offset {line} is beyond the end: the file has {has} lines")
 
 
-def _pread_all(fd: int, size: int, position: int) -> bytes:
-    """Read until `size` or the end: files that the kernel makes up come in small pieces."""
-    data = b""
-    while len(data) < size:
-        chunk = os.pread(fd, size - len(data), position + len(data))
-        if not chunk:
-            break
-        data += chunk
-    return data
-
-
-def _lines_from(fd: int, position: int, stop: Stop) -> tuple[int, bool]:
+async def _lines_from(file: OpenFile, position: int) -> tuple[int, bool]:
     """Count the lines from `position` on, and say whether that is all of them."""
     count, last, counted = 0, b"\n", 0
     while counted < _COUNT_BYTES:
-        stop.check()
-        chunk = os.pread(fd, _CHUNK_BYTES, position + counted)
+        chunk = await file.read(_CHUNK_BYTES, position + counted)
         if not chunk:
             return count + (last != b"\n"), True
         count += chunk.count(b"\n")

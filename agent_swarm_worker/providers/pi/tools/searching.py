@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import orjson
 
+from agent_swarm_worker.contract import NO_GRACE, Command
 from agent_swarm_worker.processes.drain import drain, pump
 from agent_swarm_worker.processes.framing import LineFramer
-from agent_swarm_worker.processes.spawn import ProcessSpec
 from agent_swarm_worker.providers.pi.tools import search_child
 from agent_swarm_worker.providers.pi.tools.arguments import ToolRefusal
 
 if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.contract import Guest, Process
     from agent_swarm_worker.providers.pi.tools.place import Spot
-    from agent_swarm_worker.sandboxes.port import Sandbox, SandboxChild
 
 SEARCH_S = 30.0
 """How long a search may take; what was found until then is shown."""
@@ -43,25 +43,23 @@ class Searcher:
     """Starts searches, each a process of its own.
 
     Args:
-        sandbox: where they run.
+        guest: where they run.
         clock: measures their time.
-        tag: of the session; each search carries one below it.
         search_s: how long one may take.
         file_s: how long one file of it may take.
     """
 
     def __init__(
         self,
-        sandbox: Sandbox,
+        guest: Guest,
         *,
         clock: Clock,
-        tag: str,
         search_s: float = SEARCH_S,
         file_s: float = FILE_S,
     ) -> None:
-        self._sandbox = sandbox
+        self._guest = guest
         self._clock = clock
-        self._tags = (f"{tag}/search-{number}" for number in itertools.count(1))
+        self._names = (f"search-{number}" for number in itertools.count(1))
         self.search_s = search_s
         self._file_s = file_s
 
@@ -69,30 +67,34 @@ class Searcher:
         """Search below a place.
 
         Raises:
-            ToolRefusal: the pattern or the place cannot be used.
+            ToolRefusal: the pattern or the place cannot be used, or there is no Python.
             ProviderError: the process cannot be started.
         """
         asked = {"root": spot.root, "parts": spot.parts, "file_s": self._file_s, **request}
         findings = Findings([])
-        spec = ProcessSpec(
-            argv=(sys.executable, "-I", "-S", "-B", "-X", "utf8", search_child.__file__),
-            cwd=Path("/"),
+        python = self._guest.capabilities.python
+        if python is None:
+            msg = "there is no Python where this session runs; use bash"
+            raise ToolRefusal(msg)
+        command = Command(
+            argv=(python, "-I", "-S", "-B", "-X", "utf8", "-c", _program()),
+            cwd=PurePosixPath("/"),
             env={},
-            tag=next(self._tags),
+            name=next(self._names),
             stdin=True,
         )
-        async with await self._sandbox.start(spec) as child:
+        async with await self._guest.start(command) as child:
             try:
                 await self._converse(child, orjson.dumps(asked), findings)
             finally:
                 with anyio.CancelScope(shield=True):
-                    await self._sandbox.kill(child)
+                    await self._guest.end(child, NO_GRACE)
         for line in findings.lines:
             if line[0] == "error":
                 raise ToolRefusal(line[1])
         return findings
 
-    async def _converse(self, child: SandboxChild, request: bytes, findings: Findings) -> None:
+    async def _converse(self, child: Process, request: bytes, findings: Findings) -> None:
         framer = LineFramer(_MAX_LINE_BYTES)
         size = 0
 
@@ -117,3 +119,9 @@ class Searcher:
             await child.close_stdin()
             await drain(child, lambda: pump(child.stdout, on_chunk), clock=self._clock)
             tasks.cancel_scope.cancel()
+
+
+@functools.cache
+def _program() -> str:
+    """The text of `search_child`: a guest does not have our files."""
+    return Path(search_child.__file__).read_text(encoding="utf-8")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import anyio.to_thread
-
 from agent_swarm_worker.providers.pi.tool import ToolOutcome
 from agent_swarm_worker.providers.pi.tools.arguments import Param
 from agent_swarm_worker.providers.pi.tools.base import CodingTool
-from agent_swarm_worker.providers.pi.tools.files import lock_of, replace_file, to_utf8
+from agent_swarm_worker.providers.pi.tools.files import lock_of, to_utf8
 from agent_swarm_worker.providers.pi.tools.limits import size_of
 
 
@@ -29,8 +27,8 @@ class WriteTool(CodingTool):
     async def use(self, args: dict[str, Any]) -> ToolOutcome:
         """Write; once begun it is finished, also if the session is cancelled."""
         content = to_utf8(args["content"], "content")
-        spot = await anyio.to_thread.run_sync(lambda: self.place.spot(args["path"], to_write=True))
+        spot = await self.place.spot(args["path"], to_write=True)
         async with lock_of(spot.path):
-            existed = await anyio.to_thread.run_sync(replace_file, spot, content)
+            existed = await spot.replace(content)
         done = "replaced" if existed else "created"
         return ToolOutcome(f"{done} {self.place.shown(spot)} ({size_of(len(content))})")

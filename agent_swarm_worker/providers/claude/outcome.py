@@ -8,23 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.clock import wire_time
-from agent_swarm_worker.contract import ProviderResult
+from agent_swarm_worker.contract import Error
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
-from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_reset_time
 from agent_swarm_worker.providers.claude.models import applied_effort
 from agent_swarm_worker.providers.claude.spec import SPEC
-from agent_swarm_worker.providers.kit.failures import (
-    LABELS,
-    MAX_REASON_CHARS,
-    Failure,
-    how_it_ended,
-    one_line,
-)
 from agent_swarm_worker.providers.kit.native import count, items, text
+from agent_swarm_worker.providers.kit.outcome import (
+    LABELS,
+    Failure,
+    aborted,
+    concluded,
+    failure,
+    one_line,
+    reset_of,
+    unfinished,
+)
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.contract import Error
+    from agent_swarm_worker.contract import ProviderResult
     from agent_swarm_worker.providers.claude.seen import Seen
     from agent_swarm_worker.providers.kit.launch import Ending
 
@@ -53,24 +54,25 @@ def judge_result(seen: Seen) -> Failure | None:
         return None if _asked_a_model(seen) else _empty_run(seen)
     said = _said(seen, result)
     category = _category(seen, result, said)
-    label = _LABELS.get(category, "Session error")
-    return Failure(category, one_line(f"{label}: {said}" if said else label))
+    return failure(category, said, _LABELS)
 
 
 def conclude(seen: Seen, ending: Ending) -> ProviderResult:
     """Say how the session went, from its output and the end of its process."""
-    failure = _judge(seen, ending)
-    return ProviderResult(
-        exit_code=ending.exit_code if failure else 0,
-        is_error=failure is not None,
+    failed = _judge(seen, ending)
+    reset_at = None
+    if failed is not None:
+        now = seen.clock.now()
+        reset_at = reset_of(failed.category, failed.reason, now, seen.limits.resets_at)
+    return concluded(
+        failed,
+        exit_code=ending.exit_code if failed else 0,
         session_id=seen.session_id,
-        cost=seen.cost(is_error=failure is not None),
-        output=output(seen, failure),
-        error_category=failure.category if failure else None,
-        failure_reason=failure.reason if failure else None,
-        rate_limit_reset_at=_reset_at(seen, failure),
-        rate_limit_windows=dict(seen.limits.windows),
-        applied_reasoning_effort=applied_effort(seen.model, seen.config.reasoning_effort),
+        cost=seen.cost(is_error=failed is not None),
+        output=output(seen, failed),
+        reset_at=reset_at,
+        windows=seen.limits.windows,
+        applied_effort=applied_effort(seen.model, seen.config.reasoning_effort),
     )
 
 
@@ -81,15 +83,15 @@ def output(seen: Seen, failure: Failure | None) -> str | None:
 
 
 def _judge(seen: Seen, ending: Ending) -> Failure | None:
-    failure = judge_result(seen) if seen.result else None
-    if seen.result and not failure and _is_over(seen, ending):
+    failed = judge_result(seen) if seen.result else None
+    if seen.result and not failed and _is_over(seen, ending):
         return None
-    was_asked_to_end = ending.aborted is not None
-    if failure and not (was_asked_to_end and failure.category == "interrupted"):
-        return failure
-    if was_asked_to_end:
-        return Failure("aborted", one_line(f"Aborted: {ending.aborted}"))
-    return _unfinished(seen, ending)
+    if failed and not (ending.aborted is not None and failed.category == "interrupted"):
+        return failed
+    error = seen.last_error
+    if error is not None:
+        error = Error(error.message, _class_of(error.message, error))
+    return aborted(ending) or unfinished("Claude", ending, _class_of, last_error=error)
 
 
 def _is_over(seen: Seen, ending: Ending) -> bool:
@@ -97,20 +99,6 @@ def _is_over(seen: Seen, ending: Ending) -> bool:
     if ending.hung_after_result or (ending.exit_code == 0 and ending.aborted is None):
         return True
     return seen.is_final and (ending.exit_code == 0 or ending.exit_code > 128)
-
-
-def _unfinished(seen: Seen, ending: Ending) -> Failure:
-    how = f"Claude {how_it_ended(ending.exit_code)} before it was finished"
-    if seen.last_error:
-        reason = one_line(f"{how}; before that: {seen.last_error.message}")
-        return Failure(_class_of(seen.last_error.message, seen.last_error), reason)
-    if ending.truncated:
-        return Failure("truncated", f"{how}; its output was cut off")
-    tail = " ".join(ending.stderr_tail.split())[-MAX_REASON_CHARS // 2 :]
-    category = _class_of(tail) if tail else ErrorClass.UNKNOWN
-    if category == ErrorClass.UNKNOWN:
-        category = "killed" if ending.exit_code > 128 else "crashed"
-    return Failure(category, f"{how}: {tail}" if tail else how)
 
 
 def _said(seen: Seen, result: dict[str, Any]) -> str:
@@ -156,12 +144,3 @@ def _class_of(said: str, error: Error | None = None, status: int | None = None) 
     category = error.category if error else None
     kind = classify_error(said, category=category, status=status, also=SPEC.error_texts)
     return kind.value
-
-
-def _reset_at(seen: Seen, failure: Failure | None) -> str | None:
-    """When the limit ends; only a run that failed of it has hit one (overage lets others go on)."""
-    if failure is None or failure.category not in LIMITS:
-        return None
-    now = seen.clock.now()
-    moment = seen.limits.resets_at or parse_reset_time(failure.reason, now)
-    return wire_time(clamp_reset(moment, now)) if moment else None

@@ -1,0 +1,167 @@
+"""The cost book: what a session spent, per model, as tokens and US dollars.
+
+A harness reports either what each call or result cost (`CostBook.add`) or running totals, of which
+only the growth is new (`CostBook.grown`). Zero means nothing; what nobody said is ``None``, and a
+sum with an unknown part is unknown, never smaller: budgets are enforced on these numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from agent_swarm_worker.contract import CostData, ModelCost
+from agent_swarm_worker.providers.kit.native import count, mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from agent_swarm_worker.contract import ProviderSessionConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Counts of one model call, or of many. Whether `input` has cached ones is the harness's."""
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cache_write_5m: int = 0
+    """The part of `cache_write` that is kept for five minutes."""
+    cache_write_1h: int = 0
+    reasoning: int = 0
+    """The part of `output` that is reasoning."""
+    thinking: int = 0
+    web_searches: int = 0
+
+    @classmethod
+    def read(cls, native: Any, names: Mapping[str, tuple[str, ...]]) -> Tokens:
+        """Take counts out of a native object.
+
+        Args:
+            native: the object; a wrong shape counts nothing.
+            names: per field the keys under which it may stand; the first that counts is taken.
+        """
+        usage = mapping(native)
+        return cls(
+            **{
+                name: next((n for key in keys if (n := count(usage.get(key))) is not None), 0)
+                for name, keys in names.items()
+            }
+        )
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(*(getattr(self, name) + getattr(other, name) for name in _NAMES))
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, name) for name in _NAMES)
+
+    def since(self, before: Tokens) -> Tokens:
+        """Return the growth of a running total; one that shrank was started anew."""
+        if self.input < before.input or self.output < before.output:
+            return self
+        return Tokens(*(max(0, getattr(self, n) - getattr(before, n)) for n in _NAMES))
+
+
+_NAMES = tuple(field.name for field in fields(Tokens))
+
+
+@dataclass(slots=True)
+class Spent:
+    """What one model used; `usd` is ``None`` if nobody said its price."""
+
+    tokens: Tokens = field(default_factory=Tokens)
+    usd: float | None = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.tokens or self.usd)
+
+    def add(self, tokens: Tokens, usd: float | None) -> None:
+        """Count more in; an unknown price makes the sum unknown."""
+        self.tokens += tokens
+        self.usd = None if usd is None or self.usd is None else self.usd + usd
+
+
+class CostBook:
+    """Keeps the accounts of one session."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, Spent] = {}
+        self._totals: dict[Hashable, Tokens] = {}
+
+    def add(self, model: str, tokens: Tokens, usd: float | None) -> None:
+        """Count what a model newly used, and what that cost."""
+        self.models.setdefault(model, Spent()).add(tokens, usd)
+
+    def begin(self, counter: Hashable, before: Tokens) -> None:
+        """Note what a running total had come to before this session."""
+        self._totals.setdefault(counter, before)
+
+    def grown(self, counter: Hashable, total: Tokens) -> Tokens:
+        """Take a running total and return what is new of it."""
+        before, self._totals[counter] = self._totals.get(counter, Tokens()), total
+        return total.since(before)
+
+    @property
+    def spent(self) -> Spent:
+        """The sum over all models."""
+        return added_up(self.models)
+
+
+def added_up(models: Mapping[str, Spent]) -> Spent:
+    """Return the sum over some models."""
+    total = Spent()
+    for spent in models.values():
+        total.add(spent.tokens, spent.usd)
+    return total
+
+
+def cost_data(
+    config: ProviderSessionConfig,
+    models: Mapping[str, Spent],
+    /,
+    *,
+    provider: str,
+    model: str,
+    is_error: bool,
+    counts_searches: bool = False,
+    **details: Any,
+) -> CostData:
+    """Return the spend as it is reported.
+
+    Args:
+        config: names the task and the agent.
+        models: what each model used, by the name it is reported under.
+        provider: the harness as the server knows it.
+        model: the main model.
+        is_error: whether the session has failed.
+        counts_searches: whether the harness counts web searches.
+        details: further fields of `CostData`; they replace those that are summed up here.
+    """
+    total = added_up(models)
+    values: dict[str, Any] = {
+        "task_id": config.task_id,
+        "agent_id": config.agent_id,
+        "total_cost_usd": total.usd,
+        "input_tokens": total.tokens.input,
+        "output_tokens": total.tokens.output,
+        "cache_read_tokens": total.tokens.cache_read,
+        "cache_write_tokens": total.tokens.cache_write,
+        "models": tuple(
+            ModelCost(
+                model=name,
+                input_tokens=spent.tokens.input,
+                output_tokens=spent.tokens.output,
+                cache_read_tokens=spent.tokens.cache_read,
+                cache_write_tokens=spent.tokens.cache_write,
+                web_search_requests=spent.tokens.web_searches if counts_searches else None,
+                harness_cost_usd=spent.usd,
+            )
+            for name, spent in models.items()
+        ),
+        "model": model,
+        "is_error": is_error,
+        "provider": provider,
+    }
+    return CostData(**values | details)

@@ -1,0 +1,158 @@
+"""How a session ended: its process's end and its last words become a `ProviderResult`.
+
+A harness judges its own final event; what a process that ended without one means is the same for
+all of them (`unfinished`), and so is the form of the result (`concluded`).
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from agent_swarm_worker.clock import wire_time
+from agent_swarm_worker.contract import ProviderResult
+from agent_swarm_worker.guards.error_classes import ErrorClass
+from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_reset_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from agent_swarm_worker.contract import CostData, Error, RateLimitWindow
+    from agent_swarm_worker.providers.kit.launch import Ending
+
+MAX_REASON_CHARS: Final = 500
+TAIL_CHARS: Final = 250
+"""How much of standard error is quoted."""
+
+LABELS: Final[dict[str, str]] = {
+    "interrupted": "Interrupted",
+    ErrorClass.AUTHENTICATION_FAILED: "Authentication failed",
+    ErrorClass.BILLING_ERROR: "Billing error",
+    ErrorClass.CONTEXT_OVERFLOW: "The prompt is too long for the model",
+    ErrorClass.INVALID_REQUEST: "The model API refused the request",
+    ErrorClass.MODEL_NOT_FOUND: "Unknown model",
+    ErrorClass.NETWORK: "The model API cannot be reached",
+    ErrorClass.OVERLOADED: "The model API is overloaded",
+    ErrorClass.PERMISSION_DENIED: "The model API does not permit this",
+    ErrorClass.RATE_LIMIT: "Rate limit hit",
+    ErrorClass.SERVER_ERROR: "The model API failed",
+    ErrorClass.STALE_SESSION: "The session to resume is gone",
+    ErrorClass.USAGE_LIMIT: "Usage limit reached",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a session failed."""
+
+    category: str | None
+    """``None`` if nothing is known but that it failed."""
+    reason: str
+    """One readable line."""
+
+
+def failure(category: str, said: str = "", labels: Mapping[str, str] = LABELS) -> Failure:
+    """Return a failure in which the category's own words come first."""
+    label = labels.get(category, "Session error")
+    return Failure(category, one_line(f"{label}: {said}" if said else label))
+
+
+def aborted(ending: Ending) -> Failure | None:
+    """Return the failure of a session that was asked to end, if it was."""
+    if ending.aborted is None:
+        return None
+    return Failure("aborted", one_line(f"Aborted: {ending.aborted}"))
+
+
+def unfinished(
+    name: str,
+    ending: Ending,
+    classify: Callable[[str], str],
+    *,
+    last_error: Error | None = None,
+    waiting_for: str = "",
+) -> Failure:
+    """Say why a process ended without a final event.
+
+    Args:
+        name: of the harness, as it begins a sentence.
+        ending: what is known of the process.
+        classify: returns the category that a text names, or ``unknown``.
+        last_error: the last error that it reported and did not get over.
+        waiting_for: the request that it left without an answer.
+    """
+    how = f"{name} {how_it_ended(ending.exit_code)} before it was finished"
+    how += f", without an answer to {waiting_for}" if waiting_for else ""
+    if last_error is not None:
+        said = one_line(f"{how}; before that: {last_error.message}")
+        return Failure(last_error.category or "crashed", said)
+    if ending.truncated:
+        return Failure("truncated", f"{how}; its output was cut off")
+    tail = " ".join(ending.stderr_tail.split())[-TAIL_CHARS:]
+    category = classify(tail) if tail else ErrorClass.UNKNOWN.value
+    if category == ErrorClass.UNKNOWN.value:
+        category = "killed" if ending.exit_code > 128 else "crashed"
+    return Failure(category, one_line(f"{how}: {tail}" if tail else how))
+
+
+def concluded(
+    failed: Failure | None,
+    *,
+    exit_code: int,
+    session_id: str | None = None,
+    cost: CostData | None = None,
+    output: str | None = None,
+    reset_at: str | None = None,
+    windows: Mapping[str, RateLimitWindow] | None = None,
+    applied_effort: str | None = None,
+) -> ProviderResult:
+    """Return the result of a session that failed for this reason, or did not."""
+    return ProviderResult(
+        exit_code=exit_code,
+        is_error=failed is not None,
+        session_id=session_id,
+        cost=cost,
+        output=output,
+        error_category=failed.category if failed else None,
+        failure_reason=failed.reason if failed else None,
+        rate_limit_reset_at=reset_at,
+        rate_limit_windows=dict(windows or {}),
+        applied_reasoning_effort=applied_effort,
+    )
+
+
+def reset_of(
+    category: str | None, text: str, now: datetime, *moments: datetime | None
+) -> str | None:
+    """Return when the limit ends that a session has hit, as the wire wants times.
+
+    Only a session that failed of a limit has hit one: overage lets others go on.
+
+    Args:
+        category: of the failure.
+        text: which may name the time, if none of the moments is known.
+        now: the present moment.
+        moments: the first that is known counts.
+    """
+    if category not in LIMITS:
+        return None
+    known = (moment for moment in moments if moment is not None)
+    moment = next(known, None) or parse_reset_time(text, now)
+    return wire_time(clamp_reset(moment, now)) if moment else None
+
+
+def one_line(reason: str) -> str:
+    """Fold a text into one line that is not too long."""
+    line = " ".join(reason.split())
+    return line if len(line) <= MAX_REASON_CHARS else line[: MAX_REASON_CHARS - 1] + "…"
+
+
+def how_it_ended(exit_code: int) -> str:
+    """Say how a process ended, from its exit code as a shell has it."""
+    try:
+        name = signal.Signals(exit_code - 128).name if exit_code > 128 else ""
+    except ValueError:
+        name = ""
+    return f"was ended by {name}" if name else f"exited with code {exit_code}"

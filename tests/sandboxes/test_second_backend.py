@@ -1,0 +1,115 @@
+"""Every harness keeps the contract where the worker's own paths mean nothing."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import audit
+import pytest
+from agent_swarm_worker.conformance.subprocess_stage import SubprocessStage
+from fake_stages import FakeClaudeStage, FakeCodexStage
+from model_stages import claude_stage, codex_stage, pi_stage
+from namespace_sandbox import NamespaceSandbox, why_impossible
+from real_codex import TRANSPORTS
+
+from agent_swarm_worker.conformance import suite
+from agent_swarm_worker.conformance.stage import Stage
+from agent_swarm_worker.conformance.suite import CHECKS, Check, outcome_of
+from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
+from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
+from agent_swarm_worker.sandboxes.port import GuestSpec
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(bool(why_impossible()), reason=f"no namespaces here: {why_impossible()}"),
+]
+
+LONG, SLOW = pytest.mark.long, pytest.mark.slow
+STAGES = [
+    pytest.param("subprocess", SubprocessStage, id="subprocess", marks=LONG),
+    pytest.param("claude", FakeClaudeStage, id="claude-fake", marks=LONG),
+    pytest.param("codex", FakeCodexStage, id="codex-fake", marks=LONG),
+    pytest.param("pi", partial(pi_stage, "anthropic"), id="pi", marks=LONG),
+    pytest.param("claude", claude_stage, id="claude", marks=SLOW),
+    *(
+        pytest.param("codex", partial(codex_stage, way), id=f"codex-{way}", marks=SLOW)
+        for way in TRANSPORTS
+    ),
+]
+BY_NAME = {check.name: check for check in CHECKS}
+# A program that takes its prompt on standard input takes no message after it.
+TAKES_NONE = {"codex-exec", "codex-fake", "claude-fake"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_past_the_guest() -> Iterator[list[str]]:
+    audit.violations.clear()
+    yield audit.violations
+    assert audit.violations == []
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=str)
+@pytest.mark.parametrize(("provider", "stage"), STAGES)
+async def test_it_keeps_its_promise(
+    provider: str, stage: Callable[[], Stage], check: Check, request: pytest.FixtureRequest
+):
+    kind = request.node.callspec.id.partition(f"-{check.name}")[0]
+    if kind in TAKES_NONE and check.name == "a-session-takes-what-the-traits-say":
+        pytest.skip("its sessions take no messages in this mode")
+    outcome = await outcome_of(check, provider, stage=stage, sandbox=NamespaceSandbox())
+    assert outcome.state != "broken", f"{check.promise} But {outcome.why}"
+
+
+@pytest.mark.parametrize("name", ["it-answers", "an-abort-ends-it-and-all-it-started"])
+@pytest.mark.parametrize(
+    ("provider", "stage"),
+    [param.values for param in STAGES[:4]],
+    ids=["subprocess", "claude", "codex", "pi"],
+)
+async def test_it_keeps_its_main_promises(provider: str, stage: Callable[[], Stage], name: str):
+    outcome = await outcome_of(BY_NAME[name], provider, stage=stage, sandbox=NamespaceSandbox())
+    assert outcome.state == "kept", outcome.why
+
+
+class OpensAFile(SubprocessAdapter):
+    async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
+        with suppress(OSError):
+            Path(config.cwd, ".mcp.json").open().close()  # noqa: ASYNC230 - that is the mistake
+        return await super().create_session(config)
+
+
+class StartsAProcess(SubprocessAdapter):
+    async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
+        subprocess.run(["true"], check=True)  # noqa: ASYNC221 - as above
+        return await super().create_session(config)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "event"), [(OpensAFile, "open /mnt/guest-"), (StartsAProcess, "subprocess.Popen")]
+)
+async def test_what_goes_past_the_guest_is_seen(
+    adapter: type[SubprocessAdapter],
+    event: str,
+    monkeypatch: pytest.MonkeyPatch,
+    nothing_past_the_guest: list[str],
+):
+    monkeypatch.setattr(suite, "create_provider", lambda _: adapter())
+    check = BY_NAME["it-answers"]
+    await outcome_of(check, "subprocess", stage=SubprocessStage, sandbox=NamespaceSandbox())
+    assert nothing_past_the_guest[0].startswith(event)
+    assert "create_session" in nothing_past_the_guest[0]
+    nothing_past_the_guest.clear()
+
+
+async def test_paths_inside_exist_nowhere_else(tmp_path: Path):
+    (tmp_path / "here").write_text("x")
+    spec = GuestSpec(name="paths", mounts={"work": tmp_path})
+    async with NamespaceSandbox().open(spec) as guest:
+        inside = guest.path(tmp_path / "here")
+        assert await guest.read(inside, max_bytes=9) == b"x"
+        assert not await guest.exists(str(tmp_path / "here"))
+        assert not Path(inside).exists()
