@@ -13,7 +13,6 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "agent_swarm_worker"
 ALLOWED = {
     ("*", "PATH"): "the operating system's own: where programs are looked up",
-    ("cli/demo.py", "HARNESS_PROVIDER"): "among the variables it has made up for its worker",
     ("conformance/of_secrecy.py", "environ"): "plants a secret in its own process, as a test does",
     ("container/account.py", "HOME"): "builds the environment of the user that it becomes",
     ("container/prepare.py", "HOME"): "reads the environment that it has just built",

@@ -35,11 +35,11 @@ from agent_swarm_worker.worker.tool_servers import session_tool_servers
 from agent_swarm_worker.workspace.git import identity
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from agent_swarm_worker.contract import Guest, ProviderAdapter
+    from agent_swarm_worker.contract import Guest, McpServer, ProviderAdapter
     from agent_swarm_worker.login.pools import Selection
     from agent_swarm_worker.swarm.wire import Task, Trigger
     from agent_swarm_worker.worker.context import Worker
@@ -99,29 +99,17 @@ async def prepared(
             partial(_refresh_skills, worker, adapter),
         )
         guest = await _open_guest(worker, task, place, private, held)
-        config = ProviderSessionConfig(
-            prompt="",
+        config = _config(
+            worker,
+            task,
+            row,
+            model,
+            place=place,
+            private=private,
             guest=guest,
-            model=model.model,
-            reasoning_effort=model.effort,
-            role=worker.facts.role_label,
-            agent_id=worker.agent_id,
-            task_id=task.task_id,
-            session_uuid=task.session_uuid,
-            api_url=worker.settings.api_url,
-            api_key=worker.settings.api_key,
-            cwd=PurePath(guest.path(place.directory.path)),
-            log_file=_log_file(worker, task),
-            private_dir=PurePath(guest.path(private)),
             env=_session_env(worker, adapter, task, credentials, guest),
             redactor=redactor,
-            mcp_servers=tools.servers,
-            iteration=worker.next_iteration(),
-            result_grace_s=worker.settings.result_grace_s,
-            journal_max_bytes=worker.settings.journal_max_mb << 20,
-            additional_args=worker.options.additional_args,
-            vcs_repo=row.vcs_repo if row else None,
-            context_key=row.context_key if row else None,
+            tools=tools.servers,
         )
         for selection in credentials:
             redactor.add(selection.key_type, selection.value)
@@ -148,6 +136,46 @@ async def prepared(
             directory=place.directory.path,
             limits=_limits(worker, adapter, task, row),
         )
+
+
+def _config(
+    worker: Worker,
+    task: RunningTask,
+    row: Task | None,
+    model: ModelChoice,
+    *,
+    place: Place,
+    private: Path,
+    guest: Guest,
+    env: Mapping[str, str],
+    redactor: Scrubber,
+    tools: tuple[McpServer, ...],
+) -> ProviderSessionConfig:
+    """Return the configuration of the session; the prompts are put in later."""
+    return ProviderSessionConfig(
+        prompt="",
+        guest=guest,
+        model=model.model,
+        reasoning_effort=model.effort,
+        role=worker.facts.role_label,
+        agent_id=worker.agent_id,
+        task_id=task.task_id,
+        session_uuid=task.session_uuid,
+        api_url=worker.settings.api_url,
+        api_key=worker.settings.api_key,
+        cwd=PurePath(guest.path(place.directory.path)),
+        log_file=_log_file(worker, task),
+        private_dir=PurePath(guest.path(private)),
+        env=env,
+        redactor=redactor,
+        mcp_servers=tools,
+        iteration=worker.next_iteration(),
+        result_grace_s=worker.settings.result_grace_s,
+        journal_max_bytes=worker.settings.journal_max_mb << 20,
+        additional_args=worker.options.additional_args,
+        vcs_repo=row.vcs_repo if row else None,
+        context_key=row.context_key if row else None,
+    )
 
 
 async def _parent_and_place(
