@@ -25,6 +25,7 @@ from agent_swarm_worker.sandboxes.port import GuestSpec
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.timeout(180),  # a check itself gives up after `CHECK_S`
     pytest.mark.skipif(bool(why_impossible()), reason=f"no namespaces here: {why_impossible()}"),
 ]
 
