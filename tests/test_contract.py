@@ -21,7 +21,11 @@ NAMES = (
     " SteerMode SteerableSession StreamRedactor ToolEnd ToolStart event_from_dict"
     " event_to_dict"
 )
-CLASSES = [value for value in vars(contract).values() if dataclasses.is_dataclass(value)]
+CLASSES = [
+    value
+    for value in vars(contract).values()
+    if isinstance(value, type) and dataclasses.is_dataclass(value)
+]
 HEAVY = {
     "anyio", "httpx2", "jsonschema", "mcp", "orjson", "pydantic", "sqlite3", "starlette",
     "structlog", "tenacity", "uvicorn", "ahocorasick_rs",

@@ -48,6 +48,11 @@ class OptionsModel(Protocol):
         """Read the options; raises `BadSetting` naming the variable that cannot be used."""
         ...
 
+    @classmethod
+    def variables(cls) -> dict[str, tuple[str, ...]]:
+        """Return the variables of each field, the preferred name first."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:

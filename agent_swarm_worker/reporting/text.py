@@ -15,7 +15,7 @@ def one_line(text: str, max_chars: int) -> str:
 
     Scrub before: a secret that is cut in half is no longer recognised.
     """
-    stripped = text.strip()
+    line = stripped = text.strip()
     # Cutting first keeps a huge text cheap; what is mostly blanks gets a second, longer look.
     for kept_chars in (max_chars * 3, max_chars * 16):
         line = stripped[:kept_chars]

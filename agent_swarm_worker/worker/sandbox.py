@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.guards.settings import ChildEnvSettings
 from agent_swarm_worker.ids import random_ids
-from agent_swarm_worker.providers.registry import adapter_spec, installed_options
+from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.sandboxes.port import GuestSpec
 
@@ -41,10 +41,11 @@ def needed_variables(adapter: ProviderAdapter, env: Mapping[str, str]) -> tuple[
 
     These are its credentials, its settings, and what the operator wants passed on.
     """
-    options = installed_options().get(adapter.name)
+    spec = adapter_spec(adapter)
+    options = spec.options
     settings = [name for names in options.variables().values() for name in names] if options else []
     passed = ChildEnvSettings.load(env).pass_env
-    return (*adapter_spec(adapter).credentials.variables, *settings, *passed)
+    return (*spec.credentials.variables, *settings, *passed)
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from agent_swarm_worker.container.furniture import furnish, make_folders
 from agent_swarm_worker.container.ownership import hand_over, make_folder
 from agent_swarm_worker.errors import ContainerError
 from agent_swarm_worker.logs import Log
+from agent_swarm_worker.providers.registry import known_specs
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
@@ -149,13 +150,13 @@ def test_files_for_harnesses_are_private_and_nothing_that_is_there_is_touched(tm
     (workspace / "personal").mkdir(parents=True)
     (home / ".claude" / "settings.json").write_text("mine")
     (home / ".claude.json").symlink_to(tmp_path / "nowhere")
-    furnish(home, workspace, Log())
+    furnish(home, workspace, known_specs(), Log())
     assert (home / ".claude" / "settings.json").read_text() == "mine"
     assert (home / ".claude.json").is_symlink()
     assert (workspace / "personal" / "todos.md").is_file()
     (home / ".claude.json").unlink()
     (home / ".claude" / "settings.json").unlink()
-    furnish(home, workspace, Log())
+    furnish(home, workspace, known_specs(), Log())
     settings = json.loads((home / ".claude" / "settings.json").read_text())
     assert "AskUserQuestion" in settings["permissions"]["deny"]
     assert json.loads((home / ".claude.json").read_text())["hasCompletedOnboarding"] is True

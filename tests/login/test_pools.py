@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import anyio
 import pytest
 from oauth_server import stored
 
@@ -20,8 +21,10 @@ from agent_swarm_worker.login.pools import (
     pool_members,
     select_credentials,
 )
-from agent_swarm_worker.providers.codex.credentials import find_credential, without_credentials
+from agent_swarm_worker.providers.codex import credentials as codex_credentials
+from agent_swarm_worker.providers.codex.credentials import Credential, without_credentials
 from agent_swarm_worker.providers.registry import known_specs, spec_of
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.worker.harness import harness_name
 
 ENV = {
@@ -41,6 +44,10 @@ def session_env(harness: str, env: dict[str, str], chosen: Sequence[Selection]) 
 
 def variables_for(harness: str, model: str) -> tuple[str, ...]:
     return pools.variables_for(spec_of(harness).credentials, model)
+
+
+def find_credential(env: dict[str, str]) -> Credential:
+    return anyio.run(codex_credentials.find_credential, env, LocalGuest("pools"))
 
 
 def answering(*indices: int):

@@ -12,6 +12,7 @@ from agent_swarm_worker.contract import (
     Capabilities,
     ContextUsage,
     Credentials,
+    Guest,
     HangTexts,
     HarnessSpec,
     Installation,
@@ -56,7 +57,7 @@ class OwlAdapter:
     name = "owl"
     spec = SPEC
 
-    def check(self, env: Mapping[str, str]) -> None:
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         if shutil.which("owl-agent", path=env.get("PATH")) is None and "OWL_IN_PROCESS" not in env:
             raise BinaryMissing("owl-agent")
 

@@ -87,7 +87,7 @@ class ClaudeAdapter:
 
     def format_command(self, command_name: str) -> str:
         """Return a command as the CLI finds it among its skills."""
-        return f"/{command_name}"
+        return SPEC.skills.command_form.format(name=command_name)
 
 
 def _require_credential(env: Mapping[str, str]) -> None:

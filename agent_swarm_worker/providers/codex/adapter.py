@@ -101,7 +101,7 @@ class CodexAdapter:
 
     def format_command(self, command_name: str) -> str:
         """Return a command as `skills.resolve` finds it in a prompt."""
-        return f"/{command_name}"
+        return SPEC.skills.command_form.format(name=command_name)
 
 
 def _checked_prompt(config: ProviderSessionConfig) -> ProviderSessionConfig:

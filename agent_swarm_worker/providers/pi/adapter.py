@@ -78,4 +78,4 @@ class PiAdapter:
 
     def format_command(self, command_name: str) -> str:
         """Return a command as a skill of pi."""
-        return f"/skill:{command_name}"
+        return SPEC.skills.command_form.format(name=command_name)

@@ -70,7 +70,7 @@ class SubprocessAdapter:
 
     def format_command(self, command_name: str) -> str:
         """Return the command in the form most agents understand."""
-        return f"/{command_name}"
+        return SPEC.skills.command_form.format(name=command_name)
 
 
 def _translator(config: ProviderSessionConfig) -> SubprocessTranslator:
