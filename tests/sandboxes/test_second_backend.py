@@ -10,7 +10,6 @@ from pathlib import Path
 
 import audit
 import pytest
-from agent_swarm_worker.conformance.subprocess_stage import SubprocessStage
 from fake_stages import FakeClaudeStage, FakeCodexStage
 from model_stages import claude_stage, codex_stage, pi_stage
 from namespace_sandbox import NamespaceSandbox, why_impossible
@@ -21,10 +20,12 @@ from agent_swarm_worker.conformance.stage import Stage
 from agent_swarm_worker.conformance.suite import CHECKS, Check, outcome_of
 from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
+from agent_swarm_worker.providers.subprocess.stage import SubprocessStage
 from agent_swarm_worker.sandboxes.port import GuestSpec
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.timeout(180),  # a check itself gives up after `CHECK_S`
     pytest.mark.skipif(bool(why_impossible()), reason=f"no namespaces here: {why_impossible()}"),
 ]
 
@@ -58,7 +59,7 @@ async def test_it_keeps_its_promise(
     provider: str, stage: Callable[[], Stage], check: Check, request: pytest.FixtureRequest
 ):
     kind = request.node.callspec.id.partition(f"-{check.name}")[0]
-    if kind in TAKES_NONE and check.name == "a-session-takes-what-the-traits-say":
+    if kind in TAKES_NONE and check.name == "a-session-takes-what-the-spec-says":
         pytest.skip("its sessions take no messages in this mode")
     outcome = await outcome_of(check, provider, stage=stage, sandbox=NamespaceSandbox())
     assert outcome.state != "broken", f"{check.promise} But {outcome.why}"
