@@ -19,6 +19,7 @@
     ├── StateError                  exit 1    the worker's own directory cannot be used
     │   ├── StateLocked                       another worker process owns it
     │   ├── StateMissing                      no worker has ever run with it
+    │   ├── StateNewer              exit 78   a later version of the worker wrote it
     │   └── StateUnwritable                   it cannot be created or written
     ├── LoginError                  exit 1    a login at a harness's vendor did not come about
     │   ├── LoginDenied                       the person, or the vendor, said no
@@ -220,6 +221,22 @@ class StateUnwritable(StateError):
         self.path, self.why = path, why
         super().__init__(f"state directory {path} cannot be written: {why}")
         self.advice = "set SWARM_STATE_DIR to a directory this user may write"
+
+
+class StateNewer(StateError):
+    """The state directory was written by a later version of the worker, which must go on with it.
+
+    Nothing in it was changed.
+    """
+
+    exit_code: ClassVar[int] = EXIT_CONFIG
+
+    def __init__(self, path: Path, version: int, known: int) -> None:
+        self.path, self.version = path, version
+        super().__init__(
+            f"{path} was written by a newer worker (format {version}, this one knows {known}):"
+            " run that version, or set another SWARM_STATE_DIR"
+        )
 
 
 class LoginError(SwarmWorkerError):

@@ -164,3 +164,25 @@ def test_every_text_is_used():
         if not any(re.fullmatch(pattern, name) for pattern in patterns)
     }
     assert unused == set()
+
+
+# --- no loop gets the whole worker
+COMPOSITION = {"worker/context.py", "worker/daemon.py", "worker/wiring.py"}
+"""Where a `Worker` is put together and its parts are handed out."""
+
+
+def test_only_the_composition_takes_the_whole_worker():
+    """Everything else declares which parts it uses, in its class `Parts`."""
+    found = []
+    for path in (PACKAGE / "worker").rglob("*.py"):
+        if str(path.relative_to(PACKAGE)) in COMPOSITION:
+            continue
+        names = {node.id for node in ast.walk(tree_of(path)) if isinstance(node, ast.Name)}
+        imported = {
+            alias.name
+            for node in ast.walk(tree_of(path))
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        found += [relative(path)] if "Worker" in names | imported else []
+    assert found == []

@@ -15,12 +15,14 @@ def one_line(text: str, max_chars: int) -> str:
 
     Scrub before: a secret that is cut in half is no longer recognised.
     """
-    # Cutting generously first keeps a huge text cheap.
-    line = text.strip()
-    if len(line) > max_chars * 16:
-        line = line[: max_chars * 16]
-    if "  " in line or not line.isprintable():
-        line = _UNFIT.sub(" ", line).strip()
+    line = stripped = text.strip()
+    # Cutting first keeps a huge text cheap; what is mostly blanks gets a second, longer look.
+    for kept_chars in (max_chars * 3, max_chars * 16):
+        line = stripped[:kept_chars]
+        if "  " in line or not line.isprintable():
+            line = _UNFIT.sub(" ", line).strip()
+        if len(line) > max_chars or len(stripped) <= kept_chars:
+            break
     return line if len(line) <= max_chars else line[: max_chars - 1].rstrip() + "…"
 
 

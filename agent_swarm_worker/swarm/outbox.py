@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from agent_swarm_worker.aio import Broadcast, wait_all, wait_any
+from agent_swarm_worker.aio import Broadcast, wait_any
 from agent_swarm_worker.errors import (
     ApiError,
     ApiRefused,
@@ -75,7 +75,8 @@ class Outbox:
         self._queue = Queue(database, max_bytes=max_bytes, log=self._log)
         self._client = client
         self._clock = clock
-        self._busy: set[str] = set()
+        self._busy: dict[str, Broadcast] = {}
+        """The lanes that are being delivered, and what tells of a change in each."""
         self._awake: set[str] = set()
         """Lanes in which something was put since the last look."""
         self._put = Broadcast()
@@ -99,8 +100,11 @@ class Outbox:
                 possible.
         """
         self._queue.add(lane, kind, args, uncertain=doubtful)
-        self._awake.add(lane)
-        self._put.notify()
+        if lane in self._busy:
+            self._busy[lane].notify()
+        else:
+            self._awake.add(lane)
+            self._put.notify()
 
     def pending(self, lane: str | None = None) -> int:
         """Return how many writes have not arrived, of a lane or of all."""
@@ -131,27 +135,38 @@ class Outbox:
                 self._awake.clear()
                 for lane in waiting:
                     if lane not in self._busy:
-                        self._busy.add(lane)
+                        self._busy[lane] = Broadcast()
                         lanes.start_soon(self._drain, lane, name=f"outbox {lane}")
                 await news.wait()
                 waiting = list(self._awake)
 
     async def _drain(self, lane: str) -> None:
         """Deliver a lane's writes until there are none; at once what does not depend on another."""
-        try:
-            while at_once := self._queue.next(lane):
-                await wait_all(*(partial(self._settle, item_id) for item_id in at_once))
-        finally:
-            self._busy.discard(lane)
+        news, under_way = self._busy[lane], set[int]()
+        async with anyio.create_task_group() as group:
+            while True:
+                change = news.next
+                for item_id in self._queue.next(lane):
+                    if item_id not in under_way:
+                        under_way.add(item_id)
+                        group.start_soon(self._settle, item_id, under_way, news)
+                if not under_way:
+                    del self._busy[lane]  # from here on, what is put begins another drain
+                    return
+                await change.wait()
 
-    async def _settle(self, item_id: int) -> None:
+    async def _settle(self, item_id: int, under_way: set[int], news: Broadcast) -> None:
         """Try a write until it is acknowledged, given up, or moved to the end of its lane."""
-        while self._queue.get(item_id) is not None:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(ApiError), wait=_pause_s, sleep=self._pause
-            ):
-                with attempt:
-                    await self._attempt(item_id, attempt.retry_state.attempt_number)
+        try:
+            while self._queue.get(item_id) is not None:
+                async for attempt in AsyncRetrying(
+                    retry=retry_if_exception_type(ApiError), wait=_pause_s, sleep=self._pause
+                ):
+                    with attempt:
+                        await self._attempt(item_id, attempt.retry_state.attempt_number)
+        finally:
+            under_way.discard(item_id)
+            news.notify()
 
     async def _attempt(self, item_id: int, number: int) -> None:
         """Try a write once.

@@ -103,20 +103,23 @@ class Item:
         return args
 
 
-INDEPENDENT = (
-    WriteKind.SESSION,
-    WriteKind.LOGS,
-    WriteKind.EVENTS,
-    WriteKind.COST,
-    WriteKind.CONTEXT,
-)
-"""What one lane may have under way at once, one of each kind: none of them depends on another.
+STREAMS = {
+    WriteKind.PROGRESS: "progress",
+    WriteKind.NOTE: "progress",
+    WriteKind.SESSION: "session",
+    WriteKind.LOGS: "logs",
+    WriteKind.EVENTS: "events",
+    WriteKind.COST: "cost",
+    WriteKind.CONTEXT: "context",
+}
+"""Writes of one lane that do not depend on each other, so that one of each stream may be under way.
 
 Any other kind waits until all that was put before it is acknowledged or given up, and nothing that
 was put after it is sent before it: whoever sees a task's finish can read all its lines."""
 _LOOK_AHEAD = 16
 """How far in a lane `Queue.next` looks for what can go at once."""
-_KINDS = ",".join(f"'{kind}'" for kind in INDEPENDENT)
+_KINDS = ",".join(f"'{kind}'" for kind in STREAMS)
+_STREAM = " ".join(f"WHEN '{kind}' THEN '{stream}'" for kind, stream in STREAMS.items())
 _DOUBT_WHAT_MAY_BE_UNDER_WAY = f"""
     WITH barriers AS (
         SELECT lane, min(id) AS id FROM outbox WHERE kind NOT IN ({_KINDS}) GROUP BY lane
@@ -126,7 +129,7 @@ _DOUBT_WHAT_MAY_BE_UNDER_WAY = f"""
     UNION
     SELECT min(item.id) FROM outbox AS item LEFT JOIN barriers ON barriers.lane = item.lane
     WHERE item.kind IN ({_KINDS}) AND item.id < coalesce(barriers.id, 9223372036854775807)
-    GROUP BY item.lane, item.kind)
+    GROUP BY item.lane, CASE item.kind {_STREAM} END)
 """  # noqa: S608 - made of constants
 
 
@@ -187,9 +190,10 @@ class Queue:
         )
         at_once: dict[str, int] = {}
         for item_id, kind in rows:
-            if kind not in INDEPENDENT:
+            stream = STREAMS.get(kind)
+            if stream is None:
                 return list(at_once.values()) or [item_id]
-            at_once.setdefault(kind, item_id)
+            at_once.setdefault(stream, item_id)
         return list(at_once.values())
 
     def get(self, item_id: int) -> Item | None:

@@ -7,6 +7,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+from agent_swarm_worker.errors import StateNewer
+
 IN_MEMORY = ":memory:"
 SCHEMA_VERSION = 3
 _UNUSABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -48,6 +50,7 @@ def connect(where: str) -> sqlite3.Connection:
     """Open a database with the tables in it; one that has them already is not written to.
 
     Raises:
+        StateNewer: a later version of the worker wrote it.
         sqlite3.Error: it cannot be opened, or is not ours.
     """
     if where != IN_MEMORY:
@@ -60,7 +63,7 @@ def connect(where: str) -> sqlite3.Connection:
         # The directory is ours alone; so no shared memory is needed, which a full disk or a
         # network file system could not give.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        version = _checked_version(connection)
+        version = _checked_version(connection, where)
         connection.execute("PRAGMA journal_mode = WAL")
         # Enough to survive the death of the process; for a power cut there is `run_for_good`.
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -81,11 +84,18 @@ def is_broken(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE
 
 
-def _checked_version(connection: sqlite3.Connection) -> int:
-    """Return the version of the tables, 0 if there are none; another one than ours is refused."""
+def _checked_version(connection: sqlite3.Connection, where: str) -> int:
+    """Return the version of the tables, 0 if there are none.
+
+    Raises:
+        StateNewer: a later version of the worker wrote them.
+        sqlite3.DatabaseError: they are not ours.
+    """
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    if version > SCHEMA_VERSION:
+        raise StateNewer(Path(where), version, SCHEMA_VERSION)
     if version not in {0, *_CHANGES, SCHEMA_VERSION}:
-        error = sqlite3.DatabaseError(f"written by another version ({version})")
+        error = sqlite3.DatabaseError(f"of no version of ours ({version})")
         error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
         raise error
     return int(version)

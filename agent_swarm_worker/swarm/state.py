@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 import orjson
 
 from agent_swarm_worker.atomic import make_private_dir
-from agent_swarm_worker.errors import StateUnwritable
+from agent_swarm_worker.errors import StateNewer, StateUnwritable
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.swarm.database import Database
 from agent_swarm_worker.swarm.lock import take_lock
@@ -91,12 +91,18 @@ class StateDir:
 
         Raises:
             StateLocked: another process has it.
+            StateNewer: a later version of the worker wrote it.
             StateUnwritable: it cannot be created or written.
         """
         path = agent_dir(root, agent_id)
         _make_private(path)
         lock = take_lock(path / LOCK_FILE, log or Log())
-        return cls(path, lock, Database(path / "worker.sqlite", clock=clock, log=log))
+        try:
+            database = Database(path / "worker.sqlite", clock=clock, log=log)
+        except StateNewer:
+            os.close(lock)
+            raise
+        return cls(path, lock, database)
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -24,6 +24,18 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.worker import registration
 from agent_swarm_worker.worker.credential_wait import wait_for_credentials
 from agent_swarm_worker.worker.credentials import report_credentials
+from agent_swarm_worker.worker.parts import (
+    Api,
+    Basics,
+    Config,
+    Host,
+    Identity,
+    PausedAtStart,
+    Running,
+    Storage,
+    Unsettled,
+    Workspace,
+)
 from agent_swarm_worker.worker.paused import list_paused
 from agent_swarm_worker.worker.reconfigure import apply_configuration
 from agent_swarm_worker.worker.recovery.startup import end_left_behind, recover
@@ -36,13 +48,28 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from agent_swarm_worker.swarm.wire import ConfigRow
-    from agent_swarm_worker.worker.context import Worker
 
 API_PAUSE_S = 1.0
 REGISTER_ATTEMPTS = 5
 
 
-async def boot(worker: Worker) -> None:
+class Parts(
+    Identity,
+    Config,
+    Basics,
+    Api,
+    Storage,
+    Running,
+    Unsettled,
+    PausedAtStart,
+    Host,
+    Workspace,
+    Protocol,
+):
+    """What this module uses of the worker."""
+
+
+async def boot(worker: Parts) -> None:
     """Make the worker ready to poll.
 
     Raises:
@@ -82,7 +109,7 @@ async def boot(worker: Worker) -> None:
     )
 
 
-async def _introduce(worker: Worker) -> None:
+async def _introduce(worker: Parts) -> None:
     """Register, as the persona that is configured.
 
     Raises:
@@ -92,7 +119,7 @@ async def _introduce(worker: Worker) -> None:
     await _register_with_patience(worker)
 
 
-async def _take_over_sessions(worker: Worker) -> None:
+async def _take_over_sessions(worker: Parts) -> None:
     """Clear this agent's rows on the server's list, and have put back what never began.
 
     In this order: a row of an earlier process would hide its task from the orphan recovery, and a
@@ -106,17 +133,17 @@ async def _take_over_sessions(worker: Worker) -> None:
         await _best_effort(worker, "heartbeat sweep", worker.client.surroundings.sweep)
 
 
-async def _report_credentials(worker: Worker) -> None:
+async def _report_credentials(worker: Parts) -> None:
     if not worker.settings.cred_check_disable:
         await report_credentials(worker)
 
 
-async def _list_paused(worker: Worker) -> None:
+async def _list_paused(worker: Parts) -> None:
     """Ask beforehand what is paused: the poll loop begins with that."""
     worker.paused_at_start = await list_paused(worker)
 
 
-async def _until_api_answers(worker: Worker) -> Sequence[ConfigRow] | None:
+async def _until_api_answers(worker: Parts) -> Sequence[ConfigRow] | None:
     """Wait for the API to come up; workers are often started before it.
 
     Returns:
@@ -148,14 +175,14 @@ async def _until_api_answers(worker: Worker) -> Sequence[ConfigRow] | None:
     raise failure
 
 
-async def _best_effort(worker: Worker, step: str, action: Callable[[], Awaitable[object]]) -> None:
+async def _best_effort(worker: Parts, step: str, action: Callable[[], Awaitable[object]]) -> None:
     try:
         await action()
     except ApiError as error:
         worker.log.warning(Event.BOOT_STEP, step=step, why=str(error))
 
 
-async def _check_harness(worker: Worker) -> None:
+async def _check_harness(worker: Parts) -> None:
     """Find out now, not with the first task, that the harness is not installed.
 
     Raises:
@@ -168,7 +195,7 @@ async def _check_harness(worker: Worker) -> None:
         await check_harness(worker.sandbox, worker.harness.adapter, values)
 
 
-async def _load_template(worker: Worker) -> None:
+async def _load_template(worker: Parts) -> None:
     """Fetch the persona template, if one is configured, and take its defaults over."""
     settings, facts = worker.settings, worker.facts
     facts.role_label = worker.options.role
@@ -191,7 +218,7 @@ async def _load_template(worker: Worker) -> None:
         worker.slots.capacity = template.max_tasks
 
 
-async def _register_with_patience(worker: Worker) -> None:
+async def _register_with_patience(worker: Parts) -> None:
     """Register; an API that was up a moment ago may break one answer off, or be restarting.
 
     Raises:
@@ -210,7 +237,7 @@ async def _register_with_patience(worker: Worker) -> None:
             return
 
 
-async def _load_identity(worker: Worker) -> None:
+async def _load_identity(worker: Parts) -> None:
     """Fetch the profile, store what it lacks, and mirror it into the workspace.
 
     Without it nobody can tell an edit of the files from what they are left over from, so no edit of
@@ -240,7 +267,7 @@ async def _load_identity(worker: Worker) -> None:
         worker.profile_sync = sync
 
 
-async def _install_skills(worker: Worker) -> None:
+async def _install_skills(worker: Parts) -> None:
     if worker.skills is None:
         return
     await worker.skills.install_shipped()

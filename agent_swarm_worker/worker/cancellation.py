@@ -8,16 +8,16 @@ and then asked about by itself all the same.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Running
 from agent_swarm_worker.worker.slots import PerTask
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.slots import RunningTask
 
 MANY = 4
@@ -27,13 +27,17 @@ SHARED_TIMEOUT_S = 5.0
 """Everybody waits for this answer."""
 
 
-async def cancellation_loop(worker: Worker) -> None:
+class Parts(Config, Basics, Api, Running, Protocol):
+    """What this module uses of the worker."""
+
+
+async def cancellation_loop(worker: Parts) -> None:
     """End the session of every task the server calls cancelled (E9)."""
     await _Cancellation(worker).run()
 
 
 class _Cancellation:
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Parts) -> None:
         self._worker = worker
         self._asked_at_s: dict[RunningTask, float] = {}
         """When each of many was last asked about by itself."""

@@ -8,24 +8,28 @@ the story so far.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.prompts.preamble import follow_up_preamble
 from agent_swarm_worker.prompts.resume import resume_preamble
 from agent_swarm_worker.worker.harness import wire_name
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Identity
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderAdapter, ProviderSessionConfig
     from agent_swarm_worker.swarm.wire import Task
-    from agent_swarm_worker.worker.context import Worker
 
 HARNESS_KEY = "harness"
 """In a session's variant meta: the true name of a harness the server knows by another."""
 
 
-async def parent_of(worker: Worker, row: Task | None) -> Task | None:
+class Parts(Identity, Config, Basics, Api, Protocol):
+    """What this module uses of the worker."""
+
+
+async def parent_of(worker: Parts, row: Task | None) -> Task | None:
     """Return the task that `row` continues; ``None`` if there is none or it cannot be had."""
     if row is None or row.parent_task_id is None:
         return None
@@ -37,7 +41,7 @@ async def parent_of(worker: Worker, row: Task | None) -> Task | None:
 
 
 async def with_native_resume(
-    worker: Worker,
+    worker: Parts,
     adapter: ProviderAdapter,
     config: ProviderSessionConfig,
     row: Task | None,
@@ -68,7 +72,7 @@ def _ran_on(parent: Task, adapter: ProviderAdapter) -> bool:
 
 
 async def preamble(
-    worker: Worker, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
+    worker: Parts, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
 ) -> str:
     """Tell what came before, for a session that does not know it itself."""
     if row is None or row.parent_task_id is None:

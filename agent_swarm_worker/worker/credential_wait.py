@@ -6,18 +6,20 @@ may come with the configuration at any time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from agent_swarm_worker.errors import CredentialWaitExceeded
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.worker.credentials import missing_credentials, report_credentials
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Host, Identity, Running
 from agent_swarm_worker.worker.reconfigure import reconfigure
 
-if TYPE_CHECKING:
-    from agent_swarm_worker.worker.context import Worker
+
+class Parts(Identity, Config, Basics, Api, Running, Host, Protocol):
+    """What this module uses of the worker."""
 
 
-async def wait_for_credentials(worker: Worker) -> bool:
+async def wait_for_credentials(worker: Parts) -> bool:
     """Wait, telling the server each time, until a credential turns up in the configuration.
 
     Returns:

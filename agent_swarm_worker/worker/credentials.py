@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.errors import ApiError, CredentialsMissing
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import adapter_spec, part_of
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Host, Identity
 from agent_swarm_worker.worker.sandbox import check_harness
 
 if TYPE_CHECKING:
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import HarnessSpec
     from agent_swarm_worker.login.hook import LoginHook
-    from agent_swarm_worker.worker.context import Worker
+
+
+class Parts(Identity, Config, Basics, Api, Host, Protocol):
+    """What this module uses of the worker."""
 
 
 def lent_to(spec: HarnessSpec, env: Mapping[str, str]) -> Mapping[str, str]:
@@ -30,7 +34,7 @@ def lent_to(spec: HarnessSpec, env: Mapping[str, str]) -> Mapping[str, str]:
     return hook.lend(env)
 
 
-async def missing_credentials(worker: Worker) -> tuple[str, ...]:
+async def missing_credentials(worker: Parts) -> tuple[str, ...]:
     """Return the variables of which one is needed; nothing if the harness can log in.
 
     A login that the swarm has to lend counts as much as one of our own.
@@ -44,7 +48,7 @@ async def missing_credentials(worker: Worker) -> tuple[str, ...]:
     return ()
 
 
-async def report_credentials(worker: Worker, missing: tuple[str, ...] = ()) -> None:
+async def report_credentials(worker: Parts, missing: tuple[str, ...] = ()) -> None:
     """Tell the server whether the harness can log in (E6); a failure only costs the display."""
     try:
         await worker.client.agents.credential_status(

@@ -7,18 +7,20 @@ one be claimed, until the swarm's whole queue had failed. So nothing is claimed 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from agent_swarm_worker.logs import Event
-
-if TYPE_CHECKING:
-    from agent_swarm_worker.worker.context import Worker
+from agent_swarm_worker.worker.parts import Basics, Storage
 
 MIN_FREE_BYTES = 4 * 1024 * 1024
 LOOK_INTERVAL_S = 2.0
 
 
-async def until_room(worker: Worker) -> None:
+class Parts(Basics, Storage, Protocol):
+    """What this module uses of the worker."""
+
+
+async def until_room(worker: Parts) -> None:
     """Return when a task can be begun; says so once if it has to wait."""
     is_told = False
     while (free_bytes := _free_bytes(worker)) < MIN_FREE_BYTES:
@@ -29,7 +31,7 @@ async def until_room(worker: Worker) -> None:
         await worker.clock.sleep(LOOK_INTERVAL_S)
 
 
-def _free_bytes(worker: Worker) -> float:
+def _free_bytes(worker: Parts) -> float:
     try:
         disk = os.statvfs(worker.state.path)
     except OSError:

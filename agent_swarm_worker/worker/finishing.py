@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio.to_thread
 
@@ -21,6 +21,15 @@ from agent_swarm_worker.reporting.text import clip
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.swarm.wire import ChannelActivity, Task, TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.limits import report_limits
+from agent_swarm_worker.worker.parts import (
+    Api,
+    Basics,
+    Config,
+    Identity,
+    Logins,
+    Storage,
+    Workspace,
+)
 from agent_swarm_worker.worker.shutdown import GRACEFUL_SHUTDOWN
 from agent_swarm_worker.worker.slots import PAUSED
 
@@ -28,7 +37,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import Redactor
     from agent_swarm_worker.logs import Log
     from agent_swarm_worker.swarm.wire import Trigger
-    from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.outcome import Outcome
     from agent_swarm_worker.worker.slots import RunningTask
 
@@ -37,8 +45,12 @@ DELIVERY_WAIT_S = 3600.0
 beating, so that an API that comes back does not start it a second time."""
 
 
+class Parts(Identity, Config, Basics, Api, Storage, Logins, Workspace, Protocol):
+    """What this module uses of the worker."""
+
+
 async def finish_task(
-    worker: Worker, task: RunningTask, trigger: Trigger, outcome: Outcome, log: Log
+    worker: Parts, task: RunningTask, trigger: Trigger, outcome: Outcome, log: Log
 ) -> None:
     """Write the end of a run, in order: logs, cost, finish; then wait until it has arrived."""
     lane = task_lane(task.task_id)
@@ -72,7 +84,7 @@ async def finish_task(
         log.warning(Event.WRITE_RETRIED, lane=lane, pending=worker.outbox.pending(lane))
 
 
-def give_up(worker: Worker, task: RunningTask, error: Exception) -> None:
+def give_up(worker: Parts, task: RunningTask, error: Exception) -> None:
     """End a task whose end we got wrong, so that it takes no place on the server for ever."""
     lane = task_lane(task.task_id)
     if _is_ours_to_end(task):
@@ -94,7 +106,7 @@ def _was_taken(task: RunningTask) -> bool:
     return is_theirs and task.ended_by != PAUSED
 
 
-async def _keep_result(worker: Worker, task: RunningTask, outcome: Outcome, log: Log) -> None:
+async def _keep_result(worker: Parts, task: RunningTask, outcome: Outcome, log: Log) -> None:
     """Keep what the session came to as a line of its log: the task has another's word."""
     body = await _decide(worker, outcome, None, None, log)
     last_text = outcome.reporter.last_text if outcome.reporter else ""
@@ -108,7 +120,7 @@ async def _keep_result(worker: Worker, task: RunningTask, outcome: Outcome, log:
 
 
 async def _put_finish(
-    worker: Worker, task: RunningTask, trigger: Trigger, outcome: Outcome, log: Log
+    worker: Parts, task: RunningTask, trigger: Trigger, outcome: Outcome, log: Log
 ) -> None:
     """Decide how the task ends and queue it, unless the task is no longer ours to end."""
     current = await _current(worker, task, log)
@@ -131,7 +143,7 @@ async def _put_finish(
 
 
 async def _decide(
-    worker: Worker, outcome: Outcome, current: Task | None, row: Task | None, log: Log
+    worker: Parts, outcome: Outcome, current: Task | None, row: Task | None, log: Log
 ) -> FinishBody | None:
     """Decide how the task ends; what the agent or the task's author wrote must not stop us."""
     try:
@@ -150,11 +162,11 @@ async def _decide(
         return FinishBody(status="failed", failure_reason=reason)
 
 
-def _redactor(worker: Worker, outcome: Outcome) -> Redactor:
+def _redactor(worker: Parts, outcome: Outcome) -> Redactor:
     return outcome.ready.config.redactor if outcome.ready else worker.scrubber
 
 
-async def _current(worker: Worker, task: RunningTask, log: Log) -> Task | None:
+async def _current(worker: Parts, task: RunningTask, log: Log) -> Task | None:
     """Ask what the task is now, and notice if it is somebody else's; ``None`` = cannot be asked."""
     try:
         current = await worker.client.tasks.get(task.task_id)
@@ -171,7 +183,7 @@ async def _current(worker: Worker, task: RunningTask, log: Log) -> Task | None:
     return current
 
 
-async def _sync_profile(worker: Worker, outcome: Outcome, log: Log) -> None:
+async def _sync_profile(worker: Parts, outcome: Outcome, log: Log) -> None:
     """Send what the agent changed in its own files (API reference D.1)."""
     if worker.profile_sync is None or outcome.ready is None:
         return

@@ -7,9 +7,8 @@ each running task beats every three seconds, and all at once when the API is bac
 
 from __future__ import annotations
 
-import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -19,10 +18,10 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.worker import registration
 from agent_swarm_worker.worker.ownership import is_elsewhere, let_go, was_taken
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Identity, Running, Storage
 from agent_swarm_worker.worker.paused import HISTORY_ROWS, was_set_going
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.slots import RunningTask
 
 PING_INTERVAL_S = 10.0
@@ -43,16 +42,24 @@ LAST_WORD_S = 1.0
 """How long a pause waits for a word that is on its way, lest it undo the pause again."""
 
 
+class Announces(Identity, Basics, Api, Protocol):
+    """What it takes to put a session on the server's list."""
+
+
+class Parts(Identity, Config, Basics, Api, Storage, Running, Protocol):
+    """What this module uses of the worker."""
+
+
 class Heartbeat:
     """Beats for all running tasks."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Parts) -> None:
         self._worker = worker
         self._recovered = Broadcast()
         self._beating: dict[RunningTask, anyio.CancelScope] = {}
         """One beat per task at a time, so that they do not pile up before an API that hangs."""
         self._looked_at_s: dict[RunningTask, float] = {}
-        """When each of many was last looked at by itself."""
+        """When each of many was last looked at by itself, or first seen among many."""
         self._at_once = anyio.CapacityLimiter(MAX_BEATS_AT_ONCE)
         worker.client.http.health.on_recovered(self._on_recovered)
 
@@ -129,7 +136,7 @@ class Heartbeat:
         if len(running) < MANY:
             return running
         now_s = self._worker.clock.monotonic()
-        self._looked_at_s = {task: self._looked_at_s.get(task, -math.inf) for task in running}
+        self._looked_at_s = {task: self._looked_at_s.get(task, now_s) for task in running}
         going_on = await self._going_on()
         chosen = [
             task
@@ -202,7 +209,7 @@ class Heartbeat:
         self._recovered.notify()
 
 
-async def announce(worker: Worker, task: RunningTask) -> None:
+async def announce(worker: Announces, task: RunningTask) -> None:
     """Put the task's session on the server's list (E23).
 
     Raises:
@@ -218,7 +225,7 @@ async def announce(worker: Worker, task: RunningTask) -> None:
     task.session_row = True
 
 
-async def ping_loop(worker: Worker) -> None:
+async def ping_loop(worker: Parts) -> None:
     """Say that the process lives (E2); an agent the server forgot registers again."""
     active_at_s = worker.clock.monotonic()
     while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
@@ -11,6 +11,7 @@ from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_res
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.swarm.wire import windows_body
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Logins
 from agent_swarm_worker.worker.selection import put_report
 
 if TYPE_CHECKING:
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import HarnessSpec, ProviderResult
     from agent_swarm_worker.login.pools import Selection
-    from agent_swarm_worker.worker.context import Worker
 
 UNKNOWN_LIMIT = timedelta(minutes=5)
 """How long a key rests that hit a limit of which no end is known."""
 LONGEST_REST = timedelta(days=7)
 
 
+class Parts(Config, Basics, Api, Logins, Protocol):
+    """What this module uses of the worker."""
+
+
 def report_limits(
-    worker: Worker, chosen: Sequence[Selection], result: ProviderResult, spec: HarnessSpec
+    worker: Parts, chosen: Sequence[Selection], result: ProviderResult, spec: HarnessSpec
 ) -> None:
     """Report what the session learned of its credential's limits; the first one is the one used.
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from anyio import to_thread
 
 from agent_swarm_worker.swarm.liveness import stamp
-
-if TYPE_CHECKING:
-    from agent_swarm_worker.worker.context import Worker
+from agent_swarm_worker.worker.parts import Basics, Storage
 
 STAMP_INTERVAL_S = 5.0
 
 
-async def liveness_loop(worker: Worker) -> None:
+class Parts(Basics, Storage, Protocol):
+    """What this module uses of the worker."""
+
+
+async def liveness_loop(worker: Parts) -> None:
     """Stamp until cancelled: while the worker boots, waits for a credential, works and drains.
 
     A full disk takes no stamp that is not there yet, but the time of one that is: that costs

@@ -7,16 +7,16 @@ server has no row of ours.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.worker.parts import Api, Basics, Identity
 
 if TYPE_CHECKING:
     from agent_swarm_worker.swarm.wire import Task
-    from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.slots import RunningTask
 
 LOST = "lost"
@@ -24,7 +24,11 @@ LOOK_TIMEOUT_S = 5.0
 """How long a session may wait for the look before it: an API that is away takes nothing from us."""
 
 
-async def is_gone(worker: Worker, task: RunningTask) -> bool:
+class Parts(Identity, Basics, Api, Protocol):
+    """What this module uses of the worker."""
+
+
+async def is_gone(worker: Parts, task: RunningTask) -> bool:
     """Look once more before the session begins; false as well if nobody could be asked.
 
     Seconds after its own restart the server fails what it has seen no session for, and starts it a
@@ -38,7 +42,7 @@ async def is_gone(worker: Worker, task: RunningTask) -> bool:
     return False
 
 
-async def was_taken(worker: Worker, task: RunningTask) -> bool:
+async def was_taken(worker: Parts, task: RunningTask) -> bool:
     """Ask whether the task is gone, and end the work on it if so.
 
     Raises:
@@ -61,12 +65,12 @@ async def was_taken(worker: Worker, task: RunningTask) -> bool:
     return True
 
 
-def is_elsewhere(worker: Worker, current: Task) -> bool:
+def is_elsewhere(worker: Parts, current: Task) -> bool:
     """True if the server names another agent for the task."""
     return current.agent_id not in (None, worker.agent_id)
 
 
-async def let_go(worker: Worker, task: RunningTask, current: Task) -> None:
+async def let_go(worker: Parts, task: RunningTask, current: Task) -> None:
     """End the work on a task that is not ours any more; its result is not ours to write."""
     if await task.end(LOST, is_ours=False):
         worker.log.warning(Event.TASK_LOST, task=task.task_id, status=current.status)

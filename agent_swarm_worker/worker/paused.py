@@ -10,16 +10,16 @@ forgets what a person has resumed.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.worker.parts import Api, Basics, Identity, PausedAtStart, Running, Storage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from agent_swarm_worker.swarm.wire import Task
-    from agent_swarm_worker.worker.context import Worker
 
 LOOK_INTERVAL_S = 5.0
 HISTORY_ROWS = 100
@@ -27,10 +27,14 @@ STATUS_CHANGE = "task_status_change"
 GONE_STATUSES = (403, 404)
 
 
+class Parts(Identity, Basics, Api, Storage, Running, PausedAtStart, Protocol):
+    """What this module uses of the worker."""
+
+
 class PausedTasks:
     """Begins paused tasks again, through `begin`."""
 
-    def __init__(self, worker: Worker, begin: Callable[[Task], None]) -> None:
+    def __init__(self, worker: Parts, begin: Callable[[Task], None]) -> None:
         self._worker, self._begin = worker, begin
         self._notes = worker.paused
         self._looked_at_s = worker.clock.monotonic()
@@ -128,7 +132,7 @@ class PausedTasks:
             return None
 
 
-async def list_paused(worker: Worker) -> Sequence[Task] | ApiError:
+async def list_paused(worker: Parts) -> Sequence[Task] | ApiError:
     """Return what the server calls paused of this agent's tasks, or why it does not say."""
     try:
         return await worker.client.work.paused()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from agent_swarm_worker.worker.parts import Config, Workspace
 from agent_swarm_worker.workspace.directory import choose
 from agent_swarm_worker.workspace.repository import (
     RepoContext,
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from agent_swarm_worker.swarm.wire import Task
-    from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.workspace.directory import WorkingDirectory
+
+
+class Parts(Config, Workspace, Protocol):
+    """What this module uses of the worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +34,7 @@ class Place:
 
 
 async def place_of(
-    worker: Worker, row: Task | None, parent: Task | None, held: AsyncExitStack
+    worker: Parts, row: Task | None, parent: Task | None, held: AsyncExitStack
 ) -> Place:
     """Prepare the clone of the task's repository, if it has one, and choose the directory.
 
@@ -52,7 +56,7 @@ async def place_of(
     return Place(directory=directory, repository=repository)
 
 
-def _process_directory(worker: Worker) -> Path:
+def _process_directory(worker: Parts) -> Path:
     try:
         return Path.cwd()
     except OSError:  # an earlier session has removed it

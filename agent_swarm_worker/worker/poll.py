@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import anyio
 
@@ -27,6 +27,15 @@ from agent_swarm_worker.swarm.wire import (
 )
 from agent_swarm_worker.worker import registration
 from agent_swarm_worker.worker.disk import until_room
+from agent_swarm_worker.worker.parts import (
+    Api,
+    Basics,
+    Config,
+    Identity,
+    PausedAtStart,
+    Running,
+    Storage,
+)
 from agent_swarm_worker.worker.paused import PausedTasks
 from agent_swarm_worker.worker.recovery.claim_reconciliation import ClaimReconciliation
 from agent_swarm_worker.worker.run_policy import Polled
@@ -36,7 +45,6 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from agent_swarm_worker.swarm.wire import Task
-    from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.run_policy import RunPolicy
 
 ORPHAN_CHECK_S = 60.0
@@ -47,11 +55,15 @@ CLAIMING = frozenset({TaskAssigned.type, TaskOffered.type})
 RunTrigger: TypeAlias = Callable[[RunningTask, Trigger], Coroutine[Any, Any, None]]
 
 
+class Parts(Identity, Config, Basics, Api, Storage, Running, PausedAtStart, Protocol):
+    """What this module uses of the worker."""
+
+
 class Poller:
     """Asks for triggers and starts `run` for each, in the group of sessions."""
 
     def __init__(
-        self, worker: Worker, policy: RunPolicy, sessions: TaskGroup, run: RunTrigger
+        self, worker: Parts, policy: RunPolicy, sessions: TaskGroup, run: RunTrigger
     ) -> None:
         self._worker = worker
         self._policy = policy

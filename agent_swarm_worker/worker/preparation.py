@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.aio import wait_all
 from agent_swarm_worker.clock import wire_time
@@ -23,6 +23,18 @@ from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.continuity import parent_of, with_native_resume
 from agent_swarm_worker.worker.models import ModelChoice, choose_model
+from agent_swarm_worker.worker.parts import (
+    Api,
+    Basics,
+    Config,
+    Host,
+    Identity,
+    Logins,
+    Prompts,
+    Sessions,
+    Storage,
+    Workspace,
+)
 from agent_swarm_worker.worker.place import place_of
 from agent_swarm_worker.worker.private_dir import private_dir
 from agent_swarm_worker.worker.prompting import compose_prompts
@@ -31,23 +43,28 @@ from agent_swarm_worker.worker.sandbox import needed_variables
 from agent_swarm_worker.worker.selection import select_for
 from agent_swarm_worker.worker.session_limits import SessionLimits, limits_of
 from agent_swarm_worker.worker.slots import RESUMED
-from agent_swarm_worker.worker.tool_servers import session_tool_servers
+from agent_swarm_worker.worker.tool_servers import ToolServers, session_tool_servers
 from agent_swarm_worker.workspace.git import identity
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from agent_swarm_worker.contract import Guest, McpServer, ProviderAdapter
+    from agent_swarm_worker.contract import Guest, ProviderAdapter
     from agent_swarm_worker.login.pools import Selection
     from agent_swarm_worker.swarm.wire import Task, Trigger
-    from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.place import Place
     from agent_swarm_worker.worker.slots import RunningTask
 
 SESSIONS_DIR = "sessions"
 """In the state directory: one private directory per running session."""
+
+
+class Parts(
+    Identity, Config, Basics, Api, Storage, Host, Logins, Prompts, Workspace, Sessions, Protocol
+):
+    """What this module uses of the worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +83,7 @@ class Ready:
 
 @asynccontextmanager
 async def prepared(
-    worker: Worker,
+    worker: Parts,
     task: RunningTask,
     trigger: Trigger,
     last_look: Callable[[], Awaitable[object]],
@@ -90,7 +107,7 @@ async def prepared(
         # A paused task goes on from itself: in its own session, on its own branch.
         resumed = row if task.trigger_type == RESUMED else None
         private = held.enter_context(_private_dir(worker, task))
-        model = _model(worker, adapter, row)
+        model = _model_of(worker, adapter, row)
         # What this asks the server for does not depend on each other, so it is asked at once.
         (parent, place), credentials, tools, _ = await wait_all(
             partial(_parent_and_place, worker, row, resumed, held),
@@ -98,35 +115,31 @@ async def prepared(
             partial(session_tool_servers, worker, adapter, task, row, redactor),
             partial(_refresh_skills, worker, adapter),
         )
-        guest = await _open_guest(worker, task, place, private, held)
-        config = _config(
-            worker,
-            task,
-            row,
-            model,
-            place=place,
-            private=private,
-            guest=guest,
-            env=_session_env(worker, adapter, task, credentials, guest),
-            redactor=redactor,
-            tools=tools.servers,
-        )
         for selection in credentials:
             redactor.add(selection.key_type, selection.value)
-        config = await with_native_resume(worker, adapter, config, row, parent)
-        config, _ = await wait_all(
-            partial(
-                compose_prompts,
-                worker,
-                adapter,
-                config,
-                task=task,
-                trigger=trigger,
-                place=place,
-                tool_servers=tools.installed,
-            ),
-            last_look,
+        means = _Means(
+            adapter=adapter,
+            model=model,
+            credentials=credentials,
+            tools=tools,
+            place=place,
+            guest=await _open_guest(worker, task, place, private, held),
+            private_dir=private,
+            redactor=redactor,
         )
+        config = _config(worker, task, row, means)
+        config = await with_native_resume(worker, adapter, config, row, parent)
+        compose = partial(
+            compose_prompts,
+            worker,
+            adapter,
+            config,
+            task=task,
+            trigger=trigger,
+            place=place,
+            tool_servers=tools.installed,
+        )
+        config, _ = await wait_all(compose, last_look)
         yield Ready(
             adapter=adapter,
             config=config,
@@ -138,60 +151,75 @@ async def prepared(
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Means:
+    """What one session works with."""
+
+    adapter: ProviderAdapter
+    model: ModelChoice
+    credentials: list[Selection]
+    tools: ToolServers
+    place: Place
+    guest: Guest
+    private_dir: Path
+    redactor: Scrubber
+
+
 def _config(
-    worker: Worker,
-    task: RunningTask,
-    row: Task | None,
-    model: ModelChoice,
-    *,
-    place: Place,
-    private: Path,
-    guest: Guest,
-    env: Mapping[str, str],
-    redactor: Scrubber,
-    tools: tuple[McpServer, ...],
+    worker: Parts, task: RunningTask, row: Task | None, means: _Means
 ) -> ProviderSessionConfig:
-    """Return the configuration of the session; the prompts are put in later."""
+    """Return the configuration of a session, still without its prompts."""
+    settings, guest = worker.settings, means.guest
     return ProviderSessionConfig(
         prompt="",
         guest=guest,
-        model=model.model,
-        reasoning_effort=model.effort,
+        model=means.model.model,
+        reasoning_effort=means.model.effort,
         role=worker.facts.role_label,
         agent_id=worker.agent_id,
         task_id=task.task_id,
         session_uuid=task.session_uuid,
-        api_url=worker.settings.api_url,
-        api_key=worker.settings.api_key,
-        cwd=PurePath(guest.path(place.directory.path)),
+        api_url=settings.api_url,
+        api_key=settings.api_key,
+        cwd=PurePath(guest.path(means.place.directory.path)),
         log_file=_log_file(worker, task),
-        private_dir=PurePath(guest.path(private)),
-        env=env,
-        redactor=redactor,
-        mcp_servers=tools,
+        private_dir=PurePath(guest.path(means.private_dir)),
+        env=_session_env(worker, means.adapter, task, means.credentials, guest),
+        redactor=means.redactor,
+        mcp_servers=means.tools.servers,
         iteration=worker.next_iteration(),
-        result_grace_s=worker.settings.result_grace_s,
-        journal_max_bytes=worker.settings.journal_max_mb << 20,
+        result_grace_s=settings.result_grace_s,
+        journal_max_bytes=settings.journal_max_mb << 20,
         additional_args=worker.options.additional_args,
         vcs_repo=row.vcs_repo if row else None,
         context_key=row.context_key if row else None,
     )
 
 
+def _model_of(worker: Config, adapter: ProviderAdapter, row: Task | None) -> ModelChoice:
+    return choose_model(
+        tiers=adapter_spec(adapter).models.tiers,
+        env=worker.environment.values(),
+        task_model=row.model if row else None,
+        task_tier=row.model_tier if row else None,
+        task_effort=row.effort if row else None,
+    )
+
+
 async def _parent_and_place(
-    worker: Worker, row: Task | None, resumed: Task | None, held: AsyncExitStack
+    worker: Parts, row: Task | None, resumed: Task | None, held: AsyncExitStack
 ) -> tuple[Task | None, Place]:
     """Return the task that this one continues, and where it works."""
     parent = resumed or await parent_of(worker, row)
     return parent, await place_of(worker, row, parent, held)
 
 
-async def _refresh_skills(worker: Worker, adapter: ProviderAdapter) -> None:
+async def _refresh_skills(worker: Parts, adapter: ProviderAdapter) -> None:
     if worker.skills is not None and adapter_spec(adapter).capabilities.has_local_environment:
         worker.facts.skills = await worker.skills.refresh()
 
 
-async def _told_in_full(worker: Worker, trigger: Trigger) -> Trigger:
+async def _told_in_full(worker: Parts, trigger: Trigger) -> Trigger:
     """Fetch the task of a trigger that names one without saying what is to be done."""
     if not isinstance(trigger, TaskAssigned | TaskOffered) or trigger.task.text:
         return trigger
@@ -202,18 +230,8 @@ async def _told_in_full(worker: Worker, trigger: Trigger) -> Trigger:
         return trigger
 
 
-def _model(worker: Worker, adapter: ProviderAdapter, row: Task | None) -> ModelChoice:
-    return choose_model(
-        tiers=adapter_spec(adapter).models.tiers,
-        env=worker.environment.values(),
-        task_model=row.model if row else None,
-        task_tier=row.model_tier if row else None,
-        task_effort=row.effort if row else None,
-    )
-
-
 def _limits(
-    worker: Worker, adapter: ProviderAdapter, task: RunningTask, row: Task | None
+    worker: Parts, adapter: ProviderAdapter, task: RunningTask, row: Task | None
 ) -> SessionLimits:
     return limits_of(
         worker.settings,
@@ -224,7 +242,7 @@ def _limits(
 
 
 async def _open_guest(
-    worker: Worker, task: RunningTask, place: Place, private: Path, held: AsyncExitStack
+    worker: Parts, task: RunningTask, place: Place, private: Path, held: AsyncExitStack
 ) -> Guest:
     """Open the guest of a session; what runs in it is ended with `held`."""
     mounts = {"work": place.directory.path, "private": private, "home": worker.settings.home}
@@ -235,7 +253,7 @@ async def _open_guest(
 
 
 def _session_env(
-    worker: Worker,
+    worker: Parts,
     adapter: ProviderAdapter,
     task: RunningTask,
     credentials: list[Selection],
@@ -263,11 +281,11 @@ def _session_env(
     }
 
 
-def _private_dir(worker: Worker, task: RunningTask) -> AbstractContextManager[Path]:
+def _private_dir(worker: Parts, task: RunningTask) -> AbstractContextManager[Path]:
     return private_dir(worker.state.path / SESSIONS_DIR, task.session_uuid, log=worker.log)
 
 
-def _log_file(worker: Worker, task: RunningTask) -> Path:
+def _log_file(worker: Parts, task: RunningTask) -> Path:
     return worker.log_dir / file_name(
         timestamp=wire_time(worker.clock.now()),
         label=task.task_id if task.has_task else "notask",
@@ -276,7 +294,7 @@ def _log_file(worker: Worker, task: RunningTask) -> Path:
     )
 
 
-def _begin_journal(worker: Worker, config: ProviderSessionConfig, task: RunningTask) -> int:
+def _begin_journal(worker: Parts, config: ProviderSessionConfig, task: RunningTask) -> int:
     """Write the journal's first line; it describes the run and is not uploaded."""
     record = first_record(
         role=worker.options.role,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from anyio import to_thread
 
@@ -32,6 +32,7 @@ from agent_swarm_worker.skills.places import command_folders
 from agent_swarm_worker.skills.resolve import is_installed, resolve_command
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.worker.continuity import preamble
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Identity, Prompts
 from agent_swarm_worker.worker.registration import profile_facts
 from agent_swarm_worker.workspace.default_profile import is_default
 
@@ -41,13 +42,16 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderAdapter, ProviderSessionConfig
     from agent_swarm_worker.prompts.render import PromptBuild
     from agent_swarm_worker.swarm.wire import Task, Trigger
-    from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.place import Place
     from agent_swarm_worker.worker.slots import RunningTask
 
 
+class Parts(Identity, Config, Basics, Api, Prompts, Protocol):
+    """What this module uses of the worker."""
+
+
 async def compose_prompts(
-    worker: Worker,
+    worker: Parts,
     adapter: ProviderAdapter,
     config: ProviderSessionConfig,
     *,
@@ -88,7 +92,7 @@ async def compose_prompts(
 
 
 async def _system_prompt(
-    worker: Worker,
+    worker: Parts,
     adapter: ProviderAdapter,
     build: PromptBuild,
     trigger: Trigger,
@@ -129,13 +133,13 @@ async def _system_prompt(
     return await system_prompt(build, agent, context, operator_prompt=operator)
 
 
-def _edited(worker: Worker, field: str) -> str:
+def _edited(worker: Parts, field: str) -> str:
     """Return a profile text, but not the one every new agent starts with."""
     text = worker.facts.profile.get(field, "")
     return "" if is_default(field, text, profile_facts(worker)) else text
 
 
-async def _with_skill(worker: Worker, adapter: ProviderAdapter, prompt: str) -> str:
+async def _with_skill(worker: Parts, adapter: ProviderAdapter, prompt: str) -> str:
     """Put a skill's text in the place of its command, for a harness that does not know it.
 
     It has no commands at all, or ours are not installed: a person's home is left alone.
@@ -160,7 +164,7 @@ async def _with_skill(worker: Worker, adapter: ProviderAdapter, prompt: str) -> 
 
 
 async def _memories(
-    worker: Worker, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
+    worker: Parts, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
 ) -> str:
     if row is None:
         return ""
@@ -173,7 +177,7 @@ async def _memories(
     )
 
 
-async def _banner(worker: Worker, build: PromptBuild) -> str:
+async def _banner(worker: Parts, build: PromptBuild) -> str:
     async def stored() -> Mapping[str, str]:
         agent = await worker.client.agents.me()
         return {key: value for key, value in agent.raw.items() if isinstance(value, str)}

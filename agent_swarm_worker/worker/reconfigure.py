@@ -5,21 +5,25 @@ New sessions use what changed; running ones keep what they started with (API ref
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.worker import registration
 from agent_swarm_worker.worker.credentials import missing_credentials, report_credentials
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Host, Identity, Running
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from agent_swarm_worker.swarm.wire import ConfigRow
-    from agent_swarm_worker.worker.context import Worker
 
 
-async def reconfigure(worker: Worker) -> bool:
+class Parts(Identity, Config, Basics, Api, Running, Host, Protocol):
+    """What this module uses of the worker."""
+
+
+async def reconfigure(worker: Parts) -> bool:
     """Read the configuration once; true if something the server shows of us changed."""
     try:
         rows = await worker.client.config.resolved(worker.agent_id)
@@ -29,7 +33,7 @@ async def reconfigure(worker: Worker) -> bool:
     return apply_configuration(worker, rows)
 
 
-def apply_configuration(worker: Worker, rows: Iterable[ConfigRow]) -> bool:
+def apply_configuration(worker: Parts, rows: Iterable[ConfigRow]) -> bool:
     """Put configuration rows in force; true if something the server shows of us changed."""
     changed = worker.environment.apply(rows)
     if changed:
@@ -45,7 +49,7 @@ def apply_configuration(worker: Worker, rows: Iterable[ConfigRow]) -> bool:
     return swapped or resized
 
 
-async def reconfigure_loop(worker: Worker) -> None:
+async def reconfigure_loop(worker: Parts) -> None:
     """Keep configuration, registration and the reported state of the credentials current."""
     register_at_s = worker.clock.monotonic() + registration.REFRESH_S
     reported: tuple[str, tuple[str, ...]] | None = None
@@ -60,7 +64,7 @@ async def reconfigure_loop(worker: Worker) -> None:
 
 
 async def _report_harness(
-    worker: Worker, reported: tuple[str, tuple[str, ...]] | None
+    worker: Parts, reported: tuple[str, tuple[str, ...]] | None
 ) -> tuple[str, tuple[str, ...]] | None:
     """Report the credentials when the harness or what it lacks changed, and nothing runs.
 

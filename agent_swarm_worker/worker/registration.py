@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.settings import default_agent_name
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Identity, Running
 from agent_swarm_worker.workspace.default_profile import AgentFacts
-
-if TYPE_CHECKING:
-    from agent_swarm_worker.worker.context import Worker
 
 REFRESH_S = 300.0
 """How often a worker registers again; a server with several runtimes per agent expects it."""
 
 
-async def register(worker: Worker) -> bool:
+class Described(Identity, Config, Protocol):
+    """What a description of this agent is made of."""
+
+
+class Parts(Identity, Config, Basics, Api, Running, Protocol):
+    """What this module uses of the worker."""
+
+
+async def register(worker: Parts) -> bool:
     """Register or refresh this agent (E1); true if the server's capabilities changed.
 
     Raises:
@@ -43,7 +49,7 @@ async def register(worker: Worker) -> bool:
     return before != facts.server_capabilities
 
 
-async def register_again(worker: Worker) -> bool:
+async def register_again(worker: Parts) -> bool:
     """Register once more, as far as that works; true if it did.
 
     A server whose database was reset, or on which somebody deleted this agent, has forgotten the
@@ -58,7 +64,7 @@ async def register_again(worker: Worker) -> bool:
     return True
 
 
-async def state_role(worker: Worker) -> None:
+async def state_role(worker: Parts) -> None:
     """Store role and capabilities where the server has none.
 
     Registration accepts and drops them (API reference E1), and without them the work that is
@@ -80,7 +86,7 @@ async def state_role(worker: Worker) -> None:
             worker.log.warning(Event.IDENTITY, step="role", why=str(error))
 
 
-def profile_facts(worker: Worker) -> AgentFacts:
+def profile_facts(worker: Described) -> AgentFacts:
     """What a generated profile is made of."""
     agent = worker.facts.agent
     return AgentFacts(
@@ -92,6 +98,6 @@ def profile_facts(worker: Worker) -> AgentFacts:
     )
 
 
-def _capabilities(worker: Worker) -> tuple[str, ...]:
+def _capabilities(worker: Described) -> tuple[str, ...]:
     template = worker.facts.template
     return worker.settings.capabilities or (template.capabilities if template else ())

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from anyio import to_thread
 
 from agent_swarm_worker.journal.retention import DAY_S, Limits, choose, delete, find
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Storage
 
 if TYPE_CHECKING:
     from agent_swarm_worker.ids import IdSource
     from agent_swarm_worker.swarm.state import StateDir
-    from agent_swarm_worker.worker.context import Worker
 
 INTERVAL_S = 600.0
 _OWNER_NOTE = "journals' owner"
+
+
+class Parts(Config, Basics, Api, Storage, Protocol):
+    """What this module uses of the worker."""
 
 
 def owner(state: StateDir, ids: IdSource) -> str:
@@ -28,7 +32,7 @@ def owner(state: StateDir, ids: IdSource) -> str:
     return known
 
 
-async def retention_loop(worker: Worker) -> None:
+async def retention_loop(worker: Parts) -> None:
     """Tidy up until cancelled."""
     mine = owner(worker.state, worker.ids)
     while True:
@@ -36,7 +40,7 @@ async def retention_loop(worker: Worker) -> None:
         await worker.clock.sleep(INTERVAL_S)
 
 
-async def _tidy_up(worker: Worker, mine: str) -> None:
+async def _tidy_up(worker: Parts, mine: str) -> None:
     """Look once; a function of its own, so that what was found is not held until the next look."""
     settings = worker.settings
     limits = Limits(

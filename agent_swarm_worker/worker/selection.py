@@ -7,7 +7,7 @@ The first `Selection` is the one the session uses; reports name that one and no 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.login.hook import LoginServices
@@ -21,6 +21,7 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import adapter_spec, part_of
 from agent_swarm_worker.reporting.port import WORKER_LANE
 from agent_swarm_worker.swarm.queue import WriteKind
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Identity, Logins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,14 +30,17 @@ if TYPE_CHECKING:
     from agent_swarm_worker.login.hook import LoginHook
     from agent_swarm_worker.login.pools import AvailableKeys
     from agent_swarm_worker.swarm.wire import Task
-    from agent_swarm_worker.worker.context import Worker
 
 LOCKS_DIR = "locks"
 """Below the state directory of all agents of this user, so that their workers meet there."""
 
 
+class Parts(Identity, Config, Basics, Api, Logins, Protocol):
+    """What this module uses of the worker."""
+
+
 async def select_for(
-    worker: Worker, adapter: ProviderAdapter, row: Task | None, model: str
+    worker: Parts, adapter: ProviderAdapter, row: Task | None, model: str
 ) -> list[Selection]:
     """Choose the session's credentials and report the use of the first.
 
@@ -80,13 +84,13 @@ async def select_for(
     return chosen
 
 
-def put_report(worker: Worker, kind: WriteKind, used: Selection, more: dict[str, object]) -> None:
+def put_report(worker: Api, kind: WriteKind, used: Selection, more: dict[str, object]) -> None:
     """Queue one report on a credential; they arrive in the order in which they were queued."""
     key = {"key_type": used.key_type, "suffix": used.suffix, "index": used.index}
     worker.outbox.put(WORKER_LANE, kind, {"key": key, **more})
 
 
-def _services(worker: Worker, harness: str, available: AvailableKeys) -> LoginServices:
+def _services(worker: Parts, harness: str, available: AvailableKeys) -> LoginServices:
     return LoginServices(
         harness=harness,
         env=worker.environment.values(),

@@ -7,7 +7,7 @@ server hands its continuation to this agent again (API reference section 1.8).
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
@@ -15,10 +15,10 @@ from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import task_lane
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Running, Storage
 from agent_swarm_worker.worker.slots import TaskState
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.slots import RunningTask
 
 ENDING_S = 14.0
@@ -30,7 +30,11 @@ LATE_PROGRESS_S = 1.0
 GRACEFUL_SHUTDOWN: Final = "graceful_shutdown"
 
 
-async def go_down(worker: Worker) -> None:
+class Parts(Config, Basics, Api, Storage, Running, Protocol):
+    """What this module uses of the worker."""
+
+
+async def go_down(worker: Parts) -> None:
     """Carry the shutdown out, from the first request until nothing runs, within the budget.
 
     The budget is split: sessions may finish by themselves for a first part, then they are handed
@@ -47,13 +51,13 @@ async def go_down(worker: Worker) -> None:
         await _until_idle(worker)
 
 
-async def _until_idle(worker: Worker) -> None:
+async def _until_idle(worker: Parts) -> None:
     """Wait until nothing runs and nothing can come any more."""
     await worker.shutdown.polling_over.wait()
     await worker.slots.wait_empty()
 
 
-async def say_goodbye(worker: Worker) -> None:
+async def say_goodbye(worker: Parts) -> None:
     """Deliver what is queued, as far as that goes quickly, and close this runtime (E3).
 
     Last of all: after a ping the server would take us for alive again. What does not arrive stays
@@ -68,11 +72,11 @@ async def say_goodbye(worker: Worker) -> None:
             worker.log.debug(Event.API_REFUSED, call="close", why=str(error))
 
 
-def _goodbye_s(worker: Worker) -> float:
+def _goodbye_s(worker: Parts) -> float:
     return min(GOODBYE_S, worker.settings.drain_s / 6)
 
 
-async def supersede(worker: Worker, task: RunningTask) -> None:
+async def supersede(worker: Parts, task: RunningTask) -> None:
     """Hand a task back: its session is asked to end, the server makes a resume task.
 
     If the server cannot be reached the claim stays on disk, and the next start hands it back. A

@@ -9,7 +9,7 @@ message that nobody reported on (API reference section 5.9).
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -20,6 +20,7 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.prompts.steering import delivery_text
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.swarm.queue import WriteKind
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Prompts, Running
 from agent_swarm_worker.worker.slots import PerTask
 
 if TYPE_CHECKING:
@@ -27,16 +28,19 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import SteerMode
     from agent_swarm_worker.swarm.wire import SteeringMessage
-    from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.slots import RunningTask
 
 INTERVAL_S = 2.0
 
 
+class Parts(Config, Basics, Api, Running, Prompts, Protocol):
+    """What this module uses of the worker."""
+
+
 class Steering:
     """Hands messages to the sessions they are for."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Parts) -> None:
         self._worker = worker
         self._taken: dict[str, set[str]] = {}
         """By task: the messages dealt with that the server may still show as pending."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -27,6 +27,19 @@ from agent_swarm_worker.worker.heartbeat import announce
 from agent_swarm_worker.worker.log_cursor import LogCursor
 from agent_swarm_worker.worker.outcome import Outcome
 from agent_swarm_worker.worker.ownership import is_gone
+from agent_swarm_worker.worker.parts import (
+    Api,
+    Basics,
+    Config,
+    Host,
+    Identity,
+    Logins,
+    Prompts,
+    Running,
+    Sessions,
+    Storage,
+    Workspace,
+)
 from agent_swarm_worker.worker.preparation import Ready, prepared
 from agent_swarm_worker.worker.shutdown import GRACEFUL_SHUTDOWN, supersede
 from agent_swarm_worker.worker.tool_loop import ToolLoopGuard
@@ -36,7 +49,6 @@ from agent_swarm_worker.worker.watchdog import Watchdog
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderEvent, ProviderSession
     from agent_swarm_worker.swarm.wire import Trigger
-    from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.slots import RunningTask
 
 
@@ -46,7 +58,24 @@ LAST_LOOK_S = 10.0
 """How long the result of a session may wait for a look for its pull request."""
 
 
-async def run_trigger(worker: Worker, task: RunningTask, trigger: Trigger) -> None:
+class Parts(
+    Identity,
+    Config,
+    Basics,
+    Api,
+    Storage,
+    Running,
+    Host,
+    Logins,
+    Prompts,
+    Workspace,
+    Sessions,
+    Protocol,
+):
+    """What this module uses of the worker."""
+
+
+async def run_trigger(worker: Parts, task: RunningTask, trigger: Trigger) -> None:
     """Run one trigger; gives its slot back when everything about it is told or kept on disk."""
     log = worker.log.bind(task=task.task_id)
     try:
@@ -70,7 +99,7 @@ async def run_trigger(worker: Worker, task: RunningTask, trigger: Trigger) -> No
         worker.slots.remove(task)
 
 
-async def _announce(worker: Worker, task: RunningTask, announced: anyio.Event) -> None:
+async def _announce(worker: Parts, task: RunningTask, announced: anyio.Event) -> None:
     """Tell the server at once: a claim without a session is given to somebody else."""
     try:
         await announce(worker, task)
@@ -79,14 +108,14 @@ async def _announce(worker: Worker, task: RunningTask, announced: anyio.Event) -
     announced.set()
 
 
-async def _last_look(worker: Worker, task: RunningTask, announced: anyio.Event) -> None:
+async def _last_look(worker: Parts, task: RunningTask, announced: anyio.Event) -> None:
     """End the task if the server gave it up before it heard of a session of it."""
     await announced.wait()
     await is_gone(worker, task)
 
 
 async def _run_session(
-    worker: Worker, task: RunningTask, trigger: Trigger, announced: anyio.Event, log: Log
+    worker: Parts, task: RunningTask, trigger: Trigger, announced: anyio.Event, log: Log
 ) -> Outcome:
     """Prepare and run the session. Whatever goes wrong becomes a result that says so."""
     try:
@@ -106,7 +135,7 @@ async def _run_session(
 
 
 async def _drive(
-    worker: Worker,
+    worker: Parts,
     task: RunningTask,
     ready: Ready,
     session: ProviderSession,
@@ -130,7 +159,7 @@ async def _drive(
 
 
 async def _watched(
-    worker: Worker,
+    worker: Parts,
     task: RunningTask,
     ready: Ready,
     session: ProviderSession,
@@ -221,7 +250,7 @@ class _LoopEnder:
         await self._task.end(self._reason)
 
 
-def _remember(worker: Worker, task: RunningTask, ready: Ready | None = None) -> None:
+def _remember(worker: Parts, task: RunningTask, ready: Ready | None = None) -> None:
     """Note the run on disk, for the next process should this one be killed.
 
     Before it is `ready` there is no journal yet, only the folder it will lie in.
@@ -247,7 +276,7 @@ def _remember(worker: Worker, task: RunningTask, ready: Ready | None = None) -> 
     worker.state.claim(claim)
 
 
-def _reporter(worker: Worker, task: RunningTask, ready: Ready, log: Log) -> SessionReporter:
+def _reporter(worker: Parts, task: RunningTask, ready: Ready, log: Log) -> SessionReporter:
     config, settings = ready.config, worker.settings
     spec = adapter_spec(ready.adapter)
     is_known = wire_name(ready.adapter) == ready.adapter.name

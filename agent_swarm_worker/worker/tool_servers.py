@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from agent_swarm_worker.contract import McpServer
 from agent_swarm_worker.errors import ApiError
@@ -11,16 +11,20 @@ from agent_swarm_worker.guards.secret_env import is_secret_name
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_server
 from agent_swarm_worker.providers.registry import adapter_spec
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Identity
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderAdapter, Redactor
     from agent_swarm_worker.swarm.wire import InstalledMcpServer, Task
-    from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.slots import RunningTask
 
 LONG_ENOUGH_TO_BE_SECRET = 16
 """Of a value whose name says nothing; a shorter one, such as ``production``, is a word."""
 TRANSPORTS = frozenset({"http", "sse", "stdio"})
+
+
+class Parts(Identity, Config, Basics, Api, Protocol):
+    """What this module uses of the worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class ToolServers:
 
 
 async def session_tool_servers(
-    worker: Worker,
+    worker: Parts,
     adapter: ProviderAdapter,
     task: RunningTask,
     row: Task | None,
@@ -70,7 +74,7 @@ async def session_tool_servers(
     return ToolServers((own, *(server for server in usable if server is not None)), names)
 
 
-def _server(worker: Worker, server: InstalledMcpServer, redactor: Redactor) -> McpServer | None:
+def _server(worker: Parts, server: InstalledMcpServer, redactor: Redactor) -> McpServer | None:
     for name, value in (*server.env.items(), *server.headers.items()):
         if is_secret_name(name) or len(value) >= LONG_ENOUGH_TO_BE_SECRET:
             redactor.add(name, value.removeprefix("Bearer "))

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.swarm.wire import vcs_body
+from agent_swarm_worker.worker.parts import Api, Basics
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.vcs import find_request
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.preparation import Ready
     from agent_swarm_worker.worker.slots import RunningTask
 
 INTERVAL_S = 60.0
 
 
-async def watch_pull_request(worker: Worker, task: RunningTask, ready: Ready, lane: str) -> None:
+class Parts(Basics, Api, Protocol):
+    """What this module uses of the worker."""
+
+
+async def watch_pull_request(worker: Parts, task: RunningTask, ready: Ready, lane: str) -> None:
     """Look every minute until there is one; ends with the session."""
     while not await link_pull_request(worker, task, ready, lane):
         await worker.clock.sleep(INTERVAL_S)
 
 
-async def link_pull_request(worker: Worker, task: RunningTask, ready: Ready, lane: str) -> bool:
+async def link_pull_request(worker: Parts, task: RunningTask, ready: Ready, lane: str) -> bool:
     """Look once; true if a pull request was found and its link queued."""
     if not adapter_spec(ready.adapter).capabilities.has_local_environment:
         return False

@@ -135,7 +135,7 @@ async def test_each_fault_and_how_often_the_api_is_asked(upstream, fault: Fault,
         assert outcome == told
         assert app.asked.count("POST /harmed") == asked
         if fault.kind in {Kind.DRIP, Kind.DELAY}:
-            assert 0.09 < took_s < 0.4
+            assert took_s > 0.09
             assert answer.content == b"12345678"
         proxy.heal()
         assert (await client.post("/after", content=b"12345678")).content == b"12345678"

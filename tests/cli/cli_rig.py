@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from patience import HANG_S
+
 AGENT_PROGRAM = Path(__file__).parent / "plays.py"
 KEY = "test-api-key-0123456789"
 COMMAND = (sys.executable, "-m", "agent_swarm_worker")
@@ -60,7 +62,7 @@ def stop(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> tuple
     """Send a signal; return the exit code and how long it took in seconds."""
     sent_at_s = time.monotonic()
     process.send_signal(number)
-    return process.wait(15), time.monotonic() - sent_at_s
+    return process.wait(2 * HANG_S), time.monotonic() - sent_at_s
 
 
 def until(look: Callable[[], Any], *, within_s: float = 30.0) -> Any:

@@ -15,6 +15,7 @@ import anyio
 import httpx2
 import pytest
 from local_swarm_api import KEY, Api, client
+from patience import HANG_S
 
 from agent_swarm_worker.errors import BadSetting, StateLocked, StateUnwritable
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
@@ -93,11 +94,13 @@ async def test_a_taken_port_is_a_bad_setting() -> None:
 async def test_answers_do_not_wait_for_acknowledgements() -> None:
     async with LocalSwarm() as swarm, client(swarm.url, "") as http:
         agent = await Api(http).agent()
-        began = time.perf_counter()
-        for _ in range(20):
+        took_s = []
+        for _ in range(50):
+            began = time.perf_counter()
             await agent.poll()
-        # With Nagle's algorithm on, each would take 40 ms.
-        assert time.perf_counter() - began < 0.6
+            took_s.append(time.perf_counter() - began)
+        # With Nagle's algorithm on, each takes 40 ms, even the quickest.
+        assert min(took_s) < 0.035
 
 
 async def test_what_the_body_raises_comes_out_as_it_is() -> None:
@@ -118,9 +121,9 @@ async def test_it_stops_at_once_with_connections_open(caplog: pytest.LogCaptureF
             await stream.send(sent)
         await agent.poll()
         began = time.perf_counter()
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < HANG_S
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
-    with anyio.fail_after(1):
+    with anyio.fail_after(HANG_S):
         for stream in streams:
             with suppress(anyio.BrokenResourceError):
                 async for _ in stream:  # to its end
@@ -140,7 +143,7 @@ async def test_it_stops_when_cancelled_and_leaves_signals_alone() -> None:
         async with LocalSwarm(":memory:"):
             await anyio.sleep_forever()
     assert scope.cancelled_caught
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < HANG_S
     async with LocalSwarm() as swarm, client(swarm.url, "") as http:
         await http.get("/health")
         assert handlers() == before
@@ -242,7 +245,9 @@ async def test_it_answers_while_the_tools_are_being_loaded(tmp_path: Path) -> No
 import anyio, httpx2, time
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
 async def main():
-    async with LocalSwarm() as swarm, httpx2.AsyncClient(base_url=swarm.url, verify=False) as http:
+    async with LocalSwarm() as swarm, httpx2.AsyncClient(
+        base_url=swarm.url, verify=False, timeout=60
+    ) as http:
         head = {"X-Agent-ID": "a", "Accept": "application/json, text/event-stream"}
         await http.post("/api/agents", json={"name": "a"}, headers=head)
         import sys

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 
 import anyio
 import pytest
 from hostile import gone, is_alive, numbers, python, settled, spec
+from patience import HANG_S
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.processes import procfs
@@ -125,9 +125,7 @@ async def test_one_that_forks_on_and_on_is_caught(tag, tmp_path):
     for child in children:
         await numbers(child)
     await anyio.sleep(0.05)
-    began_s = time.perf_counter()
-    report = await sweep(tag, clock=CLOCK)
-    assert time.perf_counter() - began_s < 3
+    report = await sweep(tag, clock=CLOCK, timeout_s=HANG_S)
     assert report.survivors == ()
     steps = [beat.stat().st_size for beat in beats]
     await anyio.sleep(0.1)
@@ -197,9 +195,7 @@ async def test_twenty_at_once(tag, tmp_path):
     """
     async with await spawn(spec(python(tmp_path, source), tag)) as child:
         pids = [(await numbers(child))[0] for _ in range(20)]
-        began_s = time.perf_counter()
-        report = await sweep(tag, clock=CLOCK, leader=child)
-        assert time.perf_counter() - began_s < 1
+        report = await sweep(tag, clock=CLOCK, leader=child, timeout_s=HANG_S)
     assert {swept.pid for swept in report.killed} >= set(pids)
     assert not any(is_alive(pid) for pid in pids)
     await child.wait()

@@ -6,6 +6,7 @@ from functools import partial
 
 import anyio
 import pytest
+from patience import HANG_S
 from reporting_doubles import WordRedactor
 
 from agent_swarm_worker.contract import ProviderResult
@@ -277,4 +278,4 @@ def test_an_older_dialect_is_understood():
 def test_hostile_text_is_given_up_on_quickly(text):
     began = time.perf_counter()
     assert decide(text, output_schema=SCHEMA).status == "failed"
-    assert time.perf_counter() - began < 2
+    assert time.perf_counter() - began < HANG_S

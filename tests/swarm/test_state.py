@@ -245,7 +245,7 @@ def unusable_garbage(path: Path) -> None:
 
 def unusable_version(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA user_version = 99")
+        database.execute("PRAGMA user_version = -1")
 
 
 @pytest.mark.parametrize("spoil", [unusable_garbage, unusable_version])

@@ -337,6 +337,19 @@ class QuickClock(SystemClock):
         await anyio.sleep(seconds / self._speed)
 
 
+class SkippingClock(SystemClock):
+    """A clock for the worker on which a test lets time pass at once. Sleeps take what they take."""
+
+    def __init__(self) -> None:
+        self._skipped_s = 0.0
+
+    def skip(self, seconds: float) -> None:
+        self._skipped_s += seconds
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._skipped_s
+
+
 Look = Callable[[], Any]
 
 

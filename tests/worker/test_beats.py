@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import anyio
 import pytest
-from door import Door, door_rig, restartable_rig, until
+from door import Door, QuickClock, door_rig, restartable_rig, until
 from rig import AGENT, KEY, Rig
 
-from agent_swarm_worker.clock import SystemClock
+from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.swarm.client import SwarmClient
@@ -28,10 +28,12 @@ TASKS = 40
 
 
 @asynccontextmanager
-async def beating(rig: Rig, door: Door, *, every_s: float) -> AsyncIterator[SwarmClient]:
+async def beating(
+    rig: Rig, door: Door, *, every_s: float, clock: Clock | None = None
+) -> AsyncIterator[SwarmClient]:
     """Run a heartbeat for many tasks that are on record."""
     door.say("heartbeat/", {"updated": True})
-    clock, slots = SystemClock(), Slots(TASKS)
+    clock, slots = clock or SystemClock(), Slots(TASKS)
     for number in range(TASKS):
         task = RunningTask(f"t{number}", True, f"s{number}", "task_assigned", session_row=True)
         slots.add(task)
@@ -98,3 +100,27 @@ async def test_beats_that_hang_do_not_delay_those_after_the_outage(tmp_path):
             await asked(client)
             await until(lambda: len(beaten(door, began_s)) == TASKS, within_s=2)
         held.open.set()
+
+
+async def test_many_are_looked_at_together_and_one_by_itself_that_the_list_does_not_clear(tmp_path):
+    going_on = [
+        {"id": f"t{number}", "status": "in_progress", "agentId": AGENT, "task": "x"}
+        for number in range(TASKS)
+    ]
+    del going_on[7]
+    going_on[8] |= {"wasPaused": True}  # t9
+    async with door_rig(tmp_path) as (rig, door):
+        door.say(r"GET /api/tasks\?", {"tasks": going_on})
+        door.say("GET /api/tasks/t", {"id": "t", "status": "in_progress", "agentId": AGENT})
+        async with beating(rig, door, every_s=600, clock=QuickClock(20)):
+            await until(lambda: len(door.seen(r"GET /api/tasks\?")) >= 3)
+        looked_at = {visit.path for visit in door.seen("GET /api/tasks/t")}
+        assert looked_at == {"/api/tasks/t7?logsLimit=1", "/api/tasks/t9?logsLimit=1"}
+
+
+async def test_each_is_looked_at_by_itself_while_the_list_cannot_be_had(tmp_path):
+    async with door_rig(tmp_path) as (rig, door):
+        door.refuse(r"GET /api/tasks\?", 500)
+        door.say("GET /api/tasks/t", {"id": "t", "status": "in_progress", "agentId": AGENT})
+        async with beating(rig, door, every_s=600, clock=QuickClock(20)):
+            await until(lambda: len({v.path for v in door.seen("GET /api/tasks/t")}) == TASKS)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from door import QuickClock, door_rig, until
+from patience import HANG_S
 from rig import AGENTS, Rig, running_worker, swarm_rig
 from worker_process import worker_process
 
@@ -97,7 +98,7 @@ async def test_the_wait_has_a_limit(tmp_path: Path):
             (error,) = error.exceptions
         assert isinstance(error, CredentialWaitExceeded)
         assert error.exit_code == 78
-        assert 1 <= time.monotonic() - begin_s < 3
+        assert time.monotonic() - begin_s >= 1
 
 
 async def test_the_check_can_be_switched_off(tmp_path: Path):
@@ -122,7 +123,7 @@ async def test_a_signal_ends_the_wait_and_says_goodbye(tmp_path: Path):
             begin_s = time.monotonic()
             worker.signal()
             assert await worker.exit_code() == 0
-            assert time.monotonic() - begin_s < 3
+            assert time.monotonic() - begin_s < HANG_S
         agent = await rig.agent_row()
         assert agent is not None
         assert agent["status"] == "offline"

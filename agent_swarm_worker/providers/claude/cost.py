@@ -33,6 +33,7 @@ _USAGE = {
     "cache_read": ("cache_read_input_tokens",),
     "cache_write": ("cache_creation_input_tokens",),
 }
+_USAGE_KEYS = tuple(key for (key,) in _USAGE.values())
 MAX_OPEN_MESSAGES = 64
 """Messages whose frames may still come in turns: those of helpers that work side by side."""
 
@@ -42,8 +43,9 @@ class CostBook(costs.CostBook):
 
     def __init__(self) -> None:
         super().__init__()
-        self._frames: dict[str, Tokens] = {}
-        """Per model: the tokens of its messages, until a result accounts for them."""
+        self._frames: dict[str, list[int]] = {}
+        """Per model: the tokens of its messages, until a result accounts for them; in the order of
+        `_USAGE`, as plain numbers: this is done for every message."""
         self._recent: dict[str, tuple[str, dict[str, Any]]] = {}
         """The last messages by id, which may still be repeated: model and usage."""
         self._turns: int | None = None
@@ -67,7 +69,11 @@ class CostBook(costs.CostBook):
     def _settle(self, message_id: str) -> None:
         """Add up a message that is not repeated any more."""
         model, usage = self._recent.pop(message_id)
-        self._frames[model] = self._frames.get(model, Tokens()) + Tokens.read(usage, _USAGE)
+        sums = self._frames.get(model)
+        if sums is None:
+            sums = self._frames[model] = [0] * len(_USAGE_KEYS)
+        for place, key in enumerate(_USAGE_KEYS):
+            sums[place] += count(usage.get(key)) or 0
 
     def add_result(self, result: dict[str, Any], model: str) -> None:
         """Take a result event; `model` is charged for what the event assigns to none."""
@@ -125,7 +131,8 @@ class CostBook(costs.CostBook):
         for message_id in tuple(self._recent):
             self._settle(message_id)
         everything = {name: Spent(one.tokens, one.usd) for name, one in self.models.items()}
-        for name, tokens in self._frames.items():
+        for name, sums in self._frames.items():
+            tokens = Tokens(**dict(zip(_USAGE, sums, strict=True)))
             if tokens:
                 everything.setdefault(name, Spent()).add(tokens, None)
         return everything

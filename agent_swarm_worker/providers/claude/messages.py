@@ -16,7 +16,7 @@ from agent_swarm_worker.providers.claude.limits import take_limits
 from agent_swarm_worker.providers.kit.native import count, items, mapping, text
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.providers.claude.seen import Seen
+    from agent_swarm_worker.providers.claude.state import TranslationState
 
 MAX_OPEN_CALLS = 1000
 """Tool calls remembered until they are answered; those of a harness gone wild never are."""
@@ -31,96 +31,98 @@ _USED = (
 )
 
 
-def assistant(seen: Seen, event: dict[str, Any]) -> list[ProviderEvent]:
+def assistant(state: TranslationState, event: dict[str, Any]) -> list[ProviderEvent]:
     """``assistant``: one event per content block, all with the same message id and usage."""
     message = mapping(event.get("message"))
     is_main = event.get("parent_tool_use_id") is None
     if is_main:
-        seen.turn_is_over = False
+        state.turn_is_over = False
     # Where the category stands depends on the version of the CLI.
     if "error" in event or "error" in message:
         category = text(event.get("error")) or text(message.get("error"))
         if category:
-            return [_api_error(seen, category, event)]
+            return [_api_error(state, category, event)]
     events: list[ProviderEvent] = []
     if message.get("model") == _SYNTHETIC:
-        seen.cli_spoke = True
+        state.cli_spoke = True
         command = text(mapping(event.get("local_command_run")).get("command"))
-        seen.local_command = f"/{command}" if command else seen.local_command
+        state.local_command = f"/{command}" if command else state.local_command
     else:
-        seen.model_spoke = True
-        seen.last_error = None
-        seen.costs.add_frame(message)
-        usage = _context_usage(seen, message) if is_main else None
+        state.model_spoke = True
+        state.last_error = None
+        state.costs.add_frame(message)
+        usage = _context_usage(state, message) if is_main else None
         if usage is not None:
             events.append(usage)
     events += [
         said
         for block in items(message.get("content"))
-        if isinstance(block, dict) and (said := _block(seen, block, is_main=is_main)) is not None
+        if isinstance(block, dict) and (said := _block(state, block, is_main=is_main)) is not None
     ]
     return events
 
 
-def user(seen: Seen, event: dict[str, Any]) -> list[ProviderEvent]:
+def user(state: TranslationState, event: dict[str, Any]) -> list[ProviderEvent]:
     """``user``: what tools answered, or what the CLI wrote in the user's place."""
     content = mapping(event.get("message")).get("content")
     if isinstance(content, str) and content.startswith("<local-command-"):
-        seen.local_command = "a command"
+        state.local_command = "a command"
         return []
     if event.get("parent_tool_use_id") is None:
-        seen.turn_is_over = False
+        state.turn_is_over = False
     return [
-        _tool_end(seen, block)
+        _tool_end(state, block)
         for block in items(content)
         if isinstance(block, dict) and block.get("type") == "tool_result"
     ]
 
 
-def _block(seen: Seen, block: dict[str, Any], *, is_main: bool) -> ProviderEvent | None:
+def _block(
+    state: TranslationState, block: dict[str, Any], *, is_main: bool
+) -> ProviderEvent | None:
     kind = block.get("type")
     if kind == "text":
         said = text(block.get("text"))
         if said:
             if is_main:
-                seen.last_text = said
+                state.last_text = said
             return Message("assistant", said, not is_main)
     elif kind == "tool_use":
         call_id, name = text(block.get("id")), text(block.get("name"))
         args = block.get("input")
         if name:
-            seen.tools[call_id] = (name, args)
-            if len(seen.tools) > MAX_OPEN_CALLS:
-                del seen.tools[next(iter(seen.tools))]
+            state.tools[call_id] = (name, args)
+            if len(state.tools) > MAX_OPEN_CALLS:
+                del state.tools[next(iter(state.tools))]
             return ToolStart(call_id, name, {} if args is None else args)
     return None
 
 
-def _tool_end(seen: Seen, block: dict[str, Any]) -> ToolEnd:
+def _tool_end(state: TranslationState, block: dict[str, Any]) -> ToolEnd:
     call_id, is_error = text(block.get("tool_use_id")), block.get("is_error") is True
-    name, args = seen.tools.pop(call_id, ("", None))
+    name, args = state.tools.pop(call_id, ("", None))
     if name == _WAKEUP_TOOL and not is_error:
-        seen.wakeup_is_set = mapping(args).get("stop") is not True
+        state.wakeup_is_set = mapping(args).get("stop") is not True
     return ToolEnd(call_id, name, block.get("content"), is_error)
 
 
-def _api_error(seen: Seen, category: str, event: dict[str, Any]) -> Error:
-    if not seen.limits.windows:  # said once more, with fewer details
+def _api_error(state: TranslationState, category: str, event: dict[str, Any]) -> Error:
+    if not state.limits.windows:  # said once more, with fewer details
         parameters = mapping(event.get("api_error_params"))
-        take_limits(seen.limits, mapping(parameters.get("rate_limit_info")))
+        take_limits(state.limits, mapping(parameters.get("rate_limit_info")))
     blocks = map(mapping, items(mapping(event.get("message")).get("content")))
     said = " ".join(filter(None, (text(block.get("text")) for block in blocks)))
-    seen.last_error = Error(said or category, category)
-    return seen.last_error
+    state.last_error = Error(said or category, category)
+    return state.last_error
 
 
-def _context_usage(seen: Seen, message: dict[str, Any]) -> ContextUsage | None:
+def _context_usage(state: TranslationState, message: dict[str, Any]) -> ContextUsage | None:
     usage, message_id = message.get("usage"), text(message.get("id"))
-    is_repeated = bool(message_id) and message_id == seen.last_message_id
+    is_repeated = bool(message_id) and message_id == state.last_message_id
     if not isinstance(usage, dict) or is_repeated:
         return None
-    seen.last_message_id = message_id
+    state.last_message_id = message_id
     used = sum([count(usage.get(name)) or 0 for name in _USED])
-    percent = min(100.0, used / seen.window * 100) if seen.window else None
+    percent = min(100.0, used / state.window * 100) if state.window else None
     output = count(usage.get("output_tokens"))
-    return ContextUsage(used, seen.window, percent, output, "input-cache-output")
+    return ContextUsage(used, state.window, percent, output, "input-cache-output")

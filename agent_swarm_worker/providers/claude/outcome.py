@@ -26,7 +26,7 @@ from agent_swarm_worker.providers.kit.outcome import (
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderResult
-    from agent_swarm_worker.providers.claude.seen import Seen
+    from agent_swarm_worker.providers.claude.state import TranslationState
     from agent_swarm_worker.providers.kit.launch import Ending
 
 _BY_SUBTYPE = {
@@ -47,66 +47,66 @@ _LABELS = {
 }
 
 
-def judge_result(seen: Seen) -> Failure | None:
+def judge_result(state: TranslationState) -> Failure | None:
     """Say what is wrong with the last result event, or ``None`` if it reports success."""
-    result = seen.result or {}
+    result = state.result or {}
     if not _is_error(result):
-        return None if _asked_a_model(seen) else _empty_run(seen)
-    said = _said(seen, result)
-    category = _category(seen, result, said)
+        return None if _asked_a_model(state) else _empty_run(state)
+    said = _said(state, result)
+    category = _category(state, result, said)
     return failure(category, said, _LABELS)
 
 
-def conclude(seen: Seen, ending: Ending) -> ProviderResult:
+def conclude(state: TranslationState, ending: Ending) -> ProviderResult:
     """Say how the session went, from its output and the end of its process."""
-    failed = _judge(seen, ending)
+    failed = _judge(state, ending)
     reset_at = None
     if failed is not None:
-        now = seen.clock.now()
-        reset_at = reset_of(failed.category, failed.reason, now, seen.limits.resets_at)
+        now = state.clock.now()
+        reset_at = reset_of(failed.category, failed.reason, now, state.limits.resets_at)
     return concluded(
         failed,
         exit_code=ending.exit_code if failed else 0,
-        session_id=seen.session_id,
-        cost=seen.cost(is_error=failed is not None),
-        output=output(seen, failed),
+        session_id=state.session_id,
+        cost=state.cost(is_error=failed is not None),
+        output=output(state, failed),
         reset_at=reset_at,
-        windows=seen.limits.windows,
-        applied_effort=applied_effort(seen.model, seen.config.reasoning_effort),
+        windows=state.limits.windows,
+        applied_effort=applied_effort(state.model, state.config.reasoning_effort),
     )
 
 
-def output(seen: Seen, failure: Failure | None) -> str | None:
+def output(state: TranslationState, failure: Failure | None) -> str | None:
     """Return the agent's answer; of a failed run its last words, never the error's text."""
-    final = text((seen.result or {}).get("result")) if failure is None else ""
-    return final or seen.last_text or None
+    final = text((state.result or {}).get("result")) if failure is None else ""
+    return final or state.last_text or None
 
 
-def _judge(seen: Seen, ending: Ending) -> Failure | None:
-    failed = judge_result(seen) if seen.result else None
-    if seen.result and not failed and _is_over(seen, ending):
+def _judge(state: TranslationState, ending: Ending) -> Failure | None:
+    failed = judge_result(state) if state.result else None
+    if state.result and not failed and _is_over(state, ending):
         return None
     if failed and not (ending.aborted is not None and failed.category == "interrupted"):
         return failed
-    error = seen.last_error
+    error = state.last_error
     if error is not None:
         error = Error(error.message, _class_of(error.message, error))
     return aborted(ending) or unfinished("Claude", ending, _class_of, last_error=error)
 
 
-def _is_over(seen: Seen, ending: Ending) -> bool:
+def _is_over(state: TranslationState, ending: Ending) -> bool:
     """True if the process ended by itself, or was ended when there was nothing left to do."""
     if ending.hung_after_result or (ending.exit_code == 0 and ending.aborted is None):
         return True
-    return seen.is_final and (ending.exit_code == 0 or ending.exit_code > 128)
+    return state.is_final and (ending.exit_code == 0 or ending.exit_code > 128)
 
 
-def _said(seen: Seen, result: dict[str, Any]) -> str:
+def _said(state: TranslationState, result: dict[str, Any]) -> str:
     """What the CLI gives as the reason; its internal diagnostics are none."""
     errors = [text(error) for error in items(result.get("errors"))]
     said = "; ".join(error for error in errors if error and not error.startswith("[ede_"))
     return (
-        said or text(result.get("result")) or (seen.last_error.message if seen.last_error else "")
+        said or text(result.get("result")) or (state.last_error.message if state.last_error else "")
     )
 
 
@@ -115,28 +115,28 @@ def _is_error(result: dict[str, Any]) -> bool:
     return said if isinstance(said, bool) else result.get("subtype") != "success"
 
 
-def _asked_a_model(seen: Seen) -> bool:
-    if seen.model_spoke:
+def _asked_a_model(state: TranslationState) -> bool:
+    if state.model_spoke:
         return True
-    had_no_turn = (seen.result or {}).get("num_turns") == 0
-    is_empty = seen.costs.is_empty and (seen.cli_spoke or had_no_turn)
-    return not (is_empty or seen.local_command)
+    had_no_turn = (state.result or {}).get("num_turns") == 0
+    is_empty = state.costs.is_empty and (state.cli_spoke or had_no_turn)
+    return not (is_empty or state.local_command)
 
 
-def _empty_run(seen: Seen) -> Failure:
+def _empty_run(state: TranslationState) -> Failure:
     """The CLI answers some prompts itself (``/help``, ``/compact``); that does no task."""
-    taken_as = f"took the prompt as {seen.local_command}" if seen.local_command else "ended"
-    said = text((seen.result or {}).get("result")) or seen.last_text
+    taken_as = f"took the prompt as {state.local_command}" if state.local_command else "ended"
+    said = text((state.result or {}).get("result")) or state.last_text
     reason = f"Claude {taken_as} without asking a model"
     return Failure("empty_run", one_line(f"{reason}: {said}" if said else reason))
 
 
-def _category(seen: Seen, result: dict[str, Any], said: str) -> str:
+def _category(state: TranslationState, result: dict[str, Any], said: str) -> str:
     for table, key in ((_BY_SUBTYPE, "subtype"), (_BY_TERMINAL_REASON, "terminal_reason")):
         category = table.get(text(result.get(key)))
         if category:
             return category
-    category = _class_of(said, seen.last_error, count(result.get("api_error_status")))
+    category = _class_of(said, state.last_error, count(result.get("api_error_status")))
     return "error_during_execution" if category == ErrorClass.UNKNOWN else category
 
 

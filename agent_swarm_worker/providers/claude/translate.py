@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import ProviderEvent, Result
 from agent_swarm_worker.providers.claude import messages, outcome, session_events
-from agent_swarm_worker.providers.claude.seen import Seen
+from agent_swarm_worker.providers.claude.state import TranslationState
 from agent_swarm_worker.providers.kit.limits import LimitWindows
 from agent_swarm_worker.providers.kit.native import count, mapping, text
 from agent_swarm_worker.providers.kit.translator import JsonTranslator
@@ -33,37 +33,37 @@ class ClaudeTranslator(JsonTranslator):
 
     def __init__(self, config: ProviderSessionConfig, *, clock: Clock | None = None) -> None:
         clock = clock or SystemClock()
-        self._seen = Seen(config=config, clock=clock, limits=LimitWindows(clock))
+        self._state = TranslationState(config=config, clock=clock, limits=LimitWindows(clock))
 
     def feed(self, native: Any) -> Sequence[ProviderEvent]:
         """Take one native event."""
         event = mapping(native)
         translate = _KINDS.get(text(event.get("type")))
-        events = translate(self._seen, event) if translate else ()
+        events = translate(self._state, event) if translate else ()
         return events if isinstance(events, list) else list(events)
 
     @property
     def is_final(self) -> bool:
         """True when the last turn is over and nothing is under way that would start another."""
-        return self._seen.is_final
+        return self._state.is_final
 
     def conclude(self, ending: Ending) -> ProviderResult:
         """Say how the session went."""
-        return outcome.conclude(self._seen, ending)
+        return outcome.conclude(self._state, ending)
 
 
-def _result(seen: Seen, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+def _result(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
     """``result``: the end of a turn, and of the session unless something starts another."""
-    seen.result = event
-    seen.turn_is_over = True
-    seen.session_id = seen.session_id or text(event.get("session_id")) or None
-    main = mapping(mapping(event.get("modelUsage")).get(seen.model))
-    seen.window = count(main.get("contextWindow")) or seen.window
-    seen.costs.add_result(event, seen.model or seen.config.model or "unknown")
-    failure = outcome.judge_result(seen)
+    state.result = event
+    state.turn_is_over = True
+    state.session_id = state.session_id or text(event.get("session_id")) or None
+    main = mapping(mapping(event.get("modelUsage")).get(state.model))
+    state.window = count(main.get("contextWindow")) or state.window
+    state.costs.add_result(event, state.model or state.config.model or "unknown")
+    failure = outcome.judge_result(state)
     yield Result(
-        seen.cost(is_error=failure is not None),
-        outcome.output(seen, failure),
+        state.cost(is_error=failure is not None),
+        outcome.output(state, failure),
         failure is not None,
         failure.category if failure else None,
     )

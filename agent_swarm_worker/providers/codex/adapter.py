@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.providers.codex.again import translator_again
 from agent_swarm_worker.providers.codex.agents_md import AgentsMd
 from agent_swarm_worker.providers.codex.app_server import AppServer
 from agent_swarm_worker.providers.codex.config_file import operator_config, session_config
@@ -24,15 +23,16 @@ from agent_swarm_worker.providers.codex.program import (
     Transport,
     choose_transport,
 )
+from agent_swarm_worker.providers.codex.replay import replay_translator
 from agent_swarm_worker.providers.codex.rollout import (
     find_rollout,
     read_rollout,
     used_before,
     was_told,
 )
-from agent_swarm_worker.providers.codex.seen import Seen
 from agent_swarm_worker.providers.codex.session import AgentsMdSession
 from agent_swarm_worker.providers.codex.spec import SPEC
+from agent_swarm_worker.providers.codex.state import TranslationState
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness
 from agent_swarm_worker.providers.kit.limits import LimitWindows
@@ -97,7 +97,7 @@ class CodexAdapter:
 
     async def translator(self, config: ProviderSessionConfig) -> Translator | None:
         """Return what reads a journal again."""
-        return await translator_again(config, self._clock)
+        return await replay_translator(config, self._clock)
 
     def format_command(self, command_name: str) -> str:
         """Return a command as `skills.resolve` finds it in a prompt."""
@@ -152,7 +152,7 @@ async def _prepared(
             log.warning(Event.SESSION_RESUMED, session=config.resume_session_id, found=False)
             prompt = config.fresh_prompt or config.prompt
             config = replace(config, resume_session_id=None, prompt=prompt)
-        seen = Seen(
+        state = TranslationState(
             config=config,
             plan=replace(
                 plan,
@@ -164,8 +164,8 @@ async def _prepared(
             model=plan.model,
         )
         return CliHarness(
-            launch=codex_launch(config, seen.plan, session_config(config, plan, base, log)),
-            translator=ExecTranslator(seen) if transport == "exec" else AppServer(seen),
+            launch=codex_launch(config, state.plan, session_config(config, plan, base, log)),
+            translator=ExecTranslator(state) if transport == "exec" else AppServer(state),
             stale_resume=(STALE_SESSION,),
         )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agent_swarm_worker.contract import ProviderResult
-    from agent_swarm_worker.providers.codex.seen import Seen
+    from agent_swarm_worker.providers.codex.state import TranslationState
     from agent_swarm_worker.providers.kit.jsonrpc import RpcError
     from agent_swarm_worker.providers.kit.launch import Ending
     from agent_swarm_worker.providers.kit.steering import SteerRequest
@@ -59,8 +59,8 @@ _ANSWERS: dict[str, Answerer] = {
 class AppServer(JsonRpcConversation):
     """One thread of the app server, from the first word to the last."""
 
-    def __init__(self, seen: Seen) -> None:
-        self._seen = seen
+    def __init__(self, state: TranslationState) -> None:
+        self._state = state
         self._client_ids = itertools.count(1)
         self._turn_id: str | None = None
         self._steering = SteeringQueue()
@@ -82,23 +82,23 @@ class AppServer(JsonRpcConversation):
     @property
     def is_final(self) -> bool:
         """True when the last turn is over and no message waits for another."""
-        return self._seen.is_final
+        return self._state.is_final
 
     def conclude(self, ending: Ending) -> ProviderResult:
         """Say how the session went."""
         self.rpc.end(f"codex {how_it_ended(ending.exit_code)}")
-        return outcome.conclude(self._seen, ending)
+        return outcome.conclude(self._state, ending)
 
     # -- what is said --------------------------------------------------------------------------
 
     @property
     def is_input_over(self) -> bool:
         """The server leaves when its standard input is closed."""
-        return self._seen.is_final
+        return self._state.is_final
 
     def steer(self, request: SteerRequest) -> None:
         """Take a message: into the running turn, or as a turn of its own after it."""
-        if self._seen.is_final:
+        if self._state.is_final:
             request.refuse(SESSION_OVER)
         elif request.mode == "queue" or self._turn_id is None:
             self._steering.add(request)
@@ -107,14 +107,14 @@ class AppServer(JsonRpcConversation):
 
     def interrupt(self) -> bool:
         """Ask for an end of the running turn."""
-        if self._turn_id is None or self._seen.is_final:
+        if self._turn_id is None or self._state.is_final:
             return False
         self.rpc.request("turn/interrupt", {"turnId": self._turn_id} | self._thread())
         return True
 
     def _initialized(self, _: Any) -> Iterator[ProviderEvent]:
         self.rpc.notify("initialized")
-        plan, config = self._seen.plan, self._seen.config
+        plan, config = self._state.plan, self._state.config
         params: dict[str, Any] = {
             "cwd": str(config.cwd),
             "approvalPolicy": "never",
@@ -130,24 +130,24 @@ class AppServer(JsonRpcConversation):
         yield from ()
 
     def _thread_begun(self, native: Any) -> Iterator[ProviderEvent]:
-        result, seen = mapping(native), self._seen
+        result, state = mapping(native), self._state
         thread = mapping(result.get("thread"))
-        seen.version = text(thread.get("cliVersion"))
+        state.version = text(thread.get("cliVersion"))
         model = text(result.get("model")) or text(thread.get("model"))
-        yield from seen.begin_thread(text(thread.get("id")), model)
-        if seen.is_final:
+        yield from state.begin_thread(text(thread.get("id")), model)
+        if state.is_final:
             return
-        if seen.plan.changed_system_prompt:
-            said = {"type": "input_text", "text": seen.plan.changed_system_prompt}
+        if state.plan.changed_system_prompt:
+            said = {"type": "input_text", "text": state.plan.changed_system_prompt}
             news = {"type": "message", "role": "developer", "content": [said]}
             self.rpc.request("thread/inject_items", {**self._thread(), "items": [news]})
-        self._start_turn(seen.config.prompt)
+        self._start_turn(state.config.prompt)
 
     def _start_turn(self, prompt: str, client_id: str | None = None) -> None:
         params = {**self._thread(), "input": [{"type": "text", "text": prompt}]}
         if client_id:
             params["clientUserMessageId"] = client_id
-        self._seen.turn = "running"
+        self._state.turn = "running"
         self.rpc.request("turn/start", params, self._turn_begun, self._failed)
 
     def _turn_begun(self, result: Any) -> Iterator[ProviderEvent]:
@@ -186,32 +186,32 @@ class AppServer(JsonRpcConversation):
     def _failed(self, error: RpcError) -> Iterator[ProviderEvent]:
         """The session cannot go on without what was asked for."""
         if error.is_unanswered:
-            self._seen.unanswered = error.method
+            self._state.unanswered = error.method
             return
         why = read_error(mapping(error.native))
         if error.method == "thread/resume":
             why = Error(why.message, STALE_SESSION)
-        self._seen.end(why)
+        self._state.end(why)
         yield why
 
     def _notified(self, method: str, native: Any) -> Iterator[ProviderEvent]:
-        params, seen = mapping(native), self._seen
+        params, state = mapping(native), self._state
         if method != "error":
-            seen.got_on()
+            state.got_on()
         thread_id = text(params.get("threadId"))
-        is_ours = thread_id in ("", seen.thread_id)
+        is_ours = thread_id in ("", state.thread_id)
         if method == "item/started" and is_ours:
             # The thread shows a message: it is in, and the next model request will have it.
             self._steering.confirm(text(mapping(params.get("item")).get("clientId")))
         if method == "turn/completed" and is_ours:
             yield from self._turn_over(mapping(params.get("turn")))
             return
-        yield from notifications.translated(seen, method, params, subagent=not is_ours)
+        yield from notifications.translated(state, method, params, subagent=not is_ours)
 
     def _turn_over(self, turn: dict[str, Any]) -> Iterator[ProviderEvent]:
-        seen, status = self._seen, text(turn.get("status"))
+        state, status = self._state, text(turn.get("status"))
         self._turn_id = None
-        if seen.is_final:  # given up before
+        if state.is_final:  # given up before
             return
         if status == "completed":
             self._steering.confirm_sent(only_accepted=True)
@@ -220,14 +220,14 @@ class AppServer(JsonRpcConversation):
             for request in self._steering.take("queue", at_most=1):
                 self._start_turn(request.text, self._sent(request))
                 return
-            seen.turn, seen.is_final = "completed", True
+            state.turn, state.is_final = "completed", True
         elif status == "interrupted":
-            seen.turn, seen.is_final = "interrupted", True
+            state.turn, state.is_final = "interrupted", True
         else:
-            seen.end(read_error(mapping(turn.get("error"))))
-        is_error = seen.turn != "completed"
-        category = seen.fatal.category if seen.fatal else None
-        yield Result(seen.cost(is_error=is_error), seen.last_text or None, is_error, category)
+            state.end(read_error(mapping(turn.get("error"))))
+        is_error = state.turn != "completed"
+        category = state.fatal.category if state.fatal else None
+        yield Result(state.cost(is_error=is_error), state.last_text or None, is_error, category)
 
     def _thread(self) -> dict[str, Any]:
-        return {"threadId": self._seen.thread_id}
+        return {"threadId": self._state.thread_id}

@@ -18,7 +18,7 @@ from agent_swarm_worker.providers.kit.native import items, mapping, text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent_swarm_worker.providers.codex.seen import Seen
+    from agent_swarm_worker.providers.codex.state import TranslationState
 
 _FAILED = frozenset({"failed", "declined", "errored"})
 
@@ -39,7 +39,9 @@ def updated(item: dict[str, Any]) -> Iterator[ProviderEvent]:
             yield Custom("codex.todo_list", _with_id(item, items=items(item.get("items"))))
 
 
-def completed(seen: Seen, item: dict[str, Any], *, subagent: bool) -> Iterator[ProviderEvent]:
+def completed(
+    state: TranslationState, item: dict[str, Any], *, subagent: bool
+) -> Iterator[ProviderEvent]:
     """An item is done."""
     tool = _tool(item)
     if tool is not None:
@@ -49,7 +51,7 @@ def completed(seen: Seen, item: dict[str, Any], *, subagent: bool) -> Iterator[P
         case "agentmessage":
             said = text(item.get("text"))
             if said:
-                seen.last_text = seen.last_text if subagent else said
+                state.last_text = state.last_text if subagent else said
                 yield Message("assistant", said, subagent=subagent)
         case "reasoning":
             thought = _reasoning(item)
@@ -58,7 +60,7 @@ def completed(seen: Seen, item: dict[str, Any], *, subagent: bool) -> Iterator[P
         case "todolist":
             yield Custom("codex.todo_list", _with_id(item, items=items(item.get("items"))))
         case "contextcompaction":
-            yield Compaction(seen.context_used, "auto", seen.window)
+            yield Compaction(state.context_used, "auto", state.window)
         case "error":
             yield Error(text(item.get("message")) or "unknown error", "warning")
 

@@ -6,11 +6,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import MissingExtra
-from agent_swarm_worker.providers.pi.again import PiAgain
 from agent_swarm_worker.providers.pi.credentials import require_credential
 from agent_swarm_worker.providers.pi.files import read_agent_files
 from agent_swarm_worker.providers.pi.models import choose_model
 from agent_swarm_worker.providers.pi.options import PiOptions
+from agent_swarm_worker.providers.pi.replay import PiReplay
 from agent_swarm_worker.providers.pi.saved import is_saved
 from agent_swarm_worker.providers.pi.spec import SPEC
 
@@ -74,7 +74,7 @@ class PiAdapter:
         choice = choose_model(
             config.model, config.env, await read_agent_files(config.env, config.guest)
         )
-        return PiAgain(config, choice)
+        return PiReplay(config, choice)
 
     def format_command(self, command_name: str) -> str:
         """Return a command as a skill of pi."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
@@ -23,6 +23,7 @@ from agent_swarm_worker.errors import ApiError, ApiRefused, Unauthorized
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.swarm.wire import TaskAssigned, TaskOffered
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Identity, Running, Storage
 from agent_swarm_worker.worker.recovery.claim_verification import is_claimed, verified_claim
 from agent_swarm_worker.worker.slots import RunningTask
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from agent_swarm_worker.swarm.wire import Task
-    from agent_swarm_worker.worker.context import Worker
 
 NOTE = "lost-claims"
 NOTE_INTERVAL_S = 60.0
@@ -46,12 +46,16 @@ MAX_LISTED = 100
 MAX_REMEMBERED = 64
 
 
+class Parts(Identity, Config, Basics, Api, Storage, Running, Protocol):
+    """What this module uses of the worker."""
+
+
 class ClaimReconciliation:
     """Finds claims whose answer was lost, and begins them as if the poll had answered."""
 
     def __init__(
         self,
-        worker: Worker,
+        worker: Parts,
         group: TaskGroup,
         begin: Callable[[TaskAssigned | TaskOffered], None],
         until_draining: Callable[[Callable[[], Awaitable[None]]], Awaitable[bool]],

@@ -17,16 +17,16 @@ from __future__ import annotations
 import math
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.errors import ApiRefused
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from agent_swarm_worker.swarm.sessions import SessionRow
     from agent_swarm_worker.swarm.wire import Task
-    from agent_swarm_worker.worker.context import Worker
     from agent_swarm_worker.worker.slots import RunningTask
 
 AFTER_A_BEAT_S = 1.0
@@ -34,7 +34,11 @@ ROUNDING_S = 1.0
 """By how much two times of one clock may be off."""
 
 
-def is_claimed(worker: Worker, row: Task) -> bool:
+class Parts(Identity, Config, Basics, Api, Protocol):
+    """What this module uses of the worker."""
+
+
+def is_claimed(worker: Parts, row: Task) -> bool:
     """True for a task that a poll of this agent has returned and that did not go on since."""
     if row.claude_session_id or row.finished_at:
         return False
@@ -44,7 +48,7 @@ def is_claimed(worker: Worker, row: Task) -> bool:
 
 
 async def verified_claim(
-    worker: Worker,
+    worker: Parts,
     place: RunningTask,
     since_s: float,
     until_draining: Callable[[Callable[[], Awaitable[None]]], Awaitable[bool]],
@@ -87,7 +91,7 @@ async def verified_claim(
     return None
 
 
-async def _unbegun(worker: Worker, task_id: str) -> Task | None:
+async def _unbegun(worker: Parts, task_id: str) -> Task | None:
     """Return the task if it is claimed for us and no session has said a word of it."""
     tasks = worker.client.tasks
     try:

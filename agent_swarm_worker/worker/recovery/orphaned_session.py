@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agent_swarm_worker.contract import HarnessSpec, ProviderSessionConfig
 from agent_swarm_worker.contract.sink import ByteRange
@@ -34,6 +34,7 @@ from agent_swarm_worker.swarm.state import REPORTED
 from agent_swarm_worker.worker.continuity import HARNESS_KEY
 from agent_swarm_worker.worker.harness import wire_name
 from agent_swarm_worker.worker.log_cursor import LogCursor
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Identity, Storage
 from agent_swarm_worker.worker.preparation import SESSIONS_DIR
 from agent_swarm_worker.worker.recovery.replayed_outcome import LastWord, NoTranslator
 
@@ -45,13 +46,16 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract.translator import Translator
     from agent_swarm_worker.journal.repair import Unrecorded
     from agent_swarm_worker.swarm.state import Claim
-    from agent_swarm_worker.worker.context import Worker
+
+
+class Parts(Identity, Config, Basics, Api, Storage, Protocol):
+    """What this module uses of the worker."""
 
 
 class OrphanedSession:
     """What is left of one session: its journal, and what was in its pipes."""
 
-    def __init__(self, worker: Worker, claim: Claim, guest: Guest) -> None:
+    def __init__(self, worker: Parts, claim: Claim, guest: Guest) -> None:
         self._worker, self._claim = worker, claim
         self._adapter = _adapter_of(worker, claim.harness)
         self._config = _config(worker, claim, guest)
@@ -166,7 +170,7 @@ class OrphanedSession:
         )
 
 
-def _adapter_of(worker: Worker, harness: str) -> ProviderAdapter | None:
+def _adapter_of(worker: Parts, harness: str) -> ProviderAdapter | None:
     if harness == worker.harness.name:
         return worker.harness.adapter
     try:
@@ -175,7 +179,7 @@ def _adapter_of(worker: Worker, harness: str) -> ProviderAdapter | None:
         return None
 
 
-def _config(worker: Worker, claim: Claim, guest: Guest) -> ProviderSessionConfig:
+def _config(worker: Parts, claim: Claim, guest: Guest) -> ProviderSessionConfig:
     begun = _first_record(claim.log_file)
     return ProviderSessionConfig(
         prompt="",

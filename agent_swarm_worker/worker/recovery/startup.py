@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
@@ -17,6 +17,7 @@ from agent_swarm_worker.reporting.finish import decide_finish
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.swarm.queue import WriteKind
+from agent_swarm_worker.worker.parts import Api, Basics, Config, Host, Identity, Storage, Unsettled
 from agent_swarm_worker.worker.preparation import SESSIONS_DIR
 from agent_swarm_worker.worker.private_dir import remove_spares
 from agent_swarm_worker.worker.recovery.cursor_resync import with_resynced_cursor
@@ -25,13 +26,16 @@ from agent_swarm_worker.worker.recovery.orphaned_session import OrphanedSession
 if TYPE_CHECKING:
     from agent_swarm_worker.swarm.state import Claim
     from agent_swarm_worker.swarm.wire import Task
-    from agent_swarm_worker.worker.context import Worker
 
 LAST_WORDS_S = 3.0
 """How long a start waits for what the last process had queued to arrive."""
 
 
-async def end_left_behind(worker: Worker) -> None:
+class Parts(Identity, Config, Basics, Api, Storage, Unsettled, Host, Protocol):
+    """What this module uses of the worker."""
+
+
+async def end_left_behind(worker: Parts) -> None:
     """End what an earlier process left running, first of all: nobody watches over it.
 
     What it has said stays in its pipes, which are held for whoever reads them in `recover`.
@@ -40,7 +44,7 @@ async def end_left_behind(worker: Worker) -> None:
         await worker.sandbox.sweep(claim.handle or claim.tag)
 
 
-async def recover(worker: Worker) -> None:
+async def recover(worker: Parts) -> None:
     """Deal with every task an earlier process had claimed; before anything else is claimed."""
     for claim in worker.state.running():
         handle = claim.handle or claim.tag
@@ -65,13 +69,13 @@ async def recover(worker: Worker) -> None:
     remove_spares(worker.state.path / SESSIONS_DIR)
 
 
-async def _resynced(worker: Worker, claim: Claim) -> Claim:
+async def _resynced(worker: Parts, claim: Claim) -> Claim:
     return await with_resynced_cursor(
         claim, state=worker.state, client=worker.client, log=worker.log
     )
 
 
-async def _settle(worker: Worker, claim: Claim, remains: OrphanedSession) -> bool:
+async def _settle(worker: Parts, claim: Claim, remains: OrphanedSession) -> bool:
     """Finish the task or have it resumed; false if the server could not be told."""
     try:
         current = await worker.client.tasks.get(claim.task_id)
@@ -90,7 +94,7 @@ async def _settle(worker: Worker, claim: Claim, remains: OrphanedSession) -> boo
     return True
 
 
-async def _settle_after_all(worker: Worker, claim: Claim, remains: OrphanedSession) -> bool:
+async def _settle_after_all(worker: Parts, claim: Claim, remains: OrphanedSession) -> bool:
     """Try again; the task has a row on the server's list by now."""
     if not await _settle(worker, claim, remains):
         return False
@@ -101,7 +105,7 @@ async def _settle_after_all(worker: Worker, claim: Claim, remains: OrphanedSessi
     return True
 
 
-async def _finish(worker: Worker, claim: Claim, remains: OrphanedSession, current: Task) -> None:
+async def _finish(worker: Parts, claim: Claim, remains: OrphanedSession, current: Task) -> None:
     """Report the result that the last process had no time for."""
     assert remains.result is not None
     body = await decide_finish(

@@ -9,24 +9,28 @@ So does one of which the server could not be asked yet whether that result still
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.swarm.queue import WriteKind
 from agent_swarm_worker.worker.finishing import DELIVERY_WAIT_S
 from agent_swarm_worker.worker.heartbeat import announce
+from agent_swarm_worker.worker.parts import Api, Basics, Identity, Running, Unsettled
 from agent_swarm_worker.worker.slots import RunningTask
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from agent_swarm_worker.worker.context import Worker
 
 SETTLE_PAUSE_S = 1.0
 
 
-async def hold_undelivered(worker: Worker) -> None:
+class Parts(Identity, Basics, Api, Running, Unsettled, Protocol):
+    """What this module uses of the worker."""
+
+
+async def hold_undelivered(worker: Parts) -> None:
     """Take a slot for each; before the server is asked for tasks that never began."""
     for task_id in {*worker.outbox.lanes_with(WriteKind.FINISH), *worker.unsettled}:
         task = RunningTask.reporting(task_id, worker.ids(), "result_undelivered")
@@ -37,13 +41,13 @@ async def hold_undelivered(worker: Worker) -> None:
             worker.log.debug(Event.API_REFUSED, call="active-session", why=str(error))
 
 
-def release_when_delivered(worker: Worker, group: TaskGroup) -> None:
+def release_when_delivered(worker: Parts, group: TaskGroup) -> None:
     """Give each of these slots back as soon as its result has arrived."""
     for task in worker.slots:
         group.start_soon(partial(_release, worker, task), name=f"result of {task.task_id}")
 
 
-async def _release(worker: Worker, task: RunningTask) -> None:
+async def _release(worker: Parts, task: RunningTask) -> None:
     try:
         settle = worker.unsettled.get(task.task_id)
         while settle is not None and not await settle():

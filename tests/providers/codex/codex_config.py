@@ -15,7 +15,7 @@ from agent_swarm_worker.providers.codex.app_server import AppServer
 from agent_swarm_worker.providers.codex.credentials import Credential
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
 from agent_swarm_worker.providers.codex.plan import Plan
-from agent_swarm_worker.providers.codex.seen import Seen
+from agent_swarm_worker.providers.codex.state import TranslationState
 from agent_swarm_worker.providers.kit.limits import LimitWindows
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
@@ -74,11 +74,11 @@ def make_plan(folder: Path, **changed: Any) -> Plan:
     return Plan(**{**values, **changed})
 
 
-def make_seen(
+def make_state(
     folder: Path, *, plan: Plan | None = None, clock: SetClock | None = None, **changed: Any
-) -> Seen:
+) -> TranslationState:
     clock = clock or SetClock()
-    return Seen(
+    return TranslationState(
         config=make_config(folder, **changed),
         plan=plan or make_plan(folder),
         clock=clock,
@@ -87,8 +87,8 @@ def make_seen(
     )
 
 
-def translator(transport: str, seen: Seen) -> AppServer | ExecTranslator:
-    return AppServer(seen) if transport == "app-server" else ExecTranslator(seen)
+def translator(transport: str, state: TranslationState) -> AppServer | ExecTranslator:
+    return AppServer(state) if transport == "app-server" else ExecTranslator(state)
 
 
 def recorded(transport: str, name: str) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from codex_config import THREAD, make_plan, make_seen, recorded
+from codex_config import THREAD, make_plan, make_state, recorded
 
 from agent_swarm_worker.contract import SteerDelivery
 from agent_swarm_worker.providers.codex.app_server import AppServer
@@ -24,7 +24,7 @@ def said(server: AppServer) -> list[dict[str, Any]]:
 
 def begun(tmp_path: Path, **changed: Any) -> AppServer:
     """A server in the middle of its turn, with nothing left to say."""
-    server = AppServer(make_seen(tmp_path, **changed))
+    server = AppServer(make_state(tmp_path, **changed))
     assert isinstance(server, Conversation)
     for line in recorded("app-server", "hello")[:5]:
         server.feed(line)
@@ -45,7 +45,7 @@ def shown(server: AppServer, client_id: str) -> None:
 
 
 def test_one_thing_after_the_other(tmp_path: Path):
-    server = AppServer(make_seen(tmp_path))
+    server = AppServer(make_state(tmp_path))
     lines = recorded("app-server", "hello")
     (hello,) = said(server)
     assert hello["method"] == "initialize"
@@ -68,7 +68,7 @@ def test_one_thing_after_the_other(tmp_path: Path):
 
 def test_a_resumed_thread_is_told_its_new_orders_first(tmp_path: Path):
     plan = make_plan(tmp_path, changed_system_prompt="New orders.")
-    server = AppServer(make_seen(tmp_path, plan=plan, resume_session_id=THREAD))
+    server = AppServer(make_state(tmp_path, plan=plan, resume_session_id=THREAD))
     lines = recorded("app-server", "hello")
     server.feed(lines[0])
     resume = said(server)[-1]
@@ -83,7 +83,7 @@ def test_a_resumed_thread_is_told_its_new_orders_first(tmp_path: Path):
 
 
 def test_a_thread_that_is_gone_is_a_stale_session(tmp_path: Path):
-    server = AppServer(make_seen(tmp_path, resume_session_id=THREAD))
+    server = AppServer(make_state(tmp_path, resume_session_id=THREAD))
     server.feed({"id": 1, "result": {}})
     server.feed({"id": 2, "error": {"code": -32600, "message": "no rollout found"}})
     assert server.is_final
@@ -93,7 +93,7 @@ def test_a_thread_that_is_gone_is_a_stale_session(tmp_path: Path):
 
 @pytest.mark.parametrize("answered", [0, 1, 2])
 def test_a_refusal_on_the_way_ends_the_session(answered: int, tmp_path: Path):
-    server = AppServer(make_seen(tmp_path))
+    server = AppServer(make_state(tmp_path))
     for line in recorded("app-server", "hello")[:answered]:
         server.feed(line)
     server.feed({"id": answered + 1, "error": {"message": "unknown variant"}})
@@ -161,7 +161,7 @@ def test_a_message_that_is_refused_or_late(tmp_path: Path):
 
 
 def test_a_message_before_the_turn_waits_for_it(tmp_path: Path):
-    server, request = AppServer(make_seen(tmp_path)), SteerRequest("steer", "turn left")
+    server, request = AppServer(make_state(tmp_path)), SteerRequest("steer", "turn left")
     server.steer(request)
     lines = recorded("app-server", "hello")
     for line in lines[:2]:
@@ -197,7 +197,7 @@ def test_after_a_failed_turn_nothing_queued_is_begun(tmp_path: Path):
 
 
 def test_an_interruption_needs_a_turn(tmp_path: Path):
-    server = AppServer(make_seen(tmp_path))
+    server = AppServer(make_state(tmp_path))
     assert not server.interrupt()
     server = begun(tmp_path)
     assert server.interrupt()
@@ -210,7 +210,7 @@ def test_an_interruption_needs_a_turn(tmp_path: Path):
 
 
 def test_half_a_surrogate_pair_is_sent_all_the_same(tmp_path: Path):
-    server = AppServer(make_seen(tmp_path, prompt="odd \ud83d end"))
+    server = AppServer(make_state(tmp_path, prompt="odd \ud83d end"))
     for line in recorded("app-server", "hello")[:2]:
         server.feed(line)
     assert b'"odd ' in server.outgoing()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from codex_config import make_seen
+from codex_config import make_state
 
 from agent_swarm_worker.contract import Error
 from agent_swarm_worker.providers.codex import outcome
@@ -66,33 +66,33 @@ def test_the_class_of_an_error(info: Any, message: str, category: str):
     ],
 )
 def test_when_a_limit_ends(message: str, windows: Any, until: str | None, tmp_path: Path):
-    seen = make_seen(tmp_path)
-    take_limits(seen.limits, windows)
-    seen.end(Error(message, "usage_limit"))
-    result = outcome.conclude(seen, Ending(exit_code=1))
+    state = make_state(tmp_path)
+    take_limits(state.limits, windows)
+    state.end(Error(message, "usage_limit"))
+    result = outcome.conclude(state, Ending(exit_code=1))
     assert (result.error_category, result.rate_limit_reset_at) == ("usage_limit", until)
 
 
 def test_the_windows_of_a_subscription(tmp_path: Path):
-    seen = make_seen(tmp_path)
+    state = make_state(tmp_path)
     take_limits(
-        seen.limits,
+        state.limits,
         {
             "primary": {"usedPercent": 42, "windowDurationMins": 300, "resetsAt": NOON_S},
             "secondary": {"usedPercent": 100, "windowDurationMins": 10080},
         },
     )
-    windows = outcome.conclude(seen, Ending(exit_code=1)).rate_limit_windows
+    windows = outcome.conclude(state, Ending(exit_code=1)).rate_limit_windows
     assert (windows["five_hour"].status, windows["five_hour"].utilization) == ("allowed", 0.42)
     assert windows["five_hour"].resets_at_s == NOON_S
     assert windows["seven_day"].status == "rejected"
 
 
 def test_a_limit_is_none_of_a_session_that_went_well(tmp_path: Path):
-    seen = make_seen(tmp_path)
-    take_limits(seen.limits, {"primary": {"usedPercent": 100, "resetsAt": NOON_S + 600}})
-    seen.turn, seen.is_final = "completed", True
-    assert outcome.conclude(seen, Ending(exit_code=0)).rate_limit_reset_at is None
+    state = make_state(tmp_path)
+    take_limits(state.limits, {"primary": {"usedPercent": 100, "resetsAt": NOON_S + 600}})
+    state.turn, state.is_final = "completed", True
+    assert outcome.conclude(state, Ending(exit_code=0)).rate_limit_reset_at is None
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from codex_config import (
     TRANSPORTS,
     SetClock,
     make_plan,
-    make_seen,
+    make_state,
     recorded,
     translator,
 )
@@ -30,15 +30,15 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
-from agent_swarm_worker.providers.codex.seen import Seen
+from agent_swarm_worker.providers.codex.state import TranslationState
 from agent_swarm_worker.providers.kit.costs import Tokens
 from agent_swarm_worker.providers.kit.launch import Ending
 
 ALL = sorted(tuple(path.stem.split("_", 1)) for path in STREAMS.glob("*.jsonl"))
 
 
-def played(transport: str, name: str, seen: Seen) -> tuple[Any, list[Any]]:
-    reader = translator(transport, seen)
+def played(transport: str, name: str, state: TranslationState) -> tuple[Any, list[Any]]:
+    reader = translator(transport, state)
     return reader, [event for line in recorded(transport, name) for event in reader.feed(line)]
 
 
@@ -53,7 +53,7 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 def test_an_answer(transport: str, tmp_path: Path):
     plan = make_plan(tmp_path, transport=transport)
-    reader, events = played(transport, "hello", make_seen(tmp_path, plan=plan))
+    reader, events = played(transport, "hello", make_state(tmp_path, plan=plan))
     (init,) = of(events, SessionInit)
     assert (init.session_id, init.model) == (THREAD, "gpt-5.6-terra")
     assert init.harness_variant_meta["transport"] == transport
@@ -72,7 +72,7 @@ def test_an_answer(transport: str, tmp_path: Path):
 
 @pytest.mark.parametrize(("name", "exit_code"), [("bash", 0), ("bash_fails", 3)])
 def test_a_command(transport: str, name: str, exit_code: int, tmp_path: Path):
-    _, events = played(transport, name, make_seen(tmp_path))
+    _, events = played(transport, name, make_state(tmp_path))
     (start,), (end,) = of(events, ToolStart), of(events, ToolEnd)
     assert start.tool_name == end.tool_name == "bash"
     assert "echo" in start.args["command"]
@@ -82,7 +82,7 @@ def test_a_command(transport: str, name: str, exit_code: int, tmp_path: Path):
 
 
 def test_a_tool_of_the_swarm(transport: str, tmp_path: Path):
-    _, events = played(transport, "swarm_tool", make_seen(tmp_path))
+    _, events = played(transport, "swarm_tool", make_state(tmp_path))
     (start,), (end,) = of(events, ToolStart), of(events, ToolEnd)
     assert start.tool_name == "store-progress"
     assert start.args == {
@@ -102,7 +102,7 @@ def test_a_tool_of_the_swarm(transport: str, tmp_path: Path):
     ],
 )
 def test_an_error(transport: str, name: str, categories: set[str], words: str, tmp_path: Path):
-    reader, events = played(transport, name, make_seen(tmp_path))
+    reader, events = played(transport, name, make_state(tmp_path))
     assert of(events, Error)
     result = reader.conclude(Ending(exit_code=0 if transport == "app-server" else 1))
     assert (result.is_error, result.exit_code) == (True, 1)
@@ -112,16 +112,16 @@ def test_an_error(transport: str, name: str, categories: set[str], words: str, t
 
 
 def test_an_interrupted_turn(tmp_path: Path):
-    reader, _ = played("app-server", "interrupted", make_seen(tmp_path))
+    reader, _ = played("app-server", "interrupted", make_state(tmp_path))
     assert reader.is_final
     aborted = reader.conclude(Ending(exit_code=0, aborted="cancelled"))
     assert (aborted.error_category, aborted.failure_reason) == ("aborted", "Aborted: cancelled")
-    reader, _ = played("app-server", "interrupted", make_seen(tmp_path))
+    reader, _ = played("app-server", "interrupted", make_state(tmp_path))
     assert reader.conclude(Ending(exit_code=0)).error_category == "interrupted"
 
 
 def test_a_killed_process_is_no_success(tmp_path: Path):
-    reader, _ = played("exec", "interrupted", make_seen(tmp_path))
+    reader, _ = played("exec", "interrupted", make_state(tmp_path))
     result = reader.conclude(Ending(exit_code=137))
     assert (result.is_error, result.error_category) == (True, "killed")
     assert "SIGKILL" in result.failure_reason
@@ -130,7 +130,7 @@ def test_a_killed_process_is_no_success(tmp_path: Path):
 
 @pytest.mark.parametrize("exit_code", [0, 1])
 def test_silence_is_no_success(transport: str, exit_code: int, tmp_path: Path):
-    reader = translator(transport, make_seen(tmp_path))
+    reader = translator(transport, make_state(tmp_path))
     result = reader.conclude(Ending(exit_code=exit_code, stderr_tail="what is that?"))
     assert (result.is_error, result.error_category, result.exit_code) == (True, "crashed", 1)
     assert "what is that?" in result.failure_reason
@@ -139,8 +139,8 @@ def test_silence_is_no_success(transport: str, exit_code: int, tmp_path: Path):
 def test_what_a_resumed_thread_used_before_is_not_billed(transport: str, tmp_path: Path):
     before = Tokens(input=3000, cache_read=2500, output=10, reasoning=5)
     plan = make_plan(tmp_path, transport=transport, used_before=before)
-    seen = make_seen(tmp_path, plan=plan, resume_session_id=THREAD.upper())
-    reader, _ = played(transport, "hello", seen)
+    state = make_state(tmp_path, plan=plan, resume_session_id=THREAD.upper())
+    reader, _ = played(transport, "hello", state)
     result = reader.conclude(Ending(exit_code=0))
     assert not result.is_error
     assert (result.cost.input_tokens, result.cost.cache_read_tokens) == (1000, 500)
@@ -148,15 +148,15 @@ def test_what_a_resumed_thread_used_before_is_not_billed(transport: str, tmp_pat
 
 
 def test_another_thread_than_asked_for_is_a_stale_session(transport: str, tmp_path: Path):
-    seen = make_seen(tmp_path, resume_session_id="01a00000-0000-7000-8000-00000000ffff")
-    reader, events = played(transport, "hello", seen)
+    state = make_state(tmp_path, resume_session_id="01a00000-0000-7000-8000-00000000ffff")
+    reader, events = played(transport, "hello", state)
     assert not of(events, SessionInit), "the follow-up's session is not overwritten"
     result = reader.conclude(Ending(exit_code=0))
     assert (result.is_error, result.error_category) == (True, "stale_session")
 
 
 def test_the_context_and_its_size(tmp_path: Path):
-    _, events = played("app-server", "bash", make_seen(tmp_path))
+    _, events = played("app-server", "bash", make_state(tmp_path))
     usage = of(events, ContextUsage)
     assert [event.context_used_tokens for event in usage] == [4050, 4050]
     assert usage[0].context_total_tokens == 258_400
@@ -164,17 +164,17 @@ def test_the_context_and_its_size(tmp_path: Path):
 
 
 def test_a_usage_that_is_repeated_is_no_news(tmp_path: Path):
-    seen = make_seen(tmp_path)
-    reader = translator("app-server", seen)
+    state = make_state(tmp_path)
+    reader = translator("app-server", state)
     lines = recorded("app-server", "hello")
     (usage,) = [line for line in lines if line.get("method") == "thread/tokenUsage/updated"]
     events = [event for line in [*lines[:-1], usage, lines[-1]] for event in reader.feed(line)]
     assert len(of(events, ContextUsage)) == 1
-    assert seen.costs.spent.tokens.input == 4000
+    assert state.costs.spent.tokens.input == 4000
 
 
 def test_deltas_reasoning_plans_and_compactions(tmp_path: Path):
-    reader = translator("app-server", make_seen(tmp_path))
+    reader = translator("app-server", make_state(tmp_path))
     lines = recorded("app-server", "hello")
     for line in lines[:-1]:
         reader.feed(line)
@@ -210,7 +210,7 @@ def completed(reader: Any, item: dict[str, Any], thread: str = THREAD) -> list[A
 
 
 def test_the_older_spelling(tmp_path: Path):
-    reader = translator("exec", make_seen(tmp_path))
+    reader = translator("exec", make_state(tmp_path))
     todo = {"type": "todo_list", "id": "i", "items": [{"text": "look", "completed": False}]}
     events = [
         *reader.feed({"type": "item.updated", "item": todo}),
@@ -240,18 +240,18 @@ def test_changes_of_files_have_one_form(kind: str, tool: str, tmp_path: Path):
     new = copy.deepcopy(old) | {"type": "fileChange"}
     new["changes"] = [{"path": "a.txt", "kind": {"type": kind}, "diff": "+x"}]
     assert list(
-        translator("exec", make_seen(tmp_path)).feed({"type": "item.started", "item": old})
+        translator("exec", make_state(tmp_path)).feed({"type": "item.started", "item": old})
     ) == [wanted]
     assert list(
-        translator("app-server", make_seen(tmp_path)).feed(
+        translator("app-server", make_state(tmp_path)).feed(
             {"method": "item/started", "params": {"item": new}}
         )
     ) == [wanted]
 
 
 def test_a_helpers_words_are_not_the_answer_but_its_tokens_count(tmp_path: Path):
-    seen = make_seen(tmp_path)
-    reader = translator("app-server", seen)
+    state = make_state(tmp_path)
+    reader = translator("app-server", state)
     lines = recorded("app-server", "hello")
     for line in lines[:-1]:
         reader.feed(line)
@@ -287,8 +287,8 @@ def notices(transport: str, reader: Any) -> list[Any]:
 
 def test_a_model_that_cannot_be_reached_is_given_up(transport: str, tmp_path: Path):
     clock = SetClock()
-    seen = make_seen(tmp_path, clock=clock)
-    reader = translator(transport, seen)
+    state = make_state(tmp_path, clock=clock)
+    reader = translator(transport, state)
     for line in recorded(transport, "hello")[:2]:
         reader.feed(line)
     assert isinstance(notices(transport, reader)[0], Progress)
@@ -306,7 +306,7 @@ def test_a_model_that_cannot_be_reached_is_given_up(transport: str, tmp_path: Pa
 
 def test_trying_again_now_and_then_is_no_reason_to_give_up(transport: str, tmp_path: Path):
     clock = SetClock()
-    reader = translator(transport, make_seen(tmp_path, clock=clock))
+    reader = translator(transport, make_state(tmp_path, clock=clock))
     lines = recorded(transport, "bash")
     for line in lines:
         clock.seconds += 100
@@ -321,7 +321,7 @@ def test_nothing_malformed_breaks_it(transport: str, name: str, tmp_path: Path):
     """Every value of every line in turn is replaced by what does not belong there."""
     for odd in (None, 7, "x", [], {}, -1, 2**70):
         for line in recorded(transport, name):
-            reader = translator(transport, make_seen(tmp_path))
+            reader = translator(transport, make_state(tmp_path))
             for key in line:
                 list(reader.feed({**line, key: odd}))
             inner = line.get("params", line.get("item"))
@@ -333,7 +333,7 @@ def test_nothing_malformed_breaks_it(transport: str, name: str, tmp_path: Path):
 
 
 def test_kinds_that_are_not_known_are_skipped(transport: str, tmp_path: Path):
-    reader = translator(transport, make_seen(tmp_path))
+    reader = translator(transport, make_state(tmp_path))
     for line in (
         {"type": "brand.new", "x": 1},
         {"method": "brand/new", "params": {"threadId": THREAD}},

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
-import anyio
-
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import (
     Capabilities,
@@ -19,6 +17,7 @@ from agent_swarm_worker.contract import (
     CostData,
     Credentials,
     Error,
+    Guest,
     HarnessSpec,
     Message,
     Models,
@@ -34,7 +33,7 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
-from agent_swarm_worker.errors import CredentialsMissing
+from agent_swarm_worker.errors import BinaryMissing, CredentialsMissing
 from agent_swarm_worker.guards.error_classes import classify_error
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.costs import CostBook, Tokens, cost_data
@@ -64,6 +63,7 @@ SPEC = HarnessSpec(
     capabilities=Capabilities(can_resume=True, cost_source="harness"),
     error_texts={"overloaded": (r"the pond is full",)},
 )
+PROGRAM = "heron"
 STALE = "stale_session"
 
 # -- launch ----------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def heron_launch(config: ProviderSessionConfig) -> Launch:
         options += ["--effort", config.reasoning_effort]
     ours = swarm_server_of(config)
     return Launch(
-        argv=("heron", "run", *options, *config.additional_args),
+        argv=(PROGRAM, "run", *options, *config.additional_args),
         env=config.env,
         cwd=config.cwd,
         stdin=config.prompt.encode("utf-8", "replace"),
@@ -244,10 +244,12 @@ class HeronAdapter:
     spec = SPEC
     traits = SPEC.traits
 
-    def check(self, env: Mapping[str, str]) -> None:
-        """Raise `CredentialsMissing` if the agent could not log in."""
+    async def check(self, env: Mapping[str, str], guest: Guest) -> None:
+        """Raise `CredentialsMissing` or `BinaryMissing` if no session could start."""
         if not any(env.get(name, "").strip() for name in SPEC.credentials.variables):
             raise CredentialsMissing(self.name, SPEC.credentials.variables)
+        if await guest.files.which(PROGRAM, env) is None:
+            raise BinaryMissing(PROGRAM)
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
         """Prepare a session; the shared one does all that has to do with processes."""
@@ -266,10 +268,10 @@ class HeronAdapter:
             name = f"{UUID(session_id)}.jsonl"
         except ValueError:
             return False
-        home = config.env.get("HOME", "")
-        return await anyio.Path(home, ".heron", "sessions", name).is_file()
+        path = f"{config.env.get('HOME', '')}/.heron/sessions/{name}"
+        return await config.guest.files.info(path) is not None
 
-    def translator(self, config: ProviderSessionConfig) -> HeronTranslator:
+    async def translator(self, config: ProviderSessionConfig) -> HeronTranslator:
         """Return what reads a journal again."""
         return HeronTranslator(config)
 

@@ -1,7 +1,7 @@
 """What the kit leaves to do: `heron`, a whole harness for an agent that prints JSON lines.
 
-It has 278 lines, imports and blank ones included: the spec 14, the launch 25, the translator 143,
-the adapter 42. It reports tools, context, limits, cost per model, errors by class and when a limit
+It has 280 lines, imports and blank ones included: the spec 15, the launch 25, the translator 143,
+the adapter 44. It reports tools, context, limits, cost per model, errors by class and when a limit
 ends, resumes, starts afresh, and is read again after a crash. All that has to do with processes,
 scrubbing, journal and abort is the kit's.
 """
@@ -32,8 +32,9 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
-from agent_swarm_worker.errors import CredentialsMissing
+from agent_swarm_worker.errors import BinaryMissing, CredentialsMissing
 from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio
 
@@ -71,13 +72,15 @@ class Nest:
             said = [line if isinstance(line, str) else json.dumps(line) for line in lines]
             (place / f"lines-{number}.jsonl").write_text("\n".join(said) + "\n")
         (place / "private").mkdir()
+        tag = f"heron-{time.monotonic_ns()}"
         settings: dict[str, Any] = {
             "prompt": "fish",
             "system_prompt": "You are a heron.",
             "model": "Fast",
             "agent_id": "agent-1",
             "task_id": "task-1",
-            "session_uuid": f"heron-{time.monotonic_ns()}",
+            "session_uuid": tag,
+            "guest": LocalGuest(tag),
             "api_url": "http://swarm.test",
             "api_key": "swarm-api-key-0001",
             "cwd": place,
@@ -240,7 +243,7 @@ async def test_the_journal_says_the_same_again(tmp_path: Path):
     nest = Nest(tmp_path, lines)
     nest.config.redactor.add("HERON_API_KEY", "heron-key-0123456789")
     first = await nest.run()
-    again = heron.HeronAdapter().translator(nest.config)
+    again = await heron.HeronAdapter().translator(nest.config)
     for line in nest.config.log_file.read_text().splitlines():
         list(again.feed(json.loads(line)))
     result = again.conclude(heron.Ending(exit_code=0))
@@ -250,9 +253,12 @@ async def test_the_journal_says_the_same_again(tmp_path: Path):
 
 async def test_what_is_there_to_begin_with(tmp_path: Path):
     nest, adapter = Nest(tmp_path, [END]), heron.HeronAdapter()
-    adapter.check(nest.config.env)
+    env, guest = nest.config.env, nest.config.guest
+    await adapter.check(env, guest)
     with pytest.raises(CredentialsMissing):
-        adapter.check({})
+        await adapter.check({}, guest)
+    with pytest.raises(BinaryMissing):
+        await adapter.check({**env, "PATH": "/nowhere"}, guest)
     assert not await adapter.can_resume("../told-0", nest.config)
     assert not await adapter.can_resume(SESSION, nest.config)
     saved = tmp_path / ".heron" / "sessions" / f"{SESSION}.jsonl"

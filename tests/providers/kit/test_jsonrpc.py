@@ -34,6 +34,7 @@ from agent_swarm_worker.providers.kit.jsonrpc import (
 )
 from agent_swarm_worker.providers.kit.launch import CliHarness, Ending, Launch
 from agent_swarm_worker.providers.kit.steering import SteerRequest
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio
 
@@ -377,11 +378,13 @@ def session(place: Path, child: str, agent: Agent) -> CliSession:
     assert isinstance(agent, Conversation)
     assert isinstance(agent, HandlesRequests)
     (place / "private").mkdir()
+    tag = f"rpc-{time.monotonic_ns()}"
     config = ProviderSessionConfig(
         prompt="go",
         agent_id="a",
         task_id="t",
-        session_uuid=f"rpc-{time.monotonic_ns()}",
+        session_uuid=tag,
+        guest=LocalGuest(tag),
         api_url="http://swarm.test",
         api_key="",
         cwd=place,
@@ -443,7 +446,7 @@ say(id=prompt["id"], result=hear()["error"]["message"])
     assert "FileNotFoundError" in str(result.output)
 
 
-@pytest.mark.parametrize("how", ["abort", "cancel", "the agent finishes"])
+@pytest.mark.parametrize("how", ["abort", "cancel"])
 async def test_a_handler_is_cancelled_with_its_session(tmp_path: Path, how: str):
     began, ended = anyio.Event(), anyio.Event()
 
@@ -454,24 +457,41 @@ async def test_a_handler_is_cancelled_with_its_session(tmp_path: Path, how: str)
         finally:
             ended.set()
 
-    after = 'say(id=prompt["id"], result="done")' if how == "the agent finishes" else "hear()"
-    child = f"""
-prompt = hear()
-say(id=0, method="fs/read", params={{}})
-while not os.path.exists("began"): time.sleep(0.01)
-{after}
-"""
+    child = 'hear(); say(id=0, method="fs/read", params={}); hear()'
     agent_session = session(tmp_path, child, Agent(tmp_path, slow))
     with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(agent_session.wait_for_completion)
             await began.wait()
-            (tmp_path / "began").touch()
             if how == "abort":
                 await agent_session.abort("enough")
-            elif how == "cancel":
+            else:
                 group.cancel_scope.cancel()
     assert ended.is_set()
+
+
+async def test_a_handler_is_cancelled_when_nothing_more_can_be_said(tmp_path: Path):
+    """The agent has finished, and stays until the handler is gone."""
+
+    async def slow(_: Any) -> Any:
+        (tmp_path / "began").touch()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            (tmp_path / "ended").touch()
+
+    child = """
+def wait_for(name):
+    while not os.path.exists(name): time.sleep(0.01)
+prompt = hear()
+say(id=0, method="fs/read", params={})
+wait_for("began")
+say(id=prompt["id"], result="done")
+wait_for("ended")
+"""
+    with anyio.fail_after(30):
+        result = await session(tmp_path, child, Agent(tmp_path, slow)).wait_for_completion()
+    assert (result.output, result.exit_code) == ("done", 0)
 
 
 async def test_an_agent_that_dies_leaves_a_reason(tmp_path: Path):

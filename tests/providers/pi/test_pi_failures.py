@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+from patience import HANG_S
 from pi_rig import Place, run, start
 from played_model import PlayedModel, Raw, Silence, Step, Turn
 
@@ -219,7 +220,7 @@ async def aborted(place: Place, model: PlayedModel, *, after_requests: int) -> A
     async with anyio.create_task_group() as group:
         group.start_soon(abort)
         result = await session.wait_for_completion()
-    assert time.monotonic() - took_s < 1
+    assert time.monotonic() - took_s < HANG_S
     assert (result.is_error, result.error_category) == (True, "aborted")
     assert "cancelled by a person" in (result.failure_reason or "")
     assert [event.type for event in events].count("result") == 1

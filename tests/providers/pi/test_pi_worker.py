@@ -14,6 +14,7 @@ from typing import Any
 
 import anyio
 import pytest
+from patience import HANG_S
 from played_model import PlayedModel, Raw, Silence, Step, Turn
 from rig import KEY, Rig, running_worker, swarm_rig
 
@@ -122,7 +123,7 @@ async def test_cancelling_ends_it_at_once(tmp_path: Path, api: str):
         began_s = time.monotonic()
         await on.rig.post(f"/api/tasks/{task_id}/cancel")
         await on.rig.settled(task_id)
-        assert time.monotonic() - began_s < 5
+        assert time.monotonic() - began_s < HANG_S
         assert (await on.rig.task(task_id))["status"] == "cancelled"
         assert (await on.rig.costs(task_id))[0]["inputTokens"] == 100
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from patience import HANG_S
 from tool_rig import Workshop, shop
 
 from agent_swarm_worker.clock import SystemClock
@@ -48,27 +49,25 @@ async def test_a_command_that_closed_its_output_is_waited_for(shop: Workshop):
 
 
 async def test_the_time_limit_ends_the_tree(shop: Workshop, tag: str):
-    begin_s = time.monotonic()
-    said = await shop.fails(
-        "bash", command="echo begun; (setsid sleep 300 & ); sleep 300", timeout=1
-    )
+    with anyio.fail_after(HANG_S):
+        said = await shop.fails(
+            "bash", command="echo begun; (setsid sleep 300 & ); sleep 300", timeout=1
+        )
     assert said == "begun\n\n[ended: it took longer than 1 s]"
-    assert time.monotonic() - begin_s < 6
     assert find(tag) == []
 
 
 @pytest.mark.parametrize(
-    "command", ["sleep 300", "trap '' INT TERM; echo on; sleep 300; sleep 300"]
+    "command", ["sleep 300", "trap 'touch asked' INT TERM; echo on; sleep 300; sleep 300"]
 )
 async def test_cancelling_kills_the_tree_at_once(shop: Workshop, tag: str, command: str):
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG_S):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(shop.tools["bash"].run, {"command": f"setsid sleep 299 & {command}"})
             while len(find(tag)) < 3:
                 await anyio.sleep(0.01)
-            begin_s = time.monotonic()
             tasks.cancel_scope.cancel()
-    assert time.monotonic() - begin_s < 1
+    assert not (shop.cwd / "asked").exists()
     assert find(tag) == []
 
 
@@ -81,14 +80,13 @@ async def test_an_abort_cuts_the_end_at_the_time_limit_short(shop: Workshop, tag
                 await anyio.sleep(0.01)
             begin_s = time.monotonic()
             tasks.cancel_scope.cancel()
-    assert time.monotonic() - begin_s < 1
+    assert time.monotonic() - begin_s < 6  # the rest of the escalation takes seven
     assert find(tag) == []
 
 
 async def test_what_runs_in_the_background_delays_nothing_and_lives_on(shop: Workshop, tag: str):
-    begin_s = time.monotonic()
-    assert await shop.use("bash", command="sleep 300 & echo started") == "started"
-    assert time.monotonic() - begin_s < 3
+    with anyio.fail_after(HANG_S):
+        assert await shop.use("bash", command="sleep 300 & echo started") == "started"
     # Another call that is ended takes nothing of it along.
     await shop.fails("bash", command="sleep 300", timeout=1)
     assert len(find(tag)) == 1

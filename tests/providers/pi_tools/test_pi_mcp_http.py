@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from typing import Any
 
@@ -12,6 +11,7 @@ import httpx2
 import pytest
 from http_servers import INITIALIZED, TOOLS, Request, good, said, serving
 from mcp_rig import http, session
+from patience import HANG_S
 
 from agent_swarm_worker.contract import McpServer
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
@@ -150,11 +150,21 @@ async def test_a_call_that_goes_wrong_costs_that_call(answer: Any):
 
 
 async def test_servers_that_never_answer_are_waited_for_together():
-    async with serving(silent) as one, serving(silent) as two, serving(good) as other:
-        begin_s = time.monotonic()
+    waited_for, at_once = 0, 0
+
+    async def counted(request: Request) -> None:
+        nonlocal waited_for, at_once
+        waited_for += 1
+        at_once = max(at_once, waited_for)
+        try:
+            await silent(request)
+        finally:
+            waited_for -= 1
+
+    async with serving(counted) as one, serving(counted) as two, serving(good) as other:
         servers = [http(one.url, "one"), http(two.url, "two"), http(other.url, "other")]
         async with session(*servers, connect_s=3) as ours:
-            assert time.monotonic() - begin_s < 5.5
+            assert at_once == 2
             assert set(ours.tools) == {"mcp__other__echo"}
     assert "no answer within 3 s" in ours.warnings[0]
 
@@ -164,11 +174,8 @@ async def test_a_call_that_is_never_answered_ends_and_can_be_cancelled():
         async with session(http(server.url), call_s=0.5) as ours:
             assert "no answer to echo within 0.5 s" in await ours.fails("mcp__s__echo")
         async with session(http(server.url), call_s=60) as ours:
-            begin_s = time.monotonic()
-            with anyio.move_on_after(0.3):
+            with anyio.fail_after(HANG_S), anyio.move_on_after(0.3):
                 await ours.use("mcp__s__echo")
-            assert time.monotonic() - begin_s < 3
-    assert time.monotonic() - begin_s < 6
 
 
 async def test_nobody_listening_and_no_address():

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 import anyio
 import pytest
 from mcp_rig import session, stdio
+from patience import HANG_S
 
 from agent_swarm_worker.contract import McpServer
 from agent_swarm_worker.guards.scrubber import Scrubber
@@ -94,9 +94,7 @@ async def test_servers_that_do_not_come_cost_their_tools_only(tag: str):
         stdio("good", name="good"),
         McpServer(name="empty", transport="stdio"),
     ]
-    begin_s = time.monotonic()
     async with session(*servers, tag=tag, connect_s=3) as ours:
-        assert time.monotonic() - begin_s < 15
         assert {name.split("__")[1] for name in ours.tools} == {"talks", "good"}
         assert await ours.use("mcp__talks__echo") == "{}"
         assert await ours.use("mcp__good__echo") == "{}"
@@ -126,9 +124,8 @@ async def test_a_call_that_fails_costs_that_call(tag: str, manner: str, complain
 
 async def test_a_call_that_is_never_answered_ends(tag: str):
     async with session(stdio("silent-call"), tag=tag, call_s=0.5) as ours:
-        begin_s = time.monotonic()
-        assert "no answer to echo within 0.5 s" in await ours.fails("mcp__s__echo")
-        assert time.monotonic() - begin_s < 5
+        with anyio.fail_after(HANG_S):
+            assert "no answer to echo within 0.5 s" in await ours.fails("mcp__s__echo")
 
 
 async def test_an_answer_that_is_not_as_promised_is_shown_all_the_same(tag: str):
@@ -172,15 +169,13 @@ async def test_cancelling_leaves_nothing_of_a_server(tag: str, manner: str):
             await ours.tools["mcp__s__echo"].run({})
             await anyio.sleep_forever()
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG_S):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(live)
             while len(find(tag)) < (2 if manner == "grandchild" else 1):
                 await anyio.sleep(0.01)
             await anyio.sleep(0.2)
-            begin_s = time.monotonic()
             tasks.cancel_scope.cancel()
-    assert time.monotonic() - begin_s < 2
     assert find(tag) == []
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, kw_only=True)
-class Seen:
-    """The state of a translation; its parts write it, the verdict reads it."""
+class TranslationState:
+    """The state of a translation; its parts write it, `outcome` reads it."""
 
     config: ProviderSessionConfig
     plan: Plan

@@ -14,7 +14,7 @@ from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
 from agent_swarm_worker.providers.codex.models import DEFAULT_MODEL, resolve_model
 from agent_swarm_worker.providers.codex.plan import Plan
 from agent_swarm_worker.providers.codex.rollout import read_rollout, used_before
-from agent_swarm_worker.providers.codex.seen import Seen
+from agent_swarm_worker.providers.codex.state import TranslationState
 from agent_swarm_worker.providers.kit.limits import LimitWindows
 from agent_swarm_worker.providers.kit.native import mapping, text
 
@@ -30,7 +30,7 @@ _IS_EXEC = b'"thread.started"'
 _HEAD_BYTES = 4096
 
 
-async def translator_again(config: ProviderSessionConfig, clock: Clock) -> Translator | None:
+async def replay_translator(config: ProviderSessionConfig, clock: Clock) -> Translator | None:
     """Return a translator for the lines of a journal.
 
     The app server's answers are understood because the same questions are asked again, to nobody.
@@ -56,8 +56,8 @@ async def translator_again(config: ProviderSessionConfig, clock: Clock) -> Trans
             config = replace(config, resume_session_id=None)
         plan = replace(plan, used_before=used_before(rollout, until=began))
     limits = LimitWindows(clock)
-    seen = Seen(config=config, plan=plan, clock=clock, limits=limits, model=plan.model)
-    return ExecTranslator(seen) if transport == "exec" else AppServer(seen)
+    state = TranslationState(config=config, plan=plan, clock=clock, limits=limits, model=plan.model)
+    return ExecTranslator(state) if transport == "exec" else AppServer(state)
 
 
 def _beginning(journal: Path) -> tuple[bytes, bytes]:

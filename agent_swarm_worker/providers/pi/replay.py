@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.pi.models import ModelChoice
 
 
-class PiAgain(PiTranslator):
+class PiReplay(PiTranslator):
     """A translator that counts what it reads."""
 
     def __init__(self, config: ProviderSessionConfig, choice: ModelChoice) -> None:
-        self._again = CostBook(choice)
-        super().__init__(config, self._again)
+        self._replayed = CostBook(choice)
+        super().__init__(config, self._replayed)
 
     def feed(self, native: Any) -> Iterable[ProviderEvent]:
         """Take one record."""
         if native["type"] == "assistant":
-            self._again.count(native["message"]["model"], usage_of(native["message"]))
+            self._replayed.count(native["message"]["model"], usage_of(native["message"]))
         return super().feed(native)
 
     def conclude(self, ending: Ending) -> ProviderResult:
         """Say how the session went; it may have been cut off in the middle."""
         if not self.is_final:
-            self._cost = self._again.cost(self._config, is_error=True, duration_ms=0)
+            self._cost = self._replayed.cost(self._config, is_error=True, duration_ms=0)
         return super().conclude(ending)

@@ -1,0 +1,125 @@
+"""What does not depend on another is asked at once, and what does depend waits."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+from door import Door, door_rig, until
+from rig import AGENT, harness, running_worker
+
+from agent_swarm_worker.logs import Event
+
+pytestmark = pytest.mark.anyio
+REGISTRATION = "POST /api/agents$"
+CLEANUP, ORPHANS = "active-sessions/cleanup", "recover-orphaned-tasks"
+AT_BOOT = ("GET /me", CLEANUP, "credential-status", "paused-tasks")
+ROW = "POST /api/active-sessions$"
+AT_CLAIM = (ROW, "mcp-servers")
+AT_END = (
+    "POST /api/session-logs$",
+    "POST /api/events/batch",
+    "POST /api/session-costs",
+    "POST /api/tasks/.*/context",
+)
+FINISH = "POST /api/tasks/.*/finish"
+
+
+async def all_seen(door: Door, *patterns: str) -> None:
+    for pattern in patterns:
+        await until(partial(door.seen, pattern))
+
+
+async def some_time(door: Door) -> None:
+    """Let a second of the worker's pass: it asks once in each whether a task was cancelled."""
+    so_far = len(door.seen("cancelled-tasks"))
+    await until(lambda: len(door.seen("cancelled-tasks")) >= so_far + 2)
+
+
+@pytest.mark.parametrize("held", AT_BOOT)
+async def test_boot_asks_at_once_and_polls_when_all_is_answered(tmp_path: Path, held: str):
+    async with door_rig(tmp_path) as (rig, door):
+        kept = door.hold(held)
+        others = [pattern for pattern in AT_BOOT if pattern != held]
+
+        async def look() -> None:
+            await kept.reached.wait()
+            await all_seen(door, *others)
+            assert not door.seen("GET /api/poll")
+            kept.open.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(look)
+            async with running_worker(rig, harness("says_hi")):
+                await all_seen(door, "GET /api/poll")
+
+
+async def test_boot_keeps_the_order_that_matters(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        row, rows = door.hold(REGISTRATION), door.hold(CLEANUP)
+
+        async def look() -> None:
+            await row.reached.wait()
+            assert not any(door.seen(pattern) for pattern in (*AT_BOOT, ORPHANS))
+            row.open.set()
+            await rows.reached.wait()
+            await all_seen(door, *AT_BOOT)
+            assert not door.seen(ORPHANS)
+            rows.open.set()
+            await all_seen(door, ORPHANS)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(look)
+            async with running_worker(rig, harness("says_hi")):
+                await all_seen(door, "GET /api/poll")
+        names = door.names()
+        assert names.index(f"PUT /api/agents/{AGENT}/credential-status") > names.index(
+            "POST /api/agents"
+        )
+
+
+@pytest.mark.parametrize("held", AT_CLAIM)
+async def test_a_claim_asks_at_once_what_its_session_needs(tmp_path: Path, held: str):
+    async with door_rig(tmp_path) as (rig, door):
+        kept = door.hold(held)
+        async with running_worker(rig, harness("says_hi")):
+            task_id = await rig.submit()
+            await kept.reached.wait()
+            await all_seen(door, *AT_CLAIM)
+            kept.open.set()
+            assert (await rig.until_ended(task_id))["status"] == "completed"
+        assert len(door.seen("mcp-servers")) == 1
+
+
+async def test_no_session_begins_before_the_look_that_follows_its_announcement(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        row = door.hold(ROW)
+        async with running_worker(rig, harness("says_hi")):
+            task_id = await rig.submit()
+            await row.reached.wait()
+            await all_seen(door, "mcp-servers")
+            await some_time(door)
+            assert not rig.logged(Event.TASK_STARTED)
+            row.open.set()
+            assert (await rig.until_ended(task_id))["status"] == "completed"
+
+
+@pytest.mark.parametrize("held", AT_END)
+async def test_the_end_sends_its_records_at_once_and_the_finish_after_all(
+    tmp_path: Path, held: str
+):
+    async with door_rig(tmp_path) as (rig, door):
+        kept = door.hold(held)
+        async with running_worker(rig, harness("says_hi")):
+            task_id = await rig.submit()
+            await kept.reached.wait()
+            await all_seen(door, *AT_END)
+            await some_time(door)
+            assert not door.seen(FINISH)
+            kept.open.set()
+            assert (await rig.until_ended(task_id))["status"] == "completed"
+        (finish,) = door.seen(FINISH)
+        for pattern in AT_END:
+            assert all(visit.at_s <= finish.at_s for visit in door.seen(pattern))
