@@ -13,13 +13,14 @@ import pytest
 from agent_swarm_worker import contract
 
 NAMES = (
-    "ActionKind Capabilities Compaction ContextUsage CostData Credentials CredentialsByModel"
-    " Custom Envelope Error EventListener HangTexts HarnessSpec Installation InvalidEvent"
-    " McpServer Message ModelCost Models OptionsModel Program Progress Prompt ProviderAdapter"
-    " ProviderEvent ProviderResult ProviderSession ProviderSessionConfig ProviderTraits"
-    " RateLimitWindow RawLog RawStderr Redactor Result SessionInit Skills SteerDelivery"
-    " SteerMode SteerableSession StreamRedactor ToolEnd ToolStart event_from_dict"
-    " event_to_dict"
+    "ActionKind AppendFile Capabilities Command Compaction Completed ContextUsage CostData"
+    " Credentials CredentialsByModel Custom DEFAULT_GRACE EndReport Envelope Error EventListener"
+    " FileInfo Grace Guest GuestCapabilities GuestFiles HangTexts HarnessSpec Installation"
+    " InvalidEvent Listing McpServer Message ModelCost Models NO_GRACE OpenFile OptionsModel"
+    " Output PrivateFile Process Program Progress Prompt ProviderAdapter ProviderEvent"
+    " ProviderResult ProviderSession ProviderSessionConfig ProviderTraits RateLimitWindow RawLog"
+    " RawStderr Redactor Result SessionInit Skills SteerDelivery SteerMode SteerableSession"
+    " StreamRedactor ToolEnd ToolStart event_from_dict event_to_dict"
 )
 CLASSES = [
     value

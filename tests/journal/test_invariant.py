@@ -28,6 +28,7 @@ from agent_swarm_worker.journal import writer
 from agent_swarm_worker.journal.files import continuation_of, continuation_record, read_head
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.providers.kit.session import BaseSession
+from agent_swarm_worker.sandboxes.local import LocalGuest
 
 SECRET = "a-secret-of-the-session"
 PAD = "x" * 300
@@ -71,6 +72,7 @@ class Observed:
                 log_file=self.path,
                 private_dir=place,
                 env={},
+                guest=LocalGuest("u"),
                 redactor=redactor,
                 journal_max_bytes=max_bytes,
                 sink=self,

@@ -57,7 +57,7 @@ class OwnAdapter:
     def __init__(self) -> None:
         self.go_on = anyio.Event()
 
-    def check(self, env: object) -> None:
+    async def check(self, env: object, guest: object) -> None:
         pass
 
     async def create_session(self, config: ProviderSessionConfig) -> OwnSession:

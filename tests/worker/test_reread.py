@@ -16,10 +16,10 @@ from agent_swarm_worker.guards.scrubber import Scrubber
 from agent_swarm_worker.journal.replay import replay
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
+from agent_swarm_worker.providers.kit.costs import Tokens
 from agent_swarm_worker.providers.kit.launch import Ending, Translator
 from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.adapter import PiAdapter
-from agent_swarm_worker.providers.pi.costs import Usage
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
 from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.worker.recovery.replayed_outcome import LastWord, NoTranslator
@@ -155,7 +155,7 @@ async def test_words_and_complaints_are_unwrapped(tmp_path: Path):
 async def test_pi_counts_what_is_on_record(tmp_path: Path, is_over: bool):
     pytest.importorskip("pydantic_ai")
     config = make_config(tmp_path, model="claude-sonnet-4-5")
-    usage = Usage(input=100, output=20, cache_read=5)
+    usage = Tokens(input=100, output=20, cache_read=5)
     records = [
         native.assistant_message("one", [], model="claude-sonnet-4-5", stop="stop", usage=usage),
         native.assistant_message("two", [], model="claude-sonnet-4-5", stop="stop", usage=usage),
