@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import audit
@@ -44,6 +45,13 @@ STAGES = [
 BY_NAME = {check.name: check for check in CHECKS}
 # A program that takes its prompt on standard input takes no message after it.
 TAKES_NONE = {"codex-exec", "codex-fake", "claude-fake"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def model_library() -> None:
+    """Load it before a check counts the seconds: on a busy machine that takes most of a minute."""
+    for name in ("agent", "ask", "tools", "mcp_tools"):
+        import_module(f"agent_swarm_worker.providers.pi.{name}")
 
 
 @pytest.fixture(autouse=True)
