@@ -30,10 +30,12 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
+from agent_swarm_worker.contract.guest import EndReport
 from agent_swarm_worker.processes.keeper import Leftovers
-from agent_swarm_worker.processes.sweep import SweepReport
 from agent_swarm_worker.providers.kit.launch import Ending
 from agent_swarm_worker.providers.kit.session import BaseSession
+from agent_swarm_worker.sandboxes.local import SCHEME, LocalGuest
+from agent_swarm_worker.sandboxes.port import GuestSpec
 
 ABORTED = ProviderResult(
     exit_code=143, is_error=True, failure_reason="ended", error_category="aborted"
@@ -125,7 +127,7 @@ class PlayedAdapter:
     def format_command(self, command_name: str) -> str:
         return command_name
 
-    def translator(self, config: ProviderSessionConfig) -> _Words:
+    async def translator(self, config: ProviderSessionConfig) -> _Words:
         return _Words()
 
 
@@ -271,16 +273,25 @@ class PlayedSandbox:
     def __init__(self, book: Book) -> None:
         self._book = book
 
-    async def sweep(self, tag: str) -> SweepReport:
+    @asynccontextmanager
+    async def open(self, spec: GuestSpec) -> AsyncIterator[LocalGuest]:
+        """Give access to this machine; nothing is started in it, so nothing is left to end."""
+        yield LocalGuest(spec.handle.removeprefix(SCHEME) or spec.name, clock=self._book.clock)
+
+    async def sweep(self, handle: str) -> EndReport:
+        tag = handle.removeprefix(SCHEME)
         for played in self._book.alive():
             if played.session_uuid == tag:
                 played.is_alive = False
                 played.ended_s = self._book.clock.monotonic()
                 self._book.live.pop(tag, None)
-        return SweepReport()
+        return EndReport()
 
     @asynccontextmanager
-    async def collect(self, tag: str) -> AsyncIterator[Leftovers]:
+    async def collect(self, handle: str) -> AsyncIterator[Leftovers]:
         """Sweep; a played session leaves nothing in its pipes."""
-        await self.sweep(tag)
+        await self.sweep(handle)
         yield Leftovers()
+
+    def kill(self, handle: str) -> None:
+        """Do nothing: the end of a played process is up to the story."""
