@@ -17,6 +17,7 @@ from agent_swarm_worker.errors import ApiRefused, StateUnwritable
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.codex.agents_md import AgentsMd
+from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.swarm.answers import MAX_MESSAGE_CHARS, read_answer
 from agent_swarm_worker.swarm.state import StateDir, made_up_agent_id
 from agent_swarm_worker.worker.private_dir import ROOM_BYTES, private_dir
@@ -139,11 +140,15 @@ def test_a_session_directory_is_private_at_every_instant(
         assert open_to_others(tmp_path) == []
 
 
-def test_nobody_else_reaches_what_is_remembered_of_a_repository(tmp_path: Path):
+@pytest.mark.anyio
+async def test_nobody_else_reaches_what_is_remembered_of_a_repository(tmp_path: Path):
     (folder := tmp_path / "repository").mkdir()
-    (agents_md := AgentsMd(folder, "session", tmp_path / "home")).put("the system prompt")
+    agents_md = AgentsMd(
+        LocalGuest("session"), folder, "session", tmp_path / "home", clock=SystemClock()
+    )
+    await agents_md.put("the system prompt")
     assert [path.stat().st_mode & 0o777 for path in (tmp_path / "home").glob("*")] == [0o700]
-    agents_md.take_away()
+    await agents_md.take_away()
 
 
 KEY = "key-that-is-quoted-back-0123456789"
