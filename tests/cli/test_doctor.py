@@ -254,3 +254,21 @@ def test_other_peoples_harnesses_cannot_break_the_list(
     for name in ("absent", "broken", "picky"):
         good["HARNESS_PROVIDER"] = name
         assert "others 2.0" in findings(capsys, 1)["harness"]["detail"]
+
+
+def test_what_a_harness_declares_can_be_read(env: dict[str, str], capsys: Capture):
+    assert main(["providers", "claude", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["capabilities"]["can_resume"] is True
+    assert shown["capabilities"]["cost_source"] == "harness"
+    assert shown["models"]["tiers"]["smol"] == "haiku"
+    assert "CLAUDE_BINARY" in shown["options"]
+    assert shown["program"]["install"].startswith("npm install --global @anthropic-ai/claude-code@")
+    for name in supported_providers():
+        assert main(["providers", name]) == 0
+        assert "capabilities.mcp_transports" in capsys.readouterr().out or name == "subprocess"
+
+
+def test_a_harness_that_is_not_installed_declares_nothing(env: dict[str, str], capsys: Capture):
+    assert main(["providers", "nobody"]) == 78
+    assert "nobody" in capsys.readouterr().err
