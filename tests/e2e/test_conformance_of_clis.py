@@ -27,7 +27,7 @@ STAGES = [
 
 
 # Traits are the adapter's; that this transport cannot be sent anything is the session's to say.
-EXCEPT = {("codex-exec", "a-session-takes-what-the-traits-say"): "codex exec takes no messages"}
+EXCEPT = {("codex-exec", "a-session-takes-what-the-spec-says"): "codex exec takes no messages"}
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
