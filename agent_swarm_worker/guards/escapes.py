@@ -11,6 +11,8 @@ import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
+from ahocorasick_rs import MATCHKIND_STANDARD, BytesAhoCorasick, Implementation
+
 from agent_swarm_worker.guards.matcher import Span
 
 if TYPE_CHECKING:
@@ -20,6 +22,13 @@ MAX_LEVELS: Final = 4
 """How often escapes are taken out: JSON in JSON deeper than that is nobody's way to write."""
 
 _PLAIN_AS_ESCAPE: Final = re.compile(rb"\\u00[02-7]")
+_LONG_BYTES: Final = 2048
+_UNUSUAL: Final = BytesAhoCorasick(
+    [b"\\/", b"\\" * 4, *(b"\\u00%d" % digit for digit in (0, *range(2, 8)))],
+    MATCHKIND_STANDARD,
+    Implementation.DFA,
+).find_matches_as_indexes
+"""The same for long texts, which are full of line ends, and so of backslashes."""
 _ESCAPE: Final = re.compile(rb'\\(?:u([0-9A-Fa-f]{4})|(["\\/bfnrt]))')
 _SHORT: Final = dict(zip(b"bfnrt", b"\b\f\n\r\t", strict=True))
 _CODE_ESCAPE: Final = re.compile(rb"\\u([0-9A-Fa-f]{4})()")
@@ -41,6 +50,8 @@ def has_unusual_escapes(data: bytes) -> bool:
     """
     if b"\\" not in data:  # a single byte is looked for much faster than two
         return False
+    if len(data) > _LONG_BYTES:
+        return bool(_UNUSUAL(data, overlapping=False))
     return (
         b"\\/" in data
         or b"\\\\\\\\" in data
