@@ -1,8 +1,9 @@
 """The durable outbox: callers say what is to be written, never how often.
 
-Every API write that must arrive goes through `Outbox.put`. It is on disk when `put` returns, it is
-delivered in the order of its lane, and it is tried until the server has taken or refused it, by
-this process or the next one. Lanes do not wait for each other.
+Every API write that must arrive goes through `Outbox.put`. It is on disk when `put` returns, and it
+is tried until the server has taken or refused it, by this process or the next one. In a lane,
+writes of one stream (`queue.STREAMS`) arrive in order and streams do not wait for each other; any
+other kind of write waits for all before it, and all after it wait for it. Lanes are independent.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from agent_swarm_worker.swarm.delivery import deliver, may_have_arrived
 from agent_swarm_worker.swarm.queue import MAX_BYTES, Item, Queue, WriteKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from tenacity import RetryCallState
 
@@ -142,20 +143,25 @@ class Outbox:
 
     async def _drain(self, lane: str) -> None:
         """Deliver a lane's writes until there are none; at once what does not depend on another."""
-        news, under_way = self._busy[lane], set[int]()
-        async with anyio.create_task_group() as group:
-            while True:
-                change = news.next
-                for item_id in self._queue.next(lane):
-                    if item_id not in under_way:
-                        under_way.add(item_id)
-                        group.start_soon(self._settle, item_id, under_way, news)
-                if not under_way:
-                    del self._busy[lane]  # from here on, what is put begins another drain
-                    return
-                await change.wait()
+        news, under_way = self._busy[lane], dict[int, str | None]()
+        try:
+            async with anyio.create_task_group() as group:
+                while True:
+                    change = news.next
+                    for item_id, stream in self._queue.next(lane):
+                        if item_id not in under_way and _may_start(stream, under_way.values()):
+                            under_way[item_id] = stream
+                            group.start_soon(self._settle, item_id, under_way, news)
+                    if not under_way:
+                        return
+                    await change.wait()
+        finally:
+            del self._busy[lane]  # from here on, what is put begins another drain
+            self._delivered.notify()
 
-    async def _settle(self, item_id: int, under_way: set[int], news: Broadcast) -> None:
+    async def _settle(
+        self, item_id: int, under_way: dict[int, str | None], news: Broadcast
+    ) -> None:
         """Try a write until it is acknowledged, given up, or moved to the end of its lane."""
         try:
             while self._queue.get(item_id) is not None:
@@ -165,7 +171,7 @@ class Outbox:
                     with attempt:
                         await self._attempt(item_id, attempt.retry_state.attempt_number)
         finally:
-            under_way.discard(item_id)
+            del under_way[item_id]
             news.notify()
 
     async def _attempt(self, item_id: int, number: int) -> None:
@@ -266,8 +272,23 @@ class Outbox:
 
     async def _wait_until_empty(self, lane: str | None, timeout_s: float) -> bool:
         with anyio.move_on_after(timeout_s):
-            await self._delivered.wait_for(lambda: not self._queue.has(lane))
-        return not self._queue.has(lane)
+            await self._delivered.wait_for(lambda: self._is_empty(lane))
+        return self._is_empty(lane)
+
+    def _is_empty(self, lane: str | None) -> bool:
+        """True if nothing waits, and nothing that was replaced meanwhile is still under way."""
+        is_busy = bool(self._busy) if lane is None else lane in self._busy
+        return not is_busy and not self._queue.has(lane)
+
+
+def _may_start(stream: str | None, under_way: Collection[str | None]) -> bool:
+    """True if a write can be sent beside those of its lane that are under way.
+
+    These may be gone from the queue: newer progress replaces what is being sent.
+    """
+    if stream is None:
+        return not under_way
+    return stream not in under_way and None not in under_way
 
 
 def _pause_s(state: RetryCallState) -> float:

@@ -1,7 +1,7 @@
 """What is still to be written to the API, in order, on disk.
 
-A lane is one stream of writes whose order matters: a task, or the worker itself. The table is the
-only truth; nothing is kept besides it. Whatever is asked of it here costs the same with ten writes
+A lane is a task, or the worker itself; within it the order of writes matters, as `STREAMS` says. The
+table is the only truth; nothing is kept besides it. Whatever is asked of it here costs the same with ten writes
 waiting as with a hundred thousand: an outage of days must not make each further write slower.
 """
 
@@ -183,18 +183,23 @@ class Queue:
         if self._bytes > self._max_bytes:
             self._shed()
 
-    def next(self, lane: str) -> list[int]:
-        """Return the ids of the writes of a lane that can go now, beside each other."""
+    def next(self, lane: str) -> list[tuple[int, str | None]]:
+        """Return the writes of a lane that can go now, beside each other: their ids and streams.
+
+        A write that belongs to no stream comes alone, when it is the first of its lane.
+        """
         rows = self._db.run(
             "SELECT id, kind FROM outbox WHERE lane = ? ORDER BY id LIMIT ?", lane, _LOOK_AHEAD
         )
         at_once: dict[str, int] = {}
         for item_id, kind in rows:
             stream = STREAMS.get(kind)
+            if stream is None and not at_once:
+                return [(item_id, None)]
             if stream is None:
-                return list(at_once.values()) or [item_id]
+                break
             at_once.setdefault(stream, item_id)
-        return list(at_once.values())
+        return [(item_id, stream) for stream, item_id in at_once.items()]
 
     def get(self, item_id: int) -> Item | None:
         """Return a write as it is now, ``None`` if it is gone or went to the end of its lane."""
@@ -256,9 +261,13 @@ class Queue:
         self._db.run("UPDATE outbox SET uncertain = 1 WHERE id = ?", item.id)
 
     def step_aside(self, item: Item) -> bool:
-        """Move a write to the end of its lane; False if it is there already."""
-        first_two = self._db.run("SELECT id FROM outbox WHERE lane = ? LIMIT 2", item.lane)
-        if len(first_two) < 2:
+        """Move a write to the end of its lane; False if it holds nothing up there."""
+        stream = STREAMS.get(WriteKind(item.kind))
+        held_up = self._db.run(
+            "SELECT kind FROM outbox WHERE lane = ? AND id > ? ORDER BY id", item.lane, item.id
+        )
+        kinds = [kind for (kind,) in held_up]
+        if not any(stream is None or STREAMS.get(kind) in (None, stream) for kind in kinds):
             return False
         self._db.run(
             "UPDATE outbox SET id = (SELECT max(id) FROM outbox) + 1 WHERE id = ?", item.id

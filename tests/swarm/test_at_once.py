@@ -40,7 +40,7 @@ def test_records_go_at_once_one_of_each_kind_and_nothing_passes_another_kind(
     with stored(tmp_path, FakeClock()) as database:
         queue = Queue(database)
         ids = ids_of(queue, kinds)
-        assert queue.next("t") == [ids[index] for index in at_once]
+        assert [item_id for item_id, _ in queue.next("t")] == [ids[index] for index in at_once]
         # After a crash each of these may have been carried out, and no other.
         again = Queue(database)
         doubted = [item_id for item_id in ids if (item := again.get(item_id)) and item.uncertain]

@@ -572,6 +572,37 @@ async def test_a_lane_has_one_request_at_a_time(tmp_path: Path) -> None:
     assert texts(server.requests) == ["0"]
 
 
+async def test_progress_that_is_replaced_while_it_is_sent_still_holds_its_lane(
+    tmp_path: Path,
+) -> None:
+    def script(request: Request) -> Answer:
+        return Hang() if request.path.endswith("/progress") else Reply()
+
+    async with serving(script) as server, running_outbox(server.url, tmp_path) as outbox:
+        outbox.put("t", WriteKind.PROGRESS, note("old"))
+        await until(lambda: bool(server.requests))
+        outbox.put("t", WriteKind.PROGRESS, note("new"))
+        outbox.put("t", WriteKind.COST, COST)  # of another stream: it need not wait
+        await until(lambda: len(server.requests) == 2)
+        outbox.put("t", WriteKind.FINISH, DONE)
+        assert not await outbox.flushed("t", timeout_s=0.2)
+        assert texts(server.requests) == ["old"]
+        assert FINISH not in server.calls
+
+
+async def test_a_write_that_holds_nothing_up_does_not_step_aside(tmp_path: Path) -> None:
+    with stored(tmp_path, FakeClock()) as database:
+        queue = Queue(database)
+        queue.add("t", WriteKind.COST, COST)
+        queue.add("t", WriteKind.CONTEXT, {"task_id": "t", "snapshot": {}})
+        ((cost, _), (context, _)) = queue.next("t")
+        assert (item := queue.get(cost)) is not None
+        assert not queue.step_aside(item)
+        queue.add("t", WriteKind.FINISH, DONE)
+        assert queue.step_aside(item)
+        assert [item_id for item_id, _ in queue.next("t")] == [context]
+
+
 async def test_cancelling_keeps_what_is_under_way(tmp_path: Path) -> None:
     async with serving(lambda _: Hang()) as server:
         async with running_outbox(server.url, tmp_path) as outbox:

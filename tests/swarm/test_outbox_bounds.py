@@ -200,7 +200,7 @@ async def test_a_long_outage_makes_no_write_slower(tmp_path: Path) -> None:
             for kind in WriteKind:
                 args = range_of("a", 0, 10) if kind is WriteKind.LOGS else {"x": "y"}
                 costs.append(steps(database, lambda k=kind, a=args: queue.add("t", k, a)))
-            costs.append(steps(database, lambda: queue.get(queue.next("t")[0])))
+            costs.append(steps(database, lambda: queue.get(queue.next("t")[0][0])))
             costs.append(steps(database, lambda: queue.has("t")))
             costs.append(steps(database, queue.has))
             return costs

@@ -206,7 +206,7 @@ def test_wherever_the_disk_fills_up_each_write_is_kept_once(
     for number in range(60):
         queue.add(f"t-{number % 3}", WriteKind.NOTE, {"n": number, "x": "y" * 9000})
         if number % 4 == 3:
-            head = queue.get(queue.next(f"t-{number % 3}")[0])
+            head = queue.get(queue.next(f"t-{number % 3}")[0][0])
             assert head is not None
             queue.remove(head)
     assert database.is_degraded
@@ -231,7 +231,7 @@ def test_wherever_the_disk_fills_up_in_a_block_all_of_it_is_kept_once(
         with database.together(for_good=for_good):
             for number in range(5 * block, 5 * block + 5):
                 queue.add("t", WriteKind.NOTE, {"n": number, "x": "y" * 9000})
-            head = queue.get(queue.next("t")[0])
+            head = queue.get(queue.next("t")[0][0])
             assert head is not None
             queue.remove(head)
     assert database.is_degraded
