@@ -7,6 +7,7 @@ are plain data, so a spec costs next to nothing to import; what has behaviour is
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -244,6 +245,23 @@ class HarnessSpec:
     empty directory and gives the variables that make the worker use it."""
     stage: str = ""
     """``module:attribute`` of the conformance stage, if no entry point names one."""
+
+    def __post_init__(self) -> None:
+        """Refuse a regular expression that is none where it is declared, not where it is used.
+
+        Raises:
+            re.error: one of the expressions cannot be compiled.
+        """
+        by_model = self.credentials.by_model
+        for expression in (
+            *self.credentials.withheld,
+            *(family for family, _ in (by_model.families if by_model else ())),
+            *(window for window, _ in self.models.windows),
+            *(text for texts in self.error_texts.values() for text in texts),
+            *self.hang_texts.asking,
+            *self.hang_texts.network,
+        ):
+            re.compile(expression)
 
     @property
     def told_name(self) -> str:

@@ -76,8 +76,9 @@ class Journal:
             The length of that record in bytes; 0 if the disk did not take it.
         """
         journal = cls(path, log=log)
-        written = journal.append([encode_head(head)])
-        return written.end - written.start if journal.close() else 0
+        record = encode_head(head)
+        journal.append([record])
+        return len(record) + 1 if journal.close() else 0
 
     def append(self, records: Sequence[bytes], hand_over: HandOver | None = None) -> ByteRange:
         """Write complete lines, given without their newline. Never raises.

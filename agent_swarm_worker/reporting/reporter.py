@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.reporting.port import WriteQueue
 
 MAX_LOG_FLUSHES_PER_S = 10
-"""By all sessions of a worker, but for each session's own flush with its events. With ten sessions
-or fewer each has its full rate."""
+"""What all sessions of a worker share; with ten or fewer each has its full rate. The lines that go
+with a session's tool events, every few seconds, are not counted."""
 
 
 class SessionReporter:

@@ -13,7 +13,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.swarm.sqlite_file import IN_MEMORY, connect, copy_to_memory, is_broken
+from agent_swarm_worker.swarm.sqlite_file import (
+    IN_MEMORY,
+    connect,
+    copy_to_memory,
+    is_broken,
+    migrated_in_memory,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +50,7 @@ class Database:
                 self._start_afresh(error)
                 return
             self._note_degraded(error)
-            if path.exists() and path.stat().st_size:
+            if path.exists() and path.stat().st_size and not self._take_over_earlier():
                 # What it holds was not read, so it must not be replaced either.
                 self._write_back_at = math.inf
 
@@ -150,6 +156,15 @@ class Database:
         saved.backup(fresh)
         saved.close()
         self._connection = fresh
+
+    def _take_over_earlier(self) -> bool:
+        """Go on in memory with a file of an earlier version that could not be changed on disk."""
+        earlier = migrated_in_memory(str(self._path))
+        if earlier is None:
+            return False
+        self._connection.close()
+        self._connection = earlier
+        return True
 
     def _set_aside(self, error: sqlite3.Error) -> None:
         kept = self._path.with_name(f"{self._path.name}.unusable-{self._clock.now():%Y%m%dT%H%M%S}")

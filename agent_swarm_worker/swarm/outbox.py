@@ -153,10 +153,16 @@ class Outbox:
                             under_way[item_id] = stream
                             group.start_soon(self._settle, item_id, under_way, news)
                     if not under_way:
+                        # At once: what is put from here on begins another drain.
+                        self._end_drain(lane, news)
                         return
                     await change.wait()
         finally:
-            del self._busy[lane]  # from here on, what is put begins another drain
+            self._end_drain(lane, news)
+
+    def _end_drain(self, lane: str, news: Broadcast) -> None:
+        if self._busy.get(lane) is news:
+            del self._busy[lane]
             self._delivered.notify()
 
     async def _settle(

@@ -1,8 +1,9 @@
 """What is still to be written to the API, in order, on disk.
 
-A lane is a task, or the worker itself; within it the order of writes matters, as `STREAMS` says. The
-table is the only truth; nothing is kept besides it. Whatever is asked of it here costs the same with ten writes
-waiting as with a hundred thousand: an outage of days must not make each further write slower.
+A lane is a task, or the worker itself; within it the order of writes matters, as `STREAMS` says.
+The table is the only truth; nothing is kept besides it. Whatever is asked of it here costs the same
+with ten writes waiting as with a hundred thousand: an outage of days must not make each further
+write slower.
 """
 
 from __future__ import annotations

@@ -68,15 +68,38 @@ def connect(where: str) -> sqlite3.Connection:
         # Enough to survive the death of the process; for a power cut there is `run_for_good`.
         connection.execute("PRAGMA synchronous = NORMAL")
         if version != SCHEMA_VERSION:
-            steps = (_CHANGES[old] for old in range(version, SCHEMA_VERSION))
-            changes = " ".join(steps) if version else _SCHEMA
-            connection.executescript(
-                f"BEGIN; {changes} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
+            _migrate(connection, version)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def migrated_in_memory(where: str) -> sqlite3.Connection | None:
+    """Return a copy in memory, in tables of this version, of a file of an earlier one.
+
+    For a disk that is too full to change the tables. ``None`` if there is nothing to copy, or it
+    cannot be read.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(where, isolation_level=None, timeout=0.5)) as file:
+            file.execute("PRAGMA locking_mode = EXCLUSIVE")
+            version = _checked_version(file, where)
+            if version not in _CHANGES:
+                return None
+            memory = sqlite3.connect(IN_MEMORY, isolation_level=None)
+            file.backup(memory)
+        _migrate(memory, version)
+    except sqlite3.Error:
+        return None
+    return memory
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Bring the tables of a version, 0 for none, to `SCHEMA_VERSION`, in one transaction."""
+    steps = (_CHANGES[old] for old in range(version, SCHEMA_VERSION))
+    changes = " ".join(steps) if version else _SCHEMA
+    connection.executescript(f"BEGIN; {changes} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
 def is_broken(error: sqlite3.Error) -> bool:

@@ -52,7 +52,7 @@ class Parts(Identity, Config, Basics, Api, Storage, Logins, Workspace, Protocol)
 async def finish_task(
     worker: Parts, task: RunningTask, trigger: Trigger, outcome: Outcome, log: Log
 ) -> None:
-    """Write the end of a run, in order: logs, cost, finish; then wait until it has arrived."""
+    """Write the end of a run, the finish behind all else; then wait until it has arrived."""
     lane = task_lane(task.task_id)
     is_handed_over = task.ended_by == GRACEFUL_SHUTDOWN
     if outcome.reporter is not None:

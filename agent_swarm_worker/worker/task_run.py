@@ -105,7 +105,10 @@ async def _announce(worker: Parts, task: RunningTask, announced: anyio.Event) ->
         await announce(worker, task)
     except ApiError as error:
         worker.log.debug(Event.API_REFUSED, call="active-session", why=str(error))
-    announced.set()
+    except Exception as error:  # a mistake of ours must not end the session beside it
+        worker.log.error(Event.API_REFUSED, call="active-session", why=repr(error))
+    finally:
+        announced.set()
 
 
 async def _last_look(worker: Parts, task: RunningTask, announced: anyio.Event) -> None:

@@ -316,3 +316,28 @@ def test_after_a_restart_of_the_machine_every_waiting_write_is_in_doubt(tmp_path
             assert sum(uncertain for (uncertain,) in rows) == doubts
             if boot is None:
                 state.note("boot_id", "another")
+
+
+def test_a_file_of_an_earlier_version_is_used_although_the_disk_is_full(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with opened(tmp_path) as state:
+        state.claim(CLAIM)
+        file = state.path / "worker.sqlite"
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as older:
+        older.executescript("ALTER TABLE claims DROP COLUMN handle; PRAGMA user_version = 2;")
+    database = None
+    try:
+        with full_disk() as lines:
+            database = Database(file, clock=clock)
+            assert database.run("SELECT task_id, handle FROM claims") == [("t-1", "")]
+            database.run("INSERT INTO notes VALUES ('said', 'meanwhile')")
+        assert any(line["event"] == "state.degraded" for line in lines)
+        clock.elapsed += WRITE_BACK_INTERVAL_S
+        assert database.run("SELECT value FROM notes WHERE name = 'said'") == [("meanwhile",)]
+        assert not database.is_degraded
+    finally:
+        if database is not None:
+            database.close()
+    with opened(tmp_path) as state:
+        assert [claim.task_id for claim in state.running()] == ["t-1"]
+        assert state.noted("said") == "meanwhile"
