@@ -91,12 +91,18 @@ class ConfigError(SwarmWorkerError):
     exit_code: ClassVar[int] = EXIT_CONFIG
 
 
+_MAX_VALUE_CHARS = 200
+
+
 class BadSetting(ConfigError):
     """One setting has a value that cannot be used."""
 
     def __init__(self, name: str, value: object, why: str) -> None:
         self.name, self.value, self.why = name, value, why
-        super().__init__(f"{name}={value!r} cannot be used: {why}")
+        shown = repr(value)
+        if len(shown) > _MAX_VALUE_CHARS:
+            shown = f"{shown[:_MAX_VALUE_CHARS]}… ({len(shown):,} characters)"
+        super().__init__(f"{name}={shown} cannot be used: {why}")
 
 
 class UnknownProvider(ConfigError):

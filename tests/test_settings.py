@@ -409,3 +409,14 @@ def test_a_row_that_a_harness_cannot_use_is_passed_over():
     env.apply([row, replace(row, key="PI_MAX_COST_USD", value="3")])
     options = PiOptions.load(env.values())
     assert (options.max_steps, options.max_cost_usd) == (7, 3)
+
+
+@pytest.mark.parametrize(
+    "name", ["SWARM_SESSION_TIMEOUT_BY_HARNESS", "SWARM_SESSION_SILENCE_BY_HARNESS"]
+)
+def test_a_value_nested_without_end_is_a_bad_setting(name: str):
+    value = '{"a":' + "[" * 100_000
+    with pytest.raises(BadSetting) as caught:
+        Settings.load({name: value})
+    assert caught.value.name == name
+    assert len(str(caught.value)) < 500

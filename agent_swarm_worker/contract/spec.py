@@ -247,11 +247,26 @@ class HarnessSpec:
     """``module:attribute`` of the conformance stage, if no entry point names one."""
 
     def __post_init__(self) -> None:
-        """Refuse a regular expression that is none where it is declared, not where it is used.
+        """Refuse a part of the wrong type, or a regular expression that is none.
+
+        Where it is declared, and not where a worker that runs another harness uses it.
 
         Raises:
+            TypeError: a part is of another type.
             re.error: one of the expressions cannot be compiled.
         """
+        for part, kind in _PARTS.items():
+            if not isinstance(getattr(self, part), kind):
+                msg = f"{part} of the spec of {self.name!r} is no {kind.__name__}"
+                raise TypeError(msg)
+        for name in ("variables", "files", "personal", "withheld", "set_by_worker", "chosen_by"):
+            if not isinstance(getattr(self.credentials, name), tuple):
+                msg = f"credentials.{name} of the spec of {self.name!r} is no tuple"
+                raise TypeError(msg)
+        options: object = self.options
+        if options is not None and not isinstance(options, type):
+            msg = f"options of the spec of {self.name!r} is no class"
+            raise TypeError(msg)
         by_model = self.credentials.by_model
         for expression in (
             *self.credentials.withheld,
@@ -279,3 +294,14 @@ class HarnessSpec:
             needs_credential=self.credentials.variables,
             wire_name=self.wire_name or None,
         )
+
+
+_PARTS: Mapping[str, type] = {
+    "name": str,
+    "credentials": Credentials,
+    "models": Models,
+    "skills": Skills,
+    "prompt": Prompt,
+    "capabilities": Capabilities,
+    "hang_texts": HangTexts,
+}

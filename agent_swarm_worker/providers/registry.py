@@ -52,7 +52,7 @@ def create_provider(name: str) -> ProviderAdapter:
         return cast("Callable[[], ProviderAdapter]", entries[name].load())()
     except SwarmWorkerError:
         raise
-    except Exception as error:  # other people's code: anything may be wrong with it
+    except (Exception, SystemExit) as error:  # other people's code: anything may be wrong with it
         why = str(error) or type(error).__name__
         raise UnusableProvider(name, distribution_of(name), why) from error
 
@@ -130,9 +130,12 @@ def _loaded(name: str, entry: EntryPoint | None) -> HarnessSpec | None:
     if entry is None:
         return None
     try:
-        return _spec_in(name, entry.load())
-    except Exception:  # other people's code; whoever chooses this harness is told why
+        spec = _spec_in(name, entry.load())
+        if spec is not None and spec.options is not None:
+            spec.options.variables()  # one that cannot be read is of no use to anybody
+    except (Exception, SystemExit):  # other people's code; whoever chooses this harness hears why
         return None
+    return spec
 
 
 def _spec_in(name: str, found: object) -> HarnessSpec | None:

@@ -180,8 +180,9 @@ def _bad_settings(
 ) -> tuple[BadSetting, ...]:
     found = []
     for problem in error.errors():
-        place = str(problem["loc"][0])
-        names = next(names for names in model.variables().values() if place in names)
+        # A rule over several fields names none: then the first variable that was given stands in.
+        place = str(problem["loc"][0]) if problem["loc"] else next(iter(given), model.__name__)
+        names = next((names for names in model.variables().values() if place in names), (place,))
         name = next((name for name in names if name in given), place)
         why = str(problem["msg"]).removeprefix("Value error, ")
         found.append(BadSetting(name, given.get(name), why[:1].lower() + why[1:]))

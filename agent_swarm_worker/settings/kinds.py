@@ -53,7 +53,11 @@ def _durations(value: object) -> object:
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("{"):
-        table = json.loads(value)
+        try:
+            table = json.loads(value)
+        except RecursionError:
+            msg = "nested too deeply"
+            raise ValueError(msg) from None
     else:
         pairs = [part.partition("=") for part in value.split(",") if part.strip()]
         table = {name.strip(): limit for name, _, limit in pairs}

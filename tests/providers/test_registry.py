@@ -117,6 +117,34 @@ def test_one_that_cannot_be_loaded_is_left_out_of_the_known_ones(install: Instal
     assert spec_of("others").name == "others"
 
 
+UNSOUND = [
+    "HarnessSpec(name='elsewhere', options='no class')",
+    "HarnessSpec(name='elsewhere', options=int)",
+    "HarnessSpec(name='elsewhere', options=Plain)",
+    "HarnessSpec(name='elsewhere', skills=None)",
+    "HarnessSpec(name='elsewhere', credentials=None)",
+    "HarnessSpec(name='elsewhere', credentials=Credentials(withheld=('(',)))",
+    "HarnessSpec(name='elsewhere', credentials=Credentials(personal=None))",
+    "HarnessSpec(name='elsewhere', error_texts={'network': ('[',)})",
+    "sys.exit(3)",
+]
+
+
+@pytest.mark.parametrize("spec", UNSOUND)
+def test_a_spec_that_is_none_harms_no_other_harness(install: Install, spec: str):
+    before, options = known_specs(), installed_options()
+    site = install("elsewhere", {"elsewhere": "elsewhere:Adapter"})
+    (site / "elsewhere.py").write_text(
+        "import sys\n"
+        "from agent_swarm_worker.contract import Credentials, HarnessSpec\n"
+        "from agent_swarm_worker.settings import HarnessOptions\n"
+        "class Plain(HarnessOptions):\n    a: int = 3\n"
+        f"class Adapter:\n    name = 'elsewhere'\n    spec = {spec}\n"
+    )
+    assert (known_specs(), installed_options()) == (before, options)
+    assert spec_of("elsewhere").credentials.variables == ()
+
+
 def test_a_provider_for_the_previous_contract_has_a_spec_made_of_its_traits(install: Install):
     install("elsewhere", {"older": "elsewhere:Older"})
     spec = adapter_spec(create_provider("older"))

@@ -321,7 +321,10 @@ def _error(code: int, message: str, data: Any = None) -> dict[str, Any]:
 
 
 def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:_MAX_SHOWN_CHARS]
+    try:
+        return f"{type(error).__name__}: {error}"[:_MAX_SHOWN_CHARS]
+    except Exception:  # an error that cannot even be printed
+        return type(error).__name__
 
 
 def _line(message: dict[str, Any]) -> bytes:
