@@ -119,10 +119,6 @@ class NameTheServerRefuses(Liar):
     spec = replace(SPEC, wire_name="nonsense")
 
 
-class PatternThatIsNone(Liar):
-    spec = replace(SPEC, error_texts={"usage_limit": ("(unclosed",)})
-
-
 class FolderOutsideHome(Liar):
     spec = replace(SPEC, skills=Skills(folders=("../elsewhere",)))
 
@@ -253,7 +249,6 @@ LIARS: list[tuple[str, type[Liar]]] = [
     ("it-is-an-adapter", CallsItselfOtherwise),
     ("its-spec-is-sane", ModesNobodyKnows),
     ("its-spec-is-sane", NameTheServerRefuses),
-    ("its-spec-is-sane", PatternThatIsNone),
     ("its-spec-is-sane", FolderOutsideHome),
     ("its-spec-is-the-one-that-is-installed", OtherSpecThanInstalled),
     ("a-command-is-one-line", CommandOfTwoLines),
