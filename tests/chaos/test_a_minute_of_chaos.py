@@ -24,6 +24,7 @@ def sigint_counts() -> Iterator[None]:
 
 
 @pytest.mark.anyio
+@pytest.mark.long
 @pytest.mark.timeout(150)
 async def test_a_minute_of_chaos(tmp_path: Path):
     plan = make_plan(SEED, FAULTS, SECONDS, scale=SCALE, has_disk=False)
