@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from agent_swarm_worker.aio import wait_all
 from agent_swarm_worker.clock import wire_time
@@ -121,6 +122,8 @@ async def _run_session(
     worker: Parts, task: RunningTask, trigger: Trigger, announced: anyio.Event, log: Log
 ) -> Outcome:
     """Prepare and run the session. Whatever goes wrong becomes a result that says so."""
+    # The announcement goes first: until it is there, a sweep of the server takes the task for lost.
+    await checkpoint()
     try:
         with task.scope:
             last_look = partial(_last_look, worker, task, announced)
