@@ -10,6 +10,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
+import anyio
+
 from agent_swarm_worker.errors import RouteMissing
 from agent_swarm_worker.logs import Event, Log
 
@@ -70,6 +72,7 @@ class Generations:
         self._off_until: dict[str, float] = {}
         self._announced: set[str] = set()
         self._proven: set[str] = set()
+        self._first_calls: dict[str, anyio.Event] = {}
         self._answers: dict[str, int] = {}
         self._faults: dict[str, int] = {}
 
@@ -117,12 +120,29 @@ class Generations:
     async def attempt(self, feature: str, call: Callable[[], Awaitable[T]]) -> T | None:
         """Make a call of an optional feature; ``None`` if the server lacks it.
 
+        While it is not known whether the server has the feature, the first call goes alone: those
+        made meanwhile wait for its end, so that a server which lacks it is asked once.
+
         Args:
             feature: what the call needs.
             call: makes it; not called at all while the feature is off.
         """
         if not self.has(feature):
             return None
+        if (first := self._first_calls.get(feature)) is not None:
+            await first.wait()
+            if not self.has(feature):
+                return None
+        if self.is_proven(feature) or feature in self._first_calls:
+            return await self._attempt(feature, call)
+        first = self._first_calls[feature] = anyio.Event()
+        try:
+            return await self._attempt(feature, call)
+        finally:
+            del self._first_calls[feature]
+            first.set()
+
+    async def _attempt(self, feature: str, call: Callable[[], Awaitable[T]]) -> T | None:
         try:
             result = await call()
         except RouteMissing:
