@@ -51,12 +51,10 @@ from agent_swarm_worker.contract.session import (
     ProviderResult,
     ProviderSession,
     ProviderSessionConfig,
-    ProviderTraits,
     RateLimitWindow,
     Redactor,
     SteerableSession,
     SteerDelivery,
-    SteerMode,
     StreamRedactor,
 )
 from agent_swarm_worker.contract.spec import (
@@ -71,7 +69,9 @@ from agent_swarm_worker.contract.spec import (
     OptionsModel,
     Program,
     Prompt,
+    ProviderTraits,
     Skills,
+    SteerMode,
 )
 
 __all__ = [

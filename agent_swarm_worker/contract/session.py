@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract.cost import CostData
     from agent_swarm_worker.contract.guest import Guest
     from agent_swarm_worker.contract.sink import SessionSink
-    from agent_swarm_worker.contract.spec import HarnessSpec
+    from agent_swarm_worker.contract.spec import HarnessSpec, SteerMode
 
-SteerMode: TypeAlias = Literal["steer", "queue"]
 EventListener: TypeAlias = Callable[[ProviderEvent], None]
 _Listener = TypeVar("_Listener", bound=Callable[..., None])
 
@@ -92,20 +91,6 @@ class McpServer:
     command: str = ""
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderTraits:
-    """What a harness can do, as providers declared it before `HarnessSpec`; still understood."""
-
-    has_mcp: bool = True
-    has_local_environment: bool = True
-    native_skill_discovery: bool = True
-    steer_modes: tuple[SteerMode, ...] = ()
-    needs_credential: tuple[str, ...] = ()
-    """Environment variables of which one must be set; empty if the harness needs none."""
-    wire_name: str | None = None
-    """The nearest name the server accepts, if it does not know this one (API reference E1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from agent_swarm_worker.contract.session import ProviderTraits, SteerMode
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
+SteerMode: TypeAlias = Literal["steer", "queue"]
 McpTransport: TypeAlias = Literal["http", "sse", "stdio"]
 PromptDelivery: TypeAlias = Literal["stdin", "file", "argument", "in-process"]
 PermissionMode: TypeAlias = Literal["bypass", "callback", "unknown"]
@@ -209,6 +208,20 @@ class HangTexts:
     """It asked something, and nobody answers."""
     network: tuple[str, ...] = ()
     """It waits for a network or a service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderTraits:
+    """What a harness can do, as providers declared it before `HarnessSpec`; still understood."""
+
+    has_mcp: bool = True
+    has_local_environment: bool = True
+    native_skill_discovery: bool = True
+    steer_modes: tuple[SteerMode, ...] = ()
+    needs_credential: tuple[str, ...] = ()
+    """Environment variables of which one must be set; empty if the harness needs none."""
+    wire_name: str | None = None
+    """The nearest name the server accepts, if it does not know this one (API reference E1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from agent_swarm_worker.swarm.wire import Row, SteeringMessage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.contract.session import SteerMode
+    from agent_swarm_worker.contract.spec import SteerMode
     from agent_swarm_worker.swarm.generations import Generations
     from agent_swarm_worker.swarm.http import Http
 

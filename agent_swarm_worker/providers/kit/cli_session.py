@@ -30,10 +30,9 @@ from agent_swarm_worker.journal.files import continuation_of, continuation_recor
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes.drain import drain, pump
 from agent_swarm_worker.processes.framing import LineFramer
-from agent_swarm_worker.providers.kit.conversation import Conversation, StdinWriter
+from agent_swarm_worker.providers.kit.conversation import Conversation, StdinWriter, SteeringRouter
 from agent_swarm_worker.providers.kit.launch import CliHarness, Ending
 from agent_swarm_worker.providers.kit.session import BaseSession
-from agent_swarm_worker.providers.kit.steering import SteeringRouter
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import Process, ProviderSessionConfig, SteerMode

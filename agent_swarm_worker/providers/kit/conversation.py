@@ -8,10 +8,12 @@ it names the handler, and the writer runs it beside itself.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import anyio
 
+from agent_swarm_worker.aio import Broadcast, wait_any
 from agent_swarm_worker.contract import SteerDelivery
 from agent_swarm_worker.providers.kit.launch import Translator
 from agent_swarm_worker.providers.kit.steering import SteerRequest
@@ -78,7 +80,7 @@ class StdinWriter:
         self._child = child
         self._conversation = conversation
         self._clock = clock
-        self._news = anyio.Event()
+        self._news = Broadcast()
         self._is_mute = False
         """Nothing can be written any more."""
         self._is_over = False
@@ -97,7 +99,7 @@ class StdinWriter:
         conversation = self._conversation
         asks = conversation if isinstance(conversation, HandlesRequests) else None
         while True:
-            news = self._news
+            news = self._news.next
             for call in asks.handler_calls() if asks is not None else ():
                 handlers.start_soon(self._handle, call)
             data = conversation.outgoing()
@@ -115,8 +117,7 @@ class StdinWriter:
 
     def heard(self) -> None:
         """Something was read: the conversation may have more to say, or know more."""
-        self._news.set()
-        self._news = anyio.Event()
+        self._news.notify()
 
     async def steer(self, mode: SteerMode, text: str) -> SteerDelivery | None:
         """Hand over one message and wait until it is known what became of it.
@@ -132,8 +133,7 @@ class StdinWriter:
         self._conversation.steer(request)
         self.heard()
         # A message that was written before the child closed its input may still be confirmed.
-        while request.delivery is None and not self._is_over:
-            await self._news.wait()
+        await self._news.wait_for(lambda: request.delivery is not None or self._is_over)
         return request.delivery
 
     async def interrupt(self) -> None:
@@ -141,17 +141,54 @@ class StdinWriter:
         if self._is_mute or not self._conversation.interrupt():
             return
         self.heard()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._grace, tasks.cancel_scope)
-            while not (self._conversation.is_final or self._is_mute):
-                await self._news.wait()
-            tasks.cancel_scope.cancel()
+        await wait_any(
+            partial(self._news.wait_for, lambda: self._conversation.is_final or self._is_mute),
+            partial(self._clock.sleep, INTERRUPT_GRACE_S),
+        )
 
     def close(self) -> None:
         """The child has ended: whoever still waits for a delivery learns that there is none."""
         self._is_over = True
         self.heard()
 
-    async def _grace(self, scope: anyio.CancelScope) -> None:
-        await self._clock.sleep(INTERRUPT_GRACE_S)
-        scope.cancel()
+
+class SteeringRouter:
+    """Hands messages for a session to the process that runs now.
+
+    Before the harness is up, and between one that could not resume and its successor, they wait;
+    what a harness left untouched when it ended goes to its successor, if there is one.
+    """
+
+    def __init__(self) -> None:
+        self._writer: StdinWriter | None = None
+        self._refusal: str | None = None
+        self._changed = Broadcast()
+
+    @property
+    def writer(self) -> StdinWriter | None:
+        """The writer to the harness that runs now."""
+        return self._writer
+
+    def connect(self, writer: StdinWriter | None) -> None:
+        """Hand messages to `writer` from now on; ``None``: let them wait."""
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = writer
+        self._changed.notify()
+
+    def refuse(self, reason: str) -> None:
+        """Take no messages any more, for this reason."""
+        self.connect(None)
+        self._refusal = reason
+        self._changed.notify()
+
+    async def deliver(self, mode: SteerMode, text: str) -> SteerDelivery:
+        """Hand over one message and wait until it is known what became of it."""
+        while self._refusal is None:
+            changed, writer = self._changed.next, self._writer
+            delivery = await writer.steer(mode, text) if writer is not None else None
+            if delivery is not None:
+                return delivery
+            if self._writer is writer and self._refusal is None:
+                await changed.wait()
+        return SteerDelivery(False, reason=self._refusal)

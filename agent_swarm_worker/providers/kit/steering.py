@@ -1,8 +1,7 @@
 """Steering: messages for a running session, from the worker until the harness has taken them in.
 
 `SteerRequest` is one message. `SteeringQueue` keeps those of one harness process; it does no I/O,
-so a conversation can hold one. `SteeringRouter` is the session's side of it: it finds the process
-that runs now, however many a session takes.
+so a conversation can hold one. `conversation.SteeringRouter` finds the process that runs now.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from agent_swarm_worker.contract import SteerMode
-    from agent_swarm_worker.providers.kit.conversation import StdinWriter
 
 SESSION_OVER = "the session is over"
 ENDED = "the session ended before it took the message"
@@ -139,49 +137,3 @@ class SteeringQueue:
     def _pop(self, key: Hashable) -> SteerRequest | None:
         self._accepted.discard(key)
         return self._sent.pop(key, None)
-
-
-class SteeringRouter:
-    """Hands messages for a session to the process that runs now.
-
-    Before the harness is up, and between one that could not resume and its successor, they wait;
-    what a harness left untouched when it ended goes to its successor, if there is one.
-    """
-
-    def __init__(self) -> None:
-        self._writer: StdinWriter | None = None
-        self._refusal: str | None = None
-        self._changed = anyio.Event()
-
-    @property
-    def writer(self) -> StdinWriter | None:
-        """The writer to the harness that runs now."""
-        return self._writer
-
-    def connect(self, writer: StdinWriter | None) -> None:
-        """Hand messages to `writer` from now on; ``None``: let them wait."""
-        if self._writer is not None:
-            self._writer.close()
-        self._writer = writer
-        self._notify()
-
-    def refuse(self, reason: str) -> None:
-        """Take no messages any more, for this reason."""
-        self.connect(None)
-        self._refusal = reason
-        self._notify()
-
-    async def deliver(self, mode: SteerMode, text: str) -> SteerDelivery:
-        """Hand over one message and wait until it is known what became of it."""
-        while self._refusal is None:
-            changed, writer = self._changed, self._writer
-            delivery = await writer.steer(mode, text) if writer is not None else None
-            if delivery is not None:
-                return delivery
-            if self._writer is writer and self._refusal is None:
-                await changed.wait()
-        return SteerDelivery(False, reason=self._refusal)
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
