@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from agent_swarm_worker.contract.events import ProviderEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path, PurePath
 
     from agent_swarm_worker.contract.cost import CostData
@@ -18,21 +18,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract.spec import HarnessSpec, SteerMode
 
 EventListener: TypeAlias = Callable[[ProviderEvent], None]
-_Listener = TypeVar("_Listener", bound=Callable[..., None])
-
-
-def without_raw_log(listener: _Listener) -> _Listener:
-    """Mark a listener as one that ignores `RawLog`, so that a session need not make any for it.
-
-    A session may deliver them all the same.
-    """
-    listener.wants_raw_log = False  # type: ignore[attr-defined]
-    return listener
-
-
-def wants_raw_log(listener: EventListener) -> bool:
-    """False if a listener was marked by `without_raw_log`."""
-    return bool(getattr(listener, "wants_raw_log", True))
 
 
 class StreamRedactor(Protocol):
@@ -73,6 +58,10 @@ class Redactor(Protocol):
 
     def json_line(self, line: bytes) -> tuple[bytes, Any]:
         """Scrub one JSON line; return it and its parsed value, or ``None`` if it is not JSON."""
+        ...
+
+    def json_lines(self, lines: Sequence[bytes]) -> list[tuple[bytes, Any]]:
+        """Do so with several lines that come together, which costs less than one by one."""
         ...
 
     def stream(self) -> StreamRedactor:

@@ -1,10 +1,11 @@
-"""What a session tells of its journal, to whoever ships it. Private: not part of the public API."""
+"""What a session tells of its output and its journal. Private: not part of the public API."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -16,7 +17,7 @@ class ByteRange(NamedTuple):
 
 
 class SessionSink(Protocol):
-    """Takes notice of what a session's journal has come to. Never raises.
+    """Takes notice of what a session has said, and of what became of it. Never raises.
 
     It is called synchronously, in the order in which things happened, and before any listener
     hears of the lines concerned. Harness output cannot cause a call.
@@ -28,6 +29,10 @@ class SessionSink(Protocol):
 
     def switched(self, path: Path, start: int) -> None:
         """The session goes on in another file, whose lines begin at this offset."""
+        ...
+
+    def heard(self, lines: Sequence[bytes]) -> None:
+        """The harness has said something: these records, as the journal has them, or none."""
         ...
 
     def unwritten(self, lines: bytes) -> None:

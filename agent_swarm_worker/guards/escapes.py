@@ -59,6 +59,13 @@ def has_unusual_escapes(data: bytes) -> bool:
     )
 
 
+def unusual_escapes(data: bytes) -> list[int]:
+    """Return where such escapes begin, of several that overlap at least one."""
+    if b"\\" not in data:
+        return []
+    return [begin for _, begin, _ in _UNUSUAL(data, overlapping=False)]
+
+
 def find_behind_escapes(data: bytes, matcher: Matcher) -> list[Span]:
     """Return where secrets stand in `data`, however it is escaped; sorted, not merged."""
     spans = matcher.find(data)

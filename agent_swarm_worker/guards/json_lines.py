@@ -12,11 +12,16 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from agent_swarm_worker.guards.escapes import find_behind_escapes, has_unusual_escapes
+from agent_swarm_worker.guards.escapes import (
+    find_behind_escapes,
+    has_unusual_escapes,
+    unusual_escapes,
+)
 from agent_swarm_worker.guards.matcher import Span, is_inside, merge, placeholder, replace
 
 if TYPE_CHECKING:
@@ -46,6 +51,36 @@ def scrub_json_line(line: bytes, matcher: Matcher) -> tuple[bytes, Any]:
         return line, value
     clean = _rewrite(line, found, matcher)
     return (line, value) if clean == line else _load(clean)
+
+
+def scrub_json_lines(lines: Sequence[bytes], matcher: Matcher) -> list[tuple[bytes, Any]]:
+    """Scrub several lines, each as `scrub_json_line` does.
+
+    They are searched in one piece. Only a line in which a secret may begin, or which has unusual
+    escapes, is looked at by itself; nearly none does.
+    """
+    if len(lines) < 2:
+        return [scrub_json_line(line, matcher) for line in lines]
+    data = b"\n".join(lines)
+    suspects = _lines_at(lines, [*matcher.possible(data), *unusual_escapes(data)])
+    taken: list[tuple[bytes, Any]] = []
+    for number, line in enumerate(lines):
+        if number not in suspects:
+            try:
+                taken.append((line, orjson.loads(line)))
+                continue
+            except orjson.JSONDecodeError:
+                pass
+        taken.append(scrub_json_line(line, matcher))
+    return taken
+
+
+def _lines_at(lines: Sequence[bytes], offsets: list[int]) -> set[int]:
+    """Return the numbers of the lines in which these offsets of the joined lines lie."""
+    if not offsets:
+        return set()
+    ends = list(accumulate(len(line) + 1 for line in lines))
+    return {bisect_right(ends, offset) for offset in offsets}
 
 
 def map_strings(value: Any, change: Callable[[str], str]) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_swarm_worker.guards.json_lines import map_strings, scrub_json_line
+from agent_swarm_worker.guards.json_lines import map_strings, scrub_json_line, scrub_json_lines
 from agent_swarm_worker.guards.matcher import MAX_NAME_CHARS, Matcher
 from agent_swarm_worker.guards.needles import needles_of
 from agent_swarm_worker.guards.secret_env import secret_values_of
@@ -17,7 +17,7 @@ from agent_swarm_worker.guards.stream import StreamScrubber
 from agent_swarm_worker.logs import Event, Log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 _UNFIT_FOR_NAMES: Final = re.compile(r"[^A-Za-z0-9_.:-]+")
 
@@ -87,6 +87,10 @@ class Scrubber:
         Never raises, and what was valid JSON stays valid JSON.
         """
         return scrub_json_line(line, self._matcher())
+
+    def json_lines(self, lines: Sequence[bytes]) -> list[tuple[bytes, Any]]:
+        """Scrub JSON lines that come together, each as `json_line` does."""
+        return scrub_json_lines(lines, self._matcher())
 
     def stream(self) -> StreamScrubber:
         """Return a scrubber for a stream that arrives in pieces."""

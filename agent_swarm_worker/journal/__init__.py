@@ -13,11 +13,10 @@ What is guaranteed, and by whom (`providers.kit.session.BaseSession` calls, this
       weight, and at the end how many there were; the last result, session id or error among them
       is kept for the end. Standard error beyond 16 MiB is not recorded, and not heard either.
 
-3. **One order.** The order of lines in the file is the order in which listeners hear of them. Of
-   the lines of one read: the write intent is noted in the capture buffer, the lines are settled,
-   the sink is told their range, then for each line its `RawLog` and its normalized events follow.
-   Near the limit lines are translated before they are settled, since what they mean decides what
-   is left out; but nobody hears of an event before.
+3. **One order.** The order of lines in the file is the order in which listeners hear of them. The
+   lines of one read are translated first, since near the limit their meaning decides what is left
+   out. Then the write intent is noted in the capture buffer, the lines are settled, and the sink
+   is told their range; then for each line its `RawLog` and its normalized events follow.
 4. **Whole lines.** The file ends at the end of a line, always: an append is one write, all or
    nothing. One that a kill cut short is undone by `repair`.
 5. **Killed at any instant.** A line that was read from a harness is in the file or in the capture

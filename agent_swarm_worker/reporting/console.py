@@ -25,6 +25,7 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
+from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.reporting.text import one_line
 
@@ -36,58 +37,6 @@ MAX_PART_CHARS = 100
 MAX_INPUT_CHARS = 50
 MAX_PARSED_CHARS = 256 * 1024
 """A longer record is not worth parsing for one line on a terminal."""
-
-
-class Console:
-    """A session listener that logs what the session says; does nothing if the log hides it."""
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._is_shown = log.shows_info
-        self._unexplained: str | None = None
-        """The last record, until an event comes of it."""
-        self._is_scheduled = False
-
-    def on_event(self, event: ProviderEvent) -> None:
-        """Log one event, if there is something to be read in it."""
-        if not self._is_shown:
-            return
-        if isinstance(event, RawLog):
-            if self._is_scheduled and self._unexplained is None:
-                self._unexplained = event.content
-            else:
-                self._take_record(event.content)
-        elif isinstance(event, RawStderr):
-            if text := one_line(event.content, MAX_PART_CHARS):
-                self._log.output(Event.SESSION_STDERR, text)
-        elif (describe := _DESCRIPTIONS.get(type(event))) is not None:
-            self._unexplained = None
-            if text := describe(event):
-                self._log.output(Event.SESSION_OUTPUT, text)
-
-    def _take_record(self, record: str) -> None:
-        """Wait for the events of a record: they come before the loop's step ends, or never."""
-        if self._unexplained is not None:
-            self._explain()
-        self._unexplained = record
-        if self._is_scheduled:
-            return
-        try:
-            asyncio.get_running_loop().call_soon(self._end_step)
-        except RuntimeError:  # no loop in this thread: nobody would say when the step ends
-            self._explain()
-        else:
-            self._is_scheduled = True
-
-    def _end_step(self) -> None:
-        self._is_scheduled = False
-        self._explain()
-
-    def _explain(self) -> None:
-        """Log a record that no event has come of."""
-        record, self._unexplained = self._unexplained, None
-        if record is not None and (text := brief(record)):
-            self._log.output(Event.SESSION_OUTPUT, text)
 
 
 def _message(event: Message) -> str:
@@ -137,6 +86,59 @@ _DESCRIPTIONS: Mapping[type, Callable[[Any], str]] = {
     Progress: _progress,
     Compaction: _compaction,
 }
+
+
+class Console:
+    """A session listener that logs what the session says; does nothing if the log hides it."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._is_shown = log.shows_info
+        self._unexplained: str | None = None
+        """The last record, until an event comes of it."""
+        self._is_scheduled = False
+
+    @listens_to(*_DESCRIPTIONS, RawStderr, lines="unexplained")
+    def on_event(self, event: ProviderEvent) -> None:
+        """Log one event, if there is something to be read in it."""
+        if not self._is_shown:
+            return
+        if isinstance(event, RawLog):
+            if self._is_scheduled and self._unexplained is None:
+                self._unexplained = event.content
+            else:
+                self._take_record(event.content)
+        elif isinstance(event, RawStderr):
+            if text := one_line(event.content, MAX_PART_CHARS):
+                self._log.output(Event.SESSION_STDERR, text)
+        elif (describe := _DESCRIPTIONS.get(type(event))) is not None:
+            self._unexplained = None
+            if text := describe(event):
+                self._log.output(Event.SESSION_OUTPUT, text)
+
+    def _take_record(self, record: str) -> None:
+        """Wait for the events of a record: they come before the loop's step ends, or never."""
+        if self._unexplained is not None:
+            self._explain()
+        self._unexplained = record
+        if self._is_scheduled:
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self._end_step)
+        except RuntimeError:  # no loop in this thread: nobody would say when the step ends
+            self._explain()
+        else:
+            self._is_scheduled = True
+
+    def _end_step(self) -> None:
+        self._is_scheduled = False
+        self._explain()
+
+    def _explain(self) -> None:
+        """Log a record that no event has come of."""
+        record, self._unexplained = self._unexplained, None
+        if record is not None and (text := brief(record)):
+            self._log.output(Event.SESSION_OUTPUT, text)
 
 
 def brief(record: str) -> str | None:

@@ -24,7 +24,7 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
-from agent_swarm_worker.contract.session import without_raw_log
+from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.reporting.context import ContextReports
 from agent_swarm_worker.reporting.costs import CostKeeper
@@ -38,7 +38,7 @@ from agent_swarm_worker.reporting.writes import SessionWrites
 from agent_swarm_worker.swarm.wire import cost_body, latest_model_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from agent_swarm_worker.clock import Clock
@@ -100,6 +100,16 @@ class SessionReporter:
         self._tail = LogTail(
             path=facts.log_file, start=facts.metadata_bytes, send=self._writes.logs, log=log
         )
+        self._takes: dict[type, Callable[[Any], None]] = {
+            Message: self._take_message,
+            ContextUsage: self._take_usage,
+            ToolStart: self._take_tool_start,
+            ToolEnd: self._events.tool_ended,
+            Progress: self._take_progress,
+            Result: self._take_result,
+            SessionInit: self._take_session,
+            Compaction: self._take_compaction,
+        }
 
     # --- what the worker calls
 
@@ -113,13 +123,16 @@ class SessionReporter:
         """The lane of this task's writes; a finish put there comes after all of them."""
         return self._writes.lane
 
-    @without_raw_log
+    @listens_to(
+        Message, ContextUsage, ToolStart, ToolEnd, Progress, Result, SessionInit, Compaction
+    )
     def on_event(self, event: ProviderEvent) -> None:
         """Take one event. Never raises: a session must not fail for a report."""
-        if self._closed:
+        take = self._takes.get(type(event))
+        if take is None or self._closed:
             return
         try:
-            self._take(event)
+            take(event)
         except Exception as error:
             self._complain(getattr(event, "type", "event"), error)
 
@@ -134,6 +147,9 @@ class SessionReporter:
         """The session goes on in another file."""
         if not self._closed:
             self._guarded("logs", partial(self._tail.switched, path, start))
+
+    def heard(self, lines: Sequence[bytes]) -> None:
+        """Lines are reported by their place in the journal."""
 
     def unwritten(self, lines: bytes) -> None:
         """Lines will not be in the journal; those before them that are go first."""
@@ -185,30 +201,29 @@ class SessionReporter:
 
     # --- events
 
-    def _take(self, event: ProviderEvent) -> None:
-        match event:
-            case Message():
-                if event.role == "assistant" and not event.subagent and event.content.strip():
-                    self._last_text = event.content
-            case ContextUsage():
-                if self._task_id is not None:
-                    self._context.usage(event)
-            case ToolStart():
-                if self._says_progress and has_label(
-                    event.tool_name, event.args, tools=self._facts.tools
-                ):
-                    self._progress.offer(event)
-                self._events.tool_started(event)
-            case ToolEnd():
-                self._events.tool_ended(event)
-            case Progress():
-                self._say(one_line(self._redactor.text(event.message), MAX_LABEL_CHARS))
-            case Result():
-                self._costs.note(event.cost)
-            case SessionInit():
-                self._take_session(event)
-            case Compaction() if self._task_id is not None:
-                self._context.compaction(event)
+    def _take_message(self, event: Message) -> None:
+        if event.role == "assistant" and not event.subagent and event.content.strip():
+            self._last_text = event.content
+
+    def _take_usage(self, event: ContextUsage) -> None:
+        if self._task_id is not None:
+            self._context.usage(event)
+
+    def _take_tool_start(self, event: ToolStart) -> None:
+        tools = self._facts.tools
+        if self._says_progress and has_label(event.tool_name, event.args, tools=tools):
+            self._progress.offer(event)
+        self._events.tool_started(event)
+
+    def _take_progress(self, event: Progress) -> None:
+        self._say(one_line(self._redactor.text(event.message), MAX_LABEL_CHARS))
+
+    def _take_result(self, event: Result) -> None:
+        self._costs.note(event.cost)
+
+    def _take_compaction(self, event: Compaction) -> None:
+        if self._task_id is not None:
+            self._context.compaction(event)
 
     def _say(self, words: str) -> None:
         if words and self._says_progress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from agent_swarm_worker.aio import wait_all
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolStart
-from agent_swarm_worker.contract.session import without_raw_log
+from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.errors import ApiError, ProviderError, SwarmWorkerError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.catalog import context_window
@@ -48,7 +48,11 @@ from agent_swarm_worker.worker.vcs import link_pull_request, watch_pull_request
 from agent_swarm_worker.worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from agent_swarm_worker.contract import ProviderEvent, ProviderSession
+    from agent_swarm_worker.contract.sink import ByteRange
     from agent_swarm_worker.swarm.wire import Trigger
     from agent_swarm_worker.worker.slots import RunningTask
 
@@ -130,11 +134,11 @@ async def _run_session(
             async with prepared(worker, task, trigger, last_look) as ready:
                 _remember(worker, task, ready)
                 reporter = _reporter(worker, task, ready, log)
-                config = replace(ready.config, sink=reporter)
-                session = await ready.adapter.create_session(config)
+                sink = _Sink(reporter, _watchdog(worker, task, ready, reporter, log))
+                session = await ready.adapter.create_session(replace(ready.config, sink=sink))
                 task.begin(session)
                 log.info(Event.TASK_STARTED, harness=ready.adapter.name, cwd=str(ready.config.cwd))
-                return await _drive(worker, task, ready, session, reporter, log=log)
+                return await _drive(worker, task, ready, session, sink, log=log)
     except Exception as error:
         return Outcome(result=_as_result(error, log))
     return Outcome(result=_for_its_cause(_failure("cancelled", ABORTED), task.ended_by))
@@ -145,13 +149,13 @@ async def _drive(
     task: RunningTask,
     ready: Ready,
     session: ProviderSession,
-    reporter: SessionReporter,
+    sink: _Sink,
     *,
     log: Log,
 ) -> Outcome:
     """Run the session and report it; what it said counts even if it, or we, break."""
     try:
-        result = await _watched(worker, task, ready, session, reporter)
+        result = await _watched(worker, task, ready, session, sink)
     except Exception as error:
         result = _as_result(error, log)
     result = _for_its_cause(result, task.ended_by)
@@ -161,7 +165,7 @@ async def _drive(
         is_error=result.is_error,
         category=result.error_category,
     )
-    return Outcome(result=result, ready=ready, reporter=reporter)
+    return Outcome(result=result, ready=ready, reporter=sink.reporter)
 
 
 async def _watched(
@@ -169,22 +173,15 @@ async def _watched(
     task: RunningTask,
     ready: Ready,
     session: ProviderSession,
-    reporter: SessionReporter,
+    sink: _Sink,
 ) -> ProviderResult:
     """Run the session with everything that listens to it and everything that may end it."""
+    reporter, watchdog = sink.reporter, sink.watchdog
     log = worker.log.bind(task=task.task_id)
-    watchdog = Watchdog(
-        task,
-        limits=ready.limits,
-        say=reporter.note,
-        clock=worker.clock,
-        log=log,
-        hang_texts=adapter_spec(ready.adapter).hang_texts,
-    )
     loops = _LoopEnder(task)
     guard = ToolLoopGuard(loops.found, clock=worker.clock, log=log)
     console = Console(log)
-    told = without_raw_log(partial(_note_result, task))
+    told = listens_to(Result, Message, ToolStart)(partial(_note_result, task))
     for listener in (reporter.on_event, watchdog.on_event, guard.on_event, console.on_event, told):
         session.on_event(listener)
     if task.ended_by is not None:
@@ -210,6 +207,39 @@ async def _watched(
         with anyio.move_on_after(LAST_LOOK_S):
             await link_pull_request(worker, task, ready, reporter.lane)
     return result
+
+
+def _watchdog(
+    worker: Parts, task: RunningTask, ready: Ready, reporter: SessionReporter, log: Log
+) -> Watchdog:
+    return Watchdog(
+        task,
+        limits=ready.limits,
+        say=reporter.note,
+        clock=worker.clock,
+        log=log,
+        hang_texts=adapter_spec(ready.adapter).hang_texts,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sink:
+    """A `SessionSink`: the journal is the reporter's affair, a sign of life the watchdog's."""
+
+    reporter: SessionReporter
+    watchdog: Watchdog
+
+    def wrote(self, written: ByteRange) -> None:
+        self.reporter.wrote(written)
+
+    def switched(self, path: Path, start: int) -> None:
+        self.reporter.switched(path, start)
+
+    def unwritten(self, lines: bytes) -> None:
+        self.reporter.unwritten(lines)
+
+    def heard(self, lines: Sequence[bytes]) -> None:
+        self.watchdog.heard(lines)
 
 
 def _note_result(task: RunningTask, event: ProviderEvent) -> None:

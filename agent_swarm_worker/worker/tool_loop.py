@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.contract import ProviderEvent, ToolEnd, ToolStart
-from agent_swarm_worker.contract.session import without_raw_log
+from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.guards.tool_loop import ToolLoopDetector
 from agent_swarm_worker.logs import Event
 
@@ -25,7 +25,7 @@ class ToolLoopGuard:
         self._log = log
         self._has_tripped = False
 
-    @without_raw_log
+    @listens_to(ToolStart, ToolEnd)
     def on_event(self, event: ProviderEvent) -> None:
         """Watch tool calls and their answers."""
         if isinstance(event, ToolEnd):

@@ -14,11 +14,12 @@ import anyio
 
 from agent_swarm_worker.clock import in_words
 from agent_swarm_worker.contract import RawLog, RawStderr
+from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.guards.hangs import Hang, excerpt, why_it_hangs
 from agent_swarm_worker.logs import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import HangTexts, ProviderEvent
@@ -60,24 +61,35 @@ class Watchdog:
         self._started_at_s = self._heard_at_s = clock.monotonic()
         self._asked_at_s: float | None = None
         self._is_stalled = False
-        self._last_line: str | None = None
+        self._last_line: str | bytes | None = None
         """The last line before a limit was hit."""
-        self._lines_since: list[str] = []
+        self._lines_since: list[str | bytes] = []
         """What came after a limit was hit: at most a line without an end, and what it said of
         the signal."""
         self._hang: Hang | None = None
         self.patience = anyio.CancelScope()
         """Around the session; cancelled if it does not end when it is asked to."""
 
+    @listens_to(lines="none")
     def on_event(self, event: ProviderEvent) -> None:
-        """Note the time: any event counts as a sign of life."""
+        """Take one event as a sign of life.
+
+        What goes through `providers.kit.session` comes by `heard`; a session that does not may
+        hand over its lines here.
+        """
+        self._hear([event.content] if isinstance(event, (RawLog, RawStderr)) else ())
+
+    def heard(self, lines: Sequence[bytes]) -> None:
+        """Take lines that were read together, perhaps none, as a sign of life."""
+        self._hear([line for line in lines if line])
+
+    def _hear(self, lines: Sequence[str | bytes]) -> None:
         heard_at_s = self._heard_at_s
         self._heard_at_s = self._clock.monotonic()
-        if isinstance(event, (RawLog, RawStderr)):
-            if self._hang is None:
-                self._last_line = event.content
-            elif len(self._lines_since) < _MAX_LINES_SINCE:
-                self._lines_since.append(event.content)
+        if lines and self._hang is None:
+            self._last_line = lines[-1]
+        elif lines:
+            self._lines_since += lines[: _MAX_LINES_SINCE - len(self._lines_since)]
         if self._is_stalled and self._hang is None:
             self._is_stalled = False
             quiet_s = self._heard_at_s - heard_at_s
@@ -100,8 +112,7 @@ class Watchdog:
         if self._hang is None:
             return self._task.ended_by
         found = self._hang
-        lines = [] if self._last_line is None else [self._last_line]
-        lines += self._lines_since
+        lines = [_text(line) for line in (self._last_line, *self._lines_since) if line is not None]
         last = excerpt(lines[0]) if lines else ""
         for number, line in enumerate(lines):
             found = why_it_hangs(self._hang, line, is_cut_off=number > 0, texts=self._hang_texts)
@@ -120,7 +131,7 @@ class Watchdog:
             await self._end(Hang.STALLED, f"no output for {in_words(silence_s)}")
         elif silence_s and quiet_s >= silence_s / 2 and not self._is_stalled:
             self._is_stalled = True
-            said = excerpt(self._last_line) if self._last_line is not None else ""
+            said = excerpt(_text(self._last_line)) if self._last_line is not None else ""
             self._log.warning(
                 Event.SESSION_STALLED,
                 quiet_s=round(quiet_s),
@@ -151,3 +162,7 @@ class Watchdog:
         # A word on a task that was paused or taken away would set it going again.
         if self._task.is_live and self._task.ended_by is None:
             self._say(words)
+
+
+def _text(line: str | bytes) -> str:
+    return line.decode("utf-8", "replace") if isinstance(line, bytes) else line

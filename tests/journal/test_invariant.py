@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from agent_swarm_worker.contract import (
     RawLog,
     RawStderr,
 )
-from agent_swarm_worker.contract.session import without_raw_log
+from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.contract.sink import ByteRange
 from agent_swarm_worker.contract.translator import Ending
 from agent_swarm_worker.guards.scrubber import Scrubber
@@ -79,8 +79,9 @@ class Observed:
             ),
             clock=SystemClock(),
         )
-        self.session.on_event(self.heard)
+        self.session.on_event(self.take)
         self.noted: list[tuple[str, Any]] = []
+        self.signs_of_life: list[list[bytes]] = []
         self.shipped = b""
         """What an uploader makes of it: ranges as they are told, and what is unwritten."""
         self.not_on_disk: list[str] = []
@@ -100,8 +101,11 @@ class Observed:
         self.noted.append(("unwritten", lines))
         self.shipped += lines
 
+    def heard(self, lines: Sequence[bytes]) -> None:
+        self.signs_of_life.append([line for line in lines if line])
+
     # --- the listener
-    def heard(self, event: ProviderEvent) -> None:
+    def take(self, event: ProviderEvent) -> None:
         self.noted.append((event.type, event))
         if isinstance(event, RawLog) and event.content.encode() not in self.path.read_bytes():
             self.not_on_disk.append(event.content)
@@ -209,6 +213,18 @@ def test_what_memory_does_not_hold_is_uploaded_in_its_place(
     assert kinds == ["wrote", "unwritten", "wrote", "unwritten"]
 
 
+def test_each_read_is_a_sign_of_life_whatever_it_means(tmp_path: Path):
+    seen = Observed(tmp_path)
+    seen.say("one", "two")
+    seen.session.take([b'{"of": "no meaning"}', b"no JSON"], Says())
+    seen.session.take([b""], Says())
+    assert seen.signs_of_life == [
+        [b'{"say": "one"}', b'{"say": "two"}'],
+        [b'{"of": "no meaning"}', b'{"type":"stdout","content":"no JSON"}'],
+        [],
+    ]
+
+
 def test_a_session_goes_on_in_another_file(tmp_path: Path):
     seen = Observed(tmp_path)
     seen.say("first")
@@ -228,7 +244,7 @@ def test_lines_are_not_made_for_listeners_that_ignore_them(
     events: list[ProviderEvent] = []
 
     class Listener:
-        @without_raw_log
+        @listens_to(lines="none")
         def on_event(self, event: ProviderEvent) -> None:
             events.append(event)
 

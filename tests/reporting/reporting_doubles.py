@@ -105,5 +105,8 @@ class WordRedactor:
         clean = self.data(line)
         return clean, json.loads(clean)
 
+    def json_lines(self, lines):
+        return [self.json_line(line) for line in lines]
+
     def stream(self):
         raise NotImplementedError

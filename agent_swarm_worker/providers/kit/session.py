@@ -1,6 +1,6 @@
 """The base of every session: what a session says passes through here, once, in one order.
 
-    line ─▶ scrub ─▶ journal on disk ─▶ translate ─▶ listeners
+    line ─▶ scrub ─▶ translate ─▶ journal on disk ─▶ listeners
 
 Nothing gets to the disk, or to a listener, that was not scrubbed; and a listener hears of a line
 only after its place in the journal is settled: package `journal` says what that means. An
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import RawLog, RawStderr, SessionInit
-from agent_swarm_worker.contract.session import wants_raw_log
+from agent_swarm_worker.contract.listening import interest_of
 from agent_swarm_worker.contract.translator import TextTranslator
 from agent_swarm_worker.journal.limit import Weight, weigh
 from agent_swarm_worker.journal.records import stderr_record, text_record
@@ -49,8 +49,10 @@ class BaseSession:
         self.clock = clock
         self.log = (log or Log()).bind(task_id=config.task_id)
         self._listeners: list[EventListener] = []
-        self._raw_listeners: list[EventListener] = []
-        """Those that want `RawLog`."""
+        self._listeners_of: dict[type, tuple[EventListener, ...]] = {}
+        """By kind of event, as they are found to be needed."""
+        self._fallbacks: list[tuple[EventListener, frozenset[type]]] = []
+        """Listeners that want a line only if no event of theirs came of it."""
         self._backlog: list[ProviderEvent] = []
         self._backlog_bytes = 0
         self._session_id: str | None = None
@@ -72,19 +74,22 @@ class BaseSession:
     def on_event(self, listener: EventListener) -> None:
         """Register a listener; the first one also gets everything emitted so far."""
         self._listeners.append(listener)
-        if wants_raw_log(listener):
-            self._raw_listeners.append(listener)
+        self._listeners_of.clear()
+        interest = interest_of(listener)
+        if interest.lines == "unexplained":
+            self._fallbacks.append((listener, interest.kinds or frozenset()))
         backlog, self._backlog = self._backlog, []
         for event in backlog:
             self._call(listener, event)
 
     def emit(self, event: ProviderEvent) -> None:
         """Hand one event to every listener."""
-        if isinstance(event, SessionInit):
-            self._session_id = event.session_id
+        kind = type(event)
+        if kind is SessionInit:
+            self._session_id = event.session_id  # type: ignore[union-attr]
         if not self._listeners:
             self._keep_for_the_first(event)
-        for listener in self._listeners:
+        for listener in self._of(kind):
             try:
                 listener(event)
             except Exception as error:  # a listener must never break the session
@@ -103,61 +108,71 @@ class BaseSession:
             translator: of the harness.
             hand_over: told where in the journal they will be; see `Journal.append`.
         """
-        scrub = self.config.redactor.json_line
         if translator is not self._last_translator:
             self._last_translator = translator
             self._takes_text = translator if isinstance(translator, TextTranslator) else None
         texts = self._takes_text
-        taken = [scrub(line) for line in lines if texts or (line and not line.isspace())]
-        records = [clean if native is not None else text_record(clean) for clean, native in taken]
-        if self.journal.is_near_limit:
-            self._take_sparingly(taken, records, translator, hand_over)
-            return
-        self.journal.append([record for record in records if record], hand_over)
-        has_raw_listeners = self._raw_listeners or not self._listeners
-        for (clean, native), record in zip(taken, records, strict=True):
-            if record and has_raw_listeners:
-                self._emit_raw(record)
-            if native is None or (texts is not None and texts.is_text(native)):
-                self._translate(translator.feed_text, decode_line(clean))
-            else:
-                self._translate(translator.feed, native)
-
-    def _take_sparingly(
-        self,
-        taken: list[tuple[bytes, Any]],
-        records: list[bytes],
-        translator: Translator,
-        hand_over: HandOver | None,
-    ) -> None:
-        """Take lines of which not all can be recorded: they are weighed by what they mean."""
-        texts = self._takes_text
+        if texts is None:
+            lines = [line for line in lines if line and not line.isspace()]
+        taken = self.config.redactor.json_lines(lines)
+        records: list[bytes] = []
         meanings: list[list[ProviderEvent]] = []
         admitted: list[bytes] = []
-        for (clean, native), record in zip(taken, records, strict=True):
-            is_text = native is not None and texts is not None and texts.is_text(native)
-            if native is None or is_text:
+        is_near_limit = self.journal.is_near_limit
+        for clean, native in taken:
+            is_text = native is None or (texts is not None and texts.is_text(native))
+            if is_text:
                 events = self._understood(translator.feed_text, decode_line(clean))
             else:
                 events = self._understood(translator.feed, native)
+            record = clean if native is not None else text_record(clean)
+            records.append(record)
             meanings.append(events)
-            if record:
-                weight = max(weigh(events), Weight.ORDINARY if is_text else Weight.DEBUG)
+            if record and is_near_limit:
+                words = native is not None and is_text
+                weight = max(weigh(events), Weight.ORDINARY if words else Weight.DEBUG)
                 admitted += self.journal.admitted(record, weight)
+            elif record:
+                admitted.append(record)
         self.journal.append(admitted, hand_over)
+        if self.config.sink is not None:
+            self.config.sink.heard(records)
+        has_line_listeners = self._fallbacks or self._of(RawLog) or not self._listeners
         for record, events in zip(records, meanings, strict=True):
-            if record and (self._raw_listeners or not self._listeners):
-                self._emit_raw(record)
+            if record and has_line_listeners:
+                self._emit_line(record, events)
             for event in events:
                 self.emit(event)
 
-    def _emit_raw(self, record: bytes) -> None:
-        """Hand a line to the listeners that want lines. Without any it need not be decoded."""
-        event = RawLog(decode_line(record))
+    def _of(self, kind: type) -> tuple[EventListener, ...]:
+        """Return the listeners of a kind of event; for `RawLog`, of every line."""
+        found = self._listeners_of.get(kind)
+        if found is None:
+            wanting = [(listener, interest_of(listener)) for listener in self._listeners]
+            found = self._listeners_of[kind] = tuple(
+                listener
+                for listener, interest in wanting
+                if (
+                    interest.lines == "all"
+                    if kind is RawLog
+                    else interest.kinds is None or kind in interest.kinds
+                )
+            )
+        return found
+
+    def _emit_line(self, record: bytes, events: Sequence[ProviderEvent]) -> None:
+        """Hand a line to those who want it; it is decoded only if there are any."""
+        wanting = self._of(RawLog)
+        for listener, kinds in self._fallbacks:
+            if kinds.isdisjoint([type(event) for event in events]):
+                wanting = (*wanting, listener)
+        if not wanting and self._listeners:
+            return
+        line = RawLog(decode_line(record))
         if not self._listeners:
-            self._keep_for_the_first(event)
-        for listener in self._raw_listeners:
-            self._call(listener, event)
+            self._keep_for_the_first(line)
+        for listener in wanting:
+            self._call(listener, line)
 
     def _call(self, listener: EventListener, event: ProviderEvent) -> None:
         try:
@@ -186,7 +201,8 @@ class BaseSession:
         self.journal.append(admitted, hand_over)
         self.emit(RawStderr(content))
         for line in content.splitlines():
-            self._translate(translator.feed_stderr, line)
+            for event in self._understood(translator.feed_stderr, line):
+                self.emit(event)
 
     @property
     def stderr_tail(self) -> str:
@@ -206,20 +222,13 @@ class BaseSession:
         if len(self._backlog) < MAX_BACKLOG and self._backlog_bytes < MAX_BACKLOG_BYTES:
             self._backlog.append(event)
 
-    def _translate(self, translate: Callable[[Any], Iterable[ProviderEvent]], native: Any) -> None:
-        try:
-            for event in translate(native):
-                self.emit(event)
-        except Exception as error:  # the line is in the journal; the run goes on
-            self.log.error(Event.TRANSLATE_FAILED, why=repr(error))
-
     def _understood(
         self, translate: Callable[[Any], Iterable[ProviderEvent]], native: Any
     ) -> list[ProviderEvent]:
         events: list[ProviderEvent] = []
         try:
             events.extend(translate(native))
-        except Exception as error:  # as above; what came before it counts
+        except Exception as error:  # what came before it counts; the line is recorded all the same
             self.log.error(Event.TRANSLATE_FAILED, why=repr(error))
         return events
 
