@@ -8,6 +8,8 @@ DEMO   := $(CACHE)/demo-$(KEY)
 DEV    := $(CACHE)/dev-$(KEY)
 TOOLS  := $(CACHE)/tools
 export PYTHONPYCACHEPREFIX := $(CACHE)/pycache
+# Whoever forbids bytecode has each of hundreds of child processes compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long check e2e image image-test chaos outage soak bench docs lock format clean
@@ -19,10 +21,10 @@ demo: $(DEMO)/.ready ## Run local swarm, worker and one task; shows what happens
 	@$(DEMO)/bin/swarm-worker demo
 
 test: $(DEV)/.ready ## The test suite, under three minutes on two cores
-	@$(DEV)/bin/python -m pytest -n 5 --dist worksteal -q -m "not slow and not long"
+	@$(DEV)/bin/python -m pytest -n 4 --dist worksteal -q -m "not slow and not long"
 
 test-long: $(DEV)/.ready ## What starts a program for each test, or looks deeper
-	@$(DEV)/bin/python -m pytest -n 5 --dist worksteal -q -m "long and not slow"
+	@$(DEV)/bin/python -m pytest -n 4 --dist worksteal -q -m "long and not slow"
 
 check: $(DEV)/.ready ## Format, lint, types, import floors, shell scripts
 	@$(DEV)/bin/ruff format --check --quiet --cache-dir $(CACHE)/ruff .

@@ -9,6 +9,7 @@ import sys
 import typing
 
 import pytest
+from patience import WAIT_S
 
 from agent_swarm_worker import contract
 
@@ -59,7 +60,7 @@ def modules_after(statement: str) -> set[str]:
     """Return what is imported in a fresh interpreter after this statement."""
     code = f"import sys; {statement}; print(' '.join(sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=WAIT_S
     )
     return set(done.stdout.split())
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import anyio
 import httpx2
 import pytest
+from patience import HANG_S
 
 from chaos import faults
 from chaos.faults import Fault, Kind
@@ -98,7 +99,7 @@ async def test_a_stream_passes_as_it_comes_and_its_reader_leaving_is_passed_on(u
         async with client.stream("GET", "/stream") as answer:
             assert await anext(answer.aiter_bytes()) == b"data: 1\n\n"
             assert not app.left.is_set()
-        with anyio.fail_after(2):
+        with anyio.fail_after(HANG_S):
             await app.left.wait()
 
 

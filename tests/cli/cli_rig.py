@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from patience import HANG_S
+from patience import BYTECODE, HANG_S, WAIT_S
 
 AGENT_PROGRAM = Path(__file__).parent / "plays.py"
 KEY = "test-api-key-0123456789"
@@ -33,7 +33,7 @@ def bare_env(place: Path, **more: str) -> dict[str, str]:
         "PATH": SYSTEM_PATH,
         "HOME": str(place / "home"),
         "TMPDIR": str(place / "tmp"),
-        "PYTHONDONTWRITEBYTECODE": "1",
+        **BYTECODE,
         "SWARM_WORKSPACE_DIR": str(place / "no-workspace"),
         "TERM": "xterm",
         **more,
@@ -47,7 +47,7 @@ def start(*words: str, env: dict[str, str], **options: Any) -> subprocess.Popen[
 
 
 def call(
-    *words: str, env: dict[str, str], within_s: float = 20, **options: Any
+    *words: str, env: dict[str, str], within_s: float = WAIT_S, **options: Any
 ) -> tuple[int, str, str]:
     """Run a command to its end; return exit code, output and errors."""
     process = start(*words, env=env, **options)
@@ -65,7 +65,7 @@ def stop(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> tuple
     return process.wait(2 * HANG_S), time.monotonic() - sent_at_s
 
 
-def until(look: Callable[[], Any], *, within_s: float = 30.0) -> Any:
+def until(look: Callable[[], Any], *, within_s: float = WAIT_S) -> Any:
     """Look again and again until there is something to see."""
     give_up_at_s = time.monotonic() + within_s
     while not (found := look()):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cli_rig import COMMAND, bare_env, call, scripted_api
+from patience import WAIT_S
 
 from agent_swarm_worker import __version__
 from agent_swarm_worker.cli.app import COMMANDS, main
@@ -154,7 +155,7 @@ def test_streams_that_are_closed_change_nothing(
     closed: str, refused: dict[str, str], tmp_path: Path
 ):
     script = f"exec {shlex.join(COMMAND)} run {closed}"
-    done = subprocess.run(["/bin/sh", "-c", script], env=refused, timeout=20, check=False)
+    done = subprocess.run(["/bin/sh", "-c", script], env=refused, timeout=WAIT_S, check=False)
     assert done.returncode == 1
     # Nothing that was written to a stream landed in a file that got its number.
     state = tmp_path / "home/.local/state/swarm-worker"

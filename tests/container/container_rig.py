@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from patience import BYTECODE
+
 AGENT_ID = "0b7dfe2e-5c1c-4d3f-9a53-1f6f3d0f7c11"
 KEY = "container-api-key-0123456789"
 COMMAND = (sys.executable, "-m", "agent_swarm_worker")
@@ -102,7 +104,7 @@ class Box:
             "PATH": f"{self.programs}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.home),
             "TMPDIR": str(place / "tmp"),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            **BYTECODE,
             "GIT_CONFIG_SYSTEM": str(place / "system-gitconfig"),
             "SWARM_WORKSPACE_DIR": str(self.workspace),
             "LOG_DIR": str(self.logs),

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.outage import LINES, QUICK, Outage, play
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 
 async def test_a_killed_api_costs_a_running_task_nothing(tmp_path: Path):

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 from machine import Story
 
-QUICK = settings(max_examples=25, stateful_step_count=20)
+QUICK = settings(max_examples=12, stateful_step_count=20)
 
 
 @pytest.mark.timeout(300)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
+from patience import HANG_S
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.processes import procfs
@@ -63,7 +64,7 @@ async def gone(pid: int) -> None:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG_S):
         while not is_so():
             await anyio.sleep(0.002)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 from hostile import PatientClock, numbers, python, spec
+from patience import HANG_S
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.processes.drain import drain, pump
@@ -45,7 +46,7 @@ async def test_a_grandchild_that_holds_the_pipe_does_not_hold_the_reader(tag, tm
     async with await spawn(spec(python(tmp_path, source), tag, stdin=True)) as child:
         await numbers(child)
         await child.close_stdin()
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG_S):
             complete = await drain(
                 child, lambda: pump(child.stdout, out.extend), clock=CLOCK, drain_s=0.1
             )

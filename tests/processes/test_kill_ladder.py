@@ -227,7 +227,7 @@ async def test_kill_now_does_not_ask_and_cuts_a_ladder_short(tag, tmp_path):
         async def end() -> None:
             reports.append(await end_process_tree(child, clock=CLOCK, steps=PATIENT))
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG_S):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(end)
                 await anyio.wait_all_tasks_blocked()
@@ -243,7 +243,7 @@ async def test_a_cancelled_ladder_kills_on_its_way_out(tag, tmp_path):
         with anyio.move_on_after(0.1) as scope:
             await end_process_tree(child, clock=CLOCK, steps=PATIENT)
         assert scope.cancelled_caught
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG_S):
             assert await child.wait() == 137
         await gone(daemon)
 
@@ -256,7 +256,7 @@ async def test_a_reporter_that_fails_does_not_save_the_child(tag, tmp_path):
         (daemon,) = await numbers(child)
         with pytest.raises(OSError, match="SIGINT"):
             await end_process_tree(child, clock=CLOCK, steps=PATIENT, on_step=fail)
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG_S):
             assert await child.wait() == 137
         await gone(daemon)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 from hostile import everything, is_alive, numbers, python, spec
+from patience import HANG_S
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
@@ -180,7 +181,7 @@ async def test_a_child_that_never_reads_blocks_only_until_cancelled(tag):
 
 async def test_a_child_that_stops_reading_is_no_error(tag):
     async with await spawn(spec(("sh", "-c", "exec <&-; sleep 600"), tag, stdin=True)) as child:
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG_S):
             assert await child.send(b"x" * 5_000_000) is False
         await kill_now(child, clock=SystemClock())
 
@@ -251,7 +252,7 @@ async def test_exit_is_seen_although_a_grandchild_holds_the_pipes(tag):
     async with await spawn(
         spec(("sh", "-c", "setsid sleep 600 & echo $!"), tag, stdin=True)
     ) as child:
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG_S):
             assert await child.wait() == 0
         (grandchild,) = await numbers(child)
         assert is_alive(grandchild)

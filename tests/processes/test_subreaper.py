@@ -8,6 +8,7 @@ import subprocess
 import anyio
 import pytest
 from hostile import numbers, python, spec
+from patience import HANG_S
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.processes import procfs, subreaper
@@ -107,7 +108,7 @@ async def test_an_orphan_is_adopted_and_reaped(tag, tmp_path):
             assert await child.wait() == 0
             assert procfs.inspect(orphan).parent == os.getpid()
             await child.close_stdin()
-            with anyio.fail_after(5):
+            with anyio.fail_after(HANG_S):
                 while procfs.inspect(orphan) is not None:
                     await CLOCK.sleep(0.005)
         tasks.cancel_scope.cancel()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from patience import HANG_S
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.contract import (
@@ -72,7 +73,7 @@ def python(source: str, **more: object) -> Command:
 
 async def line(process: Process) -> bytes:
     said = b""
-    with anyio.fail_after(20):
+    with anyio.fail_after(HANG_S):
         while not said.endswith(b"\n"):
             said += await process.stdout.receive(1)
     return said
@@ -145,7 +146,7 @@ async def test_what_was_said_is_kept_until_somebody_has_made_it_safe(tag: str, k
                     raise InterruptedError
             async with LocalSandbox().collect(handle) as unread:
                 assert [stream.rest(0) for stream in unread.stdout] == [b"7\n"]
-            with anyio.fail_after(5):
+            with anyio.fail_after(HANG_S):
                 while Kept(tag).left.stdout:
                     await anyio.sleep(0.01)
 

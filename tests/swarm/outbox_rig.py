@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from patience import HANG_S
 from swarm_fakes import FakeClock, connected
 
 from agent_swarm_worker.swarm.database import Database
@@ -54,6 +55,6 @@ async def delivering(outbox: Outbox) -> AsyncIterator[None]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let everything else run until the condition holds."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG_S):
         while not condition():
             await anyio.sleep(0.001)

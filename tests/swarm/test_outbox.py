@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from outbox_rig import delivering, running_outbox, stopped_outbox, stored, until
-from patience import HANG_S
+from patience import HANG_S, WAIT_S
 from structlog.testing import capture_logs
 from swarm_fakes import (
     Answer,
@@ -289,6 +289,9 @@ async def test_no_more_than_eight_requests_at_once(tmp_path: Path) -> None:
     async with serving(lambda _: Hang()) as server, running_outbox(server.url, tmp_path) as outbox:
         for number in range(20):
             outbox.put(f"t-{number}", WriteKind.NOTE, note("x", f"t-{number}"))
+        with anyio.fail_after(WAIT_S):
+            while len(server.requests) < 8:
+                await anyio.sleep(0.01)
         with anyio.move_on_after(0.3):
             await outbox.flush_all(timeout_s=1)
     assert len(server.requests) == 8
@@ -555,7 +558,7 @@ async def test_put_never_fails_and_never_waits(tmp_path: Path) -> None:
     odd: dict[str, Any] = {"task_id": "t", "text": "x", "nan": float("nan"), "s": "\ud800"}
     odd["more"] = {1: object(), "deep": None, "b": b"bytes"}
     async with serving(lambda _: Reply()) as server, running_outbox(server.url, tmp_path) as outbox:
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG_S):
             outbox.put("t", WriteKind.NOTE, odd)
             assert await outbox.flushed("t", timeout_s=60)
             outbox.put("t", WriteKind.NOTE, note("woken"))

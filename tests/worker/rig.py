@@ -14,6 +14,7 @@ from typing import Any
 
 import anyio
 import httpx2
+from patience import WAIT_S
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.clock import Clock
@@ -123,21 +124,21 @@ class Rig:
         answer = await self.api.get(f"/api/agents/{AGENT}")
         return dict(answer.json()) if answer.status_code == 200 else None
 
-    async def until(self, look: Callable[[], Awaitable[Any]], *, within_s: float = 30.0) -> Any:
+    async def until(self, look: Callable[[], Awaitable[Any]], *, within_s: float = WAIT_S) -> Any:
         """Look again and again until there is something to see."""
         with anyio.fail_after(within_s):
             while not (found := await look()):
                 await anyio.sleep(0.02)
         return found
 
-    async def until_status(self, task_id: str, *wanted: str, within_s: float = 30.0) -> Any:
+    async def until_status(self, task_id: str, *wanted: str, within_s: float = WAIT_S) -> Any:
         async def look() -> Any:
             task = await self.task(task_id)
             return task if task["status"] in wanted else None
 
         return await self.until(look, within_s=within_s)
 
-    async def until_ended(self, task_id: str, *, within_s: float = 30.0) -> Any:
+    async def until_ended(self, task_id: str, *, within_s: float = WAIT_S) -> Any:
         ended = ("completed", "failed", "cancelled", "superseded")
         return await self.until_status(task_id, *ended, within_s=within_s)
 

@@ -84,6 +84,7 @@ async def test_output_that_is_cut_off_is_a_failure_with_its_last_line_logged(tmp
         assert (await rig.lines(row["id"]))[-1]["content"] == END[:40].decode()
 
 
+@pytest.mark.long
 async def test_a_line_of_50_mb(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         row = await ran(rig, harness("shouts", 50))
@@ -106,6 +107,7 @@ async def test_a_program_that_stays_after_its_result_is_sent_home(tmp_path: Path
         assert (row["status"], row["output"]) == ("completed", "fine")
 
 
+@pytest.mark.long
 async def test_a_flood_on_standard_error_is_cut_and_the_task_goes_on(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         row = await ran(rig, harness("floods", 30))

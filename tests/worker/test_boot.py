@@ -262,7 +262,7 @@ async def test_a_signal_while_the_api_is_waited_for_ends_the_worker_at_once(tmp_
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         env = {**worker_env(url, tmp_path), **harness("says_hi")}
         async with worker_process(tmp_path, env) as worker:
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANG_S):
                 connection, _ = await anyio.to_thread.run_sync(silent.accept)
             with connection:
                 begin_s = time.monotonic()

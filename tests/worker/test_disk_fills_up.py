@@ -127,6 +127,7 @@ def told(worker: WorkerProcess, event: Event, path: Path) -> int:
     )
 
 
+@pytest.mark.long
 async def test_a_disk_that_is_full_for_a_while_is_used_again(tmp_path: Path, disk: Disk):
     async with talking(tmp_path, disk) as (rig, worker, task_id, journal):
         disk.fill()
@@ -169,6 +170,7 @@ async def test_a_worker_that_is_killed_while_its_disk_is_full_loses_no_line(
         assert told == list(range(200))
 
 
+@pytest.mark.long
 async def test_a_disk_that_stays_full_costs_no_line(tmp_path: Path, disk: Disk):
     async with talking(tmp_path, disk) as (rig, worker, task_id, journal):
         disk.fill()

@@ -14,6 +14,7 @@ import anyio
 import pytest
 from anyio.abc import Process
 from door import door_rig, until
+from patience import BYTECODE
 from rig import AGENT, KEY, Rig, harness, running_worker, worker_env
 from worker_process import worker_process
 
@@ -31,7 +32,7 @@ NOBODY = "http://127.0.0.1:1"
 async def flushing(env: dict[str, str], *words: str) -> AsyncIterator[Process]:
     process = await anyio.open_process(
         [sys.executable, "-m", "agent_swarm_worker", "flush", *words],
-        env={"PYTHONDONTWRITEBYTECODE": "1", **env},
+        env={**BYTECODE, **env},
         stderr=subprocess.STDOUT,
     )
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from patience import HANG_S
 from rig import running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event
@@ -41,6 +42,6 @@ async def test_a_full_disk_does_not_keep_a_worker_from_leaving(
     monkeypatch.setattr(disk, "LOOK_INTERVAL_S", 600.0)
     monkeypatch.setattr(disk, "MIN_FREE_BYTES", 1 << 62)
     async with swarm_rig(tmp_path) as rig:
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANG_S):
             async with running_worker(rig, rig.prints(b"")):
                 await anyio.sleep(0.2)

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from door import Door, QuickClock, door_rig
+from patience import HANG_S
 from rig import AGENT, KEY, Rig, harness, running_worker
 
 from agent_swarm_worker.swarm.client import SwarmClient
@@ -232,7 +233,7 @@ async def test_a_server_that_cannot_be_read_still_gets_everything(tmp_path: Path
                 task_id = await rig.submit()
                 for args in of_task(writes, task_id):
                     outbox.put(task_id, kind, args)
-                with anyio.fail_after(10):
+                with anyio.fail_after(HANG_S):
                     while outbox.pending(task_id):
                         # Other answers come as always: it is not the API that is away.
                         outbox._client.http.health.ok(is_document=True)

@@ -86,18 +86,31 @@ async def test_a_trigger_of_a_kind_we_do_not_know_is_ignored(tmp_path: Path):
 
 
 # --- how often
+class NotingClock(QuickClock):
+    """A clock that notes how long everybody wants to sleep."""
+
+    def __init__(self, speed: float) -> None:
+        super().__init__(speed)
+        self.slept_s: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        await super().sleep(seconds)
+
+
 async def test_an_idle_worker_asks_every_two_seconds(tmp_path: Path):
     speed = 40
     env = {**harness("says_hi"), "SWARM_POLL_INTERVAL_S": "2"}
     async with (
         door_rig(tmp_path) as (rig, door),
-        running_worker(rig, env, clock=QuickClock(speed)),
+        running_worker(rig, env, clock=(clock := NotingClock(speed))),
     ):
         await until(lambda: len(door.seen("/api/poll")) >= 11)
         asked = [visit.at_s * speed for visit in door.seen("/api/poll")]
         pauses = [later - earlier for earlier, later in pairwise(asked)]
         assert min(pauses) > 1.5
-        assert sorted(pauses)[len(pauses) // 2] < 4  # an answer takes its time, too, on this clock
+        # An answer takes its time, too, on this clock; what is waited for behind it, is two.
+        assert len([wait_s for wait_s in clock.slept_s if 1.5 < wait_s < 2.5]) >= 10
 
 
 async def test_a_full_worker_does_not_ask(tmp_path: Path):
@@ -117,12 +130,21 @@ async def test_a_full_worker_does_not_ask(tmp_path: Path):
 
 
 # --- a budget that is used up
+class NoLongWait(QuickClock):
+    """A clock on which a wait of sixteen seconds does not end."""
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds == 16:
+            await anyio.sleep_forever()
+        await super().sleep(seconds)
+
+
 async def test_a_used_up_budget_is_asked_about_less_and_less(tmp_path: Path):
     speed = 20
     env = {**harness("waits", "/nowhere"), "MAX_CONCURRENT_TASKS": "2"}
     async with (
         door_rig(tmp_path) as (rig, door),
-        endless_worker(rig, env, clock=QuickClock(speed)),
+        endless_worker(rig, env, clock=NoLongWait(speed)),
     ):
         running = await rig.submit("long")
         await until(lambda: rig.logged(Event.SESSION_STARTED))
@@ -135,9 +157,9 @@ async def test_a_used_up_budget_is_asked_about_less_and_less(tmp_path: Path):
         # Within the last wait the running task beats and can be cancelled.
         asked = len(door.seen("/api/poll"))
         beats = len(door.seen("heartbeat/"))
-        await until(lambda: len(door.seen("heartbeat/")) > beats + 3, within_s=0.5)
+        await until(lambda: len(door.seen("heartbeat/")) > beats + 3)
         await rig.post(f"/api/tasks/{running}/cancel")
-        await until(lambda: rig.logged(Event.TASK_CANCELLED), within_s=0.5)
+        await until(lambda: rig.logged(Event.TASK_CANCELLED))
         assert len(door.seen("/api/poll")) == asked
 
 

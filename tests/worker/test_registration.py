@@ -94,8 +94,8 @@ async def test_every_call_says_which_process_makes_it(tmp_path: Path):
             assert agent_id == AGENT
             (registration,) = door.seen("POST /api/agents$")
             assert registration.json()["runtimeInstanceId"] == runtime_id
-            (row,) = door.seen("POST /api/active-sessions$")
-            assert row.json()["runtimeInstanceId"] == runtime_id
+            rows = door.seen("POST /api/active-sessions$")  # a beat may have put it there again
+            assert {row.json()["runtimeInstanceId"] for row in rows} == {runtime_id}
             ids.append(runtime_id)
         assert ids[0] != ids[1]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from patience import WAIT_S
 from rig import harness, running_worker, swarm_rig
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +35,7 @@ async def test_a_stubborn_tree_is_gone_within_12_seconds(tmp_path: Path):
         await rig.until(lambda: rig.logs(task_id))
         (log, *_) = await rig.logs(task_id)
         session_uuid = log["sessionId"]
-        with anyio.fail_after(5):
+        with anyio.fail_after(WAIT_S):
             while len(tagged(session_uuid)) < 2:
                 await anyio.sleep(0.02)
         began = time.monotonic()
@@ -49,7 +50,7 @@ async def test_a_stubborn_tree_is_gone_within_12_seconds(tmp_path: Path):
 
 async def test_what_a_finished_session_leaves_running_is_ended(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig, running_worker(rig, harness("leaves_a_child")):
-        row = await rig.until_ended(await rig.submit(), within_s=8)
+        row = await rig.until_ended(await rig.submit())
         assert (row["status"], row["output"]) == ("completed", "gone home")
         (log, *_) = await rig.logs(row["id"])
         assert not tagged(log["sessionId"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 from door import door_rig, until
+from patience import HANG_S
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import worker_process
 
@@ -104,7 +105,7 @@ async def test_a_worker_that_leaves_before_it_could_ask_leaves_it_to_the_next(tm
         door.be_open()
         held.open.set()
         door.refuse(look, 500)
-        with anyio.fail_after(20):
+        with anyio.fail_after(HANG_S):
             async with running_worker(rig, harness("says_hi"), drain_ms=60_000):
                 looks = len(door.seen(look))
                 await until(lambda: len(door.seen(look)) > looks)
@@ -122,7 +123,7 @@ async def test_a_worker_that_leaves_meanwhile_leaves_it_to_the_next(tmp_path: Pa
             task_id = await rig.submit()
             await until(lambda: door.seen("/finish"))
         for _ in range(2):
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANG_S):
                 async with running_worker(rig, harness("says_hi"), drain_ms=1000):
                     pass
         door.be_open()

@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 from anyio.abc import Process
 from door import until
+from patience import BYTECODE
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes import procfs
@@ -69,7 +70,7 @@ async def worker_process(
             stdin=None,
             stdout=file,
             stderr=file,
-            env={"PYTHONDONTWRITEBYTECODE": "1", "SWARM_LOG_LEVEL": "debug", **env},
+            env={**BYTECODE, "SWARM_LOG_LEVEL": "debug", **env},
             cwd=place,
         )
     worker = WorkerProcess(process, output)

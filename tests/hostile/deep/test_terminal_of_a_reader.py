@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 from local_swarm_api import KEY, Api, client
+from patience import BYTECODE
 
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
 
@@ -39,7 +40,7 @@ async def test_a_terminal_is_not_driven_by_a_task(tmp_path: Path, words: tuple[s
         env = {"MCP_BASE_URL": swarm.url, "API_KEY": KEY, "HOME": str(tmp_path), "PATH": ""}
         done = await anyio.run_process(
             [sys.executable, "-m", "agent_swarm_worker", *(word.format(**task) for word in words)],
-            env={**env, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"},
+            env={**env, **BYTECODE, "PYTHONUTF8": "1"},
             stderr=subprocess.STDOUT,
             check=False,
         )
