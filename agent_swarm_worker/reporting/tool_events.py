@@ -1,4 +1,4 @@
-"""The agent's activity as structured events (API reference E33 and A.7).
+"""The agent's activity as structured events (docs/api.md 9.1 and 9.2).
 
 The server refuses a whole batch for one event it does not like, so each is built by `event_body`,
 which knows what the server takes, and joins a batch only if that lets it. What all events of one
@@ -46,7 +46,7 @@ _KEY_ARGUMENT = {
     "Glob": ("pattern", "pattern"),
     "Skill": ("skillName", "skill"),
 }
-"""Tool → name on the wire and name in the arguments (API reference section 5.2)."""
+"""Tool → name on the wire and name in the arguments (docs/api.md 9.3)."""
 
 
 class ToolEvents:
