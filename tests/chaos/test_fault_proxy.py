@@ -75,7 +75,9 @@ async def upstream() -> AsyncIterator[tuple[Upstream, str]]:
 async def through(url: str) -> AsyncIterator[tuple[FaultProxy, httpx2.AsyncClient]]:
     async with (
         FaultProxy(url) as proxy,
-        httpx2.AsyncClient(base_url=proxy.url, timeout=0.5, trust_env=False) as client,
+        httpx2.AsyncClient(
+            base_url=proxy.url, timeout=0.5, trust_env=False, verify=False
+        ) as client,
     ):
         yield proxy, client
 

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_rig import COMMAND, bare_env, call, scripted_api
@@ -89,6 +90,11 @@ def test_a_servers_message_cannot_drive_the_terminal(env: dict[str, str], capsys
 
 
 # --- output that nobody takes
+def also_long(*values: Any) -> list[Any]:
+    """More of the same, each of which starts a program: for the long suite."""
+    return [pytest.param(value, marks=pytest.mark.long) for value in values]
+
+
 def closed_pipe() -> int:
     read_end, write_end = os.pipe()
     os.close(read_end)
@@ -96,7 +102,8 @@ def closed_pipe() -> int:
 
 
 @pytest.mark.parametrize(
-    "words", [["help"], ["version", "--json"], ["task", "--help"], ["providers"], ["demo"]]
+    "words",
+    [["help"], ["providers"], *also_long(["version", "--json"], ["task", "--help"], ["demo"])],
 )
 def test_a_reader_that_leaves_ends_it_quietly(words: list[str], tmp_path: Path):
     write_end = closed_pipe()
@@ -107,7 +114,7 @@ def test_a_reader_that_leaves_ends_it_quietly(words: list[str], tmp_path: Path):
 
 
 @needs_full
-@pytest.mark.parametrize("words", [["help"], ["version", "--json"], ["task", "--help"]])
+@pytest.mark.parametrize("words", [["help"], *also_long(["version", "--json"], ["task", "--help"])])
 def test_a_full_disk_is_said_in_one_line(words: list[str], tmp_path: Path):
     with FULL.open("wb") as full:
         code, _, errors = call(*words, env=bare_env(tmp_path), stdout=full)
@@ -150,7 +157,7 @@ def test_a_full_disk_under_the_log_changes_nothing(refused: dict[str, str]):
         assert call("run", env=refused, stderr=full)[0] == 1
 
 
-@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", *also_long("2>&-")])
 def test_streams_that_are_closed_change_nothing(
     closed: str, refused: dict[str, str], tmp_path: Path
 ):

@@ -317,7 +317,10 @@ async def restartable_rig(
             swarm = Swarm(tmp_path, group, sweeps or SweepSettings(enabled=False))
             await swarm.start()
             async with httpx2.AsyncClient(
-                base_url=swarm.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=10
+                base_url=swarm.url,
+                headers={"Authorization": f"Bearer {KEY}"},
+                timeout=10,
+                verify=False,
             ) as api:
                 rig = Rig(swarm.url, tmp_path, api, worker_env(swarm.url, tmp_path))
                 with rig.keeping_the_log():

@@ -184,7 +184,7 @@ async def swarm_rig(tmp_path: Path, *, sweeps: bool = False) -> AsyncIterator[Ri
     async with (
         LocalSwarm(db=tmp_path / "swarm.sqlite", api_key=KEY, sweeps=settings) as swarm,
         httpx2.AsyncClient(
-            base_url=swarm.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=10
+            base_url=swarm.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=10, verify=False
         ) as api,
     ):
         rig = Rig(swarm.url, tmp_path, api, worker_env(swarm.url, tmp_path))

@@ -55,7 +55,7 @@ async def test_a_killed_api_does_not_have_a_quiet_task_done_twice(tmp_path: Path
     async with (
         api_process(tmp_path) as (first, url),
         httpx2.AsyncClient(
-            base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=10
+            base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=10, verify=False
         ) as api,
     ):
         rig = Rig(url, tmp_path, api, worker_env(url, tmp_path))

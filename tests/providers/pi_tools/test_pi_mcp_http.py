@@ -25,7 +25,7 @@ async def test_the_swarm_s_own_tools():
     agent_id = str(uuid.uuid4())
     async with LocalSwarm(api_key=KEY) as swarm:
         auth = {"Authorization": f"Bearer {KEY}", "X-Agent-ID": agent_id}
-        async with httpx2.AsyncClient(base_url=swarm.url, headers=auth) as api:
+        async with httpx2.AsyncClient(base_url=swarm.url, headers=auth, verify=False) as api:
             (await api.post("/api/agents", json={"name": "a"})).raise_for_status()
             task = (await api.post("/api/tasks", json={"task": "x", "agentId": agent_id})).json()
         server = swarm_server(api_url=swarm.url, api_key=KEY, agent_id=agent_id, task_id=task["id"])
