@@ -190,6 +190,9 @@ class _Exchange:
 
     async def __aexit__(self, *_: object) -> None:
         self.body = bytearray()
+        # The request refers to this exchange through it: left there, the two would keep the
+        # request's body in memory until the garbage collector finds them.
+        self._request.extensions.pop("trace", None)
         if self._is_large:
             self._large.release()
 
