@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agent_swarm_worker.providers.kit import costs
 from agent_swarm_worker.providers.kit.costs import Spent, Tokens, added_up, cost_data
-from agent_swarm_worker.providers.kit.native import count, mapping, number, text
+from agent_swarm_worker.providers.kit.native import count, mapping, number
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import CostData, ProviderSessionConfig
