@@ -96,6 +96,7 @@ async def test_boot_keeps_the_order_that_matters(tmp_path: Path):
 
 
 async def test_the_first_poll_does_not_wait_for_a_profile_to_be_stored(tmp_path: Path):
+    patient = {**harness("says_hi"), "SWARM_API_TIMEOUT_S": "600"}
     async with door_rig(tmp_path) as (rig, door):
         me = door.hold("GET /me")
 
@@ -111,7 +112,7 @@ async def test_the_first_poll_does_not_wait_for_a_profile_to_be_stored(tmp_path:
 
         async with anyio.create_task_group() as group:
             group.start_soon(look)
-            async with running_worker(rig, harness("says_hi")):
+            async with running_worker(rig, patient):
                 await all_seen(door, "GET /api/poll")
 
 
