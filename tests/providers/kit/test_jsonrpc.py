@@ -409,9 +409,10 @@ async def test_questions_are_answered_while_the_agent_works(tmp_path: Path):
     async def act(params: Any) -> Any:
         if params["path"] == "first":
             await second_done.wait()
-        else:
-            second_done.set()
-        return await anyio.Path(tmp_path, params["path"]).read_text()
+        said = await anyio.Path(tmp_path, params["path"]).read_text()
+        if params["path"] == "second":
+            second_done.set()  # last: the answer follows without another wait
+        return said
 
     for name in ("first", "second"):
         (tmp_path / name).write_text(f"the {name}")
