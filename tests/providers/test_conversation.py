@@ -161,6 +161,15 @@ async def played(stage: Stage, act: Callable[[Stage], Any], *, within_s: float =
     return done
 
 
+async def settled() -> None:
+    """Let what was just started come to where it waits.
+
+    `wait_all_tasks_blocked` looks ten times a second, and may find the session's clock, which wakes
+    as often, awake each time.
+    """
+    await anyio.sleep(0.1)
+
+
 def test_the_toy_is_a_conversation():
     assert isinstance(Toy(""), Conversation)
 
@@ -182,7 +191,7 @@ say(took=message); say(final="bye"); hear()
             group.start_soon(deliver)
             while not (tmp_path / "read").exists():
                 await anyio.sleep(0.01)
-            await anyio.wait_all_tasks_blocked()
+            await settled()
             assert outcomes == []
             (tmp_path / "go on").touch()
 
@@ -452,7 +461,7 @@ async def test_an_abort_that_is_ignored_ends_in_time_all_the_same(tmp_path: Path
                 assert not (await stage.steer("are you there?")).delivered
 
             group.start_soon(deliver)
-            await anyio.wait_all_tasks_blocked()
+            await settled()
             await stage.session.abort("cancelled")
             await stage.session.abort("again")
 
@@ -488,7 +497,7 @@ async def test_a_session_that_is_cancelled_answers_who_waits(tmp_path: Path):
             group.start_soon(stage.run)
             await stage.up.wait()
             outer.start_soon(deliver)
-            await anyio.wait_all_tasks_blocked()
+            await settled()
             group.cancel_scope.cancel()
     assert [outcome.delivered for outcome in outcomes] == [False]
 
