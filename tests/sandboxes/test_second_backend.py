@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 import audit
@@ -14,6 +13,7 @@ import pytest
 from fake_stages import FakeClaudeStage, FakeCodexStage
 from model_stages import claude_stage, codex_stage, pi_stage
 from namespace_sandbox import NamespaceSandbox, why_impossible
+from pi_env import load_libraries
 from real_codex import TRANSPORTS
 
 from agent_swarm_worker.conformance import suite
@@ -48,9 +48,7 @@ TAKES_NONE = {"codex-exec", "codex-fake", "claude-fake"}
 
 @pytest.fixture(scope="session", autouse=True)
 def model_library() -> None:
-    """Load it before a check counts the seconds: on a busy machine that takes most of a minute."""
-    for name in ("agent", "ask", "tools", "mcp_tools"):
-        import_module(f"agent_swarm_worker.providers.pi.{name}")
+    load_libraries()
 
 
 @pytest.fixture(autouse=True)
