@@ -45,7 +45,7 @@ class SystemClock:
 def wire_time(moment: datetime) -> str:
     """Format a moment the way the API accepts it: UTC, milliseconds, a final ``Z``.
 
-    An offset such as ``+00:00`` is refused with 400 (API reference section 0).
+    An offset such as ``+00:00`` is refused with 400 (docs/api.md 1.3).
     """
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     return utc.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -193,7 +193,7 @@ class RouteMissing(ApiRefused):
     """404 with plain text, or 405: this server generation does not have the route.
 
     An unknown *entity* answers 404 with a JSON body and is a plain ``ApiRefused``
-    (API reference section 0).
+    (docs/api.md 1.5).
     """
 
 

@@ -140,7 +140,7 @@ def _row(model: type[SettingsModel], name: str, text: str) -> str:
     marks = ["live"] if declared.effect is Effect.LIVE else []
     marks += ["checked late"] if declared.is_checked_late else []
     mark = f"*{', '.join(marks)}*. " if marks else ""
-    words = mark + re.sub(r"``(.+?)``", r"`\1`", re.sub(r" \(API reference .+?\)", "", text))
+    words = mark + re.sub(r"``(.+?)``", r"`\1`", re.sub(r" \(docs/api\.md [\d.]+\)", "", text))
     field = model.model_fields[name]
     cells = (names, _value(model, name), _default(field.default), words)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

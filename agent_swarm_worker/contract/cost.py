@@ -24,7 +24,7 @@ class ModelCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostData:
-    """One session's spend, cumulative over the session (API reference E32)."""
+    """One session's spend, cumulative over the session (docs/api.md 10.1)."""
 
     session_id: str = ""
     """The harness's own session id; the reporter replaces it by the runner's."""

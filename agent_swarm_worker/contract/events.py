@@ -1,7 +1,7 @@
 """The normalized stream: every harness's native events become these.
 
 Python names are snake_case; the one place that knows the wire's camelCase is `swarm.wire`.
-Each class names the guide's event in ``type``.
+``type`` is the event's name where it is a plain dictionary (`contract.codec`).
 """
 
 from __future__ import annotations

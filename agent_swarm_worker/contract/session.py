@@ -107,7 +107,7 @@ class ProviderSessionConfig:
     private_dir: PurePath
     """A directory of mode 0700 for this session's files; the caller removes it afterwards."""
     env: Mapping[str, str] = field(repr=False)
-    """The complete environment of the child, not a delta (API reference section 4.5)."""
+    """The complete environment of the child, not a delta (docs/api.md 15.9)."""
     redactor: Redactor
     mcp_servers: tuple[McpServer, ...] = ()
     """The swarm's own server first, then the installed ones."""

@@ -221,7 +221,7 @@ class ProviderTraits:
     needs_credential: tuple[str, ...] = ()
     """Environment variables of which one must be set; empty if the harness needs none."""
     wire_name: str | None = None
-    """The nearest name the server accepts, if it does not know this one (API reference E1)."""
+    """The nearest name the server accepts, if it does not know this one (docs/api.md 3.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

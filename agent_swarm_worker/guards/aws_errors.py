@@ -1,4 +1,4 @@
-"""What is wrong when a model is reached through AWS (harness reference 15)."""
+"""What is wrong when a model is reached through AWS."""
 
 from __future__ import annotations
 

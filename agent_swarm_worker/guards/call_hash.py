@@ -1,7 +1,7 @@
 """Tell whether two tool calls have the same arguments.
 
-`args_hash` is the hash of the public worker (harness reference 13, vectors in 24): JSON with sorted
-keys as JavaScript prints it, 32 bits over UTF-16, in base 36. `args_key` is equal for the same
+`args_hash` is the hash of the public worker: JSON with sorted keys as JavaScript prints it, 32 bits
+over UTF-16, in base 36. `args_key` is equal for the same
 arguments, is computed in a fraction of the time, and has no collisions.
 """
 

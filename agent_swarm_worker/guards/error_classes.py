@@ -66,7 +66,7 @@ _BY_CATEGORY: Final = {
     "usage_limit_reached": ErrorClass.USAGE_LIMIT,
     "verification_required": ErrorClass.PERMISSION_DENIED,
 }
-"""Words of harnesses and services that differ from ours (harness reference 14.1)."""
+"""Words of harnesses and services that differ from ours."""
 
 _BY_STATUS: Final = {
     401: ErrorClass.AUTHENTICATION_FAILED,

@@ -7,6 +7,7 @@ is looked at again with its escapes taken out, as often as there are some left.
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,8 @@ from ahocorasick_rs import MATCHKIND_STANDARD, BytesAhoCorasick, Implementation
 from agent_swarm_worker.guards.matcher import Span
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agent_swarm_worker.guards.matcher import Matcher
 
 MAX_LEVELS: Final = 4
@@ -39,6 +42,8 @@ _SIMPLE_ESCAPES: Final = (
 )
 _STAND_INS: Final = (b"\xff", b"\xfe", b"\xf8", b"\x00", b"\x01")
 """Bytes of which most are in no text at all."""
+_BYTES_PER_SUBSTITUTION: Final = 64
+"""With fewer escapes than one in so many bytes, one pass over them beats nine over the text."""
 _SURROGATES: Final = range(0xD800, 0xE000)
 
 
@@ -86,6 +91,38 @@ def find_behind_escapes(data: bytes, matcher: Matcher) -> list[Span]:
     return spans
 
 
+def may_hide_in_strings(line: bytes, matcher: Matcher) -> bool:
+    """True if `find_behind_escapes` finds something in one of the strings of a line of JSON.
+
+    False is certain. All strings are looked at in one piece, which takes a fraction of the time.
+    """
+    if not has_unusual_escapes(line):
+        return False
+    try:
+        text = "\n".join(_strings_of(line)).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        return True
+    if matcher.find(text):
+        return True
+    return has_unusual_escapes(text) and _has_more_behind_escapes(text, matcher)
+
+
+def _strings_of(line: bytes) -> Iterator[str]:
+    """Yield every string in a line of JSON, keys included, also those of keys that repeat."""
+    # A list of pairs instead of a dictionary keeps what repeated keys would hide.
+    pending = [json.loads(line, object_pairs_hook=list, parse_int=_no_number)]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            pending += value
+
+
+def _no_number(_: str) -> None:
+    """Stand in for a number, which may have more digits than Python converts."""
+
+
 def _has_more_behind_escapes(data: bytes, matcher: Matcher) -> bool:
     """True if something is found at a level of escapes. Nearly always nothing is."""
     for _ in range(MAX_LEVELS):
@@ -103,6 +140,8 @@ def _plain_text(data: bytes) -> bytes:
     Escaped backslashes step aside for a byte that `data` does not hold; each backslash that is left
     begins an escape or means itself, whatever comes before it.
     """
+    if data.count(b"\\") * _BYTES_PER_SUBSTITUTION < len(data):
+        return _ESCAPE.sub(_plain, data)
     stand_in = next((byte for byte in _STAND_INS if byte not in data), None)
     if stand_in is None:
         return _unescaped(data)[0]

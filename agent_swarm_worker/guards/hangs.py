@@ -62,7 +62,7 @@ _ASKING_EVENTS: Final = re.compile(
     r"|request_?permission|request_?user_?input|input_?required|elicitation|can_use_tool)",
     re.IGNORECASE,
 )
-"""How the protocols of harnesses call a question (harness notes, permission and input)."""
+"""How the protocols of harnesses call a question."""
 _EVENT_NAMES: Final = ("type", "subtype", "method", "event", "kind")
 
 

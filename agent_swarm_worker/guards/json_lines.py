@@ -20,6 +20,7 @@ import orjson
 from agent_swarm_worker.guards.escapes import (
     find_behind_escapes,
     has_unusual_escapes,
+    may_hide_in_strings,
     unusual_escapes,
 )
 from agent_swarm_worker.guards.matcher import Span, is_inside, merge, placeholder, replace
@@ -47,7 +48,7 @@ def scrub_json_line(line: bytes, matcher: Matcher) -> tuple[bytes, Any]:
         found = merge(find_behind_escapes(line, matcher))
         return (replace(line, found) if found else line), None
     found = merge(matcher.find(line))
-    if not found and not has_unusual_escapes(line):
+    if not found and not may_hide_in_strings(line, matcher):
         return line, value
     clean = _rewrite(line, found, matcher)
     return (line, value) if clean == line else _load(clean)

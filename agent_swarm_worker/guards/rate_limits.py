@@ -86,7 +86,7 @@ def parse_reset_time(text: str, now: datetime) -> datetime | None:
 
 
 def clamp_reset(moment: datetime, now: datetime) -> datetime:
-    """Keep a reset between a minute and a week from now (API reference, rate limits)."""
+    """Keep a reset between a minute and a week from now (docs/api.md 14.3)."""
     return min(max(moment, now + EARLIEST_RESET), now + LATEST_RESET)
 
 

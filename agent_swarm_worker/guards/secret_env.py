@@ -55,7 +55,7 @@ _CONNECTION_PASSWORD: Final = re.compile(
 
 
 def is_secret_name(name: str) -> bool:
-    """True if a variable of this name holds a secret (harness reference 16, in any case)."""
+    """True if a variable of this name holds a secret (docs/secrets.md), in any case."""
     upper = name.upper()
     if upper in _NEVER:
         return False

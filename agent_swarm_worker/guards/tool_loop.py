@@ -1,6 +1,6 @@
 """Notices when an agent does the same thing over and over.
 
-The default profile is the public worker's algorithm with its numbers (harness reference 13): over
+The default profile is the public worker's algorithm with its numbers (docs/tool-loops.md): over
 the last 40 calls, 8 equal ones warn and 15 block; two calls taking turns warn at 8 and block at 12;
 twice that much patience where the arguments of an edit do not say what was edited.
 

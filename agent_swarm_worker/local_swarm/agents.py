@@ -1,4 +1,4 @@
-"""Agents: registration, liveness, load (API reference E1-E4)."""
+"""Agents: registration, liveness, load (docs/api.md 3.1 to 3.4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
 
 PROVIDERS = ("claude", "codex", "pi", "devin", "claude-managed", "opencode")
-"""The only harness names the API knows (A.4); a worker maps others to one of them."""
+"""The only harness names the API knows (docs/api.md 17.1); a worker maps others to one of them."""
 
 ENABLED_CAPABILITIES = (
     "core",
@@ -27,7 +27,7 @@ ENABLED_CAPABILITIES = (
     "messaging",
     "repo",
 )
-"""What this server really has, of the public list (A.9)."""
+"""What this server really has, of the public list (docs/api.md 17.3)."""
 
 IDENTITY_TEXTS = ("claudeMd", "soulMd", "identityMd", "setupScript", "toolsMd", "heartbeatMd")
 
@@ -53,7 +53,8 @@ def register(store: Store, agent_id: str, body: Document) -> tuple[Document, boo
     """Create or refresh an agent; return it and whether it is new.
 
     The public server takes role, description and capabilities here and drops them; only the
-    profile route stores them. Workers rely on the rest of what a second call leaves alone (E1).
+    profile route stores them. Workers rely on the rest of what a second call leaves alone
+    (docs/api.md 3.1).
     """
     known = store.get(AGENTS, agent_id) if agent_id else None
     now = store.now()

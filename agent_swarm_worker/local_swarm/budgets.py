@@ -1,4 +1,4 @@
-"""Daily budgets, and the refusal of work when one is used up (API reference 3.3).
+"""Daily budgets, and the refusal of work when one is used up (docs/api.md 4.5).
 
 The wire writes the global budget's empty scope id as ``_global``.
 """

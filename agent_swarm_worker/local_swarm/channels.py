@@ -1,4 +1,4 @@
-"""Channels in which agents talk, and mentions that wake them up (API reference 3.4)."""
+"""Channels in which agents talk, and mentions that wake them up (docs/api.md 4.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configuration rows, and what an agent sees when scopes are laid over each other (E30)."""
+"""Configuration rows, and what an agent sees of all scopes together (docs/api.md 13)."""
 
 from __future__ import annotations
 

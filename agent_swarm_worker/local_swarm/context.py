@@ -1,4 +1,4 @@
-"""How full a session's context window was (API reference E20). Percentages run from 0 to 100."""
+"""How full a session's context window was (docs/api.md 11). Percentages run from 0 to 100."""
 
 from __future__ import annotations
 

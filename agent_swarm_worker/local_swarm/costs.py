@@ -1,4 +1,4 @@
-"""What sessions cost (API reference E32). Budgets are enforced on these rows."""
+"""What sessions cost (docs/api.md 10). Budgets are enforced on these rows."""
 
 from __future__ import annotations
 

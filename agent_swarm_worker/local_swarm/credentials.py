@@ -1,4 +1,4 @@
-"""Whether an agent's harness can log in, as the worker reports it (API reference E6, A.3).
+"""Whether an agent's harness can log in, as the worker reports it (docs/api.md 3.6).
 
 The status is a report only: an agent that waits for credentials is still given tasks.
 """

@@ -29,7 +29,7 @@ def fail(store: Store, task: Document, reason: str) -> Document:
 
 
 def cancel(store: Store, task: Document, reason: str | None = None) -> Document:
-    """End a task because somebody asked for it; its worker learns of it from E9."""
+    """End a task because somebody asked for it; its worker asks for it (docs/api.md 5.6)."""
     return _end(store, task, "cancelled", failureReason=reason or "Cancelled by user")
 
 

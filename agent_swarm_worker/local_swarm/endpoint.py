@@ -98,7 +98,7 @@ class Route:
         except Unfit as unfit:
             return json_response(unfit.status, unfit.body)
         except sqlite3.IntegrityError as error:
-            # The public server lets its database's own words through (API reference E23).
+            # The public server lets its database's own words through (docs/api.md 6.2).
             return json_response(500, {"error": str(error)})
         return _response(answer)
 

@@ -1,4 +1,4 @@
-"""What happened, as a stream of small typed events (API reference E33, E34, A.7)."""
+"""What happened, as a stream of small typed events (docs/api.md 9)."""
 
 from __future__ import annotations
 

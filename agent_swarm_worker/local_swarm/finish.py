@@ -1,4 +1,4 @@
-"""The end of a session as the worker reports it (API reference E15).
+"""The end of a session as the worker reports it (docs/api.md 7.1).
 
 First come, first served: whoever ends a task first has said its result. Later words are compared
 with the stored ones, never silently merged. A task that is not running answers success and keeps

@@ -1,4 +1,4 @@
-"""Which credentials of a pool are rate-limited, and how often each was used (E29).
+"""Which credentials of a pool are rate-limited, and how often each was used (docs/api.md 14).
 
 The server never sees a key, only its kind, its place in the pool and its last characters.
 """

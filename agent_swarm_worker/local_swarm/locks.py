@@ -1,4 +1,4 @@
-"""Locks that let one worker at a time refresh a shared login (E30)."""
+"""Locks that let one worker at a time refresh a shared login (docs/api.md 13.4)."""
 
 from __future__ import annotations
 

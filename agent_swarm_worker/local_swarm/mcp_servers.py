@@ -1,4 +1,4 @@
-"""Tool servers that can be installed for an agent, with their secrets resolved for it (E37)."""
+"""Tool servers that can be installed for an agent, with secrets resolved (docs/api.md 15.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``GET /me``: what an agent is told about itself, and what waits for it (API reference E5)."""
+"""``GET /me``: what an agent is told about itself, and what waits for it (docs/api.md 3.5)."""
 
 from __future__ import annotations
 

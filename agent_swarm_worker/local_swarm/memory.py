@@ -1,4 +1,4 @@
-"""What agents remember, found again by words (API reference E35).
+"""What agents remember, found again by words (docs/api.md 15.5).
 
 There is no embedding model on one machine, so similarity is lexical: SQLite's full-text index
 finds candidates, and each is rated by how many words both texts share, as a part of the shorter

@@ -1,7 +1,7 @@
 """Does an output have the form that its task asks for?
 
 Checked where the agent itself reports (MCP) and where a text is replaced by force. The finish
-route leaves it to the worker, as the public one does (API reference E15).
+route leaves it to the worker, as the public one does (docs/api.md 7.1).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``GET /api/poll``: what an agent is to do next (API reference E8 and section 3).
+"""``GET /api/poll``: what an agent is to do next (docs/api.md 4.1 and 4.2).
 
 Whatever is answered has been claimed in the same transaction. There is no acknowledgement: a second
 poll goes on with the next item.
@@ -49,7 +49,7 @@ def pool(store: Store, agent: Document) -> Iterable[Document]:
 
 
 def is_eligible(agent: Document, task: Document) -> bool:
-    """True if the task's affinity lets the agent take it (API reference 6.1).
+    """True if the task's affinity lets the agent take it (docs/api.md 7.5).
 
     Work goes back to where it came from, or to an agent of the same role with all the
     capabilities. An agent without a role never matches.

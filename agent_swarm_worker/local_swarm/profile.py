@@ -1,4 +1,4 @@
-"""An agent's profile: role, capabilities and the identity texts, with their budgets (E7)."""
+"""An agent's profile: role, capabilities, identity texts with budgets (docs/api.md 3.7)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BUDGET_CHARS = {"soulMd": 10_000, "identityMd": 10_000, "claudeMd": 20_000, "toolsMd": 20_000}
 MAX_FILE_CHARS = 262_144
 REPORTED_SOURCES = frozenset({"self_edit", "session_sync"})
-"""Changes from these leave an event behind, accepted or not; the worker compares them (4.9)."""
+"""Changes from these leave an event behind, accepted or not (docs/api.md 3.7)."""
 
 AVATAR = Shape(
     type=Choice("lucide"),

@@ -1,4 +1,4 @@
-"""Repositories that tasks may name (API reference E36)."""
+"""Repositories that tasks may name (docs/api.md 15.1)."""
 
 from __future__ import annotations
 

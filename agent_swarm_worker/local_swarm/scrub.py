@@ -1,4 +1,4 @@
-"""Secrets that reach the server in texts are blanked before they are stored (API reference D.3).
+"""Secrets that reach the server in texts are blanked before they are stored (docs/api.md 16.4).
 
 The worker scrubs what passes through it, but an agent's own tool calls come here directly. Values
 that the server itself keeps as secret configuration are found too, whatever they look like.

@@ -1,4 +1,4 @@
-"""The lines a session wrote (API reference E21, E31)."""
+"""The lines a session wrote (docs/api.md 8)."""
 
 from __future__ import annotations
 

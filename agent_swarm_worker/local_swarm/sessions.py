@@ -1,4 +1,4 @@
-"""Which sessions run where, how we know they live, and tasks whose session never came (E23-E28)."""
+"""Active sessions, their heartbeats, and tasks whose session never came (docs/api.md 6)."""
 
 from __future__ import annotations
 

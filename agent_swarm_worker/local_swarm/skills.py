@@ -1,4 +1,4 @@
-"""Skills and the files bundled with them (API reference E38 and section 1.5)."""
+"""Skills and the files bundled with them (docs/api.md 15.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages for running tasks, and what becomes of those that arrive too late (E44-E47, A.8)."""
+"""Messages for running tasks, and what becomes of those that arrive too late (docs/api.md 12)."""
 
 from __future__ import annotations
 

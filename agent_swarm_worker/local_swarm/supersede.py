@@ -1,4 +1,4 @@
-"""Ending a running task in favour of a *resume* task that carries it on (E16, section 6.1)."""
+"""Ending a running task in favour of a *resume* task that goes on (docs/api.md 7.4 and 7.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server does by itself now and then (API reference 7.2 and appendix B).
+"""What the server does by itself now and then (docs/api.md 16).
 
 Each sweep is a plain function of the store, so that a test can run one at any moment of a clock it
 moves by hand. `keep_sweeping` runs them on the server's schedule.

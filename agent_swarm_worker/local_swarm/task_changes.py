@@ -1,4 +1,4 @@
-"""What a worker reports about a task while it runs, and what others do to it (E9, E13-E19)."""
+"""Reports on a task while it runs, and what others do to it (docs/api.md 5.5 to 5.11)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ OF_TASK = Shape(taskId=Text().optional())
 def progress(store: Store, task: Document, text: str) -> Document:
     """Store a word on how it goes.
 
-    The public server lets progress start any task that has not ended, even a paused one (E13).
+    The public server lets progress start any task that has not ended, even a paused one
+    (docs/api.md 5.9).
     """
     kept = scrub(store, text)
     status = task["status"] if task["status"] in tasks.TERMINAL else "in_progress"

@@ -31,7 +31,7 @@ def note(
             "taskId": task_id,
             "oldValue": old,
             "newValue": new,
-            # The wire carries metadata as JSON text, not as an object (API reference E12).
+            # The wire carries metadata as JSON text, not as an object (docs/api.md 5.2).
             "metadata": orjson.dumps(metadata).decode() if metadata else None,
             "createdAt": store.now(),
         },

@@ -1,4 +1,4 @@
-"""Reading tasks: one in full, many in short (API reference E12)."""
+"""Reading tasks: one in full, many in short (docs/api.md 5.2)."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ SOURCES = (
 EFFORTS = ("off", "low", "medium", "high", "xhigh", "max")
 TIERS = ("smol", "regular", "smart", "ultra")
 TIER_ALIASES = {"haiku": "smol", "sonnet": "regular", "opus": "smart", "fable": "ultra"}
-"""Given as a model these mean a tier, so that any harness can run the task (4.3)."""
+"""Given as a model these mean a tier, so that any harness can run the task (docs/api.md 15.8)."""
 MAX_TASK_TYPE_CHARS = 50
 DEFAULT_PRIORITY = 50
 
@@ -65,7 +65,7 @@ INHERITED = (
     "routingAffinity",
 )
 """What a child takes from its parent unless told otherwise. Never the model: the child may run on
-another harness (API reference 6.1)."""
+another harness (docs/api.md 7.5)."""
 
 CREATE = Shape(
     task=Text(1),

@@ -1,4 +1,4 @@
-"""People who ask for work; a trigger says who it was (API reference 3.1)."""
+"""People who ask for work; a trigger says who it was (docs/api.md 4.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Field checks that answer in the words of the public server (API reference section 0).
+"""Field checks that answer in the words of the public server (docs/api.md 1.5).
 
 The public server validates with zod, and its workers were written against those messages:
 ``Validation error: <path>: <message>, …``. A `Shape` strips keys it does not know, refuses ``null``

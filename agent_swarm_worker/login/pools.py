@@ -1,6 +1,6 @@
 """Credential pools: a variable may hold several keys, separated by commas; a session gets one.
 
-The server knows which keys are rate-limited (API reference E29). Which one a session used is
+The server knows which keys are rate-limited (docs/api.md 14). Which one a session used is
 remembered as a `Selection`, so that a limit it runs into is reported for that key and no other.
 """
 
@@ -79,7 +79,7 @@ def variables_for(credentials: Credentials, model: str) -> tuple[str, ...]:
     vendor, has_vendor, _ = model.strip().lower().partition("/")
     if has_vendor:
         named = f"{vendor.upper()}_API_KEY"
-        # Another vendor's model is reached through the gateway (API reference section 4.6).
+        # Another vendor's model is reached through the gateway (docs/api.md 14.1).
         first = named if named in known else rule.gateway
         known = tuple(it for it in known if it == first or it not in rule.only_own_models)
     else:

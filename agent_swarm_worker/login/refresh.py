@@ -2,8 +2,8 @@
 
 A refresh token is good for one exchange; presenting it a second time makes the vendor revoke the
 login. So whoever renews holds two locks, one of this machine and one of the swarm, looks again at
-what is stored once it has them, and stores the new login before anybody uses it (API reference
-section 5.5).
+what is stored once it has them, and stores the new login before anybody uses it (docs/api.md
+13.4).
 """
 
 from __future__ import annotations

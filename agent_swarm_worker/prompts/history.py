@@ -24,11 +24,11 @@ class TaskSource(Protocol):
     """The server, as far as earlier tasks go; `swarm.tasks` is one. Raises `ApiError`."""
 
     async def get(self, task_id: str) -> Task:
-        """Return a task (API reference E12)."""
+        """Return a task (docs/api.md 5.2)."""
         ...
 
     async def session_logs(self, task_id: str, *, limit: int) -> Sequence[LogEntry]:
-        """Return lines of its sessions (E21)."""
+        """Return lines of its sessions (docs/api.md 8.4)."""
         ...
 
 
@@ -78,7 +78,7 @@ def artifact_lines(task: Task, redactor: Redactor, app_url: str) -> list[str]:
     Args:
         task: as `TaskSource.get` returns it.
         redactor: takes secrets out of names and links.
-        app_url: base URL of the dashboard; links start there (API reference D.4).
+        app_url: base URL of the dashboard; links start there (docs/api.md 5.12).
     """
     lines = []
     for item in [item for item in task.attachments if item.name][:MAX_ARTIFACTS]:

@@ -1,4 +1,4 @@
-"""What the swarm remembers that may help with a task (API reference section 4.8)."""
+"""What the swarm remembers that may help with a task (docs/api.md 15.5)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class MemorySource(Protocol):
         task_id: str | None = None,
         context_key: str | None = None,
     ) -> Sequence[Memory]:
-        """Return memories near `query` (API reference E35)."""
+        """Return memories near `query` (docs/api.md 15.5)."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What a follow-up task is told about the tasks it follows (API reference section 6.3)."""
+"""What a follow-up task is told about the tasks it follows (docs/api.md 7.6)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Telling an agent that an edit of its profile was refused, until that is settled.
 
-Otherwise it never learns: the refusal comes when its session has ended (API reference 4.9).
+Otherwise it never learns: the refusal comes when its session has ended (docs/api.md 3.7).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class EventSource(Protocol):
     async def events(
         self, event: str, *, agent_id: str, field: str | None = None, limit: int = 1
     ) -> Sequence[StoredEvent]:
-        """Return events, newest first (API reference E34)."""
+        """Return events, newest first (docs/api.md 9.4)."""
         ...
 
 

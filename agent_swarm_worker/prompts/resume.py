@@ -1,4 +1,4 @@
-"""What a resume task is told about the session it replaces (API reference section 6.4).
+"""What a resume task is told about the session it replaces (docs/api.md 7.5).
 
 The original description is never cut. What else fits around it is decided by shares of a budget,
 and a description that is longer than its share takes the room of logs and artifacts.
@@ -42,7 +42,7 @@ class SteeringSource(Protocol):
     """The server, as far as steering goes; `swarm.steering` is one. Raises `ApiError`."""
 
     async def of_task(self, task_id: str) -> Sequence[SteeringMessage]:
-        """Return every message a task ever got (E22)."""
+        """Return every message a task ever got (docs/api.md 12.3)."""
         ...
 
 

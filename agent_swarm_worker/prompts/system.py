@@ -1,6 +1,6 @@
 """The system prompt: fixed parts first and changing ones last, so that vendors' caches hit.
 
-The order and the conditions are those of API reference section 4.7 (prompt version 2). It has no
+The order and the conditions are those of the public worker (docs/prompts.md). It has no
 upper limit as a whole: hand it to a harness by file or standard input, never as an argument.
 """
 
@@ -57,7 +57,7 @@ class TaskContext:
     slack_channel_id: str | None = None
     slack_thread_ts: str | None = None
     additional_prompt: str = ""
-    """``task.additionalSystemPrompt`` of older servers (guide section 6)."""
+    """``task.additionalSystemPrompt`` of older servers (docs/api.md 2.3)."""
     missing_dir: str | None = None
     """The directory the task asked for, if it does not exist."""
     cwd: Path | None = None

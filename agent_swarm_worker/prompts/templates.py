@@ -19,7 +19,7 @@ from agent_swarm_worker.logs import Event, Log
 Variables: TypeAlias = Mapping[str, object]
 
 MAX_DEPTH = 3
-"""How deep templates may refer to each other (prompt reference section 1.8)."""
+"""How deep templates may refer to each other (docs/prompts.md)."""
 
 _REFERENCE = re.compile(r"\{\{@template\[([^\]]+)\]\}\}")
 _VARIABLE = re.compile(r"\{\{(?!@template\[)([^}]+)\}\}")

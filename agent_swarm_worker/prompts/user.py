@@ -63,7 +63,7 @@ async def trigger_prompt(build: PromptBuild, trigger: Trigger, harness: PromptHa
 
 
 async def paused_prompt(build: PromptBuild, task: Task, harness: PromptHarness) -> str:
-    """Return the prompt that continues a task an older server had paused (section 6.2)."""
+    """Return the prompt that continues a task an older server had paused (docs/api.md 5.7)."""
     progress = clean(task.progress or "").strip()
     variables = {
         "work_on_task_cmd": harness.command("work-on-task"),

@@ -103,18 +103,18 @@ class Console:
         """Log one event, if there is something to be read in it."""
         if not self._is_shown:
             return
-        if isinstance(event, RawLog):
+        describe = _DESCRIPTIONS.get(type(event))
+        if describe is not None:
+            self._unexplained = None
+            if text := describe(event):
+                self._log.output(Event.SESSION_OUTPUT, text)
+        elif isinstance(event, RawLog):
             if self._is_scheduled and self._unexplained is None:
                 self._unexplained = event.content
             else:
                 self._take_record(event.content)
-        elif isinstance(event, RawStderr):
-            if text := one_line(event.content, MAX_PART_CHARS):
-                self._log.output(Event.SESSION_STDERR, text)
-        elif (describe := _DESCRIPTIONS.get(type(event))) is not None:
-            self._unexplained = None
-            if text := describe(event):
-                self._log.output(Event.SESSION_OUTPUT, text)
+        elif isinstance(event, RawStderr) and (text := one_line(event.content, MAX_PART_CHARS)):
+            self._log.output(Event.SESSION_STDERR, text)
 
     def _take_record(self, record: str) -> None:
         """Wait for the events of a record: they come before the loop's step ends, or never."""

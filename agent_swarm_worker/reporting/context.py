@@ -1,4 +1,4 @@
-"""How full the model's context window is, told to the server (API reference E20)."""
+"""How full the model's context window is, told to the server (docs/api.md 11)."""
 
 from __future__ import annotations
 

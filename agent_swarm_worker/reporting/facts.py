@@ -28,7 +28,7 @@ class SessionFacts:
 
     task_id: str | None
     """The task, or ``None`` for a trigger without one: then nothing is said about a task, and
-    logs, events and cost carry no task id (API reference section 3.6)."""
+    logs, events and cost carry no task id (docs/api.md 4.10)."""
     effective_id: str
     """The task's id, or the id made up in its place."""
     agent_id: str
@@ -53,12 +53,12 @@ class SessionFacts:
     model: str = ""
     """The model asked for, if any."""
     model_source: str = "adapter_default"
-    """Where that choice came from (API reference A.3)."""
+    """Where that choice came from (docs/api.md 3.6)."""
     session_meta: Mapping[str, Any] = field(default_factory=dict)
     """Kept with the task's session, for whoever continues the task."""
     observe_only: bool = False
     """For an offered task, which is not ours: no progress, since that would make it
-    ``in_progress`` (API reference section 3.2)."""
+    ``in_progress`` (docs/api.md 4.4)."""
     progress_interval_s: float = 3.0
     """Least time between two progress texts."""
     context_interval_s: float = 30.0

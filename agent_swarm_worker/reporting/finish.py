@@ -28,7 +28,7 @@ MAX_LAST_WORDS_CHARS = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishBody:
-    """The end of a task, as ``POST /api/tasks/{id}/finish`` wants it (API reference E15)."""
+    """The end of a task, as ``POST /api/tasks/{id}/finish`` wants it (docs/api.md 7.1)."""
 
     status: Literal["completed", "failed"]
     output: str | None = None
@@ -54,7 +54,7 @@ async def decide_finish(
     output_schema: Mapping[str, Any] | None = None,
     judge: Judge = judge_apart,
 ) -> FinishBody | None:
-    """Decide how a task ends (API reference section 5.8).
+    """Decide how a task ends (docs/api.md 7.2).
 
     The output is the first of: what the harness gave as result, the agent's last words, what the
     agent stored on the task itself, a sentence saying that there is none.
@@ -90,7 +90,7 @@ async def decide_finish(
 
 
 def has_failed(result: ProviderResult) -> bool:
-    """True if the session failed: some harnesses exit with 0 after an error (harness notes W5)."""
+    """True if the session failed: some harnesses exit with 0 after an error."""
     return result.is_error or result.exit_code != 0
 
 

@@ -1,6 +1,6 @@
 """One short line on what the agent is doing, made from a tool call.
 
-It becomes the task's progress text (API reference section 5.3).
+It becomes the task's progress text (docs/api.md 5.9).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Finding, in what an agent said, the JSON that its task asked for.
 
 A task may demand output of a certain shape (``outputSchema``). The server does not check it when a
-task is finished (API reference E15), so it is done here, with the full JSON Schema rules; and in a
+task is finished (docs/api.md 7.1), so it is done here, with the full JSON Schema rules; and in a
 process apart, since a schema may hold a pattern or a nest of choices that never comes to an end.
 """
 

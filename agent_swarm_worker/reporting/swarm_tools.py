@@ -1,6 +1,6 @@
 """What the swarm's own tools do, in a few words each, for the progress line of a task.
 
-The emoji of each group are those of the public worker (API reference section 5.3), so dashboards
+The emoji of each group are those of the public worker (docs/api.md 5.9), so dashboards
 look familiar; the words are ours.
 """
 

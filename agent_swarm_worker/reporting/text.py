@@ -15,6 +15,8 @@ def one_line(text: str, max_chars: int) -> str:
 
     Scrub before: a secret that is cut in half is no longer recognised.
     """
+    if len(text) <= max_chars and text.isprintable() and "  " not in text:
+        return text.strip()
     line = stripped = text.strip()
     # Cutting first keeps a huge text cheap; what is mostly blanks gets a second, longer look.
     for kept_chars in (max_chars * 3, max_chars * 16):

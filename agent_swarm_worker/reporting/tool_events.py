@@ -1,8 +1,8 @@
-"""The agent's activity as structured events (API reference E33 and A.7).
+"""The agent's activity as structured events (docs/api.md 9.1 and 9.2).
 
 The server refuses a whole batch for one event it does not like, so each is built by `event_body`,
 which knows what the server takes, and joins a batch only if that lets it. What all events of one
-name have in common is built and encoded once; an event is encoded once, when it happens.
+name have in common is built and encoded once; an event is encoded once, when its batch is.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _KEY_ARGUMENT = {
     "Glob": ("pattern", "pattern"),
     "Skill": ("skillName", "skill"),
 }
-"""Tool → name on the wire and name in the arguments (API reference section 5.2)."""
+"""Tool → name on the wire and name in the arguments (docs/api.md 9.3)."""
 
 
 class ToolEvents:
@@ -65,7 +65,10 @@ class ToolEvents:
         self._send, self._clock, self._scrub = send, clock, scrub
         self._agent_id, self._task_id, self._session_uuid = agent_id, task_id, session_uuid
         # A queue that cannot be written to costs the oldest events, not the worker's memory.
-        self._waiting: deque[bytes] = deque(maxlen=2 * MAX_BATCH)
+        self._waiting: deque[tuple[bytes, dict[str, Any]]] = deque(maxlen=2 * MAX_BATCH)
+        """The beginning of an event's JSON, and its data."""
+        self._as_it_came: list[tuple[dict[str, Any], str]] = []
+        """Which fields of the data that waits have text of the agent, to be scrubbed and cut."""
         self._heads: dict[tuple[str, str | None, str], bytes] = {}
         """The encoded fields that all events of one name, status and session have in common."""
         self._tool_names: dict[str, str] = {}
@@ -76,15 +79,22 @@ class ToolEvents:
 
     def session_started(self, provider_session_id: str) -> None:
         """The harness has a session; this event alone carries the harness's own id."""
-        self._add("session.start", session_id=provider_session_id, data=self._stamped({}))
+        self._add("session.start", {}, session_id=provider_session_id)
 
     def tool_started(self, event: ToolStart) -> None:
         """A tool call begins."""
         name = canonical_name(event.tool_name, event.args)
-        key_argument = self._key_argument(name, event.args)
-        self._add("tool.start", data=self._call(event) | key_argument)
-        if name == "Skill" and key_argument:
-            self._add("skill.invoke", data=self._stamped(key_argument))
+        data = self._call(event)
+        wire_name, key = _KEY_ARGUMENT.get(name, ("", ""))
+        told = event.args.get(key) if wire_name and isinstance(event.args, Mapping) else None
+        is_told = isinstance(told, str) and bool(told)
+        if is_told:
+            self._put_text(data, wire_name, told)
+        self._add("tool.start", data)
+        if name == "Skill" and is_told:
+            skill: dict[str, Any] = {}
+            self._put_text(skill, wire_name, told)
+            self._add("skill.invoke", skill)
         self._open_calls[event.tool_call_id] = self._clock.monotonic()
         if len(self._open_calls) > MAX_OPEN_CALLS:
             self._open_calls.popitem(last=False)
@@ -94,7 +104,7 @@ class ToolEvents:
         began_at = self._open_calls.pop(event.tool_call_id, None)
         took_ms = None if began_at is None else (self._clock.monotonic() - began_at) * 1000
         status = "error" if event.is_error else "ok"
-        self._add("tool.end", status=status, duration_ms=took_ms, data=self._call(event))
+        self._add("tool.end", self._call(event), status=status, duration_ms=took_ms)
 
     def session_ended(self, *, is_error: bool, duration_ms: float, cost: CostData | None) -> None:
         """The session is over, with what it cost if that is known."""
@@ -106,44 +116,42 @@ class ToolEvents:
                 "inputTokens": cost.input_tokens,
                 "outputTokens": cost.output_tokens,
             }
-            data = {key: value for key, value in spent.items() if value is not None}
+            data = orjson.loads(encode(spent))
         status = "error" if is_error else "ok"
-        self._add(
-            "session.end",
-            status=status,
-            duration_ms=duration_ms,
-            data=self._stamped(data),
-            is_text=False,
-        )
+        self._add("session.end", data, status=status, duration_ms=duration_ms)
 
     def flush(self) -> None:
         """Hand on everything that waits."""
+        self._tidy()
         # A secret may have become known since: names are looked at again in the next batch.
         self._tool_names.clear()
         while self._waiting:
             batch = list(self._waiting)[:MAX_BATCH]
-            self._send(batch)
+            self._send([b'%b"data":%b}' % (head, orjson.dumps(data)) for head, data in batch])
             for _ in batch:
                 self._waiting.popleft()
 
     def _add(
         self,
         name: str,
+        data: dict[str, Any],
         *,
         status: str | None = None,
         session_id: str = "",
         duration_ms: float | None = None,
-        data: dict[str, Any],
-        is_text: bool = True,
     ) -> None:
         head = self._head(name, status, session_id or self._session_uuid)
         if not head:
             return
         took_ms = whole_number(duration_ms)
-        took = b'"durationMs":%d,' % took_ms if took_ms is not None and took_ms >= 0 else b""
-        # `one_line` leaves nothing in a text that JSON could not take.
-        encoded = orjson.dumps(data) if is_text else encode(data)
-        self._waiting.append(b'%b%b"data":%b}' % (head, took, encoded))
+        if took_ms is not None and took_ms >= 0:
+            head = b'%b"durationMs":%d,' % (head, took_ms)
+        # The server files an event under the time it arrives, which an outage can make hours late.
+        now_s = self._clock.monotonic()
+        if now_s - self._stamped_at_s >= STAMP_S:
+            self._stamp, self._stamped_at_s = wire_time(self._clock.now()), now_s
+        data["clientTimestamp"] = self._stamp
+        self._waiting.append((head, data))
         if len(self._waiting) >= MAX_BATCH:
             self.flush()
 
@@ -168,20 +176,28 @@ class ToolEvents:
         name = self._tool_names.get(event.tool_name)
         if name is None:
             name = self._tool_names[event.tool_name] = self._short(event.tool_name)
-        call_id = one_line(event.tool_call_id, MAX_ID_CHARS)
-        return self._stamped({"toolName": name, "toolCallId": call_id})
+        return {"toolName": name, "toolCallId": one_line(event.tool_call_id, MAX_ID_CHARS)}
 
-    def _stamped(self, data: dict[str, Any]) -> dict[str, Any]:
-        # The server files an event under the time it arrives, which an outage can make hours late.
-        now_s = self._clock.monotonic()
-        if now_s - self._stamped_at_s >= STAMP_S:
-            self._stamp, self._stamped_at_s = wire_time(self._clock.now()), now_s
-        return {**data, "clientTimestamp": self._stamp}
+    def _put_text(self, data: dict[str, Any], key: str, text: str) -> None:
+        if len(text) > MAX_TEXT_CHARS:
+            data[key] = self._short(text)
+        else:
+            data[key] = text
+            self._as_it_came.append((data, key))
 
-    def _key_argument(self, name: str, args: Any) -> dict[str, Any]:
-        wire_name, key = _KEY_ARGUMENT.get(name, ("", ""))
-        value = args.get(key) if wire_name and isinstance(args, Mapping) else None
-        return {wire_name: self._short(value)} if isinstance(value, str) and value else {}
+    def _tidy(self) -> None:
+        """Scrub and cut the texts that wait: they are searched in one piece, and rarely again."""
+        texts = [data[key] for data, key in self._as_it_came]
+        joined = "\n".join(texts)
+        shorten = self._short if self._scrub(joined) != joined else _cut
+        for (data, key), text in zip(self._as_it_came, texts, strict=True):
+            data[key] = shorten(text)
+        self._as_it_came.clear()
 
     def _short(self, text: str) -> str:
-        return one_line(self._scrub(text), MAX_TEXT_CHARS)
+        return _cut(self._scrub(text))
+
+
+def _cut(text: str) -> str:
+    # Leaves nothing in a text that JSON could not take.
+    return one_line(text, MAX_TEXT_CHARS)

@@ -29,7 +29,7 @@ class Settings(SettingsModel):
 
     # --- the swarm API
     agent_swarm_api_key: str | None = boot("AGENT_SWARM_API_KEY", keeps_blank=True)
-    """The API key. Wins over ``API_KEY`` even when it is empty (API reference section 0)."""
+    """The API key. Wins over ``API_KEY`` even when it is empty (docs/api.md 1.1)."""
     plain_api_key: str = boot("API_KEY", default="")
     """The API key under its other name."""
     base_url: str | None = boot("MCP_BASE_URL")

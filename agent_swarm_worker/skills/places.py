@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import HarnessSpec
 
 COMMON_FOLDER = ".agents/skills"
-"""Where any agent may look, below the home directory (prompt reference section 3.4)."""
+"""Where any agent may look, below the home directory (docs/skills.md)."""
 
 BUILDING = ".swarm-building-"
 """How folders begin in which a skill is being built."""

@@ -49,7 +49,7 @@ def is_installed(prompt: str, home: Path, specs: Sequence[HarnessSpec]) -> bool:
 def resolve_command(
     prompt: str, *skills_dirs: Path, max_chars: int = MAX_SKILL_CHARS
 ) -> ResolvedPrompt:
-    """Replace a leading ``/name arguments`` by the text of that skill (harness reference 3.9).
+    """Replace a leading ``/name arguments`` by the text of that skill (docs/skills.md).
 
     ``/skill:name`` is the same.
 

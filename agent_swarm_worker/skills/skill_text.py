@@ -14,7 +14,7 @@ from agent_swarm_worker.guards.front_matter import front_matter
 MAX_FILES = 100
 MAX_FILE_BYTES = 512_000
 MAX_TOTAL_BYTES = 10 * 1024 * 1024
-"""The server's own limits (prompt reference section 3.2), checked again here."""
+"""The server's own limits (docs/skills.md), checked again here."""
 
 _UNSAFE_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 _MAX_PATH_CHARS = 240

@@ -1,7 +1,7 @@
 """Keeping the skills on disk equal to those the server has installed for this agent.
 
 Called at boot and before each task. A server that does not answer changes nothing: an empty list
-taken for the truth would wipe every skill (API reference section 1.5).
+taken for the truth would wipe every skill (docs/api.md 15.4).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who we are: registration, liveness, credentials, profile (API reference section 2.1)."""
+"""Who we are: registration, liveness, credentials, profile (docs/api.md 3)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Agents:
         max_tasks: int | None = None,
         provider: str | None = None,
     ) -> Agent:
-        """Register or refresh this agent (E1).
+        """Register or refresh this agent (docs/api.md 3.1).
 
         Args:
             name: shown to people; ignored when the agent exists.
@@ -59,20 +59,23 @@ class Agents:
         return _agent("/api/agents", await self._http.call("POST", "/api/agents", body=body))
 
     async def ping(self) -> None:
-        """Say that this process lives (E2). 404 if the agent is not known."""
+        """Say that this process lives (docs/api.md 3.2). 404 if the agent is not known."""
         await self._http.request("POST", "/ping")
 
     async def close(self) -> None:
-        """Say that this process goes (E3). Supersede first: a closed agent gets no resume task."""
+        """Say that this process goes (docs/api.md 3.3).
+
+        Supersede first: a closed agent gets no resume task.
+        """
         await self._http.request("POST", "/close")
 
     async def activity(self, agent_id: str) -> None:
-        """Say that the agent does something (E4)."""
+        """Say that the agent does something (docs/api.md 3.4)."""
         path = f"/api/agents/{segment(agent_id)}/activity"
         await self._generations.attempt(Feature.ACTIVITY, lambda: self._http.request("PUT", path))
 
     async def me(self) -> Agent:
-        """Return this agent with its identity texts (E5).
+        """Return this agent with its identity texts (docs/api.md 3.5).
 
         Raises:
             ApiGarbled: the answer is not an agent.
@@ -82,7 +85,7 @@ class Agents:
     async def credential_status(
         self, agent_id: str, *, ready: bool, missing: Sequence[str] = (), reported_at_ms: int
     ) -> None:
-        """Say whether the harness can log in (E6).
+        """Say whether the harness can log in (docs/api.md 3.6).
 
         ``ready`` makes the server call the agent idle, even a busy one: only for boot and changes.
         """
@@ -95,7 +98,7 @@ class Agents:
         await self._put_credential_status(agent_id, body)
 
     async def latest_model(self, agent_id: str, latest_model: Mapping[str, Any]) -> None:
-        """Say which model runs (E6); the body comes from `wire.latest_model_body`."""
+        """Say which model runs (docs/api.md 3.6); the body comes from `wire.latest_model_body`."""
         await self._put_credential_status(agent_id, {"latest_model": latest_model})
 
     async def profile(
@@ -105,7 +108,7 @@ class Agents:
         *,
         change_source: str | None = None,
     ) -> None:
-        """Change fields of the agent's profile (E7).
+        """Change fields of the agent's profile (docs/api.md 3.7).
 
         A field over its budget refuses the whole request with 400, so send long texts one by one.
 

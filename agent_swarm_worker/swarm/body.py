@@ -1,7 +1,7 @@
 """JSON the server accepts: no nulls, no NaN, no broken text, whatever a harness said.
 
 The server refuses ``null`` where a key may be left out, and one refused field voids a whole
-request (API reference section 0). So every body passes through `encode`, once, on its way out.
+request (docs/api.md 1.3). So every body passes through `encode`, once, on its way out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import orjson
 from agent_swarm_worker.clock import wire_time
 
 NULL = orjson.Fragment(b"null")
-"""A null that is meant: for the few fields the API reference calls nullable."""
+"""A null that is meant: for the few fields docs/api.md calls nullable."""
 
 MAX_DEPTH = 64
 _TOO_DEEP = "[nested too deeply]"

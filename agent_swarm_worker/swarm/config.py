@@ -1,4 +1,4 @@
-"""The server's configuration rows (API reference E30)."""
+"""The server's configuration rows (docs/api.md 13)."""
 
 from __future__ import annotations
 

@@ -111,8 +111,8 @@ async def _context(it: Delivery) -> None:
 async def _finish(it: Delivery) -> None:
     """Args: task_id, status, output, failure_reason, session_uuid.
 
-    A task that was put back in the queue meanwhile answers 200 and forgets the result (API
-    reference E15): progress brings it back to ``in_progress``, then the result is reported again.
+    A task that was put back in the queue meanwhile answers 200 and forgets the result (docs/api.md
+    7.1): progress brings it back to ``in_progress``, then the result is reported again.
     One that has ended otherwise, or is somebody else's, keeps its word; ours goes into its log.
     """
     answer = await _report_result(it)

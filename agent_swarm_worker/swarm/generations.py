@@ -1,6 +1,6 @@
 """What this server can do: routes it lacks are found out by asking, once.
 
-An older server answers an unknown route with plain text (API reference section 8). The feature is
+An older server answers an unknown route with plain text (docs/api.md 2.2). The feature is
 then left out for a while instead of failing over and over; servers get upgraded, so it is asked
 again later.
 """

@@ -43,7 +43,7 @@ class ApiHealth:
         """Have `callback` called, at once, by the first success after an outage.
 
         The worker wants all running tasks to beat then: shortly after its own restart the server
-        gives up every task that has not (API reference section 7.2).
+        gives up every task that has not (docs/api.md 16.1).
         """
         self._callbacks.append(callback)
 

@@ -51,7 +51,7 @@ class Http:
             api_key: sent as a bearer token; no header at all when empty.
             agent_id: who asks; ``None`` for a tool that is no agent.
             runtime_instance_id: new in each process; servers with several runtimes per agent
-                silently give no work without it (API reference section 1.7).
+                silently give no work without it (docs/api.md 2.5).
             timeout_s: wall-clock limit of a call that names none of its own.
 
         Raises:
@@ -190,6 +190,9 @@ class _Exchange:
 
     async def __aexit__(self, *_: object) -> None:
         self.body = bytearray()
+        # The request refers to this exchange through it: left there, the two would keep the
+        # request's body in memory until the garbage collector finds them.
+        self._request.extensions.pop("trace", None)
         if self._is_large:
             self._large.release()
 

@@ -1,4 +1,4 @@
-"""The swarm's bookkeeping of credential pools (API reference E29)."""
+"""The swarm's bookkeeping of credential pools (docs/api.md 14)."""
 
 from __future__ import annotations
 

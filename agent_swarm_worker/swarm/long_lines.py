@@ -1,6 +1,6 @@
 """A log line that is longer than the server, or something before it, takes.
 
-The public server sets no limit (API reference section 1), but proxies do, mostly at a megabyte. The
+The public server sets no limit (docs/api.md 1.4), but proxies do, mostly at a megabyte. The
 whole line stays in the journal; the log gets its two ends, and a word on what is between them.
 """
 

@@ -30,7 +30,7 @@ MAX_EVENTS = 500
 MAX_SNAPSHOTS = 500
 """The most that one request returns, and the oldest: a longer list does not show the newest."""
 _REDACTED = re.compile(r"\[REDACTED:[^\]]*\]")
-"""What the server's own scrubbing leaves behind (API reference D.3)."""
+"""What the server's own scrubbing leaves behind (docs/api.md 16.4)."""
 
 
 async def has_cost(it: Delivery) -> bool:

@@ -1,4 +1,4 @@
-"""The swarm's locks that let one worker at a time refresh a shared login (API reference E30)."""
+"""The swarm's locks that let one worker at a time refresh a shared login (docs/api.md 13.4)."""
 
 from __future__ import annotations
 

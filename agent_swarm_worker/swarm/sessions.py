@@ -1,4 +1,4 @@
-"""The server's list of running sessions: what keeps a task ours (API reference section 2.4)."""
+"""The server's list of running sessions: what keeps a task ours (docs/api.md 6)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Sessions:
         description: str | None = None,
         session_uuid: str | None = None,
     ) -> None:
-        """Announce a session (E23); right after the claim, before the harness is even started.
+        """Announce a session (docs/api.md 6.2), right after the claim and before its preparation.
 
         A task has one row at most, and one left from before keeps its old heartbeat and refuses
         the new one, so it is replaced.
@@ -138,14 +138,14 @@ class Sessions:
             await self._http.request("POST", _BASE, body=body)
 
     async def delete(self, task_id: str) -> None:
-        """Take the session of a task off the list (E24)."""
+        """Take the session of a task off the list (docs/api.md 6.5)."""
         path = _by_task(task_id)
         await self._generations.attempt(
             Feature.ACTIVE_SESSIONS, lambda: self._http.request("DELETE", path)
         )
 
     async def heartbeat(self, task_id: str) -> bool:
-        """Say that the session lives (E26).
+        """Say that the session lives (docs/api.md 6.3).
 
         Returns:
             False if the server has no such session: it was reaped, or its task has ended. True
@@ -158,7 +158,7 @@ class Sessions:
         return Row(answer).flag("updated", default=True)
 
     async def provider_session(self, task_id: str, provider_session_id: str) -> bool:
-        """Name the harness's own session (E27); False if the server has no such row (yet)."""
+        """Name the harness's own session (docs/api.md 6.4); False if there is no such row (yet)."""
         path = f"{_BASE}/provider-session/{segment(task_id)}"
         body = {"providerSessionId": provider_session_id}
         answer = await self._generations.attempt(
@@ -167,7 +167,7 @@ class Sessions:
         return Row(answer).flag("updated", default=True)
 
     async def recover_orphaned(self, agent_id: str, *, min_age_s: int = 60) -> tuple[Task, ...]:
-        """Put this agent's claimed but never started tasks back in the queue (E25).
+        """Put this agent's claimed but never started tasks back in the queue (docs/api.md 6.7).
 
         Only while nothing runs: a running task without a session on record would be put back too.
         """
@@ -179,7 +179,7 @@ class Sessions:
         return Row(answer).rows("tasks", Task.from_wire)
 
     async def cleanup(self, agent_id: str) -> None:
-        """Drop all rows of this agent (E28); only at boot."""
+        """Drop all rows of this agent (docs/api.md 6.6); only at boot."""
         await self._generations.attempt(
             Feature.ACTIVE_SESSIONS,
             lambda: self._http.request("POST", f"{_BASE}/cleanup", body={"agentId": agent_id}),

@@ -1,4 +1,4 @@
-"""Messages for running sessions (API reference section 2.8)."""
+"""Messages for running sessions (docs/api.md 12)."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class Steering:
         self._http, self._generations = http, generations
 
     async def pending(self, task_id: str) -> tuple[SteeringMessage, ...]:
-        """Return what waits for a task of ours, oldest first (E44)."""
+        """Return what waits for a task of ours, oldest first (docs/api.md 12.1)."""
         return await self._messages("/api/steering-messages", {"taskId": task_id})
 
     async def of_task(self, task_id: str) -> tuple[SteeringMessage, ...]:
-        """Return all messages a task ever got (E22); the caller filters by status."""
+        """Return all messages a task ever got (docs/api.md 12.3); the caller filters by status."""
         return await self._messages(f"/api/tasks/{segment(task_id)}/steering-messages", {})
 
     async def delivered(self, message_id: str, mode: SteerMode) -> None:
-        """Say that the session has the message, and how it got it (E45). Safe to repeat."""
+        """Say that the session has the message, and how (docs/api.md 12.2). Safe to repeat."""
         await self._report(message_id, "delivered", {"mode": mode})
 
     async def undeliverable(self, message_id: str, reason: str) -> None:
-        """Give a message back; it becomes a follow-up task (E46). Safe to repeat."""
+        """Give a message back; it becomes a follow-up task (docs/api.md 12.2). Safe to repeat."""
         await self._report(message_id, "undeliverable", {"reason": reason or "not deliverable"})
 
     async def _messages(self, path: str, query: Mapping[str, str]) -> tuple[SteeringMessage, ...]:

@@ -1,7 +1,7 @@
 """What a session is surrounded with: memories, repositories, tools, skills, templates.
 
 Everything here is optional: a server that lacks a route is a server without the feature
-(API reference sections 2.7, 1.5 and 8).
+(docs/api.md 15, 15.4 and 2.2).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Surroundings:
         task_id: str | None = None,
         context_key: str | None = None,
     ) -> tuple[Memory, ...]:
-        """Return memories that may help with a task, best first (E35)."""
+        """Return memories that may help with a task, best first (docs/api.md 15.5)."""
         body = {"query": query, "intent": intent, "limit": limit}
         headers = {"X-Source-Task-ID": task_id, "X-Context-Key": context_key}
         answer = await self._generations.attempt(
@@ -75,12 +75,12 @@ class Surroundings:
         return Row(answer).rows("results", Memory.from_wire)
 
     async def repos(self, name: str) -> tuple[Repo, ...]:
-        """Return the repositories of exactly this name (E36)."""
+        """Return the repositories of exactly this name (docs/api.md 15.1)."""
         answer = await self._get(Feature.REPOS, "/api/repos", {"name": name})
         return Row(answer).rows("repos", Repo.from_wire)
 
     async def repos_to_clone(self) -> tuple[Repo, ...]:
-        """Return the repositories that every worker has a clone of from the start (E36)."""
+        """Return the repositories every worker clones at its start (docs/api.md 15.1)."""
         answer = await self._get(Feature.REPOS, "/api/repos", {"autoClone": "true"})
         return tuple(repo for repo in Row(answer).rows("repos", Repo.from_wire) if repo.auto_clone)
 
@@ -96,7 +96,7 @@ class Surroundings:
     async def mcp_servers(
         self, agent_id: str, *, resolve_secrets: bool = False
     ) -> tuple[InstalledMcpServer, ...]:
-        """Return the tool servers installed for an agent (E37)."""
+        """Return the tool servers installed for an agent (docs/api.md 15.2)."""
         path = f"/api/agents/{segment(agent_id)}/mcp-servers"
         query = {"resolveSecrets": "true"} if resolve_secrets else {}
         answer = await self._get(Feature.MCP_SERVERS, path, query)
@@ -141,7 +141,7 @@ class Surroundings:
         agent_id: str | None = None,
         repo_id: str | None = None,
     ) -> Rendered | None:
-        """Return a prompt text (E39); ``None`` if the server cannot render or does not know it.
+        """Return a prompt text (docs/api.md 15.6); ``None`` if the server has none.
 
         Args:
             event_type: names the template.
@@ -164,7 +164,7 @@ class Surroundings:
         return Rendered(text=text, skipped=skipped) if text or skipped else None
 
     async def agent_credentials(self) -> bool:
-        """Have the server set up the agent's file store (E40); True if it has one."""
+        """Have the server set up the agent's file store (docs/api.md 3.9); True if it has one."""
         answer = await self._generations.attempt(
             Feature.AGENT_CREDENTIALS,
             lambda: self._http.call(
@@ -177,20 +177,20 @@ class Surroundings:
         return Row(answer).flag("enabled")
 
     async def sweep(self) -> None:
-        """Have the server look after stalled tasks now (E41); leads do so at boot."""
+        """Have the server look after stalled tasks now (docs/api.md 16.3); leads do so at boot."""
         await self._generations.attempt(
             Feature.SWEEP, lambda: self._http.request("POST", "/api/heartbeat/sweep")
         )
 
     async def health(self, *, timeout_s: float | None = None) -> str:
-        """Return the server's version (E43), empty if it does not say."""
+        """Return the server's version (docs/api.md 2.1), empty if it does not say."""
         answer = await self._http.call("GET", "/health", identified=False, timeout_s=timeout_s)
         return Row(answer).text("version")
 
     async def events(
         self, event: str, *, agent_id: str, field: str | None = None, limit: int = 1
     ) -> tuple[StoredEvent, ...]:
-        """Return stored events, newest first (E34); `field` must be their ``data.field``."""
+        """Return stored events, newest first (docs/api.md 9.4); `field` is their ``data.field``."""
         query = {"event": event, "agentId": agent_id, "dataField": field, "limit": limit}
         answer = await self._get(Feature.STORED_EVENTS, "/api/events", query)
         return Row(answer).rows("events", StoredEvent.from_wire)

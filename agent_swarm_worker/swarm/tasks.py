@@ -1,4 +1,4 @@
-"""One task's life: reading it, reporting on it, ending it (API reference section 2.3)."""
+"""One task's life: reading it, reporting on it, ending it (docs/api.md 5)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.swarm.http import Http
 
 MAX_SESSION_LOGS = 1000
-"""The most rows of E21 that one request returns."""
+"""The most rows that one request returns (docs/api.md 8.4)."""
 
 SUPERSEDE_ATTEMPTS = 2
 """A paused task goes on under its own id: the second best, not worth it for one lost answer."""
@@ -45,7 +45,7 @@ class FinishAnswer:
 
     @property
     def was_lost(self) -> bool:
-        """True if nothing was written although the answer was 200 (API reference E15, step 3)."""
+        """True if nothing was written although the answer was 200 (docs/api.md 7.1)."""
         return self.already_finished and self.status not in {"", *TERMINAL_STATUSES}
 
 
@@ -66,7 +66,7 @@ class Tasks:
         self._http, self._generations = http, generations
 
     async def get(self, task_id: str, *, logs_limit: int | None = None) -> Task:
-        """Return a task (E12). Refused with 404 if there is none.
+        """Return a task (docs/api.md 5.2). Refused with 404 if there is none.
 
         Raises:
             ApiGarbled: the answer is not a task.
@@ -76,11 +76,11 @@ class Tasks:
         return _task(path, answer)
 
     async def progress(self, task_id: str, text: str) -> None:
-        """Say what is going on (E13). Forces any task that has not ended to ``in_progress``."""
+        """Say what is going on (docs/api.md 5.9). Any task not ended becomes ``in_progress``."""
         await self._http.request("POST", _path(task_id, "progress"), body={"progress": text})
 
     async def store_session(self, task_id: str, session: Mapping[str, Any]) -> None:
-        """Store the harness's session with the task (E14).
+        """Store the harness's session with the task (docs/api.md 5.10).
 
         From then on the task is safe from orphan recovery, so whatever else the server refuses in
         the body, and on servers that have only the older route, the bare id is stored.
@@ -112,7 +112,7 @@ class Tasks:
         output: str | None = None,
         failure_reason: str | None = None,
     ) -> FinishAnswer:
-        """Report the result (E15). Safe to repeat. Look at `FinishAnswer.was_lost`.
+        """Report the result (docs/api.md 7.1). Safe to repeat. Look at `FinishAnswer.was_lost`.
 
         Refused with 409 if the task has ended with another text, 403 if it is another agent's.
         """
@@ -124,10 +124,10 @@ class Tasks:
         )
 
     async def supersede(self, task_id: str, reason: SupersedeReason) -> Superseded:
-        """Hand a running task back so that it is resumed (E16), in the best way the server has.
+        """Hand a running task back so that it is resumed, in the best way the server has.
 
         Without the route, or if it fails twice, the task is paused; on a server that cannot do that
-        either it is failed (API reference section 1.8). Each step is safe after an ambiguous
+        either it is failed (docs/api.md 3.12). Each step is safe after an ambiguous
         earlier one. An outage fails no task: it can be handed back when that is over.
 
         Raises:
@@ -171,11 +171,11 @@ class Tasks:
         return Superseded(kind="failed")
 
     async def pause(self, task_id: str) -> None:
-        """Pause a running task (E17)."""
+        """Pause a running task (docs/api.md 5.8)."""
         await self._http.request("POST", _path(task_id, "pause"))
 
     async def resume(self, task_id: str) -> Task:
-        """Continue a paused task (E18).
+        """Continue a paused task (docs/api.md 5.8).
 
         Raises:
             ApiGarbled: the answer holds no task.
@@ -185,15 +185,15 @@ class Tasks:
         return _task(path, answer.get("task"))
 
     async def link_vcs(self, task_id: str, link: Mapping[str, Any]) -> None:
-        """Connect a pull request with the task (E19); the body comes from `wire.vcs_body`."""
+        """Link a pull request with the task (docs/api.md 5.11); the body is `wire.vcs_body`'s."""
         await self._http.request("PATCH", _path(task_id, "vcs"), body=link)
 
     async def context(self, task_id: str, snapshot: Mapping[str, Any]) -> None:
-        """Report how full the context is (E20); the body comes from `wire.context_body`."""
+        """Report how full the context is (docs/api.md 11.1); the body is `wire.context_body`'s."""
         await self._http.request("POST", _path(task_id, "context"), body=snapshot)
 
     async def snapshots(self, task_id: str, *, limit: int) -> tuple[dict[str, Any], ...]:
-        """Return what was reported of the context (E20), as the server keeps it."""
+        """Return what was reported of the context (docs/api.md 11.1), as the server keeps it."""
         path = _path(task_id, "context")
         answer = await self._http.call("GET", path, params={"limit": limit})
         return tuple(row for row in Row(answer).array("snapshots") if isinstance(row, dict))
@@ -201,7 +201,7 @@ class Tasks:
     async def session_logs(
         self, task_id: str, *, limit: int = MAX_SESSION_LOGS
     ) -> tuple[LogEntry, ...]:
-        """Return uploaded log lines (E21): those with the highest numbers, not the newest."""
+        """Return uploaded log lines (docs/api.md 8.4): of the highest numbers, not the newest."""
         path = _path(task_id, "session-logs")
         answer = await self._http.call("GET", path, params={"limit": limit})
         return Row(answer).rows("logs", LogEntry.from_wire)

@@ -1,4 +1,4 @@
-"""Uploads that are records rather than commands (API reference section 2.6).
+"""Uploads that are records rather than commands (docs/api.md 8 to 10).
 
 None of them is safe to repeat: see `delivery` for what is done about that.
 """
@@ -36,7 +36,7 @@ class Telemetry:
         task_id: str | None = None,
         cli: str | None = None,
     ) -> None:
-        """Upload log lines (E31). The server numbers them within this request."""
+        """Upload log lines (docs/api.md 8.1). The server numbers them within this request."""
         body = {
             "sessionId": session_uuid,
             "iteration": iteration,
@@ -48,7 +48,7 @@ class Telemetry:
         await self._http.request("POST", "/api/session-logs", body=body)
 
     async def cost(self, row: Mapping[str, Any]) -> None:
-        """Upload what a session cost (E32); the row comes from `wire.cost_body`."""
+        """Upload what a session cost (docs/api.md 10.1); the row comes from `wire.cost_body`."""
         await self._http.request("POST", "/api/session-costs", body=row)
 
     async def costs_of(
@@ -67,13 +67,13 @@ class Telemetry:
     async def stored_events(
         self, *, task_id: str | None, agent_id: str | None, limit: int
     ) -> tuple[dict[str, Any], ...]:
-        """Return the newest stored events of a task, or of an agent (E34)."""
+        """Return the newest stored events of a task, or of an agent (docs/api.md 9.4)."""
         who = {"taskId": task_id} if task_id else {"agentId": agent_id}
         answer = await self._http.call("GET", "/api/events", params={**who, "limit": limit})
         return tuple(row for row in Row(answer).array("events") if isinstance(row, dict))
 
     async def events(self, batch: Sequence[Mapping[str, Any]]) -> None:
-        """Upload up to `MAX_EVENTS` events (E33); one bad event refuses them all."""
+        """Upload up to `MAX_EVENTS` events (docs/api.md 9.1); one bad event refuses them all."""
         await self._http.request(
             "POST", "/api/events/batch", body={"events": verbatim(list(batch))}
         )

@@ -1,4 +1,4 @@
-"""Getting work, and hearing that it is no longer wanted (API reference section 2.2)."""
+"""Getting work, and hearing that it is no longer wanted (docs/api.md 4)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Work:
         self._http, self._generations = http, generations
 
     async def poll(self) -> Trigger | None:
-        """Return the next thing to do, ``None`` if there is none (E8).
+        """Return the next thing to do, ``None`` if there is none (docs/api.md 4.1).
 
         What is returned is claimed: there is no acknowledgement, and no asking again.
 
@@ -36,7 +36,7 @@ class Work:
         return None if value is None else trigger_from_wire(value)
 
     async def cancelled(self, task_id: str) -> bool:
-        """True if the task was cancelled (E9); other ends are not told here."""
+        """True if the task was cancelled (docs/api.md 5.6); other ends are not told here."""
         answer = await self._generations.attempt(
             Feature.CANCELLED_TASKS,
             lambda: self._http.call("GET", "/cancelled-tasks", params={"taskId": task_id}),
@@ -44,7 +44,7 @@ class Work:
         return any(Row(item).text("id") == task_id for item in Row(answer).array("cancelled"))
 
     async def lately_cancelled(self, *, timeout_s: float) -> frozenset[str]:
-        """Return which of this agent's tasks were cancelled in the last minutes (E9).
+        """Return which of this agent's tasks were cancelled in the last minutes (docs/api.md 5.6).
 
         Args:
             timeout_s: wall-clock limit of the call.
@@ -56,12 +56,12 @@ class Work:
         return frozenset(Row(item).text("id") for item in Row(answer).array("cancelled"))
 
     async def paused(self) -> tuple[Task, ...]:
-        """Return this agent's paused tasks, oldest first (E10)."""
+        """Return this agent's paused tasks, oldest first (docs/api.md 5.7)."""
         answer = await self._http.call("GET", "/api/paused-tasks")
         return Row(answer).rows("tasks", Task.from_wire)
 
     async def commit_cursors(self, cursors: Sequence[ChannelCursor]) -> None:
-        """Say that channel messages were dealt with (E11); until then they come again."""
+        """Say that channel messages were dealt with (docs/api.md 4.7), lest they come again."""
         body = {"cursorUpdates": [cursor.to_wire() for cursor in cursors]}
         await self._generations.attempt(
             Feature.CHANNEL_CURSORS,

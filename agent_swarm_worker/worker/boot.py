@@ -1,4 +1,4 @@
-"""What happens between the start and the first poll, in the order of API reference section 1.2.
+"""What happens between the start and the first poll, in the order of docs/api.md 3.10.
 
 Everything that can fail without making the worker useless does so with a line in the log. What
 remains: no API, no registration, no credential. Those end the boot with an error.

@@ -32,7 +32,7 @@ class Parts(Config, Basics, Api, Running, Protocol):
 
 
 async def cancellation_loop(worker: Parts) -> None:
-    """End the session of every task the server calls cancelled (E9)."""
+    """End the session of every task the server calls cancelled (docs/api.md 5.6)."""
     await _Cancellation(worker).run()
 
 

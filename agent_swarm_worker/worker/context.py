@@ -102,6 +102,6 @@ class Worker:
         return self.environment.settings
 
     def next_iteration(self) -> int:
-        """Count sessions from 1 (API reference section 4)."""
+        """Count sessions from 1 (docs/api.md 15)."""
         self.sessions_started += 1
         return self.sessions_started

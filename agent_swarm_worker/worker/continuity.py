@@ -1,8 +1,7 @@
 """How a task continues what came before: the harness's own session, or a preamble in the prompt.
 
-Guide section 3, "Resume semantics". A follow-up of a task that this agent ran on the same harness
-continues that native session, if the session's files are really there; otherwise a preamble tells
-the story so far.
+A follow-up of a task that this agent ran on the same harness continues that native session, if the
+session's files are really there; otherwise a preamble tells the story so far (docs/api.md 7.6).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Waiting until the harness has something to log in with (API reference section 1.3).
+"""Waiting until the harness has something to log in with (docs/api.md 3.11).
 
 A worker without a credential parks, visibly, instead of crashing again and again: the credential
 may come with the configuration at any time.

@@ -49,7 +49,7 @@ async def missing_credentials(worker: Parts) -> tuple[str, ...]:
 
 
 async def report_credentials(worker: Parts, missing: tuple[str, ...] = ()) -> None:
-    """Tell the server whether the harness can log in (E6); a failure only costs the display."""
+    """Tell the server whether the harness can log in (docs/api.md 3.6); failures are logged."""
     try:
         await worker.client.agents.credential_status(
             worker.agent_id,

@@ -51,7 +51,7 @@ NEVER_OVERLAID_PREFIXES = ("DYLD_", "GIT_CONFIG", "GIT_EXEC", "GIT_SSH", "LD_", 
 MAX_VARIABLE_BYTES = 128 * 1024
 """Linux starts no process with a longer one (``MAX_ARG_STRLEN``, see execve(2))."""
 BLANK_IS_IGNORED = frozenset({"MODEL_OVERRIDE", "REASONING_EFFORT_OVERRIDE"})
-"""A blank row must not wipe what the container set (API reference section 1.6)."""
+"""A blank row must not wipe what the container set (docs/api.md 13.2)."""
 
 
 class Environment:

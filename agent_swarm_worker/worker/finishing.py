@@ -184,7 +184,7 @@ async def _current(worker: Parts, task: RunningTask, log: Log) -> Task | None:
 
 
 async def _sync_profile(worker: Parts, outcome: Outcome, log: Log) -> None:
-    """Send what the agent changed in its own files (API reference D.1)."""
+    """Send what the agent changed in its own files (docs/api.md 3.7)."""
     if worker.profile_sync is None or outcome.ready is None:
         return
     if not adapter_spec(outcome.ready.adapter).capabilities.has_local_environment:

@@ -78,7 +78,7 @@ def wire_name(adapter: ProviderAdapter) -> str:
 
 
 def harness_name(env: Mapping[str, str]) -> str:
-    """``HARNESS_PROVIDER``, else what the credentials suggest (API reference 1.2, step 3)."""
+    """``HARNESS_PROVIDER``, else what the credentials suggest (docs/api.md 3.10)."""
     wanted = HarnessChoice.load(env).provider
     if wanted:
         return wanted

@@ -1,7 +1,7 @@
 """Telling the server that this worker and each of its tasks live.
 
 By the clock, whatever a tool is doing: seconds after its own restart the server gives up every
-task whose session has not beaten since, and starts it a second time (API reference section 7.2). So
+task whose session has not beaten since, and starts it a second time (docs/api.md 16.1). So
 each running task beats every three seconds, and all at once when the API is back after an outage.
 """
 
@@ -210,7 +210,7 @@ class Heartbeat:
 
 
 async def announce(worker: Announces, task: RunningTask) -> None:
-    """Put the task's session on the server's list (E23).
+    """Put the task's session on the server's list (docs/api.md 6.2).
 
     Raises:
         ApiError: it did not work; the next beat tries again.
@@ -226,7 +226,7 @@ async def announce(worker: Announces, task: RunningTask) -> None:
 
 
 async def ping_loop(worker: Parts) -> None:
-    """Say that the process lives (E2); an agent the server forgot registers again."""
+    """Say that the process lives (docs/api.md 3.2); an agent the server forgot registers again."""
     active_at_s = worker.clock.monotonic()
     while True:
         try:

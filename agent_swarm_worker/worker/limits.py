@@ -36,7 +36,7 @@ def report_limits(
 
     A key that served a whole session is cleared, whatever its windows say: a subscription may go
     on beyond them. One that hit a limit rests until the time the vendor named, or for a while if
-    none was (API reference section 5.8.3). Never both.
+    none was (docs/api.md 14.3). Never both.
     """
     if not chosen:
         return

@@ -1,4 +1,4 @@
-"""Which model and effort a task runs with (API reference section 4.3)."""
+"""Which model and effort a task runs with (docs/api.md 15.8)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LEGACY_TIERS = {"haiku": "smol", "sonnet": "regular", "opus": "smart", "fable":
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """A model with the reason for it, as the server wants it reported (API reference A.3)."""
+    """A model with the reason for it, as the server wants it reported (docs/api.md 3.6)."""
 
     model: str
     """Empty: the harness's own default."""

@@ -32,7 +32,7 @@ async def is_gone(worker: Parts, task: RunningTask) -> bool:
     """Look once more before the session begins; false as well if nobody could be asked.
 
     Seconds after its own restart the server fails what it has seen no session for, and starts it a
-    second time (API reference section 7.2): the claim's answer may still have been on its way.
+    second time (docs/api.md 16.1): the claim's answer may still have been on its way.
     """
     with anyio.move_on_after(LOOK_TIMEOUT_S):
         try:

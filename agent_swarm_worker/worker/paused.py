@@ -1,8 +1,8 @@
 """Tasks that were paused, and what makes them go on.
 
-An older server pauses a task in the place of a supersede at a shutdown (API reference 6.2): those
-are resumed by the next start. And anybody may pause a task that runs (E17): its session is then
-ended, and begun again once somebody resumes the task (E18), of which no trigger tells, so it is
+An older server pauses a task in the place of a supersede at a shutdown (docs/api.md 5.7): those
+are resumed by the next start. And anybody may pause a task that runs (docs/api.md 5.8): its session
+is then ended, and begun again once somebody resumes the task, of which no trigger tells, so it is
 asked for. Which is which is noted on disk: a restart neither resumes what a person has paused nor
 forgets what a person has resumed.
 """
@@ -143,7 +143,7 @@ async def list_paused(worker: Parts) -> Sequence[Task] | ApiError:
 def was_set_going(task: Task) -> bool | None:
     """Tell a paused task that somebody resumed from one that only seems to go on.
 
-    A late word about a paused task sets it going, too (API reference E13), but only what somebody
+    A late word about a paused task sets it going, too (docs/api.md 5.9), but only what somebody
     did on purpose is a change of status in the task's history.
 
     Returns:

@@ -1,6 +1,6 @@
 """The poll loop: asks for work while there is room for it, and starts what it gets.
 
-Every trigger a poll returns is already claimed on the server (API reference section 3), so nothing
+Every trigger a poll returns is already claimed on the server (docs/api.md 4.2), so nothing
 that was returned may be dropped without a word: not by a shutdown, not by a trigger of a task that
 runs here already.
 """
@@ -165,7 +165,7 @@ class Poller:
         self._sessions.start_soon(self._run, task, trigger, name=f"task {task.task_id}")
 
     def _running_task(self, trigger: Trigger) -> RunningTask:
-        """A trigger without a task runs under a made-up id (API reference section 3.6)."""
+        """A trigger without a task runs under a made-up id (docs/api.md 4.10)."""
         row = trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None
         return RunningTask(
             task_id=row.id if row else self._worker.ids(),
@@ -197,9 +197,9 @@ class Poller:
         self._begin(replace(self._running_task(trigger), trigger_type=RESUMED), trigger)
 
     async def _recover_orphans(self) -> None:
-        """Have tasks that were claimed and never started put back (E25), while nothing runs.
+        """Have tasks that were claimed and never started put back, while nothing runs.
 
-        A task that runs here without a session on record would be put back too.
+        A task that runs here without a session on record would be put back too (docs/api.md 6.7).
         """
         worker = self._worker
         now_s = worker.clock.monotonic()

@@ -1,4 +1,4 @@
-"""From a claimed trigger to everything a session needs (API reference section 4)."""
+"""From a claimed trigger to everything a session needs (docs/api.md 15)."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def _session_env(
     credentials: list[Selection],
     guest: Guest,
 ) -> dict[str, str]:
-    """The complete environment of the harness (API reference section 4.5)."""
+    """The complete environment of the harness (docs/api.md 15.9)."""
     spec = adapter_spec(adapter)
     everyones = [each.credentials for each in worker.harness.all_specs]
     env = harness_env(

@@ -1,6 +1,6 @@
 """Live reconfiguration: the server's rows are read again and again and take effect at once.
 
-New sessions use what changed; running ones keep what they started with (API reference 1.6).
+New sessions use what changed; running ones keep what they started with (docs/api.md 13.2).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ async def _report_harness(
 ) -> tuple[str, tuple[str, ...]] | None:
     """Report the credentials when the harness or what it lacks changed, and nothing runs.
 
-    The report makes the server call this agent idle (API reference E6), so not while it works.
+    The report makes the server call this agent idle (docs/api.md 3.6), so not while it works.
     """
     try:
         missing = await missing_credentials(worker)

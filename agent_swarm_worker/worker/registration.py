@@ -23,7 +23,7 @@ class Parts(Identity, Config, Basics, Api, Running, Protocol):
 
 
 async def register(worker: Parts) -> bool:
-    """Register or refresh this agent (E1); true if the server's capabilities changed.
+    """Register or refresh this agent (docs/api.md 3.1); true if the server's capabilities changed.
 
     Raises:
         ApiError: it did not work.
@@ -67,7 +67,7 @@ async def register_again(worker: Parts) -> bool:
 async def state_role(worker: Parts) -> None:
     """Store role and capabilities where the server has none.
 
-    Registration accepts and drops them (API reference E1), and without them the work that is
+    Registration accepts and drops them (docs/api.md 3.1), and without them the work that is
     reserved for a role never reaches this agent. Values somebody set are left alone.
     """
     agent = worker.facts.agent

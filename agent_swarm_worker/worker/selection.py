@@ -1,7 +1,7 @@
 """The credential of a session: which one it gets, and the reports on how it fared.
 
 The first `Selection` is the one the session uses; reports name that one and no other
-(API reference E29).
+(docs/api.md 14).
 """
 
 from __future__ import annotations

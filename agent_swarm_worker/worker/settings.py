@@ -7,6 +7,6 @@ from agent_swarm_worker.settings.kinds import Stripped  # noqa: TC001 - pydantic
 
 
 class HarnessChoice(SettingsModel):
-    """What the operator, or a configuration row, wishes (API reference 1.2, step 3)."""
+    """What the operator, or a configuration row, wishes (docs/api.md 3.10)."""
 
     provider: Stripped = live("HARNESS_PROVIDER", default="", is_shared=True)

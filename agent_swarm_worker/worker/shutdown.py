@@ -1,7 +1,7 @@
 """The order in which a worker goes down, within its budget.
 
 What still runs when the budget is over is superseded *before* the worker says goodbye, so that the
-server hands its continuation to this agent again (API reference section 1.8).
+server hands its continuation to this agent again (docs/api.md 3.12).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ async def _until_idle(worker: Parts) -> None:
 
 
 async def say_goodbye(worker: Parts) -> None:
-    """Deliver what is queued, as far as that goes quickly, and close this runtime (E3).
+    """Deliver what is queued, as far as that goes quickly, and close (docs/api.md 3.3).
 
     Last of all: after a ping the server would take us for alive again. What does not arrive stays
     on disk.

@@ -69,7 +69,7 @@ class RunningTask:
     handle: str = ""
     """Of the guest in which the session runs, once it is open."""
     observe_only: bool = False
-    """An offered task: the worker neither reports progress nor finishes it (API reference 3.2)."""
+    """An offered task: the worker neither reports progress nor finishes it (docs/api.md 4.4)."""
     was_paused: bool = False
     """Somebody had paused it before this session; the server does not forget that."""
     session_row: bool = False

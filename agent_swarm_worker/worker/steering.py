@@ -3,7 +3,7 @@
 Whether steering is on is asked each time, so it can be switched while tasks run. The report goes
 through the outbox, in the lane of its task: it is repeated until the server took it, by the next
 process if need be, and it is there before the task's end, which makes a follow-up task of every
-message that nobody reported on (API reference section 5.9).
+message that nobody reported on (docs/api.md 12.2).
 """
 
 from __future__ import annotations

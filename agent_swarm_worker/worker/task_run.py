@@ -243,11 +243,10 @@ class _Sink:
 
 
 def _note_result(task: RunningTask, event: ProviderEvent) -> None:
-    match event:
-        case Result():
-            task.heard(is_result=True)
-        case Message(role="assistant", subagent=False) | ToolStart():
-            task.heard(is_result=False)
+    if isinstance(event, Message) and (event.subagent or event.role != "assistant"):
+        return
+    if isinstance(event, (Message, ToolStart, Result)):
+        task.heard(is_result=isinstance(event, Result))
 
 
 def _as_result(error: Exception, log: Log) -> ProviderResult:

@@ -1,4 +1,4 @@
-"""Connects a task with the pull request its agent opened (API reference D.2)."""
+"""Connects a task with the pull request its agent opened (docs/api.md 5.11)."""
 
 from __future__ import annotations
 

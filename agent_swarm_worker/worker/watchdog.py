@@ -70,12 +70,12 @@ class Watchdog:
         self.patience = anyio.CancelScope()
         """Around the session; cancelled if it does not end when it is asked to."""
 
-    @listens_to(lines="none")
+    @listens_to(RawStderr)
     def on_event(self, event: ProviderEvent) -> None:
         """Take one event as a sign of life.
 
-        What goes through `providers.kit.session` comes by `heard`; a session that does not may
-        hand over its lines here.
+        A session that is built on `providers.kit.session` tells by `heard` that it lives, and hands
+        over standard error only; any other session hands over all its events.
         """
         self._hear([event.content] if isinstance(event, (RawLog, RawStderr)) else ())
 

@@ -118,7 +118,7 @@ def _http(parts: Parts, agent_id: str, runtime_id: str) -> Http:
 
 
 def _renderer(parts: Parts, client: SwarmClient, agent_id: str) -> Renderer:
-    """Without a key the server renders nothing for us (API reference section 1.2, step 5)."""
+    """Without a key the server renders nothing for us (docs/api.md 3.10)."""
     has_key = bool(parts.environment.settings.api_key)
     return Renderer(
         TemplateLibrary(shipped_texts("prompts")),

@@ -20,7 +20,7 @@ class WorkingDirectory:
 
 
 def choose(task_dir: str | None, clone: Path | None, process_cwd: Path) -> WorkingDirectory:
-    """Return the working directory (API reference section 4.1).
+    """Return the working directory (docs/api.md 15.9).
 
     Args:
         task_dir: what the task asks for; counts only if it is an existing directory.

@@ -1,7 +1,7 @@
 """The agent's profile at boot: filled where the server has nothing, and copied to the workspace.
 
 The server's database is where a profile lives; the files are copies that the agent may edit, and
-`profile_sync` brings its edits back (API reference section 1.2, steps 16 to 18).
+`profile_sync` brings its edits back (docs/api.md 3.10).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ProfileWriter(Protocol):
     async def profile(
         self, agent_id: str, fields: Mapping[str, str], *, change_source: str | None = None
     ) -> None:
-        """Set these fields (API reference E7)."""
+        """Set these fields (docs/api.md 3.7)."""
         ...
 
 

@@ -1,7 +1,7 @@
 """The agent's edits of its profile files, brought to the server when a session ends.
 
 One request per field, so that one field over its budget does not hold back the others
-(API reference D.1 and E7).
+(docs/api.md 3.7).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The repository of a task: found, cloned or refreshed, and described for the prompt.
 
-Nothing here fails a task. What goes wrong becomes a warning that the agent reads (API reference
-section 4.2).
+Nothing here fails a task. What goes wrong becomes a warning that the agent reads (docs/api.md
+15.1).
 """
 
 from __future__ import annotations

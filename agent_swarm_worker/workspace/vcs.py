@@ -1,4 +1,4 @@
-"""Finding the pull request or merge request that a session has opened (API reference D.2)."""
+"""Finding the pull request or merge request that a session has opened (docs/api.md 5.11)."""
 
 from __future__ import annotations
 

@@ -272,3 +272,20 @@ def test_never_raises(line: bytes) -> None:
         except orjson.JSONDecodeError:
             continue
         assert value == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        rb'{"a":"tok\/en-0123456789","a":"hides the first"}',
+        rb'{"tok\/en-0123456789":1,"tok\/en-0123456789":2}',
+        rb'{"a":[1,{"b":"\u0074ok\/en-0123456789"}],"n":' + b"9" * 5000 + b"}",
+        rb'{"a":"{\"b\":\"tok\\\/en-0123456789\"}"}',
+    ],
+)
+def test_escaped_secrets_are_found_wherever_a_string_can_stand(line: bytes):
+    scrubber = Scrubber()
+    scrubber.add("KEY", "tok/en-0123456789")
+    clean, _ = scrubber.json_line(line)
+    assert b"en-0123456789" not in clean
+    assert b"[REDACTED:KEY]" in clean

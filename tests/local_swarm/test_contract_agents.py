@@ -1,4 +1,4 @@
-"""Agents: registration, liveness, credentials, profile (E1-E7)."""
+"""Agents: registration, liveness, credentials, profile (docs/api.md 3)."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_ping_revives_but_keeps_busy(api: Api) -> None:
     assert await agent.status() == "busy"
     await agent.post("/close", status=204)
     await agent.post("/ping", status=204)
-    # Idle though a task runs, which is what the public server says too (7.3).
+    # Idle though a task runs, which is what the public server says too (docs/api.md 3.2).
     assert await agent.status() == "idle"
 
 

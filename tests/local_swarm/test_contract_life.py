@@ -1,4 +1,4 @@
-"""The life of a task: created, polled, reported on, finished, cancelled, paused (E8-E19)."""
+"""The life of a task from its creation to its end (docs/api.md 4, 5 and 7)."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ async def test_a_result_for_a_task_that_does_not_run_is_lost(api: Api, prepare: 
     assert (answer["success"], answer["alreadyFinished"]) == (True, True)
     assert answer["task"]["status"] == prepare
     assert "output" not in await agent.read(task["id"])
-    # What section 7.3 advises: bring it back, then say it again.
+    # What docs/api.md 7.1 advises: bring it back, then say it again.
     await agent.post(f"/api/tasks/{task['id']}/progress", {"progress": "on it"})
     assert (await agent.finish(task))["alreadyFinished"] is False
 

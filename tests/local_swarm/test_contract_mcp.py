@@ -1,4 +1,4 @@
-"""The swarm's tools over MCP, with the library's own client (guide section 5)."""
+"""The swarm's tools over MCP, with the library's own client (docs/api.md 15.3)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Tools:
 
 @asynccontextmanager
 async def tools_of(agent: Agent, task: Any = None, mode: str = "auto") -> AsyncIterator[Tools]:
-    """Connect as the agent, from a session of `task`, with the three headers of the guide."""
+    """Connect as the agent, from a session of `task`, with the headers of docs/api.md 15.3."""
     headers = {**agent.http.headers, **agent.headers}
     if task is not None:
         headers["X-Source-Task-Id"] = task["id"]

@@ -1,4 +1,4 @@
-"""Memories over HTTP, and how the local swarm rates them (E35)."""
+"""Memories over HTTP, and how the local swarm rates them (docs/api.md 15.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs, costs, events, context: what is kept and how it reads back (E20, E21, E31-E34)."""
+"""Logs, events, costs, context: what is kept, how it reads back (docs/api.md 8 to 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Active sessions, orphans, steering (E23-E28, E44-E47)."""
+"""Active sessions, orphans, steering (docs/api.md 6 and 12)."""
 
 from __future__ import annotations
 

@@ -392,7 +392,7 @@ async def test_recovery_ends_the_waiting(tmp_path: Path) -> None:
 
 
 class TestFinish:
-    """A result that the server forgot (API reference E15, step 3)."""
+    """A result that the server forgot (docs/api.md 7.1)."""
 
     def answers(self, *statuses: str) -> Any:
         left = collections.deque(statuses)

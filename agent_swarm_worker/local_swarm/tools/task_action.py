@@ -104,8 +104,8 @@ def _require_status(task: Document, *statuses: str) -> None:
 
 
 def _require_offer(caller: Caller, task: Document) -> None:
-    # The public server insists on "offered", which a polled offer no longer is (3.2); so there an
-    # offer can be neither accepted nor rejected. Here it can.
+    # The public server insists on "offered", which a polled offer no longer is (docs/api.md 4.4);
+    # so there an offer can be neither accepted nor rejected. Here it can.
     _require_status(task, "offered", "reviewing")
     if task.get("offeredTo") != caller.agent_id:
         raise Refusal(403, "This task was not offered to you")

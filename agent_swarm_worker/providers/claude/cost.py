@@ -8,11 +8,11 @@ nothing is billed twice, and the zeros of a result printed in a crash wipe nothi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agent_swarm_worker.providers.kit import costs
 from agent_swarm_worker.providers.kit.costs import Spent, Tokens, added_up, cost_data
-from agent_swarm_worker.providers.kit.native import count, mapping, number, text
+from agent_swarm_worker.providers.kit.native import count, mapping, number
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import CostData, ProviderSessionConfig
@@ -33,9 +33,21 @@ _USAGE = {
     "cache_read": ("cache_read_input_tokens",),
     "cache_write": ("cache_creation_input_tokens",),
 }
-_USAGE_KEYS = tuple(key for (key,) in _USAGE.values())
+FrameTokens: TypeAlias = tuple[int | None, int | None, int | None, int | None]
+"""Tokens of one message: input, output, cache read, cache write; ``None``: not said."""
 MAX_OPEN_MESSAGES = 64
 """Messages whose frames may still come in turns: those of helpers that work side by side."""
+
+
+def frame_tokens(usage: dict[str, Any]) -> FrameTokens:
+    """Read the tokens out of the ``usage`` of an assistant frame; done once for every frame."""
+    get = usage.get
+    return (
+        count(get("input_tokens")),
+        count(get("output_tokens")),
+        count(get("cache_read_input_tokens")),
+        count(get("cache_creation_input_tokens")),
+    )
 
 
 class CostBook(costs.CostBook):
@@ -43,37 +55,36 @@ class CostBook(costs.CostBook):
 
     def __init__(self) -> None:
         super().__init__()
-        self._frames: dict[str, list[int]] = {}
-        """Per model: the tokens of its messages, until a result accounts for them; in the order of
-        `_USAGE`, as plain numbers: this is done for every message."""
-        self._recent: dict[str, tuple[str, dict[str, Any]]] = {}
-        """The last messages by id, which may still be repeated: model and usage."""
+        self._frames: dict[str, tuple[int, int, int, int]] = {}
+        """Per model: the tokens of its messages, until a result accounts for them."""
+        self._recent: dict[str, tuple[str, FrameTokens]] = {}
+        """The last messages by id, which may still be repeated: model and tokens."""
         self._turns: int | None = None
         self._duration_ms: int | None = None
         self._has_result = False
 
-    def add_frame(self, message: dict[str, Any]) -> None:
+    def add_frame(self, message_id: str, model: str, tokens: FrameTokens) -> None:
         """Note an assistant frame; it only counts if no result follows.
 
         Its input is exact. Its output is what had been written when the frame was made, which is
         less than what is charged: a run that was killed has cost at least this.
         """
-        message_id, model = text(message.get("id")), text(message.get("model"))
-        usage = message.get("usage")
-        if not message_id or not model or not isinstance(usage, dict):
+        if not message_id or not model:
             return
-        self._recent[message_id] = (model, usage)
+        self._recent[message_id] = (model, tokens)
         if len(self._recent) > MAX_OPEN_MESSAGES:
             self._settle(next(iter(self._recent)))
 
     def _settle(self, message_id: str) -> None:
         """Add up a message that is not repeated any more."""
-        model, usage = self._recent.pop(message_id)
-        sums = self._frames.get(model)
-        if sums is None:
-            sums = self._frames[model] = [0] * len(_USAGE_KEYS)
-        for place, key in enumerate(_USAGE_KEYS):
-            sums[place] += count(usage.get(key)) or 0
+        model, (new, out, read, written) = self._recent.pop(message_id)
+        sums = self._frames.get(model, (0, 0, 0, 0))
+        self._frames[model] = (
+            sums[0] + (new or 0),
+            sums[1] + (out or 0),
+            sums[2] + (read or 0),
+            sums[3] + (written or 0),
+        )
 
     def add_result(self, result: dict[str, Any], model: str) -> None:
         """Take a result event; `model` is charged for what the event assigns to none."""
@@ -132,7 +143,7 @@ class CostBook(costs.CostBook):
             self._settle(message_id)
         everything = {name: Spent(one.tokens, one.usd) for name, one in self.models.items()}
         for name, sums in self._frames.items():
-            tokens = Tokens(**dict(zip(_USAGE, sums, strict=True)))
+            tokens = Tokens(*sums)
             if tokens:
                 everything.setdefault(name, Spent()).add(tokens, None)
         return everything

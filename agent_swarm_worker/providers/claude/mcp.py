@@ -27,7 +27,7 @@ async def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None =
     """Return the configuration file of one session.
 
     Whatever else there is, the swarm's own server is in it with the headers that attribute nested
-    calls to this task (guide section 5): the CLI reads this file and no other.
+    calls to this task (docs/api.md 15.3): the CLI reads this file and no other.
     """
     inherited = await inherited_servers(config.guest, config.cwd, log=log or Log())
     for entry in inherited.values():

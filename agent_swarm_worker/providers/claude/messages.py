@@ -12,10 +12,12 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
+from agent_swarm_worker.providers.claude.cost import frame_tokens
 from agent_swarm_worker.providers.claude.limits import take_limits
-from agent_swarm_worker.providers.kit.native import count, items, mapping, text
+from agent_swarm_worker.providers.kit.native import items, mapping, text
 
 if TYPE_CHECKING:
+    from agent_swarm_worker.providers.claude.cost import FrameTokens
     from agent_swarm_worker.providers.claude.state import TranslationState
 
 MAX_OPEN_CALLS = 1000
@@ -23,12 +25,6 @@ MAX_OPEN_CALLS = 1000
 _SYNTHETIC = "<synthetic>"
 """The model of messages that the CLI wrote itself."""
 _WAKEUP_TOOL = "ScheduleWakeup"
-_USED = (
-    "input_tokens",
-    "cache_read_input_tokens",
-    "cache_creation_input_tokens",
-    "output_tokens",
-)
 
 
 def assistant(state: TranslationState, event: dict[str, Any]) -> list[ProviderEvent]:
@@ -50,10 +46,15 @@ def assistant(state: TranslationState, event: dict[str, Any]) -> list[ProviderEv
     else:
         state.model_spoke = True
         state.last_error = None
-        state.costs.add_frame(message)
-        usage = _context_usage(state, message) if is_main else None
-        if usage is not None:
-            events.append(usage)
+        usage = message.get("usage")
+        if isinstance(usage, dict):
+            tokens = frame_tokens(usage)
+            message_id = text(message.get("id"))
+            state.costs.add_frame(message_id, text(message.get("model")), tokens)
+            # Every block of a message comes in a frame of its own, with the same id and usage.
+            if is_main and not (message_id and message_id == state.last_message_id):
+                state.last_message_id = message_id
+                events.append(_context_usage(state, tokens))
     events += [
         said
         for block in items(message.get("content"))
@@ -116,13 +117,7 @@ def _api_error(state: TranslationState, category: str, event: dict[str, Any]) ->
     return state.last_error
 
 
-def _context_usage(state: TranslationState, message: dict[str, Any]) -> ContextUsage | None:
-    usage, message_id = message.get("usage"), text(message.get("id"))
-    is_repeated = bool(message_id) and message_id == state.last_message_id
-    if not isinstance(usage, dict) or is_repeated:
-        return None
-    state.last_message_id = message_id
-    used = sum([count(usage.get(name)) or 0 for name in _USED])
+def _context_usage(state: TranslationState, tokens: FrameTokens) -> ContextUsage:
+    used = sum(number or 0 for number in tokens)
     percent = min(100.0, used / state.window * 100) if state.window else None
-    output = count(usage.get("output_tokens"))
-    return ContextUsage(used, state.window, percent, output, "input-cache-output")
+    return ContextUsage(used, state.window, percent, tokens[1], "input-cache-output")

@@ -10,7 +10,7 @@ from agent_swarm_worker.providers.catalog import effort_levels, lowered_effort
 from agent_swarm_worker.providers.claude.spec import SPEC
 
 DEFAULT_MODEL = SPEC.models.default
-"""What runs when nobody chose (API reference section 4.3)."""
+"""What runs when nobody chose (docs/api.md 15.8)."""
 
 
 def effort_env(level: str | None) -> dict[str, str]:

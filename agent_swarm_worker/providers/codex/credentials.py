@@ -98,7 +98,7 @@ def _from_variable(env: Mapping[str, str]) -> Credential | None:
 
 
 def _auth_json(name: str, value: str, *, is_pooled: bool) -> bytes:
-    """Reshape a login, flat or as the CLI writes it, to what the CLI reads (reference 7)."""
+    """Reshape a login, flat or as the CLI writes it, to what the CLI reads."""
     try:
         login = orjson.loads(value)
     except orjson.JSONDecodeError as error:

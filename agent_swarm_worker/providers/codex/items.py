@@ -66,7 +66,7 @@ def completed(
 
 
 def _tool(item: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """Return name and arguments of a tool call, by the guide's names."""
+    """Return name and arguments of a tool call, by the names labels know (docs/api.md 9.3)."""
     match _kind(item):
         case "commandexecution":
             return "bash", {"command": text(item.get("command"))}

@@ -34,7 +34,7 @@ def swarm_server(
     context_key: str | None = None,
     runtime_id: str | None = None,
 ) -> McpServer:
-    """Return the swarm's server with the headers that attribute nested calls (guide section 5)."""
+    """Return the swarm's server with the headers that attribute nested calls (docs/api.md 15.3)."""
     headers = {"X-Agent-ID": agent_id, "X-Source-Task-Id": task_id}
     if api_key:
         headers["Authorization"] = f"Bearer {api_key}"

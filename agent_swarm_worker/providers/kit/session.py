@@ -83,13 +83,21 @@ class BaseSession:
             self._call(listener, event)
 
     def emit(self, event: ProviderEvent) -> None:
-        """Hand one event to every listener."""
+        """Hand one event that no line says to every listener."""
+        if self.config.sink is not None:
+            self.config.sink.heard(())
+        self._deliver(event)
+
+    def _deliver(self, event: ProviderEvent) -> None:
         kind = type(event)
+        listeners = self._listeners_of.get(kind)
+        if listeners is None:
+            listeners = self._of(kind)
         if kind is SessionInit:
             self._session_id = event.session_id  # type: ignore[union-attr]
         if not self._listeners:
             self._keep_for_the_first(event)
-        for listener in self._of(kind):
+        for listener in listeners:
             try:
                 listener(event)
             except Exception as error:  # a listener must never break the session
@@ -140,9 +148,9 @@ class BaseSession:
         has_line_listeners = self._fallbacks or self._of(RawLog) or not self._listeners
         for record, events in zip(records, meanings, strict=True):
             if record and has_line_listeners:
-                self._emit_line(record, events)
+                self._deliver_line(record, events)
             for event in events:
-                self.emit(event)
+                self._deliver(event)
 
     def _of(self, kind: type) -> tuple[EventListener, ...]:
         """Return the listeners of a kind of event; for `RawLog`, of every line."""
@@ -160,11 +168,14 @@ class BaseSession:
             )
         return found
 
-    def _emit_line(self, record: bytes, events: Sequence[ProviderEvent]) -> None:
+    def _deliver_line(self, record: bytes, events: Sequence[ProviderEvent]) -> None:
         """Hand a line to those who want it; it is decoded only if there are any."""
         wanting = self._of(RawLog)
         for listener, kinds in self._fallbacks:
-            if kinds.isdisjoint([type(event) for event in events]):
+            for event in events:
+                if type(event) in kinds:
+                    break
+            else:
                 wanting = (*wanting, listener)
         if not wanting and self._listeners:
             return
@@ -202,7 +213,7 @@ class BaseSession:
         self.emit(RawStderr(content))
         for line in content.splitlines():
             for event in self._understood(translator.feed_stderr, line):
-                self.emit(event)
+                self._deliver(event)
 
     @property
     def stderr_tail(self) -> str:

@@ -8,7 +8,7 @@ from agent_swarm_worker.providers import catalog
 from agent_swarm_worker.providers.pi.spec import SPEC
 
 ANTHROPIC_NAMES = SPEC.models.aliases
-"""Short names at Anthropic (harness reference 9d)."""
+"""Short names at Anthropic."""
 OPENROUTER_NAMES = {
     "fable": "anthropic/claude-fable-5",
     "opus": "anthropic/claude-opus-4.8",

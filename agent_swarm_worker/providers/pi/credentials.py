@@ -58,7 +58,7 @@ def custom_credential(
 
 
 def require_credential(model: str, env: Mapping[str, str], files: AgentFiles) -> None:
-    """Make sure that a session of `model` could log in (container reference 4.2).
+    """Make sure that a session of `model` could log in.
 
     Raises:
         CredentialsMissing: it could not.

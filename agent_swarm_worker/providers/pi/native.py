@@ -7,8 +7,8 @@
     stderr       something was left out or replaced
     result       the last word: how it ended
 
-Messages have the shape of Anthropic's, whatever the model: it is what the dashboard renders for pi
-(harness reference 20). It passes over the other records.
+Messages have the shape of Anthropic's, whatever the model: it is what the dashboard renders for pi.
+It passes over the other records.
 """
 
 from __future__ import annotations

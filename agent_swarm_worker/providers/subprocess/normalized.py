@@ -1,8 +1,8 @@
 """Read normalized events as a program of the user's own may print them.
 
-A program may simply print ``{"type": "tool_start", "toolName": "build", …}``. Names are accepted in
-camelCase (the guide's) and in snake_case, some under a second name. An optional field of the wrong
-type counts as missing; an event without what it needs is none, and left to the log.
+A program may simply print ``{"type": "tool_start", "toolName": "build", …}``. Names are accepted
+in camelCase and in snake_case, some under a second name. An optional field of the wrong type
+counts as missing; an event without what it needs is none, and left to the log.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ===========  ====================================================================================
 stream-json  claude-style events; success only with a final ``result`` that says so
-jsonl        normalized events of the guide, or any JSON; success by its ``result``, else exit code
+jsonl        normalized events, or any JSON; success by its ``result``, else by exit code
 text         plain words: each line is shown, all of them are the output; success by exit code
 auto         text until the first JSON object that is an event, whose shape then decides
 ===========  ====================================================================================

@@ -1,7 +1,7 @@
 """Writing the wire: our names to camelCase, and nothing the server would refuse.
 
 The server checks a body as a whole: one fractional token count or unknown name voids the row and,
-in a batch, every other row (API reference sections 7.4 and 0). So a value that cannot stand is
+in a batch, every other row (docs/api.md 1.3). So a value that cannot stand is
 left out here, and the rest still arrives.
 """
 
@@ -63,7 +63,7 @@ def cost_body(
     agent_id: str,
     created_at_ms: int | None = None,
 ) -> dict[str, Any] | None:
-    """Return the row of API reference E32, ``None`` if nothing about the spend is known.
+    """Return the row of docs/api.md 10.1, ``None`` if nothing about the spend is known.
 
     Args:
         cost: what the harness said.
@@ -110,7 +110,7 @@ def context_body(
     session_id: str,
     cumulative_output_tokens: int | None = None,
 ) -> dict[str, Any]:
-    """Return the snapshot of API reference E20 for one event of the session."""
+    """Return the snapshot of docs/api.md 11.1 for one event of the session."""
     body: dict[str, Any]
     if isinstance(event, Compaction):
         body = {
@@ -140,7 +140,7 @@ def completion_body(
     cumulative_output_tokens: int | None,
     context_total_tokens: int | None,
 ) -> dict[str, Any]:
-    """Return the last snapshot of a session (API reference section 5.5)."""
+    """Return the last snapshot of a session (docs/api.md 11.2)."""
     return _without_none(
         {
             "eventType": "completion",
@@ -153,7 +153,7 @@ def completion_body(
 
 
 def session_body(init: SessionInit, *, model: str | None = None) -> dict[str, Any]:
-    """Return what a task remembers of its session (API reference E14)."""
+    """Return what a task remembers of its session (docs/api.md 5.10)."""
     provider = _one_of(init.provider, SESSION_NAMES)
     meta = dict(init.provider_meta)
     required = REQUIRED_METADATA.get(provider or "")
@@ -174,7 +174,7 @@ def session_body(init: SessionInit, *, model: str | None = None) -> dict[str, An
 def windows_body(
     windows: Mapping[str, RateLimitWindow], *, seen_at: str
 ) -> dict[str, dict[str, Any]]:
-    """Return the windows of a vendor's limits (API reference E29).
+    """Return the windows of a vendor's limits (docs/api.md 14.4).
 
     Args:
         windows: by name.
@@ -206,7 +206,7 @@ def event_body(
     duration_ms: float | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> dict[str, Any] | None:
-    """Return one event of a batch (API reference E33), ``None`` if the server would refuse it."""
+    """Return one event of a batch (docs/api.md 9.1), ``None`` if the server would refuse it."""
     if event not in _EVENT_NAMES or source not in _EVENT_SOURCES:
         return None
     return _without_none(
@@ -233,7 +233,7 @@ def latest_model_body(
     reported_at_ms: int,
     reasoning_effort: str | None = None,
 ) -> dict[str, Any] | None:
-    """Return the model in use (API reference A.3), ``None`` if it is not known."""
+    """Return the model in use (docs/api.md 3.6), ``None`` if it is not known."""
     if not model or source not in _MODEL_SOURCES:
         return None
     return _without_none(
@@ -249,7 +249,7 @@ def latest_model_body(
 
 
 def vcs_body(*, provider: str, repo: str, number: int, url: str) -> dict[str, Any] | None:
-    """Return a pull request (API reference E19), ``None`` if the server would refuse it."""
+    """Return a pull request (docs/api.md 5.11), ``None`` if the server would refuse it."""
     is_url = url.startswith(("http://", "https://"))
     if provider not in _VCS_PROVIDERS or not repo or number <= 0 or not is_url:
         return None

@@ -1,7 +1,7 @@
 """The harness names that servers accept; each checks a body as a whole and refuses any other.
 
 This is the one place outside ``providers/`` that names harnesses: it describes the server's API
-(API reference A.4, E14, E32), not what is installed here.
+(docs/api.md 17.1, 5.10 and 10.1), not what is installed here.
 """
 
 from __future__ import annotations

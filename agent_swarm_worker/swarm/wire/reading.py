@@ -1,7 +1,7 @@
 """Reading what a server sent without trusting it: a value of the wrong type is an absent value.
 
-Servers do not check their own answers, and a worker outlives several of their releases (API
-reference section 0). The exception are identifiers: files are named after them, so one that could
+Servers do not check their own answers, and a worker outlives several of their releases (docs/api.md
+1.4). The exception are identifiers: files are named after them, so one that could
 climb out of a directory is never passed on.
 """
 

@@ -63,7 +63,7 @@ class Agent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigRow:
-    """One configuration value of the server (API reference E30)."""
+    """One configuration value of the server (docs/api.md 13.1)."""
 
     key: str
     value: str
@@ -92,7 +92,7 @@ class ConfigRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SteeringMessage:
-    """A message for a running session (API reference E44)."""
+    """A message for a running session (docs/api.md 12.1)."""
 
     id: str
     task_id: str | None = None
@@ -121,7 +121,7 @@ class SteeringMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogEntry:
-    """One uploaded line of a session (API reference E21)."""
+    """One uploaded line of a session (docs/api.md 8.4)."""
 
     session_id: str
     iteration: int
@@ -148,7 +148,7 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """One event that was posted earlier (API reference E34)."""
+    """One event that was posted earlier (docs/api.md 9.4)."""
 
     id: str
     event: str

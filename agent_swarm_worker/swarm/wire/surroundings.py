@@ -29,7 +29,7 @@ class Guidelines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repo:
-    """A repository the swarm knows (API reference E36)."""
+    """A repository the swarm knows (docs/api.md 15.1)."""
 
     url: str
     name: str = ""
@@ -68,7 +68,7 @@ class Repo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstalledMcpServer:
-    """A tool server that is installed for the agent (API reference E37)."""
+    """A tool server that is installed for the agent (docs/api.md 15.2)."""
 
     name: str
     transport: str = "stdio"
@@ -106,7 +106,7 @@ class InstalledMcpServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Something the swarm remembers (API reference E35)."""
+    """Something the swarm remembers (docs/api.md 15.5)."""
 
     id: str
     name: str = ""
@@ -130,7 +130,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skill:
-    """A skill that is installed for the agent (API reference section 1.5)."""
+    """A skill that is installed for the agent (docs/api.md 15.4)."""
 
     id: str
     name: str

@@ -1,4 +1,4 @@
-"""Tasks as the server describes them (API reference A.1)."""
+"""Tasks as the server describes them (docs/api.md 5.1)."""
 
 from __future__ import annotations
 

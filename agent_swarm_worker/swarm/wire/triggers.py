@@ -1,4 +1,4 @@
-"""What a poll returns: one class per kind of work (API reference section 3).
+"""What a poll returns: one class per kind of work (docs/api.md 4.2).
 
 A returned trigger is already claimed on the server, so reading one never fails: what cannot be
 understood becomes an `UnknownTrigger`, which the worker logs.

@@ -26,8 +26,8 @@ The next process, in this order (`worker.boot`):
    and tried again later.
 4. Clear this agent's session rows on the server; `undelivered.hold_undelivered` then takes a slot,
    and a row, for each task whose result is still in the outbox or that is unsettled.
-5. Ask the server to put back tasks that were claimed and never began (E25): only now, for it would
-   take those of step 4 for such.
+5. Ask the server to put back tasks that were claimed and never began (docs/api.md 6.7): only now,
+   for it would take those of step 4 for such.
 6. With the first polls, `claim_reconciliation` looks for tasks that the server has given us in an
    answer that was lost, and begins them once `claim_verification` has shown that nobody else has.
 7. `undelivered.release_when_delivered` gives the slots of step 4 back as the results arrive.

@@ -1,6 +1,6 @@
 """Tasks that the server has given us in an answer we never saw.
 
-A poll claims before it answers (API reference section 3). If the answer is cut off, or this process
+A poll claims before it answers (docs/api.md 4.2). If the answer is cut off, or this process
 dies over it, the task is ours, nobody runs it, and no other poll will speak of it. So after a poll
 that may have been carried out, and at a start after a crash, the server is asked what it holds for
 ours, and what nobody has begun is begun.

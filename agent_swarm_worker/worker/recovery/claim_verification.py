@@ -4,10 +4,11 @@ Two processes may have one agent id, and the other one may have been given the t
 
 * It was claimed after the earliest poll whose answer we miss. Its age is the difference of two
   times of the server's clock, the time since that poll one of two of ours: the clocks need not
-  agree. What is older was claimed by somebody else, who may be slow to say so, and is left to E25.
+  agree. What is older was claimed by somebody else, who may be slow to say so, and is left to the
+  orphan recovery (docs/api.md 6.7).
 * It has no session on the server's list, none stored with it, and not a line of a log.
 * A session row of ours gets in: of all who look for the same task, the server lets one in. The row
-  also keeps E25 and the sweeps away.
+  also keeps orphan recovery and sweeps away.
 * For longer than a beat nothing changes. Another worker that has just been given the task puts its
   own row in the place of ours, at once or with its first beat, and then ours is withdrawn.
 """

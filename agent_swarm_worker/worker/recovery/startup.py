@@ -2,7 +2,7 @@
 
 A session it was running is ended here; what the session had said goes out, with its cost. If it had
 said its last word, the task is finished with it. If not, the server is told ``crash_recovery``, so
-that it makes a resume task for this very agent (API reference section 7.3).
+that it makes a resume task for this very agent (docs/api.md 7.4).
 """
 
 from __future__ import annotations

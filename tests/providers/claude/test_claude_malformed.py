@@ -101,7 +101,7 @@ def test_any_json_may_come(kind: str, fields: dict[str, Any]) -> None:
 
 
 def test_a_result_of_wrong_shapes_makes_no_row_the_server_refuses() -> None:
-    """One field of a wrong type and the server drops the row (API reference E32)."""
+    """One field of a wrong type and the server drops the row (docs/api.md 10.1)."""
     lines = natives("hello")
     lines[-1] |= {"duration_ms": 12.7, "num_turns": "3"}
     lines[-1]["model_usage_since_last_result"] = {
