@@ -87,11 +87,11 @@ class ToolEvents:
         data = self._call(event)
         wire_name, key = _KEY_ARGUMENT.get(name, ("", ""))
         told = event.args.get(key) if wire_name and isinstance(event.args, Mapping) else None
-        is_told = isinstance(told, str) and bool(told)
-        if is_told:
+        told = told if isinstance(told, str) else ""
+        if told:
             self._put_text(data, wire_name, told)
         self._add("tool.start", data)
-        if name == "Skill" and is_told:
+        if name == "Skill" and told:
             skill: dict[str, Any] = {}
             self._put_text(skill, wire_name, told)
             self._add("skill.invoke", skill)
