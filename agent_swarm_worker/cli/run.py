@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
         additional_args=args.passed_on,
     )
     daemon = Daemon(env, options, scrubber=scrubber)
-    # A chunk of output is some thousand small objects, none of them garbage before it is translated.
-    # With Python's own threshold of 700 each chunk sets off a collection.
+    # A chunk of output is some thousand small objects, none of them garbage before it is
+    # translated. With Python's own threshold of 700 each chunk sets off a collection.
     gc.set_threshold(GC_THRESHOLD, 20, 20)
     try:
         anyio.run(daemon.run)
