@@ -19,6 +19,7 @@ from agent_swarm_worker.errors import (
     SwarmWorkerError,
     UsageError,
 )
+from agent_swarm_worker.imports import uncollected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +92,8 @@ def _dispatch(words: list[str]) -> int:
 
 def _run(name: str, words: list[str]) -> int:
     command = COMMANDS[name]
-    module = cast("_CommandModule", import_module(f"agent_swarm_worker.cli.{command.module}"))
+    with uncollected():
+        module = cast("_CommandModule", import_module(f"agent_swarm_worker.cli.{command.module}"))
     parser = argparse.ArgumentParser(prog=f"swarm-worker {name}", description=command.summary)
     module.add_arguments(parser)
     own, passed_on = _split_at_dashes(words) if command.passes_on else (words, ())

@@ -8,12 +8,10 @@ other kind of write waits for all before it, and all after it wait for it. Lanes
 
 from __future__ import annotations
 
-import random
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from agent_swarm_worker.aio import Broadcast, wait_any
 from agent_swarm_worker.errors import (
@@ -31,23 +29,16 @@ from agent_swarm_worker.swarm.queue import MAX_BYTES, Item, Queue, WriteKind
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from tenacity import RetryCallState
-
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.swarm.client import SwarmClient
     from agent_swarm_worker.swarm.database import Database
 
 MAX_CONCURRENT_REQUESTS = 8
-MAX_BACKOFF_S = 30.0
-LOCKED_OUT_BACKOFF_S = (30.0, 60.0)
-"""Between attempts with a key that is refused: until somebody gives us a better one."""
 PATIENCE = 8
 """Attempts after which a write that only it seems to fail lets the next one pass."""
 STUCK_S = 5.0
 """A request as old as that, when an outage is over, will hardly be answered any more."""
 TRY_AGAIN_STATUSES = (408, 425, 429)
-
-_backoff = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF_S)
 
 
 class Outbox:
@@ -169,11 +160,11 @@ class Outbox:
         self, item_id: int, under_way: dict[int, str | None], news: Broadcast
     ) -> None:
         """Try a write until it is acknowledged, given up, or moved to the end of its lane."""
+        from agent_swarm_worker.swarm.retries import attempts  # noqa: PLC0415 - idle, none is made
+
         try:
             while self._queue.get(item_id) is not None:
-                async for attempt in AsyncRetrying(
-                    retry=retry_if_exception_type(ApiError), wait=_pause_s, sleep=self._pause
-                ):
+                async for attempt in attempts(self._pause):
                     with attempt:
                         await self._attempt(item_id, attempt.retry_state.attempt_number)
         finally:
@@ -295,11 +286,3 @@ def _may_start(stream: str | None, under_way: Collection[str | None]) -> bool:
     if stream is None:
         return not under_way
     return stream not in under_way and None not in under_way
-
-
-def _pause_s(state: RetryCallState) -> float:
-    """Return the seconds until the next attempt: exponential, with full jitter."""
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, Unauthorized):
-        return random.uniform(*LOCKED_OUT_BACKOFF_S)  # noqa: S311 - spreads load, guards nothing
-    return _backoff(state)

@@ -20,6 +20,7 @@ from agent_swarm_worker.errors import (
     CredentialsMissing,
     Unauthorized,
 )
+from agent_swarm_worker.imports import import_beside
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.worker import registration
 from agent_swarm_worker.worker.credential_wait import wait_for_credentials
@@ -38,19 +39,32 @@ from agent_swarm_worker.worker.parts import (
 )
 from agent_swarm_worker.worker.paused import list_paused
 from agent_swarm_worker.worker.reconfigure import apply_configuration
-from agent_swarm_worker.worker.recovery.startup import end_left_behind, recover
-from agent_swarm_worker.worker.recovery.undelivered import hold_undelivered
+from agent_swarm_worker.worker.recovery.left_behind import end_left_behind
 from agent_swarm_worker.worker.sandbox import check_harness
-from agent_swarm_worker.workspace.identity import fill_missing, profile_of, write_files
+from agent_swarm_worker.workspace.identity import (
+    missing_texts,
+    profile_of,
+    store_missing,
+    write_files,
+)
 from agent_swarm_worker.workspace.template_registry import fetch_template
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from anyio.abc import TaskGroup
+
     from agent_swarm_worker.swarm.wire import ConfigRow
 
 API_PAUSE_S = 1.0
 REGISTER_ATTEMPTS = 5
+FOR_LATER = (
+    "agent_swarm_worker.swarm.retries",
+    "agent_swarm_worker.worker.recovery.startup",
+    "agent_swarm_worker.worker.recovery.undelivered",
+    "agent_swarm_worker.worker.task_run",
+)
+"""Modules that bring most of the code, and that nothing needs before the API has answered."""
 
 
 class Parts(
@@ -69,31 +83,39 @@ class Parts(
     """What this module uses of the worker."""
 
 
-async def boot(worker: Parts) -> None:
+async def boot(worker: Parts, beside: TaskGroup) -> None:
     """Make the worker ready to poll.
+
+    Args:
+        worker: what is booted.
+        beside: for what the first poll does not have to wait for.
 
     Raises:
         ApiError: the API did not come up in time, or refuses us.
         ConfigError: the harness cannot be used, or no credential turned up.
     """
     await end_left_behind(worker)
-    rows = await _until_api_answers(worker)
+    rows, _ = await wait_all(
+        partial(_until_api_answers, worker), partial(import_beside, *FOR_LATER)
+    )
     if rows is not None:
         apply_configuration(worker, rows)
     await _check_harness(worker)
     file_store = worker.client.surroundings.agent_credentials
+    has_a_past = _has_a_past(worker)
     await wait_all(
         partial(_introduce, worker),
         partial(_best_effort, worker, "agent credentials", file_store),
+        *(() if has_a_past else (partial(_clear_rows, worker),)),
     )
-    await recover(worker)
+    await _recover(worker)
     if await wait_for_credentials(worker):
         # By now the first one may be long out of date.
         await _register_with_patience(worker)
     # None of these depends on another. A registration must have come before all of them.
     await wait_all(
-        partial(_take_over_sessions, worker),
-        partial(_load_identity, worker),
+        partial(_take_over_sessions, worker, has_a_past=has_a_past),
+        partial(_load_identity, worker, beside),
         partial(_install_skills, worker),
         partial(registration.state_role, worker),
         partial(_report_credentials, worker),
@@ -119,14 +141,39 @@ async def _introduce(worker: Parts) -> None:
     await _register_with_patience(worker)
 
 
-async def _take_over_sessions(worker: Parts) -> None:
-    """Clear this agent's rows on the server's list, and have put back what never began.
+async def _recover(worker: Parts) -> None:
+    from agent_swarm_worker.worker.recovery.startup import recover  # noqa: PLC0415 - see FOR_LATER
+
+    await recover(worker)
+
+
+def _has_a_past(worker: Parts) -> bool:
+    """True if an earlier process left a task or a write that the server does not know the end of.
+
+    The row of such a task stays on the server's list until `recover` has seen to the task.
+    """
+    return bool(worker.state.running()) or worker.outbox.pending() > 0
+
+
+async def _clear_rows(worker: Parts) -> None:
+    """Clear this agent's rows on the server's list: they are of earlier processes."""
+    sessions, agent_id = worker.client.sessions, worker.agent_id
+    await _best_effort(worker, "session clean-up", lambda: sessions.cleanup(agent_id))
+
+
+async def _take_over_sessions(worker: Parts, *, has_a_past: bool) -> None:
+    """Have put back what never began, once this agent's old rows are gone.
 
     In this order: a row of an earlier process would hide its task from the orphan recovery, and a
     result that is still on its way needs a row that hides its task.
     """
+    from agent_swarm_worker.worker.recovery.undelivered import (  # noqa: PLC0415 - see FOR_LATER
+        hold_undelivered,
+    )
+
+    if has_a_past:
+        await _clear_rows(worker)
     sessions, agent_id = worker.client.sessions, worker.agent_id
-    await _best_effort(worker, "session clean-up", lambda: sessions.cleanup(agent_id))
     await hold_undelivered(worker)
     await _best_effort(worker, "orphan recovery", lambda: sessions.recover_orphaned(agent_id))
     if worker.facts.is_lead:
@@ -237,8 +284,8 @@ async def _register_with_patience(worker: Parts) -> None:
             return
 
 
-async def _load_identity(worker: Parts) -> None:
-    """Fetch the profile, store what it lacks, and mirror it into the workspace.
+async def _load_identity(worker: Parts, beside: TaskGroup) -> None:
+    """Fetch the profile, have stored what it lacks, and mirror it into the workspace.
 
     Without it nobody can tell an edit of the files from what they are left over from, so no edit of
     this run is brought back; the next boot sees to them.
@@ -254,13 +301,12 @@ async def _load_identity(worker: Parts) -> None:
         profile = profile_of(agent)
         if sync is not None:
             profile = await sync.rescue(profile)
-        who = registration.profile_facts(worker)
-        facts.profile = await fill_missing(
-            worker.client.agents, worker.agent_id, profile, who, facts.template
-        )
     except ApiError as error:
         worker.log.warning(Event.IDENTITY, state="unknown", why=str(error))
         return
+    missing = missing_texts(profile, registration.profile_facts(worker), facts.template)
+    beside.start_soon(store_missing, worker.client.agents, worker.agent_id, missing)
+    facts.profile = {**profile, **missing}
     if sync is not None:
         await write_files(worker.settings.workspace_dir, facts.profile, worker.clock)
         await sync.begin(facts.profile)

@@ -20,6 +20,7 @@ import anyio
 from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.ids import IdSource, random_ids
+from agent_swarm_worker.imports import settle
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.processes.subreaper import adopt_orphans
 from agent_swarm_worker.worker.backstop import LEAVE_WITHIN_S, OVERTIME_S, Backstop
@@ -31,13 +32,11 @@ from agent_swarm_worker.worker.heartbeat import Heartbeat, ping_loop
 from agent_swarm_worker.worker.liveness import liveness_loop
 from agent_swarm_worker.worker.poll import Poller
 from agent_swarm_worker.worker.reconfigure import reconfigure_loop
-from agent_swarm_worker.worker.recovery.undelivered import release_when_delivered
 from agent_swarm_worker.worker.retention import retention_loop
 from agent_swarm_worker.worker.run_policy import RunPolicy
 from agent_swarm_worker.worker.shutdown import go_down, say_goodbye
 from agent_swarm_worker.worker.signals import Shutdown
 from agent_swarm_worker.worker.steering import Steering
-from agent_swarm_worker.worker.task_run import run_trigger
 from agent_swarm_worker.worker.wiring import Parts, wire
 
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.guards.scrubber import Scrubber
     from agent_swarm_worker.worker.context import Worker, WorkerOptions
+
+SETTLE_AFTER_S = 1.0
 
 
 class Daemon:
@@ -112,7 +113,7 @@ class Daemon:
                 group.start_soon(worker.outbox.run)
                 group.start_soon(partial(adopt_orphans, clock=worker.clock))
                 group.start_soon(liveness_loop, worker)
-                if await self._boot_unless_stopped(worker):
+                if await self._boot_unless_stopped(worker, group):
                     task_status.started()
                     await self._work(worker)
                 if worker.facts.agent is not None:
@@ -129,12 +130,16 @@ class Daemon:
             worker.settings.drain_s + OVERTIME_S, exit_code=1, last_act=self.shutdown.last_act
         )
 
-    async def _boot_unless_stopped(self, worker: Worker) -> bool:
+    async def _boot_unless_stopped(self, worker: Worker, beside: TaskGroup) -> bool:
         """Boot; false if a signal came first."""
-        await wait_any(partial(boot, worker), self.shutdown.wait_draining)
+        await wait_any(partial(boot, worker, beside), self.shutdown.wait_draining)
         return not self.shutdown.is_draining
 
     async def _work(self, worker: Worker) -> None:
+        from agent_swarm_worker.worker.recovery.undelivered import (  # noqa: PLC0415 - boot.FOR_LATER
+            release_when_delivered,
+        )
+
         async with anyio.create_task_group() as loops:
             loops.start_soon(Heartbeat(worker).run)
             loops.start_soon(ping_loop, worker)
@@ -142,6 +147,7 @@ class Daemon:
             loops.start_soon(reconfigure_loop, worker)
             loops.start_soon(retention_loop, worker)
             loops.start_soon(Steering(worker).run)
+            loops.start_soon(_settle, worker)
             async with anyio.create_task_group() as sessions:
                 release_when_delivered(worker, sessions)
                 sessions.start_soon(self._poll, worker, sessions)
@@ -151,6 +157,8 @@ class Daemon:
             loops.cancel_scope.cancel()
 
     async def _poll(self, worker: Worker, sessions: TaskGroup) -> None:
+        from agent_swarm_worker.worker.task_run import run_trigger  # noqa: PLC0415 - boot.FOR_LATER
+
         try:
             policy = RunPolicy(
                 slots=worker.slots,
@@ -161,6 +169,12 @@ class Daemon:
             await Poller(worker, policy, sessions, partial(run_trigger, worker)).run()
         finally:
             self.shutdown.polling_over.set()
+
+
+async def _settle(worker: Worker) -> None:
+    """See to what a quick start has left undone, once the first poll is on its way."""
+    await worker.clock.sleep(SETTLE_AFTER_S)
+    settle()
 
 
 def _kill_sessions(worker: Worker) -> None:

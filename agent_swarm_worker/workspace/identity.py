@@ -77,35 +77,35 @@ def profile_of(agent: Agent) -> dict[str, str]:
     return {field: text for field, text in texts.items() if text and text.strip()}
 
 
-async def fill_missing(
-    server: ProfileWriter,
-    agent_id: str,
-    profile: Mapping[str, str],
-    facts: AgentFacts,
-    template: AgentTemplate | None = None,
+def missing_texts(
+    profile: Mapping[str, str], facts: AgentFacts, template: AgentTemplate | None = None
 ) -> dict[str, str]:
-    """Return the whole profile, after storing what the server lacked.
-
-    A server that cannot be written to changes nothing for this session.
+    """Return the texts that a profile lacks.
 
     Args:
-        server: where the profile lives.
-        agent_id: whose.
-        profile: what it has, see `profile_of`.
+        profile: what the server has, see `profile_of`.
         facts: what the generated texts say.
         template: the role template, which goes before the generated texts.
     """
     offered = default_profile(facts) | (template.profile(facts) if template else {})
     known = {item.field for item in (*PROFILE_FILES, SETUP_SCRIPT)}
-    missing = {field: offered[field] for field in offered if field in known - profile.keys()}
-    if missing:
-        try:
-            await server.profile(agent_id, missing)
-        except ApiError as error:
-            Log().warning(
-                Event.IDENTITY, state="not stored", fields=sorted(missing), why=str(error)
-            )
-    return {**profile, **missing}
+    return {field: offered[field] for field in offered if field in known - profile.keys()}
+
+
+async def store_missing(server: ProfileWriter, agent_id: str, missing: Mapping[str, str]) -> None:
+    """Store texts that the server lacks; one that cannot be written to lacks them still.
+
+    Args:
+        server: where the profile lives.
+        agent_id: whose.
+        missing: see `missing_texts`.
+    """
+    if not missing:
+        return
+    try:
+        await server.profile(agent_id, missing)
+    except ApiError as error:
+        Log().warning(Event.IDENTITY, state="not stored", fields=sorted(missing), why=str(error))
 
 
 async def write_files(workspace_dir: Path, profile: Mapping[str, str], clock: Clock) -> list[Path]:

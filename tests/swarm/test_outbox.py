@@ -23,8 +23,9 @@ from swarm_fakes import (
 )
 
 from agent_swarm_worker.swarm.keys import PoolKey
-from agent_swarm_worker.swarm.outbox import LOCKED_OUT_BACKOFF_S, MAX_BACKOFF_S, STUCK_S, Outbox
+from agent_swarm_worker.swarm.outbox import STUCK_S, Outbox
 from agent_swarm_worker.swarm.queue import STREAMS, Queue, WriteKind
+from agent_swarm_worker.swarm.retries import LOCKED_OUT_BACKOFF_S, MAX_BACKOFF_S
 from agent_swarm_worker.swarm.wire import ChannelCursor
 
 if TYPE_CHECKING:

@@ -214,7 +214,8 @@ async def test_boot_calls_the_api_in_the_documented_order(tmp_path: Path):
             (config, "POST /api/fs/agent-credentials", poll),
             (config, row, f"PUT /api/agents/{AGENT}/credential-status", poll),
             (row, f"PUT /api/agents/{AGENT}/profile", poll),
-            (row, cleanup, orphans, sweep, poll),
+            (config, cleanup, orphans, sweep, poll),
+            (row, orphans, poll),
             (row, "GET /me", poll),
             (row, "GET /api/paused-tasks", poll, "POST /close"),
         ]

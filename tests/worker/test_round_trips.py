@@ -10,12 +10,16 @@ import pytest
 from door import Door, door_rig, until
 from rig import AGENT, harness, running_worker
 
+from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.swarm.state import Claim, StateDir
 
 pytestmark = pytest.mark.anyio
 REGISTRATION = "POST /api/agents$"
 CLEANUP, ORPHANS = "active-sessions/cleanup", "recover-orphaned-tasks"
 AT_BOOT = ("GET /me", CLEANUP, "credential-status", "paused-tasks")
+PROFILE = f"PUT /api/agents/{AGENT}/profile"
+LEFT = "7a5c0000-0000-4000-8000-000000000001"
 ROW = "POST /api/active-sessions$"
 AT_CLAIM = (ROW, "mcp-servers")
 AT_END = (
@@ -25,6 +29,18 @@ AT_END = (
     "POST /api/tasks/.*/context",
 )
 FINISH = "POST /api/tasks/.*/finish"
+
+
+def left_behind(place: Path) -> Claim:
+    """Return a task that a killed worker had claimed, and whose session had not begun."""
+    return Claim(
+        task_id=LEFT,
+        session_uuid="5e551011-0000-4000-8000-000000000009",
+        harness="subprocess",
+        log_file=place / "none.jsonl",
+        started_at="2026-01-01T00:00:00Z",
+        tag="none",
+    )
 
 
 async def all_seen(door: Door, *patterns: str) -> None:
@@ -59,16 +75,15 @@ async def test_boot_asks_at_once_and_polls_when_all_is_answered(tmp_path: Path, 
 async def test_boot_keeps_the_order_that_matters(tmp_path: Path):
     async with door_rig(tmp_path) as (rig, door):
         row, rows = door.hold(REGISTRATION), door.hold(CLEANUP)
+        after_the_row = [pattern for pattern in AT_BOOT if pattern != CLEANUP]
 
         async def look() -> None:
             await row.reached.wait()
-            assert not any(door.seen(pattern) for pattern in (*AT_BOOT, ORPHANS))
-            row.open.set()
             await rows.reached.wait()
-            await all_seen(door, *AT_BOOT)
-            assert not door.seen(ORPHANS)
+            assert not any(door.seen(pattern) for pattern in (*after_the_row, ORPHANS))
             rows.open.set()
-            await all_seen(door, ORPHANS)
+            row.open.set()
+            await all_seen(door, ORPHANS, *after_the_row)
 
         async with anyio.create_task_group() as group:
             group.start_soon(look)
@@ -78,6 +93,39 @@ async def test_boot_keeps_the_order_that_matters(tmp_path: Path):
         assert names.index(f"PUT /api/agents/{AGENT}/credential-status") > names.index(
             "POST /api/agents"
         )
+
+
+async def test_the_first_poll_does_not_wait_for_a_profile_to_be_stored(tmp_path: Path):
+    patient = {**harness("says_hi"), "SWARM_API_TIMEOUT_S": "600"}
+    async with door_rig(tmp_path) as (rig, door):
+        me = door.hold("GET /me")
+
+        async def look() -> None:
+            await me.reached.wait()
+            await all_seen(door, PROFILE)  # the role
+            texts = door.hold(PROFILE)
+            me.open.set()
+            await texts.reached.wait()
+            await all_seen(door, "GET /api/poll")
+            assert b"soulMd" in door.seen(PROFILE)[-1].body
+            texts.open.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(look)
+            async with running_worker(rig, patient):
+                await all_seen(door, "GET /api/poll")
+
+
+async def test_the_rows_of_a_task_left_behind_stay_until_it_is_seen_to(tmp_path: Path):
+    async with door_rig(tmp_path) as (rig, door):
+        with StateDir.open(tmp_path / "state", AGENT, clock=SystemClock()) as state:
+            state.claim(left_behind(tmp_path))
+        async with running_worker(rig, harness("says_hi")):
+            await all_seen(door, "GET /api/poll")
+        names = door.names()
+        seen_to = next(name for name in names if LEFT in name)
+        cleanup = "POST /api/active-sessions/cleanup"
+        assert names.index("POST /api/agents") < names.index(seen_to) < names.index(cleanup)
 
 
 @pytest.mark.parametrize("held", AT_CLAIM)

@@ -16,10 +16,11 @@ from agent_swarm_worker.workspace.claim import claimed
 from agent_swarm_worker.workspace.default_profile import AgentFacts, default_profile, is_default
 from agent_swarm_worker.workspace.identity import (
     Baselines,
-    fill_missing,
     managed_part,
+    missing_texts,
     profile_of,
     read_files,
+    store_missing,
     write_files,
 )
 from agent_swarm_worker.workspace.profile_sync import MIN_PERSONA_CHARS, ProfileSync
@@ -55,33 +56,34 @@ class Server:
 async def test_only_missing_fields_are_stored(tmp_path):
     server = Server()
     agent = Agent(id="a", soul_md="my soul", tools_md=" \n")
-    profile = await fill_missing(server, "a", profile_of(agent), FACTS)
-    [(agent_id, fields, source)] = server.puts
-    assert (agent_id, source) == ("a", None)
-    assert set(fields) == {"identityMd", "toolsMd", "claudeMd"}
-    assert profile["soulMd"] == "my soul"
-    assert "Ada" in profile["identityMd"]
+    missing = missing_texts(profile_of(agent), FACTS)
+    await store_missing(server, "a", missing)
+    assert server.puts == [("a", missing, None)]
+    assert set(missing) == {"identityMd", "toolsMd", "claudeMd"}
+    assert "Ada" in missing["identityMd"]
 
 
 async def test_a_complete_profile_is_left_alone():
     server = Server()
     whole = {"soulMd": "s", "identityMd": "i", "toolsMd": "t", "claudeMd": "c"}
-    assert await fill_missing(server, "a", whole, FACTS) == whole
+    missing = missing_texts(whole, FACTS)
+    await store_missing(server, "a", missing)
+    assert missing == {}
     assert server.puts == []
 
 
-async def test_a_role_template_goes_before_generated_texts():
+def test_a_role_template_goes_before_generated_texts():
     files = {"soulMd": "{{agent.name}}: {{agent.capabilities}}", "setupScript": "x", "evil": "y"}
-    server = Server()
-    profile = await fill_missing(server, "a", {}, FACTS, AgentTemplate(files=files))
-    assert profile["soulMd"] == "Ada: pytest, git"
-    assert profile["setupScript"] == "x"
-    assert "evil" not in server.fields()
+    missing = missing_texts({}, FACTS, AgentTemplate(files=files))
+    assert missing["soulMd"] == "Ada: pytest, git"
+    assert missing["setupScript"] == "x"
+    assert "evil" not in missing
 
 
-async def test_a_server_that_cannot_be_written_still_gives_a_profile():
+async def test_a_server_that_cannot_be_written_ends_nothing():
     server = Server(error=ApiUnreachable("u", "down", ambiguous=True))
-    assert "soulMd" in await fill_missing(server, "a", {}, FACTS)
+    await store_missing(server, "a", missing_texts({}, FACTS))
+    assert "soulMd" in server.fields()
 
 
 def test_generated_texts_are_recognised_until_they_are_edited():

@@ -14,7 +14,7 @@ While it works, a process leaves what the next one needs:
 
 The next process, in this order (`worker.boot`):
 
-1. `startup.end_left_behind`: end the process trees of the claimed sessions. Nobody watches over
+1. `left_behind.end_left_behind`: end the process trees of the claimed sessions. Nobody watches over
    them.
 2. Register, so that the server takes what follows.
 3. `startup.recover`, for each claim: `cursor_resync` moves the upload cursor to where the server
@@ -24,7 +24,8 @@ The next process, in this order (`worker.boot`):
    finished with it; without, it is superseded with ``crash_recovery``, so that the server makes a
    resume task for this agent. A claim the server could not be asked about is kept as *unsettled*
    and tried again later.
-4. Clear this agent's session rows on the server; `undelivered.hold_undelivered` then takes a slot,
+4. Clear this agent's session rows on the server, which is done together with step 2 if there is
+   neither a claim nor a write in the outbox; `undelivered.hold_undelivered` then takes a slot,
    and a row, for each task whose result is still in the outbox or that is unsettled.
 5. Ask the server to put back tasks that were claimed and never began (docs/api.md 6.7): only now,
    for it would take those of step 4 for such.

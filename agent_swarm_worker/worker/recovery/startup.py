@@ -35,15 +35,6 @@ class Parts(Identity, Config, Basics, Api, Storage, Unsettled, Host, Protocol):
     """What this module uses of the worker."""
 
 
-async def end_left_behind(worker: Parts) -> None:
-    """End what an earlier process left running, first of all: nobody watches over it.
-
-    What it has said stays in its pipes, which are held for whoever reads them in `recover`.
-    """
-    for claim in worker.state.running():
-        await worker.sandbox.sweep(claim.handle or claim.tag)
-
-
 async def recover(worker: Parts) -> None:
     """Deal with every task an earlier process had claimed; before anything else is claimed."""
     for claim in worker.state.running():

@@ -1,0 +1,38 @@
+"""When a write that failed is tried again."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from agent_swarm_worker.errors import ApiError, Unauthorized
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tenacity import RetryCallState
+
+MAX_BACKOFF_S = 30.0
+LOCKED_OUT_BACKOFF_S = (30.0, 60.0)
+"""Between attempts with a key that is refused: until somebody gives us a better one."""
+
+_backoff = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF_S)
+
+
+def attempts(sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
+    """Return the attempts of one write, without end; an `ApiError` asks for another.
+
+    Args:
+        sleep: waits between two of them.
+    """
+    return AsyncRetrying(retry=retry_if_exception_type(ApiError), wait=_pause_s, sleep=sleep)
+
+
+def _pause_s(state: RetryCallState) -> float:
+    """Return the seconds until the next attempt: exponential, with full jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, Unauthorized):
+        return random.uniform(*LOCKED_OUT_BACKOFF_S)  # noqa: S311 - spreads load, guards nothing
+    return _backoff(state)
