@@ -44,6 +44,7 @@ LINES = 183
 TASK_S = 30.0
 BEGIN_S = 10.0
 OUTAGES_S = (20.0, 120.0)
+STARTS_AT_ONCE = 4
 FIRST_SWEEP_S = 5.0
 KINDS = ("kill", "freeze", "refuse", "hang", "answer_500", "html", "half_body", "late_500")
 QUICK = 0.06
@@ -93,20 +94,22 @@ class Outcome:
         }
 
 
-async def play(outage: Outage, place: Path) -> Outcome:
-    """Play one outage in a directory of its own."""
+async def play(outage: Outage, place: Path, starts: anyio.Semaphore | None = None) -> Outcome:
+    """Play one outage in a directory of its own; `starts` limits how many start at once."""
     scale = outage.scale
     async with AsyncExitStack() as held:
-        swarm = Swarm(place, first_sweep_s=FIRST_SWEEP_S * scale)
-        held.callback(swarm.kill)
-        await swarm.start()
-        started_s = time.monotonic()
-        url, away = await held.enter_async_context(_trouble(outage.kind, swarm))
-        lead = Lead(swarm.url)
-        held.push_async_callback(lead.close)
-        await held.enter_async_context(stage.worker(place, url, **_pace(scale)))
+        async with starts or anyio.Semaphore(1):
+            swarm = Swarm(place, first_sweep_s=FIRST_SWEEP_S * scale)
+            held.callback(swarm.kill)
+            await swarm.start()
+            started_s = time.monotonic()
+            url, away = await held.enter_async_context(_trouble(outage.kind, swarm))
+            lead = Lead(swarm.url)
+            held.push_async_callback(lead.close)
+            await held.enter_async_context(stage.worker(place, url, **_pace(scale)))
+            with anyio.fail_after(stage.PATIENCE_S):
+                await stage.until(lead.is_registered)
         with anyio.fail_after(stage.PATIENCE_S):
-            await stage.until(lead.is_registered)
             # A claim that the sweep after a start finds unannounced is failed; that one is no part
             # of the outage.
             swept_s = started_s + (FIRST_SWEEP_S + 1) * scale
@@ -197,11 +200,14 @@ async def _is_settled(lead: Lead, task_id: str) -> bool:
 async def play_all(outages: list[Outage], place: Path) -> list[Outcome]:
     """Play them side by side, since each mostly waits; the order is kept."""
     outcomes: dict[Outage, Outcome] = {}
+    # All at once they would keep each other from starting, until a swarm gives up a connection
+    # on which nothing has been asked for ten seconds.
+    starts = anyio.Semaphore(STARTS_AT_ONCE)
 
     async def one(outage: Outage) -> None:
         where = place / f"{outage.kind}-{outage.outage_s:g}"
         where.mkdir()
-        outcomes[outage] = await play(outage, where)
+        outcomes[outage] = await play(outage, where, starts)
 
     async with anyio.create_task_group() as group:
         for outage in outages:

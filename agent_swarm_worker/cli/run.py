@@ -54,23 +54,14 @@ def run(args: argparse.Namespace) -> int:
         additional_args=args.passed_on,
     )
     daemon = Daemon(env, options, scrubber=scrubber)
-    _spare_the_collector()
+    # A chunk of output is some thousand small objects, none of them garbage before it is
+    # translated. With Python's own threshold of 700 each chunk sets off a collection.
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
     try:
         anyio.run(daemon.run)
     except BaseExceptionGroup as group:
         raise first_of(group) from None
     return 0
-
-
-def _spare_the_collector() -> None:
-    """Keep the garbage collector from walking through what lives as long as the process.
-
-    A chunk of output is some thousand small objects, none of them garbage before it is translated.
-    With Python's own threshold of 700 each chunk sets off a collection, and each hundredth of them
-    one of everything, which stops the loop for some 20 ms.
-    """
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 20, 20)
 
 
 def _operator_prompt(args: argparse.Namespace, settings: Settings) -> str | None:

@@ -6,18 +6,21 @@ import os
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import anyio
 
+from agent_swarm_worker.aio import Broadcast, wait_any
 from agent_swarm_worker.conformance.promises import BrokenPromise, NotApplicable, broken
 from agent_swarm_worker.contract import (
     Message,
     ProviderResult,
     ProviderSessionConfig,
+    RawLog,
     Result,
     SteerableSession,
+    ToolEnd,
     ToolStart,
 )
 from agent_swarm_worker.guards.scrubber import Scrubber
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
         ProviderSession,
     )
     from agent_swarm_worker.sandboxes.port import Sandbox
+
+T = TypeVar("T")
 
 SESSION_S = 60.0
 """No session of a check takes longer, however slow the machine."""
@@ -62,6 +67,8 @@ class Bench:
     held: AsyncExitStack
     """Closed after the check: it closes the guests."""
     maybe_stage: Stage | None = None
+    sessions: list[Watched] = field(default_factory=list)
+    """Those that were listened to, in order."""
     _count: int = field(default=0)
 
     @property
@@ -112,7 +119,9 @@ class Bench:
     async def session(self, prompt: str, **changed: Any) -> Watched:
         """Prepare a session and listen to it."""
         config = await self.config(prompt, **changed)
-        return Watched(await self.adapter.create_session(config), config)
+        watched = Watched(await self.adapter.create_session(config), config)
+        self.sessions.append(watched)
+        return watched
 
     async def answered(self, words: str = "Understood.", **changed: Any) -> Watched:
         """Run a session that answers `words`, to its end."""
@@ -130,6 +139,10 @@ class Bench:
             yield watched
             await watched.ended(SESSION_S, "did not end")
 
+    def seen(self) -> str:
+        """Return what each session has said, for a check that took too long."""
+        return "; ".join(watched.seen() for watched in self.sessions) or "no session was started"
+
 
 class Watched:
     """A session with everything it said."""
@@ -138,7 +151,7 @@ class Watched:
         self.session, self.config = session, config
         self.events: list[ProviderEvent] = []
         self.maybe_result: ProviderResult | None = None
-        self._news = anyio.Event()
+        self._news = Broadcast()
         session.on_event(self._on_event)
 
     @property
@@ -164,39 +177,71 @@ class Watched:
         words = [m.content for m in self.of(Message) if m.role == "assistant" and m.content]
         return words[-1] if words else ""
 
-    async def finish(self) -> ProviderResult:
+    async def finish(self) -> None:
         """Run it to its end."""
-        self.maybe_result = await within(
-            SESSION_S, "the session did not end", self.session.wait_for_completion
-        )
-        self._notify()
-        return self.maybe_result
+        with anyio.move_on_after(SESSION_S):
+            self.maybe_result = await self.session.wait_for_completion()
+            self._news.notify()
+            return
+        broken(f"the session did not end within {SESSION_S:.0f} s; {self.seen()}")
+
+    async def abort(self, reason: str = "cancelled") -> None:
+        """Ask the session to end while its agent is busy in a tool; it must not be done before.
+
+        Else the check would see how a session ends that had nothing left to do.
+        """
+        ended = {event.tool_call_id for event in self.of(ToolEnd)}
+        is_busy = any(event.tool_call_id not in ended for event in self.of(ToolStart))
+        if self.maybe_result is not None or not is_busy:
+            broken(f"the tool call did not keep the agent busy until the abort; {self.seen()}")
+        await within(SOON_S, "abort did not return", lambda: self.session.abort(reason))
+
+    async def answer_to(self, timeout_s: float, what: str, action: Callable[[], Awaitable[T]]) -> T:
+        """Await something for which the session answers, no longer than it lives and `SOON_S`.
+
+        Raises:
+            BrokenPromise: there was no answer; `what` says of what.
+        """
+        answers: list[T] = []
+
+        async def answer() -> None:
+            answers.append(await action())
+
+        async def too_late() -> None:
+            with anyio.move_on_after(timeout_s):
+                await self._news.wait_for(lambda: self.maybe_result is not None)
+                await anyio.sleep(SOON_S)
+
+        await wait_any(answer, too_late)
+        if not answers:
+            broken(f"{what} was not answered; {self.seen()}")
+        return answers[0]
 
     async def until(self, look: Callable[[ProviderEvent], bool], what: str) -> None:
         """Wait for an event; neither the session nor its agent must have ended before."""
 
-        async def found() -> None:
-            while not any(map(look, self.events)):
-                if self.maybe_result is not None:
-                    how = described(self.result)
-                    broken(f"the session ended before it {what}: {how}; {self._seen()}")
-                if self.of(Result):
-                    broken(f"the agent had its last word before it {what}; {self._seen()}")
-                await self._news.wait()
+        def is_over() -> bool:
+            return self.maybe_result is not None or bool(self.of(Result))
+
+        def is_found() -> bool:
+            return any(map(look, self.events))
 
         with anyio.move_on_after(SESSION_S):
-            await found()
+            await self._news.wait_for(lambda: is_found() or is_over())
+        if is_found():
             return
-        broken(f"the session never {what}; {self._seen()}")
+        if self.maybe_result is not None:
+            broken(f"the session ended before it {what}; {self.seen()}")
+        if self.of(Result):
+            broken(f"the agent had its last word before it {what}; {self.seen()}")
+        broken(f"the session never {what}; {self.seen()}")
 
     async def ended(self, timeout_s: float, what: str) -> None:
         """Wait for the end of a session that runs beside."""
-
-        async def found() -> None:
-            while self.maybe_result is None:
-                await self._news.wait()
-
-        await within(timeout_s, f"the session {what} within {timeout_s:.0f} s", found)
+        with anyio.move_on_after(timeout_s):
+            await self._news.wait_for(lambda: self.maybe_result is not None)
+            return
+        broken(f"the session {what} within {timeout_s:.0f} s; {self.seen()}")
 
     def processes(self) -> list[int]:
         """Pids of the session's processes; none where there is no ``/proc``."""
@@ -216,17 +261,16 @@ class Watched:
             await anyio.sleep(0.05)
         return True
 
-    def _seen(self) -> str:
-        """Return the last events, for people."""
-        return f"seen: {', '.join(repr(event)[:200] for event in self.events[-5:]) or 'nothing'}"
+    def seen(self) -> str:
+        """Return how it ended, if it did, and the last events, for people."""
+        told = [event for event in self.events if not isinstance(event, RawLog)]
+        last = ", ".join(repr(event)[:200] for event in told[-5:]) or "no event"
+        how = "still running" if self.maybe_result is None else described(self.maybe_result)
+        return f"seen: {how}; {last}"
 
     def _on_event(self, event: ProviderEvent) -> None:
         self.events.append(event)
-        self._notify()
-
-    def _notify(self) -> None:
-        self._news.set()
-        self._news = anyio.Event()
+        self._news.notify()
 
 
 async def within(timeout_s: float, what: str, action: Callable[[], Awaitable[Any]]) -> Any:

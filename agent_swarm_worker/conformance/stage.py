@@ -36,7 +36,10 @@ class Stage(Protocol):
         ...
 
     def works(self, seconds: float) -> str:
-        """Return a prompt with which the agent is busy in a tool for so long, then answers."""
+        """Return a prompt with which the agent is busy in a tool for so long, then answers.
+
+        A check that aborts the session is broken if the tool has ended before.
+        """
         ...
 
     def heard(self) -> Sequence[str]:

@@ -79,8 +79,9 @@ async def outcome_of(
     """Run one check, in a folder of its own; by default its sessions run on this machine."""
     if check.needs_stage and stage is None:
         return Outcome(check, "not run", "no stage")
+    bench: Bench | None = None
     try:
-        with anyio.fail_after(CHECK_S):
+        with anyio.move_on_after(CHECK_S):
             async with AsyncExitStack() as held:
                 folder = held.enter_context(
                     tempfile.TemporaryDirectory(prefix="conformance-", ignore_cleanup_errors=True)
@@ -97,9 +98,11 @@ async def outcome_of(
                     place,
                 )
                 await check.run(bench)
+                return Outcome(check, "kept")
     except Exception as error:
         return _outcome_with(check, error)
-    return Outcome(check, "kept")
+    seen = bench.seen() if bench is not None else "its stage was not ready"
+    return Outcome(check, "broken", f"it was not over within {CHECK_S:.0f} s; {seen}")
 
 
 async def is_kept(

@@ -189,7 +189,10 @@ class ProviderSession(Protocol):
         ...
 
     async def abort(self, reason: str = "cancelled") -> None:
-        """Ask the session to end; returns at once, may be called again and again."""
+        """Ask the session to end; returns at once, may be called again and again.
+
+        The result then has the category ``aborted``, unless the harness was finished before.
+        """
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
@@ -11,7 +11,7 @@ from agent_swarm_worker.errors import CodeUnusable, LoginError, LoginTimedOut
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    Source = Callable[[], Awaitable[str | None]]
+Source: TypeAlias = "Callable[[], Awaitable[str | None]]"
 
 
 async def first_code(sources: Sequence[Source], *, timeout_s: float) -> str:

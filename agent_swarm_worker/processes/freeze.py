@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from agent_swarm_worker.processes import procfs
 
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.processes.procfs import ProcessInfo
 
-    Search = Callable[[dict[int, ProcessInfo], Iterable[tuple[int, int]]], list[ProcessInfo]]
-    """Finds the living processes of a session in a table, given those known already."""
+Search: TypeAlias = (
+    "Callable[[dict[int, ProcessInfo], Iterable[tuple[int, int]]], list[ProcessInfo]]"
+)
+"""Finds the living processes of a session in a table, given those known already."""
 
 MAX_LOOKS = 20
 """Looks at the whole table; the next round of the sweep goes on where this stopped."""

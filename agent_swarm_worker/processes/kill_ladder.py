@@ -6,7 +6,8 @@ SIGINT comes first because it is the one on which a harness may still write its 
 SIGKILL leaves the commands of every harness alive, and so does a signal to the group where they
 have a session of their own, hence the sweep.
 
-The worst case is the sum of the graces, the sweep's time and the linger: 11.5 s by default.
+The worst case is the sum of the graces, the sweep's time and the linger: 11.5 s by default. A
+session first gives a harness 2 s to stop by its own means, and gives up 3 s after the escalation.
 """
 
 from __future__ import annotations

@@ -28,6 +28,9 @@ LARGE_BYTES = 1024 * 1024
 # Shorter than the five seconds after which common servers drop an idle connection: if they do so
 # just when we write on it, the request is lost in an ambiguous way.
 KEEP_ALIVE_S = 4.0
+MAX_CONNECTIONS = 32
+MAX_IDLE_CONNECTIONS = 8
+"""The pool asks the system about every idle connection whenever a request comes or goes."""
 
 
 class Http:
@@ -79,7 +82,11 @@ class Http:
             headers=always,
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),  # keeps none
             timeout=None,  # A limit per phase cannot bound the whole; `request` has one that does.
-            limits=httpx2.Limits(max_connections=32, keepalive_expiry=KEEP_ALIVE_S),
+            limits=httpx2.Limits(
+                max_connections=MAX_CONNECTIONS,
+                max_keepalive_connections=MAX_IDLE_CONNECTIONS,
+                keepalive_expiry=KEEP_ALIVE_S,
+            ),
             # A proxy named in the environment cannot reach this machine's own loopback.
             trust_env=not address.is_loopback,
             # Loading the system's certificates takes longer than most calls; without encryption

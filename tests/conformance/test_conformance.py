@@ -11,7 +11,7 @@ from liars import LIARS, Liar
 
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.conformance import of_adapter, of_ending, of_steering, suite
-from agent_swarm_worker.conformance.bench import SESSION_S, Watched
+from agent_swarm_worker.conformance.bench import SESSION_S, Bench, Watched
 from agent_swarm_worker.conformance.promises import BrokenPromise
 from agent_swarm_worker.conformance.stage import Stage, find_stage
 from agent_swarm_worker.conformance.suite import CHECKS, Outcome, is_kept, outcome_of
@@ -21,6 +21,7 @@ from agent_swarm_worker.contract import (
     ProviderEvent,
     ProviderSession,
     Result,
+    ToolEnd,
     ToolStart,
 )
 from agent_swarm_worker.errors import BadSetting, UnknownProvider
@@ -39,6 +40,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
             if hasattr(module, limit):
                 monkeypatch.setattr(module, limit, 1.0)
     monkeypatch.setattr("agent_swarm_worker.conformance.bench.SESSION_S", 4.0)
+    monkeypatch.setattr("agent_swarm_worker.conformance.bench.SOON_S", 1.0)
 
 
 @pytest.mark.anyio
@@ -180,3 +182,46 @@ async def test_a_check_says_what_it_saw_as_soon_as_the_agent_is_done(
         await watched.until(lambda event: isinstance(event, ToolStart), "began to use a tool")
     assert "before it began to use a tool" in str(caught.value)
     assert seen in str(caught.value)
+
+
+BUSY = (ToolStart("1", "sleep", {}), ToolStart("2", "ls", {}), ToolEnd("2", "ls", ""))
+
+
+@pytest.mark.anyio
+async def test_a_check_aborts_no_agent_that_has_nothing_to_do():
+    refused = ToolEnd("1", "sleep", "Blocked: standalone sleep", is_error=True)
+    watched = Watched(cast("ProviderSession", TalksOnly(*BUSY, refused)), cast("Any", None))
+    with pytest.raises(BrokenPromise, match=r"did not keep the agent busy.*Blocked: standalone"):
+        await watched.abort()
+    with pytest.raises(AttributeError, match="abort"):  # it goes as far as to ask this one
+        await Watched(cast("ProviderSession", TalksOnly(*BUSY)), cast("Any", None)).abort()
+
+
+@pytest.mark.anyio
+async def test_a_check_waits_for_no_answer_of_a_session_that_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    liar = next(liar for name, liar in LIARS if name == "an-abort-answers-who-waits")
+    monkeypatch.setattr(suite, "create_provider", lambda _: liar())
+    monkeypatch.setattr("agent_swarm_worker.conformance.bench.SOON_S", 0.1)
+    with anyio.fail_after(SESSION_S / 2):
+        outcome = await outcome_of(
+            BY_NAME["an-abort-answers-who-waits"], "subprocess", stage=SubprocessStage
+        )
+    assert "a message that was open at the abort was not answered" in outcome.why
+    assert "aborted" in outcome.why
+
+
+@pytest.mark.anyio
+async def test_a_check_that_takes_too_long_says_what_it_saw(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(suite, "CHECK_S", 3.0)
+
+    async def dawdles(bench: Bench) -> None:
+        await bench.answered("The heron waits.")
+        await anyio.sleep_forever()
+
+    check = suite.Check("dawdles", "It ends.", needs_stage=True, run=dawdles)
+    outcome = await outcome_of(check, "subprocess", stage=SubprocessStage)
+    assert outcome.state == "broken"
+    assert outcome.why.startswith("it was not over within 3 s; seen: ")
+    assert "The heron waits." in outcome.why

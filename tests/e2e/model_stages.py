@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -42,7 +44,9 @@ class ModelStage:
         return f"[[say:{words}]]"
 
     def works(self, seconds: float) -> str:
-        return f"[[bash:sleep {seconds}]]"
+        # Not the program `sleep`: Claude Code refuses a command that only sleeps.
+        program = shlex.quote(sys.executable)
+        return f"[[bash:{program} -S -c 'import time; time.sleep({seconds})']]"
 
     def heard(self) -> Sequence[str]:
         """What the model was last sent, without what it said itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +13,26 @@ APIS = ("anthropic", "openai")
 """Wire formats that it speaks with models."""
 SHELL = "bash"
 """What it calls its shell tool."""
+
+_LIBRARIES = (
+    "anthropic",
+    "openai",
+    "pydantic_ai.models.anthropic",
+    "pydantic_ai.models.openai",
+    *(
+        f"agent_swarm_worker.providers.pi.{name}"
+        for name in ("agent", "ask", "mcp_connection", "mcp_tools", "mcp_transports", "tools")
+    ),
+)
+
+
+def load_libraries() -> None:
+    """Load what a first session would load, before a test counts seconds.
+
+    That takes six seconds of a processor, and on a busy machine most of a minute.
+    """
+    for name in _LIBRARIES:
+        import_module(name)
 
 
 def pi_env(home: Path, model_url: str, *, api: str, **more: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 from harnesses import HARNESSES, HarnessKind
+from pi_env import load_libraries
 from rig import AGENT, running_worker, swarm_rig
 
 # Waiting for the silent takes all but the quickest of them too long for `make test`.
@@ -40,6 +41,8 @@ async def test_a_dead_server_does_not_keep_a_session_from_its_work(
         "refused": {"transport": "http", "url": "http://127.0.0.1:9/mcp"},
         "no program": {"transport": "stdio", "command": "/nowhere/at-all"},
     }[dead]
+    if kind.name.startswith("pi-"):
+        load_libraries()
     work, home = tmp_path / "work", tmp_path / "agent-home"
     work.mkdir()
     home.mkdir()

@@ -88,10 +88,9 @@ class Toy:
         return True
 
     def conclude(self, ending: Ending) -> ProviderResult:
-        failed = ending.aborted is not None or not self._said
         return ProviderResult(
             exit_code=ending.exit_code,
-            is_error=failed,
+            is_error=not self._said,
             output=self._said,
             error_category="gone" if ending.exit_code == 7 else None,
             failure_reason="hung" if ending.hung_after_result else None,
@@ -162,6 +161,15 @@ async def played(stage: Stage, act: Callable[[Stage], Any], *, within_s: float =
     return done
 
 
+async def settled() -> None:
+    """Let what was just started come to where it waits.
+
+    `wait_all_tasks_blocked` looks ten times a second, and may find the session's clock, which wakes
+    as often, awake each time.
+    """
+    await anyio.sleep(0.1)
+
+
 def test_the_toy_is_a_conversation():
     assert isinstance(Toy(""), Conversation)
 
@@ -183,7 +191,7 @@ say(took=message); say(final="bye"); hear()
             group.start_soon(deliver)
             while not (tmp_path / "read").exists():
                 await anyio.sleep(0.01)
-            await anyio.wait_all_tasks_blocked()
+            await settled()
             assert outcomes == []
             (tmp_path / "go on").touch()
 
@@ -361,7 +369,76 @@ async def test_an_abort_asks_first_and_keeps_the_last_word(tmp_path: Path):
     stage = Stage(tmp_path, child)
     await played(stage, lambda s: s.session.abort("cancelled"))
     assert stage.result is not None
+    # The toy takes its last word for a success; that it was asked for it, the session knows.
     assert (stage.result.output, stage.result.is_error) == ("bye", True)
+    assert stage.result.error_category == "aborted"
+    assert stage.result.failure_reason == "Aborted: cancelled"
+
+
+async def test_a_result_that_was_there_before_the_abort_stays(tmp_path: Path):
+    child = "hear(); say(final='bye'); say(up=1); time.sleep(60)"
+    stage = Stage(tmp_path, child, result_grace_s=10_000.0)
+    await played(stage, lambda s: s.session.abort("cancelled"))
+    assert stage.result is not None
+    assert (stage.result.output, stage.result.is_error) == ("bye", False)
+
+
+async def test_a_result_that_nobody_had_read_before_the_abort_stays_too(tmp_path: Path):
+    child = """
+hear(); say(up=1)
+while not os.path.exists("go on"): time.sleep(0.01)
+say(final="bye"); open("said", "w"); time.sleep(60)
+"""
+
+    async def act(stage: Stage) -> None:
+        await anyio.sleep(0.1)  # the reader waits for more by now
+        (tmp_path / "go on").touch()
+        gives_up_at_s = time.monotonic() + HANG_S
+        while not (tmp_path / "said").exists() and time.monotonic() < gives_up_at_s:
+            time.sleep(0.01)  # noqa: ASYNC251 - so that nobody reads meanwhile
+        await stage.session.abort("cancelled")
+
+    stage = Stage(tmp_path, child, result_grace_s=10_000.0)
+    await played(stage, act, within_s=2 * HANG_S)
+    assert stage.result is not None
+    assert (stage.result.output, stage.result.is_error) == ("bye", False)
+
+
+class Immortal:
+    """A process of which nobody ever hears that it has ended."""
+
+    returncode = None
+
+    def __init__(self, child: Any) -> None:
+        self.child = child
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.child, name)
+
+    async def wait(self) -> None:
+        await anyio.sleep_forever()
+
+    async def __aenter__(self) -> Immortal:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.child.aclose()
+
+
+class GuestOfImmortals(LocalGuest):
+    async def start(self, command: Any) -> Any:
+        return Immortal(await super().start(command))
+
+    async def end(self, process: Any, *args: Any, **named: Any) -> Any:
+        return await super().end(process.child, *args, **named)
+
+
+async def test_after_an_abort_nobody_waits_for_a_process_that_survives_everything(tmp_path: Path):
+    guest = GuestOfImmortals(f"immortal-{time.monotonic_ns()}")
+    stage = Stage(tmp_path, POLITE, guest=guest)
+    await played(stage, lambda s: s.session.abort("cancelled"), within_s=HANG_S)
+    assert stage.result is not None
+    assert (stage.result.exit_code, stage.result.error_category) == (255, "aborted")
 
 
 IGNORANT = {
@@ -384,7 +461,7 @@ async def test_an_abort_that_is_ignored_ends_in_time_all_the_same(tmp_path: Path
                 assert not (await stage.steer("are you there?")).delivered
 
             group.start_soon(deliver)
-            await anyio.wait_all_tasks_blocked()
+            await settled()
             await stage.session.abort("cancelled")
             await stage.session.abort("again")
 
@@ -420,7 +497,7 @@ async def test_a_session_that_is_cancelled_answers_who_waits(tmp_path: Path):
             group.start_soon(stage.run)
             await stage.up.wait()
             outer.start_soon(deliver)
-            await anyio.wait_all_tasks_blocked()
+            await settled()
             group.cancel_scope.cancel()
     assert [outcome.delivered for outcome in outcomes] == [False]
 

@@ -145,6 +145,13 @@ def test_how_a_session_ends_after_a_good_result(
     assert result.output == (None if reason else "done")
 
 
+def test_plain_words_of_a_program_that_was_done_before_the_abort_are_its_result():
+    reader = translator("text")
+    list(reader.feed_text("all done"))
+    result = reader.conclude(Ending(exit_code=0, aborted="cancelled"))
+    assert (result.is_error, result.output) == (False, "all done")
+
+
 def test_an_aborted_session_without_a_result_says_so():
     for mode in ("auto", "jsonl", "stream-json", "text"):
         result = translator(mode).conclude(Ending(exit_code=143, aborted="cancelled"))

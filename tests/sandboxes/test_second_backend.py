@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 import audit
@@ -14,6 +13,7 @@ import pytest
 from fake_stages import FakeClaudeStage, FakeCodexStage
 from model_stages import claude_stage, codex_stage, pi_stage
 from namespace_sandbox import NamespaceSandbox, why_impossible
+from pi_env import load_libraries
 from real_codex import TRANSPORTS
 
 from agent_swarm_worker.conformance import suite
@@ -26,7 +26,6 @@ from agent_swarm_worker.sandboxes.port import GuestSpec
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.timeout(180),  # a check itself gives up after `CHECK_S`
     pytest.mark.skipif(bool(why_impossible()), reason=f"no namespaces here: {why_impossible()}"),
 ]
 
@@ -46,14 +45,10 @@ BY_NAME = {check.name: check for check in CHECKS}
 # A program that takes its prompt on standard input takes no message after it.
 TAKES_NONE = {"codex-exec", "codex-fake", "claude-fake"}
 
-REAL = {"claude", *(f"codex-{way}" for way in TRANSPORTS)}
-
 
 @pytest.fixture(scope="session", autouse=True)
 def model_library() -> None:
-    """Load it before a check counts the seconds: on a busy machine that takes most of a minute."""
-    for name in ("agent", "ask", "tools", "mcp_tools"):
-        import_module(f"agent_swarm_worker.providers.pi.{name}")
+    load_libraries()
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +66,6 @@ async def test_it_keeps_its_promise(
     kind = request.node.callspec.id.partition(f"-{check.name}")[0]
     if kind in TAKES_NONE and check.name == "a-session-takes-what-the-spec-says":
         pytest.skip("its sessions take no messages in this mode")
-    if kind in REAL and "abort" in check.name:
-        pytest.skip("when a real CLI follows an interrupt is its own affair; here fakes are ended")
     outcome = await outcome_of(check, provider, stage=stage, sandbox=NamespaceSandbox())
     assert outcome.state != "broken", f"{check.promise} But {outcome.why}"
 

@@ -255,6 +255,7 @@ async def test_a_result_that_could_not_be_told_is_not_thrown_away(tmp_path: Path
         env = {**harness("says_hi"), "SWARM_API_TIMEOUT_S": "0.5"}
         async with running_worker(rig, env, drain_ms=2000) as daemon:
             task_id = await rig.submit()
+            await until(lambda: rig.logged(Event.SESSION_ENDED))
             await until(lambda: door.seen("/finish|GET /api/tasks"))
             daemon.shutdown.request("test")
         assert not door.seen("supersede")

@@ -15,6 +15,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from agent_swarm_worker.clock import Clock, SystemClock, wire_time
 from agent_swarm_worker.contract import (
@@ -28,10 +29,11 @@ from agent_swarm_worker.contract import (
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.journal.files import continuation_of, continuation_record
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.processes.drain import drain, pump
+from agent_swarm_worker.processes.drain import DRAIN_S, drain, pump
 from agent_swarm_worker.processes.framing import LineFramer
 from agent_swarm_worker.providers.kit.conversation import Conversation, StdinWriter, SteeringRouter
 from agent_swarm_worker.providers.kit.launch import CliHarness, Ending
+from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, as_aborted
 from agent_swarm_worker.providers.kit.session import BaseSession
 
 if TYPE_CHECKING:
@@ -42,6 +44,13 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 """Longest line taken whole; a screenshot in a tool result easily has several MiB."""
 CUT_LINE_BYTES = 64 * 1024
 """What is kept of a standard error line, or of a text line, that has no end."""
+
+CATCH_UP_ROUNDS = 5
+"""Rounds of the event loop between `abort` and the first request to end: the readers take what the
+harness had written before. A round is enough for the first 64 KiB; it takes microseconds."""
+
+GIVE_UP_S = DRAIN_S + 1.0
+"""How long a session may go on after the escalation: a process that survived it is left alone."""
 
 UNKNOWN_EXIT = 255
 """Stands for an exit code that nobody knows: a failure, unless the harness said its last word."""
@@ -59,6 +68,8 @@ class _Run:
     last_output_at_s: float
     truncated: bool = False
     hung_after_result: bool = False
+    cut_short: str | None = None
+    """The reason of an abort that asked the harness to end before it was finished."""
 
 
 class CliSession(BaseSession):
@@ -123,7 +134,7 @@ class CliSession(BaseSession):
         if not isinstance(translator, Conversation):
             self._steering.refuse("this harness takes no messages while it runs")
         if self._abort_reason is not None:
-            return translator.conclude(Ending(exit_code=130, aborted=self._abort_reason))
+            return translator.conclude(Ending(exit_code=ABORTED_EXIT, aborted=self._abort_reason))
         now_s = self.clock.monotonic()
         run = _Run(translator, started_at_s=now_s, last_output_at_s=now_s)
         try:
@@ -149,7 +160,7 @@ class CliSession(BaseSession):
                     # The harness may have put anything in its place; the directory goes as well.
                     with contextlib.suppress(OSError):
                         await self._guest.files.remove(str(file.path))
-        return translator.conclude(
+        result = translator.conclude(
             Ending(
                 exit_code=exit_code,
                 aborted=self._abort_reason,
@@ -159,6 +170,7 @@ class CliSession(BaseSession):
                 duration_ms=round((self.clock.monotonic() - run.started_at_s) * 1000),
             )
         )
+        return result if run.cut_short is None else as_aborted(result, run.cut_short)
 
     async def _put(self, launch: Launch) -> None:
         """Write the files of a launch.
@@ -177,19 +189,20 @@ class CliSession(BaseSession):
         """From spawn to the last byte; whatever happens, no process is left when it returns."""
         stdout = partial(self._read_stdout, child, run)
         stderr = partial(self._read_stderr, child, run)
-        grace = DEFAULT_GRACE
-        writer = None
+        grace, writer = DEFAULT_GRACE, None
+        exit_code, is_over = None, False
         if isinstance(run.translator, Conversation):
             writer = StdinWriter(child, run.translator, clock=self.clock)
             self._steering.connect(writer)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._feed, child, launch.stdin, writer)
-                tasks.start_soon(self._end_when_asked, child)
-                tasks.start_soon(self._end_when_final, child, run)
+                tasks.start_soon(self._end_when_asked, child, run, tasks.cancel_scope)
+                tasks.start_soon(self._end_when_final, child, run, tasks.cancel_scope)
                 await drain(child, stdout, stderr, clock=self.clock)
-                exit_code = await child.wait()
+                exit_code, is_over = await child.wait(), True
                 tasks.cancel_scope.cancel()
+            grace = DEFAULT_GRACE if is_over else NO_GRACE  # `_end` gave up
         except anyio.get_cancelled_exc_class():
             grace = NO_GRACE  # whoever cancels has no time left for asking
             raise
@@ -207,13 +220,22 @@ class CliSession(BaseSession):
         elif data:
             await child.close_stdin()
 
-    async def _end_when_asked(self, child: Process) -> None:
+    async def _end_when_asked(self, child: Process, run: _Run, life: anyio.CancelScope) -> None:
+        """End the harness after `abort`, and note whether it was finished by itself before that.
+
+        What it reports after it was asked to end, be it a success, follows from the request: a
+        command that the interrupt ended counts as done for some agents.
+        """
         await self._abort_asked.wait()
+        for _ in range(CATCH_UP_ROUNDS):
+            await checkpoint()
+        if not run.translator.is_final and child.returncode is None:
+            run.cut_short = self._abort_reason
         if self._steering.writer is not None:
             await self._steering.writer.interrupt()
-        await self._guest.end(child, on_step=self._log_step)
+        await self._end(child, life)
 
-    async def _end_when_final(self, child: Process, run: _Run) -> None:
+    async def _end_when_final(self, child: Process, run: _Run, life: anyio.CancelScope) -> None:
         """End a harness that said its last word and then does not exit."""
         grace_s = self.config.result_grace_s
         while True:
@@ -223,8 +245,17 @@ class CliSession(BaseSession):
                 run.hung_after_result = True
                 self.log.warning(Event.SESSION_HUNG, why="it said its last word and stayed")
                 self.emit(Progress("The harness stayed after its result and was ended"))
-                await self._guest.end(child, on_step=self._log_step)
+                await self._end(child, life)
                 return
+
+    async def _end(self, child: Process, life: anyio.CancelScope) -> None:
+        """Escalate until the child has ended; if it survives even that, end the session without it.
+
+        SIGKILL does not end a process that hangs in the kernel, such as on a dead network disk.
+        """
+        await self._guest.end(child, on_step=self._log_step)
+        await self.clock.sleep(GIVE_UP_S)
+        life.cancel()
 
     async def _read_stdout(self, child: Process, run: _Run) -> None:
         framer, output = LineFramer(MAX_LINE_BYTES), child.stdout

@@ -7,7 +7,7 @@ all of them (`unfinished`), and so is the form of the result (`concluded`).
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from agent_swarm_worker.clock import wire_time
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import CostData, Error, RateLimitWindow
     from agent_swarm_worker.providers.kit.launch import Ending
 
+ABORTED_EXIT: Final = 130
+"""Exit code of a session that was aborted, unless its process has another; a shell's for SIGINT."""
 MAX_REASON_CHARS: Final = 500
 TAIL_CHARS: Final = 250
 """How much of standard error is quoted."""
@@ -64,6 +66,23 @@ def aborted(ending: Ending) -> Failure | None:
     if ending.aborted is None:
         return None
     return Failure("aborted", one_line(f"Aborted: {ending.aborted}"))
+
+
+def as_aborted(result: ProviderResult, reason: str) -> ProviderResult:
+    """Return the result of a session that was asked to end before its harness was finished.
+
+    Output, cost and limits are what the harness reported; success or another failure is not.
+    """
+    if result.error_category == "aborted":
+        return result
+    return replace(
+        result,
+        exit_code=result.exit_code or ABORTED_EXIT,
+        is_error=True,
+        error_category="aborted",
+        failure_reason=one_line(f"Aborted: {reason}"),
+        cost=replace(result.cost, is_error=True) if result.cost is not None else None,
+    )
 
 
 def unfinished(

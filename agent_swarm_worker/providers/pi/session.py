@@ -16,7 +16,7 @@ from agent_swarm_worker.errors import ConfigError, MissingExtra, ProviderError
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.launch import Ending
-from agent_swarm_worker.providers.kit.outcome import one_line
+from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, one_line
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.kit.steering import ENDED, SteeringQueue
 from agent_swarm_worker.providers.pi import native
@@ -25,7 +25,7 @@ from agent_swarm_worker.providers.pi.costs import CostBook
 from agent_swarm_worker.providers.pi.failures import SessionFailed
 from agent_swarm_worker.providers.pi.options import PiOptions
 from agent_swarm_worker.providers.pi.prompting import system_prompt
-from agent_swarm_worker.providers.pi.translate import ABORTED_EXIT, PiTranslator
+from agent_swarm_worker.providers.pi.translate import PiTranslator
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import (

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.pi.costs import CostBook
     from agent_swarm_worker.providers.pi.native import Record
 
-ABORTED_EXIT = 130
-
 
 class PiTranslator(JsonTranslator):
     """Knows what the records mean; they are ours, so their fields are there."""

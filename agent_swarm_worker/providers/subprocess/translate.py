@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from agent_swarm_worker.contract import Message, Progress, Result
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
-from agent_swarm_worker.providers.kit.outcome import Failure, concluded
+from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, Failure, concluded
 from agent_swarm_worker.providers.kit.translator import JsonTranslator
 from agent_swarm_worker.providers.subprocess.normalized import NORMALIZED_TYPES, read_normalized
 from agent_swarm_worker.providers.subprocess.spec import SPEC
@@ -162,8 +162,8 @@ class _Words:
 
 
 def _by_exit_code(ending: Ending, output: str, *, is_silent: bool = True) -> ProviderResult:
-    if ending.aborted is not None:
-        return concluded(Failure("aborted", ending.aborted), exit_code=130)
+    if ending.aborted is not None and ending.exit_code != 0:
+        return concluded(Failure("aborted", ending.aborted), exit_code=ABORTED_EXIT)
     said = (ending.stderr_tail or output)[-MAX_REASON_CHARS:].strip()
     if ending.exit_code == 0:
         if output or not is_silent:
