@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from anyio import to_thread
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -31,6 +29,8 @@ def uncollected() -> Iterator[None]:
 
 async def import_beside(*names: str) -> None:
     """Import modules in a thread, while the event loop waits for something else."""
+    from anyio import to_thread  # noqa: PLC0415 - `swarm-worker version` needs no event loop
+
     await to_thread.run_sync(_import, names)
 
 
