@@ -11,7 +11,7 @@ import random
 import time
 from typing import Any
 
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 
 LINES = 20_000
 

@@ -93,23 +93,23 @@ def write_stream(path: Path, secrets: list[str]) -> None:
 async def run(url: str, place: Path) -> dict[str, Any]:
     import anyio
 
+    from agent_swarm_worker.api.capabilities import Generations
+    from agent_swarm_worker.api.client import SwarmClient
+    from agent_swarm_worker.api.health import ApiHealth
+    from agent_swarm_worker.api.http import Http
     from agent_swarm_worker.clock import SystemClock
     from agent_swarm_worker.contract import ProviderSessionConfig
-    from agent_swarm_worker.guards.scrubber import Scrubber
+    from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
     from agent_swarm_worker.journal.writer import Journal
     from agent_swarm_worker.logs import Log
+    from agent_swarm_worker.outbox.outbox import Outbox
     from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
     from agent_swarm_worker.providers.kit.cli_session import CliSession
     from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
-    from agent_swarm_worker.reporting.facts import SessionFacts
+    from agent_swarm_worker.reporting.port import SessionFacts
     from agent_swarm_worker.reporting.reporter import SessionReporter
-    from agent_swarm_worker.swarm.client import SwarmClient
-    from agent_swarm_worker.swarm.generations import Generations
-    from agent_swarm_worker.swarm.health import ApiHealth
-    from agent_swarm_worker.swarm.http import Http
-    from agent_swarm_worker.swarm.outbox import Outbox
-    from agent_swarm_worker.swarm.state import StateDir
-    from agent_swarm_worker.worker.log_cursor import LogCursor
+    from agent_swarm_worker.state.directory import StateDir
+    from agent_swarm_worker.worker.recovery.upload_cursor import LogCursor
 
     secrets = made_up_secrets()
     stream = place / "stream.jsonl"

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from agent_swarm_worker.cli.settings import EarlyLogSettings, TerminalSettings
-from agent_swarm_worker.container.settings import ContainerSettings
-from agent_swarm_worker.guards.settings import ChildEnvSettings, TokenizerSettings
-from agent_swarm_worker.login.settings import LoginSettings
+from agent_swarm_worker.cli.view import EarlyLogSettings, TerminalSettings
+from agent_swarm_worker.container.facts import ContainerSettings
+from agent_swarm_worker.credentials.settings import LoginSettings
+from agent_swarm_worker.guards.child_env import ChildEnvSettings, TokenizerSettings
 from agent_swarm_worker.providers.registry import distribution_of, installed_options
 from agent_swarm_worker.settings import (
     Effect,
@@ -25,9 +25,9 @@ from agent_swarm_worker.settings import (
     Settings,
     SettingsModel,
 )
-from agent_swarm_worker.worker.environment import NEVER_OVERLAID, NEVER_OVERLAID_PREFIXES
-from agent_swarm_worker.worker.settings import HarnessChoice
-from agent_swarm_worker.workspace.settings import GitSettings
+from agent_swarm_worker.worker.boot.environment import NEVER_OVERLAID, NEVER_OVERLAID_PREFIXES
+from agent_swarm_worker.worker.boot.harness import HarnessChoice
+from agent_swarm_worker.workspace.git import GitSettings
 
 TARGET = Path(__file__).with_name("configuration.md")
 PROJECT = "agent-swarm-worker"

@@ -16,12 +16,12 @@ PACKAGE = Path(agent_swarm_worker.__file__).parent
 NAMES = {*supported_providers(), "codex", "claude", "opencode", "devin", "gemini"}
 NAMED = re.compile(rf"(?<![a-z0-9])(?:{'|'.join(sorted(NAMES))})(?![a-z0-9])", re.IGNORECASE)
 
-ELSEWHERE = ("local_swarm", "login")
+ELSEWHERE = ("local_swarm", "credentials")
 """The stand-in for the server; the logins of `swarm-worker login`, reached through a hook."""
-COMMAND = ("cli/login.py", "cli/login_flow.py", "cli/login_status.py")
+COMMAND = ("cli/login.py",)
 """The command `swarm-worker login`, which is about one vendor's logins."""
 ALLOWED = {
-    "swarm/wire/harness_names.py": "the one table of the names that servers accept",
+    "api/wire/harness_names.py": "the one table of the names that servers accept",
     "providers/registry.py": "the default harness, in one place",
     "settings/core.py": "a variable of the public surface, kept under its name",
 }
@@ -85,7 +85,7 @@ def test_no_module_outside_imports_a_harness_package():
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(packages)
     ]
     # What any program may print, read by the viewer of logs.
-    assert found == [("cli/spoken.py", "agent_swarm_worker.providers.subprocess.normalized")]
+    assert found == [("cli/follow.py", "agent_swarm_worker.providers.subprocess.translate")]
 
 
 def test_there_is_something_to_look_at():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import agent_swarm_worker
-from agent_swarm_worker.prompts.templates import shipped_texts
+from agent_swarm_worker.prompts.texts import shipped_texts
 
 PACKAGE = Path(agent_swarm_worker.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -167,7 +167,7 @@ def test_every_text_is_used():
 
 
 # --- no loop gets the whole worker
-COMPOSITION = {"worker/context.py", "worker/daemon.py", "worker/wiring.py"}
+COMPOSITION = {"worker/boot/parts.py", "worker/daemon.py", "worker/boot/wiring.py"}
 """Where a `Worker` is put together and its parts are handed out."""
 
 

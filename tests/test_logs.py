@@ -20,7 +20,7 @@ import pytest
 
 import agent_swarm_worker
 from agent_swarm_worker import logs
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.logs import Event, Log
 
 PACKAGE = Path(agent_swarm_worker.__file__).parent

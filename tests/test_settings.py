@@ -11,16 +11,17 @@ from types import ModuleType
 import pytest
 
 import agent_swarm_worker as package
-from agent_swarm_worker.cli.settings import TerminalSettings
+from agent_swarm_worker.api.wire import ConfigRow
+from agent_swarm_worker.cli.view import TerminalSettings
 from agent_swarm_worker.errors import BadSetting
-from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.guards.settings import ChildEnvSettings, TokenizerSettings
+from agent_swarm_worker.guards.child_env import ChildEnvSettings, TokenizerSettings
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.providers.claude.options import ClaudeOptions
-from agent_swarm_worker.providers.codex.options import CodexOptions
-from agent_swarm_worker.providers.pi.options import PiOptions
+from agent_swarm_worker.providers.claude.spec import ClaudeOptions
+from agent_swarm_worker.providers.codex.spec import CodexOptions
+from agent_swarm_worker.providers.pi.spec import PiOptions
 from agent_swarm_worker.providers.registry import installed_options
-from agent_swarm_worker.providers.subprocess.options import SubprocessOptions
+from agent_swarm_worker.providers.subprocess.spec import SubprocessOptions
 from agent_swarm_worker.settings import (
     Effect,
     HarnessOptions,
@@ -28,8 +29,7 @@ from agent_swarm_worker.settings import (
     SettingsModel,
     default_agent_name,
 )
-from agent_swarm_worker.swarm.wire import ConfigRow
-from agent_swarm_worker.worker.environment import Environment
+from agent_swarm_worker.worker.boot.environment import Environment
 
 DOCS = Path(__file__).parent.parent / "docs"
 ALL = {name for names in Settings.variables().values() for name in names}

@@ -19,16 +19,16 @@ import anyio
 import pytest
 
 import agent_swarm_worker
+from agent_swarm_worker.api import resources
+from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.client import SwarmClient
+from agent_swarm_worker.api.configuration import PoolKey
+from agent_swarm_worker.api.health import ApiHealth
+from agent_swarm_worker.api.http import Http
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.swarm import surroundings
-from agent_swarm_worker.swarm.client import SwarmClient
-from agent_swarm_worker.swarm.generations import Generations
-from agent_swarm_worker.swarm.health import ApiHealth
-from agent_swarm_worker.swarm.http import Http
-from agent_swarm_worker.swarm.keys import PoolKey
 
 PACKAGE = Path(agent_swarm_worker.__file__).parent
 
@@ -43,24 +43,24 @@ LEAVES_THE_PROCESS = {
     *("spawn", "Child", "sandbox.start"),
 }
 BOUNDED_BY = {
-    "swarm/http.py: httpx2.AsyncClient": "fail_after around each exchange",
-    "login/vendor.py: httpx2.AsyncClient": "fail_after around each exchange",
-    "workspace/template_registry.py: httpx2.AsyncClient": "fail_after around the download",
+    "api/http.py: httpx2.AsyncClient": "fail_after around each exchange",
+    "credentials/vendor.py: httpx2.AsyncClient": "fail_after around each exchange",
+    "workspace/profiles.py: httpx2.AsyncClient": "fail_after around the download",
     "providers/pi/client.py: httpx2.AsyncClient": "the silence limit of `ask`; connecting has one",
     "providers/pi/mcp_transports.py: httpx2.AsyncClient": "`Connection`: connect_s and call_s",
-    "processes/apart.py: anyio.run_process": "fail_after",
-    "processes/apart.py: subprocess.run": "timeout",
+    "processes/isolated_call.py: anyio.run_process": "fail_after",
+    "processes/isolated_call.py: subprocess.run": "timeout",
     "processes/spawn.py: anyio.open_process": "starts a program; who calls it ends it",
     "processes/spawn.py: Child": "the object for it",
-    "processes/keeper.py: anyio.open_process": "starts a sleeper that ends itself",
+    "processes/pipe_holder.py: anyio.open_process": "starts a sleeper that ends itself",
     "processes/subreaper.py: os.waitpid": "WNOHANG",
     "sandboxes/local.py: spawn": "sessions: the watchdog; others: who calls it",
-    "workspace/commands.py: spawn": "timeout_s, an argument without a default",
-    "providers/pi/mcp_stdio.py: sandbox.start": "`Connection`, as for the other ways",
-    "providers/claude/version.py: sandbox.start": "move_on_after",
+    "workspace/git.py: spawn": "timeout_s, an argument without a default",
+    "providers/pi/mcp_transports.py: sandbox.start": "`Connection`, as for the other ways",
+    "providers/claude/adapter.py: sandbox.start": "move_on_after",
     "providers/kit/cli_session.py: sandbox.start": "the watchdog",
-    "providers/codex/program.py: anyio.run_process": "move_on_after",
-    "login/browser.py: anyio.open_process": "move_on_after; a browser may stay",
+    "providers/codex/launch.py: anyio.run_process": "move_on_after",
+    "credentials/login.py: anyio.open_process": "move_on_after; a browser may stay",
     "conformance/of_adapter.py: anyio.run_process": "`within`, in the check that calls it",
     "container/scripts.py: subprocess.run": "by nothing: an operator's script may take its time",
 }
@@ -178,7 +178,7 @@ def calls(client: SwarmClient) -> Iterator[tuple[str, Any]]:
 async def test_no_call_of_the_client_waits_longer_than_its_limit(
     monkeypatch: pytest.MonkeyPatch, drips: bool
 ):
-    monkeypatch.setattr(surroundings, "AGENT_CREDENTIALS_TIMEOUT_S", LIMIT_S)
+    monkeypatch.setattr(resources, "AGENT_CREDENTIALS_TIMEOUT_S", LIMIT_S)
     endings: dict[str, str] = {}
 
     async def make(name: str, call: Any) -> None:

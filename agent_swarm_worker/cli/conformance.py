@@ -6,9 +6,9 @@ import io
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker import logs
+from agent_swarm_worker.cli.connect import run_until_signal
 from agent_swarm_worker.cli.output import print_json, print_line
-from agent_swarm_worker.cli.running import run_until_signal
-from agent_swarm_worker.conformance.stage import find_stage
+from agent_swarm_worker.conformance.harness_fixture import find_stage
 from agent_swarm_worker.conformance.suite import examine
 from agent_swarm_worker.errors import EXIT_FAILURE, UsageError
 

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from agent_swarm_worker import logs
-from agent_swarm_worker.cli.connect import connected
+from agent_swarm_worker.cli.connect import connected, run_until_signal
 from agent_swarm_worker.cli.follow import Follower
 from agent_swarm_worker.cli.local import load_local_swarm
 from agent_swarm_worker.cli.providers import what_is_missing
-from agent_swarm_worker.cli.running import run_until_signal
 from agent_swarm_worker.cli.task import show_end
 from agent_swarm_worker.cli.view import View
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.registry import (
     DEFAULT_HARNESS,
     imported,
@@ -31,7 +30,7 @@ from agent_swarm_worker.providers.registry import (
     spec_of,
 )
 from agent_swarm_worker.settings import ModelSettings, Settings, SettingsModel, process_env
-from agent_swarm_worker.worker.context import WorkerOptions
+from agent_swarm_worker.worker.boot.parts import WorkerOptions
 from agent_swarm_worker.worker.daemon import Daemon
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator
 
-    from agent_swarm_worker.swarm.client import SwarmClient
+    from agent_swarm_worker.api.client import SwarmClient
 
 SCRIPTED_TASK = "Look around in your working directory and leave a note."
 REAL_TASK = (

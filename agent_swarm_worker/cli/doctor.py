@@ -10,10 +10,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker import __version__, logs
-from agent_swarm_worker.cli.connect import connected
+from agent_swarm_worker.cli.connect import connected, run_until_signal
 from agent_swarm_worker.cli.output import print_json, print_table
 from agent_swarm_worker.cli.providers import what_is_missing
-from agent_swarm_worker.cli.running import run_until_signal
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import (
     ApiError,
@@ -29,15 +28,15 @@ from agent_swarm_worker.providers.registry import (
     supported_providers,
 )
 from agent_swarm_worker.settings import Settings, process_env
-from agent_swarm_worker.swarm.state import StateDir
-from agent_swarm_worker.worker.harness import harness_name
+from agent_swarm_worker.state.directory import StateDir
+from agent_swarm_worker.worker.boot.harness import harness_name
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from agent_swarm_worker.swarm.client import SwarmClient
+    from agent_swarm_worker.api.client import SwarmClient
 
 HEALTH_TIMEOUT_S = 5.0
 LOW_DISK_BYTES = 500 * 1024 * 1024

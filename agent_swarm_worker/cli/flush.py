@@ -7,19 +7,19 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker import logs
+from agent_swarm_worker.cli.connect import run_until_signal
 from agent_swarm_worker.cli.output import notice, print_json, print_line, print_table
-from agent_swarm_worker.cli.running import run_until_signal
 from agent_swarm_worker.cli.view import View
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import EXIT_LEFT, StateError, StateLocked
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.settings import Settings, process_env
-from agent_swarm_worker.worker.flushing import agents_of, opened
+from agent_swarm_worker.worker.loops.flushing import agents_of, opened
 
 if TYPE_CHECKING:
     import argparse
 
-    from agent_swarm_worker.worker.flushing import Flush
+    from agent_swarm_worker.worker.loops.flushing import Flush
 
 TIMEOUT_S = 60.0
 

@@ -9,7 +9,7 @@ from agent_swarm_worker import logs
 from agent_swarm_worker.cli.output import print_line
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.settings import Settings, process_env
-from agent_swarm_worker.swarm.liveness import Liveness, look
+from agent_swarm_worker.state.liveness import Liveness, look
 
 if TYPE_CHECKING:
     import argparse
@@ -58,8 +58,10 @@ def _words(worker: Liveness, *, is_alive: bool) -> str:
 
 
 def _api(settings: Settings) -> int:
-    from agent_swarm_worker.cli.connect import connected  # noqa: PLC0415 - slow, and only for this
-    from agent_swarm_worker.cli.running import run_until_signal  # noqa: PLC0415 - as above
+    from agent_swarm_worker.cli.connect import (  # noqa: PLC0415 - slow, and only for this
+        connected,
+        run_until_signal,
+    )
 
     async def ask() -> int:
         async with connected(settings) as client:

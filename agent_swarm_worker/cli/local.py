@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from agent_swarm_worker import logs
+from agent_swarm_worker.cli.connect import run_until_signal
 from agent_swarm_worker.cli.output import notice
-from agent_swarm_worker.cli.running import run_until_signal
 from agent_swarm_worker.errors import MissingExtra
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.settings import Settings, process_env

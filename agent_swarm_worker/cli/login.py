@@ -1,33 +1,61 @@
-"""``swarm-worker login`` and ``logout``: logins of a vendor that the whole swarm shares."""
+"""``swarm-worker login`` and ``logout``: logins of a vendor that the whole swarm shares.
+
+The conversation with the person who logs in: address, browser, paste, and the exchange.
+
+``swarm-worker login --status``: which logins there are, and what they are good for.
+
+Reading from a person without being held up: every read can be cancelled, and takes no thread.
+
+The terminal keeps collecting lines itself, so that editing and Ctrl-C work as people expect.
+"""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+import os
+import sys
+import termios
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import anyio
+
 from agent_swarm_worker import logs
-from agent_swarm_worker.cli.connect import connected
-from agent_swarm_worker.cli.login_flow import obtain_credential
-from agent_swarm_worker.cli.login_status import show_status
-from agent_swarm_worker.cli.output import notice, print_line
-from agent_swarm_worker.cli.running import run_until_signal
-from agent_swarm_worker.cli.terminal import ask_hidden, is_terminal
-from agent_swarm_worker.clock import wire_time
-from agent_swarm_worker.errors import UsageError
-from agent_swarm_worker.login.authorization import REGISTERED_PORT
-from agent_swarm_worker.login.credential import masked
-from agent_swarm_worker.login.slots import LAST_SLOT, lowest_free, slot_key
-from agent_swarm_worker.login.store import SlotStore
+from agent_swarm_worker.cli.connect import connected, run_until_signal
+from agent_swarm_worker.cli.output import notice, print_line, print_table, write
+from agent_swarm_worker.clock import SystemClock, wire_time
+from agent_swarm_worker.credentials.callback import listening
+from agent_swarm_worker.credentials.codex import codex_home, login_in_file
+from agent_swarm_worker.credentials.credential import CodexCredential, masked
+from agent_swarm_worker.credentials.login import (
+    MISSING,
+    REGISTERED_PORT,
+    begin,
+    code_of_paste,
+    first_code,
+    open_browser,
+)
+from agent_swarm_worker.credentials.settings import LoginSettings
+from agent_swarm_worker.credentials.store import (
+    LAST_SLOT,
+    STANDALONE,
+    SlotStore,
+    lowest_free,
+    slot_key,
+)
+from agent_swarm_worker.credentials.vendor import Vendor, issuer_of
+from agent_swarm_worker.errors import CodeUnusable, CredentialUnreadable, UsageError
 from agent_swarm_worker.settings import Settings, process_env
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from agent_swarm_worker.login.credential import CodexCredential
-    from agent_swarm_worker.login.store import StoredSlot
-    from agent_swarm_worker.swarm.client import SwarmClient
+    from agent_swarm_worker.api.client import SwarmClient
+    from agent_swarm_worker.credentials.callback import Callback
+    from agent_swarm_worker.credentials.login import Authorization, Source
+    from agent_swarm_worker.credentials.store import StoredSlot
 
 DEFAULT_TIMEOUT_S = 300.0
 _ELSEWHERE = {
@@ -224,3 +252,241 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= 86_400:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, at most a day")
     return seconds
+
+
+_AGAIN = "Paste the authorization code (or the full redirect URL):"
+
+
+async def obtain_credential(
+    *, port: int, opens_browser: bool, timeout_s: float, env: Mapping[str, str]
+) -> CodexCredential:
+    """Lead a person through a login.
+
+    Args:
+        port: of this machine, where the browser comes back to; 0 for any free one.
+        opens_browser: try to, rather than only print the address.
+        timeout_s: for the person.
+        env: of the browser, and of our settings.
+
+    Raises:
+        LoginError: it did not come about, for the reason the error tells.
+        BadSetting: the vendor's address cannot be used.
+    """
+    issuer = issuer_of(env)
+    vendor = Vendor(issuer, clock=SystemClock())
+    async with AsyncExitStack() as held:
+        question = begin(issuer, port)
+        callback: Callback | None = None
+        try:
+            callback, bound = await held.enter_async_context(listening(port, question.state))
+        except OSError as error:
+            why = error.strerror or str(error)
+            notice(f"Port {port} of this machine cannot be listened on ({why}).")
+            notice(_without_listener(port))
+        else:
+            question = replace(question, port=bound)
+        code = await _code(question, callback, opens_browser, timeout_s, env)
+        return await vendor.redeem(
+            code, verifier=question.verifier, redirect_uri=question.redirect_uri
+        )
+
+
+def _without_listener(port: int) -> str:
+    stays = "The vendor sends people to no other one, so it stays in the address. "
+    return (
+        f"{stays if port == REGISTERED_PORT else ''}When the browser shows an error, or somebody"
+        " else's page, copy its address and paste it here."
+    )
+
+
+async def _code(
+    question: Authorization,
+    callback: Callback | None,
+    opens_browser: bool,
+    timeout_s: float,
+    env: Mapping[str, str],
+) -> str:
+    print_line(f"\nOpen this address in a browser:\n\n  {question.url}\n")
+    browser = _Browser()
+
+    async def opening() -> None:
+        why = await open_browser(question.url, env) if opens_browser else ""
+        browser.is_open = opens_browser and not why
+        if why:
+            notice(f"(Could not open a browser by itself: {why})")
+        browser.looked_for.set()
+
+    async def pasted() -> str | None:
+        print_line("Or paste the authorization code, or the address the browser ended at:")
+        code = await _paste(question.state)
+        if code is None:
+            await browser.looked_for.wait()
+            if callback is None or not browser.is_open:
+                raise CodeUnusable(_nobody(callback is not None))
+        return code
+
+    sources: list[Source] = [opening, pasted]
+    if callback is not None:
+        sources.append(callback.code)
+    return await first_code(sources, timeout_s=timeout_s)
+
+
+@dataclass(slots=True)
+class _Browser:
+    is_open: bool = False
+    looked_for: anyio.Event = field(default_factory=anyio.Event)
+
+
+def _nobody(can_come_back: bool) -> str:
+    lacking = "no browser could be opened" if can_come_back else "the browser cannot come back"
+    return (
+        f"nobody can answer: there is no terminal to paste into, and {lacking};"
+        " run this in a terminal (docker exec -it)"
+    )
+
+
+async def _paste(state: str) -> str | None:
+    """Return the code that is pasted; ``None`` if nothing can be any more.
+
+    Raises:
+        CodeUnusable: it belongs to another login, or there is none, twice.
+        LoginDenied: the pasted address says no.
+    """
+    lines = Lines()
+    for is_last in (False, True):
+        line = await lines.next()
+        if line is None:
+            return None
+        if line.strip():
+            return code_of_paste(line, state)
+        if not is_last:
+            print_line(_AGAIN)
+    raise CodeUnusable(MISSING)
+
+
+@dataclass(frozen=True, slots=True)
+class _Login:
+    slot: str
+    credential: CodexCredential | None
+    source: str
+
+
+async def show_status(client: SwarmClient, env: Mapping[str, str]) -> int:
+    """Print a table; 0 if one of the logins can be used, else 1.
+
+    Raises:
+        ApiError: the swarm does not say.
+    """
+    stored = await SlotStore(client.config).all()
+    logins = [_Login(str(it.number), it.credential, f"swarm: {it.row.key}") for it in stored]
+    logins += _own(env)
+    if not logins:
+        print_line("There is no login; `swarm-worker login` makes one.")
+        return 1
+    limited = await client.keys.limited(STANDALONE) or {}
+    now = datetime.now(UTC)
+    print_table(
+        ["SLOT", "ACCOUNT", "EXPIRES IN", "LIMITED UNTIL", "SOURCE"],
+        [_cells(login, limited, now) for login in logins],
+    )
+    return 0 if any(_is_usable(login, now) for login in logins) else 1
+
+
+def _own(env: Mapping[str, str]) -> Iterator[_Login]:
+    """The logins of this machine, which count if the swarm has none."""
+    if text := LoginSettings.load(env).codex_oauth.strip():
+        try:
+            yield _Login("-", CodexCredential.parse(text), f"environment: {STANDALONE}")
+        except CredentialUnreadable:
+            yield _Login("-", None, f"environment: {STANDALONE}")
+    path = codex_home(env) / "auth.json"
+    if (found := login_in_file(path)) is not None:
+        yield _Login("-", found, f"file: {path}")
+
+
+def _cells(login: _Login, limited: Mapping[str, str], now: datetime) -> list[str]:
+    found = login.credential
+    if found is None:
+        return [login.slot, "unreadable", "-", "-", login.source]
+    return [
+        login.slot,
+        masked(found.account_id),
+        _left(found.expires_ms, now),
+        limited.get(found.suffix) or "-",
+        login.source,
+    ]
+
+
+def _is_usable(login: _Login, now: datetime) -> bool:
+    found = login.credential
+    return found is not None and (bool(found.refresh) or found.expires_ms / 1000 > now.timestamp())
+
+
+def _left(expires_ms: int, now: datetime) -> str:
+    left_s = int(expires_ms / 1000 - now.timestamp())
+    if not expires_ms:
+        return "unknown"
+    if left_s <= 0:
+        return "expired"
+    days, hours, minutes = left_s // 86_400, left_s // 3600 % 24, left_s // 60 % 60
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes} min"
+
+
+MAX_LINE_BYTES = 64 * 1024
+
+
+def is_terminal() -> bool:
+    """True if a person can be asked: input and output are a terminal."""
+    return all(stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+class Lines:
+    """The lines of standard input."""
+
+    def __init__(self) -> None:
+        self._fd = sys.stdin.fileno()
+        self._rest = b""
+        self._is_over = False
+
+    async def next(self) -> str | None:
+        """Return the next line without its end; ``None`` if there is none any more."""
+        while b"\n" not in self._rest and not self._is_over:
+            try:
+                await anyio.wait_readable(self._fd)
+            except OSError:
+                await anyio.lowlevel.checkpoint()  # a file, which is always readable
+            try:
+                chunk = os.read(self._fd, 4096)
+            except OSError:
+                chunk = b""  # the terminal has gone
+            self._rest += chunk
+            self._is_over = not chunk or len(self._rest) > MAX_LINE_BYTES
+        line, found, self._rest = self._rest.partition(b"\n")
+        if not found and not line:
+            return None
+        return line.decode("utf-8", "replace").rstrip("\r")
+
+
+async def ask_hidden(question: str) -> str:
+    """Ask on the terminal; what is typed is not shown.
+
+    Returns:
+        The answer; empty if there is none.
+    """
+    with _without_echo(sys.stdin.fileno()):
+        write(question)
+        answer = await Lines().next()
+    write("\n")
+    return (answer or "").strip()
+
+
+@contextmanager
+def _without_echo(fd: int) -> Iterator[None]:
+    before = termios.tcgetattr(fd)
+    hidden = termios.tcgetattr(fd)
+    hidden[3] &= ~termios.ECHO
+    termios.tcsetattr(fd, termios.TCSAFLUSH, hidden)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)

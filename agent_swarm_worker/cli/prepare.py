@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.cli.output import notice
-from agent_swarm_worker.cli.settings import EarlyLogSettings
+from agent_swarm_worker.cli.view import EarlyLogSettings
 from agent_swarm_worker.container.prepare import Preparation, only_here
 from agent_swarm_worker.errors import ContainerError, ScriptFailed
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.settings import process_env
 
 if TYPE_CHECKING:

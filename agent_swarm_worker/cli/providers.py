@@ -17,8 +17,8 @@ from agent_swarm_worker.providers.registry import (
     supported_providers,
 )
 from agent_swarm_worker.settings import process_env
-from agent_swarm_worker.worker.credentials import lent_to
-from agent_swarm_worker.worker.sandbox import check_harness, make_sandbox
+from agent_swarm_worker.worker.boot.credentials import lent_to
+from agent_swarm_worker.worker.boot.environment import check_harness, make_sandbox
 
 if TYPE_CHECKING:
     import argparse

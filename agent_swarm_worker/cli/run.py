@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import anyio
 
 from agent_swarm_worker import logs
-from agent_swarm_worker.cli.running import first_of
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.cli.connect import first_of
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.prompts.system import operator_prompt
 from agent_swarm_worker.settings import Settings, process_env
-from agent_swarm_worker.worker.context import WorkerOptions
+from agent_swarm_worker.worker.boot.parts import WorkerOptions
 from agent_swarm_worker.worker.daemon import Daemon
 
 if TYPE_CHECKING:

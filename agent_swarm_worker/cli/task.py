@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from agent_swarm_worker import logs
-from agent_swarm_worker.cli.connect import connected
+from agent_swarm_worker.cli.connect import connected, run_until_signal
 from agent_swarm_worker.cli.follow import Follower
 from agent_swarm_worker.cli.output import one_line, print_json, print_line, print_table
-from agent_swarm_worker.cli.running import run_until_signal
 from agent_swarm_worker.cli.view import View
 from agent_swarm_worker.errors import UnreadableFile, UsageError
 from agent_swarm_worker.settings import Settings, process_env
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Awaitable, Callable
 
-    from agent_swarm_worker.swarm.client import SwarmClient
-    from agent_swarm_worker.swarm.wire import Task
+    from agent_swarm_worker.api.client import SwarmClient
+    from agent_swarm_worker.api.wire import Task
 
 EXIT_TASK_FAILED = 1
 

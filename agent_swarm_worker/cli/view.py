@@ -1,4 +1,7 @@
-"""Showing a task as it goes: a status line that moves on a terminal, plain lines otherwise."""
+"""Showing a task as it goes: a status line that moves on a terminal, plain lines otherwise.
+
+Variables that commands read besides the worker's own settings.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from agent_swarm_worker.cli.output import one_line, plain, write
-from agent_swarm_worker.cli.settings import TerminalSettings
-from agent_swarm_worker.settings import process_env
+from agent_swarm_worker.settings import SettingsModel, boot, process_env
+from agent_swarm_worker.settings.base import Stripped  # noqa: TC001 - pydantic reads it
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -96,3 +99,18 @@ class View:
             return os.get_terminal_size(self._out.fileno()).columns or _DEFAULT_COLUMNS
         except (OSError, ValueError):
             return _DEFAULT_COLUMNS
+
+
+class TerminalSettings(SettingsModel):
+    """What the terminal can do."""
+
+    # --- the terminal
+    term: str = boot("TERM", default="", is_native=True)
+    """With ``dumb`` no status line is drawn."""
+
+
+class EarlyLogSettings(SettingsModel):
+    """How to log before the settings are known to be right; nothing is refused here."""
+
+    log_level: Stripped = boot("SWARM_LOG_LEVEL", default="info", is_shared=True)
+    log_format: str = boot("SWARM_LOG_FORMAT", default="", is_shared=True)

@@ -1,15 +1,17 @@
-"""What a check is, and how one is declared."""
+"""What a check is, and how one is declared.
+
+How a check says that a promise is broken, or that it has no meaning here.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from agent_swarm_worker.conformance.bench import Bench
-
+    from agent_swarm_worker.conformance.session_fixture import Bench
 
 Body: TypeAlias = "Callable[[Bench], Awaitable[None]]"
 
@@ -47,3 +49,20 @@ def _declare(body: Body, *, needs_stage: bool) -> Body:
     name = body.__name__.replace("_", "-")
     CHECKS.append(Check(name, promise, needs_stage, body))
     return body
+
+
+class BrokenPromise(Exception):
+    """The provider does not do what the contract says; the message says what it did."""
+
+
+class NotApplicable(Exception):
+    """This promise has no meaning for this provider, or cannot be looked at here."""
+
+
+def broken(what: str) -> NoReturn:
+    """Say that a promise is broken, and how.
+
+    Raises:
+        BrokenPromise: always.
+    """
+    raise BrokenPromise(what)

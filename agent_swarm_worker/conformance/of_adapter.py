@@ -8,16 +8,21 @@ from uuid import uuid4
 
 import anyio
 
-from agent_swarm_worker.conformance.bench import SESSION_S, SOON_S, Bench, described, within
-from agent_swarm_worker.conformance.checks import check
-from agent_swarm_worker.conformance.promises import broken
+from agent_swarm_worker.api.wire.harness_names import SESSION_NAMES
+from agent_swarm_worker.conformance.checks import broken, check
+from agent_swarm_worker.conformance.session_fixture import (
+    SESSION_S,
+    SOON_S,
+    Bench,
+    described,
+    within,
+)
 from agent_swarm_worker.contract import HarnessSpec, ProviderAdapter
 from agent_swarm_worker.errors import ConfigError, ProviderError, SwarmWorkerError
 from agent_swarm_worker.guards.error_classes import ErrorClass
 from agent_swarm_worker.providers.registry import spec_of
 from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.settings import TIERS
-from agent_swarm_worker.swarm.wire.harness_names import SESSION_NAMES
 
 IMPORT_CPU_S = 2.0
 """Processor time for the import: an operator waits for it at every start of the worker."""

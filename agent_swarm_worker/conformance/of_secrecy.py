@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.conformance.bench import API_KEY, SOON_S, Bench, Watched
-from agent_swarm_worker.conformance.checks import on_stage
-from agent_swarm_worker.conformance.promises import NotApplicable, broken
+from agent_swarm_worker.conformance.checks import NotApplicable, broken, on_stage
+from agent_swarm_worker.conformance.session_fixture import API_KEY, SOON_S, Bench, Watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,14 +1,36 @@
-"""Promises of a session that runs undisturbed."""
+"""Promises of a session that runs undisturbed.
+
+Promises about the end of a session that is asked to stop.
+
+Promises about messages for a session that runs.
+"""
 
 from __future__ import annotations
 
+from functools import partial
+
 import anyio
 
-from agent_swarm_worker.conformance.bench import SOON_S, Bench, described, within
-from agent_swarm_worker.conformance.checks import on_stage
-from agent_swarm_worker.conformance.promises import broken
-from agent_swarm_worker.contract import Message, RawLog, Result, SessionInit, ToolStart
+from agent_swarm_worker.conformance.checks import broken, on_stage
+from agent_swarm_worker.conformance.session_fixture import (
+    ABORT_S,
+    SESSION_S,
+    SOON_S,
+    Bench,
+    described,
+    within,
+)
+from agent_swarm_worker.contract import (
+    Message,
+    RawLog,
+    Result,
+    SessionInit,
+    SteerableSession,
+    SteerDelivery,
+    ToolStart,
+)
 from agent_swarm_worker.errors import ConfigError, ProviderError
+from agent_swarm_worker.providers.registry import adapter_spec
 
 WORDS = "The heron stands in the reeds."
 LONG = "ein Reiher, 鷺 🪶 \u2028 " * 10_000
@@ -161,3 +183,99 @@ async def two_sessions_do_not_mix(bench: Bench) -> None:
         broken(f"they said {said}")
     if one.session.session_id == two.session.session_id:
         broken(f"both are called {one.session.session_id}")
+
+
+@on_stage
+async def an_abort_ends_it_and_all_it_started(bench: Bench) -> None:
+    """After `abort` a session ends as ``aborted`` within 20 s, and no process of it is left."""
+    async with bench.at_work() as watched:
+        await watched.has_processes()
+        await watched.abort()
+        await watched.ended(ABORT_S, "did not end after an abort")
+    result = watched.result
+    if not result.is_error or result.error_category != "aborted":
+        broken(f"it ended otherwise than as aborted: {described(result)}")
+    if left := watched.processes():
+        broken(f"{len(left)} of its processes are left")
+
+
+@on_stage
+async def an_abort_can_be_repeated(bench: Bench) -> None:
+    """`abort` may be called again and again, the first reason counts."""
+    async with bench.at_work() as watched:
+        await watched.abort("the first reason")
+        for _ in range(2):
+            again = partial(watched.session.abort, "another one")
+            await within(SOON_S, "a second abort did not return", again)
+        await watched.ended(ABORT_S, "did not end after an abort")
+    if "the first reason" not in (watched.result.failure_reason or "the first reason"):
+        broken(f"it {described(watched.result)}")
+
+
+@on_stage
+async def an_abort_after_the_end_changes_nothing(bench: Bench) -> None:
+    """`abort` of a session that has ended returns, and its result stays."""
+    watched = await bench.answered()
+    await within(SOON_S, "abort did not return", watched.session.abort)
+    again = await within(SOON_S, "it did not return", watched.session.wait_for_completion)
+    if again != watched.result:
+        broken(f"first it {described(watched.result)}, then it {described(again)}")
+
+
+BUSY_S = 4.0
+MESSAGE = "By the way: the heron has flown."
+
+
+@on_stage
+async def a_session_takes_what_the_spec_says(bench: Bench) -> None:
+    """With `steer_modes` a message is delivered in one of them, and reaches the agent once."""
+    modes = adapter_spec(bench.adapter).capabilities.steer_modes
+    async with bench.at_work(BUSY_S) as watched:
+        if modes and not isinstance(watched.session, SteerableSession):
+            broken(f"its spec names {modes}, its sessions cannot be sent any message")
+        deliver = partial(watched.steerable.deliver_steering, "queue", MESSAGE)
+        outcome = await watched.answer_to(SESSION_S, "a message", deliver)
+    heard = [text for text in bench.stage.heard() if MESSAGE in text]
+    if not modes:
+        if outcome.delivered or not outcome.reason:
+            broken(f"its spec names no steer mode, and yet: {outcome}")
+    elif not outcome.delivered or outcome.mode not in modes:
+        broken(f"its spec names {modes}, what became of a message is {outcome}; {watched.seen()}")
+    elif len(heard) != 1:
+        broken(f"it was delivered, and reached the agent {len(heard)} times")
+
+
+@on_stage
+async def a_session_that_has_ended_takes_none(bench: Bench) -> None:
+    """A message for a session that has ended is refused at once, with a reason."""
+    watched = await bench.answered()
+    session = watched.steerable
+    outcome = await within(
+        SOON_S, "there was no answer", lambda: session.deliver_steering("queue", MESSAGE)
+    )
+    if outcome.delivered or not (outcome.reason or "").strip():
+        broken(f"what became of it is {outcome}")
+
+
+@on_stage
+async def an_abort_answers_who_waits(bench: Bench) -> None:
+    """When a session is aborted, every delivery that is still open is answered."""
+    outcome: list[SteerDelivery] = []
+    async with bench.at_work() as watched:
+        session, is_open = watched.steerable, anyio.Event()
+
+        async def deliver() -> SteerDelivery:
+            is_open.set()
+            return await session.deliver_steering("queue", MESSAGE)
+
+        async def wait_for_it() -> None:
+            what = "a message that was open at the abort"
+            outcome.append(await watched.answer_to(SESSION_S, what, deliver))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait_for_it)
+            await is_open.wait()
+            await watched.abort()
+            await watched.ended(ABORT_S, "did not end after an abort")
+    if not isinstance(outcome[0], SteerDelivery):
+        broken(f"the answer is {outcome[0]!r}")

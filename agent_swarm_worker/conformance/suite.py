@@ -15,23 +15,15 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
-from agent_swarm_worker.conformance import (  # noqa: F401 - each declares its checks
-    of_adapter,
-    of_ending,
-    of_secrecy,
-    of_session,
-    of_steering,
-)
-from agent_swarm_worker.conformance.bench import Bench
-from agent_swarm_worker.conformance.checks import CHECKS, Check
-from agent_swarm_worker.conformance.promises import BrokenPromise, NotApplicable
+from agent_swarm_worker.conformance.checks import CHECKS, BrokenPromise, Check, NotApplicable
+from agent_swarm_worker.conformance.session_fixture import Bench
 from agent_swarm_worker.providers.registry import create_provider
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from agent_swarm_worker.conformance.stage import Stage
+    from agent_swarm_worker.conformance.harness_fixture import Stage
     from agent_swarm_worker.sandboxes.port import Sandbox
 
 __all__ = ["CHECKS", "CHECK_S", "Check", "Outcome", "examine", "is_kept", "outcome_of"]

@@ -2,6 +2,8 @@
 
 No token is written anywhere: git asks a helper that reads the variable when it is needed, so that a
 token which was rotated with the swarm's configuration is the one a session uses.
+
+Clones that every worker has from the start; the rest are made when a task names them.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.settings import named
-from agent_swarm_worker.workspace.commands import run
-from agent_swarm_worker.workspace.git import clean_env
-from agent_swarm_worker.workspace.settings import GitSettings
+from agent_swarm_worker.workspace.git import Git, GitSettings, clean_env, run
+from agent_swarm_worker.workspace.repository import Repositories, RepositoryRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from agent_swarm_worker.api.wire import Repo
+    from agent_swarm_worker.clock import Clock
 
 LIMIT_S = 30.0
 DEFAULT_NAME = "Worker Agent"
@@ -83,3 +88,29 @@ async def _run(argv: list[str], env: Mapping[str, str], log: Log) -> None:
     outcome = await run(argv, env=clean_env(env), timeout_s=LIMIT_S)
     if not outcome.ok:
         log.warning(Event.BOOT_STEP, step=" ".join(argv[:3]), why=outcome.why)
+
+
+class _Known:
+    """The swarm's answer, which we have already."""
+
+    def __init__(self, repo: Repo) -> None:
+        self._repo = repo
+
+    async def repos(self, name: str) -> Sequence[Repo]:  # noqa: ARG002 - there is only this one
+        return (self._repo,)
+
+
+async def clone_all(
+    repos: Sequence[Repo], env: Mapping[str, str], *, workspace: Path, clock: Clock
+) -> None:
+    """Clone what is not there; bring the rest up to date where that disturbs nobody's work.
+
+    Nothing is raised for a repository that cannot be had: the log says why.
+    """
+    for repo in repos:
+        places = Repositories(
+            _Known(repo), Git(env), clock, workspace_dir=workspace, spare=workspace
+        )
+        request = RepositoryRequest(vcs_repo=repo.url, first_kickoff=False)
+        async with places.prepared(request):
+            pass

@@ -3,22 +3,32 @@
 A file of root's in the home directory (made by a set-up script, by somebody with ``docker exec``,
 by an earlier image) ends every session with ``EACCES``. The places are full of what agents made,
 so no link is ever followed: the walk holds descriptors, and a path is never resolved twice.
+
+The user that the worker runs as, and becoming that user for good.
+
+Folders and files that agents expect to find; what is there already is never touched.
 """
 
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from agent_swarm_worker.api.wire import is_identifier
+from agent_swarm_worker.errors import ContainerError
+from agent_swarm_worker.files import write_atomically
+from agent_swarm_worker.logs import Event, Log
 
-    from agent_swarm_worker.container.account import Account
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from agent_swarm_worker.contract import HarnessSpec
 
 MAX_ENTRIES = 500_000
 MAX_S = 60.0
@@ -123,3 +133,117 @@ def _opened(descriptor: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+ROOTS_HOME = "/root"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user of this system."""
+
+    name: str
+    uid: int
+    gid: int
+    home: Path
+
+    @classmethod
+    def named(cls, name: str) -> Account:
+        """Look a user up.
+
+        Raises:
+            ContainerError: there is none of that name.
+        """
+        try:
+            entry = pwd.getpwnam(name)
+        except (KeyError, ValueError):
+            raise ContainerError(f"there is no user {name!r} to run as") from None
+        return cls(entry.pw_name, entry.pw_uid, entry.pw_gid, Path(entry.pw_dir))
+
+    def environment(self, env: Mapping[str, str]) -> dict[str, str]:
+        """Return `env` as this user's processes should see it.
+
+        ``HOME`` stays what the operator made it, unless it is root's own.
+        """
+        home = env.get("HOME", "")
+        kept = home if home and home != ROOTS_HOME else str(self.home)
+        return {**env, "HOME": kept, "USER": self.name, "LOGNAME": self.name}
+
+
+def account_to_become(name: str) -> Account | None:
+    """Return the user whose rights this process has to take on; ``None`` if it keeps its own.
+
+    Only root can become somebody else; `name` ``root`` stays root.
+
+    Raises:
+        ContainerError: we are root, and there is no such user.
+    """
+    if os.geteuid() != 0:
+        return None
+    account = Account.named(name)
+    return None if account.uid == 0 else account
+
+
+def become(account: Account) -> None:
+    """Take on the user's rights and give up one's own; there is no way back.
+
+    Raises:
+        OSError: the kernel refuses, as without the capabilities SETUID and SETGID.
+    """
+    os.initgroups(account.name, account.gid)
+    os.setresgid(account.gid, account.gid, account.gid)
+    os.setresuid(account.uid, account.uid, account.uid)
+
+
+_SHARED = ("thoughts", "memory", "downloads", "misc")
+_BELOW = {"thoughts": ("plans", "research", "brainstorms"), "downloads": ("slack",)}
+_LISTS = "# To do\n"
+
+
+def own_places(places: tuple[Path, ...], owner: Account, log: Log) -> None:
+    """Give the worker the places where volumes are mounted; what is in them stays as it is."""
+    for place in places:
+        try:
+            if place.is_dir():
+                give_folder(place, owner)
+        except OSError as error:
+            log.warning(Event.BOOT_STEP, step="ownership", path=str(place), why=error.strerror)
+
+
+def make_folders(workspace: Path, agent_id: str, owner: Account | None, log: Log) -> None:
+    """Make the agent's folders; a volume that cannot be written costs them, not the start."""
+    if not is_identifier(agent_id):
+        log.warning(Event.BOOT_STEP, step="folders", why="AGENT_ID cannot be the name of a folder")
+        return
+    refused = None
+    for base, names in _folders(workspace, agent_id):
+        if not base.is_dir():
+            continue
+        try:
+            make_folder(base, *names, owner=owner)
+        except OSError as error:
+            refused = refused or f"{base / '/'.join(names)}: {error.strerror}"
+    if refused:
+        log.warning(Event.BOOT_STEP, step="folders", why=refused)
+
+
+def furnish(home: Path, workspace: Path, specs: Iterable[HarnessSpec], log: Log) -> None:
+    """Write the files that a harness, or an agent, wants to find; run it as the worker's user."""
+    files = {workspace / "personal" / "todos.md": _LISTS.encode()}
+    for spec in specs:
+        files |= {home / name: text.encode() for name, text in spec.home_files.items()}
+    for path, content in files.items():
+        try:
+            # A link counts as there, even one that leads nowhere.
+            if not path.is_symlink() and not path.exists() and path.parents[1].is_dir():
+                write_atomically(path, content, mode=0o600)
+        except OSError as error:
+            log.warning(Event.BOOT_STEP, step="files", path=str(path), why=error.strerror)
+
+
+def _folders(workspace: Path, agent_id: str) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    yield workspace / "personal", ("memory",)
+    for kind in _SHARED:
+        yield workspace / "shared", (kind, agent_id)
+        for name in _BELOW.get(kind, ()):
+            yield workspace / "shared", (kind, agent_id, name)

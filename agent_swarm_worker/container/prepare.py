@@ -19,29 +19,31 @@ import anyio
 
 from agent_swarm_worker import __version__
 from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.container import furniture, git_setup, scripts
-from agent_swarm_worker.container.account import account_to_become, become
-from agent_swarm_worker.container.clones import clone_all
-from agent_swarm_worker.container.export import exportable
-from agent_swarm_worker.container.facts import Facts, ask
-from agent_swarm_worker.container.ownership import hand_over
-from agent_swarm_worker.container.readiness import ready_limit_s, wait_for_api
-from agent_swarm_worker.container.settings import ContainerSettings
+from agent_swarm_worker.container import git_setup, ownership, scripts
+from agent_swarm_worker.container.facts import (
+    ContainerSettings,
+    Facts,
+    ask,
+    exportable,
+    ready_limit_s,
+    wait_for_api,
+)
+from agent_swarm_worker.container.git_setup import clone_all
+from agent_swarm_worker.container.ownership import account_to_become, become, hand_over
 from agent_swarm_worker.errors import BinaryMissing, ContainerError, CredentialsMissing
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.registry import known_specs, part_of, spec_of
 from agent_swarm_worker.settings import Settings
-from agent_swarm_worker.swarm.state import made_up_agent_id
-from agent_swarm_worker.worker.environment import Environment
-from agent_swarm_worker.worker.harness import Harness, harness_name
-from agent_swarm_worker.worker.sandbox import check_harness, make_sandbox
+from agent_swarm_worker.state.directory import made_up_agent_id
+from agent_swarm_worker.worker.boot.environment import Environment, check_harness, make_sandbox
+from agent_swarm_worker.worker.boot.harness import Harness, harness_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.container.account import Account
-    from agent_swarm_worker.guards.scrubber import Scrubber
+    from agent_swarm_worker.container.ownership import Account
+    from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 
 _NO_HOME = (Path("/"), Path("/root"))
 
@@ -126,8 +128,8 @@ class Preparation:
             places = [workspace, workspace / "personal", workspace / "shared"]
             if self._settings.log_dir:
                 places.append(self._settings.log_dir)
-            furniture.own_places(tuple(places), account, self._log)
-        furniture.make_folders(workspace, agent_id, account, self._log)
+            ownership.own_places(tuple(places), account, self._log)
+        ownership.make_folders(workspace, agent_id, account, self._log)
         is_root = os.geteuid() == 0
         anyio.run(partial(git_setup.trust_every_clone, self._env, is_root=is_root, log=self._log))
         if self._facts.scripts is not None:
@@ -150,7 +152,7 @@ class Preparation:
             become(self._account)
 
     def _with_the_workers(self, exported: dict[str, str], run: scripts.Scripts) -> None:
-        furniture.furnish(self._settings.home, self._workspace, known_specs(), self._log)
+        ownership.furnish(self._settings.home, self._workspace, known_specs(), self._log)
         self._restore_login()
         anyio.run(partial(git_setup.set_up_logins, exported, self._log))
         if self._workspace.is_dir():

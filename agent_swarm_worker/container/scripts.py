@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.atomic import write_atomically
 from agent_swarm_worker.errors import ScriptFailed
+from agent_swarm_worker.files import write_atomically
 from agent_swarm_worker.logs import Event, Log
 
 if TYPE_CHECKING:

@@ -10,13 +10,14 @@ from agent_swarm_worker.contract.codec import (
     event_from_dict,
     event_to_dict,
 )
-from agent_swarm_worker.contract.cost import CostData, ModelCost
 from agent_swarm_worker.contract.events import (
     Compaction,
     ContextUsage,
+    CostData,
     Custom,
     Error,
     Message,
+    ModelCost,
     Progress,
     ProviderEvent,
     RawLog,

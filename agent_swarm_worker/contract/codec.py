@@ -24,8 +24,7 @@ from typing import (
     get_type_hints,
 )
 
-from agent_swarm_worker.contract.cost import CostData
-from agent_swarm_worker.contract.events import ProviderEvent
+from agent_swarm_worker.contract.events import CostData, ProviderEvent
 from agent_swarm_worker.contract.session import ProviderResult
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path, PurePath
 
-    from agent_swarm_worker.contract.cost import CostData
+    from agent_swarm_worker.contract.events import CostData
     from agent_swarm_worker.contract.guest import Guest
-    from agent_swarm_worker.contract.sink import SessionSink
+    from agent_swarm_worker.contract.listening import SessionSink
     from agent_swarm_worker.contract.spec import HarnessSpec, SteerMode
 
 EventListener: TypeAlias = Callable[[ProviderEvent], None]

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_swarm_worker.guards.call_hash import args_key, is_low_cardinality
-from agent_swarm_worker.guards.call_results import CallResult, ResultBudget
+from agent_swarm_worker.guards.calls import CallResult, ResultBudget, args_key, is_low_cardinality
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

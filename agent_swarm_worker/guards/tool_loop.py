@@ -22,6 +22,8 @@ It departs from that worker where that worker was wrong:
 * **Arguments are the same if all of them are**, not if 32 bits of hash are.
 
 The state is one session's, in memory, and bounded by the window.
+
+Ends a session whose agent goes round in circles.
 """
 
 from __future__ import annotations
@@ -30,10 +32,16 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from agent_swarm_worker.contract import ProviderEvent, ToolEnd, ToolStart
+from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.guards.call_window import SHORTEST_CYCLE, CallWindow
+from agent_swarm_worker.logs import Event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.logs import Log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,3 +189,28 @@ def _verdict(count: int, warn: int, block: int, reason: str) -> LoopVerdict:
     if count >= block:
         return LoopVerdict("block", reason)
     return LoopVerdict("warn", reason) if count >= warn else _OK
+
+
+class ToolLoopGuard:
+    """A listener; hands the reason to `on_loop` when the detector says stop."""
+
+    def __init__(self, on_loop: Callable[[str], None], *, clock: Clock, log: Log) -> None:
+        self._detector = ToolLoopDetector(clock)
+        self._on_loop = on_loop
+        self._log = log
+        self._has_tripped = False
+
+    @listens_to(ToolStart, ToolEnd)
+    def on_event(self, event: ProviderEvent) -> None:
+        """Watch tool calls and their answers."""
+        if isinstance(event, ToolEnd):
+            self._detector.ended(event.tool_call_id, event.result)
+        if not isinstance(event, ToolStart) or self._has_tripped:
+            return
+        verdict = self._detector.started(event.tool_name, event.args, event.tool_call_id)
+        if verdict.level == "ok":
+            return
+        self._log.warning(Event.TOOL_LOOP, verdict=verdict.level, why=verdict.reason)
+        if verdict.level == "block":
+            self._has_tripped = True
+            self._on_loop(f"tool-loop: {verdict.reason}")

@@ -21,7 +21,8 @@ What is guaranteed, and by whom (`providers.kit.session.BaseSession` calls, this
    nothing. One that a kill cut short is undone by `repair`.
 5. **Killed at any instant.** A line that was read from a harness is in the file or in the capture
    buffer that outlives the worker, and the write intent tells which: none is lost, none recorded
-   twice. Lines of case (b) are in the capture buffer as long as it keeps them (`processes.intake`);
+   twice. Lines of case (b) are in the capture buffer as long as it keeps them
+   (`processes.capture_buffer`);
    those of case (c) are gone.
 6. **Uploads are ranges.** The sink is told the range of bytes of what was written; nobody reads the
    file to find it. A range lost between append and outbox row lies behind the upload cursor, and a

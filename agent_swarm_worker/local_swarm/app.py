@@ -9,37 +9,28 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route as StarletteRoute
 
 from agent_swarm_worker.local_swarm import (
+    access,
     agents,
     approvals,
     budgets,
     config,
-    context,
-    costs,
     credentials,
-    events,
     files,
     finish,
-    keys,
-    locks,
     mcp_servers,
-    me,
     memory,
-    odds,
     poll,
-    profile,
-    repos,
-    session_logs,
     sessions,
     skills,
     steering,
+    stub_routes,
     supersede,
     sweeps,
-    task_changes,
     task_views,
     tasks,
-    users,
+    telemetry,
 )
-from agent_swarm_worker.local_swarm.auth import Gate
+from agent_swarm_worker.local_swarm.access import Gate
 from agent_swarm_worker.local_swarm.endpoint import json_response
 
 if TYPE_CHECKING:
@@ -52,33 +43,24 @@ if TYPE_CHECKING:
 
 ROOMS = (
     agents,
-    me,
-    profile,
     credentials,
     poll,
     tasks,
     task_views,
-    task_changes,
     finish,
     supersede,
     sessions,
     steering,
-    session_logs,
-    costs,
-    events,
-    context,
+    telemetry,
     memory,
     config,
-    locks,
-    keys,
+    access,
     budgets,
-    repos,
     mcp_servers,
     skills,
     files,
-    users,
     approvals,
-    odds,
+    stub_routes,
 )
 
 

@@ -8,9 +8,18 @@ import orjson
 
 from agent_swarm_worker.local_swarm import tasks
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
-from agent_swarm_worker.local_swarm.fields import Anything, Choice, Flag, Number, Text
 from agent_swarm_worker.local_swarm.tables import APPROVALS
-from agent_swarm_worker.local_swarm.validation import Either, Items, Record, Shape
+from agent_swarm_worker.local_swarm.validation import (
+    Anything,
+    Choice,
+    Either,
+    Flag,
+    Items,
+    Number,
+    Record,
+    Shape,
+    Text,
+)
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store

@@ -1,17 +1,20 @@
-"""Configuration rows, and what an agent sees of all scopes together (docs/api.md 13)."""
+"""Configuration rows, and what an agent sees of all scopes together (docs/api.md 13).
+
+Repositories that tasks may name (docs/api.md 15.1).
+"""
 
 from __future__ import annotations
 
 import re
+import sqlite3
 from typing import TYPE_CHECKING
 
 import orjson
 
 from agent_swarm_worker.local_swarm.agents import PROVIDERS
-from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Route
-from agent_swarm_worker.local_swarm.fields import Anything, Choice, Flag, Text
-from agent_swarm_worker.local_swarm.tables import CONFIG
-from agent_swarm_worker.local_swarm.validation import Shape
+from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
+from agent_swarm_worker.local_swarm.tables import CONFIG, REPOS
+from agent_swarm_worker.local_swarm.validation import Anything, Choice, Flag, Items, Shape, Text
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
@@ -143,10 +146,82 @@ def _delete(call: Call) -> Document:
     return {"success": True}
 
 
+CLONE_ROOT = "/workspace/personal/repos"
+
+HOOKS = Shape(enabled=Flag().optional(False))
+GUIDELINES = Shape(
+    prChecks=Items(Text()),
+    mergeChecks=Items(Text()),
+    allowMerge=Flag().optional(False),
+    review=Items(Text()),
+)
+CREATE = Shape(
+    url=Text(1),
+    name=Text(1, 100),
+    clonePath=Text().optional(),
+    defaultBranch=Text().optional("main"),
+    autoClone=Flag().optional(True),
+    hooks=HOOKS.optional({"enabled": False}),
+    guidelines=GUIDELINES.optional(),
+)
+CHANGE = Shape(
+    url=Text(1).optional(),
+    name=Text(1, 100).optional(),
+    clonePath=Text(1).optional(),
+    defaultBranch=Text(1).optional(),
+    autoClone=Flag().optional(),
+    hooks=HOOKS.optional().nullable(),
+    guidelines=GUIDELINES.optional().nullable(),
+)
+FILTER = Shape(autoClone=Choice("true", "false").optional(), name=Text().optional())
+
+_DUPLICATE = "Repo with that url, name, or clonePath already exists"
+
+
+def _list_of_repos(call: Call) -> Document:
+    wanted = {"true": 1, "false": 0}.get(call.query.get("autoClone", ""))
+    where = "name = IFNULL(?, name) AND autoClone = IFNULL(?, autoClone) ORDER BY name"
+    return {"repos": call.store.find(REPOS, where, call.query.get("name"), wanted)}
+
+
+def _create(call: Call) -> Reply:
+    now = call.store.now()
+    row = {**call.body, "createdAt": now, "lastUpdatedAt": now}
+    row["clonePath"] = row.get("clonePath") or f"{CLONE_ROOT}/{row['name']}"
+    try:
+        return Reply(201, call.store.insert(REPOS, row))
+    except sqlite3.IntegrityError as error:
+        raise Refusal(409, _DUPLICATE) from error
+
+
+def _get_of_repos(call: Call) -> Document:
+    repo = call.store.get(REPOS, call.path["id"])
+    if repo is None:
+        raise Refusal(404, "Repo not found")
+    return repo
+
+
+def _change(call: Call) -> Document:
+    repo = _get_of_repos(call)
+    try:
+        return call.store.update(REPOS, repo["id"], **call.body, lastUpdatedAt=call.store.now())
+    except sqlite3.IntegrityError as error:
+        raise Refusal(409, _DUPLICATE) from error
+
+
+def _delete_of_repos(call: Call) -> Document:
+    return {"success": bool(call.store.delete(REPOS, "id = ?", _get_of_repos(call)["id"]))}
+
+
 ROUTES = (
     Route("GET", "/api/config/resolved", _resolved, query=RESOLVED),
     Route("GET", "/api/config", _list, query=LIST),
     Route("PUT", "/api/config", _put, query=Shape(includeSecrets=SECRETS), body=ROW),
     Route("GET", "/api/config/{id}", _get, query=Shape(includeSecrets=SECRETS)),
     Route("DELETE", "/api/config/{id}", _delete),
+    Route("GET", "/api/repos", _list_of_repos, query=FILTER),
+    Route("POST", "/api/repos", _create, body=CREATE),
+    Route("GET", "/api/repos/{id}", _get_of_repos),
+    Route("PUT", "/api/repos/{id}", _change, body=CHANGE),
+    Route("DELETE", "/api/repos/{id}", _delete_of_repos),
 )

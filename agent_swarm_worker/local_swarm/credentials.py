@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.local_swarm import agents
 from agent_swarm_worker.local_swarm.endpoint import Call, Route
-from agent_swarm_worker.local_swarm.fields import Choice, Flag, Number, Text
 from agent_swarm_worker.local_swarm.tables import AGENTS
 from agent_swarm_worker.local_swarm.tasks import EFFORTS
-from agent_swarm_worker.local_swarm.validation import Items, Shape
+from agent_swarm_worker.local_swarm.validation import Choice, Flag, Items, Number, Shape, Text
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document

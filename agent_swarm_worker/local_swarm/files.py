@@ -14,9 +14,8 @@ from starlette.responses import Response
 
 from agent_swarm_worker.local_swarm import tasks
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
-from agent_swarm_worker.local_swarm.fields import Choice, Text
 from agent_swarm_worker.local_swarm.tables import ATTACHMENTS
-from agent_swarm_worker.local_swarm.validation import Shape
+from agent_swarm_worker.local_swarm.validation import Choice, Shape, Text
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store

@@ -3,22 +3,80 @@
 First come, first served: whoever ends a task first has said its result. Later words are compared
 with the stored ones, never silently merged. A task that is not running answers success and keeps
 nothing, which is a trap that workers have to know; so this server has it too.
+
+The four ways a task ends, and what always follows.
+
+A task ends once. With it go its undelivered steering messages (promoted), the tasks that depend on
+it unless it was completed (failed), and the place it took in its agent's load.
+
+Does an output have the form that its task asks for?
+
+Checked where the agent itself reports (MCP) and where a text is replaced by force. The finish
+route leaves it to the worker, as the public one does (docs/api.md 7.1).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.local_swarm import agents, endings, tasks
+import orjson
+
+from agent_swarm_worker.local_swarm import agents, steering, tasks
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
-from agent_swarm_worker.local_swarm.fields import Choice, Flag, Text
-from agent_swarm_worker.local_swarm.output_schema import schema_error
 from agent_swarm_worker.local_swarm.scrub import scrub
 from agent_swarm_worker.local_swarm.tables import AGENTS, TASKS
-from agent_swarm_worker.local_swarm.validation import Shape
+from agent_swarm_worker.local_swarm.validation import Choice, Flag, Shape, Text
+from agent_swarm_worker.processes.isolated_call import NoAnswer, run_apart_blocking
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
+
+MAX_ID_CHARS_SHOWN = 8
+
+
+def complete(store: Store, task: Document, output: str | None) -> Document:
+    """End a task well. `output` is scrubbed; nothing is stored if there is none."""
+    return _end(store, task, "completed", output=scrub(store, output) if output else None)
+
+
+def fail(store: Store, task: Document, reason: str) -> Document:
+    """End a task badly."""
+    return _end(store, task, "failed", failureReason=scrub(store, reason))
+
+
+def cancel(store: Store, task: Document, reason: str | None = None) -> Document:
+    """End a task because somebody asked for it; its worker asks for it (docs/api.md 5.6)."""
+    return _end(store, task, "cancelled", failureReason=reason or "Cancelled by user")
+
+
+def supersede(store: Store, task: Document) -> Document:
+    """End a task in favour of another one that carries it on."""
+    return _end(store, task, "superseded")
+
+
+def _end(store: Store, task: Document, status: str, **texts: str | None) -> Document:
+    task = tasks.known(store, task["id"])
+    if task["status"] in tasks.TERMINAL:
+        # It has ended meanwhile, perhaps with another one that it depends on.
+        return task
+    # A text that is not given must not wipe out one that is there.
+    given = {name: text for name, text in texts.items() if text is not None}
+    ended = tasks.touch(store, task, status=status, finishedAt=store.now(), **given)
+    steering.promote_pending(store, task["id"])
+    if status != "completed":
+        _fail_dependents(store, ended)
+    agents.settle(store, task["agentId"])
+    return ended
+
+
+def _fail_dependents(store: Store, task: Document) -> None:
+    reason = f"Blocked dependency {task['id'][:MAX_ID_CHARS_SHOWN]} was {task['status']}"
+    # This comes to an end even if tasks depend on each other in a circle: each ends only once.
+    where = "EXISTS (SELECT 1 FROM json_each(dependsOn) WHERE value = ?)"
+    for dependent in store.find(TASKS, where, task["id"]):
+        fail(store, dependent, reason)
+
 
 DEFAULT_OUTPUT = "Completed by the runner, which gave no output"
 DEFAULT_FAILURE = "The session ended without saying how"
@@ -96,11 +154,62 @@ def _finish(call: Call) -> Document | Reply:
     if task["status"] != "in_progress":
         return {"success": True, "alreadyFinished": True, "task": task}
     if words["status"] == "completed":
-        ended = endings.complete(store, task, words.get("output") or DEFAULT_OUTPUT)
+        ended = complete(store, task, words.get("output") or DEFAULT_OUTPUT)
     else:
-        ended = endings.fail(store, task, words.get("failureReason") or DEFAULT_FAILURE)
+        ended = fail(store, task, words.get("failureReason") or DEFAULT_FAILURE)
     tell_lead(store, ended)
     return {"success": True, "alreadyFinished": False, "task": ended}
 
 
 ROUTES = (Route("POST", "/api/tasks/{id}/finish", _finish, agent="header", body=FINISH),)
+
+
+PATTERN_LIMIT_S = 3.0
+"""How long patterns may be matched; this server does nothing else meanwhile."""
+
+
+def schema_error(task: Document, output: str | None) -> str:
+    """Say why `output` is not what the task's ``outputSchema`` asks for, or nothing."""
+    schema = task.get("outputSchema")
+    if not isinstance(schema, dict):
+        return ""
+    shown = orjson.dumps(schema, option=orjson.OPT_INDENT_2).decode()
+    if not output:
+        return f"This task has an outputSchema: give an output that is JSON of this form:\n{shown}"
+    try:
+        value = orjson.loads(output)
+    except orjson.JSONDecodeError as error:
+        return f"The output is not JSON ({error}). It has to be JSON of this form:\n{shown}"
+    problems = _problems_apart(schema, value) if "pattern" in shown else _problems([schema, value])
+    if not problems:
+        return ""
+    return "The output does not match the outputSchema:\n" + "\n".join(problems) + f"\n\n{shown}"
+
+
+def _problems_apart(schema: dict[str, Any], value: Any) -> list[str]:
+    """Ask a process of its own: a pattern may be one that never comes to an end."""
+    try:
+        return list(run_apart_blocking(_problems, [schema, value], limit_s=PATTERN_LIMIT_S))
+    except NoAnswer:
+        return []  # as with any schema that makes no sense
+
+
+def _problems(asked: list[Any]) -> list[str]:
+    # Loaded only when a task has a schema: it would double the time the server needs to start.
+    from jsonschema import (  # type: ignore[import-untyped]  # noqa: PLC0415 - it has no type stubs
+        SchemaError,
+        validators,
+    )
+    from referencing import Registry  # noqa: PLC0415 - as above
+    from referencing.exceptions import Unresolvable  # noqa: PLC0415 - as above
+
+    schema, value = asked
+    kind = validators.validator_for(schema)
+    try:
+        kind.check_schema(schema)
+        # With a registry of its own it never fetches a remote reference.
+        checker = kind(schema, registry=Registry())
+        return [f"{error.json_path}: {error.message}" for error in checker.iter_errors(value)]
+    except (SchemaError, Unresolvable, RecursionError, re.error):
+        # A schema that makes no sense can hold nobody to anything.
+        return []

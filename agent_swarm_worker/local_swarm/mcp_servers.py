@@ -8,9 +8,8 @@ import orjson
 
 from agent_swarm_worker.local_swarm import config
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
-from agent_swarm_worker.local_swarm.fields import Choice, Text
 from agent_swarm_worker.local_swarm.tables import MCP_SERVERS
-from agent_swarm_worker.local_swarm.validation import Shape
+from agent_swarm_worker.local_swarm.validation import Choice, Shape, Text
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document

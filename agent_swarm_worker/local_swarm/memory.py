@@ -12,10 +12,9 @@ import re
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
-from agent_swarm_worker.local_swarm.fields import Choice, Flag, Number, Text
 from agent_swarm_worker.local_swarm.scrub import scrub
 from agent_swarm_worker.local_swarm.tables import MEMORIES
-from agent_swarm_worker.local_swarm.validation import Items, Shape
+from agent_swarm_worker.local_swarm.validation import Choice, Flag, Items, Number, Shape, Text
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.local_swarm import agents, budgets, channels, task_log, tasks, users
+from agent_swarm_worker.local_swarm import access, agents, budgets, channels, tasks, telemetry
 from agent_swarm_worker.local_swarm.endpoint import Call, Route
-from agent_swarm_worker.local_swarm.fields import Text
 from agent_swarm_worker.local_swarm.tables import ATTACHMENTS, TASKS
-from agent_swarm_worker.local_swarm.validation import Items, Shape
+from agent_swarm_worker.local_swarm.validation import Items, Shape, Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,7 +72,7 @@ def _offer(store: Store, agent: Document) -> Document | None:
         "type": "task_offered",
         "taskId": task["id"],
         "task": claimed,
-        **users.requester(store, task),
+        **access.requester(store, task),
     }
 
 
@@ -92,7 +91,7 @@ def _assigned(store: Store, agent: Document, candidates: Iterable[Document]) -> 
         return refusal
     tasks.touch(store, task, status="in_progress", agentId=agent["id"])
     if task["status"] == "unassigned":
-        task_log.note(store, "task_claimed", agent_id=agent["id"], task_id=task["id"])
+        telemetry.note(store, "task_claimed", agent_id=agent["id"], task_id=task["id"])
     agents.settle(store, agent["id"])
     # The public server answers with the row from before the claim, its status put right.
     claimed = {**task, "status": "in_progress", "agentId": agent["id"]}
@@ -101,7 +100,7 @@ def _assigned(store: Store, agent: Document, candidates: Iterable[Document]) -> 
         "type": "task_assigned",
         "taskId": task["id"],
         "task": claimed,
-        **users.requester(store, task),
+        **access.requester(store, task),
     }
 
 

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.local_swarm import tasks
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
-from agent_swarm_worker.local_swarm.fields import Number, Text
 from agent_swarm_worker.local_swarm.tables import SESSIONS, TASKS
-from agent_swarm_worker.local_swarm.validation import Shape
+from agent_swarm_worker.local_swarm.validation import Number, Shape, Text
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store

@@ -8,10 +8,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
-from agent_swarm_worker.local_swarm.fields import Choice, Flag, Number, Text
 from agent_swarm_worker.local_swarm.store import document_of
 from agent_swarm_worker.local_swarm.tables import SKILL_FILES, SKILLS
-from agent_swarm_worker.local_swarm.validation import Items, Shape
+from agent_swarm_worker.local_swarm.validation import Choice, Flag, Items, Number, Shape, Text
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store

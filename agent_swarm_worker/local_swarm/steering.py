@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.local_swarm import agents, tasks
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Route
-from agent_swarm_worker.local_swarm.fields import Choice, Text
 from agent_swarm_worker.local_swarm.scrub import scrub
 from agent_swarm_worker.local_swarm.tables import AGENTS, STEERING, USERS
-from agent_swarm_worker.local_swarm.validation import Shape
+from agent_swarm_worker.local_swarm.validation import Choice, Shape, Text
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store

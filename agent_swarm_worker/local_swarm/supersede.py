@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.local_swarm import agents, endings, tasks
+from agent_swarm_worker.local_swarm import agents, finish, tasks
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Route
-from agent_swarm_worker.local_swarm.fields import Choice
 from agent_swarm_worker.local_swarm.tables import AGENTS
-from agent_swarm_worker.local_swarm.validation import Shape
+from agent_swarm_worker.local_swarm.validation import Choice, Shape
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
@@ -29,7 +28,7 @@ SUPERSEDE = Shape(
 
 def supersede(store: Store, task: Document, reason: str) -> tuple[Document, Document]:
     """End a task and create the one that resumes it; return both."""
-    ended = endings.supersede(store, task)
+    ended = finish.supersede(store, task)
     return ended, _resume_task(store, ended, reason)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.local_swarm import (
     agents,
     channels,
-    endings,
+    finish,
     poll,
     sessions,
     supersede,
@@ -74,7 +74,7 @@ def reboot_sweep(store: Store, booted_at: str) -> list[Document]:
         if session is not None and session["lastHeartbeatAt"] >= booted_at:
             continue
         sessions.end(store, task["id"])
-        failed = endings.fail(store, task, REBOOT_REASON)
+        failed = finish.fail(store, task, REBOOT_REASON)
         if task.get("taskType") not in NEVER_RESUMED and not _has_open_child(store, task):
             retries.append(_retry(store, failed))
     return retries
@@ -147,9 +147,9 @@ def _has_fresh_steering(store: Store, task: Document, settings: SweepSettings) -
 
 def _rescue(store: Store, task: Document, settings: SweepSettings) -> None:
     if task.get("taskType") in NEVER_RESUMED or _has_open_child(store, task, "resume"):
-        endings.fail(store, task, "Auto-failed by heartbeat: the worker's session is gone")
+        finish.fail(store, task, "Auto-failed by heartbeat: the worker's session is gone")
     elif supersede.generation(task) >= settings.max_generations:
-        endings.fail(store, task, "resume_budget_exhausted")
+        finish.fail(store, task, "resume_budget_exhausted")
     else:
         supersede.supersede(store, task, "crash_recovery")
 
@@ -187,7 +187,7 @@ def _escalate_unclaimed_pins(store: Store, settings: SweepSettings) -> None:
     for task in store.find(TASKS, where, lead["id"], store.ago(settings.pin_grace_s)):
         if pins.isdisjoint(task["tags"]):
             continue
-        endings.cancel(store, task, "Its agent did not come back for it")
+        finish.cancel(store, task, "Its agent did not come back for it")
         text = (
             "An interrupted task waited in vain for its agent. Give it to another one with"
             f" send-task (name the agent), or drop it.\n\nTask {task['parentTaskId']}:"

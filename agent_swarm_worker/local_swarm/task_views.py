@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.local_swarm import agents, steering, task_log, tasks
+from agent_swarm_worker.local_swarm import agents, steering, tasks, telemetry
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Route
-from agent_swarm_worker.local_swarm.fields import Choice, Number, Text
 from agent_swarm_worker.local_swarm.tables import AGENTS, ATTACHMENTS, TASKS
-from agent_swarm_worker.local_swarm.validation import Shape
+from agent_swarm_worker.local_swarm.validation import Choice, Number, Shape, Text
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
@@ -75,7 +74,7 @@ def details(store: Store, task: Document, logs_limit: int = DEFAULT_LOGS) -> Doc
         **task,
         "isLeadTask": bool(agent and agent["isLead"]),
         "supportedSteerModes": list(steering.MODES_OF_PROVIDER[provider]) if provider else [],
-        "logs": task_log.of_task(store, task["id"], logs_limit),
+        "logs": telemetry.of_task(store, task["id"], logs_limit),
         "attachments": store.find(ATTACHMENTS, "taskId = ? ORDER BY rowid", task["id"]),
     }
 

@@ -18,8 +18,8 @@ import anyio
 from anyio.abc import AsyncResource
 
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
-from agent_swarm_worker.processes import keeper, procfs, subreaper
-from agent_swarm_worker.processes.intake import Intake
+from agent_swarm_worker.processes import pipe_holder, procfs, subreaper
+from agent_swarm_worker.processes.capture_buffer import Intake
 from agent_swarm_worker.processes.pipes import PipeReader, PipeWriter
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Child(AsyncResource):
 
     async def aclose(self) -> None:
         """Close our ends of the pipes, at once and whatever the other side does."""
-        await keeper.end(self.keeper)
+        await pipe_holder.end(self.keeper)
         await self.close_stdin()
         self.stdout.close()
         self.stderr.close()
@@ -128,10 +128,10 @@ async def spawn(spec: ProcessSpec) -> Child:
     with ExitStack() as ours, ExitStack() as theirs:
         try:
             stdin, stdin_end = _stdin(ours, theirs) if spec.stdin else (None, subprocess.DEVNULL)
-            stdout, stdout_end = _output(ours, theirs, keeper.STDOUT if spec.kept else "")
-            stderr, stderr_end = _output(ours, theirs, keeper.STDERR if spec.kept else "")
+            stdout, stdout_end = _output(ours, theirs, pipe_holder.STDOUT if spec.kept else "")
+            stderr, stderr_end = _output(ours, theirs, pipe_holder.STDERR if spec.kept else "")
             # First: there must be no word that it does not keep.
-            sleeper = await keeper.keep(spec.tag, stdout, stderr) if spec.kept else None
+            sleeper = await pipe_holder.keep(spec.tag, stdout, stderr) if spec.kept else None
             try:
                 # Shielded: a start that is cancelled half way would leave a process nobody knows.
                 with anyio.CancelScope(shield=True), subreaper.starting():
@@ -148,7 +148,7 @@ async def spawn(spec: ProcessSpec) -> Child:
                     child.keeper = sleeper
                     subreaper.register(child)
             except BaseException:
-                await keeper.end(sleeper)
+                await pipe_holder.end(sleeper)
                 raise
         except OSError as error:
             raise _explain(error, spec) from error

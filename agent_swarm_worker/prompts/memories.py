@@ -13,8 +13,8 @@ from agent_swarm_worker.prompts.texts import clean, one_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agent_swarm_worker.api.wire import Memory, Task
     from agent_swarm_worker.contract import Redactor
-    from agent_swarm_worker.swarm.wire import Memory, Task
 
 MIN_SIMILARITY = 0.4
 LIMIT = 5
@@ -27,7 +27,7 @@ _RATER = "explicit-self"
 
 
 class MemorySource(Protocol):
-    """The server, as far as memories go; `swarm.surroundings` is one. Raises `ApiError`."""
+    """The server, as far as memories go; `api.resources` is one. Raises `ApiError`."""
 
     async def memory_search(
         self,

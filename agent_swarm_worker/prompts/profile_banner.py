@@ -16,8 +16,8 @@ from agent_swarm_worker.prompts.texts import join, one_line
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from agent_swarm_worker.api.wire import StoredEvent
     from agent_swarm_worker.prompts.render import PromptBuild
-    from agent_swarm_worker.swarm.wire import StoredEvent
 
 _LABELS = {
     "soulMd": "SOUL.md",
@@ -35,7 +35,7 @@ _GUIDANCE = (
 
 
 class EventSource(Protocol):
-    """The server, as far as stored events go; `swarm.surroundings` is one. Raises `ApiError`."""
+    """The server, as far as stored events go; `api.resources` is one. Raises `ApiError`."""
 
     async def events(
         self, event: str, *, agent_id: str, field: str | None = None, limit: int = 1

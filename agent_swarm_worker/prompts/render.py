@@ -22,16 +22,16 @@ from agent_swarm_worker.prompts.texts import clean
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from agent_swarm_worker.api.resources import Rendered
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.prompts.templates import TemplateLibrary
-    from agent_swarm_worker.swarm.surroundings import Rendered
+    from agent_swarm_worker.prompts.texts import TemplateLibrary
 
 _MAX_CACHED = 64
 _MAX_CACHED_CHARS = 64 * 1024
 
 
 class TemplateSource(Protocol):
-    """The server, as far as rendering goes; `swarm.surroundings` is one. Raises `ApiError`."""
+    """The server, as far as rendering goes; `api.resources` is one. Raises `ApiError`."""
 
     async def render_template(
         self, event_type: str, variables: Mapping[str, str], *, agent_id: str | None = None

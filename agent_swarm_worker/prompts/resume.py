@@ -2,32 +2,31 @@
 
 The original description is never cut. What else fits around it is decided by shares of a budget,
 and a description that is longer than its share takes the room of logs and artifacts.
+
+What both preambles share: walking a task's ancestors, and naming what they left behind.
+
+What a follow-up task is told about the tasks it follows (docs/api.md 7.6).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 import anyio
 import orjson
 
 from agent_swarm_worker.errors import ApiError
-from agent_swarm_worker.guards.tokens import count_tokens
-from agent_swarm_worker.prompts.history import (
-    WALK_TIMEOUT_S,
-    TaskSource,
-    ancestors,
-    artifact_lines,
-    scrubbed,
-)
-from agent_swarm_worker.prompts.texts import join, one_line
+from agent_swarm_worker.guards.child_env import count_tokens, truncate_to_tokens
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.prompts.texts import clean, join, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from agent_swarm_worker.api.wire import Attachment, LogEntry, SteeringMessage, Task
     from agent_swarm_worker.contract import Redactor
-    from agent_swarm_worker.swarm.wire import LogEntry, SteeringMessage, Task
 
 MAX_CHAIN = 10
 MAX_LOG_LINES = 50
@@ -39,7 +38,7 @@ _UNDELIVERED = frozenset({"pending", "promoted"})
 
 
 class SteeringSource(Protocol):
-    """The server, as far as steering goes; `swarm.steering` is one. Raises `ApiError`."""
+    """The server, as far as steering goes; `api.client` is one. Raises `ApiError`."""
 
     async def of_task(self, task_id: str) -> Sequence[SteeringMessage]:
         """Return every message a task ever got (docs/api.md 12.3)."""
@@ -211,3 +210,155 @@ def _call(block: Any) -> str:
     targets = (known.get(key) for key in ("file_path", "path", "command"))
     target = next((value for value in targets if isinstance(value, str) and value), "")
     return f"{name} {one_line(target, _SNIPPET_CHARS)}".strip()
+
+
+MAX_ARTIFACTS = 10
+WALK_TIMEOUT_S = 20.0
+"""For all ancestors together; what was found by then is used."""
+
+
+class TaskSource(Protocol):
+    """The server, as far as earlier tasks go; `api.tasks` is one. Raises `ApiError`."""
+
+    async def get(self, task_id: str) -> Task:
+        """Return a task (docs/api.md 5.2)."""
+        ...
+
+    async def session_logs(self, task_id: str, *, limit: int) -> Sequence[LogEntry]:
+        """Return lines of its sessions (docs/api.md 8.4)."""
+        ...
+
+
+async def ancestors(
+    source: TaskSource,
+    task: Task,
+    found: list[Task],
+    *,
+    limit: int,
+    goes_on: Callable[[Task], bool] = lambda _: True,
+) -> None:
+    """Put the parent of `task`, its parent and so on into `found`, the nearest first.
+
+    Stops at a parent that is missing, cannot be read or was seen before.
+
+    Args:
+        source: the server.
+        task: where to start; not included.
+        found: filled as they arrive, so that a caller that runs out of time has the first ones.
+        limit: how many at most.
+        goes_on: false for an ancestor whose own parents are of no interest.
+    """
+    seen = {task.id}
+    next_id = task.parent_task_id
+    while next_id and next_id not in seen and len(found) < limit:
+        seen.add(next_id)
+        try:
+            parent = await source.get(next_id)
+        except ApiError as error:
+            Log().debug(Event.PROMPT_FALLBACK, left_out=f"task {next_id}", why=str(error))
+            return
+        found.append(parent)
+        next_id = parent.parent_task_id if goes_on(parent) else None
+
+
+def scrubbed(redactor: Redactor, text: str | None) -> str:
+    """Return `text` without secrets and control characters.
+
+    To be done before any cutting: half a secret is not recognised.
+    """
+    return redactor.text(clean(text or "")).strip()
+
+
+def artifact_lines(task: Task, redactor: Redactor, app_url: str) -> list[str]:
+    """Return one line per attachment of `task`: its name, where it is, what it is.
+
+    Args:
+        task: as `TaskSource.get` returns it.
+        redactor: takes secrets out of names and links.
+        app_url: base URL of the dashboard; links start there (docs/api.md 5.12).
+    """
+    lines = []
+    for item in [item for item in task.attachments if item.name][:MAX_ARTIFACTS]:
+        note = item.description or str(item.raw.get("intent") or "")
+        text = f"- {one_line(item.name, 200)}: {_pointer(item, task.id, app_url)}"
+        lines.append(scrubbed(redactor, f"{text} ({one_line(note, 200)})" if note else text))
+    return lines
+
+
+def _pointer(item: Attachment, task_id: str, app_url: str) -> str:
+    base = app_url.rstrip("/")
+    if item.url:
+        return one_line(item.url)
+    if item.kind == "page" and item.page_id:
+        return f"{base}/pages/{quote(item.page_id, safe='')}"
+    if item.kind == "agent-fs" and item.path:
+        return f"agent-fs:{one_line(item.path)}"
+    task, file = quote(task_id, safe=""), quote(item.id, safe="")
+    return f"{base}/api/fs/tasks/{task}/files/{file}/raw"
+
+
+MAX_ANCESTORS = 5
+_PARENT_CHARS = 600
+_ANCESTOR_CHARS = 200
+_OUTCOME_SHARE = 0.55
+_NOTICE = "[Earlier history is left out here.]"
+
+
+async def follow_up_preamble(
+    source: TaskSource,
+    task: Task,
+    redactor: Redactor,
+    *,
+    max_tokens: int,
+    app_url: str = "",
+    has_mcp: bool = True,
+) -> str:
+    """Return the section on prior tasks; empty if there is no parent or it cannot be read.
+
+    Args:
+        source: the server.
+        task: the follow-up.
+        redactor: takes out secrets, before anything is cut.
+        max_tokens: what the section may cost.
+        app_url: base URL for links to artifacts.
+        has_mcp: whether the agent has the swarm's tools, so that one can be pointed to.
+    """
+    chain: list[Task] = []
+    with anyio.move_on_after(WALK_TIMEOUT_S):
+        await ancestors(source, task, chain, limit=MAX_ANCESTORS)
+    if not chain:
+        return ""
+    outcome = _outcome(chain[0], redactor, int(max_tokens * _OUTCOME_SHARE), has_mcp=has_mcp)
+    text = _parent_section(chain[0], redactor, app_url, outcome, has_mcp=has_mcp)
+    older = [
+        f"- `{ancestor.id}`: {one_line(scrubbed(redactor, ancestor.text), _ANCESTOR_CHARS)}"
+        for ancestor in chain[1:]
+    ]
+    while older:
+        whole = join(text, "Older tasks in this line, the nearest first:\n\n" + "\n".join(older))
+        if count_tokens(whole) <= max_tokens:
+            return whole
+        older.pop()
+    return truncate_to_tokens(text, max_tokens, notice=_NOTICE)
+
+
+def _outcome(parent: Task, redactor: Redactor, max_tokens: int, *, has_mcp: bool) -> str:
+    outcome = scrubbed(redactor, parent.output or parent.failure_reason or parent.progress)
+    if not outcome:
+        return "It has no recorded outcome yet."
+    notice = "(Cut; `get-task-details` has all of it.)" if has_mcp else "(Cut.)"
+    return f"Outcome:\n{truncate_to_tokens(outcome, max_tokens, notice=notice)}"
+
+
+def _parent_section(
+    parent: Task, redactor: Redactor, app_url: str, outcome: str, *, has_mcp: bool
+) -> str:
+    artifacts = artifact_lines(parent, redactor, app_url)
+    return join(
+        "## Prior Conversation Context",
+        "This task follows an earlier one. Build on it and do not repeat it.",
+        f"Previous task `{parent.id}`: {one_line(scrubbed(redactor, parent.text), _PARENT_CHARS)}",
+        outcome,
+        "Artifacts:\n" + "\n".join(artifacts) if artifacts else "",
+        f'More: `get-task-details` with the ID "{parent.id}".' if has_mcp else "",
+    )

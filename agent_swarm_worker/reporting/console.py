@@ -27,7 +27,7 @@ from agent_swarm_worker.contract import (
 )
 from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.reporting.text import one_line
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderEvent

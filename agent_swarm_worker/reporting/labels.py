@@ -1,6 +1,11 @@
 """One short line on what the agent is doing, made from a tool call.
 
 It becomes the task's progress text (docs/api.md 5.9).
+
+What the swarm's own tools do, in a few words each, for the progress line of a task.
+
+The emoji of each group are those of the public worker (docs/api.md 5.9), so dashboards
+look familiar; the words are ours.
 """
 
 from __future__ import annotations
@@ -9,8 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_swarm_worker.reporting.swarm_tools import swarm_label
-from agent_swarm_worker.reporting.text import one_line
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ActionKind
@@ -159,3 +163,144 @@ def _humanise(name: str) -> str:
     words = re.sub(r"[-_]+", " ", name).strip()
     sentence = words[:1].upper() + words[1:]
     return _ACRONYMS.sub(lambda match: match.group().upper(), sentence) or "Using a tool"
+
+
+_TABLE = """
+📋 get-tasks                 Going through the task list
+📋 get-task-details          Reading a task
+📡 poll-task                 Asking for a task
+📤 send-task                 Handing a task to another agent
+📤 offer-task                Offering a task to another agent
+⚡ task-action               Acting on a task
+⚡ accept-steer              Taking in a message
+⚡ steer-task                Steering a running task
+⚡ defer-task                Putting a task off
+🚫 cancel-task               Cancelling a task
+🙋 request-human-input       Asking a human
+🔗 join-swarm                Joining the swarm
+👥 get-swarm                 Seeing who is in the swarm
+🪪 my-agent-info             Looking up who I am
+🪪 update-profile            Updating my profile
+📜 context-history           Reading how a profile changed
+📜 context-diff              Comparing two versions of a profile
+💬 post-message              Writing to another agent
+💬 read-messages             Reading messages
+📢 list-channels             Listing channels
+📢 create-channel            Opening a channel
+📢 delete-channel            Removing a channel
+💬 slack-post                Writing to Slack
+💬 slack-start-thread        Opening a Slack thread
+💬 slack-reply               Answering in Slack
+💬 slack-read                Reading Slack
+💬 slack-update              Editing a Slack message
+💬 slack-delete              Removing a Slack message
+💬 slack-list-channels       Listing Slack channels
+💬 slack-create-channel      Opening a Slack channel
+💬 slack-invite-to-channel   Inviting people to a Slack channel
+💬 slack-archive-channel     Archiving a Slack channel
+📥 slack-download-file       Fetching a file from Slack
+📤 slack-upload-file         Sending a file to Slack
+💬 send-whatsapp-message     Writing on WhatsApp
+💬 reply-whatsapp-message    Answering on WhatsApp
+🔗 register-kapso-number     Connecting a WhatsApp number
+🔗 unregister-kapso-number   Disconnecting a WhatsApp number
+🔗 register-agentmail-inbox  Connecting a mailbox
+🗃️ db-query                  Querying the database
+🧠 memory-search             Searching memory
+🧠 memory-get                Recalling a memory
+🧠 memory-store              Remembering something
+🧠 memory-edit               Correcting a memory
+🧠 memory-delete             Forgetting a memory
+🧠 memory-rate               Rating a memory
+🧠 inject-learning           Passing on a lesson
+👤 resolve-user              Finding out who a user is
+👤 manage-user               Updating a user
+🔑 kv-get                    Reading a stored value
+🔑 kv-set                    Storing a value
+🔑 kv-list                   Listing stored values
+🔑 kv-delete                 Removing a stored value
+🔑 kv-incr                   Counting up a stored value
+📊 tracker-status            Asking the tracker for its state
+📊 tracker-sync-status       Bringing the tracker up to date
+🔗 tracker-link-task         Linking a task to the tracker
+🔗 tracker-unlink            Unlinking a task from the tracker
+🔗 tracker-map-agent         Matching an agent with a tracker user
+🔑 get-oauth-access-token    Getting an access token
+📊 get-metrics               Reading metrics
+📊 create-metric             Defining a metric
+⚙️ trigger-workflow          Starting a workflow
+⚙️ list-workflows            Listing workflows
+⚙️ get-workflow              Reading a workflow
+⚙️ create-workflow           Building a workflow
+⚙️ update-workflow           Rewriting a workflow
+⚙️ patch-workflow            Changing a workflow
+⚙️ patch-workflow-node       Changing a step of a workflow
+⚙️ delete-workflow           Removing a workflow
+⚙️ list-workflow-runs        Listing workflow runs
+⚙️ get-workflow-run          Looking at a workflow run
+⚙️ retry-workflow-run        Repeating a workflow run
+⚙️ cancel-workflow-run       Stopping a workflow run
+⚙️ get-config                Reading a setting
+⚙️ list-config               Listing settings
+⚙️ set-config                Changing a setting
+⚙️ delete-config             Removing a setting
+⚙️ get-repos                 Listing repositories
+⚙️ update-repo               Changing a repository's settings
+⚙️ list-services             Listing services
+⚙️ register-service          Announcing a service
+⚙️ unregister-service        Withdrawing a service
+⚙️ update-service-status     Reporting on a service
+⚙️ list-prompt-templates     Listing prompt templates
+⚙️ get-prompt-template       Reading a prompt template
+⚙️ set-prompt-template       Changing a prompt template
+⚙️ delete-prompt-template    Removing a prompt template
+⚙️ preview-prompt-template   Trying a prompt template
+⚙️ mcp-server-list           Listing tool servers
+⚙️ mcp-server-get            Reading a tool server's settings
+⚙️ mcp-server-create         Adding a tool server
+⚙️ mcp-server-update         Changing a tool server
+⚙️ mcp-server-delete         Removing a tool server
+⚙️ mcp-server-install        Installing a tool server
+⚙️ mcp-server-uninstall      Uninstalling a tool server
+🔎 skill-search              Searching for a skill
+🔎 skill-list                Listing skills
+🔎 skill-get                 Reading a skill
+🔎 skill-get-file            Reading a file of a skill
+📦 skill-create              Writing a skill
+📦 skill-update              Changing a skill
+📦 skill-delete              Removing a skill
+📦 skill-install             Installing a skill
+📦 skill-uninstall           Uninstalling a skill
+📦 skill-install-remote      Installing a skill from elsewhere
+📦 skill-sync-remote         Updating skills from elsewhere
+📦 skill-publish             Publishing a skill
+📅 list-schedules            Listing schedules
+📅 create-schedule           Setting up a schedule
+📅 update-schedule           Rewriting a schedule
+📅 patch-schedule            Changing a schedule
+📅 delete-schedule           Removing a schedule
+📅 run-schedule-now          Running a schedule at once
+📜 script-search             Searching for a script
+📜 script-run                Running a script
+📜 script-upsert             Saving a script
+📜 script-delete             Removing a script
+📜 script-query-types        Looking up types for scripts
+📜 script-apis               Looking up what scripts may call
+📜 script-connections        Looking up connections for scripts
+📜 launch-script-run         Starting a long script
+📜 get-script-run            Looking at a script run
+📜 list-script-runs          Listing script runs
+📤 create-page               Publishing a page
+📤 delete-page               Withdrawing a page
+"""
+
+_ROWS = (row.split(maxsplit=2) for row in _TABLE.strip().splitlines())
+_LABELS = {name: f"{emoji} {words}" for emoji, name, words in _ROWS}
+
+
+def swarm_label(tool: str) -> str | None:
+    """Return the label of a swarm tool, or nothing if the name is not one of them.
+
+    Some names are spelt with underscores, by the server or by a harness that allows no hyphen.
+    """
+    return _LABELS.get(tool.lower().replace("_", "-"))

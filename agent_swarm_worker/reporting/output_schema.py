@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from agent_swarm_worker.processes.apart import NoAnswer, run_apart
+from agent_swarm_worker.processes.isolated_call import NoAnswer, run_apart
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence

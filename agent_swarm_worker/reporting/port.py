@@ -1,18 +1,22 @@
 """What reporting needs of the outside: a durable queue of API writes.
 
-`swarm.outbox` provides it; this room knows only the shape.
+`outbox.outbox` provides it; this room knows only the shape.
+
+What a report needs to know of the session it is about.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
-    from agent_swarm_worker.swarm.queue import WriteKind
-
+    from agent_swarm_worker.contract import ActionKind
+    from agent_swarm_worker.outbox.queue import WriteKind
 
 WORKER_LANE = "worker"
 """The lane of what concerns the agent and no task: no result waits for it."""
@@ -26,7 +30,7 @@ class WriteQueue(Protocol):
 
         Args:
             lane: writes of one lane are delivered in the order they were put.
-            kind: what it is; `swarm.delivery` says what each takes.
+            kind: what it is; `outbox.delivery` says what each takes.
             args: plain JSON values.
         """
         ...
@@ -50,3 +54,62 @@ def task_lane(effective_id: str) -> str:
     queue moves a write that fails again and again behind the others.
     """
     return effective_id
+
+
+def unknown_window(model: str) -> int | None:  # noqa: ARG001 - the default of a callback
+    """Know no model."""
+    return None
+
+
+def one_session() -> int:
+    """Count this session only."""
+    return 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFacts:
+    """Whose session it is, and how often to tell what."""
+
+    task_id: str | None
+    """The task, or ``None`` for a trigger without one: then nothing is said about a task, and
+    logs, events and cost carry no task id (docs/api.md 4.10)."""
+    effective_id: str
+    """The task's id, or the id made up in its place."""
+    agent_id: str
+    session_uuid: str
+    """The runner's id of the session; costs, logs and events are filed under it."""
+    iteration: int
+    """Number of this session within the worker's life, from 1."""
+    harness: str
+    """Name of the adapter."""
+    context_window: Callable[[str], int | None] = unknown_window
+    """The context window of a model in tokens, as far as it is known beforehand."""
+    tools: Mapping[str, ActionKind] = field(default_factory=dict)
+    """What this harness's tools do, by their name in lower case."""
+    wire_provider: str | None
+    """The harness as the server knows it, if it does."""
+    log_file: Path
+    """The session's journal."""
+    metadata_bytes: int
+    """Length of the journal's first line, which is not uploaded."""
+    elapsed_s: float = 0.0
+    """How long the session had run when its report begins."""
+    model: str = ""
+    """The model asked for, if any."""
+    model_source: str = "adapter_default"
+    """Where that choice came from (docs/api.md 3.6)."""
+    session_meta: Mapping[str, Any] = field(default_factory=dict)
+    """Kept with the task's session, for whoever continues the task."""
+    observe_only: bool = False
+    """For an offered task, which is not ours: no progress, since that would make it
+    ``in_progress`` (docs/api.md 4.4)."""
+    progress_interval_s: float = 3.0
+    """Least time between two progress texts."""
+    context_interval_s: float = 30.0
+    """Least time between two context snapshots."""
+    log_flush_s: float = 1.0
+    """How often log lines are shipped; less often while many sessions run, see `sessions`."""
+    sessions: Callable[[], int] = one_session
+    """How many sessions the worker runs now: together they send log requests at a bounded rate."""
+    events_flush_s: float = 5.0
+    """How often tool events are shipped."""

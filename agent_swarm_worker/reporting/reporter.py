@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from agent_swarm_worker.api.wire import cost_body, latest_model_body
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.contract import (
     Compaction,
@@ -26,16 +27,12 @@ from agent_swarm_worker.contract import (
 )
 from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.reporting.context import ContextReports
-from agent_swarm_worker.reporting.costs import CostKeeper
-from agent_swarm_worker.reporting.finish import has_failed
+from agent_swarm_worker.reporting.context import ContextReports, Throttle
+from agent_swarm_worker.reporting.finish import CostKeeper, has_failed
 from agent_swarm_worker.reporting.labels import MAX_LABEL_CHARS, has_label, label
-from agent_swarm_worker.reporting.log_tail import LogTail
-from agent_swarm_worker.reporting.text import one_line
-from agent_swarm_worker.reporting.throttle import Throttle
 from agent_swarm_worker.reporting.tool_events import MAX_ID_CHARS, ToolEvents
-from agent_swarm_worker.reporting.writes import SessionWrites
-from agent_swarm_worker.swarm.wire import cost_body, latest_model_body
+from agent_swarm_worker.reporting.writes import LogTail, SessionWrites
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,9 +40,8 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import CostData, ProviderEvent, ProviderResult, Redactor
-    from agent_swarm_worker.contract.sink import ByteRange
-    from agent_swarm_worker.reporting.facts import SessionFacts
-    from agent_swarm_worker.reporting.port import WriteQueue
+    from agent_swarm_worker.contract.listening import ByteRange
+    from agent_swarm_worker.reporting.port import SessionFacts, WriteQueue
 
 MAX_LOG_FLUSHES_PER_S = 10
 """What all sessions of a worker share; with ten or fewer each has its full rate. The lines that go

@@ -1,4 +1,7 @@
-"""The sandbox that is none: processes and files of this machine, with the rights of the worker."""
+"""The sandbox that is none: processes and files of this machine, with the rights of the worker.
+
+Running a command of a guest to its end, by means of what every guest can do.
+"""
 
 from __future__ import annotations
 
@@ -18,31 +21,32 @@ from agent_swarm_worker.contract.guest import (
     DEFAULT_GRACE,
     NO_GRACE,
     Command,
+    Completed,
     EndReport,
     GuestCapabilities,
 )
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.processes import sweep as sweeping
-from agent_swarm_worker.processes.intake import Intake
-from agent_swarm_worker.processes.keeper import Kept, Leftovers
-from agent_swarm_worker.processes.kill_ladder import Step, end_process_tree, kill_now
+from agent_swarm_worker.processes import stop_tree as sweeping
+from agent_swarm_worker.processes.capture_buffer import Intake
+from agent_swarm_worker.processes.escalation import Step, end_process_tree, kill_now
+from agent_swarm_worker.processes.pipe_holder import Kept, Leftovers
+from agent_swarm_worker.processes.pipes import drain, pump
 from agent_swarm_worker.processes.spawn import Child, ProcessSpec, spawn
 from agent_swarm_worker.sandboxes.local_files import LocalFiles, open_regular, write_private
-from agent_swarm_worker.sandboxes.running import run_to_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from agent_swarm_worker.contract.guest import (
-        Completed,
         Grace,
+        Guest,
         GuestFiles,
         OnStep,
         PrivateFile,
         Process,
     )
-    from agent_swarm_worker.processes.sweep import SweepReport
+    from agent_swarm_worker.processes.stop_tree import SweepReport
     from agent_swarm_worker.sandboxes.port import GuestSpec
 
 SCHEME = "local:"
@@ -252,3 +256,37 @@ def _tell(tag: str, report: SweepReport, log: Log) -> None:
 def _read(path: str, max_bytes: int) -> bytes:
     with os.fdopen(open_regular(path), "rb") as stream:
         return stream.read(max_bytes)
+
+
+async def run_to_end(
+    guest: Guest, command: Command, *, timeout_s: float, max_output: int, clock: Clock
+) -> Completed:
+    """Run `command`, which gets no input, and end all it started; see `Guest.run`.
+
+    Args:
+        guest: where.
+        command: what.
+        timeout_s: when it is ended.
+        max_output: how many bytes of either stream are kept; the rest is read and dropped.
+        clock: measures how long output is read after the exit.
+    """
+    stdout, stderr = bytearray(), bytearray()
+
+    def keep(kept: bytearray, chunk: bytes) -> None:
+        kept += chunk[: max_output - len(kept)]
+
+    async with await guest.start(command) as process:
+        exit_code = None
+        try:
+            with anyio.move_on_after(timeout_s) as patience:
+                await drain(
+                    process,
+                    lambda: pump(process.stdout, lambda chunk: keep(stdout, chunk)),
+                    lambda: pump(process.stderr, lambda chunk: keep(stderr, chunk)),
+                    clock=clock,
+                )
+                exit_code = await process.wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await guest.end(process, NO_GRACE)
+    return Completed(bytes(stdout), bytes(stderr), exit_code, patience.cancelled_caught)

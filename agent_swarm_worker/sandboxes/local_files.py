@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio.to_thread
 
-from agent_swarm_worker.atomic import make_private_dir
 from agent_swarm_worker.contract.guest import FileInfo, Listing
+from agent_swarm_worker.files import make_private_dir
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping

@@ -14,9 +14,14 @@ from agent_swarm_worker.settings.base import (
     named,
     process_env,
 )
-from agent_swarm_worker.settings.core import Settings, default_agent_name
-from agent_swarm_worker.settings.harness import HarnessOptions
-from agent_swarm_worker.settings.models import EFFORTS, TIERS, ModelSettings
+from agent_swarm_worker.settings.core import (
+    EFFORTS,
+    TIERS,
+    HarnessOptions,
+    ModelSettings,
+    Settings,
+    default_agent_name,
+)
 
 __all__ = [
     "EFFORTS",

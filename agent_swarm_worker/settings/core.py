@@ -3,6 +3,10 @@
 The names are those of the public worker, so that its containers and charts keep working; what only
 this worker knows starts with ``SWARM_``. ``docs/configuration.md`` has the fields, the texts below
 them, and the comments that group them.
+
+Which model and reasoning effort sessions run with, as far as the operator says.
+
+The base of every harness's options.
 """
 
 from __future__ import annotations
@@ -14,14 +18,16 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from agent_swarm_worker.settings.base import SettingsModel, boot, live
-from agent_swarm_worker.settings.kinds import (  # noqa: TC001 - pydantic reads them
+from agent_swarm_worker.settings.base import (
     CommaList,
     Durations,
     Flag,
     MaybeFlag,
+    SettingsModel,
+    Stripped,
+    boot,
+    live,
 )
-from agent_swarm_worker.settings.models import EFFORTS
 
 
 class Settings(SettingsModel):
@@ -253,3 +259,39 @@ def default_agent_name(role: str, agent_id: str) -> str:
     """Return the name an unnamed agent registers under."""
     host = socket.gethostname().split(".")[0]
     return f"{role}-{agent_id[:8]}" if agent_id else f"{role}-{host}"
+
+
+EFFORTS = ("off", "low", "medium", "high", "xhigh", "max")
+TIERS = ("smol", "regular", "smart", "ultra")
+
+
+class ModelSettings(SettingsModel):
+    """What `worker.run.selection` chooses from besides the task; see the core model."""
+
+    model_override: Stripped = live("MODEL_OVERRIDE", default="", is_shared=True)
+    reasoning_effort_override: Stripped = live(
+        "REASONING_EFFORT_OVERRIDE", default="", is_shared=True
+    )
+    model_tier_map: str | None = live("MODEL_TIER_MAP", is_shared=True)
+    model_tier_smol: Stripped = live("MODEL_TIER_SMOL", default="", is_shared=True)
+    model_tier_regular: Stripped = live("MODEL_TIER_REGULAR", default="", is_shared=True)
+    model_tier_smart: Stripped = live("MODEL_TIER_SMART", default="", is_shared=True)
+    model_tier_ultra: Stripped = live("MODEL_TIER_ULTRA", default="", is_shared=True)
+
+    def of_tier(self, tier: str) -> str:
+        """Return the model that the variable of a tier (one of `TIERS`) names; else nothing."""
+        return {
+            "smol": self.model_tier_smol,
+            "regular": self.model_tier_regular,
+            "smart": self.model_tier_smart,
+            "ultra": self.model_tier_ultra,
+        }[tier]
+
+
+class HarnessOptions(SettingsModel):
+    """Variables of one harness, declared in ``options.py`` of its package.
+
+    They are read from a session's environment, so a configuration row holds from the next session.
+    """
+
+    home: str = live("HOME", default="", is_shared=True, is_native=True)

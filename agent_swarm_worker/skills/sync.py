@@ -2,6 +2,11 @@
 
 Called at boot and before each task. A server that does not answer changes nothing: an empty list
 taken for the truth would wipe every skill (docs/api.md 15.4).
+
+The skills that come with this package, installed at boot like those of the server.
+
+They are what the prompts' commands (``/work-on-task`` and so on) need on a machine without the
+public worker's image.
 """
 
 from __future__ import annotations
@@ -14,22 +19,28 @@ from anyio import to_thread
 
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.skills.builtin import install_builtin_skills
-from agent_swarm_worker.skills.skill_text import MAX_FILES, MAX_TOTAL_BYTES, is_safe_path
-from agent_swarm_worker.skills.writer import SERVER, SkillFolder, write_skills
+from agent_swarm_worker.skills.writer import (
+    BUILTIN,
+    MAX_FILES,
+    MAX_TOTAL_BYTES,
+    SERVER,
+    SkillFolder,
+    WriteReport,
+    is_safe_path,
+    write_skills,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from agent_swarm_worker.skills.writer import WriteReport
-    from agent_swarm_worker.swarm.wire import Skill, SkillFile
+    from agent_swarm_worker.api.wire import Skill, SkillFile
 
 _FETCHES_AT_ONCE = 4
 
 
 class SkillSource(Protocol):
-    """The server, as far as skills go; `swarm.surroundings` is one. Raises `ApiError`."""
+    """The server, as far as skills go; `api.resources` is one. Raises `ApiError`."""
 
     async def skills_signature(self, agent_id: str) -> str | None:
         """Return what changes with the skills; ``None`` if the server has no such thing."""
@@ -172,3 +183,18 @@ class SkillSync:
             self._log.warning(Event.SKILLS_SYNCED, **counts, **more, problems=problems[:20])
         else:
             self._log.info(Event.SKILLS_SYNCED, **counts, **more)
+
+
+def install_builtin_skills(texts: Path, home: Path, folders: Iterable[str]) -> WriteReport:
+    """Install our own skills below `home`; folders of the user or the server stay as they are.
+
+    Args:
+        texts: the folder of our skill texts.
+        home: the home directory of the user that the harnesses run as.
+        folders: where the harnesses look, below it.
+    """
+    skills = [
+        SkillFolder(name=path.parent.name, text=path.read_text(encoding="utf-8"))
+        for path in sorted(texts.glob("*/SKILL.md"))
+    ]
+    return write_skills(home, skills, folders=folders, owner=BUILTIN)

@@ -23,29 +23,33 @@ from agent_swarm_worker.ids import IdSource, random_ids
 from agent_swarm_worker.imports import settle
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.processes.subreaper import adopt_orphans
-from agent_swarm_worker.worker.backstop import LEAVE_WITHIN_S, OVERTIME_S, Backstop
-from agent_swarm_worker.worker.boot import boot
-from agent_swarm_worker.worker.cancellation import cancellation_loop
-from agent_swarm_worker.worker.environment import Environment
-from agent_swarm_worker.worker.harness import Harness
-from agent_swarm_worker.worker.heartbeat import Heartbeat, ping_loop
-from agent_swarm_worker.worker.liveness import liveness_loop
-from agent_swarm_worker.worker.poll import Poller
-from agent_swarm_worker.worker.reconfigure import reconfigure_loop
-from agent_swarm_worker.worker.retention import retention_loop
-from agent_swarm_worker.worker.run_policy import RunPolicy
-from agent_swarm_worker.worker.shutdown import go_down, say_goodbye
-from agent_swarm_worker.worker.signals import Shutdown
-from agent_swarm_worker.worker.steering import Steering
-from agent_swarm_worker.worker.wiring import Parts, wire
+from agent_swarm_worker.worker.boot.environment import Environment
+from agent_swarm_worker.worker.boot.harness import Harness
+from agent_swarm_worker.worker.boot.registration import reconfigure_loop
+from agent_swarm_worker.worker.boot.sequence import boot
+from agent_swarm_worker.worker.boot.wiring import Parts, wire
+from agent_swarm_worker.worker.loops.cancellation import cancellation_loop
+from agent_swarm_worker.worker.loops.heartbeat import Heartbeat, ping_loop
+from agent_swarm_worker.worker.loops.housekeeping import liveness_loop, retention_loop
+from agent_swarm_worker.worker.loops.poll import Poller
+from agent_swarm_worker.worker.loops.run_policy import RunPolicy
+from agent_swarm_worker.worker.loops.shutdown import (
+    LEAVE_WITHIN_S,
+    OVERTIME_S,
+    Backstop,
+    Shutdown,
+    go_down,
+    say_goodbye,
+)
+from agent_swarm_worker.worker.loops.steering import Steering
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anyio.abc import TaskGroup, TaskStatus
 
-    from agent_swarm_worker.guards.scrubber import Scrubber
-    from agent_swarm_worker.worker.context import Worker, WorkerOptions
+    from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+    from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
 
 SETTLE_AFTER_S = 1.0
 
@@ -136,7 +140,7 @@ class Daemon:
         return not self.shutdown.is_draining
 
     async def _work(self, worker: Worker) -> None:
-        from agent_swarm_worker.worker.recovery.undelivered import (  # noqa: PLC0415 - boot.FOR_LATER
+        from agent_swarm_worker.worker.recovery.startup import (  # noqa: PLC0415 - see FOR_LATER
             release_when_delivered,
         )
 
@@ -157,7 +161,7 @@ class Daemon:
             loops.cancel_scope.cancel()
 
     async def _poll(self, worker: Worker, sessions: TaskGroup) -> None:
-        from agent_swarm_worker.worker.task_run import run_trigger  # noqa: PLC0415 - boot.FOR_LATER
+        from agent_swarm_worker.worker.run.task_run import run_trigger  # noqa: PLC0415 - boot.FOR_LATER
 
         try:
             policy = RunPolicy(

@@ -4,21 +4,33 @@ Every call has a time limit, never asks for a password, and is deaf to variables
 it at another repository (a worker may itself have been started from within a git hook). Hooks and
 file-system monitors of the repository do not run: an agent may have written them. Its filters do,
 and for them the environment holds no secrets but those git itself needs.
+
+Running short helper programs: no shell, no terminal, a time limit, no secret in what is said.
+
+Variables of code hosts: who commits, and where a clone comes from.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
+
+from agent_swarm_worker.clock import Clock, SystemClock
+from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.guards.child_env import helper_env
-from agent_swarm_worker.settings import named
-from agent_swarm_worker.workspace.commands import Outcome, run
-from agent_swarm_worker.workspace.settings import GitSettings
+from agent_swarm_worker.ids import random_ids
+from agent_swarm_worker.processes.escalation import kill_now
+from agent_swarm_worker.processes.pipes import drain, pump
+from agent_swarm_worker.processes.spawn import Child, ProcessSpec, spawn
+from agent_swarm_worker.settings import SettingsModel, boot, live, named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
 _SAFE_CONFIG = (
     ("core.hooksPath", "/dev/null"),
@@ -108,3 +120,111 @@ def is_safe_ref(name: str) -> bool:
 def is_safe_url(url: str) -> bool:
     """True for a repository address that cannot be taken for an option or hide a second line."""
     return bool(url) and not url.startswith("-") and not _FORBIDDEN_IN_URL.search(url)
+
+
+MAX_OUTPUT_BYTES = 1024 * 1024
+"""More output than this is read and thrown away."""
+
+MAX_WHY_CHARS = 300
+
+_CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a program ended."""
+
+    ok: bool
+    stdout: str = ""
+    why: str = ""
+    """If it failed: its complaint in one line, fit to be shown; else empty."""
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    timeout_s: float,
+    cwd: Path | None = None,
+    clock: Clock | None = None,
+) -> Outcome:
+    """Run a program to its end and return how it went. Never raises for what the program does.
+
+    Args:
+        argv: program and arguments; the program is looked up on the PATH of `env`.
+        env: the complete environment.
+        timeout_s: after this many seconds the program and what it started are killed.
+        cwd: where it runs; by default where this process does.
+        clock: the time that the killing goes by.
+    """
+    clock = clock or SystemClock()
+    try:
+        child = await spawn(ProcessSpec(tuple(argv), cwd or Path.cwd(), env, tag=random_ids()))
+    except ProviderError as error:
+        return Outcome(ok=False, why=str(error))
+    async with child:
+        try:
+            with anyio.fail_after(timeout_s):
+                return await _finish(child, argv[0], clock)
+        except TimeoutError:
+            return Outcome(ok=False, why=f"{argv[0]} took longer than {timeout_s:g} s")
+        finally:
+            if child.returncode is None:
+                with anyio.CancelScope(shield=True):
+                    await kill_now(child, clock=clock)
+
+
+def without_credentials(text: str) -> str:
+    """Return `text` with ``user:password@`` taken out of every URL."""
+    return _CREDENTIALS_IN_URL.sub("", text)
+
+
+async def _finish(child: Child, program: str, clock: Clock) -> Outcome:
+    out, err = bytearray(), bytearray()
+    await drain(
+        child,
+        partial(pump, child.stdout, partial(_keep, out)),
+        partial(pump, child.stderr, partial(_keep, err)),
+        clock=clock,
+    )
+    code = await child.wait()
+    stdout = out.decode(errors="replace")
+    if code == 0:
+        return Outcome(ok=True, stdout=stdout)
+    why = _complaint(err.decode(errors="replace")) or f"{program} ended with exit code {code}"
+    return Outcome(ok=False, stdout=stdout, why=without_credentials(why))
+
+
+def _complaint(stderr: str) -> str:
+    """Return the line that says what went wrong; the last one if none says so."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(("fatal:", "error:"))]
+    line = (telling or lines[-1:] or [""])[0]
+    # Between two words: half a secret would not be recognised where this is shown.
+    return line if len(line) <= MAX_WHY_CHARS else line[: line.rfind(" ", 0, MAX_WHY_CHARS) + 1]
+
+
+def _keep(into: bytearray, chunk: bytes) -> None:
+    if len(into) < MAX_OUTPUT_BYTES:
+        into += chunk
+
+
+class GitSettings(SettingsModel):
+    """What the worker itself reads; git and the hosts' own tools read more."""
+
+    # --- git and code hosts
+    github_token: str = boot("GITHUB_TOKEN", default="", is_native=True)
+    """In a container: git logs in at GitHub with it, and commits get the agent's name."""
+    github_name: str = live("GITHUB_NAME", default="", is_native=True)
+    """Name in the commits of an agent, whatever the host; ``GIT_AUTHOR_NAME`` and
+    ``GIT_COMMITTER_NAME`` win over it."""
+    github_email: str = live("GITHUB_EMAIL", default="", is_native=True)
+    """Address in the commits of an agent, like ``GITHUB_NAME``."""
+    gitlab_token: str = boot("GITLAB_TOKEN", default="", is_native=True)
+    """In a container: git logs in at GitLab with it."""
+    gitlab_name: str = boot("GITLAB_NAME", default="", is_native=True)
+    """In a container without ``GITHUB_TOKEN``: like ``GITHUB_NAME``, and wins over it."""
+    gitlab_email: str = boot("GITLAB_EMAIL", default="", is_native=True)
+    """In a container without ``GITHUB_TOKEN``: like ``GITHUB_EMAIL``, and wins over it."""
+    gitlab_url: str = boot("GITLAB_URL", default="", is_native=True)
+    """Address of GitLab; ``https://gitlab.com`` by default."""

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Protocol
 import orjson
 from anyio import to_thread
 
-from agent_swarm_worker.atomic import write_atomically
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.files import write_atomically
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.workspace.default_profile import AgentFacts, default_profile
+from agent_swarm_worker.workspace.profiles import AgentFacts, default_profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from agent_swarm_worker.api.wire import Agent
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.swarm.wire import Agent
-    from agent_swarm_worker.workspace.template_registry import AgentTemplate
+    from agent_swarm_worker.workspace.profiles import AgentTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ _SCRIPT_END = "# === End agent-managed setup ==="
 
 
 class ProfileWriter(Protocol):
-    """The server, as far as profiles go; `swarm.agents` is one. Raises `ApiError`."""
+    """The server, as far as profiles go; `api.client` is one. Raises `ApiError`."""
 
     async def profile(
         self, agent_id: str, fields: Mapping[str, str], *, change_source: str | None = None

@@ -2,36 +2,52 @@
 
 Nothing here fails a task. What goes wrong becomes a warning that the agent reads (docs/api.md
 15.1).
+
+Installing a repository's own commit hooks, where the swarm asks for them.
+
+They run when the agent commits, never in our own git calls. A repository that has set
+``core.hooksPath`` is left as it is; nothing is downloaded.
+
+Two locks per clone, for the tasks of this process and for other workers on the same disk.
+
+*Preparing* is exclusive: only one task at a time clones or refreshes. *Using* is shared and lasts
+as long as a session works in the clone; a refresh that would move files under a running session is
+refused as long as anybody else uses the clone. The files carry no data and are never removed:
+unlinking a locked file would let two owners in.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import re
-from contextlib import AsyncExitStack, asynccontextmanager
+import shutil
+import tempfile
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
+from weakref import WeakValueDictionary
 
+import anyio
 from anyio import to_thread
 
+from agent_swarm_worker.api.wire import Guidelines, Repo
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.swarm.wire import Guidelines, Repo
-from agent_swarm_worker.workspace import checkout, hooks
-from agent_swarm_worker.workspace.commands import without_credentials
-from agent_swarm_worker.workspace.locks import CloneLocks, using
-from agent_swarm_worker.workspace.login_in_url import split_login, take_login_out
+from agent_swarm_worker.workspace import checkout
+from agent_swarm_worker.workspace.checkout import split_login, take_login_out
+from agent_swarm_worker.workspace.git import run, without_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.workspace.checkout import AutoStash
+    from agent_swarm_worker.workspace.checkout import AutoStash, Login
     from agent_swarm_worker.workspace.git import Git
-    from agent_swarm_worker.workspace.login_in_url import Login
 
 CONTAINER_WORKSPACE = Path("/workspace")
 """What the server's clone paths begin with, wherever this worker's workspace really is."""
@@ -198,7 +214,7 @@ class Repositories:
         if warning:
             return [warning]
         self._log.info(Event.REPOSITORY, clone=str(clone), state="cloned")
-        return await hooks.install(self._git, clone) if row.hooks_enabled else []
+        return await install(self._git, clone) if row.hooks_enabled else []
 
     async def _refresh(
         self, row: Repo, clone: Path, request: RepositoryRequest, *, alone: bool
@@ -276,3 +292,102 @@ def _read_notes(clone: Path) -> str:
             return file.read(_MAX_NOTES_BYTES).decode(errors="replace")
     except OSError:
         return ""
+
+
+async def install(git: Git, clone: Path) -> list[str]:
+    """Install the hooks found in `clone`; return warnings."""
+    configured = await git("config", "--local", "--get", "core.hooksPath", cwd=clone)
+    if configured.ok:
+        return []
+    if (clone / ".githooks").is_dir():
+        set_up = await git("config", "--local", "core.hooksPath", ".githooks", cwd=clone)
+        return [] if set_up.ok else [f"the repository's hooks are not installed: {set_up.why}"]
+    uses_prek = any((clone / name).is_file() for name in (".pre-commit-config.yaml", "prek.toml"))
+    if uses_prek and shutil.which("prek", path=git.env.get("PATH")):
+        installed = await run(["prek", "install"], env=git.env, cwd=clone, timeout_s=git.timeout_s)
+        return [] if installed.ok else [f"prek could not install the hooks: {installed.why}"]
+    return []
+
+
+_RETRY_S = 0.1
+
+
+class CloneLocks:
+    """Hands out the locks of every clone this worker touches."""
+
+    def __init__(self) -> None:
+        self._in_process: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def preparing(self, clone: Path, *, timeout_s: float) -> AsyncIterator[None]:
+        """Hold the exclusive lock for cloning or refreshing.
+
+        Raises:
+            TimeoutError: somebody else held it for `timeout_s` seconds.
+            OSError: no lock file can be made.
+        """
+        lock = self._in_process.setdefault(str(clone), anyio.Lock())
+        with _open_lock_file(clone, "lock") as fd:
+            try:
+                with anyio.fail_after(timeout_s):
+                    await lock.acquire()
+                    try:
+                        # flock has no event to wait for, and a thread in it cannot be stopped
+                        while not _try_lock(fd, fcntl.LOCK_EX):  # noqa: ASYNC110
+                            await anyio.sleep(_RETRY_S)
+                    except BaseException:
+                        lock.release()
+                        raise
+            except TimeoutError:
+                msg = f"another task has been preparing {clone} for {timeout_s:g} s"
+                raise TimeoutError(msg) from None
+            try:
+                yield
+            finally:
+                lock.release()
+
+
+class CloneUse:
+    """One session's share of the clone, held from before the refresh to the session's end."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def is_alone(self) -> bool:
+        """True if nobody else uses the clone; stays true until `share`."""
+        return _try_lock(self._fd, fcntl.LOCK_EX)
+
+    def share(self) -> None:
+        """Let others use the clone as well. Call it while still preparing."""
+        # Does not block: others lock it exclusively only while preparing, and now we are.
+        fcntl.flock(self._fd, fcntl.LOCK_SH)
+
+
+@contextmanager
+def using(clone: Path) -> Iterator[CloneUse]:
+    """Open a session's share of the clone; it ends with the context."""
+    with _open_lock_file(clone, "in-use") as fd:
+        yield CloneUse(fd)
+
+
+@contextmanager
+def _open_lock_file(clone: Path, kind: str) -> Iterator[int]:
+    # Readable is enough to lock, so workers under different users can share a clone.
+    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        fd = os.open(clone.parent / f".{clone.name}.{kind}", flags, 0o644)
+    except PermissionError:
+        digest = hashlib.sha256(os.fsencode(clone)).hexdigest()[:16]
+        fd = os.open(Path(tempfile.gettempdir()) / f".swarm-clone-{digest}.{kind}", flags, 0o644)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _try_lock(fd: int, how: int) -> bool:
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import orjson
 
-from agent_swarm_worker.workspace.commands import run
-from agent_swarm_worker.workspace.git import is_safe_ref
+from agent_swarm_worker.workspace.git import is_safe_ref, run
 
 if TYPE_CHECKING:
     from pathlib import Path

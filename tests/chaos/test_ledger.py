@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_swarm_worker.local_swarm.schema import CREATE
+from agent_swarm_worker.local_swarm.store import CREATE
 from chaos.ledger import Facts, ledger
 from chaos.place import small_disk
 from chaos.report import find_secret, table

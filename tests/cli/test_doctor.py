@@ -17,7 +17,7 @@ from agent_swarm_worker.cli import doctor
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.providers.registry import supported_providers
-from agent_swarm_worker.swarm.state import StateDir
+from agent_swarm_worker.state.directory import StateDir
 
 Capture = pytest.CaptureFixture[str]
 NOWHERE = "http://127.0.0.1:9"

@@ -10,7 +10,7 @@ import pytest
 from agent_swarm_worker.cli import run
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.errors import StateLocked
-from agent_swarm_worker.worker.context import WorkerOptions
+from agent_swarm_worker.worker.boot.parts import WorkerOptions
 
 Capture = pytest.CaptureFixture[str]
 

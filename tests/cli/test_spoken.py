@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent_swarm_worker.cli.spoken import spoken
+from agent_swarm_worker.cli.follow import spoken
 
 
 def assistant(*content: Any) -> dict[str, Any]:

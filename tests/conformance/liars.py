@@ -23,7 +23,7 @@ from agent_swarm_worker.contract import (
     Skills,
     SteerDelivery,
 )
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
 from agent_swarm_worker.providers.subprocess.spec import SPEC
 

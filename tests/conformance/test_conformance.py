@@ -10,10 +10,10 @@ import pytest
 from liars import LIARS, Liar
 
 from agent_swarm_worker.cli.app import main
-from agent_swarm_worker.conformance import of_adapter, of_ending, of_steering, suite
-from agent_swarm_worker.conformance.bench import SESSION_S, Bench, Watched
-from agent_swarm_worker.conformance.promises import BrokenPromise
-from agent_swarm_worker.conformance.stage import Stage, find_stage
+from agent_swarm_worker.conformance import of_adapter, of_session, suite
+from agent_swarm_worker.conformance.checks import BrokenPromise
+from agent_swarm_worker.conformance.harness_fixture import Stage, find_stage
+from agent_swarm_worker.conformance.session_fixture import SESSION_S, Bench, Watched
 from agent_swarm_worker.conformance.suite import CHECKS, Outcome, is_kept, outcome_of
 from agent_swarm_worker.contract import (
     EventListener,
@@ -25,7 +25,7 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.errors import BadSetting, UnknownProvider
-from agent_swarm_worker.providers.subprocess.stage import SubprocessStage
+from agent_swarm_worker.providers.subprocess.harness_fixture import SubprocessStage
 
 BY_NAME = {check.name: check for check in CHECKS}
 # Only a provider with several modules to load can be slow to import.
@@ -35,12 +35,12 @@ WITHOUT_A_LIAR = {"its-import-is-quick"}
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a liar never does is waited for a moment only."""
-    for module in (of_adapter, of_ending, of_steering):
+    for module in (of_adapter, of_session, of_session):
         for limit in ("SESSION_S", "ABORT_S", "SOON_S"):
             if hasattr(module, limit):
                 monkeypatch.setattr(module, limit, 1.0)
-    monkeypatch.setattr("agent_swarm_worker.conformance.bench.SESSION_S", 4.0)
-    monkeypatch.setattr("agent_swarm_worker.conformance.bench.SOON_S", 1.0)
+    monkeypatch.setattr("agent_swarm_worker.conformance.session_fixture.SESSION_S", 4.0)
+    monkeypatch.setattr("agent_swarm_worker.conformance.session_fixture.SOON_S", 1.0)
 
 
 @pytest.mark.anyio
@@ -95,7 +95,7 @@ async def test_a_stage_that_fails_is_told():
 def test_finding_a_stage():
     assert find_stage("subprocess") is SubprocessStage
     assert find_stage("nobody") is None
-    where = "agent_swarm_worker.providers.subprocess.stage:SubprocessStage"
+    where = "agent_swarm_worker.providers.subprocess.harness_fixture:SubprocessStage"
     assert find_stage("nobody", where) is SubprocessStage
     assert isinstance(SubprocessStage(), Stage)
 
@@ -203,7 +203,7 @@ async def test_a_check_waits_for_no_answer_of_a_session_that_has_ended(
 ):
     liar = next(liar for name, liar in LIARS if name == "an-abort-answers-who-waits")
     monkeypatch.setattr(suite, "create_provider", lambda _: liar())
-    monkeypatch.setattr("agent_swarm_worker.conformance.bench.SOON_S", 0.1)
+    monkeypatch.setattr("agent_swarm_worker.conformance.session_fixture.SOON_S", 0.1)
     with anyio.fail_after(SESSION_S / 2):
         outcome = await outcome_of(
             BY_NAME["an-abort-answers-who-waits"], "subprocess", stage=SubprocessStage

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from container_rig import Box, ScriptedApi
 
-from agent_swarm_worker.login.codex_hook import CodexLogins
+from agent_swarm_worker.credentials.codex import CodexLogins
 from agent_swarm_worker.logs import Log
 
 FLAT = {

@@ -12,8 +12,8 @@ import pytest
 from container_rig import COMMAND, Box, until
 
 from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.swarm.liveness import look, stamp
-from agent_swarm_worker.swarm.state import StateDir
+from agent_swarm_worker.state.directory import StateDir
+from agent_swarm_worker.state.liveness import look, stamp
 
 
 @pytest.fixture

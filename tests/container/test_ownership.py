@@ -12,9 +12,15 @@ from pathlib import Path
 import pytest
 from container_rig import AGENT_ID, Box
 
-from agent_swarm_worker.container.account import Account, account_to_become, become
-from agent_swarm_worker.container.furniture import furnish, make_folders
-from agent_swarm_worker.container.ownership import hand_over, make_folder
+from agent_swarm_worker.container.ownership import (
+    Account,
+    account_to_become,
+    become,
+    furnish,
+    hand_over,
+    make_folder,
+    make_folders,
+)
 from agent_swarm_worker.errors import ContainerError
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.registry import known_specs

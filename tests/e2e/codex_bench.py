@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from real_codex import codex_env
 
 from agent_swarm_worker.contract import ProviderSessionConfig
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
 from agent_swarm_worker.sandboxes.local import LocalGuest
 

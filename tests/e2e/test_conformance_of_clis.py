@@ -9,7 +9,7 @@ import pytest
 from model_stages import claude_stage, codex_stage, pi_stage
 from real_codex import TRANSPORTS
 
-from agent_swarm_worker.conformance.stage import Stage
+from agent_swarm_worker.conformance.harness_fixture import Stage
 from agent_swarm_worker.conformance.suite import CHECKS, Check, outcome_of
 
 pytestmark = pytest.mark.anyio

@@ -18,7 +18,7 @@ from harnesses import HARNESSES, HarnessKind
 from rig import AGENT, Rig, running_worker, swarm_rig
 
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.worker import heartbeat, paused
+from agent_swarm_worker.worker.loops import heartbeat, paused
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("kind", HARNESSES)]
 

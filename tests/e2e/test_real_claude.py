@@ -17,7 +17,7 @@ from scripted_model import ScriptedModel
 from swarm_tools import SwarmTools
 
 from agent_swarm_worker.contract import ProviderSessionConfig, ToolEnd, ToolStart
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter
 from agent_swarm_worker.sandboxes.local import LocalGuest
 

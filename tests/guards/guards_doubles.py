@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.guards.needles import needles_of
+from agent_swarm_worker.guards.scrubbing.needles import needles_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

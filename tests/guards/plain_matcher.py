@@ -6,9 +6,14 @@ level of escapes is taken out with a note of what came from where.
 
 from __future__ import annotations
 
-from agent_swarm_worker.guards import escapes
-from agent_swarm_worker.guards.matcher import Matcher, Span, is_inside, placeholder
-from agent_swarm_worker.guards.shapes import SHAPES
+from agent_swarm_worker.guards.scrubbing import json_lines
+from agent_swarm_worker.guards.scrubbing.matcher import (
+    SHAPES,
+    Matcher,
+    Span,
+    is_inside,
+    placeholder,
+)
 
 
 def find(names: dict[bytes, str], data: bytes, start: int = 0) -> list[Span]:
@@ -42,20 +47,20 @@ def everywhere(needle: bytes, data: bytes) -> list[int]:
 
 
 def find_behind_escapes(data: bytes, matcher: Matcher) -> list[Span]:
-    """Return what `escapes.find_behind_escapes` should."""
+    """Return what `json_lines.find_behind_escapes` should."""
     spans = matcher.find(data)
-    if not escapes.has_unusual_escapes(data):
+    if not json_lines.has_unusual_escapes(data):
         return spans
     places: list[list[tuple[int, int]]] = []
-    for _ in range(escapes.MAX_LEVELS):
-        data, shifts = escapes._unescaped(data)
+    for _ in range(json_lines.MAX_LEVELS):
+        data, shifts = json_lines._unescaped(data)
         places.append(shifts)
         for start, end, name in matcher.find(data):
             for level in reversed(places):
-                start = escapes._origin(level, start)[0]  # noqa: PLW2901
-                end = escapes._origin(level, end - 1)[1]  # noqa: PLW2901
+                start = json_lines._origin(level, start)[0]  # noqa: PLW2901
+                end = json_lines._origin(level, end - 1)[1]  # noqa: PLW2901
             spans.append(Span(start, end, name))
-        if not escapes.has_unusual_escapes(data):
+        if not json_lines.has_unusual_escapes(data):
             break
     spans.sort(key=lambda span: (span.start, -span.end))
     return spans

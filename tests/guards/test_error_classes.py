@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from agent_swarm_worker.guards.aws_errors import AwsClass, classify_aws
-from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
-from agent_swarm_worker.guards.error_texts import TEXTS
+from agent_swarm_worker.guards.error_classes import (
+    TEXTS,
+    AwsClass,
+    ErrorClass,
+    classify_aws,
+    classify_error,
+)
 from agent_swarm_worker.guards.rate_limits import is_rate_limited
 from agent_swarm_worker.providers.subprocess.spec import SPEC as SUBPROCESS
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent_swarm_worker.guards.needles import MIN_SECRET_CHARS, needles_of, url_passwords
+from agent_swarm_worker.guards.scrubbing.needles import MIN_SECRET_CHARS, needles_of, url_passwords
 
 AWKWARD = "pä\"ss\\w/o<r>d&'+ =\t%~"
 KEY_LINES = [

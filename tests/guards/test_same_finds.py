@@ -7,9 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent_swarm_worker.guards import escapes
-from agent_swarm_worker.guards.matcher import Matcher
-from agent_swarm_worker.guards.shapes import SHAPES
+from agent_swarm_worker.guards.scrubbing import json_lines
+from agent_swarm_worker.guards.scrubbing.matcher import SHAPES, Matcher
 
 NAMES = {b"swordfish": "A", b"fishing-rod": "B", b"sk-own": "C", b"REDACTED": "D", b"://x": "E"}
 MATCHER = Matcher(NAMES)
@@ -58,7 +57,7 @@ def test_the_same_is_found_behind_escapes(text: bytes, level: int) -> None:
         text = b"".join(b"\\u%04x" % c if c % 5 == 0 and c < 128 else bytes([c]) for c in text)
         text = text.replace(b"/", b"\\/")
     expected = plain.find_behind_escapes(text, MATCHER)
-    assert escapes.find_behind_escapes(text, MATCHER) == expected
+    assert json_lines.find_behind_escapes(text, MATCHER) == expected
 
 
 @pytest.mark.parametrize("all_bytes", [b"", bytes(range(256))], ids=["", "no byte free"])
@@ -66,4 +65,4 @@ def test_the_same_is_found_behind_escapes(text: bytes, level: int) -> None:
 @example([b"\\", b"\\", b"\\", b"u", b"0041"])
 def test_escapes_are_taken_out_alike(all_bytes: bytes, pieces: list[bytes]) -> None:
     text = all_bytes + b"".join(pieces)
-    assert escapes._plain_text(text) == escapes._unescaped(text)[0]
+    assert json_lines._plain_text(text) == json_lines._unescaped(text)[0]

@@ -14,9 +14,8 @@ from guards_doubles import HandClock
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent_swarm_worker.guards import call_results
-from agent_swarm_worker.guards.call_hash import args_key
-from agent_swarm_worker.guards.call_results import CallResult, ResultBudget, result_digest
+from agent_swarm_worker.guards import calls
+from agent_swarm_worker.guards.calls import CallResult, ResultBudget, args_key, result_digest
 from agent_swarm_worker.guards.tool_loop import DEFAULT, LoopProfile, ToolLoopDetector
 
 Step = tuple[Any, ...]
@@ -184,10 +183,10 @@ def test_what_is_kept_of_results_is_bounded_and_given_back() -> None:
         # Every second call is like an earlier one, with a result that was there or was not.
         detector.started("Read", {"file": number - number % 2 * 7}, str(number))
         detector.ended(str(number), f"{number % 3}" * 70_000)
-        assert 0 <= budget.left_bytes <= call_results.KEPT_BYTES
+        assert 0 <= budget.left_bytes <= calls.KEPT_BYTES
     for number in range(41):
         detector.started("Read", {"other": number}, f"other {number}")
-    assert budget.left_bytes == call_results.KEPT_BYTES
+    assert budget.left_bytes == calls.KEPT_BYTES
 
 
 JSON = st.recursive(
@@ -243,7 +242,7 @@ NOISY = st.lists(st.sampled_from(NOISY_PIECES), max_size=14).map("".join)
 @example("1s2s3s4s5s6s")
 @example("1234567890123s 123456789012s 2026-11-201 12:34:56:78")
 def test_the_fast_expression_for_noise_is_the_plain_one(text: str) -> None:
-    assert call_results._NOISE.sub("~", text) == plain._NOISE.sub("~", text)
+    assert calls._NOISE.sub("~", text) == plain._NOISE.sub("~", text)
 
 
 @given(NOISY, NOISY, NOISY, st.integers(0, 40))
@@ -258,9 +257,9 @@ def test_results_that_are_compared_early_are_those_that_differ(
 @contextmanager
 def small_windows() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(call_results, "_MIN_WINDOWED_CHARS", 0)
-        patch.setattr(call_results, "_FIRST_WINDOW_CHARS", 6)
-        patch.setattr(call_results, "_WINDOW_GROWTH", 2)
+        patch.setattr(calls, "_MIN_WINDOWED_CHARS", 0)
+        patch.setattr(calls, "_FIRST_WINDOW_CHARS", 6)
+        patch.setattr(calls, "_WINDOW_GROWTH", 2)
         yield
 
 

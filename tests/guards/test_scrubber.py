@@ -10,7 +10,7 @@ from guards_doubles import hidden_bytes, open_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 
 PLACEHOLDER = re.compile(rb"\[REDACTED:[^\]]*\]")
 

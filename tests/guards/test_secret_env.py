@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent_swarm_worker.guards.secret_env import is_secret_name, secret_values_of
+from agent_swarm_worker.guards.scrubbing.needles import is_secret_name, secret_values_of
 
 SECRET_NAMES = [
     "API_KEY",

@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from naive import every_level, forms, values_in, what_is_left
 
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 
 AWKWARD = {
     "periodic": "aabaab",

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.guards.shapes import SHAPES
+from agent_swarm_worker.guards.scrubbing.matcher import SHAPES
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 
 TAIL = "A1b2C3d4E5f6G7h8I9j0K1l2"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.guards.stream import MAX_HELD_BYTES
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.stream import MAX_HELD_BYTES
 
 TAIL = "A1b2C3d4E5f6G7h8I9j0K1l2"
 KEY_BODY = "\n".join(["MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"] * 3)

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from guards_doubles import HandClock
 
-from agent_swarm_worker.guards.call_hash import args_hash, is_low_cardinality
-from agent_swarm_worker.guards.call_results import result_digest
+from agent_swarm_worker.guards.calls import args_hash, is_low_cardinality, result_digest
 from agent_swarm_worker.guards.tool_loop import LoopProfile, ToolLoopDetector
 
 CORPUS = Path(__file__).parent / "corpus"

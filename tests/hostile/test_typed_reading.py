@@ -20,10 +20,9 @@ from liar import IDS, places_in, with_lie
 from nasty import drawn, nasty
 from swarm_fakes import Reply, connected, serving
 
-from agent_swarm_worker.errors import ApiError
-from agent_swarm_worker.swarm.client import SwarmClient
-from agent_swarm_worker.swarm.surroundings import Rendered, SetupScripts
-from agent_swarm_worker.swarm.wire import (
+from agent_swarm_worker.api.client import SwarmClient
+from agent_swarm_worker.api.resources import Rendered, SetupScripts
+from agent_swarm_worker.api.wire import (
     Agent,
     ConfigRow,
     InstalledMcpServer,
@@ -38,6 +37,7 @@ from agent_swarm_worker.swarm.wire import (
     Trigger,
     is_identifier,
 )
+from agent_swarm_worker.errors import ApiError
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,9 @@ import pytest
 from swarm_fakes import connected
 from wild_http import GARBLED, MEGABYTE, ODD, body, wild_server
 
+from agent_swarm_worker.api import http
+from agent_swarm_worker.api.http import MAX_ANSWER_BYTES
 from agent_swarm_worker.errors import ApiError, RouteMissing
-from agent_swarm_worker.swarm import answers
-from agent_swarm_worker.swarm.http import MAX_ANSWER_BYTES
 
 pytestmark = pytest.mark.anyio
 
@@ -61,10 +61,10 @@ async def test_the_key_goes_nowhere_else() -> None:
 @pytest.mark.parametrize(
     ("content", "is_read"),
     [
-        (b"[" + b"1," * (answers.MAX_VALUES - 2) + b"1]", True),
-        (b"[" + b"1," * answers.MAX_VALUES + b"1]", False),
+        (b"[" + b"1," * (http.MAX_VALUES - 2) + b"1]", True),
+        (b"[" + b"1," * http.MAX_VALUES + b"1]", False),
         (b'["' + b"," * 2_500_000 + b'"]', False),
-        (b'["' + b',\\"' * answers.MAX_VALUES + b'"]', True),
+        (b'["' + b',\\"' * http.MAX_VALUES + b'"]', True),
         (b'"' + b'\\"' * 1_000_000, False),
         (b'"' + b'\\",' * 1_000_000, False),
     ],
@@ -73,7 +73,7 @@ async def test_the_key_goes_nowhere_else() -> None:
 def test_how_many_values_an_answer_may_have(content: bytes, *, is_read: bool) -> None:
     used_s = time.thread_time()
     try:
-        answers.read_answer("u", 200, "", content)
+        http.read_answer("u", 200, "", content)
     except ApiError:
         assert not is_read
     else:

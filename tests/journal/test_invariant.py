@@ -20,10 +20,9 @@ from agent_swarm_worker.contract import (
     RawLog,
     RawStderr,
 )
-from agent_swarm_worker.contract.listening import listens_to
-from agent_swarm_worker.contract.sink import ByteRange
+from agent_swarm_worker.contract.listening import ByteRange, listens_to
 from agent_swarm_worker.contract.translator import Ending
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal import writer
 from agent_swarm_worker.journal.files import continuation_of, continuation_record, read_head
 from agent_swarm_worker.journal.writer import Journal

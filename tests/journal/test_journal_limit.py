@@ -23,7 +23,7 @@ from agent_swarm_worker.contract import (
     RawLog,
     Result,
 )
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal.limit import Weight, weigh
 from agent_swarm_worker.journal.records import LIMIT_RECORD
 from agent_swarm_worker.logs import Event

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_swarm_worker.contract.sink import ByteRange
+from agent_swarm_worker.contract.listening import ByteRange
 from agent_swarm_worker.journal import reading
 from agent_swarm_worker.journal.reading import (
     BLOCK_BYTES,

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from agent_swarm_worker import logs
-from agent_swarm_worker.contract.sink import ByteRange
+from agent_swarm_worker.contract.listening import ByteRange
 from agent_swarm_worker.journal import writer as journal
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.logs import Event

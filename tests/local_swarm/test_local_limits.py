@@ -1,4 +1,4 @@
-"""What a caller can take from the others: nothing. Bodies, depth, heads, connections, patience."""
+"""What a caller can take from the others: nothing. Bodies, depth, heads, http_server, patience."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from patience import HANG_S
 from starlette.datastructures import Headers
 
 from agent_swarm_worker.errors import BadSetting
-from agent_swarm_worker.local_swarm import auth, connections, intake
+from agent_swarm_worker.local_swarm import access, endpoint, http_server
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ async def test_a_body_beyond_the_limit_is_refused_before_it_has_come() -> None:
         for path in ("/api/tasks", "/mcp"):
             stream = await connect(swarm)
             head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Agent-ID: {agent.id}\r\n"
-            size = intake.MAX_JSON_BYTES + 1
+            size = endpoint.MAX_JSON_BYTES + 1
             await stream.send(f"{head}Content-Length: {size}\r\n\r\n".encode())
             with anyio.fail_after(5):
                 said = await stream.receive()
@@ -66,7 +66,7 @@ async def test_a_body_beyond_the_limit_is_refused_before_it_has_come() -> None:
 async def test_a_body_without_an_end_is_cut_and_its_caller_as_well(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(http_server, "HEAD_TIMEOUT_S", 0.2)
     async with small_swarm() as (swarm, http):
         stream = await connect(swarm)
         await stream.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -76,13 +76,13 @@ async def test_a_body_without_an_end_is_cut_and_its_caller_as_well(
             while True:
                 await stream.send(chunk)
                 sent += 1
-        assert sent > intake.MAX_JSON_BYTES >> 20
+        assert sent > endpoint.MAX_JSON_BYTES >> 20
         await anyio.aclose_forcefully(stream)
         assert (await http.get("/health")).status_code == 200
 
 
 async def test_half_a_body_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(endpoint, "BODY_TIMEOUT_S", 0.1)
     async with small_swarm() as (swarm, _):
         stream = await connect(swarm)
         await stream.send(HEAD + b"Content-Length: 100\r\n\r\n{")
@@ -98,11 +98,11 @@ def nested(levels: int) -> bytes:
 async def test_depth_is_refused_in_words_and_what_passes_can_be_read_back() -> None:
     async with small_swarm() as (_, http):
         agent = await Api(http).agent()
-        for levels in (intake.MAX_DEPTH, intake.MAX_DEPTH + 1, 500, 100_000):
+        for levels in (endpoint.MAX_DEPTH, endpoint.MAX_DEPTH + 1, 500, 100_000):
             schema = nested(levels - 1)
             body = b'{"task": "t", "outputSchema": ' + schema + b"}"
             answer = await http.post("/api/tasks", content=body)
-            if levels <= intake.MAX_DEPTH:
+            if levels <= endpoint.MAX_DEPTH:
                 assert answer.status_code == 201, answer.text
                 task = await agent.read(answer.json()["id"])
                 assert orjson.dumps(task["outputSchema"]) == schema
@@ -174,7 +174,7 @@ async def test_a_head_that_is_none_gets_400_and_nobody_is_hurt(head: bytes) -> N
 
 
 async def test_who_never_asks_is_shown_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(http_server, "HEAD_TIMEOUT_S", 0.2)
     async with small_swarm() as (swarm, http):
         silent, half, dripping, between = [await connect(swarm) for _ in range(4)]
         await half.send(HEAD)
@@ -196,7 +196,7 @@ async def test_who_never_asks_is_shown_out(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_an_idle_client_between_two_requests_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only whoever has begun a request is waited for in vain."""
-    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(http_server, "HEAD_TIMEOUT_S", 0.1)
     async with small_swarm() as (swarm, _):
         stream = await connect(swarm)
         for _ in range(2):
@@ -208,7 +208,7 @@ async def test_an_idle_client_between_two_requests_is_kept(monkeypatch: pytest.M
 
 
 async def test_many_idle_callers_starve_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 8)
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 8)
     async with small_swarm() as (swarm, http):
         agent = await Api(http).agent()  # has asked before, and stays connected
         idlers: list[Any] = []
@@ -228,7 +228,7 @@ async def test_many_idle_callers_starve_nobody(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_with_all_places_at_work_a_newcomer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 3)
     async with LocalSwarm() as swarm:
         busy = [await connect(swarm) for _ in range(3)]
         for stream in busy:
@@ -313,7 +313,7 @@ def test_the_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -
         seen.append((one, other))
         return False
 
-    monkeypatch.setattr(auth.hmac, "compare_digest", compare)
-    gate = auth.Gate(None, KEY)  # type: ignore[arg-type]
+    monkeypatch.setattr(access.hmac, "compare_digest", compare)
+    gate = access.Gate(None, KEY)  # type: ignore[arg-type]
     assert not gate._knows_key(Headers({"authorization": f"Bearer {KEY}"}))
     assert seen == [(KEY.encode(), KEY.encode())]

@@ -11,15 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from agent_swarm_worker.local_swarm.fields import Anything, Choice, Flag, Number, Text
-from agent_swarm_worker.local_swarm.output_schema import schema_error
+from agent_swarm_worker.local_swarm.finish import schema_error
 from agent_swarm_worker.local_swarm.tools import TOOLS
 from agent_swarm_worker.local_swarm.validation import (
+    Anything,
     Check,
+    Choice,
     Either,
+    Flag,
     Items,
+    Number,
     Record,
     Shape,
+    Text,
     ValidationFailed,
 )
 

@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.client import SwarmClient
+from agent_swarm_worker.api.health import ApiHealth
+from agent_swarm_worker.api.http import Http
 from agent_swarm_worker.clock import Clock, SystemClock
-from agent_swarm_worker.login.memory import LoginMemory
-from agent_swarm_worker.login.refresh import Refresher
-from agent_swarm_worker.login.store import SlotStore
-from agent_swarm_worker.login.vendor import Vendor
+from agent_swarm_worker.credentials.credential import LoginMemory
+from agent_swarm_worker.credentials.refresh import Refresher
+from agent_swarm_worker.credentials.store import SlotStore
+from agent_swarm_worker.credentials.vendor import Vendor
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.swarm.client import SwarmClient
-from agent_swarm_worker.swarm.generations import Generations
-from agent_swarm_worker.swarm.health import ApiHealth
-from agent_swarm_worker.swarm.http import Http
 
 KEY = "test-api-key-0123456789"
 SECRETS: list[str] = []

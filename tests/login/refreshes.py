@@ -11,8 +11,8 @@ import anyio
 from refresh_rig import refresher_of
 
 from agent_swarm_worker import logs
+from agent_swarm_worker.credentials.credential import CodexCredential
 from agent_swarm_worker.errors import SwarmWorkerError
-from agent_swarm_worker.login.credential import CodexCredential
 
 
 async def main() -> None:

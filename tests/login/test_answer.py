@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_swarm_worker.credentials.login import (
+    begin,
+    challenge_of,
+    code_of_paste,
+    code_of_query,
+    opener,
+)
 from agent_swarm_worker.errors import LoginDenied, LoginError
-from agent_swarm_worker.login.answer import code_of_paste, code_of_query
-from agent_swarm_worker.login.authorization import begin, challenge_of
-from agent_swarm_worker.login.browser import opener
 
 STATE = "0123456789abcdef0123456789abcdef"
 PLACE = "http://localhost:1455/auth/callback"

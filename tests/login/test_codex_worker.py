@@ -17,7 +17,7 @@ from oauth_server import ACCOUNT, OAuthServer, stored
 from rig import AGENT, Rig, running_worker
 
 from agent_swarm_worker.contract import ProviderResult, RateLimitWindow
-from agent_swarm_worker.login.auth_json import write_auth_json
+from agent_swarm_worker.credentials.codex import write_auth_json
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers import registry
 
@@ -276,7 +276,7 @@ async def test_a_task_without_any_usable_login_fails_and_says_why(
 async def test_a_lock_timeout_fails_the_task_with_words_that_say_it_passes(
     tmp_path: Path, vendor: OAuthServer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("agent_swarm_worker.login.refresh.LOCK_WAIT_S", 0.6)
+    monkeypatch.setattr("agent_swarm_worker.credentials.refresh.LOCK_WAIT_S", 0.6)
     async with door_rig(tmp_path) as (rig, _):
         await slot(rig, 0, left_s=-60)
         await rig.post("/api/oauth/refresh-locks/codex_oauth_0", {"ttlMs": 60_000})

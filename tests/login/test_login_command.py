@@ -28,8 +28,8 @@ from login_rig import (
 from oauth_server import ACCOUNT, OAuthServer, jwt, stored
 
 from agent_swarm_worker.cli.app import main
+from agent_swarm_worker.credentials.vendor import issuer_of
 from agent_swarm_worker.errors import BadSetting
-from agent_swarm_worker.login.vendor import issuer_of
 
 PASTE_PROMPT = "Or paste the authorization code"
 ADDRESS = r"(http://127\.0\.0\.1:\d+/oauth/authorize\?\S+)"

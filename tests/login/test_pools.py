@@ -11,21 +11,20 @@ import pytest
 from oauth_server import stored
 
 from agent_swarm_worker.contract import Credentials
-from agent_swarm_worker.login import pools
-from agent_swarm_worker.login.auth_json import codex_auth_json, write_auth_json
-from agent_swarm_worker.login.codex_pool import KEY_ONLY, codex_options
-from agent_swarm_worker.login.credential import CodexCredential
-from agent_swarm_worker.login.pools import (
-    Selection,
-    one_of,
-    pool_members,
-    select_credentials,
+from agent_swarm_worker.credentials import pools
+from agent_swarm_worker.credentials.codex import (
+    KEY_ONLY,
+    codex_auth_json,
+    codex_options,
+    write_auth_json,
 )
+from agent_swarm_worker.credentials.credential import CodexCredential
+from agent_swarm_worker.credentials.pools import Selection, one_of, pool_members, select_credentials
 from agent_swarm_worker.providers.codex import credentials as codex_credentials
 from agent_swarm_worker.providers.codex.credentials import Credential, without_credentials
 from agent_swarm_worker.providers.registry import known_specs, spec_of
 from agent_swarm_worker.sandboxes.local import LocalGuest
-from agent_swarm_worker.worker.harness import harness_name
+from agent_swarm_worker.worker.boot.harness import harness_name
 
 ENV = {
     "CLAUDE_CODE_OAUTH_TOKEN": "tok-aaaaaaa, tok-bbbbbbb,,tok-ccccccc",

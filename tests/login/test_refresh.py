@@ -21,6 +21,8 @@ from oauth_server import DAY_S, OAuthServer, stored
 from refresh_rig import KEY, SECRETS, refresher_of
 
 from agent_swarm_worker.clock import SystemClock
+from agent_swarm_worker.credentials.credential import CodexCredential
+from agent_swarm_worker.credentials.refresh import Refresher, file_lock
 from agent_swarm_worker.errors import (
     CredentialNotStored,
     CredentialUnreadable,
@@ -29,9 +31,6 @@ from agent_swarm_worker.errors import (
     VendorFailed,
 )
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
-from agent_swarm_worker.login.credential import CodexCredential
-from agent_swarm_worker.login.file_lock import file_lock
-from agent_swarm_worker.login.refresh import Refresher
 
 pytestmark = pytest.mark.anyio
 

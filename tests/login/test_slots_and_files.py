@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from oauth_server import ACCOUNT, jwt, stored
 
-from agent_swarm_worker.errors import CredentialUnreadable
-from agent_swarm_worker.login.auth_json import (
+from agent_swarm_worker.credentials.codex import (
+    CodexLogins,
     codex_auth_json,
     login_in_file,
     write_auth_json,
 )
-from agent_swarm_worker.login.codex_hook import CodexLogins
-from agent_swarm_worker.login.credential import CodexCredential, claims_of, masked
-from agent_swarm_worker.login.slots import lowest_free, slots_of, with_synthetic_login
+from agent_swarm_worker.credentials.credential import CodexCredential, claims_of, masked
+from agent_swarm_worker.credentials.store import lowest_free, slots_of, with_synthetic_login
+from agent_swarm_worker.errors import CredentialUnreadable
 from agent_swarm_worker.logs import Log
 
 EXPIRES_MS = 1_900_000_000_123
@@ -116,7 +116,7 @@ def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path):
     write_auth_json(path, flat(0), keep_refresh=True)
     script = (
         "import sys, pathlib\n"
-        "from agent_swarm_worker.login.auth_json import write_auth_json\n"
+        "from agent_swarm_worker.credentials.codex import write_auth_json\n"
         "for n in range(300):\n"
         "    write_auth_json(pathlib.Path(sys.argv[1]), sys.argv[2 + n % 2], keep_refresh=True)\n"
     )

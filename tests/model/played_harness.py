@@ -31,7 +31,7 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.contract.guest import EndReport
-from agent_swarm_worker.processes.keeper import Leftovers
+from agent_swarm_worker.processes.pipe_holder import Leftovers
 from agent_swarm_worker.providers.kit.launch import Ending
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.sandboxes.local import SCHEME, LocalGuest

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.swarm.state import Claim, StateDir
+from agent_swarm_worker.state.directory import Claim, StateDir
 
 JOURNAL = "/journals/one.jsonl"
 

@@ -10,11 +10,11 @@ from machine import Story
 from network import Fault
 from promises import Broken
 
-from agent_swarm_worker.swarm.state import StateDir
-from agent_swarm_worker.swarm.telemetry import Telemetry
-from agent_swarm_worker.worker import finishing
-from agent_swarm_worker.worker.heartbeat import Heartbeat
-from agent_swarm_worker.worker.slots import Slots
+from agent_swarm_worker.api.sessions import Telemetry
+from agent_swarm_worker.state.directory import StateDir
+from agent_swarm_worker.worker.loops.heartbeat import Heartbeat
+from agent_swarm_worker.worker.run import finishing
+from agent_swarm_worker.worker.run.running_task import Slots
 
 
 def nothing(*_: Any, **__: Any) -> None:

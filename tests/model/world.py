@@ -28,14 +28,14 @@ from virtual_time import VirtualClock, VirtualLoop, at_once
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.errors import SwarmWorkerError
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.ids import IdSource
-from agent_swarm_worker.swarm.database import Database
+from agent_swarm_worker.state.database import Database
 from agent_swarm_worker.worker import daemon as daemon_module
-from agent_swarm_worker.worker import harness as harness_module
-from agent_swarm_worker.worker.context import Worker, WorkerOptions
+from agent_swarm_worker.worker.boot import harness as harness_module
+from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
+from agent_swarm_worker.worker.boot.wiring import Parts
 from agent_swarm_worker.worker.daemon import Daemon
-from agent_swarm_worker.worker.wiring import Parts
 
 SLOTS = 2
 NOTICES_S = 30.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.processes.sweep import find, kill
+from agent_swarm_worker.processes.stop_tree import find, kill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

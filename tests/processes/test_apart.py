@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from patience import HANG_S
 
-from agent_swarm_worker.processes.apart import NoAnswer, run_apart, run_apart_blocking
+from agent_swarm_worker.processes.isolated_call import NoAnswer, run_apart, run_apart_blocking
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,9 @@ from hostile import PatientClock, numbers, python, spec
 from patience import HANG_S
 
 from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.processes.drain import drain, pump
+from agent_swarm_worker.processes.pipes import drain, pump
 from agent_swarm_worker.processes.spawn import spawn
-from agent_swarm_worker.processes.sweep import sweep
+from agent_swarm_worker.processes.stop_tree import sweep
 
 pytestmark = pytest.mark.anyio
 CLOCK = SystemClock()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import HANG_S
 
-from agent_swarm_worker.processes.framing import LineFramer, decode_line
+from agent_swarm_worker.processes.pipes import LineFramer, decode_line
 from agent_swarm_worker.processes.spawn import spawn
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from agent_swarm_worker.processes.intake import Intake, Receipt
+from agent_swarm_worker.processes.capture_buffer import Intake, Receipt
 
 MIB = 1 << 20
 

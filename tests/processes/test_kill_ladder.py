@@ -12,7 +12,7 @@ from hostile import PatientClock, everything, gone, is_alive, numbers, python, s
 from patience import HANG_S
 
 from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.processes.kill_ladder import (
+from agent_swarm_worker.processes.escalation import (
     DEFAULT_LADDER,
     LINGER_S,
     Step,
@@ -20,7 +20,7 @@ from agent_swarm_worker.processes.kill_ladder import (
     kill_now,
 )
 from agent_swarm_worker.processes.spawn import spawn
-from agent_swarm_worker.processes.sweep import SWEEP_S, find
+from agent_swarm_worker.processes.stop_tree import SWEEP_S, find
 
 pytestmark = pytest.mark.anyio
 CLOCK = SystemClock()

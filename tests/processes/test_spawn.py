@@ -17,8 +17,8 @@ from patience import HANG_S
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.processes.keeper import KEEPER_VARIABLE
-from agent_swarm_worker.processes.kill_ladder import kill_now
+from agent_swarm_worker.processes.escalation import kill_now
+from agent_swarm_worker.processes.pipe_holder import KEEPER_VARIABLE
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE, ProcessSpec, spawn
 
 pytestmark = pytest.mark.anyio

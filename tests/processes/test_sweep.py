@@ -16,7 +16,7 @@ from patience import HANG_S
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE, spawn
-from agent_swarm_worker.processes.sweep import find, signal_group, sweep
+from agent_swarm_worker.processes.stop_tree import find, signal_group, sweep
 
 pytestmark = pytest.mark.anyio
 CLOCK = SystemClock()
@@ -207,7 +207,7 @@ async def test_never_ourselves(tag, tmp_path):
     program.write_text(
         "import anyio, os, subprocess, sys\n"
         "from agent_swarm_worker.clock import SystemClock\n"
-        "from agent_swarm_worker.processes.sweep import sweep\n"
+        "from agent_swarm_worker.processes.stop_tree import sweep\n"
         "other = subprocess.Popen(['sleep', '600'])\n"
         "report = anyio.run(lambda: sweep(sys.argv[1], clock=SystemClock()))\n"
         "assert [swept.pid for swept in report.killed] == [other.pid], report\n"

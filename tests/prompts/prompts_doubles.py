@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import anyio
 
+from agent_swarm_worker.api.resources import Rendered
+from agent_swarm_worker.api.wire import Task
 from agent_swarm_worker.errors import ApiRefused
-from agent_swarm_worker.swarm.surroundings import Rendered
-from agent_swarm_worker.swarm.wire import Task
 
 SECRET = "s3cr3t-value-of-the-operator"
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_swarm_worker.prompts.attachments import attachments_section, safe_name
-from agent_swarm_worker.swarm.wire import Attachment
+from agent_swarm_worker.api.wire import Attachment
+from agent_swarm_worker.prompts.user import attachments_section, safe_name
 
 HOSTILE = [
     "../../x",

@@ -8,13 +8,13 @@ import anyio
 import pytest
 from prompts_doubles import SECRET, RenderServer
 
+from agent_swarm_worker.api.wire import Memory, StoredEvent, Task
 from agent_swarm_worker.errors import ApiUnreachable
 from agent_swarm_worker.prompts import memories
 from agent_swarm_worker.prompts.memories import memories_block
 from agent_swarm_worker.prompts.profile_banner import profile_banner
 from agent_swarm_worker.prompts.render import Renderer
-from agent_swarm_worker.prompts.steering import delivery_text
-from agent_swarm_worker.swarm.wire import Memory, StoredEvent, Task
+from agent_swarm_worker.prompts.user import delivery_text
 
 pytestmark = pytest.mark.anyio
 

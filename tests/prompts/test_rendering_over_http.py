@@ -10,12 +10,12 @@ import threading
 import anyio
 import pytest
 
+from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.client import SwarmClient
+from agent_swarm_worker.api.health import ApiHealth
+from agent_swarm_worker.api.http import Http
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.prompts.render import Part, Renderer
-from agent_swarm_worker.swarm.client import SwarmClient
-from agent_swarm_worker.swarm.generations import Generations
-from agent_swarm_worker.swarm.health import ApiHealth
-from agent_swarm_worker.swarm.http import Http
 
 pytestmark = pytest.mark.anyio
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from prompts_doubles import RenderServer
 
+from agent_swarm_worker.api.wire import Guidelines, Requester, Skill
 from agent_swarm_worker.errors import ApiUnreachable, UnreadableFile
 from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.system import TaskContext, operator_prompt, system_prompt
 from agent_swarm_worker.prompts.user import directory_note
 from agent_swarm_worker.settings import Settings
-from agent_swarm_worker.swarm.wire import Guidelines, Requester, Skill
-from agent_swarm_worker.workspace.default_profile import AgentFacts, default_profile
+from agent_swarm_worker.workspace.profiles import AgentFacts, default_profile
 
 pytestmark = pytest.mark.anyio
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from prompts_doubles import RenderServer
 
+from agent_swarm_worker.api.wire import Task, trigger_from_wire
 from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.user import (
     compose,
@@ -15,7 +16,6 @@ from agent_swarm_worker.prompts.user import (
     paused_prompt,
     trigger_prompt,
 )
-from agent_swarm_worker.swarm.wire import Task, trigger_from_wire
 
 pytestmark = pytest.mark.anyio
 

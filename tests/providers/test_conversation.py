@@ -21,11 +21,10 @@ from agent_swarm_worker.contract import (
     SteerDelivery,
     ToolStart,
 )
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.kit.cli_session import CliSession
-from agent_swarm_worker.providers.kit.conversation import Conversation
+from agent_swarm_worker.providers.kit.conversation import Conversation, SteerRequest
 from agent_swarm_worker.providers.kit.launch import CliHarness, Ending, Launch
-from agent_swarm_worker.providers.kit.steering import SteerRequest
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio

@@ -21,14 +21,14 @@ from agent_swarm_worker.contract import (
     ProviderSessionConfig,
 )
 from agent_swarm_worker.contract.guest import OnStep
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal.repair import repair
-from agent_swarm_worker.processes.intake import Intake
-from agent_swarm_worker.processes.keeper import Kept, Left
+from agent_swarm_worker.processes.capture_buffer import Intake
+from agent_swarm_worker.processes.pipe_holder import Kept, Left
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
 from agent_swarm_worker.sandboxes.local import LocalGuest
-from agent_swarm_worker.worker.recovery.replayed_outcome import NoTranslator
+from agent_swarm_worker.worker.recovery.orphaned_session import NoTranslator
 
 pytestmark = pytest.mark.anyio
 

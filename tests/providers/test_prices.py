@@ -8,20 +8,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent_swarm_worker.providers.kit import prices
+from agent_swarm_worker.providers.kit import costs
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    prices._calculator.cache_clear()
-    prices._warn_once.cache_clear()
+    costs._calculator.cache_clear()
+    costs._warn_once.cache_clear()
     yield
-    prices._calculator.cache_clear()
+    costs._calculator.cache_clear()
 
 
 def price(model: str, provider: str | None = "openai", **counts: int) -> float | None:
     usage = {"input_tokens": 0, "cached_tokens": 0, "cache_write_tokens": 0, "output_tokens": 0}
-    return prices.usd(model, provider=provider, **(usage | counts))
+    return costs.usd(model, provider=provider, **(usage | counts))
 
 
 def test_cached_tokens_are_part_of_the_input_and_cheaper():

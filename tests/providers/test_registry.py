@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from agent_swarm_worker.api.wire import ConfigRow
 from agent_swarm_worker.contract import ProviderAdapter
 from agent_swarm_worker.errors import BadSetting, UnknownProvider, UnusableProvider
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.registry import (
     adapter_spec,
@@ -21,8 +22,7 @@ from agent_swarm_worker.providers.registry import (
     spec_of,
     supported_providers,
 )
-from agent_swarm_worker.swarm.wire import ConfigRow
-from agent_swarm_worker.worker.environment import Environment
+from agent_swarm_worker.worker.boot.environment import Environment
 
 CODE = """
 from agent_swarm_worker.contract import HarnessSpec, ProviderTraits

@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_swarm_worker.contract import Custom, ProviderSessionConfig, Result
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.launch import Ending
-from agent_swarm_worker.providers.subprocess.normalized import NORMALIZED_TYPES, read_normalized
 from agent_swarm_worker.providers.subprocess.translate import (
     MAX_TEXT_OUTPUT,
+    NORMALIZED_TYPES,
     OutputMode,
     SubprocessTranslator,
+    read_normalized,
 )
 from agent_swarm_worker.sandboxes.local import LocalGuest
 

@@ -5,7 +5,7 @@ from reporting_doubles import ManualClock, Recorder, WordRedactor
 
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.reporting.facts import SessionFacts
+from agent_swarm_worker.reporting.port import SessionFacts
 from agent_swarm_worker.reporting.reporter import SessionReporter
 
 

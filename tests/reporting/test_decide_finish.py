@@ -10,7 +10,7 @@ from patience import HANG_S
 from reporting_doubles import WordRedactor
 
 from agent_swarm_worker.contract import ProviderResult
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.reporting.finish import (
     MAX_LAST_WORDS_CHARS,
     MAX_REASON_CHARS,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent_swarm_worker.reporting.throttle import Throttle
+from agent_swarm_worker.reporting.context import Throttle
 
 
 @pytest.fixture

@@ -9,6 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import anyio
 import pytest
 
+from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.client import SwarmClient
+from agent_swarm_worker.api.health import ApiHealth
+from agent_swarm_worker.api.http import Http
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract import (
     Compaction,
@@ -22,15 +26,11 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
+from agent_swarm_worker.outbox.outbox import Outbox
+from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.reporting.finish import decide_finish
-from agent_swarm_worker.swarm.client import SwarmClient
-from agent_swarm_worker.swarm.generations import Generations
-from agent_swarm_worker.swarm.health import ApiHealth
-from agent_swarm_worker.swarm.http import Http
-from agent_swarm_worker.swarm.outbox import Outbox
-from agent_swarm_worker.swarm.queue import WriteKind
-from agent_swarm_worker.swarm.state import StateDir
-from agent_swarm_worker.worker.log_cursor import LogCursor
+from agent_swarm_worker.state.directory import StateDir
+from agent_swarm_worker.worker.recovery.upload_cursor import LogCursor
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from agent_swarm_worker.contract import CostData, ModelCost
-from agent_swarm_worker.reporting.costs import CostKeeper
+from agent_swarm_worker.reporting.finish import CostKeeper
 
 
 def kept(*costs):

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 
-from agent_swarm_worker.providers.subprocess.stage import SubprocessStage
+from agent_swarm_worker.providers.subprocess.harness_fixture import SubprocessStage
 
 _BEGIN = """
 import json, pathlib, subprocess, sys, uuid

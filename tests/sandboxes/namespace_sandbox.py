@@ -40,10 +40,8 @@ from agent_swarm_worker.contract import (
 )
 from agent_swarm_worker.contract.guest import DEFAULT_GRACE, OnStep, Unread
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
-from agent_swarm_worker.sandboxes.environment import guest_environment
-from agent_swarm_worker.sandboxes.local import LocalGuest, LocalSandbox
-from agent_swarm_worker.sandboxes.port import GuestSpec
-from agent_swarm_worker.sandboxes.running import run_to_end
+from agent_swarm_worker.sandboxes.local import LocalGuest, LocalSandbox, run_to_end
+from agent_swarm_worker.sandboxes.port import GuestSpec, guest_environment
 
 SCHEME = "namespace:"
 _SERVER = Path(__file__).with_name("file_server.py")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent_swarm_worker.sandboxes.environment import guest_environment
+from agent_swarm_worker.sandboxes.port import guest_environment
 
 WORKERS = {
     "PATH": "/opt/worker/bin:/usr/bin",

@@ -25,8 +25,8 @@ from agent_swarm_worker.contract import (
     Process,
 )
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
-from agent_swarm_worker.processes.keeper import Kept
-from agent_swarm_worker.processes.sweep import find
+from agent_swarm_worker.processes.pipe_holder import Kept
+from agent_swarm_worker.processes.stop_tree import find
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.sandboxes.port import GuestSpec, Sandbox
 

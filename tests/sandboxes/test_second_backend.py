@@ -17,11 +17,11 @@ from pi_env import load_libraries
 from real_codex import TRANSPORTS
 
 from agent_swarm_worker.conformance import suite
-from agent_swarm_worker.conformance.stage import Stage
+from agent_swarm_worker.conformance.harness_fixture import Stage
 from agent_swarm_worker.conformance.suite import CHECKS, Check, outcome_of
 from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
-from agent_swarm_worker.providers.subprocess.stage import SubprocessStage
+from agent_swarm_worker.providers.subprocess.harness_fixture import SubprocessStage
 from agent_swarm_worker.sandboxes.port import GuestSpec
 
 pytestmark = [

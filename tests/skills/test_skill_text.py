@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_swarm_worker.local_swarm.tools import TOOLS
-from agent_swarm_worker.prompts.templates import shipped_texts
-from agent_swarm_worker.skills.skill_text import folder_name, front_matter, is_safe_path, refusal
+from agent_swarm_worker.prompts.texts import shipped_texts
+from agent_swarm_worker.skills.writer import folder_name, front_matter, is_safe_path, refusal
 
 GOOD = "---\nname: x\ndescription: does x\n---\n\nbody"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from agent_swarm_worker.prompts.templates import shipped_texts
+from agent_swarm_worker.prompts.texts import shipped_texts
 from agent_swarm_worker.providers.registry import known_specs
 from agent_swarm_worker.skills import places
-from agent_swarm_worker.skills.builtin import install_builtin_skills
 from agent_swarm_worker.skills.places import skill_folders
+from agent_swarm_worker.skills.sync import install_builtin_skills
 from agent_swarm_worker.skills.writer import BUILTIN, SERVER, SkillFolder, write_skills
 
 HUGE = "x" * 500_000

@@ -9,8 +9,8 @@ import anyio
 from patience import HANG_S
 from swarm_fakes import FakeClock, connected
 
-from agent_swarm_worker.swarm.database import Database
-from agent_swarm_worker.swarm.outbox import Outbox
+from agent_swarm_worker.outbox.outbox import Outbox
+from agent_swarm_worker.state.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -14,10 +14,10 @@ import anyio
 import anyio.lowlevel
 import orjson
 
-from agent_swarm_worker.swarm.client import SwarmClient
-from agent_swarm_worker.swarm.generations import Generations
-from agent_swarm_worker.swarm.health import ApiHealth
-from agent_swarm_worker.swarm.http import Http
+from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.client import SwarmClient
+from agent_swarm_worker.api.health import ApiHealth
+from agent_swarm_worker.api.http import Http
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

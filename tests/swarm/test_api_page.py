@@ -15,10 +15,10 @@ import pytest
 from swarm_fakes import Reply, connected, serving
 
 import agent_swarm_worker
+from agent_swarm_worker.api.client import SwarmClient
+from agent_swarm_worker.api.configuration import PoolKey
+from agent_swarm_worker.api.wire import ChannelCursor
 from agent_swarm_worker.errors import ApiError
-from agent_swarm_worker.swarm.client import SwarmClient
-from agent_swarm_worker.swarm.keys import PoolKey
-from agent_swarm_worker.swarm.wire import ChannelCursor
 
 pytestmark = pytest.mark.anyio
 
@@ -210,7 +210,7 @@ async def test_only_the_client_makes_requests():
         and isinstance(node.args[0], ast.Constant)
         and node.args[0].value in METHODS
     }
-    assert len(makers) > 8
+    assert len(makers) > 4
     assert makers - await client_modules() == set()
 
 

@@ -8,7 +8,7 @@ import pytest
 from outbox_rig import stored
 from swarm_fakes import FakeClock
 
-from agent_swarm_worker.swarm.queue import Queue, WriteKind
+from agent_swarm_worker.outbox.queue import Queue, WriteKind
 
 K = WriteKind
 RECORDS = [K.SESSION, K.LOGS, K.EVENTS, K.COST, K.CONTEXT]

@@ -10,16 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_swarm_worker.contract import (
-    Compaction,
-    ContextUsage,
-    CostData,
-    ModelCost,
-    RateLimitWindow,
-    SessionInit,
-)
-from agent_swarm_worker.swarm.body import encode
-from agent_swarm_worker.swarm.wire import (
+from agent_swarm_worker.api.wire import (
     completion_body,
     context_body,
     cost_body,
@@ -28,6 +19,15 @@ from agent_swarm_worker.swarm.wire import (
     session_body,
     vcs_body,
     windows_body,
+)
+from agent_swarm_worker.api.wire.values import encode
+from agent_swarm_worker.contract import (
+    Compaction,
+    ContextUsage,
+    CostData,
+    ModelCost,
+    RateLimitWindow,
+    SessionInit,
 )
 
 ODD: Any = st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=3), st.booleans())

@@ -17,8 +17,8 @@ from outbox_rig import running_outbox, until
 from structlog.testing import capture_logs
 from swarm_fakes import Answer, FakeClock, Reply, Request, serving
 
-from agent_swarm_worker.swarm.database import Database
-from agent_swarm_worker.swarm.queue import WriteKind
+from agent_swarm_worker.outbox.queue import WriteKind
+from agent_swarm_worker.state.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,13 +32,13 @@ import sys
 from pathlib import Path
 import anyio
 from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.swarm.client import SwarmClient
-from agent_swarm_worker.swarm.database import Database
-from agent_swarm_worker.swarm.generations import Generations
-from agent_swarm_worker.swarm.health import ApiHealth
-from agent_swarm_worker.swarm.http import Http
-from agent_swarm_worker.swarm.outbox import Outbox
-from agent_swarm_worker.swarm.queue import WriteKind
+from agent_swarm_worker.api.client import SwarmClient
+from agent_swarm_worker.state.database import Database
+from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.health import ApiHealth
+from agent_swarm_worker.api.http import Http
+from agent_swarm_worker.outbox.outbox import Outbox
+from agent_swarm_worker.outbox.queue import WriteKind
 
 async def main(url, path, deliver):
     clock = SystemClock()

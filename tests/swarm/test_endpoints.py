@@ -9,12 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 from swarm_fakes import Answer, FakeClock, Hang, Reply, Request, connected, serving
 
+from agent_swarm_worker.api.capabilities import BLIP_S, REPROBE_S, Generations
+from agent_swarm_worker.api.client import SwarmClient
+from agent_swarm_worker.api.configuration import PoolKey
+from agent_swarm_worker.api.tasks import Superseded
+from agent_swarm_worker.api.wire import ChannelCursor, TaskAssigned
 from agent_swarm_worker.errors import ApiError, ApiGarbled, ApiRefused, ApiUnreachable, RouteMissing
-from agent_swarm_worker.swarm.client import SwarmClient
-from agent_swarm_worker.swarm.generations import BLIP_S, REPROBE_S, Generations
-from agent_swarm_worker.swarm.keys import PoolKey
-from agent_swarm_worker.swarm.tasks import Superseded
-from agent_swarm_worker.swarm.wire import ChannelCursor, TaskAssigned
 
 pytestmark = pytest.mark.anyio
 

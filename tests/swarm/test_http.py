@@ -12,6 +12,11 @@ from patience import HANG_S
 from structlog.testing import capture_logs
 from swarm_fakes import FakeClock, Hang, Reply, Reset, connected, free_port, serving
 
+from agent_swarm_worker.api import http as http_module
+from agent_swarm_worker.api.address import Address, segment
+from agent_swarm_worker.api.health import ApiHealth
+from agent_swarm_worker.api.http import Http
+from agent_swarm_worker.api.wire.values import NULL, encode, verbatim
 from agent_swarm_worker.errors import (
     ApiError,
     ApiGarbled,
@@ -21,11 +26,6 @@ from agent_swarm_worker.errors import (
     RouteMissing,
     Unauthorized,
 )
-from agent_swarm_worker.swarm import http as http_module
-from agent_swarm_worker.swarm.address import Address, segment
-from agent_swarm_worker.swarm.body import NULL, encode, verbatim
-from agent_swarm_worker.swarm.health import ApiHealth
-from agent_swarm_worker.swarm.http import Http
 
 pytestmark = pytest.mark.anyio
 HTML = "<!DOCTYPE html><html><body>Bad Gateway</body></html>"

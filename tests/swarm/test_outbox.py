@@ -22,11 +22,11 @@ from swarm_fakes import (
     serving,
 )
 
-from agent_swarm_worker.swarm.keys import PoolKey
-from agent_swarm_worker.swarm.outbox import STUCK_S, Outbox
-from agent_swarm_worker.swarm.queue import STREAMS, Queue, WriteKind
-from agent_swarm_worker.swarm.retries import LOCKED_OUT_BACKOFF_S, MAX_BACKOFF_S
-from agent_swarm_worker.swarm.wire import ChannelCursor
+from agent_swarm_worker.api.configuration import PoolKey
+from agent_swarm_worker.api.wire import ChannelCursor
+from agent_swarm_worker.outbox.outbox import STUCK_S, Outbox
+from agent_swarm_worker.outbox.queue import STREAMS, Queue, WriteKind
+from agent_swarm_worker.outbox.retries import LOCKED_OUT_BACKOFF_S, MAX_BACKOFF_S
 
 if TYPE_CHECKING:
     from pathlib import Path

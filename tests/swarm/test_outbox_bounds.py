@@ -13,12 +13,12 @@ from outbox_rig import delivering, running_outbox, stopped_outbox, stored, until
 from structlog.testing import capture_logs
 from swarm_fakes import Answer, FakeClock, Hang, Reply, Request, Reset, serving
 
-from agent_swarm_worker.swarm.queue import Queue, WriteKind
+from agent_swarm_worker.outbox.queue import Queue, WriteKind
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent_swarm_worker.swarm.database import Database
+    from agent_swarm_worker.state.database import Database
 
 LOGS = "POST /api/session-logs"
 SACRIFICE = (WriteKind.CONTEXT, WriteKind.EVENTS, WriteKind.LOGS, WriteKind.PROGRESS)

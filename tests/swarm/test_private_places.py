@@ -11,18 +11,18 @@ from pathlib import Path
 import orjson
 import pytest
 
-from agent_swarm_worker.atomic import make_private_dir
+from agent_swarm_worker.api.http import MAX_MESSAGE_CHARS, read_answer
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiRefused, StateUnwritable
+from agent_swarm_worker.files import make_private_dir
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.codex.agents_md import AgentsMd
 from agent_swarm_worker.sandboxes.local import LocalGuest
-from agent_swarm_worker.swarm.answers import MAX_MESSAGE_CHARS, read_answer
-from agent_swarm_worker.swarm.state import StateDir, made_up_agent_id
-from agent_swarm_worker.worker.private_dir import ROOM_BYTES, private_dir
-from agent_swarm_worker.workspace.commands import _complaint as run_complaint
-from agent_swarm_worker.workspace.commands import without_credentials
+from agent_swarm_worker.state.directory import StateDir, made_up_agent_id
+from agent_swarm_worker.worker.run.launch_files import ROOM_BYTES, private_dir
+from agent_swarm_worker.workspace.git import _complaint as run_complaint
+from agent_swarm_worker.workspace.git import without_credentials
 
 STRANGER = 12345
 
@@ -124,7 +124,7 @@ def test_a_session_directory_is_private_at_every_instant(
         seen.extend([path.name, *open_to_others(tmp_path)])
         really_remove(path, **options)
 
-    monkeypatch.setattr("agent_swarm_worker.worker.private_dir.shutil.rmtree", remove)
+    monkeypatch.setattr("agent_swarm_worker.worker.run.launch_files.shutil.rmtree", remove)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM_BYTES // 2, limits[1]))
     try:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_swarm_worker.swarm.wire import (
+from agent_swarm_worker.api.wire import (
     Agent,
     Attachment,
     BudgetRefused,

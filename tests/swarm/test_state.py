@@ -19,8 +19,8 @@ from swarm_fakes import FakeClock
 
 from agent_swarm_worker.errors import StateLocked, StateUnwritable
 from agent_swarm_worker.ids import counted_ids
-from agent_swarm_worker.swarm.database import WRITE_BACK_INTERVAL_S, Database
-from agent_swarm_worker.swarm.state import Claim, StateDir, made_up_agent_id
+from agent_swarm_worker.state.database import WRITE_BACK_INTERVAL_S, Database
+from agent_swarm_worker.state.directory import Claim, StateDir, made_up_agent_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.swarm.state import StateDir
+from agent_swarm_worker.state.directory import StateDir
 StateDir.open(Path(sys.argv[1]), "agent-1", clock=SystemClock())
 print("open", flush=True)
 sys.stdin.read()

@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 from swarm_fakes import Answer, Reply, Request, Reset, serving
 
 from agent_swarm_worker.journal.reading import MAX_PART_BYTES
-from agent_swarm_worker.swarm.queue import WriteKind
-from agent_swarm_worker.swarm.uploads import MAX_LINES
+from agent_swarm_worker.outbox.queue import WriteKind
+from agent_swarm_worker.outbox.uploads import MAX_LINES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,10 +18,10 @@ from patience import WAIT_S
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.clock import Clock
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
 from agent_swarm_worker.local_swarm.sweeps import SweepSettings
-from agent_swarm_worker.worker.context import WorkerOptions
+from agent_swarm_worker.worker.boot.parts import WorkerOptions
 from agent_swarm_worker.worker.daemon import Daemon
 
 AGENTS = Path(__file__).parent / "agents"

@@ -26,7 +26,8 @@ def getaddrinfo(host, *args, **kwargs):
 socket.getaddrinfo = getaddrinfo
 """
 STUCK_LOOP = """
-import agent_swarm_worker.worker.shutdown as shutdown, agent_swarm_worker.worker.daemon as daemon
+import agent_swarm_worker.worker.daemon as daemon
+import agent_swarm_worker.worker.loops.shutdown as shutdown
 import time
 async def go_down(worker):
     time.sleep(90)

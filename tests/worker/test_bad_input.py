@@ -22,7 +22,7 @@ from agent_swarm_worker.contract import (
 )
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.session import BaseSession
-from agent_swarm_worker.worker import harness as worker_harness
+from agent_swarm_worker.worker.boot import harness as worker_harness
 
 pytestmark = pytest.mark.anyio
 

@@ -12,15 +12,15 @@ import pytest
 from door import Door, QuickClock, door_rig, restartable_rig, until
 from rig import AGENT, KEY, Rig
 
+from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.client import SwarmClient
+from agent_swarm_worker.api.health import ApiHealth
+from agent_swarm_worker.api.http import Http
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.swarm.client import SwarmClient
-from agent_swarm_worker.swarm.generations import Generations
-from agent_swarm_worker.swarm.health import ApiHealth
-from agent_swarm_worker.swarm.http import Http
-from agent_swarm_worker.worker.heartbeat import MAX_BEATS_AT_ONCE, Heartbeat
-from agent_swarm_worker.worker.slots import RunningTask, Slots
+from agent_swarm_worker.worker.loops.heartbeat import MAX_BEATS_AT_ONCE, Heartbeat
+from agent_swarm_worker.worker.run.running_task import RunningTask, Slots
 
 pytestmark = pytest.mark.anyio
 

@@ -29,7 +29,7 @@ from agent_swarm_worker.errors import ApiRefused
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.swarm.state import StateDir, made_up_agent_id
+from agent_swarm_worker.state.directory import StateDir, made_up_agent_id
 
 pytestmark = pytest.mark.anyio
 

@@ -11,13 +11,14 @@ from typing import Any, cast
 import pytest
 from rig import AGENT, AGENTS, Rig, running_worker, swarm_rig
 
+from agent_swarm_worker.api.wire import Task
 from agent_swarm_worker.contract import (
     ProviderAdapter,
     ProviderSession,
     ProviderSessionConfig,
     ProviderTraits,
 )
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.cli_session import CliSession
@@ -25,10 +26,9 @@ from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
 from agent_swarm_worker.providers.subprocess.translate import SubprocessTranslator
 from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.settings import Settings
-from agent_swarm_worker.swarm.wire import Task
-from agent_swarm_worker.worker import harness as worker_harness
-from agent_swarm_worker.worker.context import Worker
-from agent_swarm_worker.worker.continuity import with_native_resume
+from agent_swarm_worker.worker.boot import harness as worker_harness
+from agent_swarm_worker.worker.boot.parts import Worker
+from agent_swarm_worker.worker.run.continuity import with_native_resume
 
 pytestmark = pytest.mark.anyio
 

@@ -21,10 +21,10 @@ from worker_process import WorkerProcess, worker_process
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.swarm.database import Database
-from agent_swarm_worker.swarm.queue import Queue, WriteKind
-from agent_swarm_worker.worker import retention
-from agent_swarm_worker.worker.private_dir import ROOM_BYTES, private_dir, remove_spares
+from agent_swarm_worker.outbox.queue import Queue, WriteKind
+from agent_swarm_worker.state.database import Database
+from agent_swarm_worker.worker.loops import housekeeping
+from agent_swarm_worker.worker.run.launch_files import ROOM_BYTES, private_dir, remove_spares
 
 pytestmark = pytest.mark.anyio
 
@@ -296,14 +296,14 @@ async def test_a_worker_that_cannot_read_its_database_deletes_no_journal(
 ):
     """It does not know what has arrived; as soon as it knows, it goes on."""
     looks: list[Any] = []
-    find = retention.find
+    find = housekeeping.find
 
     def noted_find(*args: Any) -> Any:
         looks.append(find(*args))
         return looks[-1]
 
-    monkeypatch.setattr(retention, "find", noted_find)
-    monkeypatch.setattr(retention, "INTERVAL_S", 0.02)
+    monkeypatch.setattr(housekeeping, "find", noted_find)
+    monkeypatch.setattr(housekeeping, "INTERVAL_S", 0.02)
     folder = disk.path / AGENT / "logs" / "run"
     folder.mkdir(parents=True)
     old = folder / "2026-01-01T00-00-00-000Z-5a5a5a5a-0000.jsonl"

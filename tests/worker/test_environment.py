@@ -8,12 +8,12 @@ import pytest
 import structlog
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.api.wire import ConfigRow
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.claude.spec import SPEC as CLAUDE
-from agent_swarm_worker.swarm.wire import ConfigRow
-from agent_swarm_worker.worker.environment import Environment
-from agent_swarm_worker.worker.models import choose_model
+from agent_swarm_worker.worker.boot.environment import Environment
+from agent_swarm_worker.worker.run.selection import choose_model
 
 OWN = {"COLOUR": "red", "MODEL_OVERRIDE": "own", "API_KEY": "the-key-of-this-worker"}
 

@@ -15,8 +15,8 @@ from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting import output_schema
-from agent_swarm_worker.swarm.state import StateDir
-from agent_swarm_worker.worker import finishing
+from agent_swarm_worker.state.directory import StateDir
+from agent_swarm_worker.worker.run import finishing
 
 pytestmark = pytest.mark.anyio
 

@@ -21,8 +21,8 @@ from worker_process import worker_process
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.swarm.queue import Queue, WriteKind
-from agent_swarm_worker.swarm.state import StateDir
+from agent_swarm_worker.outbox.queue import Queue, WriteKind
+from agent_swarm_worker.state.directory import StateDir
 
 pytestmark = pytest.mark.anyio
 NOBODY = "http://127.0.0.1:1"

@@ -15,7 +15,7 @@ from steered_provider import SESSIONS, SteeredAdapter, SteeredSession
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers import registry
-from agent_swarm_worker.worker import watchdog
+from agent_swarm_worker.worker.run import watchdog
 
 pytestmark = pytest.mark.anyio
 

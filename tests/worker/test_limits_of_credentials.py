@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from agent_swarm_worker.contract import ProviderResult, RateLimitWindow
-from agent_swarm_worker.login.memory import LoginMemory
-from agent_swarm_worker.login.pools import Selection
+from agent_swarm_worker.credentials.credential import LoginMemory
+from agent_swarm_worker.credentials.pools import Selection
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.subprocess.spec import SPEC
 from agent_swarm_worker.settings import Settings
-from agent_swarm_worker.worker.limits import limited_until, report_limits
+from agent_swarm_worker.worker.run.finishing import limited_until, report_limits
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 REST = timedelta(hours=2)

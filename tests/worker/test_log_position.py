@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from agent_swarm_worker.api.wire import LogEntry
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiUnreachable
-from agent_swarm_worker.journal.numbering import number_of_rest
+from agent_swarm_worker.journal.files import number_of_rest
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.swarm.long_lines import KEPT_AT_END, KEPT_AT_FRONT, cut
-from agent_swarm_worker.swarm.state import Claim, StateDir
-from agent_swarm_worker.swarm.wire import LogEntry
-from agent_swarm_worker.worker.recovery.cursor_resync import with_resynced_cursor
+from agent_swarm_worker.outbox.uploads import KEPT_AT_END, KEPT_AT_FRONT, cut
+from agent_swarm_worker.state.directory import Claim, StateDir
+from agent_swarm_worker.worker.recovery.upload_cursor import with_resynced_cursor
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ from door import door_rig, endless_worker, until
 from rig import Rig, harness
 
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.worker import cancellation
+from agent_swarm_worker.worker.loops import cancellation
 
 pytestmark = pytest.mark.anyio
 

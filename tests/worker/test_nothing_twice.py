@@ -14,13 +14,13 @@ from door import Door, QuickClock, door_rig
 from patience import HANG_S
 from rig import AGENT, KEY, Rig, harness, running_worker
 
-from agent_swarm_worker.swarm.client import SwarmClient
-from agent_swarm_worker.swarm.database import Database
-from agent_swarm_worker.swarm.generations import Generations
-from agent_swarm_worker.swarm.health import ApiHealth
-from agent_swarm_worker.swarm.http import Http
-from agent_swarm_worker.swarm.outbox import Outbox
-from agent_swarm_worker.swarm.queue import WriteKind
+from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.client import SwarmClient
+from agent_swarm_worker.api.health import ApiHealth
+from agent_swarm_worker.api.http import Http
+from agent_swarm_worker.outbox.outbox import Outbox
+from agent_swarm_worker.outbox.queue import WriteKind
+from agent_swarm_worker.state.database import Database
 
 pytestmark = pytest.mark.anyio
 LONG = pytest.mark.long

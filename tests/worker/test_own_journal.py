@@ -17,7 +17,7 @@ from agent_swarm_worker.contract import (
     ProviderTraits,
     SessionInit,
 )
-from agent_swarm_worker.worker import harness as worker_harness
+from agent_swarm_worker.worker.boot import harness as worker_harness
 
 pytestmark = pytest.mark.anyio
 

@@ -24,8 +24,8 @@ from worker_process import WorkerProcess, tagged, worker_process
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.processes.keeper import Kept
-from agent_swarm_worker.swarm.state import StateDir
+from agent_swarm_worker.processes.pipe_holder import Kept
+from agent_swarm_worker.state.directory import StateDir
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 

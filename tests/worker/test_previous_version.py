@@ -16,10 +16,9 @@ from worker_process import worker_process
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import EXIT_CONFIG, StateNewer
-from agent_swarm_worker.swarm.queue import Queue
-from agent_swarm_worker.swarm.restarts import BOOT_ID
-from agent_swarm_worker.swarm.sqlite_file import SCHEMA_VERSION
-from agent_swarm_worker.swarm.state import StateDir
+from agent_swarm_worker.outbox.queue import Queue
+from agent_swarm_worker.state.database import SCHEMA_VERSION
+from agent_swarm_worker.state.directory import BOOT_ID, StateDir
 
 pytestmark = pytest.mark.anyio
 

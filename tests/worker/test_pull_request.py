@@ -11,7 +11,7 @@ import pytest
 from door import door_rig
 from rig import harness, running_worker
 
-from agent_swarm_worker.worker import vcs
+from agent_swarm_worker.worker.run import task_run
 
 pytestmark = pytest.mark.anyio
 
@@ -62,6 +62,6 @@ async def test_a_search_that_breaks_costs_nothing_but_the_link(
     async def broken(*_: object) -> None:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(vcs, "find_request", broken)
+    monkeypatch.setattr(task_run, "find_request", broken)
     row, links = await linked(tmp_path, opened_before=True)
     assert (row["status"], row["output"], links) == ("completed", "opened", 0)

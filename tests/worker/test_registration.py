@@ -9,7 +9,7 @@ from door import QuickClock, SkippingClock, door_rig, endless_worker, restartabl
 from rig import AGENT, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.worker.registration import REFRESH_S
+from agent_swarm_worker.worker.boot.registration import REFRESH_S
 
 pytestmark = pytest.mark.anyio
 

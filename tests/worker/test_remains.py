@@ -15,7 +15,7 @@ from worker_process import WorkerProcess, tagged, worker_process
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.processes.keeper import KEEPER_VARIABLE
+from agent_swarm_worker.processes.pipe_holder import KEEPER_VARIABLE
 
 pytestmark = pytest.mark.anyio
 

@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from agent_swarm_worker.contract import ProviderResult, ProviderSessionConfig
-from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.journal.replay import replay
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+from agent_swarm_worker.journal.records import replay
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
 from agent_swarm_worker.providers.kit.costs import Tokens
@@ -22,7 +22,7 @@ from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.adapter import PiAdapter
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
 from agent_swarm_worker.sandboxes.local import LocalGuest
-from agent_swarm_worker.worker.recovery.replayed_outcome import LastWord, NoTranslator
+from agent_swarm_worker.worker.recovery.orphaned_session import LastWord, NoTranslator
 
 pytestmark = pytest.mark.anyio
 

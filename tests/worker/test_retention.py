@@ -15,9 +15,9 @@ from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.journal import retention as rules
 from agent_swarm_worker.journal.retention import DAY_S, Limits, choose, find
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.swarm.state import StateDir
-from agent_swarm_worker.worker import retention
-from agent_swarm_worker.worker.retention import owner
+from agent_swarm_worker.state.directory import StateDir
+from agent_swarm_worker.worker.loops import housekeeping
+from agent_swarm_worker.worker.loops.housekeeping import owner
 
 NOW_S = time.time()
 NO_LIMITS = Limits(total_bytes=0, age_s=0)
@@ -113,7 +113,7 @@ async def test_a_worker_deletes_what_has_arrived_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(rules, "YOUNG_S", 0)
-    monkeypatch.setattr(retention, "INTERVAL_S", 0.02)
+    monkeypatch.setattr(housekeeping, "INTERVAL_S", 0.02)
     shared = tmp_path / "shared"
     other = journal(shared / "other", 1, owned_by="you", days_old=99)
     env = {"SWARM_JOURNALS_MAX_DAYS": "0.000001", "LOG_DIR": str(shared), "SESSION_ID": "run"}
@@ -122,13 +122,13 @@ async def test_a_worker_deletes_what_has_arrived_and_nothing_else(
         return sorted((shared / "run").glob("*.jsonl"))
 
     looks: list[float] = []
-    choose = retention.choose
+    choose = housekeeping.choose
 
     def noted(*args: Any, **more: Any) -> Any:
         looks.append(more["now_s"])
         return choose(*args, **more)
 
-    monkeypatch.setattr(retention, "choose", noted)
+    monkeypatch.setattr(housekeeping, "choose", noted)
 
     async def old_enough(path: Path) -> bool:
         """True after two looks at a journal that is past its time."""

@@ -12,7 +12,7 @@ from rig import AGENT, harness, running_worker
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.swarm.state import Claim, StateDir
+from agent_swarm_worker.state.directory import Claim, StateDir
 
 pytestmark = pytest.mark.anyio
 REGISTRATION = "POST /api/agents$"

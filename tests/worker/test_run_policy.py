@@ -9,14 +9,14 @@ import pytest
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.worker.run_policy import (
+from agent_swarm_worker.worker.loops.run_policy import (
     LOCKED_OUT_PAUSE_S,
     MAX_BUDGET_BACKOFF_S,
     Polled,
     RunPolicy,
 )
-from agent_swarm_worker.worker.signals import Shutdown
-from agent_swarm_worker.worker.slots import RunningTask, Slots
+from agent_swarm_worker.worker.loops.shutdown import Shutdown
+from agent_swarm_worker.worker.run.running_task import RunningTask, Slots
 
 pytestmark = pytest.mark.anyio
 INTERVAL_S = 10.0

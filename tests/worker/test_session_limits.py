@@ -12,7 +12,7 @@ from agent_swarm_worker.clock import in_words, seconds_of
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.settings import Settings
-from agent_swarm_worker.worker.session_limits import SessionLimits, limits_of
+from agent_swarm_worker.worker.run.watchdog import SessionLimits, limits_of
 
 
 def limits(*tags: str, harness: str = "claude", **env: str) -> tuple[float, float, list[str]]:

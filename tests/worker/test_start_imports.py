@@ -20,15 +20,15 @@ HEAVY = {
 FOR_SESSIONS = {
     "agent_swarm_worker.reporting.finish",
     "agent_swarm_worker.reporting.reporter",
-    "agent_swarm_worker.worker.preparation",
+    "agent_swarm_worker.worker.run.preparation",
     "agent_swarm_worker.worker.recovery.orphaned_session",
-    "agent_swarm_worker.worker.task_run",
+    "agent_swarm_worker.worker.run.task_run",
 }
 ADAPTERS = {"claude", "codex", "pi", "subprocess"}
 WATCHED = """
 import gc, json, sys
 from agent_swarm_worker.cli.app import main
-from agent_swarm_worker.swarm.http import Http
+from agent_swarm_worker.api.http import Http
 
 asked = Http.request
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from agent_swarm_worker.worker.slots import TRANSITIONS, RunningTask, TaskState
+from agent_swarm_worker.worker.run.running_task import TRANSITIONS, RunningTask, TaskState
 
 pytestmark = pytest.mark.anyio
 PAGE = Path(__file__).parents[2] / "docs" / "state-machine.md"

@@ -14,7 +14,7 @@ from door import door_rig
 from owl_provider import GIVEN
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
-from agent_swarm_worker.login.pools import session_env
+from agent_swarm_worker.credentials.pools import session_env
 from agent_swarm_worker.providers.registry import create_provider, known_specs, spec_of
 
 pytestmark = pytest.mark.anyio

@@ -19,7 +19,7 @@ from patience import BYTECODE
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.processes.keeper import Kept
+from agent_swarm_worker.processes.pipe_holder import Kept
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE
 
 _numbers = count(1)

@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
+from agent_swarm_worker.api.wire import Repo
 from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.swarm.wire import Repo
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.repository import Repositories
 

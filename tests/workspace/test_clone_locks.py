@@ -9,8 +9,7 @@ from contextlib import ExitStack
 import anyio
 import pytest
 
-from agent_swarm_worker.workspace.locks import CloneLocks
-from agent_swarm_worker.workspace.repository import RepositoryRequest
+from agent_swarm_worker.workspace.repository import CloneLocks, RepositoryRequest
 
 pytestmark = pytest.mark.anyio
 

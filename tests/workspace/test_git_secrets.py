@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.swarm.wire import Repo
+from agent_swarm_worker.api.wire import Repo
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+from agent_swarm_worker.workspace.checkout import split_login
 from agent_swarm_worker.workspace.git import Git
-from agent_swarm_worker.workspace.login_in_url import split_login
 from agent_swarm_worker.workspace.repository import RepositoryRequest
 
 pytestmark = pytest.mark.anyio

@@ -9,11 +9,10 @@ import stat
 import anyio
 import pytest
 
+from agent_swarm_worker.api.wire import Agent
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiRefused, ApiUnreachable
-from agent_swarm_worker.swarm.wire import Agent
 from agent_swarm_worker.workspace.claim import claimed
-from agent_swarm_worker.workspace.default_profile import AgentFacts, default_profile, is_default
 from agent_swarm_worker.workspace.identity import (
     Baselines,
     managed_part,
@@ -24,7 +23,12 @@ from agent_swarm_worker.workspace.identity import (
     write_files,
 )
 from agent_swarm_worker.workspace.profile_sync import MIN_PERSONA_CHARS, ProfileSync
-from agent_swarm_worker.workspace.template_registry import AgentTemplate
+from agent_swarm_worker.workspace.profiles import (
+    AgentFacts,
+    AgentTemplate,
+    default_profile,
+    is_default,
+)
 
 pytestmark = pytest.mark.anyio
 

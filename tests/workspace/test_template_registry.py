@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.workspace.template_registry import MAX_BYTES, fetch_template
+from agent_swarm_worker.workspace.profiles import MAX_BYTES, fetch_template
 
 pytestmark = pytest.mark.anyio
 

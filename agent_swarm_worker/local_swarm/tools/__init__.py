@@ -7,23 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.local_swarm.tools import (
-    channel,
-    memory,
-    people,
-    sending,
-    swarm,
-    task,
-    task_action,
-    task_list,
-)
+from agent_swarm_worker.local_swarm.tools import channels, memory, tasks
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.tools.tool import Tool
 
 TOOLS: dict[str, Tool] = {
-    tool.name: tool
-    for room in (task, sending, task_action, task_list, swarm, memory, channel, people)
-    for tool in room.TOOLS
+    tool.name: tool for room in (tasks, channels, memory) for tool in room.TOOLS
 }
 """Every tool by its name."""

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.local_swarm import agents, memory
 from agent_swarm_worker.local_swarm.endpoint import Refusal
-from agent_swarm_worker.local_swarm.fields import Choice, Number, Text
 from agent_swarm_worker.local_swarm.tools.tool import Caller, Said, Tool
-from agent_swarm_worker.local_swarm.validation import Items, Shape
+from agent_swarm_worker.local_swarm.validation import Choice, Items, Number, Shape, Text
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document

@@ -14,8 +14,8 @@ import orjson
 
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
+from agent_swarm_worker.providers.kit.conversation import SteeringQueue
 from agent_swarm_worker.providers.kit.native import items, mapping, text
-from agent_swarm_worker.providers.kit.steering import SteeringQueue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import ProviderEvent, ProviderSessionConfig
     from agent_swarm_worker.ids import IdSource
-    from agent_swarm_worker.providers.kit.steering import SteerRequest
+    from agent_swarm_worker.providers.kit.conversation import SteerRequest
 
 _REPORTS = "msg_lifecycle_v1"
 """The capability to say what became of a line that has an id."""

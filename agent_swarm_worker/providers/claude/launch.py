@@ -3,21 +3,37 @@
 The prompt goes to standard input, never into the arguments: there it may be of any size, may begin
 with a dash, and is seen by nobody who lists processes. The same holds for the system prompt and
 for the tool servers with their keys, which are files that only we can read.
+
+How Claude Code is asked for reasoning effort, and what comes of it.
+
+The CLI resolves short names such as ``opus`` itself and says at the start of a session which model
+runs, so everything here is asked with the full name. Measured with Claude Code 2.1.329.
+
+The tool servers of a session: those of the surroundings, the installed ones, and the swarm's.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.providers.claude.models import DEFAULT_MODEL, effort_env
-from agent_swarm_worker.providers.claude.options import ClaudeOptions
-from agent_swarm_worker.providers.claude.spec import ANTHROPIC_KEY
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.providers.catalog import effort_levels, lowered_effort
+from agent_swarm_worker.providers.claude.spec import ANTHROPIC_KEY, SPEC, ClaudeOptions
 from agent_swarm_worker.providers.kit.launch import Launch, PrivateFile
+from agent_swarm_worker.providers.kit.mcp_config import (
+    SWARM_SERVER,
+    mcp_config_bytes,
+    read_mcp_config,
+    register_secrets,
+    swarm_server_of,
+    taken_over,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import PurePath
 
-    from agent_swarm_worker.contract import ProviderSessionConfig
+    from agent_swarm_worker.contract import Guest, ProviderSessionConfig
 
 # Two switches of the public worker are left out on purpose. CLAUDE_CODE_SKIP_PROMPT_HISTORY=1
 # keeps the CLI from writing the transcript that a later session resumes from, and
@@ -111,3 +127,80 @@ def _environment(config: ProviderSessionConfig, *, is_root: bool) -> dict[str, s
 def _encoded(prompt: str) -> bytes:
     """JSON may carry half a surrogate pair, UTF-8 may not."""
     return prompt.encode("utf-8", "replace")
+
+
+DEFAULT_MODEL = SPEC.models.default
+"""What runs when nobody chose (docs/api.md 15.8)."""
+
+
+def effort_env(level: str | None) -> dict[str, str]:
+    """Return the environment that asks the CLI for a reasoning effort.
+
+    It is set whatever the model: the CLI alone knows which one a short name stands for, and it
+    lowers or drops what that model cannot do.
+    """
+    if level is None:
+        return {}
+    if level == "off":
+        return {"MAX_THINKING_TOKENS": "0"}
+    return {"CLAUDE_CODE_EFFORT_LEVEL": level}
+
+
+def applied_effort(model: str, level: str | None) -> str | None:
+    """Return the effort `model` really works with when `level` is asked for; ``None`` if none."""
+    if not model or level is None:
+        return None
+    levels = effort_levels(model)
+    # A model that nobody knows is one the CLI does not know either: it passes the wish on.
+    return level if levels is None else lowered_effort(level, levels)
+
+
+FILE_NAME = ".mcp.json"
+MAX_FILE_BYTES = 1024 * 1024
+
+
+async def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None = None) -> bytes:
+    """Return the configuration file of one session.
+
+    Whatever else there is, the swarm's own server is in it with the headers that attribute nested
+    calls to this task (docs/api.md 15.3): the CLI reads this file and no other.
+    """
+    inherited = await inherited_servers(config.guest, config.cwd, log=log or Log())
+    for entry in inherited.values():
+        register_secrets(entry, config.redactor)
+    ours = swarm_server_of(config)
+    installed = [server for server in config.mcp_servers if server.name != SWARM_SERVER]
+    if SWARM_SERVER in inherited:
+        inherited[SWARM_SERVER] = taken_over(inherited[SWARM_SERVER], ours)
+        return mcp_config_bytes(installed, inherited)
+    return mcp_config_bytes([ours, *installed], inherited)
+
+
+async def inherited_servers(guest: Guest, cwd: PurePath, *, log: Log) -> dict[str, dict[str, Any]]:
+    """Collect the servers of every ``.mcp.json`` from `cwd` up to the root.
+
+    Of two entries with one name, the one nearer to the root counts: that is where the operator
+    writes, and a repository the agent works on must not replace it.
+    """
+    servers: dict[str, dict[str, Any]] = {}
+    for folder in (cwd, *cwd.parents):
+        for name, entry in (await _read(guest, folder / FILE_NAME, log)).items():
+            if isinstance(entry, dict):
+                servers[name] = entry
+            else:
+                log.warning(Event.MCP_CONFIG, path=str(folder / FILE_NAME), skipped=name)
+    return servers
+
+
+async def _read(guest: Guest, path: PurePath, log: Log) -> dict[str, Any]:
+    try:
+        found = await guest.files.info(str(path))
+        if found is None or found.kind != "file":
+            return {}
+        if found.size > MAX_FILE_BYTES:
+            log.warning(Event.MCP_CONFIG, path=str(path), why="too large")
+            return {}
+        return read_mcp_config(await guest.read(path, max_bytes=MAX_FILE_BYTES))
+    except (OSError, ValueError) as error:
+        log.warning(Event.MCP_CONFIG, path=str(path), why=str(error))
+        return {}

@@ -2,25 +2,253 @@
 
 A kind or a shape that is not known is skipped: the line is in the journal, and a newer CLI must
 not break an older worker.
+
+The limits of a subscription, as ``rate_limit_event`` reports them.
+
+Native messages: what the model said, which tools it called, and what they answered.
+
+Native events about the session itself: start, retries, compaction, limits, background work.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from agent_swarm_worker.clock import Clock, SystemClock
-from agent_swarm_worker.contract import ProviderEvent, Result
-from agent_swarm_worker.providers.claude import messages, outcome, session_events
-from agent_swarm_worker.providers.claude.state import TranslationState
-from agent_swarm_worker.providers.kit.limits import LimitWindows
-from agent_swarm_worker.providers.kit.native import count, mapping, text
-from agent_swarm_worker.providers.kit.translator import JsonTranslator
+from agent_swarm_worker.contract import (
+    Compaction,
+    ContextUsage,
+    Error,
+    Message,
+    Progress,
+    ProviderEvent,
+    Result,
+    SessionInit,
+    ToolEnd,
+    ToolStart,
+)
+from agent_swarm_worker.providers.catalog import context_window
+from agent_swarm_worker.providers.claude import outcome
+from agent_swarm_worker.providers.claude.cost import frame_tokens
+from agent_swarm_worker.providers.claude.outcome import TranslationState
+from agent_swarm_worker.providers.claude.spec import SPEC
+from agent_swarm_worker.providers.kit.launch import JsonTranslator
+from agent_swarm_worker.providers.kit.native import count, items, mapping, number, text
+from agent_swarm_worker.providers.kit.outcome import REJECTED, LimitWindows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from agent_swarm_worker.contract import ProviderResult, ProviderSessionConfig
+    from agent_swarm_worker.providers.claude.cost import FrameTokens
     from agent_swarm_worker.providers.kit.launch import Ending
+
+
+def take_limits(limits: LimitWindows, info: Mapping[str, Any]) -> None:
+    """Take one ``rate_limit_info``: one window, and in newer CLIs every window."""
+    others = {kind: mapping(one) for kind, one in mapping(info.get("unifiedWindows")).items()}
+    for kind, window in others.items():
+        _note(limits, kind, window)
+    kind = text(info.get("rateLimitType"))
+    _note(limits, kind, {**others.get(kind, {}), **info})
+    if info.get("status") == REJECTED:
+        rejecting = [one for one in (info, *others.values()) if one.get("status") == REJECTED]
+        limits.note_end(number(window.get("resetsAt")) for window in rejecting)
+
+
+def _note(limits: LimitWindows, kind: str, window: Mapping[str, Any]) -> None:
+    overage = window.get("isUsingOverage")
+    limits.note(
+        kind,
+        text(window.get("status")),
+        utilization=number(window.get("utilization")),
+        resets_at_s=number(window.get("resetsAt")),
+        is_using_overage=overage if isinstance(overage, bool) else None,
+        surpassed_threshold=number(window.get("surpassedThreshold")),
+    )
+
+
+MAX_OPEN_CALLS = 1000
+"""Tool calls remembered until they are answered; those of a harness gone wild never are."""
+_SYNTHETIC = "<synthetic>"
+"""The model of messages that the CLI wrote itself."""
+_WAKEUP_TOOL = "ScheduleWakeup"
+
+
+def assistant(state: TranslationState, event: dict[str, Any]) -> list[ProviderEvent]:
+    """``assistant``: one event per content block, all with the same message id and usage."""
+    message = mapping(event.get("message"))
+    is_main = event.get("parent_tool_use_id") is None
+    if is_main:
+        state.turn_is_over = False
+    # Where the category stands depends on the version of the CLI.
+    if "error" in event or "error" in message:
+        category = text(event.get("error")) or text(message.get("error"))
+        if category:
+            return [_api_error(state, category, event)]
+    events: list[ProviderEvent] = []
+    if message.get("model") == _SYNTHETIC:
+        state.cli_spoke = True
+        command = text(mapping(event.get("local_command_run")).get("command"))
+        state.local_command = f"/{command}" if command else state.local_command
+    else:
+        state.model_spoke = True
+        state.last_error = None
+        usage = message.get("usage")
+        if isinstance(usage, dict):
+            tokens = frame_tokens(usage)
+            message_id = text(message.get("id"))
+            state.costs.add_frame(message_id, text(message.get("model")), tokens)
+            # Every block of a message comes in a frame of its own, with the same id and usage.
+            if is_main and not (message_id and message_id == state.last_message_id):
+                state.last_message_id = message_id
+                events.append(_context_usage(state, tokens))
+    events += [
+        said
+        for block in items(message.get("content"))
+        if isinstance(block, dict) and (said := _block(state, block, is_main=is_main)) is not None
+    ]
+    return events
+
+
+def user(state: TranslationState, event: dict[str, Any]) -> list[ProviderEvent]:
+    """``user``: what tools answered, or what the CLI wrote in the user's place."""
+    content = mapping(event.get("message")).get("content")
+    if isinstance(content, str) and content.startswith("<local-command-"):
+        state.local_command = "a command"
+        return []
+    if event.get("parent_tool_use_id") is None:
+        state.turn_is_over = False
+    return [
+        _tool_end(state, block)
+        for block in items(content)
+        if isinstance(block, dict) and block.get("type") == "tool_result"
+    ]
+
+
+def _block(
+    state: TranslationState, block: dict[str, Any], *, is_main: bool
+) -> ProviderEvent | None:
+    kind = block.get("type")
+    if kind == "text":
+        said = text(block.get("text"))
+        if said:
+            if is_main:
+                state.last_text = said
+            return Message("assistant", said, not is_main)
+    elif kind == "tool_use":
+        call_id, name = text(block.get("id")), text(block.get("name"))
+        args = block.get("input")
+        if name:
+            state.tools[call_id] = (name, args)
+            if len(state.tools) > MAX_OPEN_CALLS:
+                del state.tools[next(iter(state.tools))]
+            return ToolStart(call_id, name, {} if args is None else args)
+    return None
+
+
+def _tool_end(state: TranslationState, block: dict[str, Any]) -> ToolEnd:
+    call_id, is_error = text(block.get("tool_use_id")), block.get("is_error") is True
+    name, args = state.tools.pop(call_id, ("", None))
+    if name == _WAKEUP_TOOL and not is_error:
+        state.wakeup_is_set = mapping(args).get("stop") is not True
+    return ToolEnd(call_id, name, block.get("content"), is_error)
+
+
+def _api_error(state: TranslationState, category: str, event: dict[str, Any]) -> Error:
+    if not state.limits.windows:  # said once more, with fewer details
+        parameters = mapping(event.get("api_error_params"))
+        take_limits(state.limits, mapping(parameters.get("rate_limit_info")))
+    blocks = map(mapping, items(mapping(event.get("message")).get("content")))
+    said = " ".join(filter(None, (text(block.get("text")) for block in blocks)))
+    state.last_error = Error(said or category, category)
+    return state.last_error
+
+
+def _context_usage(state: TranslationState, tokens: FrameTokens) -> ContextUsage:
+    used = sum(number or 0 for number in tokens)
+    percent = min(100.0, used / state.window * 100) if state.window else None
+    return ContextUsage(used, state.window, percent, tokens[1], "input-cache-output")
+
+
+def system(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+    """``system``: a family of its own."""
+    match event.get("subtype"):
+        case "init":
+            yield from _init(state, event)
+        case "api_retry":
+            yield _api_retry(state, event)
+        case "compact_boundary":
+            yield from _compact_boundary(state, event)
+        case "status" if event.get("status") == "compacting":
+            yield Progress("Compacting the context")
+        case "permission_denied":
+            tool = text(event.get("tool_name"))
+            yield Error(f"{tool}: {text(event.get('message'))}", "permission_denied")
+        case "background_tasks_changed":
+            state.background_tasks = len(items(event.get("tasks")))
+
+
+def command_lifecycle(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+    """``command_lifecycle``: a message, or a wake-up that the agent had set, starts a new turn."""
+    if event.get("state") == "started":
+        state.wakeup_is_set = state.wakeup_is_set and not event.get("wakeup_source")
+        state.turn_is_over = False
+    yield from ()
+
+
+def rate_limit(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+    """``rate_limit_event``: the state of a subscription's limits."""
+    take_limits(state.limits, mapping(event.get("rate_limit_info")))
+    yield from ()
+
+
+def error(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+    """``error``: the CLI has a problem that belongs to no message."""
+    nested = mapping(event.get("error"))
+    said = [event.get("error"), event.get("message"), nested.get("message")]
+    message = next(filter(None, map(text, said)), "unknown error")
+    state.last_error = Error(message, text(nested.get("type")) or None)
+    yield state.last_error
+
+
+def _init(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+    """Printed once per turn, so only the first one is news."""
+    session_id = text(event.get("session_id"))
+    state.turn_is_over = False
+    state.model = text(event.get("model")) or state.model
+    state.window = state.window or context_window(state.model, SPEC.models)
+    if not session_id or session_id == state.session_id:
+        return
+    state.session_id = session_id
+    version = text(event.get("claude_code_version"))
+    yield SessionInit(
+        session_id,
+        provider="claude",
+        harness_variant="stock",
+        harness_variant_meta={"version": version} if version else {},
+        model=state.model or None,
+    )
+    for server in map(mapping, items(event.get("mcp_servers"))):
+        if server.get("status") == "failed":
+            yield Error(f"MCP server {text(server.get('name'))} cannot be reached", "mcp_failed")
+
+
+def _api_retry(state: TranslationState, event: dict[str, Any]) -> Progress:
+    status, category = count(event.get("error_status")), text(event.get("error")) or "unknown"
+    wait_s = (number(event.get("retry_delay_ms")) or 0) / 1000
+    attempt, limit = count(event.get("attempt")) or 0, count(event.get("max_retries")) or 0
+    what = f"{status} {category}" if status else category
+    state.last_error = Error(f"the model API answered {what}", category)
+    return Progress(f"Model API: {what}; retry {attempt} of {limit} in {wait_s:.0f} s")
+
+
+def _compact_boundary(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+    about = event.get("compact_metadata")
+    if isinstance(about, dict):
+        is_manual = about.get("trigger") == "manual"
+        trigger: Literal["auto", "manual"] = "manual" if is_manual else "auto"
+        yield Compaction(count(about.get("pre_tokens")) or 0, trigger, state.window)
 
 
 class ClaudeTranslator(JsonTranslator):
@@ -70,11 +298,11 @@ def _result(state: TranslationState, event: dict[str, Any]) -> Iterator[Provider
 
 
 _KINDS = {
-    "system": session_events.system,
-    "command_lifecycle": session_events.command_lifecycle,
-    "rate_limit_event": session_events.rate_limit,
-    "error": session_events.error,
-    "assistant": messages.assistant,
-    "user": messages.user,
+    "system": system,
+    "command_lifecycle": command_lifecycle,
+    "rate_limit_event": rate_limit,
+    "error": error,
+    "assistant": assistant,
+    "user": user,
     "result": _result,
 }

@@ -1,46 +1,61 @@
-"""The harness ``codex``: OpenAI's command line."""
+"""The harness ``codex``: OpenAI's command line.
+
+A session of the CLI: the shared one, with the system prompt in place while it runs.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import anyio
+
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.codex.agents_md import AgentsMd
 from agent_swarm_worker.providers.codex.app_server import AppServer
-from agent_swarm_worker.providers.codex.config_file import operator_config, session_config
 from agent_swarm_worker.providers.codex.credentials import find_credential, operator_home
-from agent_swarm_worker.providers.codex.errors import STALE_SESSION
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
-from agent_swarm_worker.providers.codex.home import prepare_home
-from agent_swarm_worker.providers.codex.launch import MAX_PROMPT_CHARS, codex_launch
-from agent_swarm_worker.providers.codex.models import DEFAULT_MODEL, native_effort, resolve_model
-from agent_swarm_worker.providers.codex.options import CodexOptions
-from agent_swarm_worker.providers.codex.plan import Plan
-from agent_swarm_worker.providers.codex.program import (
+from agent_swarm_worker.providers.codex.launch import (
+    MAX_PROMPT_CHARS,
     Transport,
     choose_transport,
+    codex_launch,
+    operator_config,
+    prepare_home,
+    session_config,
 )
-from agent_swarm_worker.providers.codex.replay import replay_translator
+from agent_swarm_worker.providers.codex.outcome import STALE_SESSION
 from agent_swarm_worker.providers.codex.rollout import (
     find_rollout,
     read_rollout,
+    replay_translator,
     used_before,
     was_told,
 )
-from agent_swarm_worker.providers.codex.session import AgentsMdSession
-from agent_swarm_worker.providers.codex.spec import SPEC
-from agent_swarm_worker.providers.codex.state import TranslationState
+from agent_swarm_worker.providers.codex.spec import (
+    DEFAULT_MODEL,
+    SPEC,
+    CodexOptions,
+    native_effort,
+    resolve_model,
+)
+from agent_swarm_worker.providers.codex.state import Plan, TranslationState
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness
-from agent_swarm_worker.providers.kit.limits import LimitWindows
+from agent_swarm_worker.providers.kit.outcome import LimitWindows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from agent_swarm_worker.contract import Guest, ProviderSession, ProviderSessionConfig
+    from agent_swarm_worker.contract import (
+        Guest,
+        ProviderResult,
+        ProviderSession,
+        ProviderSessionConfig,
+    )
+    from agent_swarm_worker.providers.kit.cli_session import HarnessFactory
     from agent_swarm_worker.providers.kit.launch import Translator
 
 
@@ -100,7 +115,7 @@ class CodexAdapter:
         return await replay_translator(config, self._clock)
 
     def format_command(self, command_name: str) -> str:
-        """Return a command as `skills.resolve` finds it in a prompt."""
+        """Return a command as `skills.places` finds it in a prompt."""
         return SPEC.skills.command_form.format(name=command_name)
 
 
@@ -177,3 +192,22 @@ def _news(config: ProviderSessionConfig, plan: Plan, rollout: bytes | None) -> s
     if rollout is None or plan.uses_agents_md or was_told(rollout, config.system_prompt):
         return ""
     return config.system_prompt
+
+
+class AgentsMdSession(CliSession):
+    """A session that is told its system prompt by a block in the directory's ``AGENTS.md``."""
+
+    def __init__(
+        self, config: ProviderSessionConfig, make_harness: HarnessFactory, agents_md: AgentsMd
+    ) -> None:
+        super().__init__(config, make_harness)
+        self._agents_md = agents_md
+
+    async def wait_for_completion(self) -> ProviderResult:
+        """Run the session; the file is as it was when it returns."""
+        await self._agents_md.put(self.config.system_prompt)
+        try:
+            return await super().wait_for_completion()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._agents_md.take_away()

@@ -1,6 +1,10 @@
 """Talking with ``codex app-server``: JSON lines both ways, one thread, its turns.
 
 What the server notifies of is translated by `notifications`; here is who says what, and when.
+
+What the app server notifies of, as normalized events.
+
+The limits of a subscription, as ``account/rateLimits/updated`` reports them.
 """
 
 from __future__ import annotations
@@ -9,22 +13,24 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker import __version__
-from agent_swarm_worker.contract import Error, ProviderEvent, Result
-from agent_swarm_worker.providers.codex import notifications, outcome
-from agent_swarm_worker.providers.codex.errors import STALE_SESSION, read_error
+from agent_swarm_worker.contract import Custom, Error, ProviderEvent, Result
+from agent_swarm_worker.providers.codex import exec_stream as turn_items
+from agent_swarm_worker.providers.codex import outcome
+from agent_swarm_worker.providers.codex.outcome import STALE_SESSION, read_error
+from agent_swarm_worker.providers.codex.state import read_tokens
+from agent_swarm_worker.providers.kit.conversation import SESSION_OVER, SteeringQueue
 from agent_swarm_worker.providers.kit.jsonrpc import Answerer, JsonRpcConversation, JsonRpcPeer
-from agent_swarm_worker.providers.kit.native import mapping, text
-from agent_swarm_worker.providers.kit.outcome import how_it_ended
-from agent_swarm_worker.providers.kit.steering import SESSION_OVER, SteeringQueue
+from agent_swarm_worker.providers.kit.native import count, items, mapping, number, text
+from agent_swarm_worker.providers.kit.outcome import REJECTED, LimitWindows, how_it_ended
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from agent_swarm_worker.contract import ProviderResult
     from agent_swarm_worker.providers.codex.state import TranslationState
+    from agent_swarm_worker.providers.kit.conversation import SteerRequest
     from agent_swarm_worker.providers.kit.jsonrpc import RpcError
     from agent_swarm_worker.providers.kit.launch import Ending
-    from agent_swarm_worker.providers.kit.steering import SteerRequest
 
 _UNWANTED = (
     "account/updated",
@@ -206,7 +212,7 @@ class AppServer(JsonRpcConversation):
         if method == "turn/completed" and is_ours:
             yield from self._turn_over(mapping(params.get("turn")))
             return
-        yield from notifications.translated(state, method, params, subagent=not is_ours)
+        yield from translated(state, method, params, subagent=not is_ours)
 
     def _turn_over(self, turn: dict[str, Any]) -> Iterator[ProviderEvent]:
         state, status = self._state, text(turn.get("status"))
@@ -231,3 +237,88 @@ class AppServer(JsonRpcConversation):
 
     def _thread(self) -> dict[str, Any]:
         return {"threadId": self._state.thread_id}
+
+
+def translated(
+    state: TranslationState, method: str, params: dict[str, Any], *, subagent: bool
+) -> Iterator[ProviderEvent]:
+    """Translate one notification; what is not known is skipped, it is in the journal.
+
+    Args:
+        state: the state of the session.
+        method: what it is about.
+        params: what it says.
+        subagent: true if it is about the thread of a helper that the agent started.
+    """
+    item = mapping(params.get("item"))
+    match method:
+        case "turn/started" if not subagent:
+            state.costs.turns += 1
+        case "item/started":
+            yield from turn_items.started(item)
+        case "item/completed":
+            yield from turn_items.completed(state, item, subagent=subagent)
+        case "item/agentMessage/delta" if not subagent:
+            data = {"itemId": text(params.get("itemId")), "text": text(params.get("delta"))}
+            yield Custom("codex.message_delta", data)
+        case "turn/plan/updated" if not subagent:
+            yield Custom("codex.todo_list", {"itemId": "", "items": _todo(params)})
+        case "thread/tokenUsage/updated":
+            yield from _usage(state, params, subagent=subagent)
+        case "account/rateLimits/updated":
+            take_limits(state.limits, mapping(params.get("rateLimits")))
+        case "model/rerouted" if not subagent:
+            state.model = text(params.get("toModel")) or state.model
+        case "mcpServer/startupStatus/updated" if params.get("status") == "failed":
+            name = text(params.get("name"))
+            yield Error(f"MCP server {name} cannot be reached", "mcp_failed")
+        case "error" if not subagent:
+            error = read_error(mapping(params.get("error")))
+            yield from state.take_error(error, is_retried=params.get("willRetry") is True)
+
+
+def _usage(
+    state: TranslationState, params: dict[str, Any], *, subagent: bool
+) -> Iterator[ProviderEvent]:
+    usage = mapping(params.get("tokenUsage"))
+    thread_id = text(params.get("threadId"))
+    grown = state.costs.take_total(thread_id, read_tokens(usage.get("total")), state.model)
+    if subagent:
+        return
+    state.window = count(usage.get("modelContextWindow")) or state.window
+    if grown:  # a resumed thread repeats its last report first
+        yield state.take_context(read_tokens(usage.get("last")), "harness-reported")
+
+
+def _todo(params: dict[str, Any]) -> list[dict[str, Any]]:
+    steps = map(mapping, items(params.get("plan")))
+    return [
+        {"text": text(step.get("step")), "completed": step.get("status") == "completed"}
+        for step in steps
+    ]
+
+
+_NAMES = {300: "five_hour", 1440: "one_day", 10080: "seven_day"}
+"""By the length of the window in minutes; the server knows the names of claude's windows."""
+
+
+def take_limits(limits: LimitWindows, snapshot: Mapping[str, Any]) -> None:
+    """Take one snapshot of the account's windows."""
+    reached = text(snapshot.get("rateLimitReachedType"))
+    for place in ("primary", "secondary"):
+        window = mapping(snapshot.get(place))
+        used_percent = number(window.get("usedPercent"))
+        if used_percent is None:
+            continue
+        minutes = count(window.get("windowDurationMins"))
+        name = _NAMES.get(minutes or 0) or (f"{minutes}_minutes" if minutes else place)
+        is_full = used_percent >= 100 or (bool(reached) and place in reached.lower())
+        limits.note(
+            name,
+            REJECTED if is_full else "allowed",
+            utilization=used_percent / 100,
+            resets_at_s=count(window.get("resetsAt")),
+        )
+    windows = limits.windows.values()
+    limits.resets_at = None  # a snapshot tells of every window
+    limits.note_end(window.resets_at_s for window in windows if window.status == REJECTED)

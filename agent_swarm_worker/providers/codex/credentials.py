@@ -11,8 +11,14 @@ import orjson
 
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import CredentialDamaged, CredentialsMissing
-from agent_swarm_worker.providers.codex.options import CodexLogin
-from agent_swarm_worker.providers.codex.spec import API_KEY, AUTH_MODE, OAUTH, POOLED, SPEC
+from agent_swarm_worker.providers.codex.spec import (
+    API_KEY,
+    AUTH_MODE,
+    OAUTH,
+    POOLED,
+    SPEC,
+    CodexLogin,
+)
 from agent_swarm_worker.providers.kit.native import mapping, number, text
 from agent_swarm_worker.settings import named
 

@@ -2,20 +2,47 @@
 
 The prompt goes to standard input, everything else into the private ``CODEX_HOME``: the arguments,
 which anybody can list, say nothing of the task and hold no secret.
+
+The session's ``config.toml``: the operator's, with what a headless session needs laid over it.
+
+Everything that is a secret or long goes in here and not into the arguments: the file is private.
+
+The folder a session's CLI keeps its things in: private, but for what has to outlive it.
+
+Each session has a ``CODEX_HOME`` of its own, so that sessions side by side never share a login or a
+configuration. The records of the sessions themselves stay where the operator's CLI keeps them:
+that is what a later session goes on from.
+
+Which program the CLI is, and which of its two transports a session talks over.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import tomllib
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from agent_swarm_worker.contract import PrivateFile
-from agent_swarm_worker.providers.codex.credentials import without_credentials
-from agent_swarm_worker.providers.codex.program import codex_program
+from agent_swarm_worker.errors import ProviderError
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.providers.codex.credentials import operator_home, without_credentials
+from agent_swarm_worker.providers.codex.spec import CodexOptions
 from agent_swarm_worker.providers.kit.launch import Launch
+from agent_swarm_worker.providers.kit.mcp_config import (
+    mcp_table,
+    register_secrets,
+    swarm_server_of,
+    toml_bytes,
+)
+from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.contract import ProviderSessionConfig
-    from agent_swarm_worker.providers.codex.plan import Plan
+    from collections.abc import Mapping
+    from pathlib import PurePath
+
+    from agent_swarm_worker.contract import Guest, ProviderSessionConfig
+    from agent_swarm_worker.providers.codex.credentials import Credential
+    from agent_swarm_worker.providers.codex.state import Plan
 
 MAX_PROMPT_CHARS = 1_048_576
 """The CLI takes no longer input (measured with 0.169.0)."""
@@ -66,3 +93,196 @@ def _input(config: ProviderSessionConfig, plan: Plan) -> bytes:
         block = f"<swarm_system_prompt>\n{plan.changed_system_prompt}\n</swarm_system_prompt>"
         prompt = f"{block}\n\n{prompt}"
     return prompt.encode("utf-8", "replace")
+
+
+STARTUP_TIMEOUT_S = 30
+TOOL_TIMEOUT_S = 300
+PROJECT_DOC_BYTES = 32 * 1024
+"""How much of a repository's notes the CLI reads by default."""
+MAX_CONFIG_BYTES = 16 << 20
+_COMMON = {
+    "enabled": True,
+    "startup_timeout_sec": STARTUP_TIMEOUT_S,
+    "tool_timeout_sec": TOOL_TIMEOUT_S,
+    "default_tools_approval_mode": "approve",
+}
+"""What every tool server is configured with."""
+
+
+async def operator_config(guest: Guest, home: PurePath | None, log: Log) -> dict[str, Any]:
+    """Return the operator's own configuration; one that cannot be read is left out, with a word."""
+    path = home / "config.toml" if home else None
+    if path is None:
+        return {}
+    try:
+        content = await guest.read(path, max_bytes=MAX_CONFIG_BYTES)
+        return tomllib.loads(content.decode())
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        log.warning(Event.CONFIG_IGNORED, key=str(path), why=str(error))
+        return {}
+
+
+def session_config(
+    config: ProviderSessionConfig, plan: Plan, base: dict[str, Any], log: Log
+) -> bytes:
+    """Return the file for one session.
+
+    Args:
+        config: the session.
+        plan: what was decided for it.
+        base: the operator's configuration.
+        log: hears of servers that are left out.
+    """
+    table: dict[str, Any] = {
+        **base,
+        "approval_policy": "never",
+        "sandbox_mode": "danger-full-access",
+        "check_for_update_on_startup": False,
+        "cli_auth_credentials_store": "file",
+        # By default a turn begins after a second, without the tools of a server that took longer.
+        "mcp_optional_startup_grace_ms": STARTUP_TIMEOUT_S * 1000,
+        "analytics": {**mapping(base.get("analytics")), "enabled": False},
+        # Both ask the vendor's servers for a catalogue before each session.
+        "features": {"apps": False, "plugins": False, **mapping(base.get("features"))},
+        "mcp_servers": _servers(config, mapping(base.get("mcp_servers")), log),
+    }
+    if plan.model:
+        table["model"] = plan.model
+    if plan.effort:
+        table["model_reasoning_effort"] = plan.effort
+    if plan.uses_agents_md:
+        limit = base.get("project_doc_max_bytes")
+        limit = limit if isinstance(limit, int) else PROJECT_DOC_BYTES
+        table["project_doc_max_bytes"] = limit + len(config.system_prompt.encode()) + 1024
+    elif config.system_prompt:
+        own = text(base.get("developer_instructions"))
+        table["developer_instructions"] = "\n\n".join(filter(None, (own, config.system_prompt)))
+    return toml_bytes(table)
+
+
+def _servers(
+    config: ProviderSessionConfig, own: dict[str, Any], log: Log
+) -> dict[str, dict[str, Any]]:
+    """The operator's tool servers, overlaid by the installed ones and, last, the swarm's own."""
+    tables: dict[str, dict[str, Any]] = {
+        name: table for name, table in own.items() if isinstance(table, dict)
+    }
+    for table in tables.values():
+        register_secrets(table, config.redactor, headers="http_headers")
+    ours = swarm_server_of(config, CodexOptions.load(config.env).runtime_id)
+    for server in (*config.mcp_servers, ours):
+        if server.transport == "sse":
+            log.warning(Event.MCP_CONFIG, skipped=server.name, why="codex has no sse transport")
+            continue
+        tables[server.name] = mcp_table(server, _COMMON)
+    return tables
+
+
+FOLDER = "codex-home"
+_KEPT = ("sessions", "archived_sessions")
+"""What outlives a session."""
+_SHARED = ("AGENTS.md", "AGENTS.override.md", "prompts", "rules")
+"""What the operator has written for every session."""
+
+
+async def prepare_home(config: ProviderSessionConfig, credential: Credential) -> PurePath:
+    """Make the session's folder, log in, and link to what is kept elsewhere.
+
+    Args:
+        config: the session; the folder is in its private directory, which the caller removes.
+        credential: what the session logs in with.
+
+    Raises:
+        ProviderError: the folder cannot be written.
+    """
+    guest, home = config.guest, config.private_dir / FOLDER
+    try:
+        await guest.files.make_dir(str(home))
+        await _log_in(guest, home / "auth.json", credential)
+    except OSError as error:
+        msg = f"cannot prepare {home}: {error.strerror or error}"
+        raise ProviderError(msg) from error
+    theirs = operator_home(config.env)
+    if theirs is not None:
+        await _link(guest, home, theirs)
+    return home
+
+
+async def _log_in(guest: Guest, path: PurePath, credential: Credential) -> None:
+    """Write a login of the session's own; one that the CLI renews is used in its place."""
+    await guest.files.remove(str(path))
+    if credential.file is not None:
+        await guest.files.link(str(path), str(credential.file))
+        return
+    await guest.put([PrivateFile(path=path, content=credential.content)])
+
+
+async def _link(guest: Guest, home: PurePath, theirs: PurePath) -> None:
+    files = guest.files
+    for name in (*_KEPT, *_SHARED):
+        target, link = str(theirs / name), str(home / name)
+        try:
+            if name in _KEPT:
+                await files.make_dir(target)
+            if await files.info(target) is not None and await files.info(link) is None:
+                await files.link(link, target)
+        except OSError as error:
+            # Without its record the session cannot be continued; it can be run all the same.
+            Log().warning(Event.STATE_DEGRADED, path=target, why=error.strerror or str(error))
+
+
+Transport: TypeAlias = Literal["app-server", "exec"]
+PROBE_TIMEOUT_S = 20.0
+MAX_HELP_BYTES = 1 << 20
+
+_probed: dict[tuple[str, ...], bool] = {}
+"""Programs that were asked, each with its time of change: whether they have an app server."""
+
+
+def codex_program(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the words of ``CODEX_BINARY`` or ``CODEX_PATH_OVERRIDE``; by default ``codex``.
+
+    Raises:
+        BadSetting: the value has an open quote.
+    """
+    return CodexOptions.load(env).program
+
+
+async def choose_transport(config: ProviderSessionConfig) -> Transport:
+    """Return the transport of a session; ``auto`` asks the program once what it can do."""
+    match CodexOptions.load(config.env).transport:
+        case "app-server":
+            return "app-server"
+        case "exec":
+            return "exec"
+    if await _has_app_server(config):
+        return "app-server"
+    Log().warning(Event.CONFIG_IGNORED, key="CODEX_TRANSPORT", why="this codex has no app-server")
+    return "exec"
+
+
+async def _has_app_server(config: ProviderSessionConfig) -> bool:
+    """Ask for the help of the subcommand: a CLI without it prints its general help instead."""
+    words, guest = codex_program(config.env), config.guest
+    path = await guest.files.which(words[0], config.env)
+    found = await guest.files.info(path) if path is not None else None
+    if path is None or found is None:
+        return True  # starting it will say so better
+    key = (*words, path, str(found.modified_ns))
+    if key not in _probed:
+        help_text = ""
+        with contextlib.suppress(ProviderError):
+            asked = await guest.run(
+                (*words, "app-server", "--help"),
+                env=config.env,
+                cwd=config.cwd,
+                timeout_s=PROBE_TIMEOUT_S,
+                max_output=MAX_HELP_BYTES,
+                name="probe",
+            )
+            help_text = asked.stdout.decode(errors="replace") if asked.exit_code == 0 else ""
+        usage = [line for line in help_text.splitlines() if line.startswith("Usage:")]
+        _probed[key] = any("app-server" in line for line in usage)
+    return _probed[key]

@@ -1,21 +1,33 @@
-"""The CLI's own record of a session: whether there is one to continue, and what it has used."""
+"""The CLI's own record of a session: whether there is one to continue, and what it has used.
+
+Reading the journal of a session again, whose worker was killed.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agent_swarm_worker.providers.codex.usage import read_tokens
+from agent_swarm_worker.providers.codex.app_server import AppServer
+from agent_swarm_worker.providers.codex.credentials import Credential, operator_home
+from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
+from agent_swarm_worker.providers.codex.spec import DEFAULT_MODEL, resolve_model
+from agent_swarm_worker.providers.codex.state import Plan, TranslationState, read_tokens
 from agent_swarm_worker.providers.kit.costs import Tokens
 from agent_swarm_worker.providers.kit.native import mapping, text
+from agent_swarm_worker.providers.kit.outcome import LimitWindows
 
 if TYPE_CHECKING:
-    from pathlib import PurePath
+    from pathlib import Path, PurePath
 
-    from agent_swarm_worker.contract import Guest
+    from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.contract import Guest, ProviderSessionConfig
+    from agent_swarm_worker.providers.codex.launch import Transport
+    from agent_swarm_worker.providers.kit.launch import Translator
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 MAX_ROLLOUT_BYTES = 1 << 30
@@ -88,3 +100,53 @@ def was_told(rollout: bytes, instructions: str) -> bool:
         return orjson.dumps(instructions)[1:-1] in rollout
     except TypeError:  # half a surrogate pair
         return False
+
+
+_IS_EXEC = b'"thread.started"'
+_HEAD_BYTES = 4096
+
+
+async def replay_translator(config: ProviderSessionConfig, clock: Clock) -> Translator | None:
+    """Return a translator for the lines of a journal.
+
+    The app server's answers are understood because the same questions are asked again, to nobody.
+    What a resumed thread had used before is in the CLI's own record of it, which tells the times;
+    ``None`` if the journal does not say when the session began.
+    """
+    first, second = _beginning(config.log_file)
+    transport: Transport = "exec" if _IS_EXEC in second else "app-server"
+    plan = Plan(
+        transport=transport,
+        model=resolve_model(config.model) or DEFAULT_MODEL,
+        effort=None,
+        home=config.private_dir,
+        credential=Credential(is_oauth=False),
+    )
+    if config.resume_session_id is not None:
+        home = operator_home(config.env)
+        rollout = await read_rollout(config.resume_session_id, home, config.guest)
+        began = _began(first)
+        if began is None:
+            return None
+        if rollout is None:  # a new thread was begun in its place
+            config = replace(config, resume_session_id=None)
+        plan = replace(plan, used_before=used_before(rollout, until=began))
+    limits = LimitWindows(clock)
+    state = TranslationState(config=config, plan=plan, clock=clock, limits=limits, model=plan.model)
+    return ExecTranslator(state) if transport == "exec" else AppServer(state)
+
+
+def _beginning(journal: Path) -> tuple[bytes, bytes]:
+    """Return the record that describes the run, and the CLI's first line."""
+    try:
+        with journal.open("rb") as file:
+            return file.readline(), file.readline(_HEAD_BYTES)
+    except OSError:
+        return b"", b""
+
+
+def _began(record: bytes) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text(mapping(orjson.loads(record)).get("timestamp")))
+    except ValueError:
+        return None

@@ -1,22 +1,103 @@
-"""What one CLI process has said so far, whichever way it says it."""
+"""What one CLI process has said so far, whichever way it says it.
+
+What was decided for a session before it starts.
+
+What a session used. The CLI counts a thread from its first day, so only growth is new.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from agent_swarm_worker.contract import ContextUsage, Error, Progress, ProviderEvent, SessionInit
-from agent_swarm_worker.providers.codex.errors import NETWORK, STALE_SESSION, is_retry_notice
-from agent_swarm_worker.providers.codex.usage import CostBook
+from agent_swarm_worker.providers.codex.outcome import NETWORK, STALE_SESSION, is_retry_notice
+from agent_swarm_worker.providers.codex.spec import NETWORK_TIMEOUT_S
+from agent_swarm_worker.providers.kit import costs
+from agent_swarm_worker.providers.kit.costs import Tokens, cost_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import PurePath
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import CostData, ProviderSessionConfig
-    from agent_swarm_worker.providers.codex.plan import Plan
-    from agent_swarm_worker.providers.kit.costs import Tokens
-    from agent_swarm_worker.providers.kit.limits import LimitWindows
+    from agent_swarm_worker.providers.codex.credentials import Credential
+    from agent_swarm_worker.providers.codex.launch import Transport
+    from agent_swarm_worker.providers.kit.outcome import LimitWindows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The choices that the configuration file, the launch and the translation share."""
+
+    transport: Transport
+    model: str
+    effort: str | None
+    """The effort as the CLI calls it; ``None`` leaves it to the model."""
+    applied_effort: str | None = None
+    """The same in the worker's words."""
+    home: PurePath
+    """The session's own folder for the CLI's files."""
+    credential: Credential
+    uses_agents_md: bool = False
+    network_timeout_s: float = NETWORK_TIMEOUT_S
+    """How long the CLI may do nothing but try to reach the model API."""
+    used_before: Tokens = field(default_factory=Tokens)
+    changed_system_prompt: str = ""
+    """What a resumed thread has to be told: it keeps the instructions it was started with."""
+
+
+VENDOR = "openai"
+_NAMES = {
+    "input": ("inputTokens", "input_tokens"),
+    "output": ("outputTokens", "output_tokens"),
+    "cache_read": ("cachedInputTokens", "cached_input_tokens"),
+    "cache_write": ("cacheWriteInputTokens", "cache_write_input_tokens"),
+    "reasoning": ("reasoningOutputTokens", "reasoning_output_tokens"),
+}
+
+
+def read_tokens(native: Any) -> Tokens:
+    """Take the counts from either transport's usage; cached tokens are part of the input."""
+    return Tokens.read(native, _NAMES)
+
+
+class CostBook(costs.CostBook):
+    """Keeps the accounts of one process: its thread, and those of the helpers it starts."""
+
+    turns = 0
+
+    def take_total(self, thread_id: str, total: Tokens, model: str) -> Tokens:
+        """Take a thread's total: what it grew by is one call's worth, and priced as one."""
+        grown = self.grown(thread_id, total)
+        usd: float | None = 0.0
+        if grown:
+            usd = costs.usd(
+                model,
+                provider=VENDOR,
+                input_tokens=grown.input,
+                cached_tokens=grown.cache_read,
+                cache_write_tokens=grown.cache_write,
+                output_tokens=grown.output,
+            )
+        self.add(model, grown, usd)
+        return grown
+
+    def cost(self, config: ProviderSessionConfig, *, model: str, is_error: bool) -> CostData | None:
+        """Return the spend so far, or ``None`` if the CLI has reported none."""
+        if not self.models:
+            return None
+        return cost_data(
+            config,
+            self.models,
+            provider="codex",
+            model=model,
+            is_error=is_error,
+            reasoning_output_tokens=self.spent.tokens.reasoning,
+            num_turns=self.turns or None,
+            models=(),
+        )
 
 
 @dataclass(slots=True, kw_only=True)

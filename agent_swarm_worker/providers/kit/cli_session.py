@@ -29,8 +29,7 @@ from agent_swarm_worker.contract import (
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.journal.files import continuation_of, continuation_record
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.processes.drain import DRAIN_S, drain, pump
-from agent_swarm_worker.processes.framing import LineFramer
+from agent_swarm_worker.processes.pipes import DRAIN_S, LineFramer, drain, pump
 from agent_swarm_worker.providers.kit.conversation import Conversation, StdinWriter, SteeringRouter
 from agent_swarm_worker.providers.kit.launch import CliHarness, Ending
 from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, as_aborted

@@ -22,8 +22,8 @@ import anyio
 import orjson
 
 from agent_swarm_worker.errors import ProviderError
+from agent_swarm_worker.providers.kit.launch import JsonTranslator
 from agent_swarm_worker.providers.kit.native import mapping, text
-from agent_swarm_worker.providers.kit.translator import JsonTranslator
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderEvent

@@ -3,6 +3,8 @@
 A provider for a command-line harness is a function that builds a `Launch` and an object that is a
 `Translator`; `cli_session.CliSession` does the rest for all of them. Neither does any I/O, so
 recorded streams test them.
+
+The base of translators for a harness that prints JSON lines and nothing else.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from agent_swarm_worker.contract import PrivateFile
 from agent_swarm_worker.contract.translator import Ending, Rereads, TextTranslator, Translator
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import PurePath
+
+    from agent_swarm_worker.contract import ProviderEvent
 
 __all__ = [
     "MAX_ARG_BYTES",
@@ -67,3 +71,18 @@ class CliHarness:
     translator: Translator
     stale_resume: tuple[str, ...] = field(default=())
     """Error categories that mean: the resumed session does not exist, start a fresh one."""
+
+
+class JsonTranslator:
+    """Passes over lines that are not JSON, and over standard error.
+
+    Both are in the journal all the same, and the end of standard error is in `Ending`.
+    """
+
+    def feed_text(self, line: str) -> Iterable[ProviderEvent]:  # noqa: ARG002 - the protocol's
+        """Skip a line that is not JSON."""
+        return ()
+
+    def feed_stderr(self, line: str) -> Iterable[ProviderEvent]:  # noqa: ARG002 - the protocol's
+        """Skip a line of standard error."""
+        return ()

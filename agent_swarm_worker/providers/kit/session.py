@@ -17,9 +17,9 @@ from agent_swarm_worker.contract.listening import interest_of
 from agent_swarm_worker.contract.translator import TextTranslator
 from agent_swarm_worker.journal.limit import Weight, weigh
 from agent_swarm_worker.journal.records import stderr_record, text_record
-from agent_swarm_worker.journal.session_journal import SessionJournal
+from agent_swarm_worker.journal.writer import SessionJournal
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.processes.framing import decode_line
+from agent_swarm_worker.processes.pipes import decode_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import MissingExtra
 from agent_swarm_worker.providers.pi.credentials import require_credential
-from agent_swarm_worker.providers.pi.files import read_agent_files
+from agent_swarm_worker.providers.pi.files import is_saved, read_agent_files
 from agent_swarm_worker.providers.pi.models import choose_model
-from agent_swarm_worker.providers.pi.options import PiOptions
-from agent_swarm_worker.providers.pi.replay import PiReplay
-from agent_swarm_worker.providers.pi.saved import is_saved
-from agent_swarm_worker.providers.pi.spec import SPEC
+from agent_swarm_worker.providers.pi.spec import SPEC, PiOptions
+from agent_swarm_worker.providers.pi.translate import PiReplay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

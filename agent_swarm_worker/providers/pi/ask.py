@@ -2,6 +2,8 @@
 
 Repeated are refusals for now (429, 5xx), connections that fail or break and answers that stop in
 the middle. A model that is silent for too long is asked once more. Anything else fails at once.
+
+Why a session of pi ends badly: one category, one readable line.
 """
 
 from __future__ import annotations
@@ -15,17 +17,17 @@ from pydantic_ai.exceptions import AgentRunError, ModelAPIError, ModelHTTPError
 from pydantic_ai.models import ModelRequestParameters
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from agent_swarm_worker.errors import SwarmWorkerError
-from agent_swarm_worker.guards.error_classes import ErrorClass
+from agent_swarm_worker.errors import ProviderError, SwarmWorkerError
+from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.providers.kit.costs import Tokens
-from agent_swarm_worker.providers.kit.outcome import one_line
+from agent_swarm_worker.providers.kit.outcome import LABELS, one_line, reset_of
 from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.client import request_settings
 from agent_swarm_worker.providers.pi.costs import context_of
-from agent_swarm_worker.providers.pi.failures import SessionFailed, model_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from pydantic_ai.messages import ModelMessage, ModelResponse
     from pydantic_ai.models import Model, StreamedResponse
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.pi.costs import CostBook
     from agent_swarm_worker.providers.pi.models import ModelChoice
     from agent_swarm_worker.providers.pi.native import Record
-    from agent_swarm_worker.providers.pi.options import PiOptions
+    from agent_swarm_worker.providers.pi.spec import PiOptions
 
 MAX_ATTEMPTS = 5
 MAX_TIMEOUTS = 2
@@ -229,3 +231,47 @@ def _words(body: object) -> str:
         message = body.get("message")
         return message if isinstance(message, str) else str(body)
     return body if isinstance(body, str) else ""
+
+
+_LABELS: dict[str, str] = {
+    **LABELS,
+    ErrorClass.CONTEXT_OVERFLOW: "The conversation is too long for the model",
+    ErrorClass.MAX_OUTPUT_TOKENS: "The answer is too long for the model",
+    ErrorClass.MODEL_NOT_FOUND: "There is no such model",
+    ErrorClass.PERMISSION_DENIED: "Permission denied",
+}
+_MARKUP = re.compile(r"<(?:script|style)\b.*?</(?:script|style)>|<[^>]{1,500}>", re.DOTALL)
+
+
+class SessionFailed(ProviderError):
+    """The session cannot go on."""
+
+    def __init__(self, kind: str, reason: str, *, reset_at: str | None = None) -> None:
+        self.kind, self.reason, self.reset_at = kind, reason, reset_at
+        super().__init__(reason)
+
+
+def model_failure(
+    text: str,
+    *,
+    now: datetime,
+    status: int | None = None,
+    code: str | None = None,
+    retry_after_s: float | None = None,
+) -> SessionFailed:
+    """Say what a failed model request means.
+
+    Args:
+        text: the error as the service worded it.
+        now: the present moment.
+        status: its HTTP status, if it had one.
+        code: its own word for the kind of error, if it has one.
+        retry_after_s: how long the service asks to wait.
+    """
+    plain = " ".join(_MARKUP.sub(" ", text).split())
+    kind = classify_error(text, category=code, status=status)
+    label = _LABELS.get(kind, "The model request failed")
+    where = f" (HTTP {status})" if status else ""
+    reason = f"{label}{where}: {plain}" if plain else f"{label}{where}"
+    asked = f"{text}\nretry-after: {retry_after_s or 0:.0f}"
+    return SessionFailed(kind.value, one_line(reason), reset_at=reset_of(kind.value, asked, now))

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from agent_swarm_worker.errors import MissingExtra
-from agent_swarm_worker.providers.pi.options import PiOptions
+from agent_swarm_worker.providers.pi.spec import PiOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

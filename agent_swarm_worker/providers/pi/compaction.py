@@ -15,7 +15,7 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from agent_swarm_worker.guards.tokens import count_tokens
+from agent_swarm_worker.guards.child_env import count_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -83,7 +83,7 @@ class CostBook(costs.CostBook):
 
 
 def _list_price(model: str, choice: ModelChoice, usage: Tokens) -> float | None:
-    from agent_swarm_worker.providers.kit.prices import usd  # noqa: PLC0415 - brings heavy data
+    from agent_swarm_worker.providers.kit.costs import usd  # noqa: PLC0415 - brings heavy data
 
     return usd(
         model,

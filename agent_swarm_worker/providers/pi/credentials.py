@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.errors import CredentialsMissing, UnknownModel
-from agent_swarm_worker.providers.pi.options import PiOptions
-from agent_swarm_worker.providers.pi.spec import KEY_VARIABLES
+from agent_swarm_worker.providers.pi.spec import KEY_VARIABLES, PiOptions
 from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from pydantic_ai.messages import (
 )
 
 from agent_swarm_worker.clock import wire_time
-from agent_swarm_worker.providers.pi.saved import session_path
+from agent_swarm_worker.providers.pi.files import session_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

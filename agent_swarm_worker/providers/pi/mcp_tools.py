@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from agent_swarm_worker.errors import MissingExtra
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.providers.pi.mcp_listing import Offer, exposed_names
+from agent_swarm_worker.providers.pi.mcp_connection import Offer, exposed_names
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

@@ -1,28 +1,20 @@
 """From what a task asks for to one model at one address with one credential.
 
 Never another model than the one asked for: what cannot be resolved is an error that says why.
+
+What is known of models without asking anybody: short names, context windows, vendors.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from agent_swarm_worker.errors import CredentialsMissing, UnknownModel
-from agent_swarm_worker.providers.pi.catalog import (
-    ANTHROPIC_NAMES,
-    DEFAULT_MODELS,
-    OPENROUTER_NAMES,
-    context_window,
-    vendor_of,
-)
-from agent_swarm_worker.providers.pi.credentials import (
-    Credential,
-    credential,
-    custom_credential,
-)
-from agent_swarm_worker.providers.pi.options import PiOptions
-from agent_swarm_worker.providers.pi.spec import KEY_VARIABLES
+from agent_swarm_worker.providers import catalog
+from agent_swarm_worker.providers.pi.credentials import Credential, credential, custom_credential
+from agent_swarm_worker.providers.pi.spec import KEY_VARIABLES, SPEC, PiOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -239,3 +231,37 @@ def _count(value: Any) -> int | None:
 def _text(entry: Mapping[str, Any], name: str) -> str:
     value = entry.get(name)
     return value.strip() if isinstance(value, str) else ""
+
+
+ANTHROPIC_NAMES = SPEC.models.aliases
+"""Short names at Anthropic."""
+OPENROUTER_NAMES = {
+    "fable": "anthropic/claude-fable-5",
+    "opus": "anthropic/claude-opus-4.8",
+    "sonnet": "anthropic/claude-sonnet-5",
+    "haiku": "anthropic/claude-haiku-4.5",
+}
+"""The same models at OpenRouter, where there is no Anthropic credential."""
+DEFAULT_MODELS = {
+    "anthropic": ANTHROPIC_NAMES["opus"],
+    "openrouter": OPENROUTER_NAMES["opus"],
+    "openai": "gpt-5.6-terra",
+}
+"""What runs if nobody asks for a model, by the first credential there is."""
+
+DEFAULT_WINDOW = 200_000
+"""Of a model that the catalogue does not have."""
+_VENDORS = (
+    (re.compile(r"claude-"), "anthropic"),
+    (re.compile(r"(?:gpt-|chatgpt-|codex-|o\d)"), "openai"),
+)
+
+
+def context_window(model: str) -> int:
+    """Return the context window of a model in tokens."""
+    return catalog.context_window(model, SPEC.models) or DEFAULT_WINDOW
+
+
+def vendor_of(model: str) -> str | None:
+    """Return whose model an id without a provider must be, if its name tells."""
+    return next((vendor for name, vendor in _VENDORS if name.match(model)), None)

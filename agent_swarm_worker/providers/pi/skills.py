@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.guards.front_matter import front_matter
-from agent_swarm_worker.providers.pi.options import PiOptions
+from agent_swarm_worker.providers.pi.spec import PiOptions
+from agent_swarm_worker.text import front_matter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

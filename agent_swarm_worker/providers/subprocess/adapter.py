@@ -18,8 +18,7 @@ from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, Launch, PrivateFile
 from agent_swarm_worker.providers.kit.mcp_config import mcp_config_bytes
-from agent_swarm_worker.providers.subprocess.options import SubprocessOptions
-from agent_swarm_worker.providers.subprocess.spec import SPEC
+from agent_swarm_worker.providers.subprocess.spec import SPEC, SubprocessOptions
 from agent_swarm_worker.providers.subprocess.translate import OutputMode, SubprocessTranslator
 
 if TYPE_CHECKING:

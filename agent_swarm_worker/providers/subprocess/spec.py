@@ -1,11 +1,27 @@
-"""What is known of a program of the operator's own: next to nothing."""
+"""What is known of a program of the operator's own: next to nothing.
+
+Variables of the harness ``subprocess``.
+"""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from agent_swarm_worker.contract import Capabilities, HarnessSpec, Prompt, Skills
 from agent_swarm_worker.providers.claude.spec import SPEC as CLAUDE
 from agent_swarm_worker.providers.codex.spec import SPEC as CODEX
-from agent_swarm_worker.providers.subprocess.options import SubprocessOptions
+from agent_swarm_worker.settings import HarnessOptions, live
+
+
+class SubprocessOptions(HarnessOptions):
+    """Which program runs the sessions, and how its output is read."""
+
+    # --- the harness subprocess
+    command: str = live("HARNESS_COMMAND", default="")
+    """The command line, split as a shell splits words; no shell runs."""
+    output: Literal["auto", "stream-json", "jsonl", "text"] = live("HARNESS_OUTPUT", default="auto")
+    """How its standard output is read."""
+
 
 SPEC = HarnessSpec(
     name="subprocess",
@@ -18,5 +34,5 @@ SPEC = HarnessSpec(
     capabilities=Capabilities(mcp_transports=()),
     # It may well be one of those that we know.
     error_texts={**CLAUDE.error_texts, **CODEX.error_texts},
-    stage="agent_swarm_worker.providers.subprocess.stage:SubprocessStage",
+    stage="agent_swarm_worker.providers.subprocess.harness_fixture:SubprocessStage",
 )

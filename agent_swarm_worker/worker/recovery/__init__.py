@@ -8,11 +8,11 @@ holder keeps open.
 
 While it works, a process leaves what the next one needs:
 
-* `worker.task_run` writes a claim before anything else is done for a task, and its phase as it
+* `worker.run.task_run` writes a claim before anything else is done for a task, and its phase as it
   goes on;
 * `claim_reconciliation` notes which polls may have claimed a task whose answer never came.
 
-The next process, in this order (`worker.boot`):
+The next process, in this order (`worker.boot.sequence`):
 
 1. `left_behind.end_left_behind`: end the process trees of the claimed sessions. Nobody watches over
    them.
@@ -33,6 +33,7 @@ The next process, in this order (`worker.boot`):
    answer that was lost, and begins them once `claim_verification` has shown that nobody else has.
 7. `undelivered.release_when_delivered` gives the slots of step 4 back as the results arrive.
 
-`swarm-worker flush` (`worker.flushing`) does only the delivery: it ends nothing, claims nothing,
+`swarm-worker flush` (`worker.loops.flushing`) does only the delivery: it ends nothing,
+claims nothing,
 hands nothing back.
 """

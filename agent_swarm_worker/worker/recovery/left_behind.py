@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from agent_swarm_worker.worker.parts import Host, Storage
+from agent_swarm_worker.worker.boot.parts import Host, Storage
 
 
 class Parts(Storage, Host, Protocol):

@@ -2,6 +2,8 @@
 
 Everything in it that was not reported yet is reported here, by the same reporter that a living
 session has: lines and events behind the two cursors of the claim, and what it all had cost.
+
+What a session had come to when the worker that ran it was killed: a listener of its replay.
 """
 
 from __future__ import annotations
@@ -13,39 +15,46 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agent_swarm_worker.contract import HarnessSpec, ProviderSessionConfig
-from agent_swarm_worker.contract.sink import ByteRange
-from agent_swarm_worker.contract.translator import Rereads
+from agent_swarm_worker.contract import (
+    HarnessSpec,
+    Message,
+    ProviderResult,
+    ProviderSessionConfig,
+    Result,
+    ToolStart,
+)
+from agent_swarm_worker.contract.listening import ByteRange
+from agent_swarm_worker.contract.translator import Ending, Rereads
 from agent_swarm_worker.errors import SwarmWorkerError
-from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.journal.files import continuation_of, read_head
-from agent_swarm_worker.journal.numbering import number_of_rest
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+from agent_swarm_worker.journal.files import continuation_of, number_of_rest, read_head
 from agent_swarm_worker.journal.reading import split_at_lines
+from agent_swarm_worker.journal.records import replay
 from agent_swarm_worker.journal.repair import repair
-from agent_swarm_worker.journal.replay import replay
 from agent_swarm_worker.journal.writer import MAX_RANGE_BYTES
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.catalog import context_window
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.registry import adapter_spec, create_provider
-from agent_swarm_worker.reporting.facts import SessionFacts
+from agent_swarm_worker.reporting.finish import CostKeeper
+from agent_swarm_worker.reporting.port import SessionFacts
 from agent_swarm_worker.reporting.reporter import SessionReporter
-from agent_swarm_worker.swarm.state import REPORTED
-from agent_swarm_worker.worker.continuity import HARNESS_KEY
-from agent_swarm_worker.worker.harness import wire_name
-from agent_swarm_worker.worker.log_cursor import LogCursor
-from agent_swarm_worker.worker.parts import Api, Basics, Config, Identity, Storage
-from agent_swarm_worker.worker.preparation import SESSIONS_DIR
-from agent_swarm_worker.worker.recovery.replayed_outcome import LastWord, NoTranslator
+from agent_swarm_worker.state.directory import REPORTED
+from agent_swarm_worker.worker.boot.harness import wire_name
+from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Identity, Storage
+from agent_swarm_worker.worker.recovery.upload_cursor import LogCursor
+from agent_swarm_worker.worker.run.continuity import HARNESS_KEY
+from agent_swarm_worker.worker.run.preparation import SESSIONS_DIR
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from agent_swarm_worker.contract import Guest, ProviderAdapter, ProviderResult
+    from agent_swarm_worker.contract import Guest, ProviderAdapter, ProviderEvent
     from agent_swarm_worker.contract.guest import Unread
     from agent_swarm_worker.contract.translator import Translator
     from agent_swarm_worker.journal.repair import Unrecorded
-    from agent_swarm_worker.swarm.state import Claim
+    from agent_swarm_worker.state.directory import Claim
 
 
 class Parts(Identity, Config, Basics, Api, Storage, Protocol):
@@ -214,3 +223,65 @@ def _elapsed_s(claim: Claim) -> float:
         return max(0.0, claim.log_file.stat().st_mtime - began)
     except (OSError, ValueError):
         return 0.0
+
+
+KILLED = 137
+"""What a shell reports of a process that SIGKILL ended."""
+WHY_KILLED = "the worker was killed"
+
+
+class NoTranslator:
+    """Stands in for the translator of a harness that cannot be asked any more."""
+
+    is_final = False
+
+    def feed(self, native: Any) -> Iterable[ProviderEvent]:  # noqa: ARG002 - the protocol's
+        """Understand nothing."""
+        return ()
+
+    feed_text = feed_stderr = feed
+
+    def conclude(self, ending: Ending) -> ProviderResult:
+        """Say that it was killed."""
+        return ProviderResult(
+            exit_code=ending.exit_code,
+            is_error=True,
+            error_category="aborted",
+            failure_reason=WHY_KILLED,
+        )
+
+
+class LastWord:
+    """Follows a session to know whether the harness has said its last word. A listener."""
+
+    def __init__(self, translator: Translator) -> None:
+        self._translator = translator
+        self._costs = CostKeeper()
+        self._is_said = False
+        self.last_text = ""
+        """The last thing the agent itself said."""
+
+    def on_event(self, event: ProviderEvent) -> None:
+        """Take one event: what comes after a result is another turn."""
+        match event:
+            case Result():
+                self._costs.note(event.cost)
+                self._is_said = True
+            case Message(role="assistant", subagent=False):
+                self.last_text = event.content if event.content.strip() else self.last_text
+                self._is_said = False
+            case ToolStart():
+                self._is_said = False
+
+    @property
+    def is_said(self) -> bool:
+        """True if the session was over, so that its task needs no second run."""
+        return self._is_said and self._translator.is_final
+
+    def conclude(self) -> ProviderResult:
+        """Say how the session ended; of one that had not, what it was worth until then."""
+        over = Ending(exit_code=0, hung_after_result=True)
+        killed = Ending(exit_code=KILLED, aborted=WHY_KILLED)
+        result = self._translator.conclude(over if self.is_said else killed)
+        self._costs.note(result.cost)
+        return replace(result, cost=self._costs.cost)

@@ -3,6 +3,13 @@
 A session it was running is ended here; what the session had said goes out, with its cost. If it had
 said its last word, the task is finished with it. If not, the server is told ``crash_recovery``, so
 that it makes a resume task for this very agent (docs/api.md 7.4).
+
+Results that are still on their way when a worker starts.
+
+A task whose result waits in the outbox is in progress for the server, and nobody works on it: it
+would soon be given to somebody a second time. So it is treated like one whose session has just
+ended here: it holds its slot, has a row on the server's list, and beats until the result is there.
+So does one of which the server could not be asked yet whether that result still counts.
 """
 
 from __future__ import annotations
@@ -13,25 +20,39 @@ from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.reporting.finish import decide_finish
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.sandboxes.port import GuestSpec
-from agent_swarm_worker.swarm.queue import WriteKind
-from agent_swarm_worker.worker.parts import Api, Basics, Config, Host, Identity, Storage, Unsettled
-from agent_swarm_worker.worker.preparation import SESSIONS_DIR
-from agent_swarm_worker.worker.private_dir import remove_spares
-from agent_swarm_worker.worker.recovery.cursor_resync import with_resynced_cursor
+from agent_swarm_worker.worker.boot.parts import (
+    Api,
+    Basics,
+    Config,
+    Host,
+    Identity,
+    Running,
+    Storage,
+    Unsettled,
+)
+from agent_swarm_worker.worker.loops.heartbeat import announce
 from agent_swarm_worker.worker.recovery.orphaned_session import OrphanedSession
+from agent_swarm_worker.worker.recovery.upload_cursor import with_resynced_cursor
+from agent_swarm_worker.worker.run.finishing import DELIVERY_WAIT_S
+from agent_swarm_worker.worker.run.launch_files import remove_spares
+from agent_swarm_worker.worker.run.preparation import SESSIONS_DIR
+from agent_swarm_worker.worker.run.running_task import RunningTask
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.swarm.state import Claim
-    from agent_swarm_worker.swarm.wire import Task
+    from anyio.abc import TaskGroup
+
+    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.state.directory import Claim
 
 LAST_WORDS_S = 3.0
 """How long a start waits for what the last process had queued to arrive."""
 
 
-class Parts(Identity, Config, Basics, Api, Storage, Unsettled, Host, Protocol):
+class Parts(Identity, Config, Basics, Api, Storage, Running, Unsettled, Host, Protocol):
     """What this module uses of the worker."""
 
 
@@ -115,3 +136,35 @@ async def _finish(worker: Parts, claim: Claim, remains: OrphanedSession, current
         )
     worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": claim.task_id})
     worker.log.warning(Event.TASK_RECOVERED, task=claim.task_id, kind="it had ended")
+
+
+SETTLE_PAUSE_S = 1.0
+
+
+async def hold_undelivered(worker: Parts) -> None:
+    """Take a slot for each; before the server is asked for tasks that never began."""
+    for task_id in {*worker.outbox.lanes_with(WriteKind.FINISH), *worker.unsettled}:
+        task = RunningTask.reporting(task_id, worker.ids(), "result_undelivered")
+        worker.slots.add(task)
+        try:
+            await announce(worker, task)
+        except ApiError as error:
+            worker.log.debug(Event.API_REFUSED, call="active-session", why=str(error))
+
+
+def release_when_delivered(worker: Parts, group: TaskGroup) -> None:
+    """Give each of these slots back as soon as its result has arrived."""
+    for task in worker.slots:
+        group.start_soon(partial(_release, worker, task), name=f"result of {task.task_id}")
+
+
+async def _release(worker: Parts, task: RunningTask) -> None:
+    try:
+        settle = worker.unsettled.get(task.task_id)
+        while settle is not None and not await settle():
+            if worker.shutdown.is_draining:
+                return  # its claim is on disk: the next start tries again
+            await worker.clock.sleep(SETTLE_PAUSE_S)
+        await worker.outbox.flushed(task.task_id, timeout_s=DELIVERY_WAIT_S)
+    finally:
+        worker.slots.remove(task)

@@ -14,18 +14,17 @@ from typing import Any
 
 import pytest
 
-from agent_swarm_worker.cli import output, spoken
+from agent_swarm_worker.api import http
+from agent_swarm_worker.cli import follow, output
 from agent_swarm_worker.errors import ApiError
-from agent_swarm_worker.guards import aws_errors, error_classes, rate_limits
-from agent_swarm_worker.guards.front_matter import front_matter
-from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.prompts import attachments, texts
+from agent_swarm_worker.guards import error_classes, rate_limits
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+from agent_swarm_worker.prompts import texts, user
 from agent_swarm_worker.providers.kit import outcome
 from agent_swarm_worker.reporting import labels, output_schema
-from agent_swarm_worker.reporting.text import one_line
-from agent_swarm_worker.skills import resolve, skill_text
-from agent_swarm_worker.swarm import answers
-from agent_swarm_worker.workspace import commands, git, repository
+from agent_swarm_worker.skills import places, writer
+from agent_swarm_worker.text import front_matter, one_line
+from agent_swarm_worker.workspace import git, repository
 
 CHARS = 100_000
 LIMIT_S = 1.0
@@ -65,7 +64,7 @@ SCRUBBER.add("A_KEY", "a-secret-0123456789")
 def _answer(status: int) -> Callable[[str], Any]:
     def read(text: str) -> None:
         try:
-            answers.read_answer("u", status, "", text.encode("utf-8", "replace"))
+            http.read_answer("u", status, "", text.encode("utf-8", "replace"))
         except ApiError:
             return
 
@@ -76,13 +75,13 @@ READERS: dict[str, Callable[[str], Any]] = {
     "scrubbing": SCRUBBER.text,
     "scrubbing JSON": lambda text: SCRUBBER.json_line(text.encode("utf-8", "replace")),
     "the class of an error": error_classes.classify_error,
-    "an AWS error": aws_errors.classify_aws,
+    "an AWS error": error_classes.classify_aws,
     "a rate limit": rate_limits.is_rate_limited,
     "its end": lambda text: rate_limits.parse_reset_time(text, datetime(2026, 1, 1, tzinfo=UTC)),
     "front matter": lambda text: front_matter(f"---\n{text}"),
-    "a command": lambda text: resolve.resolve_command(f"/{text}", Path("/nowhere")),
-    "a skill": lambda text: (skill_text.folder_name(text), skill_text.is_safe_path(text)),
-    "an attachment": attachments.safe_name,
+    "a command": lambda text: places.resolve_command(f"/{text}", Path("/nowhere")),
+    "a skill": lambda text: (writer.folder_name(text), writer.is_safe_path(text)),
+    "an attachment": user.safe_name,
     "a prompt": lambda text: (texts.clean(text), texts.squeeze(text), texts.one_line(text, 100)),
     "a label": lambda text: labels.label("Bash", {"command": text, "description": text}),
     "a tool": lambda text: labels.label(text, {}),
@@ -91,10 +90,10 @@ READERS: dict[str, Callable[[str], Any]] = {
     "a page of an error": outcome.one_line,
     "a repository": lambda text: (repository._name_of(text), repository._tail(text)),
     "a branch": lambda text: (git.is_safe_ref(text), git.is_safe_url(text)),
-    "a URL": commands.without_credentials,
+    "a URL": git.without_credentials,
     "an answer": _answer(200),
     "a 404": _answer(404),
-    "a terminal": lambda text: (output.one_line(text, 80), list(spoken.spoken(text))),
+    "a terminal": lambda text: (output.one_line(text, 80), list(follow.spoken(text))),
 }
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from agent_swarm_worker.contract import ProviderSessionConfig
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 if TYPE_CHECKING:

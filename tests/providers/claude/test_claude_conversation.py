@@ -15,15 +15,13 @@ from claude_streams import FixedClock, natives
 
 from agent_swarm_worker.contract import SteerDelivery
 from agent_swarm_worker.ids import counted_ids
-from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter
+from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter, MessageSupport, parse_version
 from agent_swarm_worker.providers.claude.conversation import (
     BACKGROUND_WAIT_S,
     ClaudeConversation,
 )
-from agent_swarm_worker.providers.claude.version import MessageSupport, parse_version
-from agent_swarm_worker.providers.kit.conversation import Conversation
+from agent_swarm_worker.providers.kit.conversation import Conversation, SteerRequest
 from agent_swarm_worker.providers.kit.launch import Ending
-from agent_swarm_worker.providers.kit.steering import SteerRequest
 
 FIRST = str(counted_ids()())
 TAKEN = SteerDelivery(True, "queue")
@@ -261,7 +259,7 @@ class TestSupport:
     async def test_a_program_that_hangs_is_given_up(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("agent_swarm_worker.providers.claude.version.PROBE_S", 0.3)
+        monkeypatch.setattr("agent_swarm_worker.providers.claude.adapter.PROBE_S", 0.3)
         config = make_config(tmp_path, env=self.program(tmp_path, "time.sleep(60)"))
         support = MessageSupport()
         with anyio.fail_after(10):

@@ -9,8 +9,12 @@ from claude_config import make_config
 
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.providers.catalog import context_window
-from agent_swarm_worker.providers.claude.launch import claude_launch, claude_program
-from agent_swarm_worker.providers.claude.models import applied_effort, effort_env
+from agent_swarm_worker.providers.claude.launch import (
+    applied_effort,
+    claude_launch,
+    claude_program,
+    effort_env,
+)
 from agent_swarm_worker.providers.claude.spec import SPEC
 
 if TYPE_CHECKING:

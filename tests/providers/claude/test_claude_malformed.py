@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_swarm_worker.contract import ToolEnd
-from agent_swarm_worker.providers.claude.messages import MAX_OPEN_CALLS
-from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
+from agent_swarm_worker.providers.claude.translate import MAX_OPEN_CALLS, ClaudeTranslator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import pytest
 from claude_config import make_config
 
 from agent_swarm_worker.contract import McpServer
-from agent_swarm_worker.providers.claude.mcp import session_mcp_config
+from agent_swarm_worker.providers.claude.launch import session_mcp_config
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,13 +10,12 @@ from typing import Any
 import orjson
 
 from agent_swarm_worker.contract import ProviderSessionConfig
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.codex.app_server import AppServer
 from agent_swarm_worker.providers.codex.credentials import Credential
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
-from agent_swarm_worker.providers.codex.plan import Plan
-from agent_swarm_worker.providers.codex.state import TranslationState
-from agent_swarm_worker.providers.kit.limits import LimitWindows
+from agent_swarm_worker.providers.codex.state import Plan, TranslationState
+from agent_swarm_worker.providers.kit.outcome import LimitWindows
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 STREAMS = Path(__file__).parent / "streams"

@@ -75,7 +75,7 @@ async def test_the_plain_course(stage: Stage, transport: str):
 async def test_a_cli_without_an_app_server_is_asked_another_way(
     stage: Stage, how: str, chosen: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("agent_swarm_worker.providers.codex.program._probed", {})
+    monkeypatch.setattr("agent_swarm_worker.providers.codex.launch._probed", {})
     assert not (await stage.run(how, transport="auto")).is_error
     (init,) = [event for event in stage.events if isinstance(event, SessionInit)]
     assert init.harness_variant_meta["transport"] == chosen

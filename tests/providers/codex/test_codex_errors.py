@@ -10,9 +10,9 @@ from codex_config import make_state
 
 from agent_swarm_worker.contract import Error
 from agent_swarm_worker.providers.codex import outcome
-from agent_swarm_worker.providers.codex.errors import read_error
-from agent_swarm_worker.providers.codex.limits import take_limits
-from agent_swarm_worker.providers.codex.models import native_effort, resolve_model
+from agent_swarm_worker.providers.codex.app_server import take_limits
+from agent_swarm_worker.providers.codex.outcome import read_error
+from agent_swarm_worker.providers.codex.spec import native_effort, resolve_model
 from agent_swarm_worker.providers.kit.launch import Ending
 
 NOON_S = 1_795_176_000

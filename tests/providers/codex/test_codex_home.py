@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from agent_swarm_worker.contract import McpServer, ProviderSessionConfig
 from agent_swarm_worker.errors import CredentialDamaged, CredentialsMissing, ProviderError
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.providers.codex import config_file, credentials, rollout
-from agent_swarm_worker.providers.codex import home as homes
-from agent_swarm_worker.providers.codex.config_file import session_config
+from agent_swarm_worker.providers.codex import credentials, launch, rollout
+from agent_swarm_worker.providers.codex import launch as homes
 from agent_swarm_worker.providers.codex.credentials import Credential, without_credentials
+from agent_swarm_worker.providers.codex.launch import session_config
 from agent_swarm_worker.providers.codex.rollout import used_before, was_told
 from agent_swarm_worker.providers.kit.costs import Tokens
-from agent_swarm_worker.providers.kit.toml import toml_bytes
+from agent_swarm_worker.providers.kit.mcp_config import toml_bytes
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 FLAT = {"access": "acc", "refresh": "ref", "expires": 1_800_000_000_000, "accountId": "a-1"}
@@ -116,7 +116,7 @@ def test_with_agents_md_the_notes_may_be_longer(tmp_path: Path):
 def test_a_damaged_configuration_is_left_out(content: bytes, tmp_path: Path):
     (tmp_path / "config.toml").write_bytes(content)
     for folder in (tmp_path, tmp_path / "nowhere"):
-        assert anyio.run(config_file.operator_config, GUEST, folder, Log()) == {}
+        assert anyio.run(launch.operator_config, GUEST, folder, Log()) == {}
 
 
 scalars = st.one_of(

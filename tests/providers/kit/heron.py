@@ -37,19 +37,25 @@ from agent_swarm_worker.errors import BinaryMissing, CredentialsMissing
 from agent_swarm_worker.guards.error_classes import classify_error
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.costs import CostBook, Tokens, cost_data
-from agent_swarm_worker.providers.kit.launch import CliHarness, Ending, Launch, PrivateFile
-from agent_swarm_worker.providers.kit.limits import REJECTED, LimitWindows
+from agent_swarm_worker.providers.kit.launch import (
+    CliHarness,
+    Ending,
+    JsonTranslator,
+    Launch,
+    PrivateFile,
+)
 from agent_swarm_worker.providers.kit.mcp_config import mcp_config_bytes, swarm_server_of
 from agent_swarm_worker.providers.kit.native import count, mapping, number, text
 from agent_swarm_worker.providers.kit.outcome import (
+    REJECTED,
     Failure,
+    LimitWindows,
     aborted,
     concluded,
     failure,
     reset_of,
     unfinished,
 )
-from agent_swarm_worker.providers.kit.translator import JsonTranslator
 
 # -- spec ------------------------------------------------------------------------------------------
 

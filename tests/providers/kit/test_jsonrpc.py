@@ -22,9 +22,13 @@ from agent_swarm_worker.contract import (
     ProviderSessionConfig,
     ToolStart,
 )
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.kit.cli_session import CliSession
-from agent_swarm_worker.providers.kit.conversation import Conversation, HandlesRequests
+from agent_swarm_worker.providers.kit.conversation import (
+    Conversation,
+    HandlesRequests,
+    SteerRequest,
+)
 from agent_swarm_worker.providers.kit.jsonrpc import (
     HandlerCall,
     JsonRpcConversation,
@@ -33,7 +37,6 @@ from agent_swarm_worker.providers.kit.jsonrpc import (
     RpcError,
 )
 from agent_swarm_worker.providers.kit.launch import CliHarness, Ending, Launch
-from agent_swarm_worker.providers.kit.steering import SteerRequest
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio

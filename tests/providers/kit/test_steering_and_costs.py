@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_swarm_worker.contract import SteerDelivery, SteerMode
+from agent_swarm_worker.providers.kit.conversation import ENDED, SteeringQueue, SteerRequest
 from agent_swarm_worker.providers.kit.costs import CostBook, Tokens
-from agent_swarm_worker.providers.kit.steering import ENDED, SteeringQueue, SteerRequest
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from played_model import PlayedModel
 
 from agent_swarm_worker.clock import Clock
 from agent_swarm_worker.contract import ProviderEvent, ProviderResult, ProviderSessionConfig
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.pi.adapter import PiAdapter
 from agent_swarm_worker.providers.pi.session import PiSession
 from agent_swarm_worker.sandboxes.local import LocalGuest

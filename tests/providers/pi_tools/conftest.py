@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.processes.sweep import find, kill
+from agent_swarm_worker.processes.stop_tree import find, kill
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_swarm_worker.contract import McpServer
-from agent_swarm_worker.guards.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.pi.mcp_tools import McpTools
 from agent_swarm_worker.providers.pi.tool import Tool

@@ -14,7 +14,7 @@ from patience import HANG_S
 from tool_rig import Workshop, shop
 
 from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.processes.sweep import find, sweep
+from agent_swarm_worker.processes.stop_tree import find, sweep
 
 __all__ = ["shop"]
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ import pytest
 from tool_rig import Workshop, shop, workshop
 
 from agent_swarm_worker.providers.pi.tools import place
-from agent_swarm_worker.providers.pi.tools.limits import MAX_BYTES, MAX_LINES
+from agent_swarm_worker.providers.pi.tools.base import MAX_BYTES, MAX_LINES
 from agent_swarm_worker.sandboxes import local_files
 
 __all__ = ["shop"]

@@ -13,9 +13,9 @@ from mcp_rig import session, stdio
 from patience import HANG_S
 
 from agent_swarm_worker.contract import McpServer
-from agent_swarm_worker.guards.scrubber import Scrubber
-from agent_swarm_worker.processes.sweep import find
-from agent_swarm_worker.providers.pi.mcp_listing import exposed_names
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+from agent_swarm_worker.processes.stop_tree import find
+from agent_swarm_worker.providers.pi.mcp_connection import exposed_names
 
 pytestmark = pytest.mark.anyio
 SECRET = "s3cret-value-of-the-operator"

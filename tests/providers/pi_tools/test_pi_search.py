@@ -12,11 +12,10 @@ from patience import HANG_S
 from tool_rig import Workshop, shop
 
 from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.processes.sweep import find
+from agent_swarm_worker.processes.stop_tree import find
 from agent_swarm_worker.providers.pi.tools import search_child
-from agent_swarm_worker.providers.pi.tools.grep import GrepTool
 from agent_swarm_worker.providers.pi.tools.place import Place
-from agent_swarm_worker.providers.pi.tools.searching import Searcher
+from agent_swarm_worker.providers.pi.tools.search import GrepTool, Searcher
 
 __all__ = ["shop"]
 pytestmark = pytest.mark.anyio

@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.providers.pi.skills import skill_folders
 from agent_swarm_worker.providers.pi.tools.bash import BashTool
-from agent_swarm_worker.providers.pi.tools.edit import EditTool
-from agent_swarm_worker.providers.pi.tools.find import FindTool
-from agent_swarm_worker.providers.pi.tools.grep import GrepTool
-from agent_swarm_worker.providers.pi.tools.ls import LsTool
+from agent_swarm_worker.providers.pi.tools.edit import EditTool, WriteTool
 from agent_swarm_worker.providers.pi.tools.place import Place
 from agent_swarm_worker.providers.pi.tools.read import ReadTool
-from agent_swarm_worker.providers.pi.tools.searching import Searcher
-from agent_swarm_worker.providers.pi.tools.write import WriteTool
+from agent_swarm_worker.providers.pi.tools.search import FindTool, GrepTool, LsTool, Searcher
 
 if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock

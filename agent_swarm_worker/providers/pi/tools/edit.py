@@ -2,6 +2,8 @@
 
 Everything is done on bytes: what is not touched stays as it is to the last bit, be it a byte order
 mark, an odd encoding or a missing newline at the end.
+
+The tool `write`: a file as a whole.
 """
 
 from __future__ import annotations
@@ -11,10 +13,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.providers.pi.tool import ToolOutcome
-from agent_swarm_worker.providers.pi.tools.arguments import Param, ToolRefusal
-from agent_swarm_worker.providers.pi.tools.base import CodingTool
-from agent_swarm_worker.providers.pi.tools.files import lock_of, to_utf8
-from agent_swarm_worker.providers.pi.tools.limits import size_of
+from agent_swarm_worker.providers.pi.tools.base import (
+    CodingTool,
+    Param,
+    ToolRefusal,
+    lock_of,
+    size_of,
+    to_utf8,
+)
 
 if TYPE_CHECKING:
     from agent_swarm_worker.providers.pi.tools.place import Spot
@@ -140,3 +146,26 @@ def _find(content: bytes, change: _Change) -> _Hit:
 
 def _with_crlf(text: bytes) -> bytes:
     return text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+class WriteTool(CodingTool):
+    """Creates or replaces a file."""
+
+    name = "write"
+    description = (
+        "Write a file: creates it, with its directories, or replaces all that is in it."
+        " To change a part of a file use edit."
+    )
+    params = (
+        Param("path", "string", "File, relative to the working directory or absolute", True),
+        Param("content", "string", "All that the file is to contain", True),
+    )
+
+    async def use(self, args: dict[str, Any]) -> ToolOutcome:
+        """Write; once begun it is finished, also if the session is cancelled."""
+        content = to_utf8(args["content"], "content")
+        spot = await self.place.spot(args["path"], to_write=True)
+        async with lock_of(spot.path):
+            existed = await spot.replace(content)
+        done = "replaced" if existed else "created"
+        return ToolOutcome(f"{done} {self.place.shown(spot)} ({size_of(len(content))})")

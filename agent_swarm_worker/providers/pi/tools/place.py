@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.providers.pi.options import PiOptions
-from agent_swarm_worker.providers.pi.tools.arguments import ToolRefusal
+from agent_swarm_worker.providers.pi.spec import PiOptions
+from agent_swarm_worker.providers.pi.tools.base import ToolRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

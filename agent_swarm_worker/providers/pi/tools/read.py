@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.providers.pi.tool import ToolOutcome
-from agent_swarm_worker.providers.pi.tools.arguments import Param, ToolRefusal
-from agent_swarm_worker.providers.pi.tools.base import CodingTool
-from agent_swarm_worker.providers.pi.tools.limits import (
+from agent_swarm_worker.providers.pi.tools.base import (
     MAX_BYTES,
     MAX_LINES,
+    CodingTool,
+    Param,
+    ToolRefusal,
     scrubbed_part,
     size_of,
 )

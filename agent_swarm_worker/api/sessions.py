@@ -1,0 +1,268 @@
+"""The server's list of running sessions: what keeps a task ours (docs/api.md 6).
+
+Uploads that are records rather than commands (docs/api.md 8 to 10).
+
+None of them is safe to repeat: see `delivery` for what is done about that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent_swarm_worker.api.address import segment
+from agent_swarm_worker.api.capabilities import Feature
+from agent_swarm_worker.api.wire import Row, Task
+from agent_swarm_worker.api.wire.values import verbatim
+from agent_swarm_worker.errors import ApiGarbled, ApiRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agent_swarm_worker.api.capabilities import Generations
+    from agent_swarm_worker.api.http import Http
+
+MAX_DESCRIPTION_CHARS = 200
+_BASE = "/api/active-sessions"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRow:
+    """One session on the list."""
+
+    id: str
+    task_id: str | None = None
+    session_uuid: str | None = None
+    """As whoever runs it calls it; ``runnerSessionId`` on the wire."""
+    started_at: str = ""
+    """By the server's clock."""
+
+    @classmethod
+    def from_wire(cls, value: object) -> SessionRow | None:
+        """Read one row; ``None`` if it has no usable id."""
+        row = Row(value)
+        row_id = row.identifier("id")
+        if row_id is None:
+            return None
+        return cls(
+            id=row_id,
+            task_id=row.identifier("taskId"),
+            session_uuid=row.maybe_text("runnerSessionId"),
+            started_at=row.text("startedAt"),
+        )
+
+
+class Sessions:
+    """The endpoints about active sessions."""
+
+    def __init__(self, http: Http, generations: Generations) -> None:
+        self._http, self._generations = http, generations
+
+    async def create(
+        self,
+        *,
+        agent_id: str,
+        trigger_type: str,
+        task_id: str | None = None,
+        description: str | None = None,
+        session_uuid: str | None = None,
+    ) -> None:
+        """Announce a session (docs/api.md 6.2), right after the claim and before its preparation.
+
+        A task has one row at most, and one left from before keeps its old heartbeat and refuses
+        the new one, so it is replaced.
+        """
+        body = self._body(agent_id, trigger_type, task_id, description, session_uuid)
+        await self._generations.attempt(
+            Feature.ACTIVE_SESSIONS, lambda: self._create(body, task_id)
+        )
+
+    async def reserve(
+        self, *, agent_id: str, trigger_type: str, task_id: str, session_uuid: str
+    ) -> SessionRow | None:
+        """Announce a session unless its task has one already; of all who ask, one gets it.
+
+        Returns:
+            The row, ``None`` if the task has another one or the server keeps no list.
+
+        Raises:
+            ApiGarbled: the answer shows no row.
+        """
+        body = self._body(agent_id, trigger_type, task_id, None, session_uuid)
+        try:
+            answer = await self._generations.attempt(
+                Feature.ACTIVE_SESSIONS, lambda: self._http.call("POST", _BASE, body=body)
+            )
+        except ApiRefused as refusal:
+            if not _is_taken(refusal):
+                raise
+            return None
+        if answer is None:
+            return None
+        row = SessionRow.from_wire(answer.get("session"))
+        if row is None:
+            raise ApiGarbled(_BASE, "not a session")
+        return row
+
+    async def list(self, agent_id: str) -> tuple[SessionRow, ...] | None:
+        """Return the sessions of an agent; ``None`` if the server does not show them."""
+        answer = await self._generations.attempt(
+            Feature.SESSION_LIST,
+            lambda: self._http.call("GET", _BASE, params={"agentId": agent_id}),
+        )
+        return None if answer is None else Row(answer).rows("sessions", SessionRow.from_wire)
+
+    async def withdraw(self, row_id: str) -> None:
+        """Take this very row off the list, and none that came in its place."""
+        path = f"{_BASE}/{segment(row_id)}"
+        await self._generations.attempt(
+            Feature.SESSION_LIST, lambda: self._http.request("DELETE", path)
+        )
+
+    def _body(
+        self,
+        agent_id: str,
+        trigger_type: str,
+        task_id: str | None,
+        description: str | None,
+        session_uuid: str | None,
+    ) -> dict[str, Any]:
+        return {
+            "agentId": agent_id,
+            "taskId": task_id,
+            "triggerType": trigger_type,
+            "taskDescription": (description or "")[:MAX_DESCRIPTION_CHARS] or None,
+            "runnerSessionId": session_uuid,
+            "runtimeInstanceId": self._http.runtime_instance_id,
+        }
+
+    async def _create(self, body: dict[str, Any], task_id: str | None) -> None:
+        try:
+            await self._http.request("POST", _BASE, body=body)
+        except ApiRefused as refusal:
+            if task_id is None or not _is_taken(refusal):
+                raise
+            await self._http.request("DELETE", _by_task(task_id))
+            await self._http.request("POST", _BASE, body=body)
+
+    async def delete(self, task_id: str) -> None:
+        """Take the session of a task off the list (docs/api.md 6.5)."""
+        path = _by_task(task_id)
+        await self._generations.attempt(
+            Feature.ACTIVE_SESSIONS, lambda: self._http.request("DELETE", path)
+        )
+
+    async def heartbeat(self, task_id: str) -> bool:
+        """Say that the session lives (docs/api.md 6.3).
+
+        Returns:
+            False if the server has no such session: it was reaped, or its task has ended. True
+            also when the server does not know heartbeats at all.
+        """
+        path = f"{_BASE}/heartbeat/{segment(task_id)}"
+        answer = await self._generations.attempt(
+            Feature.SESSION_HEARTBEAT, lambda: self._http.call("PUT", path)
+        )
+        return Row(answer).flag("updated", default=True)
+
+    async def provider_session(self, task_id: str, provider_session_id: str) -> bool:
+        """Name the harness's own session (docs/api.md 6.4); False if there is no such row (yet)."""
+        path = f"{_BASE}/provider-session/{segment(task_id)}"
+        body = {"providerSessionId": provider_session_id}
+        answer = await self._generations.attempt(
+            Feature.ACTIVE_SESSIONS, lambda: self._http.call("PUT", path, body=body)
+        )
+        return Row(answer).flag("updated", default=True)
+
+    async def recover_orphaned(self, agent_id: str, *, min_age_s: int = 60) -> tuple[Task, ...]:
+        """Put this agent's claimed but never started tasks back in the queue (docs/api.md 6.7).
+
+        Only while nothing runs: a running task without a session on record would be put back too.
+        """
+        body = {"agentId": agent_id, "minAgeSeconds": min_age_s}
+        answer = await self._generations.attempt(
+            Feature.SESSION_RECOVERY,
+            lambda: self._http.call("POST", f"{_BASE}/recover-orphaned-tasks", body=body),
+        )
+        return Row(answer).rows("tasks", Task.from_wire)
+
+    async def cleanup(self, agent_id: str) -> None:
+        """Drop all rows of this agent (docs/api.md 6.6); only at boot."""
+        await self._generations.attempt(
+            Feature.ACTIVE_SESSIONS,
+            lambda: self._http.request("POST", f"{_BASE}/cleanup", body={"agentId": agent_id}),
+        )
+
+
+def _is_taken(refusal: ApiRefused) -> bool:
+    return "UNIQUE" in refusal.message
+
+
+def _by_task(task_id: str) -> str:
+    return f"{_BASE}/by-task/{segment(task_id)}"
+
+
+MAX_EVENTS = 500
+"""The most events one batch may have."""
+
+
+class Telemetry:
+    """The endpoints for logs, costs and events."""
+
+    def __init__(self, http: Http, generations: Generations) -> None:
+        self._http, self._generations = http, generations
+
+    async def session_logs(
+        self,
+        lines: Sequence[str],
+        *,
+        session_uuid: str,
+        iteration: int,
+        task_id: str | None = None,
+        cli: str | None = None,
+    ) -> None:
+        """Upload log lines (docs/api.md 8.1). The server numbers them within this request."""
+        body = {
+            "sessionId": session_uuid,
+            "iteration": iteration,
+            # Read from the journal or out of the outbox: clean text already.
+            "lines": verbatim(list(lines)),
+            "taskId": task_id,
+            "cli": cli,
+        }
+        await self._http.request("POST", "/api/session-logs", body=body)
+
+    async def cost(self, row: Mapping[str, Any]) -> None:
+        """Upload what a session cost (docs/api.md 10.1); the row comes from `wire.cost_body`."""
+        await self._http.request("POST", "/api/session-costs", body=row)
+
+    async def costs_of(
+        self, *, task_id: str | None, agent_id: str | None = None
+    ) -> tuple[dict[str, Any], ...] | None:
+        """Return the newest stored costs of a task, or of an agent; ``None`` if it cannot say."""
+        who = {"taskId": task_id} if task_id else {"agentId": agent_id}
+        answer = await self._generations.attempt(
+            Feature.COSTS,
+            lambda: self._http.call("GET", "/api/session-costs", params={**who, "limit": 500}),
+        )
+        if answer is None:
+            return None
+        return tuple(row for row in Row(answer).array("costs") if isinstance(row, dict))
+
+    async def stored_events(
+        self, *, task_id: str | None, agent_id: str | None, limit: int
+    ) -> tuple[dict[str, Any], ...]:
+        """Return the newest stored events of a task, or of an agent (docs/api.md 9.4)."""
+        who = {"taskId": task_id} if task_id else {"agentId": agent_id}
+        answer = await self._http.call("GET", "/api/events", params={**who, "limit": limit})
+        return tuple(row for row in Row(answer).array("events") if isinstance(row, dict))
+
+    async def events(self, batch: Sequence[Mapping[str, Any]]) -> None:
+        """Upload up to `MAX_EVENTS` events (docs/api.md 9.1); one bad event refuses them all."""
+        await self._http.request(
+            "POST", "/api/events/batch", body={"events": verbatim(list(batch))}
+        )
+
+    async def encoded_events(self, body: bytes) -> None:
+        """Upload events as `events` does; the request's body is encoded already."""
+        await self._http.request("POST", "/api/events/batch", content=body)

@@ -1,0 +1,196 @@
+"""The vendor's OAuth server: its addresses, and the two exchanges that end in tokens.
+
+Neither an answer's body nor a token ever gets into an error: what the vendor says about a token
+may repeat it.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx2
+import orjson
+
+from agent_swarm_worker.api.address import Address
+from agent_swarm_worker.clock import epoch_ms
+from agent_swarm_worker.credentials.credential import CodexCredential
+from agent_swarm_worker.credentials.settings import LoginSettings
+from agent_swarm_worker.errors import BadSetting, TokenRefused, VendorFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_swarm_worker.clock import Clock
+
+ISSUER = "https://auth.openai.com"
+ISSUER_VARIABLE = "CODEX_OAUTH_ISSUER"
+"""Names another OAuth server: a test's, or a gateway's. HTTPS, or plain HTTP on this machine."""
+CLIENT_ID = "app_EMoamEEZ73f0CkXaXp7hrann"
+SCOPE = "openid profile email offline_access"
+TIMEOUT_S = 30.0
+MAX_ANSWER_BYTES = 1024 * 1024
+
+_KNOWN_CODES = frozenset(
+    {
+        "access_denied",
+        "invalid_client",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "rate_limit_exceeded",
+        "refresh_token_expired",
+        "refresh_token_invalidated",
+        "refresh_token_reused",
+        "server_error",
+        "temporarily_unavailable",
+        "token_expired",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    }
+)
+
+
+def issuer_of(env: Mapping[str, str]) -> str:
+    """Return the base URL of the OAuth server in force.
+
+    Raises:
+        BadSetting: ``CODEX_OAUTH_ISSUER`` is no URL that tokens may be sent to.
+    """
+    named = LoginSettings.load(env).issuer.rstrip("/")
+    if not named:
+        return ISSUER
+    try:
+        address = Address.parse(named, has_key=True)
+    except BadSetting as error:
+        raise BadSetting(ISSUER_VARIABLE, error.value, error.why) from None
+    if not (address.is_encrypted or address.is_loopback):
+        raise BadSetting(ISSUER_VARIABLE, address.shown, "tokens are only sent over HTTPS")
+    return address.url
+
+
+def known_code(value: object) -> str:
+    """Return an error's code if it is one of the protocol's, else nothing."""
+    return value if isinstance(value, str) and value in _KNOWN_CODES else ""
+
+
+class Vendor:
+    """The token endpoint."""
+
+    def __init__(self, issuer: str, *, clock: Clock, timeout_s: float = TIMEOUT_S) -> None:
+        self._url = f"{issuer}/oauth/token"
+        self._clock, self._timeout_s = clock, timeout_s
+
+    async def redeem(self, code: str, *, verifier: str, redirect_uri: str) -> CodexCredential:
+        """Exchange the code that a login ended with.
+
+        Raises:
+            TokenRefused: the vendor does not take it.
+            VendorFailed: no usable answer.
+            CredentialUnreadable: the token does not name an account.
+        """
+        form = {
+            "grant_type": "authorization_code",
+            "client_id": CLIENT_ID,
+            "code": code,
+            "code_verifier": verifier,
+            "redirect_uri": redirect_uri,
+        }
+        answer = await self._post("the authorization code", form)
+        return self._credential(answer, refresh="", account_id="")
+
+    async def refresh(self, credential: CodexCredential) -> CodexCredential:
+        """Spend a refresh token.
+
+        Raises:
+            TokenRefused: it was spent before, or the login was revoked.
+            VendorFailed: no usable answer; the token may be spent all the same.
+        """
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": credential.refresh,
+            "client_id": CLIENT_ID,
+        }
+        answer = await self._post("refresh_rejected: the refresh token", form)
+        return self._credential(
+            answer, refresh=credential.refresh, account_id=credential.account_id
+        )
+
+    def _credential(
+        self, answer: Mapping[str, Any], *, refresh: str, account_id: str
+    ) -> CodexCredential:
+        access = answer.get("access_token")
+        refresh = answer.get("refresh_token") or refresh
+        lifetime_s = _seconds(answer.get("expires_in"))
+        lacking = [
+            name
+            for name, is_good in (
+                ("access_token", isinstance(access, str) and bool(access)),
+                ("refresh_token", isinstance(refresh, str) and bool(refresh)),
+                ("expires_in", lifetime_s > 0),
+            )
+            if not is_good
+        ]
+        if lacking:
+            raise VendorFailed(f"{self._url} answered without a usable {', '.join(lacking)}")
+        expires_ms = epoch_ms(self._clock.now()) + int(lifetime_s * 1000)
+        return CodexCredential.from_tokens(
+            str(access), str(refresh), expires_ms=expires_ms, account_id=account_id
+        )
+
+    async def _post(self, what: str, form: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            with anyio.fail_after(self._timeout_s):
+                status, body = await self._exchange(form)
+        except TimeoutError:
+            why = f"no complete answer within {self._timeout_s:g} s"
+            raise VendorFailed(f"no answer from {self._url}: {why}") from None
+        except httpx2.HTTPError as error:
+            raise VendorFailed(f"no answer from {self._url}: {type(error).__name__}") from None
+        answer = _json_object(body)
+        if status in {408, 429} or not 200 <= status < 500 or 300 <= status < 400:
+            raise VendorFailed(f"{self._url} answered {status}")
+        if answer is None:
+            # A gateway's page, whatever its status, says nothing about the token.
+            raise VendorFailed(f"{self._url} answered {status} with something that is not JSON")
+        if status >= 400:
+            raise TokenRefused(what, status, _error_code(answer))
+        return answer
+
+    async def _exchange(self, form: Mapping[str, str]) -> tuple[int, bytes]:
+        address = Address.parse(self._url, has_key=True)
+        async with (
+            httpx2.AsyncClient(
+                timeout=None,  # the caller bounds the whole
+                trust_env=not address.is_loopback,
+                verify=address.is_encrypted or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+            ) as client,
+            client.stream("POST", self._url, data=dict(form)) as response,
+        ):
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise VendorFailed(f"{self._url} answered more than {MAX_ANSWER_BYTES} bytes")
+            return response.status_code, bytes(body)
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _error_code(answer: Mapping[str, Any] | None) -> str:
+    error = (answer or {}).get("error")
+    return known_code(error.get("code")) if isinstance(error, dict) else known_code(error)
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    return float(value) if 0 < value < 1e9 else 0.0

@@ -1,0 +1,379 @@
+r"""Scrubbing one line of JSON so that it stays JSON.
+
+Replacing bytes in JSON is not safe: a secret of digits can stand in a number, one that reads
+``,"id":`` in the structure, one that starts with ``n`` right after a backslash. So a line in which
+anything was found is rewritten token by token: a string is decoded, scrubbed and encoded again, and
+a number that gives something away becomes a string. What is not touched stays byte for byte as it
+was: order, repeated keys, spaces, huge numbers, any depth.
+
+Secrets behind escapes that no encoder has to write: ``\u0041`` for an A, ``\/`` for a slash.
+
+The needles know the escapes that JSON asks for, in JSON and in JSON inside its strings. These
+others can stand anywhere in a secret, and strings can be nested deeper; so a text with such escapes
+is looked at again with its escapes taken out, as often as there are some left.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from ahocorasick_rs import MATCHKIND_STANDARD, BytesAhoCorasick, Implementation
+
+from agent_swarm_worker.guards.scrubbing.matcher import Span, is_inside, merge, placeholder, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from agent_swarm_worker.guards.scrubbing.matcher import Matcher
+
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?[0-9][0-9.eE+-]*+', re.DOTALL)
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_JSON_STARTS: Final = (b"{", b"[", b'"')
+_MAX_INTEGER_DIGITS: Final = 18
+
+
+def scrub_json_line(line: bytes, matcher: Matcher) -> tuple[bytes, Any]:
+    """Scrub one line; return it and its value, or ``None`` as the value if it is not JSON.
+
+    Valid JSON stays valid JSON. Bytes that are not UTF-8 and halves of surrogate pairs, which
+    truncating harnesses produce, become U+FFFD.
+    """
+    try:
+        line, value = _load(line)
+    except ValueError:
+        found = merge(find_behind_escapes(line, matcher))
+        return (replace(line, found) if found else line), None
+    found = merge(matcher.find(line))
+    if not found and not may_hide_in_strings(line, matcher):
+        return line, value
+    clean = _rewrite(line, found, matcher)
+    return (line, value) if clean == line else _load(clean)
+
+
+def scrub_json_lines(lines: Sequence[bytes], matcher: Matcher) -> list[tuple[bytes, Any]]:
+    """Scrub several lines, each as `scrub_json_line` does.
+
+    They are searched in one piece. Only a line in which a secret may begin, or which has unusual
+    escapes, is looked at by itself; nearly none does.
+    """
+    if len(lines) < 2:
+        return [scrub_json_line(line, matcher) for line in lines]
+    data = b"\n".join(lines)
+    suspects = _lines_at(lines, [*matcher.possible(data), *unusual_escapes(data)])
+    taken: list[tuple[bytes, Any]] = []
+    for number, line in enumerate(lines):
+        if number not in suspects:
+            try:
+                taken.append((line, orjson.loads(line)))
+                continue
+            except orjson.JSONDecodeError:
+                pass
+        taken.append(scrub_json_line(line, matcher))
+    return taken
+
+
+def _lines_at(lines: Sequence[bytes], offsets: list[int]) -> set[int]:
+    """Return the numbers of the lines in which these offsets of the joined lines lie."""
+    if not offsets:
+        return set()
+    ends = list(accumulate(len(line) + 1 for line in lines))
+    return {bisect_right(ends, offset) for offset in offsets}
+
+
+def map_strings(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a copy of a JSON value with every string changed, keys included.
+
+    Works at any depth: the parser accepts deeper nesting than Python recursion does.
+    """
+
+    def copy(child: Any) -> Any:
+        if isinstance(child, str):
+            return change(child)
+        if isinstance(child, dict):
+            child = {change(k) if isinstance(k, str) else k: v for k, v in child.items()}
+        elif isinstance(child, list | tuple):
+            child = list(child)
+        else:
+            return child
+        pending.append(child)
+        return child
+
+    pending: list[dict[Any, Any] | list[Any]] = []
+    root = copy(value)
+    while pending:
+        container = pending.pop()
+        places = list(container) if isinstance(container, dict) else range(len(container))
+        for place in places:
+            container[place] = copy(container[place])
+    return root
+
+
+def _rewrite(line: bytes, found: Sequence[Span], matcher: Matcher) -> bytes:
+    ends = [span.end for span in found]
+    is_plain = not has_unusual_escapes(line)
+
+    def clean(match: re.Match[bytes]) -> bytes:
+        begin, end = match.span()
+        first = last = bisect_right(ends, begin)
+        while last < len(found) and found[last].start < end:
+            last += 1
+        if is_plain and first == last:
+            return match[0]
+        hits = [Span(s.start - begin, s.end - begin, s.name) for s in found[first:last]]
+        token = match[0]
+        return _clean_token(token, hits, matcher) if hits or has_unusual_escapes(token) else token
+
+    return _TOKEN.sub(clean, line)
+
+
+def _clean_token(token: bytes, hits: Sequence[Span], matcher: Matcher) -> bytes:
+    """Scrub one string or number, given what was found where it stands, relative to it."""
+    if not token.startswith(b'"'):
+        return _masked(hits)
+    if hits and (hits[0].start < 1 or hits[-1].end > len(token) - 1):
+        return _masked(hits)  # the secret reaches into the structure around the token
+    text = _decode(token)
+    found = merge(find_behind_escapes(text, matcher))
+    clean = orjson.dumps(replace(text, found).decode("utf-8", "replace")) if found else token
+    alone = [(span.start, span.end) for span in merge(matcher.find(token))] if hits else []
+    if not all(is_inside(hit, alone) for hit in hits):
+        clean = replace(token, hits)  # some are secrets only by what stands around the token
+    if not hits and not found:
+        return token
+    return clean if _is_clean(clean, matcher) else _masked(hits or found)
+
+
+def _is_clean(token: bytes, matcher: Matcher) -> bool:
+    try:
+        return not matcher.find(token) and not find_behind_escapes(_decode(token), matcher)
+    except ValueError:  # cut in the middle of an escape
+        return False
+
+
+def _masked(hits: Sequence[Span]) -> bytes:
+    return b'"%b"' % placeholder(hits[0].name)
+
+
+def _decode(token: bytes) -> bytes:
+    """Return what a JSON string says, as UTF-8."""
+    try:
+        text = orjson.loads(token)
+    except orjson.JSONDecodeError:
+        text = json.loads(token.decode("utf-8", "replace"))
+    return _mended(text).encode()
+
+
+def _load(line: bytes) -> tuple[bytes, Any]:
+    """Parse a line; return it, mended if it had to be, and its value.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    try:
+        return line, orjson.loads(line)
+    except orjson.JSONDecodeError:
+        if not line.lstrip().startswith(_JSON_STARTS):
+            raise
+    line = _TOKEN.sub(_mend_token, line.decode("utf-8", "replace").encode())
+    try:
+        return line, json.loads(line, parse_int=_integer, parse_constant=_refuse)
+    except RecursionError as error:
+        msg = "nested too deeply"
+        raise ValueError(msg) from error
+
+
+def _mend_token(match: re.Match[bytes]) -> bytes:
+    token = match[0]
+    if b"\\u" not in token:
+        return token
+    try:
+        text = json.loads(token)
+    except ValueError:
+        return token
+    return orjson.dumps(_mended(text)) if _LONE_SURROGATE.search(text) else token
+
+
+def _mended(text: str) -> str:
+    return _LONE_SURROGATE.sub("\ufffd", text)
+
+
+def _integer(digits: str) -> int | float:
+    """Beyond 64 bits as a float, like the fast parser; Python refuses more than 4300 digits."""
+    return int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else float(digits)
+
+
+def _refuse(constant: str) -> None:
+    msg = f"{constant} is not JSON"
+    raise ValueError(msg)
+
+
+MAX_LEVELS: Final = 4
+"""How often escapes are taken out: JSON in JSON deeper than that is nobody's way to write."""
+
+_PLAIN_AS_ESCAPE: Final = re.compile(rb"\\u00[02-7]")
+_LONG_BYTES: Final = 2048
+_UNUSUAL: Final = BytesAhoCorasick(
+    [b"\\/", b"\\" * 4, *(b"\\u00%d" % digit for digit in (0, *range(2, 8)))],
+    MATCHKIND_STANDARD,
+    Implementation.DFA,
+).find_matches_as_indexes
+"""The same for long texts, which are full of line ends, and so of backslashes."""
+_ESCAPE: Final = re.compile(rb'\\(?:u([0-9A-Fa-f]{4})|(["\\/bfnrt]))')
+_SHORT: Final = dict(zip(b"bfnrt", b"\b\f\n\r\t", strict=True))
+_CODE_ESCAPE: Final = re.compile(rb"\\u([0-9A-Fa-f]{4})()")
+_SIMPLE_ESCAPES: Final = (
+    (b'\\"', b'"'),
+    (b"\\/", b"/"),
+    *((b"\\%c" % letter, b"%c" % plain) for letter, plain in _SHORT.items()),
+)
+_STAND_INS: Final = (b"\xff", b"\xfe", b"\xf8", b"\x00", b"\x01")
+"""Bytes of which most are in no text at all."""
+_BYTES_PER_SUBSTITUTION: Final = 64
+"""With fewer escapes than one in so many bytes, one pass over them beats nine over the text."""
+_SURROGATES: Final = range(0xD800, 0xE000)
+
+
+def has_unusual_escapes(data: bytes) -> bool:
+    r"""True if secrets can stand in it in a way that the needles do not know.
+
+    Those are plain characters spelt as escapes (``\u0041``, ``\/``), which can turn up anywhere in
+    a secret, and a string within strings so deep that its escapes are escaped thrice.
+    """
+    if b"\\" not in data:  # a single byte is looked for much faster than two
+        return False
+    if len(data) > _LONG_BYTES:
+        return bool(_UNUSUAL(data, overlapping=False))
+    return (
+        b"\\/" in data
+        or b"\\\\\\\\" in data
+        or (b"\\u00" in data and _PLAIN_AS_ESCAPE.search(data) is not None)
+    )
+
+
+def unusual_escapes(data: bytes) -> list[int]:
+    """Return where such escapes begin, of several that overlap at least one."""
+    if b"\\" not in data:
+        return []
+    return [begin for _, begin, _ in _UNUSUAL(data, overlapping=False)]
+
+
+def find_behind_escapes(data: bytes, matcher: Matcher) -> list[Span]:
+    """Return where secrets stand in `data`, however it is escaped; sorted, not merged."""
+    spans = matcher.find(data)
+    if not has_unusual_escapes(data) or not _has_more_behind_escapes(data, matcher):
+        return spans
+    places: list[list[tuple[int, int]]] = []
+    for _ in range(MAX_LEVELS):
+        data, shifts = _unescaped(data)
+        places.append(shifts)
+        for start, end, name in matcher.find(data):
+            for level in reversed(places):
+                # The end is that of the last character, which may have been an escape.
+                start, end = _origin(level, start)[0], _origin(level, end - 1)[1]  # noqa: PLW2901
+            spans.append(Span(start, end, name))
+        if not has_unusual_escapes(data):
+            break
+    spans.sort(key=lambda span: (span.start, -span.end))
+    return spans
+
+
+def may_hide_in_strings(line: bytes, matcher: Matcher) -> bool:
+    """True if `find_behind_escapes` finds something in one of the strings of a line of JSON.
+
+    False is certain. All strings are looked at in one piece, which takes a fraction of the time.
+    """
+    if not has_unusual_escapes(line):
+        return False
+    try:
+        text = "\n".join(_strings_of(line)).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        return True
+    if matcher.find(text):
+        return True
+    return has_unusual_escapes(text) and _has_more_behind_escapes(text, matcher)
+
+
+def _strings_of(line: bytes) -> Iterator[str]:
+    """Yield every string in a line of JSON, keys included, also those of keys that repeat."""
+    # A list of pairs instead of a dictionary keeps what repeated keys would hide.
+    pending = [json.loads(line, object_pairs_hook=list, parse_int=_no_number)]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            pending += value
+
+
+def _no_number(_: str) -> None:
+    """Stand in for a number, which may have more digits than Python converts."""
+
+
+def _has_more_behind_escapes(data: bytes, matcher: Matcher) -> bool:
+    """True if something is found at a level of escapes. Nearly always nothing is."""
+    for _ in range(MAX_LEVELS):
+        data = _plain_text(data)
+        if matcher.find(data):
+            return True
+        if not has_unusual_escapes(data):
+            break
+    return False
+
+
+def _plain_text(data: bytes) -> bytes:
+    """Take one level of escapes out, like `_unescaped`, but do not say where.
+
+    Escaped backslashes step aside for a byte that `data` does not hold; each backslash that is left
+    begins an escape or means itself, whatever comes before it.
+    """
+    if data.count(b"\\") * _BYTES_PER_SUBSTITUTION < len(data):
+        return _ESCAPE.sub(_plain, data)
+    stand_in = next((byte for byte in _STAND_INS if byte not in data), None)
+    if stand_in is None:
+        return _unescaped(data)[0]
+    data = data.replace(b"\\\\", stand_in)
+    if b"\\" in data:
+        for escape, plain in _SIMPLE_ESCAPES:
+            data = data.replace(escape, plain)
+        if b"\\u" in data:
+            data = _CODE_ESCAPE.sub(_plain, data)
+    return data.replace(stand_in, b"\\")
+
+
+def _unescaped(data: bytes) -> tuple[bytes, list[tuple[int, int]]]:
+    """Take one level of escapes out; say where: ``(place in the result, place in data)``."""
+    parts: list[bytes] = []
+    shifts = [(0, 0)]
+    size = position = 0
+    for match in _ESCAPE.finditer(data):
+        plain = _plain(match)
+        parts += (data[position : match.start()], plain)
+        size += match.start() - position
+        # The first byte stands for all of the escape; whatever follows is aligned anew.
+        shifts += ((size, match.start()), (size + len(plain), match.end()))
+        size += len(plain)
+        position = match.end()
+    return b"".join((*parts, data[position:])), shifts
+
+
+def _plain(match: re.Match[bytes]) -> bytes:
+    if match[2]:
+        char = match[2][0]
+        return bytes([_SHORT.get(char, char)])
+    code = int(match[1], 16)
+    # Half of a pair; the needles know pairs as they are.
+    return match[0] if code in _SURROGATES else chr(code).encode()
+
+
+def _origin(shifts: list[tuple[int, int]], at: int) -> tuple[int, int]:
+    """Return where the byte at `at` came from: the first and the last byte plus one."""
+    nearest = bisect_right(shifts, at, key=lambda shift: shift[0]) - 1
+    place, origin = shifts[nearest]
+    if nearest + 1 < len(shifts) and nearest % 2:  # odd entries begin an escape
+        return origin, shifts[nearest + 1][1]
+    return origin + at - place, origin + at - place + 1

@@ -1,0 +1,297 @@
+"""From a secret to the byte strings that give it away: its *needles*.
+
+A secret seldom leaves a machine as it was typed in. Tool results nest JSON in JSON, URLs quote it,
+headers carry it in base64. Each such form is one needle; the automaton in `matcher` looks for all
+of them at once, so their number costs little.
+
+Which environment variables hold secrets, by their names.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, quote_plus, unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MIN_SECRET_CHARS: Final = 6
+"""A shorter value stands in too much ordinary text. Every encoding makes a value longer, so this
+is the least length of an encoded needle too: base64 cut at its ambiguous edges has 7 or more."""
+MIN_LINE_CHARS: Final = 16
+"""Least length of one line of a multi-line secret: a short one (``}``, ``fi``) is ordinary text."""
+MIN_LEAF_CHARS: Final = 16
+"""Least length of one string inside a secret that is a JSON document: ``"oauth"`` is a word."""
+MAX_ENCODED_CHARS: Final = 16 * 1024
+"""Longer values are looked for as text only; their encodings would fill the automaton."""
+
+_PEM_MARK = "-----"
+_URL = re.compile(r"\b([a-z][a-z0-9+.-]{0,30})://([^\s/:@]*):([^\s/]+)@", re.IGNORECASE)
+_AUTH_SCHEME = re.compile(r"(?:bearer|basic|token)\s+(\S+)", re.IGNORECASE)
+_UNICODE_ESCAPE = re.compile(r"\\u[0-9a-f]{4}")
+_PERCENT_ESCAPE = re.compile(r"%[0-9A-F]{2}")
+_C_SHORT = dict(zip('"\\\a\b\f\n\r\t\v', '"\\abfnrtv', strict=True))
+_C_ESCAPES = {
+    **{byte: f"\\{byte:03o}" for byte in (*range(32), *range(127, 256))},
+    **{ord(char): f"\\{letter}" for char, letter in _C_SHORT.items()},
+}
+_ESCAPED_BYTES = range(0xDC80, 0xDD00)
+"""How Python keeps the bytes that are not UTF-8."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_MARKUP = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+
+
+def needles_of(value: str) -> frozenset[bytes]:
+    """Return every byte string that would give `value` away; empty if it is too short to mask.
+
+    A value can hold several secrets: the members of a comma-separated pool, the lines of a key
+    file, the strings of a JSON document, the password of a URL, the token after ``Bearer``.
+    """
+    whole = value.strip()
+    document = _json_document(whole)
+    needles = set(_all_forms(whole))
+    if document is not None:
+        for leaf in _strings(document):
+            if len(leaf) >= MIN_LEAF_CHARS and "://" not in leaf:
+                needles |= needles_of(leaf)
+    elif "\n" in whole:
+        is_short = len(whole) <= MAX_ENCODED_CHARS
+        for line in whole.splitlines():
+            needles |= _line_forms(line.strip(), is_encoded=is_short)
+    elif "," in whole:
+        for member in whole.split(","):
+            needles |= _all_forms(member.strip())
+    for password in url_passwords(whole):
+        needles |= _all_forms(password)
+    if scheme := _AUTH_SCHEME.fullmatch(whole):
+        needles |= _all_forms(scheme[1])
+    return frozenset(needles)
+
+
+def url_passwords(value: str) -> Iterator[str]:
+    """Yield the passwords of the URLs in `value`, as written and unquoted.
+
+    A password that repeats the user or the scheme (``postgres://postgres:postgres@db``) protects
+    nothing, and masking it would take an ordinary word out of every text.
+    """
+    for scheme, user, password in _URL.findall(value):
+        if password.lower() not in {user.lower(), scheme.lower()}:
+            yield password
+            yield unquote(password)
+
+
+def to_bytes(text: str) -> bytes:
+    """Encode as UTF-8; what came in undecodable from the environment goes out as it was."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
+def _all_forms(text: str) -> set[bytes]:
+    if len(text) < MIN_SECRET_CHARS:
+        return set()
+    forms = {to_bytes(form) for form in _text_forms(text)}
+    if not text.isascii():
+        # Many a program prints a replacement character for what is not UTF-8, and so do we.
+        for mended in (to_bytes(text).decode("utf-8", "replace"), _SURROGATE.sub("\ufffd", text)):
+            forms |= {to_bytes(form) for form in _text_forms(mended)} if mended != text else set()
+    if len(text) <= MAX_ENCODED_CHARS:
+        forms |= {to_bytes(form) for form in _quoted_forms(text)}
+        forms |= _binary_forms(to_bytes(text))
+    return forms
+
+
+def _line_forms(line: str, *, is_encoded: bool) -> set[bytes]:
+    if len(line) < MIN_LINE_CHARS or line.startswith(_PEM_MARK):
+        return set()
+    if is_encoded:
+        return _all_forms(line)
+    return {to_bytes(form) for form in _text_forms(line)}
+
+
+def _text_forms(text: str) -> set[str]:
+    """The value itself, with the line ends of files, terminals and ``echo``, and as JSON."""
+    unix = text.replace("\r\n", "\n")
+    raw = {text, unix, unix.replace("\n", "\r\n"), unix.replace("\n", " ")}
+    once = {form for variant in raw for form in _json_forms(variant)}
+    twice = {
+        json.dumps(form, ensure_ascii=ascii_only)[1:-1]
+        for form in once
+        for ascii_only in (False, True)
+    }
+    return raw | once | twice
+
+
+def _json_forms(text: str) -> set[str]:
+    """The inside of the JSON string, by the habits of several encoders."""
+    forms = set()
+    for ascii_only in (False, True):
+        body = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        forms |= {body, body.replace("/", "\\/"), body.translate(_MARKUP)}
+    upper = {
+        _UNICODE_ESCAPE.sub(lambda hit: "\\u" + hit[0][2:].upper(), form)
+        for form in forms
+        if "\\u" in form
+    }
+    return forms | upper
+
+
+def _quoted_forms(text: str) -> set[str]:
+    """As URLs, HTML, Python and shells write it."""
+    raw = to_bytes(text)
+    # The last set of safe characters is that of encodeURIComponent.
+    percent = {quote(raw, safe=safe) for safe in ("", "/", "!'()*")} | {quote_plus(raw)}
+    percent |= {_PERCENT_ESCAPE.sub(lambda hit: hit[0].lower(), form) for form in percent}
+    markup = html.escape(text)
+    return percent | {
+        markup,
+        html.escape(text, quote=False),
+        markup.replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
+        repr(text)[1:-1],
+        *_source_forms(text),
+        text.replace("'", "'\\''"),
+        text.replace("'", "'\"'\"'"),
+    }
+
+
+def _source_forms(text: str) -> set[str]:
+    """As Go (``%q``, ``%+q``) and C quote it; git writes file names like the latter."""
+    octal = "".join(_C_ESCAPES.get(byte) or chr(byte) for byte in to_bytes(text))
+    unicode = "".join(_go_char(char, ascii_only=False) for char in text)
+    ascii_only = "".join(_go_char(char, ascii_only=True) for char in text)
+    return {octal, unicode, ascii_only}
+
+
+def _go_char(char: str, *, ascii_only: bool) -> str:
+    code = ord(char)
+    if code < 0x80:
+        return _C_ESCAPES.get(code, char) if char in _C_SHORT else _go_control(char)
+    if _ESCAPED_BYTES.start <= code < _ESCAPED_BYTES.stop:
+        return f"\\x{code - 0xDC00:02x}"
+    if not ascii_only and char.isprintable():
+        return char
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def _go_control(char: str) -> str:
+    return char if char.isprintable() else f"\\x{ord(char):02x}"
+
+
+def _binary_forms(raw: bytes) -> set[bytes]:
+    """Hexadecimal and base64, the latter wherever the value may stand inside a larger blob.
+
+    A value that starts at byte 1 or 2 of a three-byte group shares its first characters with what
+    stands before it, and its last one with what follows; those are cut off, so that the rest is
+    found in any company.
+    """
+    forms = {raw.hex().encode(), raw.hex().upper().encode()}
+    for offset, shared_chars in ((0, 0), (1, 2), (2, 3)):
+        own_chars = (offset + len(raw)) * 8 // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            forms.add(encode(bytes(offset) + raw)[shared_chars:own_chars])
+    return forms
+
+
+def _json_document(text: str) -> Any:
+    if not text.startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _strings(document: Any) -> Iterator[str]:
+    pending = [document]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+
+
+_SUFFIXES: Final = (
+    "_API_KEY",
+    "_ACCESS_KEY",
+    "_PRIVATE_KEY",
+    "_SECRET_KEY",
+    "_SIGNING_KEY",
+    "_ENCRYPTION_KEY",
+    "_INGESTION_KEY",
+    "_SSH_KEY",
+    "_TOKEN",
+    "_AUTHTOKEN",
+    "_SECRET",
+    "_PASSWORD",
+    "_PASSWD",
+    "_PASSPHRASE",
+    "_CONNECTION_STRING",
+    "_OAUTH",
+)
+_NAMES: Final = frozenset(
+    {
+        "API_KEY",
+        "APIKEY",
+        "TOKEN",
+        "SECRET",
+        "PASSWORD",
+        "PASSWD",
+        "PGPASSWORD",
+        "MYSQL_PWD",
+        "REDISCLI_AUTH",
+        "GSC_SERVICE_ACCOUNT_BASE64",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "ANTHROPIC_CUSTOM_HEADERS",
+    }
+)
+_NEVER: Final = frozenset({"MCP_BASE_URL", "APP_URL", "API_URL", "TEMPLATE_REGISTRY_URL"})
+_NUMBERED: Final = re.compile(r"[A-Z0-9_]+_OAUTH_\d+")
+"""One of several logins in a pool."""
+_CONNECTION_PASSWORD: Final = re.compile(
+    r"\b(?:password|pwd|accountkey|sharedaccesskey|sharedaccesssignature)\s*=\s*([^;\s]+)",
+    re.IGNORECASE,
+)
+
+
+def is_secret_name(name: str) -> bool:
+    """True if a variable of this name holds a secret (docs/secrets.md), in any case."""
+    upper = name.upper()
+    if upper in _NEVER:
+        return False
+    return upper in _NAMES or upper.endswith(_SUFFIXES) or _NUMBERED.fullmatch(upper) is not None
+
+
+def secret_values_of(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield ``(name, value)`` for every secret in an environment.
+
+    A variable with a secret's name gives its whole value, and the credentials inside a list of
+    headers or a connection string. Any other one gives only the passwords of URLs in it, so a
+    ``DATABASE_URL`` or a DSN stays readable except for that part. The base URLs of the swarm
+    are never touched.
+    """
+    for name, value in env.items():
+        if name.upper() in _NEVER or not value:
+            continue
+        if not is_secret_name(name):
+            yield from ((name, password) for password in url_passwords(value))
+            continue
+        yield name, value
+        if name.upper().endswith("_HEADERS"):
+            yield from ((name, part) for part in _header_values(value))
+        yield from ((name, part) for part in _CONNECTION_PASSWORD.findall(value))
+
+
+def _header_values(value: str) -> Iterator[str]:
+    """The values of ``name=value,…`` (OpenTelemetry) or of ``Name: value`` lines."""
+    for header in re.split(r"[,\n]", value):
+        _, separator, content = header.partition(":" if ": " in header else "=")
+        if separator:
+            yield unquote(content.strip())

@@ -1,0 +1,262 @@
+"""What happened, as a stream of small typed events (docs/api.md 9).
+
+How full a session's context window was (docs/api.md 11). Percentages run from 0 to 100.
+
+The lines a session wrote (docs/api.md 8).
+
+The history of tasks and agents: one row for each thing that happened.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from agent_swarm_worker.local_swarm import tasks
+from agent_swarm_worker.local_swarm.endpoint import Call, Reply, Route
+from agent_swarm_worker.local_swarm.scrub import Scrubber
+from agent_swarm_worker.local_swarm.tables import EVENTS, SESSION_LOGS, SNAPSHOTS, TASK_LOGS, TASKS
+from agent_swarm_worker.local_swarm.validation import Choice, Items, Number, Record, Shape, Text
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.local_swarm.store import Document, Store
+
+MAX_BATCH = 500
+DEFAULT_LIMIT = 100
+
+CATEGORY = Choice("tool", "skill", "session", "api", "task", "workflow", "system")
+NAME = Choice(
+    "tool.start",
+    "tool.end",
+    "skill.invoke",
+    "skill.complete",
+    "session.start",
+    "session.end",
+    "session.resume",
+    "session.cost",
+    "api.request",
+    "api.error",
+    "task.poll",
+    "task.assign",
+    "task.timeout",
+    "workflow.step.start",
+    "workflow.step.end",
+    "workflow.run.start",
+    "workflow.run.end",
+    "system.boot",
+    "system.migration",
+    "system.error",
+    "system.profile_sync_rejected",
+    "system.profile_sync_reconciled",
+    "script.global_upsert",
+    "schedule.deleted",
+)
+STATUS = Choice("ok", "error", "timeout", "skipped")
+SOURCE = Choice("worker", "api", "hook", "scheduler", "cli")
+
+EVENT = Shape(
+    category=CATEGORY,
+    event=NAME,
+    status=STATUS.optional(),
+    source=SOURCE,
+    agentId=Text().optional(),
+    taskId=Text().optional(),
+    sessionId=Text().optional(),
+    parentEventId=Text().optional(),
+    numericValue=Number().optional(),
+    durationMs=Number(whole=True).optional(),
+    data=Record().optional(),
+)
+BATCH = Shape(events=Items(EVENT, 1, MAX_BATCH))
+FILTER = Shape(
+    category=CATEGORY.optional(),
+    event=NAME.optional(),
+    status=STATUS.optional(),
+    source=SOURCE.optional(),
+    agentId=Text().optional(),
+    taskId=Text().optional(),
+    sessionId=Text().optional(),
+    dataField=Text().optional(),
+    since=Text().optional(),
+    until=Text().optional(),
+    limit=Number(1, 1000, whole=True, from_text=True).optional(DEFAULT_LIMIT),
+)
+_EQUAL = ("category", "event", "status", "source", "agentId", "taskId", "sessionId")
+
+
+def record(store: Store, event: Document) -> Document:
+    """Store one event; its time is the server's own."""
+    return store.insert(EVENTS, {"status": "ok", **event, "createdAt": store.now()})
+
+
+def _one(call: Call) -> Reply:
+    return Reply(201, {"success": True, "event": record(call.store, call.body)})
+
+
+def _batch(call: Call) -> Reply:
+    for event in call.body["events"]:
+        record(call.store, event)
+    return Reply(201, {"success": True, "count": len(call.body["events"])})
+
+
+def _find(call: Call) -> Document:
+    query, parts, values = call.query, ["1"], []
+    for name in _EQUAL:
+        if name in query:
+            parts.append(f"{name} = ?")
+            values.append(query[name])
+    for name, sign in (("since", ">="), ("until", "<=")):
+        if name in query:
+            parts.append(f"createdAt {sign} ?")
+            values.append(query[name])
+    if "dataField" in query:
+        parts.append("json_extract(data, '$.field') = ?")
+        values.append(query["dataField"])
+    where = f"{' AND '.join(parts)} ORDER BY createdAt DESC, rowid DESC LIMIT ?"
+    return {"events": call.store.find(EVENTS, where, *values, query["limit"])}
+
+
+TOKENS = Number(0, whole=True)
+
+SNAPSHOT = Shape(
+    eventType=Choice("progress", "compaction", "completion"),
+    sessionId=Text(),
+    contextUsedTokens=TOKENS.optional(),
+    contextTotalTokens=TOKENS.optional(),
+    contextPercent=Number(0, 100).optional(),
+    compactTrigger=Choice("auto", "manual", "auto-inferred").optional(),
+    preCompactTokens=TOKENS.optional(),
+    cumulativeInputTokens=TOKENS.optional(0),
+    cumulativeOutputTokens=TOKENS.optional(0),
+    contextFormula=Choice(
+        "input-cache-output",
+        "input-cache-no-output",
+        "input-output-no-cache",
+        "peak-proxy",
+        "pi-delegated",
+        "harness-reported",
+        "unknown",
+    ).optional(),
+)
+LIMIT = Shape(limit=Number(1, 500, whole=True, from_text=True).optional(DEFAULT_LIMIT))
+
+
+def _note_peaks(store: Store, task: Document, snapshot: Document) -> None:
+    changes: Document = {}
+    for peak, name in (
+        ("peakContextPercent", "contextPercent"),
+        ("peakContextTokens", "contextUsedTokens"),
+    ):
+        if name in snapshot:
+            changes[peak] = max(snapshot[name], task.get(peak, 0))
+    if "contextTotalTokens" in snapshot and "contextWindowSize" not in task:
+        changes["contextWindowSize"] = snapshot["contextTotalTokens"]
+    if snapshot["eventType"] == "compaction":
+        changes["compactionCount"] = task["compactionCount"] + 1
+    # Not `touch`: a snapshot does not count as a sign of life of the task.
+    store.update(TASKS, task["id"], **changes)
+
+
+def _post(call: Call) -> Document:
+    store, task = call.store, tasks.known(call.store, call.path["id"])
+    row = {
+        **call.body,
+        "taskId": task["id"],
+        "agentId": call.agent_id,
+        "createdAt": store.now(),
+    }
+    snapshot = store.insert(SNAPSHOTS, row)
+    _note_peaks(store, task, snapshot)
+    return {"ok": True, "snapshotId": snapshot["id"]}
+
+
+def _get(call: Call) -> Document:
+    store, task = call.store, tasks.known(call.store, call.path["id"])
+    where = "taskId = ? ORDER BY createdAt DESC, rowid DESC LIMIT ?"
+    count = "SELECT COUNT(*) FROM context_snapshots WHERE taskId = ?"
+    summary = {
+        "compactionCount": task["compactionCount"],
+        "peakContextPercent": task.get("peakContextPercent"),
+        "peakContextTokens": task.get("peakContextTokens"),
+        "contextWindowSize": task.get("contextWindowSize"),
+        "snapshotCount": store.value(count, task["id"]),
+    }
+    newest = store.find(SNAPSHOTS, where, task["id"], call.query["limit"])
+    return {"snapshots": newest[::-1], "summary": summary}
+
+
+NO_LIMIT = -1
+
+LINES = Shape(
+    sessionId=Text(1),
+    iteration=Number(1, whole=True),
+    lines=Items(Text(), 1),
+    taskId=Text().optional(),
+    cli=Text().optional(),
+)
+LIMIT_OF_SESSION_LOGS = Shape(limit=Number(1, 1000, whole=True, from_text=True).optional(NO_LIMIT))
+
+
+def _store(call: Call) -> Reply:
+    store, body = call.store, call.body
+    scrub, now = Scrubber(store), store.now()
+    same = (body.get("taskId") or None, body["sessionId"], body["iteration"])
+    for number, line in enumerate(body["lines"]):
+        # Numbers begin at 0 in each request: two batches of one iteration interleave when read.
+        store.run(
+            "INSERT INTO session_logs (id, taskId, sessionId, iteration, cli, content, lineNumber,"
+            " createdAt) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            *(store.new_id(), *same, body.get("cli") or "claude", scrub(line), number, now),
+        )
+    return Reply(201, {"success": True, "count": len(body["lines"])})
+
+
+def _of_task(call: Call) -> Document:
+    task = tasks.known(call.store, call.path["id"])
+    where = "taskId = ? ORDER BY iteration DESC, lineNumber DESC, rowid DESC LIMIT ?"
+    newest = call.store.find(SESSION_LOGS, where, task["id"], call.query["limit"])
+    return {"logs": newest[::-1]}
+
+
+def note(
+    store: Store,
+    event: str,
+    *,
+    agent_id: str | None = None,
+    task_id: str | None = None,
+    old: str | None = None,
+    new: str | None = None,
+    metadata: Document | None = None,
+) -> None:
+    """Add one row; `event` is one of the public server's names, such as ``task_progress``."""
+    store.insert(
+        TASK_LOGS,
+        {
+            "eventType": event,
+            "agentId": agent_id,
+            "taskId": task_id,
+            "oldValue": old,
+            "newValue": new,
+            # The wire carries metadata as JSON text, not as an object (docs/api.md 5.2).
+            "metadata": orjson.dumps(metadata).decode() if metadata else None,
+            "createdAt": store.now(),
+        },
+    )
+
+
+def of_task(store: Store, task_id: str, limit: int) -> list[Document]:
+    """Return the newest rows of a task, newest first."""
+    where = "taskId = ? ORDER BY createdAt DESC, rowid DESC LIMIT ?"
+    return store.find(TASK_LOGS, where, task_id, limit)
+
+
+ROUTES = (
+    Route("POST", "/api/events", _one, body=EVENT),
+    Route("POST", "/api/events/batch", _batch, body=BATCH),
+    Route("GET", "/api/events", _find, query=FILTER),
+    Route("POST", "/api/tasks/{id}/context", _post, agent="header", body=SNAPSHOT),
+    Route("GET", "/api/tasks/{id}/context", _get, query=LIMIT),
+    Route("POST", "/api/session-logs", _store, body=LINES),
+    Route("GET", "/api/tasks/{id}/session-logs", _of_task, query=LIMIT_OF_SESSION_LOGS),
+)

@@ -1,0 +1,1 @@
+"""Durable delivery: writes wait on disk, in lanes, until the API has acknowledged them."""

@@ -1,0 +1,89 @@
+"""A stamp on disk that says when the worker's event loop last came round.
+
+The process may live and do nothing: stopped, or stuck in a call that never returns. Whoever wants
+to know (a container's health check) looks at the stamp's age, and needs neither the worker's
+cooperation nor its rights to write.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.state.directory import LOCK_FILE, agent_dir
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STAMP_FILE = "alive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Liveness:
+    """What is known of the worker of one state directory."""
+
+    path: Path
+    pid: int | None
+    """The process that holds the directory, or held it last; ``None`` if there was none."""
+    exists: bool
+    """Whether a process of that number is there."""
+    age_s: float | None
+    """Seconds since the last stamp; ``None`` without any."""
+
+    def is_alive(self, max_age_s: float) -> bool:
+        """True if the process is there and has stamped within `max_age_s` seconds."""
+        return self.exists and self.age_s is not None and self.age_s <= max_age_s
+
+
+def stamp(path: Path) -> None:
+    """Say that the worker of the state directory `path` lives.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    (path / STAMP_FILE).touch(mode=0o600)
+
+
+def look(root: Path, agent_id: str | None, *, now_epoch_s: float) -> tuple[Liveness, ...]:
+    """Return the state of one agent's worker, or of all workers under `root`.
+
+    Args:
+        root: directory of all agents' directories.
+        agent_id: whose; ``None`` for everybody's.
+        now_epoch_s: the time, in seconds since 1970.
+    """
+    if agent_id:
+        places = [agent_dir(root, agent_id)]
+    else:
+        places = sorted(path.parent for path in root.glob(f"*/{LOCK_FILE}"))
+    return tuple(_look(path, now_epoch_s) for path in places)
+
+
+def _look(path: Path, now_epoch_s: float) -> Liveness:
+    pid = _owner(path / LOCK_FILE)
+    try:
+        # A clock that was set back must not make a dead worker look young for hours.
+        age_s: float | None = abs(now_epoch_s - (path / STAMP_FILE).stat().st_mtime)
+    except OSError:
+        age_s = None
+    return Liveness(path=path, pid=pid, exists=pid is not None and _exists(pid), age_s=age_s)
+
+
+def _owner(lock: Path) -> int | None:
+    # Only read: even a moment's lock of ours could make a worker that starts just then give up.
+    try:
+        text = lock.read_bytes()[:32].strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True  # somebody else's, so there is one
+    return True

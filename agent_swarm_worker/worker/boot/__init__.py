@@ -1,0 +1,1 @@
+"""From an environment to a worker that is ready to poll."""

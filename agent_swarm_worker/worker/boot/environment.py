@@ -1,0 +1,196 @@
+"""The environment in force: the process's own, overlaid by the server's configuration rows.
+
+The overlay is computed afresh from the rows each time, so deleting a row brings the process's own
+value back, and nothing fetched is ever written into the process environment, where it would
+outlive its rotation.
+
+The sandbox of this worker: the one place that makes one, for the daemon and the commands.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.errors import BadSetting
+from agent_swarm_worker.guards.child_env import ChildEnvSettings
+from agent_swarm_worker.ids import random_ids
+from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.providers.registry import adapter_spec, installed_options
+from agent_swarm_worker.sandboxes.local import LocalSandbox
+from agent_swarm_worker.sandboxes.port import GuestSpec
+from agent_swarm_worker.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from agent_swarm_worker.api.wire import ConfigRow
+    from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.contract import Guest, ProviderAdapter
+    from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+    from agent_swarm_worker.sandboxes.port import Sandbox
+
+NEVER_OVERLAID = frozenset(
+    {
+        "API_KEY",
+        "AGENT_SWARM_API_KEY",
+        "AGENT_ID",
+        "MCP_BASE_URL",
+        "PORT",
+        "SECRETS_ENCRYPTION_KEY",
+        # where its own files are
+        "HOME",
+        "LOG_DIR",
+        "SWARM_STATE_DIR",
+        "SWARM_WORKSPACE_DIR",
+        "TMPDIR",
+        "XDG_STATE_HOME",
+        # which programs run, and what is loaded into each of them
+        "BASH_ENV",
+        "ENV",
+        "NODE_OPTIONS",
+        "NODE_PATH",
+        "PATH",
+        "SHELL",
+        "USER",
+    }
+)
+"""What tells the worker who and where it is cannot come from the place it tells about: a swarm may
+configure sessions, and not move the worker's files or slip a library into its helpers."""
+NEVER_OVERLAID_PREFIXES = ("DYLD_", "GIT_CONFIG", "GIT_EXEC", "GIT_SSH", "LD_", "PYTHON")
+MAX_VARIABLE_BYTES = 128 * 1024
+"""Linux starts no process with a longer one (``MAX_ARG_STRLEN``, see execve(2))."""
+BLANK_IS_IGNORED = frozenset({"MODEL_OVERRIDE", "REASONING_EFFORT_OVERRIDE"})
+"""A blank row must not wipe what the container set (docs/api.md 13.2)."""
+
+
+class Environment:
+    """Holds both layers and hands out the result."""
+
+    def __init__(self, process_env: Mapping[str, str], *, scrubber: Scrubber, log: Log) -> None:
+        self._process = dict(process_env)
+        self._rows: dict[str, str] = {}
+        self._ignored: frozenset[str] = frozenset()
+        self._refused: set[str] = set()
+        self._scrubber = scrubber
+        self._log = log
+        self._options = tuple(installed_options().values())
+        self._settings = self._loaded(self._process)
+        scrubber.add_env(self._process)
+
+    @property
+    def settings(self) -> Settings:
+        """Settings read from the environment in force."""
+        return self._settings
+
+    def values(self) -> dict[str, str]:
+        """Return a copy of the environment in force."""
+        usable = {key: value for key, value in self._rows.items() if key not in self._ignored}
+        return {**self._process, **usable}
+
+    def apply(self, rows: Iterable[ConfigRow]) -> frozenset[str]:
+        """Replace the overlay; return the names whose value changed.
+
+        Secrets among the rows are registered with the scrubber before anything can use them.
+        """
+        fresh: dict[str, str] = {}
+        refused: set[str] = set()
+        for row in rows:
+            if row.is_secret:
+                self._scrubber.add(row.key, row.value)
+            if _is_the_workers_own(row.key):
+                refused.add(row.key)
+                continue
+            if not row.value.strip() and row.key in BLANK_IS_IGNORED and row.key in self._process:
+                continue
+            fresh[row.key] = row.value
+        for key in sorted(refused - self._refused):
+            self._log.warning(Event.CONFIG_IGNORED, key=key, why="no row can change this one")
+        self._refused = refused
+        if fresh == self._rows:
+            return frozenset()
+        self._scrubber.add_env(fresh)
+        before, self._rows = self.values(), fresh
+        self._reload()
+        after = self.values()
+        return frozenset(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+
+    def _reload(self) -> None:
+        """Read settings anew; a row with an unusable value is passed over, not fatal."""
+        self._ignored = frozenset()
+        for key, value in self._rows.items():
+            if why := _why_not_a_variable(key, value):
+                self._ignore(key, why)
+        while True:
+            try:
+                self._settings = self._loaded(self.values())
+            except BadSetting as error:
+                if error.name not in self._rows or error.name in self._ignored:
+                    raise
+                self._ignore(error.name, error.why)
+            else:
+                return
+
+    def _loaded(self, env: Mapping[str, str]) -> Settings:
+        """Read the worker's settings, and make sure that a harness could read its own.
+
+        Raises:
+            BadSetting: a value cannot be used. Values that only a session needs are left to it.
+        """
+        settings = Settings.load(env)
+        for model in self._options:
+            if problems := model.problems(env, early=True):
+                raise problems[0]
+        return settings
+
+    def _ignore(self, key: str, why: str) -> None:
+        self._log.warning(Event.CONFIG_IGNORED, key=key, why=why)
+        self._ignored |= {key}
+
+
+def _is_the_workers_own(key: str) -> bool:
+    name = key.upper()
+    return name in NEVER_OVERLAID or name.startswith(NEVER_OVERLAID_PREFIXES)
+
+
+def _why_not_a_variable(key: str, value: str) -> str:
+    """Say why no process could be started with this variable; nothing if one can."""
+    if not key or "=" in key or "\0" in key + value:
+        return "no variable can be called that, or hold that"
+    size = len(f"{key}={value}".encode("utf-8", "surrogateescape"))
+    return "" if size < MAX_VARIABLE_BYTES else f"{size} bytes are too many for a variable"
+
+
+def make_sandbox(*, clock: Clock | None = None, log: Log | None = None) -> Sandbox:
+    """Make the sandbox in which sessions run."""
+    return LocalSandbox(clock=clock, log=log)
+
+
+async def check_harness(sandbox: Sandbox, adapter: ProviderAdapter, env: Mapping[str, str]) -> None:
+    """Find out whether a session of this harness could start in this sandbox.
+
+    Raises:
+        ConfigError: a setting or a credential is missing or cannot be used.
+        ProviderError: its program is missing, or the sandbox cannot be used.
+    """
+    async with guest_for_checks(sandbox) as guest:
+        await adapter.check(guest.environment(env, needed_variables(adapter, env)), guest)
+
+
+def needed_variables(adapter: ProviderAdapter, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables that sessions of a harness need wherever they run.
+
+    These are its credentials, its settings, and what the operator wants passed on.
+    """
+    spec = adapter_spec(adapter)
+    options = spec.options
+    settings = [name for names in options.variables().values() for name in names] if options else []
+    passed = ChildEnvSettings.load(env).pass_env
+    return (*spec.credentials.variables, *settings, *passed)
+
+
+@asynccontextmanager
+async def guest_for_checks(sandbox: Sandbox) -> AsyncIterator[Guest]:
+    """Open a guest that belongs to no session."""
+    async with sandbox.open(GuestSpec(name=f"check-{random_ids()}")) as guest:
+        yield guest

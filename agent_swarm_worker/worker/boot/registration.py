@@ -1,0 +1,173 @@
+"""Making this agent known to the server, and keeping it known.
+
+Live reconfiguration: the server's rows are read again and again and take effect at once.
+
+New sessions use what changed; running ones keep what they started with (docs/api.md 13.2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.settings import default_agent_name
+from agent_swarm_worker.worker.boot.credentials import missing_credentials, report_credentials
+from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Host, Identity, Running
+from agent_swarm_worker.workspace.profiles import AgentFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent_swarm_worker.api.wire import ConfigRow
+
+REFRESH_S = 300.0
+"""How often a worker registers again; a server with several runtimes per agent expects it."""
+
+
+class Described(Identity, Config, Protocol):
+    """What a description of this agent is made of."""
+
+
+class Parts(Identity, Config, Basics, Api, Running, Host, Protocol):
+    """What this module uses of the worker."""
+
+
+async def register(worker: Parts) -> bool:
+    """Register or refresh this agent (docs/api.md 3.1); true if the server's capabilities changed.
+
+    Raises:
+        ApiError: it did not work.
+    """
+    settings, facts = worker.settings, worker.facts
+    template = facts.template
+    agent = await worker.client.agents.register(
+        name=settings.agent_name
+        or (template.display_name if template else None)
+        or default_agent_name(worker.options.role, worker.agent_id),
+        is_lead=facts.is_lead,
+        role=facts.role_label,
+        capabilities=_capabilities(worker),
+        max_tasks=worker.slots.capacity,
+        provider=worker.harness.wire_name,
+    )
+    worker.log.info(
+        Event.REGISTERED, agent=worker.agent_id, name=agent.name, harness=worker.harness.name
+    )
+    before, facts.agent = facts.server_capabilities, agent
+    if agent.enabled_capabilities is not None:
+        facts.server_capabilities = frozenset(agent.enabled_capabilities)
+    return before != facts.server_capabilities
+
+
+async def register_again(worker: Parts) -> bool:
+    """Register once more, as far as that works; true if it did.
+
+    A server whose database was reset, or on which somebody deleted this agent, has forgotten the
+    role and the capabilities too.
+    """
+    try:
+        await register(worker)
+    except ApiError as error:
+        worker.log.debug(Event.API_REFUSED, call="register", why=str(error))
+        return False
+    await state_role(worker)
+    return True
+
+
+async def state_role(worker: Parts) -> None:
+    """Store role and capabilities where the server has none.
+
+    Registration accepts and drops them (docs/api.md 3.1), and without them the work that is
+    reserved for a role never reaches this agent. Values somebody set are left alone.
+    """
+    agent = worker.facts.agent
+    if agent is None:
+        return
+    missing: dict[str, object] = {}
+    if not agent.role:
+        missing["role"] = worker.facts.role_label[:100]
+    capabilities = _capabilities(worker)
+    if capabilities and not agent.capabilities:
+        missing["capabilities"] = list(capabilities)
+    if missing:
+        try:
+            await worker.client.agents.profile(worker.agent_id, missing, change_source="system")
+        except ApiError as error:
+            worker.log.warning(Event.IDENTITY, step="role", why=str(error))
+
+
+def profile_facts(worker: Described) -> AgentFacts:
+    """What a generated profile is made of."""
+    agent = worker.facts.agent
+    return AgentFacts(
+        name=agent.name if agent else "",
+        role=worker.facts.role_label,
+        description=(agent.description or "") if agent else "",
+        # What `state_role` stores, which may be on its way.
+        capabilities=(agent.capabilities or _capabilities(worker)) if agent else (),
+    )
+
+
+def _capabilities(worker: Described) -> tuple[str, ...]:
+    template = worker.facts.template
+    return worker.settings.capabilities or (template.capabilities if template else ())
+
+
+async def reconfigure(worker: Parts) -> bool:
+    """Read the configuration once; true if something the server shows of us changed."""
+    try:
+        rows = await worker.client.config.resolved(worker.agent_id)
+    except ApiError as error:
+        worker.log.debug(Event.API_REFUSED, call="config", why=str(error))
+        return False
+    return apply_configuration(worker, rows)
+
+
+def apply_configuration(worker: Parts, rows: Iterable[ConfigRow]) -> bool:
+    """Put configuration rows in force; true if something the server shows of us changed."""
+    changed = worker.environment.apply(rows)
+    if changed:
+        worker.log.info(Event.CONFIG_CHANGED, keys=sorted(changed)[:20], count=len(changed))
+    swapped = worker.harness.follow(worker.environment.values())
+    capacity = worker.settings.slots(worker.options.role)
+    template = worker.facts.template
+    if template and template.max_tasks and worker.settings.max_concurrent_tasks is None:
+        capacity = template.max_tasks
+    resized = capacity != worker.slots.capacity
+    if resized:
+        worker.slots.capacity = capacity
+    return swapped or resized
+
+
+async def reconfigure_loop(worker: Parts) -> None:
+    """Keep configuration, registration and the reported state of the credentials current."""
+    register_at_s = worker.clock.monotonic() + REFRESH_S
+    reported: tuple[str, tuple[str, ...]] | None = None
+    while True:
+        await worker.clock.sleep(worker.settings.reconfigure_interval_s)
+        now_s = worker.clock.monotonic()
+        if await reconfigure(worker):
+            register_at_s = now_s
+        if now_s >= register_at_s and await register_again(worker):
+            register_at_s = now_s + REFRESH_S
+        reported = await _report_harness(worker, reported)
+
+
+async def _report_harness(
+    worker: Parts, reported: tuple[str, tuple[str, ...]] | None
+) -> tuple[str, tuple[str, ...]] | None:
+    """Report the credentials when the harness or what it lacks changed, and nothing runs.
+
+    The report makes the server call this agent idle (docs/api.md 3.6), so not while it works.
+    """
+    try:
+        missing = await missing_credentials(worker)
+    except Exception as error:  # a session will fail with it; the worker goes on
+        worker.log.debug(Event.CONFIG_IGNORED, key="HARNESS_PROVIDER", why=str(error))
+        return reported
+    state = (worker.harness.name, missing)
+    if reported in (None, state) or len(worker.slots):
+        return reported if len(worker.slots) else state
+    await report_credentials(worker, missing)
+    return state

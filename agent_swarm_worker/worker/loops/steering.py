@@ -1,0 +1,117 @@
+"""Messages for running sessions: each handed over once, and reported as what became of it.
+
+Whether steering is on is asked each time, so it can be switched while tasks run. The report goes
+through the outbox, in the lane of its task: it is repeated until the server took it, by the next
+process if need be, and it is there before the task's end, which makes a follow-up task of every
+message that nobody reported on (docs/api.md 12.2).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from agent_swarm_worker.aio import wait_any
+from agent_swarm_worker.contract import SteerableSession, SteerDelivery
+from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.outbox.queue import WriteKind
+from agent_swarm_worker.prompts.user import delivery_text
+from agent_swarm_worker.reporting.port import task_lane
+from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Prompts, Running
+from agent_swarm_worker.worker.run.running_task import PerTask
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from agent_swarm_worker.api.wire import SteeringMessage
+    from agent_swarm_worker.contract import SteerMode
+    from agent_swarm_worker.worker.run.running_task import RunningTask
+
+INTERVAL_S = 2.0
+
+
+class Parts(Config, Basics, Api, Running, Prompts, Protocol):
+    """What this module uses of the worker."""
+
+
+class Steering:
+    """Hands messages to the sessions they are for."""
+
+    def __init__(self, worker: Parts) -> None:
+        self._worker = worker
+        self._taken: dict[str, set[str]] = {}
+        """By task: the messages dealt with that the server may still show as pending."""
+
+    async def run(self) -> None:
+        """Look for messages until cancelled."""
+        async with anyio.create_task_group() as group:
+            tasks = PerTask(group, partial(self._serve, group))
+            while True:
+                await self._worker.clock.sleep(INTERVAL_S)
+                running = tuple(self._worker.slots)
+                self._taken = {t.task_id: self._taken.get(t.task_id, set()) for t in running}
+                if self._worker.settings.steering_enabled:
+                    for task in running:
+                        if task.takes_messages:
+                            tasks.start(task)
+
+    async def _serve(self, group: TaskGroup, task: RunningTask) -> None:
+        """Hand over what waits for a task, in order; one that is not taken yet keeps none back."""
+        taken = self._taken.setdefault(task.task_id, set())
+        try:
+            messages = await self._worker.client.steering.pending(task.task_id)
+        except ApiError as error:
+            self._worker.log.debug(Event.API_REFUSED, call="steering", why=str(error))
+            return
+        taken.intersection_update({message.id for message in messages})
+        for message in messages:
+            if message.status == "pending" and message.id not in taken and task.takes_messages:
+                taken.add(message.id)
+                text = await delivery_text(self._worker.renderer.build(), message.id, message.body)
+                group.start_soon(self._deliver_and_report, task, message, text)
+
+    async def _deliver_and_report(
+        self, task: RunningTask, message: SteeringMessage, text: str
+    ) -> None:
+        self._report(task, message, await self._deliver(task, message, text))
+
+    def _report(self, task: RunningTask, message: SteeringMessage, outcome: SteerDelivery) -> None:
+        args = {"message_id": message.id}
+        if outcome.delivered:
+            args["mode"] = outcome.mode or "queue"
+        else:
+            args["reason"] = self._worker.scrubber.text(outcome.reason or "not delivered")
+        self._worker.outbox.put(task_lane(task.task_id), WriteKind.STEERED, args)
+        self._worker.log.info(
+            Event.STEERING, task=task.task_id, message=message.id, delivered=outcome.delivered
+        )
+
+    async def _deliver(
+        self, task: RunningTask, message: SteeringMessage, text: str
+    ) -> SteerDelivery:
+        """Hand over one message; a session that ends without a word about it did not take it."""
+        session = task.session
+        if not isinstance(session, SteerableSession):
+            return SteerDelivery(False, reason="this harness takes no messages while it runs")
+        mode: SteerMode = "steer" if message.mode == "steer" else "queue"
+        # The attempt first: a message that was taken in the last moment was taken.
+        delivery = await wait_any(
+            partial(_attempt, session, mode, text), partial(self._too_late, task)
+        )
+        return delivery.value
+
+    async def _too_late(self, task: RunningTask) -> SteerDelivery:
+        """Wait for the end of the session."""
+        while task.is_live and task.task_id in self._worker.slots:
+            await self._worker.clock.sleep(INTERVAL_S)
+        return SteerDelivery(False, reason="the session ended before it took the message")
+
+
+async def _attempt(session: SteerableSession, mode: SteerMode, text: str) -> SteerDelivery:
+    try:
+        return await session.deliver_steering(mode, text)
+    except Exception as error:  # a provider's mistake must not end the worker
+        return SteerDelivery(False, reason=f"the harness failed to take it: {error!r}")

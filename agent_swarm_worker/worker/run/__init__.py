@@ -1,0 +1,1 @@
+"""One task, from its trigger to its finish."""

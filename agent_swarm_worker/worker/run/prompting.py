@@ -1,0 +1,233 @@
+"""The two prompts of a session, put together from their parts.
+
+Where a session works: the directory, and the repository it is in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from anyio import to_thread
+
+from agent_swarm_worker.aio import wait_all
+from agent_swarm_worker.api.wire import TaskAssigned, TaskOffered
+from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.prompts.memories import memories_block
+from agent_swarm_worker.prompts.profile_banner import profile_banner
+from agent_swarm_worker.prompts.system import (
+    AgentContext,
+    TaskContext,
+    operator_prompt,
+    system_prompt,
+)
+from agent_swarm_worker.prompts.texts import shipped_texts
+from agent_swarm_worker.prompts.user import (
+    PromptHarness,
+    compose,
+    directory_note,
+    paused_prompt,
+    trigger_prompt,
+)
+from agent_swarm_worker.providers.registry import adapter_spec
+from agent_swarm_worker.skills.places import command_folders, is_installed, resolve_command
+from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Identity, Prompts, Workspace
+from agent_swarm_worker.worker.boot.registration import profile_facts
+from agent_swarm_worker.worker.run.continuity import preamble
+from agent_swarm_worker.workspace.claim import choose
+from agent_swarm_worker.workspace.profiles import is_default
+from agent_swarm_worker.workspace.repository import RepoContext, RepositoryRequest, is_first_kickoff
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import AsyncExitStack
+
+    from agent_swarm_worker.api.wire import Task, Trigger
+    from agent_swarm_worker.contract import ProviderAdapter, ProviderSessionConfig
+    from agent_swarm_worker.prompts.render import PromptBuild
+    from agent_swarm_worker.worker.run.running_task import RunningTask
+    from agent_swarm_worker.workspace.claim import WorkingDirectory
+
+
+class Parts(Identity, Config, Basics, Api, Prompts, Workspace, Protocol):
+    """What this module uses of the worker."""
+
+
+async def compose_prompts(
+    worker: Parts,
+    adapter: ProviderAdapter,
+    config: ProviderSessionConfig,
+    *,
+    task: RunningTask,
+    trigger: Trigger,
+    place: Place,
+    tool_servers: Sequence[str],
+) -> ProviderSessionConfig:
+    """Return the config with both prompts in it; their parts are asked for at once."""
+    build = worker.renderer.build()
+    can = adapter_spec(adapter).capabilities
+    harness = PromptHarness(
+        format_command=adapter.format_command,
+        has_mcp=bool(can.mcp_transports),
+        download_dir=config.private_dir if can.has_local_environment else None,
+    )
+    row = trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None
+    if row is not None and task.trigger_type == "task_resumed":
+        asked = partial(paused_prompt, build, row, harness)
+    else:
+        asked = partial(trigger_prompt, build, trigger, harness)
+    system, body, banner, memories, story = await wait_all(
+        partial(_system_prompt, worker, adapter, build, trigger, place, tool_servers=tool_servers),
+        asked,
+        partial(_banner, worker, build),
+        partial(_memories, worker, config, row, has_mcp=harness.has_mcp),
+        partial(preamble, worker, config, row, has_mcp=harness.has_mcp),
+    )
+    body = body or worker.options.default_prompt
+    note = directory_note(place.directory.path, place.directory.source)
+    parts = {"banner": banner, "memories": memories, "note": note}
+    told = await _with_skill(worker, adapter, compose(body, harness, preamble=story, **parts))
+    if config.resume_session_id is None:
+        return replace(config, prompt=told, system_prompt=system)
+    # The resumed session knows the story; if it turns out to be gone, the fresh one is told.
+    prompt = await _with_skill(worker, adapter, compose(body, harness, **parts))
+    return replace(config, prompt=prompt, fresh_prompt=told, system_prompt=system)
+
+
+async def _system_prompt(
+    worker: Parts,
+    adapter: ProviderAdapter,
+    build: PromptBuild,
+    trigger: Trigger,
+    place: Place,
+    *,
+    tool_servers: Sequence[str],
+) -> str:
+    facts, spec = worker.facts, adapter_spec(adapter)
+    agent = AgentContext(
+        agent_id=worker.agent_id,
+        spec=spec,
+        settings=worker.settings,
+        name=facts.agent.name if facts.agent else "",
+        role=facts.role_label,
+        is_lead=facts.is_lead,
+        description=(facts.agent.description or "") if facts.agent else "",
+        soul_md=facts.profile.get("soulMd", ""),
+        identity_md=_edited(worker, "identityMd"),
+        claude_md=_edited(worker, "claudeMd"),
+        server_capabilities=facts.server_capabilities,
+        skills=facts.skills,
+        mcp_servers=tuple(tool_servers) if spec.capabilities.mcp_transports else (),
+    )
+    context = TaskContext(repository=place.repository, cwd=place.directory.path)
+    if isinstance(trigger, TaskAssigned | TaskOffered):
+        row = trigger.task
+        older = row.raw.get("additionalSystemPrompt")
+        context = replace(
+            context,
+            requester=trigger.requested_by,
+            slack_channel_id=row.slack_channel_id,
+            slack_thread_ts=row.slack_thread_ts,
+            additional_prompt=older if isinstance(older, str) else "",
+            missing_dir=place.directory.missing,
+        )
+    own = worker.options.operator_prompt
+    operator = operator_prompt(worker.settings) if own is None else own
+    return await system_prompt(build, agent, context, operator_prompt=operator)
+
+
+def _edited(worker: Parts, field: str) -> str:
+    """Return a profile text, but not the one every new agent starts with."""
+    text = worker.facts.profile.get(field, "")
+    return "" if is_default(field, text, profile_facts(worker)) else text
+
+
+async def _with_skill(worker: Parts, adapter: ProviderAdapter, prompt: str) -> str:
+    """Put a skill's text in the place of its command, for a harness that does not know it.
+
+    It has no commands at all, or ours are not installed: a person's home is left alone.
+    """
+    settings, spec = worker.settings, adapter_spec(adapter)
+    if spec.skills.native_discovery and not spec.capabilities.has_local_environment:
+        return prompt
+    if spec.skills.native_discovery and await to_thread.run_sync(
+        is_installed, prompt, settings.home, worker.harness.all_specs
+    ):
+        return prompt
+    places = (
+        *command_folders(spec, worker.environment.values(), settings.home),
+        settings.home / ".agents" / "skills",
+        shipped_texts("skills"),
+    )
+    resolve = partial(resolve_command, prompt, *places, max_chars=settings.max_skill_chars)
+    resolved = await to_thread.run_sync(resolve)
+    if resolved.warning:
+        worker.log.warning(Event.PROMPT_FALLBACK, part="skill", why=resolved.warning)
+    return resolved.prompt
+
+
+async def _memories(
+    worker: Parts, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
+) -> str:
+    if row is None:
+        return ""
+    return await memories_block(
+        worker.client.surroundings,
+        row,
+        config.redactor,
+        raters=worker.settings.memory_raters,
+        has_mcp=has_mcp,
+    )
+
+
+async def _banner(worker: Parts, build: PromptBuild) -> str:
+    async def stored() -> Mapping[str, str]:
+        agent = await worker.client.agents.me()
+        return {key: value for key, value in agent.raw.items() if isinstance(value, str)}
+
+    try:
+        return await profile_banner(build, worker.client.surroundings, worker.agent_id, stored)
+    except ApiError as error:
+        worker.log.debug(Event.API_REFUSED, call="profile banner", why=str(error))
+        return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a session works, as far as its prompts must know."""
+
+    directory: WorkingDirectory
+    repository: RepoContext | None
+
+
+async def place_of(
+    worker: Parts, row: Task | None, parent: Task | None, held: AsyncExitStack
+) -> Place:
+    """Prepare the clone of the task's repository, if it has one, and choose the directory.
+
+    The clone is in use until `held` is closed.
+    """
+    repository: RepoContext | None = None
+    if row is not None and row.vcs_repo:
+        request = RepositoryRequest(
+            vcs_repo=row.vcs_repo,
+            vcs_provider=row.vcs_provider,
+            first_kickoff=is_first_kickoff(row.task_type, parent.status if parent else None),
+        )
+        repository = await held.enter_async_context(worker.repositories.prepared(request))
+    directory = choose(
+        row.dir if row else None,
+        repository.clone_path if repository else None,
+        _process_directory(worker),
+    )
+    return Place(directory=directory, repository=repository)
+
+
+def _process_directory(worker: Parts) -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # an earlier session has removed it
+        return worker.settings.home
