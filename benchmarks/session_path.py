@@ -93,7 +93,7 @@ def write_stream(path: Path, secrets: list[str]) -> None:
 async def run(url: str, place: Path) -> dict[str, Any]:
     import anyio
 
-    from agent_swarm_worker.api.capabilities import Generations
+    from agent_swarm_worker.api.capabilities import ServerCapabilities
     from agent_swarm_worker.api.client import SwarmClient
     from agent_swarm_worker.api.health import ApiHealth
     from agent_swarm_worker.api.http import Http
@@ -141,7 +141,9 @@ async def run(url: str, place: Path) -> dict[str, Any]:
 
     with StateDir.open(place / "state", "bench-agent", clock=clock) as state:
         async with Http(url, health=ApiHealth(clock)) as http:
-            outbox = Outbox(state.database, SwarmClient(http, Generations(clock)), clock=clock)
+            outbox = Outbox(
+                state.database, SwarmClient(http, ServerCapabilities(clock)), clock=clock
+            )
             facts = SessionFacts(
                 task_id="bench-task",
                 effective_id="bench-task",

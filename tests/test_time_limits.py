@@ -20,7 +20,7 @@ import pytest
 
 import agent_swarm_worker
 from agent_swarm_worker.api import resources
-from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.configuration import PoolKey
 from agent_swarm_worker.api.health import ApiHealth
@@ -198,7 +198,7 @@ async def test_no_call_of_the_client_waits_longer_than_its_limit(
         async with Http(
             url, health=ApiHealth(clock, log), api_key="k", agent_id="a", timeout_s=LIMIT_S
         ) as http:
-            client = SwarmClient(http, Generations(clock, log))
+            client = SwarmClient(http, ServerCapabilities(clock, log))
             with anyio.fail_after(20):
                 async with anyio.create_task_group() as group:
                     for name, call in calls(client):

@@ -63,7 +63,7 @@ class Feature(StrEnum):
     COSTS = "session-costs"
 
 
-class Generations:
+class ServerCapabilities:
     """Remembers the features that the server at hand does not have."""
 
     def __init__(self, clock: Clock, log: Log | None = None) -> None:

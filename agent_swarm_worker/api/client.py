@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agent_swarm_worker.api.address import segment
 from agent_swarm_worker.api.capabilities import Feature
 from agent_swarm_worker.api.configuration import Config, Keys, RefreshLocks
-from agent_swarm_worker.api.resources import Surroundings
+from agent_swarm_worker.api.resources import Resources
 from agent_swarm_worker.api.sessions import Sessions, Telemetry
 from agent_swarm_worker.api.tasks import Tasks
 from agent_swarm_worker.api.wire import (
@@ -32,7 +32,7 @@ from agent_swarm_worker.errors import ApiGarbled
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent_swarm_worker.api.capabilities import Generations
+    from agent_swarm_worker.api.capabilities import ServerCapabilities
     from agent_swarm_worker.api.http import Http
     from agent_swarm_worker.contract.spec import SteerMode
 
@@ -43,26 +43,26 @@ class SwarmClient:
     A method of a feature the server lacks does nothing and returns what stands for "nothing".
     """
 
-    def __init__(self, http: Http, generations: Generations) -> None:
+    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
         self.http = http
-        self.generations = generations
-        self.agents = Agents(http, generations)
-        self.work = Work(http, generations)
-        self.tasks = Tasks(http, generations)
-        self.sessions = Sessions(http, generations)
-        self.keys = Keys(http, generations)
+        self.capabilities = capabilities
+        self.agents = Agents(http, capabilities)
+        self.work = Work(http, capabilities)
+        self.tasks = Tasks(http, capabilities)
+        self.sessions = Sessions(http, capabilities)
+        self.keys = Keys(http, capabilities)
         self.config = Config(http)
-        self.refresh_locks = RefreshLocks(http, generations)
-        self.telemetry = Telemetry(http, generations)
-        self.surroundings = Surroundings(http, generations)
-        self.steering = Steering(http, generations)
+        self.refresh_locks = RefreshLocks(http, capabilities)
+        self.telemetry = Telemetry(http, capabilities)
+        self.resources = Resources(http, capabilities)
+        self.steering = Steering(http, capabilities)
 
 
 class Agents:
     """The endpoints about agents."""
 
-    def __init__(self, http: Http, generations: Generations) -> None:
-        self._http, self._generations = http, generations
+    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
+        self._http, self._capabilities = http, capabilities
 
     async def register(
         self,
@@ -113,7 +113,7 @@ class Agents:
     async def activity(self, agent_id: str) -> None:
         """Say that the agent does something (docs/api.md 3.4)."""
         path = f"/api/agents/{segment(agent_id)}/activity"
-        await self._generations.attempt(Feature.ACTIVITY, lambda: self._http.request("PUT", path))
+        await self._capabilities.attempt(Feature.ACTIVITY, lambda: self._http.request("PUT", path))
 
     async def me(self) -> Agent:
         """Return this agent with its identity texts (docs/api.md 3.5).
@@ -163,7 +163,7 @@ class Agents:
 
     async def _put_credential_status(self, agent_id: str, body: dict[str, Any]) -> None:
         path = f"/api/agents/{segment(agent_id)}/credential-status"
-        await self._generations.attempt(
+        await self._capabilities.attempt(
             Feature.CREDENTIAL_STATUS, lambda: self._http.request("PUT", path, body=body)
         )
 
@@ -178,8 +178,8 @@ def _agent(path: str, answer: object) -> Agent:
 class Work:
     """The endpoints a worker gets its work from."""
 
-    def __init__(self, http: Http, generations: Generations) -> None:
-        self._http, self._generations = http, generations
+    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
+        self._http, self._capabilities = http, capabilities
 
     async def poll(self) -> Trigger | None:
         """Return the next thing to do, ``None`` if there is none (docs/api.md 4.1).
@@ -197,7 +197,7 @@ class Work:
 
     async def cancelled(self, task_id: str) -> bool:
         """True if the task was cancelled (docs/api.md 5.6); other ends are not told here."""
-        answer = await self._generations.attempt(
+        answer = await self._capabilities.attempt(
             Feature.CANCELLED_TASKS,
             lambda: self._http.call("GET", "/cancelled-tasks", params={"taskId": task_id}),
         )
@@ -209,7 +209,7 @@ class Work:
         Args:
             timeout_s: wall-clock limit of the call.
         """
-        answer = await self._generations.attempt(
+        answer = await self._capabilities.attempt(
             Feature.CANCELLED_TASKS,
             lambda: self._http.call("GET", "/cancelled-tasks", timeout_s=timeout_s),
         )
@@ -223,7 +223,7 @@ class Work:
     async def commit_cursors(self, cursors: Sequence[ChannelCursor]) -> None:
         """Say that channel messages were dealt with (docs/api.md 4.7), lest they come again."""
         body = {"cursorUpdates": [cursor.to_wire() for cursor in cursors]}
-        await self._generations.attempt(
+        await self._capabilities.attempt(
             Feature.CHANNEL_CURSORS,
             lambda: self._http.request("POST", "/api/channel-activity/commit-cursors", body=body),
         )
@@ -232,8 +232,8 @@ class Work:
 class Steering:
     """The endpoints about steering."""
 
-    def __init__(self, http: Http, generations: Generations) -> None:
-        self._http, self._generations = http, generations
+    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
+        self._http, self._capabilities = http, capabilities
 
     async def pending(self, task_id: str) -> tuple[SteeringMessage, ...]:
         """Return what waits for a task of ours, oldest first (docs/api.md 12.1)."""
@@ -252,13 +252,13 @@ class Steering:
         await self._report(message_id, "undeliverable", {"reason": reason or "not deliverable"})
 
     async def _messages(self, path: str, query: Mapping[str, str]) -> tuple[SteeringMessage, ...]:
-        answer = await self._generations.attempt(
+        answer = await self._capabilities.attempt(
             Feature.STEERING, lambda: self._http.call("GET", path, params=query)
         )
         return Row(answer).rows("messages", SteeringMessage.from_wire)
 
     async def _report(self, message_id: str, outcome: str, body: Mapping[str, Any]) -> None:
         path = f"/api/steering-messages/{segment(message_id)}/{outcome}"
-        await self._generations.attempt(
+        await self._capabilities.attempt(
             Feature.STEERING, lambda: self._http.request("POST", path, body=body)
         )

@@ -19,7 +19,7 @@ from agent_swarm_worker.errors import ApiGarbled, ApiRefused, RouteMissing
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.api.capabilities import Generations
+    from agent_swarm_worker.api.capabilities import ServerCapabilities
     from agent_swarm_worker.api.http import Http
 
 
@@ -87,13 +87,13 @@ class PoolKey:
 class Keys:
     """The endpoints about credential pools."""
 
-    def __init__(self, http: Http, generations: Generations) -> None:
-        self._http, self._generations = http, generations
+    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
+        self._http, self._capabilities = http, capabilities
 
     async def available(self, key_type: str, total: int) -> tuple[int, ...] | None:
         """Return the indices of keys that are not limited; ``None`` if the server cannot say."""
         query = {"keyType": key_type, "totalKeys": total}
-        answer = await self._generations.attempt(
+        answer = await self._capabilities.attempt(
             Feature.KEYS, lambda: self._http.call("GET", "/api/keys/available", params=query)
         )
         if answer is None:
@@ -110,7 +110,7 @@ class Keys:
         A key that is not limited is not in it.
         """
         query = {"keyType": key_type}
-        answer = await self._generations.attempt(
+        answer = await self._capabilities.attempt(
             Feature.KEYS, lambda: self._http.call("GET", "/api/keys/status", params=query)
         )
         if answer is None:
@@ -140,7 +140,7 @@ class Keys:
         await self._post("clear-rate-limit", body)
 
     async def _post(self, action: str, body: Mapping[str, Any]) -> None:
-        await self._generations.attempt(
+        await self._capabilities.attempt(
             Feature.KEYS, lambda: self._http.request("POST", f"/api/keys/{action}", body=body)
         )
 
@@ -160,8 +160,8 @@ NO_LOCKS = ""
 class RefreshLocks:
     """The endpoints about refresh locks."""
 
-    def __init__(self, http: Http, generations: Generations) -> None:
-        self._http, self._generations = http, generations
+    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
+        self._http, self._capabilities = http, capabilities
 
     async def acquire(self, key: str, *, ttl_ms: int) -> str | None:
         """Take a lock, which the server frees by itself after `ttl_ms` milliseconds.
@@ -172,7 +172,7 @@ class RefreshLocks:
         """
         path = f"/api/oauth/refresh-locks/{segment(key)}"
         try:
-            answer = await self._generations.attempt(
+            answer = await self._capabilities.attempt(
                 Feature.REFRESH_LOCKS,
                 lambda: self._http.call("POST", path, body={"ttlMs": ttl_ms}),
             )
@@ -192,7 +192,7 @@ class RefreshLocks:
         if owner == NO_LOCKS:
             return
         path = f"/api/oauth/refresh-locks/{segment(key)}"
-        await self._generations.attempt(
+        await self._capabilities.attempt(
             Feature.REFRESH_LOCKS,
             lambda: self._http.request("DELETE", path, body={"owner": owner}),
         )

@@ -25,7 +25,7 @@ from agent_swarm_worker.errors import ApiGarbled
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.api.capabilities import Generations
+    from agent_swarm_worker.api.capabilities import ServerCapabilities
     from agent_swarm_worker.api.http import Http
 
 AGENT_CREDENTIALS_TIMEOUT_S = 10.0
@@ -50,11 +50,11 @@ class SetupScripts:
     """The agent's, with the worker's rights."""
 
 
-class Surroundings:
+class Resources:
     """The endpoints about what surrounds a session."""
 
-    def __init__(self, http: Http, generations: Generations) -> None:
-        self._http, self._generations = http, generations
+    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
+        self._http, self._capabilities = http, capabilities
 
     async def memory_search(
         self,
@@ -68,7 +68,7 @@ class Surroundings:
         """Return memories that may help with a task, best first (docs/api.md 15.5)."""
         body = {"query": query, "intent": intent, "limit": limit}
         headers = {"X-Source-Task-ID": task_id, "X-Context-Key": context_key}
-        answer = await self._generations.attempt(
+        answer = await self._capabilities.attempt(
             Feature.MEMORY,
             lambda: self._http.call("POST", "/api/memory/search", body=body, headers=headers),
         )
@@ -155,7 +155,7 @@ class Surroundings:
             "agentId": agent_id,
             "repoId": repo_id,
         }
-        answer = await self._generations.attempt(
+        answer = await self._capabilities.attempt(
             Feature.TEMPLATES,
             lambda: self._http.call("POST", "/api/prompt-templates/render", body=body),
         )
@@ -165,7 +165,7 @@ class Surroundings:
 
     async def agent_credentials(self) -> bool:
         """Have the server set up the agent's file store (docs/api.md 3.9); True if it has one."""
-        answer = await self._generations.attempt(
+        answer = await self._capabilities.attempt(
             Feature.AGENT_CREDENTIALS,
             lambda: self._http.call(
                 "POST",
@@ -178,7 +178,7 @@ class Surroundings:
 
     async def sweep(self) -> None:
         """Have the server look after stalled tasks now (docs/api.md 16.3); leads do so at boot."""
-        await self._generations.attempt(
+        await self._capabilities.attempt(
             Feature.SWEEP, lambda: self._http.request("POST", "/api/heartbeat/sweep")
         )
 
@@ -198,6 +198,6 @@ class Surroundings:
     async def _get(
         self, feature: Feature, path: str, query: Mapping[str, Any] | None = None
     ) -> dict[str, Any] | None:
-        return await self._generations.attempt(
+        return await self._capabilities.attempt(
             feature, lambda: self._http.call("GET", path, params=query)
         )

@@ -19,7 +19,7 @@ from agent_swarm_worker.errors import ApiGarbled, ApiRefused
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent_swarm_worker.api.capabilities import Generations
+    from agent_swarm_worker.api.capabilities import ServerCapabilities
     from agent_swarm_worker.api.http import Http
 
 MAX_DESCRIPTION_CHARS = 200
@@ -55,8 +55,8 @@ class SessionRow:
 class Sessions:
     """The endpoints about active sessions."""
 
-    def __init__(self, http: Http, generations: Generations) -> None:
-        self._http, self._generations = http, generations
+    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
+        self._http, self._capabilities = http, capabilities
 
     async def create(
         self,
@@ -73,7 +73,7 @@ class Sessions:
         the new one, so it is replaced.
         """
         body = self._body(agent_id, trigger_type, task_id, description, session_uuid)
-        await self._generations.attempt(
+        await self._capabilities.attempt(
             Feature.ACTIVE_SESSIONS, lambda: self._create(body, task_id)
         )
 
@@ -90,7 +90,7 @@ class Sessions:
         """
         body = self._body(agent_id, trigger_type, task_id, None, session_uuid)
         try:
-            answer = await self._generations.attempt(
+            answer = await self._capabilities.attempt(
                 Feature.ACTIVE_SESSIONS, lambda: self._http.call("POST", _BASE, body=body)
             )
         except ApiRefused as refusal:
@@ -106,7 +106,7 @@ class Sessions:
 
     async def list(self, agent_id: str) -> tuple[SessionRow, ...] | None:
         """Return the sessions of an agent; ``None`` if the server does not show them."""
-        answer = await self._generations.attempt(
+        answer = await self._capabilities.attempt(
             Feature.SESSION_LIST,
             lambda: self._http.call("GET", _BASE, params={"agentId": agent_id}),
         )
@@ -115,7 +115,7 @@ class Sessions:
     async def withdraw(self, row_id: str) -> None:
         """Take this very row off the list, and none that came in its place."""
         path = f"{_BASE}/{segment(row_id)}"
-        await self._generations.attempt(
+        await self._capabilities.attempt(
             Feature.SESSION_LIST, lambda: self._http.request("DELETE", path)
         )
 
@@ -148,7 +148,7 @@ class Sessions:
     async def delete(self, task_id: str) -> None:
         """Take the session of a task off the list (docs/api.md 6.5)."""
         path = _by_task(task_id)
-        await self._generations.attempt(
+        await self._capabilities.attempt(
             Feature.ACTIVE_SESSIONS, lambda: self._http.request("DELETE", path)
         )
 
@@ -160,7 +160,7 @@ class Sessions:
             also when the server does not know heartbeats at all.
         """
         path = f"{_BASE}/heartbeat/{segment(task_id)}"
-        answer = await self._generations.attempt(
+        answer = await self._capabilities.attempt(
             Feature.SESSION_HEARTBEAT, lambda: self._http.call("PUT", path)
         )
         return Row(answer).flag("updated", default=True)
@@ -169,7 +169,7 @@ class Sessions:
         """Name the harness's own session (docs/api.md 6.4); False if there is no such row (yet)."""
         path = f"{_BASE}/provider-session/{segment(task_id)}"
         body = {"providerSessionId": provider_session_id}
-        answer = await self._generations.attempt(
+        answer = await self._capabilities.attempt(
             Feature.ACTIVE_SESSIONS, lambda: self._http.call("PUT", path, body=body)
         )
         return Row(answer).flag("updated", default=True)
@@ -180,7 +180,7 @@ class Sessions:
         Only while nothing runs: a running task without a session on record would be put back too.
         """
         body = {"agentId": agent_id, "minAgeSeconds": min_age_s}
-        answer = await self._generations.attempt(
+        answer = await self._capabilities.attempt(
             Feature.SESSION_RECOVERY,
             lambda: self._http.call("POST", f"{_BASE}/recover-orphaned-tasks", body=body),
         )
@@ -188,7 +188,7 @@ class Sessions:
 
     async def cleanup(self, agent_id: str) -> None:
         """Drop all rows of this agent (docs/api.md 6.6); only at boot."""
-        await self._generations.attempt(
+        await self._capabilities.attempt(
             Feature.ACTIVE_SESSIONS,
             lambda: self._http.request("POST", f"{_BASE}/cleanup", body={"agentId": agent_id}),
         )
@@ -209,8 +209,8 @@ MAX_EVENTS = 500
 class Telemetry:
     """The endpoints for logs, costs and events."""
 
-    def __init__(self, http: Http, generations: Generations) -> None:
-        self._http, self._generations = http, generations
+    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
+        self._http, self._capabilities = http, capabilities
 
     async def session_logs(
         self,
@@ -241,7 +241,7 @@ class Telemetry:
     ) -> tuple[dict[str, Any], ...] | None:
         """Return the newest stored costs of a task, or of an agent; ``None`` if it cannot say."""
         who = {"taskId": task_id} if task_id else {"agentId": agent_id}
-        answer = await self._generations.attempt(
+        answer = await self._capabilities.attempt(
             Feature.COSTS,
             lambda: self._http.call("GET", "/api/session-costs", params={**who, "limit": 500}),
         )

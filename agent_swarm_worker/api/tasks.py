@@ -21,7 +21,7 @@ from agent_swarm_worker.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent_swarm_worker.api.capabilities import Generations
+    from agent_swarm_worker.api.capabilities import ServerCapabilities
     from agent_swarm_worker.api.http import Http
 
 MAX_SESSION_LOGS = 1000
@@ -62,8 +62,8 @@ class Superseded:
 class Tasks:
     """The endpoints about one task."""
 
-    def __init__(self, http: Http, generations: Generations) -> None:
-        self._http, self._generations = http, generations
+    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
+        self._http, self._capabilities = http, capabilities
 
     async def get(self, task_id: str, *, logs_limit: int | None = None) -> Task:
         """Return a task (docs/api.md 5.2). Refused with 404 if there is none.
@@ -91,7 +91,7 @@ class Tasks:
         """
         path = _path(task_id, "session")
         try:
-            stored = await self._generations.attempt(
+            stored = await self._capabilities.attempt(
                 Feature.PROVIDER_SESSIONS, lambda: self._http.call("PUT", path, body=session)
             )
         except ApiRefused as refusal:
@@ -136,7 +136,7 @@ class Tasks:
         path, answer = _path(task_id, "supersede"), None
         for _ in range(SUPERSEDE_ATTEMPTS):
             try:
-                answer = await self._generations.attempt(
+                answer = await self._capabilities.attempt(
                     Feature.SUPERSEDE,
                     lambda: self._http.call("POST", path, body={"reason": reason}),
                 )

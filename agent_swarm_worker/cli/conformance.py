@@ -44,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _examine(args: argparse.Namespace) -> int:
-    stage = find_stage(args.provider, args.stage)
+    harness = find_stage(args.provider, args.harness)
     outcomes: list[Outcome] = []
-    async for outcome in examine(args.provider, env=_variables(args.env), stage=stage):
+    async for outcome in examine(args.provider, env=_variables(args.env), harness=harness):
         outcomes.append(outcome)
         if not args.json:
             why = f"\n    {outcome.why}" if outcome.why else ""

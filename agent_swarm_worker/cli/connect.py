@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVarTuple, Unpack
 
 import anyio
 
-from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
@@ -39,7 +39,7 @@ async def connected(settings: Settings) -> AsyncIterator[SwarmClient]:
         api_key=settings.api_key,
         timeout_s=settings.api_timeout_s,
     ) as http:
-        yield SwarmClient(http, Generations(clock, Log()))
+        yield SwarmClient(http, ServerCapabilities(clock, Log()))
 
 
 Ts = TypeVarTuple("Ts")

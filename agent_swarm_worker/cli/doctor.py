@@ -111,7 +111,7 @@ async def _harness(env: Mapping[str, str]) -> Finding:
 async def _api(settings: Settings) -> list[Finding]:
     try:
         async with connected(settings) as client:
-            version = await client.surroundings.health(timeout_s=HEALTH_TIMEOUT_S)
+            version = await client.resources.health(timeout_s=HEALTH_TIMEOUT_S)
             answers = f"{client.http.shown_url} answers, version {version or 'unknown'}"
             return [Finding("API", "ok", answers), await _api_key(client)]
     except ConfigError as error:

@@ -66,7 +66,7 @@ def _api(settings: Settings) -> int:
     async def ask() -> int:
         async with connected(settings) as client:
             try:
-                await client.surroundings.health(timeout_s=API_LIMIT_S)
+                await client.resources.health(timeout_s=API_LIMIT_S)
             except ApiError as error:
                 print_line(f"not alive: {error}")
                 return 1

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from agent_swarm_worker.conformance.session_fixture import Bench
+    from agent_swarm_worker.conformance.session_fixture import SessionFixture
 
-Body: TypeAlias = "Callable[[Bench], Awaitable[None]]"
+Body: TypeAlias = "Callable[[SessionFixture], Awaitable[None]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def check(body: Body) -> Body:
     return _declare(body, needs_stage=False)
 
 
-def on_stage(body: Body) -> Body:
+def in_fixture(body: Body) -> Body:
     """Declare a check of sessions, which need a stage."""
     return _declare(body, needs_stage=True)
 

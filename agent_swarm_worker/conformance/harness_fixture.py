@@ -23,7 +23,7 @@ GROUP = "agent_swarm_worker.conformance"
 
 
 @runtime_checkable
-class Stage(Protocol):
+class HarnessFixture(Protocol):
     """The other end of a harness. An asynchronous context manager; used for one check."""
 
     @property
@@ -56,7 +56,7 @@ class Stage(Protocol):
     ) -> None: ...
 
 
-def find_stage(provider: str, where: str | None = None) -> Callable[[], Stage] | None:
+def find_stage(provider: str, where: str | None = None) -> Callable[[], HarnessFixture] | None:
     """Return what makes a stage for a provider, or ``None`` if there is none.
 
     Args:
@@ -76,4 +76,4 @@ def find_stage(provider: str, where: str | None = None) -> Callable[[], Stage] |
         raise BadSetting("--stage", target, str(error) or type(error).__name__) from error
     if not callable(found):
         raise BadSetting("--stage", target, "it is not a class or function")
-    return cast("Callable[[], Stage]", found)
+    return cast("Callable[[], HarnessFixture]", found)

@@ -13,7 +13,7 @@ from agent_swarm_worker.conformance.checks import broken, check
 from agent_swarm_worker.conformance.session_fixture import (
     SESSION_S,
     SOON_S,
-    Bench,
+    SessionFixture,
     described,
     within,
 )
@@ -50,21 +50,21 @@ print(time.process_time() - began)
 
 
 @check
-async def it_is_an_adapter(bench: Bench) -> None:
+async def it_is_an_adapter(fixture: SessionFixture) -> None:
     """It has every member of `ProviderAdapter`, and its name is the one it is installed under."""
-    if not isinstance(bench.adapter, ProviderAdapter):
+    if not isinstance(fixture.adapter, ProviderAdapter):
         broken("members of ProviderAdapter are missing")
-    if bench.adapter.name != bench.name:
-        broken(f"it calls itself {bench.adapter.name!r}")
+    if fixture.adapter.name != fixture.name:
+        broken(f"it calls itself {fixture.adapter.name!r}")
 
 
 @check
-async def its_import_is_quick(bench: Bench) -> None:
+async def its_import_is_quick(fixture: SessionFixture) -> None:
     """Importing it takes little time, so that a worker starts at once: heavy parts come later."""
     answer = await within(
         SESSION_S,
         "the import did not end",
-        lambda: _run([sys.executable, "-c", _IMPORT, bench.name]),
+        lambda: _run([sys.executable, "-c", _IMPORT, fixture.name]),
     )
     took_s = float(answer or "nan")
     if not took_s <= IMPORT_CPU_S:
@@ -72,12 +72,12 @@ async def its_import_is_quick(bench: Bench) -> None:
 
 
 @check
-async def its_spec_is_sane(bench: Bench) -> None:
+async def its_spec_is_sane(fixture: SessionFixture) -> None:
     """`spec` is a `HarnessSpec` of its name whose values the worker can use."""
-    spec = bench.adapter.spec
+    spec = fixture.adapter.spec
     if not _is(spec, HarnessSpec):
         broken(f"its spec is a {type(spec).__name__}")
-    if spec.name != bench.name:
+    if spec.name != fixture.name:
         broken(f"its spec is that of {spec.name!r}")
     if strange := set(spec.capabilities.steer_modes) - {"steer", "queue"}:
         broken(f"there are no steer modes {sorted(strange)}")
@@ -95,26 +95,26 @@ async def its_spec_is_sane(bench: Bench) -> None:
 
 
 @check
-async def its_spec_is_the_one_that_is_installed(bench: Bench) -> None:
+async def its_spec_is_the_one_that_is_installed(fixture: SessionFixture) -> None:
     """The spec that others find by its entry point is the adapter's own."""
-    if spec_of(bench.name) != bench.adapter.spec:
+    if spec_of(fixture.name) != fixture.adapter.spec:
         broken("the entry point of the group agent_swarm_worker.specs names another spec")
 
 
 @check
-async def a_command_is_one_line(bench: Bench) -> None:
+async def a_command_is_one_line(fixture: SessionFixture) -> None:
     """`format_command` returns one line that names the command."""
-    said = bench.adapter.format_command("work-on-task")
+    said = fixture.adapter.format_command("work-on-task")
     if not _is(said, str) or "work-on-task" not in said or len(said.splitlines()) != 1:
         broken(f"it makes {said!r} of the command work-on-task")
 
 
 @check
-async def check_says_what_is_missing(bench: Bench) -> None:
+async def check_says_what_is_missing(fixture: SessionFixture) -> None:
     """`check` with an empty environment returns, or raises `ConfigError` or `ProviderError`."""
     try:
-        async with bench.sandbox.open(GuestSpec(name=str(uuid4()))) as guest:
-            await bench.adapter.check({}, guest)
+        async with fixture.sandbox.open(GuestSpec(name=str(uuid4()))) as guest:
+            await fixture.adapter.check({}, guest)
     except (ConfigError, ProviderError) as error:
         if not str(error).strip():
             broken(f"its {type(error).__name__} says nothing")
@@ -123,12 +123,12 @@ async def check_says_what_is_missing(bench: Bench) -> None:
 
 
 @check
-async def no_made_up_session_can_be_resumed(bench: Bench) -> None:
+async def no_made_up_session_can_be_resumed(fixture: SessionFixture) -> None:
     """`can_resume` is false for ids it never gave out, whatever they look like; never raises."""
-    config = await bench.config("")
+    config = await fixture.config("")
     for session_id in (*HOSTILE_IDS, config.session_uuid):
         try:
-            can = await bench.adapter.can_resume(session_id, config)
+            can = await fixture.adapter.can_resume(session_id, config)
         except Exception as error:
             broken(f"can_resume({session_id[:40]!r}) raised {error!r}")
         if can is not False:
@@ -136,11 +136,13 @@ async def no_made_up_session_can_be_resumed(bench: Bench) -> None:
 
 
 @check
-async def without_a_program_there_is_no_traceback(bench: Bench) -> None:
+async def without_a_program_there_is_no_traceback(fixture: SessionFixture) -> None:
     """Where nothing is installed or configured a session fails with a reason, not a traceback."""
-    config = await bench.config("hello", env={"PATH": "/nonexistent", "HOME": str(bench.folder)})
+    config = await fixture.config(
+        "hello", env={"PATH": "/nonexistent", "HOME": str(fixture.folder)}
+    )
     try:
-        session = await bench.adapter.create_session(config)
+        session = await fixture.adapter.create_session(config)
     except SwarmWorkerError as error:
         if not isinstance(error, ProviderError | ConfigError):
             broken(f"create_session raised {error!r}, which is no ProviderError")
@@ -153,10 +155,10 @@ async def without_a_program_there_is_no_traceback(bench: Bench) -> None:
 
 
 @check
-async def an_abort_before_the_start_is_heeded(bench: Bench) -> None:
+async def an_abort_before_the_start_is_heeded(fixture: SessionFixture) -> None:
     """A session that was aborted before `wait_for_completion` ends at once, as a failure."""
     try:
-        watched = await bench.session("hello")
+        watched = await fixture.session("hello")
     except (ProviderError, ConfigError):
         return
     await within(SOON_S, "abort did not return", watched.session.abort)

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.conformance.checks import NotApplicable, broken, on_stage
-from agent_swarm_worker.conformance.session_fixture import API_KEY, SOON_S, Bench, Watched
+from agent_swarm_worker.conformance.checks import NotApplicable, broken, in_fixture
+from agent_swarm_worker.conformance.session_fixture import API_KEY, SOON_S, SessionFixture, Watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,10 +17,10 @@ SECRET = "conformance-secret-9876543210"  # noqa: S105 - worth nothing
 INHERITED = "SWARM_CONFORMANCE_INHERITED"
 
 
-@on_stage
-async def a_secret_is_said_to_nobody(bench: Bench) -> None:
+@in_fixture
+async def a_secret_is_said_to_nobody(fixture: SessionFixture) -> None:
     """A registered secret is in no event, no result and no journal, even if the agent says it."""
-    watched = await bench.session(bench.stage.answers(f"It is {SECRET}, isn't it?"))
+    watched = await fixture.session(fixture.harness.answers(f"It is {SECRET}, isn't it?"))
     watched.config.redactor.add("SECRET", SECRET)
     await watched.finish()
     if not any("isn't it?" in repr(event) for event in watched.events):
@@ -35,19 +35,19 @@ async def a_secret_is_said_to_nobody(bench: Bench) -> None:
             broken("it is in the journal")
 
 
-@on_stage
-async def no_key_is_left_behind(bench: Bench) -> None:
+@in_fixture
+async def no_key_is_left_behind(fixture: SessionFixture) -> None:
     """After the end no file in the private or the working directory has the API key in it."""
-    watched = await bench.answered()
+    watched = await fixture.answered()
     folders = (str(watched.config.private_dir), str(watched.config.cwd))
     for path in await _said(watched, "grep", "-rlF", "-e", API_KEY, *folders):
         broken(f"{PurePath(path).relative_to(PurePath(folders[0]).parent)} has")
 
 
-@on_stage
-async def private_files_are_private(bench: Bench) -> None:
+@in_fixture
+async def private_files_are_private(fixture: SessionFixture) -> None:
     """While it runs, no file in the private directory can be read by others."""
-    async with bench.at_work() as watched:
+    async with fixture.at_work() as watched:
         # What is in a folder that nobody else can enter may have any mode.
         locked_away = ("-type", "d", "!", "-perm", "/077", "-prune")
         open_files = ("-type", "f", "-perm", "/077", "-printf", "%P has the mode %m\\n")
@@ -59,21 +59,21 @@ async def private_files_are_private(bench: Bench) -> None:
         broken(found[0])
 
 
-@on_stage
-async def arguments_hold_no_secret(bench: Bench) -> None:
+@in_fixture
+async def arguments_hold_no_secret(fixture: SessionFixture) -> None:
     """While it runs, no process has the API key among its arguments, where everyone sees it."""
-    async with bench.at_work() as watched:
+    async with fixture.at_work() as watched:
         arguments = [_read(pid, "cmdline") for pid in await _processes_of(watched)]
         await watched.session.abort()
     if any(API_KEY.encode() in words for words in arguments):
         broken("one has")
 
 
-@on_stage
-async def the_environment_is_the_given_one(bench: Bench) -> None:
+@in_fixture
+async def the_environment_is_the_given_one(fixture: SessionFixture) -> None:
     """Processes of a session have the variables they are given, not those of the worker."""
     with _variable(INHERITED, "yes"):
-        async with bench.at_work() as watched:
+        async with fixture.at_work() as watched:
             environments = [_read(pid, "environ") for pid in await _processes_of(watched)]
             await watched.session.abort()
     if any(INHERITED.encode() in environment for environment in environments):

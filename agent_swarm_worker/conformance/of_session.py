@@ -11,12 +11,12 @@ from functools import partial
 
 import anyio
 
-from agent_swarm_worker.conformance.checks import broken, on_stage
+from agent_swarm_worker.conformance.checks import broken, in_fixture
 from agent_swarm_worker.conformance.session_fixture import (
     ABORT_S,
     SESSION_S,
     SOON_S,
-    Bench,
+    SessionFixture,
     described,
     within,
 )
@@ -37,19 +37,19 @@ LONG = "ein Reiher, 鷺 🪶 \u2028 " * 10_000
 """More than 300 KB: no command line takes it, and no pipe at once."""
 
 
-@on_stage
-async def it_answers(bench: Bench) -> None:
+@in_fixture
+async def it_answers(fixture: SessionFixture) -> None:
     """A session ends well with the agent's answer as its output."""
-    watched = await bench.answered(WORDS)
+    watched = await fixture.answered(WORDS)
     result = watched.result
     if result.is_error or (result.output or "").strip() != WORDS:
         broken(f"asked to answer {WORDS!r}, it {described(result)}")
 
 
-@on_stage
-async def it_introduces_itself_once_and_first(bench: Bench) -> None:
+@in_fixture
+async def it_introduces_itself_once_and_first(fixture: SessionFixture) -> None:
     """`SessionInit` comes once, before anything the agent says or does, with the session's id."""
-    watched = await bench.answered()
+    watched = await fixture.answered()
     inits = watched.of(SessionInit)
     if len(inits) != 1 or not inits[0].session_id:
         broken(f"it was emitted {len(inits)} times: {inits}")
@@ -60,10 +60,10 @@ async def it_introduces_itself_once_and_first(bench: Bench) -> None:
         broken(f"the session has several ids: {ids}")
 
 
-@on_stage
-async def what_is_told_is_on_disk(bench: Bench) -> None:
+@in_fixture
+async def what_is_told_is_on_disk(fixture: SessionFixture) -> None:
     """A listener learns of a line only after it is in the journal."""
-    watched = await bench.session(bench.stage.answers(WORDS))
+    watched = await fixture.session(fixture.harness.answers(WORDS))
     missing: list[str] = []
 
     def look(event: object) -> None:
@@ -79,10 +79,12 @@ async def what_is_told_is_on_disk(bench: Bench) -> None:
         broken("there was no RawLog at all, so the journal has nothing of the session")
 
 
-@on_stage
-async def a_late_listener_hears_it_all(bench: Bench) -> None:
+@in_fixture
+async def a_late_listener_hears_it_all(fixture: SessionFixture) -> None:
     """The first listener gets all that was emitted before it came; the second one does not."""
-    session = await bench.adapter.create_session(await bench.config(bench.stage.answers(WORDS)))
+    session = await fixture.adapter.create_session(
+        await fixture.config(fixture.harness.answers(WORDS))
+    )
     await within(60, "the session did not end", session.wait_for_completion)
     first: list[object] = []
     second: list[object] = []
@@ -94,24 +96,24 @@ async def a_late_listener_hears_it_all(bench: Bench) -> None:
         broken(f"the second listener got {len(second)} old events")
 
 
-@on_stage
-async def a_broken_listener_breaks_nothing(bench: Bench) -> None:
+@in_fixture
+async def a_broken_listener_breaks_nothing(fixture: SessionFixture) -> None:
     """A listener that raises ends neither the session nor what the others hear."""
 
     def fail(event: object) -> None:
         raise RuntimeError(f"a mistake in a listener of {type(event).__name__}")
 
-    watched = await bench.session(bench.stage.answers(WORDS))
+    watched = await fixture.session(fixture.harness.answers(WORDS))
     watched.session.on_event(fail)
     await watched.finish()
     if watched.result.is_error or watched.answer.strip() != WORDS:
         broken(f"it {described(watched.result)}")
 
 
-@on_stage
-async def its_events_and_its_result_agree(bench: Bench) -> None:
+@in_fixture
+async def its_events_and_its_result_agree(fixture: SessionFixture) -> None:
     """The last `Result` event, the last words and the result say the same."""
-    watched = await bench.answered(WORDS)
+    watched = await fixture.answered(WORDS)
     if watched.answer.strip() != WORDS:
         broken(f"the agent's last words were {watched.answer!r}")
     results = watched.of(Result)
@@ -122,33 +124,33 @@ async def its_events_and_its_result_agree(bench: Bench) -> None:
         broken(f"the cost is that of task {spent.task_id!r}")
 
 
-@on_stage
-async def its_end_can_be_awaited_again(bench: Bench) -> None:
+@in_fixture
+async def its_end_can_be_awaited_again(fixture: SessionFixture) -> None:
     """`wait_for_completion` of a session that has ended returns the same result at once."""
-    watched = await bench.answered()
+    watched = await fixture.answered()
     again = await within(SOON_S, "it did not return", watched.session.wait_for_completion)
     if again != watched.result:
         broken(f"first it {described(watched.result)}, then it {described(again)}")
 
 
-@on_stage
-async def a_long_prompt_arrives_whole(bench: Bench) -> None:
+@in_fixture
+async def a_long_prompt_arrives_whole(fixture: SessionFixture) -> None:
     """A prompt of 300 KB with any characters reaches the agent unchanged."""
-    prompt = f"{LONG}\n{bench.stage.answers(WORDS)}"
-    watched = await bench.session(prompt)
+    prompt = f"{LONG}\n{fixture.harness.answers(WORDS)}"
+    watched = await fixture.session(prompt)
     await watched.finish()
     if watched.result.is_error:
         broken(f"it {described(watched.result)}")
-    if not any(LONG.strip() in text for text in bench.stage.heard()):
-        sizes = [len(text) for text in bench.stage.heard()]
+    if not any(LONG.strip() in text for text in fixture.harness.heard()):
+        sizes = [len(text) for text in fixture.harness.heard()]
         broken(f"of {len(prompt)} characters the agent got, in each text: {sizes}")
 
 
-@on_stage
-async def an_empty_prompt_ends(bench: Bench) -> None:
+@in_fixture
+async def an_empty_prompt_ends(fixture: SessionFixture) -> None:
     """A session without a prompt ends, and if it fails it says why."""
     try:
-        watched = await bench.session("")
+        watched = await fixture.session("")
     except (ProviderError, ConfigError):
         return
     await watched.finish()
@@ -156,11 +158,11 @@ async def an_empty_prompt_ends(bench: Bench) -> None:
         broken("it failed without a reason")
 
 
-@on_stage
-async def an_unknown_model_is_no_riddle(bench: Bench) -> None:
+@in_fixture
+async def an_unknown_model_is_no_riddle(fixture: SessionFixture) -> None:
     """With a model nobody knows a session ends, and if it fails it names a reason in one line."""
     try:
-        watched = await bench.answered(model="no-such-model-4711")
+        watched = await fixture.answered(model="no-such-model-4711")
     except (ProviderError, ConfigError) as error:
         if not str(error):
             broken("it raised an error without a message")
@@ -170,11 +172,11 @@ async def an_unknown_model_is_no_riddle(bench: Bench) -> None:
         broken(f"it {described(watched.result)}")
 
 
-@on_stage
-async def two_sessions_do_not_mix(bench: Bench) -> None:
+@in_fixture
+async def two_sessions_do_not_mix(fixture: SessionFixture) -> None:
     """Sessions that run at the same time keep their words and their ids apart."""
-    one = await bench.session(bench.stage.answers("This is one."))
-    two = await bench.session(bench.stage.answers("This is two."))
+    one = await fixture.session(fixture.harness.answers("This is one."))
+    two = await fixture.session(fixture.harness.answers("This is two."))
     async with anyio.create_task_group() as group:
         group.start_soon(one.finish)
         group.start_soon(two.finish)
@@ -185,10 +187,10 @@ async def two_sessions_do_not_mix(bench: Bench) -> None:
         broken(f"both are called {one.session.session_id}")
 
 
-@on_stage
-async def an_abort_ends_it_and_all_it_started(bench: Bench) -> None:
+@in_fixture
+async def an_abort_ends_it_and_all_it_started(fixture: SessionFixture) -> None:
     """After `abort` a session ends as ``aborted`` within 20 s, and no process of it is left."""
-    async with bench.at_work() as watched:
+    async with fixture.at_work() as watched:
         await watched.has_processes()
         await watched.abort()
         await watched.ended(ABORT_S, "did not end after an abort")
@@ -199,10 +201,10 @@ async def an_abort_ends_it_and_all_it_started(bench: Bench) -> None:
         broken(f"{len(left)} of its processes are left")
 
 
-@on_stage
-async def an_abort_can_be_repeated(bench: Bench) -> None:
+@in_fixture
+async def an_abort_can_be_repeated(fixture: SessionFixture) -> None:
     """`abort` may be called again and again, the first reason counts."""
-    async with bench.at_work() as watched:
+    async with fixture.at_work() as watched:
         await watched.abort("the first reason")
         for _ in range(2):
             again = partial(watched.session.abort, "another one")
@@ -212,10 +214,10 @@ async def an_abort_can_be_repeated(bench: Bench) -> None:
         broken(f"it {described(watched.result)}")
 
 
-@on_stage
-async def an_abort_after_the_end_changes_nothing(bench: Bench) -> None:
+@in_fixture
+async def an_abort_after_the_end_changes_nothing(fixture: SessionFixture) -> None:
     """`abort` of a session that has ended returns, and its result stays."""
-    watched = await bench.answered()
+    watched = await fixture.answered()
     await within(SOON_S, "abort did not return", watched.session.abort)
     again = await within(SOON_S, "it did not return", watched.session.wait_for_completion)
     if again != watched.result:
@@ -226,16 +228,16 @@ BUSY_S = 4.0
 MESSAGE = "By the way: the heron has flown."
 
 
-@on_stage
-async def a_session_takes_what_the_spec_says(bench: Bench) -> None:
+@in_fixture
+async def a_session_takes_what_the_spec_says(fixture: SessionFixture) -> None:
     """With `steer_modes` a message is delivered in one of them, and reaches the agent once."""
-    modes = adapter_spec(bench.adapter).capabilities.steer_modes
-    async with bench.at_work(BUSY_S) as watched:
+    modes = adapter_spec(fixture.adapter).capabilities.steer_modes
+    async with fixture.at_work(BUSY_S) as watched:
         if modes and not isinstance(watched.session, SteerableSession):
             broken(f"its spec names {modes}, its sessions cannot be sent any message")
         deliver = partial(watched.steerable.deliver_steering, "queue", MESSAGE)
         outcome = await watched.answer_to(SESSION_S, "a message", deliver)
-    heard = [text for text in bench.stage.heard() if MESSAGE in text]
+    heard = [text for text in fixture.harness.heard() if MESSAGE in text]
     if not modes:
         if outcome.delivered or not outcome.reason:
             broken(f"its spec names no steer mode, and yet: {outcome}")
@@ -245,10 +247,10 @@ async def a_session_takes_what_the_spec_says(bench: Bench) -> None:
         broken(f"it was delivered, and reached the agent {len(heard)} times")
 
 
-@on_stage
-async def a_session_that_has_ended_takes_none(bench: Bench) -> None:
+@in_fixture
+async def a_session_that_has_ended_takes_none(fixture: SessionFixture) -> None:
     """A message for a session that has ended is refused at once, with a reason."""
-    watched = await bench.answered()
+    watched = await fixture.answered()
     session = watched.steerable
     outcome = await within(
         SOON_S, "there was no answer", lambda: session.deliver_steering("queue", MESSAGE)
@@ -257,11 +259,11 @@ async def a_session_that_has_ended_takes_none(bench: Bench) -> None:
         broken(f"what became of it is {outcome}")
 
 
-@on_stage
-async def an_abort_answers_who_waits(bench: Bench) -> None:
+@in_fixture
+async def an_abort_answers_who_waits(fixture: SessionFixture) -> None:
     """When a session is aborted, every delivery that is still open is answered."""
     outcome: list[SteerDelivery] = []
-    async with bench.at_work() as watched:
+    async with fixture.at_work() as watched:
         session, is_open = watched.steerable, anyio.Event()
 
         async def deliver() -> SteerDelivery:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
-    from agent_swarm_worker.conformance.harness_fixture import Stage
+    from agent_swarm_worker.conformance.harness_fixture import HarnessFixture
     from agent_swarm_worker.contract import Guest, ProviderAdapter, ProviderEvent, ProviderSession
     from agent_swarm_worker.sandboxes.port import Sandbox
 
@@ -50,7 +50,7 @@ API_KEY = "conformance-api-key-0123456789"
 
 
 @dataclass
-class Bench:
+class SessionFixture:
     """One provider, a folder, and perhaps a stage."""
 
     name: str
@@ -61,13 +61,13 @@ class Bench:
     sandbox: Sandbox
     held: AsyncExitStack
     """Closed after the check: it closes the guests."""
-    maybe_stage: Stage | None = None
+    maybe_stage: HarnessFixture | None = None
     sessions: list[Watched] = field(default_factory=list)
     """Those that were listened to, in order."""
     _count: int = field(default=0)
 
     @property
-    def stage(self) -> Stage:
+    def harness(self) -> HarnessFixture:
         """The stage; only a check that was declared with `on_stage` may ask for it."""
         if self.maybe_stage is None:
             raise NotApplicable("no stage")
@@ -120,14 +120,14 @@ class Bench:
 
     async def answered(self, words: str = "Understood.", **changed: Any) -> Watched:
         """Run a session that answers `words`, to its end."""
-        watched = await self.session(self.stage.answers(words), **changed)
+        watched = await self.session(self.harness.answers(words), **changed)
         await watched.finish()
         return watched
 
     @asynccontextmanager
     async def at_work(self, seconds: float = 120, **changed: Any) -> AsyncIterator[Watched]:
         """Run a session beside the block, which begins when the agent is busy in a tool."""
-        watched = await self.session(self.stage.works(seconds), **changed)
+        watched = await self.session(self.harness.works(seconds), **changed)
         async with anyio.create_task_group() as group:
             group.start_soon(watched.finish)
             await watched.until(lambda event: isinstance(event, ToolStart), "began to use a tool")

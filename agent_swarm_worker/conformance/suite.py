@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 
 from agent_swarm_worker.conformance.checks import CHECKS, BrokenPromise, Check, NotApplicable
-from agent_swarm_worker.conformance.session_fixture import Bench
+from agent_swarm_worker.conformance.session_fixture import SessionFixture
 from agent_swarm_worker.providers.registry import create_provider
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from agent_swarm_worker.conformance.harness_fixture import Stage
+    from agent_swarm_worker.conformance.harness_fixture import HarnessFixture
     from agent_swarm_worker.sandboxes.port import Sandbox
 
 __all__ = ["CHECKS", "CHECK_S", "Check", "Outcome", "examine", "is_kept", "outcome_of"]
@@ -42,14 +42,14 @@ class Outcome:
 
 
 async def examine(
-    provider: str, *, env: Mapping[str, str], stage: Callable[[], Stage] | None
+    provider: str, *, env: Mapping[str, str], harness: Callable[[], HarnessFixture] | None
 ) -> AsyncIterator[Outcome]:
     """Run every check, one after the other.
 
     Args:
         provider: its name.
         env: variables for its sessions; they win over the stage's.
-        stage: makes what its sessions talk to; without it, what needs one is not run.
+        harness: makes what its sessions talk to; without it, what needs one is not run.
 
     Raises:
         UnknownProvider: there is none of this name.
@@ -57,7 +57,7 @@ async def examine(
     """
     create_provider(provider)
     for check in CHECKS:
-        yield await outcome_of(check, provider, env=env, stage=stage)
+        yield await outcome_of(check, provider, env=env, harness=harness)
 
 
 async def outcome_of(
@@ -65,22 +65,22 @@ async def outcome_of(
     provider: str,
     *,
     env: Mapping[str, str] | None = None,
-    stage: Callable[[], Stage] | None = None,
+    harness: Callable[[], HarnessFixture] | None = None,
     sandbox: Sandbox | None = None,
 ) -> Outcome:
     """Run one check, in a folder of its own; by default its sessions run on this machine."""
-    if check.needs_stage and stage is None:
+    if check.needs_stage and harness is None:
         return Outcome(check, "not run", "no stage")
-    bench: Bench | None = None
+    fixture: SessionFixture | None = None
     try:
         with anyio.move_on_after(CHECK_S):
             async with AsyncExitStack() as held:
                 folder = held.enter_context(
                     tempfile.TemporaryDirectory(prefix="conformance-", ignore_cleanup_errors=True)
                 )
-                place = await held.enter_async_context(stage()) if stage is not None else None
+                place = await held.enter_async_context(harness()) if harness is not None else None
                 adapter = create_provider(provider)
-                bench = Bench(
+                fixture = SessionFixture(
                     provider,
                     adapter,
                     Path(folder),
@@ -89,18 +89,18 @@ async def outcome_of(
                     held,
                     place,
                 )
-                await check.run(bench)
+                await check.run(fixture)
                 return Outcome(check, "kept")
     except Exception as error:
         return _outcome_with(check, error)
-    seen = bench.seen() if bench is not None else "its stage was not ready"
+    seen = fixture.seen() if fixture is not None else "its stage was not ready"
     return Outcome(check, "broken", f"it was not over within {CHECK_S:.0f} s; {seen}")
 
 
 async def is_kept(
     check: Check,
     provider: str,
-    stage: Callable[[], Stage] | None = None,
+    harness: Callable[[], HarnessFixture] | None = None,
     env: Mapping[str, str] | None = None,
     sandbox: Sandbox | None = None,
 ) -> bool:
@@ -109,7 +109,7 @@ async def is_kept(
     Raises:
         BrokenPromise: it is, and how.
     """
-    outcome = await outcome_of(check, provider, env=env, stage=stage, sandbox=sandbox)
+    outcome = await outcome_of(check, provider, env=env, harness=harness, sandbox=sandbox)
     if outcome.state == "broken":
         raise BrokenPromise(f"{check.promise} But {outcome.why}")
     return True

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
@@ -63,16 +63,16 @@ async def ask(settings: Settings, agent_id: str, *, clock: Clock, log: Log) -> F
         agent_id=agent_id,
         timeout_s=settings.api_timeout_s,
     ) as http:
-        client = SwarmClient(http, Generations(clock, log))
+        client = SwarmClient(http, ServerCapabilities(clock, log))
 
         async def rows() -> None:
             facts.rows = await client.config.resolved(agent_id)
 
         async def scripts() -> None:
-            facts.scripts = await client.surroundings.setup_scripts(agent_id)
+            facts.scripts = await client.resources.setup_scripts(agent_id)
 
         async def repos() -> None:
-            facts.repos = await client.surroundings.repos_to_clone()
+            facts.repos = await client.resources.repos_to_clone()
 
         async with anyio.create_task_group() as questions:
             for question in (rows, scripts, repos):
@@ -141,11 +141,11 @@ async def wait_for_api(settings: Settings, *, limit_s: int, clock: Clock) -> Non
     """
     health = ApiHealth(clock)
     async with Http(settings.api_url, health=health, timeout_s=ATTEMPT_S) as http:
-        client = SwarmClient(http, Generations(clock))
+        client = SwarmClient(http, ServerCapabilities(clock))
         with anyio.move_on_after(limit_s):
             while True:
                 try:
-                    await client.surroundings.health()
+                    await client.resources.health()
                 except ApiError:
                     await clock.sleep(PAUSE_S)
                 else:

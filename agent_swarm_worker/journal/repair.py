@@ -56,10 +56,13 @@ def repair(journal: Path, left: Unread) -> tuple[list[Unrecorded], list[Unrecord
         cut_torn_end(journal)
         size = journal.stat().st_size
         for stream in (*left.stdout, *left.stderr):
-            receipt = stream.last_checkpoint
-            if receipt is not None and receipt.record_begin < size < receipt.record_end:
-                os.truncate(journal, receipt.record_begin)
-                size = receipt.record_begin
+            write_intent = stream.last_checkpoint
+            if (
+                write_intent is not None
+                and write_intent.record_begin < size < write_intent.record_end
+            ):
+                os.truncate(journal, write_intent.record_begin)
+                size = write_intent.record_begin
     size = journal.stat().st_size if journal.is_file() else 0
     return _unrecorded(left.stdout, size), _unrecorded(left.stderr, size)
 

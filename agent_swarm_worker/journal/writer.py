@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract.listening import SessionSink
     from agent_swarm_worker.journal.limit import Weight
 
-HandOver: TypeAlias = "Callable[[int, int], None]"
+Checkpoint: TypeAlias = "Callable[[int, int], None]"
 MAX_HELD_BYTES = 32 * 1024 * 1024
 """How much all journals of the process together keep in memory while the disk takes nothing."""
 MAX_RANGE_BYTES = 1024 * 1024
@@ -84,26 +84,26 @@ class Journal:
         journal.append([record])
         return len(record) + 1 if journal.close() else 0
 
-    def append(self, records: Sequence[bytes], hand_over: HandOver | None = None) -> ByteRange:
+    def append(self, records: Sequence[bytes], checkpoint: Checkpoint | None = None) -> ByteRange:
         """Write complete lines, given without their newline. Never raises.
 
         Args:
             records: none are fine, too.
-            hand_over: told before anything is written how long the file is, and how long it is
+            checkpoint: told before anything is written how long the file is, and how long it is
                 with them, and with all that the disk has not taken yet.
 
         Returns:
             Where the file has them, together with those that the disk had not taken before. Empty
             if it takes none now: they are held, and a later call, or none, has their range.
         """
-        if not records and hand_over is None:
+        if not records and checkpoint is None:
             return NOTHING
         status = self._status()
         if records:
             self._held += b"\n".join(records)
             self._held += b"\n"
-        if hand_over is not None and isinstance(status, os.stat_result):
-            hand_over(status.st_size, status.st_size + len(self._held))
+        if checkpoint is not None and isinstance(status, os.stat_result):
+            checkpoint(status.st_size, status.st_size + len(self._held))
         return self._flush(status) if records else NOTHING
 
     def close(self) -> bool:
@@ -274,10 +274,10 @@ class SessionJournal:
         """Return what is to be appended for a record of this weight, perhaps nothing."""
         return self._limit.admitted(record, weight)
 
-    def append(self, records: Sequence[bytes], hand_over: HandOver | None = None) -> ByteRange:
+    def append(self, records: Sequence[bytes], checkpoint: Checkpoint | None = None) -> ByteRange:
         """Write records; see `writer.Journal.append`."""
         self._limit.took(sum(map(len, records)) + len(records))
-        return self._file.append(records, hand_over)
+        return self._file.append(records, checkpoint)
 
     def switch(self, path: Path, head: dict[str, Any]) -> None:
         """Go on in another file, which begins with this record."""

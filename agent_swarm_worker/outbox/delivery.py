@@ -152,7 +152,7 @@ async def _late_result(it: Delivery) -> None:
     text = encode(line).decode("utf-8", "replace")
     session = args.get("session_uuid") or args["task_id"]
     where = {"task_id": args["task_id"], "session_uuid": session, "number": AFTER_ALL_LINES}
-    if it.item.uncertain and await read_back.count_lines(it, [text], **where):
+    if it.item.maybe_delivered and await read_back.count_lines(it, [text], **where):
         return
     await it.client.telemetry.session_logs(
         [text],

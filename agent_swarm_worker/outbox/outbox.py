@@ -84,7 +84,7 @@ class Outbox:
             doubtful: the server may have it already, so it is read back first where that is
                 possible.
         """
-        self._queue.add(lane, kind, args, uncertain=doubtful)
+        self._queue.add(lane, kind, args, maybe_delivered=doubtful)
         if lane in self._busy:
             self._busy[lane].notify()
         else:
@@ -173,7 +173,7 @@ class Outbox:
         item = self._queue.get(item_id)
         if item is None:
             return
-        if self._client.generations.has(item.kind):
+        if self._client.capabilities.has(item.kind):
             try:
                 if await self._is_stuck(item):
                     self._queue.doubt(item)
@@ -191,7 +191,7 @@ class Outbox:
                 # dies of it would die of it again after each restart.
                 self._dropped(item, f"cannot be understood: {error!r}")
             else:
-                self._client.generations.works(item.kind)
+                self._client.capabilities.works(item.kind)
         self._queue.remove(item)
         self._delivered.notify()
 
@@ -218,9 +218,9 @@ class Outbox:
             # that worked before is rather hidden for a moment than gone.
             if item.kind == WriteKind.FINISH:
                 return True
-            if self._client.generations.is_proven(item.kind) and number < PATIENCE:
+            if self._client.capabilities.is_proven(item.kind) and number < PATIENCE:
                 return True
-            self._client.generations.off(item.kind)
+            self._client.capabilities.off(item.kind)
             return False
         if not isinstance(error, ApiRefused) or isinstance(error, Unauthorized):
             return True

@@ -55,7 +55,7 @@ class WriteKind(StrEnum):
     STEERED = "steered"
 
 
-SACRIFICE = (
+EVICTION_ORDER = (
     WriteKind.CONTEXT,
     WriteKind.EVENTS,
     WriteKind.LOGS,
@@ -89,7 +89,7 @@ class Item:
     data: bytes
     sent: int
     """How much of it was acknowledged, for kinds that go in parts; the unit is theirs."""
-    uncertain: bool
+    maybe_delivered: bool
     """True if the server may have it already: an attempt ended without an answer."""
 
     @cached_property
@@ -153,7 +153,7 @@ class Queue:
         self._db.run(_DOUBT_WHAT_MAY_BE_UNDER_WAY)
 
     def add(
-        self, lane: str, kind: WriteKind, args: Mapping[str, Any], *, uncertain: bool = False
+        self, lane: str, kind: WriteKind, args: Mapping[str, Any], *, maybe_delivered: bool = False
     ) -> None:
         """Put a write at the end of its lane.
 
@@ -161,15 +161,15 @@ class Queue:
         of a journal lengthens that.
         """
         data = encode(args)
-        if kind is WriteKind.LOGS and not uncertain and self._lengthen(lane, data):
+        if kind is WriteKind.LOGS and not maybe_delivered and self._lengthen(lane, data):
             return
-        insert = self._db.run_for_good if kind in IRREPLACEABLE else self._db.run
+        insert = self._db.run_durably if kind in IRREPLACEABLE else self._db.run
         insert(
             "INSERT INTO outbox (lane, kind, args, uncertain) VALUES (?, ?, ?, ?)",
             lane,
             kind,
             data,
-            uncertain,
+            maybe_delivered,
         )
         self._bytes += len(data) + _ROW_BYTES
         if kind is WriteKind.PROGRESS:
@@ -211,14 +211,14 @@ class Queue:
         )
         if not rows:
             return None
-        lane, kind, data, sent, uncertain = rows[0]
+        lane, kind, data, sent, maybe_delivered = rows[0]
         return Item(
             id=item_id,
             lane=lane,
             kind=kind,
             data=data,
             sent=sent,
-            uncertain=bool(uncertain),
+            maybe_delivered=bool(maybe_delivered),
         )
 
     def has(self, lane: str | None = None) -> bool:
@@ -256,7 +256,7 @@ class Queue:
 
     def advance(self, item: Item, sent: int) -> None:
         """Note that a part of a write was acknowledged."""
-        item.sent, item.uncertain = sent, False
+        item.sent, item.maybe_delivered = sent, False
         self._db.run("UPDATE outbox SET sent = ?, uncertain = 0 WHERE id = ?", sent, item.id)
 
     def doubt(self, item: Item) -> None:
@@ -312,7 +312,7 @@ class Queue:
 
     def _shed(self) -> None:
         """Give up the oldest of the least important writes until there is room again."""
-        for kind in SACRIFICE:
+        for kind in EVICTION_ORDER:
             dropped = 0
             while self._bytes > self._max_bytes * 0.9:
                 oldest = "SELECT id FROM outbox WHERE kind = ? ORDER BY id LIMIT 10"

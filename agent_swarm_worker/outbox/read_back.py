@@ -181,14 +181,14 @@ async def _ask(it: Delivery, feature: Feature, call: Callable[[], Awaitable[T]])
     Raises:
         ApiError: it may be able to tell later.
     """
-    if not it.item.uncertain:
+    if not it.item.maybe_delivered:
         return None
-    generations = it.client.generations
+    capabilities = it.client.capabilities
     try:
-        return await generations.attempt(feature, call)
+        return await capabilities.attempt(feature, call)
     except (ApiGarbled, ApiRefused) as error:
         is_refused = isinstance(error, ApiRefused) and not error.is_server_fault
-        if is_refused or not generations.is_worth_waiting_for(
+        if is_refused or not capabilities.is_worth_waiting_for(
             feature, answers=it.client.http.health.answers
         ):
             return None

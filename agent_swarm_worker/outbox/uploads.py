@@ -91,7 +91,7 @@ async def send_in_parts(delivery: Delivery, parts: Parts) -> None:
         elements, after = await parts.take(item.sent, limit)
         if after == item.sent:
             return
-        arrived = await parts.arrived(elements) if elements and item.uncertain else 0
+        arrived = await parts.arrived(elements) if elements and item.maybe_delivered else 0
         if 0 < arrived < len(elements):
             _, after = await parts.take(item.sent, arrived)
         if elements and not arrived:
@@ -133,7 +133,7 @@ class EventParts:
             ApiError: it failed for another reason than its content.
         """
         item = delivery.item
-        if item.sent or item.uncertain or not _is_bare_batch(item.data):
+        if item.sent or item.maybe_delivered or not _is_bare_batch(item.data):
             return False
         try:
             await delivery.client.telemetry.encoded_events(item.data)

@@ -6,7 +6,8 @@ pipe to a file in memory which the keeper holds too, and we read them there. Bef
 record, a receipt in front of the file says how large the record was and how large it will be, so
 that whoever comes after a crash can tell what has got there.
 
-Of a line in the making the beginning stays there as well. Needs Linux; see `Intake.is_possible`.
+Of a line in the making the beginning stays there as well. Needs Linux; see
+`CaptureBuffer.is_possible`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _PAGE_BYTES = 4096
-_RECEIPT = struct.Struct("=4Q2?")
+_WRITE_INTENT = struct.Struct("=4Q2?")
 _DATA_AT = _PAGE_BYTES
 """Where the bytes begin; the receipt has the page before."""
 _TRIM_BYTES = 1 << 16
@@ -31,7 +32,7 @@ _TRIM_BYTES = 1 << 16
 _PUNCH_HOLE_KEEP_SIZE = 3
 
 
-class Receipt(NamedTuple):
+class WriteIntent(NamedTuple):
     """Which bytes of a stream go into the record of the session, and where that takes it."""
 
     begin: int = 0
@@ -45,7 +46,7 @@ class Receipt(NamedTuple):
     ends_inside: bool = False
 
 
-class Intake:
+class CaptureBuffer:
     """A file in memory through which a pipe is read. Not for concurrent use.
 
     Positions count the bytes of the stream from its beginning; the file never gets shorter, but
@@ -57,7 +58,7 @@ class Intake:
         self._received = os.fstat(handle).st_size - _DATA_AT
         self._is_given_up = self._received < 0
         self._trimmed = 0
-        self._receipt = Receipt()
+        self._write_intent = WriteIntent()
 
     @classmethod
     def make(cls, name: str) -> Self:
@@ -80,7 +81,7 @@ class Intake:
             ends = os.pipe()
             for end in ends:
                 stack.callback(os.close, end)
-            trial = Intake.make("trial")
+            trial = CaptureBuffer.make("trial")
             stack.callback(trial.close)
             os.write(ends[1], b"!")
             return trial.fill(ends[0], 1) == b"!" and not trial._is_given_up and trial._trim(1)
@@ -110,7 +111,7 @@ class Intake:
             return os.read(pipe, max_bytes)
         return None
 
-    def hand_over(
+    def checkpoint(
         self, pending: int, record_begin: int, record_end: int, *, ends_inside: bool = False
     ) -> None:
         """Note what is about to be recorded: all that came in but the last `pending` bytes.
@@ -126,12 +127,12 @@ class Intake:
         """
         if self._is_given_up:
             return
-        end, last = self._received - pending, self._receipt
+        end, last = self._received - pending, self._write_intent
         if record_begin >= last.record_end:
             begin, begins_inside = last.end, last.ends_inside
         else:
             begin, record_begin, begins_inside = last.begin, last.record_begin, last.begins_inside
-        self._write(Receipt(begin, end, record_begin, record_end, begins_inside, ends_inside))
+        self._write(WriteIntent(begin, end, record_begin, record_end, begins_inside, ends_inside))
         if begin - self._trimmed >= _TRIM_BYTES:
             self._trim(begin)
 
@@ -141,11 +142,11 @@ class Intake:
 
     # --- after a crash
     @property
-    def receipt(self) -> Receipt | None:
+    def write_intent(self) -> WriteIntent | None:
         """The last that was noted; ``None`` if it is not known what was."""
         if self._is_given_up:
             return None
-        return Receipt(*_RECEIPT.unpack(os.pread(self.handle, _RECEIPT.size, 0)))
+        return WriteIntent(*_WRITE_INTENT.unpack(os.pread(self.handle, _WRITE_INTENT.size, 0)))
 
     def rest(self, record_size: int) -> bytes:
         """Return what is not in the record, of which the size is given; go on from there.
@@ -153,19 +154,19 @@ class Intake:
         What is left of a line that is given up, or of which the beginning is not known, is left
         out: it might be half a secret.
         """
-        receipt = self.receipt
-        if receipt is None:
+        write_intent = self.write_intent
+        if write_intent is None:
             return b""
-        is_in = record_size >= receipt.record_end
-        begin = receipt.end if is_in else receipt.begin
-        is_inside = receipt.ends_inside if is_in else receipt.begins_inside
-        self._write(Receipt(begin, begin, ends_inside=is_inside))
+        is_in = record_size >= write_intent.record_end
+        begin = write_intent.end if is_in else write_intent.begin
+        is_inside = write_intent.ends_inside if is_in else write_intent.begins_inside
+        self._write(WriteIntent(begin, begin, ends_inside=is_inside))
         data = os.pread(self.handle, self._received - begin, _DATA_AT + begin)
         return data.partition(b"\n")[2] if is_inside else data
 
-    def _write(self, receipt: Receipt) -> None:
-        self._receipt = receipt
-        os.pwrite(self.handle, _RECEIPT.pack(*receipt), 0)
+    def _write(self, write_intent: WriteIntent) -> None:
+        self._write_intent = write_intent
+        os.pwrite(self.handle, _WRITE_INTENT.pack(*write_intent), 0)
 
     def _give_up(self) -> None:
         """Go on without; whoever comes after a crash sees from its size that nothing is known."""

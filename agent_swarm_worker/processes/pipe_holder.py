@@ -3,8 +3,8 @@
 What a child has written and nobody has read yet lies in the kernel, and is gone as soon as nobody
 holds the reading end of the pipe; the child itself dies of its next write then. So a second
 process, which does nothing but sleep, holds that end too, and with it the file in memory through
-which we read it (`intake`). After a crash the child goes on until the pipe is full, and whoever
-cleans up finds the sleeper, takes what is in pipe and file, and ends both.
+which we read it (`capture_buffer`). After a crash the child goes on until the pipe is full, and
+whoever cleans up finds the sleeper, takes what is in pipe and file, and ends both.
 
 Linux only; elsewhere nothing is kept.
 """
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from agent_swarm_worker.processes import procfs, subreaper
-from agent_swarm_worker.processes.capture_buffer import Intake, Receipt
+from agent_swarm_worker.processes.capture_buffer import CaptureBuffer, WriteIntent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,31 +49,31 @@ MAX_LEFT_BYTES = 4 << 20
 class Left:
     """What one stream of a session had to say that is not recorded yet."""
 
-    def __init__(self, pipe: int, intake: Intake) -> None:
-        self._pipe, self._intake = pipe, intake
+    def __init__(self, pipe: int, capture_buffer: CaptureBuffer) -> None:
+        self._pipe, self._capture_buffer = pipe, capture_buffer
         self._loose = bytearray()
         """What came after the intake had been given up."""
 
     @property
-    def last_checkpoint(self) -> Receipt | None:
+    def last_checkpoint(self) -> WriteIntent | None:
         """What was about to be recorded; ``None`` if nobody knows."""
-        return self._intake.receipt
+        return self._capture_buffer.write_intent
 
     def rest(self, record_size: int) -> bytes:
         """Return what is not in the record, of which the size is given."""
         if self.last_checkpoint is None:
             return bytes(self._loose).partition(b"\n")[2]  # it may begin with half a secret
-        return self._intake.rest(record_size)
+        return self._capture_buffer.rest(record_size)
 
     def checkpoint(self, record_begin: int, record_end: int) -> None:
         """Say that all of it is about to be recorded."""
-        self._intake.hand_over(0, record_begin, record_end)
+        self._capture_buffer.checkpoint(0, record_begin, record_end)
 
     def take(self) -> None:
         """Take what is in the pipe, until it is empty or has ended."""
         taken = 0
         while taken < MAX_LEFT_BYTES:
-            chunk = self._intake.fill(self._pipe, _BLOCK_BYTES)
+            chunk = self._capture_buffer.fill(self._pipe, _BLOCK_BYTES)
             if not chunk:
                 return
             taken += len(chunk)
@@ -83,7 +83,7 @@ class Left:
     def close(self) -> None:
         """Let go of it."""
         os.close(self._pipe)
-        self._intake.close()
+        self._capture_buffer.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ async def keep(tag: str, stdout: PipeReader, stderr: PipeReader) -> Process | No
         stdout: what reads its standard output.
         stderr: what reads its standard error.
     """
-    if stdout.intake is None or stderr.intake is None:
+    if stdout.capture_buffer is None or stderr.capture_buffer is None:
         return None
     with anyio.CancelScope(shield=True), subreaper.starting():
         try:
@@ -111,7 +111,7 @@ async def keep(tag: str, stdout: PipeReader, stderr: PipeReader) -> Process | No
                 stdin=stdout.fd,
                 stdout=stderr.fd,
                 stderr=subprocess.DEVNULL,
-                pass_fds=(stdout.intake.handle, stderr.intake.handle),
+                pass_fds=(stdout.capture_buffer.handle, stderr.capture_buffer.handle),
                 env={"PATH": os.defpath, KEEPER_VARIABLE: tag},
                 start_new_session=True,
             )
@@ -166,6 +166,6 @@ def _held(keepers: list[int], name: str) -> Iterator[Left]:
             opened.callback(os.close, pipe)
             for file in files.iterdir():
                 if name in str(file.readlink()):
-                    yield Left(pipe, Intake(os.open(file, os.O_RDWR | os.O_CLOEXEC)))
+                    yield Left(pipe, CaptureBuffer(os.open(file, os.O_RDWR | os.O_CLOEXEC)))
                     opened.pop_all()
                     break

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.processes.capture_buffer import Intake
+    from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
 
 
 class PipeReader(ByteReceiveStream):
@@ -44,7 +44,7 @@ class PipeReader(ByteReceiveStream):
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
         self.fd = fd
-        self.intake: Intake | None = None
+        self.capture_buffer: CaptureBuffer | None = None
         """By way of which it is read, if what it says is to outlive this process."""
         self._file = FileIO(fd, "rb")
 
@@ -69,14 +69,16 @@ class PipeReader(ByteReceiveStream):
     def checkpoint(
         self, pending: int, record_begin: int, record_end: int, *, ends_inside: bool = False
     ) -> None:
-        """Say that what was received is about to be recorded; see `Intake.hand_over`."""
-        if self.intake is not None and not self._file.closed:
-            self.intake.hand_over(pending, record_begin, record_end, ends_inside=ends_inside)
+        """Say that what was received is about to be recorded; see `CaptureBuffer.checkpoint`."""
+        if self.capture_buffer is not None and not self._file.closed:
+            self.capture_buffer.checkpoint(
+                pending, record_begin, record_end, ends_inside=ends_inside
+            )
 
     def close(self) -> None:
         """Close our end; whoever still writes gets a broken pipe."""
-        if self.intake is not None and not self._file.closed:
-            self.intake.close()
+        if self.capture_buffer is not None and not self._file.closed:
+            self.capture_buffer.close()
         _close(self._file)
 
     async def aclose(self) -> None:
@@ -84,8 +86,8 @@ class PipeReader(ByteReceiveStream):
         self.close()
 
     def _read(self, max_bytes: int) -> bytes | None:
-        if self.intake is not None:
-            return self.intake.fill(self.fd, max_bytes)
+        if self.capture_buffer is not None:
+            return self.capture_buffer.fill(self.fd, max_bytes)
         return self._file.read(max_bytes)
 
 

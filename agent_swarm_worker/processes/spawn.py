@@ -19,7 +19,7 @@ from anyio.abc import AsyncResource
 
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.processes import pipe_holder, procfs, subreaper
-from agent_swarm_worker.processes.capture_buffer import Intake
+from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
 from agent_swarm_worker.processes.pipes import PipeReader, PipeWriter
 
 if TYPE_CHECKING:
@@ -173,8 +173,8 @@ def _output(ours: ExitStack, theirs: ExitStack, kept_as: str) -> tuple[PipeReade
     theirs.callback(os.close, their_end)
     reader = PipeReader(our_end)
     ours.callback(reader.close)
-    if kept_as and Intake.is_possible():
-        reader.intake = Intake.make(kept_as)
+    if kept_as and CaptureBuffer.is_possible():
+        reader.capture_buffer = CaptureBuffer.make(kept_as)
     return reader, their_end
 
 

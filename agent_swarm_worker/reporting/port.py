@@ -35,7 +35,7 @@ class WriteQueue(Protocol):
         """
         ...
 
-    def together(self) -> AbstractContextManager[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """Make all that is put in the block one write: after a crash, all of it is there or none.
 
         The block must put nothing that a power cut is not to take back.

@@ -287,7 +287,7 @@ class SessionReporter:
 
     def _tell_events(self) -> None:
         """Ship lines and events together, so that after a crash it is known which were told."""
-        with self._writes.queue.together():
+        with self._writes.queue.transaction():
             self._tail.pump()
             self._events.flush()
             self._writes.queue.told()

@@ -28,7 +28,7 @@ from agent_swarm_worker.contract.guest import (
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.processes import stop_tree as sweeping
-from agent_swarm_worker.processes.capture_buffer import Intake
+from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
 from agent_swarm_worker.processes.escalation import Step, end_process_tree, kill_now
 from agent_swarm_worker.processes.pipe_holder import Kept, Leftovers
 from agent_swarm_worker.processes.pipes import drain, pump
@@ -118,7 +118,7 @@ class LocalGuest:
         """Something was started since the last time that everything was ended."""
         self.files: GuestFiles = LocalFiles()
         self.capabilities = GuestCapabilities(
-            durable_output=Intake.is_possible(),
+            durable_output=CaptureBuffer.is_possible(),
             is_root=os.geteuid() == 0,
             python=sys.executable or None,
         )

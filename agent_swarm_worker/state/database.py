@@ -68,13 +68,13 @@ class Database:
             self._together.append((statement, values))
         return rows
 
-    def run_for_good(self, statement: str, *values: object) -> None:
+    def run_durably(self, statement: str, *values: object) -> None:
         """Execute one statement that is to outlive a power cut, too: it waits for the disk."""
-        with self.together(for_good=True):
+        with self.transaction(durable=True):
             self.run(statement, *values)
 
     @contextmanager
-    def together(self, *, for_good: bool = False) -> Iterator[None]:
+    def transaction(self, *, durable: bool = False) -> Iterator[None]:
         """Make all that is done in the block one write: after a crash, all of it is there or none.
 
         It is written also if the block fails. A block within another one belongs to that, so the
@@ -84,7 +84,7 @@ class Database:
         if self._together is not None or self._in_memory:
             yield
             return
-        if for_good:
+        if durable:
             self.run("PRAGMA synchronous = FULL")
         self.run("BEGIN")
         self._together = []
@@ -93,7 +93,7 @@ class Database:
         finally:
             if self._together is not None:
                 self._commit()
-            if for_good:
+            if durable:
                 self.run("PRAGMA synchronous = NORMAL")
 
     def _commit(self) -> None:
@@ -262,7 +262,7 @@ def connect(where: str) -> sqlite3.Connection:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         version = _checked_version(connection, where)
         connection.execute("PRAGMA journal_mode = WAL")
-        # Enough to survive the death of the process; for a power cut there is `run_for_good`.
+        # Enough to survive the death of the process; for a power cut there is `run_durably`.
         connection.execute("PRAGMA synchronous = NORMAL")
         if version != SCHEMA_VERSION:
             _migrate(connection, version)

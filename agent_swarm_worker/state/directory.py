@@ -6,7 +6,7 @@ what the last one left behind, and the outbox (see `queue`).
 Whether the machine was started anew since the last process of this agent.
 
 A process that is killed leaves the kernel with all it has written. A machine without power has only
-what the disk was told to keep (`Database.run_for_good`): writes that had arrived wait in the outbox
+what the disk was told to keep (`Database.run_durably`): writes that had arrived wait in the outbox
 again, and the cursors are where they were some time ago.
 
 The lock by which a directory belongs to one process at a time.
@@ -133,7 +133,7 @@ class StateDir:
     def claim(self, claim: Claim) -> None:
         """Remember a task from the moment it is ours."""
         values = [getattr(claim, name) for name in _CLAIM_COLUMNS]
-        self.database.run_for_good(
+        self.database.run_durably(
             f"INSERT OR REPLACE INTO claims ({', '.join(_CLAIM_COLUMNS)})"  # noqa: S608 - our names
             f" VALUES ({', '.join('?' * len(values))})",
             *(str(value) if isinstance(value, Path) else value for value in values),

@@ -36,7 +36,7 @@ from agent_swarm_worker.worker.loops.run_policy import RunPolicy
 from agent_swarm_worker.worker.loops.shutdown import (
     LEAVE_WITHIN_S,
     OVERTIME_S,
-    Backstop,
+    ExitTimer,
     Shutdown,
     go_down,
     say_goodbye,
@@ -89,7 +89,7 @@ class Daemon:
         self._harness = Harness(env, log=self._log)
         self._handles_signals = handles_signals
         self.shutdown = Shutdown(log=self._log)
-        self._backstop = Backstop()
+        self._exit_timer = ExitTimer()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Work until a shutdown is over; says that it has started before the first poll.
@@ -125,12 +125,12 @@ class Daemon:
                 group.cancel_scope.cancel()
             self._log.info(Event.WORKER_STOPPED, undelivered=worker.outbox.pending() or None)
         if self._handles_signals:
-            self._backstop.end_within(LEAVE_WITHIN_S, exit_code=0)
+            self._exit_timer.end_within(LEAVE_WITHIN_S, exit_code=0)
 
     async def _end_in_time(self, worker: Worker) -> None:
         """See to it that the budget holds even if this loop does not come round any more."""
         await self.shutdown.wait_draining()
-        self._backstop.end_within(
+        self._exit_timer.end_within(
             worker.settings.drain_s + OVERTIME_S, exit_code=1, last_act=self.shutdown.last_act
         )
 

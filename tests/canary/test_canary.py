@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import Door, door_rig, until
+from fake_model import FakeModel, Turn
 from naive import forms, what_is_left
-from played_model import PlayedModel, Turn
+from recording_proxy import RecordingProxy, proxy_rig, until
 from rig import AGENT, KEY, Rig
 from wiretap import tapped, watching
 from worker_process import WorkerProcess, worker_process
@@ -116,9 +116,9 @@ async def under_watch(
     workers: list[int] = []
     before = os.umask(0)  # a careless operator's: what is private must be made so
     try:
-        async with door_rig(tmp_path) as (rig, door):
+        async with proxy_rig(tmp_path) as (rig, proxy):
             await tell_the_server(rig)
-            told_off(door)
+            told_off(proxy)
             async with tapped(int(rig.url.rpartition(":")[2])) as tap:
                 settings = {
                     **rig.env,
@@ -156,12 +156,12 @@ async def under_watch(
     assert not [path for path in (tmp_path / "journals").rglob("*") if path.stat().st_mode & 0o077]
 
 
-def told_off(door: Door) -> None:
+def told_off(proxy: RecordingProxy) -> None:
     """An API that quotes the key and more in its complaints."""
     words = json.dumps({"error": f"bad key {KEY}, {FLAGGED}, {POOL[1]}"})
     for pattern in ("POST /api/events", "POST /api/session-costs", "PUT /api/tasks/.*/session"):
-        door.refuse(pattern, 400, words, times=1)
-    door.refuse("GET /api/agents/.*/skills/signature", 500, f"<h1>{KEY}</h1>", kind="text/html")
+        proxy.refuse(pattern, 400, words, times=1)
+    proxy.refuse("GET /api/agents/.*/skills/signature", 500, f"<h1>{KEY}</h1>", kind="text/html")
 
 
 def left_on_disk(place: Path) -> dict[str, bytes]:
@@ -285,7 +285,7 @@ async def test_pi(tmp_path: Path) -> None:
     dump = f"cat {place}/known.json; env -0 > {place}/env; env; touch {place}/waiting"
     wait = f"while [ ! -e {place}/go ]; do sleep 0.02; done; cat {place}/known.json; exit 3"
     told = json.dumps([*SECRETS, ROTATED])
-    async with PlayedModel() as model:
+    async with FakeModel() as model:
         env = {"HARNESS_PROVIDER": "pi", **model.env("openai")}
         async with under_watch(tmp_path, env) as (rig, worker):
             model.steps = [
@@ -307,7 +307,7 @@ async def test_private_files_are_gone_after_a_kill_and_the_next_start(tmp_path: 
     sessions = tmp_path / "state" / AGENT / "sessions"
     (tmp_path / "agent").mkdir()
     (tmp_path / "agent" / "known.json").write_text("[]")
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, "ANTHROPIC_API_KEY": POOL[0], **env}
         async with worker_process(tmp_path, env) as worker:
             await rig.submit()

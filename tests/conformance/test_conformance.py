@@ -12,8 +12,8 @@ from liars import LIARS, Liar
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.conformance import of_adapter, of_session, suite
 from agent_swarm_worker.conformance.checks import BrokenPromise
-from agent_swarm_worker.conformance.harness_fixture import Stage, find_stage
-from agent_swarm_worker.conformance.session_fixture import SESSION_S, Bench, Watched
+from agent_swarm_worker.conformance.harness_fixture import HarnessFixture, find_stage
+from agent_swarm_worker.conformance.session_fixture import SESSION_S, SessionFixture, Watched
 from agent_swarm_worker.conformance.suite import CHECKS, Outcome, is_kept, outcome_of
 from agent_swarm_worker.contract import (
     EventListener,
@@ -25,7 +25,7 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.errors import BadSetting, UnknownProvider
-from agent_swarm_worker.providers.subprocess.harness_fixture import SubprocessStage
+from agent_swarm_worker.providers.subprocess.harness_fixture import SubprocessFixture
 
 BY_NAME = {check.name: check for check in CHECKS}
 # Only a provider with several modules to load can be slow to import.
@@ -46,7 +46,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 async def test_the_subprocess_harness_keeps_its_promises(check: suite.Check):
-    assert await is_kept(check, "subprocess", SubprocessStage)
+    assert await is_kept(check, "subprocess", SubprocessFixture)
 
 
 @pytest.mark.anyio
@@ -57,7 +57,7 @@ async def test_a_broken_promise_is_found(
     name: str, liar: type[Liar], monkeypatch: pytest.MonkeyPatch, soon: None
 ):
     monkeypatch.setattr(suite, "create_provider", lambda _: liar())
-    outcome = await outcome_of(BY_NAME[name], "subprocess", stage=SubprocessStage)
+    outcome = await outcome_of(BY_NAME[name], "subprocess", harness=SubprocessFixture)
     assert (outcome.state, bool(outcome.why)) == ("broken", True), outcome
 
 
@@ -83,21 +83,21 @@ async def test_without_a_stage_half_of_it_is_not_run():
 
 @pytest.mark.anyio
 async def test_a_stage_that_fails_is_told():
-    class Falls(SubprocessStage):
+    class Falls(SubprocessFixture):
         async def __aenter__(self) -> Any:
             raise OSError("the curtain is stuck")
 
-    outcome = await outcome_of(BY_NAME["it-answers"], "subprocess", stage=Falls)
+    outcome = await outcome_of(BY_NAME["it-answers"], "subprocess", harness=Falls)
     assert outcome.state == "broken"
     assert "the curtain" in outcome.why
 
 
 def test_finding_a_stage():
-    assert find_stage("subprocess") is SubprocessStage
+    assert find_stage("subprocess") is SubprocessFixture
     assert find_stage("nobody") is None
     where = "agent_swarm_worker.providers.subprocess.harness_fixture:SubprocessStage"
-    assert find_stage("nobody", where) is SubprocessStage
-    assert isinstance(SubprocessStage(), Stage)
+    assert find_stage("nobody", where) is SubprocessFixture
+    assert isinstance(SubprocessFixture(), HarnessFixture)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ class TestCommand:
 @pytest.mark.anyio
 async def test_an_unknown_provider_is_no_outcome():
     with pytest.raises(UnknownProvider):
-        async for _ in suite.examine("nobody", env={}, stage=None):
+        async for _ in suite.examine("nobody", env={}, harness=None):
             pass
 
 
@@ -206,7 +206,7 @@ async def test_a_check_waits_for_no_answer_of_a_session_that_has_ended(
     monkeypatch.setattr("agent_swarm_worker.conformance.session_fixture.SOON_S", 0.1)
     with anyio.fail_after(SESSION_S / 2):
         outcome = await outcome_of(
-            BY_NAME["an-abort-answers-who-waits"], "subprocess", stage=SubprocessStage
+            BY_NAME["an-abort-answers-who-waits"], "subprocess", harness=SubprocessFixture
         )
     assert "a message that was open at the abort was not answered" in outcome.why
     assert "aborted" in outcome.why
@@ -216,12 +216,12 @@ async def test_a_check_waits_for_no_answer_of_a_session_that_has_ended(
 async def test_a_check_that_takes_too_long_says_what_it_saw(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(suite, "CHECK_S", 3.0)
 
-    async def dawdles(bench: Bench) -> None:
-        await bench.answered("The heron waits.")
+    async def dawdles(fixture: SessionFixture) -> None:
+        await fixture.answered("The heron waits.")
         await anyio.sleep_forever()
 
     check = suite.Check("dawdles", "It ends.", needs_stage=True, run=dawdles)
-    outcome = await outcome_of(check, "subprocess", stage=SubprocessStage)
+    outcome = await outcome_of(check, "subprocess", harness=SubprocessFixture)
     assert outcome.state == "broken"
     assert outcome.why.startswith("it was not over within 3 s; seen: ")
     assert "The heron waits." in outcome.why

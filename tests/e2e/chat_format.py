@@ -1,10 +1,10 @@
-"""OpenAI chat completions: read a request; `played_model` writes the answers."""
+"""OpenAI chat completions: read a request; `fake_model` writes the answers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import played_model
+import fake_model
 from model_script import Answer, Conversation, Failure
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def failure(step: Failure) -> dict[str, Any]:
 def events(step: Answer, model: str) -> Iterator[bytes]:
     """The answer as server-sent events."""
     calls = [(step.tool.name, step.tool.arguments)] if step.tool else []
-    return played_model.chat(played_model.Turn(step.text, calls), model)
+    return fake_model.chat(fake_model.Turn(step.text, calls), model)
 
 
 def _text(message: dict[str, Any]) -> str:

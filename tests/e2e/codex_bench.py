@@ -53,7 +53,7 @@ class Ran:
 
 
 @dataclass
-class Bench:
+class SessionFixture:
     """The CLI, a model and a swarm's tools, in a folder of their own."""
 
     folder: Path

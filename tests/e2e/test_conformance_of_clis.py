@@ -9,7 +9,7 @@ import pytest
 from model_stages import claude_stage, codex_stage, pi_stage
 from real_codex import TRANSPORTS
 
-from agent_swarm_worker.conformance.harness_fixture import Stage
+from agent_swarm_worker.conformance.harness_fixture import HarnessFixture
 from agent_swarm_worker.conformance.suite import CHECKS, Check, outcome_of
 
 pytestmark = pytest.mark.anyio
@@ -31,13 +31,16 @@ EXCEPT = {("codex-exec", "a-session-takes-what-the-spec-says"): "codex exec take
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
-@pytest.mark.parametrize(("provider", "stage"), STAGES)
+@pytest.mark.parametrize(("provider", "harness"), STAGES)
 async def test_it_keeps_its_promise(
-    provider: str, stage: Callable[[], Stage], check: Check, request: pytest.FixtureRequest
+    provider: str,
+    harness: Callable[[], HarnessFixture],
+    check: Check,
+    request: pytest.FixtureRequest,
 ):
     for (kind, name), why in EXCEPT.items():
         if f"[{kind}-{name}]" in request.node.name:
             request.applymarker(pytest.mark.xfail(reason=why))
-    outcome = await outcome_of(check, provider, stage=stage)
+    outcome = await outcome_of(check, provider, harness=harness)
     # A check that could not be carried out would prove nothing.
     assert outcome.state == "kept", f"{check.promise} But {outcome.why}"

@@ -53,7 +53,7 @@ class Ran:
 
 
 @dataclass
-class Bench:
+class SessionFixture:
     """The CLI, a model and a swarm's tools, in a folder of their own."""
 
     folder: Path
@@ -97,14 +97,14 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path, anyio_backend: str) -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path, anyio_backend: str) -> AsyncIterator[SessionFixture]:
     assert PROGRAM.exists(), "run tests/e2e/install-clis.sh first"
     tools = SwarmTools()
     async with ScriptedModel() as model, serving(tools) as url:
-        yield Bench(tmp_path, model, tools, url)
+        yield SessionFixture(tmp_path, model, tools, url)
 
 
-async def test_a_prompt_a_tool_and_an_answer(bench: Bench) -> None:
+async def test_a_prompt_a_tool_and_an_answer(bench: SessionFixture) -> None:
     ran = await bench.run("[[bash:echo $AGENT_SWARM_TASK_ID]] [[say:Ran it.]]")
     assert (ran.result.is_error, ran.result.output) == (False, "Ran it.")
     assert [start.tool_name for start in ran.of(ToolStart)] == ["Bash"]
@@ -114,7 +114,7 @@ async def test_a_prompt_a_tool_and_an_answer(bench: Bench) -> None:
     assert bench.model.others == []
 
 
-async def test_the_swarms_tools_are_found_and_know_the_task(bench: Bench) -> None:
+async def test_the_swarms_tools_are_found_and_know_the_task(bench: SessionFixture) -> None:
     """Shown to the model without a switch that would hide them, and found through ToolSearch."""
     ran = await bench.run(f'[[tool:{STORE} {{"progress":"half way"}}]]')
     assert not ran.result.is_error
@@ -135,7 +135,7 @@ async def test_the_swarms_tools_are_found_and_know_the_task(bench: Bench) -> Non
     ["--help", "-x", "/nosuch thing", "@nothing", "x" * 2**20, "é\n😀"],
     ids=lambda p: p[:9],
 )
-async def test_any_prompt_reaches_the_model(bench: Bench, prompt: str) -> None:
+async def test_any_prompt_reaches_the_model(bench: SessionFixture, prompt: str) -> None:
     ran = await bench.run(prompt, system_prompt="You are one of many. ☂")
     assert not ran.result.is_error
     (request,) = bench.model.requests
@@ -144,13 +144,15 @@ async def test_any_prompt_reaches_the_model(bench: Bench, prompt: str) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["/help", "/compact now", "/clear", "/cost"])
-async def test_a_prompt_the_cli_takes_for_itself_is_no_success(bench: Bench, prompt: str) -> None:
+async def test_a_prompt_the_cli_takes_for_itself_is_no_success(
+    bench: SessionFixture, prompt: str
+) -> None:
     ran = await bench.run(prompt)
     assert (ran.result.is_error, ran.result.error_category) == (True, "empty_run")
     assert bench.model.requests == []
 
 
-async def test_a_skill_is_run_by_its_name(bench: Bench) -> None:
+async def test_a_skill_is_run_by_its_name(bench: SessionFixture) -> None:
     skill = bench.folder / "home/.claude/skills/work-on-task"
     skill.mkdir(parents=True)
     (skill / "SKILL.md").write_text(
@@ -161,7 +163,9 @@ async def test_a_skill_is_run_by_its_name(bench: Bench) -> None:
     assert "The task is: 4711" in json.dumps(bench.model.requests[0].body["messages"])
 
 
-async def test_a_resumed_session_goes_on_and_is_billed_for_what_is_new(bench: Bench) -> None:
+async def test_a_resumed_session_goes_on_and_is_billed_for_what_is_new(
+    bench: SessionFixture,
+) -> None:
     first = await bench.run("[[say:First.]]")
     session_id = first.result.session_id
     assert session_id
@@ -175,7 +179,7 @@ async def test_a_resumed_session_goes_on_and_is_billed_for_what_is_new(bench: Be
     assert second.result.cost.input_tokens == 1000
 
 
-async def test_a_session_that_is_gone_is_begun_afresh(bench: Bench) -> None:
+async def test_a_session_that_is_gone_is_begun_afresh(bench: SessionFixture) -> None:
     gone = "11111111-1111-4111-8111-111111111111"
     config = bench.config("[[say:Fresh.]]", resume_session_id=gone)
     assert not await ClaudeAdapter().can_resume(gone, config)
@@ -192,12 +196,12 @@ async def test_a_session_that_is_gone_is_begun_afresh(bench: Bench) -> None:
         ("[[fail:529]]", "overloaded"),
     ],
 )
-async def test_errors_of_the_model_api(bench: Bench, prompt: str, category: str) -> None:
+async def test_errors_of_the_model_api(bench: SessionFixture, prompt: str, category: str) -> None:
     ran = await bench.run(prompt, env={"CLAUDE_CODE_MAX_RETRIES": "0"})
     assert (ran.result.is_error, ran.result.error_category) == (True, category)
 
 
-async def test_with_two_credentials_the_token_is_used(bench: Bench) -> None:
+async def test_with_two_credentials_the_token_is_used(bench: SessionFixture) -> None:
     token = "sk-ant-oat01-scripted"
     await bench.run("[[say:ok]]", env={"CLAUDE_CODE_OAUTH_TOKEN": token})
     headers = bench.model.requests[0].headers
@@ -209,14 +213,16 @@ async def test_with_two_credentials_the_token_is_used(bench: Bench) -> None:
     ("model", "level", "sent"), [("opus", "low", "low"), ("haiku", "xhigh", "xhigh")]
 )
 async def test_reasoning_effort_reaches_the_model(
-    bench: Bench, model: str, level: str, sent: str
+    bench: SessionFixture, model: str, level: str, sent: str
 ) -> None:
     ran = await bench.run("[[say:ok]]", model=model, reasoning_effort=level)
     assert bench.model.requests[0].body["output_config"] == {"effort": sent}
     assert ran.result.applied_reasoning_effort == sent
 
 
-async def test_an_abort_in_a_tool_keeps_the_cost_and_leaves_no_process(bench: Bench) -> None:
+async def test_an_abort_in_a_tool_keeps_the_cost_and_leaves_no_process(
+    bench: SessionFixture,
+) -> None:
     marker = f"time.sleep({30 + bench.runs}.4711)"
     config = bench.config(f"[[bash:python3 -c 'import time; {marker}']]")
     session = await ClaudeAdapter().create_session(config)
@@ -234,7 +240,7 @@ async def test_an_abort_in_a_tool_keeps_the_cost_and_leaves_no_process(bench: Be
     assert not any(marker in command for command in running_commands())
 
 
-async def test_no_secret_is_in_the_journal(bench: Bench) -> None:
+async def test_no_secret_is_in_the_journal(bench: SessionFixture) -> None:
     config = bench.config("[[bash:echo swarm-api-key-0001]]")
     config.redactor.add("AGENT_SWARM_API_KEY", config.api_key)
     session = await ClaudeAdapter().create_session(config)

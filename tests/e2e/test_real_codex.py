@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from codex_bench import Bench, Ran, jwt, processes
+from codex_bench import Ran, SessionFixture, jwt, processes
 from loopback import serving
 from real_codex import PROGRAM, TRANSPORTS
 from scripted_model import ScriptedModel
@@ -30,15 +30,15 @@ GONE = "11111111-1111-4111-8111-111111111111"
 @pytest.fixture(params=TRANSPORTS)
 async def bench(
     tmp_path: Path, anyio_backend: str, request: pytest.FixtureRequest
-) -> AsyncIterator[Bench]:
+) -> AsyncIterator[SessionFixture]:
     assert PROGRAM.exists(), "run tests/e2e/install-clis.sh first"
     tools = SwarmTools()
     async with ScriptedModel() as model, serving(tools) as url:
-        yield Bench(tmp_path, model, tools, url, request.param)
+        yield SessionFixture(tmp_path, model, tools, url, request.param)
 
 
 @pytest.mark.parametrize("model", ["", "gpt-5.5"])
-async def test_a_prompt_a_tool_and_an_answer(bench: Bench, model: str) -> None:
+async def test_a_prompt_a_tool_and_an_answer(bench: SessionFixture, model: str) -> None:
     """The two models get their tools in two different ways."""
     ran = await bench.run("[[bash:echo $AGENT_SWARM_TASK_ID]] [[say:Ran it.]]", model=model)
     assert (ran.result.is_error, ran.result.output) == (False, "Ran it.")
@@ -51,7 +51,7 @@ async def test_a_prompt_a_tool_and_an_answer(bench: Bench, model: str) -> None:
     assert bench.model.requests[0].body["model"] == (model or "gpt-5.6-terra")
 
 
-async def test_it_leaves_at_once(bench: Bench) -> None:
+async def test_it_leaves_at_once(bench: SessionFixture) -> None:
     """With its telemetry on, the CLI waits five seconds for a server it cannot reach."""
     ran = await bench.run("[[say:ok]]")
     assert ran.result.cost
@@ -60,7 +60,9 @@ async def test_it_leaves_at_once(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("model", ["", "gpt-5.5"])
-async def test_the_swarms_tools_are_found_and_know_the_task(bench: Bench, model: str) -> None:
+async def test_the_swarms_tools_are_found_and_know_the_task(
+    bench: SessionFixture, model: str
+) -> None:
     ran = await bench.run(f'[[tool:{STORE} {{"progress":"half way"}}]]', model=model)
     assert not ran.result.is_error
     assert bench.tools.calls == ["half way"]
@@ -73,14 +75,14 @@ async def test_the_swarms_tools_are_found_and_know_the_task(bench: Bench, model:
     assert start.args["arguments"] == {"progress": "half way"}
 
 
-async def test_a_server_that_is_slow_to_start_is_waited_for(bench: Bench) -> None:
+async def test_a_server_that_is_slow_to_start_is_waited_for(bench: SessionFixture) -> None:
     """The CLI itself begins after a second, and the agent would miss the swarm's tools."""
     bench.tools.delay_s = 2.5
     ran = await bench.run(f'[[tool:{STORE} {{"progress":"late"}}]]')
     assert (ran.result.is_error, bench.tools.calls) == (False, ["late"])
 
 
-async def test_a_dead_server_costs_its_tools_only(bench: Bench) -> None:
+async def test_a_dead_server_costs_its_tools_only(bench: SessionFixture) -> None:
     dead = McpServer(name="gone", transport="http", url="http://127.0.0.1:9/mcp")
     events = McpServer(name="old", transport="sse", url="http://127.0.0.1:9/sse")
     said = '[[tool:mcp__agent-swarm__store-progress {"progress":"x"}]] [[say:ok]]'
@@ -88,7 +90,7 @@ async def test_a_dead_server_costs_its_tools_only(bench: Bench) -> None:
     assert (ran.result.is_error, bench.tools.calls) == (False, ["x"])
 
 
-async def test_a_server_whose_name_has_dots(bench: Bench) -> None:
+async def test_a_server_whose_name_has_dots(bench: SessionFixture) -> None:
     url = f"{bench.tools_url}/mcp"
     dotted = McpServer(name="my.dotted-server", transport="http", url=url)
     ran = await bench.run(
@@ -103,7 +105,7 @@ async def test_a_server_whose_name_has_dots(bench: Bench) -> None:
     ["--help", "-x", "/nosuch thing", "@nothing", "x" * 300_000, "é\n😀"],
     ids=lambda p: p[:9],
 )
-async def test_any_prompt_reaches_the_model(bench: Bench, prompt: str) -> None:
+async def test_any_prompt_reaches_the_model(bench: SessionFixture, prompt: str) -> None:
     ran = await bench.run(prompt, system_prompt="You are one of many. ☂")
     assert not ran.result.is_error
     (request,) = bench.model.requests
@@ -111,7 +113,9 @@ async def test_any_prompt_reaches_the_model(bench: Bench, prompt: str) -> None:
     assert "You are one of many. ☂" in request.system
 
 
-async def test_a_resumed_session_goes_on_and_is_billed_for_what_is_new(bench: Bench) -> None:
+async def test_a_resumed_session_goes_on_and_is_billed_for_what_is_new(
+    bench: SessionFixture,
+) -> None:
     """The second session has a home of its own: only the record is where the first one left it."""
     first = await bench.run("[[say:First.]]", system_prompt="Old orders.")
     session_id = first.result.session_id
@@ -131,14 +135,14 @@ async def test_a_resumed_session_goes_on_and_is_billed_for_what_is_new(bench: Be
 
 
 @pytest.mark.parametrize("asked", [GONE, "no-uuid", "--last"])
-async def test_a_session_that_is_gone_is_begun_afresh(bench: Bench, asked: str) -> None:
+async def test_a_session_that_is_gone_is_begun_afresh(bench: SessionFixture, asked: str) -> None:
     config = bench.config("[[say:Wrong.]]", resume_session_id=asked)
     assert not await CodexAdapter().can_resume(asked, config)
     ran = await bench.run("[[say:Wrong.]]", resume_session_id=asked, fresh_prompt="[[say:Fresh.]]")
     assert (ran.result.is_error, ran.result.output) == (False, "Fresh.")
 
 
-async def test_a_record_the_cli_cannot_read_is_begun_afresh(bench: Bench) -> None:
+async def test_a_record_the_cli_cannot_read_is_begun_afresh(bench: SessionFixture) -> None:
     config = bench.config("[[say:Wrong.]]")
     folder = bench.folder / "home/.codex/sessions/2026/01/01"
     folder.mkdir(parents=True)
@@ -157,7 +161,7 @@ async def test_a_record_the_cli_cannot_read_is_begun_afresh(bench: Bench) -> Non
         ("[[fail:404 The model `x` does not exist]]", "model_not_found"),
     ],
 )
-async def test_errors_of_the_model_api(bench: Bench, prompt: str, category: str) -> None:
+async def test_errors_of_the_model_api(bench: SessionFixture, prompt: str, category: str) -> None:
     ran = await bench.run(prompt)
     # A failed server is told as an overloaded one, the status being lost.
     accepted = {category, "overloaded"} if category == "server_error" else {category}
@@ -166,7 +170,7 @@ async def test_errors_of_the_model_api(bench: Bench, prompt: str, category: str)
     assert ran.result.exit_code == 1
 
 
-async def test_a_model_that_cannot_be_reached_ends_the_session(bench: Bench) -> None:
+async def test_a_model_that_cannot_be_reached_ends_the_session(bench: SessionFixture) -> None:
     """The CLI itself would try for ever."""
     env = {"CODEX_NETWORK_TIMEOUT_SECONDS": "0"}
     config = bench.config("hello", env=env, result_grace_s=1.0)
@@ -178,7 +182,7 @@ async def test_a_model_that_cannot_be_reached_ends_the_session(bench: Bench) -> 
     assert "no answer for" in (result.failure_reason or "")
 
 
-async def test_a_login_is_preferred_to_a_key(bench: Bench) -> None:
+async def test_a_login_is_preferred_to_a_key(bench: SessionFixture) -> None:
     access = jwt(**{"https://api.openai.com/auth": {"chatgpt_account_id": "account-7"}})
     login = {"access": access, "refresh": "r-1", "expires": 4_000_000_000_000, "accountId": "a"}
     ran = await bench.run(
@@ -191,7 +195,7 @@ async def test_a_login_is_preferred_to_a_key(bench: Bench) -> None:
     assert "key=.." in json.dumps(end.result), "the agent's tools see neither"
 
 
-async def test_a_key_is_enough(bench: Bench) -> None:
+async def test_a_key_is_enough(bench: SessionFixture) -> None:
     ran = await bench.run("[[say:ok]]")
     assert not ran.result.is_error
     assert bench.model.requests[0].headers["authorization"] == "Bearer sk-scripted-0001"
@@ -202,7 +206,7 @@ async def test_a_key_is_enough(bench: Bench) -> None:
     [("opus", "low", "low", "low"), ("gpt-5.5", "off", "none", "off"), ("haiku", None, None, None)],
 )
 async def test_reasoning_effort_reaches_the_model(
-    bench: Bench, model: str, level: str | None, sent: str | None, applied: str | None
+    bench: SessionFixture, model: str, level: str | None, sent: str | None, applied: str | None
 ) -> None:
     ran = await bench.run("[[say:ok]]", model=model, reasoning_effort=level)
     if sent:
@@ -210,7 +214,7 @@ async def test_reasoning_effort_reaches_the_model(
     assert ran.result.applied_reasoning_effort == applied
 
 
-async def test_no_secret_is_in_the_arguments_or_left_on_disk(bench: Bench) -> None:
+async def test_no_secret_is_in_the_arguments_or_left_on_disk(bench: SessionFixture) -> None:
     secret = McpServer(
         name="other", transport="http", url="http://127.0.0.1:9/mcp", headers={"X-Key": "hidden-77"}
     )
@@ -235,7 +239,7 @@ async def test_no_secret_is_in_the_arguments_or_left_on_disk(bench: Bench) -> No
     assert not (home / "config.toml").exists()
 
 
-async def test_sessions_side_by_side_have_homes_of_their_own(bench: Bench) -> None:
+async def test_sessions_side_by_side_have_homes_of_their_own(bench: SessionFixture) -> None:
     results: list[Ran] = []
     keys = ("sk-scripted-000A", "sk-scripted-000B")
 
@@ -251,7 +255,7 @@ async def test_sessions_side_by_side_have_homes_of_their_own(bench: Bench) -> No
         assert request.headers["authorization"].removeprefix("Bearer ") in request.prompt
 
 
-async def test_an_abort_in_a_tool_leaves_no_process(bench: Bench) -> None:
+async def test_an_abort_in_a_tool_leaves_no_process(bench: SessionFixture) -> None:
     marker = f"time.sleep({30 + bench.runs}.{4711 + len(bench.transport)})"
     config = bench.config(f"[[bash:setsid python3 -c 'import time; {marker}']]")
     session = await CodexAdapter().create_session(config)
@@ -267,7 +271,7 @@ async def test_an_abort_in_a_tool_leaves_no_process(bench: Bench) -> None:
     assert not [pid for pid, command in processes().items() if marker in command]
 
 
-async def test_the_system_prompt_by_agents_md(bench: Bench) -> None:
+async def test_the_system_prompt_by_agents_md(bench: SessionFixture) -> None:
     env = {"CODEX_SYSTEM_PROMPT": "agents-md"}
     config = bench.config("", env=env)
     notes = config.cwd / "AGENTS.md"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from codex_bench import Bench, Ran
+from codex_bench import Ran, SessionFixture
 from loopback import serving
 from real_codex import PROGRAM, TRANSPORTS
 from scripted_model import ScriptedModel
@@ -25,14 +25,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 @pytest.fixture(params=TRANSPORTS)
 async def bench(
     tmp_path: Path, anyio_backend: str, request: pytest.FixtureRequest
-) -> AsyncIterator[Bench]:
+) -> AsyncIterator[SessionFixture]:
     assert PROGRAM.exists(), "run tests/e2e/install-clis.sh first"
     tools = SwarmTools()
     async with ScriptedModel() as model, serving(tools) as url:
-        yield Bench(tmp_path, model, tools, url, request.param)
+        yield SessionFixture(tmp_path, model, tools, url, request.param)
 
 
-async def steered(bench: Bench, mode: Any, prompt: str, text: str) -> tuple[Ran, SteerDelivery]:
+async def steered(
+    bench: SessionFixture, mode: Any, prompt: str, text: str
+) -> tuple[Ran, SteerDelivery]:
     """Run a session and send it a message when its first tool starts."""
     config = bench.config(prompt)
     session: Any = await CodexAdapter().create_session(config)
@@ -53,7 +55,7 @@ async def steered(bench: Bench, mode: Any, prompt: str, text: str) -> tuple[Ran,
     return Ran(result, events, config), delivered[0]
 
 
-async def test_a_message_for_the_running_turn(bench: Bench) -> None:
+async def test_a_message_for_the_running_turn(bench: SessionFixture) -> None:
     ran, delivery = await steered(
         bench, "steer", "[[bash:sleep 1]] [[say:Old.]]", "Turn! [[say:New.]]"
     )
@@ -65,7 +67,7 @@ async def test_a_message_for_the_running_turn(bench: Bench) -> None:
     assert len(bench.model.requests) == 2, "the same turn went on with it"
 
 
-async def test_a_message_for_afterwards(bench: Bench) -> None:
+async def test_a_message_for_afterwards(bench: SessionFixture) -> None:
     ran, delivery = await steered(
         bench, "queue", "[[bash:sleep 1]] [[say:Old.]]", "And then? [[say:New.]]"
     )
@@ -79,7 +81,7 @@ async def test_a_message_for_afterwards(bench: Bench) -> None:
     assert (ran.result.cost.num_turns, ran.result.cost.input_tokens) == (2, 12000)
 
 
-async def test_the_app_server_tells_how_full_the_context_is(bench: Bench) -> None:
+async def test_the_app_server_tells_how_full_the_context_is(bench: SessionFixture) -> None:
     ran = await bench.run("[[say:Hello there]]")
     usage = [event for event in ran.events if event.type == "context_usage"]
     assert usage[-1].context_used_tokens == 4050

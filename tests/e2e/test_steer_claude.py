@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_worker_with_claude import MANY_SECONDS, Stage, stage
+from test_worker_with_claude import MANY_SECONDS, HarnessFixture, harness
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 
@@ -15,7 +15,9 @@ ON = {"STEERING_ENABLED": "true"}
 WAIT = "i=0; while [ ! -e go-on ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done"
 
 
-async def begin(on: Stage, text: str = f"Wait. [[bash:touch there; {WAIT}]][[say:Waited]]") -> str:
+async def begin(
+    on: HarnessFixture, text: str = f"Wait. [[bash:touch there; {WAIT}]][[say:Waited]]"
+) -> str:
     """Submit a task whose agent sits in a tool until `go_on`."""
     task_id = await on.rig.submit(text, dir=str(on.work))
 
@@ -26,19 +28,19 @@ async def begin(on: Stage, text: str = f"Wait. [[bash:touch there; {WAIT}]][[say
     return task_id
 
 
-def go_on(on: Stage) -> None:
+def go_on(on: HarnessFixture) -> None:
     (on.work / "go-on").touch()
 
 
-async def steer(on: Stage, task_id: str, message: str, mode: str = "queue") -> None:
+async def steer(on: HarnessFixture, task_id: str, message: str, mode: str = "queue") -> None:
     await on.rig.post(f"/api/tasks/{task_id}/steer", {"message": message, "mode": mode})
 
 
-async def messages(on: Stage, task_id: str) -> list[dict[str, Any]]:
+async def messages(on: HarnessFixture, task_id: str) -> list[dict[str, Any]]:
     return list((await on.rig.get(f"/api/tasks/{task_id}/steering-messages"))["messages"])
 
 
-async def until_all_are(on: Stage, task_id: str, status: str) -> list[dict[str, Any]]:
+async def until_all_are(on: HarnessFixture, task_id: str, status: str) -> list[dict[str, Any]]:
     async def look() -> Any:
         found = await messages(on, task_id)
         return found if all(message["status"] == status for message in found) else None
@@ -46,7 +48,7 @@ async def until_all_are(on: Stage, task_id: str, status: str) -> list[dict[str, 
     return list(await on.rig.until(look, within_s=MANY_SECONDS))
 
 
-async def until_queued(on: Stage, task_id: str, count: int) -> None:
+async def until_queued(on: HarnessFixture, task_id: str, count: int) -> None:
     """Wait until the CLI has said, in the task's log, that it has read so many messages."""
 
     async def look() -> bool:
@@ -56,13 +58,13 @@ async def until_queued(on: Stage, task_id: str, count: int) -> None:
     await on.rig.until(look, within_s=MANY_SECONDS)
 
 
-def asked(on: Stage, words: str) -> int:
+def asked(on: HarnessFixture, words: str) -> int:
     """How many requests to the model have these words in them."""
     return sum(words in json.dumps(request.body["messages"]) for request in on.model.requests)
 
 
 async def test_a_message_in_the_middle_of_a_tool_reaches_the_model(tmp_path: Path):
-    async with stage(tmp_path, **ON) as on:
+    async with harness(tmp_path, **ON) as on:
         task_id = await begin(on)
         await steer(on, task_id, "look to the left", "steer")
         await until_queued(on, task_id, 1)
@@ -79,7 +81,7 @@ async def test_a_message_in_the_middle_of_a_tool_reaches_the_model(tmp_path: Pat
 
 
 async def test_a_message_during_an_answer_is_a_turn_of_its_own(tmp_path: Path):
-    async with stage(tmp_path, **ON) as on:
+    async with harness(tmp_path, **ON) as on:
         words = "a few words that come slowly " * 3
         task_id = await on.rig.submit(f"Talk. [[say:{words}]][[slow:8]]", dir=str(on.work))
         await on.rig.until_status(task_id, "in_progress")
@@ -97,7 +99,7 @@ async def test_a_message_during_an_answer_is_a_turn_of_its_own(tmp_path: Path):
 
 
 async def test_two_messages_are_both_delivered(tmp_path: Path):
-    async with stage(tmp_path, **ON) as on:
+    async with harness(tmp_path, **ON) as on:
         task_id = await begin(on)
         await steer(on, task_id, "message one")
         await steer(on, task_id, "message two")
@@ -111,7 +113,7 @@ async def test_two_messages_are_both_delivered(tmp_path: Path):
 
 
 async def test_steering_can_be_switched_on_while_the_session_runs(tmp_path: Path):
-    async with stage(tmp_path) as on:
+    async with harness(tmp_path) as on:
         task_id = await begin(on)
         await steer(on, task_id, "look to the left")
         await on.rig.set_row("STEERING_ENABLED", "true")
@@ -122,7 +124,7 @@ async def test_steering_can_be_switched_on_while_the_session_runs(tmp_path: Path
 
 
 async def test_without_streaming_input_a_message_becomes_a_task(tmp_path: Path):
-    async with stage(tmp_path, **ON, CLAUDE_QUEUE_STEERING="off") as on:
+    async with harness(tmp_path, **ON, CLAUDE_QUEUE_STEERING="off") as on:
         task_id = await begin(on)
         await steer(on, task_id, "look to the left")
         (message,) = await until_all_are(on, task_id, "promoted")
@@ -132,7 +134,7 @@ async def test_without_streaming_input_a_message_becomes_a_task(tmp_path: Path):
 
 
 async def test_a_message_that_was_queued_at_a_cancel_is_not_delivered(tmp_path: Path):
-    async with stage(tmp_path, **ON) as on:
+    async with harness(tmp_path, **ON) as on:
         task_id = await begin(on)
         await steer(on, task_id, "look to the left")
         await until_queued(on, task_id, 1)
@@ -145,7 +147,7 @@ async def test_a_message_that_was_queued_at_a_cancel_is_not_delivered(tmp_path: 
 
 
 async def test_a_follow_up_after_steering_goes_on_with_all_of_it(tmp_path: Path):
-    async with stage(tmp_path, **ON) as on:
+    async with harness(tmp_path, **ON) as on:
         task_id = await begin(on)
         await steer(on, task_id, "the word is heron")
         await until_queued(on, task_id, 1)

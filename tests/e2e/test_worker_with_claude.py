@@ -23,7 +23,7 @@ MANY_SECONDS = 40
 
 
 @dataclass
-class Stage:
+class HarnessFixture:
     """A swarm, a worker whose harness is claude, and the model behind it."""
 
     rig: Rig
@@ -42,18 +42,18 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(tmp_path: Path, **env: str) -> AsyncIterator[Stage]:
+async def harness(tmp_path: Path, **env: str) -> AsyncIterator[HarnessFixture]:
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     work.mkdir()
     async with ScriptedModel() as model, swarm_rig(tmp_path) as rig:
         claude = hermetic_env(home, model.url, HARNESS_PROVIDER="claude", **env)
         async with running_worker(rig, claude):
-            yield Stage(rig, model, work, home)
+            yield HarnessFixture(rig, model, work, home)
 
 
 async def test_plain_answer(tmp_path: Path):
-    async with stage(tmp_path) as on:
+    async with harness(tmp_path) as on:
         task = await on.run("Greet me. [[say:Hello from the model]]")
         assert (task["status"], task["output"]) == ("completed", "Hello from the model")
         assert task["claudeSessionId"]
@@ -69,7 +69,7 @@ async def test_plain_answer(tmp_path: Path):
 
 
 async def test_tool_turn_is_shown_as_it_happens(tmp_path: Path):
-    async with stage(tmp_path) as on:
+    async with harness(tmp_path) as on:
         task = await on.run("Look. [[bash:echo seen > seen.txt]][[say:Done looking]]")
         assert task["output"] == "Done looking"
         assert (on.work / "seen.txt").read_text() == "seen\n"
@@ -80,7 +80,7 @@ async def test_tool_turn_is_shown_as_it_happens(tmp_path: Path):
 
 async def test_the_agent_reaches_the_swarm_as_itself_and_for_its_task(tmp_path: Path):
     said = json.dumps({"progress": "half way there"})
-    async with stage(tmp_path) as on:
+    async with harness(tmp_path) as on:
         task = await on.run(f"Report. [[tool:{STORE} {said}]][[say:Reported]]")
         history = [entry.get("newValue") for entry in task["logs"]]
         # Without the three headers the call would be refused, or land on no task.
@@ -90,7 +90,7 @@ async def test_the_agent_reaches_the_swarm_as_itself_and_for_its_task(tmp_path: 
 
 async def test_the_agent_ends_its_task_through_the_swarm(tmp_path: Path):
     said = json.dumps({"status": "completed", "output": "stored by the agent"})
-    async with stage(tmp_path) as on:
+    async with harness(tmp_path) as on:
         task = await on.run(f"Report. [[tool:{STORE} {said}]][[say:Something else]]")
         assert (task["status"], task["output"]) == ("completed", "stored by the agent")
 
@@ -100,14 +100,14 @@ async def test_the_agent_ends_its_task_through_the_swarm(tmp_path: Path):
     [(401, "authentication"), (429, "rate"), (500, "server")],
 )
 async def test_api_errors_fail_the_task_with_their_class(tmp_path: Path, status: int, words: str):
-    async with stage(tmp_path, CLAUDE_CODE_MAX_RETRIES="0") as on:
+    async with harness(tmp_path, CLAUDE_CODE_MAX_RETRIES="0") as on:
         task = await on.run(f"Fail. [[fail:{status}]]")
         assert task["status"] == "failed"
         assert words in task["failureReason"].lower()
 
 
 async def test_cancel_in_the_middle_of_a_tool_leaves_no_process(tmp_path: Path):
-    async with stage(tmp_path) as on:
+    async with harness(tmp_path) as on:
         command = "setsid sleep 4321 & sleep 4321; echo never"
         task_id = await on.rig.submit(f"Wait. [[bash:{command}]]", dir=str(on.work))
 
@@ -133,7 +133,7 @@ def command_of(pid: int) -> str:
 
 
 async def test_a_follow_up_continues_the_session_and_is_not_billed_twice(tmp_path: Path):
-    async with stage(tmp_path) as on:
+    async with harness(tmp_path) as on:
         first = await on.run("Remember the word heron. [[say:I will]]")
         second = await on.run("Which word? [[say:heron]]", parentTaskId=first["id"])
         assert second["claudeSessionId"] == first["claudeSessionId"]
@@ -145,7 +145,7 @@ async def test_a_follow_up_continues_the_session_and_is_not_billed_twice(tmp_pat
 
 
 async def test_a_session_that_is_gone_starts_afresh_with_the_story(tmp_path: Path):
-    async with stage(tmp_path) as on:
+    async with harness(tmp_path) as on:
         first = await on.run("Remember the word heron. [[say:I will]]")
         session = first["claudeSessionId"]
         (transcript,) = (on.home / ".claude" / "projects").glob(f"*/{session}.jsonl")
@@ -157,7 +157,7 @@ async def test_a_session_that_is_gone_starts_afresh_with_the_story(tmp_path: Pat
 
 
 async def test_without_a_transcript_the_preamble_tells_the_story(tmp_path: Path):
-    async with stage(tmp_path) as on:
+    async with harness(tmp_path) as on:
         first = await on.run("Remember the word heron. [[say:I will]]")
         session = first["claudeSessionId"]
         for transcript in (on.home / ".claude" / "projects").glob(f"*/{session}.jsonl"):
@@ -168,7 +168,7 @@ async def test_without_a_transcript_the_preamble_tells_the_story(tmp_path: Path)
 
 
 async def test_a_prompt_of_a_mebibyte(tmp_path: Path):
-    async with stage(tmp_path) as on:
+    async with harness(tmp_path) as on:
         text = "x" * (1 << 20)
         task = await on.run(f"{text} [[say:That was long]]")
         assert task["output"] == "That was long"
@@ -177,7 +177,7 @@ async def test_a_prompt_of_a_mebibyte(tmp_path: Path):
 
 @pytest.mark.parametrize("text", ["--help me", "-x", "/compact this", "/help", "@nosuchfile"])
 async def test_prompts_that_look_like_something_else(tmp_path: Path, text: str):
-    async with stage(tmp_path) as on:
+    async with harness(tmp_path) as on:
         task = await on.run(f"{text} [[say:Understood]]")
         assert (task["status"], task["output"]) == ("completed", "Understood")
         assert text in on.prompts()[0]

@@ -26,7 +26,7 @@ MANY_SECONDS = 40
 
 
 @dataclass
-class Stage:
+class HarnessFixture:
     """A swarm, a worker whose harness is codex, and the model behind it."""
 
     rig: Rig
@@ -45,25 +45,25 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(tmp_path: Path, **env: str) -> AsyncIterator[Stage]:
+async def harness(tmp_path: Path, **env: str) -> AsyncIterator[HarnessFixture]:
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     work.mkdir()
     async with ScriptedModel() as model, swarm_rig(tmp_path) as rig:
         codex = codex_env(home, model.url, HARNESS_PROVIDER="codex", **env)
         async with running_worker(rig, codex):
-            yield Stage(rig, model, work, home)
+            yield HarnessFixture(rig, model, work, home)
 
 
 @pytest.fixture(params=TRANSPORTS)
 async def on(
     tmp_path: Path, anyio_backend: str, request: pytest.FixtureRequest
-) -> AsyncIterator[Stage]:
-    async with stage(tmp_path, CODEX_TRANSPORT=request.param) as ready:
+) -> AsyncIterator[HarnessFixture]:
+    async with harness(tmp_path, CODEX_TRANSPORT=request.param) as ready:
         yield ready
 
 
-async def test_plain_answer(on: Stage, tmp_path: Path):
+async def test_plain_answer(on: HarnessFixture, tmp_path: Path):
     task = await on.run("Greet me. [[say:Hello from the model]]")
     assert (task["status"], task["output"]) == ("completed", "Hello from the model")
     assert task["claudeSessionId"]
@@ -75,7 +75,7 @@ async def test_plain_answer(on: Stage, tmp_path: Path):
     assert "swarm" in on.model.requests[0].system, "the system prompt has arrived"
 
 
-async def test_tool_turn_is_shown_as_it_happens(on: Stage):
+async def test_tool_turn_is_shown_as_it_happens(on: HarnessFixture):
     task = await on.run("Look. [[bash:echo seen > seen.txt]][[say:Done looking]]")
     assert task["output"] == "Done looking"
     assert (on.work / "seen.txt").read_text() == "seen\n"
@@ -84,7 +84,7 @@ async def test_tool_turn_is_shown_as_it_happens(on: Stage):
     assert events.count("tool.start") == events.count("tool.end") == 1
 
 
-async def test_the_agent_reaches_the_swarm_as_itself_and_for_its_task(on: Stage):
+async def test_the_agent_reaches_the_swarm_as_itself_and_for_its_task(on: HarnessFixture):
     said = json.dumps({"progress": "half way there"})
     task = await on.run(f"Report. [[tool:{STORE} {said}]][[say:Reported]]")
     # Without the three headers the call would be refused, or land on no task.
@@ -92,7 +92,7 @@ async def test_the_agent_reaches_the_swarm_as_itself_and_for_its_task(on: Stage)
     assert task["status"] == "completed"
 
 
-async def test_the_agent_ends_its_task_through_the_swarm(on: Stage):
+async def test_the_agent_ends_its_task_through_the_swarm(on: HarnessFixture):
     said = json.dumps({"status": "completed", "output": "stored by the agent"})
     task = await on.run(f"Report. [[tool:{STORE} {said}]][[say:Something else]]")
     assert (task["status"], task["output"]) == ("completed", "stored by the agent")
@@ -102,13 +102,15 @@ async def test_the_agent_ends_its_task_through_the_swarm(on: Stage):
     ("status", "words"),
     [(401, "authentication"), (429, "rate limit"), (500, "model api")],
 )
-async def test_api_errors_fail_the_task_with_their_class(on: Stage, status: int, words: str):
+async def test_api_errors_fail_the_task_with_their_class(
+    on: HarnessFixture, status: int, words: str
+):
     task = await on.run(f"Fail. [[fail:{status}]]")
     assert task["status"] == "failed"
     assert words in task["failureReason"].lower()
 
 
-async def test_cancel_in_the_middle_of_a_tool_leaves_no_process(on: Stage):
+async def test_cancel_in_the_middle_of_a_tool_leaves_no_process(on: HarnessFixture):
     command = "setsid sleep 5432 & sleep 5432; echo never"
     task_id = await on.rig.submit(f"Wait. [[bash:{command}]]", dir=str(on.work))
 
@@ -133,7 +135,7 @@ def command_of(pid: int) -> str:
         return ""
 
 
-async def test_a_follow_up_continues_the_session_and_is_not_billed_twice(on: Stage):
+async def test_a_follow_up_continues_the_session_and_is_not_billed_twice(on: HarnessFixture):
     first = await on.run("Remember the word heron. [[say:I will]]")
     second = await on.run("Which word? [[say:heron]]", parentTaskId=first["id"])
     assert second["claudeSessionId"] == first["claudeSessionId"]
@@ -172,7 +174,7 @@ def is_said(logs: Path, words: bytes) -> bool:
     return any(words in path.read_bytes() for path in logs.glob("**/*.jsonl"))
 
 
-async def test_without_a_record_the_preamble_tells_the_story(on: Stage):
+async def test_without_a_record_the_preamble_tells_the_story(on: HarnessFixture):
     first = await on.run("Remember the word heron. [[say:I will]]")
     session = first["claudeSessionId"]
     (record,) = (on.home / ".codex/sessions").glob(f"*/*/*/*{session}.jsonl")
@@ -183,7 +185,7 @@ async def test_without_a_record_the_preamble_tells_the_story(on: Stage):
     assert "Remember the word heron" in on.prompts()[-1]
 
 
-async def test_a_damaged_record_starts_afresh_with_the_story(on: Stage):
+async def test_a_damaged_record_starts_afresh_with_the_story(on: HarnessFixture):
     first = await on.run("Remember the word heron. [[say:I will]]")
     session = first["claudeSessionId"]
     (record,) = (on.home / ".codex/sessions").glob(f"*/*/*/*{session}.jsonl")
@@ -194,7 +196,7 @@ async def test_a_damaged_record_starts_afresh_with_the_story(on: Stage):
     assert "Remember the word heron" in on.prompts()[-1]
 
 
-async def test_a_long_prompt_and_one_that_is_too_long(on: Stage):
+async def test_a_long_prompt_and_one_that_is_too_long(on: HarnessFixture):
     task = await on.run(f"{'x' * 300_000} [[say:That was long]]")
     assert task["output"] == "That was long"
     assert on.model.requests[0].size > 300_000
@@ -204,7 +206,7 @@ async def test_a_long_prompt_and_one_that_is_too_long(on: Stage):
 
 
 @pytest.mark.parametrize("text", ["--help me", "-x", "/compact this", "@nosuchfile"])
-async def test_prompts_that_look_like_something_else(on: Stage, text: str):
+async def test_prompts_that_look_like_something_else(on: HarnessFixture, text: str):
     task = await on.run(f"{text} [[say:Understood]]")
     assert (task["status"], task["output"]) == ("completed", "Understood")
     assert text in on.prompts()[0]
@@ -214,14 +216,14 @@ async def test_a_skill_takes_the_place_of_its_command(tmp_path: Path):
     skill = tmp_path / "skills/work-on-task"
     skill.mkdir(parents=True)
     (skill / "SKILL.md").write_text("Do whatever it says.")
-    async with stage(tmp_path, CODEX_SKILLS_DIR=str(skill.parent)) as on:
+    async with harness(tmp_path, CODEX_SKILLS_DIR=str(skill.parent)) as on:
         task = await on.run("Greet Ada [[say:Hello Ada]]")
         said = on.prompts()[0]
         assert said.startswith(f"Do whatever it says.\n\n---\n\nUser request: {task['id']}")
         assert "Greet Ada" in said
 
 
-async def test_an_unknown_model_fails_the_task(on: Stage):
+async def test_an_unknown_model_fails_the_task(on: HarnessFixture):
     task = await on.run("Hi. [[fail:404 The model `gpt-9` does not exist]]", model="gpt-9")
     assert task["status"] == "failed"
     assert "Unknown model" in task["failureReason"]

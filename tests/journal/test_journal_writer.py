@@ -228,17 +228,17 @@ def test_it_tells_where_lines_will_be_before_it_writes_them(tmp_path: Path, warn
     path, told = tmp_path / "session.jsonl", list[tuple[int, int]]()
     one = Journal(path)
 
-    def hand_over(begin: int, end: int) -> None:
+    def checkpoint(begin: int, end: int) -> None:
         assert path.stat().st_size == begin
         told.append((begin, end))
 
-    one.append([b"1"], hand_over)
-    one.append([], hand_over)
-    one.append([b"2", b"34"], hand_over)
+    one.append([b"1"], checkpoint)
+    one.append([], checkpoint)
+    one.append([b"2", b"34"], checkpoint)
     with largest_file(8):
-        one.append([b"56"], hand_over)
-        one.append([b"7"], hand_over)
-    one.append([b"8"], hand_over)
+        one.append([b"56"], checkpoint)
+        one.append([b"7"], checkpoint)
+    one.append([b"8"], checkpoint)
     assert told == [(0, 2), (2, 2), (2, 7), (7, 10), (7, 12), (7, 14)]
     assert one.close()
     assert path.read_bytes() == b"1\n2\n34\n56\n7\n8\n"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
@@ -27,7 +27,7 @@ async def refresher_of(
 ) -> AsyncIterator[Refresher]:
     time = clock or SystemClock()
     async with Http(url, health=ApiHealth(time, Log()), api_key=KEY, agent_id="a") as http:
-        client = SwarmClient(http, Generations(time, Log()))
+        client = SwarmClient(http, ServerCapabilities(time, Log()))
         yield Refresher(
             store=SlotStore(client.config, "a"),
             locks=client.refresh_locks,

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import Door, door_rig, until
 from notes_credentials import GIVEN, RESULTS
 from oauth_server import ACCOUNT, OAuthServer, stored
+from recording_proxy import RecordingProxy, proxy_rig, until
 from rig import AGENT, Rig, running_worker
 
 from agent_swarm_worker.contract import ProviderResult, RateLimitWindow
@@ -66,11 +66,13 @@ async def limit(rig: Rig, key_type: str, index: int, suffix: str) -> None:
     await rig.post("/api/keys/report-rate-limit", body, **{"X-Agent-ID": AGENT})
 
 
-async def reports(rig: Rig, door: Door, *, count: int = 1) -> list[tuple[str, dict[str, Any]]]:
+async def reports(
+    rig: Rig, proxy: RecordingProxy, *, count: int = 1
+) -> list[tuple[str, dict[str, Any]]]:
     """What was reported about keys, in order."""
 
     async def look() -> Any:
-        seen = [v for v in door.seen("POST /api/keys/") if v.status]
+        seen = [v for v in proxy.seen("POST /api/keys/") if v.status]
         return seen if len(seen) >= count else None
 
     return [(v.path.rpartition("/")[2], v.json()) for v in await rig.until(look)]
@@ -87,7 +89,7 @@ def everything(rig: Rig) -> str:
 async def test_a_session_gets_one_login_without_its_refresh_token(
     tmp_path: Path, vendor: OAuthServer
 ):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         value = json.loads(await slot(rig, 5))
         env = codex(vendor, OPENAI_API_KEY=KEY, CODEX_OAUTH=stored(77))
         async with running_worker(rig, env):
@@ -97,7 +99,7 @@ async def test_a_session_gets_one_login_without_its_refresh_token(
             assert json.loads(given.pop("CODEX_OAUTH")) == {**value, "refresh": ""}
             # Neither the swarm's rows nor the key that it would use instead.
             assert set(given) == {"CODEX_OAUTH_ISSUER"}
-            (use, *_) = await reports(rig, door, count=2)
+            (use, *_) = await reports(rig, proxy, count=2)
             assert use == (
                 "report-usage",
                 {
@@ -116,7 +118,7 @@ async def test_a_session_gets_one_login_without_its_refresh_token(
 
 async def test_no_other_harness_sees_the_logins_of_the_swarm(tmp_path: Path, vendor: OAuthServer):
     script = "import json, os; open(os.environ['NOTE'], 'w').write(json.dumps(dict(os.environ)))"
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         await slot(rig, 0)
         await rig.set_row("codex_oauth", stored(1), is_secret=True)
         await rig.set_row("CODEX_OAUTH_3", stored(3), is_secret=True)
@@ -131,11 +133,11 @@ async def test_no_other_harness_sees_the_logins_of_the_swarm(tmp_path: Path, ven
 async def test_a_standalone_login_keeps_its_refresh_token(tmp_path: Path, vendor: OAuthServer):
     value = json.dumps(json.loads(stored(4)), indent=2)
     env = codex(vendor, CODEX_OAUTH=value, OPENAI_API_KEY=KEY)
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, env):
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, env):
         _, given = await ran(rig)
         assert given["CODEX_OAUTH"] == value  # its commas are not those of a pool
         assert not {"CODEX_OAUTH_POOLED", "OPENAI_API_KEY"} & set(given)
-        (use, *_) = await reports(rig, door, count=2)
+        (use, *_) = await reports(rig, proxy, count=2)
         assert (use[1]["keySuffix"], use[1]["keyIndex"]) == ("QWERT", 0)
 
 
@@ -144,10 +146,10 @@ async def test_a_login_in_the_programs_own_file_is_counted_as_the_one_used(
 ):
     write_auth_json(tmp_path / "home/.codex/auth.json", stored(4), keep_refresh=True)
     env = codex(vendor, OPENAI_API_KEY=KEY)
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, env):
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, env):
         _, given = await ran(rig)
         assert not {"CODEX_OAUTH", "OPENAI_API_KEY"} & set(given)
-        (use, *_) = await reports(rig, door, count=2)
+        (use, *_) = await reports(rig, proxy, count=2)
         assert (use[1]["keyType"], use[1]["keySuffix"]) == ("CODEX_OAUTH", "QWERT")
 
 
@@ -160,14 +162,14 @@ async def test_pi_is_not_given_a_claude_token_that_would_choose_its_vendor(
         "OPENROUTER_API_KEY": "sk-or-of-the-tests-11111,sk-or-of-the-tests-22222",
         "OPENAI_API_KEY": KEY,
     }
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, env):
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, env):
         _, given = await ran(rig, model="openai/gpt-5.6-sol")
         assert "CLAUDE_CODE_OAUTH_TOKEN" not in given
         assert "," not in given["OPENROUTER_API_KEY"]
-        ((_, use), *_) = await reports(rig, door, count=2)
+        ((_, use), *_) = await reports(rig, proxy, count=2)
         assert use["keyType"] == "OPENAI_API_KEY"
         _, given = await ran(rig, model="deepseek/deepseek-v4")
-        seen = await reports(rig, door, count=4)
+        seen = await reports(rig, proxy, count=4)
         assert [body["keyType"] for what, body in seen if what == "report-usage"] == [
             "OPENAI_API_KEY",
             "OPENROUTER_API_KEY",
@@ -177,7 +179,7 @@ async def test_pi_is_not_given_a_claude_token_that_would_choose_its_vendor(
 async def test_a_login_is_preferred_to_a_key_and_limits_lead_from_one_to_the_other(
     tmp_path: Path, vendor: OAuthServer
 ):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         await slot(rig, 0)
         async with running_worker(rig, codex(vendor, OPENAI_API_KEY=KEY)):
             _, given = await ran(rig)
@@ -186,7 +188,7 @@ async def test_a_login_is_preferred_to_a_key_and_limits_lead_from_one_to_the_oth
             row, given = await ran(rig)
             assert given["OPENAI_API_KEY"] == KEY
             assert not {"CODEX_OAUTH", "CODEX_OAUTH_POOLED"} & set(given)
-            uses = [b for what, b in await reports(rig, door, count=4) if what == "report-usage"]
+            uses = [b for what, b in await reports(rig, proxy, count=4) if what == "report-usage"]
             assert [use["keyType"] for use in uses] == ["CODEX_OAUTH", "OPENAI_API_KEY"]
             assert uses[1]["taskId"] == row["id"]
             await limit(rig, "OPENAI_API_KEY", 0, "KKKKK")
@@ -197,7 +199,7 @@ async def test_a_login_is_preferred_to_a_key_and_limits_lead_from_one_to_the_oth
 
 
 async def test_slots_with_gaps_between_them_are_told_apart(tmp_path: Path, vendor: OAuthServer):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         await slot(rig, 0)
         await slot(rig, 100, serial=9)
         await limit(rig, "CODEX_OAUTH", 0, "other")
@@ -205,16 +207,16 @@ async def test_slots_with_gaps_between_them_are_told_apart(tmp_path: Path, vendo
             for _ in range(3):
                 _, given = await ran(rig)
                 assert json.loads(given["CODEX_OAUTH"])["access"] == json.loads(stored(9))["access"]
-        assert door.seen("GET /api/keys/available.*CODEX_OAUTH.*totalKeys=101")
+        assert proxy.seen("GET /api/keys/available.*CODEX_OAUTH.*totalKeys=101")
 
 
 async def test_a_server_that_cannot_say_what_is_limited_leaves_all_usable(
     tmp_path: Path, vendor: OAuthServer
 ):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         await slot(rig, 0)
         await limit(rig, "CODEX_OAUTH", 0, "QWERT")
-        door.refuse("GET /api/keys/available", 500)
+        proxy.refuse("GET /api/keys/available", 500)
         async with running_worker(rig, codex(vendor, OPENAI_API_KEY=KEY)):
             _, given = await ran(rig)
             assert "CODEX_OAUTH" in given
@@ -226,7 +228,7 @@ async def test_a_server_that_cannot_say_what_is_limited_leaves_all_usable(
 async def test_a_login_about_to_end_is_renewed_before_the_session(
     tmp_path: Path, vendor: OAuthServer
 ):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         value = json.loads(await slot(rig, 2, left_s=60))
         vendor.valid_refresh.add(value["refresh"])
         async with running_worker(rig, codex(vendor)):
@@ -244,7 +246,7 @@ async def test_a_login_about_to_end_is_renewed_before_the_session(
 async def test_a_slot_that_cannot_be_renewed_leaves_the_others_and_the_key(
     tmp_path: Path, vendor: OAuthServer
 ):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         dead = json.loads(await slot(rig, 0, left_s=-60))
         await slot(rig, 1, left_s=-60)
         vendor.valid_refresh.add("refresh-token-of-the-tests-1")
@@ -263,7 +265,7 @@ async def test_a_task_without_any_usable_login_fails_and_says_why(
     tmp_path: Path, vendor: OAuthServer
 ):
     vendor.misbehave = "echo"
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         value = json.loads(await slot(rig, 0, left_s=-60))
         async with running_worker(rig, codex(vendor)):
             row, _ = await ran(rig)
@@ -277,7 +279,7 @@ async def test_a_lock_timeout_fails_the_task_with_words_that_say_it_passes(
     tmp_path: Path, vendor: OAuthServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("agent_swarm_worker.credentials.refresh.LOCK_WAIT_S", 0.6)
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         await slot(rig, 0, left_s=-60)
         await rig.post("/api/oauth/refresh-locks/codex_oauth_0", {"ttlMs": 60_000})
         async with running_worker(rig, codex(vendor)):
@@ -296,12 +298,12 @@ def limited(reason: str, category: str | None, **more: Any) -> ProviderResult:
 async def test_a_limit_is_reported_for_the_slot_that_met_it_and_cleared_by_success(
     tmp_path: Path, vendor: OAuthServer
 ):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         await slot(rig, 3)
         RESULTS.append(limited("You've hit your usage limit. Try again in 2 hours", None))
         async with running_worker(rig, codex(vendor)):
             await ran(rig)
-            what, body = (await reports(rig, door, count=2))[1]
+            what, body = (await reports(rig, proxy, count=2))[1]
             assert what == "report-rate-limit"
             assert (body["keyType"], body["keyIndex"], body["keySuffix"]) == (
                 "CODEX_OAUTH",
@@ -309,28 +311,28 @@ async def test_a_limit_is_reported_for_the_slot_that_met_it_and_cleared_by_succe
                 "QWERT",
             )
             await ran(rig)  # there is no other, and now it works
-            assert (await reports(rig, door, count=4))[3][0] == "clear-rate-limit"
+            assert (await reports(rig, proxy, count=4))[3][0] == "clear-rate-limit"
 
 
 async def test_a_successful_run_with_a_rejected_window_is_cleared_and_not_limited(
     tmp_path: Path, vendor: OAuthServer
 ):
     window = RateLimitWindow(status="rejected", is_using_overage=True, resets_at_s=4102444800)
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         await slot(rig, 0)
         RESULTS.append(
             ProviderResult(exit_code=0, is_error=False, rate_limit_windows={"five_hour": window})
         )
         async with running_worker(rig, codex(vendor)):
             await ran(rig)
-            said = [what for what, _ in await reports(rig, door, count=3)]
+            said = [what for what, _ in await reports(rig, proxy, count=3)]
             assert said == ["report-usage", "report-rate-limit-windows", "clear-rate-limit"]
 
 
 async def test_how_long_spent_credit_rests_can_be_changed_while_it_runs(
     tmp_path: Path, vendor: OAuthServer
 ):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         await slot(rig, 0)
         async with running_worker(rig, codex(vendor)):
             rests: list[float] = []
@@ -350,7 +352,7 @@ async def test_how_long_spent_credit_rests_can_be_changed_while_it_runs(
                     await rig.until(changed)
                 RESULTS.append(limited("Your workspace is out of credits", None))
                 await ran(rig)
-                seen = await reports(rig, door, count=2 * len(rests) + 2)
+                seen = await reports(rig, proxy, count=2 * len(rests) + 2)
                 line = rig.logged(Event.CREDENTIAL_LIMITED)[-1]
                 assert seen[-1][0] == "report-rate-limit"
                 rests.append(_seconds_between(line["timestamp"], line["until"]))
@@ -366,7 +368,7 @@ async def test_a_worker_without_a_login_parks_until_somebody_logs_in(
 ):
     env = codex(vendor, BOOT_INITIAL_BACKOFF_MS="20", BOOT_MAX_BACKOFF_MS="40")
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         running_worker(rig, env, waits_for_boot=False),
     ):
 
@@ -377,14 +379,14 @@ async def test_a_worker_without_a_login_parks_until_somebody_logs_in(
         agent = await rig.until(waits)
         assert agent["credentialMissing"] == ["CODEX_OAUTH", "OPENAI_API_KEY"]
         task_id = await rig.submit()
-        assert not door.seen("/api/poll")
+        assert not proxy.seen("/api/poll")
         await slot(rig, 0)
         row = await rig.until_ended(task_id)
         assert row["status"] == "completed"
         assert json.loads(GIVEN[task_id]["CODEX_OAUTH"])["accountId"] == ACCOUNT
         # Logged out again: the worker says so, and goes on once there is another login.
-        looks = len(door.seen("/api/config/resolved"))
-        await until(lambda: len(door.seen("/api/config/resolved")) > looks + 2)
+        looks = len(proxy.seen("/api/config/resolved"))
+        await until(lambda: len(proxy.seen("/api/config/resolved")) > looks + 2)
         await rig.drop_row("codex_oauth_0")
         await rig.until(waits)
         await slot(rig, 7)

@@ -16,8 +16,8 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from door import Door, QuickClock, at_the_door
 from oauth_server import DAY_S, OAuthServer, stored
+from recording_proxy import QuickClock, RecordingProxy, at_the_door
 from refresh_rig import KEY, SECRETS, refresher_of
 
 from agent_swarm_worker.clock import SystemClock
@@ -41,8 +41,8 @@ HEADERS = {"Authorization": f"Bearer {KEY}"}
 class Swarm:
     """The swarm, as the test sees it."""
 
-    def __init__(self, url: str, door: Door) -> None:
-        self.url, self.door = url, door
+    def __init__(self, url: str, proxy: RecordingProxy) -> None:
+        self.url, self.proxy = url, proxy
 
     async def call(self, method: str, path: str, **body: Any) -> Any:
         async with httpx2.AsyncClient(base_url=self.url, headers=HEADERS, verify=False) as api:
@@ -68,10 +68,10 @@ class Swarm:
 
 @pytest.fixture
 async def swarm(tmp_path: Path) -> AsyncIterator[Swarm]:
-    door = Door()
-    with at_the_door(door):
+    proxy = RecordingProxy()
+    with at_the_door(proxy):
         async with LocalSwarm(tmp_path / "swarm.sqlite", KEY) as running:
-            yield Swarm(running.url, door)
+            yield Swarm(running.url, proxy)
 
 
 @asynccontextmanager
@@ -117,7 +117,7 @@ async def test_a_login_that_is_good_for_longer_is_left_alone(
     async with due(swarm, vendor, tmp_path, left_s=12 * 3600 + 60) as (refresher, known):
         assert await refresher.usable(0, known) == known
         assert not vendor.exchanges
-        assert not swarm.door.visits
+        assert not swarm.proxy.visits
 
 
 @pytest.mark.parametrize("same_machine", [True, False])
@@ -168,7 +168,7 @@ async def test_a_lock_that_is_never_given_back_is_an_error_of_its_own_that_passe
             await refresher.usable(0, known)
         assert caught.value.is_transient
         assert not vendor.exchanges
-        polls = swarm.door.seen("POST /api/oauth/refresh-locks")
+        polls = swarm.proxy.seen("POST /api/oauth/refresh-locks")
         assert 20 < len(polls) <= 121
         assert {visit.json()["ttlMs"] for visit in polls} == {120_000}
 
@@ -207,11 +207,11 @@ async def test_a_login_that_cannot_be_stored_empties_its_slot(
     swarm: Swarm, vendor: OAuthServer, tmp_path: Path
 ):
     async with due(swarm, vendor, tmp_path, clock=QuickClock(20)) as (refresher, known):
-        swarm.door.refuse("PUT /api/config", 500, '{"error": "disk full"}')
+        swarm.proxy.refuse("PUT /api/config", 500, '{"error": "disk full"}')
         with pytest.raises(CredentialNotStored, match="disk full"):
             await refresher.usable(0, known)
         assert await swarm.row() is None
-        assert len(swarm.door.seen("PUT /api/config")) == 3
+        assert len(swarm.proxy.seen("PUT /api/config")) == 3
         assert not await swarm.is_locked()
         with pytest.raises(CredentialUnreadable, match="no login in slot 0"):
             await refresher.usable(0, known)
@@ -222,7 +222,7 @@ async def test_a_hiccup_while_storing_costs_nothing(
     swarm: Swarm, vendor: OAuthServer, tmp_path: Path
 ):
     async with due(swarm, vendor, tmp_path, clock=QuickClock(20)) as (refresher, known):
-        swarm.door.refuse("PUT /api/config", 503, times=2)
+        swarm.proxy.refuse("PUT /api/config", 503, times=2)
         login = await refresher.usable(0, known)
         row = await swarm.row()
         assert row is not None
@@ -250,7 +250,7 @@ async def test_cancelling_while_the_lock_is_being_granted_gives_it_back(
     swarm: Swarm, vendor: OAuthServer, tmp_path: Path
 ):
     async with due(swarm, vendor, tmp_path) as (refresher, known):
-        held = swarm.door.hold_answer("POST /api/oauth/refresh-locks", containing=b"owner")
+        held = swarm.proxy.hold_answer("POST /api/oauth/refresh-locks", containing=b"owner")
         async with anyio.create_task_group() as group:
             group.start_soon(refresher.usable, 0, known)
             await held.reached.wait()
@@ -318,7 +318,7 @@ async def test_a_row_keeps_its_name_and_scope(swarm: Swarm, vendor: OAuthServer,
 async def test_a_server_without_locks_leaves_the_one_of_this_machine(
     swarm: Swarm, vendor: OAuthServer, tmp_path: Path
 ):
-    swarm.door.lack("refresh-locks")
+    swarm.proxy.lack("refresh-locks")
     async with due(swarm, vendor, tmp_path) as (refresher, known):
         async with anyio.create_task_group() as group:
             for _ in range(4):

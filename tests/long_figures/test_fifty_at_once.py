@@ -22,7 +22,7 @@ async def test_fifty_sessions_are_kept_apart_and_all_of_them_beat(tmp_path: Path
 
 async def test_one_question_a_second_tells_of_all_cancelled_tasks(tmp_path: Path):
     crowd = await a_crowd_at_once(tmp_path, 20, linger_s=3.0, **OWN_PACE)
-    asked = crowd.door.seen("GET /cancelled-tasks")
+    asked = crowd.proxy.seen("GET /cancelled-tasks")
     about_one = [visit for visit in asked if "taskId=" in visit.path]
     seconds = asked[-1].at_s - asked[0].at_s
     assert seconds > 3

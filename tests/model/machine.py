@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from api_side import Api
+from fake_harness import FakeSession
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -20,7 +21,6 @@ from hypothesis.stateful import (
     rule,
 )
 from network import AMBIGUOUS, OUTAGES, Fault
-from played_harness import PlayedSession
 from promises import Watch, all_is_quiet, all_is_told, promise
 from world import AGENTS, DRAIN_S, Process, World
 
@@ -94,7 +94,7 @@ class Story(RuleBasedStateMachine):
     def up(self) -> list[Process]:
         return [p for p in self.world.processes.values() if p.is_up]
 
-    def speaker(self, which: int) -> PlayedSession | None:
+    def speaker(self, which: int) -> FakeSession | None:
         speakers = self.world.speakers()
         return speakers[which % len(speakers)] if speakers else None
 
@@ -167,7 +167,7 @@ class Story(RuleBasedStateMachine):
         session = self.speaker(which)
         assert session is not None
         session.work()
-        self.tell(f"{session.played} works", then_s=then_s)
+        self.tell(f"{session.fake} works", then_s=then_s)
 
     @precondition(lambda self: self.world.speakers())
     @rule(which=some, then_s=st.sampled_from([0, 0.005, 3]))
@@ -175,7 +175,7 @@ class Story(RuleBasedStateMachine):
         session = self.speaker(which)
         assert session is not None
         session.succeed()
-        self.tell(f"{session.played} succeeds", then_s=then_s)
+        self.tell(f"{session.fake} succeeds", then_s=then_s)
 
     @precondition(lambda self: self.world.speakers())
     @rule(which=some, how=st.sampled_from(["cancel", "supersede"]))
@@ -183,10 +183,10 @@ class Story(RuleBasedStateMachine):
         session = self.speaker(which)
         assert session is not None
         reason = {"reason": "manual_supersede"}
-        self.api.ask("POST", f"/api/tasks/{session.played.task_id}/{how}", reason)
-        self.tell(f"the lead decides to {how} the task of {session.played}", then_s=1.1)
+        self.api.ask("POST", f"/api/tasks/{session.fake.task_id}/{how}", reason)
+        self.tell(f"the lead decides to {how} the task of {session.fake}", then_s=1.1)
         session.succeed()
-        self.tell(f"{session.played} succeeds", then_s=3)
+        self.tell(f"{session.fake} succeeds", then_s=3)
 
     @precondition(lambda self: self.world.speakers())
     @rule(which=some)
@@ -194,15 +194,15 @@ class Story(RuleBasedStateMachine):
         session = self.speaker(which)
         assert session is not None
         session.fail()
-        self.tell(f"{session.played} fails")
+        self.tell(f"{session.fake} fails")
 
     @precondition(lambda self: self.world.speakers())
     @rule(which=some)
     def a_session_turns_deaf(self, which: int) -> None:
         session = self.speaker(which)
         assert session is not None
-        session.played.is_stubborn = True
-        self.tell(f"{session.played} turns deaf", then_s=0)
+        session.fake.is_stubborn = True
+        self.tell(f"{session.fake} turns deaf", then_s=0)
 
     # --- the API and the way to it
     @precondition(lambda self: self.world.weather.outage is None)

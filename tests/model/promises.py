@@ -6,8 +6,8 @@ from collections import Counter
 
 import orjson
 from api_side import Seen
+from fake_harness import FakeHarness
 from life_of_a_task import TERMINAL, find
-from played_harness import Played
 from world import DRAIN_S, NOTICES_S, SLOTS, Process, World
 
 
@@ -21,24 +21,24 @@ def promise(holds: bool, otherwise: str) -> None:
 
 
 # --- when a session starts
-def may_start(world: World, played: Played) -> None:
+def may_start(world: World, fake: FakeHarness) -> None:
     """At most one live session of a task; no run without a claim; no more than there are slots."""
-    others = [p for p in world.book.alive() if p is not played]
-    same = [p for p in others if p.task_id == played.task_id]
-    promise(not same, f"{played} starts while {same and same[0]} of the same task lives")
-    mine = [p for p in others if p.agent_id == played.agent_id]
-    promise(len(mine) < SLOTS, f"{played} starts although all {SLOTS} slots are taken")
-    promise(_was_claimed(world, played), f"{played} runs a task that was never claimed")
-    ended = _end_of(world, played.task_id)
+    others = [p for p in world.book.alive() if p is not fake]
+    same = [p for p in others if p.task_id == fake.task_id]
+    promise(not same, f"{fake} starts while {same and same[0]} of the same task lives")
+    mine = [p for p in others if p.agent_id == fake.agent_id]
+    promise(len(mine) < SLOTS, f"{fake} starts although all {SLOTS} slots are taken")
+    promise(_was_claimed(world, fake), f"{fake} runs a task that was never claimed")
+    ended = _end_of(world, fake.task_id)
     is_news = ended is None or world.loop.time() - ended.at_s < NOTICES_S
-    promise(is_news, f"{played} runs a task that was long {ended and ended.after}")
+    promise(is_news, f"{fake} runs a task that was long {ended and ended.after}")
 
 
-def _was_claimed(world: World, played: Played) -> bool:
+def _was_claimed(world: World, fake: FakeHarness) -> bool:
     return any(
-        seen.task_id == played.task_id
+        seen.task_id == fake.task_id
         and seen.after == "in_progress"
-        and (seen.cause.who == "lead" or seen.cause.agent_id == played.agent_id)
+        and (seen.cause.who == "lead" or seen.cause.agent_id == fake.agent_id)
         for seen in world.api.history
     )
 
@@ -58,10 +58,10 @@ class Watch:
         self._broken: list[Broken] = []
         self.walked: set[tuple[str, str, str, str]] = set()
 
-    def starts(self, played: Played) -> None:
+    def starts(self, fake: FakeHarness) -> None:
         """Look at a session that starts; whoever starts it must not be the one to hear of it."""
         try:
-            may_start(self._world, played)
+            may_start(self._world, fake)
         except Broken as broken:
             self._broken.append(broken)
 
@@ -118,20 +118,20 @@ def stored_once_and_in_order(world: World) -> None:
     """What the server has of a session's lines, spend and tools is true, and there once."""
     tasks_of = {p.session_uuid: p.task_id for p in world.book.sessions}
     for uuid, stored in stored_lines(world).items():
-        played = next(p for p in world.book.sessions if p.session_uuid == uuid)
+        fake = next(p for p in world.book.sessions if p.session_uuid == uuid)
         lines = [line for _, line in stored]
         twice = [line for line, count in Counter(lines).items() if count > 1]
-        promise(not twice, f"line {twice and twice[0]} of {played} is there twice")
-        promise(lines == sorted(lines), f"lines of {played} are out of order: {lines}")
-        promise(set(lines) <= set(played.said), f"{played} never said all of {lines}")
-        strays = {task for task, _ in stored} - {played.task_id}
-        promise(not strays, f"lines of {played} are under another task")
+        promise(not twice, f"line {twice and twice[0]} of {fake} is there twice")
+        promise(lines == sorted(lines), f"lines of {fake} are out of order: {lines}")
+        promise(set(lines) <= set(fake.said), f"{fake} never said all of {lines}")
+        strays = {task for task, _ in stored} - {fake.task_id}
+        promise(not strays, f"lines of {fake} are under another task")
     for uuid, count in Counter(row[0] for row in costs(world)).items():
         promise(count == 1, f"the cost of session {uuid} is there {count} times")
     for uuid, task_id, usd in costs(world):
-        played = next(p for p in world.book.sessions if p.session_uuid == uuid)
-        promise(task_id == tasks_of[uuid], f"the cost of {played} is under another task")
-        promise(usd <= played.cost_usd, f"{played} spent less than {usd}")
+        fake = next(p for p in world.book.sessions if p.session_uuid == uuid)
+        promise(task_id == tasks_of[uuid], f"the cost of {fake} is under another task")
+        promise(usd <= fake.cost_usd, f"{fake} spent less than {usd}")
 
 
 def stored_lines(world: World) -> dict[str, list[tuple[str, int]]]:
@@ -160,14 +160,12 @@ def costs(world: World) -> list[tuple[str, str, float]]:
 def all_is_told(world: World) -> None:
     """Nothing is lost: neither a line, nor a cost, nor a result, nor a task."""
     lines, spent = stored_lines(world), {uuid: usd for uuid, _, usd in costs(world)}
-    for played in world.book.sessions:
-        told = [line for _, line in lines.get(played.session_uuid, ())]
-        missing = sorted(set(played.said) - set(told))
-        promise(not missing, f"lines {missing} of {played} were lost")
-        arrived = spent.get(played.session_uuid, 0.0)
-        promise(
-            arrived == played.cost_usd, f"{played} spent {played.cost_usd}, and {arrived} arrived"
-        )
+    for fake in world.book.sessions:
+        told = [line for _, line in lines.get(fake.session_uuid, ())]
+        missing = sorted(set(fake.said) - set(told))
+        promise(not missing, f"lines {missing} of {fake} were lost")
+        arrived = spent.get(fake.session_uuid, 0.0)
+        promise(arrived == fake.cost_usd, f"{fake} spent {fake.cost_usd}, and {arrived} arrived")
     _tools_arrived(world)
     _messages_heard_once(world)
     _results_arrived(world)
@@ -178,15 +176,15 @@ def _tools_arrived(world: World) -> None:
     """At least once: those of a session that is read again after a kill may come twice."""
     events = world.api.rows("SELECT data FROM events WHERE event = 'tool.start'")
     stored = {orjson.loads(data)["toolCallId"] for (data,) in events if data}
-    for played in world.book.sessions:
-        lost = set(played.tools) - stored
-        promise(not lost, f"tool calls {lost} of {played} were lost")
+    for fake in world.book.sessions:
+        lost = set(fake.tools) - stored
+        promise(not lost, f"tool calls {lost} of {fake} were lost")
 
 
 def _messages_heard_once(world: World) -> None:
-    for played in world.book.sessions:
-        twice = [text for text, count in Counter(played.heard).items() if count > 1]
-        promise(not twice, f"{played} heard a message twice: {twice}")
+    for fake in world.book.sessions:
+        twice = [text for text, count in Counter(fake.heard).items() if count > 1]
+        promise(not twice, f"{fake} heard a message twice: {twice}")
     waiting = world.api.rows("SELECT id FROM steering_messages WHERE status = 'pending'")
     promise(not waiting, f"{len(waiting)} messages are neither delivered nor promoted")
 
@@ -195,19 +193,19 @@ def _results_arrived(world: World) -> None:
     """A result is on its task, unless the task was taken away before it could be told."""
     rows = world.api.rows("SELECT id, status, output, failureReason FROM tasks")
     by_id = {task_id: (status, output or reason or "") for task_id, status, output, reason in rows}
-    for played in world.book.sessions:
-        status, words = by_id[played.task_id]
-        if played.result is None:
+    for fake in world.book.sessions:
+        status, words = by_id[fake.task_id]
+        if fake.result is None:
             continue
         if status == "completed":
-            promise(words == played.result, f"{played} came to another end than {words!r}")
+            promise(words == fake.result, f"{fake} came to another end than {words!r}")
             continue
-        end = _end_of(world, played.task_id)
+        end = _end_of(world, fake.task_id)
         taken = end is not None and end.cause.call in {"cancel", "sweep", "reboot sweep"}
         by_hand = end is not None and end.cause.call == "supersede" and end.cause.who == "lead"
         promise(
             taken or by_hand,
-            f"{played} came to a good end, but its task was {status} ({end})",
+            f"{fake} came to a good end, but its task was {status} ({end})",
         )
 
 

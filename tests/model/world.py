@@ -22,8 +22,8 @@ from unittest import mock
 import anyio
 import httpx2
 from api_side import KEY, Api, named_sweeps
+from fake_harness import Book, FakeAdapter, FakeSandbox, FakeSession
 from network import Line, Weather
-from played_harness import Book, PlayedAdapter, PlayedSandbox, PlayedSession
 from virtual_time import VirtualClock, VirtualLoop, at_once
 
 from agent_swarm_worker import logs
@@ -126,8 +126,8 @@ class Process:
     def kill(self) -> None:
         """SIGKILL: from here on, nothing it does is seen by anybody, nor kept."""
         self.is_dead = True
-        for played in self.world.book.alive(self.agent_id):
-            self.world.book.live.pop(played.session_uuid, None)
+        for fake in self.world.book.alive(self.agent_id):
+            self.world.book.live.pop(fake.session_uuid, None)
         if self.place.exists():
             shutil.copytree(self.place, self._kept)
 
@@ -192,13 +192,13 @@ class World:
         for process in self.processes.values():
             process.bury()
 
-    def speakers(self) -> list[PlayedSession]:
+    def speakers(self) -> list[FakeSession]:
         """Return the sessions whose worker lives and hears them."""
         return [self.book.live[p.session_uuid] for p in self.book.alive() if self._is_heard(p)]
 
-    def _is_heard(self, played: Any) -> bool:
-        process = next(p for p in self.processes.values() if p.agent_id == played.agent_id)
-        return process.is_up and played.session_uuid in self.book.live
+    def _is_heard(self, fake: Any) -> bool:
+        process = next(p for p in self.processes.values() if p.agent_id == fake.agent_id)
+        return process.is_up and fake.session_uuid in self.book.live
 
     def late_finishes(self, process: Process) -> list[str]:
         """Return the finishes a worker sent for tasks which, as it must know, had been taken.
@@ -270,7 +270,7 @@ class World:
             http._client = httpx2.AsyncClient(
                 headers=http._client.headers, timeout=None, transport=process.line
             )
-            worker.sandbox = PlayedSandbox(self.book)  # type: ignore[assignment]
+            worker.sandbox = FakeSandbox(self.book)  # type: ignore[assignment]
             return worker
 
         def run(database: Database, statement: str, *values: object) -> list[tuple[Any, ...]]:
@@ -285,20 +285,20 @@ class World:
         async def no_orphans(**_: Any) -> None:
             await anyio.sleep_forever()
 
-        def create_provider(_: str) -> PlayedAdapter:
+        def create_provider(_: str) -> FakeAdapter:
             process = self._starting
             assert process is not None
             start = process.starts
-            return PlayedAdapter(self.book, lambda: process.is_dead or process.starts != start)
+            return FakeAdapter(self.book, lambda: process.is_dead or process.starts != start)
 
-        for target, name, played in (
+        for target, name, fake in (
             (daemon_module, "wire", wire),
             (daemon_module, "adopt_orphans", no_orphans),
             (harness_module, "create_provider", create_provider),
             (Database, "run", run),
             (anyio.to_thread, "run_sync", at_once),
         ):
-            self._held.enter_context(mock.patch.object(target, name, played))
+            self._held.enter_context(mock.patch.object(target, name, fake))
         self._held.enter_context(named_sweeps())
 
     def _whose(self, database: Database) -> Process | None:

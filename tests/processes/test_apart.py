@@ -27,7 +27,7 @@ def broken(_: Any) -> None:
     raise ValueError("no such luck")
 
 
-def surroundings(_: Any) -> list[str]:
+def resources(_: Any) -> list[str]:
     return sorted(os.environ)
 
 
@@ -63,4 +63,4 @@ async def test_what_cannot_be_told_is_no_question():
 
 async def test_it_is_told_no_secret_of_ours(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("API_KEY", "hidden")
-    assert "API_KEY" not in await run_apart(surroundings, None, limit_s=20)
+    assert "API_KEY" not in await run_apart(resources, None, limit_s=20)

@@ -10,7 +10,7 @@ import threading
 import anyio
 import pytest
 
-from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
@@ -77,8 +77,8 @@ def serve():
 async def render(library, url, **options):
     clock = SystemClock()
     async with Http(url, health=ApiHealth(clock), agent_id="agent-1") as connection:
-        client = SwarmClient(connection, Generations(clock))
-        source = client.surroundings
+        client = SwarmClient(connection, ServerCapabilities(clock))
+        source = client.resources
         renderer = Renderer(library, clock=clock, source=source, agent_id="agent-1", **options)
         return await renderer.build().texts(PARTS)
 

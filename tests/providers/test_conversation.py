@@ -103,7 +103,7 @@ class Quick(SystemClock):
         await anyio.sleep(seconds / 20)
 
 
-class Stage:
+class HarnessFixture:
     """A session with one of the children, and what it did."""
 
     def __init__(self, place: Path, *children: str, prompt: str = "go", **config: Any) -> None:
@@ -150,7 +150,9 @@ class Stage:
             return await self.session.deliver_steering("queue", text)
 
 
-async def played(stage: Stage, act: Callable[[Stage], Any], *, within_s: float = 15) -> Any:
+async def fake(
+    stage: HarnessFixture, act: Callable[[HarnessFixture], Any], *, within_s: float = 15
+) -> Any:
     """Run the session, and something beside it from the moment the child is up."""
     with anyio.fail_after(within_s):
         async with anyio.create_task_group() as group:
@@ -182,7 +184,7 @@ say(took=message); say(final="bye"); hear()
 """
     outcomes: list[SteerDelivery] = []
 
-    async def act(stage: Stage) -> None:
+    async def act(stage: HarnessFixture) -> None:
         async def deliver() -> None:
             outcomes.append(await stage.steer("look left"))
 
@@ -194,15 +196,15 @@ say(took=message); say(final="bye"); hear()
             assert outcomes == []
             (tmp_path / "go on").touch()
 
-    stage = Stage(tmp_path, child)
-    await played(stage, act)
+    stage = HarnessFixture(tmp_path, child)
+    await fake(stage, act)
     assert outcomes == [SteerDelivery(True, "queue")]
     assert stage.result is not None
     assert (stage.result.output, stage.result.exit_code) == ("bye", 0)
 
 
 async def test_a_message_that_comes_before_the_start_waits_for_it(tmp_path: Path):
-    stage = Stage(tmp_path, POLITE)
+    stage = HarnessFixture(tmp_path, POLITE)
     with anyio.fail_after(15):
         async with anyio.create_task_group() as group:
 
@@ -217,7 +219,7 @@ async def test_a_message_that_comes_before_the_start_waits_for_it(tmp_path: Path
 
 
 async def test_two_at_once_are_told_apart(tmp_path: Path):
-    async def act(stage: Stage) -> list[str]:
+    async def act(stage: HarnessFixture) -> list[str]:
         order: list[str] = []
 
         async def deliver(text: str) -> None:
@@ -230,13 +232,13 @@ async def test_two_at_once_are_told_apart(tmp_path: Path):
         await deliver("finish")
         return order
 
-    assert sorted(await played(Stage(tmp_path, POLITE), act)) == ["finish", "one", "two"]
+    assert sorted(await fake(HarnessFixture(tmp_path, POLITE), act)) == ["finish", "one", "two"]
 
 
 async def test_what_a_session_that_is_gone_left_goes_to_its_successor(tmp_path: Path):
     stale = "hear(); say(up=1); hear(); sys.exit(7)"
-    stage = Stage(tmp_path, stale, POLITE, resume_session_id="gone")
-    assert (await played(stage, lambda s: s.steer("finish"))).delivered
+    stage = HarnessFixture(tmp_path, stale, POLITE, resume_session_id="gone")
+    assert (await fake(stage, lambda s: s.steer("finish"))).delivered
     assert stage.result is not None
     assert stage.result.output == "bye"
 
@@ -252,8 +254,8 @@ HOSTILE = {
 @pytest.mark.parametrize("child", HOSTILE.values(), ids=HOSTILE)
 async def test_a_message_that_nobody_took_in_is_not_delivered(tmp_path: Path, child: str):
     # The prompt is larger than any pipe, so a child that never reads keeps us from writing.
-    stage = Stage(tmp_path, child, prompt="x" * (1 << 20) if "hear" not in child else "go")
-    outcome = await played(stage, lambda s: s.steer("are you there?"))
+    stage = HarnessFixture(tmp_path, child, prompt="x" * (1 << 20) if "hear" not in child else "go")
+    outcome = await fake(stage, lambda s: s.steer("are you there?"))
     assert not outcome.delivered
     assert "ended" in outcome.reason
     assert stage.result is not None
@@ -266,7 +268,7 @@ while not os.path.exists("go on") and time.monotonic() < hold: time.sleep(0.01)
 say(final="bye")
 """
 
-    async def act(stage: Stage) -> SteerDelivery:
+    async def act(stage: HarnessFixture) -> SteerDelivery:
         outcomes: list[SteerDelivery] = []
 
         async def first() -> None:  # finds out; what was handed over may still be confirmed
@@ -281,13 +283,13 @@ say(final="bye")
         assert not outcomes[0].delivered
         return second
 
-    stage = Stage(tmp_path, child)
-    assert "no more input" in str((await played(stage, act)).reason)
+    stage = HarnessFixture(tmp_path, child)
+    assert "no more input" in str((await fake(stage, act)).reason)
     assert stage.result is not None
     assert stage.result.output == "bye"
 
 
-async def _soon(stage: Stage, text: str) -> SteerDelivery | None:
+async def _soon(stage: HarnessFixture, text: str) -> SteerDelivery | None:
     with anyio.move_on_after(0.2):
         return await stage.steer(text)
     return None
@@ -304,13 +306,13 @@ message = hear()["message"]
 sys.stdout.write("\\n" + json.dumps({"took": message}) + "\\n" + json.dumps({"final": "bye"}))
 sys.stdout.write("\\n"); sys.stdout.flush(); hear(); os._exit(0)
 """
-    stage = Stage(tmp_path, child)
-    assert (await played(stage, lambda s: s.steer("enough"))).delivered
+    stage = HarnessFixture(tmp_path, child)
+    assert (await fake(stage, lambda s: s.steer("enough"))).delivered
 
 
 async def test_after_the_end_nothing_is_taken(tmp_path: Path):
-    stage = Stage(tmp_path, POLITE)
-    await played(stage, lambda s: s.steer("finish"))
+    stage = HarnessFixture(tmp_path, POLITE)
+    await fake(stage, lambda s: s.steer("finish"))
     assert await stage.steer("more") == SteerDelivery(False, reason="the session has ended")
 
 
@@ -319,7 +321,7 @@ async def test_a_program_that_does_not_start_leaves_no_message_waiting(tmp_path:
         launch = Launch(argv=("no-such-program",), env={}, cwd=tmp_path)
         return CliHarness(launch=launch, translator=Toy(""))
 
-    stage = Stage(tmp_path, POLITE)
+    stage = HarnessFixture(tmp_path, POLITE)
     session = CliSession(stage.session.config, make)
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
@@ -349,24 +351,24 @@ async def test_a_harness_that_is_only_listened_to_says_so_at_once(tmp_path: Path
         launch = Launch(argv=(sys.executable, "-S", "-c", child), env={}, cwd=tmp_path)
         return CliHarness(launch=launch, translator=Plain())
 
-    stage = Stage(tmp_path, POLITE)
+    stage = HarnessFixture(tmp_path, POLITE)
     stage.session = CliSession(stage.session.config, make)
     stage.session.on_event(lambda event: stage.up.set() if event.type == "tool_start" else None)
 
-    async def act(stage: Stage) -> SteerDelivery:
+    async def act(stage: HarnessFixture) -> SteerDelivery:
         outcome = await stage.steer("hello?")
         assert stage.result is None
         return outcome
 
-    assert "takes no messages" in str((await played(stage, act)).reason)
+    assert "takes no messages" in str((await fake(stage, act)).reason)
 
 
 async def test_an_abort_asks_first_and_keeps_the_last_word(tmp_path: Path):
     child = POLITE.replace(
         "hear(); say(up=1)", "signal.signal(2, lambda *_: os._exit(9))\n" + "hear(); say(up=1)"
     )
-    stage = Stage(tmp_path, child)
-    await played(stage, lambda s: s.session.abort("cancelled"))
+    stage = HarnessFixture(tmp_path, child)
+    await fake(stage, lambda s: s.session.abort("cancelled"))
     assert stage.result is not None
     # The toy takes its last word for a success; that it was asked for it, the session knows.
     assert (stage.result.output, stage.result.is_error) == ("bye", True)
@@ -376,8 +378,8 @@ async def test_an_abort_asks_first_and_keeps_the_last_word(tmp_path: Path):
 
 async def test_a_result_that_was_there_before_the_abort_stays(tmp_path: Path):
     child = "hear(); say(final='bye'); say(up=1); time.sleep(60)"
-    stage = Stage(tmp_path, child, result_grace_s=10_000.0)
-    await played(stage, lambda s: s.session.abort("cancelled"))
+    stage = HarnessFixture(tmp_path, child, result_grace_s=10_000.0)
+    await fake(stage, lambda s: s.session.abort("cancelled"))
     assert stage.result is not None
     assert (stage.result.output, stage.result.is_error) == ("bye", False)
 
@@ -389,7 +391,7 @@ while not os.path.exists("go on"): time.sleep(0.01)
 say(final="bye"); open("said", "w"); time.sleep(60)
 """
 
-    async def act(stage: Stage) -> None:
+    async def act(stage: HarnessFixture) -> None:
         await anyio.sleep(0.1)  # the reader waits for more by now
         (tmp_path / "go on").touch()
         gives_up_at_s = time.monotonic() + HANG_S
@@ -397,8 +399,8 @@ say(final="bye"); open("said", "w"); time.sleep(60)
             time.sleep(0.01)  # noqa: ASYNC251 - so that nobody reads meanwhile
         await stage.session.abort("cancelled")
 
-    stage = Stage(tmp_path, child, result_grace_s=10_000.0)
-    await played(stage, act, within_s=2 * HANG_S)
+    stage = HarnessFixture(tmp_path, child, result_grace_s=10_000.0)
+    await fake(stage, act, within_s=2 * HANG_S)
     assert stage.result is not None
     assert (stage.result.output, stage.result.is_error) == ("bye", False)
 
@@ -434,8 +436,8 @@ class GuestOfImmortals(LocalGuest):
 
 async def test_after_an_abort_nobody_waits_for_a_process_that_survives_everything(tmp_path: Path):
     guest = GuestOfImmortals(f"immortal-{time.monotonic_ns()}")
-    stage = Stage(tmp_path, POLITE, guest=guest)
-    await played(stage, lambda s: s.session.abort("cancelled"), within_s=HANG_S)
+    stage = HarnessFixture(tmp_path, POLITE, guest=guest)
+    await fake(stage, lambda s: s.session.abort("cancelled"), within_s=HANG_S)
     assert stage.result is not None
     assert (stage.result.exit_code, stage.result.error_category) == (255, "aborted")
 
@@ -450,10 +452,10 @@ IGNORANT = {
 @pytest.mark.long
 @pytest.mark.parametrize("child", IGNORANT.values(), ids=IGNORANT)
 async def test_an_abort_that_is_ignored_ends_in_time_all_the_same(tmp_path: Path, child: str):
-    stage = Stage(tmp_path, child, prompt="x" * (1 << 20) if "hear" not in child else "go")
+    stage = HarnessFixture(tmp_path, child, prompt="x" * (1 << 20) if "hear" not in child else "go")
     began = time.monotonic()
 
-    async def act(stage: Stage) -> None:
+    async def act(stage: HarnessFixture) -> None:
         async with anyio.create_task_group() as group:
 
             async def deliver() -> None:
@@ -464,7 +466,7 @@ async def test_an_abort_that_is_ignored_ends_in_time_all_the_same(tmp_path: Path
             await stage.session.abort("cancelled")
             await stage.session.abort("again")
 
-    await played(stage, act)
+    await fake(stage, act)
     assert time.monotonic() - began < HANG_S
     assert stage.result is not None
     assert stage.result.is_error
@@ -475,17 +477,17 @@ async def test_who_gives_up_waiting_disturbs_nobody(tmp_path: Path):
         'say(took=event["message"])', 'event["message"] == "lost" or say(took=event["message"])'
     )
 
-    async def act(stage: Stage) -> SteerDelivery:
+    async def act(stage: HarnessFixture) -> SteerDelivery:
         with anyio.move_on_after(0.3) as patience:
             await stage.session.deliver_steering("queue", "lost")
         assert patience.cancelled_caught
         return await stage.steer("finish")
 
-    assert (await played(Stage(tmp_path, child), act)).delivered
+    assert (await fake(HarnessFixture(tmp_path, child), act)).delivered
 
 
 async def test_a_session_that_is_cancelled_answers_who_waits(tmp_path: Path):
-    stage = Stage(tmp_path, "hear(); say(up=1); time.sleep(60)")
+    stage = HarnessFixture(tmp_path, "hear(); say(up=1); time.sleep(60)")
     outcomes: list[SteerDelivery] = []
 
     async def deliver() -> None:
@@ -505,11 +507,11 @@ async def test_a_harness_that_stays_after_its_last_word_reads_the_end_and_is_end
     child = (
         'hear(); say(up=1); say(final="bye"); print(repr(hear()), file=sys.stderr); time.sleep(60)'
     )
-    stage = Stage(tmp_path, child)
+    stage = HarnessFixture(tmp_path, child)
 
-    async def nothing(stage: Stage) -> None: ...
+    async def nothing(stage: HarnessFixture) -> None: ...
 
-    await played(stage, nothing)
+    await fake(stage, nothing)
     assert stage.result is not None
     assert stage.result.failure_reason == "hung"
     assert stage.session.stderr_tail.startswith("None")

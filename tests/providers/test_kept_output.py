@@ -23,7 +23,7 @@ from agent_swarm_worker.contract import (
 from agent_swarm_worker.contract.guest import OnStep
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal.repair import repair
-from agent_swarm_worker.processes.capture_buffer import Intake
+from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
 from agent_swarm_worker.processes.pipe_holder import Kept, Left
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
@@ -43,7 +43,7 @@ while not os.path.exists(place + "/go"):
 """
 
 
-class Stage(LocalGuest):
+class HarnessFixture(LocalGuest):
     """A session of a child that says something, waits for ``go`` and ends."""
 
     def __init__(self, place: Path, out: str, err: str) -> None:
@@ -98,7 +98,7 @@ class Stage(LocalGuest):
 
 
 @asynccontextmanager
-async def spoken(stage: Stage, records: int) -> AsyncIterator[None]:
+async def spoken(stage: HarnessFixture, records: int) -> AsyncIterator[None]:
     """Run it; when there are so many records it is quiet."""
     with anyio.fail_after(15):
         async with anyio.create_task_group() as group:
@@ -110,7 +110,7 @@ async def spoken(stage: Stage, records: int) -> AsyncIterator[None]:
 
 
 async def test_of_half_a_line_all_that_was_read_is_kept_and_nothing_before_it(tmp_path: Path):
-    stage = Stage(tmp_path, r"one\nhalf a li", r"ouch\nhalf an ou")
+    stage = HarnessFixture(tmp_path, r"one\nhalf a li", r"ouch\nhalf an ou")
     async with spoken(stage, records=2):
         assert stage.left() == (b"half a li", b"half an ou")
         assert sorted(stage.recorded()) == ["stderr: ouch", "stdout: one"]
@@ -118,14 +118,14 @@ async def test_of_half_a_line_all_that_was_read_is_kept_and_nothing_before_it(tm
 
 async def test_a_secret_of_several_lines_is_kept_from_its_beginning(tmp_path: Path):
     first, second = SECRET.split("\n")
-    stage = Stage(tmp_path, r"one\n", rf"ouch\n{first}\n{second[:20]}")
+    stage = HarnessFixture(tmp_path, r"one\n", rf"ouch\n{first}\n{second[:20]}")
     async with spoken(stage, records=2):
         assert stage.left() == (b"", f"{first}\n{second[:20]}".encode())
 
 
 @pytest.mark.parametrize("end", ["", r"\n", r"\n\n", r"\n \n"])
 async def test_when_it_has_ended_nothing_is_left_to_tell_again(tmp_path: Path, end: str):
-    stage = Stage(tmp_path, r"one\ntwo" + end, r"ouch\nagain" + end)
+    stage = HarnessFixture(tmp_path, r"one\ntwo" + end, r"ouch\nagain" + end)
     async with spoken(stage, records=2):
         pass
     assert stage.at_the_end == (b"", b"")
@@ -138,7 +138,7 @@ async def test_when_it_has_ended_nothing_is_left_to_tell_again(tmp_path: Path, e
 
 async def test_what_is_not_recorded_is_not_kept_either(tmp_path: Path):
     """Blank lines mean nothing, but there may be many."""
-    stage = Stage(tmp_path, r"one\n\n\n", r"\n\n\n")
+    stage = HarnessFixture(tmp_path, r"one\n\n\n", r"\n\n\n")
     async with spoken(stage, records=1):
         pass
     assert stage.at_the_end == (b"", b"")
@@ -157,9 +157,9 @@ def test_half_a_line_that_nobody_keeps_is_cut_off(tmp_path: Path):
 def test_what_begins_nobody_knows_where_is_told_from_the_next_line_on():
     """The file in memory could not be made longer; the pipe is all there is."""
     reading, writing = os.pipe2(os.O_NONBLOCK)
-    intake = Intake.make("tested")
-    os.ftruncate(intake.handle, 0)
-    left = Left(reading, Intake(intake.handle))
+    capture_buffer = CaptureBuffer.make("tested")
+    os.ftruncate(capture_buffer.handle, 0)
+    left = Left(reading, CaptureBuffer(capture_buffer.handle))
     os.write(writing, b"lf a secret\nnext\nlast")
     left.take()
     assert left.rest(0) == b"next\nlast"

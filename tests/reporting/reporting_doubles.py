@@ -23,7 +23,7 @@ class Recorder:
             raise OSError("disk full")
         self.puts.append((lane, kind, json.loads(orjson.dumps(args))))
 
-    def together(self):
+    def transaction(self):
         return contextlib.nullcontext()
 
     def told(self):

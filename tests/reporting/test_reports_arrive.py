@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import anyio
 import pytest
 
-from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
@@ -75,7 +75,7 @@ async def test_what_a_session_reports_reaches_the_api_in_order(
     state = StateDir.open(tmp_path / "state", "agent-1", clock=clock)
     url = f"http://127.0.0.1:{server.server_address[1]}"
     async with Http(url, health=ApiHealth(clock), agent_id="agent-1") as http:
-        outbox = Outbox(state.database, SwarmClient(http, Generations(clock)), clock=clock)
+        outbox = Outbox(state.database, SwarmClient(http, ServerCapabilities(clock)), clock=clock)
         writes = LogCursor(outbox, state, "task-1")
         reporter = make_reporter(writes=writes, task_id=task_id, effective_id="task-1")
         reporter.on_event(SessionInit("native-1", harness_variant="cli"))

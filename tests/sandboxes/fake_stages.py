@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 
-from agent_swarm_worker.providers.subprocess.harness_fixture import SubprocessStage
+from agent_swarm_worker.providers.subprocess.harness_fixture import SubprocessFixture
 
 _BEGIN = """
 import json, pathlib, subprocess, sys, uuid
@@ -58,7 +58,7 @@ say(type="turn.completed", usage={"input_tokens": 1, "output_tokens": 1})
 )
 
 
-class _Fake(SubprocessStage):
+class _Fake(SubprocessFixture):
     program = ""
 
     def command(self) -> str:

@@ -17,11 +17,11 @@ from pi_env import load_libraries
 from real_codex import TRANSPORTS
 
 from agent_swarm_worker.conformance import suite
-from agent_swarm_worker.conformance.harness_fixture import Stage
+from agent_swarm_worker.conformance.harness_fixture import HarnessFixture
 from agent_swarm_worker.conformance.suite import CHECKS, Check, outcome_of
 from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
-from agent_swarm_worker.providers.subprocess.harness_fixture import SubprocessStage
+from agent_swarm_worker.providers.subprocess.harness_fixture import SubprocessFixture
 from agent_swarm_worker.sandboxes.port import GuestSpec
 
 pytestmark = [
@@ -31,7 +31,7 @@ pytestmark = [
 
 LONG, SLOW = pytest.mark.long, pytest.mark.slow
 STAGES = [
-    pytest.param("subprocess", SubprocessStage, id="subprocess", marks=LONG),
+    pytest.param("subprocess", SubprocessFixture, id="subprocess", marks=LONG),
     pytest.param("claude", FakeClaudeStage, id="claude-fake", marks=LONG),
     pytest.param("codex", FakeCodexStage, id="codex-fake", marks=LONG),
     pytest.param("pi", partial(pi_stage, "anthropic"), id="pi", marks=LONG),
@@ -59,25 +59,30 @@ def nothing_past_the_guest() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
-@pytest.mark.parametrize(("provider", "stage"), STAGES)
+@pytest.mark.parametrize(("provider", "harness"), STAGES)
 async def test_it_keeps_its_promise(
-    provider: str, stage: Callable[[], Stage], check: Check, request: pytest.FixtureRequest
+    provider: str,
+    harness: Callable[[], HarnessFixture],
+    check: Check,
+    request: pytest.FixtureRequest,
 ):
     kind = request.node.callspec.id.partition(f"-{check.name}")[0]
     if kind in TAKES_NONE and check.name == "a-session-takes-what-the-spec-says":
         pytest.skip("its sessions take no messages in this mode")
-    outcome = await outcome_of(check, provider, stage=stage, sandbox=NamespaceSandbox())
+    outcome = await outcome_of(check, provider, harness=harness, sandbox=NamespaceSandbox())
     assert outcome.state != "broken", f"{check.promise} But {outcome.why}"
 
 
 @pytest.mark.parametrize("name", ["it-answers", "an-abort-ends-it-and-all-it-started"])
 @pytest.mark.parametrize(
-    ("provider", "stage"),
+    ("provider", "harness"),
     [param.values for param in STAGES[:4]],
     ids=["subprocess", "claude", "codex", "pi"],
 )
-async def test_it_keeps_its_main_promises(provider: str, stage: Callable[[], Stage], name: str):
-    outcome = await outcome_of(BY_NAME[name], provider, stage=stage, sandbox=NamespaceSandbox())
+async def test_it_keeps_its_main_promises(
+    provider: str, harness: Callable[[], HarnessFixture], name: str
+):
+    outcome = await outcome_of(BY_NAME[name], provider, harness=harness, sandbox=NamespaceSandbox())
     assert outcome.state == "kept", outcome.why
 
 
@@ -105,7 +110,7 @@ async def test_what_goes_past_the_guest_is_seen(
 ):
     monkeypatch.setattr(suite, "create_provider", lambda _: adapter())
     check = BY_NAME["it-answers"]
-    await outcome_of(check, "subprocess", stage=SubprocessStage, sandbox=NamespaceSandbox())
+    await outcome_of(check, "subprocess", harness=SubprocessFixture, sandbox=NamespaceSandbox())
     assert nothing_past_the_guest[0].startswith(event)
     assert "create_session" in nothing_past_the_guest[0]
     nothing_past_the_guest.clear()

@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 import orjson
 
-from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
@@ -195,4 +195,4 @@ async def connected(
     options = {"api_key": "k3y", "agent_id": "agent-1", "runtime_instance_id": "run-1"} | options
     http = Http(url, health=ApiHealth(the_clock), timeout_s=timeout_s, **options)
     async with http:
-        yield SwarmClient(http, Generations(the_clock))
+        yield SwarmClient(http, ServerCapabilities(the_clock))

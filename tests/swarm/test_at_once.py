@@ -43,7 +43,9 @@ def test_records_go_at_once_one_of_each_kind_and_nothing_passes_another_kind(
         assert [item_id for item_id, _ in queue.next("t")] == [ids[index] for index in at_once]
         # After a crash each of these may have been carried out, and no other.
         again = Queue(database)
-        doubted = [item_id for item_id in ids if (item := again.get(item_id)) and item.uncertain]
+        doubted = [
+            item_id for item_id in ids if (item := again.get(item_id)) and item.maybe_delivered
+        ]
         assert doubted == [ids[index] for index in at_once]
 
 
@@ -53,7 +55,7 @@ def test_one_lane_does_not_hold_up_what_is_doubted_of_another(tmp_path: Path):
         first = ids_of(queue, [K.FINISH, K.LOGS], "a")
         second = ids_of(queue, [K.LOGS, K.COST, K.FINISH], "b")
         again = Queue(database)
-        doubted = [i for i in (*first, *second) if (item := again.get(i)) and item.uncertain]
+        doubted = [i for i in (*first, *second) if (item := again.get(i)) and item.maybe_delivered]
         assert doubted == [first[0], second[0], second[1]]
 
 

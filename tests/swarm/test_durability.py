@@ -111,18 +111,18 @@ def left_by_a_kill(database: Path, place: Path) -> list[str]:
 
 @pytest.mark.parametrize("for_good", [True, False])
 async def test_after_a_kill_all_of_a_block_is_there_or_nothing(
-    tmp_path: Path, for_good: bool
+    tmp_path: Path, durable: bool
 ) -> None:
     database = Database(path := tmp_path / "worker.sqlite", clock=FakeClock())
     add = "INSERT INTO notes VALUES (?, '')"
-    with database.together(for_good=for_good):
+    with database.transaction(durable=durable):
         database.run(add, "a")
-        database.run_for_good(add, "b")
-        with database.together():
+        database.run_durably(add, "b")
+        with database.transaction():
             database.run(add, "c")
         assert left_by_a_kill(path, tmp_path / "in the middle") == []
     assert left_by_a_kill(path, tmp_path / "behind it") == ["a", "b", "c"]
-    with contextlib.suppress(LookupError), database.together(for_good=for_good):
+    with contextlib.suppress(LookupError), database.transaction(durable=durable):
         database.run(add, "d")
         raise LookupError
     database.run(add, "e")

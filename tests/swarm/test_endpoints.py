@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 from swarm_fakes import Answer, FakeClock, Hang, Reply, Request, connected, serving
 
-from agent_swarm_worker.api.capabilities import BLIP_S, REPROBE_S, Generations
+from agent_swarm_worker.api.capabilities import BLIP_S, REPROBE_S, ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.configuration import PoolKey
 from agent_swarm_worker.api.tasks import Superseded
@@ -95,7 +95,7 @@ WRITES: list[tuple[Action, str, Any]] = [
         "POST /api/session-logs",
         {"sessionId": "s", "iteration": 2, "lines": ["l"], "taskId": "t"},
     ),
-    (lambda c: c.surroundings.sweep(), "POST /api/heartbeat/sweep", None),
+    (lambda c: c.resources.sweep(), "POST /api/heartbeat/sweep", None),
     (
         lambda c: c.steering.delivered("m", "queue"),
         "POST /api/steering-messages/m/delivered",
@@ -123,10 +123,10 @@ READS: list[tuple[Action, Any, Any]] = [
     (lambda c: c.keys.available("K", 3), {"availableIndices": [0, 2, 9, "x", True]}, (0, 2)),
     (lambda c: c.sessions.heartbeat("t"), {"updated": False}, False),
     (lambda c: c.sessions.provider_session("t", "s"), {"updated": True}, True),
-    (lambda c: c.surroundings.health(), {"status": "ok", "version": "1.135.0"}, "1.135.0"),
-    (lambda c: c.surroundings.agent_credentials(), {"enabled": True}, True),
-    (lambda c: c.surroundings.skills_signature("a"), {"hash": "h"}, "h"),
-    (lambda c: c.surroundings.render_template("e", {}), {"text": "", "skipped": False}, None),
+    (lambda c: c.resources.health(), {"status": "ok", "version": "1.135.0"}, "1.135.0"),
+    (lambda c: c.resources.agent_credentials(), {"enabled": True}, True),
+    (lambda c: c.resources.skills_signature("a"), {"hash": "h"}, "h"),
+    (lambda c: c.resources.render_template("e", {}), {"text": "", "skipped": False}, None),
 ]
 
 
@@ -175,15 +175,15 @@ async def test_lists_and_rows() -> None:
         assert [task.id for task in await client.work.paused()] == ["t-1"]
         assert [row.key for row in await client.config.resolved("a")] == ["K"]
         assert [entry.content for entry in await client.tasks.session_logs("t")] == ["l"]
-        memories = await client.surroundings.memory_search("q", intent="i", task_id="t")
+        memories = await client.resources.memory_search("q", intent="i", task_id="t")
         assert [memory.id for memory in memories] == ["m"]
-        assert len(await client.surroundings.repos("r")) == 1
-        assert len(await client.surroundings.mcp_servers("a", resolve_secrets=True)) == 1
+        assert len(await client.resources.repos("r")) == 1
+        assert len(await client.resources.mcp_servers("a", resolve_secrets=True)) == 1
         assert [message.body for message in await client.steering.pending("t")] == ["b"]
-        assert [skill.name for skill in await client.surroundings.skills("a") or ()] == ["n"]
-        file = await client.surroundings.skill_file("s", "a b/c.md")
+        assert [skill.name for skill in await client.resources.skills("a") or ()] == ["n"]
+        file = await client.resources.skill_file("s", "a b/c.md")
         assert file is not None
-        assert len(await client.surroundings.events("system.boot", agent_id="a")) == 1
+        assert len(await client.resources.events("system.boot", agent_id="a")) == 1
         assert len(await client.tasks.list(status="failed,cancelled", limit=2)) == 1
     by_call = {request.call: request for request in server.requests}
     assert by_call["GET /api/config/resolved"].query == {"agentId": "a", "includeSecrets": "true"}
@@ -319,10 +319,10 @@ OPTIONAL: list[tuple[Action, object]] = [
     (lambda c: c.agents.activity("a"), None),
     (lambda c: c.agents.credential_status("a", ready=True, reported_at_ms=1), None),
     (lambda c: c.agents.latest_model("a", {}), None),
-    (lambda c: c.surroundings.skills("a"), None),
-    (lambda c: c.surroundings.agent_credentials(), False),
-    (lambda c: c.surroundings.render_template("e", {}), None),
-    (lambda c: c.surroundings.memory_search("q", intent="i"), ()),
+    (lambda c: c.resources.skills("a"), None),
+    (lambda c: c.resources.agent_credentials(), False),
+    (lambda c: c.resources.render_template("e", {}), None),
+    (lambda c: c.resources.memory_search("q", intent="i"), ()),
     (lambda c: c.telemetry.costs_of(task_id="t"), None),
     (lambda c: c.work.cancelled("t"), False),
 ]
@@ -333,7 +333,7 @@ async def test_a_list_of_skills_with_an_unreadable_row_is_no_list(row: object) -
     answer = Reply(200, {"skills": [{"id": "s", "name": "n"}, row]})
     async with serving(lambda _: answer) as server, connected(server.url) as client:
         with pytest.raises(ApiGarbled):
-            await client.surroundings.skills("a")
+            await client.resources.skills("a")
 
 
 @pytest.mark.parametrize(("action", "nothing"), OPTIONAL)
@@ -380,9 +380,9 @@ async def test_the_core_is_not_optional() -> None:
 
 def test_generations_forget_in_time() -> None:
     clock = FakeClock()
-    generations = Generations(clock)
-    assert generations.has("x")
-    generations.off("x")
-    assert not generations.has("x")
+    capabilities = ServerCapabilities(clock)
+    assert capabilities.has("x")
+    capabilities.off("x")
+    assert not capabilities.has("x")
     clock.elapsed += REPROBE_S
-    assert generations.has("x")
+    assert capabilities.has("x")

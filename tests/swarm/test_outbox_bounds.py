@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.state.database import Database
 
 LOGS = "POST /api/session-logs"
-SACRIFICE = (WriteKind.CONTEXT, WriteKind.EVENTS, WriteKind.LOGS, WriteKind.PROGRESS)
+EVICTION_ORDER = (WriteKind.CONTEXT, WriteKind.EVENTS, WriteKind.LOGS, WriteKind.PROGRESS)
 
 
 def kinds(database: Database) -> dict[str, int]:
@@ -34,12 +34,12 @@ def filled(queue: Queue, kind: WriteKind, *, times: int = 40) -> None:
         queue.add(f"t-{number}", kind, {"n": number, "x": "y" * 900})
 
 
-@pytest.mark.parametrize("step", range(len(SACRIFICE)))
+@pytest.mark.parametrize("step", range(len(EVICTION_ORDER)))
 def test_a_full_outbox_gives_up_what_matters_least(tmp_path: Path, step: int) -> None:
-    goes, stay = SACRIFICE[step], SACRIFICE[step + 1 :]
+    goes, stay = EVICTION_ORDER[step], EVICTION_ORDER[step + 1 :]
     with stored(tmp_path, FakeClock()) as database, capture_logs() as lines:
         queue = Queue(database, max_bytes=50_000 + 41_000 * len(stay))
-        for kind in reversed(SACRIFICE[step:]):
+        for kind in reversed(EVICTION_ORDER[step:]):
             filled(queue, kind)
         for number in range(20):
             queue.add("t", WriteKind.COST, {"n": number, "x": "y" * 900})
@@ -57,7 +57,7 @@ def test_a_full_outbox_gives_up_what_matters_least(tmp_path: Path, step: int) ->
     assert kept == list(range(40 - len(kept), 40)), "the oldest go first"
 
 
-@pytest.mark.parametrize("kind", sorted(set(WriteKind) - set(SACRIFICE)))
+@pytest.mark.parametrize("kind", sorted(set(WriteKind) - set(EVICTION_ORDER)))
 def test_a_full_outbox_never_gives_up_what_is_said_once(tmp_path: Path, kind: WriteKind) -> None:
     with stored(tmp_path, FakeClock()) as database, capture_logs() as lines:
         queue = Queue(database, max_bytes=1000)
@@ -220,7 +220,7 @@ async def test_a_long_outage_makes_no_write_slower(tmp_path: Path) -> None:
         pile(20_000)
         later = one_of_each()
         # Full, with nothing that could be given up: the limit is looked at with every write.
-        kinds = ", ".join(f"'{kind}'" for kind in SACRIFICE)
+        kinds = ", ".join(f"'{kind}'" for kind in EVICTION_ORDER)
         database.run(f"UPDATE outbox SET kind = 'note' WHERE kind IN ({kinds})")
         queue._max_bytes = 1
         full = steps(database, lambda: queue.add("t", WriteKind.NOTE, {"x": "y"}))

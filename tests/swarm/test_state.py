@@ -313,7 +313,7 @@ def test_after_a_restart_of_the_machine_every_waiting_write_is_in_doubt(tmp_path
         with StateDir.open(tmp_path, "agent", clock=FakeClock()) as state:
             assert state.was_cut_off is bool(doubts)
             rows = state.database.run("SELECT uncertain FROM outbox")
-            assert sum(uncertain for (uncertain,) in rows) == doubts
+            assert sum(maybe_delivered for (maybe_delivered,) in rows) == doubts
             if boot is None:
                 state.note("boot_id", "another")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from door import Door, door_rig, until
+from recording_proxy import RecordingProxy, proxy_rig, until
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import tagged
 
@@ -35,7 +35,7 @@ class Crowd:
     """The tasks of one run, by their numbers."""
 
     rig: Rig
-    door: Door
+    proxy: RecordingProxy
     place: Path
     ids: list[str]
     went_on_at_s: float = 0.0
@@ -93,9 +93,9 @@ class Crowd:
     def gaps_s(self, number: int) -> list[float]:
         """The seconds between a session's signs of life, while all of them ran."""
         task_id = self.ids[number]
-        announced = self.door.seen("POST /api/active-sessions$")
+        announced = self.proxy.seen("POST /api/active-sessions$")
         signs = [visit for visit in announced if task_id.encode() in visit.body]
-        signs += self.door.seen(f"heartbeat/{task_id}")
+        signs += self.proxy.seen(f"heartbeat/{task_id}")
         times = [visit.at_s for visit in signs if visit.at_s < self.went_on_at_s]
         return [later - earlier for earlier, later in pairwise([*times, self.went_on_at_s])]
 
@@ -112,14 +112,14 @@ async def a_crowd_at_once(place: Path, count: int, *, linger_s: float = 0.0, **e
     for name in ("half", "printed"):
         (place / name).mkdir()
     settings = {**harness("crowd", place), **PACE, "MAX_CONCURRENT_TASKS": str(count), **env}
-    async with door_rig(place) as (rig, door):
-        door.delay(".", DELAY_S)
+    async with proxy_rig(place) as (rig, proxy):
+        proxy.delay(".", DELAY_S)
         async with running_worker(rig, settings):
             ids = [
                 await rig.submit(f"number={n}{' stays' if n in {1, 2} else ''}")
                 for n in range(count)
             ]
-            crowd = Crowd(rig, door, place, ids)
+            crowd = Crowd(rig, proxy, place, ids)
             await until(lambda: crowd.at_half() == count, within_s=40)
             assert not rig.logged(Event.SESSION_ENDED)
             await anyio.sleep(linger_s)

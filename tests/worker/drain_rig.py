@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from door import Door, Held, Swarm, restartable_rig, until
+from recording_proxy import Held, RecordingProxy, Swarm, restartable_rig, until
 from rig import Rig, harness, running_worker
 from worker_process import WorkerProcess, tagged, worker_process
 
@@ -45,11 +45,13 @@ def all_cases() -> list[Case]:
     ]
 
 
-class Stage:
+class HarnessFixture:
     """The swarm and its door, and the trouble there is with them."""
 
-    def __init__(self, case: Case, place: Path, rig: Rig, door: Door, swarm: Swarm) -> None:
-        self.case, self.rig, self.door = case, rig, door
+    def __init__(
+        self, case: Case, place: Path, rig: Rig, proxy: RecordingProxy, swarm: Swarm
+    ) -> None:
+        self.case, self.rig, self.proxy = case, rig, proxy
         self._swarm, self._place = swarm, place
         self._held: list[Held] = []
         self.go_on = place / "go-on"
@@ -62,16 +64,16 @@ class Stage:
     async def make_trouble(self) -> None:
         match self.case.trouble:
             case "hangs":
-                self._held.append(self.door.hold(".", times=1_000_000))
+                self._held.append(self.proxy.hold(".", times=1_000_000))
             case "refuses":
                 await self._swarm.stop()
             case "fails":
-                self.door.refuse(".", 500)
+                self.proxy.refuse(".", 500)
             case "drips":
-                self.door.drip(".")
+                self.proxy.drip(".")
 
     async def make_good(self) -> None:
-        self.door.be_open()
+        self.proxy.be_open()
         for held in self._held:
             held.open.set()
         if self.case.trouble == "refuses":
@@ -81,13 +83,13 @@ class Stage:
         """Bring the worker to the moment of the case; return its task, if it has one."""
         moment, rig = self.case.moment, self.rig
         if moment == "boot":
-            await until(lambda: self.door.visits or worker.logged(Event.API_UNREACHABLE))
+            await until(lambda: self.proxy.visits or worker.logged(Event.API_UNREACHABLE))
             return None
         await worker.until_logged(Event.WORKER_STARTED)
         if moment == "idle":
             return None
         if moment == "preparing":
-            held = self.door.hold("prompt-templates/render", times=100)
+            held = self.proxy.hold("prompt-templates/render", times=100)
             self._held.append(held)
             task_id = await rig.submit()
             await held.reached.wait()
@@ -121,8 +123,8 @@ def _between(worker: WorkerProcess, begin: Event, end: Event) -> float:
 
 async def play(case: Case, place: Path) -> None:
     """Run one case from the first start to the end of the second."""
-    async with restartable_rig(place) as (rig, door, swarm):
-        stage = Stage(case, place, rig, door, swarm)
+    async with restartable_rig(place) as (rig, proxy, swarm):
+        stage = HarnessFixture(case, place, rig, proxy, swarm)
         if case.moment == "boot":
             await stage.make_trouble()
         async with worker_process(place, stage.env) as worker:
@@ -145,7 +147,7 @@ async def play(case: Case, place: Path) -> None:
                 await _all_is_told(stage, task_id, said)
 
 
-async def _all_is_told(stage: Stage, task_id: str, said: int) -> None:
+async def _all_is_told(stage: HarnessFixture, task_id: str, said: int) -> None:
     """The work was done once, and everything that was said has arrived."""
     rig, moment = stage.rig, stage.case.moment
     row = await rig.until_ended(task_id)

@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import anyio
 import pytest
-from door import Door, QuickClock, door_rig, restartable_rig, until
+from recording_proxy import QuickClock, RecordingProxy, proxy_rig, restartable_rig, until
 from rig import AGENT, KEY, Rig
 
-from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
@@ -31,10 +31,10 @@ LONG_S = 300.0
 
 @asynccontextmanager
 async def beating(
-    rig: Rig, door: Door, *, every_s: float, clock: Clock | None = None
+    rig: Rig, proxy: RecordingProxy, *, every_s: float, clock: Clock | None = None
 ) -> AsyncIterator[SwarmClient]:
     """Run a heartbeat for many tasks that are on record."""
-    door.say("heartbeat/", {"updated": True})
+    proxy.say("heartbeat/", {"updated": True})
     clock, slots = clock or SystemClock(), Slots(TASKS)
     for number in range(TASKS):
         task = RunningTask(f"t{number}", True, f"s{number}", "task_assigned", session_row=True)
@@ -42,7 +42,7 @@ async def beating(
     health = ApiHealth(clock)
     http = Http(rig.url, health=health, api_key=KEY, agent_id=AGENT, timeout_s=LONG_S)
     async with http, anyio.create_task_group() as group:
-        client = SwarmClient(http, Generations(clock))
+        client = SwarmClient(http, ServerCapabilities(clock))
         await client.sessions.heartbeat("proof")  # or the first beat of all would go alone
         settings = SimpleNamespace(heartbeat_interval_s=every_s)
         parts: Any = {"client": client, "slots": slots, "clock": clock, "settings": settings}
@@ -52,8 +52,8 @@ async def beating(
         group.cancel_scope.cancel()
 
 
-def beaten(door: Door, since_s: float = 0.0) -> set[str]:
-    return {visit.path for visit in door.seen("heartbeat/t") if visit.at_s > since_s}
+def beaten(proxy: RecordingProxy, since_s: float = 0.0) -> set[str]:
+    return {visit.path for visit in proxy.seen("heartbeat/t") if visit.at_s > since_s}
 
 
 class RoundsClock(SystemClock):
@@ -77,47 +77,47 @@ async def asked(client: SwarmClient) -> None:
 
 async def test_all_beat_at_the_first_success_after_an_outage(tmp_path):
     async with (
-        restartable_rig(tmp_path) as (rig, door, swarm),
-        beating(rig, door, every_s=600) as client,
+        restartable_rig(tmp_path) as (rig, proxy, swarm),
+        beating(rig, proxy, every_s=600) as client,
     ):
-        await until(lambda: len(beaten(door)) == TASKS)
+        await until(lambda: len(beaten(proxy)) == TASKS)
         await swarm.stop()
         await asked(client)
         assert client.http.health.is_down
         await swarm.start()
         began_s = anyio.current_time()
         await asked(client)
-        await until(lambda: len(beaten(door, began_s)) == TASKS)
+        await until(lambda: len(beaten(proxy, began_s)) == TASKS)
 
 
 async def test_beats_do_not_pile_up_before_an_api_that_hangs(tmp_path):
-    async with door_rig(tmp_path) as (rig, door):
-        held = door.hold("heartbeat/t", times=1000)
-        door.say("cancelled-tasks", {"cancelled": []})
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        held = proxy.hold("heartbeat/t", times=1000)
+        proxy.say("cancelled-tasks", {"cancelled": []})
         clock = RoundsClock(round_s=60)  # and a beat is given up after twice that
-        async with beating(rig, door, every_s=60, clock=clock) as client:
-            await until(lambda: len(door.seen("heartbeat/t")) == MAX_BEATS_AT_ONCE)
+        async with beating(rig, proxy, every_s=60, clock=clock) as client:
+            await until(lambda: len(proxy.seen("heartbeat/t")) == MAX_BEATS_AT_ONCE)
             # Rounds later, no more wait than may, and there are connections for all the rest.
             rounds = clock.rounds
             await until(lambda: clock.rounds >= rounds + 4)
             await client.work.cancelled("t0")
-            assert len(door.seen("cancelled-tasks")) == 1
-            assert len(door.seen("heartbeat/t")) == MAX_BEATS_AT_ONCE
+            assert len(proxy.seen("cancelled-tasks")) == 1
+            assert len(proxy.seen("heartbeat/t")) == MAX_BEATS_AT_ONCE
         held.open.set()
 
 
 async def test_beats_that_hang_do_not_delay_those_after_the_outage(tmp_path):
-    async with door_rig(tmp_path) as (rig, door):
-        held = door.hold("heartbeat/t", times=1000)
-        async with beating(rig, door, every_s=600) as client:
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        held = proxy.hold("heartbeat/t", times=1000)
+        async with beating(rig, proxy, every_s=600) as client:
             await held.reached.wait()
-            door.be_open()
-            door.say("heartbeat/", {"updated": True})
-            door.refuse("cancelled-tasks", 503, times=1)
+            proxy.be_open()
+            proxy.say("heartbeat/", {"updated": True})
+            proxy.refuse("cancelled-tasks", 503, times=1)
             await asked(client)
             began_s = anyio.current_time()
             await asked(client)
-            await until(lambda: len(beaten(door, began_s)) == TASKS)
+            await until(lambda: len(beaten(proxy, began_s)) == TASKS)
         held.open.set()
 
 
@@ -128,18 +128,18 @@ async def test_many_are_looked_at_together_and_one_by_itself_that_the_list_does_
     ]
     del going_on[7]
     going_on[8] |= {"wasPaused": True}  # t9
-    async with door_rig(tmp_path) as (rig, door):
-        door.say(r"GET /api/tasks\?", {"tasks": going_on})
-        door.say("GET /api/tasks/t", {"id": "t", "status": "in_progress", "agentId": AGENT})
-        async with beating(rig, door, every_s=600, clock=QuickClock(20)):
-            await until(lambda: len(door.seen(r"GET /api/tasks\?")) >= 3)
-        looked_at = {visit.path for visit in door.seen("GET /api/tasks/t")}
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.say(r"GET /api/tasks\?", {"tasks": going_on})
+        proxy.say("GET /api/tasks/t", {"id": "t", "status": "in_progress", "agentId": AGENT})
+        async with beating(rig, proxy, every_s=600, clock=QuickClock(20)):
+            await until(lambda: len(proxy.seen(r"GET /api/tasks\?")) >= 3)
+        looked_at = {visit.path for visit in proxy.seen("GET /api/tasks/t")}
         assert looked_at == {"/api/tasks/t7?logsLimit=1", "/api/tasks/t9?logsLimit=1"}
 
 
 async def test_each_is_looked_at_by_itself_while_the_list_cannot_be_had(tmp_path):
-    async with door_rig(tmp_path) as (rig, door):
-        door.refuse(r"GET /api/tasks\?", 500)
-        door.say("GET /api/tasks/t", {"id": "t", "status": "in_progress", "agentId": AGENT})
-        async with beating(rig, door, every_s=600, clock=QuickClock(20)):
-            await until(lambda: len({v.path for v in door.seen("GET /api/tasks/t")}) == TASKS)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.refuse(r"GET /api/tasks\?", 500)
+        proxy.say("GET /api/tasks/t", {"id": "t", "status": "in_progress", "agentId": AGENT})
+        async with beating(rig, proxy, every_s=600, clock=QuickClock(20)):
+            await until(lambda: len({v.path for v in proxy.seen("GET /api/tasks/t")}) == TASKS)

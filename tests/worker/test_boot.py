@@ -17,8 +17,8 @@ import anyio.to_thread
 import httpx2
 import pytest
 from anyio.from_thread import start_blocking_portal
-from door import door_rig, restartable_rig
 from patience import HANG_S
+from recording_proxy import proxy_rig, restartable_rig
 from rig import AGENT, KEY, harness, running_worker, swarm_rig, worker_env
 from worker_process import worker_process
 
@@ -202,9 +202,9 @@ async def test_an_api_that_comes_up_late_is_waited_for(tmp_path: Path):
 
 # --- order
 async def test_boot_calls_the_api_in_the_documented_order(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         async with running_worker(rig, harness("says_hi"), role="lead"):
-            await rig.until(lambda: _soon(door.seen("GET /api/poll")))
+            await rig.until(lambda: _soon(proxy.seen("GET /api/poll")))
         row, poll = "POST /api/agents", "GET /api/poll"
         config = f"GET /api/config/resolved?agentId={AGENT}&includeSecrets=true"
         cleanup = "POST /api/active-sessions/cleanup"
@@ -219,7 +219,7 @@ async def test_boot_calls_the_api_in_the_documented_order(tmp_path: Path):
             (row, "GET /me", poll),
             (row, "GET /api/paused-tasks", poll, "POST /close"),
         ]
-        names = _once(door.names())
+        names = _once(proxy.names())
         for chain in in_order:
             assert [name for name in names if name in chain] == list(chain)
 
@@ -236,23 +236,23 @@ def _once(names: list[str]) -> list[str]:
     "call", ["agent-credentials", "credential-status", "/profile", "cleanup", "recover-", "GET /me"]
 )
 async def test_what_is_not_needed_does_not_end_the_boot(tmp_path: Path, call: str):
-    async with door_rig(tmp_path) as (rig, door):
-        door.refuse(call, 500, times=1)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.refuse(call, 500, times=1)
         async with running_worker(rig, harness("says_hi")):
             task_id = await rig.submit()
             assert (await rig.until_ended(task_id))["status"] == "completed"
 
 
 async def test_a_registration_that_an_outage_breaks_is_tried_again(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
-        door.refuse("POST /api/agents$", 502, "<html>Bad Gateway</html>", times=1)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.refuse("POST /api/agents$", 502, "<html>Bad Gateway</html>", times=1)
         async with running_worker(rig, harness("says_hi")):
-            assert len(door.seen("POST /api/agents$")) == 2
+            assert len(proxy.seen("POST /api/agents$")) == 2
 
 
 async def test_a_server_that_will_not_register_us_ends_the_boot(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
-        door.refuse("POST /api/agents", 400, '{"error": "Validation error: not you"}')
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.refuse("POST /api/agents", 400, '{"error": "Validation error: not you"}')
         with pytest.RaisesGroup(ApiRefused, flatten_subgroups=True):
             async with running_worker(rig, harness("says_hi")):
                 raise AssertionError("it started")

@@ -8,8 +8,8 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
-from door import Door, door_rig, endless_worker, until
 from patience import HANG_S
+from recording_proxy import RecordingProxy, endless_worker, proxy_rig, until
 from rig import Rig, harness, running_worker, swarm_rig
 from worker_process import tagged
 
@@ -34,14 +34,14 @@ async def stays_cancelled(rig: Rig, task_id: str) -> None:
 
 async def test_a_running_session_is_stopped_within_two_seconds(tmp_path: Path):
     env = {**harness("waits", "/nowhere"), **DEFAULTS}
-    async with door_rig(tmp_path) as (rig, door), endless_worker(rig, env):
+    async with proxy_rig(tmp_path) as (rig, proxy), endless_worker(rig, env):
         task_id = await rig.submit()
         await until(lambda: rig.logged(Event.SESSION_STARTED))
         await cancel(rig, task_id)
         await until(lambda: rig.logged(Event.SESSION_ENDED))
         assert tagged(tmp_path) == []
         await stays_cancelled(rig, task_id)
-        assert not door.seen("/finish|/supersede")
+        assert not proxy.seen("/finish|/supersede")
         # What was said until then is told all the same.
         kinds = [line["type"] for line in await rig.lines(task_id)]
         assert kinds[:2] == ["system", "assistant"]
@@ -49,15 +49,15 @@ async def test_a_running_session_is_stopped_within_two_seconds(tmp_path: Path):
 
 async def test_a_cancelled_task_is_not_finished_even_if_it_cannot_be_looked_at(tmp_path: Path):
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         endless_worker(rig, harness("waits", "/nowhere")),
     ):
         task_id = await rig.submit()
         await until(lambda: rig.logged(Event.SESSION_STARTED))
-        door.refuse("GET /api/tasks/", 503)
+        proxy.refuse("GET /api/tasks/", 503)
         await cancel(rig, task_id)
         await stays_cancelled(rig, task_id)
-        assert not door.seen("/finish|/supersede")
+        assert not proxy.seen("/finish|/supersede")
 
 
 async def test_only_the_cancelled_one_of_several_is_stopped(tmp_path: Path):
@@ -75,10 +75,10 @@ async def test_only_the_cancelled_one_of_several_is_stopped(tmp_path: Path):
 
 async def test_a_check_that_hangs_holds_up_no_other(tmp_path: Path):
     env = {**harness("waits", "/nowhere"), "MAX_CONCURRENT_TASKS": "2"}
-    async with door_rig(tmp_path) as (rig, door), endless_worker(rig, env):
+    async with proxy_rig(tmp_path) as (rig, proxy), endless_worker(rig, env):
         first, second = await rig.submit("one"), await rig.submit("two")
         await until(lambda: len(rig.logged(Event.SESSION_STARTED)) == 2)
-        held = door.hold(f"cancelled-tasks.taskId={first}")
+        held = proxy.hold(f"cancelled-tasks.taskId={first}")
         await held.reached.wait()
         await cancel(rig, second)
         await until(lambda: rig.logged(Event.TASK_CANCELLED))
@@ -88,16 +88,16 @@ async def test_a_check_that_hangs_holds_up_no_other(tmp_path: Path):
 
 
 async def test_a_slow_prompt_does_not_keep_a_cancelled_task_alive(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, harness("says_hi")):
-        held = door.hold("prompt-templates/render", times=100)
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, harness("says_hi")):
+        held = proxy.hold("prompt-templates/render", times=100)
         task_id = await rig.submit()
         await held.reached.wait()
         await cancel(rig, task_id)
         await stays_cancelled(rig, task_id)
         assert not rig.logged(Event.SESSION_STARTED)
-        assert not door.seen("/finish")
+        assert not proxy.seen("/finish")
         held.open.set()
-        door.be_open()
+        proxy.be_open()
         assert (await rig.until_ended(await rig.submit("next")))["status"] == "completed"
 
 
@@ -112,14 +112,14 @@ async def test_a_slow_clone_is_stopped(tmp_path: Path):
     async with (
         await anyio.create_tcp_listener(local_host="127.0.0.1") as silent,
         anyio.create_task_group() as group,
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         running_worker(rig, harness("says_hi")),
     ):
         group.start_soon(silent.serve, keep)
         url = f"http://127.0.0.1:{silent.extra(SocketAttribute.local_port)}/o/r.git"
         await rig.post("/api/repos", {"url": url, "name": "r", "clonePath": str(tmp_path / "r")})
         for count in (1, 2):  # the second time the clone's lock must be free again
-            task_id = await _submit_for(rig, door, "o/r")
+            task_id = await _submit_for(rig, proxy, "o/r")
             await until(lambda wanted=count: len(came) == wanted)
             await cancel(rig, task_id)
             await stays_cancelled(rig, task_id)
@@ -128,9 +128,9 @@ async def test_a_slow_clone_is_stopped(tmp_path: Path):
         group.cancel_scope.cancel()
 
 
-async def _submit_for(rig: Rig, door: Door, repository: str) -> str:
+async def _submit_for(rig: Rig, proxy: RecordingProxy, repository: str) -> str:
     """Submit a task that works on a repository; only a change of a task can say so."""
-    held = door.hold("GET /api/poll")
+    held = proxy.hold("GET /api/poll")
     await held.reached.wait()
     task_id = await rig.submit()
     link = {"vcsProvider": "github", "vcsRepo": repository, "vcsNumber": 1, "vcsUrl": "http://x/"}
@@ -148,8 +148,8 @@ def _running_with(word: str) -> list[str]:
 
 
 async def test_a_task_cancelled_before_it_is_announced_does_not_begin(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, harness("says_hi")):
-        held = door.hold("POST /api/active-sessions$")
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, harness("says_hi")):
+        held = proxy.hold("POST /api/active-sessions$")
         task_id = await rig.submit()
         await held.reached.wait()
         await cancel(rig, task_id)
@@ -160,32 +160,32 @@ async def test_a_task_cancelled_before_it_is_announced_does_not_begin(tmp_path: 
 
 
 async def test_a_result_that_crosses_a_cancellation_overwrites_nothing(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, harness("says_hi")):
-        held = door.hold("/finish")
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, harness("says_hi")):
+        held = proxy.hold("/finish")
         task_id = await rig.submit()
         await held.reached.wait()
         await cancel(rig, task_id)
         held.open.set()
         await stays_cancelled(rig, task_id)
-        assert len(door.seen("/finish")) == 1
+        assert len(proxy.seen("/finish")) == 1
 
 
 async def test_a_check_that_fails_is_made_again(tmp_path: Path):
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         endless_worker(rig, harness("waits", "/nowhere")),
     ):
         task_id = await rig.submit()
         await until(lambda: rig.logged(Event.SESSION_STARTED))
-        door.refuse("cancelled-tasks", 500, times=2)
-        door.refuse("cancelled-tasks", 200, "[]", times=2)
+        proxy.refuse("cancelled-tasks", 500, times=2)
+        proxy.refuse("cancelled-tasks", 200, "[]", times=2)
         await cancel(rig, task_id)
         await until(lambda: rig.logged(Event.SESSION_ENDED))
         await stays_cancelled(rig, task_id)
 
 
 async def test_a_task_cancelled_during_the_drain_is_not_handed_back(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         env = harness("waits", "/nowhere")
         async with running_worker(rig, env, drain_ms=60_000) as daemon:
             task_id = await rig.submit()
@@ -195,16 +195,16 @@ async def test_a_task_cancelled_during_the_drain_is_not_handed_back(tmp_path: Pa
             await cancel(rig, task_id)
         assert time.monotonic() - begin_s < HANG_S
         await stays_cancelled(rig, task_id)
-        assert not door.seen("/supersede|/finish")
+        assert not proxy.seen("/supersede|/finish")
 
 
 async def test_a_task_cancelled_while_it_is_handed_back_stays_cancelled(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         env = harness("waits", "/nowhere")
         async with running_worker(rig, env, drain_ms=3000) as daemon:
             task_id = await rig.submit()
             await until(lambda: rig.logged(Event.SESSION_STARTED))
-            held = door.hold("/supersede")
+            held = proxy.hold("/supersede")
             daemon.shutdown.request("test")
             daemon.shutdown.request("now")
             await held.reached.wait()

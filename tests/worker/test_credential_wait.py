@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import QuickClock, door_rig, until
 from patience import HANG_S
+from recording_proxy import QuickClock, proxy_rig, until
 from rig import AGENTS, Rig, running_worker, swarm_rig
 from worker_process import worker_process
 
@@ -44,31 +44,31 @@ async def until_waiting(rig: Rig) -> dict[str, Any]:
 
 async def test_a_worker_without_a_credential_parks_until_one_is_configured(tmp_path: Path):
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         running_worker(rig, claude(), waits_for_boot=False),
     ):
         agent = await until_waiting(rig)
         assert agent["credentialMissing"] == ["CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_API_KEY"]
         task_id = await rig.submit()
-        assert not door.seen("/ping|/api/poll")
+        assert not proxy.seen("/ping|/api/poll")
         assert (await rig.task(task_id))["status"] == "pending"
         await rig.set_row("CLAUDE_CODE_OAUTH_TOKEN", TOKEN, is_secret=True)
         assert (await rig.until_ended(task_id))["output"] == "hi there"
         agent = await rig.agent_row() or {}
         assert (agent["credentialMissing"], agent["credStatus"]["ready"]) == (None, True)
         # What was registered before the wait may be long out of date.
-        assert len(door.seen("POST /api/agents$")) == 2
+        assert len(proxy.seen("POST /api/agents$")) == 2
         assert TOKEN not in rig.worker_log.getvalue()
 
 
 async def test_the_wait_survives_an_api_that_fails(tmp_path: Path):
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         running_worker(rig, claude(), waits_for_boot=False),
     ):
         await until_waiting(rig)
-        door.refuse("credential-status|config/resolved", 500, times=4)
-        door.refuse("POST /api/agents$", 503, times=1)
+        proxy.refuse("credential-status|config/resolved", 500, times=4)
+        proxy.refuse("POST /api/agents$", 503, times=1)
         await rig.set_row("ANTHROPIC_API_KEY", TOKEN, is_secret=True)
         task_id = await rig.submit()
         assert (await rig.until_ended(task_id))["status"] == "completed"
@@ -77,12 +77,12 @@ async def test_the_wait_survives_an_api_that_fails(tmp_path: Path):
 async def test_another_harness_may_end_the_wait(tmp_path: Path):
     env = claude(HARNESS_COMMAND="echo plain words")
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         running_worker(rig, env, waits_for_boot=False),
     ):
         await until_waiting(rig)
         row = {"key": "HARNESS_PROVIDER", "value": "subprocess", "isSecret": False}
-        door.say("config/resolved", {"configs": [row]})
+        proxy.say("config/resolved", {"configs": [row]})
         task_id = await rig.submit()
         assert (await rig.until_ended(task_id))["output"] == "plain words"
 
@@ -103,11 +103,11 @@ async def test_the_wait_has_a_limit(tmp_path: Path):
 
 async def test_the_check_can_be_switched_off(tmp_path: Path):
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         running_worker(rig, claude(CRED_CHECK_DISABLE="1")),
     ):
-        await until(lambda: door.seen("/api/poll"))
-        assert not door.seen("credential-status")
+        await until(lambda: proxy.seen("/api/poll"))
+        assert not proxy.seen("credential-status")
         task_id = await rig.submit()
         task = await rig.until_ended(task_id)
         assert task["status"] == "failed"
@@ -133,15 +133,15 @@ async def test_a_signal_ends_the_wait_and_says_goodbye(tmp_path: Path):
 async def test_a_stale_registration_is_renewed_after_the_wait_in_five_attempts(
     tmp_path: Path, failures: int, survives: bool
 ):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
 
         async def work() -> None:
             clock = QuickClock(50)
             async with running_worker(rig, claude(), waits_for_boot=False, clock=clock):
                 await until_waiting(rig)
-                door.refuse("POST /api/agents$", 503, times=failures)
+                proxy.refuse("POST /api/agents$", 503, times=failures)
                 await rig.set_row("ANTHROPIC_API_KEY", TOKEN, is_secret=True)
-                await until(lambda: door.seen("/api/poll"))
+                await until(lambda: proxy.seen("/api/poll"))
 
         if survives:
             await work()
@@ -153,4 +153,4 @@ async def test_a_stale_registration_is_renewed_after_the_wait_in_five_attempts(
                 (error,) = error.exceptions
             assert isinstance(error, ApiRefused)
             assert (error.status, error.exit_code) == (503, 1)
-        assert len(door.seen("POST /api/agents$")) == 1 + min(failures + 1, 5)
+        assert len(proxy.seen("POST /api/agents$")) == 1 + min(failures + 1, 5)

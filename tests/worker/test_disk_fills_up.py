@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import until
+from recording_proxy import until
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 from worker_process import WorkerProcess, worker_process
 
@@ -224,13 +224,13 @@ def test_wherever_the_disk_fills_up_each_write_is_kept_once(
 @pytest.mark.parametrize("for_good", [True, False])
 @pytest.mark.parametrize("room_bytes", [0, 4096, 16_384, 65_536, 204_800])
 def test_wherever_the_disk_fills_up_in_a_block_all_of_it_is_kept_once(
-    tmp_path: Path, disk: Disk, room_bytes: int, for_good: bool
+    tmp_path: Path, disk: Disk, room_bytes: int, durable: bool
 ):
     clock = SystemClock()
     queue = Queue(database := Database(disk.path / "worker.sqlite", clock=clock))
     disk.fill(but_bytes=room_bytes)
     for block in range(12):
-        with database.together(for_good=for_good):
+        with database.transaction(durable=durable):
             for number in range(5 * block, 5 * block + 5):
                 queue.add("t", WriteKind.NOTE, {"n": number, "x": "y" * 9000})
             head = queue.get(queue.next("t")[0][0])

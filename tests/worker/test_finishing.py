@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from door import door_rig
+from recording_proxy import proxy_rig
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event
@@ -132,10 +132,10 @@ async def looks_until_ended(rig: Rig, task_id: str) -> int:
 
 
 async def test_what_the_agent_stored_itself_stands(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         row = await finished(rig, harness("finishes_itself"))
     assert (row["status"], row["output"]) == ("completed", "my own words")
-    assert len(door.seen("POST .*/finish")) == 1
+    assert len(proxy.seen("POST .*/finish")) == 1
 
 
 async def test_a_mistake_of_ours_costs_one_task_alone(
@@ -157,8 +157,8 @@ async def test_a_mistake_of_ours_costs_one_task_alone(
 
 
 async def test_a_server_that_cannot_be_asked_is_told_all_the_same(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
-        door.lack(r"GET /api/tasks/[^/]+$")
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.lack(r"GET /api/tasks/[^/]+$")
         row = await finished(rig, harness("says_hi"))
     assert (row["status"], row["output"]) == ("completed", "hi there")
 
@@ -228,16 +228,16 @@ async def put_back_while_running(rig: Rig, *, slots: int) -> str:
 async def test_a_result_is_not_told_of_a_task_that_somebody_else_has_by_now(tmp_path: Path):
     go_on = tmp_path / "go-on"
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         running_worker(rig, harness("waits", go_on)),
     ):
         task_id = await rig.submit("Do it")
         await rig.until(lambda: rig.lines(task_id))
         row = await rig.task(task_id)
-        door.say(f"GET /api/tasks/{task_id}(\\?|$)", {**row, "agentId": "somebody-else"})
+        proxy.say(f"GET /api/tasks/{task_id}(\\?|$)", {**row, "agentId": "somebody-else"})
         go_on.touch()
         await rig.settled(task_id)
-        assert not door.seen(f"{task_id}/finish")
+        assert not proxy.seen(f"{task_id}/finish")
         assert rig.logged(Event.TASK_LOST)
         # What was really said is kept all the same.
         assert [line["type"] for line in await rig.lines(task_id)][-2:] == ["result", "late_result"]

@@ -13,8 +13,8 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.abc import Process
-from door import door_rig, until
 from patience import BYTECODE
+from recording_proxy import proxy_rig, until
 from rig import AGENT, KEY, Rig, harness, running_worker, worker_env
 from worker_process import worker_process
 
@@ -66,33 +66,33 @@ async def resume_of(rig: Rig, task_id: str) -> list[str]:
 
 
 async def test_a_result_that_could_not_be_told_arrives_without_a_worker(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
-        door.refuse("/finish", 503)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.refuse("/finish", 503)
         async with running_worker(rig, harness("says_hi"), drain_ms=1000) as daemon:
             task_id = await rig.submit()
-            await until(lambda: door.seen("/finish"))
+            await until(lambda: proxy.seen("/finish"))
             daemon.shutdown.request("test")
         # Half of it: the finish holds back what comes after it, and nothing else.
         code, said = await flushed(rig.env, "--timeout", "1")
         assert (code, said.split("!")[-1].strip()) == (75, f"{AGENT}: 0 delivered, 2 writes left")
         assert (await rig.task(task_id))["status"] == "in_progress"
-        door.be_open()
+        proxy.be_open()
         code, said = await flushed(rig.env, "--json")
         assert code == 0
         assert json.loads(said) == [{"agent": AGENT, "delivered": 2, "left": 0}]
         row = await rig.task(task_id)
         assert (row["status"], row["output"]) == ("completed", "hi there")
-        assert door.seen("/finish")[-1].headers["x-agent-id"] == AGENT
+        assert proxy.seen("/finish")[-1].headers["x-agent-id"] == AGENT
         async with running_worker(rig, harness("says_hi")):
             await rig.until_ended(await rig.submit())
-        assert not door.seen("supersede")
+        assert not proxy.seen("supersede")
         assert len(rig.logged(Event.SESSION_STARTED)) == 2
         assert len(await rig.costs(task_id)) == 1
 
 
 @pytest.mark.long
 async def test_a_crashed_sessions_lines_arrive_and_its_task_stays_for_the_worker(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         env = {**rig.env, **harness("chats", 40), "SWARM_LOG_FLUSH_INTERVAL_S": "30"}
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
@@ -109,7 +109,7 @@ async def test_a_crashed_sessions_lines_arrive_and_its_task_stays_for_the_worker
         lines = await rig.lines(task_id)
         assert len(lines) == 41
         assert (await rig.task(task_id))["status"] == "in_progress"
-        assert not door.seen("supersede")
+        assert not proxy.seen("supersede")
         async with running_worker(rig, harness("says_hi")):
             await rig.until_status(task_id, "superseded")
             (resume_id,) = await resume_of(rig, task_id)

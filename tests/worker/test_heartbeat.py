@@ -7,7 +7,14 @@ from typing import Any
 
 import anyio
 import pytest
-from door import Door, QuickClock, door_rig, endless_worker, restartable_rig, until
+from recording_proxy import (
+    QuickClock,
+    RecordingProxy,
+    endless_worker,
+    proxy_rig,
+    restartable_rig,
+    until,
+)
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 from worker_process import tagged
 
@@ -27,15 +34,15 @@ async def begun(rig: Rig, count: int = 1) -> None:
 
 # --- beating
 async def test_a_claim_is_announced_before_anything_else_is_done_about_it(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, harness("says_hi")):
-        held = door.hold_answer("GET /api/poll", containing=b"task_assigned")
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, harness("says_hi")):
+        held = proxy.hold_answer("GET /api/poll", containing=b"task_assigned")
         task_id = await rig.submit()
         await held.reached.wait()
-        claimed = len(door.visits)
+        claimed = len(proxy.visits)
         held.open.set()
         await rig.until_ended(task_id)
         about_it = [
-            v for v in door.visits[claimed:] if task_id.encode() in v.body + v.path.encode()
+            v for v in proxy.visits[claimed:] if task_id.encode() in v.body + v.path.encode()
         ]
         assert about_it[0].name == "POST /api/active-sessions"
         assert about_it[0].json()["taskDescription"] == "Say hi"
@@ -45,30 +52,30 @@ async def test_a_session_that_says_nothing_beats_every_three_seconds(tmp_path: P
     speed = 20
     env = {**harness("waits", "/nowhere"), "SWARM_HEARTBEAT_INTERVAL_S": "3"}
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         endless_worker(rig, env, clock=QuickClock(speed)),
     ):
         await rig.submit()
         await begun(rig)
         said = len(rig.logged(Event.SESSION_OUTPUT))
-        beats = len(door.seen("heartbeat/"))
-        await until(lambda: len(door.seen("heartbeat/")) >= beats + 6)
-        at_s = [visit.at_s * speed for visit in door.seen("heartbeat/")[beats:]]
+        beats = len(proxy.seen("heartbeat/"))
+        await until(lambda: len(proxy.seen("heartbeat/")) >= beats + 6)
+        at_s = [visit.at_s * speed for visit in proxy.seen("heartbeat/")[beats:]]
         assert 2 < (at_s[-1] - at_s[0]) / (len(at_s) - 1) < 6
         assert len(rig.logged(Event.SESSION_OUTPUT)) == said
 
 
 async def test_each_of_several_tasks_beats(tmp_path: Path):
     env = {**harness("waits", "/nowhere"), "MAX_CONCURRENT_TASKS": "3"}
-    async with door_rig(tmp_path) as (rig, door), endless_worker(rig, env):
+    async with proxy_rig(tmp_path) as (rig, proxy), endless_worker(rig, env):
         ids = [await rig.submit(str(number)) for number in range(3)]
         await begun(rig, 3)
         # One that hangs does not keep the others from beating.
-        door.hold(f"heartbeat/{ids[0]}", times=1000)
-        counts = [len(door.seen(f"heartbeat/{task_id}")) for task_id in ids]
+        proxy.hold(f"heartbeat/{ids[0]}", times=1000)
+        counts = [len(proxy.seen(f"heartbeat/{task_id}")) for task_id in ids]
         await until(
             lambda: all(
-                len(door.seen(f"heartbeat/{task_id}")) > count + 3
+                len(proxy.seen(f"heartbeat/{task_id}")) > count + 3
                 for task_id, count in zip(ids, counts, strict=True)
             )
         )
@@ -85,7 +92,7 @@ async def test_a_restarted_api_neither_fails_nor_repeats_a_running_task(tmp_path
         "SWARM_POLL_INTERVAL_S": "2",
     }
     async with (
-        restartable_rig(tmp_path, sweeps) as (rig, door, swarm),
+        restartable_rig(tmp_path, sweeps) as (rig, proxy, swarm),
         running_worker(rig, env),
     ):
         task_id = await rig.submit()
@@ -93,8 +100,8 @@ async def test_a_restarted_api_neither_fails_nor_repeats_a_running_task(tmp_path
         await swarm.stop()
         await until(lambda: rig.logged(Event.API_UNREACHABLE))
         await swarm.start()
-        beats = len(door.seen(f"heartbeat/{task_id}"))
-        await until(lambda: len(door.seen(f"heartbeat/{task_id}")) > beats)
+        beats = len(proxy.seen(f"heartbeat/{task_id}"))
+        await until(lambda: len(proxy.seen(f"heartbeat/{task_id}")) > beats)
         assert (await rig.task(task_id))["status"] == "in_progress"
         go_on.touch()
         assert (await rig.until_ended(task_id))["output"] == "done at last"
@@ -104,16 +111,16 @@ async def test_a_restarted_api_neither_fails_nor_repeats_a_running_task(tmp_path
 async def test_the_sweep_of_that_test_does_give_up_what_is_silent(tmp_path: Path):
     sweeps = SweepSettings(first_after_s=0.3, every_s=60, reboot_skew_s=0)
     env = {**harness("waits", "/nowhere"), "SWARM_HEARTBEAT_INTERVAL_S": "0.1"}
-    async with restartable_rig(tmp_path, sweeps) as (rig, door, swarm):
+    async with restartable_rig(tmp_path, sweeps) as (rig, proxy, swarm):
         async with endless_worker(rig, env):
             task_id = await rig.submit()
             await begun(rig)
-            door.refuse("heartbeat/", 503)
+            proxy.refuse("heartbeat/", 503)
             await swarm.stop()
             await swarm.start()
             await rig.until_status(task_id, "failed")
             # Told of it, the worker lets go, and takes the retry that the server has made.
-            door.be_open()
+            proxy.be_open()
             await until(lambda: rig.logged(Event.TASK_LOST))
             await until(lambda: len(rig.logged(Event.SESSION_STARTED)) == 2)
         assert (await rig.task(task_id))["failureReason"].startswith("Auto-failed by reboot")
@@ -137,10 +144,10 @@ async def test_a_row_that_somebody_deleted_is_put_back(tmp_path: Path):
 
 async def test_a_row_that_could_not_be_made_at_first_is_made_later(tmp_path: Path):
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         endless_worker(rig, harness("waits", "/nowhere")),
     ):
-        door.refuse("POST /api/active-sessions$", 500, times=2)
+        proxy.refuse("POST /api/active-sessions$", 500, times=2)
         task_id = await rig.submit()
         (row,) = await rig.until(lambda: rows(rig))
         assert row["taskId"] == task_id
@@ -148,10 +155,10 @@ async def test_a_row_that_could_not_be_made_at_first_is_made_later(tmp_path: Pat
 
 async def test_a_row_of_an_earlier_life_is_replaced(tmp_path: Path):
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         endless_worker(rig, harness("waits", "/nowhere")),
     ):
-        held = door.hold("GET /api/poll")
+        held = proxy.hold("GET /api/poll")
         await held.reached.wait()
         task_id = await rig.submit()
         old = {"agentId": AGENT, "taskId": task_id, "triggerType": "x", "runnerSessionId": "old"}
@@ -164,20 +171,20 @@ async def test_a_row_of_an_earlier_life_is_replaced(tmp_path: Path):
 
 async def test_no_row_outlives_its_session(tmp_path: Path):
     """A beat that was on its way when the row was taken off must not put it back."""
-    async with door_rig(tmp_path) as (rig, door):
-        held = door.hold("PUT /api/active-sessions/heartbeat")
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        held = proxy.hold("PUT /api/active-sessions/heartbeat")
         go_on = tmp_path / "go-on"
         async with running_worker(rig, harness("waits", go_on)):
             await rig.post("/api/tasks", {"task": "offered", "offeredTo": AGENT})
             await held.reached.wait()
-            deletion = door.hold("DELETE /api/active-sessions")
+            deletion = proxy.hold("DELETE /api/active-sessions")
             go_on.touch()
             await deletion.reached.wait()
             deletion.open.set()
             await rig.until(lambda: _is_empty(rig))
             held.open.set()
-            asked = len(door.seen("/api/poll"))
-            await until(lambda: len(door.seen("/api/poll")) > asked + 3)
+            asked = len(proxy.seen("/api/poll"))
+            await until(lambda: len(proxy.seen("/api/poll")) > asked + 3)
         assert await rows(rig) == []
 
 
@@ -186,25 +193,25 @@ async def _is_empty(rig: Rig) -> bool:
 
 
 # --- tasks that are taken away
-async def lost(rig: Rig, door: Door, task_id: str) -> None:
+async def lost(rig: Rig, proxy: RecordingProxy, task_id: str) -> None:
     """Wait until the worker has let go of a task; it must not have said how it ended."""
     await until(lambda: rig.logged(Event.TASK_LOST))
     await until(lambda: tagged(rig.place) == [])
     await rig.settled(task_id)
-    assert not door.seen(f"{task_id}/finish")
+    assert not proxy.seen(f"{task_id}/finish")
 
 
 async def test_a_task_given_up_as_crashed_is_let_go(tmp_path: Path):
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         endless_worker(rig, harness("waits", "/nowhere")),
     ):
         task_id = await rig.submit()
         await begun(rig)
-        door.say("/api/poll", {"trigger": None})  # not the resume task
+        proxy.say("/api/poll", {"trigger": None})  # not the resume task
         await rig.post(f"/api/tasks/{task_id}/supersede", {"reason": "crash_recovery"})
         await rig.api.delete(f"/api/active-sessions/by-task/{task_id}")
-        await lost(rig, door, task_id)
+        await lost(rig, proxy, task_id)
         task = await rig.task(task_id)
         assert (task["status"], task.get("output")) == ("superseded", None)
         assert (await rig.lines(task_id))[0]["type"] == "system"
@@ -212,14 +219,14 @@ async def test_a_task_given_up_as_crashed_is_let_go(tmp_path: Path):
 
 async def test_a_task_superseded_by_hand_is_let_go_although_its_row_is_there(tmp_path: Path):
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         endless_worker(rig, harness("waits", "/nowhere"), clock=QuickClock(20)),
     ):
         task_id = await rig.submit()
         await begun(rig)
-        door.say("/api/poll", {"trigger": None})
+        proxy.say("/api/poll", {"trigger": None})
         await rig.post(f"/api/tasks/{task_id}/supersede", {"reason": "manual_supersede"})
-        await lost(rig, door, task_id)
+        await lost(rig, proxy, task_id)
         assert (await rig.task(task_id))["status"] == "superseded"
 
 

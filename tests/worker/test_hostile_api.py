@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from door import door_rig
+from recording_proxy import proxy_rig
 from rig import harness, running_worker, swarm_rig
 
 pytestmark = pytest.mark.anyio
@@ -51,15 +51,15 @@ BODIES = {
 @pytest.mark.parametrize("route", ROUTES)
 async def test_nonsense_from_a_route_costs_no_task(tmp_path: Path, route: str):
     env = harness("says_hi", STEERING_ENABLED="true", MAX_CONCURRENT_TASKS="4")
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, env):
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, env):
         ids = []
         for body in BODIES.values():
-            door.refuse(ROUTES[route], 200, body, times=2)
+            proxy.refuse(ROUTES[route], 200, body, times=2)
             ids.append(await rig.submit())
         for task_id in ids:
             task = await rig.until_ended(task_id, within_s=30)
             assert (task["status"], task["output"]) == ("completed", "hi there")
-        door.be_open()
+        proxy.be_open()
         task_id = await rig.submit()
         assert (await rig.until_ended(task_id))["output"] == "hi there"
 
@@ -67,11 +67,11 @@ async def test_nonsense_from_a_route_costs_no_task(tmp_path: Path, route: str):
 async def test_nonsense_from_a_poll_is_asked_again(tmp_path: Path):
     triggers = [*VALUES, {"type": "task_assigned"}, {"type": ["task_assigned"], "task": 3}]
     triggers += [{"type": "task_assigned", "task": {"id": "../..", "task": 5}, "taskId": None}]
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, harness("says_hi")):
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, harness("says_hi")):
         for trigger in triggers:
-            door.say("GET /api/poll", {"trigger": trigger}, times=1)
+            proxy.say("GET /api/poll", {"trigger": trigger}, times=1)
         for body in BODIES.values():
-            door.refuse("GET /api/poll", 200, body, times=1)
+            proxy.refuse("GET /api/poll", 200, body, times=1)
         task_id = await rig.submit()
         assert (await rig.until_ended(task_id, within_s=40))["output"] == "hi there"
 

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from door import door_rig, until
+from recording_proxy import proxy_rig, until
 from rig import Rig, harness, running_worker
-from worker_process import has_died, mortal, tagged, worker_process
+from worker_process import has_died, killed_at_call, tagged, worker_process
 
 from agent_swarm_worker.logs import Event
 
@@ -37,7 +37,7 @@ def instants() -> list[object]:
 
 @pytest.mark.parametrize(("at", "calls"), instants())
 async def test_nothing_is_lost_and_nothing_told_twice(tmp_path: Path, at: int, calls: str):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         async with killed(rig, tmp_path, at, calls) as task_id:
             await next_start(rig)
         await rig.until_ended(task_id)
@@ -53,10 +53,10 @@ async def test_nothing_is_lost_and_nothing_told_twice(tmp_path: Path, at: int, c
 async def test_a_start_that_is_killed_in_turn_loses_nothing_either(
     tmp_path: Path, at: int, calls: str
 ):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         async with killed(rig, tmp_path, 12, "half") as task_id:
             (tmp_path / "died at").unlink()
-            env = {**rig.env, **harness("waits", "/nowhere"), **mortal(tmp_path, at, calls)}
+            env = {**rig.env, **harness("waits", "/nowhere"), **killed_at_call(tmp_path, at, calls)}
             async with worker_process(tmp_path, env) as worker:
                 await until(lambda: has_died(tmp_path) or worker.logged(Event.TASK_STARTED))
                 with suppress(ProcessLookupError):
@@ -71,7 +71,7 @@ async def test_a_start_that_is_killed_in_turn_loses_nothing_either(
 @asynccontextmanager
 async def killed(rig: Rig, place: Path, at: int, calls: str) -> AsyncIterator[str]:
     """Have a worker killed while its session speaks; return its task."""
-    env = {**rig.env, **harness("keeps_count", place), **mortal(place, at, calls)}
+    env = {**rig.env, **harness("keeps_count", place), **killed_at_call(place, at, calls)}
     async with worker_process(place, env) as worker:
         task_id = await rig.submit()
         await worker.until_logged(Event.SESSION_OUTPUT)

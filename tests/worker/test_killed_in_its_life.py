@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import door_rig, until
+from recording_proxy import proxy_rig, until
 from rig import AGENT, Rig, harness, running_worker
-from worker_process import WorkerProcess, has_died, mortal, tagged, worker_process
+from worker_process import WorkerProcess, has_died, killed_at_call, tagged, worker_process
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +36,7 @@ def some(every: int, instants: Iterable[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("at", some(12, range(1, LAST, 4)))
 async def test_its_work_is_done_once_and_told_once(tmp_path: Path, at: int):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         async with killed(rig, tmp_path, at):
             await next_start(rig, tmp_path)
         await check(rig, tmp_path)
@@ -46,13 +46,13 @@ async def test_its_work_is_done_once_and_told_once(tmp_path: Path, at: int):
 @pytest.mark.parametrize("ats", some(45, itertools.product((70, 120, 170), range(1, 120, 8))))
 async def test_so_it_is_if_the_next_is_killed_as_well(tmp_path: Path, ats: tuple[int, int]):
     first, second = ats
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         async with killed(rig, tmp_path, first):
             (tmp_path / "died at").unlink(missing_ok=True)
             env = {
                 **rig.env,
                 **harness("lives_briefly", tmp_path),
-                **mortal(tmp_path, second, "life"),
+                **killed_at_call(tmp_path, second, "life"),
             }
             async with worker_process(tmp_path, env) as worker:
                 await end(rig, tmp_path, worker)
@@ -63,7 +63,7 @@ async def test_so_it_is_if_the_next_is_killed_as_well(tmp_path: Path, ats: tuple
 @asynccontextmanager
 async def killed(rig: Rig, place: Path, at: int) -> AsyncIterator[None]:
     """Have a worker killed at some time after a task came."""
-    env = {**rig.env, **harness("lives_briefly", place), **mortal(place, at, "life")}
+    env = {**rig.env, **harness("lives_briefly", place), **killed_at_call(place, at, "life")}
     async with worker_process(place, env) as worker:
         await until(lambda: "worker.started" in worker.text())
         (place / "go").touch()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import door_rig, until
+from recording_proxy import proxy_rig, until
 from rig import AGENT, Rig, harness, running_worker
 
 from agent_swarm_worker.logs import Event
@@ -26,7 +26,7 @@ async def until_kept(rig: Rig, task_id: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("verb", ["cancel", "supersede"])
 async def test_what_a_task_that_was_taken_came_to_is_in_its_log(tmp_path: Path, verb: str):
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, harness("chats", 3)):
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, harness("chats", 3)):
         task_id = await rig.submit()
         await until(lambda: len(rig.logged(Event.SESSION_OUTPUT)) >= 4)
         await rig.post(f"/api/tasks/{task_id}/{verb}", {"reason": "manual_supersede"})
@@ -34,12 +34,12 @@ async def test_what_a_task_that_was_taken_came_to_is_in_its_log(tmp_path: Path, 
         assert (line["status"], line["content"]) == ("failed", "word 2")
         rows = await rig.logs(task_id)
         assert json.loads(rows[-1]["content"]) == line
-        assert not door.seen("/finish")
+        assert not proxy.seen("/finish")
 
 
 async def test_a_result_that_comes_after_another_does_not_replace_it(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, harness("says_hi")):
-        held = door.hold("/finish")
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, harness("says_hi")):
+        held = proxy.hold("/finish")
         task_id = await rig.submit()
         await held.reached.wait()
         body = {"status": "failed", "failureReason": "I lost patience"}
@@ -53,7 +53,7 @@ async def test_a_result_that_comes_after_another_does_not_replace_it(tmp_path: P
 
 async def test_a_success_of_a_task_that_was_failed_meanwhile_is_kept(tmp_path: Path):
     go_on = tmp_path / "go-on"
-    async with door_rig(tmp_path) as (rig, _), running_worker(rig, harness("waits", go_on)):
+    async with proxy_rig(tmp_path) as (rig, _), running_worker(rig, harness("waits", go_on)):
         task_id = await rig.submit()
         await rig.until(lambda: rig.lines(task_id))
         body = {"status": "failed", "failureReason": "Auto-failed by a sweep"}
@@ -65,7 +65,7 @@ async def test_a_success_of_a_task_that_was_failed_meanwhile_is_kept(tmp_path: P
 
 
 async def test_an_agent_that_ended_its_task_itself_leaves_no_second_word(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         async with running_worker(rig, harness("finishes_itself", rig.url)):
             task_id = await rig.submit()
             await rig.until_ended(task_id)

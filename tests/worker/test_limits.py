@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from door import SkippingClock, door_rig, until
+from recording_proxy import SkippingClock, proxy_rig, until
 from rig import Rig, harness, running_worker, swarm_rig
 from steered_provider import SESSIONS, SteeredAdapter, SteeredSession
 
@@ -113,7 +113,7 @@ async def test_a_stall_is_shown_once_and_its_end_too(
 
 async def test_a_stall_is_not_told_of_a_task_that_is_being_ended(tmp_path: Path):
     """Progress would set a task going again that was paused or handed over."""
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         env = harness("deaf", SWARM_SESSION_SILENCE_S="0.8")
         async with running_worker(rig, env, drain_ms=4000) as daemon:
             await rig.submit()
@@ -121,8 +121,8 @@ async def test_a_stall_is_not_told_of_a_task_that_is_being_ended(tmp_path: Path)
             told = len(rig.logged(Event.SESSION_STALLED))  # of a slow start of the program
             daemon.shutdown.request("test")
             daemon.shutdown.request("test")
-        assert door.seen("supersede")
-        assert len(door.seen("/progress")) <= told
+        assert proxy.seen("supersede")
+        assert len(proxy.seen("/progress")) <= told
         assert len(rig.logged(Event.SESSION_STALLED)) == told
 
 

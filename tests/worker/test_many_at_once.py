@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from crowd import a_crowd_at_once
-from door import door_rig, endless_worker, until
+from recording_proxy import endless_worker, proxy_rig, until
 from rig import Rig, harness
 
 from agent_swarm_worker.logs import Event
@@ -21,9 +21,9 @@ async def test_twelve_sessions_are_kept_apart(tmp_path: Path):
 
 async def test_of_many_each_is_asked_about_by_itself_now_and_then(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(cancellation, "OWN_CHECK_S", 0.3)
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         # The question for all is answered with the last five minutes; this was longer ago.
-        door.say("GET /cancelled-tasks$", {"cancelled": []})
+        proxy.say("GET /cancelled-tasks$", {"cancelled": []})
         async with endless_worker(rig, waiting(tmp_path)):
             ids = await five_running(rig)
             await rig.post(f"/api/tasks/{ids[3]}/cancel")
@@ -32,9 +32,9 @@ async def test_of_many_each_is_asked_about_by_itself_now_and_then(tmp_path: Path
 
 async def test_a_question_for_all_that_hangs_is_asked_again(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(cancellation, "SHARED_TIMEOUT_S", 0.3)
-    async with door_rig(tmp_path) as (rig, door), endless_worker(rig, waiting(tmp_path)):
+    async with proxy_rig(tmp_path) as (rig, proxy), endless_worker(rig, waiting(tmp_path)):
         ids = await five_running(rig)
-        held = door.hold("GET /cancelled-tasks$")
+        held = proxy.hold("GET /cancelled-tasks$")
         await held.reached.wait()
         await rig.post(f"/api/tasks/{ids[3]}/cancel")
         (told,) = await until(lambda: rig.logged(Event.TASK_CANCELLED))

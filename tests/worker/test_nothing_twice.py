@@ -10,11 +10,11 @@ from typing import Any
 
 import anyio
 import pytest
-from door import Door, QuickClock, door_rig
 from patience import HANG_S
+from recording_proxy import QuickClock, RecordingProxy, proxy_rig
 from rig import AGENT, KEY, Rig, harness, running_worker
 
-from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
@@ -37,7 +37,7 @@ async def outbox_of(rig: Rig) -> AsyncIterator[Outbox]:
     database = Database(rig.place / "outbox.sqlite", clock=clock)
     http = Http(rig.url, health=ApiHealth(clock), api_key=KEY, agent_id=AGENT, timeout_s=5)
     async with http, anyio.create_task_group() as group:
-        outbox = Outbox(database, SwarmClient(http, Generations(clock)), clock=clock)
+        outbox = Outbox(database, SwarmClient(http, ServerCapabilities(clock)), clock=clock)
         group.start_soon(outbox.run)
         yield outbox
         group.cancel_scope.cancel()
@@ -170,28 +170,28 @@ def of_task(value: Any, task_id: str) -> Any:
             return task_id if value == TASK else value
 
 
-def spoil(door: Door, route: str, how: str, times: int) -> None:
+def spoil(proxy: RecordingProxy, route: str, how: str, times: int) -> None:
     if how == "refused":
-        door.refuse(f"POST .*{route}", 503, times=times)
+        proxy.refuse(f"POST .*{route}", 503, times=times)
     else:
-        door.lose_answer(f"POST .*{route}", how, times=times)
+        proxy.lose_answer(f"POST .*{route}", how, times=times)
 
 
 @pytest.mark.parametrize(
     "how", ["cut", *(pytest.param(how, marks=LONG) for how in ("500", "refused"))]
 )
 async def test_a_write_whose_answer_was_lost_is_not_repeated(tmp_path: Path, how: str):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         await rig.post("/api/agents", {"name": "a"}, **{"X-Agent-ID": AGENT})
         for name, (kind, route, writes, look, stored) in WRITES.items():
             async with outbox_of(rig) as outbox:
                 task_id = await rig.submit()
-                spoil(door, route, how, times=len(writes))
+                spoil(proxy, route, how, times=len(writes))
                 for args in of_task(writes, task_id):
                     outbox.put(task_id, kind, args)
                 assert await outbox.flushed(task_id, timeout_s=5), name
                 assert await look(rig, task_id) == stored, name
-            door.be_open()
+            proxy.be_open()
             await rig.post("/api/keys/clear-rate-limit", {"keyType": "K", "keySuffix": "abcde"})
         compacted = await rig.get("/api/tasks", fields="full", limit=100)
         assert sorted(row["compactionCount"] for row in compacted["tasks"])[-2:] == [0, 2]
@@ -199,7 +199,7 @@ async def test_a_write_whose_answer_was_lost_is_not_repeated(tmp_path: Path, how
 
 async def test_equal_writes_in_a_row_are_all_stored(tmp_path: Path):
     """What was acknowledged before does not pass for what comes after it."""
-    async with door_rig(tmp_path) as (rig, door), outbox_of(rig) as outbox:
+    async with proxy_rig(tmp_path) as (rig, proxy), outbox_of(rig) as outbox:
         task_id = await rig.submit()
         for number in (1, 2, 1, 2):
             outbox.put(task_id, WriteKind.EVENTS, {"events": [event(number, task_id)]})
@@ -207,13 +207,13 @@ async def test_equal_writes_in_a_row_are_all_stored(tmp_path: Path):
         assert await outbox.flushed(task_id, timeout_s=5)
         assert await calls(rig, task_id) == ["c1", "c2", "c1", "c2"]
         assert await said(rig, task_id) == ["note 1", "note 2", "note 1", "note 2"]
-        assert not door.seen("GET /api/(events|tasks)")
+        assert not proxy.seen("GET /api/(events|tasks)")
 
 
 @LONG
 async def test_a_use_without_a_task_may_be_counted_twice(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door), outbox_of(rig) as outbox:
-        door.lose_answer("/report-usage")
+    async with proxy_rig(tmp_path) as (rig, proxy), outbox_of(rig) as outbox:
+        proxy.lose_answer("/report-usage")
         outbox.put("t", WriteKind.REPORT_USAGE, {"key": POOL_KEY, "task_id": None})
         assert await outbox.flushed("t", timeout_s=5)
         assert await uses(rig, "t") == [2]
@@ -221,14 +221,14 @@ async def test_a_use_without_a_task_may_be_counted_twice(tmp_path: Path):
 
 @pytest.mark.parametrize("answer", ["missing", pytest.param("html", marks=LONG)])
 async def test_a_server_that_cannot_be_read_still_gets_everything(tmp_path: Path, answer: str):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         await rig.post("/api/agents", {"name": "a"}, **{"X-Agent-ID": AGENT})
         for name, (kind, route, writes, look, _) in WRITES.items():
-            spoil(door, route, "cut", times=1)
+            spoil(proxy, route, "cut", times=1)
             if answer == "missing":
-                door.lack("GET /api/")
+                proxy.lack("GET /api/")
             else:
-                door.refuse("GET /api/", 200, "<html>", kind="text/html")
+                proxy.refuse("GET /api/", 200, "<html>", kind="text/html")
             async with outbox_of(rig) as outbox:
                 task_id = await rig.submit()
                 for args in of_task(writes, task_id):
@@ -238,15 +238,15 @@ async def test_a_server_that_cannot_be_read_still_gets_everything(tmp_path: Path
                         # Other answers come as always: it is not the API that is away.
                         outbox._client.http.health.ok(is_document=True)
                         await anyio.sleep(0.005)
-            door.be_open()
+            proxy.be_open()
             assert len(await look(rig, task_id)) >= 1, name
 
 
 async def test_a_whole_session_is_told_once_although_every_first_answer_is_lost(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         paths = ("session-logs", "events/batch", "session-costs", "progress", "context", "finish")
         for path in paths:
-            door.lose_answer(f"POST .*/{path}$", times=3)
+            proxy.lose_answer(f"POST .*/{path}$", times=3)
         env = harness("counts", 30)
         async with running_worker(rig, env, clock=QuickClock(10)):
             task_id = await rig.submit()
@@ -260,5 +260,5 @@ async def test_a_whole_session_is_told_once_although_every_first_answer_is_lost(
         assert len(events) == len(set(events)) >= 2
         notes = await said(rig, task_id)
         assert all(first != second for first, second in pairwise(notes))
-        lost = [visit for visit in door.visits if visit.status == 0]
+        lost = [visit for visit in proxy.visits if visit.status == 0]
         assert len(lost) >= 6

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from door import QuickClock, door_rig, endless_worker, until
+from recording_proxy import QuickClock, endless_worker, proxy_rig, until
 from rig import harness, running_worker, swarm_rig
 from test_credential_wait import TOKEN, claude, until_waiting
 from worker_process import worker_process
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_an_agent_id_the_server_refuses_ends_the_start_with_its_reason(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         reason = "Invalid agent id: expected a UUID"
-        door.refuse("POST /api/agents", 400, f'{{"error": "{reason}"}}')
+        proxy.refuse("POST /api/agents", 400, f'{{"error": "{reason}"}}')
         with pytest.RaisesGroup(pytest.RaisesExc(ApiRefused, match=reason), flatten_subgroups=True):
             async with running_worker(rig, {**harness("says_hi"), "AGENT_ID": "bob"}):
                 raise AssertionError("it started")
@@ -33,52 +33,52 @@ async def test_an_agent_id_the_server_refuses_ends_the_start_with_its_reason(tmp
 async def test_a_registration_after_the_wait_is_tried_five_times_and_then_ends_the_start(
     tmp_path: Path,
 ):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         with pytest.RaisesGroup(
             pytest.RaisesExc(ApiRefused, check=lambda error: error.exit_code == 1),
             flatten_subgroups=True,
         ):
             async with running_worker(rig, claude(), waits_for_boot=False, clock=QuickClock(20)):
                 await until_waiting(rig)
-                before = len(door.seen("POST /api/agents$"))
-                door.refuse("POST /api/agents$", 503)
+                before = len(proxy.seen("POST /api/agents$"))
+                proxy.refuse("POST /api/agents$", 503)
                 await rig.set_row("ANTHROPIC_API_KEY", TOKEN, is_secret=True)
                 await anyio.sleep(15)
-        assert len(door.seen("POST /api/agents$")) == before + 5
+        assert len(proxy.seen("POST /api/agents$")) == before + 5
 
 
 async def test_no_call_of_ours_undoes_that_a_poll_made_the_agent_busy(tmp_path: Path):
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         endless_worker(rig, harness("waits", "/nowhere"), clock=QuickClock(30)),
     ):
         await rig.submit()
         await until(lambda: rig.logged(Event.SESSION_STARTED))
-        pinged = len(door.seen("POST /ping"))
-        await until(lambda: len(door.seen("POST /ping")) > pinged + 3)
+        pinged = len(proxy.seen("POST /ping"))
+        await until(lambda: len(proxy.seen("POST /ping")) > pinged + 3)
         assert (await rig.agent_row() or {})["status"] == "busy"
-        first_beat = door.names().index(next(n for n in door.names() if "heartbeat/" in n))
+        first_beat = proxy.names().index(next(n for n in proxy.names() if "heartbeat/" in n))
         # Each of these would call a working agent idle.
-        since = [visit.name for visit in door.visits[first_beat:]]
+        since = [visit.name for visit in proxy.visits[first_beat:]]
         assert not [name for name in since if "credential-status" in name or "/profile" in name]
 
 
 async def test_a_superseded_task_is_not_begun_again_by_the_worker_itself(tmp_path: Path):
     """Going on is the server's decision: it counts how often, and ends a circle."""
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         endless_worker(rig, harness("waits", "/nowhere"), clock=QuickClock(20)),
     ):
         task_id = await rig.submit()
         await rig.until(lambda: rig.logs(task_id))
-        door.say("/api/poll", {"trigger": None})
+        proxy.say("/api/poll", {"trigger": None})
         await rig.post(f"/api/tasks/{task_id}/supersede", {"reason": "manual_supersede"})
         await until(lambda: rig.logged(Event.TASK_LOST))
         await rig.settled(task_id)
-        polls = len(door.seen("/api/poll"))
-        await until(lambda: len(door.seen("/api/poll")) > polls + 20)
+        polls = len(proxy.seen("/api/poll"))
+        await until(lambda: len(proxy.seen("/api/poll")) > polls + 20)
         assert len(rig.logged(Event.TASK_STARTED)) == 1
-        assert not door.seen("POST /api/tasks$")
+        assert not proxy.seen("POST /api/tasks$")
 
 
 @pytest.mark.parametrize("steering", ["false", "true"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from door import QuickClock, door_rig, endless_worker, until
+from recording_proxy import QuickClock, endless_worker, proxy_rig, until
 from rig import Rig, harness, running_worker, swarm_rig
 from test_stubborn import tagged
 from worker_process import worker_process
@@ -31,13 +31,13 @@ async def paused(rig: Rig, task_id: str) -> None:
 
 async def test_a_paused_task_stops_and_keeps_its_place(tmp_path: Path):
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         endless_worker(rig, harness("waits", "/nowhere"), clock=QuickClock(SPEED)),
     ):
         task_id = await rig.submit()
         await paused(rig, task_id)
         assert (await rig.task(task_id))["status"] == "paused"
-        assert not door.seen(f"{task_id}/finish")
+        assert not proxy.seen(f"{task_id}/finish")
         # Its slot is free for others meanwhile.
         other = await rig.submit("another")
         await rig.until(lambda: rig.logs(other))
@@ -113,23 +113,23 @@ async def test_a_task_may_be_paused_twice(tmp_path: Path):
 async def test_a_pause_that_is_over_before_anybody_looks_changes_nothing(tmp_path: Path):
     go_on = tmp_path / "go-on"
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         running_worker(rig, harness("waits", go_on), clock=QuickClock(SPEED)),
     ):
         task_id = await rig.submit()
         await rig.until(lambda: rig.logs(task_id))
         history = f"GET /api/tasks/{task_id}.logsLimit=100"
-        look = door.hold(f"GET /api/tasks/{task_id}.logsLimit=1$")
+        look = proxy.hold(f"GET /api/tasks/{task_id}.logsLimit=1$")
         await look.reached.wait()
         await rig.post(f"/api/tasks/{task_id}/pause")
         await rig.post(f"/api/tasks/{task_id}/progress", {"progress": "said meanwhile"})
         await rig.post(f"/api/tasks/{task_id}/pause")
         await rig.post(f"/api/tasks/{task_id}/resume")
         look.open.set()
-        await until(lambda: door.seen(history))
-        looks = len(door.seen(f"GET /api/tasks/{task_id}"))
-        await until(lambda: len(door.seen(f"GET /api/tasks/{task_id}")) > looks + 3)
-        assert len(door.seen(history)) == 1
+        await until(lambda: proxy.seen(history))
+        looks = len(proxy.seen(f"GET /api/tasks/{task_id}"))
+        await until(lambda: len(proxy.seen(f"GET /api/tasks/{task_id}")) > looks + 3)
+        assert len(proxy.seen(history)) == 1
         go_on.touch()
         assert (await rig.until_ended(task_id))["output"] == "done at last"
         await rig.settled(task_id)
@@ -156,13 +156,13 @@ async def killed_while_paused(rig: Rig, go_on: Path) -> str:
 async def test_what_a_person_paused_stays_so_until_a_person_resumes_it(tmp_path: Path):
     go_on = tmp_path / "go-on"
     go_on_later = tmp_path / "later"
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         task_id = await killed_while_paused(rig, go_on)
         go_on.touch()
         env = harness("waits", go_on_later)
         async with running_worker(rig, env, clock=QuickClock(SPEED)):
-            looks = len(door.seen(f"GET /api/tasks/{task_id}"))
-            await until(lambda: len(door.seen(f"GET /api/tasks/{task_id}")) > looks + 1)
+            looks = len(proxy.seen(f"GET /api/tasks/{task_id}"))
+            await until(lambda: len(proxy.seen(f"GET /api/tasks/{task_id}")) > looks + 1)
             assert (await rig.task(task_id))["status"] == "paused"
         # Resumed while there is no worker at all: nobody tells the next one.
         await rig.post(f"/api/tasks/{task_id}/resume")
@@ -171,16 +171,16 @@ async def test_what_a_person_paused_stays_so_until_a_person_resumes_it(tmp_path:
             row = await rig.until_ended(task_id)
         assert (row["status"], row["output"]) == ("completed", "done at last")
         assert len({row["sessionId"] for row in await rig.logs(task_id)}) == 2
-        assert not door.seen("/supersede|/resume")
+        assert not proxy.seen("/supersede|/resume")
 
 
 @pytest.mark.long
 async def test_a_resumed_task_is_not_forgotten_by_a_worker_killed_as_it_begins_it(tmp_path: Path):
     go_on = tmp_path / "go-on"
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         task_id = await killed_while_paused(rig, go_on)
         await rig.post(f"/api/tasks/{task_id}/resume")
-        held = door.hold(f"GET /api/tasks/{task_id}")
+        held = proxy.hold(f"GET /api/tasks/{task_id}")
         async with worker_process(tmp_path, {**rig.env, **harness("waits", go_on)}) as worker:
             await held.reached.wait()  # it has just asked, and is about to begin
             worker.signal(signal.SIGKILL)
@@ -193,30 +193,30 @@ async def test_a_resumed_task_is_not_forgotten_by_a_worker_killed_as_it_begins_i
 
 @pytest.mark.long
 async def test_a_resume_whose_answer_was_lost_is_gone_on_with(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         async with running_worker(rig, harness("waits", "/nowhere"), drain_ms=0):
             task_id = await rig.submit()
             await until(lambda: rig.logged(Event.SESSION_OUTPUT))
         await rig.api.post(f"/api/tasks/{task_id}/progress", json={"progress": "half way"})
         await rig.post(f"/api/tasks/{task_id}/pause")
-        door.refuse("GET /api/paused-tasks", 503, times=1)
-        door.lose_answer(f"POST /api/tasks/{task_id}/resume")
+        proxy.refuse("GET /api/paused-tasks", 503, times=1)
+        proxy.lose_answer(f"POST /api/tasks/{task_id}/resume")
         async with running_worker(rig, harness("says_hi"), clock=QuickClock(SPEED)):
             assert (await rig.until_ended(task_id))["status"] == "completed"
-        assert len(door.seen("/resume")) == 1
+        assert len(proxy.seen("/resume")) == 1
 
 
 async def test_a_paused_task_that_is_cancelled_or_gone_is_forgotten(tmp_path: Path):
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         endless_worker(rig, harness("waits", "/nowhere"), clock=QuickClock(SPEED)),
     ):
         task_id = await rig.submit()
         await paused(rig, task_id)
         await rig.post(f"/api/tasks/{task_id}/cancel")
-        looks = len(door.seen(f"GET /api/tasks/{task_id}"))
-        await until(lambda: len(door.seen(f"GET /api/tasks/{task_id}")) > looks)
+        looks = len(proxy.seen(f"GET /api/tasks/{task_id}"))
+        await until(lambda: len(proxy.seen(f"GET /api/tasks/{task_id}")) > looks)
         await anyio.sleep(1.5)
-        assert len(door.seen(f"GET /api/tasks/{task_id}")) == looks + 1
+        assert len(proxy.seen(f"GET /api/tasks/{task_id}")) == looks + 1
         assert (await rig.task(task_id))["status"] == "cancelled"
         assert len(rig.logged(Event.TASK_STARTED)) == 1

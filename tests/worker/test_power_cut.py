@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import door_rig, until
+from recording_proxy import proxy_rig, until
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import WorkerProcess, tagged, worker_process
 
@@ -105,7 +105,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 @pytest.fixture
-def mortal_machine(tmp_path: Path) -> Iterator[Machine]:
+def machine_killed_at_call(tmp_path: Path) -> Iterator[Machine]:
     """One whose disk has less than it promises."""
     (medium := tmp_path / "medium").mkdir()
     try:
@@ -134,14 +134,14 @@ async def next_boot(rig: Rig, machine: Machine) -> AsyncIterator[None]:
 
 
 async def test_what_a_session_came_to_outlives_a_power_cut(tmp_path: Path, machine: Machine):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         env = {**rig.env, **harness("chats_and_ends", LINES)}
         async with worker_process(tmp_path, env) as worker:
-            door.refuse("/session-logs|/session-costs|/events|/finish")
+            proxy.refuse("/session-logs|/session-costs|/events|/finish")
             task_id = await rig.submit()
             await until(lambda: worker.logged(Event.TASK_FINISHED))
             machine.cut_the_power(worker)
-        door.be_open()
+        proxy.be_open()
         async with next_boot(rig, machine):
             task = await rig.until_ended(task_id)
             await rig.settled(task_id)
@@ -153,7 +153,7 @@ async def test_what_a_session_came_to_outlives_a_power_cut(tmp_path: Path, machi
 async def test_what_had_arrived_before_a_power_cut_is_not_counted_again(
     tmp_path: Path, machine: Machine
 ):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("chats_and_ends", LINES)}
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
@@ -172,7 +172,7 @@ async def test_what_had_arrived_before_a_power_cut_is_not_counted_again(
 async def test_lines_that_arrived_before_a_power_cut_are_not_sent_again(
     tmp_path: Path, machine: Machine
 ):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         async with worker_process(tmp_path, {**rig.env, **harness("chats", LINES)}) as worker:
             task_id = await rig.submit()
             await until_said(rig, task_id, LINES)
@@ -187,7 +187,7 @@ async def test_lines_that_arrived_before_a_power_cut_are_not_sent_again(
 
 
 async def test_flush_after_a_power_cut_sends_no_line_again(tmp_path: Path, machine: Machine):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         async with worker_process(tmp_path, {**rig.env, **harness("chats", LINES)}) as worker:
             task_id = await rig.submit()
             await until_said(rig, task_id, LINES)
@@ -222,7 +222,7 @@ def set_back(disk: Path, task_id: str) -> None:
 async def test_a_power_cut_at_any_moment_takes_nothing_back(
     tmp_path: Path, machine: Machine, count: int, is_written: bool
 ):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("chats_and_ends", LINES, 0.03)}
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
@@ -261,14 +261,14 @@ async def settled_again(rig: Rig) -> None:
 
 
 async def test_a_disk_that_dies_costs_a_running_session_nothing(
-    tmp_path: Path, mortal_machine: Machine
+    tmp_path: Path, machine_killed_at_call: Machine
 ):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("chats_and_ends", LINES, 0.05)}
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
             await until_said(rig, task_id, LINES // 4)
-            mortal_machine.break_the_disk()
+            machine_killed_at_call.break_the_disk()
             task = await rig.until_ended(task_id)
             await rig.settled(task_id)
             assert worker.logged(Event.STATE_DEGRADED)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import door_rig
+from recording_proxy import proxy_rig
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import worker_process
 
@@ -29,7 +29,7 @@ FACTS = json.loads((KEPT / "facts.json").read_text())
 
 @pytest.mark.parametrize("machine", ["the same", "another"])
 async def test_its_claims_are_recovered_and_its_outbox_delivered(tmp_path: Path, machine: str):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         tasks = await unpacked(rig)
         boot_id = BOOT_ID.read_text().strip() if machine == "the same" else "of before"
         change(tmp_path, "UPDATE notes SET value = ? WHERE name = 'boot_id'", boot_id)
@@ -61,7 +61,7 @@ async def test_its_claims_are_recovered_and_its_outbox_delivered(tmp_path: Path,
 
 @pytest.mark.parametrize("command", ["worker", "flush"])
 async def test_a_directory_of_a_newer_version_is_refused_in_one_line(tmp_path: Path, command: str):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         await unpacked(rig)
         change(tmp_path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
         files = contents(tmp_path / "state")
@@ -73,7 +73,7 @@ async def test_a_directory_of_a_newer_version_is_refused_in_one_line(tmp_path: P
         assert (
             f"newer worker (format {SCHEMA_VERSION + 1}, this one knows {SCHEMA_VERSION})" in line
         )
-        assert not door.seen("/api/poll|/finish|/session-logs")
+        assert not proxy.seen("/api/poll|/finish|/session-logs")
         assert contents(tmp_path / "state") == files
         with pytest.raises(StateNewer):  # and nobody holds its lock
             StateDir.open(tmp_path / "state", AGENT, clock=SystemClock())

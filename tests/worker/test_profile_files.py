@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import door_rig
+from recording_proxy import proxy_rig
 from rig import AGENT, AGENTS, Rig, running_worker, swarm_rig
 
 from agent_swarm_worker import logs
@@ -139,8 +139,8 @@ async def test_a_second_agent_in_the_same_workspace_does_not_take_over_the_first
 async def test_the_profile_of_another_agent_is_written_nowhere(tmp_path: Path):
     """As when something between here and the server mixes up its answers."""
     theirs = {"id": OTHER_AGENT, "name": "other", "soulMd": "other " * 200}
-    async with door_rig(tmp_path) as (rig, door):
-        door.refuse("GET /me", 200, json.dumps(theirs), times=99)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.refuse("GET /me", 200, json.dumps(theirs), times=99)
         async with running_worker(rig, desk(rig)):
             assert "other other" not in await prompt_of(rig, "look around")
             assert rig.logged(logs.Event.IDENTITY)[0]["agent"] == OTHER_AGENT
@@ -148,11 +148,11 @@ async def test_the_profile_of_another_agent_is_written_nowhere(tmp_path: Path):
 
 
 async def test_left_over_files_are_not_stored_where_the_profile_is_not_known(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         env = desk(rig)
         (tmp_path / "workspace" / "SOUL.md").write_text("left over " * 100)
-        door.refuse("GET /me", 500)
+        proxy.refuse("GET /me", 500)
         async with running_worker(rig, env):
             await prompt_of(rig, "fill TOOLS.md 70")
-        changes = door.seen("PUT /api/agents/.*/profile")
+        changes = proxy.seen("PUT /api/agents/.*/profile")
         assert [change for change in changes if b"session_sync" in change.body] == []

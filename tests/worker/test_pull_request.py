@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import door_rig
+from recording_proxy import proxy_rig
 from rig import harness, running_worker
 
 from agent_swarm_worker.worker.run import task_run
@@ -38,13 +38,13 @@ async def linked(tmp_path: Path, *, opened_before: bool) -> tuple[dict[str, Any]
     clone, tools = make_clone(tmp_path, opened)
     if opened_before:
         opened.touch()
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         env = harness("opens", opened, PATH=f"{tools}:{rig.env['PATH']}")
         async with running_worker(rig, env):
             task_id = await rig.submit(dir=str(clone))
             await rig.until_ended(task_id)
             await rig.settled(task_id)
-            return await rig.task(task_id), len(door.seen(r"PATCH .*/vcs"))
+            return await rig.task(task_id), len(proxy.seen(r"PATCH .*/vcs"))
 
 
 @pytest.mark.parametrize("opened_before", [True, False])

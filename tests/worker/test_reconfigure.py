@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from door import Door, Visit, door_rig, until
+from recording_proxy import RecordingProxy, Visit, proxy_rig, until
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event
@@ -46,8 +46,8 @@ async def test_more_slots_let_waiting_work_in_and_fewer_end_nothing(tmp_path: Pa
 
 
 async def test_a_registration_that_fails_after_a_change_is_tried_again(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, harness("says_hi")):
-        door.refuse("POST /api/agents$", 503, times=2)
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, harness("says_hi")):
+        proxy.refuse("POST /api/agents$", 503, times=2)
         await rig.set_row("MAX_CONCURRENT_TASKS", "3")
         await until_slots(rig, 3)
 
@@ -55,9 +55,9 @@ async def test_a_registration_that_fails_after_a_change_is_tried_again(tmp_path:
 @pytest.mark.parametrize("value", ["many", "-1", "0", "1.5", "", "1001"])
 async def test_a_value_that_cannot_be_used_is_passed_over(tmp_path: Path, value: str):
     env = {**harness("says_hi"), "MAX_CONCURRENT_TASKS": "2"}
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, env):
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, env):
         rows = [row("MAX_CONCURRENT_TASKS", value), row("SWARM_POLL_INTERVAL_S", "0.06")]
-        door.say("config/resolved", {"configs": rows})
+        proxy.say("config/resolved", {"configs": rows})
         await until(lambda: rig.logged(Event.CONFIG_CHANGED))
         task_id = await rig.submit()
         assert (await rig.until_ended(task_id))["status"] == "completed"
@@ -95,11 +95,11 @@ async def test_a_new_harness_runs_the_next_session_and_not_the_current_one(tmp_p
 
 
 async def test_an_unknown_harness_is_ignored_and_said_once(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, harness("says_hi")):
-        door.say("config/resolved", {"configs": [row("HARNESS_PROVIDER", "nonesuch")]})
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, harness("says_hi")):
+        proxy.say("config/resolved", {"configs": [row("HARNESS_PROVIDER", "nonesuch")]})
         await until(lambda: rig.logged(Event.CONFIG_IGNORED))
-        asked = len(door.seen("config/resolved"))
-        await until(lambda: len(door.seen("config/resolved")) > asked + 2)
+        asked = len(proxy.seen("config/resolved"))
+        await until(lambda: len(proxy.seen("config/resolved")) > asked + 2)
         (line,) = rig.logged(Event.CONFIG_IGNORED)
         assert "nonesuch" in line["why"]
         task_id = await rig.submit()
@@ -147,11 +147,11 @@ async def test_a_row_cannot_change_who_and_where_the_worker_is(tmp_path: Path):
     seen = tmp_path / "seen"
     seen.mkdir()
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         running_worker(rig, harness("witness", seen)) as daemon,
     ):
         stolen = [row(key, "stolen") for key in ("AGENT_ID", "MCP_BASE_URL", "API_KEY")]
-        door.say("config/resolved", {"configs": [*stolen, row("COLOUR", "blue")]})
+        proxy.say("config/resolved", {"configs": [*stolen, row("COLOUR", "blue")]})
         await applied(daemon, "COLOUR", "blue")
         given = await env_of_next(rig, seen)
         assert (given["AGENT_ID"], given["MCP_BASE_URL"]) == (AGENT, rig.url)
@@ -159,13 +159,16 @@ async def test_a_row_cannot_change_who_and_where_the_worker_is(tmp_path: Path):
 
 
 async def test_a_failing_configuration_changes_nothing(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, harness("says_hi")) as daemon:
+    async with (
+        proxy_rig(tmp_path) as (rig, proxy),
+        running_worker(rig, harness("says_hi")) as daemon,
+    ):
         await rig.set_row("COLOUR", "blue")
         await applied(daemon, "COLOUR", "blue")
-        door.refuse("config/resolved", 500, times=2)
-        door.refuse("config/resolved", 200, "<html>", kind="text/html", times=2)
-        asked = len(door.seen("config/resolved"))
-        await until(lambda: len(door.seen("config/resolved")) > asked + 4)
+        proxy.refuse("config/resolved", 500, times=2)
+        proxy.refuse("config/resolved", 200, "<html>", kind="text/html", times=2)
+        asked = len(proxy.seen("config/resolved"))
+        await until(lambda: len(proxy.seen("config/resolved")) > asked + 4)
         assert daemon._environment.values()["COLOUR"] == "blue"
         assert len(rig.logged(Event.CONFIG_CHANGED)) == 1
 
@@ -174,23 +177,23 @@ async def test_a_failing_configuration_changes_nothing(tmp_path: Path):
 async def test_a_swapped_harness_is_reported_without_calling_a_busy_agent_idle(tmp_path: Path):
     go_on = tmp_path / "go-on"
     env = {**harness("waits", go_on), "CLAUDE_BINARY": "true"}
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, env):
-        await until(lambda: len(door.seen("config/resolved")) > 3)
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, env):
+        await until(lambda: len(proxy.seen("config/resolved")) > 3)
         task_id = await rig.submit()
         await until(lambda: rig.logged(Event.SESSION_STARTED))
-        reported = len(_readiness(door))
+        reported = len(_readiness(proxy))
         await rig.set_row("HARNESS_PROVIDER", "claude")
         await until(lambda: len(rig.logged(Event.REGISTERED)) == 2)
-        asked = len(door.seen("config/resolved"))
-        await until(lambda: len(door.seen("config/resolved")) > asked + 2)
-        assert len(_readiness(door)) == reported
+        asked = len(proxy.seen("config/resolved"))
+        await until(lambda: len(proxy.seen("config/resolved")) > asked + 2)
+        assert len(_readiness(proxy)) == reported
         assert (await rig.agent_row() or {})["status"] == "busy"
         go_on.touch()
         await rig.until_ended(task_id)
-        await until(lambda: len(_readiness(door)) > reported)
+        await until(lambda: len(_readiness(proxy)) > reported)
         agent = await rig.agent_row() or {}
         assert agent["credentialMissing"] == ["CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_API_KEY"]
 
 
-def _readiness(door: Door) -> list[Visit]:
-    return [v for v in door.seen("credential-status") if "ready" in v.json()]
+def _readiness(proxy: RecordingProxy) -> list[Visit]:
+    return [v for v in proxy.seen("credential-status") if "ready" in v.json()]

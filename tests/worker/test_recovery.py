@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from door import Door, door_rig, endless_worker, until
+from recording_proxy import RecordingProxy, endless_worker, proxy_rig, until
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import tagged, worker_process
 
@@ -43,13 +43,13 @@ async def next_start(rig: Rig, **env: str) -> None:
         pass
 
 
-def index(door: Door, pattern: str, place: int = 0) -> int:
-    return door.visits.index(door.seen(pattern)[place])
+def index(proxy: RecordingProxy, pattern: str, place: int = 0) -> int:
+    return proxy.visits.index(proxy.seen(pattern)[place])
 
 
 # --- killed in the middle of a task
 async def test_a_killed_worker_is_followed_by_one_that_goes_on_with_its_task(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         task_id = await killed_while_running(rig, harness("deaf"), "I hear nothing")
         assert (await rig.task(task_id))["status"] == "superseded"
         (resume,) = await children_of(rig, task_id)
@@ -57,15 +57,15 @@ async def test_a_killed_worker_is_followed_by_one_that_goes_on_with_its_task(tmp
         assert resume["agentId"] == AGENT
         async with running_worker(rig, harness("says_hi")):
             assert (await rig.until_ended(resume["id"]))["status"] == "completed"
-        assert len(door.seen("/supersede")) == 1
+        assert len(proxy.seen("/supersede")) == 1
         # Before the clean-up: after it the session of the crashed one could not be told from none.
-        assert index(door, "/supersede") < index(door, "active-sessions/cleanup", 1)
+        assert index(proxy, "/supersede") < index(proxy, "active-sessions/cleanup", 1)
         private = anyio.Path(tmp_path, "state", AGENT, "sessions")
         assert [path async for path in private.iterdir()] == []
 
 
 async def test_the_rest_of_its_journal_is_uploaded_once(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         task_id = await killed_while_running(rig, harness("chats", 300, **SLOW_LOGS), "word 299")
         words = [f"word {number}" for number in range(300)]
         await until_said(rig, task_id, words)
@@ -83,14 +83,14 @@ async def until_said(rig: Rig, task_id: str, words: list[str]) -> None:
 
 
 async def test_a_start_that_is_interrupted_in_turn_uploads_nothing_twice(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         env = {**rig.env, **harness("chats", 50, **SLOW_LOGS)}
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
             await until(lambda: "word 49" in worker.text())
             worker.signal(signal.SIGKILL)
             await worker.exit_code()
-        held = door.hold("/supersede")
+        held = proxy.hold("/supersede")
         async with running_worker(rig, harness("says_hi"), waits_for_boot=False) as daemon:
             await held.reached.wait()
             daemon.shutdown.request("test")
@@ -99,18 +99,18 @@ async def test_a_start_that_is_interrupted_in_turn_uploads_nothing_twice(tmp_pat
 
 
 async def test_a_crash_the_api_could_not_be_told_of_is_told_by_a_later_start(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
-        door.refuse("/supersede|/pause|/finish", 503)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.refuse("/supersede|/pause|/finish", 503)
         task_id = await killed_while_running(rig, harness("deaf"), "I hear nothing")
         assert (await rig.task(task_id))["status"] == "in_progress"
-        door.be_open()
+        proxy.be_open()
         await next_start(rig)
         assert (await rig.task(task_id))["status"] == "superseded"
 
 
 @pytest.mark.parametrize("end", ["cancelled", "completed"])
 async def test_a_task_that_ended_meanwhile_is_left_as_it_is(tmp_path: Path, end: str):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         env = {**rig.env, **harness("deaf")}
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
@@ -125,19 +125,19 @@ async def test_a_task_that_ended_meanwhile_is_left_as_it_is(tmp_path: Path, end:
         await next_start(rig)
         assert (await rig.task(task_id))["status"] == end
         assert await children_of(rig, task_id) == []
-        assert not door.seen("/supersede")
+        assert not proxy.seen("/supersede")
 
 
 async def test_a_worker_killed_before_its_session_began_leaves_nothing_behind(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
-        held = door.hold("prompt-templates/render", times=100)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        held = proxy.hold("prompt-templates/render", times=100)
         async with worker_process(tmp_path, {**rig.env, **harness("says_hi")}) as worker:
             task_id = await rig.submit()
             await held.reached.wait()
             worker.signal(signal.SIGKILL)
             await worker.exit_code()
         held.open.set()
-        door.be_open()
+        proxy.be_open()
         async with running_worker(rig, harness("says_hi")):
             task = await rig.until_ended(task_id)
             (resume,) = await children_of(rig, task_id)
@@ -147,23 +147,23 @@ async def test_a_worker_killed_before_its_session_began_leaves_nothing_behind(tm
 
 # --- killed when the task was done
 async def test_a_result_that_was_not_told_is_told_by_the_next_start(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
-        door.refuse("/finish", 503)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.refuse("/finish", 503)
         async with worker_process(tmp_path, {**rig.env, **harness("says_hi")}) as worker:
             task_id = await rig.submit()
-            await until(lambda: len(door.seen("/finish")) >= 2)
+            await until(lambda: len(proxy.seen("/finish")) >= 2)
             worker.signal(signal.SIGKILL)
             await worker.exit_code()
-        door.be_open()
-        door.delay("/finish", 0.5)
-        told = len(door.seen("/finish"))
+        proxy.be_open()
+        proxy.delay("/finish", 0.5)
+        told = len(proxy.seen("/finish"))
         async with endless_worker(rig, harness("waits", "/nowhere")):
             assert (await rig.until_ended(task_id))["output"] == "hi there"
             # Else the server might put the task back, as one that never began.
-            recoveries = door.seen("recover-orphaned")
-            assert door.visits.index(recoveries[-1]) > index(door, "/finish", told)
-            assert recoveries[-1].at_s - door.seen("/finish")[told].at_s >= 0.5
-        assert not door.seen("/supersede")
+            recoveries = proxy.seen("recover-orphaned")
+            assert proxy.visits.index(recoveries[-1]) > index(proxy, "/finish", told)
+            assert recoveries[-1].at_s - proxy.seen("/finish")[told].at_s >= 0.5
+        assert not proxy.seen("/supersede")
         assert not rig.logged(Event.SESSION_STARTED)
         assert len(await rig.costs(task_id)) == 1
         assert len(await rig.said(task_id)) == 1
@@ -171,19 +171,19 @@ async def test_a_result_that_was_not_told_is_told_by_the_next_start(tmp_path: Pa
 
 @pytest.mark.long
 async def test_a_start_does_not_wait_for_ever_for_what_nobody_takes(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
-        door.refuse("/finish", 503)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.refuse("/finish", 503)
         async with running_worker(rig, harness("says_hi"), drain_ms=1000):
             await rig.submit()
-            await until(lambda: door.seen("/finish"))
-        door.visits.clear()  # the first worker polled, too
+            await until(lambda: proxy.seen("/finish"))
+        proxy.visits.clear()  # the first worker polled, too
         async with running_worker(rig, {**harness("says_hi"), "MAX_CONCURRENT_TASKS": "2"}):
-            await until(lambda: door.seen("/api/poll"))
+            await until(lambda: proxy.seen("/api/poll"))
 
 
 # --- killed by its own shutdown
 async def test_the_last_words_of_a_session_that_had_to_be_killed_are_told(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         env = {**harness("deaf"), **SLOW_LOGS}
         async with running_worker(rig, env, drain_ms=1000):
             task_id = await rig.submit()

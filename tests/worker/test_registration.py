@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from door import QuickClock, SkippingClock, door_rig, endless_worker, restartable_rig, until
+from recording_proxy import (
+    QuickClock,
+    SkippingClock,
+    endless_worker,
+    proxy_rig,
+    restartable_rig,
+    until,
+)
 from rig import AGENT, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event
@@ -37,26 +44,26 @@ async def test_a_server_that_forgot_everything_is_told_again(tmp_path: Path):
 async def test_a_full_worker_notices_by_its_pings_that_it_was_forgotten(tmp_path: Path):
     env = {**harness("waits", "/nowhere"), "MAX_CONCURRENT_TASKS": "1"}
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         endless_worker(rig, env, clock=QuickClock(50)),
     ):
         await rig.submit()
         await until(lambda: rig.logged(Event.SESSION_STARTED))
-        door.refuse("POST /ping", 404, '{"error": "Agent not found"}', times=1)
-        registered = len(door.seen("POST /api/agents$"))
-        await until(lambda: len(door.seen("POST /api/agents$")) > registered)
+        proxy.refuse("POST /ping", 404, '{"error": "Agent not found"}', times=1)
+        registered = len(proxy.seen("POST /api/agents$"))
+        await until(lambda: len(proxy.seen("POST /api/agents$")) > registered)
 
 
 async def test_pings_survive_an_api_that_fails(tmp_path: Path):
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         running_worker(rig, harness("says_hi"), clock=QuickClock(200)),
     ):
-        await until(lambda: door.seen("/api/poll"))
-        door.refuse("POST /ping", 500, times=2)
-        door.refuse("POST /ping", 200, "<html>", kind="text/html", times=2)
-        pinged = len(door.seen("POST /ping"))
-        await until(lambda: len(door.seen("POST /ping")) > pinged + 5)
+        await until(lambda: proxy.seen("/api/poll"))
+        proxy.refuse("POST /ping", 500, times=2)
+        proxy.refuse("POST /ping", 200, "<html>", kind="text/html", times=2)
+        pinged = len(proxy.seen("POST /ping"))
+        await until(lambda: len(proxy.seen("POST /ping")) > pinged + 5)
 
 
 async def test_each_registration_is_refreshed_before_a_server_with_runtimes_forgets_it(
@@ -64,37 +71,37 @@ async def test_each_registration_is_refreshed_before_a_server_with_runtimes_forg
 ):
     clock = SkippingClock()
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         running_worker(rig, harness("says_hi"), clock=clock),
     ):
         for skipped_s in (0, REFRESH_S / 2):
             clock.skip(skipped_s)
-            looks = len(door.seen("config/resolved"))
-            await until(lambda: len(door.seen("config/resolved")) > looks + 2)  # noqa: B023
-        assert len(door.seen("POST /api/agents$")) == 1
+            looks = len(proxy.seen("config/resolved"))
+            await until(lambda: len(proxy.seen("config/resolved")) > looks + 2)  # noqa: B023
+        assert len(proxy.seen("POST /api/agents$")) == 1
         clock.skip(REFRESH_S / 2)
-        await until(lambda: len(door.seen("POST /api/agents$")) >= 2)
-        first, second = door.seen("POST /api/agents$")[:2]
+        await until(lambda: len(proxy.seen("POST /api/agents$")) >= 2)
+        first, second = proxy.seen("POST /api/agents$")[:2]
         assert first.json() == second.json()
     assert REFRESH_S <= 5 * 60  # the server forgets a runtime a minute later
 
 
 async def test_every_call_says_which_process_makes_it(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         ids = []
         for _ in range(2):
-            door.visits.clear()
+            proxy.visits.clear()
             async with running_worker(rig, harness("says_hi")):
                 await rig.until_ended(await rig.submit())
             said = {
                 (visit.headers.get("x-agent-id"), visit.headers.get("x-runtime-instance-id"))
-                for visit in door.visits
+                for visit in proxy.visits
             }
             ((agent_id, runtime_id),) = said
             assert agent_id == AGENT
-            (registration,) = door.seen("POST /api/agents$")
+            (registration,) = proxy.seen("POST /api/agents$")
             assert registration.json()["runtimeInstanceId"] == runtime_id
-            rows = door.seen("POST /api/active-sessions$")  # a beat may have put it there again
+            rows = proxy.seen("POST /api/active-sessions$")  # a beat may have put it there again
             assert {row.json()["runtimeInstanceId"] for row in rows} == {runtime_id}
             ids.append(runtime_id)
         assert ids[0] != ids[1]

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from door import Door, door_rig, until
+from recording_proxy import RecordingProxy, proxy_rig, until
 from rig import Rig, harness, running_worker
 from worker_process import WorkerProcess, tagged, worker_process
 
@@ -64,27 +64,27 @@ async def stopped_worker(rig: Rig, go: Path, *args: object, **env: str):
 
 # --- what was still in the pipes
 async def test_what_nobody_had_read_is_told_and_the_task_is_done(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         async with stopped_worker(rig, tmp_path / "go", 20) as (worker, task_id):
             assert len(keepers(tmp_path)) == 1
             await kill(worker)
             await until(lambda: not tagged(tmp_path))
             await next_start(rig)
-        await complete(rig, door, task_id)
+        await complete(rig, proxy, task_id)
         assert await rig.said(task_id) == [f"word {number}" for number in range(20)]
         complaints = [line for line in await rig.lines(task_id) if line["type"] == "stderr"]
         assert [line["content"] for line in complaints] == ["a complaint"]
         assert keepers(tmp_path) == []
 
 
-async def complete(rig: Rig, door: Door, task_id: str) -> None:
+async def complete(rig: Rig, proxy: RecordingProxy, task_id: str) -> None:
     """Check that a task was finished, paid for and run once."""
     task = await rig.until_ended(task_id)
     assert (task["status"], task["output"]) == ("completed", "it is done")
     await rig.settled(task_id)
     assert len(await rig.costs(task_id)) == 1
     assert await children_of(rig, task_id) == []
-    assert not door.seen("/supersede")
+    assert not proxy.seen("/supersede")
     assert [event["event"] for event in await rig.events(task_id)][::-1] == [
         "session.start",
         "tool.start",
@@ -94,7 +94,7 @@ async def complete(rig: Rig, door: Door, task_id: str) -> None:
 
 
 async def test_a_secret_in_it_is_taken_out(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         rig.env["MY_PASSWORD"] = PASSWORD
         async with stopped_worker(rig, tmp_path / "go", 1, "MY_PASSWORD") as (worker, task_id):
             await kill(worker)
@@ -108,7 +108,7 @@ async def test_a_secret_in_it_is_taken_out(tmp_path: Path):
 
 
 async def test_half_a_line_that_was_read_is_put_together_again(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         rig.env["MY_PASSWORD"] = PASSWORD
         go, (first, second) = tmp_path / "go", (PASSWORD[:14], PASSWORD[14:])
         env = {**rig.env, **harness("torn", go, first, second), **SLOW}
@@ -132,22 +132,22 @@ async def test_half_a_line_that_was_read_is_put_together_again(tmp_path: Path):
 
 
 async def test_a_start_in_between_that_is_killed_in_turn_tells_nothing_twice(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         async with stopped_worker(rig, tmp_path / "go", 20) as (worker, task_id):
             await kill(worker)
-            held = door.hold(f"GET /api/tasks/{task_id}$")
+            held = proxy.hold(f"GET /api/tasks/{task_id}$")
             env = {**rig.env, **harness("says_hi")}
             async with worker_process(tmp_path, env) as second:
                 await held.reached.wait()
                 await kill(second)
             held.open.set()
             await next_start(rig)
-        await complete(rig, door, task_id)
+        await complete(rig, proxy, task_id)
         assert await rig.said(task_id) == [f"word {number}" for number in range(20)]
 
 
 async def test_a_session_that_goes_on_is_ended_and_handed_back(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("ticks"), **SLOW}
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
@@ -165,42 +165,42 @@ async def test_a_session_that_goes_on_is_ended_and_handed_back(tmp_path: Path):
 # --- what was read, and not told
 @pytest.mark.parametrize("moment", ["GET /api/tasks/{}$", "/finish", "/session-costs"])
 async def test_a_session_that_had_ended_is_not_run_again(tmp_path: Path, moment: str):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         go = tmp_path / "go"
         env = {**rig.env, **harness("goes_on", go, 5), **SLOW}
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
             await until(lambda: "word 0" in worker.text())
-            held = door.hold(moment.format(task_id), times=1000)
+            held = proxy.hold(moment.format(task_id), times=1000)
             go.touch()
             await worker.until_logged(Event.SESSION_ENDED)
             await held.reached.wait()
             await kill(worker)
-        door.be_open()
+        proxy.be_open()
         held.open.set()
         await next_start(rig)
-        await complete(rig, door, task_id)
+        await complete(rig, proxy, task_id)
 
 
 async def test_a_cost_is_counted_once_whenever_the_worker_dies(tmp_path: Path):
     """The row is stored, and the worker is killed before it hears of that."""
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         go = tmp_path / "go"
         async with worker_process(tmp_path, {**rig.env, **harness("goes_on", go, 5)}) as worker:
             task_id = await rig.submit()
-            held = door.hold_answer("/session-costs")
+            held = proxy.hold_answer("/session-costs")
             go.touch()
             await held.reached.wait()
             await kill(worker)
         held.open.set()
         await next_start(rig)
-        await complete(rig, door, task_id)
+        await complete(rig, proxy, task_id)
 
 
 # --- who keeps it
 async def test_nobody_sleeps_for_a_session_that_has_ended(tmp_path: Path):
     go = tmp_path / "go"
-    async with door_rig(tmp_path) as (rig, _), running_worker(rig, harness("goes_on", go, 2)):
+    async with proxy_rig(tmp_path) as (rig, _), running_worker(rig, harness("goes_on", go, 2)):
         task_id = await rig.submit()
         await rig.until(lambda: rig.said(task_id))
         kept = keepers(tmp_path)
@@ -211,7 +211,7 @@ async def test_nobody_sleeps_for_a_session_that_has_ended(tmp_path: Path):
 
 
 async def test_the_third_signal_takes_the_keeper_along(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("deaf"), "SHUTDOWN_TIMEOUT": "20000"}
         async with worker_process(tmp_path, env) as worker:
             await rig.submit()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import door_rig, until
+from recording_proxy import proxy_rig, until
 from rig import AGENT, harness, running_worker
 
 from agent_swarm_worker.clock import SystemClock
@@ -134,13 +134,13 @@ async def test_a_worker_deletes_what_has_arrived_and_nothing_else(
         """True after two looks at a journal that is past its time."""
         return sum(now_s > path.stat().st_mtime + 0.2 for now_s in looks) >= 2
 
-    async with door_rig(tmp_path) as (rig, door):
-        door.refuse("/api/session-logs", 503)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.refuse("/api/session-logs", 503)
         async with running_worker(rig, {**harness("says_hi"), **env}):
             task_id = await rig.submit()
 
             async def has_ended() -> bool:
-                return bool(rig.logged(Event.SESSION_ENDED) and door.seen("/api/session-logs"))
+                return bool(rig.logged(Event.SESSION_ENDED) and proxy.seen("/api/session-logs"))
 
             await rig.until(has_ended)
             (kept,) = journals()
@@ -148,7 +148,7 @@ async def test_a_worker_deletes_what_has_arrived_and_nothing_else(
             looks.clear()
             await rig.until(lambda: old_enough(kept))
             assert journals() == [kept]
-            door.be_open()
+            proxy.be_open()
             await rig.until_ended(task_id)
 
             async def is_gone() -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from door import Door, door_rig, until
+from recording_proxy import RecordingProxy, proxy_rig, until
 from rig import AGENT, harness, running_worker
 
 from agent_swarm_worker.clock import SystemClock
@@ -43,53 +43,53 @@ def left_behind(place: Path) -> Claim:
     )
 
 
-async def all_seen(door: Door, *patterns: str) -> None:
+async def all_seen(proxy: RecordingProxy, *patterns: str) -> None:
     for pattern in patterns:
-        await until(partial(door.seen, pattern))
+        await until(partial(proxy.seen, pattern))
 
 
-async def some_time(door: Door) -> None:
+async def some_time(proxy: RecordingProxy) -> None:
     """Let a second of the worker's pass: it asks once in each whether a task was cancelled."""
-    so_far = len(door.seen("cancelled-tasks"))
-    await until(lambda: len(door.seen("cancelled-tasks")) >= so_far + 2)
+    so_far = len(proxy.seen("cancelled-tasks"))
+    await until(lambda: len(proxy.seen("cancelled-tasks")) >= so_far + 2)
 
 
 @pytest.mark.parametrize("held", AT_BOOT)
 async def test_boot_asks_at_once_and_polls_when_all_is_answered(tmp_path: Path, held: str):
-    async with door_rig(tmp_path) as (rig, door):
-        kept = door.hold(held)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        kept = proxy.hold(held)
         others = [pattern for pattern in AT_BOOT if pattern != held]
 
         async def look() -> None:
             await kept.reached.wait()
-            await all_seen(door, *others)
-            assert not door.seen("GET /api/poll")
+            await all_seen(proxy, *others)
+            assert not proxy.seen("GET /api/poll")
             kept.open.set()
 
         async with anyio.create_task_group() as group:
             group.start_soon(look)
             async with running_worker(rig, harness("says_hi")):
-                await all_seen(door, "GET /api/poll")
+                await all_seen(proxy, "GET /api/poll")
 
 
 async def test_boot_keeps_the_order_that_matters(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
-        row, rows = door.hold(REGISTRATION), door.hold(CLEANUP)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        row, rows = proxy.hold(REGISTRATION), proxy.hold(CLEANUP)
         after_the_row = [pattern for pattern in AT_BOOT if pattern != CLEANUP]
 
         async def look() -> None:
             await row.reached.wait()
             await rows.reached.wait()
-            assert not any(door.seen(pattern) for pattern in (*after_the_row, ORPHANS))
+            assert not any(proxy.seen(pattern) for pattern in (*after_the_row, ORPHANS))
             rows.open.set()
             row.open.set()
-            await all_seen(door, ORPHANS, *after_the_row)
+            await all_seen(proxy, ORPHANS, *after_the_row)
 
         async with anyio.create_task_group() as group:
             group.start_soon(look)
             async with running_worker(rig, harness("says_hi")):
-                await all_seen(door, "GET /api/poll")
-        names = door.names()
+                await all_seen(proxy, "GET /api/poll")
+        names = proxy.names()
         assert names.index(f"PUT /api/agents/{AGENT}/credential-status") > names.index(
             "POST /api/agents"
         )
@@ -97,32 +97,32 @@ async def test_boot_keeps_the_order_that_matters(tmp_path: Path):
 
 async def test_the_first_poll_does_not_wait_for_a_profile_to_be_stored(tmp_path: Path):
     patient = {**harness("says_hi"), "SWARM_API_TIMEOUT_S": "600"}
-    async with door_rig(tmp_path) as (rig, door):
-        me = door.hold("GET /me")
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        me = proxy.hold("GET /me")
 
         async def look() -> None:
             await me.reached.wait()
-            await all_seen(door, PROFILE)  # the role
-            texts = door.hold(PROFILE)
+            await all_seen(proxy, PROFILE)  # the role
+            texts = proxy.hold(PROFILE)
             me.open.set()
             await texts.reached.wait()
-            await all_seen(door, "GET /api/poll")
-            assert b"soulMd" in door.seen(PROFILE)[-1].body
+            await all_seen(proxy, "GET /api/poll")
+            assert b"soulMd" in proxy.seen(PROFILE)[-1].body
             texts.open.set()
 
         async with anyio.create_task_group() as group:
             group.start_soon(look)
             async with running_worker(rig, patient):
-                await all_seen(door, "GET /api/poll")
+                await all_seen(proxy, "GET /api/poll")
 
 
 async def test_the_rows_of_a_task_left_behind_stay_until_it_is_seen_to(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         with StateDir.open(tmp_path / "state", AGENT, clock=SystemClock()) as state:
             state.claim(left_behind(tmp_path))
         async with running_worker(rig, harness("says_hi")):
-            await all_seen(door, "GET /api/poll")
-        names = door.names()
+            await all_seen(proxy, "GET /api/poll")
+        names = proxy.names()
         seen_to = next(name for name in names if LEFT in name)
         cleanup = "POST /api/active-sessions/cleanup"
         assert names.index("POST /api/agents") < names.index(seen_to) < names.index(cleanup)
@@ -130,25 +130,25 @@ async def test_the_rows_of_a_task_left_behind_stay_until_it_is_seen_to(tmp_path:
 
 @pytest.mark.parametrize("held", AT_CLAIM)
 async def test_a_claim_asks_at_once_what_its_session_needs(tmp_path: Path, held: str):
-    async with door_rig(tmp_path) as (rig, door):
-        kept = door.hold(held)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        kept = proxy.hold(held)
         async with running_worker(rig, harness("says_hi")):
             task_id = await rig.submit()
             await kept.reached.wait()
-            await all_seen(door, *AT_CLAIM)
+            await all_seen(proxy, *AT_CLAIM)
             kept.open.set()
             assert (await rig.until_ended(task_id))["status"] == "completed"
-        assert len(door.seen("mcp-servers")) == 1
+        assert len(proxy.seen("mcp-servers")) == 1
 
 
 async def test_no_session_begins_before_the_look_that_follows_its_announcement(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
-        row = door.hold(ROW)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        row = proxy.hold(ROW)
         async with running_worker(rig, harness("says_hi")):
             task_id = await rig.submit()
             await row.reached.wait()
-            await all_seen(door, "mcp-servers")
-            await some_time(door)
+            await all_seen(proxy, "mcp-servers")
+            await some_time(proxy)
             assert not rig.logged(Event.TASK_STARTED)
             row.open.set()
             assert (await rig.until_ended(task_id))["status"] == "completed"
@@ -158,16 +158,16 @@ async def test_no_session_begins_before_the_look_that_follows_its_announcement(t
 async def test_the_end_sends_its_records_at_once_and_the_finish_after_all(
     tmp_path: Path, held: str
 ):
-    async with door_rig(tmp_path) as (rig, door):
-        kept = door.hold(held)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        kept = proxy.hold(held)
         async with running_worker(rig, harness("says_hi")):
             task_id = await rig.submit()
             await kept.reached.wait()
-            await all_seen(door, *AT_END)
-            await some_time(door)
-            assert not door.seen(FINISH)
+            await all_seen(proxy, *AT_END)
+            await some_time(proxy)
+            assert not proxy.seen(FINISH)
             kept.open.set()
             assert (await rig.until_ended(task_id))["status"] == "completed"
-        (finish,) = door.seen(FINISH)
+        (finish,) = proxy.seen(FINISH)
         for pattern in AT_END:
-            assert all(visit.at_s <= finish.at_s for visit in door.seen(pattern))
+            assert all(visit.at_s <= finish.at_s for visit in proxy.seen(pattern))

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from door import Door, door_rig
+from recording_proxy import RecordingProxy, proxy_rig
 from rig import AGENT, KEY, Rig, harness, running_worker
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +28,7 @@ TOLD = "API_KEY,DEPLOY_TOKEN,DEPLOY_PHRASE,DEPLOY_KEY_FILE,ANTHROPIC_API_KEY"
 
 @pytest.mark.parametrize("ending", ["success", "error", "text", "crash"])
 async def test_no_secret_gets_out(tmp_path: Path, ending: str):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         await give_secrets(rig)
         env = harness("leaks", TOLD, ending, tmp_path, ANTHROPIC_API_KEY=",".join(POOL))
         async with running_worker(rig, env):
@@ -41,7 +41,7 @@ async def test_no_secret_gets_out(tmp_path: Path, ending: str):
     assert "[REDACTED:" in json.dumps(row)
     found = {
         (where, secret)
-        for where, data in everything(rig, door)
+        for where, data in everything(rig, proxy)
         for secret in SECRETS
         for form in forms(secret)
         if form in data
@@ -78,7 +78,7 @@ async def give_secrets(rig: Rig) -> None:
         await rig.post(f"/api/mcp-servers/{made['server']['id']}/install", {"agentId": AGENT})
 
 
-def everything(rig: Rig, door: Door) -> Iterator[tuple[str, bytes]]:
+def everything(rig: Rig, proxy: RecordingProxy) -> Iterator[tuple[str, bytes]]:
     """Yield what is on disk, what was sent, and what was logged."""
     database = sqlite3.connect(rig.place / "swarm.sqlite")
     tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
@@ -94,8 +94,8 @@ def everything(rig: Rig, door: Door) -> Iterator[tuple[str, bytes]]:
     state = [path for path in (rig.place / "state").rglob("*") if path.is_file()]
     assert any(path.suffix == ".jsonl" for path in state)
     yield from ((str(path), path.read_bytes()) for path in state)
-    assert door.seen("POST /api/session-logs")
-    for visit in door.visits:
+    assert proxy.seen("POST /api/session-logs")
+    for visit in proxy.visits:
         # The task's own words, sent back to where they came from.
         if not re.search("memory/search|prompt-templates/render", visit.path):
             yield visit.name, visit.name.encode() + b"\n" + visit.body

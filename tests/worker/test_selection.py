@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import Door, door_rig
+from recording_proxy import RecordingProxy, proxy_rig
 from rig import AGENT, AGENTS, Rig, running_worker
 
 from agent_swarm_worker.logs import Event
@@ -41,33 +41,33 @@ async def keys(rig: Rig) -> dict[str, dict[str, Any]]:
     return {row["keySuffix"]: row for row in rows}
 
 
-async def reported(rig: Rig, door: Door, action: str) -> list[Any]:
+async def reported(rig: Rig, proxy: RecordingProxy, action: str) -> list[Any]:
     async def look() -> list[Any]:
-        return [visit.json() for visit in door.seen(f"POST /api/keys/{action}") if visit.status]
+        return [visit.json() for visit in proxy.seen(f"POST /api/keys/{action}") if visit.status]
 
     return list(await rig.until(look))
 
 
 async def test_a_session_gets_one_key_and_its_use_is_counted(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, claude(tmp_path)):
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, claude(tmp_path)):
         row, given = await ran(rig)
         assert row["status"] == "completed", row
         (token,) = given.values()
         assert token in TOKENS
-        (use,) = await reported(rig, door, "report-usage")
+        (use,) = await reported(rig, proxy, "report-usage")
         assert use == {
             "keyType": "CLAUDE_CODE_OAUTH_TOKEN",
             "keySuffix": token[-5:],
             "keyIndex": TOKENS.index(token),
             "taskId": row["id"],
         }
-        await reported(rig, door, "clear-rate-limit")
+        await reported(rig, proxy, "clear-rate-limit")
         assert (await rig.task(row["id"]))["credentialKeySuffix"] == token[-5:]
 
 
 async def test_a_key_that_hit_its_limit_rests_and_the_others_work(tmp_path: Path):
     env = claude(tmp_path, "--limited", TOKENS[1], ANTHROPIC_API_KEY=API_KEY)
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, env):
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, env):
         token = ""
         while token != TOKENS[1]:
             row, given = await ran(rig)
@@ -75,10 +75,10 @@ async def test_a_key_that_hit_its_limit_rests_and_the_others_work(tmp_path: Path
             (token,) = given.values()
         assert row["status"] == "failed"
         assert "limit" in row["failureReason"]
-        (limit,) = await reported(rig, door, "report-rate-limit$")
+        (limit,) = await reported(rig, proxy, "report-rate-limit$")
         assert limit["keySuffix"] == TOKENS[1][-5:]
         assert limit["rateLimitedUntil"].endswith("Z")
-        (windows,) = await reported(rig, door, "report-rate-limit-windows")
+        (windows,) = await reported(rig, proxy, "report-rate-limit-windows")
         assert windows["windows"]["five_hour"]["status"] == "rejected"
         assert (await keys(rig))[TOKENS[1][-5:]]["status"] == "rate_limited"
         for _ in range(5):
@@ -88,7 +88,7 @@ async def test_a_key_that_hit_its_limit_rests_and_the_others_work(tmp_path: Path
 
 
 async def test_when_every_key_is_limited_one_is_tried_all_the_same(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         for index, token in enumerate(TOKENS):
             body = {
                 "keyType": "CLAUDE_CODE_OAUTH_TOKEN",
@@ -102,13 +102,13 @@ async def test_when_every_key_is_limited_one_is_tried_all_the_same(tmp_path: Pat
         assert row["status"] == "completed"
         assert [line["all_limited"] for line in rig.logged(Event.CREDENTIAL_SELECTED)] == [True]
         (token,) = given.values()
-        await reported(rig, door, "clear-rate-limit")
+        await reported(rig, proxy, "clear-rate-limit")
         assert (await keys(rig))[token[-5:]]["status"] == "available"
 
 
 async def test_a_server_without_pools_changes_nothing(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
-        door.lack("/api/keys/")
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.lack("/api/keys/")
         async with running_worker(rig, claude(tmp_path)):
             row, given = await ran(rig)
             assert row["status"] == "completed"

@@ -9,8 +9,8 @@ from typing import Any
 
 import anyio
 import pytest
-from door import Door, door_rig, restartable_rig, until
 from patience import HANG_S
+from recording_proxy import RecordingProxy, proxy_rig, restartable_rig, until
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import tagged, worker_process
 
@@ -29,10 +29,10 @@ async def resume_of(rig: Rig, task_id: str) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def index(door: Door, name: str) -> int:
+def index(proxy: RecordingProxy, name: str) -> int:
     """Where a request came in the order of all; each of those asked for comes once."""
-    (visit,) = door.seen(name)
-    return door.visits.index(visit)
+    (visit,) = proxy.seen(name)
+    return proxy.visits.index(visit)
 
 
 # --- the first signal
@@ -40,7 +40,7 @@ def index(door: Door, name: str) -> int:
 async def test_the_first_signal_stops_polling_and_lets_the_session_finish(
     tmp_path: Path, number: int
 ):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         go_on = tmp_path / "go-on"
         env = {**rig.env, **harness("waits", go_on), "MAX_CONCURRENT_TASKS": "2"}
         async with worker_process(tmp_path, env) as worker:
@@ -48,53 +48,53 @@ async def test_the_first_signal_stops_polling_and_lets_the_session_finish(
             await worker.until_logged(Event.SESSION_STARTED)
             worker.signal(number)
             await worker.until_logged(Event.WORKER_DRAINING)
-            polls = len(door.seen("/api/poll"))
+            polls = len(proxy.seen("/api/poll"))
             late_id = await rig.submit("Too late")
             await anyio.sleep(0.3)
-            assert len(door.seen("/api/poll")) <= polls + 1  # one may have been on its way
+            assert len(proxy.seen("/api/poll")) <= polls + 1  # one may have been on its way
             assert (await rig.task(late_id))["status"] == "pending"
             # What runs on is looked after as before.
-            beats = len(door.seen("active-sessions/heartbeat"))
-            await until(lambda: len(door.seen("active-sessions/heartbeat")) > beats + 1)
+            beats = len(proxy.seen("active-sessions/heartbeat"))
+            await until(lambda: len(proxy.seen("active-sessions/heartbeat")) > beats + 1)
             go_on.touch()
             assert await worker.exit_code() == 0
         assert (await rig.task(task_id))["output"] == "done at last"
-        assert not door.seen("supersede")
-        assert index(door, f"POST /api/tasks/{task_id}/finish") < index(door, "POST /close")
+        assert not proxy.seen("supersede")
+        assert index(proxy, f"POST /api/tasks/{task_id}/finish") < index(proxy, "POST /close")
         assert await resume_of(rig, task_id) is None
 
 
 async def test_an_idle_worker_goes_at_once(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         async with running_worker(rig, harness("says_hi"), drain_ms=60_000) as daemon:
-            await until(lambda: len(door.seen("/api/poll")) > 2)
+            await until(lambda: len(proxy.seen("/api/poll")) > 2)
             begin_s = time.monotonic()
             daemon.shutdown.request("test")
         assert time.monotonic() - begin_s < HANG_S
-        assert door.names()[-1] == "POST /close"
+        assert proxy.names()[-1] == "POST /close"
 
 
 async def test_a_task_the_last_poll_brings_is_handed_back(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
-        held = door.hold_answer("GET /api/poll", containing=b"task_assigned")
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        held = proxy.hold_answer("GET /api/poll", containing=b"task_assigned")
         async with running_worker(rig, harness("says_hi"), drain_ms=6000) as daemon:
             task_id = await rig.submit()
             await held.reached.wait()
             daemon.shutdown.request("test")
             await anyio.sleep(0.2)
-            assert not door.seen("POST /close")
+            assert not proxy.seen("POST /close")
             held.open.set()
         assert (await rig.task(task_id))["status"] == "superseded"
         resume = await resume_of(rig, task_id) or {}
         assert (resume["status"], resume["agentId"]) == ("pending", AGENT)
-        assert index(door, "supersede") < index(door, "POST /close")
+        assert index(proxy, "supersede") < index(proxy, "POST /close")
         assert (await rig.get("/api/active-sessions"))["sessions"] == []
 
 
 async def test_a_poll_that_never_answers_does_not_hold_the_shutdown_up(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         async with running_worker(rig, harness("says_hi"), drain_ms=60_000) as daemon:
-            held = door.hold("GET /api/poll", times=1000)
+            held = proxy.hold("GET /api/poll", times=1000)
             await held.reached.wait()
             begin_s = time.monotonic()
             daemon.shutdown.request("test")
@@ -104,7 +104,7 @@ async def test_a_poll_that_never_answers_does_not_hold_the_shutdown_up(tmp_path:
 
 # --- when the budget is over
 async def test_what_still_runs_is_superseded_before_the_goodbye(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         env = {**rig.env, **harness("waits", "/nowhere"), "SHUTDOWN_TIMEOUT": "3000"}
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
@@ -113,8 +113,8 @@ async def test_what_still_runs_is_superseded_before_the_goodbye(tmp_path: Path):
             assert await worker.exit_code() == 0
             assert tagged(tmp_path) == []
         assert (await rig.task(task_id))["status"] == "superseded"
-        assert index(door, "supersede") < index(door, "POST /close")
-        assert not door.seen("finish")
+        assert index(proxy, "supersede") < index(proxy, "POST /close")
+        assert not proxy.seen("finish")
         resume = await resume_of(rig, task_id) or {}
         assert (resume["status"], resume["agentId"]) == ("pending", AGENT)
         assert "graceful-shutdown-pin" in resume["tags"]
@@ -122,14 +122,14 @@ async def test_what_still_runs_is_superseded_before_the_goodbye(tmp_path: Path):
         # The next start has nothing left to put in order, and goes on with the work.
         async with running_worker(rig, harness("says_hi")):
             assert (await rig.until_ended(resume["id"]))["status"] == "completed"
-        assert len(door.seen("supersede")) == 1
+        assert len(proxy.seen("supersede")) == 1
 
 
 @pytest.mark.parametrize(
     "budget_ms", [1000, *(pytest.param(ms, marks=pytest.mark.long) for ms in (0, 3000))]
 )
 async def test_a_deaf_session_does_not_stretch_the_budget(tmp_path: Path, budget_ms: int):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         env = {**rig.env, **harness("deaf"), "SHUTDOWN_TIMEOUT": str(budget_ms)}
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
@@ -145,12 +145,12 @@ async def test_a_deaf_session_does_not_stretch_the_budget(tmp_path: Path, budget
         assert (await rig.task(task_id))["status"] == status
         if budget_ms:
             # A word after it, such as a ping, would make the server think that we are there.
-            assert index(door, "POST /close") == len(door.visits) - 1
+            assert index(proxy, "POST /close") == len(proxy.visits) - 1
 
 
 @pytest.mark.slow  # the whole ladder of kills takes its time
 async def test_a_deaf_session_has_the_whole_ladder_within_a_common_budget(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("deaf"), "SHUTDOWN_TIMEOUT": "15000"}
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
@@ -164,8 +164,8 @@ async def test_a_deaf_session_has_the_whole_ladder_within_a_common_budget(tmp_pa
 
 
 async def test_a_task_that_is_being_prepared_is_handed_back(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
-        held = door.hold("prompt-templates/render", times=100)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        held = proxy.hold("prompt-templates/render", times=100)
         async with running_worker(rig, harness("says_hi"), drain_ms=1000) as daemon:
             task_id = await rig.submit()
             await held.reached.wait()
@@ -177,7 +177,7 @@ async def test_a_task_that_is_being_prepared_is_handed_back(tmp_path: Path):
 
 # --- more signals
 async def test_a_second_signal_cuts_the_drain_short(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("waits", "/nowhere"), "SHUTDOWN_TIMEOUT": "60000"}
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
@@ -192,7 +192,7 @@ async def test_a_second_signal_cuts_the_drain_short(tmp_path: Path):
 
 
 async def test_a_third_signal_ends_it_on_the_spot_and_leaves_no_process(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("deaf"), "SHUTDOWN_TIMEOUT": "60000"}
         async with worker_process(tmp_path, env) as worker:
             await rig.submit()
@@ -229,16 +229,16 @@ async def test_without_an_api_the_claim_stays_and_the_next_start_hands_it_back(t
 
 
 async def test_an_api_that_hangs_does_not_hold_the_shutdown_up(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         env = harness("waits", "/nowhere")
         async with running_worker(rig, env, drain_ms=1500) as daemon:
             task_id = await rig.submit()
             await until(lambda: len(rig.logged(Event.SESSION_OUTPUT)) == 2)
-            held = door.hold(".", times=1000)
+            held = proxy.hold(".", times=1000)
             begin_s = time.monotonic()
             daemon.shutdown.request("test")
         assert time.monotonic() - begin_s < HANG_S
-        door.be_open()
+        proxy.be_open()
         held.open.set()
         async with running_worker(rig, harness("says_hi")):
             await rig.until_status(task_id, "superseded")
@@ -247,25 +247,25 @@ async def test_an_api_that_hangs_does_not_hold_the_shutdown_up(tmp_path: Path):
 # --- a session that had ended when the signal came
 @pytest.mark.parametrize("trouble", ["refused", "silent"])
 async def test_a_result_that_could_not_be_told_is_not_thrown_away(tmp_path: Path, trouble: str):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         if trouble == "refused":
-            door.refuse("/finish", 503)
+            proxy.refuse("/finish", 503)
         else:
-            held = door.hold("GET /api/tasks|/finish", times=1000)
+            held = proxy.hold("GET /api/tasks|/finish", times=1000)
         env = {**harness("says_hi"), "SWARM_API_TIMEOUT_S": "0.5"}
         async with running_worker(rig, env, drain_ms=2000) as daemon:
             task_id = await rig.submit()
             await until(lambda: rig.logged(Event.SESSION_ENDED))
-            await until(lambda: door.seen("/finish|GET /api/tasks"))
+            await until(lambda: proxy.seen("/finish|GET /api/tasks"))
             daemon.shutdown.request("test")
-        assert not door.seen("supersede")
+        assert not proxy.seen("supersede")
         assert (await rig.task(task_id))["status"] == "in_progress"
-        door.be_open()
+        proxy.be_open()
         if trouble == "silent":
             held.open.set()
         async with running_worker(rig, harness("says_hi", "again")):
             assert (await rig.until_ended(task_id))["output"] == "hi there"
-        assert not door.seen("supersede")
+        assert not proxy.seen("supersede")
         assert len(rig.logged(Event.SESSION_STARTED)) == 1
 
 
@@ -278,14 +278,14 @@ async def test_a_session_that_only_has_to_leave_is_not_handed_back(tmp_path: Pat
         '{"type":"result","subtype":"success","is_error":false,"result":"it is done",'
         '"total_cost_usd":0.25,"num_turns":1}\n'
     )
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         env = harness("stays", said, SWARM_RESULT_GRACE_S="600")
         async with running_worker(rig, env, drain_ms=1500):
             task_id = await rig.submit()
             await until(lambda: len(rig.logged(Event.SESSION_OUTPUT)) >= 2)
         task = await rig.task(task_id)
         assert (task["status"], task["output"]) == ("completed", "it is done")
-        assert not door.seen("/supersede")
+        assert not proxy.seen("/supersede")
         assert len(await rig.costs(task_id)) == 1
 
 
@@ -298,7 +298,7 @@ async def test_a_session_in_its_next_turn_is_handed_back_although_it_had_a_resul
         '{"type":"assistant","message":{"role":"assistant","content":'
         '[{"type":"text","text":"turn two"}]}}\n'
     )
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         env = harness("stays", said, SWARM_RESULT_GRACE_S="600")
         async with running_worker(rig, env, drain_ms=1500):
             task_id = await rig.submit()

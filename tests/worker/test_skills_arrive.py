@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import door_rig
+from recording_proxy import proxy_rig
 from rig import AGENT, AGENTS, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker import logs
@@ -82,17 +82,17 @@ async def test_a_new_skill_is_there_for_the_next_task_and_one_that_is_gone_is_no
     ],
 )
 async def test_a_list_that_fails_leaves_the_disk_as_it_is(tmp_path: Path, status: int, text: str):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         await rig.post("/api/agents", {"name": "tested"}, **{"X-Agent-ID": AGENT})
         await install(rig, "deploy")
         async with running_worker(rig, harness("says_hi", **SYNCED)):
             before = on_disk(rig)
             assert "deploy" in before
-            door.refuse(f"GET /api/agents/{AGENT}/skills$", status, text)
+            proxy.refuse(f"GET /api/agents/{AGENT}/skills$", status, text)
             await install(rig, "later")
             await ran(rig)
             assert on_disk(rig) == before
-            door.be_open()
+            proxy.be_open()
             await ran(rig)
             if status != 404:  # a server without the route is not asked again for a while
                 assert set(on_disk(rig)) == {*before, "later"}
@@ -101,10 +101,10 @@ async def test_a_list_that_fails_leaves_the_disk_as_it_is(tmp_path: Path, status
 async def test_a_server_that_never_answers_about_skills_costs_a_task_one_time_limit(
     tmp_path: Path,
 ):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         env = {**harness("says_hi", **SYNCED), "SWARM_API_TIMEOUT_S": "0.5"}
         async with running_worker(rig, env):
-            door.delay("GET .*/skills/signature", 30)
+            proxy.delay("GET .*/skills/signature", 30)
             before = on_disk(rig)
             await ran(rig)
             assert on_disk(rig) == before
@@ -123,9 +123,9 @@ async def test_what_a_hostile_server_installs_stays_in_its_place(tmp_path: Path)
         {"id": "s6", "name": "good", "content": front},
     ]
     files = [{"path": path} for path in ("../../../.bashrc", "C:\\x", "a/../../x", "/abs")]
-    async with door_rig(tmp_path) as (rig, door):
-        door.say(f"GET /api/agents/{AGENT}/skills$", {"skills": rows})
-        door.say("GET /api/skills/s5/files$", {"files": files})
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.say(f"GET /api/agents/{AGENT}/skills$", {"skills": rows})
+        proxy.say("GET /api/skills/s5/files$", {"files": files})
         async with running_worker(rig, harness("says_hi", **SYNCED)):
             assert {"good", "_________x", "_etc_cron_d_x"} <= set(on_disk(rig))
             assert {"huge", "plain", "files"} & set(on_disk(rig)) == set()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import Door, QuickClock, door_rig, endless_worker, until
+from recording_proxy import QuickClock, RecordingProxy, endless_worker, proxy_rig, until
 from rig import Rig, harness
 from steered_provider import SESSIONS, SteeredSession
 
@@ -34,13 +34,15 @@ def provider_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def steerable(tmp_path: Path, env: dict[str, str]) -> AsyncIterator[tuple[Rig, Door]]:
+async def steerable(
+    tmp_path: Path, env: dict[str, str]
+) -> AsyncIterator[tuple[Rig, RecordingProxy]]:
     """A worker that looks for messages every tenth of a second."""
     async with (
-        door_rig(tmp_path) as (rig, door),
+        proxy_rig(tmp_path) as (rig, proxy),
         endless_worker(rig, env, clock=QuickClock(20)),
     ):
-        yield rig, door
+        yield rig, proxy
 
 
 async def running(rig: Rig, text: str = "task") -> str:
@@ -87,19 +89,19 @@ async def test_a_message_reaches_its_session_once(tmp_path: Path):
 
 
 async def test_a_report_that_fails_is_repeated_and_the_message_is_not(tmp_path: Path):
-    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, door):
+    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, proxy):
         task_id = await running(rig)
-        door.refuse("/delivered", 500, times=3)
+        proxy.refuse("/delivered", 500, times=3)
         await steer(rig, task_id, "only once")
         await until_it_is(rig, task_id, "delivered")
         assert len(session_of(task_id).heard) == 1
-        assert len(door.seen("/delivered")) == 4
+        assert len(proxy.seen("/delivered")) == 4
 
 
 async def test_a_report_that_fails_until_after_the_end_is_there_before_it(tmp_path: Path):
-    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, door):
+    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, proxy):
         task_id = await running(rig)
-        door.refuse("/delivered", 503, times=4)
+        proxy.refuse("/delivered", 503, times=4)
         await steer(rig, task_id, "only once")
         await until(lambda: session_of(task_id).heard)
         session_of(task_id).end()
@@ -110,31 +112,31 @@ async def test_a_report_that_fails_until_after_the_end_is_there_before_it(tmp_pa
 
 
 async def test_a_report_survives_the_worker(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         async with endless_worker(rig, {**STEERED, **ON}, clock=QuickClock(20)):
-            door.refuse("/delivered", 503, times=10_000)
+            proxy.refuse("/delivered", 503, times=10_000)
             task_id = await running(rig)
             await steer(rig, task_id, "only once")
-            await until(lambda: door.seen("/delivered"))
+            await until(lambda: proxy.seen("/delivered"))
         assert (await messages(rig, task_id))[0]["status"] != "delivered"
-        door.be_open()
+        proxy.be_open()
         async with endless_worker(rig, {**STEERED, **ON}, clock=QuickClock(20)):
-            await until(lambda: any(v.status == 200 for v in door.seen("/delivered")))
+            await until(lambda: any(v.status == 200 for v in proxy.seen("/delivered")))
         assert len(session_of(task_id).heard) == 1
 
 
 async def test_a_delivery_that_is_open_at_the_end_is_given_back(tmp_path: Path):
-    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, door):
+    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, proxy):
         task_id = await running(rig)
         await steer(rig, task_id, "hang at this")
         await until(lambda: session_of(task_id).heard)
-        held = door.hold("/finish")
+        held = proxy.hold("/finish")
         session_of(task_id).end()
         await held.reached.wait()
         held.open.set()
         await until_it_is(rig, task_id, "promoted")
-        await until(lambda: door.seen("/undeliverable"))
-        (report,) = door.seen("/undeliverable")
+        await until(lambda: proxy.seen("/undeliverable"))
+        (report,) = proxy.seen("/undeliverable")
         assert "ended before" in report.json()["reason"]
 
 
@@ -180,31 +182,31 @@ async def test_a_task_is_cancelled_whether_steering_is_on_or_not(
 
 
 async def test_it_can_be_switched_on_and_off_while_a_task_runs(tmp_path: Path):
-    async with steerable(tmp_path, STEERED) as (rig, door):
+    async with steerable(tmp_path, STEERED) as (rig, proxy):
         task_id = await running(rig)
         await steer(rig, task_id, "one")
-        asked = len(door.seen("config/resolved"))
-        await until(lambda: len(door.seen("config/resolved")) > asked + 20)
-        assert not door.seen("GET /api/steering-messages")
+        asked = len(proxy.seen("config/resolved"))
+        await until(lambda: len(proxy.seen("config/resolved")) > asked + 20)
+        assert not proxy.seen("GET /api/steering-messages")
         await rig.set_row("STEERING_ENABLED", "true")
         await until_it_is(rig, task_id, "delivered")
         await rig.set_row("STEERING_ENABLED", "false")
         await until(lambda: len(rig.logged(Event.CONFIG_CHANGED)) == 2)
         await steer(rig, task_id, "two")
-        looked = len(door.seen("GET /api/steering-messages"))
-        asked = len(door.seen("config/resolved"))
-        await until(lambda: len(door.seen("config/resolved")) > asked + 20)
-        assert len(door.seen("GET /api/steering-messages")) <= looked + 1
+        looked = len(proxy.seen("GET /api/steering-messages"))
+        asked = len(proxy.seen("config/resolved"))
+        await until(lambda: len(proxy.seen("config/resolved")) > asked + 20)
+        assert len(proxy.seen("GET /api/steering-messages")) <= looked + 1
         assert len(session_of(task_id).heard) == 1
 
 
 async def test_a_harness_that_takes_no_messages_says_so(tmp_path: Path):
-    async with steerable(tmp_path, {**PLAIN, **ON}) as (rig, door):
+    async with steerable(tmp_path, {**PLAIN, **ON}) as (rig, proxy):
         task_id = await running(rig)
         await steer(rig, task_id, "are you there?")
         message = await until_it_is(rig, task_id, "promoted")
         assert (await rig.task(message["promotedTaskId"]))["task"] == "are you there?"
-        (report,) = door.seen("/undeliverable")
+        (report,) = proxy.seen("/undeliverable")
         assert "takes no messages" in report.json()["reason"]
 
 
@@ -214,11 +216,11 @@ async def test_a_harness_that_takes_no_messages_says_so(tmp_path: Path):
 async def test_a_message_that_is_not_taken_is_reported_with_the_reason(
     tmp_path: Path, words: str, reason: str
 ):
-    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, door):
+    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, proxy):
         task_id = await running(rig)
         await steer(rig, task_id, words)
         await until_it_is(rig, task_id, "promoted")
-        (report,) = door.seen("/undeliverable")
+        (report,) = proxy.seen("/undeliverable")
         assert reason in report.json()["reason"]
         session_of(task_id).end()
         assert (await rig.until_ended(task_id))["output"] == "heard 1"
@@ -234,26 +236,26 @@ async def test_a_session_that_hangs_keeps_no_other_from_its_messages(tmp_path: P
 
 
 async def test_a_message_for_a_session_that_has_ended_is_left_to_the_server(tmp_path: Path):
-    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, door):
+    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, proxy):
         task_id = await running(rig)
-        held = door.hold("/finish")
+        held = proxy.hold("/finish")
         session_of(task_id).end()
         await held.reached.wait()
         await steer(rig, task_id, "too late")
-        pinged = len(door.seen("POST /ping"))
-        await until(lambda: len(door.seen("POST /ping")) > pinged + 1)
+        pinged = len(proxy.seen("POST /ping"))
+        await until(lambda: len(proxy.seen("POST /ping")) > pinged + 1)
         held.open.set()
         await until_it_is(rig, task_id, "promoted")
         assert session_of(task_id).heard == []
-        assert not door.seen("able|delivered$")
+        assert not proxy.seen("able|delivered$")
 
 
 async def test_an_api_that_fails_is_asked_again(tmp_path: Path):
-    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, door):
+    async with steerable(tmp_path, {**STEERED, **ON}) as (rig, proxy):
         task_id = await running(rig)
-        door.refuse("GET /api/steering-messages", 500, times=1)
-        door.refuse("GET /api/steering-messages", 200, "<html>", kind="text/html", times=1)
-        door.say("GET /api/steering-messages", {"messages": [{"id": 1}, None]}, times=1)
+        proxy.refuse("GET /api/steering-messages", 500, times=1)
+        proxy.refuse("GET /api/steering-messages", 200, "<html>", kind="text/html", times=1)
+        proxy.say("GET /api/steering-messages", {"messages": [{"id": 1}, None]}, times=1)
         await steer(rig, task_id, "in the end")
         await until_it_is(rig, task_id, "delivered")
 
@@ -270,8 +272,8 @@ async def test_a_session_that_cannot_even_be_aborted_is_given_up(tmp_path: Path)
 
 
 async def test_a_harness_that_cannot_even_be_checked_does_not_end_the_worker(tmp_path: Path):
-    async with steerable(tmp_path, STEERED) as (rig, door):
-        await until(lambda: door.seen("/api/poll"))
+    async with steerable(tmp_path, STEERED) as (rig, proxy):
+        await until(lambda: proxy.seen("/api/poll"))
         await rig.set_row("STEERED_IS_BROKEN", "yes")
         await until(lambda: rig.logged(Event.CONFIG_IGNORED))
         task_id = await running(rig)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from door import door_rig
 from owl_provider import GIVEN
+from recording_proxy import proxy_rig
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.credentials.pools import session_env
@@ -46,7 +46,7 @@ async def limit(rig: Rig, index: int, suffix: str) -> None:
 
 
 async def test_its_pool_tier_window_and_labels(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         await limit(rig, 0, "AAAAA")
         foreign = {"CLAUDE_CODE_OAUTH_TOKEN": "a-login-of-a-person", "OPENAI_API_KEY": "a,b"}
         async with running_worker(rig, {**OWL, "OWL_KEY": KEYS, **foreign}):
@@ -59,15 +59,15 @@ async def test_its_pool_tier_window_and_labels(tmp_path: Path):
         given = GIVEN[row["id"]]
         assert given["OWL_KEY"] == "owl-key-of-the-second-BBBBB"
         assert not set(foreign) & set(given)
-        used = [visit.json() for visit in door.seen("POST /api/keys/report-usage")]
+        used = [visit.json() for visit in proxy.seen("POST /api/keys/report-usage")]
         assert [(it["keyType"], it["keyIndex"], it["keySuffix"]) for it in used] == [
             ("OWL_KEY", 1, "BBBBB")
         ]
         # How full its model's context window is, by a table of its own.
-        snapshots = [visit.json() for visit in door.seen(f"POST /api/tasks/{row['id']}/context")]
+        snapshots = [visit.json() for visit in proxy.seen(f"POST /api/tasks/{row['id']}/context")]
         assert snapshots[0]["contextTotalTokens"] == 123_000
         assert snapshots[0]["contextPercent"] == 10.0
-        progress = [visit.json() for visit in door.seen(f"POST /api/tasks/{row['id']}/progress")]
+        progress = [visit.json() for visit in proxy.seen(f"POST /api/tasks/{row['id']}/progress")]
         assert "📖 Reading hollow/tree.txt" in [it["progress"] for it in progress]
 
 
@@ -86,12 +86,12 @@ async def test_its_login_of_a_person_is_withheld_from_others(tmp_path: Path):
 
 
 async def test_its_limit_is_reported_by_its_own_words(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         async with running_worker(rig, {**OWL, "OWL_KEY": "owl-key-of-the-only-CCCCC"}):
             row = await rig.until_ended(await rig.submit("be greedy"))
             await rig.settled(row["id"])
         assert row["status"] == "failed"
-        (told,) = [visit.json() for visit in door.seen("POST /api/keys/report-rate-limit")]
+        (told,) = [visit.json() for visit in proxy.seen("POST /api/keys/report-rate-limit")]
         assert (told["keyType"], told["keySuffix"]) == ("OWL_KEY", "CCCCC")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door import Door, door_rig
+from recording_proxy import RecordingProxy, proxy_rig
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event
@@ -25,9 +25,9 @@ ACTIVITY = {
 }
 
 
-def give(door: Door, trigger: dict[str, Any]) -> None:
+def give(proxy: RecordingProxy, trigger: dict[str, Any]) -> None:
     """Let the next poll bring this."""
-    door.refuse("GET /api/poll", 200, json.dumps({"trigger": trigger}), times=1)
+    proxy.refuse("GET /api/poll", 200, json.dumps({"trigger": trigger}), times=1)
 
 
 async def session_ended(rig: Rig) -> None:
@@ -46,11 +46,11 @@ def only_witnessed(place: Path) -> dict[str, Any]:
 
 
 async def test_an_offer_is_neither_worked_on_nor_finished_for_the_agent(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door), running_worker(rig, harness("says_hi")):
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, harness("says_hi")):
         task = await rig.post("/api/tasks", {"task": "Would you?", "offeredTo": AGENT})
         await session_ended(rig)
         assert (await rig.task(task["id"]))["status"] == "reviewing"
-        assert not door.seen(r"(progress|finish|supersede)")
+        assert not proxy.seen(r"(progress|finish|supersede)")
         assert len(await rig.lines(task["id"])) == 5
         assert len(await rig.costs(task["id"])) == 1
 
@@ -67,7 +67,7 @@ async def test_an_offer_is_put_before_the_agent(tmp_path: Path):
 
 
 async def test_mentions_make_a_session_without_a_task(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         await rig.post("/api/agents", {"name": "tested"}, **{"X-Agent-ID": AGENT})
         await rig.post("/api/agents", {"name": "other"}, **{"X-Agent-ID": OTHER})
         said = {"content": "wake up", "mentions": [AGENT]}
@@ -78,30 +78,30 @@ async def test_mentions_make_a_session_without_a_task(tmp_path: Path):
             headers={"X-Agent-ID": OTHER, "Accept": "application/json, text/event-stream"},
         )
         assert answer.status_code == 200, answer.text
-        door.visits.clear()
+        proxy.visits.clear()
         async with running_worker(rig, harness("witness", tmp_path)):
             await session_ended(rig)
         assert "mention" in only_witnessed(tmp_path)["prompt"]
-        assert not door.seen(r"/api/tasks/")
-        (row,) = [v.json() for v in door.seen("POST /api/session-costs")]
+        assert not proxy.seen(r"/api/tasks/")
+        (row,) = [v.json() for v in proxy.seen("POST /api/session-costs")]
         assert "taskId" not in row
-        assert all("taskId" not in v.json() for v in door.seen("POST /api/session-logs"))
-        assert len(door.seen("PUT /api/active-sessions/provider-session")) == 1
+        assert all("taskId" not in v.json() for v in proxy.seen("POST /api/session-logs"))
+        assert len(proxy.seen("PUT /api/active-sessions/provider-session")) == 1
 
 
 @pytest.mark.parametrize("fails", [False, True])
 async def test_channel_cursors_are_committed_when_the_session_went_well(
     tmp_path: Path, fails: bool
 ):
-    async with door_rig(tmp_path) as (rig, door):
-        give(door, ACTIVITY)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        give(proxy, ACTIVITY)
         env = rig.prints(b"oh no\n", code=1) if fails else harness("witness", tmp_path)
         async with running_worker(rig, env, role="lead"):
             await session_ended(rig)
         if fails:
-            assert not door.seen("commit-cursors")
+            assert not proxy.seen("commit-cursors")
             return
-        (commit,) = door.seen("commit-cursors")
+        (commit,) = proxy.seen("commit-cursors")
         assert commit.json() == {"cursorUpdates": ACTIVITY["cursorUpdates"]}
         assert "**#dev** (user: ada): It *broke*" in only_witnessed(tmp_path)["prompt"]
 
@@ -120,8 +120,8 @@ async def test_channel_cursors_are_committed_when_the_session_went_well(
     ids=str,
 )
 async def test_what_is_not_understood_is_logged_and_passed_over(tmp_path: Path, trigger: Any):
-    async with door_rig(tmp_path) as (rig, door):
-        give(door, trigger)
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        give(proxy, trigger)
         async with running_worker(rig, harness("says_hi")):
             row = await rig.until_ended(await rig.submit())
             assert row["status"] == "completed"
@@ -130,19 +130,19 @@ async def test_what_is_not_understood_is_logged_and_passed_over(tmp_path: Path, 
 
 
 async def test_a_task_that_is_only_named_is_fetched(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         task = await rig.post("/api/tasks", {"task": "Said elsewhere", "agentId": AGENT})
-        give(door, {"type": "task_assigned", "taskId": task["id"]})
+        give(proxy, {"type": "task_assigned", "taskId": task["id"]})
         async with running_worker(rig, harness("witness", tmp_path)):
             await session_ended(rig)
         assert 'Task: "Said elsewhere"' in only_witnessed(tmp_path)["prompt"]
 
 
 async def test_an_older_server_may_add_to_the_system_prompt(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
+    async with proxy_rig(tmp_path) as (rig, proxy):
         task = await rig.post("/api/tasks", {"task": "Sing", "agentId": AGENT})
         more = {"id": task["id"], "task": "Sing", "additionalSystemPrompt": "Sing in rhymes."}
-        give(door, {"type": "task_assigned", "taskId": task["id"], "task": more})
+        give(proxy, {"type": "task_assigned", "taskId": task["id"], "task": more})
         async with running_worker(rig, harness("witness", tmp_path)):
             await session_ended(rig)
         given = only_witnessed(tmp_path)
@@ -151,12 +151,12 @@ async def test_an_older_server_may_add_to_the_system_prompt(tmp_path: Path):
 
 
 async def test_a_task_without_words_and_unknown_to_the_server(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, door):
-        give(door, {"type": "task_assigned", "taskId": "no such task", "task": {"task": ""}})
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        give(proxy, {"type": "task_assigned", "taskId": "no such task", "task": {"task": ""}})
         async with running_worker(rig, harness("witness", tmp_path)):
             await session_ended(rig)
             row = await rig.until_ended(await rig.submit())
             assert row["status"] == "completed"
         given = json.loads((tmp_path / "no such task.json").read_text())
         assert given["prompt"].strip()
-        assert not door.seen("finish")[:-1]
+        assert not proxy.seen("finish")[:-1]

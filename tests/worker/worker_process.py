@@ -14,8 +14,8 @@ from typing import Any
 
 import anyio
 from anyio.abc import Process
-from door import until
 from patience import BYTECODE
+from recording_proxy import until
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes import procfs
@@ -105,8 +105,8 @@ def tagged(place: Path) -> list[int]:
     return found
 
 
-def mortal(place: Path, at: int, calls: str) -> dict[str, str]:
-    """Return the environment of a worker that is killed at one of its calls (see ``mortal/``).
+def killed_at_call(place: Path, at: int, calls: str) -> dict[str, str]:
+    """Return the environment of a worker that is killed at one of its calls: ``killed_at_call/``.
 
     Args:
         place: where ``go`` says from when on they count, and ``died at`` which it was.
@@ -114,7 +114,7 @@ def mortal(place: Path, at: int, calls: str) -> dict[str, str]:
         calls: which count.
     """
     return {
-        "PYTHONPATH": str(Path(__file__).parent / "mortal"),
+        "PYTHONPATH": str(Path(__file__).parent / "killed_at_call"),
         "MORTAL_FROM": str(place / "go"),
         "MORTAL_AT": str(at),
         "MORTAL_CALLS": calls,

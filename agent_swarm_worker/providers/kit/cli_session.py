@@ -266,8 +266,8 @@ class CliSession(BaseSession):
             is_cutting = framer.is_cutting
             if lines or is_cutting:
                 pending = 0 if is_cutting else framer.pending_bytes
-                hand_over = partial(output.checkpoint, pending, ends_inside=is_cutting)
-                self.take(lines, run.translator, hand_over)
+                checkpoint = partial(output.checkpoint, pending, ends_inside=is_cutting)
+                self.take(lines, run.translator, checkpoint)
             if self._steering.writer is not None:
                 self._steering.writer.heard()
             if framer.oversize > cut_before:
@@ -298,8 +298,8 @@ class CliSession(BaseSession):
             half[:] = chunk[end:]
             if lines or framer.is_cutting:
                 pending = len(half) + scrubber.held_bytes
-                hand_over = partial(output.checkpoint, pending, ends_inside=framer.is_cutting)
-                self.take_stderr(b"\n".join(lines), run.translator, hand_over)
+                checkpoint = partial(output.checkpoint, pending, ends_inside=framer.is_cutting)
+                self.take_stderr(b"\n".join(lines), run.translator, checkpoint)
 
         try:
             await pump(output, on_chunk)
@@ -308,8 +308,8 @@ class CliSession(BaseSession):
             if rest := framer.close():
                 lines.append(rest)
             if lines:
-                hand_over = partial(output.checkpoint, 0)
-                self.take_stderr(b"\n".join(lines), run.translator, hand_over)
+                checkpoint = partial(output.checkpoint, 0)
+                self.take_stderr(b"\n".join(lines), run.translator, checkpoint)
 
     def _log_step(self, step: str, elapsed_s: float) -> None:
         # Every session ends with a sweep; only what had to be asked or killed is news.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import EventListener, ProviderEvent, ProviderSessionConfig
     from agent_swarm_worker.contract.translator import Translator
-    from agent_swarm_worker.journal.writer import HandOver
+    from agent_swarm_worker.journal.writer import Checkpoint
 
 MAX_BACKLOG = 10_000
 """Events kept for a first listener that comes late; the journal has them all anyway."""
@@ -107,14 +107,14 @@ class BaseSession:
         self,
         lines: Sequence[bytes],
         translator: Translator,
-        hand_over: HandOver | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         """Take native lines through scrubbing, journal and translation.
 
         Args:
             lines: without their ends.
             translator: of the harness.
-            hand_over: told where in the journal they will be; see `Journal.append`.
+            checkpoint: told where in the journal they will be; see `Journal.append`.
         """
         if translator is not self._last_translator:
             self._last_translator = translator
@@ -142,7 +142,7 @@ class BaseSession:
                 admitted += self.journal.admitted(record, weight)
             elif record:
                 admitted.append(record)
-        self.journal.append(admitted, hand_over)
+        self.journal.append(admitted, checkpoint)
         if self.config.sink is not None:
             self.config.sink.heard(records)
         has_line_listeners = self._fallbacks or self._of(RawLog) or not self._listeners
@@ -192,24 +192,24 @@ class BaseSession:
             self._complain(listener, event, error)
 
     def take_stderr(
-        self, text: bytes, translator: Translator, hand_over: HandOver | None = None
+        self, text: bytes, translator: Translator, checkpoint: Checkpoint | None = None
     ) -> None:
         """Take scrubbed standard error: complete lines, joined by newlines; see `take`."""
         if not text.strip():
-            self.journal.append([], hand_over)
+            self.journal.append([], checkpoint)
             return
         kept = self._stderr_bytes < MAX_STDERR_BYTES
         self._stderr_bytes += len(text)
         content = decode_line(text)
         self._stderr_tail = (self._stderr_tail + content + "\n")[-STDERR_TAIL_BYTES:]
         if not kept:
-            self.journal.append([], hand_over)
+            self.journal.append([], checkpoint)
             return
         if self._stderr_bytes >= MAX_STDERR_BYTES:
             content += f"\n[standard error is not recorded beyond {MAX_STDERR_BYTES} bytes]"
         stamp = wire_time(self.clock.now())
         admitted = self.journal.admitted(stderr_record(content, stamp), Weight.DEBUG)
-        self.journal.append(admitted, hand_over)
+        self.journal.append(admitted, checkpoint)
         self.emit(RawStderr(content))
         for line in content.splitlines():
             for event in self._understood(translator.feed_stderr, line):

@@ -37,7 +37,7 @@ say("result", output=answer, is_error=False)
 """
 
 
-class SubprocessStage:
+class SubprocessFixture:
     """Makes the scripted agent the command."""
 
     def __init__(self) -> None:

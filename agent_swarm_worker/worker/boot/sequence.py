@@ -106,7 +106,7 @@ async def boot(worker: Parts, beside: TaskGroup) -> None:
     if rows is not None:
         apply_configuration(worker, rows)
     await _check_harness(worker)
-    file_store = worker.client.surroundings.agent_credentials
+    file_store = worker.client.resources.agent_credentials
     has_a_past = _has_a_past(worker)
     await wait_all(
         partial(_introduce, worker),
@@ -182,7 +182,7 @@ async def _take_over_sessions(worker: Parts, *, has_a_past: bool) -> None:
     await hold_undelivered(worker)
     await _best_effort(worker, "orphan recovery", lambda: sessions.recover_orphaned(agent_id))
     if worker.facts.is_lead:
-        await _best_effort(worker, "heartbeat sweep", worker.client.surroundings.sweep)
+        await _best_effort(worker, "heartbeat sweep", worker.client.resources.sweep)
 
 
 async def _report_credentials(worker: Parts) -> None:

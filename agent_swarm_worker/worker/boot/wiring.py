@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
@@ -74,7 +74,7 @@ async def wire(parts: Parts, held: AsyncExitStack) -> Worker:
     state = held.enter_context(StateDir.open(root, agent_id, clock=clock, log=log))
     state.note(AGENT_NOTE, agent_id)
     http = await held.enter_async_context(_http(parts, agent_id, runtime_id))
-    client = SwarmClient(http, Generations(clock, log))
+    client = SwarmClient(http, ServerCapabilities(clock, log))
     baselines = Baselines(state.path / "identity-baselines.json")
     return Worker(
         options=parts.options,
@@ -123,14 +123,14 @@ def _renderer(parts: Parts, client: SwarmClient, agent_id: str) -> Renderer:
     return Renderer(
         TemplateLibrary(shipped_texts("prompts")),
         clock=parts.clock,
-        source=client.surroundings if has_key else None,
+        source=client.resources if has_key else None,
         agent_id=agent_id,
     )
 
 
 def _repositories(parts: Parts, client: SwarmClient, state_dir: Path) -> Repositories:
     return Repositories(
-        client.surroundings,
+        client.resources,
         Git(parts.environment.values(), scrub=parts.scrubber.text),
         parts.clock,
         workspace_dir=parts.environment.settings.workspace_dir,
@@ -163,7 +163,7 @@ def _skills(parts: Parts, client: SwarmClient, agent_id: str) -> SkillSync | Non
     if not (_has_workspace(settings) if wanted is None else wanted):
         return None
     return SkillSync(
-        client.surroundings,
+        client.resources,
         agent_id,
         settings.home,
         shipped=shipped_texts("skills"),

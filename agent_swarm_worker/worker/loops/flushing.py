@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
@@ -132,7 +132,7 @@ async def opened(
             agent_id=state.noted(AGENT_NOTE) or agent_id,
             timeout_s=settings.api_timeout_s,
         ) as http:
-            client = SwarmClient(http, Generations(clock, log))
+            client = SwarmClient(http, ServerCapabilities(clock, log))
             outbox = Outbox(state.database, client, clock=clock, log=log)
             yield Flush(state=state, client=client, outbox=outbox, log=log)
 

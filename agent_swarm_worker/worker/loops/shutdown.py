@@ -145,7 +145,7 @@ LEAVE_WITHIN_S = 1.0
 """How long the interpreter may take to end when all is done."""
 
 
-class Backstop:
+class ExitTimer:
     """Ends this process after a time; only for a process that is the worker's alone."""
 
     def __init__(self) -> None:

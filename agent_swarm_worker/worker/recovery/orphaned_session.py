@@ -94,7 +94,7 @@ class OrphanedSession:
         self.result = result if self.last_word.is_said else None
         if not is_reported:
             self._reporter.stop_progress()
-            with self._worker.state.database.together(for_good=True):
+            with self._worker.state.database.transaction(durable=True):
                 self._reporter.close(result)
                 self._worker.state.set_reported(claim.task_id)
 

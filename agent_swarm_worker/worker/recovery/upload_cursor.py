@@ -84,9 +84,9 @@ class LogCursor:
         if kind is WriteKind.LOGS and "path" in args:
             self._state.set_log_offset(self._task_id, args["end"], args["path"])
 
-    def together(self) -> AbstractContextManager[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """Make all that is put in the block one write to the disk."""
-        return self._state.database.together()
+        return self._state.database.transaction()
 
     def told(self) -> None:
         """Note that the events of all lines so far are queued."""

@@ -77,7 +77,7 @@ async def finish_task(
     is_handed_over = task.ended_by == GRACEFUL_SHUTDOWN
     if outcome.reporter is not None:
         # With the note that it was told: a crash in between would have it told again.
-        with worker.state.database.together(for_good=True):
+        with worker.state.database.transaction(durable=True):
             outcome.reporter.close(outcome.result, owns_task=task.is_ours and not is_handed_over)
             worker.state.set_reported(task.task_id)
     if outcome.ready is not None:

@@ -139,7 +139,7 @@ async def session_tool_servers(
     if not (can.has_local_environment or can.mcp_transports):
         return ToolServers((own,), ())
     try:
-        installed = await worker.client.surroundings.mcp_servers(
+        installed = await worker.client.resources.mcp_servers(
             worker.agent_id, resolve_secrets=can.has_local_environment
         )
     except ApiError as error:

@@ -175,7 +175,7 @@ async def _memories(
     if row is None:
         return ""
     return await memories_block(
-        worker.client.surroundings,
+        worker.client.resources,
         row,
         config.redactor,
         raters=worker.settings.memory_raters,
@@ -189,7 +189,7 @@ async def _banner(worker: Parts, build: PromptBuild) -> str:
         return {key: value for key, value in agent.raw.items() if isinstance(value, str)}
 
     try:
-        return await profile_banner(build, worker.client.surroundings, worker.agent_id, stored)
+        return await profile_banner(build, worker.client.resources, worker.agent_id, stored)
     except ApiError as error:
         worker.log.debug(Event.API_REFUSED, call="profile banner", why=str(error))
         return ""

@@ -36,7 +36,7 @@ class FixedClock:
 
 
 @dataclass(frozen=True)
-class Played:
+class FakeHarness:
     """A stream after it went through the translator."""
 
     translator: ClaudeTranslator
@@ -56,7 +56,7 @@ def natives(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (STREAMS / f"{name}.jsonl").read_text().splitlines()]
 
 
-def play(lines: str | list[Any], *, reasoning_effort: str | None = None) -> Played:
+def play(lines: str | list[Any], *, reasoning_effort: str | None = None) -> FakeHarness:
     """Feed a recording, or lines made by hand, to a fresh translator."""
     config = ProviderSessionConfig(
         prompt="do it",
@@ -77,4 +77,4 @@ def play(lines: str | list[Any], *, reasoning_effort: str | None = None) -> Play
     events: list[ProviderEvent] = []
     for native in natives(lines) if isinstance(lines, str) else lines:
         events.extend(translator.feed(native))
-    return Played(translator, events)
+    return FakeHarness(translator, events)

@@ -44,8 +44,8 @@ def test_a_resumed_session_is_not_billed_again() -> None:
 
 
 def test_several_results_of_one_process_add_up() -> None:
-    played = play("background")
-    costs = [result.cost for result in played.of(Result)]
+    fake = play("background")
+    costs = [result.cost for result in fake.of(Result)]
     assert [cost.total_cost_usd for cost in costs] == [
         pytest.approx(0.0132),
         pytest.approx(0.0198),

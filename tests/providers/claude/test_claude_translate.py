@@ -34,15 +34,15 @@ def test_the_beginning_of_another_turn_is_no_other_session() -> None:
 
 
 def test_a_turn_is_text_tool_answer_text_result() -> None:
-    played = play("bash").of(Message, ToolStart, ToolEnd, Result)
-    assert [event.type for event in played] == [
+    fake = play("bash").of(Message, ToolStart, ToolEnd, Result)
+    assert [event.type for event in fake] == [
         "message",
         "tool_start",
         "tool_end",
         "message",
         "result",
     ]
-    said, start, end, answer, result = played
+    said, start, end, answer, result = fake
     assert said == Message("assistant", "Working.")
     assert (start.tool_name, start.args["command"]) == ("Bash", "echo hi")
     assert end == ToolEnd(start.tool_call_id, "Bash", "hi", is_error=False)
@@ -87,10 +87,10 @@ def test_a_subagents_tools_show_but_its_words_are_not_the_answer() -> None:
     inside = next(line for line in lines if line.get("parent_tool_use_id"))
     words = {**natives("hello")[1], "parent_tool_use_id": inside["parent_tool_use_id"]}
     *before, result = lines
-    played = play([*before, words, {**result, "result": ""}])
-    assert [start.tool_name for start in played.of(ToolStart)] == ["Agent", "Bash"]
-    assert played.of(Message)[-1].subagent is True
-    assert played.conclude().output == "The subagent reported."
+    fake = play([*before, words, {**result, "result": ""}])
+    assert [start.tool_name for start in fake.of(ToolStart)] == ["Agent", "Bash"]
+    assert fake.of(Message)[-1].subagent is True
+    assert fake.conclude().output == "The subagent reported."
 
 
 def test_a_retry_says_what_is_waited_for() -> None:

@@ -38,10 +38,10 @@ def test_success(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "category"), FAILURES.items())
 def test_failure(name: str, category: str) -> None:
-    played = play(name)
-    result = played.conclude(exit_code=1)
+    fake = play(name)
+    result = fake.conclude(exit_code=1)
     assert (result.is_error, result.error_category) == (True, category)
-    last = played.of(Result)[-1]
+    last = fake.of(Result)[-1]
     assert (last.is_error, last.error_category) == (True, category)
 
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 FAKE = Path(__file__).parent / "fake_codex.py"
 
 
-class Stage:
+class HarnessFixture:
     """The adapter, the fake, and what the fake has noted."""
 
     def __init__(self, folder: Path) -> None:
@@ -61,19 +61,19 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    return Stage(tmp_path)
+def stage(tmp_path: Path) -> HarnessFixture:
+    return HarnessFixture(tmp_path)
 
 
 @pytest.mark.parametrize("transport", ["app-server", "exec"])
-async def test_the_plain_course(stage: Stage, transport: str):
+async def test_the_plain_course(stage: HarnessFixture, transport: str):
     result = await stage.run(transport=transport)
     assert (result.is_error, result.output, result.session_id) == (False, "Did it.", THREAD)
 
 
 @pytest.mark.parametrize(("how", "chosen"), [("old", "exec"), ("", "app-server")])
 async def test_a_cli_without_an_app_server_is_asked_another_way(
-    stage: Stage, how: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+    stage: HarnessFixture, how: str, chosen: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("agent_swarm_worker.providers.codex.launch._probed", {})
     assert not (await stage.run(how, transport="auto")).is_error
@@ -81,7 +81,7 @@ async def test_a_cli_without_an_app_server_is_asked_another_way(
     assert init.harness_variant_meta["transport"] == chosen
 
 
-async def test_nothing_of_the_task_is_in_the_arguments(stage: Stage):
+async def test_nothing_of_the_task_is_in_the_arguments(stage: HarnessFixture):
     await stage.run(prompt="secret words", system_prompt="secret orders", model="Sonnet")
     (noted,) = stage.noted
     assert noted["argv"] == ["exec", "--json", "--skip-git-repo-check", "-"]
@@ -94,7 +94,7 @@ async def test_nothing_of_the_task_is_in_the_arguments(stage: Stage):
     assert not (home / "config.toml").exists(), "the file with the keys is gone"
 
 
-async def test_the_operators_model_stands_where_nobody_chose(stage: Stage):
+async def test_the_operators_model_stands_where_nobody_chose(stage: HarnessFixture):
     (stage.folder / ".codex").mkdir()
     (stage.folder / ".codex/config.toml").write_text('model = "their-model"\n')
     await stage.run()
@@ -104,29 +104,29 @@ async def test_the_operators_model_stands_where_nobody_chose(stage: Stage):
     assert (ours["model"], ours["model_reasoning_effort"]) == ("gpt-5.5", "xhigh")
 
 
-async def test_an_effort_the_model_does_not_have_is_not_asked_for(stage: Stage):
+async def test_an_effort_the_model_does_not_have_is_not_asked_for(stage: HarnessFixture):
     result = await stage.run(model="gpt-5.3-codex", reasoning_effort="max")
     assert result.applied_reasoning_effort is None
     assert "model_reasoning_effort" not in stage.noted[0]["config"]
 
 
-async def test_garbage_between_the_lines(stage: Stage):
+async def test_garbage_between_the_lines(stage: HarnessFixture):
     result = await stage.run("garbage")
     assert (result.is_error, result.output) == (False, "Did it.")
 
 
-async def test_a_good_exit_without_a_turn_is_no_success(stage: Stage):
+async def test_a_good_exit_without_a_turn_is_no_success(stage: HarnessFixture):
     result = await stage.run("no_end")
     assert (result.is_error, result.exit_code) == (True, 1)
 
 
 @pytest.mark.parametrize("transport", ["app-server", pytest.param("exec", marks=pytest.mark.long)])
-async def test_one_that_stays_after_its_last_word_is_ended(stage: Stage, transport: str):
+async def test_one_that_stays_after_its_last_word_is_ended(stage: HarnessFixture, transport: str):
     result = await stage.run("stays", transport, result_grace_s=0.3)
     assert (result.is_error, result.output) == (False, "Did it.")
 
 
-async def test_a_session_that_is_gone_is_begun_afresh(stage: Stage):
+async def test_a_session_that_is_gone_is_begun_afresh(stage: HarnessFixture):
     folder = stage.folder / ".codex/sessions/2026/11/20"
     folder.mkdir(parents=True)
     (folder / f"rollout-x-{THREAD}.jsonl").write_text("{}\n")
@@ -138,7 +138,7 @@ async def test_a_session_that_is_gone_is_begun_afresh(stage: Stage):
 
 
 @pytest.mark.parametrize("asked", ["by-name", "--last", THREAD])
-async def test_what_cannot_be_resumed_is_not_asked_for(stage: Stage, asked: str):
+async def test_what_cannot_be_resumed_is_not_asked_for(stage: HarnessFixture, asked: str):
     """The CLI starts a new thread for a name that is no UUID, and reports success."""
     config = stage.config()
     assert not await CodexAdapter().can_resume(asked, config)
@@ -149,13 +149,13 @@ async def test_what_cannot_be_resumed_is_not_asked_for(stage: Stage, asked: str)
 
 
 @pytest.mark.parametrize(("how", "words"), [("refuses", "unknown variant"), ("dies", "code 3")])
-async def test_a_server_that_does_not_play_along(stage: Stage, how: str, words: str):
+async def test_a_server_that_does_not_play_along(stage: HarnessFixture, how: str, words: str):
     result = await stage.run(how, "app-server")
     assert result.is_error
     assert words in (result.failure_reason or "")
 
 
-async def test_a_server_that_is_deaf_to_the_interruption_is_killed(stage: Stage):
+async def test_a_server_that_is_deaf_to_the_interruption_is_killed(stage: HarnessFixture):
     """And so is the command that it had put into a session of its own."""
     session = await CodexAdapter().create_session(stage.config("deaf", "app-server"))
     async with anyio.create_task_group() as tasks:
@@ -178,7 +178,7 @@ def command_of(pid: int) -> str:
         return ""
 
 
-async def test_a_mute_server_can_be_aborted(stage: Stage):
+async def test_a_mute_server_can_be_aborted(stage: HarnessFixture):
     session = await CodexAdapter().create_session(stage.config("mute", "app-server"))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(session.abort, "shutdown")
@@ -187,18 +187,18 @@ async def test_a_mute_server_can_be_aborted(stage: Stage):
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", "x" * (MAX_PROMPT_CHARS + 1)], ids=len)
-async def test_prompts_it_does_not_take(stage: Stage, prompt: str):
+async def test_prompts_it_does_not_take(stage: HarnessFixture, prompt: str):
     with pytest.raises(ProviderError, match=r"no prompt|too long"):
         await stage.run(prompt=prompt)
 
 
-async def test_a_story_that_is_too_long_is_not_told(stage: Stage):
+async def test_a_story_that_is_too_long_is_not_told(stage: HarnessFixture):
     story = "x" * (MAX_PROMPT_CHARS + 1)
     assert not (await stage.run(resume_session_id=THREAD, fresh_prompt=story)).is_error
     assert stage.noted[0]["prompt"] == "do it"
 
 
-async def test_the_system_prompt_by_agents_md(stage: Stage):
+async def test_the_system_prompt_by_agents_md(stage: HarnessFixture):
     config = stage.config(system_prompt="Orders.", env={"CODEX_SYSTEM_PROMPT": "agents-md"})
     session = await CodexAdapter().create_session(config)
     file = config.cwd / "AGENTS.md"
@@ -233,7 +233,7 @@ def test_it_keeps_the_contract():
     ],
 )
 async def test_what_is_checked_before(
-    stage: Stage, changed: dict[str, str], error: type[Exception], words: str
+    stage: HarnessFixture, changed: dict[str, str], error: type[Exception], words: str
 ):
     env = {**stage.config().env, **changed}
     with pytest.raises(error, match=words):
@@ -243,7 +243,7 @@ async def test_what_is_checked_before(
             await CodexAdapter().create_session(stage.config(env=changed))
 
 
-async def test_a_login_of_any_kind_is_enough(stage: Stage, tmp_path: Path):
+async def test_a_login_of_any_kind_is_enough(stage: HarnessFixture, tmp_path: Path):
     env = {**stage.config().env, "OPENAI_API_KEY": ""}
     await CodexAdapter().check({**env, "CODEX_OAUTH": '{"access": "a"}'}, LocalGuest("check"))
     await CodexAdapter().check({**env, "codex_oauth_2": '{"access": "a"}'}, LocalGuest("check"))

@@ -37,7 +37,7 @@ from agent_swarm_worker.providers.kit.launch import Ending
 ALL = sorted(tuple(path.stem.split("_", 1)) for path in STREAMS.glob("*.jsonl"))
 
 
-def played(transport: str, name: str, state: TranslationState) -> tuple[Any, list[Any]]:
+def fake(transport: str, name: str, state: TranslationState) -> tuple[Any, list[Any]]:
     reader = translator(transport, state)
     return reader, [event for line in recorded(transport, name) for event in reader.feed(line)]
 
@@ -53,7 +53,7 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 def test_an_answer(transport: str, tmp_path: Path):
     plan = make_plan(tmp_path, transport=transport)
-    reader, events = played(transport, "hello", make_state(tmp_path, plan=plan))
+    reader, events = fake(transport, "hello", make_state(tmp_path, plan=plan))
     (init,) = of(events, SessionInit)
     assert (init.session_id, init.model) == (THREAD, "gpt-5.6-terra")
     assert init.harness_variant_meta["transport"] == transport
@@ -72,7 +72,7 @@ def test_an_answer(transport: str, tmp_path: Path):
 
 @pytest.mark.parametrize(("name", "exit_code"), [("bash", 0), ("bash_fails", 3)])
 def test_a_command(transport: str, name: str, exit_code: int, tmp_path: Path):
-    _, events = played(transport, name, make_state(tmp_path))
+    _, events = fake(transport, name, make_state(tmp_path))
     (start,), (end,) = of(events, ToolStart), of(events, ToolEnd)
     assert start.tool_name == end.tool_name == "bash"
     assert "echo" in start.args["command"]
@@ -82,7 +82,7 @@ def test_a_command(transport: str, name: str, exit_code: int, tmp_path: Path):
 
 
 def test_a_tool_of_the_swarm(transport: str, tmp_path: Path):
-    _, events = played(transport, "swarm_tool", make_state(tmp_path))
+    _, events = fake(transport, "swarm_tool", make_state(tmp_path))
     (start,), (end,) = of(events, ToolStart), of(events, ToolEnd)
     assert start.tool_name == "store-progress"
     assert start.args == {
@@ -102,7 +102,7 @@ def test_a_tool_of_the_swarm(transport: str, tmp_path: Path):
     ],
 )
 def test_an_error(transport: str, name: str, categories: set[str], words: str, tmp_path: Path):
-    reader, events = played(transport, name, make_state(tmp_path))
+    reader, events = fake(transport, name, make_state(tmp_path))
     assert of(events, Error)
     result = reader.conclude(Ending(exit_code=0 if transport == "app-server" else 1))
     assert (result.is_error, result.exit_code) == (True, 1)
@@ -112,16 +112,16 @@ def test_an_error(transport: str, name: str, categories: set[str], words: str, t
 
 
 def test_an_interrupted_turn(tmp_path: Path):
-    reader, _ = played("app-server", "interrupted", make_state(tmp_path))
+    reader, _ = fake("app-server", "interrupted", make_state(tmp_path))
     assert reader.is_final
     aborted = reader.conclude(Ending(exit_code=0, aborted="cancelled"))
     assert (aborted.error_category, aborted.failure_reason) == ("aborted", "Aborted: cancelled")
-    reader, _ = played("app-server", "interrupted", make_state(tmp_path))
+    reader, _ = fake("app-server", "interrupted", make_state(tmp_path))
     assert reader.conclude(Ending(exit_code=0)).error_category == "interrupted"
 
 
 def test_a_killed_process_is_no_success(tmp_path: Path):
-    reader, _ = played("exec", "interrupted", make_state(tmp_path))
+    reader, _ = fake("exec", "interrupted", make_state(tmp_path))
     result = reader.conclude(Ending(exit_code=137))
     assert (result.is_error, result.error_category) == (True, "killed")
     assert "SIGKILL" in result.failure_reason
@@ -140,7 +140,7 @@ def test_what_a_resumed_thread_used_before_is_not_billed(transport: str, tmp_pat
     before = Tokens(input=3000, cache_read=2500, output=10, reasoning=5)
     plan = make_plan(tmp_path, transport=transport, used_before=before)
     state = make_state(tmp_path, plan=plan, resume_session_id=THREAD.upper())
-    reader, _ = played(transport, "hello", state)
+    reader, _ = fake(transport, "hello", state)
     result = reader.conclude(Ending(exit_code=0))
     assert not result.is_error
     assert (result.cost.input_tokens, result.cost.cache_read_tokens) == (1000, 500)
@@ -149,14 +149,14 @@ def test_what_a_resumed_thread_used_before_is_not_billed(transport: str, tmp_pat
 
 def test_another_thread_than_asked_for_is_a_stale_session(transport: str, tmp_path: Path):
     state = make_state(tmp_path, resume_session_id="01a00000-0000-7000-8000-00000000ffff")
-    reader, events = played(transport, "hello", state)
+    reader, events = fake(transport, "hello", state)
     assert not of(events, SessionInit), "the follow-up's session is not overwritten"
     result = reader.conclude(Ending(exit_code=0))
     assert (result.is_error, result.error_category) == (True, "stale_session")
 
 
 def test_the_context_and_its_size(tmp_path: Path):
-    _, events = played("app-server", "bash", make_state(tmp_path))
+    _, events = fake("app-server", "bash", make_state(tmp_path))
     usage = of(events, ContextUsage)
     assert [event.context_used_tokens for event in usage] == [4050, 4050]
     assert usage[0].context_total_tokens == 258_400

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from played_model import PlayedModel
+from fake_model import FakeModel
 
 from agent_swarm_worker.clock import Clock
 from agent_swarm_worker.contract import ProviderEvent, ProviderResult, ProviderSessionConfig
@@ -85,7 +85,7 @@ async def start(
 
 async def run(
     place: Place,
-    model: PlayedModel,
+    model: FakeModel,
     api: str = "openai",
     prompt: str = "Do it.",
     env: dict[str, str] | None = None,

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from fake_model import FakeModel, Raw, Turn
 from pi_rig import Place, run
-from played_model import PlayedModel, Raw, Turn
 
 pytestmark = pytest.mark.anyio
 BOTH = pytest.mark.parametrize("api", ["openai", "anthropic"])
@@ -19,7 +19,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def small_window(place: Place, model: PlayedModel, tokens: int, api: str) -> dict[str, str]:
+def small_window(place: Place, model: FakeModel, tokens: int, api: str) -> dict[str, str]:
     """Settings with a provider of the operator's own whose model has a small window."""
     agent = place.root / "agent"
     agent.mkdir()
@@ -61,7 +61,7 @@ async def test_a_full_window_is_summarised_and_the_work_goes_on(place: Place, ap
         Turn("Step three.", [LS], input_tokens=600),
         Turn("Finished.", input_tokens=700),
     )
-    async with PlayedModel(*turns) as model:
+    async with FakeModel(*turns) as model:
         env = small_window(place, model, 10_000, api)
         ran = await run(place, model, api, "Do the three steps.", env=env)
         resumed = await run(
@@ -108,7 +108,7 @@ async def test_a_model_that_finds_it_too_long_gets_a_summary_once(place: Place, 
         },
     )
     turns = (Turn("One.", [LS]), long, Turn("SUMMARY."), Turn("Finished."))
-    async with PlayedModel(*turns) as model:
+    async with FakeModel(*turns) as model:
         ran = await run(place, model, api)
         assert ran.result.output == "Finished."
         assert len(ran.of("compaction")) == 1
@@ -121,7 +121,7 @@ async def test_a_model_that_finds_it_too_long_gets_a_summary_once(place: Place, 
 async def test_a_huge_answer_of_a_tool_does_not_end_the_session(place: Place):
     huge = ("bash", {"command": "head -c 300000 /dev/zero | tr '\\0' 'x'"})
     turns = (Turn("Look.", [huge, huge, huge]), Turn("SUMMARY."), Turn("Finished."))
-    async with PlayedModel(*turns) as model:
+    async with FakeModel(*turns) as model:
         env = small_window(place, model, 8_000, "openai")
         ran = await run(place, model, env=env)
     assert ran.result.output == "Finished."
@@ -129,7 +129,7 @@ async def test_a_huge_answer_of_a_tool_does_not_end_the_session(place: Place):
 
 
 async def test_what_was_asked_last_survives_a_summary(place: Place):
-    async with PlayedModel(Turn("x" * 40_000)) as model:
+    async with FakeModel(Turn("x" * 40_000)) as model:
         env = small_window(place, model, 8_000, "openai")
         ran = await run(place, model, prompt="The first task.", env=env)
         model.steps, model.asked = [Turn("SUMMARY."), Turn("Finished.")], []
@@ -147,7 +147,7 @@ async def test_the_system_prompt_arrives_to_the_letter(place: Place, api: str):
     (place.root / "work").mkdir()
     (place.root / "work/AGENTS.md").write_text("Use tabs here.")
     (place.root / "work/CLAUDE.md").write_text("Use spaces here.")
-    async with PlayedModel() as model:
+    async with FakeModel() as model:
         await run(place, model, api, system_prompt=exact)
         (place.root / "work/AGENTS.md").unlink()
         (place.root / "work/CLAUDE.md").write_text("Use spaces here." + "x" * 100_000)
@@ -172,7 +172,7 @@ async def test_effort_a_model_refuses_is_left_out(place: Place):
         },
     )
     env = {"MODEL_OVERRIDE": "openai/gpt-5.6"}
-    async with PlayedModel(no, Turn("Fine.")) as model:
+    async with FakeModel(no, Turn("Fine.")) as model:
         ran = await run(place, model, env=env, reasoning_effort="xhigh")
     assert ran.result.output == "Fine."
     assert "reasoning_effort" in model.asked[0].body
@@ -182,7 +182,7 @@ async def test_effort_a_model_refuses_is_left_out(place: Place):
 
 
 async def test_effort_that_is_taken_is_reported(place: Place):
-    async with PlayedModel(Turn("Fine.")) as model:
+    async with FakeModel(Turn("Fine.")) as model:
         env = {"MODEL_OVERRIDE": "openai/gpt-5.6"}
         ran = await run(place, model, env=env, reasoning_effort="low")
     assert model.asked[0].body["reasoning_effort"] == "low"
@@ -192,7 +192,7 @@ async def test_effort_that_is_taken_is_reported(place: Place):
 @BOTH
 async def test_tokens_of_the_cache_are_counted_apart(place: Place, api: str):
     turn = Turn("Fine.", input_tokens=7, cached=1000, written=200, output_tokens=3)
-    async with PlayedModel(turn) as model:
+    async with FakeModel(turn) as model:
         ran = await run(place, model, api)
     cost = ran.result.cost
     assert cost is not None
@@ -208,7 +208,7 @@ async def test_tokens_of_the_cache_are_counted_apart(place: Place, api: str):
 
 
 async def test_openrouter_says_what_it_cost(place: Place):
-    async with PlayedModel(Turn("One.", [LS], usd=0.25), Turn("Two.", usd=0.5)) as model:
+    async with FakeModel(Turn("One.", [LS], usd=0.25), Turn("Two.", usd=0.5)) as model:
         ran = await run(place, model, "openrouter")
     assert ran.result.cost is not None
     assert ran.result.cost.total_cost_usd == pytest.approx(0.75)
@@ -218,7 +218,7 @@ async def test_openrouter_says_what_it_cost(place: Place):
 
 async def test_list_prices_charge_the_cache_once(place: Place):
     turn = Turn("Fine.", input_tokens=1000, cached=10_000, written=2000, output_tokens=100)
-    async with PlayedModel(turn) as model:
+    async with FakeModel(turn) as model:
         env = {"MODEL_OVERRIDE": "anthropic/claude-opus-4-8"}
         ran = await run(place, model, "anthropic", env=env)
     assert ran.result.cost is not None

@@ -9,9 +9,9 @@ from typing import Any
 
 import anyio
 import pytest
+from fake_model import FakeModel, Raw, Silence, Step, Turn
 from patience import HANG_S
 from pi_rig import Place, run, start
-from played_model import PlayedModel, Raw, Silence, Step, Turn
 
 from agent_swarm_worker.errors import CredentialsMissing, UnknownModel
 
@@ -45,7 +45,7 @@ def refusal(status: int, kind: str, message: str, **headers: str) -> Raw:
     ids=["429", "500", "529", "html-502", "html-200", "cut", "half"],
 )
 async def test_what_passes_is_tried_again(place: Place, api: str, trouble: Step):
-    async with PlayedModel(trouble, trouble, Turn("Made it.")) as model:
+    async with FakeModel(trouble, trouble, Turn("Made it.")) as model:
         ran = await run(place, model, api)
     assert ran.result.output == "Made it."
     assert not ran.result.is_error
@@ -68,7 +68,7 @@ async def test_what_passes_is_tried_again(place: Place, api: str, trouble: Step)
 async def test_what_does_not_pass_fails_at_once(
     place: Place, api: str, status: int, kind: str, message: str, category: str
 ):
-    async with PlayedModel(refusal(status, kind, message)) as model:
+    async with FakeModel(refusal(status, kind, message)) as model:
         ran = await run(place, model, api)
     assert (ran.result.is_error, ran.result.error_category) == (True, category)
     assert message in (ran.result.failure_reason or "")
@@ -79,7 +79,7 @@ async def test_what_does_not_pass_fails_at_once(
 
 
 async def test_it_gives_up_in_the_end(place: Place):
-    async with PlayedModel(*[refusal(503, "api_error", "down for today")] * 9) as model:
+    async with FakeModel(*[refusal(503, "api_error", "down for today")] * 9) as model:
         ran = await run(place, model)
     assert ran.result.error_category == "server_error"
     assert "down for today" in (ran.result.failure_reason or "")
@@ -104,7 +104,7 @@ class Slept:
 async def test_it_waits_as_long_as_it_was_asked_to(place: Place):
     clock = Slept()
     busy = refusal(429, "rate_limit_error", "slow down", **{"retry-after": "7"})
-    async with PlayedModel(busy, refusal(500, "api_error", "oops"), Turn("Ok.")) as model:
+    async with FakeModel(busy, refusal(500, "api_error", "oops"), Turn("Ok.")) as model:
         ran = await run(place, model, env={"PI_RETRY_BASE_S": "2"}, clock=clock)
     assert ran.result.output == "Ok."
     assert clock.slept_s[:2] == [7.0, 4.0]
@@ -112,7 +112,7 @@ async def test_it_waits_as_long_as_it_was_asked_to(place: Place):
 
 async def test_a_limit_that_lasts_ends_the_session_and_says_until_when(place: Place):
     busy = refusal(429, "rate_limit_error", "try later", **{"retry-after": "1800"})
-    async with PlayedModel(busy) as model:
+    async with FakeModel(busy) as model:
         ran = await run(place, model)
     assert ran.result.error_category == "rate_limit"
     assert ran.result.rate_limit_reset_at is not None
@@ -123,7 +123,7 @@ async def test_a_limit_that_lasts_ends_the_session_and_says_until_when(place: Pl
 @BOTH
 @pytest.mark.parametrize("silence", [Silence(), Turn("I was going to s", hang=True)])
 async def test_a_model_that_falls_silent_is_given_up(place: Place, api: str, silence: Step):
-    async with PlayedModel(silence, silence, Turn()) as model:
+    async with FakeModel(silence, silence, Turn()) as model:
         ran = await run(place, model, api, env={"PI_REQUEST_TIMEOUT_S": "0.3"})
     assert ran.result.error_category == "network"
     assert "said nothing for" in (ran.result.failure_reason or "")
@@ -143,7 +143,7 @@ async def test_nobody_there(place: Place):
 @BOTH
 async def test_nonsense_for_arguments_goes_back_to_the_model(place: Place, api: str):
     calls = [("ls", '{"path": '), ("nosuch", {"a": 1}), ("bash", "[1, 2]")]
-    async with PlayedModel(Turn("Trying.", calls), Turn("I see.")) as model:
+    async with FakeModel(Turn("Trying.", calls), Turn("I see.")) as model:
         ran = await run(place, model, api)
     assert ran.result.output == "I see."
     ends = ran.of("tool_end")
@@ -156,7 +156,7 @@ async def test_nonsense_for_arguments_goes_back_to_the_model(place: Place, api: 
 
 
 async def test_too_many_steps(place: Place):
-    async with PlayedModel(*[Turn("Again.", [LS])] * 9) as model:
+    async with FakeModel(*[Turn("Again.", [LS])] * 9) as model:
         ran = await run(place, model, env={"PI_MAX_STEPS": "3"})
     assert ran.result.error_category == "max_turns"
     assert "PI_MAX_STEPS" in (ran.result.failure_reason or "")
@@ -164,7 +164,7 @@ async def test_too_many_steps(place: Place):
 
 
 async def test_too_expensive(place: Place):
-    async with PlayedModel(*[Turn("Again.", [LS], usd=0.4)] * 9) as model:
+    async with FakeModel(*[Turn("Again.", [LS], usd=0.4)] * 9) as model:
         ran = await run(place, model, "openrouter", env={"PI_MAX_COST_USD": "1"})
     assert ran.result.error_category == "max_budget"
     assert len(model.asked) == 3
@@ -173,7 +173,7 @@ async def test_too_expensive(place: Place):
 
 
 async def test_too_long(place: Place):
-    async with PlayedModel(Turn("One.", [LS]), Silence()) as model:
+    async with FakeModel(Turn("One.", [LS]), Silence()) as model:
         ran = await run(place, model, env={"PI_MAX_SECONDS": "1.5"})
     assert ran.result.error_category == "max_time"
     assert ran.result.cost is not None
@@ -188,13 +188,13 @@ async def test_too_long(place: Place):
     ],
 )
 async def test_an_end_that_is_none(place: Place, step: Turn, category: str):
-    async with PlayedModel(step) as model:
+    async with FakeModel(step) as model:
         ran = await run(place, model)
     assert (ran.result.is_error, ran.result.error_category) == (True, category)
 
 
 async def test_a_model_nobody_knows_is_never_replaced_by_another(place: Place):
-    async with PlayedModel() as model:
+    async with FakeModel() as model:
         for name in ("nosuch/model", "mystery"):
             env = {**model.env("anthropic"), "MODEL_OVERRIDE": name}
             with pytest.raises(UnknownModel, match=name):
@@ -205,7 +205,7 @@ async def test_a_model_nobody_knows_is_never_replaced_by_another(place: Place):
     assert model.asked == []
 
 
-async def aborted(place: Place, model: PlayedModel, *, after_requests: int) -> Any:
+async def aborted(place: Place, model: FakeModel, *, after_requests: int) -> Any:
     session, events = await start(place.config(model.env("anthropic")))
     took_s = 0.0
 
@@ -233,7 +233,7 @@ async def aborted(place: Place, model: PlayedModel, *, after_requests: int) -> A
     ids=["connect", "stream", "tool"],
 )
 async def test_abort_ends_whatever_it_is_doing(place: Place, hanging: Step):
-    async with PlayedModel(Turn("One.", [LS]), hanging) as model:
+    async with FakeModel(Turn("One.", [LS]), hanging) as model:
         result = await aborted(place, model, after_requests=2)
     assert result.cost is not None
     assert result.cost.input_tokens >= 100
@@ -243,7 +243,7 @@ async def test_abort_ends_whatever_it_is_doing(place: Place, hanging: Step):
 
 
 async def test_abort_before_the_start(place: Place):
-    async with PlayedModel() as model:
+    async with FakeModel() as model:
         session, _ = await start(place.config(model.env("openai")))
         await session.abort("too late anyway")
         await session.abort("again")

@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 
 import pytest
+from fake_model import FakeModel, Raw, Turn
 from pi_rig import Place, Ran, run, start
-from played_model import PlayedModel, Raw, Turn
 
 from agent_swarm_worker.providers.pi.adapter import PiAdapter
 from agent_swarm_worker.providers.pi.history import INTERRUPTED
@@ -23,7 +23,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-async def first(place: Place, model: PlayedModel, api: str = "openai", text: str = "Hi.") -> Ran:
+async def first(place: Place, model: FakeModel, api: str = "openai", text: str = "Hi.") -> Ran:
     model.steps = [Turn(text)]
     ran = await run(place, model, api, prompt="The first task.")
     assert not ran.result.is_error, ran.result
@@ -33,7 +33,7 @@ async def first(place: Place, model: PlayedModel, api: str = "openai", text: str
 
 @BOTH
 async def test_a_session_goes_on_where_it_stopped(place: Place, api: str):
-    async with PlayedModel() as model:
+    async with FakeModel() as model:
         ran = await first(place, model, api, "I am done with the first.")
         again = await run(
             place,
@@ -56,7 +56,7 @@ async def test_a_session_goes_on_where_it_stopped(place: Place, api: str):
 
 
 async def test_what_is_saved_is_private_and_has_no_secrets(place: Place):
-    async with PlayedModel(Turn(f"The word is {SECRET}."), Turn()) as model:
+    async with FakeModel(Turn(f"The word is {SECRET}."), Turn()) as model:
         env = {"MY_API_KEY": SECRET}
         turn = Turn(f"Looking at {SECRET}.", [("bash", {"command": f"echo {SECRET}"})])
         model.steps = [turn, Turn("Fine.")]
@@ -75,7 +75,7 @@ async def test_what_is_saved_is_private_and_has_no_secrets(place: Place):
 
 @BOTH
 async def test_a_kill_in_the_middle_of_a_call_and_of_a_line(place: Place, api: str):
-    async with PlayedModel() as model:
+    async with FakeModel() as model:
         ran = await first(place, model, api)
         (saved,) = place.saved()
         call = {"part_kind": "tool-call", "tool_name": "bash", "tool_call_id": "call_x"}
@@ -95,7 +95,7 @@ async def test_a_kill_in_the_middle_of_a_call_and_of_a_line(place: Place, api: s
 
 async def test_only_what_is_there_can_be_continued(place: Place, tmp_path: Path):
     adapter = PiAdapter()
-    async with PlayedModel() as model:
+    async with FakeModel() as model:
         ran = await first(place, model)
         config = place.config(model.env("openai"))
         known = ran.result.session_id or ""
@@ -114,7 +114,7 @@ async def test_only_what_is_there_can_be_continued(place: Place, tmp_path: Path)
 
 @pytest.mark.parametrize("stale", ["0" * 8, "../../../../etc/passwd", "garbage-123"])
 async def test_a_session_that_is_gone_starts_afresh_with_the_story(place: Place, stale: str):
-    async with PlayedModel() as model:
+    async with FakeModel() as model:
         await first(place, model)
         (place.saved()[0].parent / "garbage-123.jsonl").write_bytes(b"\xff\xfe{}\n[]\n7\n")
         again = await run(
@@ -127,7 +127,7 @@ async def test_a_session_that_is_gone_starts_afresh_with_the_story(place: Place,
 
 
 async def test_two_at_once_do_not_write_into_one_conversation(place: Place):
-    async with PlayedModel() as model:
+    async with FakeModel() as model:
         ran = await first(place, model)
         resumed = {"resume_session_id": ran.result.session_id, "fresh_prompt": "Afresh."}
         inner: list[Ran] = []
@@ -144,7 +144,7 @@ async def test_two_at_once_do_not_write_into_one_conversation(place: Place):
 
 
 async def test_a_place_that_cannot_be_written(place: Place):
-    async with PlayedModel() as model:
+    async with FakeModel() as model:
         blocked = place.root / "a-file"
         blocked.write_text("")
         env = {**model.env("openai"), "PI_CODING_AGENT_DIR": str(blocked)}
@@ -157,7 +157,7 @@ async def test_a_place_that_cannot_be_written(place: Place):
 
 async def test_a_failed_session_can_be_continued(place: Place):
     down = Raw(401, {"error": {"message": "bad key", "type": "authentication_error"}})
-    async with PlayedModel(down) as model:
+    async with FakeModel(down) as model:
         ran = await run(place, model, prompt="The first task.")
         assert ran.result.is_error
         again = await run(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fake_model import FakeModel, Turn
 from pi_rig import Place, run
-from played_model import PlayedModel, Turn
 
 pytestmark = pytest.mark.anyio
 BOTH = pytest.mark.parametrize("api", ["openai", "anthropic"])
@@ -24,7 +24,7 @@ async def test_a_task_with_tools(place: Place, api: str):
         Turn("Reading.", [("read", {"path": "a.txt"}), ("ls", {"path": "."})]),
         Turn("All done.", input_tokens=300),
     )
-    async with PlayedModel(*turns) as model:
+    async with FakeModel(*turns) as model:
         ran = await run(place, model, api)
     assert not ran.result.is_error, ran.result
     assert ran.result.output == "All done."

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import anyio
 import pytest
+from fake_model import FakeModel, Raw, Silence, Turn
 from pi_rig import Place, start
-from played_model import PlayedModel, Raw, Silence, Turn
 
 from agent_swarm_worker.contract import SteerDelivery, SteerMode
 
@@ -21,7 +21,7 @@ def place(tmp_path: Path) -> Place:
 
 
 async def talk(
-    place: Place, model: PlayedModel, mode: SteerMode, *, at_request: int, api: str = "openai"
+    place: Place, model: FakeModel, mode: SteerMode, *, at_request: int, api: str = "openai"
 ) -> tuple[SteerDelivery, int, str]:
     """Deliver a message once the model was asked so often; how often it had been when it came."""
     session, _ = await start(place.config(model.env(api)))
@@ -43,7 +43,7 @@ async def talk(
 @pytest.mark.parametrize("api", ["openai", "anthropic"])
 async def test_a_steering_message_comes_after_the_running_call(place: Place, api: str):
     turns = (Turn("Wait.", [SLEEP]), Turn("More.", [SLEEP]), Turn("End."))
-    async with PlayedModel(*turns) as model:
+    async with FakeModel(*turns) as model:
         delivery, asked_by_then, output = await talk(place, model, "steer", at_request=1, api=api)
     assert delivery == SteerDelivery(True, mode="steer")
     assert asked_by_then == 2
@@ -54,7 +54,7 @@ async def test_a_steering_message_comes_after_the_running_call(place: Place, api
 
 async def test_a_queued_message_comes_when_the_agent_would_stop(place: Place):
     turns = (Turn("Wait.", [SLEEP]), Turn("Would stop."), Turn("Really stop."))
-    async with PlayedModel(*turns) as model:
+    async with FakeModel(*turns) as model:
         delivery, asked_by_then, output = await talk(place, model, "queue", at_request=1)
     assert delivery == SteerDelivery(True, mode="queue")
     assert (asked_by_then, output) == (3, "Really stop.")
@@ -69,7 +69,7 @@ async def test_a_message_during_the_last_answer_is_not_lost(place: Place):
     def pause(number: int) -> object:
         return slowly() if number == 1 else None
 
-    async with PlayedModel(Turn("First."), Turn("Second."), on_request=pause) as model:
+    async with FakeModel(Turn("First."), Turn("Second."), on_request=pause) as model:
         delivery, _, output = await talk(place, model, "steer", at_request=1)
     assert delivery.delivered
     assert output == "Second."
@@ -77,14 +77,14 @@ async def test_a_message_during_the_last_answer_is_not_lost(place: Place):
 
 async def test_a_message_the_model_never_got_is_not_delivered(place: Place):
     gone = Raw(401, {"error": {"type": "authentication_error", "message": "key revoked"}})
-    async with PlayedModel(Turn("Wait.", [SLEEP]), gone) as model:
+    async with FakeModel(Turn("Wait.", [SLEEP]), gone) as model:
         delivery, _, _ = await talk(place, model, "steer", at_request=1)
     assert not delivery.delivered
     assert "key revoked" in (delivery.reason or "")
 
 
 async def test_nobody_waits_for_a_session_that_was_aborted(place: Place):
-    async with PlayedModel(Silence()) as model:
+    async with FakeModel(Silence()) as model:
         session, _ = await start(place.config(model.env("openai")))
         deliveries: list[SteerDelivery] = []
 

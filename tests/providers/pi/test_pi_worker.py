@@ -14,8 +14,8 @@ from typing import Any
 
 import anyio
 import pytest
+from fake_model import FakeModel, Raw, Silence, Step, Turn
 from patience import HANG_S
-from played_model import PlayedModel, Raw, Silence, Step, Turn
 from rig import KEY, Rig, running_worker, swarm_rig
 
 pytestmark = pytest.mark.anyio
@@ -24,11 +24,11 @@ STORE = "mcp__agent-swarm__store-progress"
 
 
 @dataclass
-class Stage:
+class HarnessFixture:
     """A swarm, a worker whose harness is pi, and the model behind it."""
 
     rig: Rig
-    model: PlayedModel
+    model: FakeModel
     work: Path
 
     async def run(self, text: str, *steps: Step, **more: Any) -> dict[str, Any]:
@@ -40,13 +40,13 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(tmp_path: Path, api: str = "openai", **env: str) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path, api: str = "openai", **env: str) -> AsyncIterator[HarnessFixture]:
     work = tmp_path / "work"
     work.mkdir()
-    async with PlayedModel() as model, swarm_rig(tmp_path) as rig:
+    async with FakeModel() as model, swarm_rig(tmp_path) as rig:
         settings = {"HARNESS_PROVIDER": "pi", "PI_RETRY_BASE_S": "0.01"}
         async with running_worker(rig, {**settings, **model.env(api), **env}):
-            yield Stage(rig, model, work)
+            yield HarnessFixture(rig, model, work)
 
 
 @BOTH

@@ -26,7 +26,7 @@ from contextlib import closing
 from pathlib import Path
 
 import anyio
-from door import door_rig
+from recording_proxy import proxy_rig
 from rig import AGENT, AGENTS
 from worker_process import worker_process
 
@@ -56,7 +56,7 @@ REFUSED = "/finish|/session-logs|/api/events|/session-costs|/progress|/context|/
 async def main(out: Path) -> None:
     shutil.rmtree(PLACE, ignore_errors=True)
     PLACE.mkdir()
-    async with door_rig(PLACE) as (rig, door):
+    async with proxy_rig(PLACE) as (rig, proxy):
         settings = rig.agent(HARNESS, str(PLACE / "go-on"), str(AGENTS))
         # The worker's process must run the code of that commit, too.
         env = {**rig.env, **settings, "MAX_CONCURRENT_TASKS": "3", "PYTHONPATH": str(Path.cwd())}
@@ -65,7 +65,7 @@ async def main(out: Path) -> None:
             tasks = {name: await rig.submit(f"Task {name}") for name in names}
             for task_id in tasks.values():
                 await rig.until(lambda task_id=task_id: rig.said(task_id))
-            door.refuse(REFUSED, 503)
+            proxy.refuse(REFUSED, 503)
             (PLACE / "go-on").touch()
             database = PLACE / "state" / AGENT / "worker.sqlite"
             await anyio.sleep(SETTLES_S)

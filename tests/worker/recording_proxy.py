@@ -68,7 +68,7 @@ class _Rule:
     drips: bool = False
 
 
-class Door:
+class RecordingProxy:
     """ASGI middleware. A pattern is searched in ``METHOD /path?query`` of those who come in."""
 
     def __init__(self) -> None:
@@ -260,24 +260,24 @@ endless_worker = partial(running_worker, drain_ms=300)
 
 # --- rigs with a door
 @contextmanager
-def at_the_door(door: Door) -> Iterator[None]:
+def at_the_door(proxy: RecordingProxy) -> Iterator[None]:
     """Put the door before every local swarm that is started meanwhile."""
 
     def build(store: Store, *args: Any) -> Any:
-        door.stores.append(store)
-        return door.before(BUILD_APP(store, *args))
+        proxy.stores.append(store)
+        return proxy.before(BUILD_APP(store, *args))
 
     with mock.patch.object(serve, "build_app", build):
         yield
 
 
 @asynccontextmanager
-async def door_rig(tmp_path: Path) -> AsyncIterator[tuple[Rig, Door]]:
+async def proxy_rig(tmp_path: Path) -> AsyncIterator[tuple[Rig, RecordingProxy]]:
     """A local swarm behind a door."""
-    door = Door()
-    with at_the_door(door):
+    proxy = RecordingProxy()
+    with at_the_door(proxy):
         async with swarm_rig(tmp_path) as rig:
-            yield rig, door
+            yield rig, proxy
 
 
 class Swarm:
@@ -309,10 +309,10 @@ class Swarm:
 @asynccontextmanager
 async def restartable_rig(
     tmp_path: Path, sweeps: SweepSettings | None = None
-) -> AsyncIterator[tuple[Rig, Door, Swarm]]:
+) -> AsyncIterator[tuple[Rig, RecordingProxy, Swarm]]:
     """A local swarm behind a door, which can be restarted."""
-    door = Door()
-    with at_the_door(door):
+    proxy = RecordingProxy()
+    with at_the_door(proxy):
         async with anyio.create_task_group() as group:
             swarm = Swarm(tmp_path, group, sweeps or SweepSettings(enabled=False))
             await swarm.start()
@@ -324,7 +324,7 @@ async def restartable_rig(
             ) as api:
                 rig = Rig(swarm.url, tmp_path, api, worker_env(swarm.url, tmp_path))
                 with rig.keeping_the_log():
-                    yield rig, door, swarm
+                    yield rig, proxy, swarm
             await swarm.stop()
 
 

@@ -28,10 +28,10 @@ OWN = (
 
 
 @asynccontextmanager
-async def siege(place: Path, *, lies_at_boot: bool = False) -> AsyncIterator[tuple[Rig, Liar]]:
+async def fuzz(place: Path, *, lies_at_boot: bool = False) -> AsyncIterator[tuple[Rig, Liar]]:
     """Run a worker before a liar; fail if anything outside of its directories has changed."""
     liar = Liar(furnished(place))
-    env = besieged_env(place)
+    env = fuzzed_env(place)
     with liar.before_every_swarm():
         async with swarm_rig(place) as rig:
             before = strangers(place)
@@ -55,7 +55,7 @@ def furnished(place: Path) -> Path:
     return decoy
 
 
-def besieged_env(place: Path) -> dict[str, str]:
+def fuzzed_env(place: Path) -> dict[str, str]:
     """Return the settings of a worker that uses as much of the API as there is."""
     return harness(
         "says_hi",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from agent_swarm_worker.processes.capture_buffer import Intake, Receipt
+from agent_swarm_worker.processes.capture_buffer import CaptureBuffer, WriteIntent
 
 MIB = 1 << 20
 
@@ -20,18 +20,18 @@ class Stream:
 
     reading: int
     writing: int
-    intake: Intake = field(default_factory=lambda: Intake.make("tested"))
+    capture_buffer: CaptureBuffer = field(default_factory=lambda: CaptureBuffer.make("tested"))
 
     def say(self, data: bytes) -> bytes | None:
         os.write(self.writing, data)
         return self.hear()
 
     def hear(self) -> bytes | None:
-        return self.intake.fill(self.reading, 1 << 16)
+        return self.capture_buffer.fill(self.reading, 1 << 16)
 
-    def left_behind(self) -> Intake:
+    def left_behind(self) -> CaptureBuffer:
         """The same file, as the next process finds it."""
-        return Intake(os.open(f"/proc/self/fd/{self.intake.handle}", os.O_RDWR))
+        return CaptureBuffer(os.open(f"/proc/self/fd/{self.capture_buffer.handle}", os.O_RDWR))
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def small_files() -> Iterator[None]:
 
 
 def test_this_system_can_do_it():
-    assert Intake.is_possible()
+    assert CaptureBuffer.is_possible()
 
 
 def test_it_reads_as_a_file_does(stream: Stream):
@@ -65,8 +65,8 @@ def test_it_reads_as_a_file_does(stream: Stream):
 def test_what_was_read_is_there_until_it_is_handed_over(stream: Stream):
     stream.say(b"one\ntwo\nthr")
     assert stream.left_behind().rest(0) == b"one\ntwo\nthr"
-    stream.intake.hand_over(3, 100, 110)
-    assert stream.left_behind().receipt == Receipt(0, 8, 100, 110)
+    stream.capture_buffer.checkpoint(3, 100, 110)
+    assert stream.left_behind().write_intent == WriteIntent(0, 8, 100, 110)
 
 
 @pytest.mark.parametrize(
@@ -75,46 +75,46 @@ def test_what_was_read_is_there_until_it_is_handed_over(stream: Stream):
 )
 def test_the_size_of_the_record_says_what_is_in_it(stream: Stream, record_size: int, rest: bytes):
     stream.say(b"one\n")
-    stream.intake.hand_over(0, 90, 100)
+    stream.capture_buffer.checkpoint(0, 90, 100)
     stream.say(b"two\nthree\n")
-    stream.intake.hand_over(6, 100, 110)
+    stream.capture_buffer.checkpoint(6, 100, 110)
     assert stream.left_behind().rest(record_size) == rest
 
 
 def test_what_a_full_disk_did_not_take_is_handed_over_again(stream: Stream):
     stream.say(b"one\n")
-    stream.intake.hand_over(0, 100, 110)
+    stream.capture_buffer.checkpoint(0, 100, 110)
     stream.say(b"two\n")
-    stream.intake.hand_over(0, 100, 120)
-    assert stream.left_behind().receipt == Receipt(0, 8, 100, 120)
+    stream.capture_buffer.checkpoint(0, 100, 120)
+    assert stream.left_behind().write_intent == WriteIntent(0, 8, 100, 120)
     assert stream.left_behind().rest(100) == b"one\ntwo\n"
     stream.say(b"three\n")
-    stream.intake.hand_over(0, 120, 130)
+    stream.capture_buffer.checkpoint(0, 120, 130)
     assert stream.left_behind().rest(120) == b"three\n"
 
 
 def test_what_was_found_out_once_stays_so(stream: Stream):
     """Whoever goes on makes the record longer, and may be killed in turn."""
     stream.say(b"one\n")
-    stream.intake.hand_over(0, 100, 110)
+    stream.capture_buffer.checkpoint(0, 100, 110)
     assert stream.left_behind().rest(100) == b"one\n"
     assert stream.left_behind().rest(500) == b"one\n"
 
 
 def test_the_next_process_hands_over_what_it_found(stream: Stream):
     stream.say(b"one\n")
-    stream.intake.hand_over(0, 0, 10)
+    stream.capture_buffer.checkpoint(0, 0, 10)
     second = stream.left_behind()
     os.write(stream.writing, b"two\n")
     assert second.fill(stream.reading, 100) == b"two\n"
     assert second.rest(10) == b"two\n"
-    second.hand_over(0, 10, 20)
+    second.checkpoint(0, 10, 20)
     assert stream.left_behind().rest(10) == b"two\n"
 
 
 def test_a_line_that_is_given_up_is_left_out_to_its_end(stream: Stream):
     stream.say(b"endless endless ")
-    stream.intake.hand_over(0, 0, 10, ends_inside=True)
+    stream.capture_buffer.checkpoint(0, 0, 10, ends_inside=True)
     stream.say(b"endless\nnext\n")
     assert stream.left_behind().rest(10) == b"next\n"
 
@@ -123,8 +123,8 @@ def test_what_is_recorded_takes_no_memory(stream: Stream):
     sizes = []
     for _ in range(200):
         stream.say(b"x" * 60_001)
-        stream.intake.hand_over(0, 0, 0)
-        sizes.append(os.fstat(stream.intake.handle).st_blocks * 512)
+        stream.capture_buffer.checkpoint(0, 0, 0)
+        sizes.append(os.fstat(stream.capture_buffer.handle).st_blocks * 512)
     assert max(sizes) < 260_000
     assert stream.left_behind().rest(0) == b""
 
@@ -136,8 +136,8 @@ def test_a_limit_to_files_only_ends_the_keeping(stream: Stream, small_files: Non
         while more := stream.hear():
             heard += more
         assert len(heard) == size
-    stream.intake.hand_over(0, 0, 10)
+    stream.capture_buffer.checkpoint(0, 0, 10)
     left = stream.left_behind()
-    assert (left.receipt, left.rest(0)) == (None, b"")
+    assert (left.write_intent, left.rest(0)) == (None, b"")
     os.close(stream.writing)
     assert stream.hear() == b""

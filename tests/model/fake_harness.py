@@ -45,7 +45,7 @@ STUBBORN_S = 11.0
 
 
 @dataclass(eq=False)
-class Played:
+class FakeHarness:
     """What one session really said, spent and came to."""
 
     number: int
@@ -75,36 +75,36 @@ class Book:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.sessions: list[Played] = []
-        self.live: dict[str, PlayedSession] = {}
+        self.sessions: list[FakeHarness] = []
+        self.live: dict[str, FakeSession] = {}
         """By session uuid: those that can still be made to say something."""
         self.ends_by_itself = False
         """True when the story is over, and every session comes to a good end."""
-        self.on_start: Callable[[Played], None] = lambda _: None
+        self.on_start: Callable[[FakeHarness], None] = lambda _: None
         self._lines = 0
 
-    def begin(self, config: ProviderSessionConfig) -> Played:
-        played = Played(
+    def begin(self, config: ProviderSessionConfig) -> FakeHarness:
+        fake = FakeHarness(
             number=len(self.sessions) + 1,
             task_id=config.task_id,
             session_uuid=config.session_uuid,
             agent_id=config.agent_id,
             started_s=self.clock.monotonic(),
         )
-        self.sessions.append(played)
-        self.on_start(played)
-        return played
+        self.sessions.append(fake)
+        self.on_start(fake)
+        return fake
 
     def next_line(self) -> int:
         self._lines += 1
         return self._lines
 
-    def alive(self, agent_id: str | None = None) -> list[Played]:
+    def alive(self, agent_id: str | None = None) -> list[FakeHarness]:
         """Return the sessions that run, of one agent or of all."""
         return [p for p in self.sessions if p.is_alive and agent_id in (None, p.agent_id)]
 
 
-class PlayedAdapter:
+class FakeAdapter:
     name = "played"
     traits = ProviderTraits(
         has_mcp=False, has_local_environment=False, steer_modes=("steer", "queue")
@@ -119,7 +119,7 @@ class PlayedAdapter:
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
         if self._is_dead():
             await anyio.sleep_forever()
-        return PlayedSession(config, self._book, self._is_dead)
+        return FakeSession(config, self._book, self._is_dead)
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
         return False
@@ -131,7 +131,7 @@ class PlayedAdapter:
         return _Words()
 
 
-class PlayedSession(BaseSession):
+class FakeSession(BaseSession):
     """Says what it is told to say, and goes when it is told to go."""
 
     def __init__(
@@ -139,7 +139,7 @@ class PlayedSession(BaseSession):
     ) -> None:
         super().__init__(config, clock=book.clock)
         self._book, self._is_dead = book, is_dead
-        self.played = book.begin(config)
+        self.fake = book.begin(config)
         book.live[config.session_uuid] = self
         self._words = _Words()
         self._over = anyio.Event()
@@ -152,11 +152,11 @@ class PlayedSession(BaseSession):
         if self._is_dead():
             return
         number = self._book.next_line()
-        played = self.played
-        played.said.append(number)
-        played.cost_usd = what.get("cost", played.cost_usd)
-        played.tools += [what["tool"]] if "tool" in what else []
-        line = {"line": number, "session": played.number, **what}
+        fake = self.fake
+        fake.said.append(number)
+        fake.cost_usd = what.get("cost", fake.cost_usd)
+        fake.tools += [what["tool"]] if "tool" in what else []
+        line = {"line": number, "session": fake.number, **what}
         self.take([orjson.dumps(line)], self._words)
 
     def work(self) -> None:
@@ -167,44 +167,44 @@ class PlayedSession(BaseSession):
         self._spend()
 
     def _spend(self) -> None:
-        self.say(cost=self.played.cost_usd + 0.25)
+        self.say(cost=self.fake.cost_usd + 0.25)
 
     def succeed(self) -> None:
         """Say the result and exit."""
         if self._over.is_set():
             return  # it is being ended
         self._spend()
-        result = f"the result of session {self.played.number}"
-        self.say(result=result, cost=self.played.cost_usd)
+        result = f"the result of session {self.fake.number}"
+        self.say(result=result, cost=self.fake.cost_usd)
         if not self._is_dead():
-            self.played.result = result
+            self.fake.result = result
         self._over.set()
 
     def fail(self) -> None:
         if self._over.is_set():
             return
-        self._failure = f"session {self.played.number} failed"
+        self._failure = f"session {self.fake.number} failed"
         self._over.set()
 
     # --- what the worker makes it do
     async def wait_for_completion(self) -> ProviderResult:
-        self.say(init=f"native-{self.played.number}")
+        self.say(init=f"native-{self.fake.number}")
         if self._book.ends_by_itself:
             self.succeed()
         await self._over.wait()
-        if self._aborted is not None and self.played.is_stubborn:
+        if self._aborted is not None and self.fake.is_stubborn:
             await anyio.sleep(STUBBORN_S)
         if self._is_dead():
             await anyio.sleep_forever()
         self.close_journal()
         self.end()
-        self.played.told = True
+        self.fake.told = True
         return self._result()
 
     def end(self) -> None:
         """The process is gone."""
-        self.played.is_alive = False
-        self.played.ended_s = self._book.clock.monotonic()
+        self.fake.is_alive = False
+        self.fake.ended_s = self._book.clock.monotonic()
         self._book.live.pop(self.config.session_uuid, None)
 
     async def abort(self, reason: str = "cancelled") -> None:
@@ -213,9 +213,9 @@ class PlayedSession(BaseSession):
             self._over.set()
 
     async def deliver_steering(self, mode: SteerMode, text: str) -> SteerDelivery:
-        if self.played.is_stubborn:
+        if self.fake.is_stubborn:
             return SteerDelivery(False, reason="deaf")
-        self.played.heard.append(text)
+        self.fake.heard.append(text)
         return SteerDelivery(True, mode=mode)
 
     def _result(self) -> ProviderResult:
@@ -223,7 +223,7 @@ class PlayedSession(BaseSession):
             return ProviderResult(exit_code=1, is_error=True, failure_reason=self._failure)
         if self._aborted is not None:
             return ABORTED
-        return ProviderResult(exit_code=0, is_error=False, output=self.played.result)
+        return ProviderResult(exit_code=0, is_error=False, output=self.fake.result)
 
 
 class _Words:
@@ -267,7 +267,7 @@ def _cost(usd: float) -> CostData:
     return CostData(total_cost_usd=usd, input_tokens=1, output_tokens=1)
 
 
-class PlayedSandbox:
+class FakeSandbox:
     """Sweeps played sessions; starts nothing."""
 
     def __init__(self, book: Book) -> None:
@@ -280,10 +280,10 @@ class PlayedSandbox:
 
     async def sweep(self, handle: str) -> EndReport:
         tag = handle.removeprefix(SCHEME)
-        for played in self._book.alive():
-            if played.session_uuid == tag:
-                played.is_alive = False
-                played.ended_s = self._book.clock.monotonic()
+        for fake in self._book.alive():
+            if fake.session_uuid == tag:
+                fake.is_alive = False
+                fake.ended_s = self._book.clock.monotonic()
                 self._book.live.pop(tag, None)
         return EndReport()
 

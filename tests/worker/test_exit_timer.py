@@ -7,8 +7,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from door import door_rig, until
 from patience import HANG_S
+from recording_proxy import proxy_rig, until
 from rig import harness
 from worker_process import tagged, worker_process
 
@@ -42,7 +42,7 @@ def with_patch(place: Path, source: str, module: str = "sitecustomize") -> dict[
 
 
 async def test_a_name_server_that_does_not_answer_does_not_hold_the_exit_up(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("says_hi"), **with_patch(tmp_path, SLOW_RESOLVER)}
         env |= {"MCP_BASE_URL": "http://swarm.invalid:1", "SHUTDOWN_TIMEOUT": "1000"}
         async with worker_process(tmp_path, env) as worker:
@@ -55,7 +55,7 @@ async def test_a_name_server_that_does_not_answer_does_not_hold_the_exit_up(tmp_
 
 
 async def test_a_loop_that_is_stuck_is_ended_and_leaves_no_process(tmp_path: Path):
-    async with door_rig(tmp_path) as (rig, _):
+    async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("deaf"), **with_patch(tmp_path, STUCK_LOOP)}
         async with worker_process(tmp_path, {**env, "SHUTDOWN_TIMEOUT": "500"}) as worker:
             await rig.submit()

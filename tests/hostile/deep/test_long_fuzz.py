@@ -6,9 +6,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+from fuzz import furnished, fuzz, fuzzed_env, still_works, strangers
 from liar import Liar
 from rig import swarm_rig
-from siege import besieged_env, furnished, siege, still_works, strangers
 from worker_process import worker_process
 
 from agent_swarm_worker.logs import Event
@@ -22,7 +22,7 @@ async def test_lies_do_not_fill_the_memory(tmp_path: Path) -> None:
     with liar.before_every_swarm():
         async with swarm_rig(tmp_path) as rig:
             before = strangers(tmp_path)
-            env = {**rig.env, **besieged_env(tmp_path)}
+            env = {**rig.env, **fuzzed_env(tmp_path)}
             async with worker_process(tmp_path, env) as worker:
                 await worker.until_logged(Event.WORKER_STARTED)
                 await still_works(rig)
@@ -41,7 +41,7 @@ async def test_lies_do_not_fill_the_memory(tmp_path: Path) -> None:
 
 
 async def test_a_long_siege(tmp_path: Path) -> None:
-    async with siege(tmp_path) as (rig, liar):
+    async with fuzz(tmp_path) as (rig, liar):
         for _ in range(3):
             liar.is_lying = True
             for _ in range(25):

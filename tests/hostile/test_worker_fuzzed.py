@@ -6,13 +6,13 @@ from pathlib import Path
 
 import anyio
 import pytest
-from siege import siege, still_works
+from fuzz import fuzz, still_works
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_lies_cost_a_worker_nothing_but_their_tasks(tmp_path: Path) -> None:
-    async with siege(tmp_path) as (rig, liar):
+    async with fuzz(tmp_path) as (rig, liar):
         liar.is_lying = True
         for _ in range(3):
             await rig.submit()
@@ -24,7 +24,7 @@ async def test_lies_cost_a_worker_nothing_but_their_tasks(tmp_path: Path) -> Non
 
 
 async def test_a_boot_among_lies_ends_in_work_all_the_same(tmp_path: Path) -> None:
-    async with siege(tmp_path, lies_at_boot=True) as (rig, liar):
+    async with fuzz(tmp_path, lies_at_boot=True) as (rig, liar):
         with anyio.move_on_after(10):
             while liar.lies.total() < 12:
                 await anyio.sleep(0.01)

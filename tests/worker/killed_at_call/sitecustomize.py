@@ -23,7 +23,7 @@ OUTPUT = {
 number = itertools.count(1)
 
 
-def mortal(immortal):
+def killed_at_call(immortal):
     def call(*args, **more):
         if FROM.exists() and next(number) == AT:
             if WHICH == "half":
@@ -36,15 +36,15 @@ def mortal(immortal):
 
 
 class Connection(sqlite3.Connection):
-    execute = mortal(sqlite3.Connection.execute)
-    executemany = mortal(sqlite3.Connection.executemany)
-    commit = mortal(sqlite3.Connection.commit)
+    execute = killed_at_call(sqlite3.Connection.execute)
+    executemany = killed_at_call(sqlite3.Connection.executemany)
+    commit = killed_at_call(sqlite3.Connection.commit)
 
 
 for name in OUTPUT[WHICH]:
-    setattr(os, name, mortal(getattr(os, name)))
+    setattr(os, name, killed_at_call(getattr(os, name)))
 if WHICH == "life":
-    socket.socket.send = mortal(socket.socket.send)
-    socket.socket.recv = mortal(socket.socket.recv)
+    socket.socket.send = killed_at_call(socket.socket.send)
+    socket.socket.recv = killed_at_call(socket.socket.recv)
     connect = sqlite3.connect
     sqlite3.connect = lambda *args, **more: connect(*args, **more, factory=Connection)

@@ -87,7 +87,7 @@ class Asked:
         return json.dumps(self.body["messages"], ensure_ascii=False)
 
 
-class PlayedModel:
+class FakeModel:
     def __init__(self, *steps: Step, on_request: Callable[[int], Any] | None = None) -> None:
         self.steps = list(steps)
         self.asked: list[Asked] = []
