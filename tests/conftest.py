@@ -38,7 +38,7 @@ LONG = (
     "e2e/test_delegation.py",
     "hostile/deep/",
     "hostile/test_local_fuzz.py",
-    "hostile/test_worker_under_siege.py",
+    "hostile/test_worker_fuzzed.py",
     "login/test_codex_worker.py",
     "login/test_login_command.py",
     "login/test_refresh.py",

@@ -159,7 +159,7 @@ def made_up(name: str, kind: str) -> Any:
 def calls(client: SwarmClient) -> Iterator[tuple[str, Any]]:
     """Every public method of every group of endpoints, ready to be awaited."""
     for group_name, group in vars(client).items():
-        if group_name in {"http", "generations"}:
+        if group_name in {"http", "capabilities"}:
             continue
         for name, method in inspect.getmembers(group, inspect.iscoroutinefunction):
             if name.startswith("_"):

@@ -102,7 +102,7 @@ def rows_of(method: str, path: str) -> list[tuple[str, str]]:
 
 def methods_of(client: SwarmClient) -> Iterator[tuple[str, Callable[..., Any]]]:
     for name, group in vars(client).items():
-        if name not in {"http", "generations"}:
+        if name not in {"http", "capabilities"}:
             for method in vars(type(group)):
                 if not method.startswith("_"):
                     yield f"{name}.{method}", getattr(group, method)
@@ -122,7 +122,7 @@ def arguments_of(method: Callable[..., Any]) -> dict[str, Any]:
 async def client_modules() -> set[Path]:
     """Return the modules whose methods are called here, by their place in the package."""
     async with connected("http://127.0.0.1:1") as client:
-        groups = {type(group) for name, group in vars(client).items() if name != "generations"}
+        groups = {type(group) for name, group in vars(client).items() if name != "capabilities"}
     return {Path(inspect.getfile(group)).relative_to(PACKAGE) for group in groups}
 
 

@@ -1,1 +1,0 @@
-"""Floor 4: the credentials a harness logs in with."""

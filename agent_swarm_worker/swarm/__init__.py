@@ -1,1 +1,0 @@
-"""Floor 3: the swarm API: client, wire shapes, the state file and the durable outbox."""
