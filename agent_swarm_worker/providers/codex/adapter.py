@@ -115,7 +115,7 @@ class CodexAdapter:
         return await replay_translator(config, self._clock)
 
     def format_command(self, command_name: str) -> str:
-        """Return a command as `skills.places` finds it in a prompt."""
+        """Return a command as `skills.folders` finds it in a prompt."""
         return SPEC.skills.command_form.format(name=command_name)
 
 

@@ -14,7 +14,7 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.settings import default_agent_name
 from agent_swarm_worker.worker.boot.credentials import missing_credentials, report_credentials
 from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Host, Identity, Running
-from agent_swarm_worker.workspace.profiles import AgentFacts
+from agent_swarm_worker.workspace.profiles import AgentDetails
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,10 +97,10 @@ async def state_role(worker: Parts) -> None:
             worker.log.warning(Event.IDENTITY, step="role", why=str(error))
 
 
-def profile_facts(worker: Described) -> AgentFacts:
+def profile_facts(worker: Described) -> AgentDetails:
     """What a generated profile is made of."""
     agent = worker.facts.agent
-    return AgentFacts(
+    return AgentDetails(
         name=agent.name if agent else "",
         role=worker.facts.role_label,
         description=(agent.description or "") if agent else "",

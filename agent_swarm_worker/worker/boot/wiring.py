@@ -14,7 +14,7 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.outbox import Outbox
 from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.texts import TemplateLibrary, shipped_texts
-from agent_swarm_worker.skills.places import skill_folders
+from agent_swarm_worker.skills.folders import skill_folders
 from agent_swarm_worker.skills.sync import SkillSync
 from agent_swarm_worker.state.directory import StateDir, made_up_agent_id
 from agent_swarm_worker.worker.boot.environment import make_sandbox
@@ -22,9 +22,8 @@ from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
 from agent_swarm_worker.worker.loops.flushing import AGENT_NOTE
 from agent_swarm_worker.worker.loops.paused import PausedNotes
 from agent_swarm_worker.worker.run.running_task import Slots
-from agent_swarm_worker.workspace.claim import claimed
 from agent_swarm_worker.workspace.git import Git
-from agent_swarm_worker.workspace.identity import Baselines
+from agent_swarm_worker.workspace.identity import Baselines, profile_lock
 from agent_swarm_worker.workspace.profile_sync import ProfileSync
 from agent_swarm_worker.workspace.repository import Repositories
 
@@ -123,7 +122,7 @@ def _renderer(parts: Parts, client: SwarmClient, agent_id: str) -> Renderer:
     return Renderer(
         TemplateLibrary(shipped_texts("prompts")),
         clock=parts.clock,
-        source=client.resources if has_key else None,
+        server=client.resources if has_key else None,
         agent_id=agent_id,
     )
 
@@ -134,7 +133,7 @@ def _repositories(parts: Parts, client: SwarmClient, state_dir: Path) -> Reposit
         Git(parts.environment.values(), scrub=parts.scrubber.text),
         parts.clock,
         workspace_dir=parts.environment.settings.workspace_dir,
-        spare=state_dir / "repos",
+        fallback_dir=state_dir / "repos",
         on_secret=parts.scrubber.add,
     )
 
@@ -149,7 +148,7 @@ def _profile_sync(
     settings = parts.environment.settings
     if not _has_workspace(settings):
         return None
-    if not held.enter_context(claimed(settings.workspace_dir)):
+    if not held.enter_context(profile_lock(settings.workspace_dir)):
         where = str(settings.workspace_dir)
         parts.log.warning(Event.IDENTITY, state="another worker's", workspace=where)
         return None
