@@ -34,7 +34,7 @@ from agent_swarm_worker.state.database import Database
 from agent_swarm_worker.worker import daemon as daemon_module
 from agent_swarm_worker.worker.boot import harness as harness_module
 from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
-from agent_swarm_worker.worker.boot.wiring import Parts
+from agent_swarm_worker.worker.boot.wiring import WorkerInputs
 from agent_swarm_worker.worker.daemon import Daemon
 
 SLOTS = 2
@@ -259,8 +259,8 @@ class World:
         """Put in what is played; the rest of the worker is as it is."""
         real_wire, real_run = daemon_module.wire, Database.run
 
-        async def wire(parts: Parts, held: AsyncExitStack) -> Worker:
-            worker = await real_wire(parts, held)
+        async def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
+            worker = await real_wire(inputs, stack)
             process = next(p for p in self.processes.values() if p.agent_id == worker.agent_id)
             process.worker = worker
             process.line = Line(

@@ -19,7 +19,7 @@ from agent_swarm_worker.api.http import Http
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.worker.loops.heartbeat import MAX_BEATS_AT_ONCE, Heartbeat
+from agent_swarm_worker.worker.loops.heartbeat import MAX_CONCURRENT_BEATS, Heartbeat
 from agent_swarm_worker.worker.run.running_task import RunningTask, Slots
 
 pytestmark = pytest.mark.anyio
@@ -96,13 +96,13 @@ async def test_beats_do_not_pile_up_before_an_api_that_hangs(tmp_path):
         proxy.say("cancelled-tasks", {"cancelled": []})
         clock = RoundsClock(round_s=60)  # and a beat is given up after twice that
         async with beating(rig, proxy, every_s=60, clock=clock) as client:
-            await until(lambda: len(proxy.seen("heartbeat/t")) == MAX_BEATS_AT_ONCE)
+            await until(lambda: len(proxy.seen("heartbeat/t")) == MAX_CONCURRENT_BEATS)
             # Rounds later, no more wait than may, and there are connections for all the rest.
             rounds = clock.rounds
             await until(lambda: clock.rounds >= rounds + 4)
             await client.work.cancelled("t0")
             assert len(proxy.seen("cancelled-tasks")) == 1
-            assert len(proxy.seen("heartbeat/t")) == MAX_BEATS_AT_ONCE
+            assert len(proxy.seen("heartbeat/t")) == MAX_CONCURRENT_BEATS
         held.open.set()
 
 

@@ -220,7 +220,7 @@ class _DeafAdapter(SteeredAdapter):
 async def test_a_session_whose_provider_never_ends_it_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(watchdog, "END_WITHIN_S", 0.2)
+    monkeypatch.setattr(watchdog, "ABORT_TIMEOUT_S", 0.2)
     ours = EntryPoint("deaf-provider", f"{__name__}:_DeafAdapter", registry.GROUP)
     found = EntryPoints([*entry_points(group=registry.GROUP), ours])
     monkeypatch.setattr(registry, "entry_points", lambda group: found)

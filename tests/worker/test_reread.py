@@ -22,7 +22,7 @@ from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.adapter import PiAdapter
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
 from agent_swarm_worker.sandboxes.local import LocalGuest
-from agent_swarm_worker.worker.recovery.orphaned_session import LastWord, NoTranslator
+from agent_swarm_worker.worker.recovery.orphaned_session import NoTranslator, ReplayedOutcome
 
 pytestmark = pytest.mark.anyio
 
@@ -60,9 +60,11 @@ def journal_of(lines: list[bytes], config: ProviderSessionConfig) -> None:
     config.log_file.write_bytes(b"\n".join([b'{"type":"worker_metadata"}', *lines]) + b"\n")
 
 
-async def tell(config: ProviderSessionConfig, translator: Translator) -> tuple[LastWord, int]:
+async def tell(
+    config: ProviderSessionConfig, translator: Translator
+) -> tuple[ReplayedOutcome, int]:
     """Read the journal; return its last word, and how many events were news behind 60 bytes."""
-    word, news = LastWord(translator), list[object]()
+    word, news = ReplayedOutcome(translator), list[object]()
     await replay(config.log_file, translator, word.on_event, told=60, news=news.append)
     return word, len(news)
 
@@ -94,7 +96,7 @@ async def test_an_end_that_was_reached_is_known_again(tmp_path: Path, stream: Pa
     config, lines = make_config(tmp_path), stream.read_bytes().splitlines()
     journal_of(lines, config)
     word, news = await tell(config, await make(config))
-    assert word.is_said
+    assert word.has_result
     assert news > 0
     expected = lived(lines, await make(config), Ending(exit_code=0))
     told = word.conclude()
@@ -122,7 +124,7 @@ async def test_one_that_was_not_reached_is_none(
     config, kept = make_config(tmp_path), stream.read_bytes().splitlines()[:lines]
     journal_of(kept, config)
     word, _ = await tell(config, await make(config))
-    assert not word.is_said
+    assert not word.has_result
     assert word.conclude().is_error
 
 
@@ -132,7 +134,7 @@ async def test_a_turn_that_had_begun_after_the_result_is_no_end(tmp_path: Path):
     more = next(line for line in hello if b'"type":"assistant"' in line)
     journal_of([*hello, more], config)
     word, _ = await tell(config, await ClaudeAdapter().translator(config))
-    assert not word.is_said
+    assert not word.has_result
 
 
 async def test_words_and_complaints_are_unwrapped(tmp_path: Path):
@@ -165,7 +167,7 @@ async def test_pi_counts_what_is_on_record(tmp_path: Path, is_over: bool):
     journal_of([orjson.dumps(record) for record in records], config)
     word, _ = await tell(config, await PiAdapter().translator(config))
     result = word.conclude()
-    assert word.is_said is is_over
+    assert word.has_result is is_over
     assert (result.output, result.is_error) == ("two", not is_over)
     assert result.cost is not None
     assert (result.cost.input_tokens, result.cost.cache_read_tokens) == (200, 10)
@@ -222,7 +224,7 @@ async def test_a_resumed_codex_thread_costs_what_it_used_since(
         ("2026-11-20T10:00:03.000Z", 4000),
     )
     word, news = await tell(config, await CodexAdapter().translator(config) or NoTranslator())
-    assert (word.is_said, news > 0) == (True, True)
+    assert (word.has_result, news > 0) == (True, True)
     result = word.conclude()
     assert not result.is_error
     assert result.output
@@ -234,7 +236,7 @@ async def test_a_codex_thread_begun_in_the_place_of_a_lost_one_has_its_own_cost(
     config = make_config(tmp_path, resume_session_id=THREAD.replace("1", "2"))
     resumed_journal("app-server_hello", config)
     word, _ = await tell(config, await CodexAdapter().translator(config) or NoTranslator())
-    assert word.is_said
+    assert word.has_result
     assert (cost := word.conclude().cost) is not None
     assert cost.input_tokens == 4000
 
@@ -249,5 +251,5 @@ async def test_nonsense_in_a_journal_is_passed_over(tmp_path: Path):
     hello = (CLAUDE / "hello.jsonl").read_bytes().splitlines()
     journal_of([b"\xff\xfe", b"[" * 2000, b"null", *hello, b'{"type":"resu'], config)
     word, _ = await tell(config, await ClaudeAdapter().translator(config))
-    assert word.is_said
+    assert word.has_result
     assert not NoTranslator().feed({})

@@ -7,27 +7,23 @@ session's files are really there; otherwise a preamble tells the story so far (d
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.prompts.resume import follow_up_preamble, resume_preamble
 from agent_swarm_worker.worker.boot.harness import wire_name
-from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Identity
 
 if TYPE_CHECKING:
     from agent_swarm_worker.api.wire import Task
     from agent_swarm_worker.contract import ProviderAdapter, ProviderSessionConfig
+    from agent_swarm_worker.worker.boot.parts import Core
 
 HARNESS_KEY = "harness"
 """In a session's variant meta: the true name of a harness the server knows by another."""
 
 
-class Parts(Identity, Config, Basics, Api, Protocol):
-    """What this module uses of the worker."""
-
-
-async def parent_of(worker: Parts, row: Task | None) -> Task | None:
+async def parent_of(worker: Core, row: Task | None) -> Task | None:
     """Return the task that `row` continues; ``None`` if there is none or it cannot be had."""
     if row is None or row.parent_task_id is None:
         return None
@@ -39,7 +35,7 @@ async def parent_of(worker: Parts, row: Task | None) -> Task | None:
 
 
 async def with_native_resume(
-    worker: Parts,
+    worker: Core,
     adapter: ProviderAdapter,
     config: ProviderSessionConfig,
     row: Task | None,
@@ -70,7 +66,7 @@ def _ran_on(parent: Task, adapter: ProviderAdapter) -> bool:
 
 
 async def preamble(
-    worker: Parts, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
+    worker: Core, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
 ) -> str:
     """Tell what came before, for a session that does not know it itself."""
     if row is None or row.parent_task_id is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
@@ -36,18 +36,9 @@ from agent_swarm_worker.reporting.finish import (
 )
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.text import clip
-from agent_swarm_worker.worker.boot.parts import (
-    Api,
-    Basics,
-    Config,
-    Identity,
-    Logins,
-    Storage,
-    Workspace,
-)
 from agent_swarm_worker.worker.loops.shutdown import GRACEFUL_SHUTDOWN
 from agent_swarm_worker.worker.run.running_task import PAUSED
-from agent_swarm_worker.worker.run.selection import put_report
+from agent_swarm_worker.worker.run.selection import queue_credential_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +48,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.credentials.pools import Selection
     from agent_swarm_worker.logs import Log
     from agent_swarm_worker.reporting.reporter import SessionReporter
-    from agent_swarm_worker.worker.run.preparation import Ready
+    from agent_swarm_worker.worker.boot.parts import SessionParts
+    from agent_swarm_worker.worker.run.preparation import PreparedSession
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
 DELIVERY_WAIT_S = 3600.0
@@ -65,12 +57,8 @@ DELIVERY_WAIT_S = 3600.0
 beating, so that an API that comes back does not start it a second time."""
 
 
-class Parts(Identity, Config, Basics, Api, Storage, Logins, Workspace, Protocol):
-    """What this module uses of the worker."""
-
-
 async def finish_task(
-    worker: Parts, task: RunningTask, trigger: Trigger, outcome: Outcome, log: Log
+    worker: SessionParts, task: RunningTask, trigger: Trigger, outcome: SessionOutcome, log: Log
 ) -> None:
     """Write the end of a run, the finish behind all else; then wait until it has arrived."""
     lane = task_lane(task.task_id)
@@ -89,8 +77,8 @@ async def finish_task(
         report_limits(worker, outcome.ready.credentials, outcome.result, spec)
     if _is_ours_to_end(task):
         await _put_finish(worker, task, trigger, outcome, log)
-    if _was_taken(task):
-        await _keep_result(worker, task, outcome, log)
+    if _is_lost(task):
+        await _queue_late_result(worker, task, outcome, log)
     if task.has_task and not is_handed_over:
         worker.state.set_phase(task.task_id, "finishing")
     worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": task.task_id})
@@ -104,7 +92,7 @@ async def finish_task(
         log.warning(Event.WRITE_RETRIED, lane=lane, pending=worker.outbox.pending(lane))
 
 
-def give_up(worker: Parts, task: RunningTask, error: Exception) -> None:
+def fail_unreported(worker: SessionParts, task: RunningTask, error: Exception) -> None:
     """End a task whose end we got wrong, so that it takes no place on the server for ever."""
     lane = task_lane(task.task_id)
     if _is_ours_to_end(task):
@@ -120,13 +108,15 @@ def _is_ours_to_end(task: RunningTask) -> bool:
     return task.has_task and not task.observe_only and task.is_ours and not is_handed_over
 
 
-def _was_taken(task: RunningTask) -> bool:
+def _is_lost(task: RunningTask) -> bool:
     """True if the task ended, or went to somebody else, while its session ran."""
     is_theirs = task.has_task and not task.observe_only and not task.is_ours
     return is_theirs and task.ended_by != PAUSED
 
 
-async def _keep_result(worker: Parts, task: RunningTask, outcome: Outcome, log: Log) -> None:
+async def _queue_late_result(
+    worker: SessionParts, task: RunningTask, outcome: SessionOutcome, log: Log
+) -> None:
     """Keep what the session came to as a line of its log: the task has another's word."""
     body = await _decide(worker, outcome, None, None, log)
     last_text = outcome.reporter.last_text if outcome.reporter else ""
@@ -140,7 +130,7 @@ async def _keep_result(worker: Parts, task: RunningTask, outcome: Outcome, log: 
 
 
 async def _put_finish(
-    worker: Parts, task: RunningTask, trigger: Trigger, outcome: Outcome, log: Log
+    worker: SessionParts, task: RunningTask, trigger: Trigger, outcome: SessionOutcome, log: Log
 ) -> None:
     """Decide how the task ends and queue it, unless the task is no longer ours to end."""
     current = await _current(worker, task, log)
@@ -153,17 +143,20 @@ async def _put_finish(
         log.info(Event.TASK_FINISHED, status=current.status if current else None, by="the agent")
         if current is not None and current.status == "failed" and not has_failed(outcome.result):
             # Rather the server's word, which took the session for dead, than the agent's own.
-            await _keep_result(worker, task, outcome, log)
+            await _queue_late_result(worker, task, outcome, log)
         return
     args = body.args(task.task_id) | {"session_uuid": task.session_uuid}
     worker.outbox.put(task_lane(task.task_id), WriteKind.FINISH, args)
     log.info(
-        Event.TASK_FINISHED, status=body.status, why=_brief(body.failure_reason), note=body.note
+        Event.TASK_FINISHED,
+        status=body.status,
+        why=_first_line(body.failure_reason),
+        note=body.note,
     )
 
 
 async def _decide(
-    worker: Parts, outcome: Outcome, current: Task | None, row: Task | None, log: Log
+    worker: SessionParts, outcome: SessionOutcome, current: Task | None, row: Task | None, log: Log
 ) -> FinishBody | None:
     """Decide how the task ends; what the agent or the task's author wrote must not stop us."""
     try:
@@ -182,11 +175,11 @@ async def _decide(
         return FinishBody(status="failed", failure_reason=reason)
 
 
-def _redactor(worker: Parts, outcome: Outcome) -> Redactor:
+def _redactor(worker: SessionParts, outcome: SessionOutcome) -> Redactor:
     return outcome.ready.config.redactor if outcome.ready else worker.scrubber
 
 
-async def _current(worker: Parts, task: RunningTask, log: Log) -> Task | None:
+async def _current(worker: SessionParts, task: RunningTask, log: Log) -> Task | None:
     """Ask what the task is now, and notice if it is somebody else's; ``None`` = cannot be asked."""
     try:
         current = await worker.client.tasks.get(task.task_id)
@@ -197,13 +190,13 @@ async def _current(worker: Parts, task: RunningTask, log: Log) -> Task | None:
             task.lose()
         log.debug(Event.API_REFUSED, call="task", why=str(error))
         return None
-    is_elsewhere = current.agent_id not in (None, worker.agent_id)
-    if is_elsewhere or current.status in {"cancelled", "superseded"}:
+    is_assigned_elsewhere = current.agent_id not in (None, worker.agent_id)
+    if is_assigned_elsewhere or current.status in {"cancelled", "superseded"}:
         task.lose()
     return current
 
 
-async def _sync_profile(worker: Parts, outcome: Outcome, log: Log) -> None:
+async def _sync_profile(worker: SessionParts, outcome: SessionOutcome, log: Log) -> None:
     """Send what the agent changed in its own files (docs/api.md 3.7)."""
     if worker.profile_sync is None or outcome.ready is None:
         return
@@ -215,16 +208,16 @@ async def _sync_profile(worker: Parts, outcome: Outcome, log: Log) -> None:
         log.warning(Event.IDENTITY, step="sync", why=str(error))
 
 
-def _brief(reason: str | None) -> str | None:
+def _first_line(reason: str | None) -> str | None:
     return reason.splitlines()[0][:300] if reason else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class SessionOutcome:
     """How a session ended, with what its report needs."""
 
     result: ProviderResult
-    ready: Ready | None = None
+    ready: PreparedSession | None = None
     reporter: SessionReporter | None = None
     """``None`` for both if the session never began."""
 
@@ -235,7 +228,7 @@ LONGEST_REST = timedelta(days=7)
 
 
 def report_limits(
-    worker: Parts, chosen: Sequence[Selection], result: ProviderResult, spec: HarnessSpec
+    worker: SessionParts, chosen: Sequence[Selection], result: ProviderResult, spec: HarnessSpec
 ) -> None:
     """Report what the session learned of its credential's limits; the first one is the one used.
 
@@ -249,18 +242,20 @@ def report_limits(
     key = (used.key_type, used.suffix)
     if result.rate_limit_windows:
         windows = windows_body(result.rate_limit_windows, seen_at=wire_time(now))
-        put_report(worker, WriteKind.REPORT_WINDOWS, used, {"windows": windows})
+        queue_credential_report(worker, WriteKind.REPORT_WINDOWS, used, {"windows": windows})
     if not result.is_error:
         # Another session may have found the limit after this one got past it.
         if worker.logins.limited_at_s.get(key, -1.0) < used.chosen_at_s:
-            put_report(worker, WriteKind.CLEAR_RATE_LIMIT, used, {})
+            queue_credential_report(worker, WriteKind.CLEAR_RATE_LIMIT, used, {})
         return
     rest = timedelta(milliseconds=worker.settings.codex_credits_exhausted_cooldown_ms)
     until = limited_until(result, now, credits_rest=rest, error_texts=spec.error_texts)
     if until is not None:
         worker.logins.limited_at_s[key] = worker.clock.monotonic()
         worker.log.warning(Event.CREDENTIAL_LIMITED, key=used.key_type, until=wire_time(until))
-        put_report(worker, WriteKind.REPORT_RATE_LIMIT, used, {"until": wire_time(until)})
+        queue_credential_report(
+            worker, WriteKind.REPORT_RATE_LIMIT, used, {"until": wire_time(until)}
+        )
 
 
 def limited_until(

@@ -16,7 +16,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from agent_swarm_worker.contract import McpServer
 from agent_swarm_worker.errors import ApiError, StateUnwritable
@@ -25,16 +25,16 @@ from agent_swarm_worker.guards.scrubbing.needles import is_secret_name
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_server
 from agent_swarm_worker.providers.registry import adapter_spec
-from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agent_swarm_worker.api.wire import InstalledMcpServer, Task
     from agent_swarm_worker.contract import ProviderAdapter, Redactor
+    from agent_swarm_worker.worker.boot.parts import Core
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
-ROOM_BYTES = 256 * 1024
+PROBE_BYTES = 256 * 1024
 """What there must be room for: configuration, prompts, tool servers."""
 
 
@@ -56,7 +56,7 @@ def private_dir(folder: Path, name: str, *, log: Log) -> Iterator[Path]:
             _make(path)
         except OSError as error:
             shutil.rmtree(path, ignore_errors=True)
-            path = _spare(folder, name)
+            path = _fallback_path(folder, name)
             log.warning(Event.STATE_DEGRADED, error=error.strerror, instead=str(path))
             _make(path)
     except OSError as error:
@@ -68,9 +68,9 @@ def private_dir(folder: Path, name: str, *, log: Log) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def remove_spares(folder: Path) -> None:
+def remove_fallback_dirs(folder: Path) -> None:
     """Remove what a killed process left of the directories that could not be made in `folder`."""
-    spare = _spare(folder, "*")
+    spare = _fallback_path(folder, "*")
     with contextlib.suppress(OSError):
         for path in spare.parent.glob(spare.name):
             if path.lstat().st_uid == os.geteuid():
@@ -86,12 +86,12 @@ def _make(path: Path) -> None:
     make_private_dir(path.parent)
     path.mkdir(mode=0o700)  # one that is there is somebody else's
     with tempfile.TemporaryFile(dir=path) as probe:  # 0600 whatever the umask
-        probe.write(bytes(ROOM_BYTES))
+        probe.write(bytes(PROBE_BYTES))
         probe.flush()
 
 
-def _spare(folder: Path, name: str) -> Path:
-    """Return the place instead; its name says which worker's it is, for `remove_spares`."""
+def _fallback_path(folder: Path, name: str) -> Path:
+    """Return the place instead; its name says which worker's it is, for `remove_fallback_dirs`."""
     whose = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"swarm-worker-{whose}-{name}"
 
@@ -99,10 +99,6 @@ def _spare(folder: Path, name: str) -> Path:
 LONG_ENOUGH_TO_BE_SECRET = 16
 """Of a value whose name says nothing; a shorter one, such as ``production``, is a word."""
 TRANSPORTS = frozenset({"http", "sse", "stdio"})
-
-
-class Parts(Identity, Config, Basics, Api, Protocol):
-    """What this module uses of the worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +112,7 @@ class ToolServers:
 
 
 async def session_tool_servers(
-    worker: Parts,
+    worker: Core,
     adapter: ProviderAdapter,
     task: RunningTask,
     row: Task | None,
@@ -152,7 +148,7 @@ async def session_tool_servers(
     return ToolServers((own, *(server for server in usable if server is not None)), names)
 
 
-def _server(worker: Parts, server: InstalledMcpServer, redactor: Redactor) -> McpServer | None:
+def _server(worker: Core, server: InstalledMcpServer, redactor: Redactor) -> McpServer | None:
     for name, value in (*server.env.items(), *server.headers.items()):
         if is_secret_name(name) or len(value) >= LONG_ENOUGH_TO_BE_SECRET:
             redactor.add(name, value.removeprefix("Bearer "))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
@@ -34,7 +34,6 @@ from agent_swarm_worker.prompts.user import (
 )
 from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.skills.places import command_folders, is_installed, resolve_command
-from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Identity, Prompts, Workspace
 from agent_swarm_worker.worker.boot.registration import profile_facts
 from agent_swarm_worker.worker.run.continuity import preamble
 from agent_swarm_worker.workspace.claim import choose
@@ -48,22 +47,19 @@ if TYPE_CHECKING:
     from agent_swarm_worker.api.wire import Task, Trigger
     from agent_swarm_worker.contract import ProviderAdapter, ProviderSessionConfig
     from agent_swarm_worker.prompts.render import PromptBuild
+    from agent_swarm_worker.worker.boot.parts import SessionParts
     from agent_swarm_worker.worker.run.running_task import RunningTask
     from agent_swarm_worker.workspace.claim import WorkingDirectory
 
 
-class Parts(Identity, Config, Basics, Api, Prompts, Workspace, Protocol):
-    """What this module uses of the worker."""
-
-
 async def compose_prompts(
-    worker: Parts,
+    worker: SessionParts,
     adapter: ProviderAdapter,
     config: ProviderSessionConfig,
     *,
     task: RunningTask,
     trigger: Trigger,
-    place: Place,
+    place: SessionWorkspace,
     tool_servers: Sequence[str],
 ) -> ProviderSessionConfig:
     """Return the config with both prompts in it; their parts are asked for at once."""
@@ -98,11 +94,11 @@ async def compose_prompts(
 
 
 async def _system_prompt(
-    worker: Parts,
+    worker: SessionParts,
     adapter: ProviderAdapter,
     build: PromptBuild,
     trigger: Trigger,
-    place: Place,
+    place: SessionWorkspace,
     *,
     tool_servers: Sequence[str],
 ) -> str:
@@ -139,13 +135,13 @@ async def _system_prompt(
     return await system_prompt(build, agent, context, operator_prompt=operator)
 
 
-def _edited(worker: Parts, field: str) -> str:
+def _edited(worker: SessionParts, field: str) -> str:
     """Return a profile text, but not the one every new agent starts with."""
     text = worker.facts.profile.get(field, "")
     return "" if is_default(field, text, profile_facts(worker)) else text
 
 
-async def _with_skill(worker: Parts, adapter: ProviderAdapter, prompt: str) -> str:
+async def _with_skill(worker: SessionParts, adapter: ProviderAdapter, prompt: str) -> str:
     """Put a skill's text in the place of its command, for a harness that does not know it.
 
     It has no commands at all, or ours are not installed: a person's home is left alone.
@@ -170,7 +166,7 @@ async def _with_skill(worker: Parts, adapter: ProviderAdapter, prompt: str) -> s
 
 
 async def _memories(
-    worker: Parts, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
+    worker: SessionParts, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
 ) -> str:
     if row is None:
         return ""
@@ -183,7 +179,7 @@ async def _memories(
     )
 
 
-async def _banner(worker: Parts, build: PromptBuild) -> str:
+async def _banner(worker: SessionParts, build: PromptBuild) -> str:
     async def stored() -> Mapping[str, str]:
         agent = await worker.client.agents.me()
         return {key: value for key, value in agent.raw.items() if isinstance(value, str)}
@@ -196,16 +192,16 @@ async def _banner(worker: Parts, build: PromptBuild) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class SessionWorkspace:
     """Where a session works, as far as its prompts must know."""
 
     directory: WorkingDirectory
     repository: RepoContext | None
 
 
-async def place_of(
-    worker: Parts, row: Task | None, parent: Task | None, held: AsyncExitStack
-) -> Place:
+async def prepare_workspace(
+    worker: SessionParts, row: Task | None, parent: Task | None, held: AsyncExitStack
+) -> SessionWorkspace:
     """Prepare the clone of the task's repository, if it has one, and choose the directory.
 
     The clone is in use until `held` is closed.
@@ -223,10 +219,10 @@ async def place_of(
         repository.clone_path if repository else None,
         _process_directory(worker),
     )
-    return Place(directory=directory, repository=repository)
+    return SessionWorkspace(directory=directory, repository=repository)
 
 
-def _process_directory(worker: Parts) -> Path:
+def _process_directory(worker: SessionParts) -> Path:
     try:
         return Path.cwd()
     except OSError:  # an earlier session has removed it

@@ -82,7 +82,7 @@ class RunningTask:
     _state: TaskState = field(default=TaskState.PREPARING, init=False)
     _session: ProviderSession | None = field(default=None, init=False)
     _ended_by: str | None = field(default=None, init=False)
-    _was_taken: bool = field(default=False, init=False)
+    _is_lost: bool = field(default=False, init=False)
 
     @classmethod
     def reserved(cls, task_id: str, session_uuid: str, trigger_type: str) -> Self:
@@ -121,7 +121,7 @@ class RunningTask:
     @property
     def is_ours(self) -> bool:
         """False once the server took the task away; then its result is not ours to write."""
-        return not self._was_taken
+        return not self._is_lost
 
     @property
     def takes_messages(self) -> bool:
@@ -157,7 +157,7 @@ class RunningTask:
                 self._ended_by = reason
                 self.lose()
             return not is_ours
-        self._ended_by, self._was_taken = reason, not is_ours
+        self._ended_by, self._is_lost = reason, not is_ours
         self._enter(TaskState.ENDING)
         if self._session is None:
             self.scope.cancel()
@@ -176,14 +176,14 @@ class RunningTask:
                 ended by itself.
         """
         self._ended_by = cause
-        self._enter(TaskState.LOST if self._was_taken else TaskState.REPORTING)
+        self._enter(TaskState.LOST if self._is_lost else TaskState.REPORTING)
         self.over.set()
 
     def lose(self) -> None:
         """Note, from its end on, that the task was taken away."""
         if self._state is not TaskState.LOST:
             self._enter(TaskState.LOST)
-        self._was_taken = True
+        self._is_lost = True
 
     def _enter(self, state: TaskState, *, only_from: TaskState | None = None) -> None:
         if state not in TRANSITIONS[self._state] or only_from not in (None, self._state):

@@ -9,7 +9,7 @@ Which model and effort a task runs with (docs/api.md 15.8).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -26,7 +26,6 @@ from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.providers.registry import adapter_spec, part_of
 from agent_swarm_worker.reporting.port import WORKER_LANE
 from agent_swarm_worker.settings import EFFORTS, TIERS, ModelSettings
-from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Identity, Logins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,17 +34,14 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderAdapter
     from agent_swarm_worker.credentials.hook import LoginHook
     from agent_swarm_worker.credentials.pools import AvailableKeys
+    from agent_swarm_worker.worker.boot.parts import Core, SessionParts
 
 LOCKS_DIR = "locks"
 """Below the state directory of all agents of this user, so that their workers meet there."""
 
 
-class Parts(Identity, Config, Basics, Api, Logins, Protocol):
-    """What this module uses of the worker."""
-
-
-async def select_for(
-    worker: Parts, adapter: ProviderAdapter, row: Task | None, model: str
+async def select_credentials_for(
+    worker: SessionParts, adapter: ProviderAdapter, row: Task | None, model: str
 ) -> list[Selection]:
     """Choose the session's credentials and report the use of the first.
 
@@ -85,17 +81,19 @@ async def select_for(
             all_limited=used.is_fallback or None,
         )
         if row is not None:
-            put_report(worker, WriteKind.REPORT_USAGE, used, {"task_id": row.id})
+            queue_credential_report(worker, WriteKind.REPORT_USAGE, used, {"task_id": row.id})
     return chosen
 
 
-def put_report(worker: Api, kind: WriteKind, used: Selection, more: dict[str, object]) -> None:
+def queue_credential_report(
+    worker: Core, kind: WriteKind, used: Selection, more: dict[str, object]
+) -> None:
     """Queue one report on a credential; they arrive in the order in which they were queued."""
     key = {"key_type": used.key_type, "suffix": used.suffix, "index": used.index}
     worker.outbox.put(WORKER_LANE, kind, {"key": key, **more})
 
 
-def _services(worker: Parts, harness: str, available: AvailableKeys) -> LoginServices:
+def _services(worker: SessionParts, harness: str, available: AvailableKeys) -> LoginServices:
     return LoginServices(
         harness=harness,
         env=worker.environment.values(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -28,25 +28,12 @@ from agent_swarm_worker.reporting.port import SessionFacts
 from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.state.directory import Claim
 from agent_swarm_worker.worker.boot.harness import wire_name
-from agent_swarm_worker.worker.boot.parts import (
-    Api,
-    Basics,
-    Config,
-    Host,
-    Identity,
-    Logins,
-    Prompts,
-    Running,
-    Sessions,
-    Storage,
-    Workspace,
-)
-from agent_swarm_worker.worker.loops.heartbeat import announce, is_gone
+from agent_swarm_worker.worker.loops.heartbeat import announce, check_before_session
 from agent_swarm_worker.worker.loops.shutdown import GRACEFUL_SHUTDOWN, supersede
-from agent_swarm_worker.worker.recovery.upload_cursor import LogCursor
+from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 from agent_swarm_worker.worker.run.continuity import HARNESS_KEY
-from agent_swarm_worker.worker.run.finishing import Outcome, finish_task, give_up
-from agent_swarm_worker.worker.run.preparation import Ready, prepared
+from agent_swarm_worker.worker.run.finishing import SessionOutcome, fail_unreported, finish_task
+from agent_swarm_worker.worker.run.preparation import PreparedSession, prepared
 from agent_swarm_worker.worker.run.watchdog import Watchdog
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.vcs import find_request
@@ -58,36 +45,20 @@ if TYPE_CHECKING:
     from agent_swarm_worker.api.wire import Trigger
     from agent_swarm_worker.contract import ProviderEvent, ProviderSession
     from agent_swarm_worker.contract.listening import ByteRange
+    from agent_swarm_worker.worker.boot.parts import RunParts
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
 ABORTED = "aborted"
-"""The category of a session that failed because it was ended, until `_for_its_cause`."""
-LAST_LOOK_S = 10.0
+"""The category of a session that failed because it was ended, until `_with_cause`."""
+PULL_REQUEST_CHECK_S = 10.0
 """How long the result of a session may wait for a look for its pull request."""
 
 
-class Parts(
-    Identity,
-    Config,
-    Basics,
-    Api,
-    Storage,
-    Running,
-    Host,
-    Logins,
-    Prompts,
-    Workspace,
-    Sessions,
-    Protocol,
-):
-    """What this module uses of the worker."""
-
-
-async def run_trigger(worker: Parts, task: RunningTask, trigger: Trigger) -> None:
+async def run_trigger(worker: RunParts, task: RunningTask, trigger: Trigger) -> None:
     """Run one trigger; gives its slot back when everything about it is told or kept on disk."""
     log = worker.log.bind(task=task.task_id)
     try:
-        _remember(worker, task)
+        _write_claim(worker, task)
         if worker.shutdown.is_draining:
             # Claimed by the last poll: not begun here, but handed back for the next worker.
             await supersede(worker, task)
@@ -102,12 +73,12 @@ async def run_trigger(worker: Parts, task: RunningTask, trigger: Trigger) -> Non
         await finish_task(worker, task, trigger, outcome, log)
     except Exception as error:  # one task's trouble must not end the worker
         log.error(Event.TASK_FINISHED, why=repr(error))
-        give_up(worker, task, error)
+        fail_unreported(worker, task, error)
     finally:
         worker.slots.remove(task)
 
 
-async def _announce(worker: Parts, task: RunningTask, announced: anyio.Event) -> None:
+async def _announce(worker: RunParts, task: RunningTask, announced: anyio.Event) -> None:
     """Tell the server at once: a claim without a session is given to somebody else."""
     try:
         await announce(worker, task)
@@ -119,23 +90,25 @@ async def _announce(worker: Parts, task: RunningTask, announced: anyio.Event) ->
         announced.set()
 
 
-async def _last_look(worker: Parts, task: RunningTask, announced: anyio.Event) -> None:
+async def _check_before_session(
+    worker: RunParts, task: RunningTask, announced: anyio.Event
+) -> None:
     """End the task if the server gave it up before it heard of a session of it."""
     await announced.wait()
-    await is_gone(worker, task)
+    await check_before_session(worker, task)
 
 
 async def _run_session(
-    worker: Parts, task: RunningTask, trigger: Trigger, announced: anyio.Event, log: Log
-) -> Outcome:
+    worker: RunParts, task: RunningTask, trigger: Trigger, announced: anyio.Event, log: Log
+) -> SessionOutcome:
     """Prepare and run the session. Whatever goes wrong becomes a result that says so."""
     # The announcement goes first: until it is there, a sweep of the server takes the task for lost.
     await checkpoint()
     try:
         with task.scope:
-            last_look = partial(_last_look, worker, task, announced)
-            async with prepared(worker, task, trigger, last_look) as ready:
-                _remember(worker, task, ready)
+            final_check = partial(_check_before_session, worker, task, announced)
+            async with prepared(worker, task, trigger, final_check) as ready:
+                _write_claim(worker, task, ready)
                 reporter = _reporter(worker, task, ready, log)
                 sink = _Sink(reporter, _watchdog(worker, task, ready, reporter, log))
                 session = await ready.adapter.create_session(replace(ready.config, sink=sink))
@@ -143,48 +116,48 @@ async def _run_session(
                 log.info(Event.TASK_STARTED, harness=ready.adapter.name, cwd=str(ready.config.cwd))
                 return await _drive(worker, task, ready, session, sink, log=log)
     except Exception as error:
-        return Outcome(result=_as_result(error, log))
-    return Outcome(result=_for_its_cause(_failure("cancelled", ABORTED), task.ended_by))
+        return SessionOutcome(result=_failure_from(error, log))
+    return SessionOutcome(result=_with_cause(_failure("cancelled", ABORTED), task.ended_by))
 
 
 async def _drive(
-    worker: Parts,
+    worker: RunParts,
     task: RunningTask,
-    ready: Ready,
+    ready: PreparedSession,
     session: ProviderSession,
     sink: _Sink,
     *,
     log: Log,
-) -> Outcome:
+) -> SessionOutcome:
     """Run the session and report it; what it said counts even if it, or we, break."""
     try:
-        result = await _watched(worker, task, ready, session, sink)
+        result = await _run_with_listeners(worker, task, ready, session, sink)
     except Exception as error:
-        result = _as_result(error, log)
-    result = _for_its_cause(result, task.ended_by)
+        result = _failure_from(error, log)
+    result = _with_cause(result, task.ended_by)
     log.info(
         Event.SESSION_ENDED,
         exit_code=result.exit_code,
         is_error=result.is_error,
         category=result.error_category,
     )
-    return Outcome(result=result, ready=ready, reporter=sink.reporter)
+    return SessionOutcome(result=result, ready=ready, reporter=sink.reporter)
 
 
-async def _watched(
-    worker: Parts,
+async def _run_with_listeners(
+    worker: RunParts,
     task: RunningTask,
-    ready: Ready,
+    ready: PreparedSession,
     session: ProviderSession,
     sink: _Sink,
 ) -> ProviderResult:
     """Run the session with everything that listens to it and everything that may end it."""
     reporter, watchdog = sink.reporter, sink.watchdog
     log = worker.log.bind(task=task.task_id)
-    loops = _LoopEnder(task)
+    loops = _ToolLoopEnder(task)
     guard = ToolLoopGuard(loops.found, clock=worker.clock, log=log)
     console = Console(log)
-    told = listens_to(Result, Message, ToolStart)(partial(_note_result, task))
+    told = listens_to(Result, Message, ToolStart)(partial(_track_result, task))
     for listener in (reporter.on_event, watchdog.on_event, guard.on_event, console.on_event, told):
         session.on_event(listener)
     if task.ended_by is not None:
@@ -195,9 +168,9 @@ async def _watched(
         helpers.start_soon(watchdog.run)
         helpers.start_soon(loops.run)
         if has_link:
-            helpers.start_soon(watch_pull_request, worker, task, ready, reporter.lane)
+            helpers.start_soon(pull_request_loop, worker, task, ready, reporter.lane)
         result = _failure("the session did not end when it was asked to", ABORTED)
-        with watchdog.patience:
+        with watchdog.abort_scope:
             result = await session.wait_for_completion()
         cause = watchdog.cause()
         if cause is None and result.error_category == ABORTED and worker.shutdown.is_draining:
@@ -207,13 +180,13 @@ async def _watched(
         helpers.cancel_scope.cancel()
     if has_link and task.ended_by is None:
         # Most are opened with the agent's last call.
-        with anyio.move_on_after(LAST_LOOK_S):
+        with anyio.move_on_after(PULL_REQUEST_CHECK_S):
             await link_pull_request(worker, task, ready, reporter.lane)
     return result
 
 
 def _watchdog(
-    worker: Parts, task: RunningTask, ready: Ready, reporter: SessionReporter, log: Log
+    worker: RunParts, task: RunningTask, ready: PreparedSession, reporter: SessionReporter, log: Log
 ) -> Watchdog:
     return Watchdog(
         task,
@@ -245,15 +218,15 @@ class _Sink:
         self.watchdog.heard(lines)
 
 
-def _note_result(task: RunningTask, event: ProviderEvent) -> None:
+def _track_result(task: RunningTask, event: ProviderEvent) -> None:
     if isinstance(event, Message) and (event.subagent or event.role != "assistant"):
         return
     if isinstance(event, (Message, ToolStart, Result)):
         task.heard(is_result=isinstance(event, Result))
 
 
-def _as_result(error: Exception, log: Log) -> ProviderResult:
-    """Say what an exception means for the task."""
+def _failure_from(error: Exception, log: Log) -> ProviderResult:
+    """Say what an exception inputs for the task."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, ProviderError):
@@ -264,14 +237,14 @@ def _as_result(error: Exception, log: Log) -> ProviderResult:
     return _failure(f"The worker failed: {error!r}", "internal")
 
 
-def _for_its_cause(result: ProviderResult, ended_by: str | None) -> ProviderResult:
+def _with_cause(result: ProviderResult, ended_by: str | None) -> ProviderResult:
     """Let a session that failed because it was ended fail for what it was ended for."""
     if ended_by is None or result.error_category != ABORTED:
         return result
     return replace(result, error_category=ended_by.partition(":")[0], failure_reason=ended_by)
 
 
-class _LoopEnder:
+class _ToolLoopEnder:
     """Ends the task when the tool-loop guard, a listener that cannot wait, says so."""
 
     def __init__(self, task: RunningTask) -> None:
@@ -288,7 +261,7 @@ class _LoopEnder:
         await self._task.end(self._reason)
 
 
-def _remember(worker: Parts, task: RunningTask, ready: Ready | None = None) -> None:
+def _write_claim(worker: RunParts, task: RunningTask, ready: PreparedSession | None = None) -> None:
     """Note the run on disk, for the next process should this one be killed.
 
     Before it is `ready` there is no journal yet, only the folder it will lie in.
@@ -314,7 +287,9 @@ def _remember(worker: Parts, task: RunningTask, ready: Ready | None = None) -> N
     worker.state.claim(claim)
 
 
-def _reporter(worker: Parts, task: RunningTask, ready: Ready, log: Log) -> SessionReporter:
+def _reporter(
+    worker: RunParts, task: RunningTask, ready: PreparedSession, log: Log
+) -> SessionReporter:
     config, settings = ready.config, worker.settings
     spec = adapter_spec(ready.adapter)
     is_known = wire_name(ready.adapter) == ready.adapter.name
@@ -340,7 +315,7 @@ def _reporter(worker: Parts, task: RunningTask, ready: Ready, log: Log) -> Sessi
     )
     reporter = SessionReporter(
         facts,
-        writes=LogCursor(worker.outbox, worker.state, task.task_id),
+        writes=UploadCursor(worker.outbox, worker.state, task.task_id),
         clock=worker.clock,
         redactor=config.redactor,
         log=log,
@@ -358,13 +333,17 @@ def _failure(reason: str, category: str) -> ProviderResult:
 INTERVAL_S = 60.0
 
 
-async def watch_pull_request(worker: Parts, task: RunningTask, ready: Ready, lane: str) -> None:
+async def pull_request_loop(
+    worker: RunParts, task: RunningTask, ready: PreparedSession, lane: str
+) -> None:
     """Look every minute until there is one; ends with the session."""
     while not await link_pull_request(worker, task, ready, lane):
         await worker.clock.sleep(INTERVAL_S)
 
 
-async def link_pull_request(worker: Parts, task: RunningTask, ready: Ready, lane: str) -> bool:
+async def link_pull_request(
+    worker: RunParts, task: RunningTask, ready: PreparedSession, lane: str
+) -> bool:
     """Look once; true if a pull request was found and its link queued."""
     if not adapter_spec(ready.adapter).capabilities.has_local_environment:
         return False

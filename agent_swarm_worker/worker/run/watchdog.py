@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.settings import Settings
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
-END_WITHIN_S = 30.0
+ABORT_TIMEOUT_S = 30.0
 """How long a session may take to end when asked; a command line takes at most 14 s."""
 MAX_TICK_S = 5.0
 _MAX_LINES_SINCE = 3
@@ -75,7 +75,7 @@ class Watchdog:
         """What came after a limit was hit: at most a line without an end, and what it said of
         the signal."""
         self._hang: Hang | None = None
-        self.patience = anyio.CancelScope()
+        self.abort_scope = anyio.CancelScope()
         """Around the session; cancelled if it does not end when it is asked to."""
 
     @listens_to(RawStderr)
@@ -159,9 +159,9 @@ class Watchdog:
         now_s = self._clock.monotonic()
         if self._asked_at_s is None:
             self._asked_at_s = now_s
-        elif now_s - self._asked_at_s >= END_WITHIN_S and self._task.is_live:
+        elif now_s - self._asked_at_s >= ABORT_TIMEOUT_S and self._task.is_live:
             self._log.error(Event.SESSION_HUNG, why="it does not end when asked to")
-            self.patience.cancel()
+            self.abort_scope.cancel()
 
     def _quiet_s(self) -> float:
         return self._clock.monotonic() - self._heard_at_s
@@ -195,14 +195,14 @@ def limits_of(settings: Settings, *, harness: str, tags: Iterable[str], log: Log
     """
     wall_s = settings.session_timeout_by_harness.get(harness, settings.session_timeout_s)
     silence_s = settings.session_silence_by_harness.get(harness, settings.session_silence_s)
-    asked = _Asked(tags, settings.task_limit_max_s, log)
+    asked = _TaskLimits(tags, settings.task_limit_max_s, log)
     return SessionLimits(
         wall_s=asked.limit("timeout", own_s=wall_s),
         silence_s=asked.limit("silence", own_s=silence_s),
     )
 
 
-class _Asked:
+class _TaskLimits:
     """What a task asks for."""
 
     def __init__(self, tags: Iterable[str], max_s: float, log: Log) -> None:
@@ -216,12 +216,12 @@ class _Asked:
             if not colon or key.strip().lower() != name:
                 continue
             try:
-                asked_s = seconds_of(text)
+                requested_s = seconds_of(text)
             except ValueError as error:
                 self._log.warning(Event.LIMIT_IGNORED, tag=tag[:100], why=str(error)[:200])
                 continue
-            limit_s = min(asked_s or math.inf, self._most(own_s))
-            if limit_s != (asked_s or math.inf):
+            limit_s = min(requested_s or math.inf, self._most(own_s))
+            if limit_s != (requested_s or math.inf):
                 why = f"SWARM_TASK_LIMIT_MAX_S allows {limit_s:g} s"
                 self._log.warning(Event.LIMIT_IGNORED, tag=tag[:100], why=why)
         return 0.0 if limit_s == math.inf else limit_s
