@@ -137,7 +137,7 @@ def processes_with(mark: str) -> list[int]:
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Notice sooner than usual what happened to a task."""
     for module in (heartbeat, paused_tasks):
-        monkeypatch.setattr(module, "LOOK_INTERVAL_S", 0.5)
+        monkeypatch.setattr(module, "CHECK_INTERVAL_S", 0.5)
 
 
 async def until_running(rig: Rig, mark: str) -> None:

@@ -14,7 +14,7 @@ from agent_swarm_worker.credentials.pools import Selection
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.subprocess.spec import SPEC
 from agent_swarm_worker.settings import Settings
-from agent_swarm_worker.worker.run.finishing import limited_until, report_limits
+from agent_swarm_worker.worker.run.session_credentials import limited_until, report_limits
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 REST = timedelta(hours=2)

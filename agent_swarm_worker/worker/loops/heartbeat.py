@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PING_INTERVAL_S = 10.0
 ACTIVITY_INTERVAL_S = 15.0
 """The server pins a resume to an agent that was active within 30 s."""
-LOOK_INTERVAL_S = 5.0
+CHECK_INTERVAL_S = 5.0
 """How often the task itself is read: one that was paused or superseded by hand keeps its session
 row, so its heartbeat succeeds."""
 BATCH_FROM = 4
@@ -120,7 +120,7 @@ class Heartbeat:
 
     async def _check_loop(self) -> None:
         while True:
-            await self._worker.clock.sleep(LOOK_INTERVAL_S)
+            await self._worker.clock.sleep(CHECK_INTERVAL_S)
             running = [
                 task
                 for task in self._worker.slots

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.state.directory import StateDir
     from agent_swarm_worker.worker.boot.parts import LoopParts
 
-LOOK_INTERVAL_S = 5.0
+CHECK_INTERVAL_S = 5.0
 HISTORY_ROWS = 100
 STATUS_CHANGE = "task_status_change"
 GONE_STATUSES = (403, 404)
@@ -50,7 +50,7 @@ class PausedTaskResumer:
     async def check(self) -> None:
         """Begin one of the tasks that were resumed since their session was ended here."""
         now_s = self._worker.clock.monotonic()
-        if now_s - self._checked_at_s < LOOK_INTERVAL_S:
+        if now_s - self._checked_at_s < CHECK_INTERVAL_S:
             return
         self._checked_at_s = now_s
         if not self._has_listed:

@@ -45,7 +45,7 @@ UNSTARTED_CHECK_S = 60.0
 LAST_POLL_S = 3.0
 """How long a shutdown waits for a running poll: its answer may be a claimed task."""
 MIN_FREE_BYTES = 4 * 1024 * 1024
-LOOK_INTERVAL_S = 2.0
+CHECK_INTERVAL_S = 2.0
 CLAIMING = frozenset({TaskAssigned.type, TaskOffered.type})
 
 RunTrigger: TypeAlias = Callable[[RunningTask, Trigger], Coroutine[Any, Any, None]]
@@ -215,7 +215,7 @@ async def wait_for_disk_space(worker: LoopParts) -> None:
             why = "the disk is full: no task is begun"
             worker.log.warning(Event.STATE_DEGRADED, why=why, free_bytes=free_bytes)
             is_logged = True
-        await worker.clock.sleep(LOOK_INTERVAL_S)
+        await worker.clock.sleep(CHECK_INTERVAL_S)
 
 
 def _free_bytes(worker: LoopParts) -> float:

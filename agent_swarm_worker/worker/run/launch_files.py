@@ -1,9 +1,8 @@
-"""The private directory of a session: mode 0700, gone when the session is.
+"""Makes the private directory of a session, and lists its MCP servers.
 
-It lies in the state directory, or with the system's temporary files if that takes nothing now: a
-full disk must not keep a session from its own few files.
-
-The tool servers of a session: the swarm's own, and those installed for this agent.
+The directory has mode 0700 and is removed after the session. It is in the state directory, or in
+the system's temporary directory if nothing can be written there: a full disk must not fail a
+session for its few private files.
 """
 
 from __future__ import annotations
@@ -35,20 +34,23 @@ if TYPE_CHECKING:
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
 PROBE_BYTES = 256 * 1024
-"""What there must be room for: configuration, prompts, tool servers."""
+"""The space that is probed: enough for configuration, prompts and MCP servers."""
+MIN_SECRET_CHARS = 16
+"""From this length on any value counts as a secret; words such as ``production`` are shorter."""
+TRANSPORTS = frozenset({"http", "sse", "stdio"})
 
 
 @contextmanager
 def private_dir(folder: Path, name: str, *, log: Log) -> Iterator[Path]:
-    """Make a directory that is gone afterwards.
+    """Make a private directory, and remove it afterwards.
 
     Args:
-        folder: of such directories, this worker's alone.
-        name: that nobody else uses or could guess.
-        log: where it is told that another place had to do.
+        folder: where it is made; used by this worker only.
+        name: unique, and not guessable.
+        log: for the warning that the fallback is used.
 
     Raises:
-        StateUnwritable: it can be made nowhere.
+        StateUnwritable: neither directory can be made.
     """
     path = folder / name
     try:
@@ -69,7 +71,7 @@ def private_dir(folder: Path, name: str, *, log: Log) -> Iterator[Path]:
 
 
 def remove_fallback_dirs(folder: Path) -> None:
-    """Remove what a killed process left of the directories that could not be made in `folder`."""
+    """Remove the fallback directories that a killed process has left."""
     spare = _fallback_path(folder, "*")
     with contextlib.suppress(OSError):
         for path in spare.parent.glob(spare.name):
@@ -78,37 +80,32 @@ def remove_fallback_dirs(folder: Path) -> None:
 
 
 def _make(path: Path) -> None:
-    """Make the directory if there is room for files in it.
+    """Make the directory, and check that the disk has space for its files.
 
     Raises:
-        OSError: it cannot be made, or nothing can be written in it.
+        OSError: it cannot be made, or not be written.
     """
     make_private_dir(path.parent)
-    path.mkdir(mode=0o700)  # one that is there is somebody else's
+    path.mkdir(mode=0o700)  # an existing one is not ours
     with tempfile.TemporaryFile(dir=path) as probe:  # 0600 whatever the umask
         probe.write(bytes(PROBE_BYTES))
         probe.flush()
 
 
 def _fallback_path(folder: Path, name: str) -> Path:
-    """Return the place instead; its name says which worker's it is, for `remove_fallback_dirs`."""
-    whose = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"swarm-worker-{whose}-{name}"
-
-
-LONG_ENOUGH_TO_BE_SECRET = 16
-"""Of a value whose name says nothing; a shorter one, such as ``production``, is a word."""
-TRANSPORTS = frozenset({"http", "sse", "stdio"})
+    """Return the fallback; its name has a digest of `folder`, for `remove_fallback_dirs`."""
+    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"swarm-worker-{digest}-{name}"
 
 
 @dataclass(frozen=True, slots=True)
 class ToolServers:
-    """What a session is given, and what its prompt names."""
+    """The MCP servers of a session."""
 
     servers: tuple[McpServer, ...]
-    """The swarm's own first."""
+    """The swarm's own is the first."""
     installed: tuple[str, ...]
-    """Names of the installed ones that work."""
+    """Names of the usable installed ones, for the prompt."""
 
 
 async def session_tool_servers(
@@ -118,10 +115,10 @@ async def session_tool_servers(
     row: Task | None,
     redactor: Redactor,
 ) -> ToolServers:
-    """Return the swarm's server and the installed ones with their secrets resolved.
+    """Return the swarm's MCP server and the installed ones, with resolved secrets.
 
-    Fetched for each session, so a rotated header is in force with the next one. Every secret is
-    registered before anything can print it. If the list cannot be had, the session goes without.
+    Fetched for each session, so that a rotated secret applies to the next one. Secrets are
+    registered with the scrubber first. Without an answer the session has only the swarm's server.
     """
     own = swarm_server(
         api_url=worker.settings.api_url,
@@ -150,11 +147,11 @@ async def session_tool_servers(
 
 def _server(worker: Core, server: InstalledMcpServer, redactor: Redactor) -> McpServer | None:
     for name, value in (*server.env.items(), *server.headers.items()):
-        if is_secret_name(name) or len(value) >= LONG_ENOUGH_TO_BE_SECRET:
+        if is_secret_name(name) or len(value) >= MIN_SECRET_CHARS:
             redactor.add(name, value.removeprefix("Bearer "))
     why = server.auth_error
     if server.name == SWARM_SERVER:
-        why = "its name is the swarm's own"
+        why = "its name is that of the swarm's own server"
     elif server.transport not in TRANSPORTS:
         why = f"unknown transport {server.transport!r}"
     elif not (server.command if server.transport == "stdio" else server.url):

@@ -1,4 +1,4 @@
-"""From a claimed trigger to everything a session needs (docs/api.md 15)."""
+"""Prepares a session: from a claimed trigger to its complete configuration (docs/api.md 15)."""
 
 from __future__ import annotations
 
@@ -29,13 +29,10 @@ from agent_swarm_worker.worker.run.launch_files import (
     private_dir,
     session_tool_servers,
 )
+from agent_swarm_worker.worker.run.model_choice import ModelChoice, choose_model
 from agent_swarm_worker.worker.run.prompting import compose_prompts, prepare_workspace
 from agent_swarm_worker.worker.run.running_task import RESUMED
-from agent_swarm_worker.worker.run.selection import (
-    ModelChoice,
-    choose_model,
-    select_credentials_for,
-)
+from agent_swarm_worker.worker.run.session_credentials import select_credentials_for
 from agent_swarm_worker.worker.run.watchdog import SessionLimits, limits_of
 from agent_swarm_worker.workspace.git import identity
 
@@ -57,7 +54,7 @@ SESSIONS_DIR = "sessions"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedSession:
-    """All that one session is given, and what its report needs to know."""
+    """A session that is ready to start, with the data that its report needs."""
 
     adapter: ProviderAdapter
     config: ProviderSessionConfig
@@ -76,29 +73,29 @@ async def prepared(
     trigger: Trigger,
     final_check: Callable[[], Awaitable[object]],
 ) -> AsyncIterator[PreparedSession]:
-    """Prepare a session; what it holds (the clone, its private directory) is held until the end.
+    """Prepare a session; its guest, clone and private directory are released afterwards.
 
     Args:
-        worker: the process.
-        task: whose session it is.
-        trigger: what began it.
-        final_check: done while the prompts are composed; it may end the task.
+        worker: parts of the worker.
+        task: the running task.
+        trigger: of the task.
+        final_check: called while the prompts are composed; it may end the task.
 
     Raises:
-        SwarmWorkerError: it cannot be prepared; the task is to fail with this reason.
+        SwarmWorkerError: it cannot be prepared; the task fails with this reason.
     """
     trigger = await _with_task_text(worker, trigger)
     row = trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None
     adapter = worker.harness.adapter
     redactor = Scrubber(worker.scrubber)
-    async with AsyncExitStack() as held:
-        # A paused task goes on from itself: in its own session, on its own branch.
+    async with AsyncExitStack() as stack:
+        # A resumed task continues itself: its own session, on its own branch.
         resumed = row if task.trigger_type == RESUMED else None
-        private = held.enter_context(_private_dir(worker, task))
+        private = stack.enter_context(_private_dir(worker, task))
         model = _model_of(worker, adapter, row)
-        # What this asks the server for does not depend on each other, so it is asked at once.
-        (parent, place), credentials, tools, _ = await wait_all(
-            partial(_parent_and_workspace, worker, row, resumed, held),
+        # Independent requests, sent at once.
+        (parent, workspace), credentials, tools, _ = await wait_all(
+            partial(_parent_and_workspace, worker, row, resumed, stack),
             partial(select_credentials_for, worker, adapter, row, model.model),
             partial(session_tool_servers, worker, adapter, task, row, redactor),
             partial(_refresh_skills, worker, adapter),
@@ -110,8 +107,8 @@ async def prepared(
             model=model,
             credentials=credentials,
             tools=tools,
-            place=place,
-            guest=await _open_guest(worker, task, place, private, held),
+            workspace=workspace,
+            guest=await _open_guest(worker, task, workspace, private, stack),
             private_dir=private,
             redactor=redactor,
         )
@@ -124,7 +121,7 @@ async def prepared(
             config,
             task=task,
             trigger=trigger,
-            place=place,
+            workspace=workspace,
             tool_servers=tools.installed,
         )
         config, _ = await wait_all(compose, final_check)
@@ -134,20 +131,20 @@ async def prepared(
             model=model,
             credentials=tuple(credentials),
             metadata_bytes=_begin_journal(worker, config, task),
-            directory=place.directory.path,
+            directory=workspace.directory.path,
             limits=_limits(worker, adapter, task, row),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SessionInputs:
-    """What one session works with."""
+    """The parts from which a session's configuration is built."""
 
     adapter: ProviderAdapter
     model: ModelChoice
     credentials: list[Selection]
     tools: ToolServers
-    place: SessionWorkspace
+    workspace: SessionWorkspace
     guest: Guest
     private_dir: Path
     redactor: Scrubber
@@ -156,7 +153,7 @@ class _SessionInputs:
 def _config(
     worker: SessionParts, task: RunningTask, row: Task | None, inputs: _SessionInputs
 ) -> ProviderSessionConfig:
-    """Return the configuration of a session, still without its prompts."""
+    """Return the configuration of a session, without its prompts."""
     settings, guest = worker.settings, inputs.guest
     return ProviderSessionConfig(
         prompt="",
@@ -169,7 +166,7 @@ def _config(
         session_uuid=task.session_uuid,
         api_url=settings.api_url,
         api_key=settings.api_key,
-        cwd=PurePath(guest.path(inputs.place.directory.path)),
+        cwd=PurePath(guest.path(inputs.workspace.directory.path)),
         log_file=_log_file(worker, task),
         private_dir=PurePath(guest.path(inputs.private_dir)),
         env=_session_env(worker, inputs.adapter, task, inputs.credentials, guest),
@@ -195,11 +192,11 @@ def _model_of(worker: Core, adapter: ProviderAdapter, row: Task | None) -> Model
 
 
 async def _parent_and_workspace(
-    worker: SessionParts, row: Task | None, resumed: Task | None, held: AsyncExitStack
+    worker: SessionParts, row: Task | None, resumed: Task | None, stack: AsyncExitStack
 ) -> tuple[Task | None, SessionWorkspace]:
-    """Return the task that this one continues, and where it works."""
+    """Return the task that this one continues, and the workspace."""
     parent = resumed or await parent_of(worker, row)
-    return parent, await prepare_workspace(worker, row, parent, held)
+    return parent, await prepare_workspace(worker, row, parent, stack)
 
 
 async def _refresh_skills(worker: SessionParts, adapter: ProviderAdapter) -> None:
@@ -208,7 +205,7 @@ async def _refresh_skills(worker: SessionParts, adapter: ProviderAdapter) -> Non
 
 
 async def _with_task_text(worker: SessionParts, trigger: Trigger) -> Trigger:
-    """Fetch the task of a trigger that names one without saying what is to be done."""
+    """Return the trigger with its task fetched, if the trigger has no task text."""
     if not isinstance(trigger, TaskAssigned | TaskOffered) or trigger.task.text:
         return trigger
     try:
@@ -232,14 +229,14 @@ def _limits(
 async def _open_guest(
     worker: SessionParts,
     task: RunningTask,
-    place: SessionWorkspace,
+    workspace: SessionWorkspace,
     private: Path,
-    held: AsyncExitStack,
+    stack: AsyncExitStack,
 ) -> Guest:
-    """Open the guest of a session; what runs in it is ended with `held`."""
-    mounts = {"work": place.directory.path, "private": private, "home": worker.settings.home}
+    """Open the guest of a session; closing `stack` ends its processes."""
+    mounts = {"work": workspace.directory.path, "private": private, "home": worker.settings.home}
     spec = GuestSpec(name=task.session_uuid, mounts=mounts)
-    guest = await held.enter_async_context(worker.sandbox.open(spec))
+    guest = await stack.enter_async_context(worker.sandbox.open(spec))
     task.handle = guest.handle
     return guest
 
@@ -253,9 +250,9 @@ def _session_env(
 ) -> dict[str, str]:
     """The complete environment of the harness (docs/api.md 15.9)."""
     spec = adapter_spec(adapter)
-    everyones = [each.credentials for each in worker.harness.all_specs]
+    all_credentials = [each.credentials for each in worker.harness.all_specs]
     env = harness_env(
-        session_env(spec.credentials, worker.environment.values(), credentials, everyones),
+        session_env(spec.credentials, worker.environment.values(), credentials, all_credentials),
         tracing_switches=spec.tracing_variables,
     )
     needed = (
@@ -287,7 +284,7 @@ def _log_file(worker: SessionParts, task: RunningTask) -> Path:
 
 
 def _begin_journal(worker: SessionParts, config: ProviderSessionConfig, task: RunningTask) -> int:
-    """Write the journal's first line; it describes the run and is not uploaded."""
+    """Write the journal's first record, which is not uploaded; return its size."""
     record = first_record(
         role=worker.options.role,
         owner=owner(worker.state, worker.ids),

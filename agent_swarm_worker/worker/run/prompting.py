@@ -1,7 +1,4 @@
-"""The two prompts of a session, put together from their parts.
-
-Where a session works: the directory, and the repository it is in.
-"""
+"""Composes the two prompts of a session, and prepares the workspace that they describe."""
 
 from __future__ import annotations
 
@@ -59,10 +56,10 @@ async def compose_prompts(
     *,
     task: RunningTask,
     trigger: Trigger,
-    place: SessionWorkspace,
+    workspace: SessionWorkspace,
     tool_servers: Sequence[str],
 ) -> ProviderSessionConfig:
-    """Return the config with both prompts in it; their parts are asked for at once."""
+    """Return the config with both prompts; their parts are fetched at once."""
     build = worker.renderer.build()
     can = adapter_spec(adapter).capabilities
     harness = PromptHarness(
@@ -72,25 +69,29 @@ async def compose_prompts(
     )
     row = trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None
     if row is not None and task.trigger_type == "task_resumed":
-        asked = partial(paused_prompt, build, row, harness)
+        task_prompt = partial(paused_prompt, build, row, harness)
     else:
-        asked = partial(trigger_prompt, build, trigger, harness)
-    system, body, banner, memories, story = await wait_all(
-        partial(_system_prompt, worker, adapter, build, trigger, place, tool_servers=tool_servers),
-        asked,
+        task_prompt = partial(trigger_prompt, build, trigger, harness)
+    system, body, banner, memories, summary = await wait_all(
+        partial(
+            _system_prompt, worker, adapter, build, trigger, workspace, tool_servers=tool_servers
+        ),
+        task_prompt,
         partial(_banner, worker, build),
         partial(_memories, worker, config, row, has_mcp=harness.has_mcp),
         partial(preamble, worker, config, row, has_mcp=harness.has_mcp),
     )
     body = body or worker.options.default_prompt
-    note = directory_note(place.directory.path, place.directory.source)
+    note = directory_note(workspace.directory.path, workspace.directory.source)
     parts = {"banner": banner, "memories": memories, "note": note}
-    told = await _with_skill(worker, adapter, compose(body, harness, preamble=story, **parts))
+    full_prompt = await _with_skill(
+        worker, adapter, compose(body, harness, preamble=summary, **parts)
+    )
     if config.resume_session_id is None:
-        return replace(config, prompt=told, system_prompt=system)
-    # The resumed session knows the story; if it turns out to be gone, the fresh one is told.
+        return replace(config, prompt=full_prompt, system_prompt=system)
+    # A resumed session knows the summary; a fresh one, if it is gone, gets the full prompt.
     prompt = await _with_skill(worker, adapter, compose(body, harness, **parts))
-    return replace(config, prompt=prompt, fresh_prompt=told, system_prompt=system)
+    return replace(config, prompt=prompt, fresh_prompt=full_prompt, system_prompt=system)
 
 
 async def _system_prompt(
@@ -98,7 +99,7 @@ async def _system_prompt(
     adapter: ProviderAdapter,
     build: PromptBuild,
     trigger: Trigger,
-    place: SessionWorkspace,
+    workspace: SessionWorkspace,
     *,
     tool_servers: Sequence[str],
 ) -> str:
@@ -118,7 +119,7 @@ async def _system_prompt(
         skills=facts.skills,
         mcp_servers=tuple(tool_servers) if spec.capabilities.mcp_transports else (),
     )
-    context = TaskContext(repository=place.repository, cwd=place.directory.path)
+    context = TaskContext(repository=workspace.repository, cwd=workspace.directory.path)
     if isinstance(trigger, TaskAssigned | TaskOffered):
         row = trigger.task
         older = row.raw.get("additionalSystemPrompt")
@@ -128,7 +129,7 @@ async def _system_prompt(
             slack_channel_id=row.slack_channel_id,
             slack_thread_ts=row.slack_thread_ts,
             additional_prompt=older if isinstance(older, str) else "",
-            missing_dir=place.directory.missing,
+            missing_dir=workspace.directory.missing,
         )
     own = worker.options.operator_prompt
     operator = operator_prompt(worker.settings) if own is None else own
@@ -142,9 +143,9 @@ def _edited(worker: SessionParts, field: str) -> str:
 
 
 async def _with_skill(worker: SessionParts, adapter: ProviderAdapter, prompt: str) -> str:
-    """Put a skill's text in the place of its command, for a harness that does not know it.
+    """Replace a skill's command by its text, for a harness that does not know the command.
 
-    It has no commands at all, or ours are not installed: a person's home is left alone.
+    Such a harness has no commands, or the skills are not installed in a person's home.
     """
     settings, spec = worker.settings, adapter_spec(adapter)
     if spec.skills.native_discovery and not spec.capabilities.has_local_environment:
@@ -193,18 +194,18 @@ async def _banner(worker: SessionParts, build: PromptBuild) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionWorkspace:
-    """Where a session works, as far as its prompts must know."""
+    """The working directory of a session, and its repository."""
 
     directory: WorkingDirectory
     repository: RepoContext | None
 
 
 async def prepare_workspace(
-    worker: SessionParts, row: Task | None, parent: Task | None, held: AsyncExitStack
+    worker: SessionParts, row: Task | None, parent: Task | None, stack: AsyncExitStack
 ) -> SessionWorkspace:
-    """Prepare the clone of the task's repository, if it has one, and choose the directory.
+    """Prepare the clone of the task's repository, if any, and choose the working directory.
 
-    The clone is in use until `held` is closed.
+    Closing `stack` releases the clone.
     """
     repository: RepoContext | None = None
     if row is not None and row.vcs_repo:
@@ -213,7 +214,7 @@ async def prepare_workspace(
             vcs_provider=row.vcs_provider,
             first_kickoff=is_first_kickoff(row.task_type, parent.status if parent else None),
         )
-        repository = await held.enter_async_context(worker.repositories.prepared(request))
+        repository = await stack.enter_async_context(worker.repositories.prepared(request))
     directory = choose(
         row.dir if row else None,
         repository.clone_path if repository else None,
