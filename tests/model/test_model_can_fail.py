@@ -66,7 +66,7 @@ BROKEN = [
     ("claims", StateDir, ("claim",), nothing, a_lost_claim, r"were lost|0\.0 arrived"),
     ("beat", Heartbeat, ("_on_recovered",), nothing, restart_of_the_api, "was given up"),
     ("cost", Telemetry, ("costs_of",), nobody_answers, answers_get_lost, "is there 2 times"),
-    ("last look", finishing, ("_current",), nobody_answers, too_late, "had been taken"),
+    ("last look", finishing, ("_read_task",), nobody_answers, too_late, "had been taken"),
     ("slots", Slots, ("has_room",), True, much_to_do, "slots are taken"),
 ]
 

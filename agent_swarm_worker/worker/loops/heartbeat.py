@@ -59,7 +59,7 @@ class Heartbeat:
         self._checked_at_s: dict[RunningTask, float] = {}
         """When each of many was last read by itself, or first seen among many."""
         self._limiter = anyio.CapacityLimiter(MAX_CONCURRENT_BEATS)
-        worker.client.http.health.on_recovered(self._recovered.notify)
+        worker.client.http.health.on_recovered(self._on_recovered)
 
     async def run(self) -> None:
         """Send heartbeats until cancelled; a slow one delays no other task's."""
@@ -202,6 +202,9 @@ class Heartbeat:
                 await worker.client.tasks.pause(task.task_id)
             except ApiError as error:
                 worker.log.warning(Event.API_REFUSED, call="pause", why=str(error))
+
+    def _on_recovered(self) -> None:
+        self._recovered.notify()
 
 
 async def announce(worker: Core, task: RunningTask) -> None:
