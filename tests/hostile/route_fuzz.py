@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import httpx2
 import orjson
+from hostile_values import NASTY_TEXTS, drawn, fitting, nasty_texts
 from hypothesis import strategies as st
 from local_swarm_api import Api, client
-from nasty import NASTY_TEXTS, drawn, fitting, nasty_texts
 
 from agent_swarm_worker.local_swarm.app import ROOMS
 from agent_swarm_worker.local_swarm.endpoint import Route

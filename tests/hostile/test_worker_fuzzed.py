@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from fuzz import fuzz, still_works
+from fuzz_rig import fuzz, still_works
 
 pytestmark = pytest.mark.anyio
 

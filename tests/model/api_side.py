@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 import orjson
-from life_of_a_task import NEW
+from task_lifecycle import NEW
 from virtual_time import VirtualClock
 
 from agent_swarm_worker.ids import counted_ids

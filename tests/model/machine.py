@@ -20,8 +20,8 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from invariants import Watch, all_is_quiet, all_is_told, promise
 from network import AMBIGUOUS, OUTAGES, Fault
-from promises import Watch, all_is_quiet, all_is_told, promise
 from world import AGENTS, DRAIN_S, Process, World
 
 MAX_TASKS = 6

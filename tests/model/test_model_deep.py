@@ -11,7 +11,7 @@ import os
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
-from instants import killed_after
+from kill_points import killed_after
 from machine import Story
 from network import AMBIGUOUS, Fault
 

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from recording_proxy import QuickClock, endless_worker, proxy_rig, until
 from rig import Rig, harness, running_worker, swarm_rig
-from test_stubborn import tagged
+from test_unresponsive_harness import tagged
 from worker_process import worker_process
 
 from agent_swarm_worker.logs import Event

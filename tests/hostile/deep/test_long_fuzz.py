@@ -6,8 +6,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from fuzz import furnished, fuzz, fuzzed_env, still_works, strangers
-from liar import Liar
+from fuzz_rig import furnished, fuzz, fuzzed_env, still_works, strangers
+from lying_proxy import Liar
 from rig import swarm_rig
 from worker_process import worker_process
 

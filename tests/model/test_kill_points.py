@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from instants import killed_after
+from kill_points import killed_after
 from network import Fault
 
 LAST = 190

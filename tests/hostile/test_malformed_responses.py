@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from raw_http_server import GARBLED, MEGABYTE, ODD, body, wild_server
 from swarm_fakes import connected
-from wild_http import GARBLED, MEGABYTE, ODD, body, wild_server
 
 from agent_swarm_worker.api import http
 from agent_swarm_worker.api.http import MAX_ANSWER_BYTES

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 import orjson
-from liar import Liar
+from lying_proxy import Liar
 from rig import KEY, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event

@@ -7,7 +7,7 @@ from collections import Counter
 import orjson
 from api_side import Seen
 from fake_harness import FakeHarness
-from life_of_a_task import TERMINAL, find
+from task_lifecycle import TERMINAL, find
 from world import DRAIN_S, NOTICES_S, SLOTS, Process, World
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 import orjson
-from nasty import NASTY_TEXTS, NASTY_VALUES
+from hostile_values import NASTY_TEXTS, NASTY_VALUES
 
 from agent_swarm_worker.local_swarm import serve
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from life_of_a_task import LIFE, NEW, OPEN, TERMINAL, as_markdown
 from machine import Story
 from network import Fault
+from task_lifecycle import LIFE, NEW, OPEN, TERMINAL, as_markdown
 
 PAGE = Path(__file__).parents[2] / "docs" / "state-machine.md"
 Row = tuple[str, str, str, str]
@@ -204,7 +204,7 @@ def test_no_change_is_there_twice():
 
 
 def test_the_page_has_this_table():
-    """Renew it with ``python tests/model/life_of_a_task.py``."""
+    """Renew it with ``python tests/model/task_lifecycle.py``."""
     assert f"\n{as_markdown()}\n" in PAGE.read_text(encoding="utf-8")
 
 

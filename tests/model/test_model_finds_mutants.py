@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from invariants import Broken
 from machine import Story
 from network import Fault
-from promises import Broken
 
 from agent_swarm_worker.api.sessions import Telemetry
 from agent_swarm_worker.state.directory import StateDir

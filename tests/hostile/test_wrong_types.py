@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 import pytest
+from hostile_values import drawn, nasty
 from hypothesis import strategies as st
-from liar import IDS, places_in, with_lie
-from nasty import drawn, nasty
+from lying_proxy import IDS, places_in, with_lie
 from swarm_fakes import Reply, connected, serving
 
 from agent_swarm_worker.api.client import SwarmClient

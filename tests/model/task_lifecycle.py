@@ -4,7 +4,7 @@ One row is one change of a task's status that the server carries out. Whoever wa
 holds it against docs/api.md, section by section; the tests hold it against what the local
 swarm and the worker really do: a change that is not in this table is a finding.
 
-``python tests/model/life_of_a_task.py`` prints it as docs/state-machine.md has it.
+``python tests/model/task_lifecycle.py`` prints it as docs/state-machine.md has it.
 """
 
 from __future__ import annotations
