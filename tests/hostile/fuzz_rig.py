@@ -1,4 +1,4 @@
-"""A worker under siege, and how to tell that it has not been hurt."""
+"""Runs a worker against a lying API, and checks that it still works."""
 
 from __future__ import annotations
 

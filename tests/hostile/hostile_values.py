@@ -1,4 +1,4 @@
-"""What nobody sends who means well, as Hypothesis strategies and plain lists."""
+"""Hostile texts and JSON values, as Hypothesis strategies and lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stands before the local swarm and changes what it answers to a worker.
+"""Changes values in the answers of the local swarm to a worker.
 
 The server acts as it would; only its words are twisted: a value of another kind at every position
 of every answer, in turn, and between them whole answers made up to do harm.

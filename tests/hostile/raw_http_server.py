@@ -1,4 +1,4 @@
-"""A server that speaks HTTP as nobody should: raw bytes, endless ones, lies about length."""
+"""Serves raw bytes as HTTP responses: malformed, endless, or with a wrong length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every route of the local swarm, asked what nobody would ask who means well."""
+"""Sends hostile requests to every route of the local swarm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One call, and an answer that is none: an error of ours, soon, and not much memory for it."""
+"""Malformed HTTP responses: a call fails soon, with an error of ours and little memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An API that lies in every answer: the worker lives, writes nowhere else, and works again."""
+"""A worker survives an API that lies in every answer, and writes only in its directories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every call that reads something, and answers with a wrong value at some place of the true one.
+"""Every API call that reads an answer, with one wrong value in it.
 
 What comes out is of the types that are written in the code, whatever went in; or it is an error of
 ours. So nothing behind this door needs to look again.

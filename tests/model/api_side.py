@@ -1,4 +1,4 @@
-"""The server of the model: the local swarm itself, and a witness of every change of a status."""
+"""The server of the model: the local swarm, and a log of every status change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold: after every step, and once everything is well again."""
+"""The invariants that hold after every step, and after all faults are over."""
 
 from __future__ import annotations
 

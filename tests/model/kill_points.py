@@ -1,4 +1,4 @@
-"""One plain story, and a SIGKILL at any instant of it.
+"""One simple story, with a SIGKILL at each of its points.
 
 An instant is each moment between two things that others can see or that stay: before and after a
 write to disk, before and after a request is carried out, before its answer is heard.

@@ -1,4 +1,4 @@
-"""The story teller: a random but repeatable mix of everything that can happen to a swarm.
+"""A Hypothesis state machine: a random but repeatable mix of events in a swarm.
 
 Each rule is one event, and its name the sentence for it. A run that breaks a promise is shrunk to
 the shortest story that still breaks it, and that story is printed.

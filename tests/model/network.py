@@ -1,4 +1,4 @@
-"""The way between a worker and the API: what can become of a request, and of its answer."""
+"""The network of the model: delays, loses or refuses requests and answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model: what may become of a task, who makes it so, and by which call.
+"""The table of task states: which change is made by whom, and by which call.
 
 One row is one change of a task's status that the server carries out. Whoever wants to check it
 holds it against docs/api.md, section by section; the tests hold it against what the local

@@ -1,4 +1,4 @@
-"""What a killed worker had queued, but not noted as queued, is not queued again."""
+"""A kill between queuing a line and moving its cursor does not queue the line again."""
 
 from __future__ import annotations
 

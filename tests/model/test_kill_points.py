@@ -1,4 +1,4 @@
-"""A worker that is killed at any instant of a task's life loses nothing and does nothing twice."""
+"""A worker killed at any point of a task loses nothing and repeats nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same stories, many more of them and never the same ones; and every instant to be killed at.
+"""Many more random stories, and a kill at every point.
 
 For `make test-long`. ``MODEL_EXAMPLES`` says how many stories; a failure prints the seed to repeat
 it with.

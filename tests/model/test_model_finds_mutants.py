@@ -1,4 +1,4 @@
-"""The model finds what it is there for: workers with one thing broken, and stories that show it."""
+"""The model detects workers with one broken part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each change of the table really happens: a story for it, on the local swarm, with real workers.
+"""Each change in the table of task states happens, with real workers and the local swarm.
 
 So the table says neither less than what happens (`promises.Watch` refuses what it does not list)
 nor more.

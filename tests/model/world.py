@@ -1,4 +1,4 @@
-"""A swarm, its workers and their sessions on one virtual clock, and the levers of the story.
+"""A swarm, its workers and their sessions on one virtual clock.
 
 The workers are real: the daemon with all its loops, its HTTP client, its state directory and its
 journals. Played are the harness and the wire. A crash is what SIGKILL leaves: the state directory

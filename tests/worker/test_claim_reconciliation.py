@@ -1,4 +1,4 @@
-"""A task that was claimed by an answer nobody saw is begun all the same, once, and only by us."""
+"""A task claimed in a lost answer is begun once, and only by its agent."""
 
 from __future__ import annotations
 

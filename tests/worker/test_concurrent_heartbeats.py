@@ -1,4 +1,4 @@
-"""Many tasks beat together: at once when the API is back, and never in a heap before it hangs."""
+"""Heartbeats of many tasks: all at once after an outage, few at once while the API hangs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many sessions at the same time: each is told of as if it were alone."""
+"""Many sessions at once: each is reported as if it were alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the end of a session says about its credential."""
+"""What a session's end reports about its credential."""
 
 from __future__ import annotations
 

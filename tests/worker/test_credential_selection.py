@@ -1,4 +1,4 @@
-"""One credential per session out of a pool, and what is told about how it fared."""
+"""One credential per session out of a pool, and the reports on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker whose disk fills up in the middle of its work: a real file system, small and full."""
+"""The disk fills up while a worker works: a real, small file system."""
 
 from __future__ import annotations
 

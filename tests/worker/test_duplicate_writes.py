@@ -1,4 +1,4 @@
-"""A write that was carried out and never acknowledged is not carried out again."""
+"""A write that was carried out but not acknowledged is not repeated."""
 
 from __future__ import annotations
 

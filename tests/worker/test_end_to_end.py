@@ -1,4 +1,4 @@
-"""A task goes in at one end; at the other everything about it can be read back."""
+"""A task from its submission to its end: everything about it can be read on the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment and the model a session gets."""
+"""The environment and the model of a session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that ends in time although it hangs where nobody can cancel it."""
+"""A process exits in time although its event loop or a thread hangs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker on a full disk claims nothing: it would only fail what another one could do."""
+"""A worker on a full disk claims nothing."""
 
 from __future__ import annotations
 

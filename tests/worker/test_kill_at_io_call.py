@@ -1,4 +1,4 @@
-"""A worker that is killed at any call by which it writes to its disk or talks with the API.
+"""A worker is killed at any call that writes to its disk or the network.
 
 From the poll that brings a task to the end of what there is to tell about it, as a process of its
 own on a real disk and a real network; `tests/model` tells the same of a played world.

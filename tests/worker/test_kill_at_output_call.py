@@ -1,4 +1,4 @@
-"""A worker that is killed at any system call by which it reads and records what a session says."""
+"""A worker is killed at any system call that reads or records output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went wrong in other workers and is nobody's business in particular here.
+"""Failures known from other workers that belong to no single module here.
 
 The rest of that list lies with the rooms it concerns; docs/failures.md says where.
 """

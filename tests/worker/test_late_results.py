@@ -1,4 +1,4 @@
-"""A task that ended, or went to somebody else, keeps its word; ours is kept in its log."""
+"""A task that ended or was reassigned keeps its result; ours goes to its log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After a power cut the server says how far a log had come, and the journal loses what is torn."""
+"""After a power cut the upload offset is taken from the server, and a torn line is cut."""
 
 from __future__ import annotations
 

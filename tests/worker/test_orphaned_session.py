@@ -1,4 +1,4 @@
-"""A worker that was killed: what its sessions had said by then, and after that, is not lost."""
+"""Output of the sessions of a killed worker is not lost, from before or after the kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task that somebody pauses while it runs stops, and goes on when somebody resumes it."""
+"""A task that is paused while it runs stops, and continues when it is resumed."""
 
 from __future__ import annotations
 

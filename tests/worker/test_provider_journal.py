@@ -1,4 +1,4 @@
-"""A provider whose sessions write their journal themselves, and know nothing of the shared base."""
+"""A provider that writes its journal itself, without the shared session base."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A journal that is read again tells the same end and the same cost as the session did."""
+"""A replayed journal yields the same result and cost as the session."""
 
 from __future__ import annotations
 

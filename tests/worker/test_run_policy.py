@@ -1,4 +1,4 @@
-"""When the worker polls, how long it pauses, and when it leaves."""
+"""When the worker polls, how long it pauses, and when it stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a task really reaches the program that works on it."""
+"""The facts of a task reach the program that works on it."""
 
 from __future__ import annotations
 

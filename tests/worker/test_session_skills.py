@@ -1,4 +1,4 @@
-"""The swarm's skills on the disk of a worker that runs, and commands in its prompts."""
+"""The swarm's skills on a worker's disk, and their commands in its prompts."""
 
 from __future__ import annotations
 

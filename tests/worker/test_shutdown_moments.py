@@ -1,4 +1,4 @@
-"""A worker told to stop at a bad moment. The whole matrix is in ``drain_matrix``."""
+"""A worker is stopped at a bad moment; ``drain_matrix`` has all combinations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The states of a task in this process: the documented changes happen, and no others."""
+"""The states of a running task: the documented changes happen, and no others."""
 
 from __future__ import annotations
 

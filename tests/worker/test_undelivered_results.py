@@ -1,4 +1,4 @@
-"""A result that is still on its way when the worker starts is not worked for a second time."""
+"""A task whose result is undelivered at the start is not done a second time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cancelled session leaves no process behind, however stubborn its program is."""
+"""A cancelled session leaves no process, even of a program that ignores signals."""
 
 from __future__ import annotations
 

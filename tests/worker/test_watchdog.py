@@ -1,4 +1,4 @@
-"""Sessions that go round in circles, fall silent, or never come to an end."""
+"""Sessions that loop, fall silent, or never end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker as an operator starts it: a process of its own, with signals and an exit code."""
+"""A worker as an operator starts it: a process with signals and an exit code."""
 
 from __future__ import annotations
 

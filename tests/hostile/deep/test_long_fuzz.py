@@ -1,4 +1,4 @@
-"""A longer siege, of a worker as a process of its own: what it costs in memory."""
+"""Fuzzes a worker process for longer, and checks its memory."""
 
 from __future__ import annotations
 

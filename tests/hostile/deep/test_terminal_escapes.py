@@ -1,4 +1,4 @@
-"""What strangers wrote into a task moves no cursor and types nothing for whoever reads it."""
+"""Checks that text of a task reaches a terminal without escape sequences."""
 
 from __future__ import annotations
 

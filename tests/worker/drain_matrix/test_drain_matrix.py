@@ -1,4 +1,4 @@
-"""A worker told to stop at every moment, with every child and every trouble with the API."""
+"""A worker is stopped at every moment, with every kind of child and API fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kills the process it is loaded into (by way of ``PYTHONPATH``) at one of its system calls.
+"""Kills the process that imports it (through ``PYTHONPATH``) at one of its system calls.
 
 Counts calls from when the file ``MORTAL_FROM`` exists; just before number ``MORTAL_AT`` it is over.
 ``MORTAL_CALLS`` says which count: ``output``, those by which output is read and recorded; ``half``,
