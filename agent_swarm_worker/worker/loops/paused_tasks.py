@@ -79,14 +79,14 @@ class PausedTaskResumer:
         for row in rows:
             has_ended = row.finished_at or row.output
             if not has_ended and row.id not in worker.slots and row.id not in self._store:
-                self._store.add(row.id, ours=True)
-        return [row for row in rows if self._store.is_ours(row.id)]
+                self._store.add(row.id, by_shutdown=True)
+        return [row for row in rows if self._store.was_paused_by_shutdown(row.id)]
 
     async def _resume_or_skip(self, row: Task) -> bool:
         """Begin a task that was resumed, or that this worker has to resume; true if begun."""
         worker = self._worker
         if row.status == "paused":
-            if not self._store.is_ours(row.id):
+            if not self._store.was_paused_by_shutdown(row.id):
                 return False
             resumed = await self._resume(row)
             if resumed is None:
@@ -155,35 +155,37 @@ class PausedTaskStore:
 
     def __init__(self, state: StateDir) -> None:
         self._state = state
-        self._is_ours: dict[str, bool] = {}
-        """By task, whether this worker resumes it itself."""
+        self._by_shutdown: dict[str, bool] = {}
+        """By task, whether a shutdown paused it, so that this worker resumes it itself."""
         try:
             noted = orjson.loads(state.noted(NOTE_KEY) or "")
         except ValueError:
             return
         if isinstance(noted, dict):
-            self._is_ours = {task_id: is_ours is True for task_id, is_ours in noted.items()}
+            self._by_shutdown = {
+                task_id: by_shutdown is True for task_id, by_shutdown in noted.items()
+            }
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._is_ours))
+        return iter(sorted(self._by_shutdown))
 
     def __contains__(self, task_id: str) -> bool:
-        return task_id in self._is_ours
+        return task_id in self._by_shutdown
 
-    def is_ours(self, task_id: str) -> bool:
-        """True if a shutdown paused the task, so that this worker resumes it itself."""
-        return self._is_ours.get(task_id, False)
+    def was_paused_by_shutdown(self, task_id: str) -> bool:
+        """True if a shutdown paused the task, rather than a person."""
+        return self._by_shutdown.get(task_id, False)
 
-    def add(self, task_id: str, *, ours: bool = False) -> None:
-        """Store a paused task; `ours` if this worker resumes it itself."""
-        if self._is_ours.get(task_id) is not ours:
-            self._is_ours[task_id] = ours
+    def add(self, task_id: str, *, by_shutdown: bool = False) -> None:
+        """Store a paused task; one paused by a shutdown is resumed by this worker itself."""
+        if self._by_shutdown.get(task_id) is not by_shutdown:
+            self._by_shutdown[task_id] = by_shutdown
             self._write()
 
     def discard(self, task_id: str) -> None:
         """Remove a task that will not be continued."""
-        if self._is_ours.pop(task_id, None) is not None:
+        if self._by_shutdown.pop(task_id, None) is not None:
             self._write()
 
     def _write(self) -> None:
-        self._state.note(NOTE_KEY, orjson.dumps(self._is_ours).decode())
+        self._state.note(NOTE_KEY, orjson.dumps(self._by_shutdown).decode())

@@ -144,12 +144,9 @@ async def _put_finish(
         return
     args = body.args(task.task_id) | {"session_uuid": task.session_uuid}
     worker.outbox.put(task_lane(task.task_id), WriteKind.FINISH, args)
-    log.info(
-        Event.TASK_FINISHED,
-        status=body.status,
-        why=_first_line(body.failure_reason),
-        note=body.note,
-    )
+    reason = body.failure_reason
+    why = reason.splitlines()[0][:300] if reason else None
+    log.info(Event.TASK_FINISHED, status=body.status, why=why, note=body.note)
 
 
 async def _decide(
@@ -203,7 +200,3 @@ async def _sync_profile(worker: SessionParts, outcome: SessionOutcome, log: Log)
         await worker.profile_sync.sync()
     except (ApiError, OSError) as error:
         log.warning(Event.IDENTITY, step="sync", why=str(error))
-
-
-def _first_line(reason: str | None) -> str | None:
-    return reason.splitlines()[0][:300] if reason else None

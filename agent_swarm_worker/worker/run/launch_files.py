@@ -99,7 +99,7 @@ def _fallback_path(folder: Path, name: str) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolServers:
+class SessionMcpServers:
     """The MCP servers of a session."""
 
     servers: tuple[McpServer, ...]
@@ -108,13 +108,13 @@ class ToolServers:
     """Names of the usable installed ones, for the prompt."""
 
 
-async def session_tool_servers(
+async def session_mcp_servers(
     worker: Core,
     adapter: ProviderAdapter,
     task: RunningTask,
     row: Task | None,
     redactor: Redactor,
-) -> ToolServers:
+) -> SessionMcpServers:
     """Return the swarm's MCP server and the installed ones, with resolved secrets.
 
     Fetched for each session, so that a rotated secret applies to the next one. Secrets are
@@ -130,19 +130,19 @@ async def session_tool_servers(
     )
     can = adapter_spec(adapter).capabilities
     if not (can.has_local_environment or can.mcp_transports):
-        return ToolServers((own,), ())
+        return SessionMcpServers((own,), ())
     try:
         installed = await worker.client.resources.mcp_servers(
             worker.agent_id, resolve_secrets=can.has_local_environment
         )
     except ApiError as error:
         worker.log.warning(Event.MCP_CONFIG, why=str(error))
-        return ToolServers((own,), ())
+        return SessionMcpServers((own,), ())
     names = tuple(server.name for server in installed if server.is_usable)
     if not can.has_local_environment:
-        return ToolServers((own,), names)
+        return SessionMcpServers((own,), names)
     usable = [_server(worker, server, redactor) for server in installed]
-    return ToolServers((own, *(server for server in usable if server is not None)), names)
+    return SessionMcpServers((own, *(server for server in usable if server is not None)), names)
 
 
 def _server(worker: Core, server: InstalledMcpServer, redactor: Redactor) -> McpServer | None:

@@ -25,9 +25,9 @@ from agent_swarm_worker.worker.boot.environment import needed_variables
 from agent_swarm_worker.worker.loops.housekeeping import owner
 from agent_swarm_worker.worker.run.continuity import parent_of, with_native_resume
 from agent_swarm_worker.worker.run.launch_files import (
-    ToolServers,
+    SessionMcpServers,
     private_dir,
-    session_tool_servers,
+    session_mcp_servers,
 )
 from agent_swarm_worker.worker.run.model_choice import ModelChoice, choose_model
 from agent_swarm_worker.worker.run.prompting import compose_prompts, prepare_workspace
@@ -97,7 +97,7 @@ async def prepared(
         (parent, workspace), credentials, tools, _ = await wait_all(
             partial(_parent_and_workspace, worker, row, resumed, stack),
             partial(select_credentials_for, worker, adapter, row, model.model),
-            partial(session_tool_servers, worker, adapter, task, row, redactor),
+            partial(session_mcp_servers, worker, adapter, task, row, redactor),
             partial(_refresh_skills, worker, adapter),
         )
         for selection in credentials:
@@ -122,7 +122,7 @@ async def prepared(
             task=task,
             trigger=trigger,
             workspace=workspace,
-            tool_servers=tools.installed,
+            mcp_servers=tools.installed,
         )
         config, _ = await wait_all(compose, final_check)
         yield PreparedSession(
@@ -143,7 +143,7 @@ class _SessionInputs:
     adapter: ProviderAdapter
     model: ModelChoice
     credentials: list[Selection]
-    tools: ToolServers
+    tools: SessionMcpServers
     workspace: SessionWorkspace
     guest: Guest
     private_dir: Path

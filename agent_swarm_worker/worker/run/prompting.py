@@ -57,7 +57,7 @@ async def compose_prompts(
     task: RunningTask,
     trigger: Trigger,
     workspace: SessionWorkspace,
-    tool_servers: Sequence[str],
+    mcp_servers: Sequence[str],
 ) -> ProviderSessionConfig:
     """Return the config with both prompts; their parts are fetched at once."""
     build = worker.renderer.build()
@@ -74,7 +74,7 @@ async def compose_prompts(
         task_prompt = partial(trigger_prompt, build, trigger, harness)
     system, body, banner, memories, summary = await wait_all(
         partial(
-            _system_prompt, worker, adapter, build, trigger, workspace, tool_servers=tool_servers
+            _system_prompt, worker, adapter, build, trigger, workspace, mcp_servers=mcp_servers
         ),
         task_prompt,
         partial(_banner, worker, build),
@@ -101,7 +101,7 @@ async def _system_prompt(
     trigger: Trigger,
     workspace: SessionWorkspace,
     *,
-    tool_servers: Sequence[str],
+    mcp_servers: Sequence[str],
 ) -> str:
     facts, spec = worker.facts, adapter_spec(adapter)
     agent = AgentContext(
@@ -117,7 +117,7 @@ async def _system_prompt(
         claude_md=_edited(worker, "claudeMd"),
         server_capabilities=facts.server_capabilities,
         skills=facts.skills,
-        mcp_servers=tuple(tool_servers) if spec.capabilities.mcp_transports else (),
+        mcp_servers=tuple(mcp_servers) if spec.capabilities.mcp_transports else (),
     )
     context = TaskContext(repository=workspace.repository, cwd=workspace.directory.path)
     if isinstance(trigger, TaskAssigned | TaskOffered):

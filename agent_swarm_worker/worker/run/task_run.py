@@ -233,7 +233,7 @@ def _track_result(task: RunningTask, event: ProviderEvent) -> None:
 
 
 def _failure_from(error: Exception, log: Log) -> ProviderResult:
-    """Say what an exception inputs for the task."""
+    """Return the failed result for an exception."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, ProviderError):
