@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 import orjson
-from lying_proxy import Liar
+from lying_proxy import LyingProxy
 from rig import KEY, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event
@@ -28,24 +28,24 @@ OWN = (
 
 
 @asynccontextmanager
-async def fuzz(place: Path, *, lies_at_boot: bool = False) -> AsyncIterator[tuple[Rig, Liar]]:
-    """Run a worker before a liar; fail if anything outside of its directories has changed."""
-    liar = Liar(furnished(place))
+async def fuzz(place: Path, *, lies_at_boot: bool = False) -> AsyncIterator[tuple[Rig, LyingProxy]]:
+    """Run a worker before a proxy; fail if anything outside of its directories has changed."""
+    proxy = LyingProxy(seeded(place))
     env = fuzzed_env(place)
-    with liar.before_every_swarm():
+    with proxy.before_every_swarm():
         async with swarm_rig(place) as rig:
-            before = strangers(place)
-            liar.is_lying = lies_at_boot
+            before = foreign_files(place)
+            proxy.is_lying = lies_at_boot
             async with anyio.create_task_group() as watch:
                 watch.start_soon(_watch_the_loop)
                 async with running_worker(rig, env, waits_for_boot=not lies_at_boot):
-                    yield rig, liar
+                    yield rig, proxy
                 watch.cancel_scope.cancel()
-            assert strangers(place) == before
+            assert foreign_files(place) == before
             _look_at_the_log(rig)
 
 
-def furnished(place: Path) -> Path:
+def seeded(place: Path) -> Path:
     """Make the directories; return the one that nobody may touch."""
     decoy = place / "decoy"
     for folder in (decoy, place / "home", place / "workspace" / "personal"):
@@ -74,7 +74,7 @@ async def still_works(rig: Rig) -> None:
         assert await rig.logs(task["id"])
 
 
-def strangers(place: Path) -> dict[str, bytes | None]:
+def foreign_files(place: Path) -> dict[str, bytes | None]:
     """Return what lies around, but for what is the worker's own."""
     return {
         name: path.read_bytes() if path.is_file() else None

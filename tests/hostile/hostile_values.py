@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-NASTY_TEXTS = [
+HOSTILE_TEXTS = [
     "",
     " ",
     "..",
@@ -36,7 +36,7 @@ NASTY_TEXTS = [
     "\U0001f4a3" * 50,
     "x" * 5000,
 ]
-NASTY_VALUES: list[Any] = [
+HOSTILE_VALUES: list[Any] = [
     None,
     True,
     0,
@@ -59,13 +59,13 @@ NASTY_VALUES: list[Any] = [
     [[[[[[[[[[1]]]]]]]]]],
 ]
 
-nasty_texts = st.sampled_from(NASTY_TEXTS) | st.text(max_size=12)
-nasty = st.sampled_from(NASTY_VALUES) | nasty_texts
+hostile_texts = st.sampled_from(HOSTILE_TEXTS) | st.text(max_size=12)
+hostile_values = st.sampled_from(HOSTILE_VALUES) | hostile_texts
 
 
 def fitting(schema: dict[str, Any], texts: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
     """Return what a JSON Schema describes, often nearly, sometimes not at all."""
-    return st.one_of(_of(schema, texts), _of(schema, texts), _of(schema, texts), nasty)
+    return st.one_of(_of(schema, texts), _of(schema, texts), _of(schema, texts), hostile_values)
 
 
 def _of(schema: dict[str, Any], texts: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
@@ -87,7 +87,7 @@ def _of(schema: dict[str, Any], texts: st.SearchStrategy[str]) -> st.SearchStrat
         case "object":
             known = schema.get("properties", {})
             if not known:
-                return st.dictionaries(nasty_texts, nasty, max_size=3)
+                return st.dictionaries(hostile_texts, hostile_values, max_size=3)
             needed = set(schema.get("required", ()))
             return st.fixed_dictionaries(
                 {name: fitting(known[name], texts) for name in known if name in needed},
@@ -95,7 +95,7 @@ def _of(schema: dict[str, Any], texts: st.SearchStrategy[str]) -> st.SearchStrat
                     name: fitting(known[name], texts) for name in known if name not in needed
                 },
             )
-    return nasty
+    return hostile_values
 
 
 def _text(schema: dict[str, Any]) -> st.SearchStrategy[str]:

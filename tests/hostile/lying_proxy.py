@@ -15,13 +15,13 @@ from typing import Any
 from unittest import mock
 
 import orjson
-from hostile_values import NASTY_TEXTS, NASTY_VALUES
+from hostile_values import HOSTILE_TEXTS, HOSTILE_VALUES
 
 from agent_swarm_worker.local_swarm import serve
 
 BUILD_APP = serve.build_app
 LONG = "\x1b[31m../x\n" * 100_000
-VALUES: list[Any] = [*NASTY_VALUES, *NASTY_TEXTS, LONG, [{}] * 1000, {"a" * 10_000: [None]}]
+VALUES: list[Any] = [*HOSTILE_VALUES, *HOSTILE_TEXTS, LONG, [{}] * 1000, {"a" * 10_000: [None]}]
 IDS = ["../../decoy", "/decoy", "a/b", "..", ".", "a\0b", "a\nb", "\x1b[2J", "CON", "i" * 1_000_000]
 
 
@@ -96,7 +96,7 @@ def hostile_task(decoy: Path, turn: int) -> dict[str, Any]:
     }
 
 
-class Liar:
+class LyingProxy:
     """ASGI middleware that lies while `is_lying`."""
 
     def __init__(self, decoy: Path) -> None:
@@ -151,28 +151,28 @@ class Liar:
             value["trigger"].setdefault("task", {}).update(hostile_task(self._decoy, turn))
             self.lies["a trigger"] += 1
             return orjson.dumps(value)
-        places = list(places_in(value))
+        places = list(value_paths(value))
         # Two numbers without a common divisor: in time, each value comes to each place.
         place, lie = places[turn % len(places)], VALUES[turn * 7 % len(VALUES)]
         self.lies[route] += 1
-        return orjson.dumps(with_lie(value, place, lie))
+        return orjson.dumps(with_wrong_value(value, place, lie))
 
 
-def places_in(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def value_paths(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield where there is something in a document, as paths of keys and indices."""
     yield place
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from places_in(item, (*place, key))
+            yield from value_paths(item, (*place, key))
     elif isinstance(value, list):
         for index, item in enumerate(value[:3]):
-            yield from places_in(item, (*place, index))
+            yield from value_paths(item, (*place, index))
 
 
-def with_lie(value: Any, place: tuple[Any, ...], lie: Any) -> Any:
+def with_wrong_value(value: Any, place: tuple[Any, ...], lie: Any) -> Any:
     """Return the document with something else at one place."""
     if not place:
         return lie
     changed = dict(value) if isinstance(value, dict) else list(value)
-    changed[place[0]] = with_lie(changed[place[0]], place[1:], lie)
+    changed[place[0]] = with_wrong_value(changed[place[0]], place[1:], lie)
     return changed

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from anyio.abc import SocketStream
 
 Send = Callable[[bytes], Awaitable[None]]
-Wild = Callable[[Send], Awaitable[None]]
+Response = Callable[[Send], Awaitable[None]]
 """Writes one answer, however long that takes."""
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
 MEGABYTE = 1 << 20
 
 
-def raw(*parts: bytes) -> Wild:
+def raw(*parts: bytes) -> Response:
     """Say just this, and close."""
 
     async def answer(send: Send) -> None:
@@ -30,13 +30,13 @@ def raw(*parts: bytes) -> Wild:
     return answer
 
 
-def body(content: bytes, *headers: bytes) -> Wild:
+def body(content: bytes, *headers: bytes) -> Response:
     """Say this, correctly framed."""
     head = OK + b"".join(header + b"\r\n" for header in headers)
     return raw(head + b"Content-Length: %d\r\n\r\n" % len(content), content)
 
 
-def endless(first: bytes, again: bytes, *, pause_s: float = 0.0) -> Wild:
+def endless(first: bytes, again: bytes, *, pause_s: float = 0.0) -> Response:
     """Say the same for as long as anybody listens."""
 
     async def answer(send: Send) -> None:
@@ -62,7 +62,7 @@ def _chunked(*chunks: bytes) -> bytes:
 DEEP = b"[" * 100_000 + b"]" * 100_000
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
-GARBLED: dict[str, Wild] = {
+MALFORMED: dict[str, Response] = {
     "nothing": raw(b""),
     "http/2": raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     "tls": raw(b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03" + b"\0" * 100),
@@ -121,7 +121,7 @@ GARBLED: dict[str, Wild] = {
 }
 """No answer that the contract knows."""
 
-ODD: dict[str, tuple[Wild, object]] = {
+UNUSUAL: dict[str, tuple[Response, object]] = {
     "a 204 with a body": (raw(b'HTTP/1.1 204 No\r\nContent-Length: 9\r\n\r\n{"a": 1} '), None),
     "hints first": (raw(b"HTTP/1.1 103 Hm\r\n\r\n" * 20 + OK + b"Content-Length: 2\r\n\r\n{}"), {}),
     "a body to the end": (raw(OK + b'\r\n{"a": 1}'), {"a": 1}),
@@ -135,11 +135,11 @@ ODD: dict[str, tuple[Wild, object]] = {
 """Odd, and to be understood all the same."""
 
 
-class WildServer:
-    """Answers every connection's requests the way `wild` says."""
+class RawServer:
+    """Answers every connection's requests with `response`."""
 
     def __init__(self) -> None:
-        self.wild: Wild = raw(b"")
+        self.response: Response = raw(b"")
         self.heads: list[bytes] = []
         self.sent_bytes = 0
         self.port = 0
@@ -157,13 +157,13 @@ class WildServer:
         async with stream:
             with contextlib.suppress(*gone):
                 self.heads.append(await stream.receive())
-                await self.wild(send)
+                await self.response(send)
 
 
 @contextlib.asynccontextmanager
-async def wild_server() -> AsyncIterator[WildServer]:
+async def raw_server() -> AsyncIterator[RawServer]:
     """Run one on loopback."""
-    server = WildServer()
+    server = RawServer()
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     server.port = listener.extra(anyio.abc.SocketAttribute.local_port)
     async with listener, anyio.create_task_group() as group:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from raw_http_server import GARBLED, MEGABYTE, ODD, body, wild_server
+from raw_http_server import MALFORMED, MEGABYTE, UNUSUAL, body, raw_server
 from swarm_fakes import connected
 
 from agent_swarm_worker.api import http
@@ -15,10 +15,10 @@ from agent_swarm_worker.errors import ApiError, RouteMissing
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("name", GARBLED)
+@pytest.mark.parametrize("name", MALFORMED)
 async def test_what_is_no_answer_is_an_api_error_soon(name: str) -> None:
-    async with wild_server() as server, connected(server.url, timeout_s=0.6) as client:
-        server.wild = GARBLED[name]
+    async with raw_server() as server, connected(server.url, timeout_s=0.6) as client:
+        server.response = MALFORMED[name]
         began, used_s = time.monotonic(), time.thread_time()
         with pytest.raises(ApiError) as caught:
             await client.http.request("POST", "/x", body={"a": 1})
@@ -29,29 +29,29 @@ async def test_what_is_no_answer_is_an_api_error_soon(name: str) -> None:
         assert str(caught.value).isprintable()
         assert len(server.heads) == 1, "it was asked again, or elsewhere"
         assert server.sent_bytes < MAX_ANSWER_BYTES + 24 * MEGABYTE
-        server.wild = body(b'{"fine": true}')
+        server.response = body(b'{"fine": true}')
         assert await client.http.request("GET", "/x") == {"fine": True}
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", UNUSUAL)
 async def test_what_is_merely_odd_is_understood_and_not_remembered(name: str) -> None:
-    async with wild_server() as server, connected(server.url, timeout_s=5) as client:
-        server.wild, expected = ODD[name]
+    async with raw_server() as server, connected(server.url, timeout_s=5) as client:
+        server.response, expected = UNUSUAL[name]
         assert await client.http.request("POST", "/x") == expected
-        server.wild = body(b"{}")
+        server.response = body(b"{}")
         assert await client.http.request("GET", "/x") == {}
         assert b"cookie" not in b"".join(server.heads).lower()
 
 
 async def test_the_key_goes_nowhere_else() -> None:
-    async with wild_server() as elsewhere, wild_server() as server:
+    async with raw_server() as elsewhere, raw_server() as server:
         redirect = b"HTTP/1.1 307 Go\r\nLocation: " + elsewhere.url.encode() + b"/\r\n"
-        elsewhere.wild = body(b"{}")
+        elsewhere.response = body(b"{}")
 
         async def answer(send: object) -> None:
             await send(redirect + b"Content-Length: 0\r\n\r\n")  # type: ignore[operator]
 
-        server.wild = answer
+        server.response = answer
         async with connected(server.url) as client:
             with pytest.raises(ApiError):
                 await client.http.request("GET", "/x")

@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 import pytest
-from hostile_values import drawn, nasty
+from hostile_values import drawn, hostile_values
 from hypothesis import strategies as st
-from lying_proxy import IDS, places_in, with_lie
+from lying_proxy import IDS, value_paths, with_wrong_value
 from swarm_fakes import Reply, connected, serving
 
 from agent_swarm_worker.api.client import SwarmClient
@@ -182,8 +182,10 @@ CALLS: dict[str, tuple[Call, Any, Any]] = {
 @pytest.mark.parametrize("name", CALLS)
 async def test_what_is_read_is_what_the_types_say(name: str) -> None:
     call, true, expected = CALLS[name]
-    lies = st.tuples(st.sampled_from(list(places_in(true))), nasty | st.sampled_from(IDS[:-1]))
-    answers = [with_lie(true, place, lie) for place, lie in drawn(lies, 12)]
+    lies = st.tuples(
+        st.sampled_from(list(value_paths(true))), hostile_values | st.sampled_from(IDS[:-1])
+    )
+    answers = [with_wrong_value(true, place, lie) for place, lie in drawn(lies, 12)]
     given = iter([Reply(200, true), *(Reply(200, orjson.dumps(answer)) for answer in answers)])
     async with serving(lambda _: next(given)) as server, connected(server.url) as client:
         assert fits(await call(client), expected)

@@ -11,13 +11,13 @@ from task_lifecycle import TERMINAL, find
 from world import DRAIN_S, NOTICES_S, SLOTS, Process, World
 
 
-class Broken(AssertionError):
-    """A promise does not hold."""
+class InvariantViolated(AssertionError):
+    """A check does not hold."""
 
 
-def promise(holds: bool, otherwise: str) -> None:
+def check(holds: bool, otherwise: str) -> None:
     if not holds:
-        raise Broken(otherwise)
+        raise InvariantViolated(otherwise)
 
 
 # --- when a session starts
@@ -25,13 +25,13 @@ def may_start(world: World, fake: FakeHarness) -> None:
     """At most one live session of a task; no run without a claim; no more than there are slots."""
     others = [p for p in world.book.alive() if p is not fake]
     same = [p for p in others if p.task_id == fake.task_id]
-    promise(not same, f"{fake} starts while {same and same[0]} of the same task lives")
+    check(not same, f"{fake} starts while {same and same[0]} of the same task lives")
     mine = [p for p in others if p.agent_id == fake.agent_id]
-    promise(len(mine) < SLOTS, f"{fake} starts although all {SLOTS} slots are taken")
-    promise(_was_claimed(world, fake), f"{fake} runs a task that was never claimed")
+    check(len(mine) < SLOTS, f"{fake} starts although all {SLOTS} slots are taken")
+    check(_was_claimed(world, fake), f"{fake} runs a task that was never claimed")
     ended = _end_of(world, fake.task_id)
     is_news = ended is None or world.loop.time() - ended.at_s < NOTICES_S
-    promise(is_news, f"{fake} runs a task that was long {ended and ended.after}")
+    check(is_news, f"{fake} runs a task that was long {ended and ended.after}")
 
 
 def _was_claimed(world: World, fake: FakeHarness) -> bool:
@@ -49,20 +49,20 @@ def _end_of(world: World, task_id: str) -> Seen | None:
 
 
 # --- after every step
-class Watch:
+class InvariantChecker:
     """Looks at what is new since the last step."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._checked = 0
-        self._broken: list[Broken] = []
+        self._broken: list[InvariantViolated] = []
         self.walked: set[tuple[str, str, str, str]] = set()
 
     def starts(self, fake: FakeHarness) -> None:
         """Look at a session that starts; whoever starts it must not be the one to hear of it."""
         try:
             may_start(self._world, fake)
-        except Broken as broken:
+        except InvariantViolated as broken:
             self._broken.append(broken)
 
     def look(self) -> None:
@@ -77,11 +77,11 @@ class Watch:
         for process in world.processes.values():
             self._is_alive_or_leaving(process)
             for call in world.late_finishes(process):
-                promise(False, f"{process.name} finishes a task that had been taken: {call}")
+                check(False, f"{process.name} finishes a task that had been taken: {call}")
 
     def _is_legal(self, seen: Seen) -> None:
         step = (seen.cause.call, seen.cause.who, seen.before, seen.after)
-        promise(find(*step) is not None, f"nothing allows this: {seen}")
+        check(find(*step) is not None, f"nothing allows this: {seen}")
         self.walked.add(step)
 
     def _is_no_duplication(self, seen: Seen) -> None:
@@ -90,28 +90,26 @@ class Watch:
             return
         world = self._world
         runs = [p for p in world.book.alive() if p.task_id == seen.task_id]
-        hung = world.weather.hung_at_s
+        hung = world.conditions.hung_at_s
         was_reachable = hung is None or seen.at_s - hung > NOTICES_S
         works = any(
             p.works and p.agent_id == run.agent_id and world.loop.time() - p.up_s > NOTICES_S
             for run in runs
             for p in world.processes.values()
         )
-        promise(not (works and was_reachable), "a live task was given up after an API restart")
+        check(not (works and was_reachable), "a live task was given up after an API restart")
 
     def _is_alive_or_leaving(self, process: Process) -> None:
         now_s = self._world.loop.time()
         if process.is_up and process.stop_asked_s is not None:
             late = now_s - process.stop_asked_s
-            promise(
-                late <= DRAIN_S + 1, f"{process.name} is still there {late:.0f} s after SIGTERM"
-            )
+            check(late <= DRAIN_S + 1, f"{process.name} is still there {late:.0f} s after SIGTERM")
         if process.exits[-1:] in (["stopped"], ["gave up"]) and process.task is None:
             # What an earlier process left is swept once the API answers, which it may never do.
             left = [
                 p for p in self._world.book.alive(process.agent_id) if p.started_s >= process.up_s
             ]
-            promise(not left, f"{process.name} left, and {left and left[0]} lives on")
+            check(not left, f"{process.name} left, and {left and left[0]} lives on")
 
 
 def stored_once_and_in_order(world: World) -> None:
@@ -121,17 +119,17 @@ def stored_once_and_in_order(world: World) -> None:
         fake = next(p for p in world.book.sessions if p.session_uuid == uuid)
         lines = [line for _, line in stored]
         twice = [line for line, count in Counter(lines).items() if count > 1]
-        promise(not twice, f"line {twice and twice[0]} of {fake} is there twice")
-        promise(lines == sorted(lines), f"lines of {fake} are out of order: {lines}")
-        promise(set(lines) <= set(fake.said), f"{fake} never said all of {lines}")
+        check(not twice, f"line {twice and twice[0]} of {fake} is there twice")
+        check(lines == sorted(lines), f"lines of {fake} are out of order: {lines}")
+        check(set(lines) <= set(fake.said), f"{fake} never said all of {lines}")
         strays = {task for task, _ in stored} - {fake.task_id}
-        promise(not strays, f"lines of {fake} are under another task")
+        check(not strays, f"lines of {fake} are under another task")
     for uuid, count in Counter(row[0] for row in costs(world)).items():
-        promise(count == 1, f"the cost of session {uuid} is there {count} times")
+        check(count == 1, f"the cost of session {uuid} is there {count} times")
     for uuid, task_id, usd in costs(world):
         fake = next(p for p in world.book.sessions if p.session_uuid == uuid)
-        promise(task_id == tasks_of[uuid], f"the cost of {fake} is under another task")
-        promise(usd <= fake.cost_usd, f"{fake} spent less than {usd}")
+        check(task_id == tasks_of[uuid], f"the cost of {fake} is under another task")
+        check(usd <= fake.cost_usd, f"{fake} spent less than {usd}")
 
 
 def stored_lines(world: World) -> dict[str, list[tuple[str, int]]]:
@@ -157,15 +155,15 @@ def costs(world: World) -> list[tuple[str, str, float]]:
 
 
 # --- when everything is well again
-def all_is_told(world: World) -> None:
+def check_reported(world: World) -> None:
     """Nothing is lost: neither a line, nor a cost, nor a result, nor a task."""
     lines, spent = stored_lines(world), {uuid: usd for uuid, _, usd in costs(world)}
     for fake in world.book.sessions:
         told = [line for _, line in lines.get(fake.session_uuid, ())]
         missing = sorted(set(fake.said) - set(told))
-        promise(not missing, f"lines {missing} of {fake} were lost")
+        check(not missing, f"lines {missing} of {fake} were lost")
         arrived = spent.get(fake.session_uuid, 0.0)
-        promise(arrived == fake.cost_usd, f"{fake} spent {fake.cost_usd}, and {arrived} arrived")
+        check(arrived == fake.cost_usd, f"{fake} spent {fake.cost_usd}, and {arrived} arrived")
     _tools_arrived(world)
     _messages_heard_once(world)
     _results_arrived(world)
@@ -178,15 +176,15 @@ def _tools_arrived(world: World) -> None:
     stored = {orjson.loads(data)["toolCallId"] for (data,) in events if data}
     for fake in world.book.sessions:
         lost = set(fake.tools) - stored
-        promise(not lost, f"tool calls {lost} of {fake} were lost")
+        check(not lost, f"tool calls {lost} of {fake} were lost")
 
 
 def _messages_heard_once(world: World) -> None:
     for fake in world.book.sessions:
         twice = [text for text, count in Counter(fake.heard).items() if count > 1]
-        promise(not twice, f"{fake} heard a message twice: {twice}")
+        check(not twice, f"{fake} heard a message twice: {twice}")
     waiting = world.api.rows("SELECT id FROM steering_messages WHERE status = 'pending'")
-    promise(not waiting, f"{len(waiting)} messages are neither delivered nor promoted")
+    check(not waiting, f"{len(waiting)} messages are neither delivered nor promoted")
 
 
 def _results_arrived(world: World) -> None:
@@ -198,12 +196,12 @@ def _results_arrived(world: World) -> None:
         if fake.result is None:
             continue
         if status == "completed":
-            promise(words == fake.result, f"{fake} came to another end than {words!r}")
+            check(words == fake.result, f"{fake} came to another end than {words!r}")
             continue
         end = _end_of(world, fake.task_id)
         taken = end is not None and end.cause.call in {"cancel", "sweep", "reboot sweep"}
         by_hand = end is not None and end.cause.call == "supersede" and end.cause.who == "lead"
-        promise(
+        check(
             taken or by_hand,
             f"{fake} came to a good end, but its task was {status} ({end})",
         )
@@ -214,16 +212,16 @@ def _nothing_is_left(world: World) -> None:
         "SELECT id, status FROM tasks WHERE status NOT IN"
         " ('completed', 'failed', 'cancelled', 'superseded')"
     )
-    promise(not open_tasks, f"tasks were left: {open_tasks}")
+    check(not open_tasks, f"tasks were left: {open_tasks}")
     stopped = world.api.rows("SELECT taskId FROM active_sessions")
-    promise(not stopped, f"the server still believes in sessions of {stopped}")
+    check(not stopped, f"the server still believes in sessions of {stopped}")
     for task_id, status in world.api.rows("SELECT id, status FROM tasks"):
         if status == "superseded":
             children = world.api.rows("SELECT id FROM tasks WHERE parentTaskId = ?", task_id)
-            promise(bool(children), f"nobody goes on with the superseded task {task_id}")
+            check(bool(children), f"nobody goes on with the superseded task {task_id}")
 
 
-def all_is_quiet(world: World) -> bool:
+def check_quiescent(world: World) -> bool:
     """True if there is nothing left to do or to tell."""
     ((open_tasks,),) = world.api.rows(
         "SELECT count(*) FROM tasks WHERE status NOT IN"

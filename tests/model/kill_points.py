@@ -21,13 +21,13 @@ def killed_after(instants: int, *, line: Fault | None = None) -> bool:
         True if it was killed; false if everything was over before that.
 
     Raises:
-        Broken: something was lost, done twice or left behind.
+        InvariantViolated: something was lost, done twice or left behind.
     """
     story = Story()
     story.anna_starts(tasks=0)
     try:
         anna = story.process("Anna")
-        anna.instants_left = instants
+        anna.kill_points_left = instants
         story.sentences.append(f"Anna has {instants} more instants to live")
         if line is not None:
             story.the_line_goes_bad(how=line)
@@ -36,10 +36,10 @@ def killed_after(instants: int, *, line: Fault | None = None) -> bool:
             story.a_session_works(which=0, then_s=1.2)
         if story.world.speakers():
             story.a_session_succeeds(which=0, then_s=3)
-        story.promises_hold()
+        story.invariants_hold()
         was_killed = not anna.is_up
         story.starts(name="Anna")
-        story.promises_hold()
+        story.invariants_hold()
     finally:
         story.teardown()
     return was_killed

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from invariants import Broken
+from invariants import InvariantViolated
 from machine import Story
 from network import Fault
 
@@ -86,20 +86,20 @@ def test_a_broken_worker_is_found_out(
     for name in names:
         monkeypatch.setattr(where, name, instead)
     story = Story()
-    with pytest.raises(Broken, match=finding) as found:
-        _told_to_the_end(story, tell)
+    with pytest.raises(InvariantViolated, match=finding) as found:
+        _played(story, tell)
     assert any(note.startswith("The story: Anna starts, with ") for note in found.value.__notes__)
 
 
 @pytest.mark.parametrize("tell", [row[4] for row in BROKEN], ids=[row[0] for row in BROKEN])
 def test_a_sound_one_is_not(tell: Callable[[Story], None]):
-    _told_to_the_end(Story(), tell)
+    _played(Story(), tell)
 
 
-def _told_to_the_end(story: Story, tell: Callable[[Story], None]) -> None:
+def _played(story: Story, tell: Callable[[Story], None]) -> None:
     try:
         tell(story)
-        story.promises_hold()
+        story.invariants_hold()
     except BaseException:
         story.world.close()
         raise

@@ -1,7 +1,6 @@
 """Each change in the table of task states happens, with real workers and the local swarm.
 
-So the table says neither less than what happens (`promises.Watch` refuses what it does not list)
-nor more.
+`invariants.InvariantChecker` refuses changes that the table does not list.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def told() -> Iterator[Story]:
     story = Story()
     try:
         yield story
-        story.promises_hold()
+        story.invariants_hold()
     finally:
         story.teardown()
 
@@ -214,6 +213,6 @@ def test_a_change_that_is_not_in_the_table_is_noticed():
         story.anna_starts(tasks=1)
         story.api.store.run("UPDATE tasks SET status = 'reviewing'")
         with pytest.raises(AssertionError, match="nothing allows this"):
-            story.promises_hold()
+            story.invariants_hold()
     finally:
         story.world.close()

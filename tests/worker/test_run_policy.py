@@ -80,7 +80,7 @@ async def test_a_shutdown_cuts_each_wait_short_and_nothing_is_polled_any_more():
         assert answers == []
         rig.shutdown.request("a test")
     assert answers == [False, False, False]
-    assert rig.policy.leaves
+    assert rig.policy.is_leaving
     assert not rig.policy.may_poll
 
 
