@@ -1,9 +1,4 @@
-"""What OpenAI's command line is, for everything outside this package.
-
-Variables of the harness ``codex``.
-
-What is known of OpenAI's models beforehand: short names and reasoning effort.
-"""
+"""Declare codex: its specification, its variables, the names and effort levels of its models."""
 
 from __future__ import annotations
 
@@ -51,7 +46,7 @@ class CodexLogin(HarnessOptions):
 
     @property
     def operator_home(self) -> Path | None:
-        """The folder in which the CLI keeps its files when nobody says otherwise."""
+        """The operator's folder of the CLI; ``None`` without ``HOME`` and ``CODEX_HOME``."""
         if self.codex_home:
             return Path(self.codex_home)
         return Path(self.home, ".codex") if self.home else None
@@ -182,19 +177,19 @@ SPEC = HarnessSpec(
 
 
 DEFAULT_MODEL = SPEC.models.default
-"""What runs when nobody chose, neither here nor in the operator's ``config.toml``."""
+"""The model of a session if neither its task nor the operator's ``config.toml`` names one."""
 
 
 def resolve_model(model: str) -> str:
-    """Return the full name of a model; tasks may use the short names of another vendor's."""
+    """Return the full name of a model; tasks may use another vendor's short names."""
     name = model.strip()
     return SPEC.models.aliases.get(name.lower(), name)
 
 
 def native_effort(model: str, level: str | None) -> str | None:
-    """Return a level as the CLI calls it, or ``None`` if `model` does not have it.
+    """Return a level by the CLI's name for it, or ``None`` if `model` is not known to have it.
 
-    The API refuses a level that a model does not know, so one that is in doubt is not asked for.
+    The API refuses a level that a model does not have.
     """
     levels = None if "/" in model else effort_levels(model)
     if level is None or level not in (levels or ()):

@@ -1,6 +1,6 @@
-"""The adapter for any program: prompt on standard input, events or plain words on standard output.
+"""Make sessions of any program: prompt on standard input, events or text on standard output.
 
-The program finds what else it may need in its environment:
+Variables of the program besides those of the session:
 
 * ``SWARM_SYSTEM_PROMPT_FILE``: the composed system prompt;
 * ``SWARM_MCP_CONFIG``: an ``.mcp.json`` with the swarm's server and the installed ones;
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.errors import BadSetting, BinaryMissing
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.cli_session import CliSession
-from agent_swarm_worker.providers.kit.launch import CliHarness, Launch, PrivateFile
+from agent_swarm_worker.providers.kit.launch import CliHarness, Launch, PrivateFile, SpecAdapter
 from agent_swarm_worker.providers.kit.mcp_config import mcp_config_bytes
 from agent_swarm_worker.providers.subprocess.spec import SPEC, SubprocessOptions
 from agent_swarm_worker.providers.subprocess.translate import OutputMode, SubprocessTranslator
@@ -26,15 +26,11 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import Guest, ProviderSession, ProviderSessionConfig
 
-MODES = ("auto", "stream-json", "jsonl", "text")
 
+class SubprocessAdapter(SpecAdapter):
+    """Runs each task in a process of the configured command."""
 
-class SubprocessAdapter:
-    """What a user reaches for when no adapter exists."""
-
-    name = SPEC.name
     spec = SPEC
-    traits = SPEC.traits
 
     async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         """Raise a `ConfigError` or `ProviderError` if no session could start here."""
@@ -56,20 +52,16 @@ class SubprocessAdapter:
         return CliSession(config, make_harness)
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:  # noqa: ARG002
-        """A program of which nothing is known has no sessions to continue."""
+        """Return False: an unknown program has no sessions to resume."""
         return False
 
     async def translator(self, config: ProviderSessionConfig) -> SubprocessTranslator:
-        """Return what understands the lines of a session, also when its journal is read again.
+        """Return a translator for the replay of a journal.
 
         Raises:
-            BadSetting: ``HARNESS_OUTPUT`` cannot be used.
+            BadSetting: ``HARNESS_OUTPUT`` is invalid.
         """
         return _translator(config)
-
-    def format_command(self, command_name: str) -> str:
-        """Return the command in the form most agents understand."""
-        return SPEC.skills.command_form.format(name=command_name)
 
 
 def _translator(config: ProviderSessionConfig) -> SubprocessTranslator:
@@ -77,7 +69,7 @@ def _translator(config: ProviderSessionConfig) -> SubprocessTranslator:
 
 
 def subprocess_launch(config: ProviderSessionConfig, words: tuple[str, ...]) -> Launch:
-    """Build the launch: argv as configured, prompt on stdin, the rest in the environment."""
+    """Build the launch of one session."""
     system_prompt = config.private_dir / "system-prompt.md"
     mcp_config = config.private_dir / "mcp.json"
     env = {
