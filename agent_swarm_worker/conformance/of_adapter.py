@@ -104,9 +104,9 @@ async def its_spec_is_the_one_that_is_installed(fixture: SessionFixture) -> None
 @check
 async def a_command_is_one_line(fixture: SessionFixture) -> None:
     """`format_command` returns one line that names the command."""
-    said = fixture.adapter.format_command("work-on-task")
-    if not _is(said, str) or "work-on-task" not in said or len(said.splitlines()) != 1:
-        broken(f"it makes {said!r} of the command work-on-task")
+    command = fixture.adapter.format_command("work-on-task")
+    if not _is(command, str) or "work-on-task" not in command or len(command.splitlines()) != 1:
+        broken(f"for work-on-task it is {command!r}")
 
 
 @check
@@ -117,7 +117,7 @@ async def check_says_what_is_missing(fixture: SessionFixture) -> None:
             await fixture.adapter.check({}, guest)
     except (ConfigError, ProviderError) as error:
         if not str(error).strip():
-            broken(f"its {type(error).__name__} says nothing")
+            broken(f"its {type(error).__name__} has no message")
     except Exception as error:
         broken(f"check({{}}) raised {error!r}")
 

@@ -57,8 +57,8 @@ async def private_files_are_private(fixture: SessionFixture) -> None:
         closed_folders = ("-type", "d", "!", "-perm", "/077", "-prune")
         open_files = ("-type", "f", "-perm", "/077", "-printf", "%P has the mode %m\\n")
         folder = str(observed.config.private_dir)
-        words = ("find", folder, "-mindepth", "1", *closed_folders, "-o", *open_files)
-        found = await _output_of(observed, *words)
+        argv = ("find", folder, "-mindepth", "1", *closed_folders, "-o", *open_files)
+        found = await _output_of(observed, *argv)
         await observed.session.abort()
     if found:
         broken(found[0])
@@ -70,7 +70,7 @@ async def arguments_hold_no_secret(fixture: SessionFixture) -> None:
     async with fixture.busy_session() as observed:
         arguments = [_read(pid, "cmdline") for pid in await _pids(observed)]
         await observed.session.abort()
-    if any(API_KEY.encode() in words for words in arguments):
+    if any(API_KEY.encode() in argv for argv in arguments):
         broken("one has")
 
 

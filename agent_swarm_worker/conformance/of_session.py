@@ -175,9 +175,9 @@ async def two_sessions_do_not_mix(fixture: SessionFixture) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(one.finish)
         group.start_soon(two.finish)
-    said = [(observed.result.output or "").strip() for observed in (one, two)]
-    if said != ["This is one.", "This is two."]:
-        broken(f"they said {said}")
+    outputs = [(observed.result.output or "").strip() for observed in (one, two)]
+    if outputs != ["This is one.", "This is two."]:
+        broken(f"their outputs are {outputs}")
     if one.session.session_id == two.session.session_id:
         broken(f"both are called {one.session.session_id}")
 
@@ -238,7 +238,7 @@ async def a_session_takes_what_the_spec_says(fixture: SessionFixture) -> None:
             broken(f"its spec names no steer mode, and yet: {outcome}")
     elif not outcome.delivered or outcome.mode not in modes:
         broken(
-            f"its spec names {modes}, what became of a message is {outcome}; {observed.summary()}"
+            f"its spec names {modes}, the delivery of a message is {outcome}; {observed.summary()}"
         )
     elif len(heard) != 1:
         broken(f"it was delivered, and reached the agent {len(heard)} times")
@@ -253,7 +253,7 @@ async def a_session_that_has_ended_takes_none(fixture: SessionFixture) -> None:
         SOON_S, "there was no answer", lambda: session.deliver_steering("queue", MESSAGE)
     )
     if outcome.delivered or not (outcome.reason or "").strip():
-        broken(f"what became of it is {outcome}")
+        broken(f"its delivery is {outcome}")
 
 
 @session_check

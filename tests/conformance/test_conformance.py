@@ -1,4 +1,4 @@
-"""The suite finds what is broken, and nothing in what is not."""
+"""The checks find each broken promise, and report none that is kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import anyio
 import pytest
-from liars import LIARS, Liar
+from faulty_adapters import FAULTY, FaultyAdapter
 
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.conformance import of_adapter, of_session, suite
@@ -33,12 +33,12 @@ from agent_swarm_worker.providers.subprocess.harness_fixture import SubprocessFi
 
 BY_NAME = {check.name: check for check in CHECKS}
 # Only a provider with several modules to load can be slow to import.
-WITHOUT_A_LIAR = {"its-import-is-quick"}
+WITHOUT_FAULTY_ADAPTER = {"its-import-is-quick"}
 
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a liar never does is waited for a moment only."""
+    """Wait only shortly for events that a faulty adapter never emits."""
     for module in (of_adapter, of_session):
         for limit in ("SESSION_S", "ABORT_S", "SOON_S"):
             if hasattr(module, limit):
@@ -55,12 +55,12 @@ async def test_the_subprocess_harness_keeps_its_promises(check: suite.Check):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("name", "liar"), LIARS, ids=[f"{name}-{i}" for i, (name, _) in enumerate(LIARS)]
+    ("name", "adapter"), FAULTY, ids=[f"{name}-{i}" for i, (name, _) in enumerate(FAULTY)]
 )
 async def test_a_broken_promise_is_found(
-    name: str, liar: type[Liar], monkeypatch: pytest.MonkeyPatch, soon: None
+    name: str, adapter: type[FaultyAdapter], monkeypatch: pytest.MonkeyPatch, soon: None
 ):
-    monkeypatch.setattr(suite, "create_provider", lambda _: liar())
+    monkeypatch.setattr(suite, "create_provider", lambda _: adapter())
     outcome = await outcome_of(BY_NAME[name], "subprocess", harness=SubprocessFixture)
     assert (outcome.state, bool(outcome.why)) == ("broken", True), outcome
 
@@ -72,7 +72,7 @@ async def test_a_slow_import_is_found(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_each_check_has_been_seen_to_fail():
-    assert {name for name, _ in LIARS} | WITHOUT_A_LIAR == set(BY_NAME)
+    assert {name for name, _ in FAULTY} | WITHOUT_FAULTY_ADAPTER == set(BY_NAME)
     assert len(BY_NAME) == len(CHECKS) > 25
     assert all(check.promise.endswith(".") for check in CHECKS)
 
@@ -162,7 +162,7 @@ async def test_an_unknown_provider_is_no_outcome():
 
 
 class TalksOnly:
-    """A session that says what it is given; it ends when it is told to."""
+    """A session that emits the given events and does nothing else."""
 
     def __init__(self, *events: ProviderEvent) -> None:
         self.events = events
@@ -209,8 +209,8 @@ async def test_a_check_aborts_no_agent_that_has_nothing_to_do():
 async def test_a_check_waits_for_no_answer_of_a_session_that_has_ended(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    liar = next(liar for name, liar in LIARS if name == "an-abort-answers-who-waits")
-    monkeypatch.setattr(suite, "create_provider", lambda _: liar())
+    adapter = next(adapter for name, adapter in FAULTY if name == "an-abort-answers-who-waits")
+    monkeypatch.setattr(suite, "create_provider", lambda _: adapter())
     monkeypatch.setattr("agent_swarm_worker.conformance.session_fixture.SOON_S", 0.1)
     with anyio.fail_after(SESSION_S / 2):
         outcome = await outcome_of(

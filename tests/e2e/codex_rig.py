@@ -1,4 +1,4 @@
-"""The real codex CLI, a scripted model and a swarm's tools, in a folder of their own."""
+"""Run sessions of the real codex CLI against a scripted model and a tool server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The other end of harnesses that talk to a model, for the conformance checks: a scripted one."""
+"""Harness fixtures for harnesses that ask a model: a scripted one on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real CLIs keep what the contract promises, and the in-process harness all of that too."""
+"""The real CLIs and the in-process harness keep the promises of the contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real codex CLI, driven by the worker, seen from the worker's outside: task in, rows out."""
+"""A worker with the real codex CLI, from the task to the server's rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Talking with a child process: messages, a polite stop, and children that do not play along."""
+"""Conversations with a child process: messages, interrupt, and faulty children."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a program prints, its translator takes it."""
+"""The translator of subprocess accepts any output."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from agent_swarm_worker.ids import is_uuid
 from agent_swarm_worker.providers.claude.conversation import ClaudeConversation
 from agent_swarm_worker.providers.claude.launch import (
     claude_launch,
-    claude_program,
     session_mcp_config,
 )
 from agent_swarm_worker.providers.claude.spec import SPEC, ClaudeOptions
@@ -58,7 +57,7 @@ class ClaudeAdapter(SpecAdapter):
             BadSetting: ``CLAUDE_BINARY`` cannot be split into words.
             BinaryMissing: the CLI is not installed.
         """
-        program = claude_program(env)[0]
+        program = ClaudeOptions.load(env).program[0]
         if await guest.files.which(program, env) is None:
             raise BinaryMissing(program)
         _require_credential(env)
@@ -71,7 +70,6 @@ class ClaudeAdapter(SpecAdapter):
             BadSetting: ``CLAUDE_BINARY`` cannot be split into words.
         """
         _require_credential(config.env)
-        claude_program(config.env)
         mcp_config = await session_mcp_config(config)
         takes_messages = await self._takes_messages(config)
 
@@ -120,24 +118,24 @@ class MessageSupport:
 
     async def __call__(self, config: ProviderSessionConfig) -> bool:
         """Return whether a session with this configuration takes messages."""
-        setting = ClaudeOptions.load(config.env).queue_steering
+        options = ClaudeOptions.load(config.env)
+        setting, program = options.queue_steering, options.program
         if setting in _YES | _NO:
             return setting in _YES
-        words = claude_program(config.env)
-        identity = await _identity(words, config)
+        identity = await _identity(program, config)
         if identity not in self._versions:
-            answer = await self._ask(words, config)
+            answer = await self._ask(program, config)
             if answer is None:
                 return False  # not cached: the next session may find the machine less busy
             self._versions[identity] = parse_version(answer)
         version = self._versions[identity]
         return version is not None and version >= TAKES_MESSAGES
 
-    async def _ask(self, words: tuple[str, ...], config: ProviderSessionConfig) -> str | None:
+    async def _ask(self, program: tuple[str, ...], config: ProviderSessionConfig) -> str | None:
         """Return the output of ``--version``; ``None`` if the program does not end in time."""
         try:
             answer = await config.guest.run(
-                (*words, "--version"),
+                (*program, "--version"),
                 cwd=config.cwd,
                 env=config.env,
                 timeout_s=PROBE_S,
@@ -155,14 +153,14 @@ def parse_version(output: str) -> Version | None:
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
-async def _identity(words: tuple[str, ...], config: ProviderSessionConfig) -> object:
+async def _identity(program: tuple[str, ...], config: ProviderSessionConfig) -> object:
     """Return a key that differs between programs, and before and after an update of one."""
     files = config.guest.files
-    path = await files.which(words[0], config.env)
-    found = await files.info(path or words[0])
+    path = await files.which(program[0], config.env)
+    found = await files.info(path or program[0])
     if found is None:
-        return words
-    return words, path, found.modified_ns, found.size
+        return program
+    return program, path, found.modified_ns, found.size
 
 
 async def transcript(session_id: str, env: Mapping[str, str], guest: Guest) -> str | None:

@@ -23,7 +23,6 @@ from agent_swarm_worker.providers.kit.mcp_config import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import PurePath
 
     from agent_swarm_worker.contract import Guest, ProviderSessionConfig
@@ -46,15 +45,6 @@ DEFAULT_MODEL = SPEC.models.default
 """The model of a session whose configuration names none (docs/api.md 15.8)."""
 FILE_NAME = ".mcp.json"
 MAX_FILE_BYTES = 1024 * 1024
-
-
-def claude_program(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the words of ``CLAUDE_BINARY``, split as a shell splits them; by default ``claude``.
-
-    Raises:
-        BadSetting: the value has an open quote.
-    """
-    return ClaudeOptions.load(env).program
 
 
 def claude_launch(
@@ -89,7 +79,7 @@ def claude_launch(
         options.append(f"--resume={config.resume_session_id}")
     return Launch(
         argv=(
-            *claude_program(config.env),
+            *ClaudeOptions.load(config.env).program,
             "-p",
             *("--output-format", "stream-json", "--verbose"),
             *(("--input-format", "stream-json") if streams_input else ()),

@@ -12,7 +12,7 @@ from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.codex.agents_md import AgentsMd
 from agent_swarm_worker.providers.codex.app_server import AppServer
-from agent_swarm_worker.providers.codex.credentials import find_credential, operator_home
+from agent_swarm_worker.providers.codex.credentials import find_credential
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
 from agent_swarm_worker.providers.codex.launch import (
     MAX_PROMPT_CHARS,
@@ -34,6 +34,7 @@ from agent_swarm_worker.providers.codex.rollout import (
 from agent_swarm_worker.providers.codex.spec import (
     DEFAULT_MODEL,
     SPEC,
+    CodexLogin,
     CodexOptions,
     native_effort,
     resolve_model,
@@ -102,7 +103,7 @@ class CodexAdapter(SpecAdapter):
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
         """True if the CLI's record of that session exists."""
-        home = operator_home(config.env)
+        home = CodexLogin.load(config.env).operator_home
         return await find_rollout(session_id, home, config.guest) is not None
 
     async def translator(self, config: ProviderSessionConfig) -> Translator | None:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import Guest
 
-HARNESS = SPEC.name
 CREDENTIALS = SPEC.credentials.variables
 """One of these must be set unless the CLI is logged in; the first one is used."""
 
@@ -45,11 +44,6 @@ class Credential:
     """An ``auth.json`` of the session's own."""
     file: PurePath | None = None
     """The operator's ``auth.json``, which the CLI keeps fresh itself."""
-
-
-def operator_home(env: Mapping[str, str]) -> PurePath | None:
-    """Return the operator's ``CODEX_HOME``, by default ``<HOME>/.codex``."""
-    return CodexLogin.load(env).operator_home
 
 
 async def find_credential(env: Mapping[str, str], guest: Guest) -> Credential:
@@ -76,7 +70,7 @@ async def find_credential(env: Mapping[str, str], guest: Guest) -> Credential:
     if key:
         content = orjson.dumps({"auth_mode": "apikey", API_KEY: key})
         return Credential(is_oauth=False, content=content)
-    raise damage or CredentialsMissing(HARNESS, CREDENTIALS)
+    raise damage or CredentialsMissing(SPEC.name, CREDENTIALS)
 
 
 def without_credentials(env: Mapping[str, str], credential: Credential) -> dict[str, str]:
@@ -108,12 +102,12 @@ def _auth_json(name: str, value: str, *, is_pooled: bool) -> bytes:
     try:
         login = orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        raise CredentialDamaged(HARNESS, CREDENTIALS, name, f"not JSON ({error.msg})") from None
+        raise _damaged(name, f"not JSON ({error.msg})") from None
     flat = mapping(login)
     tokens = mapping(flat.get("tokens"))
     access = text(tokens.get("access_token")) or text(flat.get("access"))
     if not access:
-        raise CredentialDamaged(HARNESS, CREDENTIALS, name, "it has no access token")
+        raise _damaged(name, "it has no access token")
     refresh = text(tokens.get("refresh_token")) or text(flat.get("refresh"))
     expires_ms = number(flat.get("expires"))
     last_refresh = text(flat.get("last_refresh")) or _last_refresh(expires_ms)
@@ -131,6 +125,10 @@ def _auth_json(name: str, value: str, *, is_pooled: bool) -> bytes:
     return orjson.dumps(shaped)
 
 
+def _damaged(source: str, why: str) -> CredentialDamaged:
+    return CredentialDamaged(SPEC.name, CREDENTIALS, source, why)
+
+
 def _last_refresh(epoch_ms: float | None) -> str:
     """Return the end of the login as its last refresh: until then the CLI does not renew it."""
     try:
@@ -141,9 +139,8 @@ def _last_refresh(epoch_ms: float | None) -> str:
 
 async def _from_file(env: Mapping[str, str], guest: Guest) -> Credential | None:
     """Return the operator's login file; a copy would use its one-time refresh token twice."""
-    home = operator_home(env)
-    path = home / "auth.json" if home else None
     options = CodexLogin.load(env)
+    path = options.operator_home / "auth.json" if options.operator_home else None
     if path is None or options.auth_mode == "apikey":
         return None
     try:
@@ -151,13 +148,11 @@ async def _from_file(env: Mapping[str, str], guest: Guest) -> Credential | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        why = error.strerror or str(error)
-        raise CredentialDamaged(HARNESS, CREDENTIALS, str(path), why) from None
+        raise _damaged(str(path), error.strerror or str(error)) from None
     try:
         login = mapping(orjson.loads(content))
     except orjson.JSONDecodeError as error:
-        why = f"not JSON ({error.msg})"
-        raise CredentialDamaged(HARNESS, CREDENTIALS, str(path), why) from None
+        raise _damaged(str(path), f"not JSON ({error.msg})") from None
     is_oauth = bool(mapping(login.get("tokens")).get("access_token"))
     if is_oauth or (login.get(API_KEY) and not options.api_key):
         return Credential(is_oauth=is_oauth, file=path)

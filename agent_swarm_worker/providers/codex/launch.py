@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from agent_swarm_worker.contract import PrivateFile
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.providers.codex.credentials import operator_home, without_credentials
-from agent_swarm_worker.providers.codex.spec import CodexOptions
+from agent_swarm_worker.providers.codex.credentials import without_credentials
+from agent_swarm_worker.providers.codex.spec import CodexLogin, CodexOptions
 from agent_swarm_worker.providers.kit.launch import Launch
 from agent_swarm_worker.providers.kit.mcp_config import (
     mcp_table,
@@ -27,7 +27,6 @@ from agent_swarm_worker.providers.kit.mcp_config import (
 from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import PurePath
 
     from agent_swarm_worker.contract import Guest, ProviderSessionConfig
@@ -72,13 +71,13 @@ def codex_launch(config: ProviderSessionConfig, plan: Plan, config_toml: bytes) 
         config_toml: its configuration file.
 
     Raises:
-        BadSetting: the program's variable cannot be split into words.
+        BadSetting: the program's variable has an open quote.
     """
     is_exec = plan.transport == "exec"
     return Launch(
         argv=(
-            *codex_program(config.env),
-            *(_exec_words(config) if is_exec else ("app-server",)),
+            *CodexOptions.load(config.env).program,
+            *(_exec_arguments(config) if is_exec else ("app-server",)),
             *config.additional_args,
             *(("-",) if is_exec else ()),
         ),
@@ -94,7 +93,7 @@ def codex_launch(config: ProviderSessionConfig, plan: Plan, config_toml: bytes) 
     )
 
 
-def _exec_words(config: ProviderSessionConfig) -> tuple[str, ...]:
+def _exec_arguments(config: ProviderSessionConfig) -> tuple[str, ...]:
     options = ("--json", "--skip-git-repo-check")
     if config.resume_session_id is None:
         return ("exec", *options)
@@ -198,7 +197,7 @@ async def prepare_home(config: ProviderSessionConfig, credential: Credential) ->
     except OSError as error:
         msg = f"cannot prepare {home}: {error.strerror or error}"
         raise ProviderError(msg) from error
-    target = operator_home(config.env)
+    target = CodexLogin.load(config.env).operator_home
     if target is not None:
         await _link(guest, home, target)
     return home
@@ -227,15 +226,6 @@ async def _link(guest: Guest, home: PurePath, operator: PurePath) -> None:
             Log().warning(Event.STATE_DEGRADED, path=target, why=error.strerror or str(error))
 
 
-def codex_program(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the words of ``CODEX_BINARY`` or ``CODEX_PATH_OVERRIDE``; by default ``codex``.
-
-    Raises:
-        BadSetting: the value has an open quote.
-    """
-    return CodexOptions.load(env).program
-
-
 async def choose_transport(config: ProviderSessionConfig) -> Transport:
     """Return the transport of a session; with ``auto`` the program is asked once."""
     match CodexOptions.load(config.env).transport:
@@ -251,17 +241,17 @@ async def choose_transport(config: ProviderSessionConfig) -> Transport:
 
 async def _has_app_server(config: ProviderSessionConfig) -> bool:
     """Ask for the help of the subcommand; a CLI without it prints its general help."""
-    words, guest = codex_program(config.env), config.guest
-    path = await guest.files.which(words[0], config.env)
+    program, guest = CodexOptions.load(config.env).program, config.guest
+    path = await guest.files.which(program[0], config.env)
     found = await guest.files.info(path) if path is not None else None
     if path is None or found is None:
         return True  # the start of the session reports the error
-    key = (*words, path, str(found.modified_ns))
+    key = (*program, path, str(found.modified_ns))
     if key not in _probed:
         help_text = ""
         with contextlib.suppress(ProviderError):
             asked = await guest.run(
-                (*words, "app-server", "--help"),
+                (*program, "app-server", "--help"),
                 env=config.env,
                 cwd=config.cwd,
                 timeout_s=PROBE_TIMEOUT_S,

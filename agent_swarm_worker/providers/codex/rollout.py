@@ -10,9 +10,9 @@ import orjson
 
 from agent_swarm_worker.ids import is_uuid
 from agent_swarm_worker.providers.codex.app_server import AppServer
-from agent_swarm_worker.providers.codex.credentials import Credential, operator_home
+from agent_swarm_worker.providers.codex.credentials import Credential
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
-from agent_swarm_worker.providers.codex.spec import DEFAULT_MODEL, resolve_model
+from agent_swarm_worker.providers.codex.spec import DEFAULT_MODEL, CodexLogin, resolve_model
 from agent_swarm_worker.providers.codex.state import Plan, TranslationState, read_tokens
 from agent_swarm_worker.providers.kit.costs import Tokens
 from agent_swarm_worker.providers.kit.native import mapping, text
@@ -113,7 +113,7 @@ async def replay_translator(config: ProviderSessionConfig, clock: Clock) -> Tran
         credential=Credential(is_oauth=False),
     )
     if config.resume_session_id is not None:
-        home = operator_home(config.env)
+        home = CodexLogin.load(config.env).operator_home
         rollout = await read_rollout(config.resume_session_id, home, config.guest)
         start = _time_of(first)
         if start is None:

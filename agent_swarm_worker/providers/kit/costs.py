@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Counts of one or more model calls. Whether `input` includes cached ones, the harness says."""
+    """Counts of one or more model calls. Depending on the harness, `input` includes cached ones."""
 
     input: int = 0
     output: int = 0

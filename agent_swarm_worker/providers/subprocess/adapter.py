@@ -19,7 +19,7 @@ from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, Launch, PrivateFile, SpecAdapter
 from agent_swarm_worker.providers.kit.mcp_config import mcp_config_bytes
 from agent_swarm_worker.providers.subprocess.spec import SPEC, SubprocessOptions
-from agent_swarm_worker.providers.subprocess.translate import OutputMode, SubprocessTranslator
+from agent_swarm_worker.providers.subprocess.translate import SubprocessTranslator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,16 +37,14 @@ class SubprocessAdapter(SpecAdapter):
         program = command_words(env)[0]
         if await guest.files.which(program, env) is None:
             raise BinaryMissing(program)
-        output_mode(env)
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
         """Prepare a session of the configured command."""
-        words = command_words(config.env)
-        output_mode(config.env)
+        program = command_words(config.env)
 
         def make_harness(config: ProviderSessionConfig) -> CliHarness:
             return CliHarness(
-                launch=subprocess_launch(config, words), translator=_translator(config)
+                launch=subprocess_launch(config, program), translator=_translator(config)
             )
 
         return CliSession(config, make_harness)
@@ -65,10 +63,10 @@ class SubprocessAdapter(SpecAdapter):
 
 
 def _translator(config: ProviderSessionConfig) -> SubprocessTranslator:
-    return SubprocessTranslator(output_mode(config.env), ClaudeTranslator(config))
+    return SubprocessTranslator(SubprocessOptions.load(config.env).output, ClaudeTranslator(config))
 
 
-def subprocess_launch(config: ProviderSessionConfig, words: tuple[str, ...]) -> Launch:
+def subprocess_launch(config: ProviderSessionConfig, program: tuple[str, ...]) -> Launch:
     """Build the launch of one session."""
     system_prompt = config.private_dir / "system-prompt.md"
     mcp_config = config.private_dir / "mcp.json"
@@ -82,7 +80,7 @@ def subprocess_launch(config: ProviderSessionConfig, words: tuple[str, ...]) -> 
         "AGENT_SWARM_AGENT_ID": config.agent_id,
     }
     return Launch(
-        argv=(*words, *config.additional_args),
+        argv=(*program, *config.additional_args),
         env=env,
         cwd=config.cwd,
         stdin=config.prompt.encode("utf-8", "surrogatepass"),
@@ -103,18 +101,9 @@ def command_words(env: Mapping[str, str]) -> tuple[str, ...]:
     """
     command = SubprocessOptions.load(env).command
     try:
-        words = tuple(shlex.split(command))
+        program = tuple(shlex.split(command))
     except ValueError as error:
         raise BadSetting("HARNESS_COMMAND", command, str(error).lower()) from None
-    if not words:
+    if not program:
         raise BadSetting("HARNESS_COMMAND", command, "the subprocess harness needs a command line")
-    return words
-
-
-def output_mode(env: Mapping[str, str]) -> OutputMode:
-    """Read ``HARNESS_OUTPUT``.
-
-    Raises:
-        BadSetting: it is none of auto, stream-json, jsonl, text.
-    """
-    return SubprocessOptions.load(env).output
+    return program

@@ -1,4 +1,4 @@
-"""Recorded output of the real CLI (`tests/e2e/record_streams.py`), and what becomes of it."""
+"""Feed recorded output of the real CLI (`tests/e2e/record_streams.py`) to the translator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session's configuration and plan, for tests that start or nearly start one."""
+"""Configuration, plan and state of a codex session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The adapter with a CLI that behaves badly, as a real child process."""
+"""The adapter of codex with a faulty CLI, as a real child process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The block in AGENTS.md, and the file as it was afterwards."""
+"""The block in AGENTS.md, and the file after its removal."""
 
 from __future__ import annotations
 

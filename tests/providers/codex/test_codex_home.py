@@ -1,4 +1,4 @@
-"""What a session's own folder holds: the configuration, the login, and links to what is kept."""
+"""The home of a codex session: configuration, login, and links to the operator's files."""
 
 from __future__ import annotations
 

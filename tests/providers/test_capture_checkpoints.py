@@ -1,4 +1,4 @@
-"""At any time a session's record and what is kept for the next worker are all it said, once."""
+"""At any time the journal and the capture buffer together hold all output, once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Talking with the real codex CLI while it works."""
+"""Messages to the real codex CLI while it works."""
 
 from __future__ import annotations
 
