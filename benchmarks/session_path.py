@@ -92,7 +92,6 @@ def write_stream(path: Path, secrets: list[str]) -> None:
 
 async def run(url: str, run_dir: Path) -> dict[str, Any]:
     import anyio
-    from agent_swarm_worker.state.directory import StateDir
 
     from agent_swarm_worker.api.capabilities import ServerCapabilities
     from agent_swarm_worker.api.client import SwarmClient
@@ -109,7 +108,8 @@ async def run(url: str, run_dir: Path) -> dict[str, Any]:
     from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
     from agent_swarm_worker.reporting.port import SessionFacts
     from agent_swarm_worker.reporting.reporter import SessionReporter
-    from agent_swarm_worker.worker.recovery.upload_cursor import LogCursor
+    from agent_swarm_worker.state.directory import StateDir
+    from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 
     secrets = made_up_secrets()
     stream = run_dir / "stream.jsonl"
@@ -157,7 +157,7 @@ async def run(url: str, run_dir: Path) -> dict[str, Any]:
             )
             reporter = SessionReporter(
                 facts,
-                writes=LogCursor(outbox, state, "bench-task"),
+                writes=UploadCursor(outbox, state, "bench-task"),
                 clock=clock,
                 redactor=scrubber,
                 log=log,
