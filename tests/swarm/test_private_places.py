@@ -146,9 +146,9 @@ async def test_nobody_else_reaches_what_is_remembered_of_a_repository(tmp_path: 
     agents_md = AgentsMd(
         LocalGuest("session"), folder, "session", tmp_path / "home", clock=SystemClock()
     )
-    await agents_md.put("the system prompt")
+    await agents_md.insert("the system prompt")
     assert [path.stat().st_mode & 0o777 for path in (tmp_path / "home").glob("*")] == [0o700]
-    await agents_md.take_away()
+    await agents_md.remove()
 
 
 KEY = "key-that-is-quoted-back-0123456789"

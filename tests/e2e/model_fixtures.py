@@ -1,4 +1,4 @@
-"""The other end of harnesses that talk to a model, for the conformance checks: a scripted one."""
+"""Harness fixtures for harnesses that ask a model: a scripted one on loopback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from real_codex import codex_env
 from scripted_model import ScriptedModel
 
 
-class ModelStage:
+class ModelFixture:
     """Says with tags in the prompt what the model is to do.
 
     Args:
@@ -66,11 +66,11 @@ class ModelStage:
         await self._held.aclose()
 
 
-def claude_stage() -> ModelStage:
-    return ModelStage(partial(hermetic_env, CLAUDE_CODE_MAX_RETRIES="0"))
+def claude_fixture() -> ModelFixture:
+    return ModelFixture(partial(hermetic_env, CLAUDE_CODE_MAX_RETRIES="0"))
 
 
-def codex_stage(transport: str) -> ModelStage:
+def codex_fixture(transport: str) -> ModelFixture:
     """One of `real_codex.TRANSPORTS`."""
 
     def env(home: Path, model_url: str) -> dict[str, str]:
@@ -78,9 +78,9 @@ def codex_stage(transport: str) -> ModelStage:
         where = str(home / ".codex")
         return codex_env(home, model_url, CODEX_TRANSPORT=transport, CODEX_HOME=where)
 
-    return ModelStage(env)
+    return ModelFixture(env)
 
 
-def pi_stage(api: str) -> ModelStage:
+def pi_fixture(api: str) -> ModelFixture:
     """One of `pi_env.APIS`."""
-    return ModelStage(partial(pi_env, api=api), SHELL)
+    return ModelFixture(partial(pi_env, api=api), SHELL)

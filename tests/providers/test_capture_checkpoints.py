@@ -1,4 +1,4 @@
-"""At any time a session's record and what is kept for the next worker are all it said, once."""
+"""At any time the journal and the capture buffer together hold all output, once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 import anyio
 import orjson
 import pytest
+from session_config import session_config
 
 from agent_swarm_worker.contract import (
     DEFAULT_GRACE,
     EndReport,
     Grace,
     Process,
-    ProviderSessionConfig,
 )
 from agent_swarm_worker.contract.guest import OnStep
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
@@ -43,7 +43,7 @@ while not os.path.exists(place + "/go"):
 """
 
 
-class HarnessFixture(LocalGuest):
+class KeptOutputRig(LocalGuest):
     """A session of a child that says something, waits for ``go`` and ends."""
 
     def __init__(self, place: Path, out: str, err: str) -> None:
@@ -55,18 +55,12 @@ class HarnessFixture(LocalGuest):
         launch = Launch(argv=argv, env={"PATH": "/usr/bin:/bin"}, cwd=place)
         redactor = Scrubber()
         redactor.add("SECRET", SECRET)
-        config = ProviderSessionConfig(
-            prompt="go",
-            agent_id="a",
-            task_id="t",
+        config = session_config(
+            place,
             session_uuid=self.tag,
-            api_url="http://swarm.test",
-            api_key="",
             guest=self,
             cwd=place,
             log_file=self.journal,
-            private_dir=place,
-            env={},
             redactor=redactor,
         )
         self.session = CliSession(
@@ -98,38 +92,38 @@ class HarnessFixture(LocalGuest):
 
 
 @asynccontextmanager
-async def spoken(stage: HarnessFixture, records: int) -> AsyncIterator[None]:
+async def spoken(rig: KeptOutputRig, records: int) -> AsyncIterator[None]:
     """Run it; when there are so many records it is quiet."""
     with anyio.fail_after(15):
         async with anyio.create_task_group() as group:
-            group.start_soon(stage.session.wait_for_completion)
-            while not stage.journal.exists() or len(stage.recorded()) < records:
+            group.start_soon(rig.session.wait_for_completion)
+            while not rig.journal.exists() or len(rig.recorded()) < records:
                 await anyio.sleep(0.01)
             yield
-            (stage.place / "go").touch()
+            (rig.place / "go").touch()
 
 
 async def test_of_half_a_line_all_that_was_read_is_kept_and_nothing_before_it(tmp_path: Path):
-    stage = HarnessFixture(tmp_path, r"one\nhalf a li", r"ouch\nhalf an ou")
-    async with spoken(stage, records=2):
-        assert stage.left() == (b"half a li", b"half an ou")
-        assert sorted(stage.recorded()) == ["stderr: ouch", "stdout: one"]
+    rig = KeptOutputRig(tmp_path, r"one\nhalf a li", r"ouch\nhalf an ou")
+    async with spoken(rig, records=2):
+        assert rig.left() == (b"half a li", b"half an ou")
+        assert sorted(rig.recorded()) == ["stderr: ouch", "stdout: one"]
 
 
 async def test_a_secret_of_several_lines_is_kept_from_its_beginning(tmp_path: Path):
     first, second = SECRET.split("\n")
-    stage = HarnessFixture(tmp_path, r"one\n", rf"ouch\n{first}\n{second[:20]}")
-    async with spoken(stage, records=2):
-        assert stage.left() == (b"", f"{first}\n{second[:20]}".encode())
+    rig = KeptOutputRig(tmp_path, r"one\n", rf"ouch\n{first}\n{second[:20]}")
+    async with spoken(rig, records=2):
+        assert rig.left() == (b"", f"{first}\n{second[:20]}".encode())
 
 
 @pytest.mark.parametrize("end", ["", r"\n", r"\n\n", r"\n \n"])
 async def test_when_it_has_ended_nothing_is_left_to_tell_again(tmp_path: Path, end: str):
-    stage = HarnessFixture(tmp_path, r"one\ntwo" + end, r"ouch\nagain" + end)
-    async with spoken(stage, records=2):
+    rig = KeptOutputRig(tmp_path, r"one\ntwo" + end, r"ouch\nagain" + end)
+    async with spoken(rig, records=2):
         pass
-    assert stage.at_the_end == (b"", b"")
-    told = "\n".join(stage.recorded()).replace(": ", "\n").split("\n")
+    assert rig.at_the_end == (b"", b"")
+    told = "\n".join(rig.recorded()).replace(": ", "\n").split("\n")
     assert sorted(filter(str.strip, told)) == sorted(
         ["stdout", "one", "stdout", "two", "stderr", "ouch", "again"]
         + ["stderr"] * (not end)  # what has no end is told by itself
@@ -138,11 +132,11 @@ async def test_when_it_has_ended_nothing_is_left_to_tell_again(tmp_path: Path, e
 
 async def test_what_is_not_recorded_is_not_kept_either(tmp_path: Path):
     """Blank lines mean nothing, but there may be many."""
-    stage = HarnessFixture(tmp_path, r"one\n\n\n", r"\n\n\n")
-    async with spoken(stage, records=1):
+    rig = KeptOutputRig(tmp_path, r"one\n\n\n", r"\n\n\n")
+    async with spoken(rig, records=1):
         pass
-    assert stage.at_the_end == (b"", b"")
-    assert stage.recorded() == ["stdout: one"]
+    assert rig.at_the_end == (b"", b"")
+    assert rig.recorded() == ["stdout: one"]
 
 
 def test_half_a_line_that_nobody_keeps_is_cut_off(tmp_path: Path):

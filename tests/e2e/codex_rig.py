@@ -1,21 +1,19 @@
-"""The real codex CLI, a scripted model and a swarm's tools, in a folder of their own."""
+"""Run sessions of the real codex CLI against a scripted model and a tool server."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import json
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from real_codex import codex_env
+from session_config import session_config
 
 from agent_swarm_worker.contract import ProviderSessionConfig
-from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
-from agent_swarm_worker.sandboxes.local import LocalGuest
 
 if TYPE_CHECKING:
     from scripted_model import ScriptedModel
@@ -53,7 +51,7 @@ class Ran:
 
 
 @dataclass
-class SessionFixture:
+class CodexRig:
     """The CLI, a model and a swarm's tools, in a folder of their own."""
 
     folder: Path
@@ -72,28 +70,15 @@ class SessionFixture:
 
     def config(self, prompt: str, env: dict[str, str] | None = None, **changed: Any) -> Any:
         self.runs += 1
-        private, home, cwd = (
-            self.folder / name for name in (f"private{self.runs}", "home", "work")
-        )
-        private.mkdir(mode=0o700)
-        cwd.mkdir(exist_ok=True)
         more = {"CODEX_TRANSPORT": self.transport, **(env or {})}
         values: dict[str, Any] = {
             "prompt": prompt,
-            "agent_id": "agent-1",
-            "task_id": "task-1",
-            "session_uuid": str(uuid.uuid4()),  # processes are swept by it
             "api_url": self.tools_url,
-            "api_key": "swarm-api-key-0001",
-            "cwd": cwd,
             "log_file": self.folder / f"session{self.runs}.jsonl",
-            "private_dir": private,
-            "env": codex_env(home, self.model.url, **more),
-            "redactor": Scrubber(),
+            "private_dir": self.folder / f"private{self.runs}",
+            "env": codex_env(self.folder / "home", self.model.url, **more),
         }
-        values |= changed
-        values.setdefault("guest", LocalGuest(values["session_uuid"]))
-        return ProviderSessionConfig(**values)
+        return session_config(self.folder, **values | changed)
 
     @property
     def body(self) -> str:

@@ -1,4 +1,4 @@
-"""How a session went, for every way a session is known to end."""
+"""The outcome of a claude session, for each known way to end."""
 
 from __future__ import annotations
 

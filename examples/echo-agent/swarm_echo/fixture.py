@@ -1,29 +1,26 @@
-"""Somebody for the sessions to talk to in the conformance checks: the agent itself."""
+"""Provide the harness fixture of the conformance checks: the agent itself, with its own home."""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
     from typing import Self
 
 
-class EchoStage:
-    """A home for the agent, in which one can read what it was told."""
+class EchoFixture:
+    """Gives the agent a home directory, and reads the prompts it has stored there."""
 
     def __init__(self) -> None:
-        self._held = ExitStack()
         self._home = Path()
 
     @property
     def env(self) -> Mapping[str, str]:
-        """Where the agent keeps its sessions."""
+        """The home directory of the agent."""
         return {"ECHO_AGENT_HOME": str(self._home)}
 
     def answers(self, words: str) -> str:
@@ -37,18 +34,13 @@ class EchoStage:
     def heard(self) -> Sequence[str]:
         """Return all prompts so far, oldest first."""
         files = [json.loads(path.read_text()) for path in self._home.glob("*.json")]
-        told = [entry for entries in files for entry in entries]
-        return [entry["prompt"] for entry in sorted(told, key=lambda entry: entry["at"])]
+        prompts = [entry for entries in files for entry in entries]
+        return [entry["prompt"] for entry in sorted(prompts, key=lambda entry: entry["at"])]
 
     async def __aenter__(self) -> Self:
-        folder = tempfile.TemporaryDirectory(prefix="echo-agent-")
-        self._home = Path(self._held.enter_context(folder))
+        self._folder = tempfile.TemporaryDirectory(prefix="echo-agent-")
+        self._home = Path(self._folder.name)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._held.close()
+    async def __aexit__(self, *_: object) -> None:
+        self._folder.cleanup()

@@ -1,4 +1,4 @@
-"""Adapters that each break one promise; everything else they leave to the subprocess harness."""
+"""Adapters that each break one promise, based on the subprocess harness."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
 from agent_swarm_worker.providers.subprocess.spec import SPEC
 
 
-class Liar(SubprocessAdapter):
-    """The honest one: a place to break things."""
+class FaultyAdapter(SubprocessAdapter):
+    """The subprocess adapter with hooks; it breaks nothing itself."""
 
-    def twisted(self, config: ProviderSessionConfig) -> ProviderSessionConfig:
+    def changed_config(self, config: ProviderSessionConfig) -> ProviderSessionConfig:
         return config
 
     async def create_session(self, config: ProviderSessionConfig) -> Any:
-        return self.wrapped(await super().create_session(self.twisted(config)))
+        return self.wrapped(await super().create_session(self.changed_config(config)))
 
     def wrapped(self, session: Any) -> Any:
         return session
 
 
 class Wrapper:
-    """A session that passes everything on."""
+    """A session that delegates everything."""
 
     def __init__(self, session: Any) -> None:
         self.inner = session
@@ -64,112 +64,114 @@ class Wrapper:
         return await self.inner.deliver_steering(mode, text)
 
 
-def session_liar(**methods: Any) -> type[Liar]:
-    """A liar whose sessions have other methods."""
+def faulty_session(**methods: Any) -> type[FaultyAdapter]:
+    """Return an adapter whose sessions have these methods instead."""
     kind = type("Lying", (Wrapper,), methods)
 
-    class SessionLiar(Liar):
+    class FaultySession(FaultyAdapter):
         def wrapped(self, session: Any) -> Any:
             return kind(session)
 
-    return SessionLiar
+    return FaultySession
 
 
-def config_liar(change: Callable[[ProviderSessionConfig], ProviderSessionConfig]) -> type[Liar]:
-    """A liar that gives its sessions another configuration than it was given."""
+def faulty_config(
+    change: Callable[[ProviderSessionConfig], ProviderSessionConfig],
+) -> type[FaultyAdapter]:
+    """Return an adapter that changes the configuration of its sessions."""
 
-    class ConfigLiar(Liar):
-        def twisted(self, config: ProviderSessionConfig) -> ProviderSessionConfig:
+    class FaultyConfig(FaultyAdapter):
+        def changed_config(self, config: ProviderSessionConfig) -> ProviderSessionConfig:
             return change(config)
 
-    return ConfigLiar
+    return FaultyConfig
 
 
-def event_liar(change: Callable[[ProviderEvent], list[ProviderEvent]]) -> type[Liar]:
-    """A liar whose listeners hear other events than there were."""
+def faulty_events(change: Callable[[ProviderEvent], list[ProviderEvent]]) -> type[FaultyAdapter]:
+    """Return an adapter that changes the events of its sessions."""
 
     def on_event(self: Wrapper, listener: EventListener) -> None:
         def hear(event: ProviderEvent) -> None:
-            for told in change(event):
-                listener(told)
+            for changed in change(event):
+                listener(changed)
 
         self.inner.on_event(hear)
 
-    return session_liar(on_event=on_event)
+    return faulty_session(on_event=on_event)
 
 
-def result_liar(**changes: Any) -> type[Liar]:
-    """A liar whose sessions end otherwise than they did."""
+def faulty_result(**changes: Any) -> type[FaultyAdapter]:
+    """Return an adapter that changes the results of its sessions."""
 
     async def wait_for_completion(self: Wrapper) -> ProviderResult:
         return replace(await self.inner.wait_for_completion(), **changes)
 
-    return session_liar(wait_for_completion=wait_for_completion)
+    return faulty_session(wait_for_completion=wait_for_completion)
 
 
-class CallsItselfOtherwise(Liar):
+class OtherName(FaultyAdapter):
     name = "somebody-else"
 
 
-class ModesNobodyKnows(Liar):
+class UnknownSteerModes(FaultyAdapter):
     spec = replace(SPEC, capabilities=Capabilities(steer_modes=("shout",)))  # type: ignore[arg-type]
 
 
-class NameTheServerRefuses(Liar):
+class UnknownWireName(FaultyAdapter):
     spec = replace(SPEC, wire_name="nonsense")
 
 
-class FolderOutsideHome(Liar):
+class FolderOutsideHome(FaultyAdapter):
     spec = replace(SPEC, skills=Skills(folders=("../elsewhere",)))
 
 
-class OtherSpecThanInstalled(Liar):
+class OtherSpecThanInstalled(FaultyAdapter):
     spec = replace(SPEC, models=Models(default="another"))
 
 
-class CommandOfTwoLines(Liar):
+class CommandOfTwoLines(FaultyAdapter):
     def format_command(self, command_name: str) -> str:
         return f"please\n{command_name}"
 
 
-class CheckWithATraceback(Liar):
+class CheckWithATraceback(FaultyAdapter):
     async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         env["HARNESS_COMMAND"]
 
 
-class ResumesAnything(Liar):
+class ResumesAnything(FaultyAdapter):
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
         return ".." in session_id
 
 
-class ChokesOnAnId(Liar):
+class RaisesForAnId(FaultyAdapter):
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
         if "\0" in session_id:
             raise ValueError("embedded null byte")
         return False
 
 
-class StartsWithATraceback(Liar):
+class StartsWithATraceback(FaultyAdapter):
     async def create_session(self, config: ProviderSessionConfig) -> Any:
         if config.env["PATH"] == "/nonexistent":
             raise FileNotFoundError("foo")
         return await super().create_session(config)
 
 
-class FailsWithoutAReason(Liar):
-    def twisted(self, config: ProviderSessionConfig) -> ProviderSessionConfig:
+class FailsWithoutAReason(FaultyAdapter):
+    def changed_config(self, config: ProviderSessionConfig) -> ProviderSessionConfig:
         return replace(config, env={**config.env, "HARNESS_COMMAND": "no-such-program"})
 
     def wrapped(self, session: Any) -> Any:
-        return result_liar(failure_reason=None)().wrapped(session)
+        return faulty_result(failure_reason=None)().wrapped(session)
 
 
-class SaysQueueAndMeansNothing(Liar):
+class DeclaresQueueOnly(FaultyAdapter):
     spec = replace(SPEC, capabilities=Capabilities(steer_modes=("queue",)))
 
 
 async def _ignored(self: Wrapper, reason: str = "cancelled") -> None:
-    """Abort as one that does nothing."""
+    """Ignore an abort."""
 
 
 async def _slow_abort(self: Wrapper, reason: str = "cancelled") -> None:
@@ -208,12 +210,12 @@ async def _fails_of_the_listener(self: Wrapper) -> ProviderResult:
     return replace(result, is_error=len(self.inner._listeners) > 1)
 
 
-def _deaf_to_the_past(self: Wrapper, listener: EventListener) -> None:
+def _without_backlog(self: Wrapper, listener: EventListener) -> None:
     self.inner._backlog.clear()
     self.inner.on_event(listener)
 
 
-def _everyone_hears_the_past(self: Wrapper, listener: EventListener) -> None:
+def _backlog_for_everyone(self: Wrapper, listener: EventListener) -> None:
     past = self.__dict__.setdefault("past", [])
     self.inner.on_event(listener)
     if past:
@@ -229,7 +231,7 @@ def _late(event: ProviderEvent) -> list[ProviderEvent]:
     return [] if isinstance(event, SessionInit) else [event]
 
 
-def _contrary(event: ProviderEvent) -> list[ProviderEvent]:
+def _inverted(event: ProviderEvent) -> list[ProviderEvent]:
     return [replace(event, is_error=True)] if isinstance(event, Result) else [event]
 
 
@@ -245,66 +247,69 @@ def _is_readable_by_all(config: ProviderSessionConfig) -> ProviderSessionConfig:
     return config
 
 
-LIARS: list[tuple[str, type[Liar]]] = [
-    ("it-is-an-adapter", CallsItselfOtherwise),
-    ("its-spec-is-sane", ModesNobodyKnows),
-    ("its-spec-is-sane", NameTheServerRefuses),
+FAULTY: list[tuple[str, type[FaultyAdapter]]] = [
+    ("it-is-an-adapter", OtherName),
+    ("its-spec-is-sane", UnknownSteerModes),
+    ("its-spec-is-sane", UnknownWireName),
     ("its-spec-is-sane", FolderOutsideHome),
     ("its-spec-is-the-one-that-is-installed", OtherSpecThanInstalled),
     ("a-command-is-one-line", CommandOfTwoLines),
     ("check-says-what-is-missing", CheckWithATraceback),
     ("no-made-up-session-can-be-resumed", ResumesAnything),
-    ("no-made-up-session-can-be-resumed", ChokesOnAnId),
+    ("no-made-up-session-can-be-resumed", RaisesForAnId),
     ("without-a-program-there-is-no-traceback", StartsWithATraceback),
     ("without-a-program-there-is-no-traceback", FailsWithoutAReason),
-    ("an-abort-before-the-start-is-heeded", session_liar(abort=_ignored)),
-    ("an-abort-ends-it-and-all-it-started", session_liar(abort=_ignored)),
-    ("an-abort-ends-it-and-all-it-started", session_liar(abort=_slow_abort)),
-    ("an-abort-ends-it-and-all-it-started", result_liar(error_category="killed")),
-    ("an-abort-can-be-repeated", session_liar(abort=_once)),
-    ("an-abort-after-the-end-changes-nothing", session_liar(abort=_slow_abort)),
-    ("a-secret-is-said-to-nobody", config_liar(lambda c: replace(c, redactor=Scrubber()))),
-    ("no-key-is-left-behind", config_liar(_leaves_the_key)),
-    ("private-files-are-private", config_liar(_is_readable_by_all)),
+    ("an-abort-before-the-start-is-heeded", faulty_session(abort=_ignored)),
+    ("an-abort-ends-it-and-all-it-started", faulty_session(abort=_ignored)),
+    ("an-abort-ends-it-and-all-it-started", faulty_session(abort=_slow_abort)),
+    ("an-abort-ends-it-and-all-it-started", faulty_result(error_category="killed")),
+    ("an-abort-can-be-repeated", faulty_session(abort=_once)),
+    ("an-abort-after-the-end-changes-nothing", faulty_session(abort=_slow_abort)),
+    ("a-secret-is-said-to-nobody", faulty_config(lambda c: replace(c, redactor=Scrubber()))),
+    ("no-key-is-left-behind", faulty_config(_leaves_the_key)),
+    ("private-files-are-private", faulty_config(_is_readable_by_all)),
     (
         "arguments-hold-no-secret",
-        config_liar(lambda c: replace(c, additional_args=(f"--key={c.api_key}",))),
+        faulty_config(lambda c: replace(c, additional_args=(f"--key={c.api_key}",))),
     ),
     (
         "the-environment-is-the-given-one",
-        config_liar(lambda c: replace(c, env={**os.environ, **c.env})),
+        faulty_config(lambda c: replace(c, env={**os.environ, **c.env})),
     ),
-    ("it-answers", result_liar(output="something else")),
-    ("it-answers", result_liar(is_error=True)),
-    ("it-introduces-itself-once-and-first", event_liar(_twice)),
-    ("it-introduces-itself-once-and-first", event_liar(_late)),
-    ("it-introduces-itself-once-and-first", result_liar(session_id="another")),
+    ("it-answers", faulty_result(output="something else")),
+    ("it-answers", faulty_result(is_error=True)),
+    ("it-introduces-itself-once-and-first", faulty_events(_twice)),
+    ("it-introduces-itself-once-and-first", faulty_events(_late)),
+    ("it-introduces-itself-once-and-first", faulty_result(session_id="another")),
     (
         "what-is-told-is-on-disk",
-        config_liar(lambda c: replace(c, log_file=c.log_file.with_name("elsewhere"))),
+        faulty_config(lambda c: replace(c, log_file=c.log_file.with_name("elsewhere"))),
     ),
-    ("a-late-listener-hears-it-all", session_liar(on_event=_deaf_to_the_past)),
-    ("a-late-listener-hears-it-all", session_liar(on_event=_everyone_hears_the_past)),
+    ("a-late-listener-hears-it-all", faulty_session(on_event=_without_backlog)),
+    ("a-late-listener-hears-it-all", faulty_session(on_event=_backlog_for_everyone)),
     (
         "a-broken-listener-breaks-nothing",
-        session_liar(wait_for_completion=_fails_of_the_listener),
+        faulty_session(wait_for_completion=_fails_of_the_listener),
     ),
-    ("its-events-and-its-result-agree", event_liar(_contrary)),
-    ("its-end-can-be-awaited-again", session_liar(wait_for_completion=_another_each_time)),
-    ("a-long-prompt-arrives-whole", config_liar(lambda c: replace(c, prompt=c.prompt[-100_000:]))),
-    ("an-empty-prompt-ends", result_liar(is_error=True, failure_reason=" ")),
-    ("an-unknown-model-is-no-riddle", result_liar(is_error=True, failure_reason=None)),
+    ("its-events-and-its-result-agree", faulty_events(_inverted)),
+    ("its-end-can-be-awaited-again", faulty_session(wait_for_completion=_another_each_time)),
+    (
+        "a-long-prompt-arrives-whole",
+        faulty_config(lambda c: replace(c, prompt=c.prompt[-100_000:])),
+    ),
+    ("an-empty-prompt-ends", faulty_result(is_error=True, failure_reason=" ")),
+    ("an-unknown-model-is-no-riddle", faulty_result(is_error=True, failure_reason=None)),
     (
         "two-sessions-do-not-mix",
-        config_liar(lambda c: replace(c, prompt="answer: This is one.")),
+        faulty_config(lambda c: replace(c, prompt="answer: This is one.")),
     ),
-    ("a-session-takes-what-the-spec-says", SaysQueueAndMeansNothing),
-    ("a-session-takes-what-the-spec-says", session_liar(deliver_steering=_always_delivered)),
-    ("a-session-that-has-ended-takes-none", session_liar(deliver_steering=_always_delivered)),
+    ("a-session-takes-what-the-spec-says", DeclaresQueueOnly),
+    ("a-session-takes-what-the-spec-says", faulty_session(deliver_steering=_always_delivered)),
+    ("a-session-that-has-ended-takes-none", faulty_session(deliver_steering=_always_delivered)),
     (
         "a-session-that-has-ended-takes-none",
-        session_liar(deliver_steering=_refused_without_reason),
+        faulty_session(deliver_steering=_refused_without_reason),
     ),
-    ("an-abort-answers-who-waits", session_liar(deliver_steering=_never_answers)),
+    ("an-abort-answers-who-waits", faulty_session(deliver_steering=_never_answers)),
 ]
-"""The check that has to find it, and the liar."""
+"""The check that has to find it, and the faulty adapter."""
