@@ -20,7 +20,7 @@ from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.codex.agents_md import AgentsMd
 from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.state.directory import StateDir, made_up_agent_id
-from agent_swarm_worker.worker.run.launch_files import ROOM_BYTES, private_dir
+from agent_swarm_worker.worker.run.launch_files import PROBE_BYTES, private_dir
 from agent_swarm_worker.workspace.git import _complaint as run_complaint
 from agent_swarm_worker.workspace.git import without_credentials
 
@@ -126,7 +126,7 @@ def test_a_session_directory_is_private_at_every_instant(
 
     monkeypatch.setattr("agent_swarm_worker.worker.run.launch_files.shutil.rmtree", remove)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM_BYTES // 2, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (PROBE_BYTES // 2, limits[1]))
     try:
         with (
             pytest.raises(StateUnwritable),
