@@ -60,7 +60,7 @@ async def recover(worker: Parts) -> None:
     """Deal with every task an earlier process had claimed; before anything else is claimed."""
     for claim in worker.state.running():
         handle = claim.handle or claim.tag
-        async with worker.sandbox.collect(handle) as left:
+        async with worker.sandbox.recover_output(handle) as left:
             if claim.phase == "finishing":  # all of it is in the outbox
                 worker.state.forget(claim.task_id)
                 continue
