@@ -109,7 +109,7 @@ async def run(url: str, place: Path) -> dict[str, Any]:
     from agent_swarm_worker.reporting.port import SessionFacts
     from agent_swarm_worker.reporting.reporter import SessionReporter
     from agent_swarm_worker.state.directory import StateDir
-    from agent_swarm_worker.worker.recovery.upload_cursor import LogCursor
+    from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 
     secrets = made_up_secrets()
     stream = place / "stream.jsonl"
@@ -157,7 +157,7 @@ async def run(url: str, place: Path) -> dict[str, Any]:
             )
             reporter = SessionReporter(
                 facts,
-                writes=LogCursor(outbox, state, "bench-task"),
+                writes=UploadCursor(outbox, state, "bench-task"),
                 clock=clock,
                 redactor=scrubber,
                 log=log,
