@@ -47,7 +47,7 @@ def all_cases() -> list[Case]:
 
 
 class HarnessFixture:
-    """The swarm and its door, and the trouble there is with them."""
+    """The swarm, its proxy, and the faults of both."""
 
     def __init__(
         self, case: Case, place: Path, rig: Rig, proxy: RecordingProxy, swarm: Swarm

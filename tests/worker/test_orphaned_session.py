@@ -16,7 +16,7 @@ from worker_process import WorkerProcess, tagged, worker_process
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.processes.pipe_holder import KEEPER_VARIABLE
+from agent_swarm_worker.processes.pipe_holder import HOLDER_VARIABLE
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ PASSWORD = "correct-horse-battery-staple"
 def keepers(place: Path) -> list[int]:
     """Return those that sleep for a session of a worker whose files lie there."""
     names = {path.name for path in place.glob("state/*/sessions/*")}
-    entries = [f"{KEEPER_VARIABLE}={name}".encode() for name in names]
+    entries = [f"{HOLDER_VARIABLE}={name}".encode() for name in names]
     return [
         pid
         for pid in procfs.snapshot()

@@ -25,7 +25,7 @@ from worker_process import WorkerProcess, tagged, worker_process
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.processes.pipe_holder import Kept
+from agent_swarm_worker.processes.pipe_holder import PipeHolders
 from agent_swarm_worker.state.directory import StateDir
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
@@ -53,7 +53,7 @@ class Machine:
         for pid in tagged(self._place):
             os.kill(pid, signal.SIGKILL)
         for session in sessions:
-            with Kept(session.name):
+            with PipeHolders(session.name):
                 pass  # what is in pipes is in memory
         self.switch_off()
         left.replace(self._image)
