@@ -1,7 +1,7 @@
 """Imitate Claude Code: ``scripted_claude.py <stream> [options]`` prints a prepared stream.
 
-Its ``--version`` is one that accepts messages. It waits for the prompt, prints the file as fast as it
-is read, and exits at the end of its standard input.
+Its ``--version`` is one that accepts messages. It waits for the prompt, prints the file as fast as
+it is read, and exits at the end of its standard input.
 """
 
 from __future__ import annotations

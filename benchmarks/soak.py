@@ -1,7 +1,7 @@
 """Detect growth of a worker over hundreds of short tasks beside one long session.
 
-Memory, descriptors and others are sampled every few seconds. A line is fitted to each series after a
-warm-up; the series is flat if its slope plus two standard errors is below a bound. Printed lines
+Memory, descriptors and others are sampled every few seconds. A line is fitted to each series after
+a warm-up; the series is flat if its slope plus two standard errors is below a bound. Printed lines
 are compared with stored ones, and types whose objects grow with the number of tasks are reported.
 Exits with 1 if a series is not flat, or lines were lost, duplicated or left behind.
 """

@@ -1,8 +1,8 @@
 """Run ``swarm-worker worker`` with a report on its objects at SIGUSR2.
 
 The report has the number of objects by type, the lengths of containers (the collector does not
-track strings and numbers, so a growing list of them shows only by its length), the memory blocks of the
-interpreter, and the bytes allocated by the C library.
+track strings and numbers, so a growing list of them shows only by its length), the memory blocks
+of the interpreter, and the bytes allocated by the C library.
 
 With ``--stalls`` it times the steps of its event loop instead, and writes the longest since the
 last report at the signal `TELL_STALLS`.

@@ -1,4 +1,4 @@
-"""Every variable: its default, its bounds, what is said of a value that cannot be used."""
+"""Each variable: its default, its bounds, and the message for an invalid value."""
 
 from __future__ import annotations
 

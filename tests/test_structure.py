@@ -1,4 +1,4 @@
-"""Sizes of the package, and names that must not return."""
+"""The number of modules, package docstrings, and names that must not return."""
 
 from __future__ import annotations
 
