@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from recording_proxy import Held, RecordingProxy, Swarm, restartable_rig, until
+from patience import until
+from recording_proxy import Held, RecordingProxy, Swarm, restartable_rig
 from rig import Rig, harness, running_worker
 from worker_process import WorkerProcess, tagged, worker_process
 

@@ -16,7 +16,6 @@ import anyio
 import httpx2
 import orjson
 from anyio.abc import TaskGroup
-from patience import WAIT_S
 from rig import KEY, Rig, running_worker, swarm_rig, worker_env
 
 from agent_swarm_worker.clock import SystemClock
@@ -355,11 +354,3 @@ class SkippingClock(SystemClock):
 
 
 Look = Callable[[], Any]
-
-
-async def until(look: Look, *, within_s: float = WAIT_S) -> Any:
-    """Look again and again until there is something to see."""
-    with anyio.fail_after(within_s):
-        while not (found := look()):
-            await anyio.sleep(0.01)
-    return found

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording_proxy import until
+from patience import until
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 from worker_process import WorkerProcess, worker_process
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import anyio
 import pytest
-from recording_proxy import SkippingClock, proxy_rig, until
+from patience import until
+from recording_proxy import SkippingClock, proxy_rig
 from rig import Rig, harness, running_worker, swarm_rig
 from steered_provider import SESSIONS, SteeredAdapter, SteeredSession
 
