@@ -99,7 +99,7 @@ def test_no_query_breaks_the_index(query: str) -> None:
     store = Store(":memory:", SystemClock(), random_ids)
     try:
         note = {"name": "n", "scope": "swarm", "source": "manual"}
-        memory.remember(store, {**note, "content": f"{query} and more"})
+        memory.put(store, {**note, "content": f"{query} and more"})
         for row in memory.search(store, "a", query, limit=5, scope="all", source=None):
             assert 0 <= row["similarity"] <= 1
     finally:

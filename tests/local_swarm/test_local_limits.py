@@ -314,6 +314,6 @@ def test_the_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -
         return False
 
     monkeypatch.setattr(access.hmac, "compare_digest", compare)
-    gate = access.Gate(None, KEY)  # type: ignore[arg-type]
-    assert not gate._knows_key(Headers({"authorization": f"Bearer {KEY}"}))
+    control = access.AccessControl(None, KEY)  # type: ignore[arg-type]
+    assert not control._knows_key(Headers({"authorization": f"Bearer {KEY}"}))
     assert seen == [(KEY.encode(), KEY.encode())]
