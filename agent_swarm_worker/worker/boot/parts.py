@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from agent_swarm_worker.credentials.credential import LoginMemory
+from agent_swarm_worker.credentials.credential import LoginState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -114,7 +114,7 @@ class Host(Protocol):
 class Logins(Protocol):
     """What is known of the credentials in use."""
 
-    logins: LoginMemory
+    logins: LoginState
 
 
 class Prompts(Protocol):
@@ -193,7 +193,7 @@ class Worker:
     log: Log
     log_dir: Path
     facts: AgentFacts = field(default_factory=AgentFacts)
-    logins: LoginMemory = field(default_factory=LoginMemory)
+    logins: LoginState = field(default_factory=LoginState)
     unsettled: dict[str, Callable[[], Awaitable[bool]]] = field(default_factory=dict)
     """By task that an earlier process left: what tells the server of it, as it could not be told at
     the start; true once it was."""

@@ -262,9 +262,9 @@ def _session_env(
 ) -> dict[str, str]:
     """The complete environment of the harness (docs/api.md 15.9)."""
     spec = adapter_spec(adapter)
-    everyones = [each.credentials for each in worker.harness.all_specs]
+    all_credentials = [each.credentials for each in worker.harness.all_specs]
     env = harness_env(
-        session_env(spec.credentials, worker.environment.values(), credentials, everyones),
+        session_env(spec.credentials, worker.environment.values(), credentials, all_credentials),
         tracing_switches=spec.tracing_variables,
     )
     needed = (
