@@ -1,6 +1,7 @@
-"""Keep the agents: registration, status and load (docs/api.md 3.1 to 3.4), and profiles (3.7).
+"""Store agents: registration, status and load (docs/api.md 3.1 to 3.4), and profiles.
 
-A profile is role, capabilities and identity texts; each text has a budget in characters.
+A profile (docs/api.md 3.7) is role, capabilities and identity texts, each with a budget in
+characters.
 """
 
 from __future__ import annotations

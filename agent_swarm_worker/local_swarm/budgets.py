@@ -1,4 +1,4 @@
-"""Store the costs of sessions (docs/api.md 10) and refuse work over a daily budget (4.5).
+"""Store costs of sessions (docs/api.md 10); refuse work over a daily budget (docs/api.md 4.5).
 
 The wire writes the global budget's empty scope id as ``_global``.
 """
@@ -75,14 +75,7 @@ def notify_lead_once(store: Store, agent_id: str, task: Document, trigger: Docum
         f"The daily budget ({trigger['cause']}) is used up until {trigger['resetAt']}, so this"
         f" task was not started: {task['task'][:TASK_CHARS]}"
     )
-    tasks.create(
-        store,
-        text,
-        agentId=lead["id"],
-        source="system",
-        taskType="follow-up",
-        parentTaskId=task["id"],
-    )
+    tasks.create_follow_up(store, lead["id"], text, parent_id=task["id"])
 
 
 def _spent_today(store: Store, condition: str, values: tuple[str, ...]) -> float:

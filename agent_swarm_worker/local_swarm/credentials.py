@@ -69,23 +69,21 @@ def _report(call: Call) -> Document:
     if "cred_status" in report:
         changes["credStatus"] = report["cred_status"]
     if "latest_model" in report:
-        snapshot = changes.get("credStatus", agent["credStatus"]) or _empty_snapshot(report)
+        snapshot = changes.get("credStatus", agent["credStatus"]) or _default_status(report)
         changes["credStatus"] = {**snapshot, "latestModel": report["latest_model"]}
     updated = store.update(AGENTS, agent["id"], **changes, lastUpdatedAt=store.now())
     return agents.with_capacity(store, updated)
 
 
-def _empty_snapshot(report: Document) -> Document:
-    return {
-        "ready": report.get("ready", True),
-        "missing": report.get("missing") or [],
-        "satisfiedBy": None,
-        "hint": None,
-        "liveTest": None,
-        "reportedAt": report["latest_model"]["reportedAt"],
-        "reportKind": "post_task",
-        "bedrock": None,
-    }
+def _default_status(report: Document) -> Document:
+    return CRED_STATUS.parse(
+        {
+            "ready": report.get("ready", True),
+            "missing": report.get("missing") or [],
+            "reportedAt": report["latest_model"]["reportedAt"],
+            "reportKind": "post_task",
+        }
+    )
 
 
 def _show(call: Call) -> Document:

@@ -108,7 +108,7 @@ def handle_late_result(store: Store, task: Document, report: Document) -> Docume
     return {"success": True, "message": message, "task": replaced, "wasForcedOverwrite": True}
 
 
-def create_follow_up(store: Store, task: Document) -> Document | None:
+def notify_lead(store: Store, task: Document) -> Document | None:
     """Create a follow-up task for the lead about a result, unless the task disables it."""
     lead = agents.lead(store)
     agent = store.get(AGENTS, task["agentId"]) if task["agentId"] else None
@@ -124,14 +124,7 @@ def create_follow_up(store: Store, task: Document) -> Document | None:
     )
     if more := config.get("onCompleted" if completed else "onFailed"):
         text += f"\n\nInstructions of whoever created the task: {more}"
-    return tasks.create(
-        store,
-        text,
-        agentId=lead["id"],
-        source="system",
-        taskType="follow-up",
-        parentTaskId=task["id"],
-    )
+    return tasks.create_follow_up(store, lead["id"], text, parent_id=task["id"])
 
 
 def _finish(call: Call) -> Document | Reply:
@@ -150,7 +143,7 @@ def _finish(call: Call) -> Document | Reply:
         ended = complete(store, task, report.get("output") or DEFAULT_OUTPUT)
     else:
         ended = fail(store, task, report.get("failureReason") or DEFAULT_FAILURE)
-    create_follow_up(store, ended)
+    notify_lead(store, ended)
     return {"success": True, "alreadyFinished": False, "task": ended}
 
 

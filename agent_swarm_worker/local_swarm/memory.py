@@ -85,11 +85,13 @@ def put(store: Store, memory: Document) -> tuple[Document, bool]:
     return stored, older is not None
 
 
-def search(
-    store: Store, agent_id: str, query: str, *, limit: int, scope: str, source: str | None
-) -> list[Document]:
-    """Return the memories visible to the agent that are most similar to `query`, best first."""
-    wanted = terms_of(query)
+def search(store: Store, agent_id: str, request: Document) -> list[Document]:
+    """Return the memories visible to the agent that are most similar to a query, best first.
+
+    `request` has the keys ``query``, ``limit``, ``scope`` and perhaps ``source``.
+    """
+    scope, source = request["scope"], request.get("source")
+    wanted = terms_of(request["query"])
     if not wanted:
         return []
     # Long terms are more specific than short ones.
@@ -105,7 +107,7 @@ def search(
     candidates = store.find(MEMORIES, where, *values)
     rated = [{**memory, "similarity": _similarity(wanted, memory)} for memory in candidates]
     rated.sort(key=lambda memory: -memory["similarity"])
-    return rated[:limit]
+    return rated[: request["limit"]]
 
 
 def get(store: Store, agent_id: str, memory_id: str) -> Document:
@@ -131,15 +133,7 @@ def _index(store: Store, memory: Document) -> None:
 
 # --- routes
 def _search(call: Call) -> Document:
-    body = call.body
-    memories = search(
-        call.store,
-        call.agent_id,
-        body["query"],
-        limit=body["limit"],
-        scope=body["scope"],
-        source=body.get("source"),
-    )
+    memories = search(call.store, call.agent_id, call.body)
     shown = ("id", "name", "content", "similarity", "source", "scope", "tags")
     results = [{name: memory[name] for name in shown} for memory in memories]
     return {"results": [{**result, "retrievalSource": "fts"} for result in results]}

@@ -66,13 +66,7 @@ def _offer(store: Store, agent: Document) -> Document | None:
     task = store.first(TASKS, where, agent["id"])
     if task is None:
         return None
-    claimed = tasks.update(store, task, status="reviewing")
-    return {
-        "type": "task_offered",
-        "taskId": task["id"],
-        "task": claimed,
-        **access.requester(store, task),
-    }
+    return _trigger(store, "task_offered", tasks.update(store, task, status="reviewing"))
 
 
 def _pending(store: Store, agent: Document) -> Iterable[Document]:
@@ -97,12 +91,11 @@ def _assigned(store: Store, agent: Document, candidates: Iterable[Document]) -> 
     # The public server returns the row from before the claim with the new status.
     claimed = {**task, "status": "in_progress", "agentId": agent["id"]}
     claimed["attachments"] = _attachments(store, task["id"])
-    return {
-        "type": "task_assigned",
-        "taskId": task["id"],
-        "task": claimed,
-        **access.requester(store, task),
-    }
+    return _trigger(store, "task_assigned", claimed)
+
+
+def _trigger(store: Store, kind: str, task: Document) -> Document:
+    return {"type": kind, "taskId": task["id"], "task": task, **access.requester(store, task)}
 
 
 def _attachments(store: Store, task_id: str) -> list[Document]:

@@ -19,15 +19,13 @@ from agent_swarm_worker.local_swarm.store import IN_MEMORY, Store
 from agent_swarm_worker.local_swarm.sweeps import SweepSettings, run_sweeps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator
     from pathlib import Path
-    from types import TracebackType
 
 BACKLOG = 128
 
 
-class LocalSwarm:
+class LocalSwarm(anyio.AsyncContextManagerMixin):
     """An embedded swarm API. Serves while its ``async with`` block runs.
 
     Args:
@@ -60,26 +58,11 @@ class LocalSwarm:
         self._db, self._key, self._host, self._port = db, api_key, host, port
         self._clock, self._ids = clock or SystemClock(), ids
         self._sweeps = sweeps or SweepSettings()
-        self._running: AbstractAsyncContextManager[None] | None = None
         self.url = ""
         """Base URL; set on entering."""
 
-    async def __aenter__(self) -> Self:
-        self._running = self._serve()
-        await self._running.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        assert self._running is not None
-        return await self._running.__aexit__(kind, error, trace)
-
     @asynccontextmanager
-    async def _serve(self) -> AsyncIterator[None]:
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         store = Store(self._db, self._clock, self._ids)
         failure: Exception | None = None
         with closing(store), _listen(self._host, self._port) as listener:
@@ -91,7 +74,7 @@ class LocalSwarm:
                 if self._sweeps.enabled:
                     tasks.start_soon(run_sweeps, store, self._sweeps)
                 try:
-                    yield
+                    yield self
                 except Exception as error:
                     failure = error
                 finally:

@@ -2,7 +2,8 @@
 
 A stub answers "disabled" or an empty result in the public server's shape, so that a worker
 continues as it would there. ``GET /me`` describes the calling agent and counts its inbox
-(docs/api.md 3.5). A refresh lock lets one worker at a time refresh a shared login (13.4).
+(docs/api.md 3.5). A refresh lock lets one worker at a time refresh a shared login
+(docs/api.md 13.4).
 """
 
 from __future__ import annotations

@@ -193,13 +193,9 @@ def _escalate_unclaimed_pins(store: Store, settings: SweepSettings) -> None:
             f" send-task (name the agent), or drop it.\n\nTask {task['parentTaskId']}:"
             f" {task['task'][:TASK_CHARS]}"
         )
-        tasks.create(
-            store,
-            text,
-            agentId=lead["id"],
-            source="system",
-            taskType="reroute-decision",
-            parentTaskId=task["parentTaskId"],
+        parent_id = task["parentTaskId"]
+        tasks.create_follow_up(
+            store, lead["id"], text, parent_id=parent_id, kind="reroute-decision"
         )
 
 

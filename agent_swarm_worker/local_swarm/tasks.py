@@ -128,6 +128,14 @@ def create(store: Store, text: str, **fields: object) -> Document:
     return task
 
 
+def create_follow_up(
+    store: Store, agent_id: str, text: str, *, parent_id: str, kind: str = "follow-up"
+) -> Document:
+    """Create a task of the system for an agent, about the task `parent_id`."""
+    about = {"agentId": agent_id, "parentTaskId": parent_id, "taskType": kind}
+    return create(store, text, source="system", **about)
+
+
 def update(store: Store, task: Document, **changes: object) -> Document:
     """Change a task and its ``lastUpdatedAt``; record a change of status in the history."""
     changed = store.update(TASKS, task["id"], **changes, lastUpdatedAt=store.now())

@@ -1,4 +1,4 @@
-"""What is shown of a session's log."""
+"""Rendering the lines of a session log."""
 
 from __future__ import annotations
 

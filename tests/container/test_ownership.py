@@ -1,4 +1,4 @@
-"""What root left behind belongs to the worker after the start, and nothing else does."""
+"""Files of root, and no others, become the worker's at the start."""
 
 from __future__ import annotations
 

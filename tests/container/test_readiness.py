@@ -1,4 +1,4 @@
-"""The gate: no worker starts before the API, and none waits for it longer than it should."""
+"""Waiting for the API, with a time limit."""
 
 from __future__ import annotations
 

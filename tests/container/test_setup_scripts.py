@@ -1,4 +1,4 @@
-"""Set-up scripts: whose rights, which interpreter, and what a failure means."""
+"""Set-up scripts: user, interpreter, failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the helpers of this folder, of `cli` and of `worker` importable."""
+"""Make the helpers of this directory, of `cli` and of `worker` importable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What renews logins, on a swarm and with a vendor over real HTTP."""
+"""Fixtures for refreshing logins, with swarm and vendor over real HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may come back from the browser, and what may be pasted."""
+"""Parsing the redirect's query and pasted text."""
 
 from __future__ import annotations
 

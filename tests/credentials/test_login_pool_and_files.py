@@ -1,4 +1,4 @@
-"""Reading logins from wherever they lie, and writing codex's own file."""
+"""Reading logins from rows, variables and files; writing ``auth.json``."""
 
 from __future__ import annotations
 

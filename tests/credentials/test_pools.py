@@ -1,4 +1,4 @@
-"""One key per session, the limited ones left alone."""
+"""Selecting one key per session, unlimited ones first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets that the local swarm keeps: shown to whoever asks for them in so many words."""
+"""Secret rows are shown only with ``includeSecrets=true``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks say what zod says, and never fall over."""
+"""Field checks give zod's messages, and raise nothing else."""
 
 from __future__ import annotations
 

@@ -37,14 +37,7 @@ INJECT = Shape(
 
 
 def _search(caller: Caller, wanted: Document) -> ToolResult:
-    memories = memory.search(
-        caller.store,
-        caller.agent_id,
-        wanted["query"],
-        limit=wanted["limit"],
-        scope=wanted["scope"],
-        source=wanted.get("source"),
-    )
+    memories = memory.search(caller.store, caller.agent_id, wanted)
     shown = ("id", "name", "similarity", "source", "scope", "tags", "createdAt")
     results = [
         {**{name: row[name] for name in shown}, "excerpt": row["content"][:EXCERPT_CHARS]}
@@ -59,18 +52,10 @@ def _get(caller: Caller, wanted: Document) -> ToolResult:
 
 
 def _store(caller: Caller, given: Document) -> ToolResult:
-    stored, _ = memory.put(
-        caller.store,
-        {
-            "agentId": caller.agent_id,
-            "name": given["name"],
-            "content": given["content"],
-            "scope": given["scope"],
-            "source": "manual",
-            "sourceTaskId": given.get("taskId") or caller.source_task_id,
-            "tags": given["tags"],
-        },
-    )
+    row = {name: given[name] for name in ("name", "content", "scope", "tags")}
+    row |= {"agentId": caller.agent_id, "source": "manual"}
+    row["sourceTaskId"] = given.get("taskId") or caller.source_task_id
+    stored, _ = memory.put(caller.store, row)
     return ToolResult("Remembered.", {"memoryIds": [stored["id"]]})
 
 

@@ -86,7 +86,7 @@ def _end(caller: Caller, task: Document, ending: str, report: Document) -> ToolR
     else:
         reason = report.get("failureReason") or "Unknown failure"
         ended = finish.fail(caller.store, task, reason)
-    finish.create_follow_up(caller.store, ended)
+    finish.notify_lead(caller.store, ended)
     _store_memory(caller, ended)
     return ToolResult(f'Task "{task["id"]}" marked as {ending}.', {"task": _brief(ended)})
 
