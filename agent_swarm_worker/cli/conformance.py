@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker import logs
 from agent_swarm_worker.cli.connect import run_until_signal
 from agent_swarm_worker.cli.output import print_json, print_line
-from agent_swarm_worker.conformance.harness_fixture import find_stage
+from agent_swarm_worker.conformance.harness_fixture import find_fixture
 from agent_swarm_worker.conformance.suite import examine
 from agent_swarm_worker.errors import EXIT_FAILURE, UsageError
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _examine(args: argparse.Namespace) -> int:
-    harness = find_stage(args.provider, args.harness)
+    harness = find_fixture(args.provider, args.stage)
     outcomes: list[Outcome] = []
     async for outcome in examine(args.provider, env=_variables(args.env), harness=harness):
         outcomes.append(outcome)

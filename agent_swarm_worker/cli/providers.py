@@ -17,7 +17,7 @@ from agent_swarm_worker.providers.registry import (
     supported_providers,
 )
 from agent_swarm_worker.settings import process_env
-from agent_swarm_worker.worker.boot.credentials import lent_to
+from agent_swarm_worker.worker.boot.credentials import with_lent_login
 from agent_swarm_worker.worker.boot.environment import check_harness, make_sandbox
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ async def missing_requirement(name: str, env: Mapping[str, str]) -> SwarmWorkerE
     """Return why no session of this harness could start with `env`; ``None`` if one could."""
     try:
         adapter = create_provider(name)
-        await check_harness(make_sandbox(), adapter, lent_to(adapter_spec(adapter), env))
+        await check_harness(make_sandbox(), adapter, with_lent_login(adapter_spec(adapter), env))
     except SwarmWorkerError as error:
         return error
     except Exception as error:  # an adapter with a bug is not usable either

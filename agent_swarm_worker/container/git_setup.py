@@ -107,7 +107,7 @@ async def clone_all(
     """
     for repo in repos:
         repositories = Repositories(
-            _FetchedRepo(repo), Git(env), clock, workspace_dir=workspace, spare=workspace
+            _FetchedRepo(repo), Git(env), clock, workspace_dir=workspace, fallback_dir=workspace
         )
         request = RepositoryRequest(vcs_repo=repo.url, first_kickoff=False)
         async with repositories.prepared(request):

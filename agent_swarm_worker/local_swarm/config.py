@@ -1,4 +1,4 @@
-"""Store configuration rows of three scopes (docs/api.md 13) and repositories of tasks (15.1)."""
+"""Store configuration rows (docs/api.md 13) and repositories of tasks (docs/api.md 15.1)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
 from agent_swarm_worker.local_swarm.scrub import scrub
 from agent_swarm_worker.local_swarm.tables import AGENTS, TASKS
 from agent_swarm_worker.local_swarm.validation import Choice, Flag, Shape, Text, optional
-from agent_swarm_worker.processes.isolated_call import NoAnswer, run_apart_blocking
+from agent_swarm_worker.processes.isolated_call import IsolatedCallFailed, call_isolated_blocking
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
@@ -171,8 +171,8 @@ def schema_error(task: Document, output: str | None) -> str:
 def _problems_isolated(schema: dict[str, Any], value: Any) -> list[str]:
     """Match patterns in a separate process: a pattern may take exponential time."""
     try:
-        return list(run_apart_blocking(_problems, [schema, value], limit_s=PATTERN_LIMIT_S))
-    except NoAnswer:
+        return list(call_isolated_blocking(_problems, [schema, value], limit_s=PATTERN_LIMIT_S))
+    except IsolatedCallFailed:
         return []  # as with an invalid schema
 
 
