@@ -74,13 +74,13 @@ def one_line(text: str, width: int) -> str:
     folded = plain(" ".join(text.split()))
     if columns(folded) <= width:
         return folded
-    used, kept = 0, 0
+    used, count = 0, 0
     for character in folded:
         used += columns(character)
         if used > width - 1:
             break
-        kept += 1
-    return folded[:kept] + "…"
+        count += 1
+    return folded[:count] + "…"
 
 
 def columns(text: str) -> int:

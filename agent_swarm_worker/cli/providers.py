@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     logs.configure(level="error")
     if args.name:
         return _show(args.name, as_json=args.json)
-    rows = anyio.run(_describe_all)
+    rows = anyio.run(_describe_all, process_env())
     if args.json:
         print_json(rows)
         return 0
@@ -64,18 +64,13 @@ async def missing_requirement(name: str, env: Mapping[str, str]) -> SwarmWorkerE
     return None
 
 
-async def _describe_all() -> list[dict[str, str | bool]]:
-    return [await _describe(name) for name in supported_providers()]
-
-
-async def _describe(name: str) -> dict[str, str | bool]:
-    missing = await missing_requirement(name, process_env())
-    return {
-        "name": name,
-        "ready": missing is None,
-        "from": distribution_of(name),
-        "why": str(missing or ""),
-    }
+async def _describe_all(env: Mapping[str, str]) -> list[dict[str, str | bool]]:
+    rows: list[dict[str, str | bool]] = []
+    for name in supported_providers():
+        missing = await missing_requirement(name, env)
+        origin, why = distribution_of(name), str(missing or "")
+        rows.append({"name": name, "ready": missing is None, "from": origin, "why": why})
+    return rows
 
 
 def _show(name: str, *, as_json: bool) -> int:

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "follow", help="show a task live until it ends; exit 1 if it failed"
     )
     cancel = actions.add_parser("cancel", help="cancel a task")
-    cancel.add_argument("--reason", help="kept with the task")
+    cancel.add_argument("--reason", help="stored with the task")
     show = actions.add_parser("show", help="print one task")
     for one in (follow, cancel, show):
         one.add_argument("id", help="id of the task")

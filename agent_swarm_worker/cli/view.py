@@ -58,8 +58,8 @@ class View:
         stamp = f"{time.monotonic() - self._started_at_s:6.1f}s"
         if self._is_terminal:
             stamp = f"{_DIM}{stamp}{_RESET}"
-        words = one_line(text, max(_MIN_COLUMNS, self._columns()) - 12)
-        write(f"{stamp}  {mark} {words}\n", self._out)
+        line = one_line(text, max(_MIN_COLUMNS, self._columns()) - 12)
+        write(f"{stamp}  {mark} {line}\n", self._out)
 
     def block(self, title: str, text: str) -> None:
         """Print several permanent lines under a title."""

@@ -74,13 +74,13 @@ class Callback:
 
     def _handle(self, head: bytes) -> tuple[int, str]:
         """Return the status and, for 400, the reason."""
-        words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
-        if len(words) != 3 or not words[1].startswith("/"):
+        parts = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+        if len(parts) != 3 or not parts[1].startswith("/"):
             return 400, "This is no request"
-        path, _, query = words[1].partition("?")
+        path, _, query = parts[1].partition("?")
         if path != CALLBACK_PATH:
             return 404, ""
-        if words[0] != "GET":
+        if parts[0] != "GET":
             return 405, ""
         if self._code or self._error:
             return 200, ""  # the page was reloaded

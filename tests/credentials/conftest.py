@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-for folder in ("cli", "worker", "login"):
+for folder in ("cli", "worker", "credentials"):
     sys.path.insert(0, str(TESTS / folder))
 
 from oauth_server import OAuthServer  # noqa: E402 - found by the line above
