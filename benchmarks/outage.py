@@ -1,4 +1,4 @@
-"""The API goes away in the middle of a task, and comes back.
+"""Measure a task during which the API is down for a while.
 
 A task prints 183 lines in 30 s. After a third of it the API is gone, for 20 s or for 120 s, which
 is longer than the task: it ends in between. What was printed, called, spent and said is then held
