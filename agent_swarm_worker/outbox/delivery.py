@@ -201,7 +201,7 @@ async def _latest_model(it: Delivery) -> None:
 
 async def _commit_cursors(it: Delivery) -> None:
     """Args: cursors (a list of `wire.ChannelCursor`)."""
-    await it.client.work.commit_cursors([ChannelCursor(**cursor) for cursor in it.args["cursors"]])
+    await it.client.polling.commit_cursors([ChannelCursor(**cursor) for cursor in it.args["cursors"]])
 
 
 async def _delete_active_session(it: Delivery) -> None:

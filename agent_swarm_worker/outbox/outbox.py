@@ -191,7 +191,7 @@ class Outbox:
                 # dies of it would die of it again after each restart.
                 self._dropped(item, f"cannot be understood: {error!r}")
             else:
-                self._client.capabilities.works(item.kind)
+                self._client.capabilities.mark_present(item.kind)
         self._queue.remove(item)
         self._delivered.notify()
 
@@ -220,7 +220,7 @@ class Outbox:
                 return True
             if self._client.capabilities.is_proven(item.kind) and number < PATIENCE:
                 return True
-            self._client.capabilities.off(item.kind)
+            self._client.capabilities.mark_missing(item.kind)
             return False
         if not isinstance(error, ApiRefused) or isinstance(error, Unauthorized):
             return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from swarm_fakes import connected
+from fake_api import connected
 from wild_http import GARBLED, MEGABYTE, ODD, body, wild_server
 
 from agent_swarm_worker.api import http

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from patience import HANG_S
-from swarm_fakes import FakeClock, connected
+from fake_api import FakeClock, connected
 
 from agent_swarm_worker.outbox.outbox import Outbox
 from agent_swarm_worker.state.database import Database

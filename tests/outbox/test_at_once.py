@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from outbox_rig import stored
-from swarm_fakes import FakeClock
+from fake_api import FakeClock
 
 from agent_swarm_worker.outbox.queue import Queue, WriteKind
 

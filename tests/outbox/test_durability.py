@@ -15,7 +15,7 @@ import anyio
 import pytest
 from outbox_rig import running_outbox, until
 from structlog.testing import capture_logs
-from swarm_fakes import Answer, FakeClock, Reply, Request, serving
+from fake_api import Answer, FakeClock, Reply, Request, serving
 
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.state.database import Database

@@ -10,7 +10,7 @@ import pytest
 from outbox_rig import delivering, running_outbox, stopped_outbox, stored, until
 from patience import HANG_S, WAIT_S
 from structlog.testing import capture_logs
-from swarm_fakes import (
+from fake_api import (
     Answer,
     FakeClock,
     Hang,

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from outbox_rig import delivering, running_outbox, stopped_outbox, stored, until
 from structlog.testing import capture_logs
-from swarm_fakes import Answer, FakeClock, Hang, Reply, Request, Reset, serving
+from fake_api import Answer, FakeClock, Hang, Reply, Request, Reset, serving
 
 from agent_swarm_worker.outbox.queue import Queue, WriteKind
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
-from swarm_fakes import FakeClock
+from fake_api import FakeClock
 
 from agent_swarm_worker.errors import StateLocked, StateUnwritable
 from agent_swarm_worker.ids import counted_ids

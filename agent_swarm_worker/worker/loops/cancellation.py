@@ -66,7 +66,7 @@ class _Cancellation:
 
     async def _check(self, task: RunningTask) -> None:
         try:
-            is_cancelled = await self._worker.client.work.cancelled(task.task_id)
+            is_cancelled = await self._worker.client.tasks.is_cancelled(task.task_id)
         except ApiError as error:
             self._note(error)
             return
@@ -75,7 +75,7 @@ class _Cancellation:
 
     async def _check_all(self) -> None:
         try:
-            cancelled = await self._worker.client.work.lately_cancelled(timeout_s=SHARED_TIMEOUT_S)
+            cancelled = await self._worker.client.tasks.recently_cancelled(timeout_s=SHARED_TIMEOUT_S)
         except ApiError as error:
             self._note(error)
             return

@@ -147,7 +147,7 @@ class PausedTasks:
 async def list_paused(worker: Parts) -> Sequence[Task] | ApiError:
     """Return what the server calls paused of this agent's tasks, or why it does not say."""
     try:
-        return await worker.client.work.paused()
+        return await worker.client.tasks.paused()
     except ApiError as error:
         return error
 

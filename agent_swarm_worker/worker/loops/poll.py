@@ -137,7 +137,7 @@ class Poller:
         sent_s = self._lost.polling()
         try:
             # The poll first: an answer that comes in the last moment is a claimed task.
-            first = await wait_any(self._worker.client.work.poll, no_longer_wanted)
+            first = await wait_any(self._worker.client.polling.poll, no_longer_wanted)
         except ApiError as error:
             if may_have_arrived(error):
                 self._lost.lost(sent_s)
