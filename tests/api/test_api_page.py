@@ -183,9 +183,7 @@ async def test_the_page_has_every_request_and_no_other():
     assert {request for request in sent if not rows_of(*request)} == set()
     made = {row for request in sent for row in rows_of(*request)}
     # Of these the code has the address, and somebody else asks: the agent, the MCP client.
-    named = {
-        path for file, tree in modules() if file.parts[0] != "api" for path in spelt_out(tree)
-    }
+    named = {path for file, tree in modules() if file.parts[0] != "api" for path in spelt_out(tree)}
     made |= {row for row in documented() if any(fits(row[1], path) for path in named)}
     assert set(documented()) - made == set()
 

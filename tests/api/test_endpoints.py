@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 from fake_api import Answer, FakeClock, Hang, Reply, Request, connected, serving
+from structlog.testing import capture_logs
 
 from agent_swarm_worker.api.capabilities import REPROBE_PROVEN_S, REPROBE_S, ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient

@@ -15,10 +15,10 @@ from typing import Any
 
 import orjson
 import pytest
+from fake_api import Reply, connected, serving
 from hypothesis import strategies as st
 from liar import IDS, places_in, with_lie
 from nasty import drawn, nasty
-from fake_api import Reply, connected, serving
 
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.resources import Rendered, SetupScripts

@@ -6,8 +6,8 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from patience import HANG_S
 from fake_api import FakeClock, connected
+from patience import HANG_S
 
 from agent_swarm_worker.outbox.outbox import Outbox
 from agent_swarm_worker.state.database import Database

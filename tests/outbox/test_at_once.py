@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from outbox_rig import stored
 from fake_api import FakeClock
+from outbox_rig import stored
 
 from agent_swarm_worker.outbox.queue import Queue, WriteKind
 

@@ -13,9 +13,9 @@ from unittest.mock import Mock
 
 import anyio
 import pytest
+from fake_api import Answer, FakeClock, Reply, Request, serving
 from outbox_rig import running_outbox, until
 from structlog.testing import capture_logs
-from fake_api import Answer, FakeClock, Reply, Request, serving
 
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.state.database import Database

@@ -9,9 +9,9 @@ import anyio
 import anyio.lowlevel
 import orjson
 import pytest
+from fake_api import Answer, FakeClock, Hang, Reply, Request, Reset, serving
 from outbox_rig import delivering, running_outbox, stopped_outbox, stored, until
 from structlog.testing import capture_logs
-from fake_api import Answer, FakeClock, Hang, Reply, Request, Reset, serving
 
 from agent_swarm_worker.outbox.queue import Queue, WriteKind
 

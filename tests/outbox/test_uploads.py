@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import orjson
 import pytest
+from fake_api import Answer, Reply, Request, Reset, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outbox_rig import running_outbox
 from structlog.testing import capture_logs
-from fake_api import Answer, Reply, Request, Reset, serving
 
 from agent_swarm_worker.journal.reading import MAX_PART_BYTES
 from agent_swarm_worker.outbox.queue import WriteKind

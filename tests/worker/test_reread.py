@@ -63,7 +63,9 @@ def journal_of(lines: list[bytes], config: ProviderSessionConfig) -> None:
 async def tell(config: ProviderSessionConfig, translator: Translator) -> tuple[LastWord, int]:
     """Read the journal; return its last word, and how many events were news behind 60 bytes."""
     word, news = LastWord(translator), list[object]()
-    await replay(config.log_file, translator, word.on_event, told=60, news=news.append)
+    await replay(
+        config.log_file, translator, word.on_event, reported_offset=60, unreported=news.append
+    )
     return word, len(news)
 
 

@@ -110,7 +110,7 @@ class Row:
         return tuple(item for item in items if item is not None)
 
 
-def read_row(cls: type[T], value: object, /, **given: Any) -> T | None:
+def read_row(cls: Callable[..., T], value: object, /, **given: Any) -> T | None:
     """Read a JSON object into a dataclass; ``None`` if a field without a default is absent.
 
     The field ``created_at`` is read from the key ``createdAt``, according to the field's type; a
@@ -122,7 +122,7 @@ def read_row(cls: type[T], value: object, /, **given: Any) -> T | None:
         given: values of fields that are read in another way.
     """
     row = Row(value)
-    for field, key in _plan(cls):
+    for field, key in _fields_and_keys(cls):
         if field.name in given:
             continue
         item = row.raw if field.name == "raw" else _READERS[str(field.type)](row, key)
@@ -134,7 +134,7 @@ def read_row(cls: type[T], value: object, /, **given: Any) -> T | None:
 
 
 @cache
-def _plan(cls: Any) -> tuple[tuple[Field[Any], str], ...]:
+def _fields_and_keys(cls: Any) -> tuple[tuple[Field[Any], str], ...]:
     """Return the fields of a dataclass, each with its key on the wire."""
     return tuple((field, _camel_case(field.name)) for field in fields(cls))
 

@@ -16,7 +16,7 @@ from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.texts import TemplateLibrary, shipped_texts
 from agent_swarm_worker.skills.places import skill_folders
 from agent_swarm_worker.skills.sync import SkillSync
-from agent_swarm_worker.state.directory import StateDir, made_up_agent_id
+from agent_swarm_worker.state.directory import StateDir, generated_agent_id
 from agent_swarm_worker.worker.boot.environment import make_sandbox
 from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
 from agent_swarm_worker.worker.loops.flushing import AGENT_NOTE
@@ -69,7 +69,7 @@ async def wire(parts: Parts, held: AsyncExitStack) -> Worker:
     """
     settings, clock, log = parts.environment.settings, parts.clock, parts.log
     root = settings.state_root()
-    agent_id = settings.agent_id or made_up_agent_id(root, parts.ids)
+    agent_id = settings.agent_id or generated_agent_id(root, parts.ids)
     runtime_id = parts.ids()
     state = held.enter_context(StateDir.open(root, agent_id, clock=clock, log=log))
     state.note(AGENT_NOTE, agent_id)

@@ -75,7 +75,9 @@ class _Cancellation:
 
     async def _check_all(self) -> None:
         try:
-            cancelled = await self._worker.client.tasks.recently_cancelled(timeout_s=SHARED_TIMEOUT_S)
+            cancelled = await self._worker.client.tasks.recently_cancelled(
+                timeout_s=SHARED_TIMEOUT_S
+            )
         except ApiError as error:
             self._note(error)
             return

@@ -22,9 +22,9 @@ from agent_swarm_worker.errors import StateMissing
 from agent_swarm_worker.journal.files import number_of_rest
 from agent_swarm_worker.journal.reading import end_of_last_line, range_args, upload_args
 from agent_swarm_worker.outbox.outbox import Outbox
-from agent_swarm_worker.outbox.queue import Waiting, WriteKind, backlog
+from agent_swarm_worker.outbox.queue import BacklogRow, WriteKind, backlog
 from agent_swarm_worker.reporting.port import task_lane
-from agent_swarm_worker.state.directory import StateDir, agent_dir, kept_agent_id
+from agent_swarm_worker.state.directory import StateDir, agent_dir, stored_agent_id
 from agent_swarm_worker.worker.recovery.upload_cursor import LogCursor, with_resynced_cursor
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def agents_of(settings: Settings, *, everybody: bool) -> tuple[str, ...]:
         if not found:
             raise StateMissing(root)
         return found
-    agent_id = settings.agent_id or kept_agent_id(root)
+    agent_id = settings.agent_id or stored_agent_id(root)
     if not agent_id or not (agent_dir(root, agent_id) / DATABASE).is_file():
         raise StateMissing(agent_dir(root, agent_id) if agent_id else root)
     return (agent_id,)
@@ -68,10 +68,10 @@ class Flush:
     outbox: Outbox
     log: Log
 
-    def waiting(self) -> tuple[Waiting, ...]:
+    def waiting(self) -> tuple[BacklogRow, ...]:
         """Return what is to be delivered, lines that are not queued yet included."""
         rests = [
-            Waiting(lane=task_lane(claim.task_id), kind=NOT_QUEUED, writes=1, size_bytes=size)
+            BacklogRow(lane=task_lane(claim.task_id), kind=NOT_QUEUED, writes=1, size_bytes=size)
             for claim in self.state.running()
             if (size := _end_of_rest(claim) - claim.log_offset) > 0
         ]

@@ -39,7 +39,7 @@ from agent_swarm_worker.providers.registry import adapter_spec, create_provider
 from agent_swarm_worker.reporting.finish import CostKeeper
 from agent_swarm_worker.reporting.port import SessionFacts
 from agent_swarm_worker.reporting.reporter import SessionReporter
-from agent_swarm_worker.state.directory import REPORTED
+from agent_swarm_worker.state.directory import FULLY_REPORTED
 from agent_swarm_worker.worker.boot.harness import wire_name
 from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Identity, Storage
 from agent_swarm_worker.worker.recovery.upload_cursor import LogCursor
@@ -77,18 +77,20 @@ class OrphanedSession:
     async def read(self, left: Unread) -> None:
         """Take in what was left, and report what was not reported yet."""
         claim, path = self._claim, self._claim.log_file
-        is_reported = claim.told == REPORTED
+        is_reported = claim.reported_offset == FULLY_REPORTED
         fresh = continuation_of(path)
         said, complained = repair(fresh if fresh.is_file() else path, left)
         if not (path.is_file() or said or complained):
             return  # killed before there was a session
         if not is_reported:
             self._ship(path, claim.log_offset)
-        translator = await self._replay(path, told=sys.maxsize if is_reported else claim.told)
+        offset = sys.maxsize if is_reported else claim.reported_offset
+        translator = await self._replay(path, reported_offset=offset)
         if fresh.is_file():
             # The session had been started afresh, and nothing of that had been told.
             begin = self._switch_to(fresh)
-            translator = await self._replay(fresh, told=sys.maxsize if is_reported else begin)
+            offset = sys.maxsize if is_reported else begin
+            translator = await self._replay(fresh, reported_offset=offset)
         self._take(said, complained, translator)
         result = self.last_word.conclude()
         self.result = result if self.last_word.is_said else None
@@ -96,7 +98,7 @@ class OrphanedSession:
             self._reporter.stop_progress()
             with self._worker.state.database.transaction(durable=True):
                 self._reporter.close(result)
-                self._worker.state.set_reported(claim.task_id)
+                self._worker.state.mark_fully_reported(claim.task_id)
 
     def _ship(self, path: Path, start: int) -> None:
         """Have the lines uploaded that lie behind this offset."""
@@ -105,7 +107,7 @@ class OrphanedSession:
             for part in split_at_lines(path, rest, MAX_RANGE_BYTES):
                 self._reporter.wrote(part)
 
-    async def _replay(self, path: Path, *, told: int) -> Translator:
+    async def _replay(self, path: Path, *, reported_offset: int) -> Translator:
         translator = await self._translator()
         self.last_word = LastWord(translator)
         with suppress(OSError):
@@ -113,8 +115,8 @@ class OrphanedSession:
                 path,
                 translator,
                 self.last_word.on_event,
-                told=told,
-                news=self._reporter.on_event,
+                reported_offset=reported_offset,
+                unreported=self._reporter.on_event,
             )
         return translator
 

@@ -73,7 +73,7 @@ async def recover(worker: Parts) -> None:
             worker.state.forget(claim.task_id)
         else:
             worker.unsettled[claim.task_id] = partial(_settle_after_all, worker, claim, remains)
-    worker.state.mark_in_order()
+    worker.state.mark_reboot_handled()
     # A result among it must be there before the server is asked for tasks that never began.
     await worker.outbox.flush_all(LAST_WORDS_S)
     # Private files of sessions that are no more; a killed process could not remove its own.

@@ -13,7 +13,7 @@ from agent_swarm_worker.journal.repair import cut_torn_end, uploaded_end
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.outbox.read_back import is_same_text
-from agent_swarm_worker.outbox.uploads import is_cuttable
+from agent_swarm_worker.outbox.uploads import is_too_long
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ async def with_resynced_cursor(
     claim: Claim, *, state: StateDir, client: SwarmClient, log: Log
 ) -> Claim:
     """Move a claim's cursor to where the server is; it stays where nobody can tell."""
-    if not state.was_cut_off:
+    if not state.was_rebooted:
         return claim
     try:
         cut_torn_end(claim.log_file)
@@ -51,7 +51,7 @@ async def with_resynced_cursor(
 
 
 def _may_be(line: str, stored: str) -> bool:
-    return is_same_text(line, stored) or is_cuttable(line)
+    return is_same_text(line, stored) or is_too_long(line)
 
 
 class LogCursor:
@@ -71,16 +71,16 @@ class LogCursor:
         self._outbox = outbox
         self._state = state
         self._task_id = task_id
-        self._doubtful = (WriteKind.COST, WriteKind.EVENTS) if tells_again else ()
-        self._is_set_back = tells_again and state.was_cut_off
+        self._maybe_delivered = (WriteKind.COST, WriteKind.EVENTS) if tells_again else ()
+        self._is_set_back = tells_again and state.was_rebooted
         if self._is_set_back:
-            self._doubtful = (*self._doubtful, WriteKind.CONTEXT)
+            self._maybe_delivered = (*self._maybe_delivered, WriteKind.CONTEXT)
 
     def put(self, lane: str, kind: WriteKind, args: Mapping[str, Any]) -> None:
         """Queue a write; a range of the journal moves the cursor."""
         if self._is_set_back and kind is WriteKind.EVENTS:
             args = {**args, "told_before": True}
-        self._outbox.put(lane, kind, args, doubtful=kind in self._doubtful)
+        self._outbox.put(lane, kind, args, maybe_delivered=kind in self._maybe_delivered)
         if kind is WriteKind.LOGS and "path" in args:
             self._state.set_log_offset(self._task_id, args["end"], args["path"])
 
@@ -88,6 +88,6 @@ class LogCursor:
         """Make all that is put in the block one write to the disk."""
         return self._state.database.transaction()
 
-    def told(self) -> None:
+    def mark_reported(self) -> None:
         """Note that the events of all lines so far are queued."""
-        self._state.set_told(self._task_id)
+        self._state.mark_reported(self._task_id)

@@ -79,7 +79,7 @@ async def finish_task(
         # With the note that it was told: a crash in between would have it told again.
         with worker.state.database.transaction(durable=True):
             outcome.reporter.close(outcome.result, owns_task=task.is_ours and not is_handed_over)
-            worker.state.set_reported(task.task_id)
+            worker.state.mark_fully_reported(task.task_id)
     if outcome.ready is not None:
         # The outbox has ranges of it, and only it has the words.
         journal = outcome.ready.config.log_file
