@@ -14,7 +14,8 @@ from unittest.mock import Mock
 import anyio
 import pytest
 from fake_api import Answer, FakeClock, Reply, Request, serving
-from outbox_rig import running_outbox, until
+from outbox_rig import running_outbox
+from patience import until
 from structlog.testing import capture_logs
 
 from agent_swarm_worker.outbox.queue import WriteKind

@@ -18,8 +18,8 @@ from fake_api import (
     free_port,
     serving,
 )
-from outbox_rig import delivering, running_outbox, stopped_outbox, stored, until
-from patience import HANG_S, WAIT_S
+from outbox_rig import delivering, running_outbox, stopped_outbox, stored
+from patience import HANG_S, WAIT_S, until
 from structlog.testing import capture_logs
 
 from agent_swarm_worker.api.configuration import PoolKey

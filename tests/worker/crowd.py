@@ -1,4 +1,4 @@
-"""Many sessions at the same time on one worker, and what has to be true of each of them."""
+"""Runs many sessions at once on one worker, and checks each of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from recording_proxy import RecordingProxy, proxy_rig, until
+from patience import until
+from recording_proxy import RecordingProxy, proxy_rig
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import tagged
 

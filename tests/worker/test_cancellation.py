@@ -1,4 +1,4 @@
-"""A cancelled task is stopped soon, wherever it is, and what the server says of it stays."""
+"""A cancelled task is ended soon in any state, and keeps its status."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
-from patience import HANG_S
-from recording_proxy import RecordingProxy, endless_worker, proxy_rig, until
+from patience import HANG_S, until
+from recording_proxy import RecordingProxy, endless_worker, proxy_rig
 from rig import Rig, harness, running_worker, swarm_rig
 from worker_process import tagged
 

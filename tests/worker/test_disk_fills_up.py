@@ -1,4 +1,4 @@
-"""A worker whose disk fills up in the middle of its work: a real file system, small and full."""
+"""The disk fills up while a worker works: a real, small file system."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording_proxy import until
+from patience import until
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 from worker_process import WorkerProcess, worker_process
 
@@ -24,7 +24,11 @@ from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.outbox.queue import Queue, WriteKind
 from agent_swarm_worker.state.database import Database
 from agent_swarm_worker.worker.loops import housekeeping
-from agent_swarm_worker.worker.run.launch_files import ROOM_BYTES, private_dir, remove_spares
+from agent_swarm_worker.worker.run.launch_files import (
+    PROBE_BYTES,
+    private_dir,
+    remove_fallback_dirs,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -191,8 +195,8 @@ async def test_a_spare_directory_of_the_dead_is_removed(
     with private_dir(folder, "a", log=Log()) as mine, private_dir(other, "b", log=Log()) as theirs:
         assert mine.parent == theirs.parent == tmp_path
         assert mine.stat().st_mode & 0o777 == 0o700
-        (mine / "key").write_bytes(bytes(ROOM_BYTES))
-        remove_spares(folder)
+        (mine / "key").write_bytes(bytes(PROBE_BYTES))
+        remove_fallback_dirs(folder)
         assert (mine.exists(), theirs.exists()) == (False, True)
     assert not theirs.exists()
 
@@ -221,7 +225,7 @@ def test_wherever_the_disk_fills_up_each_write_is_kept_once(
     again.close()
 
 
-@pytest.mark.parametrize("for_good", [True, False])
+@pytest.mark.parametrize("durable", [True, False])
 @pytest.mark.parametrize("room_bytes", [0, 4096, 16_384, 65_536, 204_800])
 def test_wherever_the_disk_fills_up_in_a_block_all_of_it_is_kept_once(
     tmp_path: Path, disk: Disk, room_bytes: int, durable: bool

@@ -1,4 +1,4 @@
-"""A running task is seen to live, whatever it does, and let go of when somebody else has it."""
+"""A running task gets heartbeats, and is ended when it is reassigned."""
 
 from __future__ import annotations
 
@@ -7,14 +7,8 @@ from typing import Any
 
 import anyio
 import pytest
-from recording_proxy import (
-    QuickClock,
-    RecordingProxy,
-    endless_worker,
-    proxy_rig,
-    restartable_rig,
-    until,
-)
+from patience import until
+from recording_proxy import QuickClock, RecordingProxy, endless_worker, proxy_rig, restartable_rig
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 from worker_process import tagged
 

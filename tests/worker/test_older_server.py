@@ -1,4 +1,4 @@
-"""A server of an earlier generation: what it has not got is left out, and the work is done."""
+"""A server of an earlier generation: missing routes are left out, and tasks are done."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from recording_proxy import RecordingProxy, endless_worker, proxy_rig, until
+from patience import until
+from recording_proxy import RecordingProxy, endless_worker, proxy_rig
 from rig import harness, running_worker
 from worker_process import worker_process
 

@@ -1,4 +1,4 @@
-"""The machine goes dark: only what the disk had been told to keep is there afterwards. Or it dies.
+"""After a power cut only synchronized data exists; the worker recovers from it.
 
 The worker's directory is a file system of its own in an image file. What the kernel has not written
 yet is not in that file, so a copy of it is what a disk holds after a power cut.
@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording_proxy import proxy_rig, until
+from patience import until
+from recording_proxy import proxy_rig
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import WorkerProcess, tagged, worker_process
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.processes.pipe_holder import Kept
+from agent_swarm_worker.processes.pipe_holder import PipeHolders
 from agent_swarm_worker.state.directory import StateDir
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
@@ -52,7 +53,7 @@ class Machine:
         for pid in tagged(self._place):
             os.kill(pid, signal.SIGKILL)
         for session in sessions:
-            with Kept(session.name):
+            with PipeHolders(session.name):
                 pass  # what is in pipes is in memory
         self.switch_off()
         left.replace(self._image)

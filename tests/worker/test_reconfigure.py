@@ -1,4 +1,4 @@
-"""Configuration rows take effect in a running worker, and let go again."""
+"""Configuration rows take effect in a running worker, and are undone when deleted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from recording_proxy import RecordingProxy, Visit, proxy_rig, until
+from patience import until
+from recording_proxy import RecordingProxy, Visit, proxy_rig
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event

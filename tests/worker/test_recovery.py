@@ -1,4 +1,4 @@
-"""A worker that was killed: its next start puts in order what it left, and loses nothing."""
+"""The next start of a killed worker settles its claims and loses nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import anyio
 import pytest
-from recording_proxy import RecordingProxy, endless_worker, proxy_rig, until
+from patience import until
+from recording_proxy import RecordingProxy, endless_worker, proxy_rig
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import tagged, worker_process
 

@@ -1,4 +1,4 @@
-"""Old journals go, the oldest first; nobody else's, and none that is still needed."""
+"""Old journals are deleted, oldest first; no needed one, and none of another worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording_proxy import proxy_rig, until
+from patience import until
+from recording_proxy import proxy_rig
 from rig import AGENT, harness, running_worker
 
 from agent_swarm_worker.clock import SystemClock

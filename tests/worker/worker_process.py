@@ -1,4 +1,4 @@
-"""A worker as an operator starts it: a process of its own, with signals and an exit code."""
+"""A worker as an operator starts it: a process with signals and an exit code."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from typing import Any
 
 import anyio
 from anyio.abc import Process
-from patience import BYTECODE
-from recording_proxy import until
+from patience import BYTECODE, until
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.processes.pipe_holder import Kept
+from agent_swarm_worker.processes.pipe_holder import PipeHolders
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE
 
 _numbers = count(1)
@@ -87,7 +86,7 @@ async def worker_process(
             for pid in tagged(place):
                 os.kill(pid, signal.SIGKILL)
             for session in place.glob("**/sessions/*"):
-                with Kept(session.name):
+                with PipeHolders(session.name):
                     pass  # its end ends the keepers
 
 
@@ -106,7 +105,7 @@ def tagged(place: Path) -> list[int]:
 
 
 def killed_at_call(place: Path, at: int, calls: str) -> dict[str, str]:
-    """Return the environment of a worker that is killed at one of its calls: ``killed_at_call/``.
+    """Return the environment of a worker that is killed at one of its calls: ``kill_at_call/``.
 
     Args:
         place: where ``go`` says from when on they count, and ``died at`` which it was.
@@ -114,7 +113,7 @@ def killed_at_call(place: Path, at: int, calls: str) -> dict[str, str]:
         calls: which count.
     """
     return {
-        "PYTHONPATH": str(Path(__file__).parent / "killed_at_call"),
+        "PYTHONPATH": str(Path(__file__).parent / "kill_at_call"),
         "MORTAL_FROM": str(place / "go"),
         "MORTAL_AT": str(at),
         "MORTAL_CALLS": calls,

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import MissingExtra
+from agent_swarm_worker.providers.kit.launch import SpecAdapter
 from agent_swarm_worker.providers.pi.credentials import require_credential
 from agent_swarm_worker.providers.pi.files import is_saved, read_agent_files
 from agent_swarm_worker.providers.pi.models import choose_model
@@ -19,20 +20,18 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.kit.launch import Translator
 
 
-class PiAdapter:
-    """Runs each task as a conversation of its own, in this process."""
+class PiAdapter(SpecAdapter):
+    """Runs each task as a conversation with a model, in this process."""
 
-    name = SPEC.name
     spec = SPEC
-    traits = SPEC.traits
 
     async def check(self, env: Mapping[str, str], guest: Guest) -> None:
-        """Say whether sessions could start with this environment.
+        """Check that sessions can start with this environment.
 
         Raises:
             MissingExtra: the model library is not installed.
-            UnreadableFile: ``auth.json`` or ``models.json`` is there and cannot be used.
-            CredentialsMissing: there is nothing to log in with.
+            UnreadableFile: ``auth.json`` or ``models.json`` exists and cannot be used.
+            CredentialsMissing: there is no credential.
         """
         if find_spec("pydantic_ai") is None:
             raise MissingExtra("the harness pi", "pi")
@@ -40,11 +39,11 @@ class PiAdapter:
         require_credential(model, env, await read_agent_files(env, guest))
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
-        """Prepare a session.
+        """Create a session.
 
         Raises:
-            UnknownModel: the model asked for is none that can be reached from here.
-            CredentialsMissing: there is nothing to log in with at its provider.
+            UnknownModel: the requested model cannot be resolved.
+            CredentialsMissing: there is no credential for its provider.
             UnreadableFile: ``auth.json`` or ``models.json`` cannot be used.
         """
         from agent_swarm_worker.providers.pi.session import PiSession  # noqa: PLC0415 - see check
@@ -58,22 +57,18 @@ class PiAdapter:
         return PiSession(config, choose_model(config.model, config.env, files))
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
-        """True if the conversation of that session is really saved here."""
+        """Return whether the conversation of that session is saved."""
         return await is_saved(config.env, session_id, config.guest)
 
     async def translator(self, config: ProviderSessionConfig) -> Translator:
-        """Return what reads a journal again.
+        """Return the translator for a replay of the session's journal.
 
         Raises:
-            UnknownModel: the model it ran with is none that can be reached any more.
-            CredentialsMissing: there is nothing to log in with at its provider.
+            UnknownModel: the model it ran with cannot be resolved any more.
+            CredentialsMissing: there is no credential for its provider.
             UnreadableFile: ``auth.json`` or ``models.json`` cannot be used.
         """
         choice = choose_model(
             config.model, config.env, await read_agent_files(config.env, config.guest)
         )
         return PiReplay(config, choice)
-
-    def format_command(self, command_name: str) -> str:
-        """Return a command as a skill of pi."""
-        return SPEC.skills.command_form.format(name=command_name)

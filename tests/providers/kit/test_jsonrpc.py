@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from session_config import session_config
 
 from agent_swarm_worker.contract import (
     Progress,
@@ -22,7 +22,7 @@ from agent_swarm_worker.contract import (
     ProviderSessionConfig,
     ToolStart,
 )
-from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+from agent_swarm_worker.providers.kit import jsonrpc
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.conversation import (
     Conversation,
@@ -37,7 +37,6 @@ from agent_swarm_worker.providers.kit.jsonrpc import (
     RpcError,
 )
 from agent_swarm_worker.providers.kit.launch import CliHarness, Ending, Launch
-from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio
 
@@ -71,12 +70,12 @@ def test_a_request_gets_its_answer_once():
     outcomes = asked(peer)
     assert said(peer) == [{"jsonrpc": "2.0", "id": 1, "method": "ask", "params": {"n": 1}}]
     assert said(peer) == []
-    assert peer.unanswered == ("ask",)
+    assert [one.method for one in peer._pending.values()] == ["ask"]
     answer = {"jsonrpc": "2.0", "id": 1, "result": {"ok": True}}
     assert heard(peer, answer) == [Progress("answered")]
     assert heard(peer, answer) == []
     assert outcomes == [{"ok": True}]
-    assert peer.unanswered == ()
+    assert not peer._pending
 
 
 def test_answers_out_of_order_find_their_requests():
@@ -139,8 +138,9 @@ def test_an_answer_that_never_comes_fails_with_what_was_seen():
     assert peer.end("again") == []
 
 
-def test_too_many_requests_without_an_answer():
-    peer = JsonRpcPeer(noted, max_pending=2)
+def test_too_many_requests_without_an_answer(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jsonrpc, "MAX_PENDING", 2)
+    peer = JsonRpcPeer(noted)
     for _ in range(2):
         asked(peer)
     said(peer)
@@ -202,13 +202,13 @@ def test_half_a_surrogate_pair_is_sent_all_the_same():
 # -- handlers, driven by hand ----------------------------------------------------------------------
 
 
-def with_handler(handler: Any, **more: Any) -> tuple[JsonRpcPeer, HandlerCall]:
-    peer = JsonRpcPeer(noted, handlers={"fs/read": handler}, **more)
+def with_handler(handler: Any) -> tuple[JsonRpcPeer, HandlerCall]:
+    peer = JsonRpcPeer(noted, handlers={"fs/read": handler})
     heard(peer, {"id": 0, "method": "fs/read", "params": {"path": "x"}})
     assert said(peer) == []
     (call,) = peer.handler_calls()
     assert peer.handler_calls() == []
-    assert peer.open_calls == (call,)
+    assert peer._open_calls == [call]
     return peer, call
 
 
@@ -222,7 +222,7 @@ async def test_a_handler_answers_when_it_is_done():
     assert (call.method, call.params) == ("fs/read", {"path": "x"})
     await call.run()
     assert said(peer) == [{"jsonrpc": "2.0", "id": 0, "result": {"content": "xx"}}]
-    assert peer.open_calls == ()
+    assert not peer._open_calls
 
 
 @pytest.mark.parametrize(
@@ -284,8 +284,9 @@ async def test_a_handler_that_is_cancelled_answers_nothing():
     assert said(peer) == []
 
 
-def test_too_many_questions_at_once():
-    peer, call = with_handler(read, max_handlers=1)
+def test_too_many_questions_at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jsonrpc, "MAX_HANDLERS", 1)
+    peer, call = with_handler(read)
     heard(peer, {"id": 1, "method": "fs/read", "params": {}})
     (busy,) = said(peer)
     assert (busy["id"], busy["error"]["code"]) == (1, -32000)
@@ -380,22 +381,7 @@ class Agent(JsonRpcConversation):
 def session(place: Path, child: str, agent: Agent) -> CliSession:
     assert isinstance(agent, Conversation)
     assert isinstance(agent, HandlesRequests)
-    (place / "private").mkdir()
-    tag = f"rpc-{time.monotonic_ns()}"
-    config = ProviderSessionConfig(
-        prompt="go",
-        agent_id="a",
-        task_id="t",
-        session_uuid=tag,
-        guest=LocalGuest(tag),
-        api_url="http://swarm.test",
-        api_key="",
-        cwd=place,
-        log_file=place / "log.jsonl",
-        private_dir=place / "private",
-        env={},
-        redactor=Scrubber(),
-    )
+    config = session_config(place)
 
     def make(_: ProviderSessionConfig) -> CliHarness:
         argv = (sys.executable, "-S", "-c", CHILD + child)
