@@ -85,16 +85,16 @@ class Tasks(Endpoints):
             session: from `wire.session_body`.
         """
         path = _path(task_id, "session")
-        bare = {"claudeSessionId": session["claudeSessionId"]}
         try:
-            stored = await self._call_if(Feature.PROVIDER_SESSIONS, "PUT", path, body=session)
+            answer = await self._call_if(Feature.PROVIDER_SESSIONS, "PUT", path, body=session)
+            if answer is not None:
+                return
+            path = _path(task_id, "claude-session")
         except ApiRefused as refusal:
             if refusal.status != 400:
                 raise
-            await self._http.call("PUT", path, body=bare)
-            return
-        if stored is None:
-            await self._http.call("PUT", _path(task_id, "claude-session"), body=bare)
+        bare = {"claudeSessionId": session["claudeSessionId"]}
+        await self._http.call("PUT", path, body=bare)
 
     async def finish(
         self,
