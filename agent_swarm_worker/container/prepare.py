@@ -37,7 +37,7 @@ from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.registry import known_specs, part_of, spec_of
 from agent_swarm_worker.settings import Settings
-from agent_swarm_worker.state.directory import made_up_agent_id
+from agent_swarm_worker.state.directory import generated_agent_id
 from agent_swarm_worker.worker.boot.environment import Environment, check_harness, make_sandbox
 from agent_swarm_worker.worker.boot.harness import Harness, harness_name
 
@@ -114,7 +114,9 @@ class Preparation:
 
     # --- steps
     def _agent_id(self) -> str:
-        return self._settings.agent_id or made_up_agent_id(self._settings.state_root(), random_ids)
+        return self._settings.agent_id or generated_agent_id(
+            self._settings.state_root(), random_ids
+        )
 
     def _exported(self) -> dict[str, str]:
         """Return the environment with the exportable rows."""

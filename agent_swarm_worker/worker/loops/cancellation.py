@@ -60,7 +60,7 @@ class Cancellation:
 
     async def _check(self, task: RunningTask) -> None:
         try:
-            is_cancelled = await self._worker.client.work.cancelled(task.task_id)
+            is_cancelled = await self._worker.client.tasks.is_cancelled(task.task_id)
         except ApiError as error:
             self._log_refusal(error)
             return
@@ -69,7 +69,9 @@ class Cancellation:
 
     async def _check_all(self) -> None:
         try:
-            cancelled = await self._worker.client.work.lately_cancelled(timeout_s=SHARED_TIMEOUT_S)
+            cancelled = await self._worker.client.tasks.recently_cancelled(
+                timeout_s=SHARED_TIMEOUT_S
+            )
         except ApiError as error:
             self._log_refusal(error)
             return
