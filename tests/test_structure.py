@@ -19,6 +19,7 @@ RETIRED = {
     "apart": "isolated call",
     "backstop": "exit timer",
     "bench": "session fixture",
+    "door": "endpoint, proxy",
     "freeze": "stop tree",
     "furniture": "default files",
     "generations": "server capabilities",
