@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 MAX_REPAIRS = 3
 
-Handler: TypeAlias = "Callable[[Delivery], Awaitable[None]]"
+Handler: TypeAlias = "Callable[[Delivery], Awaitable[object]]"
 
 
 async def deliver(delivery: Delivery) -> None:
@@ -70,11 +70,6 @@ async def _note(delivery: Delivery) -> None:
     """Args: task_id, text."""
     if not await read_back.has_note(delivery):
         await delivery.client.tasks.progress(delivery.args["task_id"], delivery.args["text"])
-
-
-async def _session(delivery: Delivery) -> None:
-    """Args: task_id, session (from `wire.session_body`)."""
-    await delivery.client.tasks.store_session(delivery.args["task_id"], delivery.args["session"])
 
 
 async def _logs(delivery: Delivery) -> None:
@@ -159,16 +154,11 @@ async def _late_result(delivery: Delivery) -> None:
     )
 
 
-async def _vcs(delivery: Delivery) -> None:
-    """Args: task_id, link (from `wire.vcs_body`)."""
-    await delivery.client.tasks.link_vcs(delivery.args["task_id"], delivery.args["link"])
-
-
 async def _report_usage(delivery: Delivery) -> None:
     """Args: key (a `PoolKey`), task_id."""
     if not await read_back.has_usage(delivery):
         await delivery.client.keys.report_usage(
-            PoolKey(**delivery.args["key"]), task_id=delivery.args.get("task_id")
+            delivery.pool_key, task_id=delivery.args.get("task_id")
         )
 
 
@@ -176,46 +166,8 @@ async def _report_rate_limit(delivery: Delivery) -> None:
     """Args: key (a `PoolKey`), until (UTC with a final ``Z``)."""
     if not await read_back.has_rate_limit(delivery):
         await delivery.client.keys.report_rate_limit(
-            PoolKey(**delivery.args["key"]), until=delivery.args["until"]
+            delivery.pool_key, until=delivery.args["until"]
         )
-
-
-async def _report_windows(delivery: Delivery) -> None:
-    """Args: key (a `PoolKey`), windows (from `wire.windows_body`)."""
-    await delivery.client.keys.report_windows(
-        PoolKey(**delivery.args["key"]), delivery.args["windows"]
-    )
-
-
-async def _clear_rate_limit(delivery: Delivery) -> None:
-    """Args: key (a `PoolKey`)."""
-    await delivery.client.keys.clear(PoolKey(**delivery.args["key"]))
-
-
-async def _provider_session(delivery: Delivery) -> None:
-    """Args: task_id, provider_session_id."""
-    await delivery.client.sessions.provider_session(
-        delivery.args["task_id"], delivery.args["provider_session_id"]
-    )
-
-
-async def _latest_model(delivery: Delivery) -> None:
-    """Args: agent_id, latest_model (from `wire.latest_model_body`)."""
-    await delivery.client.agents.latest_model(
-        delivery.args["agent_id"], delivery.args["latest_model"]
-    )
-
-
-async def _commit_cursors(delivery: Delivery) -> None:
-    """Args: cursors (a list of `wire.ChannelCursor`)."""
-    await delivery.client.polling.commit_cursors(
-        [ChannelCursor(**cursor) for cursor in delivery.args["cursors"]]
-    )
-
-
-async def _delete_active_session(delivery: Delivery) -> None:
-    """Args: task_id."""
-    await delivery.client.sessions.delete(delivery.args["task_id"])
 
 
 async def _steered(delivery: Delivery) -> None:
@@ -230,22 +182,28 @@ async def _steered(delivery: Delivery) -> None:
 HANDLERS: Mapping[WriteKind, Handler] = {
     WriteKind.PROGRESS: _progress,
     WriteKind.NOTE: _note,
-    WriteKind.SESSION: _session,
+    WriteKind.SESSION: lambda d: d.client.tasks.store_session(d.args["task_id"], d.args["session"]),
     WriteKind.LOGS: _logs,
     WriteKind.EVENTS: _events,
     WriteKind.COST: _cost,
     WriteKind.CONTEXT: _context,
     WriteKind.FINISH: _finish,
     WriteKind.LATE_RESULT: _late_result,
-    WriteKind.VCS: _vcs,
+    WriteKind.VCS: lambda d: d.client.tasks.link_vcs(d.args["task_id"], d.args["link"]),
     WriteKind.REPORT_USAGE: _report_usage,
     WriteKind.REPORT_RATE_LIMIT: _report_rate_limit,
-    WriteKind.REPORT_WINDOWS: _report_windows,
-    WriteKind.CLEAR_RATE_LIMIT: _clear_rate_limit,
-    WriteKind.PROVIDER_SESSION: _provider_session,
-    WriteKind.LATEST_MODEL: _latest_model,
-    WriteKind.COMMIT_CURSORS: _commit_cursors,
-    WriteKind.DELETE_ACTIVE_SESSION: _delete_active_session,
+    WriteKind.REPORT_WINDOWS: lambda d: d.client.keys.report_windows(d.pool_key, d.args["windows"]),
+    WriteKind.CLEAR_RATE_LIMIT: lambda d: d.client.keys.clear(d.pool_key),
+    WriteKind.PROVIDER_SESSION: lambda d: d.client.sessions.provider_session(
+        d.args["task_id"], d.args["provider_session_id"]
+    ),
+    WriteKind.LATEST_MODEL: lambda d: d.client.agents.latest_model(
+        d.args["agent_id"], d.args["latest_model"]
+    ),
+    WriteKind.COMMIT_CURSORS: lambda d: d.client.polling.commit_cursors(
+        [ChannelCursor(**row) for row in d.args["cursors"]]
+    ),
+    WriteKind.DELETE_ACTIVE_SESSION: lambda d: d.client.sessions.delete(d.args["task_id"]),
     WriteKind.STEERED: _steered,
 }
 
@@ -263,6 +221,11 @@ class Delivery:
     def args(self) -> Mapping[str, Any]:
         """The write's arguments; a key whose value was ``None`` is absent."""
         return self.item.args
+
+    @property
+    def pool_key(self) -> PoolKey:
+        """The argument ``key``."""
+        return PoolKey(**self.item.args["key"])
 
     def dropped(self, why: str, **details: object) -> None:
         """Log that the write, or a part of it, is given up."""
