@@ -196,7 +196,7 @@ async def test_one_that_lost_every_mark_is_swept(tag, tmp_path):
         assert not is_alive(lost)
 
 
-async def test_two_ladders_at_once_ask_once(tag, tmp_path):
+async def test_two_escalations_at_once_ask_once(tag, tmp_path):
     source = """
     asked = []
     signal.signal(signal.SIGINT, lambda *_: (asked.append(1), say("asked")))
@@ -214,7 +214,7 @@ async def test_two_ladders_at_once_ask_once(tag, tmp_path):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(end)
             tasks.start_soon(end)
-        assert await everything(child) == b"asked\ntold\n"
+        assert await everything(child) == b"asked\nreported\n"
     assert [report.exit_code for report in reports] == [1, 1]
     assert [report.steps for report in reports] == [("SIGINT", "SIGTERM"), ()]
 

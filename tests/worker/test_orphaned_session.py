@@ -9,7 +9,8 @@ from typing import Any
 
 import anyio
 import pytest
-from recording_proxy import RecordingProxy, proxy_rig, until
+from patience import until
+from recording_proxy import RecordingProxy, proxy_rig
 from rig import Rig, harness, running_worker
 from worker_process import WorkerProcess, tagged, worker_process
 

@@ -14,8 +14,7 @@ from typing import Any
 
 import anyio
 from anyio.abc import Process
-from patience import BYTECODE
-from recording_proxy import until
+from patience import BYTECODE, until
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes import procfs
