@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.local_swarm import telemetry
+from agent_swarm_worker.local_swarm import history, telemetry
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route, found
 from agent_swarm_worker.local_swarm.tables import AGENTS, TASKS
 from agent_swarm_worker.local_swarm.validation import (
@@ -84,7 +84,7 @@ def register(store: Store, agent_id: str, body: Document) -> tuple[Document, boo
             "lastUpdatedAt": now,
         },
     )
-    telemetry.add_history(store, "agent_joined", agent_id=agent["id"], new="idle")
+    history.add_history(store, "agent_joined", agent_id=agent["id"], new="idle")
     return agent, True
 
 

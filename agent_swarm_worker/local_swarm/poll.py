@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.local_swarm import access, agents, budgets, channels, tasks, telemetry
+from agent_swarm_worker.local_swarm import access, agents, budgets, channels, history, tasks
 from agent_swarm_worker.local_swarm.endpoint import Call, Route
 from agent_swarm_worker.local_swarm.tables import ATTACHMENTS, TASKS
 from agent_swarm_worker.local_swarm.validation import Items, Shape, Text
@@ -86,7 +86,7 @@ def _assigned(store: Store, agent: Document, candidates: Iterable[Document]) -> 
         return refusal
     tasks.update(store, task, status="in_progress", agentId=agent["id"])
     if task["status"] == "unassigned":
-        telemetry.add_history(store, "task_claimed", agent_id=agent["id"], task_id=task["id"])
+        history.add_history(store, "task_claimed", agent_id=agent["id"], task_id=task["id"])
     agents.update_status(store, agent["id"])
     # The public server returns the row from before the claim with the new status.
     claimed = {**task, "status": "in_progress", "agentId": agent["id"]}

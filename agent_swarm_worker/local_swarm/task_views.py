@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.local_swarm import agents, steering, tasks, telemetry
+from agent_swarm_worker.local_swarm import agents, history, steering, tasks
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Route
 from agent_swarm_worker.local_swarm.tables import AGENTS, ATTACHMENTS, TASKS
 from agent_swarm_worker.local_swarm.validation import Choice, Number, Shape, Text, names, optional
@@ -47,7 +47,7 @@ def details(store: Store, task: Document, logs_limit: int = DEFAULT_LOGS) -> Doc
         **task,
         "isLeadTask": bool(agent and agent["isLead"]),
         "supportedSteerModes": list(steering.STEER_MODES[provider]) if provider else [],
-        "logs": telemetry.task_history(store, task["id"], logs_limit),
+        "logs": history.task_history(store, task["id"], logs_limit),
         "attachments": store.find(ATTACHMENTS, "taskId = ? ORDER BY rowid", task["id"]),
     }
 

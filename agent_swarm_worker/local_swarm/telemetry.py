@@ -1,19 +1,16 @@
-"""Store what sessions report: events, context usage, log lines; and the history of tasks.
+"""Store what sessions report: events, context usage, log lines.
 
-Events are docs/api.md 9, context usage 11 (percentages from 0 to 100), log lines 8. The history has
-one row per change of a task or agent.
+Events are docs/api.md 9, context usage 11 (percentages from 0 to 100), log lines 8.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import orjson
-
 from agent_swarm_worker.local_swarm import tasks
 from agent_swarm_worker.local_swarm.endpoint import Call, Reply, Route
 from agent_swarm_worker.local_swarm.scrub import Scrubber
-from agent_swarm_worker.local_swarm.tables import EVENTS, SESSION_LOGS, SNAPSHOTS, TASK_LOGS, TASKS
+from agent_swarm_worker.local_swarm.tables import EVENTS, SESSION_LOGS, SNAPSHOTS, TASKS
 from agent_swarm_worker.local_swarm.validation import (
     Choice,
     Items,
@@ -199,39 +196,6 @@ def _of_task(call: Call) -> Document:
     where = "taskId = ? ORDER BY iteration DESC, lineNumber DESC, rowid DESC LIMIT ?"
     newest = call.store.find(SESSION_LOGS, where, task["id"], call.query["limit"])
     return {"logs": newest[::-1]}
-
-
-# --- history
-def add_history(
-    store: Store,
-    event: str,
-    *,
-    agent_id: str | None = None,
-    task_id: str | None = None,
-    old: str | None = None,
-    new: str | None = None,
-    metadata: Document | None = None,
-) -> None:
-    """Add one row; `event` is a name of the public server, such as ``task_progress``."""
-    store.insert(
-        TASK_LOGS,
-        {
-            "eventType": event,
-            "agentId": agent_id,
-            "taskId": task_id,
-            "oldValue": old,
-            "newValue": new,
-            # The wire carries metadata as JSON text, not as an object (docs/api.md 5.2).
-            "metadata": orjson.dumps(metadata).decode() if metadata else None,
-            "createdAt": store.now(),
-        },
-    )
-
-
-def task_history(store: Store, task_id: str, limit: int) -> list[Document]:
-    """Return the newest rows of a task, newest first."""
-    where = "taskId = ? ORDER BY createdAt DESC, rowid DESC LIMIT ?"
-    return store.find(TASK_LOGS, where, task_id, limit)
 
 
 ROUTES = (

@@ -15,25 +15,21 @@ request without an answer may also still be in flight when the write is read bac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from agent_swarm_worker.api.configuration import PoolKey
 from agent_swarm_worker.api.wire import ChannelCursor
 from agent_swarm_worker.api.wire.values import encode
 from agent_swarm_worker.errors import ApiError, ApiGarbled, ApiRefused, ApiUnreachable, Unauthorized
 from agent_swarm_worker.journal.files import AFTER_ALL_LINES
-from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox import read_back
-from agent_swarm_worker.outbox.queue import WriteKind
+from agent_swarm_worker.outbox.queue import Delivery, WriteKind
 from agent_swarm_worker.outbox.uploads import EventParts, LogParts, send_in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from agent_swarm_worker.api.client import SwarmClient
     from agent_swarm_worker.api.tasks import FinishAnswer
-    from agent_swarm_worker.outbox.queue import Item, Queue
 
 MAX_REPAIRS = 3
 
@@ -206,29 +202,3 @@ HANDLERS: Mapping[WriteKind, Handler] = {
     WriteKind.DELETE_ACTIVE_SESSION: lambda d: d.client.sessions.delete(d.args["task_id"]),
     WriteKind.STEERED: _steered,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One attempt to carry out one write."""
-
-    client: SwarmClient
-    queue: Queue
-    item: Item
-    log: Log
-
-    @property
-    def args(self) -> Mapping[str, Any]:
-        """The write's arguments; a key whose value was ``None`` is absent."""
-        return self.item.args
-
-    @property
-    def pool_key(self) -> PoolKey:
-        """The argument ``key``."""
-        return PoolKey(**self.item.args["key"])
-
-    def dropped(self, why: str, **details: object) -> None:
-        """Log that the write, or a part of it, is given up."""
-        self.log.warning(
-            Event.WRITE_DROPPED, lane=self.item.lane, kind=self.item.kind, why=why, **details
-        )

@@ -16,8 +16,8 @@ import anyio
 from agent_swarm_worker.aio import Broadcast, wait_any
 from agent_swarm_worker.errors import ApiError, ApiRefused, ConfigError, RouteMissing, Unauthorized
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.outbox.delivery import Delivery, deliver, may_have_arrived
-from agent_swarm_worker.outbox.queue import MAX_BYTES, Item, Queue, WriteKind
+from agent_swarm_worker.outbox.delivery import deliver, may_have_arrived
+from agent_swarm_worker.outbox.queue import MAX_BYTES, Delivery, Item, Queue, WriteKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

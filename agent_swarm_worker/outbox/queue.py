@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from agent_swarm_worker.api.configuration import PoolKey
 from agent_swarm_worker.api.wire.values import encode
 from agent_swarm_worker.journal.reading import joined
 from agent_swarm_worker.logs import Event, Log
@@ -21,6 +22,7 @@ from agent_swarm_worker.logs import Event, Log
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent_swarm_worker.api.client import SwarmClient
     from agent_swarm_worker.state.database import Database
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -354,3 +356,29 @@ def backlog(database: Database) -> tuple[BacklogRow, ...]:
         BacklogRow(lane=lane, kind=kind, writes=writes, size_bytes=size_bytes)
         for lane, kind, writes, size_bytes in rows
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One attempt to carry out one write."""
+
+    client: SwarmClient
+    queue: Queue
+    item: Item
+    log: Log
+
+    @property
+    def args(self) -> Mapping[str, Any]:
+        """The write's arguments; a key whose value was ``None`` is absent."""
+        return self.item.args
+
+    @property
+    def pool_key(self) -> PoolKey:
+        """The argument ``key``."""
+        return PoolKey(**self.item.args["key"])
+
+    def dropped(self, why: str, **details: object) -> None:
+        """Log that the write, or a part of it, is given up."""
+        self.log.warning(
+            Event.WRITE_DROPPED, lane=self.item.lane, kind=self.item.kind, why=why, **details
+        )

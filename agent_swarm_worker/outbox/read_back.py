@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from agent_swarm_worker.api.wire import LogEntry
-    from agent_swarm_worker.outbox.delivery import Delivery
+    from agent_swarm_worker.outbox.queue import Delivery
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from agent_swarm_worker.outbox.read_back import count_events, count_lines
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent_swarm_worker.outbox.delivery import Delivery
+    from agent_swarm_worker.outbox.queue import Delivery
 
 TOO_LARGE = 413
 HEAD_CHARS, TAIL_CHARS = 96 * 1024, 32 * 1024

@@ -9,12 +9,13 @@ from agent_swarm_worker.local_swarm import (
     budgets,
     files,
     finish,
+    history,
     memory,
     poll,
     steering,
+    task_changes,
     task_views,
     tasks,
-    telemetry,
 )
 from agent_swarm_worker.local_swarm.endpoint import Refusal
 from agent_swarm_worker.local_swarm.finish import schema_error
@@ -71,7 +72,7 @@ def _store_progress(caller: Caller, report: Document) -> ToolResult:
         return _late(store, task, report) if ending or report.get("force") else _stored(task)
     text = report.get("progress")
     if text and text != task.get("progress"):
-        task = tasks.progress(store, task, text)
+        task = task_changes.progress(store, task, text)
     if ending is None:
         agents.update_status(store, task["agentId"])
         return _stored(task)
@@ -169,9 +170,7 @@ def _claim(caller: Caller, task: Document, _: Document) -> Document:
     if not poll.is_eligible(caller.agent, task):
         raise Refusal(403, "This task needs another role or other capabilities")
     claimed = tasks.update(caller.store, task, status="in_progress", agentId=caller.agent_id)
-    telemetry.add_history(
-        caller.store, "task_claimed", agent_id=caller.agent_id, task_id=task["id"]
-    )
+    history.add_history(caller.store, "task_claimed", agent_id=caller.agent_id, task_id=task["id"])
     agents.update_status(caller.store, caller.agent_id)
     return claimed
 
