@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 # Control characters, line and paragraph separators, direction overrides that reorder what follows,
 # and lone surrogates, which no JSON encoder accepts.
@@ -14,7 +15,7 @@ _UNFIT = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\u202a-\u202e\u2066-\u2069\
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-def one_line(text: str, max_chars: int) -> str:
+def one_line(text: str, max_chars: int = sys.maxsize) -> str:
     """Put `text` on one line: runs of blanks and control characters become one space.
 
     Scrub before: a secret that is cut in half is no longer recognised.

@@ -132,7 +132,7 @@ class Output(Protocol):
         ...
 
     def checkpoint(
-        self, pending: int, record_begin: int, record_end: int, *, ends_inside: bool = False
+        self, pending: int, journal_begin: int, journal_end: int, *, ends_inside: bool = False
     ) -> None:
         """Say that all that was received, but the last `pending` bytes, is about to be recorded.
 
@@ -141,8 +141,8 @@ class Output(Protocol):
 
         Args:
             pending: how many bytes belong to a line that is not complete yet.
-            record_begin: size of the record before.
-            record_end: its size when they are in it.
+            journal_begin: size of the record before.
+            journal_end: its size when they are in it.
             ends_inside: whether they end in the middle of a line of which the rest is not wanted.
         """
         ...
@@ -385,16 +385,16 @@ class Guest(Protocol):
         ...
 
 
-class LastCheckpoint(Protocol):
+class WriteIntent(Protocol):
     """Where the journal ended before and after the last bytes that were about to be recorded."""
 
     @property
-    def record_begin(self) -> int:
+    def journal_begin(self) -> int:
         """The size of the journal without them."""
         ...
 
     @property
-    def record_end(self) -> int:
+    def journal_end(self) -> int:
         """Its size with them."""
         ...
 
@@ -403,15 +403,15 @@ class UnreadOutput(Protocol):
     """What one stream of a process had written that is not in the journal yet."""
 
     @property
-    def last_checkpoint(self) -> LastCheckpoint | None:
+    def write_intent(self) -> WriteIntent | None:
         """What was about to be recorded; ``None`` if it is not known."""
         ...
 
-    def rest(self, record_size: int) -> bytes:
+    def unjournaled(self, journal_size: int) -> bytes:
         """Return what is not in the journal, of which the size is given."""
         ...
 
-    def checkpoint(self, record_begin: int, record_end: int) -> None:
+    def checkpoint(self, journal_begin: int, journal_end: int) -> None:
         """Say that all of it is about to be recorded."""
         ...
 

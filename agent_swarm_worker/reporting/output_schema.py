@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from agent_swarm_worker.processes.isolated_call import NoAnswer, run_apart
+from agent_swarm_worker.processes.isolated_call import IsolatedCallFailed, call_isolated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -72,8 +72,8 @@ async def judge_apart(question: Question) -> Verdict:
         "shown": question.shown,
     }
     try:
-        return Verdict(**await run_apart(_judge_json, asked, limit_s=JUDGE_LIMIT_S))
-    except NoAnswer as error:
+        return Verdict(**await call_isolated(_judge_json, asked, limit_s=JUDGE_LIMIT_S))
+    except IsolatedCallFailed as error:
         return Verdict(unusable=str(error))
 
 

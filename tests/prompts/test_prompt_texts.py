@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_swarm_worker.prompts.texts import clean, cut, cut_bytes, join, one_line, squeeze
+from agent_swarm_worker.prompts.texts import clean, cut_bytes, join, squeeze
+from agent_swarm_worker.text import one_line
 
 
 @pytest.mark.parametrize(
@@ -43,9 +44,8 @@ def test_cut_bytes_counts_bytes_and_never_splits_a_character(text, limit):
 
 def test_one_line_and_cut():
     assert one_line(" a\n\n b\tc ") == "a b c"
-    assert cut("abcdef", 4) == "abc…"
-    assert cut("abcd", 4) == "abcd"
-    assert cut("abcd", 0) == ""
+    assert one_line("abcdef", 4) == "abc…"
+    assert one_line("abcd", 4) == "abcd"
 
 
 def test_join_leaves_out_what_is_blank_and_keeps_inner_newlines():
