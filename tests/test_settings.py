@@ -337,12 +337,27 @@ def test_each_field_says_when_a_row_takes_effect():
         (ClaudeOptions, "CLAUDE_BINARY", "'claude", "no closing quotation"),
         (CodexOptions, "CODEX_BINARY", "'codex", "no closing quotation"),
         (CodexOptions, "CODEX_PATH_OVERRIDE", "'codex", "no closing quotation"),
-        (CodexOptions, "CODEX_TRANSPORT", "pigeon", "known are auto, app-server, exec"),
-        (CodexOptions, "CODEX_SYSTEM_PROMPT", "x", "known are developer and agents-md"),
-        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "soon", "not a number of seconds"),
-        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "-1", "not a number of seconds"),
-        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "inf", "not a number of seconds"),
-        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "nan", "not a number of seconds"),
+        (
+            CodexOptions,
+            "CODEX_TRANSPORT",
+            "pigeon",
+            "input should be 'auto', 'app-server' or 'exec'",
+        ),
+        (CodexOptions, "CODEX_SYSTEM_PROMPT", "x", "input should be 'developer' or 'agents-md'"),
+        (
+            CodexOptions,
+            "CODEX_NETWORK_TIMEOUT_SECONDS",
+            "soon",
+            "input should be a valid number, unable to parse string as a number",
+        ),
+        (
+            CodexOptions,
+            "CODEX_NETWORK_TIMEOUT_SECONDS",
+            "-1",
+            "input should be greater than or equal to 0",
+        ),
+        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "inf", "input should be a finite number"),
+        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "nan", "input should be a finite number"),
     ],
 )
 def test_what_a_harness_says_of_a_bad_value(
