@@ -62,7 +62,7 @@ class _Fake(SubprocessFixture):
     program = ""
 
     def command(self) -> str:
-        return shlex.join([sys.executable, "-S", "-c", self.program, str(self._notes)])
+        return shlex.join([sys.executable, "-S", "-c", self.program, str(self._prompts)])
 
 
 class FakeClaudeStage(_Fake):
