@@ -47,13 +47,7 @@ MAX_UNREAD_BYTES = 4 << 20
 
 
 async def start_holder(tag: str, stdout: PipeReader, stderr: PipeReader) -> Process | None:
-    """Start the pipe holder of a child; return ``None`` where that is not possible.
-
-    Args:
-        tag: of the child.
-        stdout: reads the child's standard output.
-        stderr: reads its standard error.
-    """
+    """Start the pipe holder of the child with this tag; return ``None`` where not possible."""
     if stdout.capture_buffer is None or stderr.capture_buffer is None:
         return None
     with anyio.CancelScope(shield=True), subreaper.starting():

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from agent_swarm_worker.text import one_line
+
 _FIRST_FIELD = 3
 """Fields of ``stat`` are numbered from 1 (proc(5)); the third one follows the name."""
 _COMMAND_CHARS = 120
@@ -79,8 +81,7 @@ def command_line(pid: int) -> str:
     """Return the command line for a log: shortened, the program without its directories."""
     argv = _read(pid, "cmdline").rstrip(b"\0").split(b"\0")
     argv[0] = argv[0].rpartition(b"/")[2] or _read(pid, "comm").strip()
-    text = b" ".join(argv).decode("utf-8", "replace")
-    return text if len(text) <= _COMMAND_CHARS else text[: _COMMAND_CHARS - 1] + "…"
+    return one_line(b" ".join(argv).decode("utf-8", "replace"), _COMMAND_CHARS)
 
 
 def _read(pid: int, name: str) -> bytes:

@@ -142,12 +142,7 @@ async def sweep(
     Two, because a process has no environment for a moment while it executes another program.
     Without ``/proc`` only the leader's group is killed, and the report is empty.
 
-    Args:
-        tag: the tag of the session.
-        clock: measures `timeout_s`.
-        leader: the child that the tree started from, if it is known.
-        known: processes found earlier (pid and start time), which may have lost every mark.
-        timeout_s: time limit.
+    The arguments are those of `find`; `clock` measures `timeout_s`.
     """
     begin_s, entry = clock.monotonic(), _entry(tag)
     killed: dict[tuple[int, int], SweptProcess] = {}
@@ -204,12 +199,7 @@ def _with_descendants(
 
 
 def stop_all(search: Search, entry: bytes) -> list[ProcessInfo]:
-    """Send SIGSTOP to the processes of a session; return all that were found.
-
-    Args:
-        search: finds them in a process table.
-        entry: the tag in their environment, as ``NAME=value``.
-    """
+    """Send SIGSTOP to the processes of a session, by `search` and `entry`; return all found."""
     stopped: dict[tuple[int, int], ProcessInfo] = {}
     for _ in range(MAX_SCANS):
         table = procfs.snapshot()

@@ -42,7 +42,7 @@ class WriteQueue(Protocol):
         """
         ...
 
-    def told(self) -> None:
+    def mark_reported(self) -> None:
         """Note that whatever the log ranges put so far gave rise to was put as well."""
         ...
 

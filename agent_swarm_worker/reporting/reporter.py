@@ -290,7 +290,7 @@ class SessionReporter:
         with self._writes.queue.transaction():
             self._tail.pump()
             self._events.flush()
-            self._writes.queue.told()
+            self._writes.queue.mark_reported()
 
     # --- the end
 

@@ -53,12 +53,7 @@ _LOGGED_COMMANDS = 5
 
 
 class LocalSandbox:
-    """Runs sessions as plain child processes; a guest is a tag in their environment.
-
-    Args:
-        clock: measures the graces.
-        log: gets the processes that were swept, and those that could not be ended.
-    """
+    """Runs sessions as plain child processes; a guest is a tag in their environment."""
 
     def __init__(self, *, clock: Clock | None = None, log: Log | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -97,13 +92,7 @@ class LocalSandbox:
 
 
 class LocalGuest:
-    """Gives one session this machine's processes and files.
-
-    Args:
-        tag: marks the session's processes, in their environment.
-        clock: measures the graces.
-        log: gets the processes that were swept, and those that could not be ended.
-    """
+    """Gives one session this machine's processes, marked by `tag`, and its files."""
 
     def __init__(self, tag: str, *, clock: Clock | None = None, log: Log | None = None) -> None:
         self._tag = tag
@@ -259,12 +248,7 @@ async def run_to_end(
 ) -> Completed:
     """Run `command` without input in any guest, and end all it started; see `Guest.run`.
 
-    Args:
-        guest: runs the command.
-        command: the command.
-        timeout_s: time limit.
-        max_output: bytes returned of each stream; the rest is read and dropped.
-        clock: measures how long output is read after the exit.
+    Of each stream the first `max_output` bytes are returned; the rest is read and dropped.
     """
     stdout, stderr = bytearray(), bytearray()
 

@@ -1,4 +1,4 @@
-"""Makes the worker's rig, the played model and the independent encoders importable here."""
+"""Make the worker's rig, the fake model and the independent encoders importable here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An agent that tells all it knows: ``telltale.py <harness> <directory> …``.
+"""An agent that prints all secrets it can find: ``telltale.py <harness> <directory> …``.
 
 It speaks as a plain subprocess, as Claude Code or as the codex app server. It knows the secrets of
 ``known.json``, and those in its environment and its files; what it was given it notes in

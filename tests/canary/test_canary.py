@@ -1,4 +1,4 @@
-"""A worker that is told secrets in every way, and an agent that tells them in every place.
+"""A worker gets secrets in every way, an agent prints them everywhere, and none may get out.
 
 Nothing of them is in a byte that leaves the worker, in one that it leaves on disk, in a log, in an
 argument of any process; and no process sees what was set for another.

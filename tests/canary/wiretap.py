@@ -1,4 +1,4 @@
-"""Sees what a worker sends, and what everybody on the machine can see of it and its children."""
+"""Record what a worker sends, and what other users can see of its processes in ``/proc``."""
 
 from __future__ import annotations
 

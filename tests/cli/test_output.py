@@ -1,4 +1,4 @@
-"""Printing: nothing an agent says may drive the terminal, nothing may lose its shape."""
+"""Printing: foreign text cannot control the terminal; tables and JSON keep their form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every test has a tag of its own, and leaves nothing behind that carries it."""
+"""Fixture `tag`: each test has a tag of its own and leaves no process that carries it."""
 
 from __future__ import annotations
 

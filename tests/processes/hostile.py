@@ -1,4 +1,4 @@
-"""Small hostile programs, and how to look at what became of them."""
+"""Programs that are hard to end, and helpers that inspect their processes."""
 
 from __future__ import annotations
 

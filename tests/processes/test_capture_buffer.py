@@ -1,4 +1,4 @@
-"""What was read from a pipe is there until it is recorded, whoever is killed in between."""
+"""The capture buffer keeps bytes read from a pipe until the journal has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading to an end that may never come."""
+"""Draining output that background processes may hold open."""
 
 from __future__ import annotations
 

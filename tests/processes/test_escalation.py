@@ -1,4 +1,4 @@
-"""Ending a tree, however little it wants to end."""
+"""Ending process trees that ignore signals, fork or leave their group."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ async def test_one_that_ignores_sigint_gets_sigterm(tag, tmp_path):
 
 
 async def test_the_worst_is_killed_and_each_step_is_reported(tag, tmp_path):
-    told: list[tuple[str, float]] = []
+    reported: list[tuple[str, float]] = []
     async with await spawn(spec(python(tmp_path, WORST), tag)) as child:
         (daemon,) = await numbers(child)
         report = await end_process_tree(
-            child, clock=CLOCK, steps=QUICK, on_step=lambda *step: told.append(step)
+            child, clock=CLOCK, steps=QUICK, on_step=lambda *step: reported.append(step)
         )
         assert (report.exit_code, report.steps) == (137, ("SIGINT", "SIGTERM", "SIGKILL"))
         assert not is_alive(daemon)
         assert daemon in {swept.pid for swept in report.swept.killed}
         assert await everything(child) == b""
-    assert [name for name, _ in told] == ["SIGINT", "SIGTERM", "SIGKILL", "sweep"]
-    for (_, at_s), due_s in zip(told, (0.0, 0.2, 0.4, 0.4), strict=True):
+    assert [name for name, _ in reported] == ["SIGINT", "SIGTERM", "SIGKILL", "sweep"]
+    for (_, at_s), due_s in zip(reported, (0.0, 0.2, 0.4, 0.4), strict=True):
         assert at_s >= due_s
 
 
@@ -106,7 +106,7 @@ async def test_what_even_the_kernel_will_not_end_takes_at_most_twelve_seconds(ta
 
 
 async def test_a_dead_child_goes_straight_to_the_sweep(tag, tmp_path):
-    told: list[str] = []
+    reported: list[str] = []
     source = """
     deaf()
     if fork():
@@ -119,15 +119,15 @@ async def test_a_dead_child_goes_straight_to_the_sweep(tag, tmp_path):
         (stray,) = await numbers(child)
         await child.wait()
         report = await end_process_tree(
-            child, clock=CLOCK, steps=PATIENT, on_step=lambda name, _: told.append(name)
+            child, clock=CLOCK, steps=PATIENT, on_step=lambda name, _: reported.append(name)
         )
-    assert (report.exit_code, report.steps, told) == (0, (), ["sweep"])
+    assert (report.exit_code, report.steps, reported) == (0, (), ["sweep"])
     assert len(report.swept.killed) == 2
     assert not is_alive(stray)
 
 
 async def test_a_launcher_goes_at_once_and_the_real_one_still_has_its_say(tag, tmp_path):
-    """The group is told, not the launcher alone, and what it started may finish its sentence."""
+    """The whole group gets the signal, and the harness may finish its output."""
     source = """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if fork():
@@ -196,11 +196,11 @@ async def test_one_that_lost_every_mark_is_swept(tag, tmp_path):
         assert not is_alive(lost)
 
 
-async def test_two_ladders_at_once_ask_once(tag, tmp_path):
+async def test_two_escalations_at_once_ask_once(tag, tmp_path):
     source = """
     asked = []
     signal.signal(signal.SIGINT, lambda *_: (asked.append(1), say("asked")))
-    signal.signal(signal.SIGTERM, lambda *_: (say("told"), sys.exit(len(asked))))
+    signal.signal(signal.SIGTERM, lambda *_: (say("reported"), sys.exit(len(asked))))
     say(0)
     while True: rest()
     """
@@ -214,7 +214,7 @@ async def test_two_ladders_at_once_ask_once(tag, tmp_path):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(end)
             tasks.start_soon(end)
-        assert await everything(child) == b"asked\ntold\n"
+        assert await everything(child) == b"asked\nreported\n"
     assert [report.exit_code for report in reports] == [1, 1]
     assert [report.steps for report in reports] == [("SIGINT", "SIGTERM"), ()]
 

@@ -1,4 +1,4 @@
-"""Bytes to lines."""
+"""Splitting a byte stream into lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is worked out in a process of its own: answers, and what gives none in time."""
+"""Isolated calls: results, errors and time limits."""
 
 from __future__ import annotations
 

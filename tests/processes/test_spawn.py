@@ -1,4 +1,4 @@
-"""Starting a child, talking to it, and letting go of it."""
+"""Starting a child, its standard input, and closing its pipes."""
 
 from __future__ import annotations
 

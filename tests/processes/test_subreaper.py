@@ -1,4 +1,4 @@
-"""Reaping adopted orphans, and nobody else."""
+"""Reaping adopted orphans, and no other children."""
 
 from __future__ import annotations
 

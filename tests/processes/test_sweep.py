@@ -1,4 +1,4 @@
-"""Finding everything that belongs to a session, and nothing else."""
+"""Finding and killing all processes of a session, and no others."""
 
 from __future__ import annotations
 

@@ -176,5 +176,5 @@ async def test_a_refusal_is_history_once_somebody_else_changed_the_field(local):
     assert await refused_edits_warning(local, other, "agent-1", stored) == ""
 
 
-async def test_a_server_without_events_makes_no_banner(local):
+async def test_a_server_without_events_gives_no_warning(local):
     assert await refused_edits_warning(local, Events(error=DOWN), "agent-1", stored) == ""

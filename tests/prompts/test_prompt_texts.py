@@ -1,4 +1,4 @@
-"""Cleaning and cutting."""
+"""Cleaning and cutting text for prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a session is asked to do, for each kind of trigger."""
+"""The user prompt for each kind of trigger."""
 
 from __future__ import annotations
 
@@ -135,11 +135,11 @@ async def test_paused_tasks_continue_or_start_over(local, harness):
 def test_the_command_stays_on_the_first_line_whatever_is_prepended(harness):
     body = '/work-on-task task-1\n\nTask: "x"'
     text = compose(
-        body, harness, warning="BANNER", preamble="BEFORE", memories="KNOWN", note="NOTE"
+        body, harness, warning="WARNING", preamble="BEFORE", memories="KNOWN", note="NOTE"
     )
     assert text.split("\n\n") == [
         "/work-on-task task-1",
-        "BANNER",
+        "WARNING",
         "BEFORE",
         'Task: "x"',
         "KNOWN",

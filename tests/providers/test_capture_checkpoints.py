@@ -70,14 +70,14 @@ class KeptOutputRig(LocalGuest):
     async def end(
         self, process: Process, grace: Grace = DEFAULT_GRACE, *, on_step: OnStep | None = None
     ) -> EndReport:
-        """The last moment in which there is a keeper."""
+        """Read the held pipes after the end of the process, before the pipe holder ends."""
         report = await super().end(process, grace, on_step=on_step)
         self.at_the_end = self.left()
         return report
 
     def left(self) -> tuple[bytes, bytes]:
         """What the next worker would find that is not in the journal."""
-        holders = PipeHolders(self.tag)  # not left: that would end the keeper
+        holders = PipeHolders(self.tag)  # not left: that would end the holder
         try:
             (out,), (err,) = holders.pipes.stdout, holders.pipes.stderr
             size = self.journal.stat().st_size

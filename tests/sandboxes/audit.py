@@ -1,4 +1,4 @@
-"""Watches this process: what is opened or started for a session past its guest is noted."""
+"""Audit hook: record files and processes opened or started for a session outside of its guest."""
 
 from __future__ import annotations
 

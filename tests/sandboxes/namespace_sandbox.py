@@ -1,4 +1,4 @@
-"""A second sandbox, for the tests: a mount namespace whose paths exist nowhere else.
+"""A second sandbox for the tests: a mount namespace whose paths exist nowhere else.
 
 The session's directories are mounted below ``/mnt/guest-…`` inside, and cannot be seen under their
 own names there. Processes are started by ``nsenter``; files are read and written by `file_server`,

@@ -1,4 +1,4 @@
-"""What a session elsewhere gets of the worker's environment: what is allowed, and what it needs."""
+"""The environment in another place: allowed variables and those the session needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sandbox of this machine, as the layers above see it."""
+"""The local sandbox through the port that the worker uses."""
 
 from __future__ import annotations
 
@@ -90,9 +90,9 @@ async def test_it_ends_a_process_and_all_it_started_and_tells_what_that_was(
     assert len(report.killed) == 1
     assert report.survivors == ()
     assert find(tag) == []
-    (told,) = [json.loads(text) for text in lines.getvalue().splitlines()]
-    assert told["event"] == "process.swept"
-    assert (told["tag"], told["count"], told["ended"]) == (tag, 1, True)
+    (reported,) = [json.loads(text) for text in lines.getvalue().splitlines()]
+    assert reported["event"] == "process.swept"
+    assert (reported["tag"], reported["count"], reported["ended"]) == (tag, 1, True)
 
 
 async def test_without_grace_it_kills_without_asking(guest: Guest, lines: io.StringIO):

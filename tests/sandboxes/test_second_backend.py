@@ -1,4 +1,4 @@
-"""Every harness keeps the contract where the worker's own paths mean nothing."""
+"""Every harness keeps the contract in a sandbox where the worker's paths do not exist."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import audit
 import pytest
-from fake_stages import FakeClaudeStage, FakeCodexStage
+from fake_harness_fixtures import FakeClaudeFixture, FakeCodexFixture
 from model_fixtures import claude_fixture, codex_fixture, pi_fixture
 from namespace_sandbox import NamespaceSandbox, why_impossible
 from pi_env import load_libraries
@@ -32,8 +32,8 @@ pytestmark = [
 LONG, SLOW = pytest.mark.long, pytest.mark.slow
 FIXTURES = [
     pytest.param("subprocess", SubprocessFixture, id="subprocess", marks=LONG),
-    pytest.param("claude", FakeClaudeStage, id="claude-fake", marks=LONG),
-    pytest.param("codex", FakeCodexStage, id="codex-fake", marks=LONG),
+    pytest.param("claude", FakeClaudeFixture, id="claude-fake", marks=LONG),
+    pytest.param("codex", FakeCodexFixture, id="codex-fake", marks=LONG),
     pytest.param("pi", partial(pi_fixture, "anthropic"), id="pi", marks=LONG),
     pytest.param("claude", claude_fixture, id="claude", marks=SLOW),
     *(

@@ -87,7 +87,7 @@ class Agent:
             has_text = has_text or bool(text_of(response))
             calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
             if calls:
-                results = await run_calls(calls, self.tools, self.emit)
+                results = await self._run_calls(calls)
                 await self.history.add(ModelRequest(parts=results))
                 continue
             if response.finish_reason in _STOPS:
@@ -113,12 +113,12 @@ class Agent:
     def _check_limits(self) -> None:
         settings = self.settings
         if settings.max_steps and self._steps >= settings.max_steps:
-            why = f"Max turns exceeded: {self._steps} model requests (PI_MAX_STEPS)"
-            raise SessionFailed("max_turns", why)
+            reason = f"Max turns exceeded: {self._steps} model requests (PI_MAX_STEPS)"
+            raise SessionFailed("max_turns", reason)
         spent, most = self.book.spent_usd, settings.max_cost_usd
         if most and spent >= most:
-            why = f"Budget limit exceeded: ${spent:.4f} of ${most:.4f} (PI_MAX_COST_USD)"
-            raise SessionFailed("max_budget", why)
+            reason = f"Budget limit exceeded: ${spent:.4f} of ${most:.4f} (PI_MAX_COST_USD)"
+            raise SessionFailed("max_budget", reason)
 
     async def _turn(self) -> ModelResponse:
         window = self.choice.context_window
@@ -145,7 +145,7 @@ class Agent:
     async def _add_response(self, response: ModelResponse) -> None:
         calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
         for call in calls:
-            normalize_arguments(call)
+            _normalize_arguments(call)
         await self.history.add(response)
         self.steering.confirm_sent()
         usage = usage_of(response)
@@ -162,6 +162,49 @@ class Agent:
         )
         if context_of(usage):
             self.emit(native.context_usage(usage, self.choice.context_window))
+
+    async def _run_calls(self, calls: Sequence[ToolCallPart]) -> list[ToolReturnPart]:
+        """Execute `calls`; return their results in the same order."""
+        results: dict[int, ToolReturnPart] = {}
+
+        async def run(number: int, call: ToolCallPart) -> None:
+            results[number] = await self._run_call(call)
+
+        numbered = list(enumerate(calls))
+        for is_reading, group in groupby(numbered, lambda item: item[1].tool_name in READ_ONLY):
+            if is_reading:
+                async with anyio.create_task_group() as tasks:
+                    for number, call in group:
+                        tasks.start_soon(run, number, call)
+            else:
+                for number, call in group:
+                    await run(number, call)
+        return [results[number] for number, _ in numbered]
+
+    async def _run_call(self, call: ToolCallPart) -> ToolReturnPart:
+        args = call.args if isinstance(call.args, dict) else {}
+        self.emit(native.tool_start(call.tool_call_id))
+        outcome = await self._outcome(call.tool_name, args)
+        self.emit(native.tool_end(call.tool_call_id, outcome.text, is_error=outcome.is_error))
+        return ToolReturnPart(
+            tool_name=call.tool_name,
+            content=outcome.text,
+            tool_call_id=call.tool_call_id,
+            outcome="failed" if outcome.is_error else "success",
+        )
+
+    async def _outcome(self, name: str, args: dict[str, Any]) -> ToolOutcome:
+        tool = self.tools.get(name)
+        if tool is None:
+            known = ", ".join(self.tools)
+            return ToolOutcome(f"There is no tool {name!r}; there are: {known}", True)
+        if set(args) == {BAD_ARGUMENTS}:
+            text = f"The arguments of {name} are not a JSON object; call it again"
+            return ToolOutcome(text, True)
+        try:
+            return await tool.run(args)
+        except Exception as error:  # a bug in a tool must not end the session
+            return ToolOutcome(f"{name} failed: {type(error).__name__}: {error}", True)
 
     def _tokens(self) -> int:
         """Return the conversation's tokens: the model's count, newer messages estimated."""
@@ -201,7 +244,7 @@ def _definition(tool: Tool) -> ToolDefinition:
     )
 
 
-def normalize_arguments(call: ToolCallPart) -> None:
+def _normalize_arguments(call: ToolCallPart) -> None:
     """Make the arguments an object: no service accepts anything else in a later request."""
     if isinstance(call.args, dict):
         return
@@ -211,51 +254,3 @@ def normalize_arguments(call: ToolCallPart) -> None:
     except orjson.JSONDecodeError:
         value = None
     call.args = value if isinstance(value, dict) else {BAD_ARGUMENTS: raw}
-
-
-async def run_calls(
-    calls: Sequence[ToolCallPart], tools: Mapping[str, Tool], emit: Callable[[Record], None]
-) -> list[ToolReturnPart]:
-    """Execute `calls`, whose arguments are normalized; return their results in the same order."""
-    results: dict[int, ToolReturnPart] = {}
-
-    async def run(number: int, call: ToolCallPart) -> None:
-        results[number] = await _run_one(call, tools, emit)
-
-    numbered = list(enumerate(calls))
-    for is_reading, some in groupby(numbered, lambda item: item[1].tool_name in READ_ONLY):
-        if is_reading:
-            async with anyio.create_task_group() as tasks:
-                for number, call in some:
-                    tasks.start_soon(run, number, call)
-        else:
-            for number, call in some:
-                await run(number, call)
-    return [results[number] for number, _ in numbered]
-
-
-async def _run_one(
-    call: ToolCallPart, tools: Mapping[str, Tool], emit: Callable[[Record], None]
-) -> ToolReturnPart:
-    args = call.args if isinstance(call.args, dict) else {}
-    emit(native.tool_start(call.tool_call_id))
-    outcome = await _outcome(tools, call.tool_name, args)
-    emit(native.tool_end(call.tool_call_id, outcome.text, is_error=outcome.is_error))
-    return ToolReturnPart(
-        tool_name=call.tool_name,
-        content=outcome.text,
-        tool_call_id=call.tool_call_id,
-        outcome="failed" if outcome.is_error else "success",
-    )
-
-
-async def _outcome(tools: Mapping[str, Tool], name: str, args: dict[str, Any]) -> ToolOutcome:
-    tool = tools.get(name)
-    if tool is None:
-        return ToolOutcome(f"There is no tool {name!r}; there are: {', '.join(tools)}", True)
-    if set(args) == {BAD_ARGUMENTS}:
-        return ToolOutcome(f"The arguments of {name} are not a JSON object; call it again", True)
-    try:
-        return await tool.run(args)
-    except Exception as error:  # a bug in a tool must not end the session
-        return ToolOutcome(f"{name} failed: {type(error).__name__}: {error}", True)

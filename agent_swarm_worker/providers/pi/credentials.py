@@ -45,15 +45,18 @@ def credential(provider: str, env: Mapping[str, str], files: AgentFiles) -> Cred
     return _from_file(files.auth.get(provider, {}), env)
 
 
-def custom_credential(
-    provider: str, entry: Mapping[str, Any], env: Mapping[str, str]
-) -> Credential:
-    """Return the key that ``models.json`` has for a provider, literally or as a variable's name.
+def key_of(owner: str, value: Any, env: Mapping[str, str]) -> str:
+    """Return a key of pi's files, which is literal or names a variable.
 
     Raises:
         UnknownModel: the key is the output of a command, which is not supported.
     """
-    return Credential(key=_value(provider, entry.get("apiKey"), env))
+    if not isinstance(value, str):
+        return ""
+    if value.startswith("!"):
+        raise UnknownModel(owner, "its key is to come from a command; state it, or a variable")
+    name = value.removeprefix("$").strip("{}") if value.startswith("$") else value
+    return named(env, name, "" if value.startswith("$") else value).strip()
 
 
 def require_credential(model: str, env: Mapping[str, str], files: AgentFiles) -> None:
@@ -93,15 +96,5 @@ def _from_file(entry: Mapping[str, Any], env: Mapping[str, str]) -> Credential |
         access, expires_ms = entry.get("access"), entry.get("expires")
         is_over = isinstance(expires_ms, int | float) and expires_ms / 1000 <= time.time()
         return Credential(bearer=access) if isinstance(access, str) and not is_over else None
-    key = _value("auth.json", entry.get("key"), env)
+    key = key_of("auth.json", entry.get("key"), env)
     return Credential(key=key) if key else None
-
-
-def _value(owner: str, value: Any, env: Mapping[str, str]) -> str:
-    """Return a key of pi's files, which is literal or names a variable."""
-    if not isinstance(value, str):
-        return ""
-    if value.startswith("!"):
-        raise UnknownModel(owner, "its key is to come from a command; state it, or a variable")
-    name = value.removeprefix("$").strip("{}") if value.startswith("$") else value
-    return named(env, name, "" if value.startswith("$") else value).strip()

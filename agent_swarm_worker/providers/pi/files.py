@@ -36,18 +36,13 @@ class AgentFiles:
     """Custom providers by name."""
 
 
-def agent_dir(env: Mapping[str, str]) -> PurePath:
-    """Return ``PI_CODING_AGENT_DIR``, else ``~/.pi/agent`` of the session's ``HOME``."""
-    return PiOptions.load(env).agent_dir
-
-
 async def read_agent_files(env: Mapping[str, str], guest: Guest) -> AgentFiles:
     """Read both files.
 
     Raises:
         UnreadableFile: one exists but cannot be read, or is malformed.
     """
-    folder = agent_dir(env)
+    folder = PiOptions.load(env).agent_dir
     auth_path, models_path = folder / "auth.json", folder / "models.json"
     auth = _objects(auth_path, await _json_object(guest, auth_path))
     providers = (await _json_object(guest, models_path)).get("providers", {})
@@ -89,7 +84,7 @@ def session_path(env: Mapping[str, str], session_id: str) -> PurePath:
     Raises:
         UnreadableFile: this cannot be the id of a session.
     """
-    folder = agent_dir(env) / "sessions" / "swarm-worker"
+    folder = PiOptions.load(env).agent_dir / "sessions" / "swarm-worker"
     if not _ID.match(session_id):
         raise UnreadableFile(folder, f"{session_id!r} is no session id")
     return folder / f"{session_id}.jsonl"

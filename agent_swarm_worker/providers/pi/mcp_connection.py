@@ -81,16 +81,7 @@ class _Attempt:
 
 
 class Connection:
-    """One MCP server, connected or not.
-
-    Args:
-        server: its configuration.
-        transports: opens the streams.
-        redactor: scrubs its texts.
-        connect_s: time limit for connecting and listing its tools.
-        call_s: time limit for a call.
-        warn: called with the server's name and a warning.
-    """
+    """One MCP server, connected or not; `warn` gets the server's name and a message."""
 
     def __init__(
         self,
@@ -238,11 +229,11 @@ class Connection:
             seen.add(cursor)
         return tuple(found.values())
 
-    def _failure(self, why: str) -> ToolOutcome:
-        return ToolOutcome(self._clean(f"tool server {self.server.name}: {why}"), is_error=True)
+    def _failure(self, reason: str) -> ToolOutcome:
+        return ToolOutcome(self._clean(f"tool server {self.server.name}: {reason}"), is_error=True)
 
-    def _clean(self, why: str) -> str:
-        return self._redactor.text(why)[:_MAX_REASON_CHARS]
+    def _clean(self, reason: str) -> str:
+        return self._redactor.text(reason)[:_MAX_REASON_CHARS]
 
 
 async def _request(attempt: _Attempt, name: str, args: dict[str, Any]) -> CallToolResult:
@@ -311,8 +302,8 @@ def _check(schema: dict[str, Any]) -> None:
     try:
         Draft202012Validator.check_schema(schema)
     except (SchemaError, RecursionError, TypeError, ValueError) as error:
-        why = str(error).partition("\n")[0][:200]
-        raise UnusableTool(f"its schema is invalid: {why}") from None
+        reason = str(error).partition("\n")[0][:200]
+        raise UnusableTool(f"its schema is invalid: {reason}") from None
 
 
 def outcome_of(result: CallToolResult, redactor: Redactor) -> ToolOutcome:

@@ -67,16 +67,8 @@ async def open_mcp_tools(
 ) -> AsyncIterator[tuple[Tool, ...]]:
     """Connect to all servers at once and give the tools of those that answer in time.
 
-    Args:
-        servers: their configurations, with secrets resolved.
-        redactor: scrubs their texts.
-        log: gets servers and tools that cannot be used.
-        on_warning: called with the same, for the session's journal.
-        guest: runs stdio servers.
-        cwd: their working directory.
-        env: the environment of which stdio servers inherit a few variables.
-        connect_s: time limit for a server to connect and to list its tools.
-        call_s: time limit for a call.
+    Servers and tools that cannot be used are logged and reported to `on_warning`. Stdio servers run
+    in `guest`, and inherit a few variables of `env`.
 
     Raises:
         MissingExtra: there are servers, but the MCP library is not installed.

@@ -56,14 +56,7 @@ class ServerGone(ProviderError):
 
 
 class Transports:
-    """Opens streams to servers.
-
-    Args:
-        guest: runs stdio servers.
-        cwd: their working directory.
-        env: the environment of which they inherit the variables `INHERITED`.
-        redactor: scrubs their standard error before it is quoted.
-    """
+    """Opens streams to servers; stdio servers run in `guest`, with some variables of `env`."""
 
     def __init__(
         self, *, guest: Guest, cwd: PurePath, env: Mapping[str, str], redactor: Redactor

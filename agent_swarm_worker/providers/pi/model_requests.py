@@ -142,8 +142,8 @@ class ModelRequester:
                         limit.deadline = anyio.current_time() + silence_s
             response = stream.get()
         except TimeoutError as error:
-            why = f"the model said nothing for {silence_s:.0f} s"
-            failure = SessionFailed(ErrorClass.NETWORK.value, why)
+            reason = f"the model said nothing for {silence_s:.0f} s"
+            failure = SessionFailed(ErrorClass.NETWORK.value, reason)
             raise _RetryableFailure(failure, after_s=None, timed_out=True) from error
         except SwarmWorkerError:
             raise
@@ -153,8 +153,8 @@ class ModelRequester:
             if stream is not None:
                 self._count(stream)
         if response.finish_reason is None or response.state == "incomplete":
-            why = "the answer broke off in the middle, or was none"
-            failure = SessionFailed(ErrorClass.NETWORK.value, why)
+            reason = "the answer broke off in the middle, or was none"
+            failure = SessionFailed(ErrorClass.NETWORK.value, reason)
             raise _RetryableFailure(failure, after_s=None, timed_out=False)
         return response
 
@@ -196,8 +196,8 @@ class ModelRequester:
 
     def _announce(self, state: RetryCallState) -> None:
         delay_s = state.next_action.sleep if state.next_action else 0.0
-        why = _failure_of(state).failure.reason
-        self._emit(native.retry(state.attempt_number, delay_s, why))
+        reason = _failure_of(state).failure.reason
+        self._emit(native.retry(state.attempt_number, delay_s, reason))
 
 
 def usage_of(answer: StreamedResponse | ModelResponse) -> Tokens:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from agent_swarm_worker.errors import CredentialsMissing, UnknownModel
 from agent_swarm_worker.providers import catalog
-from agent_swarm_worker.providers.pi.credentials import Credential, credential, custom_credential
+from agent_swarm_worker.providers.pi.credentials import Credential, credential, key_of
 from agent_swarm_worker.providers.pi.spec import KEY_VARIABLES, SPEC, PiOptions
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _without_provider(model: str, env: Mapping[str, str], files: AgentFiles) -> 
     for provider in files.providers:
         if provider not in _APIS and model in _models(files, provider):
             return _custom(provider, model, env, files)
-    vendor = vendor_of(model)
+    vendor = next((vendor for name, vendor in _VENDORS if name.match(model)), None)
     if vendor and not credential(vendor, env, files) and credential("openrouter", env, files):
         return _built_in("openrouter", f"{vendor}/{model}", env, files)
     if vendor is None and credential("openai", env, files):
@@ -163,7 +163,7 @@ def _built_in(provider: str, model: str, env: Mapping[str, str], files: AgentFil
             api="bedrock",
             base_url="",
             credential=Credential(),
-            context_window=context_window(model.rpartition(".")[2]),
+            context_window=_context_window(model.rpartition(".")[2]),
         )
     found = credential(provider, env, files)
     if found is None:
@@ -193,7 +193,9 @@ def _custom(provider: str, model: str, env: Mapping[str, str], files: AgentFiles
     api = _api(provider, entry, details, default="openai-completions")
     if api == "anthropic-messages":
         base_url = base_url.removesuffix("/v1")
-    found = credential(provider, env, files) or custom_credential(provider, entry, env)
+    found = credential(provider, env, files)
+    if found is None:
+        found = Credential(key=key_of(provider, entry.get("apiKey"), env))
     return _choice(provider, model, api=api, base_url=base_url, found=found, details=details)
 
 
@@ -221,7 +223,7 @@ def _choice(
         api=api,
         base_url=base_url,
         credential=found,
-        context_window=_count(details.get("contextWindow")) or context_window(model),
+        context_window=_count(details.get("contextWindow")) or _context_window(model),
         max_tokens=_count(details.get("maxTokens")),
         price=_price(details.get("cost")),
     )
@@ -255,11 +257,5 @@ def _string(entry: Mapping[str, Any], name: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def context_window(model: str) -> int:
-    """Return the context window of a model in tokens."""
+def _context_window(model: str) -> int:
     return catalog.context_window(model, SPEC.models) or DEFAULT_WINDOW
-
-
-def vendor_of(model: str) -> str | None:
-    """Return the vendor of a model id without a provider, if its name shows it."""
-    return next((vendor for name, vendor in _VENDORS if name.match(model)), None)

@@ -81,14 +81,14 @@ def context_usage(usage: Tokens, window: int) -> Record:
     }
 
 
-def retry(attempt: int, delay_s: float, why: str) -> Record:
+def retry(attempt: int, delay_s: float, reason: str) -> Record:
     """A model request will be retried."""
     return {
         "type": "system",
         "subtype": "auto_retry_start",
         "attempt": attempt,
         "delay_ms": round(delay_s * 1000),
-        "error": why,
+        "error": reason,
     }
 
 

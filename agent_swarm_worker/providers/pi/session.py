@@ -65,14 +65,6 @@ class _End:
     def exit_code(self) -> int:
         return {"stop": 0, "aborted": ABORTED_EXIT}.get(self.stop, 1)
 
-    def record(self, duration_ms: int) -> Record:
-        failure = {
-            "category": self.category,
-            "error": self.reason,
-            "rate_limit_reset_at": self.reset_at,
-        }
-        return native.end(self.stop, duration_ms, failure)
-
 
 class PiSession(BaseSession):
     """Runs one conversation; `abort` cancels it at any point."""
@@ -124,7 +116,12 @@ class PiSession(BaseSession):
             end = _End("aborted", "aborted", reason)
         self._steering.close(f"{ENDED}: {end.reason}" if end.reason else ENDED)
         duration_ms = round((self.clock.monotonic() - started_s) * 1000)
-        self._emit(end.record(duration_ms))
+        failure = {
+            "category": end.category,
+            "error": end.reason,
+            "rate_limit_reset_at": end.reset_at,
+        }
+        self._emit(native.end(end.stop, duration_ms, failure))
         return self._translator.conclude(
             Ending(exit_code=end.exit_code, aborted=self._abort_reason, duration_ms=duration_ms)
         )
@@ -145,8 +142,8 @@ class PiSession(BaseSession):
         except ConfigError as error:
             return _End("error", "provider_error", one_line(f"{error} {error.advice}"))
         except OSError as error:
-            why = f"The conversation cannot be saved: {error.strerror or error}"
-            return _End("error", "provider_error", one_line(why))
+            reason = f"The conversation cannot be saved: {error.strerror or error}"
+            return _End("error", "provider_error", one_line(reason))
         except Exception as error:  # a bug here or in a library must end this session only
             self.log.error(Event.TRANSLATE_FAILED, why=repr(error))
             return _End("error", "internal_error", one_line(f"pi itself failed: {error!r}"))

@@ -40,12 +40,7 @@ class _Skill:
 
 
 async def skills_section(guest: Guest, env: Mapping[str, str]) -> str:
-    """Return the section about skills for a system prompt; empty if there are none.
-
-    Args:
-        guest: has the skills' files.
-        env: the session's environment; ``PI_CODING_AGENT_DIR`` or ``HOME`` locate the skills.
-    """
+    """Return the section about skills for a system prompt; empty if there are none."""
     lines: list[str] = []
     size = 0
     async for skill in _skills(guest, env):
@@ -70,8 +65,8 @@ async def with_skill(
 
     Args:
         prompt: unchanged unless its first line is such a command and the skill can be used.
-        guest: as for `skills_section`.
-        env: likewise; ``MAX_SKILL_CHARS`` limits the skill's text.
+        guest: has the skills' files.
+        env: the session's environment; ``MAX_SKILL_CHARS`` limits the skill's text.
         on_warning: called with the reason why a skill is not used or was cut.
     """
     first, _, rest = prompt.partition("\n")

@@ -111,8 +111,9 @@ class PiTranslator(JsonTranslator):
 
     def _retry(self, native: Record) -> Iterator[ProviderEvent]:
         delay_s = native["delay_ms"] / 1000
-        attempt, why = native["attempt"], native["error"]
-        yield Progress(f"Model request failed, trying again in {delay_s:.0f} s ({attempt}): {why}")
+        attempt, reason = native["attempt"], native["error"]
+        retry = f"trying again in {delay_s:.0f} s ({attempt})"
+        yield Progress(f"Model request failed, {retry}: {reason}")
 
     def _compaction(self, native: Record) -> Iterator[ProviderEvent]:
         yield Compaction(native["tokens_before"], "auto", native["context_window"])

@@ -1,4 +1,4 @@
-"""Makes the loopback server and the worker's rig importable here."""
+"""Make the loopback server and the worker's rig importable here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model on loopback that plays a list of turns, in the wire format it is asked in.
+"""A fake model on loopback: answers with a list of turns, in the wire format of the request.
 
     async with PlayedModel(Turn("Looking.", [("ls", {})]), Turn("Done.")) as model:
         ...  # point pi at model.url
@@ -66,7 +66,7 @@ Step = Turn | Raw | Silence
 
 
 @dataclass
-class Asked:
+class ReceivedRequest:
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
@@ -82,7 +82,7 @@ class Asked:
         return str(first["content"]) if first["role"] in ("system", "developer") else ""
 
     @property
-    def words(self) -> str:
+    def messages(self) -> str:
         """All of the conversation, as JSON."""
         return json.dumps(self.body["messages"], ensure_ascii=False)
 
@@ -90,7 +90,7 @@ class Asked:
 class FakeModel:
     def __init__(self, *steps: Step, on_request: Callable[[int], Any] | None = None) -> None:
         self.steps = list(steps)
-        self.asked: list[Asked] = []
+        self.requests: list[ReceivedRequest] = []
         self.on_request = on_request
         self.url = ""
         self._stack = contextlib.AsyncExitStack()
@@ -107,30 +107,30 @@ class FakeModel:
         """Point a session at this model."""
         if api == "anthropic":
             return {
-                "ANTHROPIC_API_KEY": "sk-ant-played-0123456789abcdef",
+                "ANTHROPIC_API_KEY": "sk-ant-fake-0123456789abcdef",
                 "ANTHROPIC_BASE_URL": self.url,
-                "MODEL_OVERRIDE": "anthropic/claude-played-1",
+                "MODEL_OVERRIDE": "anthropic/claude-fake-1",
             }
         if api == "openrouter":
             return {
-                "OPENROUTER_API_KEY": "sk-or-v1-played0123456789abcdef",
+                "OPENROUTER_API_KEY": "sk-or-v1-fake0123456789abcdef",
                 "OPENROUTER_BASE_URL": f"{self.url}/api/v1/",
-                "MODEL_OVERRIDE": "openrouter/played/model",
+                "MODEL_OVERRIDE": "openrouter/fake/model",
             }
         return {
-            "OPENAI_API_KEY": "sk-played-0123456789abcdef",
+            "OPENAI_API_KEY": "sk-fake-0123456789abcdef",
             "OPENAI_BASE_URL": f"{self.url}/v1",
-            "MODEL_OVERRIDE": "openai/played-model",
+            "MODEL_OVERRIDE": "openai/fake-model",
         }
 
     async def _answer(self, request: Request) -> Response:
         body = await request.json()
-        self.asked.append(Asked(request.url.path, dict(request.headers), body))
+        self.requests.append(ReceivedRequest(request.url.path, dict(request.headers), body))
         if self.on_request:
-            found = self.on_request(len(self.asked))
+            found = self.on_request(len(self.requests))
             if found is not None:
                 await found
-        number = len(self.asked) - 1
+        number = len(self.requests) - 1
         step = self.steps[number] if number < len(self.steps) else Turn()
         if isinstance(step, Silence):
             await anyio.sleep_forever()

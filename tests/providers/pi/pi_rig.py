@@ -20,7 +20,7 @@ FAST = {"PI_RETRY_BASE_S": "0.01", "PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
 @dataclass
-class Place:
+class SessionDirs:
     """Where one test's sessions live."""
 
     root: Path
@@ -84,7 +84,7 @@ async def start(
 
 
 async def run(
-    place: Place,
+    dirs: SessionDirs,
     model: FakeModel,
     api: str = "openai",
     prompt: str = "Do it.",
@@ -92,6 +92,6 @@ async def run(
     clock: Clock | None = None,
     **more: Any,
 ) -> Ran:
-    config = place.config({**model.env(api), **(env or {})}, prompt, **more)
+    config = dirs.config({**model.env(api), **(env or {})}, prompt, **more)
     session, events = await start(config, clock)
     return Ran(session, events, await session.wait_for_completion())

@@ -1,4 +1,4 @@
-"""Conversations that become too long, and the system prompt that never changes."""
+"""Compaction of long conversations; the system prompt stays the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_model import FakeModel, Raw, Turn
-from pi_rig import Place, run
+from pi_rig import SessionDirs, run
 
 pytestmark = pytest.mark.anyio
 BOTH = pytest.mark.parametrize("api", ["openai", "anthropic"])
@@ -15,13 +15,13 @@ LS = ("ls", {"path": "."})
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def dirs(tmp_path: Path) -> SessionDirs:
+    return SessionDirs(tmp_path)
 
 
-def small_window(place: Place, model: FakeModel, tokens: int, api: str) -> dict[str, str]:
+def small_window(dirs: SessionDirs, model: FakeModel, tokens: int, api: str) -> dict[str, str]:
     """Settings with a provider of the operator's own whose model has a small window."""
-    agent = place.root / "agent"
+    agent = dirs.root / "agent"
     agent.mkdir()
     kind, url = (
         ("anthropic-messages", model.url)
@@ -53,7 +53,7 @@ def small_window(place: Place, model: FakeModel, tokens: int, api: str) -> dict[
 
 
 @BOTH
-async def test_a_full_window_is_summarised_and_the_work_goes_on(place: Place, api: str):
+async def test_a_full_window_is_summarised_and_the_work_goes_on(dirs: SessionDirs, api: str):
     turns = (
         Turn("Step one.", [LS], input_tokens=100),
         Turn("Step two.", [LS], input_tokens=9000),
@@ -62,10 +62,10 @@ async def test_a_full_window_is_summarised_and_the_work_goes_on(place: Place, ap
         Turn("Finished.", input_tokens=700),
     )
     async with FakeModel(*turns) as model:
-        env = small_window(place, model, 10_000, api)
-        ran = await run(place, model, api, "Do the three steps.", env=env)
+        env = small_window(dirs, model, 10_000, api)
+        ran = await run(dirs, model, api, "Do the three steps.", env=env)
         resumed = await run(
-            place,
+            dirs,
             model,
             api,
             "And now?",
@@ -76,27 +76,27 @@ async def test_a_full_window_is_summarised_and_the_work_goes_on(place: Place, ap
     (compaction,) = ran.of("compaction")
     assert 9000 <= compaction.pre_compact_tokens <= 9100
     assert compaction.context_total_tokens == 10_000
-    after = model.asked[3]
-    assert "SUMMARY: one and two are done." in after.words
-    assert "Do the three steps." in after.words
+    after = model.requests[3]
+    assert "SUMMARY: one and two are done." in after.messages
+    assert "Do the three steps." in after.messages
     assert after.system.startswith("You are the tested one.")
     assert "SUMMARY" in json.dumps(
-        [r for r in place.journal() if r.get("subtype") == "compaction_end"]
+        [r for r in dirs.journal() if r.get("subtype") == "compaction_end"]
     )
-    assert model.asked[0].headers.get("x-api-key") == "my-own-key-0123456789" or (
-        model.asked[0].headers["authorization"] == "Bearer my-own-key-0123456789"
+    assert model.requests[0].headers.get("x-api-key") == "my-own-key-0123456789" or (
+        model.requests[0].headers["authorization"] == "Bearer my-own-key-0123456789"
     )
     # The summary is paid for as well, and a resumed session starts from it.
     assert ran.result.cost is not None
     assert ran.result.cost.num_turns == 5
     assert ran.result.cost.total_cost_usd == pytest.approx((10_900 * 1 + 50 * 2) / 1e6)
     assert not resumed.result.is_error
-    assert "SUMMARY" in model.asked[-1].words
-    assert "Finished." in model.asked[-1].words
+    assert "SUMMARY" in model.requests[-1].messages
+    assert "Finished." in model.requests[-1].messages
 
 
 @BOTH
-async def test_a_model_that_finds_it_too_long_gets_a_summary_once(place: Place, api: str):
+async def test_a_model_that_finds_it_too_long_gets_a_summary_once(dirs: SessionDirs, api: str):
     long = Raw(
         400,
         {
@@ -109,50 +109,50 @@ async def test_a_model_that_finds_it_too_long_gets_a_summary_once(place: Place, 
     )
     turns = (Turn("One.", [LS]), long, Turn("SUMMARY."), Turn("Finished."))
     async with FakeModel(*turns) as model:
-        ran = await run(place, model, api)
+        ran = await run(dirs, model, api)
         assert ran.result.output == "Finished."
         assert len(ran.of("compaction")) == 1
-        model.steps, model.asked = [long, Turn("SUMMARY."), long, Turn("SUMMARY.")], []
-        again = await run(place, model, api)
+        model.steps, model.requests = [long, Turn("SUMMARY."), long, Turn("SUMMARY.")], []
+        again = await run(dirs, model, api)
     assert again.result.error_category == "context_overflow"
-    assert len(model.asked) == 3
+    assert len(model.requests) == 3
 
 
-async def test_a_huge_answer_of_a_tool_does_not_end_the_session(place: Place):
+async def test_a_huge_answer_of_a_tool_does_not_end_the_session(dirs: SessionDirs):
     huge = ("bash", {"command": "head -c 300000 /dev/zero | tr '\\0' 'x'"})
     turns = (Turn("Look.", [huge, huge, huge]), Turn("SUMMARY."), Turn("Finished."))
     async with FakeModel(*turns) as model:
-        env = small_window(place, model, 8_000, "openai")
-        ran = await run(place, model, env=env)
+        env = small_window(dirs, model, 8_000, "openai")
+        ran = await run(dirs, model, env=env)
     assert ran.result.output == "Finished."
-    assert max(len(asked.words) for asked in model.asked) < 8_000 * 4
+    assert max(len(request.messages) for request in model.requests) < 8_000 * 4
 
 
-async def test_what_was_asked_last_survives_a_summary(place: Place):
+async def test_what_was_asked_last_survives_a_summary(dirs: SessionDirs):
     async with FakeModel(Turn("x" * 40_000)) as model:
-        env = small_window(place, model, 8_000, "openai")
-        ran = await run(place, model, prompt="The first task.", env=env)
-        model.steps, model.asked = [Turn("SUMMARY."), Turn("Finished.")], []
+        env = small_window(dirs, model, 8_000, "openai")
+        ran = await run(dirs, model, prompt="The first task.", env=env)
+        model.steps, model.requests = [Turn("SUMMARY."), Turn("Finished.")], []
         resumed = {"resume_session_id": ran.result.session_id}
-        again = await run(place, model, prompt="The second task.", env=env, **resumed)
+        again = await run(dirs, model, prompt="The second task.", env=env, **resumed)
     assert again.result.output == "Finished."
-    words = model.asked[1].words
+    text = model.requests[1].messages
     order = ["The first task.", "The second task.", "SUMMARY."]
-    assert sorted(order, key=words.index) == order
+    assert sorted(order, key=text.index) == order
 
 
 @BOTH
-async def test_the_system_prompt_arrives_to_the_letter(place: Place, api: str):
+async def test_the_system_prompt_arrives_to_the_letter(dirs: SessionDirs, api: str):
     exact = "  Line one\r\n\n<tag> & “quotes” $& $' \\n {braces} <|im_end|>\n\tEnd \u2028\U0001f600"
-    (place.root / "work").mkdir()
-    (place.root / "work/AGENTS.md").write_text("Use tabs here.")
-    (place.root / "work/CLAUDE.md").write_text("Use spaces here.")
+    (dirs.root / "work").mkdir()
+    (dirs.root / "work/AGENTS.md").write_text("Use tabs here.")
+    (dirs.root / "work/CLAUDE.md").write_text("Use spaces here.")
     async with FakeModel() as model:
-        await run(place, model, api, system_prompt=exact)
-        (place.root / "work/AGENTS.md").unlink()
-        (place.root / "work/CLAUDE.md").write_text("Use spaces here." + "x" * 100_000)
-        await run(place, model, api, system_prompt=exact)
-    first, second = (asked.system for asked in model.asked)
+        await run(dirs, model, api, system_prompt=exact)
+        (dirs.root / "work/AGENTS.md").unlink()
+        (dirs.root / "work/CLAUDE.md").write_text("Use spaces here." + "x" * 100_000)
+        await run(dirs, model, api, system_prompt=exact)
+    first, second = (request.system for request in model.requests)
     assert first.startswith(exact)
     assert "Use tabs here." in first
     assert "Use spaces here." not in first
@@ -161,7 +161,7 @@ async def test_the_system_prompt_arrives_to_the_letter(place: Place, api: str):
     assert len(second) < 80_000
 
 
-async def test_effort_a_model_refuses_is_left_out(place: Place):
+async def test_effort_a_model_refuses_is_left_out(dirs: SessionDirs):
     no = Raw(
         400,
         {
@@ -173,27 +173,27 @@ async def test_effort_a_model_refuses_is_left_out(place: Place):
     )
     env = {"MODEL_OVERRIDE": "openai/gpt-5.6"}
     async with FakeModel(no, Turn("Fine.")) as model:
-        ran = await run(place, model, env=env, reasoning_effort="xhigh")
+        ran = await run(dirs, model, env=env, reasoning_effort="xhigh")
     assert ran.result.output == "Fine."
-    assert "reasoning_effort" in model.asked[0].body
-    assert "reasoning_effort" not in model.asked[1].body
+    assert "reasoning_effort" in model.requests[0].body
+    assert "reasoning_effort" not in model.requests[1].body
     assert ran.result.applied_reasoning_effort is None
     assert "xhigh" in ran.of("raw_stderr")[0].content
 
 
-async def test_effort_that_is_taken_is_reported(place: Place):
+async def test_effort_that_is_taken_is_reported(dirs: SessionDirs):
     async with FakeModel(Turn("Fine.")) as model:
         env = {"MODEL_OVERRIDE": "openai/gpt-5.6"}
-        ran = await run(place, model, env=env, reasoning_effort="low")
-    assert model.asked[0].body["reasoning_effort"] == "low"
+        ran = await run(dirs, model, env=env, reasoning_effort="low")
+    assert model.requests[0].body["reasoning_effort"] == "low"
     assert ran.result.applied_reasoning_effort == "low"
 
 
 @BOTH
-async def test_tokens_of_the_cache_are_counted_apart(place: Place, api: str):
+async def test_tokens_of_the_cache_are_counted_apart(dirs: SessionDirs, api: str):
     turn = Turn("Fine.", input_tokens=7, cached=1000, written=200, output_tokens=3)
     async with FakeModel(turn) as model:
-        ran = await run(place, model, api)
+        ran = await run(dirs, model, api)
     cost = ran.result.cost
     assert cost is not None
     written = 200 if api == "anthropic" else 0
@@ -207,20 +207,20 @@ async def test_tokens_of_the_cache_are_counted_apart(place: Place, api: str):
     assert cost.models[0].harness_cost_usd is None
 
 
-async def test_openrouter_says_what_it_cost(place: Place):
+async def test_openrouter_says_what_it_cost(dirs: SessionDirs):
     async with FakeModel(Turn("One.", [LS], usd=0.25), Turn("Two.", usd=0.5)) as model:
-        ran = await run(place, model, "openrouter")
+        ran = await run(dirs, model, "openrouter")
     assert ran.result.cost is not None
     assert ran.result.cost.total_cost_usd == pytest.approx(0.75)
-    assert model.asked[0].path == "/api/v1/chat/completions"
-    assert ran.of("session_init")[0].model == "openrouter/played/model"
+    assert model.requests[0].path == "/api/v1/chat/completions"
+    assert ran.of("session_init")[0].model == "openrouter/fake/model"
 
 
-async def test_list_prices_charge_the_cache_once(place: Place):
+async def test_list_prices_charge_the_cache_once(dirs: SessionDirs):
     turn = Turn("Fine.", input_tokens=1000, cached=10_000, written=2000, output_tokens=100)
     async with FakeModel(turn) as model:
         env = {"MODEL_OVERRIDE": "anthropic/claude-opus-4-8"}
-        ran = await run(place, model, "anthropic", env=env)
+        ran = await run(dirs, model, "anthropic", env=env)
     assert ran.result.cost is not None
     expected = (1000 * 5 + 10_000 * 0.5 + 2000 * 6.25 + 100 * 25) / 1e6
     assert ran.result.cost.total_cost_usd == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""Which model, where, with which key; and what `check` says of an environment."""
+"""Resolving a model, its address and its key; `check` of an environment."""
 
 from __future__ import annotations
 

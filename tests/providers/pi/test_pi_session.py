@@ -1,4 +1,4 @@
-"""A session over real HTTP, in both wire formats: what goes in, what comes out."""
+"""A session over real HTTP, in both wire formats: requests and events."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from pathlib import Path
 
 import pytest
 from fake_model import FakeModel, Turn
-from pi_rig import Place, run
+from pi_rig import SessionDirs, run
 
 pytestmark = pytest.mark.anyio
 BOTH = pytest.mark.parametrize("api", ["openai", "anthropic"])
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def dirs(tmp_path: Path) -> SessionDirs:
+    return SessionDirs(tmp_path)
 
 
 @BOTH
-async def test_a_task_with_tools(place: Place, api: str):
+async def test_a_task_with_tools(dirs: SessionDirs, api: str):
     turns = (
         Turn("Looking.", [("write", {"path": "a.txt", "content": "one\n"})], cached=40),
         Turn("Reading.", [("read", {"path": "a.txt"}), ("ls", {"path": "."})]),
         Turn("All done.", input_tokens=300),
     )
     async with FakeModel(*turns) as model:
-        ran = await run(place, model, api)
+        ran = await run(dirs, model, api)
     assert not ran.result.is_error, ran.result
     assert ran.result.output == "All done."
-    assert (place.root / "work/a.txt").read_text() == "one\n"
+    assert (dirs.root / "work/a.txt").read_text() == "one\n"
     assert [event.content for event in ran.of("message")] == ["Looking.", "Reading.", "All done."]
     assert [event.tool_name for event in ran.of("tool_start")] == ["write", "read", "ls"]
     assert not any(event.is_error for event in ran.of("tool_end"))

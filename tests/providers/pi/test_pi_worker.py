@@ -1,4 +1,4 @@
-"""A whole worker with pi, on a local swarm: task in, rows out."""
+"""A worker with pi on a local swarm, from a task to the rows of the server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STORE = "mcp__agent-swarm__store-progress"
 
 
 @dataclass
-class HarnessFixture:
+class PiWorker:
     """A swarm, a worker whose harness is pi, and the model behind it."""
 
     rig: Rig
@@ -32,7 +32,7 @@ class HarnessFixture:
     work: Path
 
     async def run(self, text: str, *steps: Step, **more: Any) -> dict[str, Any]:
-        self.model.steps, self.model.asked = list(steps), []
+        self.model.steps, self.model.requests = list(steps), []
         task_id = await self.rig.submit(text, dir=str(self.work), **more)
         task = await self.rig.until_ended(task_id, within_s=40)
         await self.rig.settled(task_id)
@@ -40,18 +40,18 @@ class HarnessFixture:
 
 
 @asynccontextmanager
-async def stage(tmp_path: Path, api: str = "openai", **env: str) -> AsyncIterator[HarnessFixture]:
+async def pi_worker(tmp_path: Path, api: str = "openai", **env: str) -> AsyncIterator[PiWorker]:
     work = tmp_path / "work"
     work.mkdir()
     async with FakeModel() as model, swarm_rig(tmp_path) as rig:
         settings = {"HARNESS_PROVIDER": "pi", "PI_RETRY_BASE_S": "0.01"}
         async with running_worker(rig, {**settings, **model.env(api), **env}):
-            yield HarnessFixture(rig, model, work)
+            yield PiWorker(rig, model, work)
 
 
 @BOTH
 async def test_a_task_from_end_to_end(tmp_path: Path, api: str):
-    async with stage(tmp_path, api) as on:
+    async with pi_worker(tmp_path, api) as on:
         bash = ("bash", {"command": f"echo {KEY} > key.txt; cat key.txt; ls"})
         said = (STORE, {"progress": "half way there"})
         task = await on.run(
@@ -75,25 +75,25 @@ async def test_a_task_from_end_to_end(tmp_path: Path, api: str):
         events = [event["event"] for event in await on.rig.events(task["id"])]
         assert events.count("tool.start") == events.count("tool.end") == 2
         assert (await on.rig.get(f"/api/tasks/{task['id']}/context"))["snapshots"]
-        assert "Leave a note." in on.model.asked[0].words
-        offered = json.dumps(on.model.asked[0].body["tools"])
+        assert "Leave a note." in on.model.requests[0].messages
+        offered = json.dumps(on.model.requests[0].body["tools"])
         assert all(f'"{name}"' in offered for name in ("bash", "read", "edit", STORE))
 
 
 @BOTH
 async def test_a_follow_up_continues_the_conversation(tmp_path: Path, api: str):
-    async with stage(tmp_path, api) as on:
+    async with pi_worker(tmp_path, api) as on:
         first = await on.run("Remember the number 7.", Turn("Seven it is."))
         task = await on.run(
             "Which number?", Turn("7."), parentTaskId=first["id"], taskType="follow-up"
         )
         assert task["output"] == "7."
-        assert "Seven it is." in on.model.asked[0].words
+        assert "Seven it is." in on.model.requests[0].messages
         assert first["claudeSessionId"] == task["claudeSessionId"]
 
 
 @pytest.mark.parametrize(
-    ("model", "step", "words"),
+    ("model", "step", "text"),
     [
         ("nosuch/model", Turn(), "nosuch/model"),
         ("anthropic/claude-opus-4-8", Turn(), "ANTHROPIC_API_KEY"),
@@ -101,18 +101,18 @@ async def test_a_follow_up_continues_the_conversation(tmp_path: Path, api: str):
         ("openai/m", Raw(404, {"error": {"message": "model m does not exist"}}), "no such model"),
     ],
 )
-async def test_what_fails_says_why(tmp_path: Path, model: str, step: Step, words: str):
-    async with stage(tmp_path) as on:
+async def test_what_fails_says_why(tmp_path: Path, model: str, step: Step, text: str):
+    async with pi_worker(tmp_path) as on:
         task = await on.run("Try.", step, model=model)
         assert task["status"] == "failed"
-        assert words.lower() in task["failureReason"].lower()
+        assert text.lower() in task["failureReason"].lower()
         again = await on.run("Try the usual one.", Turn("Fine."))
         assert again["output"] == "Fine."
 
 
 @BOTH
 async def test_cancelling_ends_it_at_once(tmp_path: Path, api: str):
-    async with stage(tmp_path, api) as on:
+    async with pi_worker(tmp_path, api) as on:
         on.model.steps = [Turn("Wait.", [("bash", {"command": "sleep 321"})]), Silence()]
         task_id = await on.rig.submit("Wait.", dir=str(on.work))
 
@@ -130,7 +130,7 @@ async def test_cancelling_ends_it_at_once(tmp_path: Path, api: str):
 
 @BOTH
 async def test_steering_through_the_swarm(tmp_path: Path, api: str):
-    async with stage(tmp_path, api, STEERING_ENABLED="true") as on:
+    async with pi_worker(tmp_path, api, STEERING_ENABLED="true") as on:
         on.model.steps = [Turn("Wait.", [("bash", {"command": "sleep 4"})]), Turn("Understood.")]
         task_id = await on.rig.submit("Wait.", dir=str(on.work))
         await on.rig.until_status(task_id, "in_progress", within_s=30)
@@ -138,17 +138,17 @@ async def test_steering_through_the_swarm(tmp_path: Path, api: str):
         await on.rig.post(f"/api/tasks/{task_id}/steer", body)
         task = await on.rig.until_ended(task_id, within_s=30)
         assert task["output"] == "Understood."
-        assert "Use the blue one." in on.model.asked[1].words
+        assert "Use the blue one." in on.model.requests[1].messages
 
 
 async def test_many_at_once_do_not_mix(tmp_path: Path):
-    async with stage(tmp_path, MAX_CONCURRENT_TASKS="4") as on:
+    async with pi_worker(tmp_path, MAX_CONCURRENT_TASKS="4") as on:
         ids = [await on.rig.submit(f"Task {n}.", dir=str(on.work)) for n in range(4)]
         tasks = [await on.rig.until_ended(task_id, within_s=40) for task_id in ids]
         assert [task["status"] for task in tasks] == ["completed"] * 4
         assert len({task["claudeSessionId"] for task in tasks}) == 4
         for number in range(4):
-            assert sum(f"Task {number}." in asked.words for asked in on.model.asked) == 1
+            assert sum(f"Task {number}." in request.messages for request in on.model.requests) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -1,4 +1,4 @@
-"""Makes `tool_rig` and its neighbours importable, and lets nothing outlive a test."""
+"""Make the rigs importable here, and let no process outlive a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MCP servers over raw sockets, so that they can misbehave on every level."""
+"""MCP servers over raw sockets, which can misbehave on every level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions with tool servers, for the tests."""
+"""Open the tools of MCP servers as a session does."""
 
 from __future__ import annotations
 

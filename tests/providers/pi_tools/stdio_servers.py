@@ -1,4 +1,4 @@
-"""MCP servers that talk over standard input and output, well-behaved and otherwise.
+"""MCP servers over standard input and output, well-behaved and misbehaving.
 
 Started by the tests as ``python stdio_servers.py <manner> [argument]``; nothing but the standard
 library, so that they start fast.

@@ -1,4 +1,4 @@
-"""bash: real commands, what they leave behind, and what they may not give away."""
+"""bash: real commands, their background processes, and scrubbed output."""
 
 from __future__ import annotations
 

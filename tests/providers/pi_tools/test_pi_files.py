@@ -1,4 +1,4 @@
-"""read, write, edit and ls: real files, and whatever else may lie around."""
+"""read, write, edit and ls: real files, links and special files."""
 
 from __future__ import annotations
 

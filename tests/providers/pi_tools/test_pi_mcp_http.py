@@ -1,4 +1,4 @@
-"""Tool servers over HTTP: the local swarm's, and ones that misbehave on every level."""
+"""MCP servers over HTTP: the local swarm's, and ones that misbehave on every level."""
 
 from __future__ import annotations
 

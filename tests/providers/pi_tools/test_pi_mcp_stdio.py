@@ -1,4 +1,4 @@
-"""Tool servers that are processes: good ones, bad ones, and what is left of them."""
+"""MCP servers as child processes: tools, failures, and ending them."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ async def test_what_can_be_mended_is_and_the_rest_is_left_out(tag: str):
         assert set(ours.tools) == {"mcp__s__good", "mcp__s__union"}
         assert set(ours.tools["mcp__s__union"].parameters) == {"type", "properties"}
         assert ours.tools["mcp__s__good"].parameters["required"] == ["a"]
-    told = "\n".join(ours.warnings)
-    assert all(name in told for name in ("not-a-type", "odd member", "huge"))
+    reported = "\n".join(ours.warnings)
+    assert all(name in reported for name in ("not-a-type", "odd member", "huge"))
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ async def test_servers_that_do_not_come_cost_their_tools_only(tag: str):
         assert {name.split("__")[1] for name in ours.tools} == {"talks", "good"}
         assert await ours.use("mcp__talks__echo") == "{}"
         assert await ours.use("mcp__good__echo") == "{}"
-    told = "\n".join(ours.warnings)
-    assert "never: not available: no answer within 3 s" in told
-    assert "exits: not available: it ended with exit code 7: cannot find its key" in told
-    assert "missing: not available" in told
-    assert "empty: not available" in told
+    reported = "\n".join(ours.warnings)
+    assert "never: not available: no answer within 3 s" in reported
+    assert "exits: not available: it ended with exit code 7: cannot find its key" in reported
+    assert "missing: not available" in reported
+    assert "empty: not available" in reported
     assert find(tag) == []
 
 

@@ -1,4 +1,4 @@
-"""grep and find: real trees, and patterns that never end."""
+"""grep and find: real trees, and patterns that take for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Skills on disk, as the in-process agent sees them."""
+"""Skills: the section in the system prompt, and skill commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The coding tools of a session whose files all lie in one folder."""
+"""Create the coding tools of a session in one folder."""
 
 from __future__ import annotations
 

@@ -25,10 +25,6 @@ async def coding_tools(config: ProviderSessionConfig, *, clock: Clock) -> tuple[
 
     Commands may leave background processes; the caller must end all processes of the guest when the
     session ends.
-
-    Args:
-        config: of the session.
-        clock: measures the time limits.
     """
     guest, redactor = config.guest, config.redactor
     output_dir = config.private_dir / OUTPUT_DIR

@@ -143,9 +143,7 @@ class BashTool(CodingTool):
 class Output:
     """Collects scrubbed output of any length in bounded memory.
 
-    Args:
-        guest: has the file.
-        path: the file for the whole output, created with mode 0600 if not all can be shown.
+    If not all can be shown, the whole output is written to `path`, with mode 0600.
     """
 
     def __init__(self, guest: Guest, path: PurePath) -> None:

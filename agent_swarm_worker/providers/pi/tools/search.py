@@ -57,14 +57,7 @@ class Findings:
 
 
 class Searcher:
-    """Runs searches, each in a process of its own.
-
-    Args:
-        guest: runs the processes.
-        clock: measures their time.
-        search_s: time limit of a search.
-        file_s: time limit for one file.
-    """
+    """Runs searches, each in a process of its own."""
 
     def __init__(
         self,

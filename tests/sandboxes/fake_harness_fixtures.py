@@ -1,4 +1,4 @@
-"""Programs that speak like claude and codex, for the conformance checks: as scripted agents."""
+"""Harness fixtures with programs that imitate claude and codex, for the conformance checks."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class _Fake(SubprocessFixture):
         return shlex.join([sys.executable, "-S", "-c", self.program, str(self._prompts)])
 
 
-class FakeClaudeStage(_Fake):
+class FakeClaudeFixture(_Fake):
     """Makes the scripted agent claude."""
 
     program = CLAUDE
@@ -75,7 +75,7 @@ class FakeClaudeStage(_Fake):
         return {"CLAUDE_BINARY": self.command(), "ANTHROPIC_API_KEY": "fake"}
 
 
-class FakeCodexStage(_Fake):
+class FakeCodexFixture(_Fake):
     """Makes the scripted agent codex."""
 
     program = CODEX
