@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from pi_env import SHELL, pi_env
@@ -19,26 +18,26 @@ from scripted_model import ScriptedModel
 
 
 class ModelFixture:
-    """Says with tags in the prompt what the model is to do.
+    """Makes prompts whose tags tell the scripted model what to do.
 
     Args:
         env_of: from an empty home directory and the model's address to the harness's environment.
-        shell: what the harness calls its shell tool.
+        shell: the name of the harness's shell tool.
     """
 
     def __init__(self, env_of: Callable[[Path, str], dict[str, str]], shell: str = "Bash") -> None:
         self._env_of = env_of
         self._model = ScriptedModel(shell)
-        self._held = AsyncExitStack()
+        self._resources = AsyncExitStack()
         self._home = Path()
 
     @property
     def env(self) -> Mapping[str, str]:
         env = self._env_of(self._home, self._model.url)
-        return {name: value for name, value in env.items() if name not in self.kept_apart}
+        return {name: value for name, value in env.items() if name not in self.of_session}
 
-    kept_apart = ("PATH", "HOME")
-    """Variables that each session of the checks has its own of."""
+    of_session = ("PATH", "HOME")
+    """Variables of which each session of the checks has its own value."""
 
     def answers(self, words: str) -> str:
         return f"[[say:{words}]]"
@@ -49,21 +48,16 @@ class ModelFixture:
         return f"[[bash:{program} -S -c 'import time; time.sleep({seconds})']]"
 
     def heard(self) -> Sequence[str]:
-        """What the model was last sent, without what it said itself."""
+        """The texts of the last request to the model, without the model's own."""
         return self._model.requests[-1].heard if self._model.requests else []
 
     async def __aenter__(self) -> Self:
-        self._home = Path(self._held.enter_context(tempfile.TemporaryDirectory()))
-        await self._held.enter_async_context(self._model)
+        self._home = Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
+        await self._resources.enter_async_context(self._model)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._held.aclose()
+    async def __aexit__(self, *_: object) -> None:
+        await self._resources.aclose()
 
 
 def claude_fixture() -> ModelFixture:

@@ -2,94 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from loopback import serving
+from cli_rig import CliRig, cli_rig, processes
 from real_claude import PROGRAM, hermetic_env
-from scripted_model import ScriptedModel
-from session_config import session_config
-from swarm_tools import SwarmTools
 
-from agent_swarm_worker.contract import ProviderSessionConfig, ToolEnd, ToolStart
+from agent_swarm_worker.contract import ToolEnd, ToolStart
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from agent_swarm_worker.contract import ProviderResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 
 STORE = "mcp__agent-swarm__store-progress"
 
 
-def running_commands() -> list[str]:
-    """The command lines of every process there is."""
-    commands = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            commands.append(path.read_text(errors="replace"))
-    return commands
-
-
-@dataclass
-class Ran:
-    """A session that has ended."""
-
-    result: ProviderResult
-    events: list[Any]
-    config: ProviderSessionConfig
-
-    def of(self, *types: type) -> list[Any]:
-        return [event for event in self.events if isinstance(event, types)]
-
-
-@dataclass
-class ClaudeRig:
-    """The CLI, a model and a swarm's tools, in a folder of their own."""
-
-    folder: Path
-    model: ScriptedModel
-    tools: SwarmTools
-    tools_url: str
-    runs: int = field(default=0)
-
-    async def run(self, prompt: str, **changed: Any) -> Ran:
-        config = self.config(prompt, **changed)
-        session = await ClaudeAdapter().create_session(config)
-        events: list[Any] = []
-        session.on_event(events.append)
-        return Ran(await session.wait_for_completion(), events, config)
-
-    def config(self, prompt: str, env: dict[str, str] | None = None, **changed: Any) -> Any:
-        self.runs += 1
-        home = self.folder / "home"
-        home.mkdir(exist_ok=True)
-        values: dict[str, Any] = {
-            "prompt": prompt,
-            "api_url": self.tools_url,
-            "log_file": self.folder / f"session{self.runs}.jsonl",
-            "private_dir": self.folder / f"private{self.runs}",
-            "env": hermetic_env(home, self.model.url, **(env or {})),
-        }
-        return session_config(self.folder, **values | changed)
-
-
 @pytest.fixture
-async def rig(tmp_path: Path, anyio_backend: str) -> AsyncIterator[ClaudeRig]:
-    assert PROGRAM.exists(), "run tests/e2e/install-clis.sh first"
-    tools = SwarmTools()
-    async with ScriptedModel() as model, serving(tools) as url:
-        yield ClaudeRig(tmp_path, model, tools, url)
+async def rig(tmp_path: Path, anyio_backend: str) -> AsyncIterator[CliRig]:
+    async with cli_rig(tmp_path, PROGRAM, ClaudeAdapter(), hermetic_env) as ready:
+        yield ready
 
 
-async def test_a_prompt_a_tool_and_an_answer(rig: ClaudeRig) -> None:
+async def test_a_prompt_a_tool_and_an_answer(rig: CliRig) -> None:
     ran = await rig.run("[[bash:echo $AGENT_SWARM_TASK_ID]] [[say:Ran it.]]")
     assert (ran.result.is_error, ran.result.output) == (False, "Ran it.")
     assert [start.tool_name for start in ran.of(ToolStart)] == ["Bash"]
@@ -99,7 +39,7 @@ async def test_a_prompt_a_tool_and_an_answer(rig: ClaudeRig) -> None:
     assert rig.model.others == []
 
 
-async def test_the_swarms_tools_are_found_and_know_the_task(rig: ClaudeRig) -> None:
+async def test_the_swarms_tools_are_found_and_know_the_task(rig: CliRig) -> None:
     """Shown to the model without a switch that would hide them, and found through ToolSearch."""
     ran = await rig.run(f'[[tool:{STORE} {{"progress":"half way"}}]]')
     assert not ran.result.is_error
@@ -118,7 +58,7 @@ async def test_the_swarms_tools_are_found_and_know_the_task(rig: ClaudeRig) -> N
     ["--help", "-x", "/nosuch thing", "@nothing", "x" * 2**20, "é\n😀"],
     ids=lambda p: p[:9],
 )
-async def test_any_prompt_reaches_the_model(rig: ClaudeRig, prompt: str) -> None:
+async def test_any_prompt_reaches_the_model(rig: CliRig, prompt: str) -> None:
     ran = await rig.run(prompt, system_prompt="You are one of many. ☂")
     assert not ran.result.is_error
     (request,) = rig.model.requests
@@ -127,13 +67,13 @@ async def test_any_prompt_reaches_the_model(rig: ClaudeRig, prompt: str) -> None
 
 
 @pytest.mark.parametrize("prompt", ["/help", "/compact now", "/clear", "/cost"])
-async def test_a_prompt_the_cli_takes_for_itself_is_no_success(rig: ClaudeRig, prompt: str) -> None:
+async def test_a_prompt_the_cli_takes_for_itself_is_no_success(rig: CliRig, prompt: str) -> None:
     ran = await rig.run(prompt)
     assert (ran.result.is_error, ran.result.error_category) == (True, "empty_run")
     assert rig.model.requests == []
 
 
-async def test_a_skill_is_run_by_its_name(rig: ClaudeRig) -> None:
+async def test_a_skill_is_run_by_its_name(rig: CliRig) -> None:
     skill = rig.folder / "home/.claude/skills/work-on-task"
     skill.mkdir(parents=True)
     (skill / "SKILL.md").write_text(
@@ -145,7 +85,7 @@ async def test_a_skill_is_run_by_its_name(rig: ClaudeRig) -> None:
 
 
 async def test_a_resumed_session_goes_on_and_is_billed_for_what_is_new(
-    rig: ClaudeRig,
+    rig: CliRig,
 ) -> None:
     first = await rig.run("[[say:First.]]")
     session_id = first.result.session_id
@@ -160,7 +100,7 @@ async def test_a_resumed_session_goes_on_and_is_billed_for_what_is_new(
     assert second.result.cost.input_tokens == 1000
 
 
-async def test_a_session_that_is_gone_is_begun_afresh(rig: ClaudeRig) -> None:
+async def test_a_session_that_is_gone_is_begun_afresh(rig: CliRig) -> None:
     gone = "11111111-1111-4111-8111-111111111111"
     config = rig.config("[[say:Fresh.]]", resume_session_id=gone)
     assert not await ClaudeAdapter().can_resume(gone, config)
@@ -177,12 +117,12 @@ async def test_a_session_that_is_gone_is_begun_afresh(rig: ClaudeRig) -> None:
         ("[[fail:529]]", "overloaded"),
     ],
 )
-async def test_errors_of_the_model_api(rig: ClaudeRig, prompt: str, category: str) -> None:
+async def test_errors_of_the_model_api(rig: CliRig, prompt: str, category: str) -> None:
     ran = await rig.run(prompt, env={"CLAUDE_CODE_MAX_RETRIES": "0"})
     assert (ran.result.is_error, ran.result.error_category) == (True, category)
 
 
-async def test_with_two_credentials_the_token_is_used(rig: ClaudeRig) -> None:
+async def test_with_two_credentials_the_token_is_used(rig: CliRig) -> None:
     token = "sk-ant-oat01-scripted"
     await rig.run("[[say:ok]]", env={"CLAUDE_CODE_OAUTH_TOKEN": token})
     headers = rig.model.requests[0].headers
@@ -194,7 +134,7 @@ async def test_with_two_credentials_the_token_is_used(rig: ClaudeRig) -> None:
     ("model", "level", "sent"), [("opus", "low", "low"), ("haiku", "xhigh", "xhigh")]
 )
 async def test_reasoning_effort_reaches_the_model(
-    rig: ClaudeRig, model: str, level: str, sent: str
+    rig: CliRig, model: str, level: str, sent: str
 ) -> None:
     ran = await rig.run("[[say:ok]]", model=model, reasoning_effort=level)
     assert rig.model.requests[0].body["output_config"] == {"effort": sent}
@@ -202,7 +142,7 @@ async def test_reasoning_effort_reaches_the_model(
 
 
 async def test_an_abort_in_a_tool_keeps_the_cost_and_leaves_no_process(
-    rig: ClaudeRig,
+    rig: CliRig,
 ) -> None:
     marker = f"time.sleep({30 + rig.runs}.4711)"
     config = rig.config(f"[[bash:python3 -c 'import time; {marker}']]")
@@ -218,10 +158,10 @@ async def test_an_abort_in_a_tool_keeps_the_cost_and_leaves_no_process(
     assert (result.error_category, result.failure_reason) == ("aborted", "Aborted: cancelled")
     assert result.cost
     assert result.cost.input_tokens == 1000
-    assert not any(marker in command for command in running_commands())
+    assert not any(marker in command for command in processes().values())
 
 
-async def test_no_secret_is_in_the_journal(rig: ClaudeRig) -> None:
+async def test_no_secret_is_in_the_journal(rig: CliRig) -> None:
     config = rig.config("[[bash:echo swarm-api-key-0001]]")
     config.redactor.add("AGENT_SWARM_API_KEY", config.api_key)
     session = await ClaudeAdapter().create_session(config)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from codex_rig import CodexRig, Ran, jwt, processes
-from loopback import serving
-from real_codex import PROGRAM, TRANSPORTS
-from scripted_model import ScriptedModel
-from swarm_tools import SwarmTools
+from cli_rig import CliRig, Ran, cli_rig, jwt, processes
+from real_codex import PROGRAM, TRANSPORTS, codex_env
 
 from agent_swarm_worker.contract import McpServer, ToolEnd, ToolStart
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
@@ -30,15 +28,14 @@ GONE = "11111111-1111-4111-8111-111111111111"
 @pytest.fixture(params=TRANSPORTS)
 async def rig(
     tmp_path: Path, anyio_backend: str, request: pytest.FixtureRequest
-) -> AsyncIterator[CodexRig]:
-    assert PROGRAM.exists(), "run tests/e2e/install-clis.sh first"
-    tools = SwarmTools()
-    async with ScriptedModel() as model, serving(tools) as url:
-        yield CodexRig(tmp_path, model, tools, url, request.param)
+) -> AsyncIterator[CliRig]:
+    env_of = partial(codex_env, CODEX_TRANSPORT=request.param)
+    async with cli_rig(tmp_path, PROGRAM, CodexAdapter(), env_of, request.param) as ready:
+        yield ready
 
 
 @pytest.mark.parametrize("model", ["", "gpt-5.5"])
-async def test_a_prompt_a_tool_and_an_answer(rig: CodexRig, model: str) -> None:
+async def test_a_prompt_a_tool_and_an_answer(rig: CliRig, model: str) -> None:
     """The two models get their tools in two different ways."""
     ran = await rig.run("[[bash:echo $AGENT_SWARM_TASK_ID]] [[say:Ran it.]]", model=model)
     assert (ran.result.is_error, ran.result.output) == (False, "Ran it.")
@@ -51,7 +48,7 @@ async def test_a_prompt_a_tool_and_an_answer(rig: CodexRig, model: str) -> None:
     assert rig.model.requests[0].body["model"] == (model or "gpt-5.6-terra")
 
 
-async def test_it_leaves_at_once(rig: CodexRig) -> None:
+async def test_it_leaves_at_once(rig: CliRig) -> None:
     """With its telemetry on, the CLI waits five seconds for a server it cannot reach."""
     ran = await rig.run("[[say:ok]]")
     assert ran.result.cost
@@ -60,7 +57,7 @@ async def test_it_leaves_at_once(rig: CodexRig) -> None:
 
 
 @pytest.mark.parametrize("model", ["", "gpt-5.5"])
-async def test_the_swarms_tools_are_found_and_know_the_task(rig: CodexRig, model: str) -> None:
+async def test_the_swarms_tools_are_found_and_know_the_task(rig: CliRig, model: str) -> None:
     ran = await rig.run(f'[[tool:{STORE} {{"progress":"half way"}}]]', model=model)
     assert not ran.result.is_error
     assert rig.tools.calls == ["half way"]
@@ -73,14 +70,14 @@ async def test_the_swarms_tools_are_found_and_know_the_task(rig: CodexRig, model
     assert start.args["arguments"] == {"progress": "half way"}
 
 
-async def test_a_server_that_is_slow_to_start_is_waited_for(rig: CodexRig) -> None:
+async def test_a_server_that_is_slow_to_start_is_waited_for(rig: CliRig) -> None:
     """The CLI itself begins after a second, and the agent would miss the swarm's tools."""
     rig.tools.delay_s = 2.5
     ran = await rig.run(f'[[tool:{STORE} {{"progress":"late"}}]]')
     assert (ran.result.is_error, rig.tools.calls) == (False, ["late"])
 
 
-async def test_a_dead_server_costs_its_tools_only(rig: CodexRig) -> None:
+async def test_a_dead_server_costs_its_tools_only(rig: CliRig) -> None:
     dead = McpServer(name="gone", transport="http", url="http://127.0.0.1:9/mcp")
     events = McpServer(name="old", transport="sse", url="http://127.0.0.1:9/sse")
     said = '[[tool:mcp__agent-swarm__store-progress {"progress":"x"}]] [[say:ok]]'
@@ -88,7 +85,7 @@ async def test_a_dead_server_costs_its_tools_only(rig: CodexRig) -> None:
     assert (ran.result.is_error, rig.tools.calls) == (False, ["x"])
 
 
-async def test_a_server_whose_name_has_dots(rig: CodexRig) -> None:
+async def test_a_server_whose_name_has_dots(rig: CliRig) -> None:
     url = f"{rig.tools_url}/mcp"
     dotted = McpServer(name="my.dotted-server", transport="http", url=url)
     ran = await rig.run(
@@ -103,7 +100,7 @@ async def test_a_server_whose_name_has_dots(rig: CodexRig) -> None:
     ["--help", "-x", "/nosuch thing", "@nothing", "x" * 300_000, "é\n😀"],
     ids=lambda p: p[:9],
 )
-async def test_any_prompt_reaches_the_model(rig: CodexRig, prompt: str) -> None:
+async def test_any_prompt_reaches_the_model(rig: CliRig, prompt: str) -> None:
     ran = await rig.run(prompt, system_prompt="You are one of many. ☂")
     assert not ran.result.is_error
     (request,) = rig.model.requests
@@ -112,7 +109,7 @@ async def test_any_prompt_reaches_the_model(rig: CodexRig, prompt: str) -> None:
 
 
 async def test_a_resumed_session_goes_on_and_is_billed_for_what_is_new(
-    rig: CodexRig,
+    rig: CliRig,
 ) -> None:
     """The second session has a home of its own: only the record is where the first one left it."""
     first = await rig.run("[[say:First.]]", system_prompt="Old orders.")
@@ -133,14 +130,14 @@ async def test_a_resumed_session_goes_on_and_is_billed_for_what_is_new(
 
 
 @pytest.mark.parametrize("asked", [GONE, "no-uuid", "--last"])
-async def test_a_session_that_is_gone_is_begun_afresh(rig: CodexRig, asked: str) -> None:
+async def test_a_session_that_is_gone_is_begun_afresh(rig: CliRig, asked: str) -> None:
     config = rig.config("[[say:Wrong.]]", resume_session_id=asked)
     assert not await CodexAdapter().can_resume(asked, config)
     ran = await rig.run("[[say:Wrong.]]", resume_session_id=asked, fresh_prompt="[[say:Fresh.]]")
     assert (ran.result.is_error, ran.result.output) == (False, "Fresh.")
 
 
-async def test_a_record_the_cli_cannot_read_is_begun_afresh(rig: CodexRig) -> None:
+async def test_a_record_the_cli_cannot_read_is_begun_afresh(rig: CliRig) -> None:
     config = rig.config("[[say:Wrong.]]")
     folder = rig.folder / "home/.codex/sessions/2026/01/01"
     folder.mkdir(parents=True)
@@ -159,7 +156,7 @@ async def test_a_record_the_cli_cannot_read_is_begun_afresh(rig: CodexRig) -> No
         ("[[fail:404 The model `x` does not exist]]", "model_not_found"),
     ],
 )
-async def test_errors_of_the_model_api(rig: CodexRig, prompt: str, category: str) -> None:
+async def test_errors_of_the_model_api(rig: CliRig, prompt: str, category: str) -> None:
     ran = await rig.run(prompt)
     # A failed server is told as an overloaded one, the status being lost.
     accepted = {category, "overloaded"} if category == "server_error" else {category}
@@ -168,7 +165,7 @@ async def test_errors_of_the_model_api(rig: CodexRig, prompt: str, category: str
     assert ran.result.exit_code == 1
 
 
-async def test_a_model_that_cannot_be_reached_ends_the_session(rig: CodexRig) -> None:
+async def test_a_model_that_cannot_be_reached_ends_the_session(rig: CliRig) -> None:
     """The CLI itself would try for ever."""
     env = {"CODEX_NETWORK_TIMEOUT_SECONDS": "0"}
     config = rig.config("hello", env=env, result_grace_s=1.0)
@@ -180,7 +177,7 @@ async def test_a_model_that_cannot_be_reached_ends_the_session(rig: CodexRig) ->
     assert "no answer for" in (result.failure_reason or "")
 
 
-async def test_a_login_is_preferred_to_a_key(rig: CodexRig) -> None:
+async def test_a_login_is_preferred_to_a_key(rig: CliRig) -> None:
     access = jwt(**{"https://api.openai.com/auth": {"chatgpt_account_id": "account-7"}})
     login = {"access": access, "refresh": "r-1", "expires": 4_000_000_000_000, "accountId": "a"}
     ran = await rig.run(
@@ -193,7 +190,7 @@ async def test_a_login_is_preferred_to_a_key(rig: CodexRig) -> None:
     assert "key=.." in json.dumps(end.result), "the agent's tools see neither"
 
 
-async def test_a_key_is_enough(rig: CodexRig) -> None:
+async def test_a_key_is_enough(rig: CliRig) -> None:
     ran = await rig.run("[[say:ok]]")
     assert not ran.result.is_error
     assert rig.model.requests[0].headers["authorization"] == "Bearer sk-scripted-0001"
@@ -204,7 +201,7 @@ async def test_a_key_is_enough(rig: CodexRig) -> None:
     [("opus", "low", "low", "low"), ("gpt-5.5", "off", "none", "off"), ("haiku", None, None, None)],
 )
 async def test_reasoning_effort_reaches_the_model(
-    rig: CodexRig, model: str, level: str | None, sent: str | None, applied: str | None
+    rig: CliRig, model: str, level: str | None, sent: str | None, applied: str | None
 ) -> None:
     ran = await rig.run("[[say:ok]]", model=model, reasoning_effort=level)
     if sent:
@@ -212,7 +209,7 @@ async def test_reasoning_effort_reaches_the_model(
     assert ran.result.applied_reasoning_effort == applied
 
 
-async def test_no_secret_is_in_the_arguments_or_left_on_disk(rig: CodexRig) -> None:
+async def test_no_secret_is_in_the_arguments_or_left_on_disk(rig: CliRig) -> None:
     secret = McpServer(
         name="other", transport="http", url="http://127.0.0.1:9/mcp", headers={"X-Key": "hidden-77"}
     )
@@ -237,7 +234,7 @@ async def test_no_secret_is_in_the_arguments_or_left_on_disk(rig: CodexRig) -> N
     assert not (home / "config.toml").exists()
 
 
-async def test_sessions_side_by_side_have_homes_of_their_own(rig: CodexRig) -> None:
+async def test_sessions_side_by_side_have_homes_of_their_own(rig: CliRig) -> None:
     results: list[Ran] = []
     keys = ("sk-scripted-000A", "sk-scripted-000B")
 
@@ -253,7 +250,7 @@ async def test_sessions_side_by_side_have_homes_of_their_own(rig: CodexRig) -> N
         assert request.headers["authorization"].removeprefix("Bearer ") in request.prompt
 
 
-async def test_an_abort_in_a_tool_leaves_no_process(rig: CodexRig) -> None:
+async def test_an_abort_in_a_tool_leaves_no_process(rig: CliRig) -> None:
     marker = f"time.sleep({30 + rig.runs}.{4711 + len(rig.transport)})"
     config = rig.config(f"[[bash:setsid python3 -c 'import time; {marker}']]")
     session = await CodexAdapter().create_session(config)
@@ -269,7 +266,7 @@ async def test_an_abort_in_a_tool_leaves_no_process(rig: CodexRig) -> None:
     assert not [pid for pid, command in processes().items() if marker in command]
 
 
-async def test_the_system_prompt_by_agents_md(rig: CodexRig) -> None:
+async def test_the_system_prompt_by_agents_md(rig: CliRig) -> None:
     env = {"CODEX_SYSTEM_PROMPT": "agents-md"}
     config = rig.config("", env=env)
     notes = config.cwd / "AGENTS.md"

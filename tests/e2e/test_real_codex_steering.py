@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from codex_rig import CodexRig, Ran
-from loopback import serving
-from real_codex import PROGRAM, TRANSPORTS
-from scripted_model import ScriptedModel
-from swarm_tools import SwarmTools
+from cli_rig import CliRig, Ran, cli_rig
+from real_codex import PROGRAM, TRANSPORTS, codex_env
 
 from agent_swarm_worker.contract import Custom, Error, SteerDelivery, ToolStart
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
@@ -25,14 +23,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 @pytest.fixture(params=TRANSPORTS)
 async def rig(
     tmp_path: Path, anyio_backend: str, request: pytest.FixtureRequest
-) -> AsyncIterator[CodexRig]:
-    assert PROGRAM.exists(), "run tests/e2e/install-clis.sh first"
-    tools = SwarmTools()
-    async with ScriptedModel() as model, serving(tools) as url:
-        yield CodexRig(tmp_path, model, tools, url, request.param)
+) -> AsyncIterator[CliRig]:
+    env_of = partial(codex_env, CODEX_TRANSPORT=request.param)
+    async with cli_rig(tmp_path, PROGRAM, CodexAdapter(), env_of, request.param) as ready:
+        yield ready
 
 
-async def steered(rig: CodexRig, mode: Any, prompt: str, text: str) -> tuple[Ran, SteerDelivery]:
+async def steered(rig: CliRig, mode: Any, prompt: str, text: str) -> tuple[Ran, SteerDelivery]:
     """Run a session and send it a message when its first tool starts."""
     config = rig.config(prompt)
     session: Any = await CodexAdapter().create_session(config)
@@ -53,7 +50,7 @@ async def steered(rig: CodexRig, mode: Any, prompt: str, text: str) -> tuple[Ran
     return Ran(result, events, config), delivered[0]
 
 
-async def test_a_message_for_the_running_turn(rig: CodexRig) -> None:
+async def test_a_message_for_the_running_turn(rig: CliRig) -> None:
     ran, delivery = await steered(
         rig, "steer", "[[bash:sleep 1]] [[say:Old.]]", "Turn! [[say:New.]]"
     )
@@ -65,7 +62,7 @@ async def test_a_message_for_the_running_turn(rig: CodexRig) -> None:
     assert len(rig.model.requests) == 2, "the same turn went on with it"
 
 
-async def test_a_message_for_afterwards(rig: CodexRig) -> None:
+async def test_a_message_for_afterwards(rig: CliRig) -> None:
     ran, delivery = await steered(
         rig, "queue", "[[bash:sleep 1]] [[say:Old.]]", "And then? [[say:New.]]"
     )
@@ -79,7 +76,7 @@ async def test_a_message_for_afterwards(rig: CodexRig) -> None:
     assert (ran.result.cost.num_turns, ran.result.cost.input_tokens) == (2, 12000)
 
 
-async def test_the_app_server_tells_how_full_the_context_is(rig: CodexRig) -> None:
+async def test_the_app_server_tells_how_full_the_context_is(rig: CliRig) -> None:
     ran = await rig.run("[[say:Hello there]]")
     usage = [event for event in ran.events if event.type == "context_usage"]
     assert usage[-1].context_used_tokens == 4050

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_worker_with_claude import MANY_SECONDS, HarnessFixture, harness
+from test_worker_with_claude import harness
+from worker_rig import MANY_SECONDS, WorkerRig
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 
@@ -16,7 +17,7 @@ WAIT = "i=0; while [ ! -e go-on ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); d
 
 
 async def begin(
-    on: HarnessFixture, text: str = f"Wait. [[bash:touch there; {WAIT}]][[say:Waited]]"
+    on: WorkerRig, text: str = f"Wait. [[bash:touch there; {WAIT}]][[say:Waited]]"
 ) -> str:
     """Submit a task whose agent sits in a tool until `go_on`."""
     task_id = await on.rig.submit(text, dir=str(on.work))
@@ -28,19 +29,19 @@ async def begin(
     return task_id
 
 
-def go_on(on: HarnessFixture) -> None:
+def go_on(on: WorkerRig) -> None:
     (on.work / "go-on").touch()
 
 
-async def steer(on: HarnessFixture, task_id: str, message: str, mode: str = "queue") -> None:
+async def steer(on: WorkerRig, task_id: str, message: str, mode: str = "queue") -> None:
     await on.rig.post(f"/api/tasks/{task_id}/steer", {"message": message, "mode": mode})
 
 
-async def messages(on: HarnessFixture, task_id: str) -> list[dict[str, Any]]:
+async def messages(on: WorkerRig, task_id: str) -> list[dict[str, Any]]:
     return list((await on.rig.get(f"/api/tasks/{task_id}/steering-messages"))["messages"])
 
 
-async def until_all_are(on: HarnessFixture, task_id: str, status: str) -> list[dict[str, Any]]:
+async def until_all_are(on: WorkerRig, task_id: str, status: str) -> list[dict[str, Any]]:
     async def look() -> Any:
         found = await messages(on, task_id)
         return found if all(message["status"] == status for message in found) else None
@@ -48,7 +49,7 @@ async def until_all_are(on: HarnessFixture, task_id: str, status: str) -> list[d
     return list(await on.rig.until(look, within_s=MANY_SECONDS))
 
 
-async def until_queued(on: HarnessFixture, task_id: str, count: int) -> None:
+async def until_queued(on: WorkerRig, task_id: str, count: int) -> None:
     """Wait until the CLI has said, in the task's log, that it has read so many messages."""
 
     async def look() -> bool:
@@ -58,7 +59,7 @@ async def until_queued(on: HarnessFixture, task_id: str, count: int) -> None:
     await on.rig.until(look, within_s=MANY_SECONDS)
 
 
-def asked(on: HarnessFixture, words: str) -> int:
+def asked(on: WorkerRig, words: str) -> int:
     """How many requests to the model have these words in them."""
     return sum(words in json.dumps(request.body["messages"]) for request in on.model.requests)
 

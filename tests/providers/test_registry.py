@@ -96,12 +96,12 @@ def test_an_unknown_name_is_told_with_the_known_ones(name: str):
 
 
 def test_a_provider_of_another_distribution(install: Install):
-    install("elsewhere", {"theirs": "elsewhere:Adapter"})
-    assert "theirs" in supported_providers()
-    adapter = create_provider("theirs")
+    install("elsewhere", {"foreign": "elsewhere:Adapter"})
+    assert "foreign" in supported_providers()
+    adapter = create_provider("foreign")
     assert isinstance(adapter, ProviderAdapter)
     assert adapter.name == "elsewhere"
-    assert distribution_of("theirs") == "elsewhere 1.2"
+    assert distribution_of("foreign") == "elsewhere 1.2"
 
 
 def test_its_spec_is_known_without_its_adapter_being_chosen(install: Install):
@@ -112,7 +112,7 @@ def test_its_spec_is_known_without_its_adapter_being_chosen(install: Install):
 
 def test_one_that_cannot_be_loaded_is_left_out_of_the_known_ones(install: Install):
     before = known_specs()
-    install("elsewhere", {"theirs": "elsewhere:breaks", "others": "absent_module:Adapter"})
+    install("elsewhere", {"foreign": "elsewhere:breaks", "others": "absent_module:Adapter"})
     assert known_specs() == before
     assert spec_of("others").name == "others"
 
@@ -161,8 +161,8 @@ def test_ours_have_the_spec_that_their_entry_point_names(name: str):
 
 
 def test_only_the_chosen_one_is_imported(install: Install):
-    install("elsewhere", {"theirs": "elsewhere:Adapter"})
-    assert "theirs" in supported_providers()
+    install("elsewhere", {"foreign": "elsewhere:Adapter"})
+    assert "foreign" in supported_providers()
     create_provider("subprocess")
     assert "elsewhere" not in sys.modules
 
@@ -177,18 +177,18 @@ def test_only_the_chosen_one_is_imported(install: Install):
     ],
 )
 def test_one_that_cannot_be_loaded_is_named(install: Install, target: str, why: str):
-    install("elsewhere", {"theirs": target})
+    install("elsewhere", {"foreign": target})
     with pytest.raises(UnusableProvider) as caught:
-        create_provider("theirs")
+        create_provider("foreign")
     assert caught.value.exit_code == 78
-    assert str(caught.value).startswith("harness 'theirs' of elsewhere 1.2 cannot be loaded: ")
+    assert str(caught.value).startswith("harness 'foreign' of elsewhere 1.2 cannot be loaded: ")
     assert why in str(caught.value)
 
 
 def test_what_it_says_on_purpose_is_passed_on(install: Install):
-    install("elsewhere", {"theirs": "elsewhere:Refuses"})
+    install("elsewhere", {"foreign": "elsewhere:Refuses"})
     with pytest.raises(BadSetting, match="THEIR_SETTING"):
-        create_provider("theirs")
+        create_provider("foreign")
 
 
 def test_of_two_with_one_name_the_first_on_the_path_counts(install: Install):
@@ -214,12 +214,12 @@ SPEC = HarnessSpec(name="{name}", options=Options)
 def test_options_of_another_distribution_are_checked_at_the_start_and_with_each_row(
     install: Install,
 ):
-    site = install("theirs", {"theirs": "theirs:Adapter"})
-    (site / "their_spec.py").write_text(SPEC.format(name="theirs"))
-    points = site / "theirs-1.2.dist-info" / "entry_points.txt"
-    group = "[agent_swarm_worker.specs]\ntheirs = their_spec:SPEC\n"
+    site = install("foreign", {"foreign": "foreign:Adapter"})
+    (site / "their_spec.py").write_text(SPEC.format(name="foreign"))
+    points = site / "foreign-1.2.dist-info" / "entry_points.txt"
+    group = "[agent_swarm_worker.specs]\nforeign = their_spec:SPEC\n"
     points.write_text(points.read_text() + group)
-    options = installed_options()["theirs"]
+    options = installed_options()["foreign"]
     with pytest.raises(BadSetting, match="THEIR_DEPTH='0' cannot be used"):
         Environment({"THEIR_DEPTH": "0"}, scrubber=Scrubber(), log=Log())
     env = Environment({"THEIR_DEPTH": "5", "THEIR_WORDS": "0"}, scrubber=Scrubber(), log=Log())

@@ -58,7 +58,7 @@ class AgentsMd:
         self._home = str(home or "/tmp")  # noqa: S108 - a folder below it is ours alone
         self._registry = ""
         self._session = session
-        self._hold: AppendFile | None = None
+        self._session_lock: AppendFile | None = None
 
     async def insert(self, system_prompt: str) -> None:
         """Insert the block at the top of the file.
@@ -75,7 +75,7 @@ class AgentsMd:
             self._registry = f"{self._home}/swarm-agents-md/{key}"
             await self._files.make_dir(self._registry)
             async with self._locked():
-                is_first = not await self._others()
+                is_first = not await self._has_others()
                 state = await self._without_block(await self._state(), is_last=is_first)
                 content = await self._content(self._path)
                 state = state or {"was_there": content is not None, "filled": ""}
@@ -88,7 +88,9 @@ class AgentsMd:
                 state["prefix"] = prefix.decode("latin-1")
                 await self._files.write(f"{self._registry}/state.json", orjson.dumps(state))
                 await self._write(prefix + (content or b""))
-                self._hold = await self._files.append_to(self._held, create=True)
+                self._session_lock = await self._files.append_to(
+                    self._session_lock_path, create=True
+                )
         except OSError as error:
             where = self._path or self._folder
             msg = f"cannot put the system prompt into {where}: {error.strerror or error}"
@@ -96,18 +98,18 @@ class AgentsMd:
 
     async def remove(self) -> None:
         """End the use of the block; the last session removes it. Never raises ``OSError``."""
-        if self._hold is None:
+        if self._session_lock is None:
             return
         with suppress(OSError):
             async with self._locked():
-                await self._hold.aclose()
-                await self._files.remove(self._held)
-                if not await self._others():
+                await self._session_lock.aclose()
+                await self._files.remove(self._session_lock_path)
+                if not await self._has_others():
                     await self._without_block(await self._state(), is_last=True)
-        self._hold = None
+        self._session_lock = None
 
     @property
-    def _held(self) -> str:
+    def _session_lock_path(self) -> str:
         """The file that this session keeps locked while it uses the block."""
         return f"{self._registry}/{self._session}.held"
 
@@ -134,9 +136,9 @@ class AgentsMd:
             return {}
         return state
 
-    async def _others(self) -> bool:
+    async def _has_others(self) -> bool:
         """Return whether another live session uses the block; remove the files of dead ones."""
-        living = False
+        has_others = False
         listing = await self._files.list(self._registry, limit=MAX_SESSIONS)
         for name, _ in listing.entries:
             if not name.endswith(".held"):
@@ -145,11 +147,11 @@ class AgentsMd:
             try:
                 file = await self._files.append_to(path, create=False)
             except BlockingIOError:
-                living = True
+                has_others = True
             else:
                 await self._files.remove(path)
                 await file.aclose()
-        return living
+        return has_others
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import HarnessSpec, ProviderEvent, ProviderTraits
 
 __all__ = [
-    "MAX_ARG_BYTES",
     "CliHarness",
     "Ending",
     "JsonTranslator",
@@ -31,9 +30,6 @@ __all__ = [
     "TextTranslator",
     "Translator",
 ]
-
-MAX_ARG_BYTES = 100 * 1024
-"""Longest argument to pass: Linux refuses one of 128 KiB (``MAX_ARG_STRLEN``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

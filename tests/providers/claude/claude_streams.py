@@ -35,7 +35,7 @@ class FixedClock:
 
 
 @dataclass(frozen=True)
-class FakeHarness:
+class TranslatedStream:
     """A stream after it went through the translator."""
 
     translator: ClaudeTranslator
@@ -46,7 +46,7 @@ class FakeHarness:
         return [event for event in self.events if isinstance(event, types)]
 
     def conclude(self, exit_code: int = 0, **more: Any) -> ProviderResult:
-        """The verdict, for a process that ended like this."""
+        """The result for a process that ended like this."""
         return self.translator.conclude(Ending(exit_code=exit_code, **more))
 
 
@@ -55,11 +55,11 @@ def natives(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (STREAMS / f"{name}.jsonl").read_text().splitlines()]
 
 
-def play(lines: str | list[Any], *, reasoning_effort: str | None = None) -> FakeHarness:
+def translate(lines: str | list[Any], *, reasoning_effort: str | None = None) -> TranslatedStream:
     """Feed a recording, or lines made by hand, to a fresh translator."""
     config = session_config(reasoning_effort=reasoning_effort)
     translator = ClaudeTranslator(config, clock=FixedClock())
     events: list[ProviderEvent] = []
     for native in natives(lines) if isinstance(lines, str) else lines:
         events.extend(translator.feed(native))
-    return FakeHarness(translator, events)
+    return TranslatedStream(translator, events)

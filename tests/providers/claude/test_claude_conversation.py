@@ -45,14 +45,14 @@ def conversation(folder: Path, clock: Any = None, **changed: Any) -> ClaudeConve
     return ClaudeConversation(config, clock=clock or FixedClock(), ids=counted_ids())
 
 
-def hear(talk: ClaudeConversation, *lines: dict[str, Any]) -> None:
+def feed(claude: ClaudeConversation, *lines: dict[str, Any]) -> None:
     for line in lines:
-        talk.feed(line)
+        claude.feed(line)
 
 
-def steer(talk: ClaudeConversation, text: str = "look left") -> SteerRequest:
+def steer(claude: ClaudeConversation, text: str = "look left") -> SteerRequest:
     request = SteerRequest("steer", text)
-    talk.steer(request)
+    claude.steer(request)
     return request
 
 
@@ -60,55 +60,55 @@ def lifecycle(state: str, line_id: str = FIRST, **more: Any) -> dict[str, Any]:
     return {"type": "command_lifecycle", "command_uuid": line_id, "state": state, **more}
 
 
-def said(talk: ClaudeConversation) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in talk.outgoing().splitlines()]
+def written(claude: ClaudeConversation) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in claude.outgoing().splitlines()]
 
 
 @pytest.mark.parametrize("prompt", ["--help", "/compact", "two\nlines", "a\0b", "é😀", "x" * 2**20])
 def test_the_prompt_is_the_first_line(tmp_path: Path, prompt: str):
-    talk = conversation(tmp_path, prompt=prompt)
-    assert isinstance(talk, Conversation)
-    (line,) = said(talk)
+    claude = conversation(tmp_path, prompt=prompt)
+    assert isinstance(claude, Conversation)
+    (line,) = written(claude)
     assert (line["type"], line["message"]) == ("user", {"role": "user", "content": prompt})
-    assert said(talk) == []
+    assert written(claude) == []
 
 
 def test_half_a_character_is_no_reason_to_fail(tmp_path: Path):
-    (line,) = said(conversation(tmp_path, prompt="a\ud83db"))
+    (line,) = written(conversation(tmp_path, prompt="a\ud83db"))
     assert line["message"]["content"] == "a?b"
 
 
 def test_a_message_is_taken_in_when_the_cli_says_so(tmp_path: Path):
-    talk = conversation(tmp_path)
-    hear(talk, REPORTS)
-    said(talk)
-    request = steer(talk)
-    (line,) = said(talk)
+    claude = conversation(tmp_path)
+    feed(claude, REPORTS)
+    written(claude)
+    request = steer(claude)
+    (line,) = written(claude)
     assert (line["message"]["content"], line["uuid"]) == ("look left", FIRST)
-    hear(talk, lifecycle("queued"))
+    feed(claude, lifecycle("queued"))
     assert request.delivery is None
-    hear(talk, lifecycle("started"))
+    feed(claude, lifecycle("started"))
     assert request.delivery == TAKEN
-    hear(talk, lifecycle("completed"), lifecycle("started"))
+    feed(claude, lifecycle("completed"), lifecycle("started"))
     assert request.delivery == TAKEN
 
 
 def test_a_message_waits_until_it_is_known_whether_the_cli_reports(tmp_path: Path):
-    talk = conversation(tmp_path)
-    request = steer(talk)
-    assert len(said(talk)) == 1  # the prompt
-    hear(talk, REPORTS)
-    assert [line["message"]["content"] for line in said(talk)] == ["look left"]
+    claude = conversation(tmp_path)
+    request = steer(claude)
+    assert len(written(claude)) == 1  # the prompt
+    feed(claude, REPORTS)
+    assert [line["message"]["content"] for line in written(claude)] == ["look left"]
     assert request.delivery is None
 
 
 @pytest.mark.parametrize("line", [INIT, RESULT], ids=["init", "result"])
 def test_a_cli_that_does_not_report_is_told_nothing(tmp_path: Path, line: dict[str, Any]):
-    talk = conversation(tmp_path)
-    early = steer(talk)
-    hear(talk, line)
-    late = steer(talk)
-    assert len(said(talk)) == 1
+    claude = conversation(tmp_path)
+    early = steer(claude)
+    feed(claude, line)
+    late = steer(claude)
+    assert len(written(claude)) == 1
     for request in (early, late):
         assert request.delivery is not None
         assert not request.delivery.delivered
@@ -117,82 +117,82 @@ def test_a_cli_that_does_not_report_is_told_nothing(tmp_path: Path, line: dict[s
 
 @pytest.mark.parametrize("state", ["cancelled", "discarded", ""])
 def test_a_message_that_was_put_aside_is_not_delivered(tmp_path: Path, state: str):
-    talk = conversation(tmp_path)
-    hear(talk, REPORTS)
-    request = steer(talk)
-    hear(talk, lifecycle("queued"), lifecycle(state))
+    claude = conversation(tmp_path)
+    feed(claude, REPORTS)
+    request = steer(claude)
+    feed(claude, lifecycle("queued"), lifecycle(state))
     assert request.delivery is not None
     assert (request.delivery.delivered, request.delivery.mode) == (False, None)
     assert state in str(request.delivery.reason)
 
 
 def test_input_is_over_at_the_last_result_and_not_at_the_first(tmp_path: Path):
-    talk = conversation(tmp_path)
-    hear(talk, REPORTS)
-    request = steer(talk)
-    said(talk)
+    claude = conversation(tmp_path)
+    feed(claude, REPORTS)
+    request = steer(claude)
+    written(claude)
     # The CLI counts no queued turns here, although one is (measured).
-    hear(talk, lifecycle("queued"), {**RESULT, "queued_turn_count": 0})
-    assert (talk.is_final, talk.is_input_over) == (False, False)
-    hear(talk, lifecycle("started"))
+    feed(claude, lifecycle("queued"), {**RESULT, "queued_turn_count": 0})
+    assert (claude.is_final, claude.is_input_over) == (False, False)
+    feed(claude, lifecycle("started"))
     assert request.delivery == TAKEN
-    assert (talk.is_final, talk.is_input_over) == (False, False)
-    hear(talk, REPORTS, RESULT)
-    assert (talk.is_final, talk.is_input_over) == (True, True)
-    late = steer(talk)
+    assert (claude.is_final, claude.is_input_over) == (False, False)
+    feed(claude, REPORTS, RESULT)
+    assert (claude.is_final, claude.is_input_over) == (True, True)
+    late = steer(claude)
     assert late.delivery is not None
     assert not late.delivery.delivered
-    assert said(talk) == []
+    assert written(claude) == []
 
 
 def test_input_is_not_over_before_what_is_to_be_said_was_written(tmp_path: Path):
-    talk = conversation(tmp_path)
-    hear(talk, REPORTS)
-    said(talk)
-    steer(talk)
-    hear(talk, RESULT)
-    assert not talk.is_input_over
-    assert len(said(talk)) == 1
-    hear(talk, lifecycle("queued"))
-    assert not talk.is_final
+    claude = conversation(tmp_path)
+    feed(claude, REPORTS)
+    written(claude)
+    steer(claude)
+    feed(claude, RESULT)
+    assert not claude.is_input_over
+    assert len(written(claude)) == 1
+    feed(claude, lifecycle("queued"))
+    assert not claude.is_final
 
 
 def test_a_message_that_is_never_read_does_not_keep_the_session(tmp_path: Path):
-    talk = conversation(tmp_path)
-    hear(talk, REPORTS)
-    request = steer(talk)
-    said(talk)
-    hear(talk, RESULT)
-    assert (talk.is_final, talk.is_input_over) == (True, True)
+    claude = conversation(tmp_path)
+    feed(claude, REPORTS)
+    request = steer(claude)
+    written(claude)
+    feed(claude, RESULT)
+    assert (claude.is_final, claude.is_input_over) == (True, True)
     # It was in the pipe: the CLI reads it all the same.
-    hear(talk, lifecycle("queued"))
-    assert not talk.is_final
-    hear(talk, lifecycle("started"), REPORTS, RESULT)
-    assert (request.delivery, talk.is_final) == (TAKEN, True)
+    feed(claude, lifecycle("queued"))
+    assert not claude.is_final
+    feed(claude, lifecycle("started"), REPORTS, RESULT)
+    assert (request.delivery, claude.is_final) == (TAKEN, True)
 
 
 def test_background_work_is_waited_for_but_not_for_ever(tmp_path: Path):
     clock = Moving()
-    talk = conversation(tmp_path, clock)
-    hear(talk, REPORTS, BACKGROUND)
+    claude = conversation(tmp_path, clock)
+    feed(claude, REPORTS, BACKGROUND)
     clock.now_s = 50
-    hear(talk, RESULT)
+    feed(claude, RESULT)
     clock.now_s += BACKGROUND_WAIT_S - 1
-    assert (talk.is_final, talk.is_input_over) == (False, False)
+    assert (claude.is_final, claude.is_input_over) == (False, False)
     clock.now_s += 1
-    assert talk.is_final
-    hear(talk, REPORTS)
-    assert not talk.is_final  # another turn
+    assert claude.is_final
+    feed(claude, REPORTS)
+    assert not claude.is_final  # another turn
 
 
 def test_two_results_are_one_cost(tmp_path: Path):
-    talk = conversation(tmp_path)
-    hear(talk, REPORTS)
-    steer(talk)
-    hear(talk, lifecycle("queued"), RESULT, lifecycle("started"), REPORTS, RESULT)
-    cost = talk.conclude(Ending(exit_code=0)).cost
+    claude = conversation(tmp_path)
+    feed(claude, REPORTS)
+    steer(claude)
+    feed(claude, lifecycle("queued"), RESULT, lifecycle("started"), REPORTS, RESULT)
+    cost = claude.conclude(Ending(exit_code=0)).cost
     one = conversation(tmp_path)
-    hear(one, REPORTS, RESULT)
+    feed(one, REPORTS, RESULT)
     once = one.conclude(Ending(exit_code=0)).cost
     assert cost is not None
     assert once is not None
@@ -202,12 +202,12 @@ def test_two_results_are_one_cost(tmp_path: Path):
 
 @pytest.mark.parametrize("native", [None, 3, [], {}, {"type": []}, lifecycle("started", "unknown")])
 def test_nonsense_changes_nothing(tmp_path: Path, native: Any):
-    talk = conversation(tmp_path)
-    hear(talk, REPORTS)
-    request = steer(talk)
-    hear(talk, native, {"type": "command_lifecycle", "command_uuid": [], "state": {}})
+    claude = conversation(tmp_path)
+    feed(claude, REPORTS)
+    request = steer(claude)
+    feed(claude, native, {"type": "command_lifecycle", "command_uuid": [], "state": {}})
     assert request.delivery is None
-    assert not talk.is_final
+    assert not claude.is_final
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 from claude_config import make_config
-from claude_streams import NAMES, natives, play
+from claude_streams import NAMES, natives, translate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,7 +75,7 @@ def test_any_field_may_have_any_type(line: dict[str, Any], share: int) -> None:
     for number, path in enumerate(places(line)):
         for wrong in WRONG[number % share :: share]:
             changed = replaced(line, path, wrong)
-            assert play([tool, changed, result]).conclude(exit_code=1).is_error
+            assert translate([tool, changed, result]).conclude(exit_code=1).is_error
 
 
 JSON = st.recursive(
@@ -96,7 +96,7 @@ FIELDS = st.sampled_from(
 @settings(max_examples=150, deadline=None, database=None)
 @given(kind=KINDS, fields=st.dictionaries(FIELDS, JSON, max_size=4))
 def test_any_json_may_come(kind: str, fields: dict[str, Any]) -> None:
-    result = play([{"type": kind, **fields}, fields]).conclude(exit_code=0)
+    result = translate([{"type": kind, **fields}, fields]).conclude(exit_code=0)
     assert result.is_error or result.output is None
 
 
@@ -109,7 +109,7 @@ def test_a_result_of_wrong_shapes_makes_no_row_the_server_refuses() -> None:
         "n": 7,
         "o": {"inputTokens": 2**60},
     }
-    cost = play(lines).conclude().cost
+    cost = translate(lines).conclude().cost
     assert cost
     assert (cost.duration_ms, cost.num_turns, cost.total_cost_usd) == (13, None, None)
     assert (cost.input_tokens, cost.output_tokens) == (0, 0)

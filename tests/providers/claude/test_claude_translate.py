@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from claude_streams import NAMES, natives, play
+from claude_streams import NAMES, natives, translate
 
 from agent_swarm_worker.contract import (
     Compaction,
@@ -21,7 +21,7 @@ SESSION = "11111111-1111-4111-8111-111111111111"
 
 
 def test_a_session_begins_with_its_id_version_and_real_model() -> None:
-    (init,) = play("bash").of(SessionInit)
+    (init,) = translate("bash").of(SessionInit)
     assert init.session_id == SESSION
     assert (init.provider, init.harness_variant) == ("claude", "stock")
     assert init.harness_variant_meta == {"version": "2.1.329"}
@@ -30,11 +30,11 @@ def test_a_session_begins_with_its_id_version_and_real_model() -> None:
 
 def test_the_beginning_of_another_turn_is_no_other_session() -> None:
     assert [line.get("subtype") for line in natives("wakeup")].count("init") == 2
-    assert len(play("wakeup").of(SessionInit)) == 1
+    assert len(translate("wakeup").of(SessionInit)) == 1
 
 
 def test_a_turn_is_text_tool_answer_text_result() -> None:
-    fake = play("bash").of(Message, ToolStart, ToolEnd, Result)
+    fake = translate("bash").of(Message, ToolStart, ToolEnd, Result)
     assert [event.type for event in fake] == [
         "message",
         "tool_start",
@@ -51,34 +51,34 @@ def test_a_turn_is_text_tool_answer_text_result() -> None:
 
 
 def test_a_failed_tool_is_told_from_one_that_worked() -> None:
-    (end,) = play("bash_fails").of(ToolEnd)
+    (end,) = translate("bash_fails").of(ToolEnd)
     assert end.is_error is True
     assert end.result == "Exit code 3"
 
 
 def test_tools_of_the_swarm_are_found_and_called() -> None:
-    names = [start.tool_name for start in play("swarm_tool").of(ToolStart)]
+    names = [start.tool_name for start in translate("swarm_tool").of(ToolStart)]
     assert names == ["ToolSearch", "mcp__agent-swarm__store-progress"]
 
 
 def test_an_unreachable_tool_server_is_reported() -> None:
-    (error,) = play("hello").of(Error)
+    (error,) = translate("hello").of(Error)
     assert error == Error("MCP server gone cannot be reached", "mcp_failed")
 
 
 def test_context_is_counted_once_per_message_of_the_main_agent() -> None:
-    used = play("bash").of(ContextUsage)
+    used = translate("bash").of(ContextUsage)
     assert [usage.context_used_tokens for usage in used] == [4201, 4201]
     assert used[0].context_total_tokens == 1_000_000
     assert used[0].context_percent == pytest.approx(0.4201)
-    assert len(play("subagent").of(ContextUsage)) == 2
+    assert len(translate("subagent").of(ContextUsage)) == 2
 
 
 def test_the_window_the_cli_names_beats_the_table() -> None:
     lines = natives("hello")
     lines[-1]["modelUsage"]["claude-opus-5-5"]["contextWindow"] = 12345
     lines[-1]["modelUsage"] = {"small-model": {"contextWindow": 1}, **lines[-1]["modelUsage"]}
-    usage = play([*lines, *natives("bash")[1:2]]).of(ContextUsage)
+    usage = translate([*lines, *natives("bash")[1:2]]).of(ContextUsage)
     assert usage[-1].context_total_tokens == 12345
 
 
@@ -87,19 +87,19 @@ def test_a_subagents_tools_show_but_its_words_are_not_the_answer() -> None:
     inside = next(line for line in lines if line.get("parent_tool_use_id"))
     words = {**natives("hello")[1], "parent_tool_use_id": inside["parent_tool_use_id"]}
     *before, result = lines
-    fake = play([*before, words, {**result, "result": ""}])
+    fake = translate([*before, words, {**result, "result": ""}])
     assert [start.tool_name for start in fake.of(ToolStart)] == ["Agent", "Bash"]
     assert fake.of(Message)[-1].subagent is True
     assert fake.conclude().output == "The subagent reported."
 
 
 def test_a_retry_says_what_is_waited_for() -> None:
-    (progress,) = play("retried_429").of(Progress)
+    (progress,) = translate("retried_429").of(Progress)
     assert progress.message == "Model API: 429 rate_limit; retry 1 of 1 in 1 s"
 
 
 def test_a_compaction_says_how_much_there_was() -> None:
-    assert play("local_compact").of(Compaction) == [Compaction(4250, "manual", 1_000_000)]
+    assert translate("local_compact").of(Compaction) == [Compaction(4250, "manual", 1_000_000)]
 
 
 @pytest.mark.parametrize("place", ["frame", "message"])
@@ -107,7 +107,7 @@ def test_an_api_error_is_read_in_both_places(place: str) -> None:
     frame = natives("error_401")[2]
     category = frame.pop("error")
     (frame if place == "frame" else frame["message"])["error"] = category
-    events = play([frame]).events
+    events = translate([frame]).events
     assert events == [Error("Invalid API key · Fix external API key", "authentication_failed")]
 
 
@@ -129,12 +129,12 @@ def test_an_api_error_is_read_in_both_places(place: str) -> None:
     ],
 )
 def test_errors_that_belong_to_no_message(event: dict[str, object], expected: Error) -> None:
-    assert play([event]).events == [expected]
+    assert translate([event]).events == [expected]
 
 
 def test_what_is_not_known_is_skipped() -> None:
     unknown = [{"type": "hologram"}, {"type": "system", "subtype": "new"}, {}, [], None, 7, "text"]
-    assert play(unknown).events == []
+    assert translate(unknown).events == []
 
 
 # --- when the last word is said
@@ -142,17 +142,17 @@ def test_what_is_not_known_is_skipped() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"killed"}))
 def test_a_whole_stream_is_final(name: str) -> None:
-    assert play(name).translator.is_final
+    assert translate(name).translator.is_final
 
 
 def test_a_stream_without_a_result_is_not_final() -> None:
-    assert not play("killed").translator.is_final
+    assert not translate("killed").translator.is_final
 
 
 def results_are_final(name: str) -> list[bool]:
     lines = natives(name)
     ends = [index for index, line in enumerate(lines, 1) if line["type"] == "result"]
-    return [play(lines[:end]).translator.is_final for end in ends]
+    return [translate(lines[:end]).translator.is_final for end in ends]
 
 
 def test_a_result_is_not_final_while_a_background_task_runs() -> None:
@@ -165,10 +165,10 @@ def test_a_result_is_not_final_while_a_wakeup_is_set() -> None:
 
 def test_a_result_is_not_final_while_turns_are_queued() -> None:
     *lines, result = natives("hello")
-    assert not play([*lines, {**result, "queued_turn_count": 1}]).translator.is_final
+    assert not translate([*lines, {**result, "queued_turn_count": 1}]).translator.is_final
 
 
 def test_a_new_turn_after_a_result_has_to_end_as_well() -> None:
     lines = natives("hello")
-    assert not play([*lines, lines[1]]).translator.is_final
-    assert not play([*lines, lines[0]]).translator.is_final
+    assert not translate([*lines, lines[1]]).translator.is_final
+    assert not translate([*lines, lines[0]]).translator.is_final

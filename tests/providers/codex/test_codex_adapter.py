@@ -30,7 +30,7 @@ FAKE = Path(__file__).parent / "fake_codex.py"
 
 
 class CodexRig:
-    """The adapter, the fake, and what the fake has noted."""
+    """The adapter, the fake, and what the fake has recorded."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,7 +55,7 @@ class CodexRig:
         return await session.wait_for_completion()
 
     @property
-    def noted(self) -> list[dict[str, Any]]:
+    def recorded(self) -> list[dict[str, Any]]:
         lines = (self.folder / "fake.log").read_text().splitlines()
         return [json.loads(line) for line in lines]
 
@@ -83,13 +83,13 @@ async def test_a_cli_without_an_app_server_is_asked_another_way(
 
 async def test_nothing_of_the_task_is_in_the_arguments(rig: CodexRig):
     await rig.run(prompt="secret words", system_prompt="secret orders", model="Sonnet")
-    (noted,) = rig.noted
-    assert noted["argv"] == ["exec", "--json", "--skip-git-repo-check", "-"]
-    assert noted["prompt"] == "secret words"
-    config = tomllib.loads(noted["config"])
+    (recorded,) = rig.recorded
+    assert recorded["argv"] == ["exec", "--json", "--skip-git-repo-check", "-"]
+    assert recorded["prompt"] == "secret words"
+    config = tomllib.loads(recorded["config"])
     assert config["developer_instructions"] == "secret orders"
     assert config["model"] == "gpt-5.6-terra"
-    assert "swarm-api-key-0001" in noted["config"]
+    assert "swarm-api-key-0001" in recorded["config"]
     home = rig.folder / "private/codex-home"
     assert not (home / "config.toml").exists(), "the file with the keys is gone"
 
@@ -99,7 +99,7 @@ async def test_the_operators_model_stands_where_nobody_chose(rig: CodexRig):
     (rig.folder / ".codex/config.toml").write_text('model = "their-model"\n')
     await rig.run()
     await rig.run(model="gpt-5.5", reasoning_effort="xhigh")
-    theirs, ours = [tomllib.loads(noted["config"]) for noted in rig.noted]
+    theirs, ours = [tomllib.loads(recorded["config"]) for recorded in rig.recorded]
     assert theirs["model"] == "their-model"
     assert (ours["model"], ours["model_reasoning_effort"]) == ("gpt-5.5", "xhigh")
 
@@ -107,7 +107,7 @@ async def test_the_operators_model_stands_where_nobody_chose(rig: CodexRig):
 async def test_an_effort_the_model_does_not_have_is_not_asked_for(rig: CodexRig):
     result = await rig.run(model="gpt-5.3-codex", reasoning_effort="max")
     assert result.applied_reasoning_effort is None
-    assert "model_reasoning_effort" not in rig.noted[0]["config"]
+    assert "model_reasoning_effort" not in rig.recorded[0]["config"]
 
 
 async def test_garbage_between_the_lines(rig: CodexRig):
@@ -132,7 +132,7 @@ async def test_a_session_that_is_gone_is_begun_afresh(rig: CodexRig):
     (folder / f"rollout-x-{THREAD}.jsonl").write_text("{}\n")
     result = await rig.run(resume_session_id=THREAD, fresh_prompt="the whole story")
     assert (result.is_error, result.output) == (False, "Did it.")
-    first, second = rig.noted
+    first, second = rig.recorded
     assert first["argv"] == ["exec", "resume", "--json", "--skip-git-repo-check", THREAD, "-"]
     assert second["prompt"] == "the whole story"
 
@@ -143,9 +143,9 @@ async def test_what_cannot_be_resumed_is_not_asked_for(rig: CodexRig, asked: str
     config = rig.config()
     assert not await CodexAdapter().can_resume(asked, config)
     await rig.run(resume_session_id=asked, fresh_prompt="the whole story")
-    (noted,) = rig.noted
-    assert "resume" not in noted["argv"]
-    assert noted["prompt"] == "the whole story"
+    (recorded,) = rig.recorded
+    assert "resume" not in recorded["argv"]
+    assert recorded["prompt"] == "the whole story"
 
 
 @pytest.mark.parametrize(("how", "words"), [("refuses", "unknown variant"), ("dies", "code 3")])
@@ -167,7 +167,7 @@ async def test_a_server_that_is_deaf_to_the_interruption_is_killed(rig: CodexRig
         session.on_event(on_event)
         result = await session.wait_for_completion()
     assert (result.error_category, result.failure_reason) == ("aborted", "Aborted: cancelled")
-    assert {"method": "turn/interrupt"} in rig.noted
+    assert {"method": "turn/interrupt"} in rig.recorded
     assert not [pid for pid in procfs.snapshot() if "sleep\0987\0" in command_of(pid)]
 
 
@@ -195,7 +195,7 @@ async def test_prompts_it_does_not_take(rig: CodexRig, prompt: str):
 async def test_a_story_that_is_too_long_is_not_told(rig: CodexRig):
     story = "x" * (MAX_PROMPT_CHARS + 1)
     assert not (await rig.run(resume_session_id=THREAD, fresh_prompt=story)).is_error
-    assert rig.noted[0]["prompt"] == "do it"
+    assert rig.recorded[0]["prompt"] == "do it"
 
 
 async def test_the_system_prompt_by_agents_md(rig: CodexRig):
@@ -207,7 +207,7 @@ async def test_the_system_prompt_by_agents_md(rig: CodexRig):
     assert not (await session.wait_for_completion()).is_error
     assert "Orders." in seen[0]
     assert not file.exists()
-    assert "developer_instructions" not in rig.noted[0]["config"]
+    assert "developer_instructions" not in rig.recorded[0]["config"]
 
 
 def test_it_keeps_the_contract():

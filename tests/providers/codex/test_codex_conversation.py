@@ -17,7 +17,7 @@ from agent_swarm_worker.providers.kit.launch import Ending
 TURN = "01a00000-0000-7000-8000-000000000002"
 
 
-def said(server: AppServer) -> list[dict[str, Any]]:
+def written(server: AppServer) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in server.outgoing().splitlines()]
 
 
@@ -46,23 +46,23 @@ def shown(server: AppServer, client_id: str) -> None:
 def test_one_thing_after_the_other(tmp_path: Path):
     server = AppServer(make_state(tmp_path))
     lines = recorded("app-server", "hello")
-    (hello,) = said(server)
+    (hello,) = written(server)
     assert hello["method"] == "initialize"
-    assert said(server) == []
+    assert written(server) == []
     server.feed(lines[0])
-    initialized, start = said(server)
+    initialized, start = written(server)
     assert initialized == {"method": "initialized"}
     assert (start["method"], start["params"]["approvalPolicy"]) == ("thread/start", "never")
     assert start["params"]["model"] == "gpt-5.6-terra"
     server.feed(lines[1])
-    (turn,) = said(server)
+    (turn,) = written(server)
     assert turn["method"] == "turn/start"
     assert turn["params"] == {"threadId": THREAD, "input": [{"type": "text", "text": "do it"}]}
     assert not server.is_input_over
     for line in lines[2:]:
         server.feed(line)
     assert server.is_input_over
-    assert said(server) == []
+    assert written(server) == []
 
 
 def test_a_resumed_thread_is_told_its_new_orders_first(tmp_path: Path):
@@ -70,11 +70,11 @@ def test_a_resumed_thread_is_told_its_new_orders_first(tmp_path: Path):
     server = AppServer(make_state(tmp_path, plan=plan, resume_session_id=THREAD))
     lines = recorded("app-server", "hello")
     server.feed(lines[0])
-    resume = said(server)[-1]
+    resume = written(server)[-1]
     assert resume["method"] == "thread/resume"
     assert resume["params"]["threadId"] == THREAD
     server.feed(lines[1])
-    inject, turn = said(server)
+    inject, turn = written(server)
     assert inject["method"] == "thread/inject_items"
     assert inject["params"]["items"][0]["role"] == "developer"
     assert inject["params"]["items"][0]["content"][0]["text"] == "New orders."
@@ -114,21 +114,21 @@ def test_a_refusal_on_the_way_ends_the_session(answered: int, tmp_path: Path):
 def test_a_question_is_answered(method: str, result: Any, tmp_path: Path):
     server = begun(tmp_path)
     server.feed({"id": 0, "method": method, "params": {}})
-    assert said(server) == [{"id": 0, "result": result}]
+    assert written(server) == [{"id": 0, "result": result}]
 
 
 def test_a_question_nobody_knows_is_refused(tmp_path: Path):
     """Without an answer the server would wait for ever."""
     server = begun(tmp_path)
     server.feed({"id": "q", "method": "brand/new/question"})
-    (answer,) = said(server)
+    (answer,) = written(server)
     assert (answer["id"], answer["error"]["code"]) == ("q", -32601)
 
 
 def test_a_message_counts_as_delivered_when_the_thread_has_it(tmp_path: Path):
     server, request = begun(tmp_path), SteerRequest("steer", "turn left")
     server.steer(request)
-    (steer,) = said(server)
+    (steer,) = written(server)
     assert steer["method"] == "turn/steer"
     assert steer["params"]["expectedTurnId"] == TURN
     assert steer["params"]["input"][0]["text"] == "turn left"
@@ -142,7 +142,7 @@ def test_a_message_counts_as_delivered_when_the_thread_has_it(tmp_path: Path):
 def test_a_turn_that_ends_settles_what_it_accepted(status: str, delivered: bool, tmp_path: Path):
     server, request = begun(tmp_path), SteerRequest("steer", "turn left")
     server.steer(request)
-    server.feed({"id": said(server)[0]["id"], "result": {"turnId": TURN}})
+    server.feed({"id": written(server)[0]["id"], "result": {"turnId": TURN}})
     turn_over(server, status)
     assert request.delivery is not None
     assert request.delivery.delivered is delivered
@@ -151,7 +151,7 @@ def test_a_turn_that_ends_settles_what_it_accepted(status: str, delivered: bool,
 def test_a_message_that_is_refused_or_late(tmp_path: Path):
     server, request = begun(tmp_path), SteerRequest("steer", "turn left")
     server.steer(request)
-    server.feed({"id": said(server)[0]["id"], "error": {"message": "no active turn to steer"}})
+    server.feed({"id": written(server)[0]["id"], "error": {"message": "no active turn to steer"}})
     assert request.delivery == SteerDelivery(False, reason="no active turn to steer")
     turn_over(server, "completed")
     late = SteerRequest("queue", "and then?")
@@ -165,19 +165,19 @@ def test_a_message_before_the_turn_waits_for_it(tmp_path: Path):
     lines = recorded("app-server", "hello")
     for line in lines[:2]:
         server.feed(line)
-    assert "turn/steer" not in [message.get("method") for message in said(server)]
+    assert "turn/steer" not in [message.get("method") for message in written(server)]
     for line in lines[2:5]:
         server.feed(line)
-    assert [message["method"] for message in said(server)] == ["turn/steer"]
+    assert [message["method"] for message in written(server)] == ["turn/steer"]
 
 
 def test_a_queued_message_is_a_turn_of_its_own(tmp_path: Path):
     server, request = begun(tmp_path), SteerRequest("queue", "and then?")
     server.steer(request)
-    assert said(server) == []
+    assert written(server) == []
     assert turn_over(server, "completed") == []
     assert not server.is_final
-    (turn,) = said(server)
+    (turn,) = written(server)
     assert (turn["method"], turn["params"]["input"][0]["text"]) == ("turn/start", "and then?")
     server.feed({"id": turn["id"], "result": {"turn": {"id": "turn-2"}}})
     shown(server, turn["params"]["clientUserMessageId"])
@@ -191,7 +191,7 @@ def test_after_a_failed_turn_nothing_queued_is_begun(tmp_path: Path):
     server.steer(request)
     turn_over(server, "failed", error={"message": "overloaded"})
     assert server.is_final
-    assert said(server) == []
+    assert written(server) == []
     assert request.delivery is None, "the shared session tells it that the session is over"
 
 
@@ -200,7 +200,7 @@ def test_an_interruption_needs_a_turn(tmp_path: Path):
     assert not server.interrupt()
     server = begun(tmp_path)
     assert server.interrupt()
-    (asked,) = said(server)
+    (asked,) = written(server)
     assert asked["method"] == "turn/interrupt"
     assert asked["params"] == {"threadId": THREAD, "turnId": TURN}
     turn_over(server, "interrupted")

@@ -87,7 +87,7 @@ class Nest:
         with anyio.fail_after(30):
             return await session.wait_for_completion()
 
-    def told(self, run: int = 0) -> dict[str, Any]:
+    def received(self, run: int = 0) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.place / f"told-{run}.json").read_text())
         return found
 
@@ -142,7 +142,7 @@ async def test_a_session(tmp_path: Path):
         cache_write_tokens=0, harness_cost_usd=0.125,
     )  # fmt: skip
     assert nest.of(Result) == [Result(cost, "Caught one.")]
-    told = nest.told()
+    told = nest.received()
     assert (told["prompt"], told["system"]) == ("fish", "You are a heron.")
     assert told["argv"][:4] == ["run", "--json", "--model", "heron-2-mini"]
     servers = json.loads(told["mcp"])["mcpServers"]
@@ -219,8 +219,8 @@ async def test_a_session_that_is_gone_is_begun_afresh(tmp_path: Path):
     nest = Nest(tmp_path, [gone], [BEGIN, END], resume_session_id=SESSION, fresh_prompt="anew")
     result = await nest.run()
     assert not result.is_error
-    assert nest.told(0)["argv"][-2:] == ["--resume", SESSION]
-    assert nest.told(1)["prompt"] == "anew"
+    assert nest.received(0)["argv"][-2:] == ["--resume", SESSION]
+    assert nest.received(1)["prompt"] == "anew"
     assert nest.of(Progress)
 
 

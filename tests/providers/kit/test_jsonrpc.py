@@ -45,15 +45,15 @@ def noted(method: str, params: Any) -> Iterable[ProviderEvent]:
     yield Progress(f"{method} {params}")
 
 
-def said(peer: JsonRpcPeer) -> list[dict[str, Any]]:
+def written(peer: JsonRpcPeer) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in peer.outgoing().splitlines()]
 
 
-def heard(peer: JsonRpcPeer, message: Any) -> list[ProviderEvent]:
+def received(peer: JsonRpcPeer, message: Any) -> list[ProviderEvent]:
     return list(peer.receive(message))
 
 
-def asked(peer: JsonRpcPeer, method: str = "ask", **more: Any) -> list[Any]:
+def sent_request(peer: JsonRpcPeer, method: str = "ask", **more: Any) -> list[Any]:
     """Ask, and return the list that fills with the outcome."""
     outcomes: list[Any] = []
 
@@ -67,38 +67,38 @@ def asked(peer: JsonRpcPeer, method: str = "ask", **more: Any) -> list[Any]:
 
 def test_a_request_gets_its_answer_once():
     peer = JsonRpcPeer(noted)
-    outcomes = asked(peer)
-    assert said(peer) == [{"jsonrpc": "2.0", "id": 1, "method": "ask", "params": {"n": 1}}]
-    assert said(peer) == []
+    outcomes = sent_request(peer)
+    assert written(peer) == [{"jsonrpc": "2.0", "id": 1, "method": "ask", "params": {"n": 1}}]
+    assert written(peer) == []
     assert [one.method for one in peer._pending.values()] == ["ask"]
     answer = {"jsonrpc": "2.0", "id": 1, "result": {"ok": True}}
-    assert heard(peer, answer) == [Progress("answered")]
-    assert heard(peer, answer) == []
+    assert received(peer, answer) == [Progress("answered")]
+    assert received(peer, answer) == []
     assert outcomes == [{"ok": True}]
     assert not peer._pending
 
 
 def test_answers_out_of_order_find_their_requests():
     peer = JsonRpcPeer(noted)
-    first, second = asked(peer), asked(peer)
-    heard(peer, {"id": 2, "result": "two"})
-    heard(peer, {"id": 1, "result": "one"})
+    first, second = sent_request(peer), sent_request(peer)
+    received(peer, {"id": 2, "result": "two"})
+    received(peer, {"id": 1, "result": "one"})
     assert (first, second) == (["one"], ["two"])
 
 
 @pytest.mark.parametrize("answer_id", [1, 1.0, "1"])
 def test_a_number_may_come_back_in_another_form(answer_id: Any):
     peer = JsonRpcPeer(noted)
-    outcomes = asked(peer)
-    heard(peer, {"id": answer_id, "result": None})
+    outcomes = sent_request(peer)
+    received(peer, {"id": answer_id, "result": None})
     assert outcomes == [None]
 
 
 @pytest.mark.parametrize("answer_id", [2, 0, -1, True, None, [1], {}, "one", "", "9" * 5000, 1.5])
 def test_an_answer_to_nothing_is_passed_over(answer_id: Any):
     peer = JsonRpcPeer(noted)
-    outcomes = asked(peer)
-    assert heard(peer, {"id": answer_id, "result": 1}) == []
+    outcomes = sent_request(peer)
+    assert received(peer, {"id": answer_id, "result": 1}) == []
     assert outcomes == []
 
 
@@ -113,8 +113,8 @@ def test_an_answer_to_nothing_is_passed_over(answer_id: Any):
 )
 def test_an_error_is_told_as_it_came(error: Any, code: int | None, message: str):
     peer = JsonRpcPeer(noted)
-    outcomes = asked(peer)
-    heard(peer, {"id": 1, "error": error, "result": None})
+    outcomes = sent_request(peer)
+    received(peer, {"id": 1, "error": error, "result": None})
     (told,) = outcomes
     assert (told.method, told.code, told.message, told.native) == ("ask", code, message, error)
     assert not told.is_unanswered
@@ -122,15 +122,15 @@ def test_an_error_is_told_as_it_came(error: Any, code: int | None, message: str)
 
 def test_an_error_of_null_is_none():
     peer = JsonRpcPeer(noted)
-    outcomes = asked(peer)
-    heard(peer, {"id": 1, "error": None, "result": 7})
+    outcomes = sent_request(peer)
+    received(peer, {"id": 1, "error": None, "result": 7})
     assert outcomes == [7]
 
 
 def test_an_answer_that_never_comes_fails_with_what_was_seen():
     peer = JsonRpcPeer(noted)
     peer.request("nobody waits")
-    first, second = asked(peer, "a"), asked(peer, "b")
+    first, second = sent_request(peer, "a"), sent_request(peer, "b")
     assert peer.end("it exited with code 3: no disk") == [Progress("answered")] * 2
     assert (len(first), len(second)) == (1, 1)
     assert first[0] == RpcError("a", None, "no answer to a: it exited with code 3: no disk")
@@ -142,55 +142,55 @@ def test_too_many_requests_without_an_answer(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(jsonrpc, "MAX_PENDING", 2)
     peer = JsonRpcPeer(noted)
     for _ in range(2):
-        asked(peer)
-    said(peer)
-    outcomes = asked(peer)
-    assert said(peer) == []
+        sent_request(peer)
+    written(peer)
+    outcomes = sent_request(peer)
+    assert written(peer) == []
     assert outcomes[0].is_unanswered
     assert "2 requests are unanswered" in outcomes[0].message
-    assert heard(peer, {"id": 1, "result": 0}) == [Progress("answered")] * 2
-    asked(peer)
-    assert len(said(peer)) == 1
+    assert received(peer, {"id": 1, "result": 0}) == [Progress("answered")] * 2
+    sent_request(peer)
+    assert len(written(peer)) == 1
 
 
 def test_notifications_come_in_their_order():
     peer = JsonRpcPeer(noted)
     batch = [{"method": "a", "params": 1}, {"method": "b"}, {"jsonrpc": "2.0", "method": "c"}]
-    assert heard(peer, batch) == [Progress("a 1"), Progress("b None"), Progress("c None")]
+    assert received(peer, batch) == [Progress("a 1"), Progress("b None"), Progress("c None")]
 
 
 def test_a_batch_may_hold_anything():
     peer = JsonRpcPeer(noted, answers={"q": lambda params: params})
-    outcomes = asked(peer)
-    said(peer)
+    outcomes = sent_request(peer)
+    written(peer)
     batch = [{"id": 1, "result": 2}, {"id": 1, "method": "q", "params": 3}, 7, [], None, {}]
-    assert heard(peer, batch) == [Progress("answered")]
+    assert received(peer, batch) == [Progress("answered")]
     assert outcomes == [2]
-    assert said(peer) == [{"jsonrpc": "2.0", "id": 1, "result": 3}]
+    assert written(peer) == [{"jsonrpc": "2.0", "id": 1, "result": 3}]
 
 
 def test_a_question_nobody_knows_is_refused():
     peer = JsonRpcPeer(noted)
-    heard(peer, {"id": "q", "method": "brand/new"})
-    (answer,) = said(peer)
+    received(peer, {"id": "q", "method": "brand/new"})
+    (answer,) = written(peer)
     assert (answer["id"], answer["error"]["code"]) == ("q", -32601)
-    heard(peer, {"id": 8, "method": ["not", "a", "name"]})
-    assert said(peer)[0]["error"]["code"] == -32600
-    heard(peer, {"method": None, "params": 1})
-    assert said(peer) == []
+    received(peer, {"id": 8, "method": ["not", "a", "name"]})
+    assert written(peer)[0]["error"]["code"] == -32600
+    received(peer, {"method": None, "params": 1})
+    assert written(peer) == []
 
 
 def test_an_answer_that_fails_is_an_error():
     peer = JsonRpcPeer(noted, answers={"q": lambda params: params["missing"]})
-    heard(peer, {"id": 0, "method": "q", "params": {}})
-    (answer,) = said(peer)
+    received(peer, {"id": 0, "method": "q", "params": {}})
+    (answer,) = written(peer)
     assert answer["error"] == {"code": -32603, "message": "KeyError: 'missing'"}
 
 
 def test_the_head_of_messages_can_be_left_out():
     peer = JsonRpcPeer(noted, head={})
     peer.notify("initialized")
-    assert said(peer) == [{"method": "initialized"}]
+    assert written(peer) == [{"method": "initialized"}]
 
 
 def test_half_a_surrogate_pair_is_sent_all_the_same():
@@ -204,8 +204,8 @@ def test_half_a_surrogate_pair_is_sent_all_the_same():
 
 def with_handler(handler: Any) -> tuple[JsonRpcPeer, HandlerCall]:
     peer = JsonRpcPeer(noted, handlers={"fs/read": handler})
-    heard(peer, {"id": 0, "method": "fs/read", "params": {"path": "x"}})
-    assert said(peer) == []
+    received(peer, {"id": 0, "method": "fs/read", "params": {"path": "x"}})
+    assert written(peer) == []
     (call,) = peer.handler_calls()
     assert peer.handler_calls() == []
     assert peer._open_calls == [call]
@@ -221,7 +221,7 @@ async def test_a_handler_answers_when_it_is_done():
     peer, call = with_handler(read)
     assert (call.method, call.params) == ("fs/read", {"path": "x"})
     await call.run()
-    assert said(peer) == [{"jsonrpc": "2.0", "id": 0, "result": {"content": "xx"}}]
+    assert written(peer) == [{"jsonrpc": "2.0", "id": 0, "result": {"content": "xx"}}]
     assert not peer._open_calls
 
 
@@ -242,7 +242,7 @@ async def test_what_a_handler_raises_is_the_error(raised: Exception, error: Any)
 
     peer, call = with_handler(fail)
     await call.run()
-    assert [answer["error"] for answer in said(peer)] == [error]
+    assert [answer["error"] for answer in written(peer)] == [error]
 
 
 async def test_a_result_that_is_no_json_is_an_error():
@@ -251,7 +251,7 @@ async def test_a_result_that_is_no_json_is_an_error():
 
     peer, call = with_handler(odd)
     await call.run()
-    (answer,) = said(peer)
+    (answer,) = written(peer)
     assert (answer["id"], answer["error"]["code"]) == (0, -32603)
 
 
@@ -274,24 +274,24 @@ async def test_the_first_answer_counts_and_stops_the_handler():
             await ended.wait()
     call.refuse("too late")
     await call.run()
-    assert said(peer) == [{"jsonrpc": "2.0", "id": 0, "result": {"outcome": "cancelled"}}]
+    assert written(peer) == [{"jsonrpc": "2.0", "id": 0, "result": {"outcome": "cancelled"}}]
 
 
 async def test_a_handler_that_is_cancelled_answers_nothing():
     peer, call = with_handler(lambda _: anyio.sleep_forever())
     with anyio.move_on_after(0.01):
         await call.run()
-    assert said(peer) == []
+    assert written(peer) == []
 
 
 def test_too_many_questions_at_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(jsonrpc, "MAX_HANDLERS", 1)
     peer, call = with_handler(read)
-    heard(peer, {"id": 1, "method": "fs/read", "params": {}})
-    (busy,) = said(peer)
+    received(peer, {"id": 1, "method": "fs/read", "params": {}})
+    (busy,) = written(peer)
     assert (busy["id"], busy["error"]["code"]) == (1, -32000)
     call.answer(1)
-    heard(peer, {"id": 2, "method": "fs/read", "params": {}})
+    received(peer, {"id": 2, "method": "fs/read", "params": {}})
     assert len(peer.handler_calls()) == 1
 
 
@@ -307,11 +307,11 @@ MESSAGES = st.dictionaries(
 @given(st.lists(MESSAGES | VALUES | st.lists(MESSAGES, max_size=3), max_size=6))
 def test_no_message_is_too_strange(messages: list[Any]):
     peer = JsonRpcPeer(noted, answers={"q": lambda _: 1}, handlers={"fs/read": read})
-    outcomes = [asked(peer) for _ in range(3)]
-    said(peer)
+    outcomes = [sent_request(peer) for _ in range(3)]
+    written(peer)
     flat = [one for m in messages for one in (m if isinstance(m, list) else [m])]
     for message in messages:
-        heard(peer, message)
+        received(peer, message)
     for call in peer.handler_calls():
         call.answer(None)
     questions = [m for m in flat if isinstance(m, dict) and {"id", "method"} <= m.keys()]
