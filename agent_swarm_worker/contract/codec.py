@@ -26,6 +26,7 @@ from typing import (
 
 from agent_swarm_worker.contract.events import CostData, ProviderEvent
 from agent_swarm_worker.contract.session import ProviderResult
+from agent_swarm_worker.text import shorten
 
 T = TypeVar("T")
 _Convert: TypeAlias = Callable[[Any, str], Any]
@@ -278,9 +279,8 @@ def _missing(name: str, where: str) -> InvalidEvent:
 
 
 def _wrong(where: str, expected: str, value: object) -> InvalidEvent:
-    shown = repr(value)
-    shown = shown if len(shown) <= 80 else f"{shown[:79]}…"
-    return InvalidEvent(f"{where}: expected {expected}, got {type(value).__name__} {shown}")
+    shown = f"{type(value).__name__} {shorten(repr(value), 80)}"
+    return InvalidEvent(f"{where}: expected {expected}, got {shown}")
 
 
 _SCALARS: dict[Any, _Convert] = {

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from agent_swarm_worker.text import shorten
+
 _FIRST_FIELD = 3
 """Fields of ``stat`` are numbered from 1 (proc(5)); behind the name comes the third."""
 _COMMAND_CHARS = 120
@@ -80,7 +82,7 @@ def command_line(pid: int) -> str:
     words = _read(pid, "cmdline").rstrip(b"\0").split(b"\0")
     words[0] = words[0].rpartition(b"/")[2] or _read(pid, "comm").strip()
     text = b" ".join(words).decode("utf-8", "replace")
-    return text if len(text) <= _COMMAND_CHARS else text[: _COMMAND_CHARS - 1] + "…"
+    return shorten(text, _COMMAND_CHARS)
 
 
 def _read(pid: int, name: str) -> bytes:

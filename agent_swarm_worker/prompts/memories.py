@@ -8,7 +8,8 @@ import anyio
 
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.prompts.texts import clean, one_line
+from agent_swarm_worker.prompts.texts import clean
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from agent_swarm_worker.errors import ApiError
-from agent_swarm_worker.prompts.texts import join, one_line
+from agent_swarm_worker.prompts.texts import join
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence

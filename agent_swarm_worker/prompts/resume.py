@@ -20,7 +20,8 @@ import orjson
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.guards.child_env import count_tokens, truncate_to_tokens
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.prompts.texts import clean, join, one_line
+from agent_swarm_worker.prompts.texts import clean, join
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -188,7 +189,7 @@ def _summary(content: str, redactor: Redactor) -> str:
         return one_line(scrubbed(redactor, content), _SNIPPET_CHARS)
     calls = [_call(block) for block in _blocks(native)]
     tools = "; ".join(call for call in calls if call)
-    return one_line(tools or orjson.dumps(native).decode(), None if tools else _SNIPPET_CHARS)
+    return one_line(tools) if tools else one_line(orjson.dumps(native).decode(), _SNIPPET_CHARS)
 
 
 def _blocks(native: Any) -> list[Any]:

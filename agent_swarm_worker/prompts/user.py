@@ -28,7 +28,8 @@ from agent_swarm_worker.api.wire import (
     TaskOffered,
     UnreadMentions,
 )
-from agent_swarm_worker.prompts.texts import clean, join, one_line
+from agent_swarm_worker.prompts.texts import clean, join
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -17,6 +17,7 @@ from agent_swarm_worker.clock import Clock, wire_time
 from agent_swarm_worker.contract import ProviderResult, RateLimitWindow
 from agent_swarm_worker.guards.error_classes import ErrorClass
 from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_reset_time
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -60,14 +61,14 @@ class Failure:
 def failure(category: str, said: str = "", labels: Mapping[str, str] = LABELS) -> Failure:
     """Return a failure in which the category's own words come first."""
     label = labels.get(category, "Session error")
-    return Failure(category, one_line(f"{label}: {said}" if said else label))
+    return Failure(category, one_line(f"{label}: {said}" if said else label, MAX_REASON_CHARS))
 
 
 def aborted(ending: Ending) -> Failure | None:
     """Return the failure of a session that was asked to end, if it was."""
     if ending.aborted is None:
         return None
-    return Failure("aborted", one_line(f"Aborted: {ending.aborted}"))
+    return Failure("aborted", one_line(f"Aborted: {ending.aborted}", MAX_REASON_CHARS))
 
 
 def as_aborted(result: ProviderResult, reason: str) -> ProviderResult:
@@ -82,7 +83,7 @@ def as_aborted(result: ProviderResult, reason: str) -> ProviderResult:
         exit_code=result.exit_code or ABORTED_EXIT,
         is_error=True,
         error_category="aborted",
-        failure_reason=one_line(f"Aborted: {reason}"),
+        failure_reason=one_line(f"Aborted: {reason}", MAX_REASON_CHARS),
         cost=replace(result.cost, is_error=True) if result.cost is not None else None,
     )
 
@@ -107,7 +108,7 @@ def unfinished(
     how = f"{name} {how_it_ended(ending.exit_code)} before it was finished"
     how += f", without an answer to {waiting_for}" if waiting_for else ""
     if last_error is not None:
-        said = one_line(f"{how}; before that: {last_error.message}")
+        said = one_line(f"{how}; before that: {last_error.message}", MAX_REASON_CHARS)
         return Failure(last_error.category or "crashed", said)
     if ending.truncated:
         return Failure("truncated", f"{how}; its output was cut off")
@@ -115,7 +116,7 @@ def unfinished(
     category = classify(tail) if tail else ErrorClass.UNKNOWN.value
     if category == ErrorClass.UNKNOWN.value:
         category = "killed" if ending.exit_code > 128 else "crashed"
-    return Failure(category, one_line(f"{how}: {tail}" if tail else how))
+    return Failure(category, one_line(f"{how}: {tail}" if tail else how, MAX_REASON_CHARS))
 
 
 def concluded(
@@ -162,12 +163,6 @@ def reset_of(
     known = (moment for moment in moments if moment is not None)
     moment = next(known, None) or parse_reset_time(text, now)
     return wire_time(clamp_reset(moment, now)) if moment else None
-
-
-def one_line(reason: str) -> str:
-    """Fold a text into one line that is not too long."""
-    line = " ".join(reason.split())
-    return line if len(line) <= MAX_REASON_CHARS else line[: MAX_REASON_CHARS - 1] + "…"
 
 
 def how_it_ended(exit_code: int) -> str:

@@ -20,10 +20,11 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from agent_swarm_worker.errors import ProviderError, SwarmWorkerError
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.providers.kit.costs import Tokens
-from agent_swarm_worker.providers.kit.outcome import LABELS, one_line, reset_of
+from agent_swarm_worker.providers.kit.outcome import LABELS, MAX_REASON_CHARS, reset_of
 from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.client import request_settings
 from agent_swarm_worker.providers.pi.costs import context_of
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -174,7 +175,9 @@ class Asker:
             # What no service worded: the connection broke, or what came was no answer.
             kind = "bad_response" if isinstance(error, AgentRunError) else "network"
             what = f"{type(error).__name__}: {text}"
-            failure = SessionFailed(kind, one_line(f"The model API cannot be used: {what}"))
+            failure = SessionFailed(
+                kind, one_line(f"The model API cannot be used: {what}", MAX_REASON_CHARS)
+            )
             is_passing = True
         return _Again(failure, after_s=after_s, timed_out=False) if is_passing else failure
 
@@ -274,4 +277,6 @@ def model_failure(
     where = f" (HTTP {status})" if status else ""
     reason = f"{label}{where}: {plain}" if plain else f"{label}{where}"
     asked = f"{text}\nretry-after: {retry_after_s or 0:.0f}"
-    return SessionFailed(kind.value, one_line(reason), reset_at=reset_of(kind.value, asked, now))
+    return SessionFailed(
+        kind.value, one_line(reason, MAX_REASON_CHARS), reset_at=reset_of(kind.value, asked, now)
+    )

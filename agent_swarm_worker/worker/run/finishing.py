@@ -35,7 +35,7 @@ from agent_swarm_worker.reporting.finish import (
     has_failed,
 )
 from agent_swarm_worker.reporting.port import task_lane
-from agent_swarm_worker.text import clip
+from agent_swarm_worker.text import clip, shorten
 from agent_swarm_worker.worker.boot.parts import (
     Api,
     Basics,
@@ -157,9 +157,8 @@ async def _put_finish(
         return
     args = body.args(task.task_id) | {"session_uuid": task.session_uuid}
     worker.outbox.put(task_lane(task.task_id), WriteKind.FINISH, args)
-    log.info(
-        Event.TASK_FINISHED, status=body.status, why=_brief(body.failure_reason), note=body.note
-    )
+    why = shorten(body.failure_reason.partition("\n")[0], 300) if body.failure_reason else None
+    log.info(Event.TASK_FINISHED, status=body.status, why=why, note=body.note)
 
 
 async def _decide(
@@ -213,10 +212,6 @@ async def _sync_profile(worker: Parts, outcome: Outcome, log: Log) -> None:
         await worker.profile_sync.sync()
     except (ApiError, OSError) as error:
         log.warning(Event.IDENTITY, step="sync", why=str(error))
-
-
-def _brief(reason: str | None) -> str | None:
-    return reason.splitlines()[0][:300] if reason else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

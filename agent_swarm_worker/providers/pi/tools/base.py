@@ -18,6 +18,7 @@ import anyio
 
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.providers.pi.tool import ToolOutcome
+from agent_swarm_worker.text import shorten, truncate_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -169,7 +170,7 @@ def _is(kind: Kind, value: Any) -> bool:
 
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) and value.isidentifier() else repr(value)
-    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+    return shorten(text, _SHOWN_CHARS)
 
 
 _LOCKS: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
@@ -209,12 +210,6 @@ def size_of(count: int) -> str:
     raise AssertionError
 
 
-def cut(text: str, max_bytes: int) -> str:
-    """Return the beginning of `text` in at most `max_bytes` of UTF-8, no character halved."""
-    raw = text.encode("utf-8", "surrogatepass")
-    return text if len(raw) <= max_bytes else raw[:max_bytes].decode("utf-8", "ignore")
-
-
 def clipped(
     text: str, *, max_bytes: int = MAX_BYTES, max_lines: int = MAX_LINES, dropped: int = 0
 ) -> str:
@@ -232,7 +227,7 @@ def clipped(
     raw = text.encode("utf-8", "surrogatepass")
     if len(raw) <= max_bytes and len(lines) <= max_lines and not dropped:
         return text
-    head = cut("".join(lines[: max_lines * 2 // 5]), max_bytes * 2 // 5)
+    head = truncate_bytes("".join(lines[: max_lines * 2 // 5]), max_bytes * 2 // 5)
     tail_lines = "".join(lines[-(max_lines * 3 // 5) :]).encode("utf-8", "surrogatepass")
     tail = tail_lines[-(max_bytes * 3 // 5) :].decode("utf-8", "ignore")
     missing = dropped + len(raw) - len(head.encode("utf-8", "surrogatepass"))
