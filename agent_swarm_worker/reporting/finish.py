@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from agent_swarm_worker.api.wire import TERMINAL_STATUSES
 from agent_swarm_worker.contract import CostData
-from agent_swarm_worker.guards.hangs import with_hint
+from agent_swarm_worker.guards.hangs import with_retry_hint
 from agent_swarm_worker.reporting.output_schema import Judge, Question, judge_apart
 from agent_swarm_worker.text import clip
 
@@ -135,7 +135,7 @@ def _failure_reason(result: ProviderResult, harness: str, last_words: str) -> st
             reason += f"; its last words: {clip(last_words.strip(), MAX_LAST_WORDS_CHARS)}"
     category = result.error_category
     told = f"{reason} [{category}]" if category and category not in reason else reason
-    return with_hint(told, category)
+    return with_retry_hint(told, category)
 
 
 def _says(text: str | None) -> TypeGuard[str]:

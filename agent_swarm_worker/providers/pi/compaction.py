@@ -16,7 +16,7 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from agent_swarm_worker.guards.child_env import count_tokens
+from agent_swarm_worker.guards.tokens import count_tokens
 from agent_swarm_worker.text import shorten_middle
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ import anyio
 from agent_swarm_worker.clock import in_words, seconds_of
 from agent_swarm_worker.contract import RawLog, RawStderr
 from agent_swarm_worker.contract.listening import listens_to
-from agent_swarm_worker.guards.hangs import Hang, excerpt, why_it_hangs
+from agent_swarm_worker.guards.hangs import Hang, classify_hang, quote_line
 from agent_swarm_worker.logs import Event
 
 if TYPE_CHECKING:
@@ -121,11 +121,11 @@ class Watchdog:
             return self._task.ended_by
         found = self._hang
         lines = [_text(line) for line in (self._last_line, *self._lines_since) if line is not None]
-        last = excerpt(lines[0]) if lines else ""
+        last = quote_line(lines[0]) if lines else ""
         for number, line in enumerate(lines):
-            found = why_it_hangs(self._hang, line, is_cut_off=number > 0, texts=self._hang_texts)
+            found = classify_hang(self._hang, line, is_cut_off=number > 0, texts=self._hang_texts)
             if found is not self._hang:
-                last = excerpt(line, is_cut_off=number > 0)
+                last = quote_line(line, is_cut_off=number > 0)
                 break
         _, _, why = (self._task.ended_by or "").partition(": ")
         return f"{found}: {why}" + (f"; it said last: {last}" if last else "")
@@ -139,7 +139,7 @@ class Watchdog:
             await self._end(Hang.STALLED, f"no output for {in_words(silence_s)}")
         elif silence_s and quiet_s >= silence_s / 2 and not self._is_stalled:
             self._is_stalled = True
-            said = excerpt(_text(self._last_line)) if self._last_line is not None else ""
+            said = quote_line(_text(self._last_line)) if self._last_line is not None else ""
             self._log.warning(
                 Event.SESSION_STALLED,
                 quiet_s=round(quiet_s),
