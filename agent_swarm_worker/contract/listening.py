@@ -74,7 +74,7 @@ class SessionSink(Protocol):
         """The session goes on in another file, whose lines begin at this offset."""
         ...
 
-    def heard(self, lines: Sequence[bytes]) -> None:
+    def received(self, lines: Sequence[bytes]) -> None:
         """The harness has said something: these records, as the journal has them, or none."""
         ...
 

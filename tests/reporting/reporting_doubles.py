@@ -26,7 +26,7 @@ class Recorder:
     def transaction(self):
         return contextlib.nullcontext()
 
-    def told(self):
+    def events_reported(self):
         pass
 
     def kinds(self):

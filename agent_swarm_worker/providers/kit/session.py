@@ -85,7 +85,7 @@ class BaseSession:
     def emit(self, event: ProviderEvent) -> None:
         """Hand one event that no line says to every listener."""
         if self.config.sink is not None:
-            self.config.sink.heard(())
+            self.config.sink.received(())
         self._deliver(event)
 
     def _deliver(self, event: ProviderEvent) -> None:
@@ -144,7 +144,7 @@ class BaseSession:
                 admitted.append(record)
         self.journal.append(admitted, checkpoint)
         if self.config.sink is not None:
-            self.config.sink.heard(records)
+            self.config.sink.received(records)
         has_line_listeners = self._fallbacks or self._of(RawLog) or not self._listeners
         for record, events in zip(records, meanings, strict=True):
             if record and has_line_listeners:

@@ -36,8 +36,8 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.catalog import context_window
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.registry import adapter_spec, create_provider
-from agent_swarm_worker.reporting.finish import CostKeeper
-from agent_swarm_worker.reporting.port import SessionFacts
+from agent_swarm_worker.reporting.finish import LatestCost
+from agent_swarm_worker.reporting.port import SessionInfo
 from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.state.directory import REPORTED
 from agent_swarm_worker.worker.boot.harness import wire_name
@@ -155,7 +155,7 @@ class OrphanedSession:
         adapter = self._adapter
         known = wire_name(adapter) if adapter is not None else None
         spec = HarnessSpec(name=claim.harness) if adapter is None else adapter_spec(adapter)
-        facts = SessionFacts(
+        info = SessionInfo(
             task_id=claim.task_id if claim.phase != "no_task" else None,
             effective_id=claim.task_id,
             agent_id=worker.agent_id,
@@ -171,7 +171,7 @@ class OrphanedSession:
             elapsed_s=_elapsed_s(claim),
         )
         return SessionReporter(
-            facts,
+            info,
             writes=self._cursor,
             clock=worker.clock,
             redactor=self._config.redactor,
@@ -256,7 +256,7 @@ class LastWord:
 
     def __init__(self, translator: Translator) -> None:
         self._translator = translator
-        self._costs = CostKeeper()
+        self._costs = LatestCost()
         self._is_said = False
         self.last_text = ""
         """The last thing the agent itself said."""
@@ -265,7 +265,7 @@ class LastWord:
         """Take one event: what comes after a result is another turn."""
         match event:
             case Result():
-                self._costs.note(event.cost)
+                self._costs.add(event.cost)
                 self._is_said = True
             case Message(role="assistant", subagent=False):
                 self.last_text = event.content if event.content.strip() else self.last_text
@@ -283,5 +283,5 @@ class LastWord:
         over = Ending(exit_code=0, hung_after_result=True)
         killed = Ending(exit_code=KILLED, aborted=WHY_KILLED)
         result = self._translator.conclude(over if self.is_said else killed)
-        self._costs.note(result.cost)
+        self._costs.add(result.cost)
         return replace(result, cost=self._costs.cost)

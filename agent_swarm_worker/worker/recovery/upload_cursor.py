@@ -88,6 +88,6 @@ class LogCursor:
         """Make all that is put in the block one write to the disk."""
         return self._state.database.transaction()
 
-    def told(self) -> None:
+    def events_reported(self) -> None:
         """Note that the events of all lines so far are queued."""
         self._state.set_told(self._task_id)

@@ -24,7 +24,7 @@ from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.providers.catalog import context_window
 from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.reporting.console import Console
-from agent_swarm_worker.reporting.port import SessionFacts
+from agent_swarm_worker.reporting.port import SessionInfo
 from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.state.directory import Claim
 from agent_swarm_worker.worker.boot.harness import wire_name
@@ -241,8 +241,8 @@ class _Sink:
     def unwritten(self, lines: bytes) -> None:
         self.reporter.unwritten(lines)
 
-    def heard(self, lines: Sequence[bytes]) -> None:
-        self.watchdog.heard(lines)
+    def received(self, lines: Sequence[bytes]) -> None:
+        self.watchdog.received(lines)
 
 
 def _note_result(task: RunningTask, event: ProviderEvent) -> None:
@@ -318,7 +318,7 @@ def _reporter(worker: Parts, task: RunningTask, ready: Ready, log: Log) -> Sessi
     config, settings = ready.config, worker.settings
     spec = adapter_spec(ready.adapter)
     is_known = wire_name(ready.adapter) == ready.adapter.name
-    facts = SessionFacts(
+    info = SessionInfo(
         task_id=task.task_id if task.has_task else None,
         effective_id=task.task_id,
         agent_id=worker.agent_id,
@@ -339,7 +339,7 @@ def _reporter(worker: Parts, task: RunningTask, ready: Ready, log: Log) -> Sessi
         events_flush_s=max(settings.log_flush_interval_s, settings.events_flush_interval_s),
     )
     reporter = SessionReporter(
-        facts,
+        info,
         writes=LogCursor(worker.outbox, worker.state, task.task_id),
         clock=worker.clock,
         redactor=config.redactor,

@@ -87,7 +87,7 @@ class Watchdog:
         """
         self._hear([event.content] if isinstance(event, (RawLog, RawStderr)) else ())
 
-    def heard(self, lines: Sequence[bytes]) -> None:
+    def received(self, lines: Sequence[bytes]) -> None:
         """Take lines that were read together, perhaps none, as a sign of life."""
         self._hear([line for line in lines if line])
 
