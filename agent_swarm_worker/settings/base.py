@@ -22,7 +22,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticUseDefault
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from agent_swarm_worker.clock import seconds_of
+from agent_swarm_worker.clock import parse_duration
 from agent_swarm_worker.errors import BadSetting
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def _shell_words(value: object) -> object:
 
 
 def _durations(value: object) -> object:
-    """``claude=45m,codex=2h``, or a JSON object; the values as `seconds_of` reads them."""
+    """``claude=45m,codex=2h``, or a JSON object; the values as `parse_duration` reads them."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("{"):
@@ -260,7 +260,7 @@ def _durations(value: object) -> object:
     if not isinstance(table, dict) or "" in table:
         msg = "expected NAME=DURATION, separated by commas, or a JSON object"
         raise ValueError(msg)
-    return {name: seconds_of(str(limit)) for name, limit in table.items()}
+    return {name: parse_duration(str(limit)) for name, limit in table.items()}
 
 
 def _stripped(value: object) -> object:

@@ -13,7 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.contract import PrivateFile
-from agent_swarm_worker.contract.translator import Ending, Rereads, TextTranslator, Translator
+from agent_swarm_worker.contract.translator import (
+    Ending,
+    ReplayableAdapter,
+    TextTranslator,
+    Translator,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,7 +32,7 @@ __all__ = [
     "Ending",
     "Launch",
     "PrivateFile",
-    "Rereads",
+    "ReplayableAdapter",
     "TextTranslator",
     "Translator",
 ]
@@ -38,7 +43,7 @@ __all__ = [
     "Ending",
     "Launch",
     "PrivateFile",
-    "Rereads",
+    "ReplayableAdapter",
     "TextTranslator",
     "Translator",
 ]

@@ -26,7 +26,7 @@ from agent_swarm_worker.errors import (
     CredentialWaitExceeded,
     Unauthorized,
 )
-from agent_swarm_worker.imports import import_beside
+from agent_swarm_worker.imports import import_in_thread
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.worker.boot import registration
 from agent_swarm_worker.worker.boot.credentials import missing_credentials, report_credentials
@@ -101,7 +101,7 @@ async def boot(worker: Parts, beside: TaskGroup) -> None:
     """
     await end_left_behind(worker)
     rows, _ = await wait_all(
-        partial(_until_api_answers, worker), partial(import_beside, *FOR_LATER)
+        partial(_until_api_answers, worker), partial(import_in_thread, *FOR_LATER)
     )
     if rows is not None:
         apply_configuration(worker, rows)

@@ -24,7 +24,7 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.contract.listening import ByteRange
-from agent_swarm_worker.contract.translator import Ending, Rereads
+from agent_swarm_worker.contract.translator import Ending, ReplayableAdapter
 from agent_swarm_worker.errors import SwarmWorkerError
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal.files import continuation_of, number_of_rest, read_head
@@ -143,7 +143,7 @@ class OrphanedSession:
 
     async def _translator(self) -> Translator:
         adapter: object = self._adapter
-        if isinstance(adapter, Rereads):
+        if isinstance(adapter, ReplayableAdapter):
             try:
                 return await adapter.translator(self._config) or NoTranslator()
             except SwarmWorkerError as error:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from agent_swarm_worker.clock import in_words, seconds_of
+from agent_swarm_worker.clock import format_duration, parse_duration
 from agent_swarm_worker.contract import RawLog, RawStderr
 from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.guards.hangs import Hang, classify_hang, quote_line
@@ -102,7 +102,7 @@ class Watchdog:
             self._is_stalled = False
             quiet_s = self._heard_at_s - heard_at_s
             self._log.info(Event.SESSION_STALLED, quiet_s=round(quiet_s), over=True)
-            self._tell(f"It goes on, after {in_words(quiet_s)} without output")
+            self._tell(f"It goes on, after {format_duration(quiet_s)} without output")
 
     async def run(self) -> None:
         """End the session when a limit is passed, and give it up if it does not end then."""
@@ -134,9 +134,9 @@ class Watchdog:
         wall_s, silence_s = self._limits.wall_s, self._limits.silence_s
         quiet_s = self._quiet_s()
         if wall_s and self._clock.monotonic() - self._started_at_s >= wall_s:
-            await self._end(Hang.TIMEOUT, f"still running after {in_words(wall_s)}")
+            await self._end(Hang.TIMEOUT, f"still running after {format_duration(wall_s)}")
         elif silence_s and quiet_s >= silence_s:
-            await self._end(Hang.STALLED, f"no output for {in_words(silence_s)}")
+            await self._end(Hang.STALLED, f"no output for {format_duration(silence_s)}")
         elif silence_s and quiet_s >= silence_s / 2 and not self._is_stalled:
             self._is_stalled = True
             said = quote_line(_text(self._last_line)) if self._last_line is not None else ""
@@ -146,9 +146,8 @@ class Watchdog:
                 ends_in_s=round(silence_s - quiet_s),
                 said=said or None,
             )
-            self._tell(
-                f"No output for {in_words(quiet_s)}; it is ended after {in_words(silence_s)}"
-            )
+            quiet, limit = format_duration(quiet_s), format_duration(silence_s)
+            self._tell(f"No output for {quiet}; it is ended after {limit}")
 
     async def _end(self, hang: Hang, why: str) -> None:
         self._hang = hang
@@ -216,7 +215,7 @@ class _Asked:
             if not colon or key.strip().lower() != name:
                 continue
             try:
-                asked_s = seconds_of(text)
+                asked_s = parse_duration(text)
             except ValueError as error:
                 self._log.warning(Event.LIMIT_IGNORED, tag=tag[:100], why=str(error)[:200])
                 continue
