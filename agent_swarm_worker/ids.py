@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import uuid
 from typing import Protocol
 
@@ -12,6 +13,14 @@ class IdSource(Protocol):
 
     def __call__(self) -> str:
         """Return a new identifier in the form of a UUID."""
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+
+
+def is_uuid(text: str) -> bool:
+    """Return whether a text is a UUID in its usual form, and nothing else."""
+    return _UUID.fullmatch(text) is not None
 
 
 def random_ids() -> str:

@@ -109,7 +109,7 @@ async def run(url: str, place: Path) -> dict[str, Any]:
     from agent_swarm_worker.reporting.port import SessionInfo
     from agent_swarm_worker.reporting.reporter import SessionReporter
     from agent_swarm_worker.state.directory import StateDir
-    from agent_swarm_worker.worker.recovery.upload_cursor import LogCursor
+    from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 
     secrets = made_up_secrets()
     stream = place / "stream.jsonl"
@@ -156,8 +156,8 @@ async def run(url: str, place: Path) -> dict[str, Any]:
                 metadata_bytes=metadata_bytes,
             )
             reporter = SessionReporter(
-                info,
-                writes=LogCursor(outbox, state, "bench-task"),
+                facts,
+                writes=UploadCursor(outbox, state, "bench-task"),
                 clock=clock,
                 redactor=scrubber,
                 log=log,

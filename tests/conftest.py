@@ -49,12 +49,12 @@ LONG = (
     "providers/pi/test_pi_resume.py",
     "providers/pi/test_pi_worker.py",
     "worker/drain_matrix/",
-    "worker/test_bad_moments.py",
+    "worker/test_shutdown_moments.py",
     "worker/test_credential_wait.py",
     "worker/test_hostile_api.py",
     "worker/test_older_server.py",
     "worker/test_output_modes.py",
-    "worker/test_skills_arrive.py",
+    "worker/test_session_skills.py",
 )
 """Suites that start a program for each test, or go deeper; `make test-long` runs them."""
 

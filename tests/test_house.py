@@ -172,7 +172,7 @@ COMPOSITION = {"worker/boot/parts.py", "worker/daemon.py", "worker/boot/wiring.p
 
 
 def test_only_the_composition_takes_the_whole_worker():
-    """Everything else declares which parts it uses, in its class `Parts`."""
+    """Every other module takes one of the protocols of `worker.boot.parts`."""
     found = []
     for path in (PACKAGE / "worker").rglob("*.py"):
         if str(path.relative_to(PACKAGE)) in COMPOSITION:

@@ -1,4 +1,4 @@
-"""Pages that name tests: each of them exists, and the tables can be read."""
+"""Pages that name tests and modules: each of them exists, and the tables can be read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 TESTS = Path(__file__).parent
 DOCS = TESTS.parent / "docs"
 PAGES = ("failures.md", "reliability.md")
+MODULE = re.compile(r"`([a-z_/]+(?:\.py|/))`")
 NODE = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 
@@ -41,6 +42,21 @@ def test_each_test_it_names_exists(file: str, name: str):
     assert name.startswith("test_")
     assert (TESTS / file).is_file()
     assert name in functions_of(TESTS / file)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(MODULE.findall((DOCS / "architecture.md").read_text())))
+)
+def test_each_path_of_the_architecture_exists(path: str):
+    package = TESTS.parent / "agent_swarm_worker"
+    roots = (
+        package,
+        TESTS.parent,
+        package / "worker",
+        package / "worker/run",
+        package / "providers",
+    )
+    assert any((root / path).exists() for root in roots)
 
 
 @pytest.mark.parametrize("row", rows_of("failures.md"))

@@ -1,4 +1,4 @@
-"""``swarm-worker conformance``: which promises of the contract a provider keeps."""
+"""``swarm-worker conformance``: check which promises of the contract a provider keeps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker import logs
 from agent_swarm_worker.cli.connect import run_until_signal
 from agent_swarm_worker.cli.output import print_json, print_line
-from agent_swarm_worker.conformance.harness_fixture import find_stage
+from agent_swarm_worker.conformance.harness_fixture import find_fixture
 from agent_swarm_worker.conformance.suite import examine
 from agent_swarm_worker.errors import EXIT_FAILURE, UsageError
 
@@ -38,13 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run all checks; 1 if a promise is broken."""
-    # A check provokes errors; what matters of them is in its outcome.
+    # A check provokes errors; the outcome reports those that count.
     logs.configure(level="error", stream=io.StringIO())
     return run_until_signal(_examine, args)
 
 
 async def _examine(args: argparse.Namespace) -> int:
-    harness = find_stage(args.provider, args.harness)
+    harness = find_fixture(args.provider, args.stage)
     outcomes: list[Outcome] = []
     async for outcome in examine(args.provider, env=_variables(args.env), harness=harness):
         outcomes.append(outcome)

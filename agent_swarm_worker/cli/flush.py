@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     scrubber.add_env(process_env())
     logs.configure(level="warning", scrub=scrubber.text)
     settings = Settings.load(process_env())
-    agents = agents_of(settings, everybody=args.all)
+    agents = agents_of(settings, all_agents=args.all)
     return run_until_signal(_run, args, settings, agents)
 
 

@@ -17,7 +17,7 @@ from agent_swarm_worker.providers.registry import (
     supported_providers,
 )
 from agent_swarm_worker.settings import process_env
-from agent_swarm_worker.worker.boot.credentials import lent_to
+from agent_swarm_worker.worker.boot.credentials import with_lent_login
 from agent_swarm_worker.worker.boot.environment import check_harness, make_sandbox
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ async def what_is_missing(name: str, env: Mapping[str, str]) -> SwarmWorkerError
     """Return why no session of this harness could start with `env`, or nothing."""
     try:
         adapter = create_provider(name)
-        await check_harness(make_sandbox(), adapter, lent_to(adapter_spec(adapter), env))
+        await check_harness(make_sandbox(), adapter, with_lent_login(adapter_spec(adapter), env))
     except SwarmWorkerError as error:
         return error
     except Exception as error:  # one that breaks its promise is of no use either

@@ -1,5 +1,5 @@
-"""Does a provider keep what the contract promises? Checks that run against any of them.
+"""Check that a provider keeps the promises of the contract.
 
-The shortest way is the command ``swarm-worker conformance NAME``. A test suite uses the checks one
-by one, see `suite`.
+The command ``swarm-worker conformance NAME`` runs all checks; a test suite runs them one by one
+(`suite`).
 """

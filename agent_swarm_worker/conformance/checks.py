@@ -1,7 +1,4 @@
-"""What a check is, and how one is declared.
-
-How a check says that a promise is broken, or that it has no meaning here.
-"""
+"""Declare the checks, and the errors by which a check reports its outcome."""
 
 from __future__ import annotations
 
@@ -18,12 +15,12 @@ Body: TypeAlias = "Callable[[SessionFixture], Awaitable[None]]"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One promise of the contract, and how to see whether it is kept."""
+    """One promise of the contract, with the code that checks it."""
 
     name: str
     promise: str
     """One sentence."""
-    needs_stage: bool
+    needs_fixture: bool
     run: Body
 
     def __str__(self) -> str:
@@ -31,38 +28,34 @@ class Check:
 
 
 CHECKS: list[Check] = []
-"""All of them, in the order in which they are run; filled by the modules that `suite` imports."""
+"""All checks in the order of their run; filled by the modules that `suite` imports."""
 
 
 def check(body: Body) -> Body:
-    """Declare a check of an adapter, without a session that has somebody to talk to."""
-    return _declare(body, needs_stage=False)
+    """Declare a check that needs no harness fixture."""
+    return _declare(body, needs_fixture=False)
 
 
-def in_fixture(body: Body) -> Body:
-    """Declare a check of sessions, which need a stage."""
-    return _declare(body, needs_stage=True)
+def session_check(body: Body) -> Body:
+    """Declare a check that runs sessions against a harness fixture."""
+    return _declare(body, needs_fixture=True)
 
 
-def _declare(body: Body, *, needs_stage: bool) -> Body:
+def _declare(body: Body, *, needs_fixture: bool) -> Body:
     promise = " ".join((body.__doc__ or "").split())
     name = body.__name__.replace("_", "-")
-    CHECKS.append(Check(name, promise, needs_stage, body))
+    CHECKS.append(Check(name, promise, needs_fixture, body))
     return body
 
 
 class BrokenPromise(Exception):
-    """The provider does not do what the contract says; the message says what it did."""
+    """The provider breaks a promise; the message says how."""
 
 
 class NotApplicable(Exception):
-    """This promise has no meaning for this provider, or cannot be looked at here."""
+    """The promise does not apply to this provider, or cannot be checked on this machine."""
 
 
-def broken(what: str) -> NoReturn:
-    """Say that a promise is broken, and how.
-
-    Raises:
-        BrokenPromise: always.
-    """
-    raise BrokenPromise(what)
+def broken(how: str) -> NoReturn:
+    """Raise `BrokenPromise`."""
+    raise BrokenPromise(how)

@@ -1,8 +1,8 @@
-"""What a provider's sessions talk to while they are examined.
+"""Declare the harness fixture, and find that of a provider.
 
-A harness cannot be examined without somebody on its other end: a model, or a program. A stage is
-that end. It is told what is to happen and gives the prompt that makes it happen, so the checks
-need to know nothing of the harness.
+A harness fixture is the other end of a provider's sessions during the checks: a scripted model, or
+a program. It returns the prompt that makes the agent answer, or work in a tool, so that the checks
+need no knowledge of the harness.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     from typing import Self
 
 GROUP = "agent_swarm_worker.conformance"
-"""Entry points by the provider's name; each is a callable without arguments that makes a stage."""
+"""Entry points by the provider's name; each a callable without arguments that makes a fixture."""
 
 
 @runtime_checkable
 class HarnessFixture(Protocol):
-    """The other end of a harness. An asynchronous context manager; used for one check."""
+    """The other end of a harness: an asynchronous context manager, used for one check."""
 
     @property
     def env(self) -> Mapping[str, str]:
-        """What the sessions' environment needs besides ``PATH`` and ``HOME``, once entered."""
+        """Variables of the sessions besides ``PATH`` and ``HOME``; read after `__aenter__`."""
         ...
 
     def answers(self, words: str) -> str:
-        """Return a prompt to which the agent answers exactly `words`, one plain line."""
+        """Return a prompt to which the agent answers exactly `words`, one line of text."""
         ...
 
     def works(self, seconds: float) -> str:
-        """Return a prompt with which the agent is busy in a tool for so long, then answers.
+        """Return a prompt that keeps the agent busy in a tool for so long; then it answers.
 
-        A check that aborts the session is broken if the tool has ended before.
+        A check that aborts the session counts as broken if the tool has ended before.
         """
         ...
 
     def heard(self) -> Sequence[str]:
-        """Return what has reached the agent so far: the prompt, and messages after it."""
+        """Return the texts that have reached the agent so far: prompts, and messages after them."""
         ...
 
     async def __aenter__(self) -> Self: ...
@@ -56,15 +56,15 @@ class HarnessFixture(Protocol):
     ) -> None: ...
 
 
-def find_stage(provider: str, where: str | None = None) -> Callable[[], HarnessFixture] | None:
-    """Return what makes a stage for a provider, or ``None`` if there is none.
+def find_fixture(provider: str, where: str | None = None) -> Callable[[], HarnessFixture] | None:
+    """Return the factory of a provider's harness fixture, or ``None`` if it has none.
 
     Args:
-        provider: its name; stages are found by it among the entry points.
-        where: ``module:attribute`` instead.
+        provider: its name, looked up among the entry points, then in its specification (`stage`).
+        where: ``module:attribute``, instead of a look-up.
 
     Raises:
-        BadSetting: `where`, or the entry point, leads nowhere.
+        BadSetting: `where`, the entry point or the specification names nothing callable.
     """
     known = {entry.name: entry.value for entry in entry_points(group=GROUP)}
     target = where or known.get(provider) or spec_of(provider).stage or None
@@ -72,7 +72,7 @@ def find_stage(provider: str, where: str | None = None) -> Callable[[], HarnessF
         return None
     try:
         found = imported(target)
-    except Exception as error:  # other people's code: anything may be wrong with it
+    except Exception as error:  # foreign code may raise anything
         raise BadSetting("--stage", target, str(error) or type(error).__name__) from error
     if not callable(found):
         raise BadSetting("--stage", target, "it is not a class or function")

@@ -1,4 +1,4 @@
-"""Promises of the adapter, for which nothing has to run."""
+"""Check the promises of an adapter that need no harness fixture."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.settings import TIERS
 
 IMPORT_CPU_S = 2.0
-"""Processor time for the import: an operator waits for it at every start of the worker."""
+"""Limit of the processor time of the import, which delays every start of the worker."""
 HOSTILE_IDS = (
     "",
     " ",
@@ -51,16 +51,16 @@ print(time.process_time() - began)
 
 @check
 async def it_is_an_adapter(fixture: SessionFixture) -> None:
-    """It has every member of `ProviderAdapter`, and its name is the one it is installed under."""
+    """It has every member of `ProviderAdapter`, and the name of its entry point."""
     if not isinstance(fixture.adapter, ProviderAdapter):
         broken("members of ProviderAdapter are missing")
     if fixture.adapter.name != fixture.name:
-        broken(f"it calls itself {fixture.adapter.name!r}")
+        broken(f"its name is {fixture.adapter.name!r}")
 
 
 @check
 async def its_import_is_quick(fixture: SessionFixture) -> None:
-    """Importing it takes little time, so that a worker starts at once: heavy parts come later."""
+    """Importing it takes little processor time: heavy libraries are imported where used."""
     answer = await within(
         SESSION_S,
         "the import did not end",
@@ -96,7 +96,7 @@ async def its_spec_is_sane(fixture: SessionFixture) -> None:
 
 @check
 async def its_spec_is_the_one_that_is_installed(fixture: SessionFixture) -> None:
-    """The spec that others find by its entry point is the adapter's own."""
+    """The spec found by its entry point is the adapter's own."""
     if spec_of(fixture.name) != fixture.adapter.spec:
         broken("the entry point of the group agent_swarm_worker.specs names another spec")
 
@@ -104,9 +104,9 @@ async def its_spec_is_the_one_that_is_installed(fixture: SessionFixture) -> None
 @check
 async def a_command_is_one_line(fixture: SessionFixture) -> None:
     """`format_command` returns one line that names the command."""
-    said = fixture.adapter.format_command("work-on-task")
-    if not _is(said, str) or "work-on-task" not in said or len(said.splitlines()) != 1:
-        broken(f"it makes {said!r} of the command work-on-task")
+    command = fixture.adapter.format_command("work-on-task")
+    if not _is(command, str) or "work-on-task" not in command or len(command.splitlines()) != 1:
+        broken(f"for work-on-task it is {command!r}")
 
 
 @check
@@ -117,14 +117,14 @@ async def check_says_what_is_missing(fixture: SessionFixture) -> None:
             await fixture.adapter.check({}, guest)
     except (ConfigError, ProviderError) as error:
         if not str(error).strip():
-            broken(f"its {type(error).__name__} says nothing")
+            broken(f"its {type(error).__name__} has no message")
     except Exception as error:
         broken(f"check({{}}) raised {error!r}")
 
 
 @check
 async def no_made_up_session_can_be_resumed(fixture: SessionFixture) -> None:
-    """`can_resume` is false for ids it never gave out, whatever they look like; never raises."""
+    """`can_resume` returns false for ids that are none of its sessions, and never raises."""
     config = await fixture.config("")
     for session_id in (*HOSTILE_IDS, config.session_uuid):
         try:
@@ -137,7 +137,7 @@ async def no_made_up_session_can_be_resumed(fixture: SessionFixture) -> None:
 
 @check
 async def without_a_program_there_is_no_traceback(fixture: SessionFixture) -> None:
-    """Where nothing is installed or configured a session fails with a reason, not a traceback."""
+    """Without the program or its configuration a session fails with a reason, not a traceback."""
     config = await fixture.config(
         "hello", env={"PATH": "/nonexistent", "HOME": str(fixture.folder)}
     )
@@ -158,17 +158,17 @@ async def without_a_program_there_is_no_traceback(fixture: SessionFixture) -> No
 async def an_abort_before_the_start_is_heeded(fixture: SessionFixture) -> None:
     """A session that was aborted before `wait_for_completion` ends at once, as a failure."""
     try:
-        watched = await fixture.session("hello")
+        observed = await fixture.session("hello")
     except (ProviderError, ConfigError):
         return
-    await within(SOON_S, "abort did not return", watched.session.abort)
-    await within(SOON_S, "it went on all the same", watched.finish)
-    if not watched.result.is_error:
-        broken(f"it ended well: {described(watched.result)}")
+    await within(SOON_S, "abort did not return", observed.session.abort)
+    await within(SOON_S, "it went on all the same", observed.finish)
+    if not observed.result.is_error:
+        broken(f"it ended well: {described(observed.result)}")
 
 
 def _is(value: object, kind: type) -> bool:
-    """`isinstance`, for what the type checker believes anyway."""
+    """Check a type that the type checker takes for granted."""
     return isinstance(value, kind)
 
 

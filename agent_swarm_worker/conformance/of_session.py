@@ -1,9 +1,4 @@
-"""Promises of a session that runs undisturbed.
-
-Promises about the end of a session that is asked to stop.
-
-Promises about messages for a session that runs.
-"""
+"""Check the promises of a session: its course, its end after an abort, messages while it runs."""
 
 from __future__ import annotations
 
@@ -11,7 +6,7 @@ from functools import partial
 
 import anyio
 
-from agent_swarm_worker.conformance.checks import broken, in_fixture
+from agent_swarm_worker.conformance.checks import broken, session_check
 from agent_swarm_worker.conformance.session_fixture import (
     ABORT_S,
     SESSION_S,
@@ -34,54 +29,54 @@ from agent_swarm_worker.providers.registry import adapter_spec
 
 WORDS = "The heron stands in the reeds."
 LONG = "ein Reiher, 鷺 🪶 \u2028 " * 10_000
-"""More than 300 KB: no command line takes it, and no pipe at once."""
+"""More than 300 KB: too long for a command line, and for the buffer of a pipe."""
 
 
-@in_fixture
+@session_check
 async def it_answers(fixture: SessionFixture) -> None:
-    """A session ends well with the agent's answer as its output."""
-    watched = await fixture.answered(WORDS)
-    result = watched.result
+    """A session succeeds with the agent's answer as its output."""
+    observed = await fixture.answered(WORDS)
+    result = observed.result
     if result.is_error or (result.output or "").strip() != WORDS:
         broken(f"asked to answer {WORDS!r}, it {described(result)}")
 
 
-@in_fixture
+@session_check
 async def it_introduces_itself_once_and_first(fixture: SessionFixture) -> None:
     """`SessionInit` comes once, before anything the agent says or does, with the session's id."""
-    watched = await fixture.answered()
-    inits = watched.of(SessionInit)
+    observed = await fixture.answered()
+    inits = observed.of(SessionInit)
     if len(inits) != 1 or not inits[0].session_id:
         broken(f"it was emitted {len(inits)} times: {inits}")
-    if not isinstance(watched.of(SessionInit, Message, ToolStart)[0], SessionInit):
-        broken("the agent spoke before it")
-    ids = {inits[0].session_id, watched.session.session_id, watched.result.session_id}
+    if not isinstance(observed.of(SessionInit, Message, ToolStart)[0], SessionInit):
+        broken("a message or a tool call came before it")
+    ids = {inits[0].session_id, observed.session.session_id, observed.result.session_id}
     if len(ids) != 1:
         broken(f"the session has several ids: {ids}")
 
 
-@in_fixture
+@session_check
 async def what_is_told_is_on_disk(fixture: SessionFixture) -> None:
-    """A listener learns of a line only after it is in the journal."""
-    watched = await fixture.session(fixture.harness.answers(WORDS))
+    """A line is in the journal before a listener is called for it."""
+    observed = await fixture.session(fixture.harness.answers(WORDS))
     missing: list[str] = []
 
     def look(event: object) -> None:
         if isinstance(event, RawLog):
-            journal = watched.config.log_file.read_text(encoding="utf-8", errors="replace")
+            journal = observed.config.log_file.read_text(encoding="utf-8", errors="replace")
             missing.extend([event.content] if event.content not in journal else [])
 
-    watched.session.on_event(look)
-    await watched.finish()
+    observed.session.on_event(look)
+    await observed.finish()
     if missing:
         broken(f"{len(missing)} lines came first, such as {missing[0][:200]!r}")
-    if not watched.of(RawLog):
+    if not observed.of(RawLog):
         broken("there was no RawLog at all, so the journal has nothing of the session")
 
 
-@in_fixture
+@session_check
 async def a_late_listener_hears_it_all(fixture: SessionFixture) -> None:
-    """The first listener gets all that was emitted before it came; the second one does not."""
+    """The first listener gets all earlier events; the second one gets none of them."""
     session = await fixture.adapter.create_session(
         await fixture.config(fixture.harness.answers(WORDS))
     )
@@ -96,175 +91,177 @@ async def a_late_listener_hears_it_all(fixture: SessionFixture) -> None:
         broken(f"the second listener got {len(second)} old events")
 
 
-@in_fixture
+@session_check
 async def a_broken_listener_breaks_nothing(fixture: SessionFixture) -> None:
-    """A listener that raises ends neither the session nor what the others hear."""
+    """A listener that raises ends neither the session nor the calls of other listeners."""
 
     def fail(event: object) -> None:
-        raise RuntimeError(f"a mistake in a listener of {type(event).__name__}")
+        raise RuntimeError(f"an error in a listener of {type(event).__name__}")
 
-    watched = await fixture.session(fixture.harness.answers(WORDS))
-    watched.session.on_event(fail)
-    await watched.finish()
-    if watched.result.is_error or watched.answer.strip() != WORDS:
-        broken(f"it {described(watched.result)}")
+    observed = await fixture.session(fixture.harness.answers(WORDS))
+    observed.session.on_event(fail)
+    await observed.finish()
+    if observed.result.is_error or observed.answer.strip() != WORDS:
+        broken(f"it {described(observed.result)}")
 
 
-@in_fixture
+@session_check
 async def its_events_and_its_result_agree(fixture: SessionFixture) -> None:
-    """The last `Result` event, the last words and the result say the same."""
-    watched = await fixture.answered(WORDS)
-    if watched.answer.strip() != WORDS:
-        broken(f"the agent's last words were {watched.answer!r}")
-    results = watched.of(Result)
-    if results and results[-1].is_error != watched.result.is_error:
-        broken(f"the last Result event says {results[-1]}, it {described(watched.result)}")
-    spent = watched.result.cost
-    if spent is not None and spent.task_id != watched.config.task_id:
+    """The last `Result` event, the last message and the result agree."""
+    observed = await fixture.answered(WORDS)
+    if observed.answer.strip() != WORDS:
+        broken(f"the agent's last message was {observed.answer!r}")
+    results = observed.of(Result)
+    if results and results[-1].is_error != observed.result.is_error:
+        broken(f"the last Result event says {results[-1]}, it {described(observed.result)}")
+    spent = observed.result.cost
+    if spent is not None and spent.task_id != observed.config.task_id:
         broken(f"the cost is that of task {spent.task_id!r}")
 
 
-@in_fixture
+@session_check
 async def its_end_can_be_awaited_again(fixture: SessionFixture) -> None:
     """`wait_for_completion` of a session that has ended returns the same result at once."""
-    watched = await fixture.answered()
-    again = await within(SOON_S, "it did not return", watched.session.wait_for_completion)
-    if again != watched.result:
-        broken(f"first it {described(watched.result)}, then it {described(again)}")
+    observed = await fixture.answered()
+    again = await within(SOON_S, "it did not return", observed.session.wait_for_completion)
+    if again != observed.result:
+        broken(f"first it {described(observed.result)}, then it {described(again)}")
 
 
-@in_fixture
+@session_check
 async def a_long_prompt_arrives_whole(fixture: SessionFixture) -> None:
     """A prompt of 300 KB with any characters reaches the agent unchanged."""
     prompt = f"{LONG}\n{fixture.harness.answers(WORDS)}"
-    watched = await fixture.session(prompt)
-    await watched.finish()
-    if watched.result.is_error:
-        broken(f"it {described(watched.result)}")
+    observed = await fixture.session(prompt)
+    await observed.finish()
+    if observed.result.is_error:
+        broken(f"it {described(observed.result)}")
     if not any(LONG.strip() in text for text in fixture.harness.heard()):
         sizes = [len(text) for text in fixture.harness.heard()]
         broken(f"of {len(prompt)} characters the agent got, in each text: {sizes}")
 
 
-@in_fixture
+@session_check
 async def an_empty_prompt_ends(fixture: SessionFixture) -> None:
-    """A session without a prompt ends, and if it fails it says why."""
+    """A session without a prompt ends, and if it fails it gives a reason."""
     try:
-        watched = await fixture.session("")
+        observed = await fixture.session("")
     except (ProviderError, ConfigError):
         return
-    await watched.finish()
-    if watched.result.is_error and not (watched.result.failure_reason or "").strip():
+    await observed.finish()
+    if observed.result.is_error and not (observed.result.failure_reason or "").strip():
         broken("it failed without a reason")
 
 
-@in_fixture
+@session_check
 async def an_unknown_model_is_no_riddle(fixture: SessionFixture) -> None:
-    """With a model nobody knows a session ends, and if it fails it names a reason in one line."""
+    """With an unknown model a session ends, and if it fails it gives a reason, not a traceback."""
     try:
-        watched = await fixture.answered(model="no-such-model-4711")
+        observed = await fixture.answered(model="no-such-model-4711")
     except (ProviderError, ConfigError) as error:
         if not str(error):
             broken("it raised an error without a message")
         return
-    reason = (watched.result.failure_reason or "").strip()
-    if watched.result.is_error and (not reason or "Traceback" in reason):
-        broken(f"it {described(watched.result)}")
+    reason = (observed.result.failure_reason or "").strip()
+    if observed.result.is_error and (not reason or "Traceback" in reason):
+        broken(f"it {described(observed.result)}")
 
 
-@in_fixture
+@session_check
 async def two_sessions_do_not_mix(fixture: SessionFixture) -> None:
-    """Sessions that run at the same time keep their words and their ids apart."""
+    """Sessions that run at the same time have outputs and ids of their own."""
     one = await fixture.session(fixture.harness.answers("This is one."))
     two = await fixture.session(fixture.harness.answers("This is two."))
     async with anyio.create_task_group() as group:
         group.start_soon(one.finish)
         group.start_soon(two.finish)
-    said = [(watched.result.output or "").strip() for watched in (one, two)]
-    if said != ["This is one.", "This is two."]:
-        broken(f"they said {said}")
+    outputs = [(observed.result.output or "").strip() for observed in (one, two)]
+    if outputs != ["This is one.", "This is two."]:
+        broken(f"their outputs are {outputs}")
     if one.session.session_id == two.session.session_id:
         broken(f"both are called {one.session.session_id}")
 
 
-@in_fixture
+@session_check
 async def an_abort_ends_it_and_all_it_started(fixture: SessionFixture) -> None:
-    """After `abort` a session ends as ``aborted`` within 20 s, and no process of it is left."""
-    async with fixture.at_work() as watched:
-        await watched.has_processes()
-        await watched.abort()
-        await watched.ended(ABORT_S, "did not end after an abort")
-    result = watched.result
+    """After `abort` a session ends as ``aborted`` within 20 s, and its processes are gone."""
+    async with fixture.busy_session() as observed:
+        await observed.has_processes()
+        await observed.abort()
+        await observed.ended(ABORT_S, "did not end after an abort")
+    result = observed.result
     if not result.is_error or result.error_category != "aborted":
         broken(f"it ended otherwise than as aborted: {described(result)}")
-    if left := watched.processes():
+    if left := observed.processes():
         broken(f"{len(left)} of its processes are left")
 
 
-@in_fixture
+@session_check
 async def an_abort_can_be_repeated(fixture: SessionFixture) -> None:
-    """`abort` may be called again and again, the first reason counts."""
-    async with fixture.at_work() as watched:
-        await watched.abort("the first reason")
+    """`abort` may be called repeatedly; the first reason counts."""
+    async with fixture.busy_session() as observed:
+        await observed.abort("the first reason")
         for _ in range(2):
-            again = partial(watched.session.abort, "another one")
+            again = partial(observed.session.abort, "another one")
             await within(SOON_S, "a second abort did not return", again)
-        await watched.ended(ABORT_S, "did not end after an abort")
-    if "the first reason" not in (watched.result.failure_reason or "the first reason"):
-        broken(f"it {described(watched.result)}")
+        await observed.ended(ABORT_S, "did not end after an abort")
+    if "the first reason" not in (observed.result.failure_reason or "the first reason"):
+        broken(f"it {described(observed.result)}")
 
 
-@in_fixture
+@session_check
 async def an_abort_after_the_end_changes_nothing(fixture: SessionFixture) -> None:
     """`abort` of a session that has ended returns, and its result stays."""
-    watched = await fixture.answered()
-    await within(SOON_S, "abort did not return", watched.session.abort)
-    again = await within(SOON_S, "it did not return", watched.session.wait_for_completion)
-    if again != watched.result:
-        broken(f"first it {described(watched.result)}, then it {described(again)}")
+    observed = await fixture.answered()
+    await within(SOON_S, "abort did not return", observed.session.abort)
+    again = await within(SOON_S, "it did not return", observed.session.wait_for_completion)
+    if again != observed.result:
+        broken(f"first it {described(observed.result)}, then it {described(again)}")
 
 
 BUSY_S = 4.0
 MESSAGE = "By the way: the heron has flown."
 
 
-@in_fixture
+@session_check
 async def a_session_takes_what_the_spec_says(fixture: SessionFixture) -> None:
     """With `steer_modes` a message is delivered in one of them, and reaches the agent once."""
     modes = adapter_spec(fixture.adapter).capabilities.steer_modes
-    async with fixture.at_work(BUSY_S) as watched:
-        if modes and not isinstance(watched.session, SteerableSession):
+    async with fixture.busy_session(BUSY_S) as observed:
+        if modes and not isinstance(observed.session, SteerableSession):
             broken(f"its spec names {modes}, its sessions cannot be sent any message")
-        deliver = partial(watched.steerable.deliver_steering, "queue", MESSAGE)
-        outcome = await watched.answer_to(SESSION_S, "a message", deliver)
+        deliver = partial(observed.steerable.deliver_steering, "queue", MESSAGE)
+        outcome = await observed.answer_to(SESSION_S, "a message", deliver)
     heard = [text for text in fixture.harness.heard() if MESSAGE in text]
     if not modes:
         if outcome.delivered or not outcome.reason:
             broken(f"its spec names no steer mode, and yet: {outcome}")
     elif not outcome.delivered or outcome.mode not in modes:
-        broken(f"its spec names {modes}, what became of a message is {outcome}; {watched.seen()}")
+        broken(
+            f"its spec names {modes}, the delivery of a message is {outcome}; {observed.summary()}"
+        )
     elif len(heard) != 1:
         broken(f"it was delivered, and reached the agent {len(heard)} times")
 
 
-@in_fixture
+@session_check
 async def a_session_that_has_ended_takes_none(fixture: SessionFixture) -> None:
     """A message for a session that has ended is refused at once, with a reason."""
-    watched = await fixture.answered()
-    session = watched.steerable
+    observed = await fixture.answered()
+    session = observed.steerable
     outcome = await within(
         SOON_S, "there was no answer", lambda: session.deliver_steering("queue", MESSAGE)
     )
     if outcome.delivered or not (outcome.reason or "").strip():
-        broken(f"what became of it is {outcome}")
+        broken(f"its delivery is {outcome}")
 
 
-@in_fixture
+@session_check
 async def an_abort_answers_who_waits(fixture: SessionFixture) -> None:
-    """When a session is aborted, every delivery that is still open is answered."""
+    """An abort settles every message that is still open."""
     outcome: list[SteerDelivery] = []
-    async with fixture.at_work() as watched:
-        session, is_open = watched.steerable, anyio.Event()
+    async with fixture.busy_session() as observed:
+        session, is_open = observed.steerable, anyio.Event()
 
         async def deliver() -> SteerDelivery:
             is_open.set()
@@ -272,12 +269,12 @@ async def an_abort_answers_who_waits(fixture: SessionFixture) -> None:
 
         async def wait_for_it() -> None:
             what = "a message that was open at the abort"
-            outcome.append(await watched.answer_to(SESSION_S, what, deliver))
+            outcome.append(await observed.answer_to(SESSION_S, what, deliver))
 
         async with anyio.create_task_group() as group:
             group.start_soon(wait_for_it)
             await is_open.wait()
-            await watched.abort()
-            await watched.ended(ABORT_S, "did not end after an abort")
+            await observed.abort()
+            await observed.ended(ABORT_S, "did not end after an abort")
     if not isinstance(outcome[0], SteerDelivery):
         broken(f"the answer is {outcome[0]!r}")

@@ -1,8 +1,8 @@
-"""Running the checks: all of them for the command, one by one for a test suite.
+"""Run the checks: all of them for the command, one by one for a test suite.
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 async def test_the_contract(check):
-    assert await is_kept(check, "foo", FooStage)
+    assert await is_kept(check, "foo", FooFixture)
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 __all__ = ["CHECKS", "CHECK_S", "Check", "Outcome", "examine", "is_kept", "outcome_of"]
 
 CHECK_S = 150.0
-"""No check takes longer; one that does has found something that never ends."""
+"""Time limit of a check; one that exceeds it counts as broken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one check."""
+    """The outcome of one check."""
 
     check: Check
     state: Literal["kept", "broken", "not run"]
@@ -48,11 +48,11 @@ async def examine(
 
     Args:
         provider: its name.
-        env: variables for its sessions; they win over the stage's.
-        harness: makes what its sessions talk to; without it, what needs one is not run.
+        env: variables for its sessions; they override the fixture's.
+        harness: makes a harness fixture; without it the checks that need one are not run.
 
     Raises:
-        UnknownProvider: there is none of this name.
+        UnknownProvider: no provider has this name.
         UnusableProvider: its code cannot be loaded.
     """
     create_provider(provider)
@@ -68,32 +68,33 @@ async def outcome_of(
     harness: Callable[[], HarnessFixture] | None = None,
     sandbox: Sandbox | None = None,
 ) -> Outcome:
-    """Run one check, in a folder of its own; by default its sessions run on this machine."""
-    if check.needs_stage and harness is None:
-        return Outcome(check, "not run", "no stage")
+    """Run one check in a directory of its own; by default its sessions run on this machine."""
+    if check.needs_fixture and harness is None:
+        return Outcome(check, "not run", "no harness fixture")
     fixture: SessionFixture | None = None
     try:
         with anyio.move_on_after(CHECK_S):
-            async with AsyncExitStack() as held:
-                folder = held.enter_context(
+            async with AsyncExitStack() as resources:
+                folder = resources.enter_context(
                     tempfile.TemporaryDirectory(prefix="conformance-", ignore_cleanup_errors=True)
                 )
-                place = await held.enter_async_context(harness()) if harness is not None else None
-                adapter = create_provider(provider)
+                other_end = None
+                if harness is not None:
+                    other_end = await resources.enter_async_context(harness())
                 fixture = SessionFixture(
                     provider,
-                    adapter,
+                    create_provider(provider),
                     Path(folder),
                     env or {},
                     sandbox if sandbox is not None else LocalSandbox(),
-                    held,
-                    place,
+                    resources,
+                    other_end,
                 )
                 await check.run(fixture)
                 return Outcome(check, "kept")
     except Exception as error:
         return _outcome_with(check, error)
-    seen = fixture.seen() if fixture is not None else "its stage was not ready"
+    seen = fixture.summary() if fixture is not None else "the harness fixture did not start"
     return Outcome(check, "broken", f"it was not over within {CHECK_S:.0f} s; {seen}")
 
 
@@ -104,10 +105,10 @@ async def is_kept(
     env: Mapping[str, str] | None = None,
     sandbox: Sandbox | None = None,
 ) -> bool:
-    """True unless the promise is broken; for tests.
+    """Return True unless the promise is broken; for tests.
 
     Raises:
-        BrokenPromise: it is, and how.
+        BrokenPromise: it is; the message says how.
     """
     outcome = await outcome_of(check, provider, env=env, harness=harness, sandbox=sandbox)
     if outcome.state == "broken":
@@ -116,10 +117,10 @@ async def is_kept(
 
 
 def _outcome_with(check: Check, error: BaseException) -> Outcome:
-    while isinstance(error, BaseExceptionGroup):  # a session that ran beside a check
+    while isinstance(error, BaseExceptionGroup):  # of a session that ran beside the check
         error = error.exceptions[0]
     if isinstance(error, NotApplicable):
         return Outcome(check, "not run", str(error))
     if isinstance(error, BrokenPromise):
         return Outcome(check, "broken", str(error))
-    return Outcome(check, "broken", f"there was {error!r}")
+    return Outcome(check, "broken", f"it raised {error!r}")

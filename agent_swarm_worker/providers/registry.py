@@ -1,8 +1,8 @@
-"""Which harnesses there are: entry points of the group ``agent_swarm_worker.providers``.
+"""Find the installed harnesses: entry points of the group ``agent_swarm_worker.providers``.
 
-A provider in another distribution registers itself the same way as ours. Only the chosen adapter is
-imported, so its optional dependencies cost nothing to the others; of the others only the specs are
-(group ``agent_swarm_worker.specs``), which import nothing but the contract.
+A provider in another distribution registers itself in the same way as ours. Only the chosen adapter
+is imported, so the optional dependencies of the others are not; of those only the specifications
+are (group ``agent_swarm_worker.specs``), which import nothing but the contract.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 GROUP = "agent_swarm_worker.providers"
 SPECS = "agent_swarm_worker.specs"
 DEFAULT_HARNESS = "claude"
-"""The harness if nobody chose one, and the name told to a server that does not know ours."""
+"""The default harness, and the wire name of a harness that the server does not know."""
 
 
 def supported_providers() -> tuple[str, ...]:
-    """Return the names ``HARNESS_PROVIDER`` may have, sorted."""
+    """Return the valid names for ``HARNESS_PROVIDER``, sorted."""
     return tuple(sorted(_entries()))
 
 
@@ -42,7 +42,7 @@ def create_provider(name: str) -> ProviderAdapter:
     """Import and make the adapter of one harness.
 
     Raises:
-        UnknownProvider: no such entry point; names the supported ones.
+        UnknownProvider: there is no such entry point; the error names the others.
         UnusableProvider: its code cannot be loaded.
     """
     entries = _entries()
@@ -52,7 +52,7 @@ def create_provider(name: str) -> ProviderAdapter:
         return cast("Callable[[], ProviderAdapter]", entries[name].load())()
     except SwarmWorkerError:
         raise
-    except (Exception, SystemExit) as error:  # other people's code: anything may be wrong with it
+    except (Exception, SystemExit) as error:  # foreign code may raise anything
         why = str(error) or type(error).__name__
         raise UnusableProvider(name, distribution_of(name), why) from error
 
@@ -60,7 +60,7 @@ def create_provider(name: str) -> ProviderAdapter:
 def installed_options() -> dict[str, type[HarnessOptions]]:
     """Return the options models of the installed harnesses, by name, as their specs declare them.
 
-    One that is no `HarnessOptions` is left out: choosing that harness says why.
+    One that is no `HarnessOptions` is left out: choosing that harness raises an error.
     """
     return {
         spec.name: spec.options
@@ -70,16 +70,15 @@ def installed_options() -> dict[str, type[HarnessOptions]]:
 
 
 def distribution_of(name: str) -> str:
-    """Return the distribution a provider comes from, with its version."""
+    """Return the name and version of a provider's distribution."""
     entry = _entries().get(name)
     dist = entry.dist if entry else None
     return f"{dist.name} {dist.version}" if dist else "unknown"
 
 
 def spec_of(name: str) -> HarnessSpec:
-    """Return the spec of an installed harness; one that cannot be loaded has an empty one."""
-    entries = {entry.name: entry for entry in reversed(tuple(entry_points(group=SPECS)))}
-    entry = entries.get(name) or _entries().get(name)
+    """Return the spec of an installed harness; an empty one if it cannot be loaded."""
+    entry = _entries(SPECS).get(name) or _entries().get(name)
     return _loaded(name, entry) or HarnessSpec(name=name)
 
 
@@ -89,36 +88,32 @@ def known_specs() -> tuple[HarnessSpec, ...]:
     A provider without an entry point of its own for the spec has its adapter imported.
     """
     entries = _entries()
-    entries |= {
-        entry.name: entry
-        for entry in reversed(tuple(entry_points(group=SPECS)))
-        if entry.name in entries
-    }
+    entries |= {name: entry for name, entry in _entries(SPECS).items() if name in entries}
     found = (_loaded(name, entry) for name, entry in sorted(entries.items()))
     return tuple(spec for spec in found if spec is not None)
 
 
 def adapter_spec(adapter: ProviderAdapter) -> HarnessSpec:
-    """Return an adapter's spec; one for the previous contract has only ``traits`` to go by."""
+    """Return an adapter's spec; for the previous contract one is made of its ``traits``."""
     name = str(getattr(adapter, "name", ""))
     return _spec_in(name, adapter) or HarnessSpec(name=name)
 
 
 def part_of(spec: HarnessSpec, reference: str) -> Any:
-    """Return what a spec names as ``module:attribute``.
+    """Import an object that a spec names as ``module:attribute``.
 
     Raises:
         UnusableProvider: it cannot be imported.
     """
     try:
         return imported(reference)
-    except Exception as error:  # other people's code: anything may be wrong with it
+    except Exception as error:  # foreign code may raise anything
         why = f"{reference}: {error}"
         raise UnusableProvider(spec.name, distribution_of(spec.name), why) from error
 
 
 def imported(reference: str) -> Any:
-    """Return what ``module:attribute`` names; raises what the import raises."""
+    """Import the object ``module:attribute``; raises any error of the import."""
     module, _, attribute = reference.partition(":")
     found: Any = import_module(module)
     for name in attribute.split("."):
@@ -132,8 +127,8 @@ def _loaded(name: str, entry: EntryPoint | None) -> HarnessSpec | None:
     try:
         spec = _spec_in(name, entry.load())
         if spec is not None and spec.options is not None:
-            spec.options.variables()  # one that cannot be read is of no use to anybody
-    except (Exception, SystemExit):  # other people's code; whoever chooses this harness hears why
+            spec.options.variables()  # raises if the model is invalid
+    except (Exception, SystemExit):  # foreign code; choosing this harness raises the error
         return None
     return spec
 
@@ -163,6 +158,6 @@ def _of_traits(name: str, traits: ProviderTraits) -> HarnessSpec:
     )
 
 
-def _entries() -> dict[str, EntryPoint]:
-    # Of two that share a name the first on the path counts, as with imports.
-    return {entry.name: entry for entry in reversed(tuple(entry_points(group=GROUP)))}
+def _entries(group: str = GROUP) -> dict[str, EntryPoint]:
+    # Of two with the same name the first on the path counts, as with imports.
+    return {entry.name: entry for entry in reversed(tuple(entry_points(group=group)))}

@@ -266,7 +266,7 @@ TIERS = ("smol", "regular", "smart", "ultra")
 
 
 class ModelSettings(SettingsModel):
-    """What `worker.run.selection` chooses from besides the task; see the core model."""
+    """What `worker.run.model_choice` chooses from besides the task; see the core model."""
 
     model_override: Stripped = live("MODEL_OVERRIDE", default="", is_shared=True)
     reasoning_effort_override: Stripped = live(

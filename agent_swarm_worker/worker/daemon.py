@@ -1,12 +1,12 @@
-"""The daemon: wires a worker and owns the task group that all its loops live in.
+"""Runs the worker process: one task group that owns all loops and sessions.
 
-    run ─┬─ signals ─ outbox ─ orphans ─ liveness         for as long as the process lives
+    run ─┬─ signals ─ outbox ─ orphans ─ liveness         until the process ends
          ├─ boot                                          once
          ├─ poll · heartbeat · ping · cancellation ·      until the shutdown is over
          │  reconfigure · steering · retention
          └─ sessions: one task each                       drained by the shutdown
 
-A loop that dies takes the worker down with its error: half a worker is worse than none.
+An error in any loop ends the worker with that error.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from agent_swarm_worker.worker.boot.environment import Environment
 from agent_swarm_worker.worker.boot.harness import Harness
 from agent_swarm_worker.worker.boot.registration import reconfigure_loop
 from agent_swarm_worker.worker.boot.sequence import boot
-from agent_swarm_worker.worker.boot.wiring import Parts, wire
+from agent_swarm_worker.worker.boot.wiring import WorkerInputs, wire
 from agent_swarm_worker.worker.loops.cancellation import cancellation_loop
 from agent_swarm_worker.worker.loops.heartbeat import Heartbeat, ping_loop
 from agent_swarm_worker.worker.loops.housekeeping import liveness_loop, retention_loop
-from agent_swarm_worker.worker.loops.poll import Poller
+from agent_swarm_worker.worker.loops.poll import Poller, RunTrigger
 from agent_swarm_worker.worker.loops.run_policy import RunPolicy
 from agent_swarm_worker.worker.loops.shutdown import (
-    LEAVE_WITHIN_S,
+    EXIT_WITHIN_S,
     OVERTIME_S,
     ExitTimer,
     Shutdown,
-    go_down,
-    say_goodbye,
+    drain_and_supersede,
+    flush_and_close,
 )
 from agent_swarm_worker.worker.loops.steering import Steering
 
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
     from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
 
-SETTLE_AFTER_S = 1.0
+GC_AFTER_S = 1.0
+"""Seconds after boot until the garbage of importing is collected: the first poll goes first."""
 
 
 class Daemon:
@@ -70,12 +71,12 @@ class Daemon:
         """Read the settings.
 
         Args:
-            env: the environment; nothing else is read.
-            options: what the command line adds.
-            scrubber: the process's; the same that guards its log lines.
+            env: the environment; settings are read from nothing else.
+            options: of the command line.
+            scrubber: of the process; its log lines pass through the same one.
             clock: time.
             ids: makes the runtime and session ids.
-            handles_signals: false where somebody else in the process does.
+            handles_signals: false if the process handles signals elsewhere.
 
         Raises:
             ConfigError: a setting cannot be used.
@@ -92,13 +93,13 @@ class Daemon:
         self._exit_timer = ExitTimer()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Work until a shutdown is over; says that it has started before the first poll.
+        """Work until a shutdown is complete; `task_status` is set before the first poll.
 
         Raises:
             SwarmWorkerError: the worker cannot start.
         """
-        async with AsyncExitStack() as held:
-            parts = Parts(
+        async with AsyncExitStack() as stack:
+            inputs = WorkerInputs(
                 options=self._options,
                 environment=self._environment,
                 harness=self._harness,
@@ -108,12 +109,12 @@ class Daemon:
                 ids=self._ids,
                 log=self._log,
             )
-            worker = await wire(parts, held)
-            self.shutdown.last_act = partial(_kill_sessions, worker)
+            worker = await wire(inputs, stack)
+            self.shutdown.before_exit = partial(_kill_sessions, worker)
             async with anyio.create_task_group() as group:
                 if self._handles_signals:
                     group.start_soon(self.shutdown.watch_signals)
-                    group.start_soon(self._end_in_time, worker)
+                    group.start_soon(self._limit_shutdown, worker)
                 group.start_soon(worker.outbox.run)
                 group.start_soon(partial(adopt_orphans, clock=worker.clock))
                 group.start_soon(liveness_loop, worker)
@@ -121,28 +122,30 @@ class Daemon:
                     task_status.started()
                     await self._work(worker)
                 if worker.facts.agent is not None:
-                    await say_goodbye(worker)
+                    await flush_and_close(worker)
                 group.cancel_scope.cancel()
             self._log.info(Event.WORKER_STOPPED, undelivered=worker.outbox.pending() or None)
         if self._handles_signals:
-            self._exit_timer.end_within(LEAVE_WITHIN_S, exit_code=0)
+            self._exit_timer.end_within(EXIT_WITHIN_S, exit_code=0)
 
-    async def _end_in_time(self, worker: Worker) -> None:
-        """See to it that the budget holds even if this loop does not come round any more."""
+    async def _limit_shutdown(self, worker: Worker) -> None:
+        """Start the exit timer with the drain, in case the event loop hangs during the shutdown."""
         await self.shutdown.wait_draining()
         self._exit_timer.end_within(
-            worker.settings.drain_s + OVERTIME_S, exit_code=1, last_act=self.shutdown.last_act
+            worker.settings.drain_s + OVERTIME_S, exit_code=1, before_exit=self.shutdown.before_exit
         )
 
-    async def _boot_unless_stopped(self, worker: Worker, beside: TaskGroup) -> bool:
-        """Boot; false if a signal came first."""
-        await wait_any(partial(boot, worker, beside), self.shutdown.wait_draining)
+    async def _boot_unless_stopped(self, worker: Worker, background: TaskGroup) -> bool:
+        """Boot; false if a shutdown began first."""
+        await wait_any(partial(boot, worker, background), self.shutdown.wait_draining)
         return not self.shutdown.is_draining
 
     async def _work(self, worker: Worker) -> None:
-        from agent_swarm_worker.worker.recovery.startup import (  # noqa: PLC0415 - see FOR_LATER
+        # Deferred imports: see `boot.sequence.DEFERRED_MODULES`.
+        from agent_swarm_worker.worker.recovery.startup import (  # noqa: PLC0415
             release_when_delivered,
         )
+        from agent_swarm_worker.worker.run.task_run import run_trigger  # noqa: PLC0415
 
         async with anyio.create_task_group() as loops:
             loops.start_soon(Heartbeat(worker).run)
@@ -151,18 +154,17 @@ class Daemon:
             loops.start_soon(reconfigure_loop, worker)
             loops.start_soon(retention_loop, worker)
             loops.start_soon(Steering(worker).run)
-            loops.start_soon(_settle, worker)
+            loops.start_soon(_collect_import_garbage, worker)
             async with anyio.create_task_group() as sessions:
                 release_when_delivered(worker, sessions)
-                sessions.start_soon(self._poll, worker, sessions)
+                run = partial(run_trigger, worker)
+                sessions.start_soon(self._poll, worker, sessions, run)
                 await self.shutdown.wait_draining()
-                await go_down(worker)
+                await drain_and_supersede(worker)
                 sessions.cancel_scope.cancel()
             loops.cancel_scope.cancel()
 
-    async def _poll(self, worker: Worker, sessions: TaskGroup) -> None:
-        from agent_swarm_worker.worker.run.task_run import run_trigger  # noqa: PLC0415 - boot.FOR_LATER
-
+    async def _poll(self, worker: Worker, sessions: TaskGroup, run: RunTrigger) -> None:
         try:
             policy = RunPolicy(
                 slots=worker.slots,
@@ -170,19 +172,19 @@ class Daemon:
                 clock=worker.clock,
                 interval_s=lambda: worker.settings.poll_interval_s,
             )
-            await Poller(worker, policy, sessions, partial(run_trigger, worker)).run()
+            await Poller(worker, policy, sessions, run).run()
         finally:
             self.shutdown.polling_over.set()
 
 
-async def _settle(worker: Worker) -> None:
-    """See to what a quick start has left undone, once the first poll is on its way."""
-    await worker.clock.sleep(SETTLE_AFTER_S)
-    freeze_imported()
+async def _collect_import_garbage(worker: Worker) -> None:
+    """Run the garbage collection that the start has put off."""
+    await worker.clock.sleep(GC_AFTER_S)
+    settle()
 
 
 def _kill_sessions(worker: Worker) -> None:
-    """Kill what runs, without waiting, so that a process ended on the spot leaves none behind."""
+    """Kill all sessions without waiting, before the process exits at once."""
     for task in worker.slots:
         if task.handle:
             worker.sandbox.kill(task.handle)

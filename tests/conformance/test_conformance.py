@@ -1,4 +1,4 @@
-"""The suite finds what is broken, and nothing in what is not."""
+"""The checks find each broken promise, and report none that is kept."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import Any, cast
 
 import anyio
 import pytest
-from liars import LIARS, Liar
+from faulty_adapters import FAULTY, FaultyAdapter
 
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.conformance import of_adapter, of_session, suite
 from agent_swarm_worker.conformance.checks import BrokenPromise
-from agent_swarm_worker.conformance.harness_fixture import HarnessFixture, find_stage
-from agent_swarm_worker.conformance.session_fixture import SESSION_S, SessionFixture, Watched
+from agent_swarm_worker.conformance.harness_fixture import HarnessFixture, find_fixture
+from agent_swarm_worker.conformance.session_fixture import (
+    SESSION_S,
+    ObservedSession,
+    SessionFixture,
+)
 from agent_swarm_worker.conformance.suite import CHECKS, Outcome, is_kept, outcome_of
 from agent_swarm_worker.contract import (
     EventListener,
@@ -29,13 +33,13 @@ from agent_swarm_worker.providers.subprocess.harness_fixture import SubprocessFi
 
 BY_NAME = {check.name: check for check in CHECKS}
 # Only a provider with several modules to load can be slow to import.
-WITHOUT_A_LIAR = {"its-import-is-quick"}
+WITHOUT_FAULTY_ADAPTER = {"its-import-is-quick"}
 
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a liar never does is waited for a moment only."""
-    for module in (of_adapter, of_session, of_session):
+    """Wait only shortly for events that a faulty adapter never emits."""
+    for module in (of_adapter, of_session):
         for limit in ("SESSION_S", "ABORT_S", "SOON_S"):
             if hasattr(module, limit):
                 monkeypatch.setattr(module, limit, 1.0)
@@ -51,12 +55,12 @@ async def test_the_subprocess_harness_keeps_its_promises(check: suite.Check):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("name", "liar"), LIARS, ids=[f"{name}-{i}" for i, (name, _) in enumerate(LIARS)]
+    ("name", "adapter"), FAULTY, ids=[f"{name}-{i}" for i, (name, _) in enumerate(FAULTY)]
 )
 async def test_a_broken_promise_is_found(
-    name: str, liar: type[Liar], monkeypatch: pytest.MonkeyPatch, soon: None
+    name: str, adapter: type[FaultyAdapter], monkeypatch: pytest.MonkeyPatch, soon: None
 ):
-    monkeypatch.setattr(suite, "create_provider", lambda _: liar())
+    monkeypatch.setattr(suite, "create_provider", lambda _: adapter())
     outcome = await outcome_of(BY_NAME[name], "subprocess", harness=SubprocessFixture)
     assert (outcome.state, bool(outcome.why)) == ("broken", True), outcome
 
@@ -68,47 +72,49 @@ async def test_a_slow_import_is_found(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_each_check_has_been_seen_to_fail():
-    assert {name for name, _ in LIARS} | WITHOUT_A_LIAR == set(BY_NAME)
+    assert {name for name, _ in FAULTY} | WITHOUT_FAULTY_ADAPTER == set(BY_NAME)
     assert len(BY_NAME) == len(CHECKS) > 25
     assert all(check.promise.endswith(".") for check in CHECKS)
 
 
 @pytest.mark.anyio
-async def test_without_a_stage_half_of_it_is_not_run():
+async def test_without_a_fixture_session_checks_are_not_run():
     for check in CHECKS:
-        if check.needs_stage:
-            assert await outcome_of(check, "subprocess") == Outcome(check, "not run", "no stage")
+        if check.needs_fixture:
+            assert await outcome_of(check, "subprocess") == Outcome(
+                check, "not run", "no harness fixture"
+            )
     assert await is_kept(BY_NAME["it-answers"], "subprocess")  # not run is not broken
 
 
 @pytest.mark.anyio
-async def test_a_stage_that_fails_is_told():
+async def test_a_fixture_that_fails_is_reported():
     class Falls(SubprocessFixture):
         async def __aenter__(self) -> Any:
-            raise OSError("the curtain is stuck")
+            raise OSError("the port is taken")
 
     outcome = await outcome_of(BY_NAME["it-answers"], "subprocess", harness=Falls)
     assert outcome.state == "broken"
-    assert "the curtain" in outcome.why
+    assert "the port is taken" in outcome.why
 
 
-def test_finding_a_stage():
-    assert find_stage("subprocess") is SubprocessFixture
-    assert find_stage("nobody") is None
-    where = "agent_swarm_worker.providers.subprocess.harness_fixture:SubprocessStage"
-    assert find_stage("nobody", where) is SubprocessFixture
+def test_a_fixture_is_found():
+    assert find_fixture("subprocess") is SubprocessFixture
+    assert find_fixture("nobody") is None
+    where = "agent_swarm_worker.providers.subprocess.harness_fixture:SubprocessFixture"
+    assert find_fixture("nobody", where) is SubprocessFixture
     assert isinstance(SubprocessFixture(), HarnessFixture)
 
 
 @pytest.mark.parametrize(
     "where", ["", "no.such.module:X", "json:nothing", "json:__name__", "json", ":x"]
 )
-def test_a_stage_that_is_not_there(where: str):
+def test_a_fixture_that_does_not_exist(where: str):
     if not where:
-        assert find_stage("nobody", where) is None
+        assert find_fixture("nobody", where) is None
         return
     with pytest.raises(BadSetting, match="--stage"):
-        find_stage("nobody", where)
+        find_fixture("nobody", where)
 
 
 class TestCommand:
@@ -133,7 +139,7 @@ class TestCommand:
         assert [row["state"] for row in said["checks"]] == ["kept", "broken"]
         assert "hello" in said["checks"][1]["why"]
 
-    def test_what_nobody_staged_is_not_run(self, capsys: pytest.CaptureFixture[str]):
+    def test_a_check_without_a_fixture_is_not_run(self, capsys: pytest.CaptureFixture[str]):
         assert main(["conformance", "claude"]) == 0
         assert "1 kept, 0 broken, 1 not run" in capsys.readouterr().out
 
@@ -156,7 +162,7 @@ async def test_an_unknown_provider_is_no_outcome():
 
 
 class TalksOnly:
-    """A session that says what it is given; it ends when it is told to."""
+    """A session that emits the given events and does nothing else."""
 
     def __init__(self, *events: ProviderEvent) -> None:
         self.events = events
@@ -177,9 +183,9 @@ class TalksOnly:
 async def test_a_check_says_what_it_saw_as_soon_as_the_agent_is_done(
     events: list[ProviderEvent], seen: str
 ):
-    watched = Watched(cast("ProviderSession", TalksOnly(*events)), cast("Any", None))
+    observed = ObservedSession(cast("ProviderSession", TalksOnly(*events)), cast("Any", None))
     with anyio.fail_after(SESSION_S / 2), pytest.raises(BrokenPromise) as caught:
-        await watched.until(lambda event: isinstance(event, ToolStart), "began to use a tool")
+        await observed.until(lambda event: isinstance(event, ToolStart), "began to use a tool")
     assert "before it began to use a tool" in str(caught.value)
     assert seen in str(caught.value)
 
@@ -190,19 +196,21 @@ BUSY = (ToolStart("1", "sleep", {}), ToolStart("2", "ls", {}), ToolEnd("2", "ls"
 @pytest.mark.anyio
 async def test_a_check_aborts_no_agent_that_has_nothing_to_do():
     refused = ToolEnd("1", "sleep", "Blocked: standalone sleep", is_error=True)
-    watched = Watched(cast("ProviderSession", TalksOnly(*BUSY, refused)), cast("Any", None))
+    observed = ObservedSession(
+        cast("ProviderSession", TalksOnly(*BUSY, refused)), cast("Any", None)
+    )
     with pytest.raises(BrokenPromise, match=r"did not keep the agent busy.*Blocked: standalone"):
-        await watched.abort()
+        await observed.abort()
     with pytest.raises(AttributeError, match="abort"):  # it goes as far as to ask this one
-        await Watched(cast("ProviderSession", TalksOnly(*BUSY)), cast("Any", None)).abort()
+        await ObservedSession(cast("ProviderSession", TalksOnly(*BUSY)), cast("Any", None)).abort()
 
 
 @pytest.mark.anyio
 async def test_a_check_waits_for_no_answer_of_a_session_that_has_ended(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    liar = next(liar for name, liar in LIARS if name == "an-abort-answers-who-waits")
-    monkeypatch.setattr(suite, "create_provider", lambda _: liar())
+    adapter = next(adapter for name, adapter in FAULTY if name == "an-abort-answers-who-waits")
+    monkeypatch.setattr(suite, "create_provider", lambda _: adapter())
     monkeypatch.setattr("agent_swarm_worker.conformance.session_fixture.SOON_S", 0.1)
     with anyio.fail_after(SESSION_S / 2):
         outcome = await outcome_of(
@@ -220,7 +228,7 @@ async def test_a_check_that_takes_too_long_says_what_it_saw(monkeypatch: pytest.
         await fixture.answered("The heron waits.")
         await anyio.sleep_forever()
 
-    check = suite.Check("dawdles", "It ends.", needs_stage=True, run=dawdles)
+    check = suite.Check("dawdles", "It ends.", needs_fixture=True, run=dawdles)
     outcome = await outcome_of(check, "subprocess", harness=SubprocessFixture)
     assert outcome.state == "broken"
     assert outcome.why.startswith("it was not over within 3 s; seen: ")

@@ -1,4 +1,4 @@
-"""The example of a provider outside the package is one: it installs, is found, and conforms."""
+"""The example provider installs, is found, and keeps the contract."""
 
 from __future__ import annotations
 

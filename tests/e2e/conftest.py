@@ -1,4 +1,4 @@
-"""Makes the worker's rig and the played model importable here."""
+"""Make the worker's rig and the fake model importable here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The harnesses that a whole-swarm test runs over; one more is one more entry of `HARNESSES`."""
+"""The harnesses of the whole-swarm tests; `HARNESSES` has one entry for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real codex CLI of `install-clis.sh`, kept from everything but the scripted model."""
+"""The real codex CLI of `install-clis.sh`, isolated with the scripted model."""
 
 from __future__ import annotations
 

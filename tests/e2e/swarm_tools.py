@@ -1,4 +1,4 @@
-"""A tool server with one of the swarm's tools, which remembers who called it with what."""
+"""A tool server with one of the swarm's tools, which records its callers."""
 
 from __future__ import annotations
 

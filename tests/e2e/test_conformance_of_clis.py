@@ -1,4 +1,4 @@
-"""The real CLIs keep what the contract promises, and the in-process harness all of that too."""
+"""The real CLIs and the in-process harness keep the promises of the contract."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from model_stages import claude_stage, codex_stage, pi_stage
+from model_fixtures import claude_fixture, codex_fixture, pi_fixture
 from real_codex import TRANSPORTS
 
 from agent_swarm_worker.conformance.harness_fixture import HarnessFixture
@@ -15,14 +15,14 @@ from agent_swarm_worker.conformance.suite import CHECKS, Check, outcome_of
 pytestmark = pytest.mark.anyio
 
 SLOW = pytest.mark.slow
-STAGES = [
-    pytest.param("claude", claude_stage, id="claude", marks=SLOW),
+FIXTURES = [
+    pytest.param("claude", claude_fixture, id="claude", marks=SLOW),
     *(
-        pytest.param("codex", partial(codex_stage, way), id=f"codex-{way}", marks=SLOW)
+        pytest.param("codex", partial(codex_fixture, way), id=f"codex-{way}", marks=SLOW)
         for way in TRANSPORTS
     ),
-    pytest.param("pi", partial(pi_stage, "anthropic"), id="pi-anthropic"),
-    pytest.param("pi", partial(pi_stage, "openai"), id="pi-openai", marks=SLOW),
+    pytest.param("pi", partial(pi_fixture, "anthropic"), id="pi-anthropic"),
+    pytest.param("pi", partial(pi_fixture, "openai"), id="pi-openai", marks=SLOW),
 ]
 
 
@@ -31,7 +31,7 @@ EXCEPT = {("codex-exec", "a-session-takes-what-the-spec-says"): "codex exec take
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
-@pytest.mark.parametrize(("provider", "harness"), STAGES)
+@pytest.mark.parametrize(("provider", "harness"), FIXTURES)
 async def test_it_keeps_its_promise(
     provider: str,
     harness: Callable[[], HarnessFixture],

@@ -1,4 +1,4 @@
-"""Tool servers that are installed and dead: the session starts all the same, and in time."""
+"""A session starts in time although its installed tool servers are dead."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from harnesses import HARNESSES, HarnessKind
 from rig import AGENT, Rig, running_worker, swarm_rig
 
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.worker.loops import heartbeat, paused
+from agent_swarm_worker.worker.loops import heartbeat, paused_tasks
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("kind", HARNESSES)]
 
@@ -136,8 +136,8 @@ def processes_with(mark: str) -> list[int]:
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Notice sooner than usual what happened to a task."""
-    for module in (heartbeat, paused):
-        monkeypatch.setattr(module, "LOOK_INTERVAL_S", 0.5)
+    for module in (heartbeat, paused_tasks):
+        monkeypatch.setattr(module, "CHECK_INTERVAL_S", 0.5)
 
 
 async def until_running(rig: Rig, mark: str) -> None:

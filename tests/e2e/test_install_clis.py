@@ -1,4 +1,4 @@
-"""The installer of the pinned harnesses, as far as it goes without a network."""
+"""The installer of the pinned harnesses, without a network."""
 
 from __future__ import annotations
 

@@ -7,19 +7,17 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import anyio
 import pytest
 from loopback import serving
 from real_claude import PROGRAM, hermetic_env
 from scripted_model import ScriptedModel
+from session_config import session_config
 from swarm_tools import SwarmTools
 
 from agent_swarm_worker.contract import ProviderSessionConfig, ToolEnd, ToolStart
-from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter
-from agent_swarm_worker.sandboxes.local import LocalGuest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,7 +51,7 @@ class Ran:
 
 
 @dataclass
-class SessionFixture:
+class ClaudeRig:
     """The CLI, a model and a swarm's tools, in a folder of their own."""
 
     folder: Path
@@ -71,61 +69,46 @@ class SessionFixture:
 
     def config(self, prompt: str, env: dict[str, str] | None = None, **changed: Any) -> Any:
         self.runs += 1
-        private, home, cwd = (
-            self.folder / name for name in (f"private{self.runs}", "home", "work")
-        )
-        private.mkdir(mode=0o700)
+        home = self.folder / "home"
         home.mkdir(exist_ok=True)
-        cwd.mkdir(exist_ok=True)
         values: dict[str, Any] = {
             "prompt": prompt,
-            "agent_id": "agent-1",
-            "task_id": "task-1",
-            # Ends what carries the same tag, also that of a run of these tests next to this one.
-            "session_uuid": str(uuid4()),
             "api_url": self.tools_url,
-            "api_key": "swarm-api-key-0001",
-            "cwd": cwd,
             "log_file": self.folder / f"session{self.runs}.jsonl",
-            "private_dir": private,
+            "private_dir": self.folder / f"private{self.runs}",
             "env": hermetic_env(home, self.model.url, **(env or {})),
-            "redactor": Scrubber(),
         }
-        values |= changed
-        values.setdefault("guest", LocalGuest(values["session_uuid"]))
-        return ProviderSessionConfig(**values)
+        return session_config(self.folder, **values | changed)
 
 
 @pytest.fixture
-async def bench(tmp_path: Path, anyio_backend: str) -> AsyncIterator[SessionFixture]:
+async def rig(tmp_path: Path, anyio_backend: str) -> AsyncIterator[ClaudeRig]:
     assert PROGRAM.exists(), "run tests/e2e/install-clis.sh first"
     tools = SwarmTools()
     async with ScriptedModel() as model, serving(tools) as url:
-        yield SessionFixture(tmp_path, model, tools, url)
+        yield ClaudeRig(tmp_path, model, tools, url)
 
 
-async def test_a_prompt_a_tool_and_an_answer(bench: SessionFixture) -> None:
-    ran = await bench.run("[[bash:echo $AGENT_SWARM_TASK_ID]] [[say:Ran it.]]")
+async def test_a_prompt_a_tool_and_an_answer(rig: ClaudeRig) -> None:
+    ran = await rig.run("[[bash:echo $AGENT_SWARM_TASK_ID]] [[say:Ran it.]]")
     assert (ran.result.is_error, ran.result.output) == (False, "Ran it.")
     assert [start.tool_name for start in ran.of(ToolStart)] == ["Bash"]
     assert [end.result for end in ran.of(ToolEnd)] == ["task-1"]
     assert ran.result.cost
     assert ran.result.cost.input_tokens == 2000
-    assert bench.model.others == []
+    assert rig.model.others == []
 
 
-async def test_the_swarms_tools_are_found_and_know_the_task(bench: SessionFixture) -> None:
+async def test_the_swarms_tools_are_found_and_know_the_task(rig: ClaudeRig) -> None:
     """Shown to the model without a switch that would hide them, and found through ToolSearch."""
-    ran = await bench.run(f'[[tool:{STORE} {{"progress":"half way"}}]]')
+    ran = await rig.run(f'[[tool:{STORE} {{"progress":"half way"}}]]')
     assert not ran.result.is_error
-    assert bench.tools.calls == ["half way"]
-    for headers in bench.tools.headers:
+    assert rig.tools.calls == ["half way"]
+    for headers in rig.tools.headers:
         assert headers["authorization"] == "Bearer swarm-api-key-0001"
         assert (headers["x-agent-id"], headers["x-source-task-id"]) == ("agent-1", "task-1")
     announced = [
-        message
-        for message in bench.model.requests[0].body["messages"]
-        if message["role"] == "system"
+        message for message in rig.model.requests[0].body["messages"] if message["role"] == "system"
     ]
     assert STORE in json.dumps(announced)
 
@@ -135,55 +118,53 @@ async def test_the_swarms_tools_are_found_and_know_the_task(bench: SessionFixtur
     ["--help", "-x", "/nosuch thing", "@nothing", "x" * 2**20, "é\n😀"],
     ids=lambda p: p[:9],
 )
-async def test_any_prompt_reaches_the_model(bench: SessionFixture, prompt: str) -> None:
-    ran = await bench.run(prompt, system_prompt="You are one of many. ☂")
+async def test_any_prompt_reaches_the_model(rig: ClaudeRig, prompt: str) -> None:
+    ran = await rig.run(prompt, system_prompt="You are one of many. ☂")
     assert not ran.result.is_error
-    (request,) = bench.model.requests
+    (request,) = rig.model.requests
     assert request.prompt == prompt
     assert "You are one of many. ☂" in request.system
 
 
 @pytest.mark.parametrize("prompt", ["/help", "/compact now", "/clear", "/cost"])
-async def test_a_prompt_the_cli_takes_for_itself_is_no_success(
-    bench: SessionFixture, prompt: str
-) -> None:
-    ran = await bench.run(prompt)
+async def test_a_prompt_the_cli_takes_for_itself_is_no_success(rig: ClaudeRig, prompt: str) -> None:
+    ran = await rig.run(prompt)
     assert (ran.result.is_error, ran.result.error_category) == (True, "empty_run")
-    assert bench.model.requests == []
+    assert rig.model.requests == []
 
 
-async def test_a_skill_is_run_by_its_name(bench: SessionFixture) -> None:
-    skill = bench.folder / "home/.claude/skills/work-on-task"
+async def test_a_skill_is_run_by_its_name(rig: ClaudeRig) -> None:
+    skill = rig.folder / "home/.claude/skills/work-on-task"
     skill.mkdir(parents=True)
     (skill / "SKILL.md").write_text(
         "---\nname: work-on-task\ndescription: Work.\n---\nThe task is: $ARGUMENTS\n"
     )
-    ran = await bench.run(f"{ClaudeAdapter().format_command('work-on-task')} 4711")
+    ran = await rig.run(f"{ClaudeAdapter().format_command('work-on-task')} 4711")
     assert not ran.result.is_error
-    assert "The task is: 4711" in json.dumps(bench.model.requests[0].body["messages"])
+    assert "The task is: 4711" in json.dumps(rig.model.requests[0].body["messages"])
 
 
 async def test_a_resumed_session_goes_on_and_is_billed_for_what_is_new(
-    bench: SessionFixture,
+    rig: ClaudeRig,
 ) -> None:
-    first = await bench.run("[[say:First.]]")
+    first = await rig.run("[[say:First.]]")
     session_id = first.result.session_id
     assert session_id
     assert await ClaudeAdapter().can_resume(session_id, first.config)
-    second = await bench.run("[[say:Second.]]", resume_session_id=session_id)
+    second = await rig.run("[[say:Second.]]", resume_session_id=session_id)
     assert (second.result.session_id, second.result.output) == (session_id, "Second.")
-    assert "First." in json.dumps(bench.model.requests[1].body["messages"])
+    assert "First." in json.dumps(rig.model.requests[1].body["messages"])
     assert first.result.cost
     assert second.result.cost
     assert second.result.cost.total_cost_usd == pytest.approx(first.result.cost.total_cost_usd)
     assert second.result.cost.input_tokens == 1000
 
 
-async def test_a_session_that_is_gone_is_begun_afresh(bench: SessionFixture) -> None:
+async def test_a_session_that_is_gone_is_begun_afresh(rig: ClaudeRig) -> None:
     gone = "11111111-1111-4111-8111-111111111111"
-    config = bench.config("[[say:Fresh.]]", resume_session_id=gone)
+    config = rig.config("[[say:Fresh.]]", resume_session_id=gone)
     assert not await ClaudeAdapter().can_resume(gone, config)
-    ran = await bench.run("[[say:Fresh.]]", resume_session_id=gone)
+    ran = await rig.run("[[say:Fresh.]]", resume_session_id=gone)
     assert (ran.result.is_error, ran.result.output) == (False, "Fresh.")
 
 
@@ -196,15 +177,15 @@ async def test_a_session_that_is_gone_is_begun_afresh(bench: SessionFixture) -> 
         ("[[fail:529]]", "overloaded"),
     ],
 )
-async def test_errors_of_the_model_api(bench: SessionFixture, prompt: str, category: str) -> None:
-    ran = await bench.run(prompt, env={"CLAUDE_CODE_MAX_RETRIES": "0"})
+async def test_errors_of_the_model_api(rig: ClaudeRig, prompt: str, category: str) -> None:
+    ran = await rig.run(prompt, env={"CLAUDE_CODE_MAX_RETRIES": "0"})
     assert (ran.result.is_error, ran.result.error_category) == (True, category)
 
 
-async def test_with_two_credentials_the_token_is_used(bench: SessionFixture) -> None:
+async def test_with_two_credentials_the_token_is_used(rig: ClaudeRig) -> None:
     token = "sk-ant-oat01-scripted"
-    await bench.run("[[say:ok]]", env={"CLAUDE_CODE_OAUTH_TOKEN": token})
-    headers = bench.model.requests[0].headers
+    await rig.run("[[say:ok]]", env={"CLAUDE_CODE_OAUTH_TOKEN": token})
+    headers = rig.model.requests[0].headers
     assert headers["authorization"] == f"Bearer {token}"
     assert "x-api-key" not in headers
 
@@ -213,18 +194,18 @@ async def test_with_two_credentials_the_token_is_used(bench: SessionFixture) -> 
     ("model", "level", "sent"), [("opus", "low", "low"), ("haiku", "xhigh", "xhigh")]
 )
 async def test_reasoning_effort_reaches_the_model(
-    bench: SessionFixture, model: str, level: str, sent: str
+    rig: ClaudeRig, model: str, level: str, sent: str
 ) -> None:
-    ran = await bench.run("[[say:ok]]", model=model, reasoning_effort=level)
-    assert bench.model.requests[0].body["output_config"] == {"effort": sent}
+    ran = await rig.run("[[say:ok]]", model=model, reasoning_effort=level)
+    assert rig.model.requests[0].body["output_config"] == {"effort": sent}
     assert ran.result.applied_reasoning_effort == sent
 
 
 async def test_an_abort_in_a_tool_keeps_the_cost_and_leaves_no_process(
-    bench: SessionFixture,
+    rig: ClaudeRig,
 ) -> None:
-    marker = f"time.sleep({30 + bench.runs}.4711)"
-    config = bench.config(f"[[bash:python3 -c 'import time; {marker}']]")
+    marker = f"time.sleep({30 + rig.runs}.4711)"
+    config = rig.config(f"[[bash:python3 -c 'import time; {marker}']]")
     session = await ClaudeAdapter().create_session(config)
     async with anyio.create_task_group() as tasks:
 
@@ -240,8 +221,8 @@ async def test_an_abort_in_a_tool_keeps_the_cost_and_leaves_no_process(
     assert not any(marker in command for command in running_commands())
 
 
-async def test_no_secret_is_in_the_journal(bench: SessionFixture) -> None:
-    config = bench.config("[[bash:echo swarm-api-key-0001]]")
+async def test_no_secret_is_in_the_journal(rig: ClaudeRig) -> None:
+    config = rig.config("[[bash:echo swarm-api-key-0001]]")
     config.redactor.add("AGENT_SWARM_API_KEY", config.api_key)
     session = await ClaudeAdapter().create_session(config)
     await session.wait_for_completion()

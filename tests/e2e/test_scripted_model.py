@@ -1,4 +1,4 @@
-"""The scripted model itself: what the end-to-end tests rely on."""
+"""The scripted model that the end-to-end tests rely on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages for the real claude CLI while it works: acted upon, and told about exactly once."""
+"""Messages to the real claude CLI while it works: delivered and reported once."""
 
 from __future__ import annotations
 

@@ -1,55 +1,25 @@
-"""The real claude CLI, driven by the worker, seen from the worker's outside: task in, rows out."""
+"""A worker with the real claude CLI, from the task to the server's rows."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from real_claude import hermetic_env
-from rig import Rig, running_worker, swarm_rig
-from scripted_model import ScriptedModel
+from worker_rig import MANY_SECONDS, WorkerRig, worker_rig
 
 from agent_swarm_worker.processes import procfs
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 
 STORE = "mcp__agent-swarm__store-progress"
-MANY_SECONDS = 40
 
 
-@dataclass
-class HarnessFixture:
-    """A swarm, a worker whose harness is claude, and the model behind it."""
-
-    rig: Rig
-    model: ScriptedModel
-    work: Path
-    home: Path
-
-    async def run(self, text: str, **more: Any) -> dict[str, Any]:
-        task_id = await self.rig.submit(text, dir=str(self.work), **more)
-        task = await self.rig.until_ended(task_id, within_s=MANY_SECONDS)
-        await self.rig.settled(task_id)
-        return dict(task)
-
-    def prompts(self) -> list[str]:
-        return [request.prompt for request in self.model.requests]
-
-
-@asynccontextmanager
-async def harness(tmp_path: Path, **env: str) -> AsyncIterator[HarnessFixture]:
-    home, work = tmp_path / "home", tmp_path / "work"
-    home.mkdir()
-    work.mkdir()
-    async with ScriptedModel() as model, swarm_rig(tmp_path) as rig:
-        claude = hermetic_env(home, model.url, HARNESS_PROVIDER="claude", **env)
-        async with running_worker(rig, claude):
-            yield HarnessFixture(rig, model, work, home)
+def harness(tmp_path: Path, **env: str) -> AbstractAsyncContextManager[WorkerRig]:
+    return worker_rig(tmp_path, partial(hermetic_env, HARNESS_PROVIDER="claude", **env))
 
 
 async def test_plain_answer(tmp_path: Path):

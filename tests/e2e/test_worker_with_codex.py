@@ -1,69 +1,42 @@
-"""The real codex CLI, driven by the worker, seen from the worker's outside: task in, rows out."""
+"""A worker with the real codex CLI, from the task to the server's rows."""
 
 from __future__ import annotations
 
 import json
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
 from real_codex import TRANSPORTS, codex_env
-from rig import Rig, running_worker, swarm_rig
+from rig import swarm_rig
 from scripted_model import ScriptedModel
 from worker_process import worker_process
+from worker_rig import MANY_SECONDS, WorkerRig, worker_rig
 
 from agent_swarm_worker.processes import procfs
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 
 STORE = "mcp__agent-swarm__store-progress"
-MANY_SECONDS = 40
 
 
-@dataclass
-class HarnessFixture:
-    """A swarm, a worker whose harness is codex, and the model behind it."""
-
-    rig: Rig
-    model: ScriptedModel
-    work: Path
-    home: Path
-
-    async def run(self, text: str, **more: Any) -> dict[str, Any]:
-        task_id = await self.rig.submit(text, dir=str(self.work), **more)
-        task = await self.rig.until_ended(task_id, within_s=MANY_SECONDS)
-        await self.rig.settled(task_id)
-        return dict(task)
-
-    def prompts(self) -> list[str]:
-        return [request.prompt for request in self.model.requests]
-
-
-@asynccontextmanager
-async def harness(tmp_path: Path, **env: str) -> AsyncIterator[HarnessFixture]:
-    home, work = tmp_path / "home", tmp_path / "work"
-    home.mkdir()
-    work.mkdir()
-    async with ScriptedModel() as model, swarm_rig(tmp_path) as rig:
-        codex = codex_env(home, model.url, HARNESS_PROVIDER="codex", **env)
-        async with running_worker(rig, codex):
-            yield HarnessFixture(rig, model, work, home)
+def harness(tmp_path: Path, **env: str) -> AbstractAsyncContextManager[WorkerRig]:
+    return worker_rig(tmp_path, partial(codex_env, HARNESS_PROVIDER="codex", **env))
 
 
 @pytest.fixture(params=TRANSPORTS)
 async def on(
     tmp_path: Path, anyio_backend: str, request: pytest.FixtureRequest
-) -> AsyncIterator[HarnessFixture]:
+) -> AsyncIterator[WorkerRig]:
     async with harness(tmp_path, CODEX_TRANSPORT=request.param) as ready:
         yield ready
 
 
-async def test_plain_answer(on: HarnessFixture, tmp_path: Path):
+async def test_plain_answer(on: WorkerRig, tmp_path: Path):
     task = await on.run("Greet me. [[say:Hello from the model]]")
     assert (task["status"], task["output"]) == ("completed", "Hello from the model")
     assert task["claudeSessionId"]
@@ -75,7 +48,7 @@ async def test_plain_answer(on: HarnessFixture, tmp_path: Path):
     assert "swarm" in on.model.requests[0].system, "the system prompt has arrived"
 
 
-async def test_tool_turn_is_shown_as_it_happens(on: HarnessFixture):
+async def test_tool_turn_is_shown_as_it_happens(on: WorkerRig):
     task = await on.run("Look. [[bash:echo seen > seen.txt]][[say:Done looking]]")
     assert task["output"] == "Done looking"
     assert (on.work / "seen.txt").read_text() == "seen\n"
@@ -84,7 +57,7 @@ async def test_tool_turn_is_shown_as_it_happens(on: HarnessFixture):
     assert events.count("tool.start") == events.count("tool.end") == 1
 
 
-async def test_the_agent_reaches_the_swarm_as_itself_and_for_its_task(on: HarnessFixture):
+async def test_the_agent_reaches_the_swarm_as_itself_and_for_its_task(on: WorkerRig):
     said = json.dumps({"progress": "half way there"})
     task = await on.run(f"Report. [[tool:{STORE} {said}]][[say:Reported]]")
     # Without the three headers the call would be refused, or land on no task.
@@ -92,7 +65,7 @@ async def test_the_agent_reaches_the_swarm_as_itself_and_for_its_task(on: Harnes
     assert task["status"] == "completed"
 
 
-async def test_the_agent_ends_its_task_through_the_swarm(on: HarnessFixture):
+async def test_the_agent_ends_its_task_through_the_swarm(on: WorkerRig):
     said = json.dumps({"status": "completed", "output": "stored by the agent"})
     task = await on.run(f"Report. [[tool:{STORE} {said}]][[say:Something else]]")
     assert (task["status"], task["output"]) == ("completed", "stored by the agent")
@@ -102,15 +75,13 @@ async def test_the_agent_ends_its_task_through_the_swarm(on: HarnessFixture):
     ("status", "words"),
     [(401, "authentication"), (429, "rate limit"), (500, "model api")],
 )
-async def test_api_errors_fail_the_task_with_their_class(
-    on: HarnessFixture, status: int, words: str
-):
+async def test_api_errors_fail_the_task_with_their_class(on: WorkerRig, status: int, words: str):
     task = await on.run(f"Fail. [[fail:{status}]]")
     assert task["status"] == "failed"
     assert words in task["failureReason"].lower()
 
 
-async def test_cancel_in_the_middle_of_a_tool_leaves_no_process(on: HarnessFixture):
+async def test_cancel_in_the_middle_of_a_tool_leaves_no_process(on: WorkerRig):
     command = "setsid sleep 5432 & sleep 5432; echo never"
     task_id = await on.rig.submit(f"Wait. [[bash:{command}]]", dir=str(on.work))
 
@@ -135,7 +106,7 @@ def command_of(pid: int) -> str:
         return ""
 
 
-async def test_a_follow_up_continues_the_session_and_is_not_billed_twice(on: HarnessFixture):
+async def test_a_follow_up_continues_the_session_and_is_not_billed_twice(on: WorkerRig):
     first = await on.run("Remember the word heron. [[say:I will]]")
     second = await on.run("Which word? [[say:heron]]", parentTaskId=first["id"])
     assert second["claudeSessionId"] == first["claudeSessionId"]
@@ -174,7 +145,7 @@ def is_said(logs: Path, words: bytes) -> bool:
     return any(words in path.read_bytes() for path in logs.glob("**/*.jsonl"))
 
 
-async def test_without_a_record_the_preamble_tells_the_story(on: HarnessFixture):
+async def test_without_a_record_the_preamble_tells_the_story(on: WorkerRig):
     first = await on.run("Remember the word heron. [[say:I will]]")
     session = first["claudeSessionId"]
     (record,) = (on.home / ".codex/sessions").glob(f"*/*/*/*{session}.jsonl")
@@ -185,7 +156,7 @@ async def test_without_a_record_the_preamble_tells_the_story(on: HarnessFixture)
     assert "Remember the word heron" in on.prompts()[-1]
 
 
-async def test_a_damaged_record_starts_afresh_with_the_story(on: HarnessFixture):
+async def test_a_damaged_record_starts_afresh_with_the_story(on: WorkerRig):
     first = await on.run("Remember the word heron. [[say:I will]]")
     session = first["claudeSessionId"]
     (record,) = (on.home / ".codex/sessions").glob(f"*/*/*/*{session}.jsonl")
@@ -196,7 +167,7 @@ async def test_a_damaged_record_starts_afresh_with_the_story(on: HarnessFixture)
     assert "Remember the word heron" in on.prompts()[-1]
 
 
-async def test_a_long_prompt_and_one_that_is_too_long(on: HarnessFixture):
+async def test_a_long_prompt_and_one_that_is_too_long(on: WorkerRig):
     task = await on.run(f"{'x' * 300_000} [[say:That was long]]")
     assert task["output"] == "That was long"
     assert on.model.requests[0].size > 300_000
@@ -206,7 +177,7 @@ async def test_a_long_prompt_and_one_that_is_too_long(on: HarnessFixture):
 
 
 @pytest.mark.parametrize("text", ["--help me", "-x", "/compact this", "@nosuchfile"])
-async def test_prompts_that_look_like_something_else(on: HarnessFixture, text: str):
+async def test_prompts_that_look_like_something_else(on: WorkerRig, text: str):
     task = await on.run(f"{text} [[say:Understood]]")
     assert (task["status"], task["output"]) == ("completed", "Understood")
     assert text in on.prompts()[0]
@@ -223,7 +194,7 @@ async def test_a_skill_takes_the_place_of_its_command(tmp_path: Path):
         assert "Greet Ada" in said
 
 
-async def test_an_unknown_model_fails_the_task(on: HarnessFixture):
+async def test_an_unknown_model_fails_the_task(on: WorkerRig):
     task = await on.run("Hi. [[fail:404 The model `gpt-9` does not exist]]", model="gpt-9")
     assert task["status"] == "failed"
     assert "Unknown model" in task["failureReason"]

@@ -1,4 +1,4 @@
-"""Every route of the local swarm, asked what nobody would ask who means well."""
+"""Sends hostile requests to every route of the local swarm."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import httpx2
 import orjson
+from hostile_values import HOSTILE_TEXTS, drawn, fitting, hostile_texts
 from hypothesis import strategies as st
 from local_swarm_api import Api, client
-from nasty import NASTY_TEXTS, drawn, fitting, nasty_texts
 
 from agent_swarm_worker.local_swarm.app import ROOMS
 from agent_swarm_worker.local_swarm.endpoint import Route
@@ -24,7 +24,7 @@ MCP_HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": 
 _NAME = re.compile(r"\{(\w+)(:path)?\}")
 KNOWN = "a-known-id"
 """Stands for the id of something that exists; which one is chosen when it is sent."""
-_ids = st.sampled_from([KNOWN, KNOWN, *(text for text in NASTY_TEXTS if text)])
+_ids = st.sampled_from([KNOWN, KNOWN, *(text for text in HOSTILE_TEXTS if text)])
 
 
 class Question(NamedTuple):
@@ -39,10 +39,10 @@ class Question(NamedTuple):
 def questions(route: Route, count: int) -> list[Question]:
     """Return `count` questions for one route, the same each time."""
     names = [name for name, _ in _NAME.findall(route.path)]
-    body = fitting(route.body.schema(), nasty_texts | _ids) if route.body else st.none()
+    body = fitting(route.body.schema(), hostile_texts | _ids) if route.body else st.none()
     known = route.query.schema()["properties"] if route.query else {}
     query = st.fixed_dictionaries(
-        {}, optional={name: fitting(one, nasty_texts).map(_word) for name, one in known.items()}
+        {}, optional={name: fitting(one, hostile_texts).map(_word) for name, one in known.items()}
     )
     segments = st.fixed_dictionaries(dict.fromkeys(names, _ids))
     return drawn(st.builds(Question, segments, query, body, _agents), count)
@@ -51,7 +51,7 @@ def questions(route: Route, count: int) -> list[Question]:
 def tool_calls(name: str, count: int) -> list[Any]:
     """Return arguments for one tool."""
     schema = TOOLS[name].takes.schema()
-    return drawn(fitting(schema, nasty_texts | _ids), count)
+    return drawn(fitting(schema, hostile_texts | _ids), count)
 
 
 _agents = st.sampled_from(["agent-1", "agent-1", "agent-1", "nobody", "", "\x7f%00"])

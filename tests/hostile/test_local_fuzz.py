@@ -1,4 +1,4 @@
-"""No question makes the local swarm fail, hang, or forget what it knew."""
+"""Hostile requests neither fail, hang nor corrupt the local swarm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server of the model: the local swarm itself, and a witness of every change of a status."""
+"""The server of the model: the local swarm, and a log of every status change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 import orjson
-from life_of_a_task import NEW
+from task_lifecycle import NEW
 from virtual_time import VirtualClock
 
 from agent_swarm_worker.ids import counted_ids

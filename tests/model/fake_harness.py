@@ -1,4 +1,4 @@
-"""The harness of the model: sessions that say and do what the story wants, and a book of it all.
+"""The harness of the model: scripted sessions, and a record of what each was sent.
 
 A session outlives the worker that started it, as a process would, until somebody sweeps it.
 """

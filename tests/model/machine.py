@@ -1,6 +1,6 @@
-"""The story teller: a random but repeatable mix of everything that can happen to a swarm.
+"""A Hypothesis state machine: a random but repeatable mix of events in a swarm.
 
-Each rule is one event, and its name the sentence for it. A run that breaks a promise is shrunk to
+Each rule is one event, and its name the sentence for it. A run that breaks a check is shrunk to
 the shortest story that still breaks it, and that story is printed.
 """
 
@@ -20,8 +20,8 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from invariants import InvariantChecker, check, check_quiescent, check_reported
 from network import AMBIGUOUS, OUTAGES, Fault
-from promises import Watch, all_is_quiet, all_is_told, promise
 from world import AGENTS, DRAIN_S, Process, World
 
 MAX_TASKS = 6
@@ -57,7 +57,7 @@ class Story(RuleBasedStateMachine):
         super().__init__()
         self.world = World()
         self.api: Api = self.world.api
-        self.watch = Watch(self.world)
+        self.watch = InvariantChecker(self.world)
         self.sentences: list[str] = []
         self.world.book.on_start = self.watch.starts
 
@@ -68,7 +68,7 @@ class Story(RuleBasedStateMachine):
         self.told(lambda: self.world.wait(then_s))
 
     def told(self, step: Callable[[], None]) -> None:
-        """Do something; if a promise breaks, say in which story."""
+        """Do something; if a check breaks, say in which story."""
         try:
             step()
         except Exception as error:
@@ -205,37 +205,37 @@ class Story(RuleBasedStateMachine):
         self.tell(f"{session.fake} turns deaf", then_s=0)
 
     # --- the API and the way to it
-    @precondition(lambda self: self.world.weather.outage is None)
+    @precondition(lambda self: self.world.conditions.outage is None)
     @rule(how=st.sampled_from(OUTAGES))
     def the_api_goes_away(self, how: Fault) -> None:
-        self.world.weather.outage = how
+        self.world.conditions.outage = how
         self.tell(f"the API goes away: every request is {how.value}", then_s=0)
 
-    @precondition(lambda self: self.world.weather.every_other is None)
+    @precondition(lambda self: self.world.conditions.every_other is None)
     @rule(how=st.sampled_from(AMBIGUOUS))
     def the_line_goes_bad(self, how: Fault) -> None:
-        self.world.weather.every_other = how
+        self.world.conditions.every_other = how
         self.tell(f"the line goes bad: every other write is {how.value}", then_s=0)
 
-    @precondition(lambda self: self.world.weather.outage or self.world.weather.every_other)
+    @precondition(lambda self: self.world.conditions.outage or self.world.conditions.every_other)
     @rule()
     def the_api_comes_back(self) -> None:
-        self.world.weather.clear_up()
+        self.world.conditions.clear_up()
         self.tell("the API comes back", then_s=3)
 
-    @precondition(lambda self: self.world.weather.outage is None)
+    @precondition(lambda self: self.world.conditions.outage is None)
     @rule(down_s=st.sampled_from([3, 20, 100]))
     def the_api_restarts(self, down_s: float) -> None:
         self.api.stop()
-        self.world.weather.outage = Fault.REFUSED
+        self.world.conditions.outage = Fault.REFUSED
         self.tell(f"the API restarts and is away for {down_s} s", then_s=down_s)
-        self.world.weather.clear_up()
+        self.world.conditions.clear_up()
         self.api.boot()
         self.tell("it is back, and sweeps", then_s=8)
 
     @rule(kind=st.sampled_from(KINDS), fault=st.sampled_from(Fault))
     def the_next(self, kind: str, fault: Fault) -> None:
-        self.world.weather.coming.append((kind, fault))
+        self.world.conditions.coming.append((kind, fault))
         self.tell(f"the next {kind} is {fault.value}", then_s=0)
 
     # --- the workers
@@ -258,8 +258,8 @@ class Story(RuleBasedStateMachine):
     @rule(name=names, instants=st.integers(0, 40))
     def will_be_killed(self, name: str, instants: int) -> None:
         process = self.process(name)
-        if process.is_up and process.instants_left is None:
-            process.instants_left = instants
+        if process.is_up and process.kill_points_left is None:
+            process.kill_points_left = instants
             self.tell(f"{name} has {instants} more instants to live", then_s=0)
 
     @precondition(lambda self: self.up())
@@ -277,7 +277,7 @@ class Story(RuleBasedStateMachine):
 
     # --- what must hold
     @invariant()
-    def promises_hold(self) -> None:
+    def invariants_hold(self) -> None:
         self.told(self.watch.look)
 
     def teardown(self) -> None:
@@ -290,19 +290,19 @@ class Story(RuleBasedStateMachine):
         """Let everything be well, and see that it comes to its end with nothing lost."""
         if not self.world.processes["Anna"].starts:
             return
-        self.world.weather.clear_up()
+        self.world.conditions.clear_up()
         self.world.book.ends_by_itself = True
         for session in self.world.speakers():
             session.succeed()
         for process in self.world.processes.values():
-            process.instants_left = None
+            process.kill_points_left = None
         self._until_quiet()
-        all_is_told(self.world)
+        check_reported(self.world)
         for process in self.up():
             process.stop()
         self.world.wait(DRAIN_S)
         self.watch.look()
-        promise(not self.up(), "a worker stays although it was told to go")
+        check(not self.up(), "a worker stays although it was told to go")
 
     def _until_quiet(self) -> None:
         until_s = self.world.loop.time() + PATIENCE_S
@@ -314,10 +314,10 @@ class Story(RuleBasedStateMachine):
                 self.api.ask("POST", f"/api/tasks/{task_id}/resume")
             self.world.wait(10)
             self.watch.look()
-            if all_is_quiet(self.world):
+            if check_quiescent(self.world):
                 return
         waiting = self.api.rows(
             "SELECT id, status FROM tasks WHERE status NOT IN"
             " ('completed', 'failed', 'cancelled', 'superseded')"
         )
-        promise(False, f"it does not come to an end: {waiting}")
+        check(False, f"it does not come to an end: {waiting}")

@@ -1,4 +1,4 @@
-"""The way between a worker and the API: what can become of a request, and of its answer."""
+"""The network of the model: delays, loses or refuses requests and answers."""
 
 from __future__ import annotations
 
@@ -115,18 +115,18 @@ class Line(httpx2.AsyncBaseTransport):
     """The connection of one worker process."""
 
     def __init__(
-        self, api: Api, weather: Weather, *, agent_id: str, instant: Callable[[], bool]
+        self, api: Api, conditions: Weather, *, agent_id: str, instant: Callable[[], bool]
     ) -> None:
         """Connect.
 
         Args:
             api: the server.
-            weather: what goes wrong.
+            conditions: what goes wrong.
             agent_id: whose line it is.
             instant: called whenever something could be the last thing the process did; true once
                 the process is dead.
         """
-        self._api, self._weather, self._agent_id = api, weather, agent_id
+        self._api, self._weather, self._agent_id = api, conditions, agent_id
         self._instant = instant
         self.sent: list[Sent] = []
         """What reached the server."""

@@ -1,4 +1,4 @@
-"""Stories of a swarm, told by chance but always the same, and the promises that hold in each."""
+"""Random, repeatable stories of a swarm keep the invariants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same stories, many more of them and never the same ones; and every instant to be killed at.
+"""Many more random stories, and a kill at every point.
 
 For `make test-long`. ``MODEL_EXAMPLES`` says how many stories; a failure prints the seed to repeat
 it with.
@@ -11,7 +11,7 @@ import os
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
-from instants import killed_after
+from kill_points import killed_after
 from machine import Story
 from network import AMBIGUOUS, Fault
 

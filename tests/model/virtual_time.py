@@ -1,4 +1,4 @@
-"""An event loop on which hours pass in milliseconds, and always in the same order.
+"""A deterministic event loop with virtual time.
 
 Whenever nothing is left to do at this moment, its time jumps to the next timer. So whatever sleeps
 or has a time limit runs as in earnest, and a run can be repeated step by step.

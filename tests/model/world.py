@@ -1,4 +1,4 @@
-"""A swarm, its workers and their sessions on one virtual clock, and the levers of the story.
+"""A swarm, its workers and their sessions on one virtual clock.
 
 The workers are real: the daemon with all its loops, its HTTP client, its state directory and its
 journals. Played are the harness and the wire. A crash is what SIGKILL leaves: the state directory
@@ -34,7 +34,7 @@ from agent_swarm_worker.state.database import Database
 from agent_swarm_worker.worker import daemon as daemon_module
 from agent_swarm_worker.worker.boot import harness as harness_module
 from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
-from agent_swarm_worker.worker.boot.wiring import Parts
+from agent_swarm_worker.worker.boot.wiring import WorkerInputs
 from agent_swarm_worker.worker.daemon import Daemon
 
 SLOTS = 2
@@ -84,7 +84,7 @@ class Process:
         self.worker: Worker | None = None
         self.line: Line | None = None
         self.is_dead = False
-        self.instants_left: int | None = None
+        self.kill_points_left: int | None = None
         self.stop_asked_s: float | None = None
         self.exits: list[str] = []
         self.looked_at = 0
@@ -102,7 +102,7 @@ class Process:
     def start(self) -> None:
         self.starts += 1
         self.up_s = self.world.loop.time()
-        self.is_dead, self.instants_left, self.stop_asked_s = False, None, None
+        self.is_dead, self.kill_points_left, self.stop_asked_s = False, None, None
         self.worker = self.line = None
         self.looked_at = 0
         self.daemon = self.world.make_daemon(self)
@@ -117,9 +117,9 @@ class Process:
 
     def instant(self) -> bool:
         """Pass a moment that may be the last; true if the process is dead."""
-        if self.instants_left is not None and not self.is_dead:
-            self.instants_left -= 1
-            if self.instants_left < 0:
+        if self.kill_points_left is not None and not self.is_dead:
+            self.kill_points_left -= 1
+            if self.kill_points_left < 0:
                 self.kill()
         return self.is_dead
 
@@ -168,7 +168,7 @@ class World:
         self.log = io.StringIO()
         logs.configure(level="info", human=False, scrub=str, stream=self.log)
         self.book = Book(self.clock)
-        self.weather = Weather(self.loop)
+        self.conditions = Weather(self.loop)
         self.api = Api(self.loop)
         self._held.callback(self.api.close)
         self._starting: Process | None = None
@@ -259,12 +259,12 @@ class World:
         """Put in what is played; the rest of the worker is as it is."""
         real_wire, real_run = daemon_module.wire, Database.run
 
-        async def wire(parts: Parts, held: AsyncExitStack) -> Worker:
-            worker = await real_wire(parts, held)
+        async def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
+            worker = await real_wire(inputs, stack)
             process = next(p for p in self.processes.values() if p.agent_id == worker.agent_id)
             process.worker = worker
             process.line = Line(
-                self.api, self.weather, agent_id=worker.agent_id, instant=process.instant
+                self.api, self.conditions, agent_id=worker.agent_id, instant=process.instant
             )
             http = worker.client.http
             http._client = httpx2.AsyncClient(

@@ -1,4 +1,4 @@
-"""One catalogue of models: what the vendors state, and what a harness does differently."""
+"""The model catalogue: the vendors' values, and the overrides of a harness."""
 
 from __future__ import annotations
 

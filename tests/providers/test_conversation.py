@@ -1,4 +1,4 @@
-"""Talking with a child process: messages, a polite stop, and children that do not play along."""
+"""Conversations with a child process: messages, interrupt, and faulty children."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from patience import HANG_S
+from session_config import session_config
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract import (
@@ -21,7 +22,6 @@ from agent_swarm_worker.contract import (
     SteerDelivery,
     ToolStart,
 )
-from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.conversation import Conversation, SteerRequest
 from agent_swarm_worker.providers.kit.launch import CliHarness, Ending, Launch
@@ -103,14 +103,12 @@ class Quick(SystemClock):
         await anyio.sleep(seconds / 20)
 
 
-class HarnessFixture:
+class SessionRig:
     """A session with one of the children, and what it did."""
 
     def __init__(self, place: Path, *children: str, prompt: str = "go", **config: Any) -> None:
         scripts = iter(children)
-        (place / "private").mkdir(exist_ok=True)
         self.up = anyio.Event()
-        tag = f"toy-{time.monotonic_ns()}"
         self.result: ProviderResult | None = None
 
         def make(config: ProviderSessionConfig) -> CliHarness:
@@ -119,24 +117,7 @@ class HarnessFixture:
             return CliHarness(launch=launch, translator=Toy(prompt), stale_resume=("gone",))
 
         self.session = CliSession(
-            ProviderSessionConfig(
-                **{
-                    "prompt": prompt,
-                    "agent_id": "a",
-                    "task_id": "t",
-                    "session_uuid": tag,
-                    "api_url": "http://swarm.test",
-                    "api_key": "",
-                    "guest": LocalGuest(tag),
-                    "cwd": place,
-                    "log_file": place / "log.jsonl",
-                    "private_dir": place / "private",
-                    "env": {},
-                    "redactor": Scrubber(),
-                    "result_grace_s": 1.0,
-                    **config,
-                }
-            ),
+            session_config(place, prompt=prompt, **{"result_grace_s": 1.0, **config}),
             make,
             clock=Quick(),
         )
@@ -150,15 +131,15 @@ class HarnessFixture:
             return await self.session.deliver_steering("queue", text)
 
 
-async def fake(
-    stage: HarnessFixture, act: Callable[[HarnessFixture], Any], *, within_s: float = 15
+async def run_beside(
+    rig: SessionRig, act: Callable[[SessionRig], Any], *, within_s: float = 15
 ) -> Any:
     """Run the session, and something beside it from the moment the child is up."""
     with anyio.fail_after(within_s):
         async with anyio.create_task_group() as group:
-            group.start_soon(stage.run)
-            await stage.up.wait()
-            done = await act(stage)
+            group.start_soon(rig.run)
+            await rig.up.wait()
+            done = await act(rig)
     return done
 
 
@@ -184,9 +165,9 @@ say(took=message); say(final="bye"); hear()
 """
     outcomes: list[SteerDelivery] = []
 
-    async def act(stage: HarnessFixture) -> None:
+    async def act(rig: SessionRig) -> None:
         async def deliver() -> None:
-            outcomes.append(await stage.steer("look left"))
+            outcomes.append(await rig.steer("look left"))
 
         async with anyio.create_task_group() as group:
             group.start_soon(deliver)
@@ -196,34 +177,34 @@ say(took=message); say(final="bye"); hear()
             assert outcomes == []
             (tmp_path / "go on").touch()
 
-    stage = HarnessFixture(tmp_path, child)
-    await fake(stage, act)
+    rig = SessionRig(tmp_path, child)
+    await run_beside(rig, act)
     assert outcomes == [SteerDelivery(True, "queue")]
-    assert stage.result is not None
-    assert (stage.result.output, stage.result.exit_code) == ("bye", 0)
+    assert rig.result is not None
+    assert (rig.result.output, rig.result.exit_code) == ("bye", 0)
 
 
 async def test_a_message_that_comes_before_the_start_waits_for_it(tmp_path: Path):
-    stage = HarnessFixture(tmp_path, POLITE)
+    rig = SessionRig(tmp_path, POLITE)
     with anyio.fail_after(15):
         async with anyio.create_task_group() as group:
 
             async def early() -> None:
-                assert (await stage.steer("finish")).delivered
+                assert (await rig.steer("finish")).delivered
 
             group.start_soon(early)
             await anyio.wait_all_tasks_blocked()
-            await stage.run()
-    assert stage.result is not None
-    assert stage.result.output == "bye"
+            await rig.run()
+    assert rig.result is not None
+    assert rig.result.output == "bye"
 
 
 async def test_two_at_once_are_told_apart(tmp_path: Path):
-    async def act(stage: HarnessFixture) -> list[str]:
+    async def act(rig: SessionRig) -> list[str]:
         order: list[str] = []
 
         async def deliver(text: str) -> None:
-            assert (await stage.steer(text)).delivered
+            assert (await rig.steer(text)).delivered
             order.append(text)
 
         async with anyio.create_task_group() as group:
@@ -232,15 +213,15 @@ async def test_two_at_once_are_told_apart(tmp_path: Path):
         await deliver("finish")
         return order
 
-    assert sorted(await fake(HarnessFixture(tmp_path, POLITE), act)) == ["finish", "one", "two"]
+    assert sorted(await run_beside(SessionRig(tmp_path, POLITE), act)) == ["finish", "one", "two"]
 
 
 async def test_what_a_session_that_is_gone_left_goes_to_its_successor(tmp_path: Path):
     stale = "hear(); say(up=1); hear(); sys.exit(7)"
-    stage = HarnessFixture(tmp_path, stale, POLITE, resume_session_id="gone")
-    assert (await fake(stage, lambda s: s.steer("finish"))).delivered
-    assert stage.result is not None
-    assert stage.result.output == "bye"
+    rig = SessionRig(tmp_path, stale, POLITE, resume_session_id="gone")
+    assert (await run_beside(rig, lambda s: s.steer("finish"))).delivered
+    assert rig.result is not None
+    assert rig.result.output == "bye"
 
 
 HOSTILE = {
@@ -254,11 +235,11 @@ HOSTILE = {
 @pytest.mark.parametrize("child", HOSTILE.values(), ids=HOSTILE)
 async def test_a_message_that_nobody_took_in_is_not_delivered(tmp_path: Path, child: str):
     # The prompt is larger than any pipe, so a child that never reads keeps us from writing.
-    stage = HarnessFixture(tmp_path, child, prompt="x" * (1 << 20) if "hear" not in child else "go")
-    outcome = await fake(stage, lambda s: s.steer("are you there?"))
+    rig = SessionRig(tmp_path, child, prompt="x" * (1 << 20) if "hear" not in child else "go")
+    outcome = await run_beside(rig, lambda s: s.steer("are you there?"))
     assert not outcome.delivered
     assert "ended" in outcome.reason
-    assert stage.result is not None
+    assert rig.result is not None
 
 
 async def test_a_child_that_closed_its_input_is_offered_nothing_more(tmp_path: Path):
@@ -268,30 +249,30 @@ while not os.path.exists("go on") and time.monotonic() < hold: time.sleep(0.01)
 say(final="bye")
 """
 
-    async def act(stage: HarnessFixture) -> SteerDelivery:
+    async def act(rig: SessionRig) -> SteerDelivery:
         outcomes: list[SteerDelivery] = []
 
         async def first() -> None:  # finds out; what was handed over may still be confirmed
-            outcomes.append(await stage.steer("one"))
+            outcomes.append(await rig.steer("one"))
 
         async with anyio.create_task_group() as group:
             group.start_soon(first)
             with anyio.fail_after(5):
-                while (second := await _soon(stage, "two")) is None:
+                while (second := await _soon(rig, "two")) is None:
                     pass
             (tmp_path / "go on").touch()
         assert not outcomes[0].delivered
         return second
 
-    stage = HarnessFixture(tmp_path, child)
-    assert "no more input" in str((await fake(stage, act)).reason)
-    assert stage.result is not None
-    assert stage.result.output == "bye"
+    rig = SessionRig(tmp_path, child)
+    assert "no more input" in str((await run_beside(rig, act)).reason)
+    assert rig.result is not None
+    assert rig.result.output == "bye"
 
 
-async def _soon(stage: HarnessFixture, text: str) -> SteerDelivery | None:
+async def _soon(rig: SessionRig, text: str) -> SteerDelivery | None:
     with anyio.move_on_after(0.2):
-        return await stage.steer(text)
+        return await rig.steer(text)
     return None
 
 
@@ -306,14 +287,14 @@ message = hear()["message"]
 sys.stdout.write("\\n" + json.dumps({"took": message}) + "\\n" + json.dumps({"final": "bye"}))
 sys.stdout.write("\\n"); sys.stdout.flush(); hear(); os._exit(0)
 """
-    stage = HarnessFixture(tmp_path, child)
-    assert (await fake(stage, lambda s: s.steer("enough"))).delivered
+    rig = SessionRig(tmp_path, child)
+    assert (await run_beside(rig, lambda s: s.steer("enough"))).delivered
 
 
 async def test_after_the_end_nothing_is_taken(tmp_path: Path):
-    stage = HarnessFixture(tmp_path, POLITE)
-    await fake(stage, lambda s: s.steer("finish"))
-    assert await stage.steer("more") == SteerDelivery(False, reason="the session has ended")
+    rig = SessionRig(tmp_path, POLITE)
+    await run_beside(rig, lambda s: s.steer("finish"))
+    assert await rig.steer("more") == SteerDelivery(False, reason="the session has ended")
 
 
 async def test_a_program_that_does_not_start_leaves_no_message_waiting(tmp_path: Path):
@@ -321,8 +302,8 @@ async def test_a_program_that_does_not_start_leaves_no_message_waiting(tmp_path:
         launch = Launch(argv=("no-such-program",), env={}, cwd=tmp_path)
         return CliHarness(launch=launch, translator=Toy(""))
 
-    stage = HarnessFixture(tmp_path, POLITE)
-    session = CliSession(stage.session.config, make)
+    rig = SessionRig(tmp_path, POLITE)
+    session = CliSession(rig.session.config, make)
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
 
@@ -351,37 +332,37 @@ async def test_a_harness_that_is_only_listened_to_says_so_at_once(tmp_path: Path
         launch = Launch(argv=(sys.executable, "-S", "-c", child), env={}, cwd=tmp_path)
         return CliHarness(launch=launch, translator=Plain())
 
-    stage = HarnessFixture(tmp_path, POLITE)
-    stage.session = CliSession(stage.session.config, make)
-    stage.session.on_event(lambda event: stage.up.set() if event.type == "tool_start" else None)
+    rig = SessionRig(tmp_path, POLITE)
+    rig.session = CliSession(rig.session.config, make)
+    rig.session.on_event(lambda event: rig.up.set() if event.type == "tool_start" else None)
 
-    async def act(stage: HarnessFixture) -> SteerDelivery:
-        outcome = await stage.steer("hello?")
-        assert stage.result is None
+    async def act(rig: SessionRig) -> SteerDelivery:
+        outcome = await rig.steer("hello?")
+        assert rig.result is None
         return outcome
 
-    assert "takes no messages" in str((await fake(stage, act)).reason)
+    assert "takes no messages" in str((await run_beside(rig, act)).reason)
 
 
 async def test_an_abort_asks_first_and_keeps_the_last_word(tmp_path: Path):
     child = POLITE.replace(
         "hear(); say(up=1)", "signal.signal(2, lambda *_: os._exit(9))\n" + "hear(); say(up=1)"
     )
-    stage = HarnessFixture(tmp_path, child)
-    await fake(stage, lambda s: s.session.abort("cancelled"))
-    assert stage.result is not None
+    rig = SessionRig(tmp_path, child)
+    await run_beside(rig, lambda s: s.session.abort("cancelled"))
+    assert rig.result is not None
     # The toy takes its last word for a success; that it was asked for it, the session knows.
-    assert (stage.result.output, stage.result.is_error) == ("bye", True)
-    assert stage.result.error_category == "aborted"
-    assert stage.result.failure_reason == "Aborted: cancelled"
+    assert (rig.result.output, rig.result.is_error) == ("bye", True)
+    assert rig.result.error_category == "aborted"
+    assert rig.result.failure_reason == "Aborted: cancelled"
 
 
 async def test_a_result_that_was_there_before_the_abort_stays(tmp_path: Path):
     child = "hear(); say(final='bye'); say(up=1); time.sleep(60)"
-    stage = HarnessFixture(tmp_path, child, result_grace_s=10_000.0)
-    await fake(stage, lambda s: s.session.abort("cancelled"))
-    assert stage.result is not None
-    assert (stage.result.output, stage.result.is_error) == ("bye", False)
+    rig = SessionRig(tmp_path, child, result_grace_s=10_000.0)
+    await run_beside(rig, lambda s: s.session.abort("cancelled"))
+    assert rig.result is not None
+    assert (rig.result.output, rig.result.is_error) == ("bye", False)
 
 
 async def test_a_result_that_nobody_had_read_before_the_abort_stays_too(tmp_path: Path):
@@ -391,18 +372,18 @@ while not os.path.exists("go on"): time.sleep(0.01)
 say(final="bye"); open("said", "w"); time.sleep(60)
 """
 
-    async def act(stage: HarnessFixture) -> None:
+    async def act(rig: SessionRig) -> None:
         await anyio.sleep(0.1)  # the reader waits for more by now
         (tmp_path / "go on").touch()
         gives_up_at_s = time.monotonic() + HANG_S
         while not (tmp_path / "said").exists() and time.monotonic() < gives_up_at_s:
             time.sleep(0.01)  # noqa: ASYNC251 - so that nobody reads meanwhile
-        await stage.session.abort("cancelled")
+        await rig.session.abort("cancelled")
 
-    stage = HarnessFixture(tmp_path, child, result_grace_s=10_000.0)
-    await fake(stage, act, within_s=2 * HANG_S)
-    assert stage.result is not None
-    assert (stage.result.output, stage.result.is_error) == ("bye", False)
+    rig = SessionRig(tmp_path, child, result_grace_s=10_000.0)
+    await run_beside(rig, act, within_s=2 * HANG_S)
+    assert rig.result is not None
+    assert (rig.result.output, rig.result.is_error) == ("bye", False)
 
 
 class Immortal:
@@ -436,10 +417,10 @@ class GuestOfImmortals(LocalGuest):
 
 async def test_after_an_abort_nobody_waits_for_a_process_that_survives_everything(tmp_path: Path):
     guest = GuestOfImmortals(f"immortal-{time.monotonic_ns()}")
-    stage = HarnessFixture(tmp_path, POLITE, guest=guest)
-    await fake(stage, lambda s: s.session.abort("cancelled"), within_s=HANG_S)
-    assert stage.result is not None
-    assert (stage.result.exit_code, stage.result.error_category) == (255, "aborted")
+    rig = SessionRig(tmp_path, POLITE, guest=guest)
+    await run_beside(rig, lambda s: s.session.abort("cancelled"), within_s=HANG_S)
+    assert rig.result is not None
+    assert (rig.result.exit_code, rig.result.error_category) == (255, "aborted")
 
 
 IGNORANT = {
@@ -452,24 +433,24 @@ IGNORANT = {
 @pytest.mark.long
 @pytest.mark.parametrize("child", IGNORANT.values(), ids=IGNORANT)
 async def test_an_abort_that_is_ignored_ends_in_time_all_the_same(tmp_path: Path, child: str):
-    stage = HarnessFixture(tmp_path, child, prompt="x" * (1 << 20) if "hear" not in child else "go")
+    rig = SessionRig(tmp_path, child, prompt="x" * (1 << 20) if "hear" not in child else "go")
     began = time.monotonic()
 
-    async def act(stage: HarnessFixture) -> None:
+    async def act(rig: SessionRig) -> None:
         async with anyio.create_task_group() as group:
 
             async def deliver() -> None:
-                assert not (await stage.steer("are you there?")).delivered
+                assert not (await rig.steer("are you there?")).delivered
 
             group.start_soon(deliver)
             await settled()
-            await stage.session.abort("cancelled")
-            await stage.session.abort("again")
+            await rig.session.abort("cancelled")
+            await rig.session.abort("again")
 
-    await fake(stage, act)
+    await run_beside(rig, act)
     assert time.monotonic() - began < HANG_S
-    assert stage.result is not None
-    assert stage.result.is_error
+    assert rig.result is not None
+    assert rig.result.is_error
 
 
 async def test_who_gives_up_waiting_disturbs_nobody(tmp_path: Path):
@@ -477,26 +458,26 @@ async def test_who_gives_up_waiting_disturbs_nobody(tmp_path: Path):
         'say(took=event["message"])', 'event["message"] == "lost" or say(took=event["message"])'
     )
 
-    async def act(stage: HarnessFixture) -> SteerDelivery:
+    async def act(rig: SessionRig) -> SteerDelivery:
         with anyio.move_on_after(0.3) as patience:
-            await stage.session.deliver_steering("queue", "lost")
+            await rig.session.deliver_steering("queue", "lost")
         assert patience.cancelled_caught
-        return await stage.steer("finish")
+        return await rig.steer("finish")
 
-    assert (await fake(HarnessFixture(tmp_path, child), act)).delivered
+    assert (await run_beside(SessionRig(tmp_path, child), act)).delivered
 
 
 async def test_a_session_that_is_cancelled_answers_who_waits(tmp_path: Path):
-    stage = HarnessFixture(tmp_path, "hear(); say(up=1); time.sleep(60)")
+    rig = SessionRig(tmp_path, "hear(); say(up=1); time.sleep(60)")
     outcomes: list[SteerDelivery] = []
 
     async def deliver() -> None:
-        outcomes.append(await stage.steer("hello?"))
+        outcomes.append(await rig.steer("hello?"))
 
     with anyio.fail_after(10):
         async with anyio.create_task_group() as outer, anyio.create_task_group() as group:
-            group.start_soon(stage.run)
-            await stage.up.wait()
+            group.start_soon(rig.run)
+            await rig.up.wait()
             outer.start_soon(deliver)
             await settled()
             group.cancel_scope.cancel()
@@ -507,11 +488,11 @@ async def test_a_harness_that_stays_after_its_last_word_reads_the_end_and_is_end
     child = (
         'hear(); say(up=1); say(final="bye"); print(repr(hear()), file=sys.stderr); time.sleep(60)'
     )
-    stage = HarnessFixture(tmp_path, child)
+    rig = SessionRig(tmp_path, child)
 
-    async def nothing(stage: HarnessFixture) -> None: ...
+    async def nothing(rig: SessionRig) -> None: ...
 
-    await fake(stage, nothing)
-    assert stage.result is not None
-    assert stage.result.failure_reason == "hung"
-    assert stage.session.stderr_tail.startswith("None")
+    await run_beside(rig, nothing)
+    assert rig.result is not None
+    assert rig.result.failure_reason == "hung"
+    assert rig.session.stderr_tail.startswith("None")

@@ -1,4 +1,4 @@
-"""Prices come from the bundled table; what is not in it is unknown, not free."""
+"""Prices come from the bundled table; a missing price is unknown, not 0."""
 
 from __future__ import annotations
 

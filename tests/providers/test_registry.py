@@ -1,4 +1,4 @@
-"""Harnesses are found by their entry points, in whatever distribution they come."""
+"""Harnesses are found by their entry points, in any distribution."""
 
 from __future__ import annotations
 

@@ -1,16 +1,15 @@
-"""Whatever a program prints, its translator takes it."""
+"""The translator of subprocess accepts any output."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from session_config import session_config
 
-from agent_swarm_worker.contract import Custom, ProviderSessionConfig, Result
-from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+from agent_swarm_worker.contract import Custom, Result
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.launch import Ending
 from agent_swarm_worker.providers.subprocess.translate import (
@@ -20,7 +19,6 @@ from agent_swarm_worker.providers.subprocess.translate import (
     SubprocessTranslator,
     read_normalized,
 )
-from agent_swarm_worker.sandboxes.local import LocalGuest
 
 NAMES = st.sampled_from(
     [
@@ -54,21 +52,7 @@ EVENTS = st.builds(
 
 
 def translator(mode: OutputMode) -> SubprocessTranslator:
-    config = ProviderSessionConfig(
-        prompt="",
-        agent_id="a",
-        task_id="t",
-        session_uuid="u",
-        api_url="",
-        api_key="",
-        guest=LocalGuest("u"),
-        cwd=Path(),
-        log_file=Path("log"),
-        private_dir=Path(),
-        env={},
-        redactor=Scrubber(),
-    )
-    return SubprocessTranslator(mode, ClaudeTranslator(config))
+    return SubprocessTranslator(mode, ClaudeTranslator(session_config()))
 
 
 @settings(max_examples=150, deadline=None)

@@ -30,7 +30,7 @@ from agent_swarm_worker.outbox.outbox import Outbox
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.reporting.finish import decide_finish
 from agent_swarm_worker.state.directory import StateDir
-from agent_swarm_worker.worker.recovery.upload_cursor import LogCursor
+from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ async def test_what_a_session_reports_reaches_the_api_in_order(
     url = f"http://127.0.0.1:{server.server_address[1]}"
     async with Http(url, health=ApiHealth(clock), agent_id="agent-1") as http:
         outbox = Outbox(state.database, SwarmClient(http, ServerCapabilities(clock)), clock=clock)
-        writes = LogCursor(outbox, state, "task-1")
+        writes = UploadCursor(outbox, state, "task-1")
         reporter = make_reporter(writes=writes, task_id=task_id, effective_id="task-1")
         reporter.on_event(SessionInit("native-1", harness_variant="cli"))
         journal.append([b'{"type":"system"}'])

@@ -11,7 +11,7 @@ from pathlib import Path
 import audit
 import pytest
 from fake_stages import FakeClaudeStage, FakeCodexStage
-from model_stages import claude_stage, codex_stage, pi_stage
+from model_fixtures import claude_fixture, codex_fixture, pi_fixture
 from namespace_sandbox import NamespaceSandbox, why_impossible
 from pi_env import load_libraries
 from real_codex import TRANSPORTS
@@ -30,14 +30,14 @@ pytestmark = [
 ]
 
 LONG, SLOW = pytest.mark.long, pytest.mark.slow
-STAGES = [
+FIXTURES = [
     pytest.param("subprocess", SubprocessFixture, id="subprocess", marks=LONG),
     pytest.param("claude", FakeClaudeStage, id="claude-fake", marks=LONG),
     pytest.param("codex", FakeCodexStage, id="codex-fake", marks=LONG),
-    pytest.param("pi", partial(pi_stage, "anthropic"), id="pi", marks=LONG),
-    pytest.param("claude", claude_stage, id="claude", marks=SLOW),
+    pytest.param("pi", partial(pi_fixture, "anthropic"), id="pi", marks=LONG),
+    pytest.param("claude", claude_fixture, id="claude", marks=SLOW),
     *(
-        pytest.param("codex", partial(codex_stage, way), id=f"codex-{way}", marks=SLOW)
+        pytest.param("codex", partial(codex_fixture, way), id=f"codex-{way}", marks=SLOW)
         for way in TRANSPORTS
     ),
 ]
@@ -59,7 +59,7 @@ def nothing_past_the_guest() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
-@pytest.mark.parametrize(("provider", "harness"), STAGES)
+@pytest.mark.parametrize(("provider", "harness"), FIXTURES)
 async def test_it_keeps_its_promise(
     provider: str,
     harness: Callable[[], HarnessFixture],
@@ -76,7 +76,7 @@ async def test_it_keeps_its_promise(
 @pytest.mark.parametrize("name", ["it-answers", "an-abort-ends-it-and-all-it-started"])
 @pytest.mark.parametrize(
     ("provider", "harness"),
-    [param.values for param in STAGES[:4]],
+    [param.values for param in FIXTURES[:4]],
     ids=["subprocess", "claude", "codex", "pi"],
 )
 async def test_it_keeps_its_main_promises(

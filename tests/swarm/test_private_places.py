@@ -20,7 +20,7 @@ from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.codex.agents_md import AgentsMd
 from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.state.directory import StateDir, made_up_agent_id
-from agent_swarm_worker.worker.run.launch_files import ROOM_BYTES, private_dir
+from agent_swarm_worker.worker.run.launch_files import PROBE_BYTES, private_dir
 from agent_swarm_worker.workspace.git import _complaint as run_complaint
 from agent_swarm_worker.workspace.git import without_credentials
 
@@ -126,7 +126,7 @@ def test_a_session_directory_is_private_at_every_instant(
 
     monkeypatch.setattr("agent_swarm_worker.worker.run.launch_files.shutil.rmtree", remove)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM_BYTES // 2, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (PROBE_BYTES // 2, limits[1]))
     try:
         with (
             pytest.raises(StateUnwritable),
@@ -146,9 +146,9 @@ async def test_nobody_else_reaches_what_is_remembered_of_a_repository(tmp_path: 
     agents_md = AgentsMd(
         LocalGuest("session"), folder, "session", tmp_path / "home", clock=SystemClock()
     )
-    await agents_md.put("the system prompt")
+    await agents_md.insert("the system prompt")
     assert [path.stat().st_mode & 0o777 for path in (tmp_path / "home").glob("*")] == [0o700]
-    await agents_md.take_away()
+    await agents_md.remove()
 
 
 KEY = "key-that-is-quoted-back-0123456789"

@@ -1,4 +1,4 @@
-"""Many sessions at the same time on one worker, and what has to be true of each of them."""
+"""Runs many sessions at once on one worker, and checks each of them."""
 
 from __future__ import annotations
 

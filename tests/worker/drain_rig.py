@@ -1,4 +1,4 @@
-"""One worker process, told to stop at a bad moment; and what the next start makes of it."""
+"""Stops one worker process at a chosen moment, and checks what its next start does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A provider of another distribution: a spec, and the smallest adapter that goes with it."""
+"""A provider of another distribution: a specification and a minimal adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A door in front of the local swarm: it notes every request, and can refuse, hold or lose any."""
+"""A proxy before the local swarm: records every request; can refuse, delay or lose it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker of ours on a local swarm of ours: real HTTP, real child processes, real files."""
+"""A worker and a local swarm: real HTTP, real child processes, real files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A harness inside the worker's own process, whose sessions take messages while they run."""
+"""An in-process harness whose sessions take messages while they run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API is killed and comes up again while a session says nothing: the task is not done twice."""
+"""The API restarts while a session is silent: the task is not done twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task, a program or a disk can do to a session, short of ending the worker."""
+"""Hostile tasks, programs and disks fail a session, but not the worker."""
 
 from __future__ import annotations
 

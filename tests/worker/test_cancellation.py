@@ -1,4 +1,4 @@
-"""A cancelled task is stopped soon, wherever it is, and what the server says of it stays."""
+"""A cancelled task is ended soon in any state, and keeps its status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a task continues its parent's native session, and when it is told the story instead."""
+"""When a task resumes its parent's native session, and when it gets a preamble."""
 
 from __future__ import annotations
 

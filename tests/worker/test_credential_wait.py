@@ -1,4 +1,4 @@
-"""A worker that cannot log in anywhere parks, visibly, until a credential turns up."""
+"""A worker without a credential waits, and reports that, until one arrives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker whose disk fills up in the middle of its work: a real file system, small and full."""
+"""The disk fills up while a worker works: a real, small file system."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.outbox.queue import Queue, WriteKind
 from agent_swarm_worker.state.database import Database
 from agent_swarm_worker.worker.loops import housekeeping
-from agent_swarm_worker.worker.run.launch_files import ROOM_BYTES, private_dir, remove_spares
+from agent_swarm_worker.worker.run.launch_files import (
+    PROBE_BYTES,
+    private_dir,
+    remove_fallback_dirs,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -191,8 +195,8 @@ async def test_a_spare_directory_of_the_dead_is_removed(
     with private_dir(folder, "a", log=Log()) as mine, private_dir(other, "b", log=Log()) as theirs:
         assert mine.parent == theirs.parent == tmp_path
         assert mine.stat().st_mode & 0o777 == 0o700
-        (mine / "key").write_bytes(bytes(ROOM_BYTES))
-        remove_spares(folder)
+        (mine / "key").write_bytes(bytes(PROBE_BYTES))
+        remove_fallback_dirs(folder)
         assert (mine.exists(), theirs.exists()) == (False, True)
     assert not theirs.exists()
 

@@ -1,4 +1,4 @@
-"""The environment and the model a session gets."""
+"""The environment and the model of a session."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.claude.spec import SPEC as CLAUDE
 from agent_swarm_worker.worker.boot.environment import Environment
-from agent_swarm_worker.worker.run.selection import choose_model
+from agent_swarm_worker.worker.run.model_choice import choose_model
 
 OWN = {"COLOUR": "red", "MODEL_OVERRIDE": "own", "API_KEY": "the-key-of-this-worker"}
 

@@ -1,4 +1,4 @@
-"""A process that ends in time although it hangs where nobody can cancel it."""
+"""A process exits in time although its event loop or a thread hangs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ STUCK_LOOP = """
 import agent_swarm_worker.worker.daemon as daemon
 import agent_swarm_worker.worker.loops.shutdown as shutdown
 import time
-async def go_down(worker):
+async def drain_and_supersede(worker):
     time.sleep(90)
-daemon.go_down = go_down
+daemon.drain_and_supersede = drain_and_supersede
 """
 
 

@@ -1,4 +1,4 @@
-"""What a worker left undelivered is delivered without one: by ``swarm-worker flush``."""
+"""``swarm-worker flush`` delivers the undelivered writes of a stopped worker."""
 
 from __future__ import annotations
 

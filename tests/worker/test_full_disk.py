@@ -1,4 +1,4 @@
-"""A worker on a full disk claims nothing: it would only fail what another one could do."""
+"""A worker on a full disk claims nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 async def test_nothing_is_claimed_until_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(poll, "LOOK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(poll, "CHECK_INTERVAL_S", 0.05)
     monkeypatch.setattr(poll, "MIN_FREE_BYTES", 1 << 62)
     async with swarm_rig(tmp_path) as rig:
         task_id = await rig.submit()
@@ -39,7 +39,7 @@ async def test_nothing_is_claimed_until_there_is_room(
 async def test_a_full_disk_does_not_keep_a_worker_from_leaving(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(poll, "LOOK_INTERVAL_S", 600.0)
+    monkeypatch.setattr(poll, "CHECK_INTERVAL_S", 600.0)
     monkeypatch.setattr(poll, "MIN_FREE_BYTES", 1 << 62)
     async with swarm_rig(tmp_path) as rig:
         with anyio.fail_after(HANG_S):

@@ -1,4 +1,4 @@
-"""A running task is seen to live, whatever it does, and let go of when somebody else has it."""
+"""A running task gets heartbeats, and is ended when it is reassigned."""
 
 from __future__ import annotations
 

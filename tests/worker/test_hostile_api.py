@@ -1,4 +1,4 @@
-"""An API that answers nonsense: the worker lives on, and the next task is done as usual."""
+"""A worker survives nonsense answers of the API, and does the next task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server of an earlier generation: what it has not got is left out, and the work is done."""
+"""A server of an earlier generation: missing routes are left out, and tasks are done."""
 
 from __future__ import annotations
 

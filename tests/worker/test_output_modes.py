@@ -1,4 +1,4 @@
-"""How the output of any program is read: stream-json, jsonl, text, and finding out which."""
+"""How the output of a program is read: stream-json, jsonl, text, or detected."""
 
 from __future__ import annotations
 

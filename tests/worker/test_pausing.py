@@ -1,4 +1,4 @@
-"""A task that somebody pauses while it runs stops, and goes on when somebody resumes it."""
+"""A task that is paused while it runs stops, and continues when it is resumed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anyio
 import pytest
 from recording_proxy import QuickClock, endless_worker, proxy_rig, until
 from rig import Rig, harness, running_worker, swarm_rig
-from test_stubborn import tagged
+from test_unresponsive_harness import tagged
 from worker_process import worker_process
 
 from agent_swarm_worker.logs import Event

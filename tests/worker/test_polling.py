@@ -1,4 +1,4 @@
-"""Asking for work: often enough, not too often, and whatever the answer is."""
+"""Polling: its intervals, and its reaction to each answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine goes dark: only what the disk had been told to keep is there afterwards. Or it dies.
+"""After a power cut only synchronized data exists; the worker recovers from it.
 
 The worker's directory is a file system of its own in an image file. What the kernel has not written
 yet is not in that file, so a copy of it is what a disk holds after a power cut.

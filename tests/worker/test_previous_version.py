@@ -1,4 +1,4 @@
-"""A worker starts on the state directory that an earlier version of it left when it was killed."""
+"""A worker recovers the state directory of a killed earlier version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent's own files: written at boot, edited by the agent, brought back to the swarm."""
+"""The agent's profile files: written at boot, edited by the agent, uploaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configuration rows take effect in a running worker, and let go again."""
+"""Configuration rows take effect in a running worker, and are undone when deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker that was killed: its next start puts in order what it left, and loses nothing."""
+"""The next start of a killed worker settles its claims and loses nothing."""
 
 from __future__ import annotations
 

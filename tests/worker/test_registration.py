@@ -1,4 +1,4 @@
-"""Being known to the server, and staying so."""
+"""Registering with the server, and refreshing that."""
 
 from __future__ import annotations
 

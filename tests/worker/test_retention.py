@@ -1,4 +1,4 @@
-"""Old journals go, the oldest first; nobody else's, and none that is still needed."""
+"""Old journals are deleted, oldest first; no needed one, and none of another worker."""
 
 from __future__ import annotations
 

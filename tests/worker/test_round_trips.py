@@ -1,4 +1,4 @@
-"""What does not depend on another is asked at once, and what does depend waits."""
+"""Independent requests are sent at once; dependent ones wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the worker polls, how long it pauses, and when it leaves."""
+"""When the worker polls, how long it pauses, and when it stops."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.worker.loops.run_policy import (
-    LOCKED_OUT_PAUSE_S,
     MAX_BUDGET_BACKOFF_S,
-    Polled,
+    UNAUTHORIZED_PAUSE_S,
+    PollResult,
     RunPolicy,
 )
 from agent_swarm_worker.worker.loops.shutdown import Shutdown
@@ -48,7 +48,7 @@ async def test_it_polls_while_a_slot_is_free():
     came = []
 
     async def wait() -> None:
-        came.append(await rig.policy.room())
+        came.append(await rig.policy.wait_for_slot())
 
     async with anyio.create_task_group() as group:
         group.start_soon(wait)
@@ -66,7 +66,7 @@ async def test_a_shutdown_cuts_each_wait_short_and_nothing_is_polled_any_more():
     async def wait(how: str) -> None:
         match how:
             case "room":
-                answers.append(await rig.policy.room())
+                answers.append(await rig.policy.wait_for_slot())
             case "pause":
                 await rig.policy.pause(1e6)
                 answers.append(False)
@@ -80,7 +80,7 @@ async def test_a_shutdown_cuts_each_wait_short_and_nothing_is_polled_any_more():
         assert answers == []
         rig.shutdown.request("a test")
     assert answers == [False, False, False]
-    assert rig.policy.leaves
+    assert rig.policy.is_leaving
     assert not rig.policy.may_poll
 
 
@@ -92,25 +92,25 @@ async def test_a_step_that_ends_lets_the_loop_go_on():
 def test_the_pause_follows_from_what_came_of_the_poll():
     rig = Rig()
     policy = rig.policy
-    assert policy.pause_s(Polled.BEGUN) == 0
-    assert policy.pause_s(Polled.IGNORED) == INTERVAL_S
-    assert policy.pause_s(Polled.LOCKED_OUT) == LOCKED_OUT_PAUSE_S
-    pauses = [policy.pause_s(Polled.NOTHING) for _ in range(200)]
+    assert policy.pause_s(PollResult.BEGUN) == 0
+    assert policy.pause_s(PollResult.IGNORED) == INTERVAL_S
+    assert policy.pause_s(PollResult.UNAUTHORIZED) == UNAUTHORIZED_PAUSE_S
+    pauses = [policy.pause_s(PollResult.NOTHING) for _ in range(200)]
     assert all(0.9 * INTERVAL_S <= pause_s <= 1.1 * INTERVAL_S for pause_s in pauses)
     assert len(set(pauses)) > 1
     rig.interval_s = 1.0
-    assert policy.pause_s(Polled.IGNORED) == 1.0
+    assert policy.pause_s(PollResult.IGNORED) == 1.0
 
 
 def test_refusals_in_a_row_make_the_pause_longer_until_a_trigger_comes():
     policy = Rig().policy
 
     def refused() -> float:
-        return policy.pause_s(Polled.OVER_BUDGET)
+        return policy.pause_s(PollResult.OVER_BUDGET)
 
     assert [refused(), refused()] == [2, 4]
-    policy.pause_s(Polled.NOTHING)
+    policy.pause_s(PollResult.NOTHING)
     assert refused() == 8
-    policy.pause_s(Polled.IGNORED)
+    policy.pause_s(PollResult.IGNORED)
     assert policy.refusals == 0
     assert [refused() for _ in range(20)][-1] == MAX_BUDGET_BACKOFF_S

@@ -1,4 +1,4 @@
-"""Nothing that is stored, sent or logged holds a secret, whatever the agent says."""
+"""No secret is stored, sent or logged, whatever the agent prints."""
 
 from __future__ import annotations
 

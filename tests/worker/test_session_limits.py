@@ -1,4 +1,4 @@
-"""Which limits a session has: the worker's, its harness's, its task's."""
+"""The limits of a session: the worker's, its harness's, its task's."""
 
 from __future__ import annotations
 

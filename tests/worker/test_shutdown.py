@@ -1,4 +1,4 @@
-"""Going down: nothing new is begun, what can finish does, what cannot is handed back in time."""
+"""Shutdown: no new tasks; sessions finish, or are handed back in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a start imports before it asks the API anything, and before the first poll."""
+"""What a start imports before the first request, and before the first poll."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages for running sessions: each delivered once, and said what became of it."""
+"""Steering messages: each is delivered once, and its result reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The states of a task in this process: the documented changes happen, and no others."""
+"""The states of a running task: the documented changes happen, and no others."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ async def begin(task: RunningTask) -> None:
 
 
 async def answer(task: RunningTask) -> None:
-    task.heard(is_result=True)
+    task.track_output(is_result=True)
 
 
 async def go_on(task: RunningTask) -> None:
-    task.heard(is_result=False)
+    task.track_output(is_result=False)
 
 
 async def end(task: RunningTask) -> None:
@@ -48,7 +48,7 @@ async def take(task: RunningTask) -> None:
 
 
 async def report(task: RunningTask) -> None:
-    task.report(task.ended_by)
+    task.session_ended(task.ended_by)
 
 
 async def lose(task: RunningTask) -> None:
@@ -118,7 +118,7 @@ async def test_what_was_taken_is_lost_when_its_session_has_ended():
     await begin(task)
     assert await task.end("cancelled", is_ours=False)
     assert (task.state, task.is_ours, task.is_live) == (E, False, True)
-    task.report("cancelled")
+    task.session_ended("cancelled")
     assert (task.state, task.is_ours, task.is_live) == (L, False, False)
     assert task.over.is_set()
 

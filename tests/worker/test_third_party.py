@@ -1,4 +1,4 @@
-"""A provider of another distribution works in full through its spec alone."""
+"""A provider of another distribution works in full through its specification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each kind of trigger: what the session is asked, and what the server is told and not told."""
+"""Each kind of trigger: the prompt of its session, and the reports to the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker as an operator starts it: a process of its own, with signals and an exit code."""
+"""A worker as an operator starts it: a process with signals and an exit code."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def tagged(place: Path) -> list[int]:
 
 
 def killed_at_call(place: Path, at: int, calls: str) -> dict[str, str]:
-    """Return the environment of a worker that is killed at one of its calls: ``killed_at_call/``.
+    """Return the environment of a worker that is killed at one of its calls: ``kill_at_call/``.
 
     Args:
         place: where ``go`` says from when on they count, and ``died at`` which it was.
@@ -114,7 +114,7 @@ def killed_at_call(place: Path, at: int, calls: str) -> dict[str, str]:
         calls: which count.
     """
     return {
-        "PYTHONPATH": str(Path(__file__).parent / "killed_at_call"),
+        "PYTHONPATH": str(Path(__file__).parent / "kill_at_call"),
         "MORTAL_FROM": str(place / "go"),
         "MORTAL_AT": str(at),
         "MORTAL_CALLS": calls,

@@ -1,7 +1,7 @@
-"""The catalogue of models that several harnesses share: context windows and effort levels.
+"""Look up context window and effort levels of a model in the catalogue that harnesses share.
 
-The rows are data, ``models.json`` in this folder, each with its source. What one harness does
-differently from the vendor stands in that harness's own spec (`Models.windows`).
+The rows are data, ``models.json`` in this folder, each with its source. A harness that gives a
+model another window than its vendor declares that in its own spec (`Models.windows`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEVELS = ("low", "medium", "high", "xhigh", "max")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One entry; ``None`` where it does not say."""
+    """One row of the catalogue; ``None`` for a value that it does not have."""
 
     match: re.Pattern[str]
     window: int | None
@@ -32,7 +32,7 @@ class Row:
 
 @cache
 def rows() -> tuple[Row, ...]:
-    """Return the catalogue in the order in which it is asked."""
+    """Return the rows; the first match counts."""
     text = files(__name__).joinpath("models.json").read_text(encoding="utf-8")
     return tuple(
         Row(
@@ -46,11 +46,11 @@ def rows() -> tuple[Row, ...]:
 
 
 def context_window(model: str, models: Models | None = None) -> int | None:
-    """Return how many tokens fit into a model's context; ``None`` if that is not known.
+    """Return a model's context window in tokens; ``None`` if it is unknown.
 
     Args:
         model: its name, with or without a vendor's prefix.
-        models: what the harness that runs it says of its own.
+        models: of the spec of the harness that runs it.
     """
     name = plain_name(model)
     if models is not None:
@@ -63,14 +63,14 @@ def context_window(model: str, models: Models | None = None) -> int | None:
 
 
 def effort_levels(model: str) -> tuple[str, ...] | None:
-    """Return the levels of reasoning effort a model has; ``None`` if it is not known."""
+    """Return a model's levels of reasoning effort; ``None`` if they are unknown."""
     name = plain_name(model)
     known = (row for row in rows() if row.efforts is not None)
     return next((row.efforts for row in known if row.match.search(name)), None)
 
 
 def lowered_effort(level: str, levels: tuple[str, ...]) -> str | None:
-    """Return the most of `levels` that is not more than `level`; ``None`` if there is none."""
+    """Return the highest of `levels` up to `level`; ``None`` if there is none."""
     if level in levels:
         return level
     if level not in LEVELS:

@@ -1,1 +1,1 @@
-"""Claude Code as a harness: its command line, driven once per task with the prompt on stdin."""
+"""The harness ``claude``: Claude Code, one process of its command line per task."""

@@ -1,11 +1,7 @@
-"""The harness ``claude``: Claude Code's command line.
+"""Make sessions of Claude Code; find its version and its transcripts.
 
-Which version of Claude Code a command line starts, and whether it takes messages.
-
-The program is asked once for as long as it does not change. One that is no Claude Code, or takes
-too long to say so, has no version: it gets its prompt and nothing more.
-
-Where Claude Code keeps its sessions.
+A version that reports on messages is started so that it takes them (`MessageSupport`). The program
+is asked for its version once, until its file changes.
 """
 
 from __future__ import annotations
@@ -15,42 +11,53 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from agent_swarm_worker.errors import BinaryMissing, CredentialsMissing, ProviderError
 from agent_swarm_worker.guards.error_classes import ErrorClass
+from agent_swarm_worker.ids import is_uuid
 from agent_swarm_worker.providers.claude.conversation import ClaudeConversation
 from agent_swarm_worker.providers.claude.launch import (
     claude_launch,
-    claude_program,
     session_mcp_config,
 )
 from agent_swarm_worker.providers.claude.spec import SPEC, ClaudeOptions
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.cli_session import CliSession
-from agent_swarm_worker.providers.kit.launch import CliHarness
+from agent_swarm_worker.providers.kit.launch import CliHarness, SpecAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent_swarm_worker.contract import Guest, ProviderSession, ProviderSessionConfig
 
+Version: TypeAlias = tuple[int, int, int]
 
-class ClaudeAdapter:
+TAKES_MESSAGES: Version = (2, 1, 205)
+"""The first version that reports which of several messages it has taken."""
+PROBE_S = 10.0
+MAX_ANSWER_BYTES = 4096
+
+_YES, _NO = frozenset({"1", "true", "on", "yes"}), frozenset({"0", "false", "off", "no"})
+_VERSION = re.compile(
+    r"^(?:claude(?: code)? version:? )?v?(\d+)\.(\d+)\.(\d+)(?=$|[ -])",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+class ClaudeAdapter(SpecAdapter):
     """Runs each task in a Claude Code process of its own."""
 
-    name = SPEC.name
     spec = SPEC
-    traits = SPEC.traits
 
     def __init__(self) -> None:
         self._takes_messages = MessageSupport()
 
     async def check(self, env: Mapping[str, str], guest: Guest) -> None:
-        """Say whether sessions could start with this environment.
+        """Check that sessions could start with this environment.
 
         Raises:
-            CredentialsMissing: there is no Anthropic credential in it.
+            CredentialsMissing: it has no Anthropic credential.
             BadSetting: ``CLAUDE_BINARY`` cannot be split into words.
             BinaryMissing: the CLI is not installed.
         """
-        program = claude_program(env)[0]
+        program = ClaudeOptions.load(env).program[0]
         if await guest.files.which(program, env) is None:
             raise BinaryMissing(program)
         _require_credential(env)
@@ -63,37 +70,34 @@ class ClaudeAdapter:
             BadSetting: ``CLAUDE_BINARY`` cannot be split into words.
         """
         _require_credential(config.env)
-        claude_program(config.env)
         mcp_config = await session_mcp_config(config)
         takes_messages = await self._takes_messages(config)
 
         def make_harness(config: ProviderSessionConfig) -> CliHarness:
-            # An empty prompt is refused as such only where it is all there is to be read.
-            talks = takes_messages and bool(config.prompt.strip())
+            # The CLI refuses an empty prompt only if it is not streamed.
+            streams_input = takes_messages and bool(config.prompt.strip())
             return CliHarness(
                 launch=claude_launch(
                     config,
                     mcp_config=mcp_config,
                     is_root=config.guest.capabilities.is_root,
-                    talks=talks,
+                    streams_input=streams_input,
                 ),
-                translator=ClaudeConversation(config) if talks else ClaudeTranslator(config),
+                translator=ClaudeConversation(config)
+                if streams_input
+                else ClaudeTranslator(config),
                 stale_resume=(ErrorClass.STALE_SESSION.value,),
             )
 
         return CliSession(config, make_harness)
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
-        """True if the transcript of that session is really there."""
+        """True if the transcript of that session exists."""
         return await transcript(session_id, config.env, config.guest) is not None
 
     async def translator(self, config: ProviderSessionConfig) -> ClaudeTranslator:
-        """Return what reads a journal again."""
+        """Return a translator for the replay of a journal."""
         return ClaudeTranslator(config)
-
-    def format_command(self, command_name: str) -> str:
-        """Return a command as the CLI finds it among its skills."""
-        return SPEC.skills.command_form.format(name=command_name)
 
 
 def _require_credential(env: Mapping[str, str]) -> None:
@@ -102,49 +106,36 @@ def _require_credential(env: Mapping[str, str]) -> None:
         raise CredentialsMissing(SPEC.name, SPEC.credentials.variables)
 
 
-Version: TypeAlias = tuple[int, int, int]
-
-TAKES_MESSAGES: Version = (2, 1, 205)
-"""The first version that says which of several messages it has taken in."""
-PROBE_S = 10.0
-MAX_ANSWER_BYTES = 4096
-
-_YES, _NO = frozenset({"1", "true", "on", "yes"}), frozenset({"0", "false", "off", "no"})
-_SAYS = re.compile(
-    r"^(?:claude(?: code)? version:? )?v?(\d+)\.(\d+)\.(\d+)(?=$|[ -])",
-    re.IGNORECASE | re.MULTILINE,
-)
-
-
 class MessageSupport:
     """Decides per session whether the CLI is started so that it takes messages.
 
-    ``CLAUDE_QUEUE_STEERING`` decides if it is on or off; else the version does.
+    ``CLAUDE_QUEUE_STEERING`` decides if it is on or off, else the version of the program; a program
+    that names no version of Claude Code takes none.
     """
 
     def __init__(self) -> None:
-        self._known: dict[object, Version | None] = {}
+        self._versions: dict[object, Version | None] = {}
 
     async def __call__(self, config: ProviderSessionConfig) -> bool:
-        """True if messages can be sent to a session with this configuration."""
-        wish = ClaudeOptions.load(config.env).queue_steering
-        if wish in _YES | _NO:
-            return wish in _YES
-        words = claude_program(config.env)
-        identity = await _identity(words, config)
-        if identity not in self._known:
-            answer = await self._ask(words, config)
+        """Return whether a session with this configuration takes messages."""
+        options = ClaudeOptions.load(config.env)
+        setting, program = options.queue_steering, options.program
+        if setting in _YES | _NO:
+            return setting in _YES
+        identity = await _identity(program, config)
+        if identity not in self._versions:
+            answer = await self._ask(program, config)
             if answer is None:
-                return False  # it may answer the next time, when the machine is less busy
-            self._known[identity] = parse_version(answer)
-        version = self._known[identity]
+                return False  # not cached: the next session may find the machine less busy
+            self._versions[identity] = parse_version(answer)
+        version = self._versions[identity]
         return version is not None and version >= TAKES_MESSAGES
 
-    async def _ask(self, words: tuple[str, ...], config: ProviderSessionConfig) -> str | None:
-        """Return what the program says to ``--version``; ``None`` if it does not end in time."""
+    async def _ask(self, program: tuple[str, ...], config: ProviderSessionConfig) -> str | None:
+        """Return the output of ``--version``; ``None`` if the program does not end in time."""
         try:
             answer = await config.guest.run(
-                (*words, "--version"),
+                (*program, "--version"),
                 cwd=config.cwd,
                 env=config.env,
                 timeout_s=PROBE_S,
@@ -152,34 +143,31 @@ class MessageSupport:
                 name="probe",
             )
         except ProviderError:
-            return None  # starting the session will say so
+            return None  # the start of the session reports the error
         return None if answer.timed_out else answer.stdout.decode("utf-8", "replace")
 
 
-def parse_version(said: str) -> Version | None:
-    """Read what ``claude --version`` prints; ``None`` if it is something else."""
-    found = _SAYS.search(said.strip())
+def parse_version(output: str) -> Version | None:
+    """Parse the output of ``claude --version``; ``None`` if it is that of another program."""
+    found = _VERSION.search(output.strip())
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
-async def _identity(words: tuple[str, ...], config: ProviderSessionConfig) -> object:
-    """What tells one program from another, and from the same one after an update."""
+async def _identity(program: tuple[str, ...], config: ProviderSessionConfig) -> object:
+    """Return a key that differs between programs, and before and after an update of one."""
     files = config.guest.files
-    path = await files.which(words[0], config.env)
-    found = await files.info(path or words[0])
+    path = await files.which(program[0], config.env)
+    found = await files.info(path or program[0])
     if found is None:
-        return words
-    return words, path, found.modified_ns, found.size
-
-
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+        return program
+    return program, path, found.modified_ns, found.size
 
 
 async def transcript(session_id: str, env: Mapping[str, str], guest: Guest) -> str | None:
     """Return the transcript of a session that can be resumed, or ``None``.
 
-    The CLI finds a session from any working directory, so every project is looked through. An id
-    that is no UUID would be searched for among session titles; it names no session of ours.
+    The CLI finds a session from any working directory, so all projects are searched. It would look
+    up an id that is not a UUID among the titles of sessions, so such an id has no transcript here.
 
     Args:
         session_id: the CLI's own id of the session.
@@ -187,7 +175,7 @@ async def transcript(session_id: str, env: Mapping[str, str], guest: Guest) -> s
         guest: where it will run.
     """
     home = ClaudeOptions.load(env).sessions_home
-    if not home or not _UUID.fullmatch(session_id):
+    if not home or not is_uuid(session_id):
         return None
     found = await guest.files.glob(f"{home}/projects", f"*/{session_id}.jsonl")
     return next(iter(found), None)

@@ -1,8 +1,8 @@
-"""Talking with Claude Code while it works: the prompt, then messages, as lines of JSON.
+"""Write the prompt and steering messages to a running Claude Code, as lines of JSON.
 
-The CLI queues a message that comes during a turn. In a tool call it reaches the model with the
-next request, otherwise it begins a turn of its own; ``command_lifecycle`` events say when. So one
-counts as delivered at ``started``, not when it was written (measured with 2.1.329, whose
+The CLI queues a message that comes during a turn. During a tool call it reaches the model with the
+next request, otherwise it begins a turn of its own; ``command_lifecycle`` events report which. So a
+message counts as delivered at ``started``, not when it was written (measured with 2.1.329, whose
 ``queued_turn_count`` is 0 in a result that two messages wait behind).
 """
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.kit.conversation import SteerRequest
 
 _REPORTS = "msg_lifecycle_v1"
-"""The capability to say what became of a line that has an id."""
+"""The capability to report the lifecycle of a line that has an id."""
 BACKGROUND_WAIT_S = 600.0
-"""How long a session may wait for what it left running in the background. The CLI itself waits as
-long when it reads a plain prompt, and for ever when it reads streaming input."""
-_AT_ITS_END = "the session is at its end"
-_SILENT = "this Claude Code does not say which messages it takes in"
+"""How long a session may wait for its background tasks after its last turn. The CLI itself waits as
+long when it reads a plain prompt, and without limit when it reads streaming input."""
+_ENDING = "the session is at its end"
+_NO_REPORTS = "this Claude Code does not say which messages it takes in"
 
 
 class ClaudeConversation(ClaudeTranslator):
-    """A translator that also hands over the prompt and messages.
+    """A translator that also writes the prompt and messages.
 
     Args:
         config: the session it belongs to.
-        clock: tells the time by which reset times are judged.
-        ids: makes the ids under which the CLI reports what became of a line.
+        clock: the time for limits that reset.
+        ids: makes the ids under which the CLI reports on a line.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class ClaudeConversation(ClaudeTranslator):
         self._ids = ids
         self._lines = [_user_line(config.prompt)]
         self._steering = SteeringQueue()
-        """Waiting are messages that came before it was clear that the CLI reports on them; sent
-        ones are known by the id of their line, and accepted once the CLI has read them."""
+        """A message waits until it is known whether the CLI reports on messages. The key of a sent
+        one is the id of its line; it is accepted when the CLI has read it."""
         self._reports: bool | None = None
         self._turn_over_at_s = 0.0
         self._is_input_over = False
@@ -66,28 +66,28 @@ class ClaudeConversation(ClaudeTranslator):
         events = super().feed(event)
         match event.get("type"):
             case "system" if event.get("subtype") == "init":
-                self._learn(reports=_REPORTS in items(event.get("capabilities")))
+                self._set_reports(reports=_REPORTS in items(event.get("capabilities")))
             case "result":
                 self._turn_over_at_s = self._state.clock.monotonic()
-                self._learn(reports=False)
+                self._set_reports(reports=False)
             case "command_lifecycle":
-                self._follow(text(event.get("command_uuid")), text(event.get("state")))
-        # A message that is in the pipe now is still read, and runs: the end of input is no end.
+                self._take_lifecycle(text(event.get("command_uuid")), text(event.get("state")))
+        # A message that is in the pipe now is still read, and its turn still runs.
         if self._state.result is not None and not self._is_input_over:
             self._is_input_over = self.is_final and not self._lines
         return events
 
     @property
     def is_final(self) -> bool:
-        """True when the last turn is over and no message that the CLI has read would start one."""
+        """True when the last turn is over and no message or background task would start another."""
         if self._steering.has_accepted:
             return False
         waited_s = self._state.clock.monotonic() - self._turn_over_at_s
-        is_left_waiting = self._state.waits_for_background and waited_s >= BACKGROUND_WAIT_S
-        return super().is_final or is_left_waiting
+        has_timed_out = self._state.waits_for_background and waited_s >= BACKGROUND_WAIT_S
+        return super().is_final or has_timed_out
 
     def outgoing(self) -> bytes:
-        """Return the lines to be written now."""
+        """Return and clear the lines to be written."""
         data = b"".join(self._lines)
         self._lines.clear()
         return data
@@ -98,25 +98,25 @@ class ClaudeConversation(ClaudeTranslator):
         return self._is_input_over
 
     def steer(self, request: SteerRequest) -> None:
-        """Take a message; whatever was asked for, the CLI queues it."""
+        """Take a message; in either mode, the CLI queues it."""
         if self._is_input_over:
-            request.refuse(_AT_ITS_END)
+            request.refuse(_ENDING)
         elif self._reports is None:
             self._steering.add(request)
         elif self._reports:
             self._send(request)
         else:
-            request.refuse(_SILENT)
+            request.refuse(_NO_REPORTS)
 
     def interrupt(self) -> bool:
-        """There is no better way than SIGINT.
+        """Return False: SIGINT is better than the CLI's interrupt request.
 
-        It makes the CLI print its result and cost just as a request to interrupt does, but it then
-        leaves, instead of turning to the next message.
+        Both make the CLI print its result and cost, but after SIGINT it exits, and after the
+        request it begins the next message.
         """
         return False
 
-    def _learn(self, *, reports: bool) -> None:
+    def _set_reports(self, *, reports: bool) -> None:
         if self._reports is None:
             self._reports = reports
             for request in self._steering.take():
@@ -127,8 +127,8 @@ class ClaudeConversation(ClaudeTranslator):
         self._steering.sent(line_id, request)
         self._lines.append(_user_line(request.text, uuid=line_id))
 
-    def _follow(self, line_id: str, state: str) -> None:
-        """Take note of what became of one of our messages; of other lines nothing is to be done."""
+    def _take_lifecycle(self, line_id: str, state: str) -> None:
+        """Update the message of this line; other lines have none."""
         if state == "queued":
             self._steering.accept(line_id)
         elif state in {"started", "completed"}:
@@ -138,8 +138,8 @@ class ClaudeConversation(ClaudeTranslator):
             self._steering.refuse(line_id, why)
 
 
-def _user_line(said: str, **more: str) -> bytes:
-    # JSON may carry half a surrogate pair, UTF-8 may not.
-    message = {"role": "user", "content": said.encode("utf-8", "replace").decode()}
+def _user_line(prompt: str, **more: str) -> bytes:
+    # JSON allows half a surrogate pair, UTF-8 does not.
+    message = {"role": "user", "content": prompt.encode("utf-8", "replace").decode()}
     line = {"type": "user", "message": message, "parent_tool_use_id": None, **more}
     return orjson.dumps(line) + b"\n"

@@ -1,9 +1,9 @@
-"""What a run of Claude Code cost: its result events added up.
+"""Add up what a process of Claude Code spent, from its result events.
 
-A process may print several results (a background task that ends wakes the agent again), and a
-resumed session's ``total_cost_usd`` and ``modelUsage`` go on from where the earlier run stopped.
-``model_usage_since_last_result`` is what *this* process newly spent, so that is what is added up:
-nothing is billed twice, and the zeros of a result printed in a crash wipe nothing out.
+A process may print several results (the end of a background task starts a new turn), and the
+``total_cost_usd`` and ``modelUsage`` of a resumed session include earlier processes.
+``model_usage_since_last_result`` is the new spend of this process, so that is added up: nothing is
+billed twice, and the zeros of a result printed in a crash erase nothing.
 """
 
 from __future__ import annotations
@@ -27,20 +27,14 @@ _MODEL_USAGE = {
     "thinking": ("thinkingTokens",),
     "web_searches": ("webSearchRequests",),
 }
-_USAGE = {
-    "input": ("input_tokens",),
-    "output": ("output_tokens",),
-    "cache_read": ("cache_read_input_tokens",),
-    "cache_write": ("cache_creation_input_tokens",),
-}
 FrameTokens: TypeAlias = tuple[int | None, int | None, int | None, int | None]
-"""Tokens of one message: input, output, cache read, cache write; ``None``: not said."""
+"""Tokens of one message: input, output, cache read, cache write; ``None`` if not reported."""
 MAX_OPEN_MESSAGES = 64
-"""Messages whose frames may still come in turns: those of helpers that work side by side."""
+"""Messages whose frames may still be interleaved, as those of parallel subagents are."""
 
 
 def frame_tokens(usage: dict[str, Any]) -> FrameTokens:
-    """Read the tokens out of the ``usage`` of an assistant frame; done once for every frame."""
+    """Read the tokens of a ``usage`` object; called for every assistant frame, so it is fast."""
     get = usage.get
     return (
         count(get("input_tokens")),
@@ -51,23 +45,23 @@ def frame_tokens(usage: dict[str, Any]) -> FrameTokens:
 
 
 class CostBook(costs.CostBook):
-    """Keeps the accounts of one process."""
+    """Adds up the spend of one process."""
 
     def __init__(self) -> None:
         super().__init__()
         self._frames: dict[str, tuple[int, int, int, int]] = {}
-        """Per model: the tokens of its messages, until a result accounts for them."""
+        """Per model: the tokens of its messages since the last result."""
         self._recent: dict[str, tuple[str, FrameTokens]] = {}
-        """The last messages by id, which may still be repeated: model and tokens."""
+        """Model and tokens of the last messages, by id: a message has several frames."""
         self._turns: int | None = None
         self._duration_ms: int | None = None
         self._has_result = False
 
     def add_frame(self, message_id: str, model: str, tokens: FrameTokens) -> None:
-        """Note an assistant frame; it only counts if no result follows.
+        """Add an assistant frame; it counts only if no result follows.
 
-        Its input is exact. Its output is what had been written when the frame was made, which is
-        less than what is charged: a run that was killed has cost at least this.
+        Its input is exact. Its output is that at the time of the frame, less than what is charged:
+        a lower bound of the cost of a killed run.
         """
         if not message_id or not model:
             return
@@ -76,7 +70,7 @@ class CostBook(costs.CostBook):
             self._settle(next(iter(self._recent)))
 
     def _settle(self, message_id: str) -> None:
-        """Add up a message that is not repeated any more."""
+        """Add a message without further frames to the sums."""
         model, (new, out, read, written) = self._recent.pop(message_id)
         sums = self._frames.get(model, (0, 0, 0, 0))
         self._frames[model] = (
@@ -87,30 +81,32 @@ class CostBook(costs.CostBook):
         )
 
     def add_result(self, result: dict[str, Any], model: str) -> None:
-        """Take a result event; `model` is charged for what the event assigns to none."""
+        """Take a result event; usage without a model is charged to `model`."""
         self._has_result = True
         self._frames.clear()
         self._recent.clear()
         self._turns = _plus(self._turns, count(result.get("num_turns")))
         self._duration_ms = _plus(self._duration_ms, _rounded(result.get("duration_ms")))
-        newly_spent = result.get("model_usage_since_last_result")
-        if isinstance(newly_spent, dict):
-            for name, spent in _from_model_usage(newly_spent).items():
+        new = result.get("model_usage_since_last_result")
+        if isinstance(new, dict):
+            for name, spent in _from_model_usage(new).items():
                 self.add(name, spent.tokens, spent.usd)
             return
-        # An older CLI only has totals of the process: the last that is not zero stands.
-        usage, usd = Tokens.read(result.get("usage"), _USAGE), number(result.get("total_cost_usd"))
-        total = _from_model_usage(result.get("modelUsage")) or {model: Spent(usage, usd)}
+        # An older CLI reports totals of the process only; the last that is not zero counts.
+        tokens = Tokens(*(tokens or 0 for tokens in frame_tokens(mapping(result.get("usage")))))
+        total = _from_model_usage(result.get("modelUsage")) or {
+            model: Spent(tokens, number(result.get("total_cost_usd")))
+        }
         if not self.models or any(total.values()):
             self.models = total
 
     @property
     def is_empty(self) -> bool:
-        """True if no model was asked anything."""
+        """True if no model has used any tokens."""
         return not any(self._with_frames().values())
 
     def cost(self, config: ProviderSessionConfig, *, model: str, is_error: bool) -> CostData | None:
-        """Return the spend so far, or ``None`` if nothing is known of any.
+        """Return the spend so far, or ``None`` if the CLI has reported none.
 
         Args:
             config: the session.
@@ -129,7 +125,7 @@ class CostBook(costs.CostBook):
             model=model,
             is_error=is_error,
             counts_searches=True,
-            # Frames have no price, so with them what results said is a lower bound.
+            # Frames have no price: with them the sum of the results is a lower bound.
             total_cost_usd=self.spent.usd if self._has_result else None,
             cache_write_5m_tokens=tokens.cache_write_5m if split_is_known else None,
             cache_write_1h_tokens=tokens.cache_write_1h if split_is_known else None,
@@ -141,12 +137,12 @@ class CostBook(costs.CostBook):
     def _with_frames(self) -> dict[str, Spent]:
         for message_id in tuple(self._recent):
             self._settle(message_id)
-        everything = {name: Spent(one.tokens, one.usd) for name, one in self.models.items()}
+        models = {name: Spent(one.tokens, one.usd) for name, one in self.models.items()}
         for name, sums in self._frames.items():
             tokens = Tokens(*sums)
             if tokens:
-                everything.setdefault(name, Spent()).add(tokens, None)
-        return everything
+                models.setdefault(name, Spent()).add(tokens, None)
+        return models
 
 
 def _from_model_usage(usage: Any) -> dict[str, Spent]:

@@ -1,15 +1,8 @@
-"""How Claude Code is started for one session.
+"""Build the launch of Claude Code: arguments, environment, tool servers, reasoning effort.
 
-The prompt goes to standard input, never into the arguments: there it may be of any size, may begin
-with a dash, and is seen by nobody who lists processes. The same holds for the system prompt and
-for the tool servers with their keys, which are files that only we can read.
-
-How Claude Code is asked for reasoning effort, and what comes of it.
-
-The CLI resolves short names such as ``opus`` itself and says at the start of a session which model
-runs, so everything here is asked with the full name. Measured with Claude Code 2.1.329.
-
-The tool servers of a session: those of the surroundings, the installed ones, and the swarm's.
+The prompt goes to standard input, not into the arguments: there it may be of any size, may begin
+with a dash, and is hidden from users who list processes. For the same reason the system prompt and
+the tool servers with their keys are private files.
 """
 
 from __future__ import annotations
@@ -23,19 +16,18 @@ from agent_swarm_worker.providers.kit.launch import Launch, PrivateFile
 from agent_swarm_worker.providers.kit.mcp_config import (
     SWARM_SERVER,
     mcp_config_bytes,
+    merged_entry,
     read_mcp_config,
     register_secrets,
     swarm_server_of,
-    taken_over,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import PurePath
 
     from agent_swarm_worker.contract import Guest, ProviderSessionConfig
 
-# Two switches of the public worker are left out on purpose. CLAUDE_CODE_SKIP_PROMPT_HISTORY=1
+# Two switches are left out on purpose. CLAUDE_CODE_SKIP_PROMPT_HISTORY=1
 # keeps the CLI from writing the transcript that a later session resumes from, and
 # CLAUDE_CODE_DISABLE_ATTACHMENTS=1 hides from the model which tools ToolSearch could load, the
 # swarm's own among them (both measured with 2.1.329).
@@ -49,15 +41,10 @@ _SWITCHES = {
     "DO_NOT_TRACK": "1",
     "ENABLE_TOOL_SEARCH": "true",
 }
-
-
-def claude_program(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the words of ``CLAUDE_BINARY``, split as a shell splits them; by default ``claude``.
-
-    Raises:
-        BadSetting: the value has an open quote.
-    """
-    return ClaudeOptions.load(env).program
+DEFAULT_MODEL = SPEC.models.default
+"""The model of a session whose configuration names none (docs/api.md 15.8)."""
+FILE_NAME = ".mcp.json"
+MAX_FILE_BYTES = 1024 * 1024
 
 
 def claude_launch(
@@ -65,15 +52,15 @@ def claude_launch(
     *,
     mcp_config: bytes | None,
     is_root: bool = False,
-    talks: bool = False,
+    streams_input: bool = False,
 ) -> Launch:
-    """Say how to start the CLI.
+    """Build the launch of one session.
 
     Args:
-        config: the session; with ``resume_session_id`` it goes on from an earlier one.
-        mcp_config: the tool servers; with it the CLI looks nowhere else for any.
-        is_root: true if the worker runs as root, which the CLI only accepts in a sandbox.
-        talks: true if a `ClaudeConversation` hands over the prompt, and messages after it.
+        config: the session; with ``resume_session_id`` it continues an earlier one.
+        mcp_config: the file of tool servers; with it the CLI reads no other.
+        is_root: true if the session runs as root, which the CLI accepts only in a sandbox.
+        streams_input: true if a `ClaudeConversation` writes the prompt and later messages.
 
     Raises:
         BadSetting: ``CLAUDE_BINARY`` cannot be split into words.
@@ -92,17 +79,17 @@ def claude_launch(
         options.append(f"--resume={config.resume_session_id}")
     return Launch(
         argv=(
-            *claude_program(config.env),
+            *ClaudeOptions.load(config.env).program,
             "-p",
             *("--output-format", "stream-json", "--verbose"),
-            *(("--input-format", "stream-json") if talks else ()),
+            *(("--input-format", "stream-json") if streams_input else ()),
             "--dangerously-skip-permissions",
             *options,
             *config.additional_args,
         ),
         env=_environment(config, is_root=is_root),
         cwd=config.cwd,
-        stdin=b"" if talks else _encoded(config.prompt),
+        stdin=b"" if streams_input else _encoded(config.prompt),
         files=tuple(files),
     )
 
@@ -125,19 +112,15 @@ def _environment(config: ProviderSessionConfig, *, is_root: bool) -> dict[str, s
 
 
 def _encoded(prompt: str) -> bytes:
-    """JSON may carry half a surrogate pair, UTF-8 may not."""
+    """Encode as UTF-8; JSON allows half a surrogate pair, UTF-8 does not."""
     return prompt.encode("utf-8", "replace")
 
 
-DEFAULT_MODEL = SPEC.models.default
-"""What runs when nobody chose (docs/api.md 15.8)."""
-
-
 def effort_env(level: str | None) -> dict[str, str]:
-    """Return the environment that asks the CLI for a reasoning effort.
+    """Return the variables that ask the CLI for a reasoning effort.
 
-    It is set whatever the model: the CLI alone knows which one a short name stands for, and it
-    lowers or drops what that model cannot do.
+    They do not depend on the model: only the CLI knows the model of a short name, and it lowers or
+    drops a level that the model does not have.
     """
     if level is None:
         return {}
@@ -147,23 +130,22 @@ def effort_env(level: str | None) -> dict[str, str]:
 
 
 def applied_effort(model: str, level: str | None) -> str | None:
-    """Return the effort `model` really works with when `level` is asked for; ``None`` if none."""
+    """Return the effort `model` applies when `level` is requested; ``None`` if none.
+
+    `model` is the full name that the CLI reports at the start (measured with 2.1.329).
+    """
     if not model or level is None:
         return None
     levels = effort_levels(model)
-    # A model that nobody knows is one the CLI does not know either: it passes the wish on.
+    # A model unknown here is unknown to the CLI, which then passes the level on.
     return level if levels is None else lowered_effort(level, levels)
 
 
-FILE_NAME = ".mcp.json"
-MAX_FILE_BYTES = 1024 * 1024
-
-
 async def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None = None) -> bytes:
-    """Return the configuration file of one session.
+    """Return the tool server file of a session: inherited, installed, and the swarm's own server.
 
-    Whatever else there is, the swarm's own server is in it with the headers that attribute nested
-    calls to this task (docs/api.md 15.3): the CLI reads this file and no other.
+    The CLI reads this file and no other, so the swarm's server is always in it, with the headers
+    that attribute nested calls to this task (docs/api.md 15.3).
     """
     inherited = await inherited_servers(config.guest, config.cwd, log=log or Log())
     for entry in inherited.values():
@@ -171,7 +153,7 @@ async def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None =
     ours = swarm_server_of(config)
     installed = [server for server in config.mcp_servers if server.name != SWARM_SERVER]
     if SWARM_SERVER in inherited:
-        inherited[SWARM_SERVER] = taken_over(inherited[SWARM_SERVER], ours)
+        inherited[SWARM_SERVER] = merged_entry(inherited[SWARM_SERVER], ours)
         return mcp_config_bytes(installed, inherited)
     return mcp_config_bytes([ours, *installed], inherited)
 
@@ -179,8 +161,8 @@ async def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None =
 async def inherited_servers(guest: Guest, cwd: PurePath, *, log: Log) -> dict[str, dict[str, Any]]:
     """Collect the servers of every ``.mcp.json`` from `cwd` up to the root.
 
-    Of two entries with one name, the one nearer to the root counts: that is where the operator
-    writes, and a repository the agent works on must not replace it.
+    Of two entries with one name the one nearer to the root counts: it is the operator's, and a
+    repository must not replace it.
     """
     servers: dict[str, dict[str, Any]] = {}
     for folder in (cwd, *cwd.parents):

@@ -1,9 +1,7 @@
-"""How a session went: what the CLI said of itself, and how its process ended.
+"""Decide the outcome of a Claude Code session; hold the state of its translation.
 
-Success takes a final event that says so; neither the exit code nor the event's ``subtype`` alone
-means anything (a failed request ends as ``subtype: success``, an interrupted run with exit code 0).
-
-What the output of one CLI process has said so far.
+Success takes a result event that reports it. Neither the exit code nor the event's ``subtype`` is
+enough: a failed request ends as ``subtype: success``, an interrupted run with exit code 0.
 """
 
 from __future__ import annotations
@@ -53,19 +51,18 @@ _LABELS = {
 }
 
 
-def judge_result(state: TranslationState) -> Failure | None:
-    """Say what is wrong with the last result event, or ``None`` if it reports success."""
+def result_failure(state: TranslationState) -> Failure | None:
+    """Return the failure that the last result event reports, or ``None`` if it reports success."""
     result = state.result or {}
     if not _is_error(result):
-        return None if _asked_a_model(state) else _empty_run(state)
-    said = _said(state, result)
-    category = _category(state, result, said)
-    return failure(category, said, _LABELS)
+        return None if _has_asked_model(state) else _empty_run(state)
+    message = _message(state, result)
+    return failure(_category(state, result, message), message, _LABELS)
 
 
 def conclude(state: TranslationState, ending: Ending) -> ProviderResult:
-    """Say how the session went, from its output and the end of its process."""
-    failed = _judge(state, ending)
+    """Return the result of the session, from its output and the end of its process."""
+    failed = _failure(state, ending)
     reset_at = None
     if failed is not None:
         now = state.clock.now()
@@ -83,13 +80,13 @@ def conclude(state: TranslationState, ending: Ending) -> ProviderResult:
 
 
 def output(state: TranslationState, failure: Failure | None) -> str | None:
-    """Return the agent's answer; of a failed run its last words, never the error's text."""
+    """Return the agent's answer; of a failed run its last message, never the error's text."""
     final = text((state.result or {}).get("result")) if failure is None else ""
     return final or state.last_text or None
 
 
-def _judge(state: TranslationState, ending: Ending) -> Failure | None:
-    failed = judge_result(state) if state.result else None
+def _failure(state: TranslationState, ending: Ending) -> Failure | None:
+    failed = result_failure(state) if state.result else None
     if state.result and not failed and _is_over(state, ending):
         return None
     if failed and not (ending.aborted is not None and failed.category == "interrupted"):
@@ -101,60 +98,58 @@ def _judge(state: TranslationState, ending: Ending) -> Failure | None:
 
 
 def _is_over(state: TranslationState, ending: Ending) -> bool:
-    """True if the process ended by itself, or was ended when there was nothing left to do."""
+    """True if the process ended by itself, or was ended after its last turn."""
     if ending.hung_after_result or (ending.exit_code == 0 and ending.aborted is None):
         return True
     return state.is_final and (ending.exit_code == 0 or ending.exit_code > 128)
 
 
-def _said(state: TranslationState, result: dict[str, Any]) -> str:
-    """What the CLI gives as the reason; its internal diagnostics are none."""
+def _message(state: TranslationState, result: dict[str, Any]) -> str:
+    """Return the CLI's reason for an error, without its internal diagnostics."""
     errors = [text(error) for error in items(result.get("errors"))]
-    said = "; ".join(error for error in errors if error and not error.startswith("[ede_"))
-    return (
-        said or text(result.get("result")) or (state.last_error.message if state.last_error else "")
-    )
+    message = "; ".join(error for error in errors if error and not error.startswith("[ede_"))
+    last_error = state.last_error.message if state.last_error else ""
+    return message or text(result.get("result")) or last_error
 
 
 def _is_error(result: dict[str, Any]) -> bool:
-    said = result.get("is_error")
-    return said if isinstance(said, bool) else result.get("subtype") != "success"
+    is_error = result.get("is_error")
+    return is_error if isinstance(is_error, bool) else result.get("subtype") != "success"
 
 
-def _asked_a_model(state: TranslationState) -> bool:
-    if state.model_spoke:
+def _has_asked_model(state: TranslationState) -> bool:
+    if state.has_model_message:
         return True
     had_no_turn = (state.result or {}).get("num_turns") == 0
-    is_empty = state.costs.is_empty and (state.cli_spoke or had_no_turn)
+    is_empty = state.costs.is_empty and (state.has_cli_message or had_no_turn)
     return not (is_empty or state.local_command)
 
 
 def _empty_run(state: TranslationState) -> Failure:
-    """The CLI answers some prompts itself (``/help``, ``/compact``); that does no task."""
+    """Return the failure of a prompt that the CLI answered itself (``/help``, ``/compact``)."""
     taken_as = f"took the prompt as {state.local_command}" if state.local_command else "ended"
-    said = text((state.result or {}).get("result")) or state.last_text
+    answer = text((state.result or {}).get("result")) or state.last_text
     reason = f"Claude {taken_as} without asking a model"
-    return Failure("empty_run", one_line(f"{reason}: {said}" if said else reason, MAX_REASON_CHARS))
+    return Failure("empty_run", one_line(f"{reason}: {answer}" if answer else reason))
 
 
-def _category(state: TranslationState, result: dict[str, Any], said: str) -> str:
+def _category(state: TranslationState, result: dict[str, Any], message: str) -> str:
     for table, key in ((_BY_SUBTYPE, "subtype"), (_BY_TERMINAL_REASON, "terminal_reason")):
         category = table.get(text(result.get(key)))
         if category:
             return category
-    category = _class_of(said, state.last_error, count(result.get("api_error_status")))
+    category = _class_of(message, state.last_error, count(result.get("api_error_status")))
     return "error_during_execution" if category == ErrorClass.UNKNOWN else category
 
 
-def _class_of(said: str, error: Error | None = None, status: int | None = None) -> str:
+def _class_of(message: str, error: Error | None = None, status: int | None = None) -> str:
     category = error.category if error else None
-    kind = classify_error(said, category=category, status=status, also=SPEC.error_texts)
-    return kind.value
+    return classify_error(message, category=category, status=status, also=SPEC.error_texts).value
 
 
 @dataclass(slots=True, kw_only=True)
 class TranslationState:
-    """The state of a translation; its parts write it, `outcome` reads it."""
+    """The state of a translation: `translate` writes it, `outcome` reads it."""
 
     config: ProviderSessionConfig
     clock: Clock
@@ -163,21 +158,21 @@ class TranslationState:
     session_id: str | None = None
     model: str = ""
     window: int | None = None
-    """Tokens the main model's context holds."""
+    """Context window of the main model in tokens."""
     result: dict[str, Any] | None = None
     """The last result event."""
     last_text: str = ""
-    """The main agent's last words."""
+    """The main agent's last message."""
     last_error: Error | None = None
-    """The model API's last error, if it has not answered since; a retried one included."""
-    model_spoke: bool = False
-    cli_spoke: bool = False
-    """The CLI answered in the model's place."""
+    """The model API's last error, retried ones included; ``None`` after its next answer."""
+    has_model_message: bool = False
+    has_cli_message: bool = False
+    """The CLI wrote an assistant message itself."""
     local_command: str = ""
-    """A command of the CLI's own that took the prompt, so that no model saw it."""
+    """A command of the CLI that consumed the prompt, so that no model got it."""
     last_message_id: str = ""
     tools: dict[str, tuple[str, Any]] = field(default_factory=dict)
-    """Name and arguments of each tool that has not answered yet, by the id of the call."""
+    """Name and arguments of each open tool call, by its id."""
 
     turn_is_over: bool = False
     background_tasks: int = 0
@@ -185,15 +180,11 @@ class TranslationState:
 
     @property
     def is_final(self) -> bool:
-        """True when the last turn is over and nothing is under way that would start another."""
+        """True when the last turn is over and nothing is pending that would start another."""
         if self.result is None or not self.turn_is_over:
             return False
-        waits = (
-            self.background_tasks
-            or self.wakeup_is_set
-            or count(self.result.get("queued_turn_count"))
-        )
-        return not waits
+        queued = count(self.result.get("queued_turn_count"))
+        return not (self.background_tasks or self.wakeup_is_set or queued)
 
     @property
     def waits_for_background(self) -> bool:

@@ -1,7 +1,4 @@
-"""What Claude Code is, for everything outside this package.
-
-Variables of the harness ``claude``.
-"""
+"""Declare Claude Code: its specification and its variables."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from agent_swarm_worker.settings.base import Lowered, ShellWords, Stripped, YesF
 
 
 class ClaudeOptions(HarnessOptions):
-    """What the harness reads; everything else in a session's environment is the CLI's."""
+    """The variables that the adapter reads; the rest of the environment is the CLI's."""
 
     # --- the harness claude
     program: ShellWords = live(
@@ -43,7 +40,7 @@ class ClaudeOptions(HarnessOptions):
 
     @property
     def sessions_home(self) -> str:
-        """The CLI's own folder; empty if nothing says where it is."""
+        """The CLI's own folder; empty if neither variable is set."""
         return self.config_dir or (self.home and f"{self.home}/.claude")
 
 
@@ -59,7 +56,7 @@ _NEEDS_A_PERSON = (
     "Workflow",
     "ReportFindings",
 )
-"""Tools that wait for somebody at a terminal, or make what nobody would see."""
+"""Tools that wait for a person at a terminal, or make output that only one would see."""
 _STATE = {"hasCompletedOnboarding": True, "bypassPermissionsModeAccepted": True}
 _SETTINGS = {
     "permissions": {"allow": ["mcp__agent-swarm__*"], "deny": list(_NEEDS_A_PERSON)},

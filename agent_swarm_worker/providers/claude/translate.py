@@ -1,13 +1,8 @@
-"""Claude Code's ``stream-json`` output as normalized events.
+"""Translate Claude Code's ``stream-json`` output into normalized events.
 
-A kind or a shape that is not known is skipped: the line is in the journal, and a newer CLI must
-not break an older worker.
-
-The limits of a subscription, as ``rate_limit_event`` reports them.
-
-Native messages: what the model said, which tools it called, and what they answered.
-
-Native events about the session itself: start, retries, compaction, limits, background work.
+One function per type of native event (`_TYPES`): messages with tool calls and their results, the
+session's own events (start, retries, compaction, background tasks), limits, results. An unknown
+type or shape is skipped: the line is in the journal, and a newer CLI must not break the worker.
 """
 
 from __future__ import annotations
@@ -44,35 +39,40 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.kit.launch import Ending
 
 
-def take_limits(limits: LimitWindows, info: Mapping[str, Any]) -> None:
-    """Take one ``rate_limit_info``: one window, and in newer CLIs every window."""
-    others = {kind: mapping(one) for kind, one in mapping(info.get("unifiedWindows")).items()}
-    for kind, window in others.items():
-        _note(limits, kind, window)
-    kind = text(info.get("rateLimitType"))
-    _note(limits, kind, {**others.get(kind, {}), **info})
-    if info.get("status") == REJECTED:
-        rejecting = [one for one in (info, *others.values()) if one.get("status") == REJECTED]
-        limits.note_end(number(window.get("resetsAt")) for window in rejecting)
-
-
-def _note(limits: LimitWindows, kind: str, window: Mapping[str, Any]) -> None:
-    overage = window.get("isUsingOverage")
-    limits.note(
-        kind,
-        text(window.get("status")),
-        utilization=number(window.get("utilization")),
-        resets_at_s=number(window.get("resetsAt")),
-        is_using_overage=overage if isinstance(overage, bool) else None,
-        surpassed_threshold=number(window.get("surpassedThreshold")),
-    )
-
-
 MAX_OPEN_CALLS = 1000
-"""Tool calls remembered until they are answered; those of a harness gone wild never are."""
+"""Limit of open tool calls that are remembered; a faulty harness may never answer them."""
 _SYNTHETIC = "<synthetic>"
-"""The model of messages that the CLI wrote itself."""
+"""The model name in messages that the CLI wrote itself."""
 _WAKEUP_TOOL = "ScheduleWakeup"
+
+
+class ClaudeTranslator(JsonTranslator):
+    """Translates the lines of one CLI process into events, and at its end into a result.
+
+    Args:
+        config: the session it belongs to.
+        clock: the time for limits that reset.
+    """
+
+    def __init__(self, config: ProviderSessionConfig, *, clock: Clock | None = None) -> None:
+        clock = clock or SystemClock()
+        self._state = TranslationState(config=config, clock=clock, limits=LimitWindows(clock))
+
+    def feed(self, native: Any) -> Sequence[ProviderEvent]:
+        """Take one native event."""
+        event = mapping(native)
+        translate = _TYPES.get(text(event.get("type")))
+        events = translate(self._state, event) if translate else ()
+        return events if isinstance(events, list) else list(events)
+
+    @property
+    def is_final(self) -> bool:
+        """True when the last turn is over and nothing is pending that would start another."""
+        return self._state.is_final
+
+    def conclude(self, ending: Ending) -> ProviderResult:
+        """Return the result of the session."""
+        return outcome.conclude(self._state, ending)
 
 
 def assistant(state: TranslationState, event: dict[str, Any]) -> list[ProviderEvent]:
@@ -81,70 +81,59 @@ def assistant(state: TranslationState, event: dict[str, Any]) -> list[ProviderEv
     is_main = event.get("parent_tool_use_id") is None
     if is_main:
         state.turn_is_over = False
-    # Where the category stands depends on the version of the CLI.
+    # The position of the category depends on the version of the CLI.
     if "error" in event or "error" in message:
         category = text(event.get("error")) or text(message.get("error"))
         if category:
             return [_api_error(state, category, event)]
     events: list[ProviderEvent] = []
     if message.get("model") == _SYNTHETIC:
-        state.cli_spoke = True
+        state.has_cli_message = True
         command = text(mapping(event.get("local_command_run")).get("command"))
         state.local_command = f"/{command}" if command else state.local_command
     else:
-        state.model_spoke = True
+        state.has_model_message = True
         state.last_error = None
         usage = message.get("usage")
         if isinstance(usage, dict):
             tokens = frame_tokens(usage)
             message_id = text(message.get("id"))
             state.costs.add_frame(message_id, text(message.get("model")), tokens)
-            # Every block of a message comes in a frame of its own, with the same id and usage.
+            # Each block of a message has a frame of its own, with the same id and usage.
             if is_main and not (message_id and message_id == state.last_message_id):
                 state.last_message_id = message_id
                 events.append(_context_usage(state, tokens))
-    events += [
-        said
-        for block in items(message.get("content"))
-        if isinstance(block, dict) and (said := _block(state, block, is_main=is_main)) is not None
-    ]
+    for block in map(mapping, items(message.get("content"))):
+        events += _block(state, block, is_main=is_main)
     return events
 
 
 def user(state: TranslationState, event: dict[str, Any]) -> list[ProviderEvent]:
-    """``user``: what tools answered, or what the CLI wrote in the user's place."""
+    """``user``: tool results, or text that the CLI wrote in the user's place."""
     content = mapping(event.get("message")).get("content")
     if isinstance(content, str) and content.startswith("<local-command-"):
         state.local_command = "a command"
         return []
     if event.get("parent_tool_use_id") is None:
         state.turn_is_over = False
-    return [
-        _tool_end(state, block)
-        for block in items(content)
-        if isinstance(block, dict) and block.get("type") == "tool_result"
-    ]
+    blocks = map(mapping, items(content))
+    return [_tool_end(state, block) for block in blocks if block.get("type") == "tool_result"]
 
 
 def _block(
     state: TranslationState, block: dict[str, Any], *, is_main: bool
-) -> ProviderEvent | None:
-    kind = block.get("type")
-    if kind == "text":
-        said = text(block.get("text"))
-        if said:
+) -> Iterator[ProviderEvent]:
+    match block.get("type"):
+        case "text" if message := text(block.get("text")):
             if is_main:
-                state.last_text = said
-            return Message("assistant", said, not is_main)
-    elif kind == "tool_use":
-        call_id, name = text(block.get("id")), text(block.get("name"))
-        args = block.get("input")
-        if name:
+                state.last_text = message
+            yield Message("assistant", message, not is_main)
+        case "tool_use" if name := text(block.get("name")):
+            call_id, args = text(block.get("id")), block.get("input")
             state.tools[call_id] = (name, args)
             if len(state.tools) > MAX_OPEN_CALLS:
                 del state.tools[next(iter(state.tools))]
-            return ToolStart(call_id, name, {} if args is None else args)
-    return None
+            yield ToolStart(call_id, name, {} if args is None else args)
 
 
 def _tool_end(state: TranslationState, block: dict[str, Any]) -> ToolEnd:
@@ -156,12 +145,12 @@ def _tool_end(state: TranslationState, block: dict[str, Any]) -> ToolEnd:
 
 
 def _api_error(state: TranslationState, category: str, event: dict[str, Any]) -> Error:
-    if not state.limits.windows:  # said once more, with fewer details
+    if not state.limits.windows:  # else they are a copy with fewer details
         parameters = mapping(event.get("api_error_params"))
         take_limits(state.limits, mapping(parameters.get("rate_limit_info")))
     blocks = map(mapping, items(mapping(event.get("message")).get("content")))
-    said = " ".join(filter(None, (text(block.get("text")) for block in blocks)))
-    state.last_error = Error(said or category, category)
+    message = " ".join(filter(None, (text(block.get("text")) for block in blocks)))
+    state.last_error = Error(message or category, category)
     return state.last_error
 
 
@@ -172,7 +161,7 @@ def _context_usage(state: TranslationState, tokens: FrameTokens) -> ContextUsage
 
 
 def system(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
-    """``system``: a family of its own."""
+    """``system``: events about the session, by ``subtype``."""
     match event.get("subtype"):
         case "init":
             yield from _init(state, event)
@@ -204,16 +193,16 @@ def rate_limit(state: TranslationState, event: dict[str, Any]) -> Iterator[Provi
 
 
 def error(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
-    """``error``: the CLI has a problem that belongs to no message."""
+    """``error``: an error that belongs to no message."""
     nested = mapping(event.get("error"))
-    said = [event.get("error"), event.get("message"), nested.get("message")]
-    message = next(filter(None, map(text, said)), "unknown error")
+    places = (event.get("error"), event.get("message"), nested.get("message"))
+    message = next(filter(None, map(text, places)), "unknown error")
     state.last_error = Error(message, text(nested.get("type")) or None)
     yield state.last_error
 
 
 def _init(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
-    """Printed once per turn, so only the first one is news."""
+    """``init`` is printed once per turn; only the first one begins the session."""
     session_id = text(event.get("session_id"))
     state.turn_is_over = False
     state.model = text(event.get("model")) or state.model
@@ -238,9 +227,9 @@ def _api_retry(state: TranslationState, event: dict[str, Any]) -> Progress:
     status, category = count(event.get("error_status")), text(event.get("error")) or "unknown"
     wait_s = (number(event.get("retry_delay_ms")) or 0) / 1000
     attempt, limit = count(event.get("attempt")) or 0, count(event.get("max_retries")) or 0
-    what = f"{status} {category}" if status else category
-    state.last_error = Error(f"the model API answered {what}", category)
-    return Progress(f"Model API: {what}; retry {attempt} of {limit} in {wait_s:.0f} s")
+    answer = f"{status} {category}" if status else category
+    state.last_error = Error(f"the model API answered {answer}", category)
+    return Progress(f"Model API: {answer}; retry {attempt} of {limit} in {wait_s:.0f} s")
 
 
 def _compact_boundary(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
@@ -251,35 +240,6 @@ def _compact_boundary(state: TranslationState, event: dict[str, Any]) -> Iterato
         yield Compaction(count(about.get("pre_tokens")) or 0, trigger, state.window)
 
 
-class ClaudeTranslator(JsonTranslator):
-    """Turns the lines of one CLI process into events, and at the end into a result.
-
-    Args:
-        config: the session it belongs to.
-        clock: tells the time by which reset times are judged.
-    """
-
-    def __init__(self, config: ProviderSessionConfig, *, clock: Clock | None = None) -> None:
-        clock = clock or SystemClock()
-        self._state = TranslationState(config=config, clock=clock, limits=LimitWindows(clock))
-
-    def feed(self, native: Any) -> Sequence[ProviderEvent]:
-        """Take one native event."""
-        event = mapping(native)
-        translate = _KINDS.get(text(event.get("type")))
-        events = translate(self._state, event) if translate else ()
-        return events if isinstance(events, list) else list(events)
-
-    @property
-    def is_final(self) -> bool:
-        """True when the last turn is over and nothing is under way that would start another."""
-        return self._state.is_final
-
-    def conclude(self, ending: Ending) -> ProviderResult:
-        """Say how the session went."""
-        return outcome.conclude(self._state, ending)
-
-
 def _result(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
     """``result``: the end of a turn, and of the session unless something starts another."""
     state.result = event
@@ -288,7 +248,7 @@ def _result(state: TranslationState, event: dict[str, Any]) -> Iterator[Provider
     main = mapping(mapping(event.get("modelUsage")).get(state.model))
     state.window = count(main.get("contextWindow")) or state.window
     state.costs.add_result(event, state.model or state.config.model or "unknown")
-    failure = outcome.judge_result(state)
+    failure = outcome.result_failure(state)
     yield Result(
         state.cost(is_error=failure is not None),
         outcome.output(state, failure),
@@ -297,7 +257,31 @@ def _result(state: TranslationState, event: dict[str, Any]) -> Iterator[Provider
     )
 
 
-_KINDS = {
+def take_limits(limits: LimitWindows, info: Mapping[str, Any]) -> None:
+    """Record the windows of one ``rate_limit_info``: one window, in newer CLIs all of them."""
+    others = {kind: mapping(one) for kind, one in mapping(info.get("unifiedWindows")).items()}
+    for kind, window in others.items():
+        _note(limits, kind, window)
+    kind = text(info.get("rateLimitType"))
+    _note(limits, kind, {**others.get(kind, {}), **info})
+    if info.get("status") == REJECTED:
+        rejecting = [one for one in (info, *others.values()) if one.get("status") == REJECTED]
+        limits.note_end(number(window.get("resetsAt")) for window in rejecting)
+
+
+def _note(limits: LimitWindows, kind: str, window: Mapping[str, Any]) -> None:
+    overage = window.get("isUsingOverage")
+    limits.note(
+        kind,
+        text(window.get("status")),
+        utilization=number(window.get("utilization")),
+        resets_at_s=number(window.get("resetsAt")),
+        is_using_overage=overage if isinstance(overage, bool) else None,
+        surpassed_threshold=number(window.get("surpassedThreshold")),
+    )
+
+
+_TYPES = {
     "system": system,
     "command_lifecycle": command_lifecycle,
     "rate_limit_event": rate_limit,

@@ -1,1 +1,1 @@
-"""Floor 4: the harness ``codex``, OpenAI's Codex CLI."""
+"""The harness ``codex``: OpenAI's command line, one process per task."""

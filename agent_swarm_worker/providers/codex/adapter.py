@@ -1,7 +1,4 @@
-"""The harness ``codex``: OpenAI's command line.
-
-A session of the CLI: the shared one, with the system prompt in place while it runs.
-"""
+"""Make sessions of codex: check the prompt, prepare its home, choose transport and model."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.codex.agents_md import AgentsMd
 from agent_swarm_worker.providers.codex.app_server import AppServer
-from agent_swarm_worker.providers.codex.credentials import find_credential, operator_home
+from agent_swarm_worker.providers.codex.credentials import find_credential
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
 from agent_swarm_worker.providers.codex.launch import (
     MAX_PROMPT_CHARS,
@@ -29,21 +26,22 @@ from agent_swarm_worker.providers.codex.launch import (
 from agent_swarm_worker.providers.codex.outcome import STALE_SESSION
 from agent_swarm_worker.providers.codex.rollout import (
     find_rollout,
+    has_text,
     read_rollout,
     replay_translator,
     used_before,
-    was_told,
 )
 from agent_swarm_worker.providers.codex.spec import (
     DEFAULT_MODEL,
     SPEC,
+    CodexLogin,
     CodexOptions,
     native_effort,
     resolve_model,
 )
 from agent_swarm_worker.providers.codex.state import Plan, TranslationState
 from agent_swarm_worker.providers.kit.cli_session import CliSession
-from agent_swarm_worker.providers.kit.launch import CliHarness
+from agent_swarm_worker.providers.kit.launch import CliHarness, SpecAdapter
 from agent_swarm_worker.providers.kit.outcome import LimitWindows
 
 if TYPE_CHECKING:
@@ -59,22 +57,20 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.kit.launch import Translator
 
 
-class CodexAdapter:
+class CodexAdapter(SpecAdapter):
     """Runs each task in a process of the CLI with a home of its own."""
 
-    name = SPEC.name
     spec = SPEC
-    traits = SPEC.traits
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
 
     async def check(self, env: Mapping[str, str], guest: Guest) -> None:
-        """Say whether sessions could start with this environment.
+        """Check that sessions could start with this environment.
 
         Raises:
             CredentialsMissing: neither a login nor an API key can be used.
-            BadSetting: a setting of this harness cannot be used.
+            BadSetting: a setting of this harness is invalid.
             BinaryMissing: the CLI is not installed.
         """
         program = CodexOptions.load(env).program[0]
@@ -87,8 +83,8 @@ class CodexAdapter:
 
         Raises:
             CredentialsMissing: neither a login nor an API key can be used.
-            BadSetting: a setting of this harness cannot be used.
-            ProviderError: the prompt is one the CLI does not take, or the disk is full.
+            BadSetting: a setting of this harness is invalid.
+            ProviderError: the CLI would refuse the prompt, or the disk is full.
         """
         options = CodexOptions.load(config.env)
         config = _checked_prompt(config)
@@ -96,31 +92,27 @@ class CodexAdapter:
         make_harness = await _prepared(config, transport, self._clock)
         if not (options.system_prompt == "agents-md" and config.system_prompt):
             return CliSession(config, make_harness)
-        notes = AgentsMd(
+        block = AgentsMd(
             config.guest,
             config.cwd,
             config.session_uuid,
             options.operator_home,
             clock=self._clock,
         )
-        return AgentsMdSession(config, make_harness, notes)
+        return AgentsMdSession(config, make_harness, block)
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
-        """True if the record of that session is really there."""
-        home = operator_home(config.env)
+        """True if the CLI's record of that session exists."""
+        home = CodexLogin.load(config.env).operator_home
         return await find_rollout(session_id, home, config.guest) is not None
 
     async def translator(self, config: ProviderSessionConfig) -> Translator | None:
-        """Return what reads a journal again."""
+        """Return a translator for the replay of a journal."""
         return await replay_translator(config, self._clock)
-
-    def format_command(self, command_name: str) -> str:
-        """Return a command as `skills.places` finds it in a prompt."""
-        return SPEC.skills.command_form.format(name=command_name)
 
 
 def _checked_prompt(config: ProviderSessionConfig) -> ProviderSessionConfig:
-    """The CLI would refuse these in its own ways, or take them for something else."""
+    """Refuse a prompt that the CLI would not take; drop such a prompt of a fresh start."""
     if not config.prompt.strip():
         msg = "there is no prompt: codex was asked for nothing"
         raise ProviderError(msg)
@@ -135,11 +127,11 @@ def _checked_prompt(config: ProviderSessionConfig) -> ProviderSessionConfig:
 async def _prepared(
     config: ProviderSessionConfig, transport: Transport, clock: Clock
 ) -> Callable[[ProviderSessionConfig], CliHarness]:
-    """Prepare what the disk has to hold; return what builds a launch from it."""
+    """Prepare the session's home; return the factory of its launches."""
     log = Log().bind(task_id=config.task_id)
     options = CodexOptions.load(config.env)
-    theirs = options.operator_home
-    base = await operator_config(config.guest, theirs, log)
+    home = options.operator_home
+    base = await operator_config(config.guest, home, log)
     credential = await find_credential(config.env, config.guest)
     model = resolve_model(config.model) or str(base.get("model") or DEFAULT_MODEL)
     effort = native_effort(model, config.reasoning_effort)
@@ -158,12 +150,12 @@ async def _prepared(
         network_timeout_s=options.network_timeout_s,
     )
 
-    earlier = await read_rollout(config.resume_session_id or "", theirs, config.guest)
+    earlier = await read_rollout(config.resume_session_id or "", home, config.guest)
 
     def make_harness(config: ProviderSessionConfig) -> CliHarness:
         rollout = earlier if config.resume_session_id else None
         if config.resume_session_id and rollout is None:
-            # The CLI would start a new thread for some of these, without a word.
+            # For some ids the CLI would start a new thread and not report it.
             log.warning(Event.SESSION_RESUMED, session=config.resume_session_id, found=False)
             prompt = config.fresh_prompt or config.prompt
             config = replace(config, resume_session_id=None, prompt=prompt)
@@ -172,7 +164,7 @@ async def _prepared(
             plan=replace(
                 plan,
                 used_before=used_before(rollout),
-                changed_system_prompt=_news(config, plan, rollout),
+                changed_system_prompt=_changed_system_prompt(config, plan, rollout),
             ),
             clock=clock,
             limits=LimitWindows(clock),
@@ -187,15 +179,15 @@ async def _prepared(
     return make_harness
 
 
-def _news(config: ProviderSessionConfig, plan: Plan, rollout: bytes | None) -> str:
-    """Return the system prompt if the thread to resume does not know it."""
-    if rollout is None or plan.uses_agents_md or was_told(rollout, config.system_prompt):
+def _changed_system_prompt(config: ProviderSessionConfig, plan: Plan, rollout: bytes | None) -> str:
+    """Return the system prompt if the thread to resume was started with another."""
+    if rollout is None or plan.uses_agents_md or has_text(rollout, config.system_prompt):
         return ""
     return config.system_prompt
 
 
 class AgentsMdSession(CliSession):
-    """A session that is told its system prompt by a block in the directory's ``AGENTS.md``."""
+    """A session that gets its system prompt from a block in the directory's ``AGENTS.md``."""
 
     def __init__(
         self, config: ProviderSessionConfig, make_harness: HarnessFactory, agents_md: AgentsMd
@@ -204,10 +196,10 @@ class AgentsMdSession(CliSession):
         self._agents_md = agents_md
 
     async def wait_for_completion(self) -> ProviderResult:
-        """Run the session; the file is as it was when it returns."""
-        await self._agents_md.put(self.config.system_prompt)
+        """Put the block into the file, run the session, and remove the block."""
+        await self._agents_md.insert(self.config.system_prompt)
         try:
             return await super().wait_for_completion()
         finally:
             with anyio.CancelScope(shield=True):
-                await self._agents_md.take_away()
+                await self._agents_md.remove()

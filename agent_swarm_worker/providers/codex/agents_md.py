@@ -1,9 +1,10 @@
-"""The system prompt as a block in a directory's ``AGENTS.md``, and the file back as it was.
+"""Insert the system prompt as a block into a directory's ``AGENTS.md``, and remove it again.
 
-For a CLI that knows no better way (``CODEX_SYSTEM_PROMPT=agents-md``). The block stands at the top
-while sessions run in the directory; whoever leaves last takes it away, and with it nothing that
-the agent has written. What is in the file is remembered outside the repository, with a lock per
-session that the kernel drops when the process dies: the next session mends what a crash left.
+For a CLI without developer instructions (``CODEX_SYSTEM_PROMPT=agents-md``). The block is at the
+top of the file while sessions run in the directory. The last one to end removes it and keeps the
+agent's edits. The original state of the file is recorded in a registry outside the repository, with
+a locked file per session, which the kernel unlocks when the process dies: so the next session
+removes the block of a crashed one.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ NAME = "AGENTS.md"
 OTHER_NAME = "CLAUDE.md"
 MAX_FILE_BYTES = 64 << 20
 MAX_SESSIONS = 10_000
-_LOOK_EVERY_S = 0.05
-"""How often a lock that another session has is tried again; it is held for an instant."""
+_LOCK_RETRY_S = 0.05
+"""Pause between two attempts at a lock; sessions hold it for milliseconds."""
 _BLOCK = re.compile(rb"<swarm_system_prompt>\n.*?\n</swarm_system_prompt>\n?\n?", re.DOTALL)
 
 
 class AgentsMd:
-    """One session's share in the block of one directory.
+    """One session's use of the block in one directory.
 
     Args:
-        guest: where that directory is.
-        folder: where the agent works.
-        session: a name no other session has.
-        home: where the operator's CLI keeps its things; the registry is below it.
-        clock: measures the pauses between two looks at a lock.
+        guest: of the session.
+        folder: the agent's working directory.
+        session: a unique name of the session.
+        home: the operator's ``CODEX_HOME``; the registry is below it.
+        clock: measures the pauses between attempts at the lock.
     """
 
     def __init__(
@@ -59,8 +60,8 @@ class AgentsMd:
         self._session = session
         self._hold: AppendFile | None = None
 
-    async def put(self, system_prompt: str) -> None:
-        """Put the block at the top of the file.
+    async def insert(self, system_prompt: str) -> None:
+        """Insert the block at the top of the file.
 
         Raises:
             ProviderError: the file or the registry cannot be written.
@@ -68,14 +69,14 @@ class AgentsMd:
         prompt = system_prompt.encode("utf-8", "replace")
         block = b"<swarm_system_prompt>\n" + prompt + b"\n</swarm_system_prompt>"
         try:
-            # The file may be a link, often to CLAUDE.md; what it leads to is what is written.
+            # The file may be a link, often to CLAUDE.md; its target is written.
             self._path = await self._files.real_path(str(self._folder / NAME))
             key = hashlib.sha256(os.fsencode(self._path)).hexdigest()[:24]
             self._registry = f"{self._home}/swarm-agents-md/{key}"
             await self._files.make_dir(self._registry)
             async with self._locked():
-                is_last = not await self._others()
-                state = await self._without_block(await self._state(), is_last=is_last)
+                is_first = not await self._others()
+                state = await self._without_block(await self._state(), is_last=is_first)
                 content = await self._content(self._path)
                 state = state or {"was_there": content is not None, "filled": ""}
                 if content is None:
@@ -93,8 +94,8 @@ class AgentsMd:
             msg = f"cannot put the system prompt into {where}: {error.strerror or error}"
             raise ProviderError(msg) from error
 
-    async def take_away(self) -> None:
-        """Leave; the last one takes the block away. Never raises."""
+    async def remove(self) -> None:
+        """End the use of the block; the last session removes it. Never raises ``OSError``."""
         if self._hold is None:
             return
         with suppress(OSError):
@@ -107,20 +108,20 @@ class AgentsMd:
 
     @property
     def _held(self) -> str:
-        """A file that this session has open, with a lock, for as long as it uses the block."""
+        """The file that this session keeps locked while it uses the block."""
         return f"{self._registry}/{self._session}.held"
 
     async def _without_block(self, state: dict[str, Any], *, is_last: bool) -> dict[str, Any]:
-        """Take the block out of the file; return what is to be remembered of the time before it.
+        """Remove the block from the file; return the recorded state of the file before it.
 
-        The file goes as well if it would not be there without us, and nobody has written to it.
+        The file is deleted if it did not exist before and holds nothing that the agent wrote.
         """
         content = await self._content(self._path)
         prefix = text(state.get("prefix")).encode("latin-1")
         if content is not None:
             if prefix and prefix in content:
                 rest = content.replace(prefix, b"", 1)
-            else:  # edited, or left by somebody else
+            else:  # edited, or the block of a lost record
                 rest = _BLOCK.sub(b"", content, count=1)
             was_there = state.get("was_there", bool(rest) or rest == content)
             is_filling = hashlib.sha256(rest).hexdigest() == state.get("filled")
@@ -134,7 +135,7 @@ class AgentsMd:
         return state
 
     async def _others(self) -> bool:
-        """True if another session that lives uses the block; traces of dead ones are removed."""
+        """Return whether another live session uses the block; remove the files of dead ones."""
         living = False
         listing = await self._files.list(self._registry, limit=MAX_SESSIONS)
         for name, _ in listing.entries:
@@ -164,7 +165,7 @@ class AgentsMd:
             is_new = not await self._guest.exists(path)
             with suppress(BlockingIOError, FileExistsError):
                 return await self._files.append_to(path, create=is_new)
-            await self._clock.sleep(_LOOK_EVERY_S)
+            await self._clock.sleep(_LOCK_RETRY_S)
 
     async def _state(self) -> dict[str, Any]:
         content = await self._content(f"{self._registry}/state.json")
@@ -180,6 +181,6 @@ class AgentsMd:
 
     async def _write(self, content: bytes) -> None:
         parent = str(PurePosixPath(self._path).parent)
-        if await self._files.info(parent) is None:  # it is not made
+        if await self._files.info(parent) is None:  # the guest would create it
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), parent)
         await self._files.write(self._path, content)

@@ -1,10 +1,7 @@
-"""Talking with ``codex app-server``: JSON lines both ways, one thread, its turns.
+"""Talk to ``codex app-server`` over JSON-RPC: one thread and its turns; translate notifications.
 
-What the server notifies of is translated by `notifications`; here is who says what, and when.
-
-What the app server notifies of, as normalized events.
-
-The limits of a subscription, as ``account/rateLimits/updated`` reports them.
+`AppServer` sends the requests and follows the turn; `translated` turns a notification into events,
+and `take_limits` reads the limits of a subscription (``account/rateLimits/updated``).
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from agent_swarm_worker.providers.codex.state import read_tokens
 from agent_swarm_worker.providers.kit.conversation import SESSION_OVER, SteeringQueue
 from agent_swarm_worker.providers.kit.jsonrpc import Answerer, JsonRpcConversation, JsonRpcPeer
 from agent_swarm_worker.providers.kit.native import count, items, mapping, number, text
-from agent_swarm_worker.providers.kit.outcome import REJECTED, LimitWindows, how_it_ended
+from agent_swarm_worker.providers.kit.outcome import REJECTED, LimitWindows, exit_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,7 +46,7 @@ _UNWANTED = (
     "thread/status/changed",
     "turn/diff/updated",
 )
-"""Notifications that tell nothing new: each would be a line in the journal."""
+"""Notifications without new information: each would be a line in the journal."""
 
 _ANSWERS: dict[str, Answerer] = {
     "item/commandExecution/requestApproval": lambda _: {"decision": "accept"},
@@ -59,19 +56,22 @@ _ANSWERS: dict[str, Answerer] = {
     "item/tool/requestUserInput": lambda _: {"answers": {}},
     "mcpServer/elicitation/request": lambda _: {"action": "decline"},
 }
-"""What is answered to the server's questions; it waits for ever for those without an answer."""
+"""Answers to the server's requests; it would wait without limit for a missing one."""
+
+_WINDOW_NAMES = {300: "five_hour", 1440: "one_day", 10080: "seven_day"}
+"""By the length of the window in minutes; the names are those the server knows."""
 
 
 class AppServer(JsonRpcConversation):
-    """One thread of the app server, from the first word to the last."""
+    """One thread of the app server, from its start to its result."""
 
     def __init__(self, state: TranslationState) -> None:
         self._state = state
         self._client_ids = itertools.count(1)
         self._turn_id: str | None = None
         self._steering = SteeringQueue()
-        """Waiting are messages for the time after the running turn, and those that came before
-        there was a turn. Sent ones are known by their client id."""
+        """A message waits for the end of the running turn, or for the first turn. The key of a sent
+        one is its client id."""
         self.rpc = JsonRpcPeer(self._notified, answers=_ANSWERS, head={})
         self.rpc.request(
             "initialize",
@@ -83,27 +83,23 @@ class AppServer(JsonRpcConversation):
             self._failed,
         )
 
-    # -- what is heard -------------------------------------------------------------------------
-
     @property
     def is_final(self) -> bool:
         """True when the last turn is over and no message waits for another."""
         return self._state.is_final
 
     def conclude(self, ending: Ending) -> ProviderResult:
-        """Say how the session went."""
-        self.rpc.end(f"codex {how_it_ended(ending.exit_code)}")
+        """Return the result of the session."""
+        self.rpc.end(f"codex {exit_text(ending.exit_code)}")
         return outcome.conclude(self._state, ending)
-
-    # -- what is said --------------------------------------------------------------------------
 
     @property
     def is_input_over(self) -> bool:
-        """The server leaves when its standard input is closed."""
+        """True at the end: the server exits when its standard input is closed."""
         return self._state.is_final
 
     def steer(self, request: SteerRequest) -> None:
-        """Take a message: into the running turn, or as a turn of its own after it."""
+        """Take a message: into the running turn, or as the next turn."""
         if self._state.is_final:
             request.refuse(SESSION_OVER)
         elif request.mode == "queue" or self._turn_id is None:
@@ -112,7 +108,7 @@ class AppServer(JsonRpcConversation):
             self._steer_turn(request)
 
     def interrupt(self) -> bool:
-        """Ask for an end of the running turn."""
+        """Request the interrupt of the running turn."""
         if self._turn_id is None or self._state.is_final:
             return False
         self.rpc.request("turn/interrupt", {"turnId": self._turn_id} | self._thread())
@@ -144,9 +140,9 @@ class AppServer(JsonRpcConversation):
         if state.is_final:
             return
         if state.plan.changed_system_prompt:
-            said = {"type": "input_text", "text": state.plan.changed_system_prompt}
-            news = {"type": "message", "role": "developer", "content": [said]}
-            self.rpc.request("thread/inject_items", {**self._thread(), "items": [news]})
+            content = {"type": "input_text", "text": state.plan.changed_system_prompt}
+            item = {"type": "message", "role": "developer", "content": [content]}
+            self.rpc.request("thread/inject_items", {**self._thread(), "items": [item]})
         self._start_turn(state.config.prompt)
 
     def _start_turn(self, prompt: str, client_id: str | None = None) -> None:
@@ -176,7 +172,7 @@ class AppServer(JsonRpcConversation):
             yield from ()
 
         def refused(error: RpcError) -> Iterator[ProviderEvent]:
-            if not error.is_unanswered:  # else another process may take it
+            if not error.is_unanswered:  # if it is, another process may take the message
                 self._steering.refuse(client_id, error.message)
             yield from ()
 
@@ -187,27 +183,25 @@ class AppServer(JsonRpcConversation):
         self._steering.sent(client_id, request)
         return client_id
 
-    # -- errors and notifications ------------------------------------------------------------------
-
     def _failed(self, error: RpcError) -> Iterator[ProviderEvent]:
-        """The session cannot go on without what was asked for."""
+        """End the session: it cannot continue without the result of this request."""
         if error.is_unanswered:
             self._state.unanswered = error.method
             return
-        why = read_error(mapping(error.native))
+        fatal = read_error(mapping(error.native))
         if error.method == "thread/resume":
-            why = Error(why.message, STALE_SESSION)
-        self._state.end(why)
-        yield why
+            fatal = Error(fatal.message, STALE_SESSION)
+        self._state.end(fatal)
+        yield fatal
 
     def _notified(self, method: str, native: Any) -> Iterator[ProviderEvent]:
         params, state = mapping(native), self._state
         if method != "error":
-            state.got_on()
+            state.clear_retry()
         thread_id = text(params.get("threadId"))
         is_ours = thread_id in ("", state.thread_id)
         if method == "item/started" and is_ours:
-            # The thread shows a message: it is in, and the next model request will have it.
+            # A message that is an item of the thread is part of the next model request.
             self._steering.confirm(text(mapping(params.get("item")).get("clientId")))
         if method == "turn/completed" and is_ours:
             yield from self._turn_over(mapping(params.get("turn")))
@@ -217,7 +211,7 @@ class AppServer(JsonRpcConversation):
     def _turn_over(self, turn: dict[str, Any]) -> Iterator[ProviderEvent]:
         state, status = self._state, text(turn.get("status"))
         self._turn_id = None
-        if state.is_final:  # given up before
+        if state.is_final:  # ended by an error
             return
         if status == "completed":
             self._steering.confirm_sent(only_accepted=True)
@@ -242,13 +236,13 @@ class AppServer(JsonRpcConversation):
 def translated(
     state: TranslationState, method: str, params: dict[str, Any], *, subagent: bool
 ) -> Iterator[ProviderEvent]:
-    """Translate one notification; what is not known is skipped, it is in the journal.
+    """Translate one notification; an unknown one is skipped, as it is in the journal.
 
     Args:
-        state: the state of the session.
-        method: what it is about.
-        params: what it says.
-        subagent: true if it is about the thread of a helper that the agent started.
+        state: of the translation.
+        method: of the notification.
+        params: of the notification.
+        subagent: true if it is about the thread of a subagent.
     """
     item = mapping(params.get("item"))
     match method:
@@ -286,7 +280,7 @@ def _usage(
     if subagent:
         return
     state.window = count(usage.get("modelContextWindow")) or state.window
-    if grown:  # a resumed thread repeats its last report first
+    if grown:  # a resumed thread begins with its last report
         yield state.take_context(read_tokens(usage.get("last")), "harness-reported")
 
 
@@ -298,21 +292,17 @@ def _todo(params: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-_NAMES = {300: "five_hour", 1440: "one_day", 10080: "seven_day"}
-"""By the length of the window in minutes; the server knows the names of claude's windows."""
-
-
 def take_limits(limits: LimitWindows, snapshot: Mapping[str, Any]) -> None:
-    """Take one snapshot of the account's windows."""
+    """Record one snapshot of the account's windows."""
     reached = text(snapshot.get("rateLimitReachedType"))
-    for place in ("primary", "secondary"):
-        window = mapping(snapshot.get(place))
+    for key in ("primary", "secondary"):
+        window = mapping(snapshot.get(key))
         used_percent = number(window.get("usedPercent"))
         if used_percent is None:
             continue
         minutes = count(window.get("windowDurationMins"))
-        name = _NAMES.get(minutes or 0) or (f"{minutes}_minutes" if minutes else place)
-        is_full = used_percent >= 100 or (bool(reached) and place in reached.lower())
+        name = _WINDOW_NAMES.get(minutes or 0) or (f"{minutes}_minutes" if minutes else key)
+        is_full = used_percent >= 100 or (bool(reached) and key in reached.lower())
         limits.note(
             name,
             REJECTED if is_full else "allowed",
@@ -320,5 +310,5 @@ def take_limits(limits: LimitWindows, snapshot: Mapping[str, Any]) -> None:
             resets_at_s=count(window.get("resetsAt")),
         )
     windows = limits.windows.values()
-    limits.resets_at = None  # a snapshot tells of every window
+    limits.resets_at = None  # a snapshot has every window
     limits.note_end(window.resets_at_s for window in windows if window.status == REJECTED)

@@ -1,4 +1,4 @@
-"""What the CLI logs in with: a ChatGPT login or an API key, as its ``auth.json``."""
+"""Find what the CLI logs in with: a ChatGPT login or an API key, as its ``auth.json``."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import Guest
 
-HARNESS = SPEC.name
 CREDENTIALS = SPEC.credentials.variables
-"""One of these must be set, unless the CLI is logged in already; the first one wins."""
+"""One of these must be set unless the CLI is logged in; the first one is used."""
 
 MAX_FILE_BYTES = 1 << 20
 _POOL_ROW = re.compile(r"codex_oauth(?:_\d+)?", re.IGNORECASE)
@@ -38,7 +37,7 @@ _POOL_ROW = re.compile(r"codex_oauth(?:_\d+)?", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What one session logs in with."""
+    """The credential of one session."""
 
     is_oauth: bool
     content: bytes = b""
@@ -47,17 +46,12 @@ class Credential:
     """The operator's ``auth.json``, which the CLI keeps fresh itself."""
 
 
-def operator_home(env: Mapping[str, str]) -> PurePath | None:
-    """Return the folder in which the CLI keeps its things when nobody says otherwise."""
-    return CodexLogin.load(env).operator_home
-
-
 async def find_credential(env: Mapping[str, str], guest: Guest) -> Credential:
-    """Return what a session logs in with; a login is preferred to a key.
+    """Return the credential of a session; a login is preferred to a key.
 
     Raises:
-        CredentialsMissing: there is nothing.
-        CredentialDamaged: what there is cannot be used, and nothing else is there.
+        CredentialsMissing: there is none.
+        CredentialDamaged: the only one there is cannot be used.
     """
     damage: CredentialDamaged | None = None
     try:
@@ -76,13 +70,13 @@ async def find_credential(env: Mapping[str, str], guest: Guest) -> Credential:
     if key:
         content = orjson.dumps({"auth_mode": "apikey", API_KEY: key})
         return Credential(is_oauth=False, content=content)
-    raise damage or CredentialsMissing(HARNESS, CREDENTIALS)
+    raise damage or CredentialsMissing(SPEC.name, CREDENTIALS)
 
 
 def without_credentials(env: Mapping[str, str], credential: Credential) -> dict[str, str]:
-    """Return the environment for the CLI: it logs in with its file, its tools with nothing.
+    """Return the environment of the CLI, which logs in with its file, without credentials.
 
-    The API key stays if it is the credential: an operator's own model provider may name it.
+    The API key stays if it is the credential: the operator's own model provider may use it.
     """
     hidden = {OAUTH, POOLED, AUTH_MODE} | ({API_KEY} if credential.is_oauth else set())
     return {
@@ -97,26 +91,26 @@ def _from_variable(env: Mapping[str, str]) -> Credential | None:
     for name in (OAUTH, *rows):
         value = named(env, name).strip()
         if value:
-            # A row of the pool is renewed where the pool is kept, never by a session.
+            # A row of the pool is renewed by the pool, never by a session.
             is_pooled = name != OAUTH or CodexLogin.load(env).oauth_pooled == "1"
             return Credential(is_oauth=True, content=_auth_json(name, value, is_pooled=is_pooled))
     return None
 
 
 def _auth_json(name: str, value: str, *, is_pooled: bool) -> bytes:
-    """Reshape a login, flat or as the CLI writes it, to what the CLI reads."""
+    """Convert a login, flat or in the form of ``auth.json``, to ``auth.json``."""
     try:
         login = orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        raise CredentialDamaged(HARNESS, CREDENTIALS, name, f"not JSON ({error.msg})") from None
+        raise _damaged(name, f"not JSON ({error.msg})") from None
     flat = mapping(login)
     tokens = mapping(flat.get("tokens"))
     access = text(tokens.get("access_token")) or text(flat.get("access"))
     if not access:
-        raise CredentialDamaged(HARNESS, CREDENTIALS, name, "it has no access token")
+        raise _damaged(name, "it has no access token")
     refresh = text(tokens.get("refresh_token")) or text(flat.get("refresh"))
     expires_ms = number(flat.get("expires"))
-    written = text(flat.get("last_refresh")) or _moment(expires_ms)
+    last_refresh = text(flat.get("last_refresh")) or _last_refresh(expires_ms)
     shaped: dict[str, Any] = {
         "auth_mode": "chatgpt",
         API_KEY: None,
@@ -126,13 +120,17 @@ def _auth_json(name: str, value: str, *, is_pooled: bool) -> bytes:
             "refresh_token": "" if is_pooled else refresh,
             "account_id": text(tokens.get("account_id")) or text(flat.get("accountId")),
         },
-        "last_refresh": written,
+        "last_refresh": last_refresh,
     }
     return orjson.dumps(shaped)
 
 
-def _moment(epoch_ms: float | None) -> str:
-    """The moment is in the future: until then the CLI sees no reason to renew the login."""
+def _damaged(source: str, why: str) -> CredentialDamaged:
+    return CredentialDamaged(SPEC.name, CREDENTIALS, source, why)
+
+
+def _last_refresh(epoch_ms: float | None) -> str:
+    """Return the end of the login as its last refresh: until then the CLI does not renew it."""
     try:
         return wire_time(datetime.fromtimestamp((epoch_ms or 0) / 1000, UTC))
     except (OverflowError, ValueError, OSError):
@@ -140,10 +138,9 @@ def _moment(epoch_ms: float | None) -> str:
 
 
 async def _from_file(env: Mapping[str, str], guest: Guest) -> Credential | None:
-    """Use the operator's login as it is: a copy's one-use refresh token would be spent twice."""
-    home = operator_home(env)
-    path = home / "auth.json" if home else None
+    """Return the operator's login file; a copy would use its one-time refresh token twice."""
     options = CodexLogin.load(env)
+    path = options.operator_home / "auth.json" if options.operator_home else None
     if path is None or options.auth_mode == "apikey":
         return None
     try:
@@ -151,13 +148,11 @@ async def _from_file(env: Mapping[str, str], guest: Guest) -> Credential | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        why = error.strerror or str(error)
-        raise CredentialDamaged(HARNESS, CREDENTIALS, str(path), why) from None
+        raise _damaged(str(path), error.strerror or str(error)) from None
     try:
         login = mapping(orjson.loads(content))
     except orjson.JSONDecodeError as error:
-        why = f"not JSON ({error.msg})"
-        raise CredentialDamaged(HARNESS, CREDENTIALS, str(path), why) from None
+        raise _damaged(str(path), f"not JSON ({error.msg})") from None
     is_oauth = bool(mapping(login.get("tokens")).get("access_token"))
     if is_oauth or (login.get(API_KEY) and not options.api_key):
         return Credential(is_oauth=is_oauth, file=path)

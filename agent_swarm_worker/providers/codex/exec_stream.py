@@ -1,6 +1,7 @@
-"""The output of ``codex exec --json`` as normalized events.
+"""Translate the output of ``codex exec --json``, and the items of a turn in both transports.
 
-What happens inside a turn: the same items in both transports, spelled differently.
+The transports spell the types and keys of an item differently (``command_execution`` in ``exec``,
+``commandExecution`` in the app server).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.providers.codex import outcome
-from agent_swarm_worker.providers.codex.outcome import STALE_SESSION, is_gone, read_error
+from agent_swarm_worker.providers.codex.outcome import STALE_SESSION, is_stale_session, read_error
 from agent_swarm_worker.providers.codex.state import read_tokens
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
 from agent_swarm_worker.providers.kit.native import items, mapping, text
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.kit.launch import Ending
 
 
+_FAILED = frozenset({"failed", "declined", "errored"})
+
+
 class ExecTranslator(JsonTranslator):
-    """Turns the lines of one process into events, and at the end into a result."""
+    """Translates the lines of one process into events, and at its end into a result."""
 
     def __init__(self, state: TranslationState) -> None:
         self._state = state
@@ -42,25 +46,29 @@ class ExecTranslator(JsonTranslator):
         return list(self._translated(mapping(native)))
 
     def feed_stderr(self, line: str) -> Sequence[ProviderEvent]:
-        """Of standard error only one line matters: that there is no such session."""
-        if self._state.thread_id is None and self._state.config.resume_session_id and is_gone(line):
+        """Recognize the error that the session to resume does not exist; skip other lines."""
+        if (
+            self._state.thread_id is None
+            and self._state.config.resume_session_id
+            and is_stale_session(line)
+        ):
             self._state.fatal = Error(line, STALE_SESSION)
         return ()
 
     @property
     def is_final(self) -> bool:
-        """True once the one turn is over."""
+        """True once the only turn is over."""
         return self._state.is_final
 
     def conclude(self, ending: Ending) -> ProviderResult:
-        """Say how the session went."""
+        """Return the result of the session."""
         return outcome.conclude(self._state, ending)
 
     def _translated(self, event: dict[str, Any]) -> Iterator[ProviderEvent]:
         state, item = self._state, mapping(event.get("item"))
         kind = text(event.get("type"))
         if kind != "error":
-            state.got_on()
+            state.clear_retry()
         match kind:
             case "thread.started":
                 yield from state.begin_thread(text(event.get("thread_id")), state.plan.model)
@@ -86,7 +94,7 @@ class ExecTranslator(JsonTranslator):
         state = self._state
         if isinstance(event.get("usage"), dict):
             total = read_tokens(event["usage"])
-            # All calls of the turn together: the context holds no more than this.
+            # The sum of all calls of the turn: an upper bound of the context.
             grown = state.costs.take_total(state.thread_id or "", total, state.model)
             yield state.take_context(grown, "peak-proxy")
         if not state.is_final:
@@ -95,18 +103,15 @@ class ExecTranslator(JsonTranslator):
         yield Result(state.cost(is_error=is_error), state.last_text or None, is_error)
 
 
-_FAILED = frozenset({"failed", "declined", "errored"})
-
-
 def started(item: dict[str, Any]) -> Iterator[ProviderEvent]:
-    """An item begins: of interest if it is a tool."""
+    """Translate the start of an item: a tool call has an event, other items none."""
     tool = _tool(item)
     if tool is not None:
         yield ToolStart(text(item.get("id")), *tool)
 
 
 def updated(item: dict[str, Any]) -> Iterator[ProviderEvent]:
-    """An item has grown (``exec`` only)."""
+    """Translate an item that has grown (``exec`` only)."""
     match _kind(item):
         case "agentmessage" if text(item.get("text")):
             yield Custom("codex.message_delta", _with_id(item, text=item["text"]))
@@ -117,20 +122,18 @@ def updated(item: dict[str, Any]) -> Iterator[ProviderEvent]:
 def completed(
     state: TranslationState, item: dict[str, Any], *, subagent: bool
 ) -> Iterator[ProviderEvent]:
-    """An item is done."""
+    """Translate a completed item."""
     tool = _tool(item)
     if tool is not None:
         yield ToolEnd(text(item.get("id")), tool[0], item, _is_error(item))
         return
     match _kind(item):
         case "agentmessage":
-            said = text(item.get("text"))
-            if said:
-                state.last_text = state.last_text if subagent else said
-                yield Message("assistant", said, subagent=subagent)
+            if message := text(item.get("text")):
+                state.last_text = state.last_text if subagent else message
+                yield Message("assistant", message, subagent=subagent)
         case "reasoning":
-            thought = _reasoning(item)
-            if thought:
+            if thought := _reasoning(item):
                 yield Custom("codex.reasoning", _with_id(item, text=thought))
         case "todolist":
             yield Custom("codex.todo_list", _with_id(item, items=items(item.get("items"))))
@@ -141,7 +144,7 @@ def completed(
 
 
 def _tool(item: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """Return name and arguments of a tool call, by the names labels know (docs/api.md 9.3)."""
+    """Return name and arguments of a tool call, by the names of labels (docs/api.md 9.3)."""
     match _kind(item):
         case "commandexecution":
             return "bash", {"command": text(item.get("command"))}
@@ -149,8 +152,8 @@ def _tool(item: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
             changes = [_change(mapping(change)) for change in items(item.get("changes"))]
             return _file_tool(changes), {"changes": changes}
         case "mcptoolcall":
-            about = {key: item.get(key) for key in ("server", "tool", "arguments")}
-            return text(item.get("tool")), about
+            args = {key: item.get(key) for key in ("server", "tool", "arguments")}
+            return text(item.get("tool")), args
         case "dynamictoolcall":
             return text(item.get("tool")), {"arguments": item.get("arguments")}
         case "websearch":
@@ -163,7 +166,7 @@ def _kind(item: dict[str, Any]) -> str:
 
 
 def _change(change: dict[str, Any]) -> dict[str, str]:
-    """Keep what was done to which file; the loop detector knows changes in this form."""
+    """Reduce a change to kind and path, the form that the loop detector compares."""
     kind = change.get("kind")
     return {
         "kind": text(kind) or text(mapping(kind).get("type")) or "update",

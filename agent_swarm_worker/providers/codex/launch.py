@@ -1,19 +1,9 @@
-"""How the CLI is started for one session.
+"""Build the launch of codex: arguments, ``config.toml``, private home, transport.
 
-The prompt goes to standard input, everything else into the private ``CODEX_HOME``: the arguments,
-which anybody can list, say nothing of the task and hold no secret.
-
-The session's ``config.toml``: the operator's, with what a headless session needs laid over it.
-
-Everything that is a secret or long goes in here and not into the arguments: the file is private.
-
-The folder a session's CLI keeps its things in: private, but for what has to outlive it.
-
-Each session has a ``CODEX_HOME`` of its own, so that sessions side by side never share a login or a
-configuration. The records of the sessions themselves stay where the operator's CLI keeps them:
-that is what a later session goes on from.
-
-Which program the CLI is, and which of its two transports a session talks over.
+The prompt goes to standard input, everything else into the private ``CODEX_HOME``: any user can
+list the arguments, so they hold neither the task nor a secret. Each session has a home of its own,
+so that parallel sessions never share a login or a configuration. Only the records of sessions stay
+in the operator's home, where a later session resumes from them.
 """
 
 from __future__ import annotations
@@ -25,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from agent_swarm_worker.contract import PrivateFile
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.providers.codex.credentials import operator_home, without_credentials
-from agent_swarm_worker.providers.codex.spec import CodexOptions
+from agent_swarm_worker.providers.codex.credentials import without_credentials
+from agent_swarm_worker.providers.codex.spec import CodexLogin, CodexOptions
 from agent_swarm_worker.providers.kit.launch import Launch
 from agent_swarm_worker.providers.kit.mcp_config import (
     mcp_table,
@@ -37,33 +27,57 @@ from agent_swarm_worker.providers.kit.mcp_config import (
 from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import PurePath
 
     from agent_swarm_worker.contract import Guest, ProviderSessionConfig
     from agent_swarm_worker.providers.codex.credentials import Credential
     from agent_swarm_worker.providers.codex.state import Plan
 
+Transport: TypeAlias = Literal["app-server", "exec"]
+
 MAX_PROMPT_CHARS = 1_048_576
-"""The CLI takes no longer input (measured with 0.169.0)."""
+"""Longest prompt that the CLI takes (measured with 0.169.0)."""
+PROBE_TIMEOUT_S = 20.0
+MAX_HELP_BYTES = 1 << 20
+
+_probed: dict[tuple[str, ...], bool] = {}
+"""Cache: whether a program has an app server, by its path and modification time."""
+
+STARTUP_TIMEOUT_S = 30
+TOOL_TIMEOUT_S = 300
+PROJECT_DOC_BYTES = 32 * 1024
+"""Limit of a repository's ``AGENTS.md`` that the CLI reads by default."""
+MAX_CONFIG_BYTES = 16 << 20
+_COMMON = {
+    "enabled": True,
+    "startup_timeout_sec": STARTUP_TIMEOUT_S,
+    "tool_timeout_sec": TOOL_TIMEOUT_S,
+    "default_tools_approval_mode": "approve",
+}
+"""Keys of every tool server."""
+FOLDER = "codex-home"
+_PERSISTENT = ("sessions", "archived_sessions")
+"""Folders of records, which outlive a session."""
+_SHARED = ("AGENTS.md", "AGENTS.override.md", "prompts", "rules")
+"""The operator's files for every session."""
 
 
 def codex_launch(config: ProviderSessionConfig, plan: Plan, config_toml: bytes) -> Launch:
-    """Say how to start the CLI.
+    """Build the launch of one session.
 
     Args:
-        config: the session; with ``resume_session_id`` it goes on from an earlier one.
-        plan: what was decided for it.
+        config: the session; with ``resume_session_id`` it continues an earlier one.
+        plan: the choices made for it.
         config_toml: its configuration file.
 
     Raises:
-        BadSetting: the program's variable cannot be split into words.
+        BadSetting: the program's variable has an open quote.
     """
     is_exec = plan.transport == "exec"
     return Launch(
         argv=(
-            *codex_program(config.env),
-            *(_exec_words(config) if is_exec else ("app-server",)),
+            *CodexOptions.load(config.env).program,
+            *(_exec_arguments(config) if is_exec else ("app-server",)),
             *config.additional_args,
             *(("-",) if is_exec else ()),
         ),
@@ -79,7 +93,7 @@ def codex_launch(config: ProviderSessionConfig, plan: Plan, config_toml: bytes) 
     )
 
 
-def _exec_words(config: ProviderSessionConfig) -> tuple[str, ...]:
+def _exec_arguments(config: ProviderSessionConfig) -> tuple[str, ...]:
     options = ("--json", "--skip-git-repo-check")
     if config.resume_session_id is None:
         return ("exec", *options)
@@ -87,7 +101,7 @@ def _exec_words(config: ProviderSessionConfig) -> tuple[str, ...]:
 
 
 def _input(config: ProviderSessionConfig, plan: Plan) -> bytes:
-    """The prompt; a resumed thread can be told its new instructions nowhere else."""
+    """Return the prompt; with ``exec`` only it can give a resumed thread new instructions."""
     prompt = config.prompt
     if plan.changed_system_prompt:
         block = f"<swarm_system_prompt>\n{plan.changed_system_prompt}\n</swarm_system_prompt>"
@@ -95,22 +109,8 @@ def _input(config: ProviderSessionConfig, plan: Plan) -> bytes:
     return prompt.encode("utf-8", "replace")
 
 
-STARTUP_TIMEOUT_S = 30
-TOOL_TIMEOUT_S = 300
-PROJECT_DOC_BYTES = 32 * 1024
-"""How much of a repository's notes the CLI reads by default."""
-MAX_CONFIG_BYTES = 16 << 20
-_COMMON = {
-    "enabled": True,
-    "startup_timeout_sec": STARTUP_TIMEOUT_S,
-    "tool_timeout_sec": TOOL_TIMEOUT_S,
-    "default_tools_approval_mode": "approve",
-}
-"""What every tool server is configured with."""
-
-
 async def operator_config(guest: Guest, home: PurePath | None, log: Log) -> dict[str, Any]:
-    """Return the operator's own configuration; one that cannot be read is left out, with a word."""
+    """Return the operator's configuration; one that cannot be read is logged and ignored."""
     path = home / "config.toml" if home else None
     if path is None:
         return {}
@@ -127,13 +127,13 @@ async def operator_config(guest: Guest, home: PurePath | None, log: Log) -> dict
 def session_config(
     config: ProviderSessionConfig, plan: Plan, base: dict[str, Any], log: Log
 ) -> bytes:
-    """Return the file for one session.
+    """Return ``config.toml`` of a session: the operator's, overridden for a headless session.
 
     Args:
         config: the session.
-        plan: what was decided for it.
+        plan: the choices made for it.
         base: the operator's configuration.
-        log: hears of servers that are left out.
+        log: for servers that are left out.
     """
     table: dict[str, Any] = {
         **base,
@@ -141,10 +141,10 @@ def session_config(
         "sandbox_mode": "danger-full-access",
         "check_for_update_on_startup": False,
         "cli_auth_credentials_store": "file",
-        # By default a turn begins after a second, without the tools of a server that took longer.
+        # By default a turn begins after a second, without the tools of slower servers.
         "mcp_optional_startup_grace_ms": STARTUP_TIMEOUT_S * 1000,
         "analytics": {**mapping(base.get("analytics")), "enabled": False},
-        # Both ask the vendor's servers for a catalogue before each session.
+        # Both download a catalogue from the vendor before each session.
         "features": {"apps": False, "plugins": False, **mapping(base.get("features"))},
         "mcp_servers": _servers(config, mapping(base.get("mcp_servers")), log),
     }
@@ -165,7 +165,7 @@ def session_config(
 def _servers(
     config: ProviderSessionConfig, own: dict[str, Any], log: Log
 ) -> dict[str, dict[str, Any]]:
-    """The operator's tool servers, overlaid by the installed ones and, last, the swarm's own."""
+    """Return the operator's tool servers, overridden by the installed ones and the swarm's own."""
     tables: dict[str, dict[str, Any]] = {
         name: table for name, table in own.items() if isinstance(table, dict)
     }
@@ -180,22 +180,15 @@ def _servers(
     return tables
 
 
-FOLDER = "codex-home"
-_KEPT = ("sessions", "archived_sessions")
-"""What outlives a session."""
-_SHARED = ("AGENTS.md", "AGENTS.override.md", "prompts", "rules")
-"""What the operator has written for every session."""
-
-
 async def prepare_home(config: ProviderSessionConfig, credential: Credential) -> PurePath:
-    """Make the session's folder, log in, and link to what is kept elsewhere.
+    """Make the session's home with its login, and link the operator's files into it.
 
     Args:
-        config: the session; the folder is in its private directory, which the caller removes.
-        credential: what the session logs in with.
+        config: the session; the home is in its private directory, which the caller removes.
+        credential: of the session.
 
     Raises:
-        ProviderError: the folder cannot be written.
+        ProviderError: the home cannot be written.
     """
     guest, home = config.guest, config.private_dir / FOLDER
     try:
@@ -204,14 +197,14 @@ async def prepare_home(config: ProviderSessionConfig, credential: Credential) ->
     except OSError as error:
         msg = f"cannot prepare {home}: {error.strerror or error}"
         raise ProviderError(msg) from error
-    theirs = operator_home(config.env)
-    if theirs is not None:
-        await _link(guest, home, theirs)
+    target = CodexLogin.load(config.env).operator_home
+    if target is not None:
+        await _link(guest, home, target)
     return home
 
 
 async def _log_in(guest: Guest, path: PurePath, credential: Credential) -> None:
-    """Write a login of the session's own; one that the CLI renews is used in its place."""
+    """Write the session's login, or link the operator's, which the CLI renews in place."""
     await guest.files.remove(str(path))
     if credential.file is not None:
         await guest.files.link(str(path), str(credential.file))
@@ -219,39 +212,22 @@ async def _log_in(guest: Guest, path: PurePath, credential: Credential) -> None:
     await guest.put([PrivateFile(path=path, content=credential.content)])
 
 
-async def _link(guest: Guest, home: PurePath, theirs: PurePath) -> None:
+async def _link(guest: Guest, home: PurePath, operator: PurePath) -> None:
     files = guest.files
-    for name in (*_KEPT, *_SHARED):
-        target, link = str(theirs / name), str(home / name)
+    for name in (*_PERSISTENT, *_SHARED):
+        target, link = str(operator / name), str(home / name)
         try:
-            if name in _KEPT:
+            if name in _PERSISTENT:
                 await files.make_dir(target)
             if await files.info(target) is not None and await files.info(link) is None:
                 await files.link(link, target)
         except OSError as error:
-            # Without its record the session cannot be continued; it can be run all the same.
+            # The session runs without its record, but cannot be resumed.
             Log().warning(Event.STATE_DEGRADED, path=target, why=error.strerror or str(error))
 
 
-Transport: TypeAlias = Literal["app-server", "exec"]
-PROBE_TIMEOUT_S = 20.0
-MAX_HELP_BYTES = 1 << 20
-
-_probed: dict[tuple[str, ...], bool] = {}
-"""Programs that were asked, each with its time of change: whether they have an app server."""
-
-
-def codex_program(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the words of ``CODEX_BINARY`` or ``CODEX_PATH_OVERRIDE``; by default ``codex``.
-
-    Raises:
-        BadSetting: the value has an open quote.
-    """
-    return CodexOptions.load(env).program
-
-
 async def choose_transport(config: ProviderSessionConfig) -> Transport:
-    """Return the transport of a session; ``auto`` asks the program once what it can do."""
+    """Return the transport of a session; with ``auto`` the program is asked once."""
     match CodexOptions.load(config.env).transport:
         case "app-server":
             return "app-server"
@@ -264,18 +240,18 @@ async def choose_transport(config: ProviderSessionConfig) -> Transport:
 
 
 async def _has_app_server(config: ProviderSessionConfig) -> bool:
-    """Ask for the help of the subcommand: a CLI without it prints its general help instead."""
-    words, guest = codex_program(config.env), config.guest
-    path = await guest.files.which(words[0], config.env)
+    """Ask for the help of the subcommand; a CLI without it prints its general help."""
+    program, guest = CodexOptions.load(config.env).program, config.guest
+    path = await guest.files.which(program[0], config.env)
     found = await guest.files.info(path) if path is not None else None
     if path is None or found is None:
-        return True  # starting it will say so better
-    key = (*words, path, str(found.modified_ns))
+        return True  # the start of the session reports the error
+    key = (*program, path, str(found.modified_ns))
     if key not in _probed:
         help_text = ""
         with contextlib.suppress(ProviderError):
             asked = await guest.run(
-                (*words, "app-server", "--help"),
+                (*program, "app-server", "--help"),
                 env=config.env,
                 cwd=config.cwd,
                 timeout_s=PROBE_TIMEOUT_S,

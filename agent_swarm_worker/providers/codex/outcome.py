@@ -1,8 +1,7 @@
-"""How a session went: what the CLI said of its turns, and how its process ended.
+"""Decide the outcome of a codex session; classify the CLI's errors.
 
-Success takes a turn that was completed. A process that merely exits with 0 has done nothing.
-
-What the CLI's errors mean: its own word for them first, then the HTTP status, then the text.
+Success takes a completed turn, whatever the exit code. An error is classified by the CLI's own code
+for it, then by the HTTP status, then by its text.
 """
 
 from __future__ import annotations
@@ -32,49 +31,11 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.kit.outcome import Failure
 
 
-def conclude(state: TranslationState, ending: Ending) -> ProviderResult:
-    """Say how the session went, from its output and the end of its process."""
-    failed = _judge(state, ending)
-    cost = state.cost(is_error=failed is not None)
-    reset_at = None
-    if failed is not None:
-        now = state.clock.now()
-        said = parse_reset_time(failed.reason, now)
-        reset_at = reset_of(failed.category, "", now, said, state.limits.resets_at)
-    return concluded(
-        failed,
-        # The app server ends with 0 whatever happened.
-        exit_code=0 if failed is None else ending.exit_code or 1,
-        session_id=state.thread_id,
-        cost=replace(cost, duration_ms=ending.duration_ms) if cost else None,
-        output=state.last_text or None,
-        reset_at=reset_at,
-        windows=state.limits.windows,
-        applied_effort=state.plan.applied_effort,
-    )
-
-
-def _judge(state: TranslationState, ending: Ending) -> Failure | None:
-    if state.turn == "completed" and state.is_final:
-        return None
-    if state.fatal is not None:
-        return failure(state.fatal.category or "turn_failed", state.fatal.message)
-    if ending.aborted is None and state.turn == "interrupted":
-        return failure("interrupted")
-    return aborted(ending) or unfinished(
-        "Codex",
-        ending,
-        lambda said: classify_error(said, also=SPEC.error_texts).value,
-        last_error=state.last_error,
-        waiting_for=state.unanswered,
-    )
-
-
 NETWORK = ErrorClass.NETWORK.value
 _classified = partial(classify_error, also=SPEC.error_texts)
 STALE_SESSION = ErrorClass.STALE_SESSION.value
 
-_BY_WORD = {
+_BY_CODE = {
     "badRequest": ErrorClass.INVALID_REQUEST,
     "contextWindowExceeded": ErrorClass.CONTEXT_OVERFLOW,
     "cyberPolicy": ErrorClass.PERMISSION_DENIED,
@@ -94,49 +55,89 @@ _DISCONNECTED = re.compile(
 )
 _NO_KEY = re.compile(r"missing environment variable", re.IGNORECASE)
 _RETRYING = re.compile(r"^\s*Reconnecting\b")
-_GONE = re.compile(r"no rollout found|thread/resume failed|invalid session id", re.IGNORECASE)
+_STALE = re.compile(r"no rollout found|thread/resume failed|invalid session id", re.IGNORECASE)
+
+
+def conclude(state: TranslationState, ending: Ending) -> ProviderResult:
+    """Return the result of the session, from its output and the end of its process."""
+    failed = _failure(state, ending)
+    cost = state.cost(is_error=failed is not None)
+    reset_at = None
+    if failed is not None:
+        now = state.clock.now()
+        in_reason = parse_reset_time(failed.reason, now)
+        reset_at = reset_of(failed.category, "", now, in_reason, state.limits.resets_at)
+    return concluded(
+        failed,
+        # The app server ends with 0 whatever happened.
+        exit_code=0 if failed is None else ending.exit_code or 1,
+        session_id=state.thread_id,
+        cost=replace(cost, duration_ms=ending.duration_ms) if cost else None,
+        output=state.last_text or None,
+        reset_at=reset_at,
+        windows=state.limits.windows,
+        applied_effort=state.plan.applied_effort,
+    )
+
+
+def _failure(state: TranslationState, ending: Ending) -> Failure | None:
+    if state.turn == "completed" and state.is_final:
+        return None
+    if state.fatal is not None:
+        return failure(state.fatal.category or "turn_failed", state.fatal.message)
+    if ending.aborted is None and state.turn == "interrupted":
+        return failure("interrupted")
+    return aborted(ending) or unfinished(
+        "Codex",
+        ending,
+        lambda message: _classified(message).value,
+        last_error=state.last_error,
+        waiting_for=state.unanswered,
+    )
 
 
 def read_error(native: dict[str, Any]) -> Error:
     """Turn an error of either transport into a normalized one."""
-    said = text(native.get("message"))
+    message = text(native.get("message"))
     details = text(native.get("additionalDetails"))
-    message = f"{said} ({details})" if said and details else said or details or "unknown error"
+    if message and details:
+        message = f"{message} ({details})"
+    message = message or details or "unknown error"
     return Error(message, _category(message, native.get("codexErrorInfo")))
 
 
 def is_retry_notice(message: str) -> bool:
-    """True if the CLI only says that it tries again."""
+    """True if the CLI only reports a retry."""
     return _RETRYING.match(message) is not None
 
 
-def is_gone(message: str) -> bool:
-    """True if the CLI says that the session to resume does not exist."""
-    return _GONE.search(message) is not None
+def is_stale_session(message: str) -> bool:
+    """True if the CLI reports that the session to resume does not exist."""
+    return _STALE.search(message) is not None
 
 
 def _category(message: str, info: Any) -> str:
     if isinstance(info, str):
-        known = _BY_WORD.get(info)
+        known = _BY_CODE.get(info)
         if known is ErrorClass.USAGE_LIMIT:
-            # The CLI says so of every quota; a text about credit is more exact.
-            told = _classified(message)
-            return (told if told is ErrorClass.BILLING_ERROR else known).value
+            # The code of every quota; a text about credit is more exact.
+            by_text = _classified(message)
+            return (by_text if by_text is ErrorClass.BILLING_ERROR else known).value
         if known is not None:
             return _classified(message, category=known.value).value
-    for word, about in mapping(info).items():
-        status = count(mapping(about).get("httpStatusCode"))
+    for code, details in mapping(info).items():
+        status = count(mapping(details).get("httpStatusCode"))
         if status is not None:
             return _classified(message, status=status).value
-        if word in _CONNECTION:
+        if code in _CONNECTION:
             return NETWORK
     return _by_text(message)
 
 
 def _by_text(message: str) -> str:
-    told = _classified(message)
-    if told is not ErrorClass.UNKNOWN:
-        return told.value
+    by_text = _classified(message)
+    if by_text is not ErrorClass.UNKNOWN:
+        return by_text.value
     if _DISCONNECTED.search(message):
         return NETWORK
     if _NO_KEY.search(message):

@@ -1,21 +1,18 @@
-"""The CLI's own record of a session: whether there is one to continue, and what it has used.
-
-Reading the journal of a session again, whose worker was killed.
-"""
+"""Find and read the CLI's own record of a session (rollout); build the translator of a replay."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from agent_swarm_worker.ids import is_uuid
 from agent_swarm_worker.providers.codex.app_server import AppServer
-from agent_swarm_worker.providers.codex.credentials import Credential, operator_home
+from agent_swarm_worker.providers.codex.credentials import Credential
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
-from agent_swarm_worker.providers.codex.spec import DEFAULT_MODEL, resolve_model
+from agent_swarm_worker.providers.codex.spec import DEFAULT_MODEL, CodexLogin, resolve_model
 from agent_swarm_worker.providers.codex.state import Plan, TranslationState, read_tokens
 from agent_swarm_worker.providers.kit.costs import Tokens
 from agent_swarm_worker.providers.kit.native import mapping, text
@@ -29,32 +26,29 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.codex.launch import Transport
     from agent_swarm_worker.providers.kit.launch import Translator
 
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 MAX_ROLLOUT_BYTES = 1 << 30
 _MARK = b'"token_count"'
-
-
-def is_thread_id(name: str) -> bool:
-    """True for a UUID; anything else would make the CLI start a new session without a word."""
-    return _UUID.fullmatch(name) is not None
+_IS_EXEC = b'"thread.started"'
+_HEAD_BYTES = 4096
 
 
 async def find_rollout(thread_id: str, home: PurePath | None, guest: Guest) -> str | None:
-    """Return the record of a session that can be continued, or ``None``.
+    """Return the path of the record of a session that can be resumed, or ``None``.
 
     Args:
-        thread_id: the CLI's own id of the session.
-        home: the folder that keeps the records of all sessions.
-        guest: where that folder is.
+        thread_id: the CLI's own id of the session; one that is not a UUID has no record, as the CLI
+            would start a new session for it.
+        home: the ``CODEX_HOME`` with the records of all sessions.
+        guest: of the session.
     """
-    if home is None or not is_thread_id(thread_id):
+    if home is None or not is_uuid(thread_id):
         return None
     pattern = f"*/*/*/rollout-*-{thread_id.lower()}.jsonl"
     return next(iter(await guest.files.glob(f"{home}/sessions", pattern)), None)
 
 
 async def read_rollout(thread_id: str, home: PurePath | None, guest: Guest) -> bytes | None:
-    """Return what is in that record; ``None`` if there is none, nothing if it cannot be read."""
+    """Return the content of the record; ``None`` if there is none, empty if it is unreadable."""
     path = await find_rollout(thread_id, home, guest)
     if path is None:
         return None
@@ -65,11 +59,11 @@ async def read_rollout(thread_id: str, home: PurePath | None, guest: Guest) -> b
 
 
 def used_before(rollout: bytes | None, *, until: datetime | None = None) -> Tokens:
-    """Return the tokens that a session has used so far: what it reports later includes them.
+    """Return the tokens that a session has used so far, which its later totals include.
 
     Args:
         rollout: its record, if it has one.
-        until: what was recorded later does not count.
+        until: later entries do not count.
     """
     lines = (rollout or b"").splitlines()
     for line in reversed(lines):
@@ -77,9 +71,9 @@ def used_before(rollout: bytes | None, *, until: datetime | None = None) -> Toke
             continue
         try:
             record = mapping(orjson.loads(line))
-        except orjson.JSONDecodeError:  # cut off when the CLI was killed
+        except orjson.JSONDecodeError:  # the CLI was killed while it wrote
             continue
-        if until is not None and not _is_of(record, until):
+        if until is not None and not _is_before(record, until):
             continue
         payload = mapping(record.get("payload"))
         if payload.get("type") == "token_count" and mapping(payload.get("info")):
@@ -87,33 +81,29 @@ def used_before(rollout: bytes | None, *, until: datetime | None = None) -> Toke
     return Tokens()
 
 
-def _is_of(record: dict[str, Any], until: datetime) -> bool:
+def _is_before(record: dict[str, Any], until: datetime) -> bool:
     try:
         return datetime.fromisoformat(text(record.get("timestamp"))) <= until
-    except (ValueError, TypeError):  # TypeError: a time of nowhere in particular
+    except (ValueError, TypeError):  # TypeError: a time without a zone
         return False
 
 
-def was_told(rollout: bytes, instructions: str) -> bool:
-    """True if a session's record has these instructions to the letter."""
+def has_text(rollout: bytes, content: str) -> bool:
+    """True if a session's record contains exactly this text, such as its instructions."""
     try:
-        return orjson.dumps(instructions)[1:-1] in rollout
+        return orjson.dumps(content)[1:-1] in rollout
     except TypeError:  # half a surrogate pair
         return False
-
-
-_IS_EXEC = b'"thread.started"'
-_HEAD_BYTES = 4096
 
 
 async def replay_translator(config: ProviderSessionConfig, clock: Clock) -> Translator | None:
     """Return a translator for the lines of a journal.
 
-    The app server's answers are understood because the same questions are asked again, to nobody.
-    What a resumed thread had used before is in the CLI's own record of it, which tells the times;
-    ``None`` if the journal does not say when the session began.
+    An `AppServer` makes the same requests as in the session, so the answers in the journal match,
+    and nothing is written. The earlier use of a resumed thread is in the CLI's record of it, up to
+    the start of the session; ``None`` if the journal does not have that time.
     """
-    first, second = _beginning(config.log_file)
+    first, second = _first_lines(config.log_file)
     transport: Transport = "exec" if _IS_EXEC in second else "app-server"
     plan = Plan(
         transport=transport,
@@ -123,21 +113,21 @@ async def replay_translator(config: ProviderSessionConfig, clock: Clock) -> Tran
         credential=Credential(is_oauth=False),
     )
     if config.resume_session_id is not None:
-        home = operator_home(config.env)
+        home = CodexLogin.load(config.env).operator_home
         rollout = await read_rollout(config.resume_session_id, home, config.guest)
-        began = _began(first)
-        if began is None:
+        start = _time_of(first)
+        if start is None:
             return None
-        if rollout is None:  # a new thread was begun in its place
+        if rollout is None:  # a new thread was started instead
             config = replace(config, resume_session_id=None)
-        plan = replace(plan, used_before=used_before(rollout, until=began))
+        plan = replace(plan, used_before=used_before(rollout, until=start))
     limits = LimitWindows(clock)
     state = TranslationState(config=config, plan=plan, clock=clock, limits=limits, model=plan.model)
     return ExecTranslator(state) if transport == "exec" else AppServer(state)
 
 
-def _beginning(journal: Path) -> tuple[bytes, bytes]:
-    """Return the record that describes the run, and the CLI's first line."""
+def _first_lines(journal: Path) -> tuple[bytes, bytes]:
+    """Return the first two lines of a journal: the metadata record, and the CLI's first line."""
     try:
         with journal.open("rb") as file:
             return file.readline(), file.readline(_HEAD_BYTES)
@@ -145,7 +135,7 @@ def _beginning(journal: Path) -> tuple[bytes, bytes]:
         return b"", b""
 
 
-def _began(record: bytes) -> datetime | None:
+def _time_of(record: bytes) -> datetime | None:
     try:
         return datetime.fromisoformat(text(mapping(orjson.loads(record)).get("timestamp")))
     except ValueError:

@@ -1,8 +1,7 @@
-"""What one CLI process has said so far, whichever way it says it.
+"""Hold the choices for a session (`Plan`), its costs, and the state of its translation.
 
-What was decided for a session before it starts.
-
-What a session used. The CLI counts a thread from its first day, so only growth is new.
+Both transports share the state. The CLI reports totals since the start of a thread, so only their
+growth is the spend of this session.
 """
 
 from __future__ import annotations
@@ -29,23 +28,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The choices that the configuration file, the launch and the translation share."""
+    """The choices for one session that its configuration file, launch and translation share."""
 
     transport: Transport
     model: str
     effort: str | None
-    """The effort as the CLI calls it; ``None`` leaves it to the model."""
+    """The effort by the CLI's name for it; ``None`` leaves it to the model."""
     applied_effort: str | None = None
-    """The same in the worker's words."""
+    """The same by the worker's name for it."""
     home: PurePath
-    """The session's own folder for the CLI's files."""
+    """The session's own ``CODEX_HOME``."""
     credential: Credential
     uses_agents_md: bool = False
     network_timeout_s: float = NETWORK_TIMEOUT_S
-    """How long the CLI may do nothing but try to reach the model API."""
+    """How long the CLI may only retry to reach the model API."""
     used_before: Tokens = field(default_factory=Tokens)
     changed_system_prompt: str = ""
-    """What a resumed thread has to be told: it keeps the instructions it was started with."""
+    """Set if a resumed thread was started with other instructions, which it keeps."""
 
 
 VENDOR = "openai"
@@ -59,17 +58,17 @@ _NAMES = {
 
 
 def read_tokens(native: Any) -> Tokens:
-    """Take the counts from either transport's usage; cached tokens are part of the input."""
+    """Read the usage object of either transport; `input` includes the cached tokens."""
     return Tokens.read(native, _NAMES)
 
 
 class CostBook(costs.CostBook):
-    """Keeps the accounts of one process: its thread, and those of the helpers it starts."""
+    """Adds up the spend of one process: of its thread and those of its subagents."""
 
     turns = 0
 
     def take_total(self, thread_id: str, total: Tokens, model: str) -> Tokens:
-        """Take a thread's total: what it grew by is one call's worth, and priced as one."""
+        """Take a thread's total; its growth is priced as one call and returned."""
         grown = self.grown(thread_id, total)
         usd: float | None = 0.0
         if grown:
@@ -102,7 +101,7 @@ class CostBook(costs.CostBook):
 
 @dataclass(slots=True, kw_only=True)
 class TranslationState:
-    """The state of a translation; its parts write it, `outcome` reads it."""
+    """The state of a translation: the translators write it, `outcome` reads it."""
 
     config: ProviderSessionConfig
     plan: Plan
@@ -112,22 +111,22 @@ class TranslationState:
     thread_id: str | None = None
     model: str = ""
     window: int | None = None
-    """Tokens the model's context holds."""
+    """Context window of the model in tokens."""
     context_used: int = 0
     last_text: str = ""
     last_error: Error | None = None
-    """The last error, a retried one included; gone once the CLI gets on."""
+    """The last error, retried ones included; cleared by any other output."""
     fatal: Error | None = None
-    """What ended the session."""
+    """The error that ended the session."""
     turn: Literal["none", "running", "completed", "failed", "interrupted"] = "none"
     is_final: bool = False
     unanswered: str = ""
-    """The request that the CLI ended without answering, if the session could not go on for it."""
+    """The essential request that the CLI left unanswered at its end."""
     version: str = ""
     _retrying_since_s: float | None = None
 
     def begin_thread(self, thread_id: str, model: str) -> Iterator[ProviderEvent]:
-        """Note which thread this is; one that was not asked for is the end."""
+        """Record the thread; end the session if another one was requested."""
         self.thread_id = thread_id
         self.model = model or self.model
         asked = self.config.resume_session_id
@@ -144,13 +143,13 @@ class TranslationState:
             model=self.model or None,
         )
 
-    def got_on(self) -> None:
-        """The CLI did something else than trying again."""
+    def clear_retry(self) -> None:
+        """Forget the last error and retries: the CLI has reported something else."""
         self._retrying_since_s = None
         self.last_error = None
 
     def take_error(self, error: Error, *, is_retried: bool) -> Iterator[ProviderEvent]:
-        """Take an error; of mere retries there is an end, which the CLI itself does not know."""
+        """Take an error; after `network_timeout_s` of retries, which the CLI never ends, end it."""
         self.last_error = error
         if not is_retried and not is_retry_notice(error.message):
             yield error
@@ -161,19 +160,18 @@ class TranslationState:
         yield Progress(error.message)
         waited_s = now_s - self._retrying_since_s
         if waited_s >= self.plan.network_timeout_s and not self.is_final:
-            said = f"no answer for {waited_s:.0f} s: {error.message}"
-            gave_up = Error(said, NETWORK)
-            self.end(gave_up)
-            yield gave_up
+            timeout = Error(f"no answer for {waited_s:.0f} s: {error.message}", NETWORK)
+            self.end(timeout)
+            yield timeout
 
     def end(self, error: Error) -> None:
-        """Nothing more is expected, since this went wrong."""
+        """End the session with this error; the first one counts."""
         self.fatal = self.fatal or error
         self.turn = "failed"
         self.is_final = True
 
     def take_context(self, last: Tokens, formula: str) -> ContextUsage:
-        """Note how full the context is."""
+        """Record the use of the context, and return the event."""
         self.context_used = used = last.input + last.output
         percent = min(100.0, used / self.window * 100) if self.window else None
         return ContextUsage(used, self.window, percent, last.output, formula)

@@ -1,1 +1,1 @@
-"""What harness packages share: session base, command-line session, conversation, prices."""
+"""Building blocks of harness packages: session base, command-line session, conversation, costs."""

@@ -1,8 +1,8 @@
-"""One session of any command-line harness.
+"""Run one session of a command-line harness as a child process.
 
-The adapter says how to launch it and what its lines mean (`launch.CliHarness`); this says how a
-child process is lived with: framing, scrubbing, stdin, abort, a harness that never exits, one that
-cannot find the session it should resume, and an end that leaves no process behind.
+The adapter supplies the launch and the translator (`launch.CliHarness`). `CliSession` does framing,
+scrubbing, standard input, abort, the end of a harness that does not exit after its result, a fresh
+start if the session to resume does not exist, and the end of every process.
 """
 
 from __future__ import annotations
@@ -40,39 +40,39 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.kit.launch import Launch, Translator
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
-"""Longest line taken whole; a screenshot in a tool result easily has several MiB."""
+"""Longest line taken whole; a screenshot in a tool result has several MiB."""
 CUT_LINE_BYTES = 64 * 1024
-"""What is kept of a standard error line, or of a text line, that has no end."""
+"""Longest line of standard error; a longer one is cut."""
 
 CATCH_UP_ROUNDS = 5
-"""Rounds of the event loop between `abort` and the first request to end: the readers take what the
-harness had written before. A round is enough for the first 64 KiB; it takes microseconds."""
+"""Rounds of the event loop between `abort` and the first signal, in which the readers take what the
+harness wrote before. A round takes microseconds and is enough for the first 64 KiB."""
 
 GIVE_UP_S = DRAIN_S + 1.0
-"""How long a session may go on after the escalation: a process that survived it is left alone."""
+"""Wait for a process that survived the escalation; then the session ends without it."""
 
 UNKNOWN_EXIT = 255
-"""Stands for an exit code that nobody knows: a failure, unless the harness said its last word."""
+"""Exit code of a process that did not end: a failure, unless the translator is final."""
 
 HarnessFactory: TypeAlias = Callable[["ProviderSessionConfig"], CliHarness]
-"""Builds a launch with a fresh translator; called again to start afresh if need be."""
+"""Builds a launch with a fresh translator; called again for a fresh start."""
 
 
 @dataclass(slots=True)
 class _Run:
-    """What one launch of the harness has come to."""
+    """The state of one launch of the harness."""
 
     translator: Translator
     started_at_s: float
     last_output_at_s: float
     truncated: bool = False
     hung_after_result: bool = False
-    cut_short: str | None = None
-    """The reason of an abort that asked the harness to end before it was finished."""
+    abort_reason: str | None = None
+    """Set if the abort came before the translator was final."""
 
 
 class CliSession(BaseSession):
-    """Drives one child process; `wait_for_completion` is its whole life."""
+    """Runs one child process; all its tasks live inside `wait_for_completion`."""
 
     def __init__(
         self,
@@ -90,18 +90,18 @@ class CliSession(BaseSession):
         self._steering = SteeringRouter()
 
     async def deliver_steering(self, mode: SteerMode, text: str) -> SteerDelivery:
-        """Hand a message to the harness; waits for its start, and until it took it in or cannot."""
+        """Pass a message to the harness; waits for its start, and until the delivery is settled."""
         return await self._steering.deliver(mode, text)
 
     async def abort(self, reason: str = "cancelled") -> None:
-        """Ask the session to end; the kill ladder runs inside `wait_for_completion`."""
+        """Ask the session to end; the escalation runs inside `wait_for_completion`."""
         if self._abort_reason is None:
             self._abort_reason = reason
             self.log.info(Event.SESSION_ABORTED, reason=reason)
         self._abort_asked.set()
 
     async def wait_for_completion(self) -> ProviderResult:
-        """Run the harness to its end; a session that cannot be resumed is started afresh, once."""
+        """Run the harness to its end; if the session cannot be resumed, once more without it."""
         if self._result is None:
             try:
                 result = await self._run_with_fallback()
@@ -137,9 +137,15 @@ class CliSession(BaseSession):
         now_s = self.clock.monotonic()
         run = _Run(translator, started_at_s=now_s, last_output_at_s=now_s)
         try:
-            await self._put(launch)
+            await self._write_files(launch)
             child = await self._guest.start(
-                _command(launch, is_talk=isinstance(translator, Conversation))
+                Command(
+                    argv=launch.argv,
+                    cwd=launch.cwd,
+                    env=launch.env,
+                    stdin=bool(launch.stdin) or isinstance(translator, Conversation),
+                    durable=True,
+                )
             )
         except ProviderError as error:
             return ProviderResult(
@@ -152,11 +158,11 @@ class CliSession(BaseSession):
             program = PurePath(launch.argv[0]).name
             self.log.info(Event.SESSION_STARTED, program=program, child=child.label)
             async with child:
-                exit_code = await self._live(child, launch, run)
+                exit_code = await self._attend(child, launch, run)
         finally:
             with anyio.CancelScope(shield=True):
                 for file in launch.files:
-                    # The harness may have put anything in its place; the directory goes as well.
+                    # It may be something else by now; the directory is removed later.
                     with contextlib.suppress(OSError):
                         await self._guest.files.remove(str(file.path))
         result = translator.conclude(
@@ -169,9 +175,9 @@ class CliSession(BaseSession):
                 duration_ms=round((self.clock.monotonic() - run.started_at_s) * 1000),
             )
         )
-        return result if run.cut_short is None else as_aborted(result, run.cut_short)
+        return result if run.abort_reason is None else as_aborted(result, run.abort_reason)
 
-    async def _put(self, launch: Launch) -> None:
+    async def _write_files(self, launch: Launch) -> None:
         """Write the files of a launch.
 
         Raises:
@@ -184,26 +190,29 @@ class CliSession(BaseSession):
                 msg = f"cannot write {file.path.name}: {error.strerror}"
                 raise ProviderError(msg) from error
 
-    async def _live(self, child: Process, launch: Launch, run: _Run) -> int:
-        """From spawn to the last byte; whatever happens, no process is left when it returns."""
+    async def _attend(self, child: Process, launch: Launch, run: _Run) -> int:
+        """Attend to the child until its end and its last byte; return its exit code.
+
+        However it returns, no process of the session is left.
+        """
         stdout = partial(self._read_stdout, child, run)
         stderr = partial(self._read_stderr, child, run)
         grace, writer = DEFAULT_GRACE, None
-        exit_code, is_over = None, False
+        exit_code, has_ended = None, False
         if isinstance(run.translator, Conversation):
             writer = StdinWriter(child, run.translator, clock=self.clock)
             self._steering.connect(writer)
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._feed, child, launch.stdin, writer)
-                tasks.start_soon(self._end_when_asked, child, run, tasks.cancel_scope)
-                tasks.start_soon(self._end_when_final, child, run, tasks.cancel_scope)
+                tasks.start_soon(self._write_stdin, child, launch.stdin, writer)
+                tasks.start_soon(self._end_on_abort, child, run, tasks.cancel_scope)
+                tasks.start_soon(self._end_after_result, child, run, tasks.cancel_scope)
                 await drain(child, stdout, stderr, clock=self.clock)
-                exit_code, is_over = await child.wait(), True
+                exit_code, has_ended = await child.wait(), True
                 tasks.cancel_scope.cancel()
-            grace = DEFAULT_GRACE if is_over else NO_GRACE  # `_end` gave up
+            grace = DEFAULT_GRACE if has_ended else NO_GRACE  # `_end` gave up
         except anyio.get_cancelled_exc_class():
-            grace = NO_GRACE  # whoever cancels has no time left for asking
+            grace = NO_GRACE  # a cancelled session kills at once
             raise
         finally:
             self._steering.connect(None)
@@ -211,7 +220,7 @@ class CliSession(BaseSession):
                 await self._guest.end(child, grace, on_step=self._log_step)
         return UNKNOWN_EXIT if exit_code is None else exit_code
 
-    async def _feed(self, child: Process, data: bytes, writer: StdinWriter | None) -> None:
+    async def _write_stdin(self, child: Process, data: bytes, writer: StdinWriter | None) -> None:
         if data:
             await child.send(data)
         if writer is not None:
@@ -219,42 +228,42 @@ class CliSession(BaseSession):
         elif data:
             await child.close_stdin()
 
-    async def _end_when_asked(self, child: Process, run: _Run, life: anyio.CancelScope) -> None:
-        """End the harness after `abort`, and note whether it was finished by itself before that.
+    async def _end_on_abort(self, child: Process, run: _Run, scope: anyio.CancelScope) -> None:
+        """End the harness after `abort`; record whether it was final before that.
 
-        What it reports after it was asked to end, be it a success, follows from the request: a
-        command that the interrupt ended counts as done for some agents.
+        An outcome reported after the request follows from the request, a success too: some agents
+        count a command that the interrupt ended as done.
         """
         await self._abort_asked.wait()
         for _ in range(CATCH_UP_ROUNDS):
             await checkpoint()
         if not run.translator.is_final and child.returncode is None:
-            run.cut_short = self._abort_reason
+            run.abort_reason = self._abort_reason
         if self._steering.writer is not None:
             await self._steering.writer.interrupt()
-        await self._end(child, life)
+        await self._end(child, scope)
 
-    async def _end_when_final(self, child: Process, run: _Run, life: anyio.CancelScope) -> None:
-        """End a harness that said its last word and then does not exit."""
+    async def _end_after_result(self, child: Process, run: _Run, scope: anyio.CancelScope) -> None:
+        """End a harness that does not exit after its result."""
         grace_s = self.config.result_grace_s
         while True:
             await self.clock.sleep(min(1.0, grace_s))
             quiet_s = self.clock.monotonic() - run.last_output_at_s
             if run.translator.is_final and quiet_s >= grace_s:
                 run.hung_after_result = True
-                self.log.warning(Event.SESSION_HUNG, why="it said its last word and stayed")
+                self.log.warning(Event.SESSION_HUNG, why="no exit after the result")
                 self.emit(Progress("The harness stayed after its result and was ended"))
-                await self._end(child, life)
+                await self._end(child, scope)
                 return
 
-    async def _end(self, child: Process, life: anyio.CancelScope) -> None:
-        """Escalate until the child has ended; if it survives even that, end the session without it.
+    async def _end(self, child: Process, scope: anyio.CancelScope) -> None:
+        """Escalate until the child has ended; if it survives SIGKILL, end the session without it.
 
-        SIGKILL does not end a process that hangs in the kernel, such as on a dead network disk.
+        A process that hangs in the kernel, such as on a dead network disk, survives SIGKILL.
         """
         await self._guest.end(child, on_step=self._log_step)
         await self.clock.sleep(GIVE_UP_S)
-        life.cancel()
+        scope.cancel()
 
     async def _read_stdout(self, child: Process, run: _Run) -> None:
         framer, output = LineFramer(MAX_LINE_BYTES), child.stdout
@@ -269,7 +278,7 @@ class CliSession(BaseSession):
                 checkpoint = partial(output.checkpoint, pending, ends_inside=is_cutting)
                 self.take(lines, run.translator, checkpoint)
             if self._steering.writer is not None:
-                self._steering.writer.heard()
+                self._steering.writer.notify()
             if framer.oversize > cut_before:
                 self.log.warning(Event.LINE_OVERSIZE, bytes=framer.last_oversize_bytes)
 
@@ -284,27 +293,27 @@ class CliSession(BaseSession):
     async def _read_stderr(self, child: Process, run: _Run) -> None:
         scrubber = self.config.redactor.stream()
         framer, output = LineFramer(CUT_LINE_BYTES), child.stderr
-        half = bytearray()
-        """A line in the making; not scrubbed before it is complete."""
+        partial_line = bytearray()
+        """Not scrubbed before it is complete."""
 
         def on_chunk(chunk: bytes) -> None:
             run.last_output_at_s = self.clock.monotonic()
             end = chunk.rfind(b"\n") + 1
-            if not end and len(half) < CUT_LINE_BYTES:
-                half.extend(chunk)
+            if not end and len(partial_line) < CUT_LINE_BYTES:
+                partial_line.extend(chunk)
                 return
             end = end or len(chunk)
-            lines = framer.feed(scrubber.feed(bytes(half) + chunk[:end]))
-            half[:] = chunk[end:]
+            lines = framer.feed(scrubber.feed(bytes(partial_line) + chunk[:end]))
+            partial_line[:] = chunk[end:]
             if lines or framer.is_cutting:
-                pending = len(half) + scrubber.held_bytes
+                pending = len(partial_line) + scrubber.held_bytes
                 checkpoint = partial(output.checkpoint, pending, ends_inside=framer.is_cutting)
                 self.take_stderr(b"\n".join(lines), run.translator, checkpoint)
 
         try:
             await pump(output, on_chunk)
         finally:
-            lines = framer.feed(scrubber.feed(bytes(half)) + scrubber.close())
+            lines = framer.feed(scrubber.feed(bytes(partial_line)) + scrubber.close())
             if rest := framer.close():
                 lines.append(rest)
             if lines:
@@ -312,16 +321,6 @@ class CliSession(BaseSession):
                 self.take_stderr(b"\n".join(lines), run.translator, checkpoint)
 
     def _log_step(self, step: str, elapsed_s: float) -> None:
-        # Every session ends with a sweep; only what had to be asked or killed is news.
-        tell = self.log.debug if step == "sweep" else self.log.info
-        tell(Event.KILL_STEP, step=step, elapsed_s=round(elapsed_s, 2))
-
-
-def _command(launch: Launch, *, is_talk: bool) -> Command:
-    return Command(
-        argv=launch.argv,
-        cwd=launch.cwd,
-        env=launch.env,
-        stdin=bool(launch.stdin) or is_talk,
-        durable=True,
-    )
+        # Every session ends with a sweep; the other steps are exceptional.
+        log = self.log.debug if step == "sweep" else self.log.info
+        log(Event.KILL_STEP, step=step, elapsed_s=round(elapsed_s, 2))

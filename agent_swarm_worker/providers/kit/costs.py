@@ -1,13 +1,10 @@
-"""The cost book: what a session spent, per model, as tokens and US dollars.
+"""Add up what a session spent, per model, as tokens and US dollars; look up list prices.
 
-A harness reports either what each call or result cost (`CostBook.add`) or running totals, of which
-only the growth is new (`CostBook.grown`). Zero means nothing; what nobody said is ``None``, and a
-sum with an unknown part is unknown, never smaller: budgets are enforced on these numbers.
-
-What tokens cost, for harnesses that do not name their price.
-
-The prices are those bundled with the library ``genai-prices`` (extras ``codex`` and ``pi``);
-nothing is fetched. An unknown price is ``None``, never 0: budgets are enforced on these numbers.
+A harness reports either the cost of each call or result (`CostBook.add`) or running totals, of
+which only the growth is new (`CostBook.grown`). An unknown price is ``None``, never 0, and makes
+every sum with it unknown: budgets are enforced on these numbers. `usd` prices tokens for harnesses
+that name no price, from the table of the library ``genai-prices`` (extras ``codex`` and ``pi``);
+nothing is fetched.
 """
 
 from __future__ import annotations
@@ -28,14 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Counts of one model call, or of many. Whether `input` has cached ones is the harness's."""
+    """Counts of one or more model calls. Depending on the harness, `input` includes cached ones."""
 
     input: int = 0
     output: int = 0
     cache_read: int = 0
     cache_write: int = 0
     cache_write_5m: int = 0
-    """The part of `cache_write` that is kept for five minutes."""
+    """The part of `cache_write` with a lifetime of five minutes; the next, of one hour."""
     cache_write_1h: int = 0
     reasoning: int = 0
     """The part of `output` that is reasoning."""
@@ -44,11 +41,11 @@ class Tokens:
 
     @classmethod
     def read(cls, native: Any, names: Mapping[str, tuple[str, ...]]) -> Tokens:
-        """Take counts out of a native object.
+        """Read counts from a native object.
 
         Args:
-            native: the object; a wrong shape counts nothing.
-            names: per field the keys under which it may stand; the first that counts is taken.
+            native: the object; one of another type counts nothing.
+            names: per field its possible keys; the first that holds a count is used.
         """
         usage = mapping(native)
         return cls(
@@ -65,7 +62,7 @@ class Tokens:
         return any(getattr(self, name) for name in _NAMES)
 
     def since(self, before: Tokens) -> Tokens:
-        """Return the growth of a running total; one that shrank was started anew."""
+        """Return the growth of a running total; one that shrank was restarted from zero."""
         if self.input < before.input or self.output < before.output:
             return self
         return Tokens(*(max(0, getattr(self, n) - getattr(before, n)) for n in _NAMES))
@@ -76,7 +73,7 @@ _NAMES = tuple(field.name for field in fields(Tokens))
 
 @dataclass(slots=True)
 class Spent:
-    """What one model used; `usd` is ``None`` if nobody said its price."""
+    """The use of one model; `usd` is ``None`` if its price is unknown."""
 
     tokens: Tokens = field(default_factory=Tokens)
     usd: float | None = 0.0
@@ -85,28 +82,28 @@ class Spent:
         return bool(self.tokens or self.usd)
 
     def add(self, tokens: Tokens, usd: float | None) -> None:
-        """Count more in; an unknown price makes the sum unknown."""
+        """Add more use; an unknown price makes the sum unknown."""
         self.tokens += tokens
         self.usd = None if usd is None or self.usd is None else self.usd + usd
 
 
 class CostBook:
-    """Keeps the accounts of one session."""
+    """Adds up the spend of one session."""
 
     def __init__(self) -> None:
         self.models: dict[str, Spent] = {}
         self._totals: dict[Hashable, Tokens] = {}
 
     def add(self, model: str, tokens: Tokens, usd: float | None) -> None:
-        """Count what a model newly used, and what that cost."""
+        """Add new use of a model and its cost."""
         self.models.setdefault(model, Spent()).add(tokens, usd)
 
     def begin(self, counter: Hashable, before: Tokens) -> None:
-        """Note what a running total had come to before this session."""
+        """Set the value of a running total at the start of this session."""
         self._totals.setdefault(counter, before)
 
     def grown(self, counter: Hashable, total: Tokens) -> Tokens:
-        """Take a running total and return what is new of it."""
+        """Take a running total and return its growth."""
         before, self._totals[counter] = self._totals.get(counter, Tokens()), total
         return total.since(before)
 
@@ -135,16 +132,16 @@ def cost_data(
     counts_searches: bool = False,
     **details: Any,
 ) -> CostData:
-    """Return the spend as it is reported.
+    """Return the spend in the form in which it is reported.
 
     Args:
         config: names the task and the agent.
-        models: what each model used, by the name it is reported under.
+        models: the use of each model, by its reported name.
         provider: the harness as the server knows it.
         model: the main model.
         is_error: whether the session has failed.
         counts_searches: whether the harness counts web searches.
-        details: further fields of `CostData`; they replace those that are summed up here.
+        details: further fields of `CostData`; they override the sums.
     """
     total = added_up(models)
     values: dict[str, Any] = {
@@ -189,11 +186,11 @@ def usd(
 
     Args:
         model: the model as its vendor names it.
-        provider: the vendor (``openai``); ``None`` lets the model's name tell.
-        input_tokens: everything that was read, the next two included.
-        cached_tokens: what was read from a cache.
-        cache_write_tokens: what was written to a cache.
-        output_tokens: everything that was written, reasoning included.
+        provider: the vendor (``openai``); ``None`` derives it from the model's name.
+        input_tokens: all input, including the next two.
+        cached_tokens: input that was read from a cache.
+        cache_write_tokens: input that was written to a cache.
+        output_tokens: all output, including reasoning.
     """
     calculate = _calculator()
     if calculate is None:
@@ -216,7 +213,7 @@ def usd(
 
 @cache
 def _calculator() -> Callable[[str, str | None, dict[str, int]], float] | None:
-    """Import the library at first need; without it, prices are unknown."""
+    """Import the library on first use; without it, prices are unknown."""
     try:
         from genai_prices import Usage, calc_price  # noqa: PLC0415 - an optional extra
     except ImportError:

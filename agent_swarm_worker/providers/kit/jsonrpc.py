@@ -1,13 +1,12 @@
-"""JSON-RPC 2.0 as two peers speak it over lines: requests, answers and notifications both ways.
+"""Speak JSON-RPC 2.0 with a peer, one message a line: requests and notifications both ways.
 
 `JsonRpcPeer` does no I/O. It takes parsed messages (`receive`) and collects the bytes to be written
-(`outgoing`), one line for each message. Requests of the peer are answered at once (`answers`) or
-by a handler that may take its time (`handlers`): `handler_calls` returns those to be run, and each
-adds its answer to `outgoing` when it is done. Ids of both sides are kept apart: both may count
-from 0.
+(`outgoing`). Requests of the peer are answered at once (`answers`) or by an asynchronous handler
+(`handlers`): `handler_calls` returns those to be run, and each adds its answer to `outgoing`. Both
+sides number their requests independently.
 
-What the peer does wrong never raises: messages that are none are skipped, as are answers to
-nothing; batches are read one by one; ids come back as they came.
+A mistake of the peer never raises: invalid messages and answers without a request are skipped;
+batches are read one by one; an id is returned exactly as it was sent.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderEvent
 
 MAX_PENDING = 1000
-"""Requests of ours without an answer; one more fails at once."""
+"""Limit of our requests without an answer; one more fails at once."""
 MAX_HANDLERS = 100
-"""Requests of the peer that are worked on at a time; one more is refused."""
+"""Limit of the peer's requests that are handled at a time; one more is refused."""
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
 INTERNAL_ERROR = -32603
@@ -45,7 +44,7 @@ Handler: TypeAlias = Callable[[Any], Awaitable[Any]]
 
 
 class RequestRefused(ProviderError):
-    """A handler does not do what the peer asks for; the fields become the JSON-RPC error."""
+    """Raised by a handler to refuse a request; the fields become the JSON-RPC error."""
 
     def __init__(self, message: str, *, code: int = INTERNAL_ERROR, data: Any = None) -> None:
         self.code, self.message, self.data = code, message, data
@@ -54,18 +53,18 @@ class RequestRefused(ProviderError):
 
 @dataclass(frozen=True, slots=True)
 class RpcError:
-    """Why a request of ours has no result."""
+    """The error of one of our requests."""
 
     method: str
     code: int | None
     message: str
     data: Any = None
     native: Any = None
-    """The error as the peer wrote it; ``None`` if it wrote none."""
+    """The error object as the peer sent it; ``None`` if it sent none."""
 
     @property
     def is_unanswered(self) -> bool:
-        """True if the peer ended before it answered, or was never asked."""
+        """True if the peer ended before it answered, or the request was not sent."""
         return self.native is None
 
 
@@ -75,7 +74,7 @@ OnNotification: TypeAlias = Callable[[str, Any], "Iterable[ProviderEvent]"]
 
 
 def ignored(_: Any) -> tuple[()]:
-    """The outcome of a request that nobody waits for."""
+    """The callback of a request whose answer is not needed."""
     return ()
 
 
@@ -87,7 +86,7 @@ class _Pending:
 
 
 class HandlerCall:
-    """One request of the peer that a handler works on. The first answer counts."""
+    """One request of the peer with its handler. The first answer counts."""
 
     def __init__(
         self, peer: JsonRpcPeer, request_id: Any, method: str, params: Any, handler: Handler
@@ -101,7 +100,7 @@ class HandlerCall:
         self._is_answered = False
 
     async def run(self) -> None:
-        """Run the handler and answer with what it returns or raises."""
+        """Run the handler; answer with its result or error."""
         if self._is_answered:
             return
         with anyio.CancelScope() as self._scope:
@@ -109,7 +108,7 @@ class HandlerCall:
                 result = await self._handler(self.params)
             except RequestRefused as refusal:
                 self.refuse(refusal.message, code=refusal.code, data=refusal.data)
-            except Exception as error:  # the peer is told, whatever it was; the session goes on
+            except Exception as error:  # any error becomes the answer; the session goes on
                 self.refuse(_described(error))
             else:
                 self.answer(result)
@@ -131,15 +130,15 @@ class HandlerCall:
 
 
 class JsonRpcPeer:
-    """Our end of the line.
+    """Our end of the connection.
 
     Args:
-        on_notification: takes the method and the parameters of a notification.
+        on_notification: called with the method and the parameters of a notification.
         answers: for requests that are answered at once, by method.
         handlers: for requests that are answered later, by method.
-        head: what every message of ours has besides; codex leaves ``jsonrpc`` out.
-        max_pending: requests of ours without an answer.
-        max_handlers: requests of the peer that are worked on at a time.
+        head: fields of every message of ours; codex leaves ``jsonrpc`` out.
+        max_pending: limit of our requests without an answer.
+        max_handlers: limit of the peer's requests that are handled at a time.
     """
 
     def __init__(
@@ -166,7 +165,7 @@ class JsonRpcPeer:
         self._events: list[ProviderEvent] = []
         """Of requests that failed before they were sent; the next `receive` yields them."""
 
-    # -- what is said --------------------------------------------------------------------------
+    # -- sending -------------------------------------------------------------------------------
 
     def request(
         self,
@@ -175,7 +174,7 @@ class JsonRpcPeer:
         on_result: OnResult = ignored,
         on_error: OnError = ignored,
     ) -> None:
-        """Ask the peer; one of the two functions is called with its answer, once."""
+        """Send a request; one of the two callbacks is called once, with its answer."""
         if len(self._pending) >= self._max_pending:
             why = f"{len(self._pending)} requests are unanswered: {method} was not sent"
             self._events += on_error(RpcError(method, None, why))
@@ -185,19 +184,19 @@ class JsonRpcPeer:
         self._write({"id": number, "method": method}, params)
 
     def notify(self, method: str, params: Any = None) -> None:
-        """Tell the peer something."""
+        """Send a notification."""
         self._write({"method": method}, params)
 
     def outgoing(self) -> bytes:
-        """Return what is to be written now, and forget it."""
+        """Return and clear the bytes to be written."""
         data = bytes(self._out)
         self._out.clear()
         return data
 
-    # -- what is heard -------------------------------------------------------------------------
+    # -- receiving -----------------------------------------------------------------------------
 
     def receive(self, message: Any) -> Iterator[ProviderEvent]:
-        """Take one parsed message, or a batch of them; return what it comes to."""
+        """Take one parsed message or a batch; yield its events."""
         yield from self._events
         self._events.clear()
         for one in message if isinstance(message, list) else (message,):
@@ -222,7 +221,7 @@ class JsonRpcPeer:
         return ()
 
     def _pending_of(self, answer_id: Any) -> _Pending | None:
-        """Some peers send a number back as a string."""
+        """Return the request with this id; some peers return a number as a string."""
         if isinstance(answer_id, str) and answer_id.isdecimal() and len(answer_id) < 20:
             answer_id = int(answer_id)
         if isinstance(answer_id, bool) or not isinstance(answer_id, int | float):
@@ -250,14 +249,9 @@ class JsonRpcPeer:
     # -- handlers ------------------------------------------------------------------------------
 
     def handler_calls(self) -> Sequence[HandlerCall]:
-        """Return the calls that nobody runs yet, and forget them."""
+        """Return and clear the calls that do not run yet."""
         calls, self._new_calls = self._new_calls, []
         return calls
-
-    @property
-    def open_calls(self) -> Sequence[HandlerCall]:
-        """The requests of the peer that have no answer yet."""
-        return tuple(self._open_calls)
 
     def _answered(self, call: HandlerCall, request_id: Any, outcome: dict[str, Any]) -> None:
         self._open_calls.remove(call)
@@ -265,21 +259,16 @@ class JsonRpcPeer:
 
     # -- the end -------------------------------------------------------------------------------
 
-    @property
-    def unanswered(self) -> Sequence[str]:
-        """The methods of our requests that have no answer yet, in the order they were sent."""
-        return tuple(pending.method for pending in self._pending.values())
-
-    def end(self, seen: str) -> list[ProviderEvent]:
+    def end(self, how: str) -> list[ProviderEvent]:
         """Fail every request without an answer: the peer has ended.
 
         Args:
-            seen: what was seen of the end, for instance the exit code and the last words.
+            how: describes the end, for instance by the exit code.
         """
         events, self._events = self._events, []
         pending, self._pending = self._pending, {}
         for one in pending.values():
-            events += one.on_error(RpcError(one.method, None, f"no answer to {one.method}: {seen}"))
+            events += one.on_error(RpcError(one.method, None, f"no answer to {one.method}: {how}"))
         return events
 
     def _write(self, message: dict[str, Any], params: Any = None) -> None:
@@ -289,21 +278,21 @@ class JsonRpcPeer:
 
 
 class JsonRpcConversation(JsonTranslator):
-    """The part of a conversation that is the same for every harness that speaks JSON-RPC."""
+    """Base of a conversation over JSON-RPC."""
 
     rpc: JsonRpcPeer
-    """Set by the harness's own class."""
+    """Set by the subclass."""
 
     def feed(self, native: Any) -> list[ProviderEvent]:
-        """Take one line: an answer, a request, a notification, or several of them."""
+        """Take one line: an answer, a request, a notification, or a batch."""
         return list(self.rpc.receive(native))
 
     def outgoing(self) -> bytes:
-        """Return what is to be written now, and forget it."""
+        """Return and clear the bytes to be written."""
         return self.rpc.outgoing()
 
     def handler_calls(self) -> Sequence[HandlerCall]:
-        """Return the calls to be run now, and forget them."""
+        """Return and clear the calls to be run."""
         return self.rpc.handler_calls()
 
 
@@ -323,7 +312,7 @@ def _error(code: int, message: str, data: Any = None) -> dict[str, Any]:
 def _described(error: Exception) -> str:
     try:
         return f"{type(error).__name__}: {error}"[:_MAX_SHOWN_CHARS]
-    except Exception:  # an error that cannot even be printed
+    except Exception:  # its __str__ raises
         return type(error).__name__
 
 
@@ -331,12 +320,12 @@ def _line(message: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(message) + b"\n"
     except TypeError:
-        pass  # half a surrogate pair, which JSON may carry and UTF-8 may not; or no JSON at all
+        pass  # half a surrogate pair, which JSON allows and UTF-8 does not; or not JSON
     try:
         return json.dumps(message).encode() + b"\n"
     except (TypeError, ValueError) as error:
         if "result" not in message and "error" not in message:
-            raise  # ours, and a mistake
+            raise  # a mistake in our own request
         refusal = _error(INTERNAL_ERROR, f"the answer is no JSON: {_described(error)}")
         head = {key: value for key, value in message.items() if key not in ("result", "error")}
         return json.dumps({**head, "error": refusal}).encode() + b"\n"

@@ -1,15 +1,13 @@
-"""The two pure parts of a CLI harness: how it is launched, and what its words mean.
+"""Declare the two pure parts of a CLI harness: its launch and the translation of its lines.
 
 A provider for a command-line harness is a function that builds a `Launch` and an object that is a
-`Translator`; `cli_session.CliSession` does the rest for all of them. Neither does any I/O, so
-recorded streams test them.
-
-The base of translators for a harness that prints JSON lines and nothing else.
+`Translator`; `cli_session.CliSession` does the rest. Neither does any I/O, so recorded streams test
+them. `SpecAdapter` is the base of an adapter, `JsonTranslator` that of a translator of JSON lines.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.contract import PrivateFile
@@ -24,32 +22,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import PurePath
 
-    from agent_swarm_worker.contract import ProviderEvent
+    from agent_swarm_worker.contract import HarnessSpec, ProviderEvent, ProviderTraits
 
 __all__ = [
     "MAX_ARG_BYTES",
     "CliHarness",
     "Ending",
+    "JsonTranslator",
     "Launch",
     "PrivateFile",
-    "ReplayableAdapter",
-    "TextTranslator",
-    "Translator",
-]
-
-__all__ = [
-    "MAX_ARG_BYTES",
-    "CliHarness",
-    "Ending",
-    "Launch",
-    "PrivateFile",
-    "ReplayableAdapter",
+    "Rereads",
+    "SpecAdapter",
     "TextTranslator",
     "Translator",
 ]
 
 MAX_ARG_BYTES = 100 * 1024
-"""Longest argument we pass: Linux refuses one of 128 KiB (``MAX_ARG_STRLEN``)."""
+"""Longest argument to pass: Linux refuses one of 128 KiB (``MAX_ARG_STRLEN``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,23 +52,43 @@ class Launch:
     """Inside the guest."""
     stdin: bytes = b""
     """Written to standard input, which is then closed. Empty: standard input is /dev/null.
-    With a `conversation.Conversation` it stays open, and what that has to say follows."""
+    With a `conversation.Conversation` it stays open, and the conversation's output follows."""
     files: tuple[PrivateFile, ...] = ()
     """Written before the start and removed afterwards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CliHarness:
-    """A launch with its translator: what an adapter hands to the shared CLI session."""
+    """A launch with its translator, as an adapter passes them to `CliSession`."""
 
     launch: Launch
     translator: Translator
-    stale_resume: tuple[str, ...] = field(default=())
-    """Error categories that mean: the resumed session does not exist, start a fresh one."""
+    stale_resume: tuple[str, ...] = ()
+    """Error categories of a resumed session that does not exist: a fresh one is started."""
+
+
+class SpecAdapter:
+    """Base of an adapter: everything that follows from its specification."""
+
+    spec: HarnessSpec
+
+    @property
+    def name(self) -> str:
+        """The name of the harness, as in ``HARNESS_PROVIDER``."""
+        return self.spec.name
+
+    @property
+    def traits(self) -> ProviderTraits:
+        """The specification in the form of the previous contract."""
+        return self.spec.traits
+
+    def format_command(self, command_name: str) -> str:
+        """Return a swarm command in the form in which the harness finds its skills."""
+        return self.spec.skills.command_form.format(name=command_name)
 
 
 class JsonTranslator:
-    """Passes over lines that are not JSON, and over standard error.
+    """Base of a translator for JSON lines: skips other lines, and standard error.
 
     Both are in the journal all the same, and the end of standard error is in `Ending`.
     """

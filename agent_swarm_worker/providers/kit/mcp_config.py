@@ -1,10 +1,8 @@
-"""Tool servers (MCP) as harnesses configure them: the forms they are written in, and reading them.
+"""Write and read the tool server (MCP) configuration of a harness.
 
-Most harnesses read a ``.mcp.json`` (`mcp_config_bytes`), others tables in TOML (`mcp_table`, with
-`toml.toml_bytes`). The swarm's own server is among them whatever else there is (`swarm_server_of`),
-and what an operator's file holds as a secret is scrubbed (`register_secrets`).
-
-Writing TOML: the standard library only reads it.
+Most harnesses read a ``.mcp.json`` (`mcp_config_bytes`), others tables in TOML (`mcp_table` and
+`toml_bytes`; the standard library only reads TOML). The swarm's own server is always among them
+(`swarm_server_of`), and secrets in an operator's file are scrubbed (`register_secrets`).
 """
 
 from __future__ import annotations
@@ -25,8 +23,10 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderSessionConfig, Redactor
 
 SWARM_SERVER = "agent-swarm"
-"""Name of the swarm's own server; agents know its tools as ``mcp__agent-swarm__…``."""
+"""Name of the swarm's own server; the names of its tools begin with ``mcp__agent-swarm__``."""
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def swarm_server(
@@ -50,7 +50,7 @@ def swarm_server(
 
 
 def swarm_server_of(config: ProviderSessionConfig, runtime_id: str | None = None) -> McpServer:
-    """Return the swarm's server of a session: the one it was given, else one made for it."""
+    """Return the swarm's server of a session: the configured one, else one made for it."""
     for server in config.mcp_servers:
         if server.name == SWARM_SERVER:
             return server
@@ -72,7 +72,7 @@ def mcp_entry(server: McpServer) -> dict[str, Any]:
 
 
 def mcp_table(server: McpServer, common: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one server as a TOML table of ``mcp_servers``, with what all of them have."""
+    """Return one server as a TOML table of ``mcp_servers``, with the keys common to all."""
     if server.transport == "stdio":
         return {**_command(server), **common}
     return {"url": server.url, "http_headers": dict(server.headers), **common}
@@ -86,24 +86,24 @@ def _command(server: McpServer) -> dict[str, Any]:
 def mcp_config_bytes(
     servers: Iterable[McpServer], inherited: Mapping[str, Any] | None = None
 ) -> bytes:
-    """Return the file: what was `inherited` from the surroundings, overlaid by `servers`."""
+    """Return a ``.mcp.json`` with the `inherited` entries, overridden by `servers`."""
     entries = {**(inherited or {}), **{server.name: mcp_entry(server) for server in servers}}
     return orjson.dumps({"mcpServers": entries}, option=orjson.OPT_INDENT_2)
 
 
 def read_mcp_config(content: bytes) -> dict[str, Any]:
-    """Return the entries of a ``.mcp.json`` that somebody wrote; a wrong shape has none.
+    """Return the entries of a ``.mcp.json``; one of another shape has none.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: the content is not JSON.
     """
     return mapping(mapping(orjson.loads(content)).get("mcpServers"))
 
 
-def taken_over(entry: Mapping[str, Any], ours: McpServer) -> dict[str, Any]:
-    """Keep what else an operator's entry says (a timeout, a header); address and identity are ours.
+def merged_entry(entry: Mapping[str, Any], ours: McpServer) -> dict[str, Any]:
+    """Merge an operator's entry (a timeout, a header) with ours, which sets address and identity.
 
-    Header names do not care about case, so an old ``authorization`` must not stay beside ours.
+    Header names ignore case, so an old ``authorization`` must not stay beside ours.
     """
     names = {name.lower() for name in ours.headers}
     headers = mapping(entry.get("headers"))
@@ -115,12 +115,12 @@ def taken_over(entry: Mapping[str, Any], ours: McpServer) -> dict[str, Any]:
 def register_secrets(
     entry: Mapping[str, Any], redactor: Redactor, *, headers: str = "headers"
 ) -> None:
-    """Scrub what an entry holds as a secret: a harness may print it when a server fails.
+    """Register the secrets of an entry for scrubbing: a harness may print them if a server fails.
 
     Args:
         entry: of one server.
         redactor: of the session.
-        headers: the key under which the form has HTTP headers.
+        headers: the key of the HTTP headers in this format.
     """
     env = {name: text(value) for name, value in mapping(entry.get("env")).items()}
     for name, value in secret_values_of(env):
@@ -130,12 +130,8 @@ def register_secrets(
             redactor.add(name, text(value))
 
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-
-
 def toml_bytes(table: Mapping[str, Any]) -> bytes:
-    """Return a document; the values are what `tomllib` produces."""
+    """Return a TOML document; the values are of the types that `tomllib` produces."""
     return ("\n".join(_lines(table, ())) + "\n").encode("utf-8", "replace")
 
 

@@ -1,4 +1,4 @@
-"""Reading values out of JSON that others wrote: a wrong shape is as good as a missing value."""
+"""Read values out of JSON of foreign origin: a value of the wrong type counts as missing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 MAX_COUNT = 2**53
-"""The largest whole number that every JSON reader takes as it is."""
+"""The largest whole number that every JSON reader represents exactly."""
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def number(value: Any) -> float | None:
 
 
 def count(value: Any) -> int | None:
-    """Return `value` if it counts something: a whole number, zero or more; else ``None``."""
-    if type(value) is int:  # what it nearly always is; a bool is not
+    """Return `value` if it is a whole number, zero or more; else ``None``."""
+    if type(value) is int:  # the common case; excludes bool
         return value if 0 <= value <= MAX_COUNT else None
     real = number(value)
     if real is None or not real.is_integer() or real > MAX_COUNT:

@@ -1,9 +1,8 @@
-"""How a session ended: its process's end and its last words become a `ProviderResult`.
+"""Build the `ProviderResult` of a session: why it failed, and the limits it ran into.
 
-A harness judges its own final event; what a process that ended without one means is the same for
-all of them (`unfinished`), and so is the form of the result (`concluded`).
-
-The rate limits of a subscription: the state of each window, and when one that was hit ends.
+A harness classifies its own final event. A process that ended without one is classified here, the
+same for all of them (`unfinished`), and the result has the same form (`concluded`). `LimitWindows`
+holds the rate limits of a subscription: the state of each window, and when the limit ends.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from agent_swarm_worker import text
 from agent_swarm_worker.clock import Clock, wire_time
 from agent_swarm_worker.contract import ProviderResult, RateLimitWindow
 from agent_swarm_worker.guards.error_classes import ErrorClass
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 ABORTED_EXIT: Final = 130
 """Exit code of a session that was aborted, unless its process has another; a shell's for SIGINT."""
 MAX_REASON_CHARS: Final = 500
+REJECTED: Final = "rejected"
+"""The status of a window whose limit is hit."""
 TAIL_CHARS: Final = 250
-"""How much of standard error is quoted."""
+"""The part of standard error that a reason quotes."""
 
 LABELS: Final[dict[str, str]] = {
     "interrupted": "Interrupted",
@@ -53,28 +55,28 @@ class Failure:
     """Why a session failed."""
 
     category: str | None
-    """``None`` if nothing is known but that it failed."""
+    """``None`` if the class of the error is unknown."""
     reason: str
     """One readable line."""
 
 
-def failure(category: str, said: str = "", labels: Mapping[str, str] = LABELS) -> Failure:
-    """Return a failure in which the category's own words come first."""
+def failure(category: str, message: str = "", labels: Mapping[str, str] = LABELS) -> Failure:
+    """Return a failure whose reason is the category's label, then the harness's message."""
     label = labels.get(category, "Session error")
-    return Failure(category, one_line(f"{label}: {said}" if said else label, MAX_REASON_CHARS))
+    return Failure(category, one_line(f"{label}: {message}" if message else label))
 
 
 def aborted(ending: Ending) -> Failure | None:
-    """Return the failure of a session that was asked to end, if it was."""
+    """Return the failure of a session that was aborted; ``None`` if it was not."""
     if ending.aborted is None:
         return None
     return Failure("aborted", one_line(f"Aborted: {ending.aborted}", MAX_REASON_CHARS))
 
 
 def as_aborted(result: ProviderResult, reason: str) -> ProviderResult:
-    """Return the result of a session that was asked to end before its harness was finished.
+    """Return the result of a session that was aborted before its harness was finished.
 
-    Output, cost and limits are what the harness reported; success or another failure is not.
+    Output, cost and limits stay as the harness reported them; the outcome does not.
     """
     if result.error_category == "aborted":
         return result
@@ -96,20 +98,20 @@ def unfinished(
     last_error: Error | None = None,
     waiting_for: str = "",
 ) -> Failure:
-    """Say why a process ended without a final event.
+    """Return the failure of a process that ended without a final event.
 
     Args:
         name: of the harness, as it begins a sentence.
-        ending: what is known of the process.
-        classify: returns the category that a text names, or ``unknown``.
-        last_error: the last error that it reported and did not get over.
-        waiting_for: the request that it left without an answer.
+        ending: the end of the process.
+        classify: returns the category of a text, or ``unknown``.
+        last_error: the last error that it reported and did not recover from.
+        waiting_for: the request that it left unanswered.
     """
-    how = f"{name} {how_it_ended(ending.exit_code)} before it was finished"
+    how = f"{name} {exit_text(ending.exit_code)} before it was finished"
     how += f", without an answer to {waiting_for}" if waiting_for else ""
     if last_error is not None:
-        said = one_line(f"{how}; before that: {last_error.message}", MAX_REASON_CHARS)
-        return Failure(last_error.category or "crashed", said)
+        reason = one_line(f"{how}; before that: {last_error.message}")
+        return Failure(last_error.category or "crashed", reason)
     if ending.truncated:
         return Failure("truncated", f"{how}; its output was cut off")
     tail = " ".join(ending.stderr_tail.split())[-TAIL_CHARS:]
@@ -130,7 +132,7 @@ def concluded(
     windows: Mapping[str, RateLimitWindow] | None = None,
     applied_effort: str | None = None,
 ) -> ProviderResult:
-    """Return the result of a session that failed for this reason, or did not."""
+    """Return the result of a session; `failed` is ``None`` if it succeeded."""
     return ProviderResult(
         exit_code=exit_code,
         is_error=failed is not None,
@@ -146,27 +148,32 @@ def concluded(
 
 
 def reset_of(
-    category: str | None, text: str, now: datetime, *moments: datetime | None
+    category: str | None, reason: str, now: datetime, *moments: datetime | None
 ) -> str | None:
-    """Return when the limit ends that a session has hit, as the wire wants times.
+    """Return when the limit ends that failed a session, as a time on the wire; else ``None``.
 
-    Only a session that failed of a limit has hit one: overage lets others go on.
+    A session that did not fail of a limit has none: with overage it goes on.
 
     Args:
         category: of the failure.
-        text: which may name the time, if none of the moments is known.
+        reason: read for a time if none of the moments is known.
         now: the present moment.
-        moments: the first that is known counts.
+        moments: candidates; the first that is known is used.
     """
     if category not in LIMITS:
         return None
     known = (moment for moment in moments if moment is not None)
-    moment = next(known, None) or parse_reset_time(text, now)
+    moment = next(known, None) or parse_reset_time(reason, now)
     return wire_time(clamp_reset(moment, now)) if moment else None
 
 
-def how_it_ended(exit_code: int) -> str:
-    """Say how a process ended, from its exit code as a shell has it."""
+def one_line(reason: str) -> str:
+    """Return a failure reason on one line of at most `MAX_REASON_CHARS`."""
+    return text.one_line(reason, MAX_REASON_CHARS)
+
+
+def exit_text(exit_code: int) -> str:
+    """Describe the end of a process by its exit code, which is a shell's: 128 + n for signal n."""
     try:
         name = signal.Signals(exit_code - 128).name if exit_code > 128 else ""
     except ValueError:
@@ -174,17 +181,14 @@ def how_it_ended(exit_code: int) -> str:
     return f"was ended by {name}" if name else f"exited with code {exit_code}"
 
 
-REJECTED = "rejected"
-
-
 class LimitWindows:
-    """Remembers the state of every window that a harness reports."""
+    """Holds the latest state of every rate limit window that a harness reports."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.windows: dict[str, RateLimitWindow] = {}
         self.resets_at: datetime | None = None
-        """When the limit ends that was hit last."""
+        """The end of the limit that was hit last."""
 
     def note(
         self,
@@ -196,15 +200,15 @@ class LimitWindows:
         is_using_overage: bool | None = None,
         surpassed_threshold: float | None = None,
     ) -> None:
-        """Note the state of one window.
+        """Record the state of one window.
 
         Args:
-            name: as the server knows it (``five_hour``, ``seven_day``); without one it is skipped.
-            status: ``allowed``, ``rejected`` or a word of the harness's own; as above.
+            name: as the server knows it (``five_hour``, ``seven_day``); if empty it is skipped.
+            status: ``allowed``, ``rejected`` or the harness's own; if empty the window is skipped.
             utilization: 0 to 1.
             resets_at_s: seconds since 1970.
             is_using_overage: whether calls beyond the limit are paid for one by one.
-            surpassed_threshold: the share of the limit that the harness warned of.
+            surpassed_threshold: the share of the limit at which the harness warns.
         """
         if not name or not status:
             return
@@ -219,14 +223,14 @@ class LimitWindows:
         )
 
     def note_end(self, ends_s: Iterable[float | None]) -> None:
-        """Note that a limit is hit: it ends when the last window that rejects does."""
+        """Record that a limit is hit; it ends with the last of these times (s since 1970)."""
         known = [end for end in map(moment, ends_s) if end is not None]
         if known:
             self.resets_at = max(known)
 
 
 def moment(seconds: float | None) -> datetime | None:
-    """Return a time given as seconds since 1970; ``None`` if it is none, or 0."""
+    """Convert seconds since 1970 to a time; ``None`` if that is impossible, or for 0."""
     try:
         return datetime.fromtimestamp(seconds, UTC) if seconds else None
     except (OverflowError, ValueError, OSError):

@@ -1,10 +1,10 @@
-"""The base of every session: what a session says passes through here, once, in one order.
+"""Process the output of a session: the base class of every session, in-process ones included.
 
     line ─▶ scrub ─▶ translate ─▶ journal on disk ─▶ listeners
 
-Nothing gets to the disk, or to a listener, that was not scrubbed; and a listener hears of a line
-only after its place in the journal is settled: package `journal` says what that means. An
-in-process harness takes the same way as a command line: it hands over its native events as JSON.
+Only scrubbed text reaches the disk or a listener, and a listener is called for a line only after
+the line's position in the journal is settled (see the package `journal`). An in-process harness
+passes its native events as JSON lines.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from agent_swarm_worker.journal.writer import Checkpoint
 
 MAX_BACKLOG = 10_000
-"""Events kept for a first listener that comes late; the journal has them all anyway."""
+"""Events kept until the first listener registers; the journal has all of them anyway."""
 MAX_BACKLOG_BYTES = 16 * 1024 * 1024
-"""How much text they may have."""
+"""The text in them."""
 MAX_STDERR_BYTES = 16 * 1024 * 1024
-"""Standard error taken into the journal per session; a flood beyond it is counted, not kept."""
+"""Standard error recorded per session; the rest is counted and dropped."""
 STDERR_TAIL_BYTES = 4096
 
 
 class BaseSession:
-    """Fan-out, journal and scrubbing for one session."""
+    """Scrubs, journals and distributes the output of one session."""
 
     def __init__(
         self, config: ProviderSessionConfig, *, clock: Clock, log: Log | None = None
@@ -50,29 +50,29 @@ class BaseSession:
         self.log = (log or Log()).bind(task_id=config.task_id)
         self._listeners: list[EventListener] = []
         self._listeners_of: dict[type, tuple[EventListener, ...]] = {}
-        """By kind of event, as they are found to be needed."""
+        """Cache: the listeners by class of event."""
         self._fallbacks: list[tuple[EventListener, frozenset[type]]] = []
-        """Listeners that want a line only if no event of theirs came of it."""
+        """Listeners that want a line only if it gave none of their events."""
         self._backlog: list[ProviderEvent] = []
         self._backlog_bytes = 0
         self._session_id: str | None = None
         self.journal = SessionJournal(
             config.log_file, max_bytes=config.journal_max_bytes, log=self.log, sink=config.sink
         )
-        """What the session has said; `take` and `take_stderr` write it."""
+        """Written by `take` and `take_stderr`."""
         self._stderr_bytes = 0
         self._stderr_tail = ""
         self._last_translator: Translator | None = None
-        self._takes_text: TextTranslator | None = None
-        """The translator, if it takes text: to find that out takes longer than to take a line."""
+        self._text_translator: TextTranslator | None = None
+        """The last translator if it is a `TextTranslator`: cached, as the check is slow."""
 
     @property
     def session_id(self) -> str | None:
-        """The harness's own id of the session, once known."""
+        """The harness's own id of the session; ``None`` until it is known."""
         return self._session_id
 
     def on_event(self, listener: EventListener) -> None:
-        """Register a listener; the first one also gets everything emitted so far."""
+        """Register a listener; the first one also gets all earlier events."""
         self._listeners.append(listener)
         self._listeners_of.clear()
         interest = interest_of(listener)
@@ -83,7 +83,7 @@ class BaseSession:
             self._call(listener, event)
 
     def emit(self, event: ProviderEvent) -> None:
-        """Hand one event that no line says to every listener."""
+        """Pass one event that comes from no line to the listeners."""
         if self.config.sink is not None:
             self.config.sink.received(())
         self._deliver(event)
@@ -92,16 +92,13 @@ class BaseSession:
         kind = type(event)
         listeners = self._listeners_of.get(kind)
         if listeners is None:
-            listeners = self._of(kind)
+            listeners = self._listeners_for(kind)
         if kind is SessionInit:
             self._session_id = event.session_id  # type: ignore[union-attr]
         if not self._listeners:
-            self._keep_for_the_first(event)
+            self._add_to_backlog(event)
         for listener in listeners:
-            try:
-                listener(event)
-            except Exception as error:  # a listener must never break the session
-                self._complain(listener, event, error)
+            self._call(listener, event)
 
     def take(
         self,
@@ -114,46 +111,46 @@ class BaseSession:
         Args:
             lines: without their ends.
             translator: of the harness.
-            checkpoint: told where in the journal they will be; see `Journal.append`.
+            checkpoint: called with their position in the journal; see `Journal.append`.
         """
         if translator is not self._last_translator:
             self._last_translator = translator
-            self._takes_text = translator if isinstance(translator, TextTranslator) else None
-        texts = self._takes_text
+            self._text_translator = translator if isinstance(translator, TextTranslator) else None
+        texts = self._text_translator
         if texts is None:
             lines = [line for line in lines if line and not line.isspace()]
-        taken = self.config.redactor.json_lines(lines)
+        scrubbed = self.config.redactor.json_lines(lines)
         records: list[bytes] = []
-        meanings: list[list[ProviderEvent]] = []
+        events_of_records: list[list[ProviderEvent]] = []
         admitted: list[bytes] = []
         is_near_limit = self.journal.is_near_limit
-        for clean, native in taken:
+        for clean, native in scrubbed:
             is_text = native is None or (texts is not None and texts.is_text(native))
             if is_text:
-                events = self._understood(translator.feed_text, decode_line(clean))
+                events = self._translate(translator.feed_text, decode_line(clean))
             else:
-                events = self._understood(translator.feed, native)
+                events = self._translate(translator.feed, native)
             record = clean if native is not None else text_record(clean)
             records.append(record)
-            meanings.append(events)
+            events_of_records.append(events)
             if record and is_near_limit:
-                words = native is not None and is_text
-                weight = max(weigh(events), Weight.ORDINARY if words else Weight.DEBUG)
+                is_json_text = native is not None and is_text
+                weight = max(weigh(events), Weight.ORDINARY if is_json_text else Weight.DEBUG)
                 admitted += self.journal.admitted(record, weight)
             elif record:
                 admitted.append(record)
         self.journal.append(admitted, checkpoint)
         if self.config.sink is not None:
-            self.config.sink.received(records)
-        has_line_listeners = self._fallbacks or self._of(RawLog) or not self._listeners
-        for record, events in zip(records, meanings, strict=True):
+            self.config.sink.heard(records)
+        has_line_listeners = self._fallbacks or self._listeners_for(RawLog) or not self._listeners
+        for record, events in zip(records, events_of_records, strict=True):
             if record and has_line_listeners:
                 self._deliver_line(record, events)
             for event in events:
                 self._deliver(event)
 
-    def _of(self, kind: type) -> tuple[EventListener, ...]:
-        """Return the listeners of a kind of event; for `RawLog`, of every line."""
+    def _listeners_for(self, kind: type) -> tuple[EventListener, ...]:
+        """Return the listeners of a class of event; for `RawLog`, those of every line."""
         found = self._listeners_of.get(kind)
         if found is None:
             wanting = [(listener, interest_of(listener)) for listener in self._listeners]
@@ -169,8 +166,8 @@ class BaseSession:
         return found
 
     def _deliver_line(self, record: bytes, events: Sequence[ProviderEvent]) -> None:
-        """Hand a line to those who want it; it is decoded only if there are any."""
-        wanting = self._of(RawLog)
+        """Pass a line to the listeners that want it; it is decoded only if there are any."""
+        wanting = self._listeners_for(RawLog)
         for listener, kinds in self._fallbacks:
             for event in events:
                 if type(event) in kinds:
@@ -181,7 +178,7 @@ class BaseSession:
             return
         line = RawLog(decode_line(record))
         if not self._listeners:
-            self._keep_for_the_first(line)
+            self._add_to_backlog(line)
         for listener in wanting:
             self._call(listener, line)
 
@@ -189,20 +186,25 @@ class BaseSession:
         try:
             listener(event)
         except Exception as error:  # a listener must never break the session
-            self._complain(listener, event, error)
+            self.log.error(
+                Event.LISTENER_FAILED,
+                listener=repr(listener),
+                event_type=event.type,
+                why=repr(error),
+            )
 
     def take_stderr(
         self, text: bytes, translator: Translator, checkpoint: Checkpoint | None = None
     ) -> None:
-        """Take scrubbed standard error: complete lines, joined by newlines; see `take`."""
+        """Record scrubbed standard error: complete lines, joined by newlines; see `take`."""
         if not text.strip():
             self.journal.append([], checkpoint)
             return
-        kept = self._stderr_bytes < MAX_STDERR_BYTES
+        is_recorded = self._stderr_bytes < MAX_STDERR_BYTES
         self._stderr_bytes += len(text)
         content = decode_line(text)
         self._stderr_tail = (self._stderr_tail + content + "\n")[-STDERR_TAIL_BYTES:]
-        if not kept:
+        if not is_recorded:
             self.journal.append([], checkpoint)
             return
         if self._stderr_bytes >= MAX_STDERR_BYTES:
@@ -212,41 +214,33 @@ class BaseSession:
         self.journal.append(admitted, checkpoint)
         self.emit(RawStderr(content))
         for line in content.splitlines():
-            for event in self._understood(translator.feed_stderr, line):
+            for event in self._translate(translator.feed_stderr, line):
                 self._deliver(event)
 
     @property
     def stderr_tail(self) -> str:
-        """The end of standard error so far."""
+        """The last `STDERR_TAIL_BYTES` of standard error."""
         return self._stderr_tail.strip()
 
     def switch_journal(self, path: Path, head: dict[str, Any]) -> None:
-        """Go on in another file, which begins with this record."""
+        """Continue in another journal file, which begins with the record `head`."""
         self.journal.switch(path, head)
 
     def close_journal(self) -> None:
-        """End the session's record, with a note on what was left out of it."""
+        """Close the journal, with a record of the lines that were left out."""
         self.journal.close()
 
-    def _keep_for_the_first(self, event: ProviderEvent) -> None:
+    def _add_to_backlog(self, event: ProviderEvent) -> None:
         self._backlog_bytes += len(getattr(event, "content", ""))
         if len(self._backlog) < MAX_BACKLOG and self._backlog_bytes < MAX_BACKLOG_BYTES:
             self._backlog.append(event)
 
-    def _understood(
+    def _translate(
         self, translate: Callable[[Any], Iterable[ProviderEvent]], native: Any
     ) -> list[ProviderEvent]:
         events: list[ProviderEvent] = []
         try:
             events.extend(translate(native))
-        except Exception as error:  # what came before it counts; the line is recorded all the same
+        except Exception as error:  # earlier events count; the line is recorded anyway
             self.log.error(Event.TRANSLATE_FAILED, why=repr(error))
         return events
-
-    def _complain(self, listener: EventListener, event: ProviderEvent, error: Exception) -> None:
-        self.log.error(
-            Event.LISTENER_FAILED,
-            listener=repr(listener),
-            event_type=event.type,
-            why=repr(error),
-        )

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import MissingExtra
+from agent_swarm_worker.providers.kit.launch import SpecAdapter
 from agent_swarm_worker.providers.pi.credentials import require_credential
 from agent_swarm_worker.providers.pi.files import is_saved, read_agent_files
 from agent_swarm_worker.providers.pi.models import choose_model
@@ -19,12 +20,10 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.kit.launch import Translator
 
 
-class PiAdapter:
+class PiAdapter(SpecAdapter):
     """Runs each task as a conversation of its own, in this process."""
 
-    name = SPEC.name
     spec = SPEC
-    traits = SPEC.traits
 
     async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         """Say whether sessions could start with this environment.
@@ -73,7 +72,3 @@ class PiAdapter:
             config.model, config.env, await read_agent_files(config.env, config.guest)
         )
         return PiReplay(config, choice)
-
-    def format_command(self, command_name: str) -> str:
-        """Return a command as a skill of pi."""
-        return SPEC.skills.command_form.format(name=command_name)

@@ -1,1 +1,1 @@
-"""Any command line as a harness: ``HARNESS_PROVIDER=subprocess HARNESS_COMMAND=…``."""
+"""The harness ``subprocess``: any command line (``HARNESS_COMMAND``), one process per task."""

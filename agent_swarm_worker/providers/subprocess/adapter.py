@@ -1,6 +1,6 @@
-"""The adapter for any program: prompt on standard input, events or plain words on standard output.
+"""Make sessions of any program: prompt on standard input, events or text on standard output.
 
-The program finds what else it may need in its environment:
+Variables of the program besides those of the session:
 
 * ``SWARM_SYSTEM_PROMPT_FILE``: the composed system prompt;
 * ``SWARM_MCP_CONFIG``: an ``.mcp.json`` with the swarm's server and the installed ones;
@@ -16,68 +16,58 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.errors import BadSetting, BinaryMissing
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.cli_session import CliSession
-from agent_swarm_worker.providers.kit.launch import CliHarness, Launch, PrivateFile
+from agent_swarm_worker.providers.kit.launch import CliHarness, Launch, PrivateFile, SpecAdapter
 from agent_swarm_worker.providers.kit.mcp_config import mcp_config_bytes
 from agent_swarm_worker.providers.subprocess.spec import SPEC, SubprocessOptions
-from agent_swarm_worker.providers.subprocess.translate import OutputMode, SubprocessTranslator
+from agent_swarm_worker.providers.subprocess.translate import SubprocessTranslator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent_swarm_worker.contract import Guest, ProviderSession, ProviderSessionConfig
 
-MODES = ("auto", "stream-json", "jsonl", "text")
 
+class SubprocessAdapter(SpecAdapter):
+    """Runs each task in a process of the configured command."""
 
-class SubprocessAdapter:
-    """What a user reaches for when no adapter exists."""
-
-    name = SPEC.name
     spec = SPEC
-    traits = SPEC.traits
 
     async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         """Raise a `ConfigError` or `ProviderError` if no session could start here."""
         program = command_words(env)[0]
         if await guest.files.which(program, env) is None:
             raise BinaryMissing(program)
-        output_mode(env)
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
         """Prepare a session of the configured command."""
-        words = command_words(config.env)
-        output_mode(config.env)
+        program = command_words(config.env)
 
         def make_harness(config: ProviderSessionConfig) -> CliHarness:
             return CliHarness(
-                launch=subprocess_launch(config, words), translator=_translator(config)
+                launch=subprocess_launch(config, program), translator=_translator(config)
             )
 
         return CliSession(config, make_harness)
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:  # noqa: ARG002
-        """A program of which nothing is known has no sessions to continue."""
+        """Return False: an unknown program has no sessions to resume."""
         return False
 
     async def translator(self, config: ProviderSessionConfig) -> SubprocessTranslator:
-        """Return what understands the lines of a session, also when its journal is read again.
+        """Return a translator for the replay of a journal.
 
         Raises:
-            BadSetting: ``HARNESS_OUTPUT`` cannot be used.
+            BadSetting: ``HARNESS_OUTPUT`` is invalid.
         """
         return _translator(config)
 
-    def format_command(self, command_name: str) -> str:
-        """Return the command in the form most agents understand."""
-        return SPEC.skills.command_form.format(name=command_name)
-
 
 def _translator(config: ProviderSessionConfig) -> SubprocessTranslator:
-    return SubprocessTranslator(output_mode(config.env), ClaudeTranslator(config))
+    return SubprocessTranslator(SubprocessOptions.load(config.env).output, ClaudeTranslator(config))
 
 
-def subprocess_launch(config: ProviderSessionConfig, words: tuple[str, ...]) -> Launch:
-    """Build the launch: argv as configured, prompt on stdin, the rest in the environment."""
+def subprocess_launch(config: ProviderSessionConfig, program: tuple[str, ...]) -> Launch:
+    """Build the launch of one session."""
     system_prompt = config.private_dir / "system-prompt.md"
     mcp_config = config.private_dir / "mcp.json"
     env = {
@@ -90,7 +80,7 @@ def subprocess_launch(config: ProviderSessionConfig, words: tuple[str, ...]) -> 
         "AGENT_SWARM_AGENT_ID": config.agent_id,
     }
     return Launch(
-        argv=(*words, *config.additional_args),
+        argv=(*program, *config.additional_args),
         env=env,
         cwd=config.cwd,
         stdin=config.prompt.encode("utf-8", "surrogatepass"),
@@ -111,18 +101,9 @@ def command_words(env: Mapping[str, str]) -> tuple[str, ...]:
     """
     command = SubprocessOptions.load(env).command
     try:
-        words = tuple(shlex.split(command))
+        program = tuple(shlex.split(command))
     except ValueError as error:
         raise BadSetting("HARNESS_COMMAND", command, str(error).lower()) from None
-    if not words:
+    if not program:
         raise BadSetting("HARNESS_COMMAND", command, "the subprocess harness needs a command line")
-    return words
-
-
-def output_mode(env: Mapping[str, str]) -> OutputMode:
-    """Read ``HARNESS_OUTPUT``.
-
-    Raises:
-        BadSetting: it is none of auto, stream-json, jsonl, text.
-    """
-    return SubprocessOptions.load(env).output
+    return program

@@ -1,7 +1,7 @@
-"""The stage for the harness ``subprocess``, and an example of one: a small scripted agent.
+"""Provide the harness fixture of ``subprocess``: a small scripted agent; an example of a fixture.
 
-The agent reads its prompt from standard input, notes it down, and does what it says; it speaks the
-normalized events as JSON lines, as a user's program would.
+The agent reads its prompt from standard input, writes it to a file and obeys its last line; it
+prints normalized events as JSON lines, as a user's program would.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
     from typing import Self
 
 AGENT = """
@@ -38,16 +36,15 @@ say("result", output=answer, is_error=False)
 
 
 class SubprocessFixture:
-    """Makes the scripted agent the command."""
+    """Configures the scripted agent as the command."""
 
     def __init__(self) -> None:
-        self._held = ExitStack()
-        self._notes = Path()
+        self._prompts = Path()
 
     @property
     def env(self) -> Mapping[str, str]:
         """The command line of the agent."""
-        words = [sys.executable, "-S", "-c", AGENT, str(self._notes)]
+        words = [sys.executable, "-S", "-c", AGENT, str(self._prompts)]
         return {"HARNESS_COMMAND": shlex.join(words)}
 
     def answers(self, words: str) -> str:
@@ -55,23 +52,18 @@ class SubprocessFixture:
         return f"answer: {words}"
 
     def works(self, seconds: float) -> str:
-        """Return a prompt with which the agent sleeps for so long in a tool."""
+        """Return a prompt to which the agent sleeps for so long in a tool."""
         return f"work: {seconds}"
 
     def heard(self) -> Sequence[str]:
         """Return the prompts so far."""
-        files = sorted(self._notes.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        files = sorted(self._prompts.iterdir(), key=lambda path: path.stat().st_mtime_ns)
         return [path.read_bytes().decode("utf-8") for path in files]
 
     async def __aenter__(self) -> Self:
-        folder = tempfile.TemporaryDirectory(prefix="conformance-stage-")
-        self._notes = Path(self._held.enter_context(folder))
+        self._folder = tempfile.TemporaryDirectory(prefix="conformance-fixture-")
+        self._prompts = Path(self._folder.name)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._held.close()
+    async def __aexit__(self, *_: object) -> None:
+        self._folder.cleanup()

@@ -1,7 +1,4 @@
-"""What is known of a program of the operator's own: next to nothing.
-
-Variables of the harness ``subprocess``.
-"""
+"""Declare ``subprocess``: the little that is known of an operator's program, and its variables."""
 
 from __future__ import annotations
 
@@ -27,12 +24,12 @@ SPEC = HarnessSpec(
     name="subprocess",
     wire_name="claude",
     options=SubprocessOptions,
-    # The folder of a common agent that is run this way.
+    # That of a common agent that is run this way.
     skills=Skills(folders=(".opencode/skills",), native_discovery=False),
     prompt=Prompt(delivery="stdin", system_delivery="file"),
-    # Nothing is known of the program, so the prompt names no tools; it may use them anyway.
+    # The prompt names no tools, as the program may have no MCP client; the file is there anyway.
     capabilities=Capabilities(mcp_transports=()),
-    # It may well be one of those that we know.
+    # The program may be one of these.
     error_texts={**CLAUDE.error_texts, **CODEX.error_texts},
-    stage="agent_swarm_worker.providers.subprocess.harness_fixture:SubprocessStage",
+    stage="agent_swarm_worker.providers.subprocess.harness_fixture:SubprocessFixture",
 )

@@ -1,17 +1,15 @@
-"""What the output of an arbitrary program means.
+"""Translate the output of an arbitrary program, by ``HARNESS_OUTPUT``.
 
 ===========  ====================================================================================
 stream-json  claude-style events; success only with a final ``result`` that says so
 jsonl        normalized events, or any JSON; success by its ``result``, else by exit code
-text         plain words: each line is shown, all of them are the output; success by exit code
-auto         text until the first JSON object that is an event, whose shape then decides
+text         plain text: each line is progress, all of them are the output; success by exit code
+auto         text until the first JSON object that is an event; its shape decides
 ===========  ====================================================================================
 
-Read normalized events as a program of the user's own may print them.
-
-A program may simply print ``{"type": "tool_start", "toolName": "build", …}``. Names are accepted
-in camelCase and in snake_case, some under a second name. An optional field of the wrong type
-counts as missing; an event without what it needs is none, and left to the log.
+A normalized event is an object such as ``{"type": "tool_start", "toolName": "build", …}``. Keys are
+accepted in camelCase and in snake_case, some under a second name. An optional field of the wrong
+type counts as missing; an event without a required field is ignored, and only in the journal.
 """
 
 from __future__ import annotations
@@ -39,56 +37,59 @@ if TYPE_CHECKING:
 OutputMode: TypeAlias = Literal["auto", "stream-json", "jsonl", "text"]
 
 MAX_TEXT_OUTPUT = 30_000
-"""Characters of plain text kept as the task's output; the end is what matters."""
+"""Characters of plain text kept as the output of the task; the beginning is dropped."""
 MAX_REASON_CHARS = 2000
-"""How much of what a program said last is quoted when it fails."""
+"""The end of standard error or output that the reason of a failure quotes."""
 
+_Field: TypeAlias = Callable[[dict[str, Any]], Any]
+"""Reads one field out of an object whose keys are in snake_case."""
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _CLAUDE_TYPES = frozenset({"system", "assistant", "user", "stream_event", "rate_limit_event"})
 
 
 class SubprocessTranslator:
-    """Decides how a program speaks, then listens that way."""
+    """Chooses the translator for the format of a program, and delegates to it."""
 
     def __init__(self, mode: OutputMode, claude: ClaudeTranslator) -> None:
         self._claude = claude
-        self._words = _Words()
-        self._listens: Translator | None = None
+        self._text = TextTail()
+        self._chosen: Translator | None = None
         if mode == "stream-json":
-            self._listens = claude
+            self._chosen = claude
         elif mode == "jsonl":
-            self._listens = JsonLinesTranslator(self._words)
+            self._chosen = JsonLinesTranslator(self._text)
         self._decides = mode == "auto"
 
     def is_text(self, native: Any) -> bool:
-        """True for JSON that is no event, as long as no event has come."""
-        if self._listens is None and self._decides:
-            self._listens = self._choose(native)
-        return self._listens is None
+        """True for JSON that is no event, until the first event."""
+        if self._chosen is None and self._decides:
+            self._chosen = self._choose(native)
+        return self._chosen is None
 
     def feed(self, native: Any) -> Iterable[ProviderEvent]:
         """Take one JSON line that is not text."""
-        return () if self.is_text(native) or self._listens is None else self._listens.feed(native)
+        return () if self.is_text(native) or self._chosen is None else self._chosen.feed(native)
 
     def feed_text(self, line: str) -> Iterable[ProviderEvent]:
-        """Take one line as it is."""
-        if self._listens is not None:
-            return self._listens.feed_text(line)
-        return self._words.add(line)
+        """Take one line of text."""
+        if self._chosen is not None:
+            return self._chosen.feed_text(line)
+        return self._text.add(line)
 
     def feed_stderr(self, line: str) -> Iterable[ProviderEvent]:
         """Take one line of standard error."""
-        return self._listens.feed_stderr(line) if self._listens is not None else ()
+        return self._chosen.feed_stderr(line) if self._chosen is not None else ()
 
     @property
     def is_final(self) -> bool:
-        """True once the program said its last word; plain text has none."""
-        return self._listens is not None and self._listens.is_final
+        """True once the program has reported its result; plain text has none."""
+        return self._chosen is not None and self._chosen.is_final
 
     def conclude(self, ending: Ending) -> ProviderResult:
-        """Say how the session went."""
-        if self._listens is not None:
-            return self._listens.conclude(ending)
-        return _by_exit_code(ending, self._words.text)
+        """Return the result of the session."""
+        if self._chosen is not None:
+            return self._chosen.conclude(ending)
+        return _by_exit_code(ending, self._text.text)
 
     def _choose(self, native: Any) -> Translator | None:
         kind = native.get("type") if isinstance(native, dict) else None
@@ -96,16 +97,16 @@ class SubprocessTranslator:
             return None
         if kind in _CLAUDE_TYPES or (kind == "result" and "subtype" in native):
             return self._claude
-        return JsonLinesTranslator(self._words) if kind in NORMALIZED_TYPES else None
+        return JsonLinesTranslator(self._text) if kind in NORMALIZED_TYPES else None
 
 
 class JsonLinesTranslator(JsonTranslator):
-    """Listens to normalized events; other JSON goes to the log alone."""
+    """Translates normalized events; other JSON is only in the journal."""
 
-    def __init__(self, words: _Words) -> None:
+    def __init__(self, text: TextTail) -> None:
         self._result: Result | None = None
         self._last_message = ""
-        self._words = words
+        self._text = text
         self._is_silent = True
 
     def feed(self, native: Any) -> Iterable[ProviderEvent]:
@@ -121,84 +122,79 @@ class JsonLinesTranslator(JsonTranslator):
         return (event,)
 
     def feed_text(self, line: str) -> Iterable[ProviderEvent]:
-        """A stray line between the events; the output only if nothing else is."""
-        return self._words.add(line)
+        """Take a line between the events; it is output only if the events have none."""
+        return self._text.add(line)
 
     @property
     def is_final(self) -> bool:
-        """True once a ``result`` was seen."""
+        """True after a ``result``."""
         return self._result is not None
 
     def conclude(self, ending: Ending) -> ProviderResult:
-        """A ``result`` decides, unless the program fails all the same; else the exit code does."""
+        """Return the outcome of the ``result`` if there is one; else that of the exit code."""
         final = self._result
-        output = (final.output if final else None) or self._last_message or self._words.text
+        output = (final.output if final else None) or self._last_message or self._text.text
         if final is None:
             return _by_exit_code(ending, output, is_silent=self._is_silent)
         if final.is_error:
             reason = output[-MAX_REASON_CHARS:] or "The command reported an error"
             failed = Failure(final.error_category or _category(output), reason)
             return concluded(failed, exit_code=ending.exit_code, cost=final.cost)
-        # What is ended by a signal after its last word, ours or not, had nothing left to do.
+        # A program that a signal ends after its result, ours or not, has finished.
         was_ended = ending.hung_after_result or ending.aborted or ending.exit_code > 128
         if ending.exit_code == 0 or was_ended:
             return concluded(None, exit_code=0, cost=final.cost, output=output or None)
         return replace(_by_exit_code(ending, output), cost=final.cost)
 
 
-class _Words:
-    """The last plain words of a program."""
+class TextTail:
+    """Keeps the end of a program's plain text."""
 
     def __init__(self) -> None:
         self._lines: deque[str] = deque()
         self._chars = 0
 
     def add(self, line: str) -> Iterable[ProviderEvent]:
-        """Keep one line; return it as progress, if it is something to read."""
+        """Keep one line; return it as progress unless it is empty or looks like JSON."""
         line = line[-MAX_TEXT_OUTPUT:]
         self._lines.append(line)
         self._chars += len(line) + 1
         while self._chars > MAX_TEXT_OUTPUT and len(self._lines) > 1:
             self._chars -= len(self._lines.popleft()) + 1
-        words = line.strip()
-        return (Progress(words),) if words and not words.startswith(("{", "[")) else ()
+        shown = line.strip()
+        return (Progress(shown),) if shown and not shown.startswith(("{", "[")) else ()
 
     @property
     def text(self) -> str:
-        """All of them that are kept."""
+        """The kept text."""
         return "\n".join(self._lines)[-MAX_TEXT_OUTPUT:].strip()
 
 
 def _by_exit_code(ending: Ending, output: str, *, is_silent: bool = True) -> ProviderResult:
     if ending.aborted is not None and ending.exit_code != 0:
         return concluded(Failure("aborted", ending.aborted), exit_code=ABORTED_EXIT)
-    said = (ending.stderr_tail or output)[-MAX_REASON_CHARS:].strip()
+    quoted = (ending.stderr_tail or output)[-MAX_REASON_CHARS:].strip()
     if ending.exit_code == 0:
         if output or not is_silent:
             return concluded(None, exit_code=0, output=output or None)
-        failed = Failure("no_output", _with("The command exited without saying anything", said))
+        failed = Failure("no_output", _with("The command exited without saying anything", quoted))
     else:
         summary = f"The command exited with code {ending.exit_code}"
-        failed = Failure(_category(said), _with(summary, said))
+        failed = Failure(_category(quoted), _with(summary, quoted))
     return concluded(failed, exit_code=ending.exit_code)
 
 
-def _category(said: str) -> str | None:
-    found = classify_error(said, also=SPEC.error_texts)
+def _category(message: str) -> str | None:
+    found = classify_error(message, also=SPEC.error_texts)
     return None if found is ErrorClass.UNKNOWN else found.value
 
 
-def _with(summary: str, said: str) -> str:
-    return f"{summary}: {said}" if said else summary
-
-
-_Field: TypeAlias = Callable[[dict[str, Any]], Any]
-"""Reads one field out of an object whose keys are in snake_case."""
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+def _with(summary: str, details: str) -> str:
+    return f"{summary}: {details}" if details else summary
 
 
 def read_normalized(native: object) -> ProviderEvent | None:
-    """Return the event a JSON value stands for, or ``None`` if it stands for none."""
+    """Return the event in a JSON value, or ``None`` if it is none."""
     if not isinstance(native, dict):
         return None
     kind = native.get("type")
@@ -217,29 +213,23 @@ def _filled(fields: dict[str, _Field], native: dict[Any, Any]) -> dict[str, Any]
 
 
 def _text(*names: str) -> _Field:
-    """The first of these that is a string, else an empty one."""
-
-    def read(native: dict[str, Any]) -> str:
-        return next((v for name in names if isinstance(v := native.get(name), str)), "")
-
-    return read
+    """The first of these keys with a string, else an empty one."""
+    return lambda native: next((v for name in names if isinstance(v := native.get(name), str)), "")
 
 
-def _words(*names: str) -> _Field:
-    """A string that says something, else ``None``."""
+def _text_or_none(*names: str) -> _Field:
+    """As `_text`, but ``None`` if it is empty."""
     read = _text(*names)
     return lambda native: read(native) or None
 
 
-def _amount(name: str) -> _Field:
-    """A finite number that is not negative, else ``None``."""
+def _number(name: str) -> _Field:
     return lambda native: number(native.get(name))
 
 
 def _count(name: str, missing: int | None = None) -> _Field:
-    """A number of things, rounded."""
-    read = _amount(name)
-    return lambda native: missing if (value := read(native)) is None else round(value)
+    """A number, rounded."""
+    return lambda native: missing if (n := number(native.get(name))) is None else round(n)
 
 
 def _flag(name: str) -> _Field:
@@ -259,33 +249,35 @@ def _cost(native: dict[str, Any]) -> dict[str, Any] | None:
     return _filled(_COST_FIELDS, cost) if isinstance(cost, dict) else None
 
 
-def _custom_name(native: dict[str, Any]) -> str:
-    return _text("name")(native) or "custom"
-
-
+_COST_COUNTS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_output_tokens",
+    "thinking_tokens",
+    "duration_ms",
+    "num_turns",
+)
 _COST_FIELDS: dict[str, _Field] = {
-    "input_tokens": _count("input_tokens"),
-    "output_tokens": _count("output_tokens"),
-    "cache_read_tokens": _count("cache_read_tokens"),
-    "cache_write_tokens": _count("cache_write_tokens"),
-    "reasoning_output_tokens": _count("reasoning_output_tokens"),
-    "thinking_tokens": _count("thinking_tokens"),
-    "duration_ms": _count("duration_ms"),
-    "num_turns": _count("num_turns"),
-    "total_cost_usd": _amount("total_cost_usd"),
+    **{name: _count(name) for name in _COST_COUNTS},
+    "total_cost_usd": _number("total_cost_usd"),
     "model": _text("model"),
     "is_error": _flag("is_error"),
 }
 _CALL_ID = _text("tool_call_id", "id")
 _FIELDS: dict[str, dict[str, _Field]] = {
-    "session_init": {"session_id": _words("session_id", "id"), "model": _words("model")},
+    "session_init": {
+        "session_id": _text_or_none("session_id", "id"),
+        "model": _text_or_none("model"),
+    },
     "message": {
         "role": _either("role", "user", "assistant"),
         "content": _text("content", "text", "message"),
     },
     "tool_start": {
         "tool_call_id": _CALL_ID,
-        "tool_name": _words("tool_name", "name"),
+        "tool_name": _text_or_none("tool_name", "name"),
         "args": _value("args"),
     },
     "tool_end": {
@@ -296,14 +288,14 @@ _FIELDS: dict[str, dict[str, _Field]] = {
     },
     "result": {
         "cost": _cost,
-        "output": _words("output", "result"),
+        "output": _text_or_none("output", "result"),
         "is_error": _flag("is_error"),
-        "error_category": _words("error_category"),
+        "error_category": _text_or_none("error_category"),
     },
     "context_usage": {
         "context_used_tokens": _count("context_used_tokens"),
         "context_total_tokens": _count("context_total_tokens"),
-        "context_percent": _amount("context_percent"),
+        "context_percent": _number("context_percent"),
         "output_tokens": _count("output_tokens"),
         "context_formula": lambda _: "harness-reported",
     },
@@ -312,10 +304,10 @@ _FIELDS: dict[str, dict[str, _Field]] = {
         "compact_trigger": _either("compact_trigger", "manual", "auto"),
         "context_total_tokens": _count("context_total_tokens"),
     },
-    "error": {"message": _text("message", "error"), "category": _words("category")},
-    "progress": {"message": _words("message", "content")},
-    "custom": {"name": _custom_name, "data": _value("data")},
+    "error": {"message": _text("message", "error"), "category": _text_or_none("category")},
+    "progress": {"message": _text_or_none("message", "content")},
+    "custom": {"name": lambda native: _text("name")(native) or "custom", "data": _value("data")},
 }
-"""Per type of event: how each of its fields is read."""
+"""The reader of each field, by type of event."""
 
 NORMALIZED_TYPES = frozenset(_FIELDS)

@@ -1,1 +1,1 @@
-"""From an environment to a worker that is ready to poll."""
+"""Builds a worker from its environment and makes it ready to poll."""

@@ -1,29 +1,25 @@
-"""Whether the harness has something to log in with, and telling the server so."""
+"""Checks that the harness can log in, and reports the result to the server."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.errors import ApiError, CredentialsMissing
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import adapter_spec, part_of
 from agent_swarm_worker.worker.boot.environment import check_harness
-from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Host, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent_swarm_worker.contract import HarnessSpec
     from agent_swarm_worker.credentials.hook import LoginHook
+    from agent_swarm_worker.worker.boot.parts import Core
 
 
-class Parts(Identity, Config, Basics, Api, Host, Protocol):
-    """What this module uses of the worker."""
-
-
-def lent_to(spec: HarnessSpec, env: Mapping[str, str]) -> Mapping[str, str]:
-    """Return `env` with what the swarm would lend a session of this harness to log in with.
+def with_lent_login(spec: HarnessSpec, env: Mapping[str, str]) -> Mapping[str, str]:
+    """Return `env` with the login that the swarm would lend to a session of this harness.
 
     Raises:
         UnusableProvider: the harness's login hook cannot be imported.
@@ -34,21 +30,21 @@ def lent_to(spec: HarnessSpec, env: Mapping[str, str]) -> Mapping[str, str]:
     return hook.lend(env)
 
 
-async def missing_credentials(worker: Parts) -> tuple[str, ...]:
+async def missing_credentials(worker: Core) -> tuple[str, ...]:
     """Return the variables of which one is needed; nothing if the harness can log in.
 
-    A login that the swarm has to lend counts as much as one of our own.
+    A login that the swarm can lend counts like a variable of this process.
     """
     adapter, env = worker.harness.adapter, worker.environment.values()
     spec = adapter_spec(adapter)
     try:
-        await check_harness(worker.sandbox, adapter, lent_to(spec, env))
+        await check_harness(worker.sandbox, adapter, with_lent_login(spec, env))
     except CredentialsMissing as error:
         return error.missing
     return ()
 
 
-async def report_credentials(worker: Parts, missing: tuple[str, ...] = ()) -> None:
+async def report_credentials(worker: Core, missing: tuple[str, ...] = ()) -> None:
     """Tell the server whether the harness can log in (docs/api.md 3.6); failures are logged."""
     try:
         await worker.client.agents.credential_status(

@@ -1,10 +1,7 @@
-"""The environment in force: the process's own, overlaid by the server's configuration rows.
+"""Overlays the process environment with the server's configuration rows, and makes the sandbox.
 
-The overlay is computed afresh from the rows each time, so deleting a row brings the process's own
-value back, and nothing fetched is ever written into the process environment, where it would
-outlive its rotation.
-
-The sandbox of this worker: the one place that makes one, for the daemon and the commands.
+The overlay is computed from the rows each time, so deleting a row restores the process's value.
+Fetched values are never written into `os.environ`, where they would outlive their rotation.
 """
 
 from __future__ import annotations
@@ -38,14 +35,14 @@ NEVER_OVERLAID = frozenset(
         "MCP_BASE_URL",
         "PORT",
         "SECRETS_ENCRYPTION_KEY",
-        # where its own files are
+        # where the worker keeps its files
         "HOME",
         "LOG_DIR",
         "SWARM_STATE_DIR",
         "SWARM_WORKSPACE_DIR",
         "TMPDIR",
         "XDG_STATE_HOME",
-        # which programs run, and what is loaded into each of them
+        # which programs run, and which code is loaded into them
         "BASH_ENV",
         "ENV",
         "NODE_OPTIONS",
@@ -55,17 +52,17 @@ NEVER_OVERLAID = frozenset(
         "USER",
     }
 )
-"""What tells the worker who and where it is cannot come from the place it tells about: a swarm may
-configure sessions, and not move the worker's files or slip a library into its helpers."""
+"""Names that no configuration row may set: the worker's identity, its server, its paths, and the
+programs it starts. A swarm may configure sessions, but not load code into the worker."""
 NEVER_OVERLAID_PREFIXES = ("DYLD_", "GIT_CONFIG", "GIT_EXEC", "GIT_SSH", "LD_", "PYTHON")
 MAX_VARIABLE_BYTES = 128 * 1024
-"""Linux starts no process with a longer one (``MAX_ARG_STRLEN``, see execve(2))."""
+"""Linux starts no process with a longer variable (``MAX_ARG_STRLEN``, see execve(2))."""
 BLANK_IS_IGNORED = frozenset({"MODEL_OVERRIDE", "REASONING_EFFORT_OVERRIDE"})
-"""A blank row must not wipe what the container set (docs/api.md 13.2)."""
+"""A blank row must not clear the value of the container (docs/api.md 13.2)."""
 
 
 class Environment:
-    """Holds both layers and hands out the result."""
+    """The process environment, the configuration rows above it, and the settings of both."""
 
     def __init__(self, process_env: Mapping[str, str], *, scrubber: Scrubber, log: Log) -> None:
         self._process = dict(process_env)
@@ -98,14 +95,14 @@ class Environment:
         for row in rows:
             if row.is_secret:
                 self._scrubber.add(row.key, row.value)
-            if _is_the_workers_own(row.key):
+            if _is_never_overlaid(row.key):
                 refused.add(row.key)
                 continue
             if not row.value.strip() and row.key in BLANK_IS_IGNORED and row.key in self._process:
                 continue
             fresh[row.key] = row.value
         for key in sorted(refused - self._refused):
-            self._log.warning(Event.CONFIG_IGNORED, key=key, why="no row can change this one")
+            self._log.warning(Event.CONFIG_IGNORED, key=key, why="no row can change this variable")
         self._refused = refused
         if fresh == self._rows:
             return frozenset()
@@ -116,10 +113,10 @@ class Environment:
         return frozenset(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
 
     def _reload(self) -> None:
-        """Read settings anew; a row with an unusable value is passed over, not fatal."""
+        """Reload the settings; a row with an unusable value is ignored, not fatal."""
         self._ignored = frozenset()
         for key, value in self._rows.items():
-            if why := _why_not_a_variable(key, value):
+            if why := _why_unusable(key, value):
                 self._ignore(key, why)
         while True:
             try:
@@ -132,10 +129,10 @@ class Environment:
                 return
 
     def _loaded(self, env: Mapping[str, str]) -> Settings:
-        """Read the worker's settings, and make sure that a harness could read its own.
+        """Load the worker's settings, and validate the options of all harnesses.
 
         Raises:
-            BadSetting: a value cannot be used. Values that only a session needs are left to it.
+            BadSetting: a value cannot be used. Values that only a session needs are checked there.
         """
         settings = Settings.load(env)
         for model in self._options:
@@ -148,15 +145,15 @@ class Environment:
         self._ignored |= {key}
 
 
-def _is_the_workers_own(key: str) -> bool:
+def _is_never_overlaid(key: str) -> bool:
     name = key.upper()
     return name in NEVER_OVERLAID or name.startswith(NEVER_OVERLAID_PREFIXES)
 
 
-def _why_not_a_variable(key: str, value: str) -> str:
-    """Say why no process could be started with this variable; nothing if one can."""
+def _why_unusable(key: str, value: str) -> str:
+    """Return why no process could be started with this variable; empty if one can."""
     if not key or "=" in key or "\0" in key + value:
-        return "no variable can be called that, or hold that"
+        return "it is no valid name or value of a variable"
     size = len(f"{key}={value}".encode("utf-8", "surrogateescape"))
     return "" if size < MAX_VARIABLE_BYTES else f"{size} bytes are too many for a variable"
 
@@ -167,7 +164,7 @@ def make_sandbox(*, clock: Clock | None = None, log: Log | None = None) -> Sandb
 
 
 async def check_harness(sandbox: Sandbox, adapter: ProviderAdapter, env: Mapping[str, str]) -> None:
-    """Find out whether a session of this harness could start in this sandbox.
+    """Check that a session of this harness could start in this sandbox.
 
     Raises:
         ConfigError: a setting or a credential is missing or cannot be used.
@@ -178,9 +175,9 @@ async def check_harness(sandbox: Sandbox, adapter: ProviderAdapter, env: Mapping
 
 
 def needed_variables(adapter: ProviderAdapter, env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the variables that sessions of a harness need wherever they run.
+    """Return the names a session's environment needs in every sandbox.
 
-    These are its credentials, its settings, and what the operator wants passed on.
+    These are the harness's credentials, its options, and the variables the operator passes on.
     """
     spec = adapter_spec(adapter)
     options = spec.options

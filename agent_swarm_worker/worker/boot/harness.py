@@ -1,7 +1,4 @@
-"""The harness in use: chosen at boot, swapped for new sessions when the configuration says so.
-
-The variable that chooses the harness.
-"""
+"""Chooses the harness: at boot, and for new sessions when the configuration changes."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Harness:
-    """Holds the adapter for new sessions; running ones keep the one they started with."""
+    """The adapter for new sessions; running sessions keep the one they started with."""
 
     def __init__(self, env: Mapping[str, str], *, log: Log) -> None:
         """Choose the harness.
@@ -40,7 +37,7 @@ class Harness:
         self._refused: str | None = None
         self.adapter: ProviderAdapter = create_provider(harness_name(env))
         self.all_specs = known_specs()
-        """Of every installed harness: whose credentials to withhold, whose skills to install."""
+        """Of every installed harness: their credentials are withheld, their skills installed."""
 
     @property
     def name(self) -> str:
@@ -49,7 +46,7 @@ class Harness:
 
     @property
     def spec(self) -> HarnessSpec:
-        """What is known of the harness."""
+        """Its specification."""
         return adapter_spec(self.adapter)
 
     @property
@@ -58,7 +55,7 @@ class Harness:
         return wire_name(self.adapter)
 
     def follow(self, env: Mapping[str, str]) -> bool:
-        """Swap to what `env` asks for; true if the harness changed."""
+        """Switch to the harness that `env` names; true if it changed."""
         wanted = harness_name(env)
         if wanted in (self.name, self._refused):
             return False
@@ -75,13 +72,13 @@ class Harness:
 
 
 def wire_name(adapter: ProviderAdapter) -> str:
-    """Return the name the server is told."""
-    nearest = adapter_spec(adapter).server_name
+    """Return the name that is sent to the server."""
+    nearest = adapter_spec(adapter).told_name
     return nearest if nearest in SESSION_NAMES else DEFAULT_HARNESS
 
 
 def harness_name(env: Mapping[str, str]) -> str:
-    """``HARNESS_PROVIDER``, else what the credentials suggest (docs/api.md 3.10)."""
+    """Return ``HARNESS_PROVIDER``, else the harness of the credentials (docs/api.md 3.10)."""
     wanted = HarnessChoice.load(env).provider
     if wanted:
         return wanted
@@ -96,6 +93,6 @@ def harness_name(env: Mapping[str, str]) -> str:
 
 
 class HarnessChoice(SettingsModel):
-    """What the operator, or a configuration row, wishes (docs/api.md 3.10)."""
+    """The variable that names the harness (docs/api.md 3.10)."""
 
     provider: Stripped = live("HARNESS_PROVIDER", default="", is_shared=True)

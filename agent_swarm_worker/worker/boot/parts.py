@@ -1,9 +1,7 @@
-"""The parts of a worker, as the loops and steps see them.
+"""Defines the data of one worker process, and the subsets of it that modules may use.
 
-No loop or step takes the whole `Worker`: each module declares, in its class `Parts`, which of these
-it uses, and mypy holds it to that.
-
-What every loop of the worker shares. Data and wiring; behaviour is in the files beside it.
+Only `daemon.py` and `boot/wiring.py` handle the whole `Worker`. Every other module takes one of the
+protocols below, which mypy checks: a loop cannot reach what belongs to a session, nor the reverse.
 """
 
 from __future__ import annotations
@@ -32,29 +30,33 @@ if TYPE_CHECKING:
     from agent_swarm_worker.state.directory import StateDir
     from agent_swarm_worker.worker.boot.environment import Environment
     from agent_swarm_worker.worker.boot.harness import Harness
-    from agent_swarm_worker.worker.loops.paused import PausedNotes
+    from agent_swarm_worker.worker.loops.paused_tasks import PausedTaskStore
     from agent_swarm_worker.worker.loops.shutdown import Shutdown
     from agent_swarm_worker.worker.run.running_task import Slots
-    from agent_swarm_worker.workspace.identity import Baselines
     from agent_swarm_worker.workspace.profile_sync import ProfileSync
     from agent_swarm_worker.workspace.profiles import AgentTemplate
     from agent_swarm_worker.workspace.repository import Repositories
 
 
-class Identity(Protocol):
-    """Who this process is."""
+class Core(Protocol):
+    """Services and facts of the process that every part of the worker may use."""
 
     options: WorkerOptions
     agent_id: str
     runtime_id: str
-    facts: AgentFacts
-
-
-class Config(Protocol):
-    """What it is told to do, configuration rows of the server included."""
-
+    facts: AgentRecord
     environment: Environment
     harness: Harness
+    client: SwarmClient
+    outbox: Outbox
+    state: StateDir
+    log_dir: Path
+    sandbox: Sandbox
+    renderer: Renderer
+    scrubber: Scrubber
+    clock: Clock
+    ids: IdSource
+    log: Log
 
     @property
     def settings(self) -> Settings:
@@ -62,87 +64,43 @@ class Config(Protocol):
         ...
 
 
-class Basics(Protocol):
-    """Time, ids, the log, and the scrubber of the process."""
-
-    clock: Clock
-    ids: IdSource
-    log: Log
-    scrubber: Scrubber
-
-
-class Api(Protocol):
-    """The way to the server: calls that are answered, and writes that must arrive."""
-
-    client: SwarmClient
-    outbox: Outbox
-
-
-class Storage(Protocol):
-    """What is on disk."""
-
-    state: StateDir
-    paused: PausedNotes
-    log_dir: Path
-
-
-class Running(Protocol):
-    """The tasks that run, and how far the shutdown has come."""
+class LoopParts(Core, Protocol):
+    """Used by the loops: the running tasks, the paused ones, and the shutdown."""
 
     slots: Slots
     shutdown: Shutdown
-
-
-class Unsettled(Protocol):
-    """Tasks of an earlier process of which the server could not be told yet."""
-
-    unsettled: dict[str, Callable[[], Awaitable[bool]]]
-
-
-class PausedAtStart(Protocol):
-    """What boot has asked for the poll loop."""
-
+    paused_tasks: PausedTaskStore
     paused_at_start: Sequence[Task] | ApiError | None
 
 
-class Host(Protocol):
-    """Where child processes run."""
-
-    sandbox: Sandbox
-
-
-class Logins(Protocol):
-    """What is known of the credentials in use."""
+class SessionParts(Core, Protocol):
+    """Used to prepare one session and to report its end."""
 
     logins: LoginMemory
-
-
-class Prompts(Protocol):
-    """What renders prompts."""
-
-    renderer: Renderer
-
-
-class Workspace(Protocol):
-    """Clones, skills and the files of the profile."""
-
     repositories: Repositories
-    baselines: Baselines
+    profile_sync: ProfileSync | None
+    skills: SkillSync | None
+
+    def next_iteration(self) -> int:
+        """Count one more session; from 1."""
+        ...
+
+
+class RunParts(LoopParts, SessionParts, Protocol):
+    """Used to run a task from its trigger to its finish."""
+
+
+class BootParts(LoopParts, Protocol):
+    """Used by the boot sequence and by crash recovery."""
+
+    unsettled_claims: dict[str, Callable[[], Awaitable[bool]]]
     profile_sync: ProfileSync | None
     skills: SkillSync | None
 
 
-class Sessions(Protocol):
-    """The count of sessions."""
-
-    def next_iteration(self) -> int:
-        """Count one more; from 1."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """What the command line adds to the settings."""
+    """Options of the command line, in addition to the settings."""
 
     role: str = "worker"
     """``worker`` or ``lead``."""
@@ -154,8 +112,8 @@ class WorkerOptions:
 
 
 @dataclass(slots=True)
-class AgentFacts:
-    """What is known of this agent; filled by boot, refreshed by `reconfigure`."""
+class AgentRecord:
+    """This agent as the server knows it; filled by boot, refreshed by `reconfigure`."""
 
     agent: Agent | None = None
     profile: dict[str, str] = field(default_factory=dict)
@@ -179,26 +137,25 @@ class Worker:
     outbox: Outbox
     state: StateDir
     slots: Slots
-    paused: PausedNotes
+    paused_tasks: PausedTaskStore
     shutdown: Shutdown
     scrubber: Scrubber
     sandbox: Sandbox
     renderer: Renderer
     repositories: Repositories
-    baselines: Baselines
     profile_sync: ProfileSync | None
     skills: SkillSync | None
     clock: Clock
     ids: IdSource
     log: Log
     log_dir: Path
-    facts: AgentFacts = field(default_factory=AgentFacts)
+    facts: AgentRecord = field(default_factory=AgentRecord)
     logins: LoginMemory = field(default_factory=LoginMemory)
-    unsettled: dict[str, Callable[[], Awaitable[bool]]] = field(default_factory=dict)
-    """By task that an earlier process left: what tells the server of it, as it could not be told at
-    the start; true once it was."""
+    unsettled_claims: dict[str, Callable[[], Awaitable[bool]]] = field(default_factory=dict)
+    """By task of an earlier process whose end could not be reported at the start: retries the
+    report; true once it succeeded."""
     paused_at_start: Sequence[Task] | ApiError | None = None
-    """What the server called paused at the start, or why it did not say; until it is taken up."""
+    """The paused tasks boot fetched for the poll loop, or why it could not; ``None`` once used."""
     sessions_started: int = 0
 
     @property

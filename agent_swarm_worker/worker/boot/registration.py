@@ -1,43 +1,34 @@
-"""Making this agent known to the server, and keeping it known.
+"""Registers this agent, and keeps registration and configuration current.
 
-Live reconfiguration: the server's rows are read again and again and take effect at once.
-
-New sessions use what changed; running ones keep what they started with (docs/api.md 13.2).
+Configuration rows take effect at once: for new sessions, while running ones keep what they started
+with (docs/api.md 13.2).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.settings import default_agent_name
 from agent_swarm_worker.worker.boot.credentials import missing_credentials, report_credentials
-from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Host, Identity, Running
 from agent_swarm_worker.workspace.profiles import AgentFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from agent_swarm_worker.api.wire import ConfigRow
+    from agent_swarm_worker.worker.boot.parts import Core, LoopParts
 
 REFRESH_S = 300.0
-"""How often a worker registers again; a server with several runtimes per agent expects it."""
+"""Interval of the registration; a server with several runtimes per agent expects it."""
 
 
-class Described(Identity, Config, Protocol):
-    """What a description of this agent is made of."""
-
-
-class Parts(Identity, Config, Basics, Api, Running, Host, Protocol):
-    """What this module uses of the worker."""
-
-
-async def register(worker: Parts) -> bool:
+async def register(worker: LoopParts) -> bool:
     """Register or refresh this agent (docs/api.md 3.1); true if the server's capabilities changed.
 
     Raises:
-        ApiError: it did not work.
+        ApiError: the server refused, or did not answer.
     """
     settings, facts = worker.settings, worker.facts
     template = facts.template
@@ -60,26 +51,26 @@ async def register(worker: Parts) -> bool:
     return before != facts.server_capabilities
 
 
-async def register_again(worker: Parts) -> bool:
-    """Register once more, as far as that works; true if it did.
+async def reregister(worker: LoopParts) -> bool:
+    """Register again and store the role; false if the API failed.
 
-    A server whose database was reset, or on which somebody deleted this agent, has forgotten the
-    role and the capabilities too.
+    A server whose database was reset, or on which this agent was deleted, has lost role and
+    capabilities too.
     """
     try:
         await register(worker)
     except ApiError as error:
         worker.log.debug(Event.API_REFUSED, call="register", why=str(error))
         return False
-    await state_role(worker)
+    await store_missing_role(worker)
     return True
 
 
-async def state_role(worker: Parts) -> None:
+async def store_missing_role(worker: LoopParts) -> None:
     """Store role and capabilities where the server has none.
 
     Registration accepts and drops them (docs/api.md 3.1), and without them the work that is
-    reserved for a role never reaches this agent. Values somebody set are left alone.
+    reserved for a role never reaches this agent. Values that are set are not changed.
     """
     agent = worker.facts.agent
     if agent is None:
@@ -97,25 +88,25 @@ async def state_role(worker: Parts) -> None:
             worker.log.warning(Event.IDENTITY, step="role", why=str(error))
 
 
-def profile_facts(worker: Described) -> AgentFacts:
-    """What a generated profile is made of."""
+def profile_facts(worker: Core) -> AgentFacts:
+    """Return the facts from which a missing profile is generated."""
     agent = worker.facts.agent
     return AgentFacts(
         name=agent.name if agent else "",
         role=worker.facts.role_label,
         description=(agent.description or "") if agent else "",
-        # What `state_role` stores, which may be on its way.
+        # `store_missing_role` may still be storing them.
         capabilities=(agent.capabilities or _capabilities(worker)) if agent else (),
     )
 
 
-def _capabilities(worker: Described) -> tuple[str, ...]:
+def _capabilities(worker: Core) -> tuple[str, ...]:
     template = worker.facts.template
     return worker.settings.capabilities or (template.capabilities if template else ())
 
 
-async def reconfigure(worker: Parts) -> bool:
-    """Read the configuration once; true if something the server shows of us changed."""
+async def reconfigure(worker: LoopParts) -> bool:
+    """Fetch the configuration once; true if the agent must register again."""
     try:
         rows = await worker.client.config.resolved(worker.agent_id)
     except ApiError as error:
@@ -124,8 +115,8 @@ async def reconfigure(worker: Parts) -> bool:
     return apply_configuration(worker, rows)
 
 
-def apply_configuration(worker: Parts, rows: Iterable[ConfigRow]) -> bool:
-    """Put configuration rows in force; true if something the server shows of us changed."""
+def apply_configuration(worker: LoopParts, rows: Iterable[ConfigRow]) -> bool:
+    """Apply configuration rows; true if the agent must register again: harness or slots changed."""
     changed = worker.environment.apply(rows)
     if changed:
         worker.log.info(Event.CONFIG_CHANGED, keys=sorted(changed)[:20], count=len(changed))
@@ -140,8 +131,8 @@ def apply_configuration(worker: Parts, rows: Iterable[ConfigRow]) -> bool:
     return swapped or resized
 
 
-async def reconfigure_loop(worker: Parts) -> None:
-    """Keep configuration, registration and the reported state of the credentials current."""
+async def reconfigure_loop(worker: LoopParts) -> None:
+    """Refresh configuration, registration and the reported state of the credentials."""
     register_at_s = worker.clock.monotonic() + REFRESH_S
     reported: tuple[str, tuple[str, ...]] | None = None
     while True:
@@ -149,13 +140,13 @@ async def reconfigure_loop(worker: Parts) -> None:
         now_s = worker.clock.monotonic()
         if await reconfigure(worker):
             register_at_s = now_s
-        if now_s >= register_at_s and await register_again(worker):
+        if now_s >= register_at_s and await reregister(worker):
             register_at_s = now_s + REFRESH_S
         reported = await _report_harness(worker, reported)
 
 
 async def _report_harness(
-    worker: Parts, reported: tuple[str, tuple[str, ...]] | None
+    worker: LoopParts, reported: tuple[str, tuple[str, ...]] | None
 ) -> tuple[str, tuple[str, ...]] | None:
     """Report the credentials when the harness or what it lacks changed, and nothing runs.
 
@@ -163,7 +154,7 @@ async def _report_harness(
     """
     try:
         missing = await missing_credentials(worker)
-    except Exception as error:  # a session will fail with it; the worker goes on
+    except Exception as error:  # the session fails with it; the worker continues
         worker.log.debug(Event.CONFIG_IGNORED, key="HARNESS_PROVIDER", why=str(error))
         return reported
     state = (worker.harness.name, missing)

@@ -1,19 +1,17 @@
-"""What happens between the start and the first poll, in the order of docs/api.md 3.10.
+"""Boots a worker: the steps between the start and the first poll, in the order of docs/api.md 3.10.
 
-Everything that can fail without making the worker useless does so with a line in the log. What
-remains: no API, no registration, no credential. Those end the boot with an error.
+A step that fails is logged and skipped, except for three that end the boot with an error: the API
+does not answer, registration is refused, or no credential arrives in time.
 
-Waiting until the harness has something to log in with (docs/api.md 3.11).
-
-A worker without a credential parks, visibly, instead of crashing again and again: the credential
-may come with the configuration at any time.
+A worker without a credential waits and reports that to the server, instead of exiting: the
+credential may arrive with the configuration at any time (docs/api.md 3.11).
 """
 
 from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -31,21 +29,8 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.worker.boot import registration
 from agent_swarm_worker.worker.boot.credentials import missing_credentials, report_credentials
 from agent_swarm_worker.worker.boot.environment import check_harness
-from agent_swarm_worker.worker.boot.parts import (
-    Api,
-    Basics,
-    Config,
-    Host,
-    Identity,
-    PausedAtStart,
-    Running,
-    Storage,
-    Unsettled,
-    Workspace,
-)
 from agent_swarm_worker.worker.boot.registration import apply_configuration, reconfigure
-from agent_swarm_worker.worker.loops.paused import list_paused
-from agent_swarm_worker.worker.recovery.left_behind import end_left_behind
+from agent_swarm_worker.worker.loops.paused_tasks import list_paused
 from agent_swarm_worker.workspace.identity import (
     missing_texts,
     profile_of,
@@ -60,69 +45,61 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from agent_swarm_worker.api.wire import ConfigRow
+    from agent_swarm_worker.worker.boot.parts import BootParts
 
-API_PAUSE_S = 1.0
+API_RETRY_S = 1.0
 REGISTER_ATTEMPTS = 5
-FOR_LATER = (
+DEFERRED_MODULES = (
     "agent_swarm_worker.outbox.retries",
-    "agent_swarm_worker.worker.recovery.startup",
     "agent_swarm_worker.worker.recovery.startup",
     "agent_swarm_worker.worker.run.task_run",
 )
-"""Modules that bring most of the code, and that nothing needs before the API has answered."""
+"""Modules imported in a thread while `boot` waits for the API's first answer.
+
+They import most of the code, and nothing needs them earlier. The functions that use them import
+them locally, here and in `daemon.py`, marked ``PLC0415``: a top-level import would add them to the
+time until the first request.
+"""
 
 
-class Parts(
-    Identity,
-    Config,
-    Basics,
-    Api,
-    Storage,
-    Running,
-    Unsettled,
-    PausedAtStart,
-    Host,
-    Workspace,
-    Protocol,
-):
-    """What this module uses of the worker."""
-
-
-async def boot(worker: Parts, beside: TaskGroup) -> None:
+async def boot(worker: BootParts, background: TaskGroup) -> None:
     """Make the worker ready to poll.
 
     Args:
-        worker: what is booted.
-        beside: for what the first poll does not have to wait for.
+        worker: the worker to boot.
+        background: runs what the first poll does not have to wait for.
 
     Raises:
-        ApiError: the API did not come up in time, or refuses us.
-        ConfigError: the harness cannot be used, or no credential turned up.
+        ApiError: the API did not answer in time, or refused.
+        ConfigError: the harness cannot be used, or no credential arrived.
     """
-    await end_left_behind(worker)
+    await _sweep_claimed_sessions(worker)
     rows, _ = await wait_all(
-        partial(_until_api_answers, worker), partial(import_in_thread, *FOR_LATER)
+        partial(_until_api_answers, worker), partial(import_beside, *DEFERRED_MODULES)
     )
     if rows is not None:
         apply_configuration(worker, rows)
     await _check_harness(worker)
     file_store = worker.client.resources.agent_credentials
-    has_a_past = _has_a_past(worker)
+    has_unfinished_work = _has_unfinished_work(worker)
     await wait_all(
-        partial(_introduce, worker),
+        partial(_load_template_and_register, worker),
         partial(_best_effort, worker, "agent credentials", file_store),
-        *(() if has_a_past else (partial(_clear_rows, worker),)),
+        *(() if has_unfinished_work else (partial(_clear_rows, worker),)),
     )
-    await _recover(worker)
+    # Deferred import: see DEFERRED_MODULES.
+    from agent_swarm_worker.worker.recovery.startup import recover  # noqa: PLC0415
+
+    await recover(worker)
     if await wait_for_credentials(worker):
-        # By now the first one may be long out of date.
-        await _register_with_patience(worker)
-    # None of these depends on another. A registration must have come before all of them.
+        # The first registration may be out of date by now.
+        await _register_with_retries(worker)
+    # Independent of each other; all of them need the registration above.
     await wait_all(
-        partial(_take_over_sessions, worker, has_a_past=has_a_past),
-        partial(_load_identity, worker, beside),
+        partial(_recover_server_rows, worker, has_unfinished_work=has_unfinished_work),
+        partial(_load_identity, worker, background),
         partial(_install_skills, worker),
-        partial(registration.state_role, worker),
+        partial(registration.store_missing_role, worker),
         partial(_report_credentials, worker),
         partial(_list_paused, worker),
     )
@@ -136,47 +113,49 @@ async def boot(worker: Parts, beside: TaskGroup) -> None:
     )
 
 
-async def _introduce(worker: Parts) -> None:
-    """Register, as the persona that is configured.
+async def _sweep_claimed_sessions(worker: BootParts) -> None:
+    """End the processes of sessions that an earlier process claimed: nothing supervises them.
+
+    Their unread output stays in the capture buffers until `recover` reads it.
+    """
+    for claim in worker.state.running():
+        await worker.sandbox.sweep(claim.handle or claim.tag)
+
+
+async def _load_template_and_register(worker: BootParts) -> None:
+    """Register with the role and name of the configured template.
 
     Raises:
-        ApiError: we are refused, or the last of several attempts failed.
+        ApiError: the server refused, or the last of several attempts failed.
     """
     await _load_template(worker)
-    await _register_with_patience(worker)
+    await _register_with_retries(worker)
 
 
-async def _recover(worker: Parts) -> None:
-    from agent_swarm_worker.worker.recovery.startup import recover  # noqa: PLC0415 - see FOR_LATER
+def _has_unfinished_work(worker: BootParts) -> bool:
+    """True if an earlier process left a claim, or a write that the server has not acknowledged.
 
-    await recover(worker)
-
-
-def _has_a_past(worker: Parts) -> bool:
-    """True if an earlier process left a task or a write that the server does not know the end of.
-
-    The row of such a task stays on the server's list until `recover` has seen to the task.
+    The session row of such a task stays on the server until `recover` has settled the claim.
     """
     return bool(worker.state.running()) or worker.outbox.pending() > 0
 
 
-async def _clear_rows(worker: Parts) -> None:
-    """Clear this agent's rows on the server's list: they are of earlier processes."""
+async def _clear_rows(worker: BootParts) -> None:
+    """Delete this agent's session rows on the server: they belong to earlier processes."""
     sessions, agent_id = worker.client.sessions, worker.agent_id
     await _best_effort(worker, "session clean-up", lambda: sessions.cleanup(agent_id))
 
 
-async def _take_over_sessions(worker: Parts, *, has_a_past: bool) -> None:
-    """Have put back what never began, once this agent's old rows are gone.
+async def _recover_server_rows(worker: BootParts, *, has_unfinished_work: bool) -> None:
+    """Have the server put back tasks that were claimed and never started.
 
-    In this order: a row of an earlier process would hide its task from the orphan recovery, and a
-    result that is still on its way needs a row that hides its task.
+    The order matters: a session row of an earlier process would hide its task from the orphan
+    recovery, while a result in the outbox needs a row that does hide its task.
     """
-    from agent_swarm_worker.worker.recovery.startup import (  # noqa: PLC0415 - see FOR_LATER
-        hold_undelivered,
-    )
+    # Deferred import: see DEFERRED_MODULES.
+    from agent_swarm_worker.worker.recovery.startup import hold_undelivered  # noqa: PLC0415
 
-    if has_a_past:
+    if has_unfinished_work:
         await _clear_rows(worker)
     sessions, agent_id = worker.client.sessions, worker.agent_id
     await hold_undelivered(worker)
@@ -185,29 +164,29 @@ async def _take_over_sessions(worker: Parts, *, has_a_past: bool) -> None:
         await _best_effort(worker, "heartbeat sweep", worker.client.resources.sweep)
 
 
-async def _report_credentials(worker: Parts) -> None:
+async def _report_credentials(worker: BootParts) -> None:
     if not worker.settings.cred_check_disable:
         await report_credentials(worker)
 
 
-async def _list_paused(worker: Parts) -> None:
-    """Ask beforehand what is paused: the poll loop begins with that."""
+async def _list_paused(worker: BootParts) -> None:
+    """Fetch the paused tasks, with which the poll loop begins."""
     worker.paused_at_start = await list_paused(worker)
 
 
-async def _until_api_answers(worker: Parts) -> Sequence[ConfigRow] | None:
-    """Wait for the API to come up; workers are often started before it.
+async def _until_api_answers(worker: BootParts) -> Sequence[ConfigRow] | None:
+    """Wait until the API answers; workers are often started before it.
 
     Returns:
         The configuration rows; ``None`` from an older server that has none.
 
     Raises:
-        Unauthorized: it is up, and the key is wrong: waiting would not help.
-        ApiError: it did not come up within ``WORKER_API_READY_TIMEOUT_SECONDS``.
+        Unauthorized: the API answers and refuses the key.
+        ApiError: it did not answer within ``WORKER_API_READY_TIMEOUT_SECONDS``.
     """
     limit_s = worker.settings.api_ready_timeout_s
     failure: ApiError = ApiUnreachable(
-        worker.client.http.shown_url, f"not a word within {limit_s} s", ambiguous=False
+        worker.client.http.shown_url, f"no answer within {limit_s} s", ambiguous=False
     )
     with anyio.move_on_after(limit_s):
         while True:
@@ -218,37 +197,39 @@ async def _until_api_answers(worker: Parts) -> Sequence[ConfigRow] | None:
                 raise
             except ApiRefused as error:
                 if not error.is_server_fault:
-                    return None  # an older server without this route; it is up
+                    return None  # an older server without this route
                 failure = error
             except ApiError as error:
                 failure = error
-            await worker.clock.sleep(API_PAUSE_S)
+            await worker.clock.sleep(API_RETRY_S)
     failure.advice = "is the API running, and is MCP_BASE_URL its address?"
     raise failure
 
 
-async def _best_effort(worker: Parts, step: str, action: Callable[[], Awaitable[object]]) -> None:
+async def _best_effort(
+    worker: BootParts, step: str, action: Callable[[], Awaitable[object]]
+) -> None:
     try:
         await action()
     except ApiError as error:
         worker.log.warning(Event.BOOT_STEP, step=step, why=str(error))
 
 
-async def _check_harness(worker: Parts) -> None:
-    """Find out now, not with the first task, that the harness is not installed.
+async def _check_harness(worker: BootParts) -> None:
+    """Check that the harness is installed, rather than failing the first task.
 
     Raises:
         ConfigError: a setting of the harness cannot be used.
         ProviderError: its program is missing.
     """
-    # A credential may still come with the configuration; `wait_for_credentials` waits for it.
+    # `wait_for_credentials` handles a missing credential.
     with contextlib.suppress(CredentialsMissing):
         values = worker.environment.values()
         await check_harness(worker.sandbox, worker.harness.adapter, values)
 
 
-async def _load_template(worker: Parts) -> None:
-    """Fetch the persona template, if one is configured, and take its defaults over."""
+async def _load_template(worker: BootParts) -> None:
+    """Fetch the agent template, if one is configured, and apply its defaults."""
     settings, facts = worker.settings, worker.facts
     facts.role_label = worker.options.role
     facts.is_lead = worker.options.role == "lead"
@@ -270,11 +251,11 @@ async def _load_template(worker: Parts) -> None:
         worker.slots.capacity = template.max_tasks
 
 
-async def _register_with_patience(worker: Parts) -> None:
-    """Register; an API that was up a moment ago may break one answer off, or be restarting.
+async def _register_with_retries(worker: BootParts) -> None:
+    """Register, with retries: an API that has just answered may be restarting.
 
     Raises:
-        ApiError: we are refused, or the last of several attempts failed.
+        ApiError: the server refused, or the last attempt failed.
     """
     for attempt in range(1, REGISTER_ATTEMPTS + 1):
         try:
@@ -289,11 +270,11 @@ async def _register_with_patience(worker: Parts) -> None:
             return
 
 
-async def _load_identity(worker: Parts, beside: TaskGroup) -> None:
-    """Fetch the profile, have stored what it lacks, and mirror it into the workspace.
+async def _load_identity(worker: BootParts, background: TaskGroup) -> None:
+    """Fetch the profile, store its missing texts, and write it into the workspace.
 
-    Without it nobody can tell an edit of the files from what they are left over from, so no edit of
-    this run is brought back; the next boot sees to them.
+    Without the stored profile an edit of its files cannot be told from an old version, so edits of
+    this run are not uploaded; the next boot uploads them.
     """
     facts, sync = worker.facts, worker.profile_sync
     worker.profile_sync = None
@@ -310,7 +291,7 @@ async def _load_identity(worker: Parts, beside: TaskGroup) -> None:
         worker.log.warning(Event.IDENTITY, state="unknown", why=str(error))
         return
     missing = missing_texts(profile, registration.profile_facts(worker), facts.template)
-    beside.start_soon(store_missing, worker.client.agents, worker.agent_id, missing)
+    background.start_soon(store_missing, worker.client.agents, worker.agent_id, missing)
     facts.profile = {**profile, **missing}
     if sync is not None:
         await write_files(worker.settings.workspace_dir, facts.profile, worker.clock)
@@ -318,7 +299,7 @@ async def _load_identity(worker: Parts, beside: TaskGroup) -> None:
         worker.profile_sync = sync
 
 
-async def _install_skills(worker: Parts) -> None:
+async def _install_skills(worker: BootParts) -> None:
     if worker.skills is None:
         return
     await worker.skills.install_shipped()
@@ -326,14 +307,14 @@ async def _install_skills(worker: Parts) -> None:
         worker.facts.skills = await worker.skills.refresh()
 
 
-async def wait_for_credentials(worker: Parts) -> bool:
-    """Wait, telling the server each time, until a credential turns up in the configuration.
+async def wait_for_credentials(worker: BootParts) -> bool:
+    """Wait until the configuration has a credential, and report each check to the server.
 
     Returns:
-        True if there was a wait, so that the caller registers again.
+        True if it waited; the caller then registers again.
 
     Raises:
-        CredentialWaitExceeded: ``BOOT_MAX_WAIT_SECONDS`` is over; exit code 78.
+        CredentialWaitExceeded: after ``BOOT_MAX_WAIT_SECONDS``; exit code 78.
     """
     settings = worker.settings
     missing = await missing_credentials(worker)

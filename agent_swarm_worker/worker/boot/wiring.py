@@ -1,4 +1,4 @@
-"""Puts a worker together. The one place that knows which part goes where."""
+"""Builds a `Worker` from its settings; the only module that constructs its parts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from agent_swarm_worker.skills.sync import SkillSync
 from agent_swarm_worker.state.directory import StateDir, made_up_agent_id
 from agent_swarm_worker.worker.boot.environment import make_sandbox
 from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
-from agent_swarm_worker.worker.loops.flushing import AGENT_NOTE
-from agent_swarm_worker.worker.loops.paused import PausedNotes
+from agent_swarm_worker.worker.loops.flushing import AGENT_ID_KEY
+from agent_swarm_worker.worker.loops.paused_tasks import PausedTaskStore
 from agent_swarm_worker.worker.run.running_task import Slots
 from agent_swarm_worker.workspace.claim import claimed
 from agent_swarm_worker.workspace.git import Git
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What exists before the worker touches disk or network."""
+class WorkerInputs:
+    """What exists before the worker opens its state directory or a connection."""
 
     options: WorkerOptions
     environment: Environment
@@ -56,60 +56,59 @@ class Parts:
     log: Log
 
 
-async def wire(parts: Parts, held: AsyncExitStack) -> Worker:
-    """Take possession of the state directory, open the connection, and build the worker.
+async def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
+    """Lock the state directory, open the connection, and build the worker.
 
     Args:
-        parts: what is there already.
-        held: owns what has to be closed.
+        inputs: settings, harness and services of the process.
+        stack: closes what is opened here.
 
     Raises:
         StateError: the state directory cannot be used.
         BadSetting: the API's address or key cannot be used.
     """
-    settings, clock, log = parts.environment.settings, parts.clock, parts.log
+    settings, clock, log = inputs.environment.settings, inputs.clock, inputs.log
     root = settings.state_root()
-    agent_id = settings.agent_id or made_up_agent_id(root, parts.ids)
-    runtime_id = parts.ids()
-    state = held.enter_context(StateDir.open(root, agent_id, clock=clock, log=log))
-    state.note(AGENT_NOTE, agent_id)
-    http = await held.enter_async_context(_http(parts, agent_id, runtime_id))
+    agent_id = settings.agent_id or made_up_agent_id(root, inputs.ids)
+    runtime_id = inputs.ids()
+    state = stack.enter_context(StateDir.open(root, agent_id, clock=clock, log=log))
+    state.note(AGENT_ID_KEY, agent_id)
+    http = await stack.enter_async_context(_http(inputs, agent_id, runtime_id))
     client = SwarmClient(http, ServerCapabilities(clock, log))
     baselines = Baselines(state.path / "identity-baselines.json")
     return Worker(
-        options=parts.options,
+        options=inputs.options,
         agent_id=agent_id,
         runtime_id=runtime_id,
-        environment=parts.environment,
-        harness=parts.harness,
+        environment=inputs.environment,
+        harness=inputs.harness,
         client=client,
         outbox=Outbox(
             state.database, client, clock=clock, log=log, max_bytes=settings.outbox_max_mb << 20
         ),
         state=state,
-        slots=Slots(settings.slots(parts.options.role)),
-        paused=PausedNotes(state),
-        shutdown=parts.shutdown,
-        scrubber=parts.scrubber,
+        slots=Slots(settings.slots(inputs.options.role)),
+        paused_tasks=PausedTaskStore(state),
+        shutdown=inputs.shutdown,
+        scrubber=inputs.scrubber,
         sandbox=make_sandbox(clock=clock, log=log),
-        renderer=_renderer(parts, client, agent_id),
-        repositories=_repositories(parts, client, state.path),
-        baselines=baselines,
-        profile_sync=_profile_sync(parts, client, agent_id, baselines, held),
-        skills=_skills(parts, client, agent_id),
+        renderer=_renderer(inputs, client, agent_id),
+        repositories=_repositories(inputs, client, state.path),
+        profile_sync=_profile_sync(inputs, client, agent_id, baselines, stack),
+        skills=_skills(inputs, client, agent_id),
         clock=clock,
-        ids=parts.ids,
+        ids=inputs.ids,
         log=log,
         log_dir=(settings.log_dir or state.path / "logs")
-        / (settings.log_session_id or parts.ids()[:8]),
+        / (settings.log_session_id or inputs.ids()[:8]),
     )
 
 
-def _http(parts: Parts, agent_id: str, runtime_id: str) -> Http:
-    settings = parts.environment.settings
+def _http(inputs: WorkerInputs, agent_id: str, runtime_id: str) -> Http:
+    settings = inputs.environment.settings
     return Http(
         settings.api_url,
-        health=ApiHealth(parts.clock, parts.log),
+        health=ApiHealth(inputs.clock, inputs.log),
         api_key=settings.api_key,
         agent_id=agent_id,
         runtime_instance_id=runtime_id,
@@ -117,57 +116,57 @@ def _http(parts: Parts, agent_id: str, runtime_id: str) -> Http:
     )
 
 
-def _renderer(parts: Parts, client: SwarmClient, agent_id: str) -> Renderer:
-    """Without a key the server renders nothing for us (docs/api.md 3.10)."""
-    has_key = bool(parts.environment.settings.api_key)
+def _renderer(inputs: WorkerInputs, client: SwarmClient, agent_id: str) -> Renderer:
+    """Without an API key the server renders no templates (docs/api.md 3.10)."""
+    has_key = bool(inputs.environment.settings.api_key)
     return Renderer(
         TemplateLibrary(shipped_texts("prompts")),
-        clock=parts.clock,
+        clock=inputs.clock,
         source=client.resources if has_key else None,
         agent_id=agent_id,
     )
 
 
-def _repositories(parts: Parts, client: SwarmClient, state_dir: Path) -> Repositories:
+def _repositories(inputs: WorkerInputs, client: SwarmClient, state_dir: Path) -> Repositories:
     return Repositories(
         client.resources,
-        Git(parts.environment.values(), scrub=parts.scrubber.text),
-        parts.clock,
-        workspace_dir=parts.environment.settings.workspace_dir,
+        Git(inputs.environment.values(), scrub=inputs.scrubber.text),
+        inputs.clock,
+        workspace_dir=inputs.environment.settings.workspace_dir,
         spare=state_dir / "repos",
-        on_secret=parts.scrubber.add,
+        on_secret=inputs.scrubber.add,
     )
 
 
 def _profile_sync(
-    parts: Parts,
+    inputs: WorkerInputs,
     client: SwarmClient,
     agent_id: str,
     baselines: Baselines,
-    held: AsyncExitStack,
+    stack: AsyncExitStack,
 ) -> ProfileSync | None:
-    settings = parts.environment.settings
+    settings = inputs.environment.settings
     if not _has_workspace(settings):
         return None
-    if not held.enter_context(claimed(settings.workspace_dir)):
+    if not stack.enter_context(claimed(settings.workspace_dir)):
         where = str(settings.workspace_dir)
-        parts.log.warning(Event.IDENTITY, state="another worker's", workspace=where)
+        inputs.log.warning(Event.IDENTITY, state="another worker's", workspace=where)
         return None
-    return ProfileSync(client.agents, agent_id, settings.workspace_dir, baselines, parts.scrubber)
+    return ProfileSync(client.agents, agent_id, settings.workspace_dir, baselines, inputs.scrubber)
 
 
-def _skills(parts: Parts, client: SwarmClient, agent_id: str) -> SkillSync | None:
-    """Unless told, only where there is a workspace: a person's home is not ours to furnish."""
-    settings = parts.environment.settings
-    wanted = settings.sync_skills
-    if not (_has_workspace(settings) if wanted is None else wanted):
+def _skills(inputs: WorkerInputs, client: SwarmClient, agent_id: str) -> SkillSync | None:
+    """Without a setting, skills are installed only beside a workspace, not in a person's home."""
+    settings = inputs.environment.settings
+    enabled = settings.sync_skills
+    if not (_has_workspace(settings) if enabled is None else enabled):
         return None
     return SkillSync(
         client.resources,
         agent_id,
         settings.home,
         shipped=shipped_texts("skills"),
-        folders=skill_folders(parts.harness.all_specs),
+        folders=skill_folders(inputs.harness.all_specs),
     )
 
 

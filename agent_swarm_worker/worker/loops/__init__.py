@@ -1,1 +1,1 @@
-"""What a worker does side by side for as long as it lives: poll, heartbeat, flush, shut down."""
+"""The loops of a running worker: poll, heartbeat, steering, housekeeping, shutdown."""

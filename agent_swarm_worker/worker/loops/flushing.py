@@ -1,8 +1,7 @@
-"""Delivering what a worker left undelivered, without being one.
+"""Delivers the outbox and the unqueued journal lines of a stopped worker (`swarm-worker flush`).
 
-Writes of the outbox go out, and the lines of journals that a crashed worker had no time to queue.
-Nothing else is done: no session begins, no task is handed back, nothing is claimed. The next start
-of the worker finds less to do, and what it finds is consistent.
+No session begins, no task is claimed or handed back. The next start of the worker finds less to do,
+in a consistent state.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from agent_swarm_worker.outbox.outbox import Outbox
 from agent_swarm_worker.outbox.queue import Waiting, WriteKind, backlog
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.state.directory import StateDir, agent_dir, kept_agent_id
-from agent_swarm_worker.worker.recovery.upload_cursor import LogCursor, with_resynced_cursor
+from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor, with_resynced_cursor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -36,19 +35,21 @@ if TYPE_CHECKING:
     from agent_swarm_worker.state.directory import Claim
 
 DATABASE = "worker.sqlite"
-NOT_QUEUED = "journal"
-"""What the lines of a crashed worker are called that are not in the outbox yet."""
-LOOK_EVERY_S = 0.1
+UNQUEUED_KIND = "journal"
+"""The kind shown for journal lines of a crashed worker that are not in the outbox yet."""
+COUNT_INTERVAL_S = 0.1
+AGENT_ID_KEY = "agent_id"
+"""The note in which a worker stores its id; a directory's name may be derived from it."""
 
 
-def agents_of(settings: Settings, *, everybody: bool) -> tuple[str, ...]:
+def agents_of(settings: Settings, *, all_agents: bool) -> tuple[str, ...]:
     """Return the agents whose directories can be flushed: this one, or all below the root.
 
     Raises:
         StateMissing: there is none.
     """
     root = settings.state_root()
-    if everybody:
+    if all_agents:
         found = tuple(sorted(path.parent.name for path in root.glob(f"*/{DATABASE}")))
         if not found:
             raise StateMissing(root)
@@ -69,23 +70,23 @@ class Flush:
     log: Log
 
     def waiting(self) -> tuple[Waiting, ...]:
-        """Return what is to be delivered, lines that are not queued yet included."""
-        rests = [
-            Waiting(lane=task_lane(claim.task_id), kind=NOT_QUEUED, writes=1, size_bytes=size)
+        """Return what is to be delivered, including lines that are not queued yet."""
+        unqueued = [
+            Waiting(lane=task_lane(claim.task_id), kind=UNQUEUED_KIND, writes=1, size_bytes=size)
             for claim in self.state.running()
-            if (size := _end_of_rest(claim) - claim.log_offset) > 0
+            if (size := _unqueued_end(claim) - claim.log_offset) > 0
         ]
-        return (*backlog(self.state.database), *rests)
+        return (*backlog(self.state.database), *unqueued)
 
     async def deliver(self, timeout_s: float, on_count: Callable[[int], None]) -> None:
-        """Deliver until nothing is left, or for so long.
+        """Deliver until nothing is left, or the time is over.
 
         Args:
-            timeout_s: wall-clock seconds; what has not arrived then stays on disk.
-            on_count: told again and again how many are left.
+            timeout_s: in wall-clock seconds; undelivered writes stay on disk.
+            on_count: called with the number of writes left.
         """
         for claim in self.state.running():
-            self._queue_rest(
+            self._queue_unqueued(
                 await with_resynced_cursor(
                     claim, state=self.state, client=self.client, log=self.log
                 )
@@ -95,12 +96,12 @@ class Flush:
             with anyio.move_on_after(timeout_s):
                 while left := self.outbox.pending():
                     on_count(left)
-                    await anyio.sleep(LOOK_EVERY_S)
+                    await anyio.sleep(COUNT_INTERVAL_S)
             group.cancel_scope.cancel()
 
-    def _queue_rest(self, claim: Claim) -> None:
-        """Queue the journal's lines that had not been, and note that they now are."""
-        end = _end_of_rest(claim)
+    def _queue_unqueued(self, claim: Claim) -> None:
+        """Queue the journal's unqueued lines, and move the upload cursor behind them."""
+        end = _unqueued_end(claim)
         if end <= claim.log_offset:
             return
         args = upload_args(
@@ -109,7 +110,7 @@ class Flush:
             number=number_of_rest(claim.iteration, claim.log_offset),
             harness=claim.harness,
         ) | range_args(claim.log_file, ByteRange(claim.log_offset, end))
-        cursor = LogCursor(self.outbox, self.state, claim.task_id)
+        cursor = UploadCursor(self.outbox, self.state, claim.task_id)
         cursor.put(task_lane(claim.task_id), WriteKind.LOGS, args)
 
 
@@ -117,10 +118,10 @@ class Flush:
 async def opened(
     settings: Settings, agent_id: str, *, clock: Clock, log: Log
 ) -> AsyncIterator[Flush]:
-    """Take possession of an agent's directory, and open the connection.
+    """Lock an agent's directory, and open the connection.
 
     Raises:
-        StateLocked: a worker has it, and delivers by itself.
+        StateLocked: a worker uses it, and delivers by itself.
         StateUnwritable: it cannot be written.
         BadSetting: the API's address or key cannot be used.
     """
@@ -129,7 +130,7 @@ async def opened(
             settings.api_url,
             health=ApiHealth(clock, log),
             api_key=settings.api_key,
-            agent_id=state.noted(AGENT_NOTE) or agent_id,
+            agent_id=state.noted(AGENT_ID_KEY) or agent_id,
             timeout_s=settings.api_timeout_s,
         ) as http:
             client = SwarmClient(http, ServerCapabilities(clock, log))
@@ -137,11 +138,7 @@ async def opened(
             yield Flush(state=state, client=client, outbox=outbox, log=log)
 
 
-AGENT_NOTE = "agent_id"
-"""Under which a worker notes who it is; a directory's name may be made of it."""
-
-
-def _end_of_rest(claim: Claim) -> int:
+def _unqueued_end(claim: Claim) -> int:
     """Return the offset behind the last whole line of a claim's journal."""
     try:
         return end_of_last_line(claim.log_file, claim.log_offset)

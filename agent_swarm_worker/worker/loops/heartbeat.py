@@ -1,20 +1,18 @@
-"""Telling the server that this worker and each of its tasks live.
+"""Sends heartbeats for the process and each running task, and ends tasks that were taken away.
 
-By the clock, whatever a tool is doing: seconds after its own restart the server gives up every
-task whose session has not beaten since, and starts it a second time (docs/api.md 16.1). So
-each running task beats every three seconds, and all at once when the API is back after an outage.
+Heartbeats keep to the clock, whatever a tool does: seconds after its own restart the server gives
+up every task without a recent heartbeat, and starts it a second time (docs/api.md 16.1). So each
+running task gets one every three seconds, and all at once when the API is back after an outage.
 
-Whether a task is still ours, and letting go of one that is not.
-
-It is asked where the server may have given the task up without a word to us: just before its
-session begins, for a sweep may have come between the claim and the first beat, and whenever the
-server has no row of ours.
+The server may give a task up without telling its worker. So the task itself is read just before its
+session begins (a sweep may have come between the claim and the first heartbeat), every five
+seconds, and whenever the server has no session row for it.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -23,65 +21,51 @@ from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.worker.boot import registration
-from agent_swarm_worker.worker.boot.parts import (
-    Api,
-    Basics,
-    Config,
-    Host,
-    Identity,
-    Running,
-    Storage,
-)
-from agent_swarm_worker.worker.loops.paused import HISTORY_ROWS, was_set_going
+from agent_swarm_worker.worker.loops.paused_tasks import HISTORY_ROWS, was_resumed
 
 if TYPE_CHECKING:
     from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.worker.boot.parts import Core, LoopParts
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
 PING_INTERVAL_S = 10.0
 ACTIVITY_INTERVAL_S = 15.0
 """The server pins a resume to an agent that was active within 30 s."""
-LOOK_INTERVAL_S = 5.0
-"""How often the task itself is looked at: one that was paused, or superseded by hand, keeps its
-session row, so that no beat tells."""
-
-MANY = 4
-"""So many tasks are looked at together."""
+CHECK_INTERVAL_S = 5.0
+"""How often the task itself is read: one that was paused or superseded by hand keeps its session
+row, so its heartbeat succeeds."""
+BATCH_FROM = 4
+"""From so many tasks on, one list is read instead of each task."""
 MAX_LISTED = 100
-OWN_LOOK_S = 60.0
-"""How often each of many is looked at by itself: a list may not have all its fields."""
-MAX_BEATS_AT_ONCE = 16
-"""Half of the connections there are: the rest is for everything else."""
-LAST_WORD_S = 1.0
-"""How long a pause waits for a word that is on its way, lest it undo the pause again."""
-
-
-class Announces(Identity, Basics, Api, Protocol):
-    """What it takes to put a session on the server's list."""
-
-
-class Parts(Identity, Config, Basics, Api, Storage, Running, Host, Protocol):
-    """What this module uses of the worker."""
+OWN_CHECK_S = 60.0
+"""How often each of many is still read by itself: a list may lack some fields."""
+MAX_CONCURRENT_BEATS = 16
+"""Half of the connections of the pool; the rest is for other requests."""
+LATE_PROGRESS_S = 1.0
+"""How long a pause waits for progress in delivery, which would resume the task."""
+CHECK_TIMEOUT_S = 5.0
+"""How long the check before a session may take; without an answer the session begins."""
+LOST = "lost"
 
 
 class Heartbeat:
-    """Beats for all running tasks."""
+    """Sends heartbeats for all running tasks, and checks the tasks."""
 
-    def __init__(self, worker: Parts) -> None:
+    def __init__(self, worker: LoopParts) -> None:
         self._worker = worker
         self._recovered = Broadcast()
         self._beating: dict[RunningTask, anyio.CancelScope] = {}
-        """One beat per task at a time, so that they do not pile up before an API that hangs."""
-        self._looked_at_s: dict[RunningTask, float] = {}
-        """When each of many was last looked at by itself, or first seen among many."""
-        self._at_once = anyio.CapacityLimiter(MAX_BEATS_AT_ONCE)
+        """One heartbeat per task at a time, so that they do not pile up while the API hangs."""
+        self._checked_at_s: dict[RunningTask, float] = {}
+        """When each of many was last read by itself, or first seen among many."""
+        self._limiter = anyio.CapacityLimiter(MAX_CONCURRENT_BEATS)
         worker.client.http.health.on_recovered(self._on_recovered)
 
     async def run(self) -> None:
-        """Beat until cancelled; a beat that takes long delays no other task's."""
+        """Send heartbeats until cancelled; a slow one delays no other task's."""
         worker = self._worker
         async with anyio.create_task_group() as beats:
-            beats.start_soon(self._keep_looking)
+            beats.start_soon(self._check_loop)
             while True:
                 recovered = self._recovered.next
                 interval_s = worker.settings.heartbeat_interval_s
@@ -91,10 +75,10 @@ class Heartbeat:
                         beats.start_soon(self._beat_once, task)
                 await wait_any(recovered.wait, partial(worker.clock.sleep, interval_s))
                 if recovered.is_set():
-                    self._begin_afresh()
+                    self._cancel_stale_beats()
 
-    def _begin_afresh(self) -> None:
-        """Give up the beats that hang on an API that was away: they would delay new ones."""
+    def _cancel_stale_beats(self) -> None:
+        """Cancel the heartbeats of the outage: they would delay new ones."""
         for scope in self._beating.values():
             scope.cancel()
         self._beating.clear()
@@ -108,59 +92,59 @@ class Heartbeat:
                 del self._beating[task]
 
     async def beat(self, task: RunningTask, scope: anyio.CancelScope) -> None:
-        """Beat once for one task; a row the server lost is put back, a task it took is let go.
+        """Send one heartbeat for one task; restore a lost session row, end a task that is gone.
 
         Args:
-            task: a running one.
-            scope: around the call alone: ending a session is not broken off.
+            task: a running task.
+            scope: around the request only, so that ending a session is not cancelled.
         """
         worker = self._worker
         try:
             if task.session_row and await self._is_on_record(task, scope):
                 return
             if not task.is_live:
-                return  # we took its row off ourselves
-            if await was_taken(worker, task):
+                return  # its row was removed by this worker
+            if await end_if_gone(worker, task):
                 return
             await announce(worker, task)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="heartbeat", why=str(error))
 
     async def _is_on_record(self, task: RunningTask, scope: anyio.CancelScope) -> bool:
-        """Beat; false only if the server says that it has no such session."""
+        """Send the request; false only if the server answers that it has no such session."""
         with scope:
-            async with self._at_once:
+            async with self._limiter:
                 with anyio.move_on_after(self._worker.settings.heartbeat_interval_s * 2):
                     return await self._worker.client.sessions.heartbeat(task.task_id)
         return True
 
-    async def _keep_looking(self) -> None:
+    async def _check_loop(self) -> None:
         while True:
-            await self._worker.clock.sleep(LOOK_INTERVAL_S)
+            await self._worker.clock.sleep(CHECK_INTERVAL_S)
             running = [
                 task
                 for task in self._worker.slots
                 if task.has_task and task.is_live and task.ended_by is None
             ]
-            for task in await self._to_look_at(running):
-                await self._look(task)
+            for task in await self._tasks_to_check(running):
+                await self._check(task)
 
-    async def _to_look_at(self, running: list[RunningTask]) -> list[RunningTask]:
-        """Return those of which one list for all does not say that they simply go on."""
-        if len(running) < MANY:
+    async def _tasks_to_check(self, running: list[RunningTask]) -> list[RunningTask]:
+        """Return the tasks to read by themselves: of many, those that the list does not settle."""
+        if len(running) < BATCH_FROM:
             return running
         now_s = self._worker.clock.monotonic()
-        self._looked_at_s = {task: self._looked_at_s.get(task, now_s) for task in running}
-        going_on = await self._going_on()
+        self._checked_at_s = {task: self._checked_at_s.get(task, now_s) for task in running}
+        unchanged = await self._listed_in_progress()
         chosen = [
             task
             for task in running
-            if task.task_id not in going_on or now_s - self._looked_at_s[task] >= OWN_LOOK_S
+            if task.task_id not in unchanged or now_s - self._checked_at_s[task] >= OWN_CHECK_S
         ]
-        self._looked_at_s |= dict.fromkeys(chosen, now_s)
+        self._checked_at_s |= dict.fromkeys(chosen, now_s)
         return chosen
 
-    async def _going_on(self) -> set[str]:
+    async def _listed_in_progress(self) -> set[str]:
         """Return the ids of this agent's tasks that are in progress and were never paused."""
         worker = self._worker
         try:
@@ -178,42 +162,42 @@ class Heartbeat:
             and not row.was_paused
         }
 
-    async def _look(self, task: RunningTask) -> None:
-        """Let a task go that somebody else has, or nobody for now; it may have failed itself."""
+    async def _check(self, task: RunningTask) -> None:
+        """Read the task; end its session if it was superseded, reassigned or paused."""
         try:
             current = await self._worker.client.tasks.get(task.task_id, logs_limit=1)
         except ApiError as error:
             self._worker.log.debug(Event.API_REFUSED, call="task", why=str(error))
             return
-        if current.status == "superseded" or is_elsewhere(self._worker, current):
-            await let_go(self._worker, task, current)
+        if current.status == "superseded" or is_assigned_elsewhere(self._worker, current):
+            await end_as_lost(self._worker, task, current)
         elif current.status == "paused":
             await self._pause(task)
         elif current.was_paused and not task.was_paused and current.status == "in_progress":
-            await self._after_a_pause(task)
+            await self._check_resumed(task)
 
-    async def _after_a_pause(self, task: RunningTask) -> None:
-        """Go on with a task that was resumed at once; stop one that only seems to go on."""
+    async def _check_resumed(self, task: RunningTask) -> None:
+        """Continue a task that was paused and resumed at once; pause one that progress resumed."""
         try:
             current = await self._worker.client.tasks.get(task.task_id, logs_limit=HISTORY_ROWS)
         except ApiError as error:
             self._worker.log.debug(Event.API_REFUSED, call="task", why=str(error))
             return
-        if was_set_going(current):
-            task.was_paused = True  # its session never stopped, so there is nothing to begin again
+        if was_resumed(current):
+            task.was_paused = True  # its session never stopped
         elif current.status in {"in_progress", "paused"}:
-            await self._pause(task, once_more=current.status == "in_progress")
+            await self._pause(task, pause_again=current.status == "in_progress")
 
-    async def _pause(self, task: RunningTask, *, once_more: bool = False) -> None:
-        """End the session of a paused task; `PausedTasks` begins another when it is resumed."""
+    async def _pause(self, task: RunningTask, *, pause_again: bool = False) -> None:
+        """End the session of a paused task; `PausedTaskResumer` begins another on its resume."""
         worker = self._worker
         task.stop_progress()
         if not await task.end("paused", is_ours=False):
             return
-        worker.paused.add(task.task_id)
+        worker.paused_tasks.add(task.task_id)
         worker.log.info(Event.TASK_PAUSED, task=task.task_id)
-        if once_more:
-            await worker.outbox.flushed(task_lane(task.task_id), timeout_s=LAST_WORD_S)
+        if pause_again:
+            await worker.outbox.flushed(task_lane(task.task_id), timeout_s=LATE_PROGRESS_S)
             try:
                 await worker.client.tasks.pause(task.task_id)
             except ApiError as error:
@@ -223,11 +207,11 @@ class Heartbeat:
         self._recovered.notify()
 
 
-async def announce(worker: Announces, task: RunningTask) -> None:
-    """Put the task's session on the server's list (docs/api.md 6.2).
+async def announce(worker: Core, task: RunningTask) -> None:
+    """Create the task's session row on the server (docs/api.md 6.2).
 
     Raises:
-        ApiError: it did not work; the next beat tries again.
+        ApiError: it failed; the next heartbeat tries again.
     """
     await worker.client.sessions.create(
         agent_id=worker.agent_id,
@@ -239,8 +223,8 @@ async def announce(worker: Announces, task: RunningTask) -> None:
     task.session_row = True
 
 
-async def ping_loop(worker: Parts) -> None:
-    """Say that the process lives (docs/api.md 3.2); an agent the server forgot registers again."""
+async def ping_loop(worker: LoopParts) -> None:
+    """Ping the server (docs/api.md 3.2); register again if it does not know this agent."""
     active_at_s = worker.clock.monotonic()
     while True:
         try:
@@ -251,36 +235,31 @@ async def ping_loop(worker: Parts) -> None:
                 await worker.client.agents.activity(worker.agent_id)
         except ApiRefused as error:
             if error.status == 404:
-                await registration.register_again(worker)
+                await registration.reregister(worker)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="ping", why=str(error))
         await worker.clock.sleep(PING_INTERVAL_S)
 
 
-LOST = "lost"
-LOOK_TIMEOUT_S = 5.0
-"""How long a session may wait for the look before it: an API that is away takes nothing from us."""
+async def check_before_session(worker: LoopParts, task: RunningTask) -> bool:
+    """Read the task before its session begins; true if it is gone, false also without an answer.
 
-
-async def is_gone(worker: Parts, task: RunningTask) -> bool:
-    """Look once more before the session begins; false as well if nobody could be asked.
-
-    Seconds after its own restart the server fails what it has seen no session for, and starts it a
-    second time (docs/api.md 16.1): the claim's answer may still have been on its way.
+    Seconds after its own restart the server fails tasks without a session, and starts them a second
+    time (docs/api.md 16.1), perhaps while the answer of the claim was in transit.
     """
-    with anyio.move_on_after(LOOK_TIMEOUT_S):
+    with anyio.move_on_after(CHECK_TIMEOUT_S):
         try:
-            return await was_taken(worker, task)
+            return await end_if_gone(worker, task)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="task", why=str(error))
     return False
 
 
-async def was_taken(worker: Parts, task: RunningTask) -> bool:
-    """Ask whether the task is gone, and end the work on it if so.
+async def end_if_gone(worker: LoopParts, task: RunningTask) -> bool:
+    """Read the task, and end its session if it is finished or reassigned; true if so.
 
     Raises:
-        ApiError: that could not be found out.
+        ApiError: the task cannot be read.
     """
     if not task.has_task:
         return False
@@ -290,21 +269,21 @@ async def was_taken(worker: Parts, task: RunningTask) -> bool:
         if refusal.is_server_fault:
             raise
         return False
-    if not current.is_terminal and not is_elsewhere(worker, current):
+    if not current.is_terminal and not is_assigned_elsewhere(worker, current):
         return False
     if current.status == "completed" and task.session is not None:
-        # The agent ended the task itself, through its tools; it may have its last word.
+        # The agent finished the task itself, through its tools; its session may end normally.
         return True
-    await let_go(worker, task, current)
+    await end_as_lost(worker, task, current)
     return True
 
 
-def is_elsewhere(worker: Parts, current: Task) -> bool:
-    """True if the server names another agent for the task."""
+def is_assigned_elsewhere(worker: LoopParts, current: Task) -> bool:
+    """True if the task is assigned to another agent."""
     return current.agent_id not in (None, worker.agent_id)
 
 
-async def let_go(worker: Parts, task: RunningTask, current: Task) -> None:
-    """End the work on a task that is not ours any more; its result is not ours to write."""
+async def end_as_lost(worker: LoopParts, task: RunningTask, current: Task) -> None:
+    """End the session of a task that was taken away; its result is not reported."""
     if await task.end(LOST, is_ours=False):
         worker.log.warning(Event.TASK_LOST, task=task.task_id, status=current.status)

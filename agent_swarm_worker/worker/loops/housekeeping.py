@@ -1,6 +1,6 @@
-"""Deletes old journals of which everything has arrived, so that they do not fill the disk.
+"""Deletes old journals, so that they do not fill the disk, and stamps the state directory.
 
-Stamps the state directory, so that a health check sees that the event loop comes round.
+The stamp lets a health check see that the event loop runs.
 """
 
 from __future__ import annotations
@@ -8,52 +8,49 @@ from __future__ import annotations
 import contextlib
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
 from agent_swarm_worker.journal.retention import DAY_S, Limits, choose, delete, find
 from agent_swarm_worker.state.liveness import stamp
-from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Storage
 
 if TYPE_CHECKING:
     from agent_swarm_worker.ids import IdSource
     from agent_swarm_worker.state.directory import StateDir
+    from agent_swarm_worker.worker.boot.parts import Core
 
 INTERVAL_S = 600.0
-_OWNER_NOTE = "journals' owner"
-
-
-class Parts(Config, Basics, Api, Storage, Protocol):
-    """What this module uses of the worker."""
+STAMP_INTERVAL_S = 5.0
+_OWNER_KEY = "journals' owner"
 
 
 def owner(state: StateDir, ids: IdSource) -> str:
-    """Return the id by which this worker knows its journals, made up once per state directory."""
-    known = state.noted(_OWNER_NOTE)
+    """Return the id in this worker's journals, generated once per state directory."""
+    known = state.noted(_OWNER_KEY)
     if known is None:
         known = ids()
-        state.note(_OWNER_NOTE, known)
+        state.note(_OWNER_KEY, known)
     return known
 
 
-async def retention_loop(worker: Parts) -> None:
-    """Tidy up until cancelled."""
-    mine = owner(worker.state, worker.ids)
+async def retention_loop(worker: Core) -> None:
+    """Delete journals that exceed the limits and have arrived, until cancelled."""
+    own_id = owner(worker.state, worker.ids)
     while True:
-        await _tidy_up(worker, mine)
+        await _delete_old_journals(worker, own_id)
         await worker.clock.sleep(INTERVAL_S)
 
 
-async def _tidy_up(worker: Parts, mine: str) -> None:
-    """Look once; a function of its own, so that what was found is not held until the next look."""
+async def _delete_old_journals(worker: Core, own_id: str) -> None:
+    """Delete once; a separate function, so that the list is freed until the next time."""
     settings = worker.settings
     limits = Limits(
         total_bytes=settings.journals_total_mb << 20, age_s=settings.journals_max_days * DAY_S
     )
     roots = {worker.log_dir.parent: False, worker.state.path / "logs": True}
-    found = await to_thread.run_sync(partial(find, roots, mine))
-    # Without its database the worker does not know what has arrived.
+    found = await to_thread.run_sync(partial(find, roots, own_id))
+    # Without its database the worker does not know which lines have arrived.
     if not worker.state.database.is_degraded:
         needed = {Path(path).name for path in worker.outbox.journals()}
         needed |= {claim.log_file.name for claim in worker.state.running()}
@@ -62,17 +59,14 @@ async def _tidy_up(worker: Parts, mine: str) -> None:
         await to_thread.run_sync(partial(delete, old, worker.log_dir, worker.log))
 
 
-STAMP_INTERVAL_S = 5.0
-
-
-async def liveness_loop(worker: Parts) -> None:
+async def liveness_loop(worker: Core) -> None:
     """Stamp until cancelled: while the worker boots, waits for a credential, works and drains.
 
-    A full disk takes no stamp that is not there yet, but the time of one that is: that costs
-    nothing. A disk that hangs makes the stamp old, as it should; it does not hold up the loop.
+    On a full disk an existing stamp can still be touched. On a disk that hangs the stamp gets old,
+    as it should, and the loop does not wait for it.
     """
     while True:
-        # The state directory has its own ways to tell of a failure; here the stamp grows old.
+        # The state directory reports its own failures; here the stamp gets old.
         with contextlib.suppress(OSError):
             await to_thread.run_sync(stamp, worker.state.path, abandon_on_cancel=True)
         await worker.clock.sleep(STAMP_INTERVAL_S)

@@ -1,19 +1,13 @@
-"""The order in which a worker goes down, within its budget.
+"""Shuts the worker down within its budget, step by step.
 
-What still runs when the budget is over is superseded *before* the worker says goodbye, so that the
-server hands its continuation to this agent again (docs/api.md 3.12).
+The first signal stops polling and lets running sessions finish within the drain budget; the second
+ends the drain; the third ends the process at once. Sessions that still run after the drain are
+superseded before the worker closes, so that the server gives their resume tasks to this agent again
+(docs/api.md 3.12).
 
-The end of the process, whatever else happens.
-
-The shutdown keeps its budget as long as the event loop turns. It may not: a disk that hangs, an
-expression without end; and when all is done, the interpreter still waits for threads, of which one
-may sit in a name server that does not answer. A thread of our own, on which nothing waits, ends
-the process then. What is undelivered is on disk, and the next start sees to it.
-
-How far a shutdown has come, and the signals that drive it.
-
-The first one stops polling at once and lets running sessions finish within the drain budget; the
-second cuts the drain short; the third ends the process on the spot.
+The event loop may hang in a shutdown, by a disk or a calculation, and the interpreter waits for
+threads, such as one in a name lookup. So a separate thread, the exit timer, ends the process after
+the budget. Undelivered writes are on disk, and the next start delivers them.
 """
 
 from __future__ import annotations
@@ -22,7 +16,7 @@ import os
 import signal
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -31,58 +25,59 @@ from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.reporting.port import task_lane
-from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Running, Storage
 from agent_swarm_worker.worker.run.running_task import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent_swarm_worker.logs import Log
+    from agent_swarm_worker.worker.boot.parts import LoopParts
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
 ENDING_S = 14.0
-"""Of the budget, what ending a stubborn process tree (at most 12 s) and the goodbye may take."""
-GOODBYE_S = 2.0
-"""Of that, the time for the last writes and `POST /close`."""
+"""The part of the budget for ending process trees (at most 12 s each) and closing."""
+CLOSE_S = 2.0
+"""The part of that for the last writes and `POST /close`."""
 LATE_PROGRESS_S = 1.0
-"""How long a task is not handed over because something said of it is still on its way."""
+"""How long a supersede waits for progress of the task in delivery."""
+OVERTIME_S = 2.0
+"""How long after the budget the shutdown counts as hung."""
+FLUSH_S = 0.2
+"""How long the last log lines may wait for a blocked stream."""
+EXIT_WITHIN_S = 1.0
+"""How long the interpreter may take to exit after the shutdown."""
 GRACEFUL_SHUTDOWN: Final = "graceful_shutdown"
 
 
-class Parts(Config, Basics, Api, Storage, Running, Protocol):
-    """What this module uses of the worker."""
+async def drain_and_supersede(worker: LoopParts) -> None:
+    """Wait for running sessions, then supersede those that still run, within the budget.
 
-
-async def go_down(worker: Parts) -> None:
-    """Carry the shutdown out, from the first request until nothing runs, within the budget.
-
-    The budget is split: sessions may finish by themselves for a first part, then they are handed
-    back and ended, then `say_goodbye` has what is left.
+    `flush_and_close` has the rest of the budget.
     """
     budget_s = worker.settings.drain_s
     ending_s = min(ENDING_S, budget_s * 2 / 3)
     with anyio.move_on_after(budget_s - ending_s):
         await wait_any(partial(_until_idle, worker), worker.shutdown.wait_hurried)
-    with anyio.move_on_after(ending_s - _goodbye_s(worker)):
+    with anyio.move_on_after(ending_s - _close_budget_s(worker)):
         async with anyio.create_task_group() as handovers:
             for task in worker.slots:
                 handovers.start_soon(supersede, worker, task)
         await _until_idle(worker)
 
 
-async def _until_idle(worker: Parts) -> None:
-    """Wait until nothing runs and nothing can come any more."""
+async def _until_idle(worker: LoopParts) -> None:
+    """Wait until polling has ended and nothing runs."""
     await worker.shutdown.polling_over.wait()
     await worker.slots.wait_empty()
 
 
-async def say_goodbye(worker: Parts) -> None:
-    """Deliver what is queued, as far as that goes quickly, and close (docs/api.md 3.3).
+async def flush_and_close(worker: LoopParts) -> None:
+    """Deliver queued writes for a short time, then close the agent (docs/api.md 3.3).
 
-    Last of all: after a ping the server would take us for alive again. What does not arrive stays
-    on disk.
+    The close comes last: a later ping would mark the agent as alive. Undelivered writes stay on
+    disk.
     """
-    limit_s = _goodbye_s(worker)
+    limit_s = _close_budget_s(worker)
     with anyio.move_on_after(limit_s):
         await worker.outbox.flush_all(limit_s / 2)
         try:
@@ -91,15 +86,15 @@ async def say_goodbye(worker: Parts) -> None:
             worker.log.debug(Event.API_REFUSED, call="close", why=str(error))
 
 
-def _goodbye_s(worker: Parts) -> float:
-    return min(GOODBYE_S, worker.settings.drain_s / 6)
+def _close_budget_s(worker: LoopParts) -> float:
+    return min(CLOSE_S, worker.settings.drain_s / 6)
 
 
-async def supersede(worker: Parts, task: RunningTask) -> None:
-    """Hand a task back: its session is asked to end, the server makes a resume task.
+async def supersede(worker: LoopParts, task: RunningTask) -> None:
+    """End a task's session and hand the task back; the server makes a resume task.
 
-    If the server cannot be reached the claim stays on disk, and the next start hands it back. A
-    session that has ended is left alone: its result is on the way, or on disk.
+    Without an answer the claim stays on disk, and the next start supersedes it. A task whose
+    session has ended is skipped: its result is in the outbox.
     """
     if not task.is_live:
         return
@@ -109,7 +104,7 @@ async def supersede(worker: Parts, task: RunningTask) -> None:
     await task.end(GRACEFUL_SHUTDOWN, is_ours=True)
     if not task.has_task or task.observe_only or task.ended_by != GRACEFUL_SHUTDOWN:
         return
-    # An older server pauses it instead, and a progress that came after that would undo it.
+    # An older server pauses it instead, and progress that arrives later would resume it.
     late_s = min(LATE_PROGRESS_S, worker.settings.drain_s / 10)
     await worker.outbox.flushed(task_lane(task.task_id), timeout_s=late_s)
     try:
@@ -117,7 +112,7 @@ async def supersede(worker: Parts, task: RunningTask) -> None:
     except ApiError as error:
         worker.log.warning(Event.TASK_SUPERSEDED, task=task.task_id, why=str(error))
         return
-    # Not forgotten: if there is no time for the session's last lines, the next start uploads them.
+    # The claim stays: if there is no time for the last lines, the next start uploads them.
     worker.state.set_phase(task.task_id, "handed_over")
     worker.log.info(
         Event.TASK_SUPERSEDED, task=task.task_id, kind=answer.kind, resume=answer.resume_task_id
@@ -125,10 +120,10 @@ async def supersede(worker: Parts, task: RunningTask) -> None:
 
 
 async def _ends_with_its_result(task: RunningTask) -> bool:
-    """End a session that has said its result and does not leave; true if the result counts.
+    """End a session that has reported its result but not exited; true if the result counts.
 
-    Then there is nothing to hand back. If the time does not suffice, the next start finds the
-    result in the journal.
+    Such a task is not handed back. If time runs out, the next start finds the result in the
+    journal.
     """
     if task.session is None or task.state is not TaskState.ANSWERED:
         return False
@@ -137,37 +132,29 @@ async def _ends_with_its_result(task: RunningTask) -> bool:
     return task.ended_by is None
 
 
-OVERTIME_S = 2.0
-"""How long after the budget the shutdown is taken to hang."""
-FLUSH_S = 0.2
-"""How long the last lines of the log may wait for a stream that takes nothing."""
-LEAVE_WITHIN_S = 1.0
-"""How long the interpreter may take to end when all is done."""
-
-
 class ExitTimer:
-    """Ends this process after a time; only for a process that is the worker's alone."""
+    """Ends this process after a time; only for a process that runs nothing but the worker."""
 
     def __init__(self) -> None:
         self._timer: threading.Timer | None = None
 
     def end_within(
-        self, seconds: float, *, exit_code: int, last_act: Callable[[], None] | None = None
+        self, seconds: float, *, exit_code: int, before_exit: Callable[[], None] | None = None
     ) -> None:
-        """End the process after so many seconds; replaces what was asked for before.
+        """End the process after so many seconds; replaces an earlier call.
 
         Args:
             seconds: from now.
             exit_code: of the process.
-            last_act: done before, without waiting.
+            before_exit: called first; must not wait.
         """
         if self._timer is not None:
             self._timer.cancel()
 
         def end() -> None:
             try:
-                if last_act is not None:
-                    last_act()
+                if before_exit is not None:
+                    before_exit()
             finally:
                 logs.flush(wait_s=FLUSH_S)
                 os._exit(exit_code)
@@ -178,13 +165,13 @@ class ExitTimer:
 
 
 class Shutdown:
-    """How far the shutdown has come. Loops read it; signals and `request` drive it."""
+    """The stage of the shutdown: loops read it, signals and `request` advance it."""
 
     def __init__(self, *, log: Log) -> None:
         self.polling_over = anyio.Event()
-        """Set when no further task can come from a poll."""
-        self.last_act: Callable[[], None] = lambda: None
-        """Done by the third request, before the process ends on the spot."""
+        """Set when no further poll can claim a task."""
+        self.before_exit: Callable[[], None] = lambda: None
+        """Called by the third request, before the process exits."""
         self._log = log
         self._requests = 0
         self._draining = anyio.Event()
@@ -204,7 +191,7 @@ class Shutdown:
         await self._hurried.wait()
 
     def request(self, why: str) -> None:
-        """Ask for the next step of the shutdown."""
+        """Advance the shutdown by one stage."""
         self._requests += 1
         self._log.info(Event.WORKER_DRAINING, why=why, request=self._requests)
         if self._requests == 1:
@@ -212,18 +199,18 @@ class Shutdown:
         elif self._requests == 2:
             self._hurried.set()
         else:
-            self.last_act()
+            self.before_exit()
             logs.flush(wait_s=1.0)
             os._exit(1)
 
     async def watch_signals(self) -> None:
-        """Turn signals into requests, for as long as this runs."""
+        """Turn signals into requests, until cancelled."""
         with anyio.open_signal_receiver(*_stopping_signals()) as received:
             async for number in received:
                 self.request(signal.Signals(number).name)
 
 
 def _stopping_signals() -> list[signal.Signals]:
-    """The signals that stop a worker; a closed terminal is one, unless it was told not to care."""
+    """Return the signals that stop a worker; SIGHUP only if it is not ignored, as by nohup."""
     hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
     return [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hangs_up else [])]

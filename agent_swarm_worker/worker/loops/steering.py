@@ -1,15 +1,15 @@
-"""Messages for running sessions: each handed over once, and reported as what became of it.
+"""Delivers steering messages to running sessions, each once, and reports the result of each.
 
-Whether steering is on is asked each time, so it can be switched while tasks run. The report goes
-through the outbox, in the lane of its task: it is repeated until the server took it, by the next
-process if need be, and it is there before the task's end, which makes a follow-up task of every
-message that nobody reported on (docs/api.md 12.2).
+Whether steering is enabled is read each time, so that it can be switched while tasks run. The
+report goes through the outbox, in the lane of its task: it is repeated until the server has it, and
+arrives before the task's finish, which makes a follow-up task of every unreported message
+(docs/api.md 12.2).
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -20,7 +20,6 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.prompts.user import delivery_text
 from agent_swarm_worker.reporting.port import task_lane
-from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Prompts, Running
 from agent_swarm_worker.worker.run.running_task import PerTask
 
 if TYPE_CHECKING:
@@ -28,48 +27,45 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.api.wire import SteeringMessage
     from agent_swarm_worker.contract import SteerMode
+    from agent_swarm_worker.worker.boot.parts import LoopParts
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
 INTERVAL_S = 2.0
 
 
-class Parts(Config, Basics, Api, Running, Prompts, Protocol):
-    """What this module uses of the worker."""
-
-
 class Steering:
-    """Hands messages to the sessions they are for."""
+    """Fetches pending messages and delivers them."""
 
-    def __init__(self, worker: Parts) -> None:
+    def __init__(self, worker: LoopParts) -> None:
         self._worker = worker
-        self._taken: dict[str, set[str]] = {}
-        """By task: the messages dealt with that the server may still show as pending."""
+        self._handled: dict[str, set[str]] = {}
+        """By task: ids of handled messages that the server may still list as pending."""
 
     async def run(self) -> None:
-        """Look for messages until cancelled."""
+        """Fetch and deliver messages until cancelled."""
         async with anyio.create_task_group() as group:
             tasks = PerTask(group, partial(self._serve, group))
             while True:
                 await self._worker.clock.sleep(INTERVAL_S)
                 running = tuple(self._worker.slots)
-                self._taken = {t.task_id: self._taken.get(t.task_id, set()) for t in running}
+                self._handled = {t.task_id: self._handled.get(t.task_id, set()) for t in running}
                 if self._worker.settings.steering_enabled:
                     for task in running:
                         if task.takes_messages:
                             tasks.start(task)
 
     async def _serve(self, group: TaskGroup, task: RunningTask) -> None:
-        """Hand over what waits for a task, in order; one that is not taken yet keeps none back."""
-        taken = self._taken.setdefault(task.task_id, set())
+        """Deliver a task's pending messages in order; a slow delivery blocks no other."""
+        handled = self._handled.setdefault(task.task_id, set())
         try:
             messages = await self._worker.client.steering.pending(task.task_id)
         except ApiError as error:
             self._worker.log.debug(Event.API_REFUSED, call="steering", why=str(error))
             return
-        taken.intersection_update({message.id for message in messages})
+        handled.intersection_update({message.id for message in messages})
         for message in messages:
-            if message.status == "pending" and message.id not in taken and task.takes_messages:
-                taken.add(message.id)
+            if message.status == "pending" and message.id not in handled and task.takes_messages:
+                handled.add(message.id)
                 text = await delivery_text(self._worker.renderer.build(), message.id, message.body)
                 group.start_soon(self._deliver_and_report, task, message, text)
 
@@ -78,32 +74,32 @@ class Steering:
     ) -> None:
         self._report(task, message, await self._deliver(task, message, text))
 
-    def _report(self, task: RunningTask, message: SteeringMessage, outcome: SteerDelivery) -> None:
+    def _report(self, task: RunningTask, message: SteeringMessage, delivery: SteerDelivery) -> None:
         args = {"message_id": message.id}
-        if outcome.delivered:
-            args["mode"] = outcome.mode or "queue"
+        if delivery.delivered:
+            args["mode"] = delivery.mode or "queue"
         else:
-            args["reason"] = self._worker.scrubber.text(outcome.reason or "not delivered")
+            args["reason"] = self._worker.scrubber.text(delivery.reason or "not delivered")
         self._worker.outbox.put(task_lane(task.task_id), WriteKind.STEERED, args)
         self._worker.log.info(
-            Event.STEERING, task=task.task_id, message=message.id, delivered=outcome.delivered
+            Event.STEERING, task=task.task_id, message=message.id, delivered=delivery.delivered
         )
 
     async def _deliver(
         self, task: RunningTask, message: SteeringMessage, text: str
     ) -> SteerDelivery:
-        """Hand over one message; a session that ends without a word about it did not take it."""
+        """Deliver one message; if the session ends meanwhile, it is not delivered."""
         session = task.session
         if not isinstance(session, SteerableSession):
             return SteerDelivery(False, reason="this harness takes no messages while it runs")
         mode: SteerMode = "steer" if message.mode == "steer" else "queue"
-        # The attempt first: a message that was taken in the last moment was taken.
-        delivery = await wait_any(
-            partial(_attempt, session, mode, text), partial(self._too_late, task)
+        # The attempt comes first: a message delivered at the same moment counts as delivered.
+        first = await wait_any(
+            partial(_attempt, session, mode, text), partial(self._session_over, task)
         )
-        return delivery.value
+        return first.value
 
-    async def _too_late(self, task: RunningTask) -> SteerDelivery:
+    async def _session_over(self, task: RunningTask) -> SteerDelivery:
         """Wait for the end of the session."""
         while task.is_live and task.task_id in self._worker.slots:
             await self._worker.clock.sleep(INTERVAL_S)
@@ -113,5 +109,5 @@ class Steering:
 async def _attempt(session: SteerableSession, mode: SteerMode, text: str) -> SteerDelivery:
     try:
         return await session.deliver_steering(mode, text)
-    except Exception as error:  # a provider's mistake must not end the worker
+    except Exception as error:  # a provider's error must not end the worker
         return SteerDelivery(False, reason=f"the harness failed to take it: {error!r}")

@@ -1,9 +1,8 @@
-"""What is left of one session whose worker was killed: its journal, and what was in its pipes.
+"""Replays the session of a killed worker: its journal, and its unread output.
 
-Everything in it that was not reported yet is reported here, by the same reporter that a living
-session has: lines and events behind the two cursors of the claim, and what it all had cost.
-
-What a session had come to when the worker that ran it was killed: a listener of its replay.
+Lines and events behind the two offsets of the claim, and the cost, are reported by the same
+reporter that a running session has. `ReplayedOutcome` listens to the replay and tells how the
+session ended.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.contract import (
     HarnessSpec,
@@ -41,8 +40,7 @@ from agent_swarm_worker.reporting.port import SessionInfo
 from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.state.directory import REPORTED
 from agent_swarm_worker.worker.boot.harness import wire_name
-from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Identity, Storage
-from agent_swarm_worker.worker.recovery.upload_cursor import LogCursor
+from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 from agent_swarm_worker.worker.run.continuity import HARNESS_KEY
 from agent_swarm_worker.worker.run.preparation import SESSIONS_DIR
 
@@ -55,51 +53,48 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract.translator import Translator
     from agent_swarm_worker.journal.repair import Unrecorded
     from agent_swarm_worker.state.directory import Claim
-
-
-class Parts(Identity, Config, Basics, Api, Storage, Protocol):
-    """What this module uses of the worker."""
+    from agent_swarm_worker.worker.boot.parts import Core
 
 
 class OrphanedSession:
-    """What is left of one session: its journal, and what was in its pipes."""
+    """One session of a killed worker."""
 
-    def __init__(self, worker: Parts, claim: Claim, guest: Guest) -> None:
+    def __init__(self, worker: Core, claim: Claim, guest: Guest) -> None:
         self._worker, self._claim = worker, claim
         self._adapter = _adapter_of(worker, claim.harness)
         self._config = _config(worker, claim, guest)
-        self._cursor = LogCursor(worker.outbox, worker.state, claim.task_id, tells_again=True)
+        self._cursor = UploadCursor(worker.outbox, worker.state, claim.task_id, may_repeat=True)
         self._reporter = self._new_reporter()
-        self.last_word = LastWord(NoTranslator())
+        self.replayed = ReplayedOutcome(NoTranslator())
         self.result: ProviderResult | None = None
-        """How the session had ended, if it had."""
+        """The session's result; ``None`` if it had not finished."""
 
-    async def read(self, left: Unread) -> None:
-        """Take in what was left, and report what was not reported yet."""
+    async def replay(self, unread: Unread) -> None:
+        """Read the journal and the unread output; report what was not reported yet."""
         claim, path = self._claim, self._claim.log_file
         is_reported = claim.told == REPORTED
         fresh = continuation_of(path)
-        said, complained = repair(fresh if fresh.is_file() else path, left)
-        if not (path.is_file() or said or complained):
-            return  # killed before there was a session
+        stdout, stderr = repair(fresh if fresh.is_file() else path, unread)
+        if not (path.is_file() or stdout or stderr):
+            return  # killed before the session began
         if not is_reported:
-            self._ship(path, claim.log_offset)
+            self._upload(path, claim.log_offset)
         translator = await self._replay(path, told=sys.maxsize if is_reported else claim.told)
         if fresh.is_file():
-            # The session had been started afresh, and nothing of that had been told.
+            # The session was restarted without its history; none of that was reported.
             begin = self._switch_to(fresh)
             translator = await self._replay(fresh, told=sys.maxsize if is_reported else begin)
-        self._take(said, complained, translator)
-        result = self.last_word.conclude()
-        self.result = result if self.last_word.is_said else None
+        self._take(stdout, stderr, translator)
+        result = self.replayed.conclude()
+        self.result = result if self.replayed.has_result else None
         if not is_reported:
             self._reporter.stop_progress()
             with self._worker.state.database.transaction(durable=True):
                 self._reporter.close(result)
                 self._worker.state.set_reported(claim.task_id)
 
-    def _ship(self, path: Path, start: int) -> None:
-        """Have the lines uploaded that lie behind this offset."""
+    def _upload(self, path: Path, start: int) -> None:
+        """Queue the lines behind this offset for upload."""
         with suppress(OSError):
             rest = ByteRange(start, path.stat().st_size)
             for part in split_at_lines(path, rest, MAX_RANGE_BYTES):
@@ -107,38 +102,38 @@ class OrphanedSession:
 
     async def _replay(self, path: Path, *, told: int) -> Translator:
         translator = await self._translator()
-        self.last_word = LastWord(translator)
+        self.replayed = ReplayedOutcome(translator)
         with suppress(OSError):
             await replay(
                 path,
                 translator,
-                self.last_word.on_event,
+                self.replayed.on_event,
                 told=told,
                 news=self._reporter.on_event,
             )
         return translator
 
     def _switch_to(self, fresh: Path) -> int:
-        """Go on with the continuation; return where its lines begin."""
+        """Continue with the journal of the restarted session; return where its lines begin."""
         begin = read_head(fresh).size
         self._config = replace(self._config, log_file=fresh, resume_session_id=None)
         self._reporter.switched(fresh, begin)
-        self._ship(fresh, begin)
+        self._upload(fresh, begin)
         return begin
 
     def _take(
-        self, said: list[Unrecorded], complained: list[Unrecorded], translator: Translator
+        self, stdout: list[Unrecorded], stderr: list[Unrecorded], translator: Translator
     ) -> None:
-        """Take in what was not in the journal as the session would have."""
+        """Process the output that is not in the journal as a running session would."""
         config = replace(self._config, sink=self._reporter)
         session = BaseSession(config, clock=self._worker.clock, log=self._worker.log)
-        session.on_event(self.last_word.on_event)
+        session.on_event(self.replayed.on_event)
         session.on_event(self._reporter.on_event)
-        for stream, rest in said:
+        for stream, rest in stdout:
             session.take(rest.split(b"\n"), translator, stream.checkpoint)
-        for stream, rest in complained:
-            complaint = self._config.redactor.data(rest).rstrip(b"\n")
-            session.take_stderr(complaint, translator, stream.checkpoint)
+        for stream, rest in stderr:
+            text = self._config.redactor.data(rest).rstrip(b"\n")
+            session.take_stderr(text, translator, stream.checkpoint)
         session.close_journal()
 
     async def _translator(self) -> Translator:
@@ -179,7 +174,7 @@ class OrphanedSession:
         )
 
 
-def _adapter_of(worker: Parts, harness: str) -> ProviderAdapter | None:
+def _adapter_of(worker: Core, harness: str) -> ProviderAdapter | None:
     if harness == worker.harness.name:
         return worker.harness.adapter
     try:
@@ -188,8 +183,8 @@ def _adapter_of(worker: Parts, harness: str) -> ProviderAdapter | None:
         return None
 
 
-def _config(worker: Parts, claim: Claim, guest: Guest) -> ProviderSessionConfig:
-    begun = _first_record(claim.log_file)
+def _config(worker: Core, claim: Claim, guest: Guest) -> ProviderSessionConfig:
+    first = _first_record(claim.log_file)
     return ProviderSessionConfig(
         prompt="",
         agent_id=worker.agent_id,
@@ -203,8 +198,8 @@ def _config(worker: Parts, claim: Claim, guest: Guest) -> ProviderSessionConfig:
         private_dir=worker.state.path / SESSIONS_DIR / claim.session_uuid,
         env=guest.environment(worker.environment.values()),
         redactor=Scrubber(worker.scrubber),
-        model=str(begun.get("model") or ""),
-        resume_session_id=begun.get("resumes"),
+        model=str(first.get("model") or ""),
+        resume_session_id=first.get("resumes"),
         iteration=claim.iteration,
     )
 
@@ -217,7 +212,7 @@ def _first_record(journal: Path) -> dict[str, Any]:
 
 
 def _elapsed_s(claim: Claim) -> float:
-    """Return how long the session ran: until the last thing it said."""
+    """Return the seconds from the claim to the last change of the journal."""
     try:
         began = datetime.fromisoformat(claim.started_at).timestamp()
         return max(0.0, claim.log_file.stat().st_mtime - began)
@@ -226,23 +221,23 @@ def _elapsed_s(claim: Claim) -> float:
 
 
 KILLED = 137
-"""What a shell reports of a process that SIGKILL ended."""
+"""The exit code of a shell for a process that SIGKILL ended."""
 WHY_KILLED = "the worker was killed"
 
 
 class NoTranslator:
-    """Stands in for the translator of a harness that cannot be asked any more."""
+    """Translates nothing; for a harness that is not installed any more or cannot replay."""
 
     is_final = False
 
     def feed(self, native: Any) -> Iterable[ProviderEvent]:  # noqa: ARG002 - the protocol's
-        """Understand nothing."""
+        """Return no events."""
         return ()
 
     feed_text = feed_stderr = feed
 
     def conclude(self, ending: Ending) -> ProviderResult:
-        """Say that it was killed."""
+        """Return a result that says that the worker was killed."""
         return ProviderResult(
             exit_code=ending.exit_code,
             is_error=True,
@@ -251,37 +246,37 @@ class NoTranslator:
         )
 
 
-class LastWord:
-    """Follows a session to know whether the harness has said its last word. A listener."""
+class ReplayedOutcome:
+    """Listens to a replay and derives how the session ended."""
 
     def __init__(self, translator: Translator) -> None:
         self._translator = translator
-        self._costs = LatestCost()
-        self._is_said = False
+        self._costs = CostKeeper()
+        self._is_final = False
         self.last_text = ""
-        """The last thing the agent itself said."""
+        """The agent's last message."""
 
     def on_event(self, event: ProviderEvent) -> None:
-        """Take one event: what comes after a result is another turn."""
+        """Record one event; output after a result is another turn."""
         match event:
             case Result():
-                self._costs.add(event.cost)
-                self._is_said = True
+                self._costs.note(event.cost)
+                self._is_final = True
             case Message(role="assistant", subagent=False):
                 self.last_text = event.content if event.content.strip() else self.last_text
-                self._is_said = False
+                self._is_final = False
             case ToolStart():
-                self._is_said = False
+                self._is_final = False
 
     @property
-    def is_said(self) -> bool:
-        """True if the session was over, so that its task needs no second run."""
-        return self._is_said and self._translator.is_final
+    def has_result(self) -> bool:
+        """True if the session had finished, so that its task needs no second run."""
+        return self._is_final and self._translator.is_final
 
     def conclude(self) -> ProviderResult:
-        """Say how the session ended; of one that had not, what it was worth until then."""
+        """Return the result; for an unfinished session, an aborted one with its cost until then."""
         over = Ending(exit_code=0, hung_after_result=True)
         killed = Ending(exit_code=KILLED, aborted=WHY_KILLED)
-        result = self._translator.conclude(over if self.is_said else killed)
-        self._costs.add(result.cost)
+        result = self._translator.conclude(over if self.has_result else killed)
+        self._costs.note(result.cost)
         return replace(result, cost=self._costs.cost)

@@ -1,7 +1,4 @@
-"""Moves a session's upload cursor to where the server is, after a power cut has set it back.
-
-Notes how much of a journal the outbox has, so that a restart uploads the rest and no more.
-"""
+"""Stores how much of a journal is in the outbox, and resyncs that offset after a power cut."""
 
 from __future__ import annotations
 
@@ -28,7 +25,10 @@ if TYPE_CHECKING:
 async def with_resynced_cursor(
     claim: Claim, *, state: StateDir, client: SwarmClient, log: Log
 ) -> Claim:
-    """Move a claim's cursor to where the server is; it stays where nobody can tell."""
+    """Move a claim's upload cursor to the end of the lines on the server, if that is known.
+
+    Only after an unclean stop of the machine: then the stored cursor may be behind.
+    """
     if not state.was_cut_off:
         return claim
     try:
@@ -40,7 +40,7 @@ async def with_resynced_cursor(
             iteration=claim.iteration,
             is_same=_may_be,
         )
-        # The journal may have become shorter, too.
+        # The power cut may have shortened the journal as well.
         offset = min(max(offset, claim.log_offset), claim.log_file.stat().st_size)
     except (ApiError, OSError) as error:
         log.debug(Event.TASK_RECOVERED, task=claim.task_id, why=str(error))
@@ -54,40 +54,40 @@ def _may_be(line: str, stored: str) -> bool:
     return is_same_text(line, stored) or is_cuttable(line)
 
 
-class LogCursor:
-    """The outbox as one session's reporter sees it."""
+class UploadCursor:
+    """Queues the writes of one session, and moves its cursor with each range of the journal."""
 
     def __init__(
-        self, outbox: Outbox, state: StateDir, task_id: str, *, tells_again: bool = False
+        self, outbox: Outbox, state: StateDir, task_id: str, *, may_repeat: bool = False
     ) -> None:
         """Open the cursor of one session.
 
         Args:
             outbox: where writes go.
             state: where the cursor is kept.
-            task_id: whose session it is.
-            tells_again: true after a crash: the server may have been told the same before.
+            task_id: of the session.
+            may_repeat: true after a crash: the server may have the same writes already.
         """
         self._outbox = outbox
         self._state = state
         self._task_id = task_id
-        self._doubtful = (WriteKind.COST, WriteKind.EVENTS) if tells_again else ()
-        self._is_set_back = tells_again and state.was_cut_off
-        if self._is_set_back:
+        self._doubtful = (WriteKind.COST, WriteKind.EVENTS) if may_repeat else ()
+        self._is_after_power_cut = may_repeat and state.was_cut_off
+        if self._is_after_power_cut:
             self._doubtful = (*self._doubtful, WriteKind.CONTEXT)
 
     def put(self, lane: str, kind: WriteKind, args: Mapping[str, Any]) -> None:
-        """Queue a write; a range of the journal moves the cursor."""
-        if self._is_set_back and kind is WriteKind.EVENTS:
+        """Queue a write; one of a journal range moves the cursor."""
+        if self._is_after_power_cut and kind is WriteKind.EVENTS:
             args = {**args, "told_before": True}
         self._outbox.put(lane, kind, args, doubtful=kind in self._doubtful)
         if kind is WriteKind.LOGS and "path" in args:
             self._state.set_log_offset(self._task_id, args["end"], args["path"])
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Make all that is put in the block one write to the disk."""
+        """Store all writes of the block in one transaction."""
         return self._state.database.transaction()
 
-    def events_reported(self) -> None:
-        """Note that the events of all lines so far are queued."""
+    def told(self) -> None:
+        """Store that the events of all lines so far are queued."""
         self._state.set_told(self._task_id)

@@ -1,1 +1,1 @@
-"""One task, from its trigger to its finish."""
+"""Runs one task, from its trigger to its finish."""

@@ -1,34 +1,30 @@
-"""How a task continues what came before: the harness's own session, or a preamble in the prompt.
+"""Continues earlier work: by resuming the harness's own session, or by a preamble in the prompt.
 
-A follow-up of a task that this agent ran on the same harness continues that native session, if the
-session's files are really there; otherwise a preamble tells the story so far (docs/api.md 7.6).
+A follow-up of a task that this agent ran on the same harness resumes its native session, if that
+session's files exist; otherwise a preamble summarizes the earlier task (docs/api.md 7.6).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.prompts.resume import follow_up_preamble, resume_preamble
 from agent_swarm_worker.worker.boot.harness import wire_name
-from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Identity
 
 if TYPE_CHECKING:
     from agent_swarm_worker.api.wire import Task
     from agent_swarm_worker.contract import ProviderAdapter, ProviderSessionConfig
+    from agent_swarm_worker.worker.boot.parts import Core
 
 HARNESS_KEY = "harness"
-"""In a session's variant meta: the true name of a harness the server knows by another."""
+"""In a session's variant meta: the harness's own name, if the server knows another one."""
 
 
-class Parts(Identity, Config, Basics, Api, Protocol):
-    """What this module uses of the worker."""
-
-
-async def parent_of(worker: Parts, row: Task | None) -> Task | None:
-    """Return the task that `row` continues; ``None`` if there is none or it cannot be had."""
+async def parent_of(worker: Core, row: Task | None) -> Task | None:
+    """Return the task that `row` continues; ``None`` if there is none or it cannot be read."""
     if row is None or row.parent_task_id is None:
         return None
     try:
@@ -39,13 +35,13 @@ async def parent_of(worker: Parts, row: Task | None) -> Task | None:
 
 
 async def with_native_resume(
-    worker: Parts,
+    worker: Core,
     adapter: ProviderAdapter,
     config: ProviderSessionConfig,
     row: Task | None,
     parent: Task | None,
 ) -> ProviderSessionConfig:
-    """Set the session to resume, if the parent's can really be continued here."""
+    """Return the config with the parent's session to resume, if that is possible here."""
     mode = worker.settings.resume_mode
     if mode == "preamble" or row is None or parent is None or parent.claude_session_id is None:
         return config
@@ -70,9 +66,9 @@ def _ran_on(parent: Task, adapter: ProviderAdapter) -> bool:
 
 
 async def preamble(
-    worker: Parts, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
+    worker: Core, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
 ) -> str:
-    """Tell what came before, for a session that does not know it itself."""
+    """Return the summary of the earlier work, for a session that does not resume it."""
     if row is None or row.parent_task_id is None:
         return ""
     settings = worker.settings

@@ -1,9 +1,8 @@
-"""The private directory of a session: mode 0700, gone when the session is.
+"""Makes the private directory of a session, and lists its MCP servers.
 
-It lies in the state directory, or with the system's temporary files if that takes nothing now: a
-full disk must not keep a session from its own few files.
-
-The tool servers of a session: the swarm's own, and those installed for this agent.
+The directory has mode 0700 and is removed after the session. It is in the state directory, or in
+the system's temporary directory if nothing can be written there: a full disk must not fail a
+session for its few private files.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from agent_swarm_worker.contract import McpServer
 from agent_swarm_worker.errors import ApiError, StateUnwritable
@@ -25,30 +24,33 @@ from agent_swarm_worker.guards.scrubbing.needles import is_secret_name
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_server
 from agent_swarm_worker.providers.registry import adapter_spec
-from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agent_swarm_worker.api.wire import InstalledMcpServer, Task
     from agent_swarm_worker.contract import ProviderAdapter, Redactor
+    from agent_swarm_worker.worker.boot.parts import Core
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
-ROOM_BYTES = 256 * 1024
-"""What there must be room for: configuration, prompts, tool servers."""
+PROBE_BYTES = 256 * 1024
+"""The space that is probed: enough for configuration, prompts and MCP servers."""
+MIN_SECRET_CHARS = 16
+"""From this length on any value counts as a secret; words such as ``production`` are shorter."""
+TRANSPORTS = frozenset({"http", "sse", "stdio"})
 
 
 @contextmanager
 def private_dir(folder: Path, name: str, *, log: Log) -> Iterator[Path]:
-    """Make a directory that is gone afterwards.
+    """Make a private directory, and remove it afterwards.
 
     Args:
-        folder: of such directories, this worker's alone.
-        name: that nobody else uses or could guess.
-        log: where it is told that another place had to do.
+        folder: where it is made; used by this worker only.
+        name: unique, and not guessable.
+        log: for the warning that the fallback is used.
 
     Raises:
-        StateUnwritable: it can be made nowhere.
+        StateUnwritable: neither directory can be made.
     """
     path = folder / name
     try:
@@ -56,7 +58,7 @@ def private_dir(folder: Path, name: str, *, log: Log) -> Iterator[Path]:
             _make(path)
         except OSError as error:
             shutil.rmtree(path, ignore_errors=True)
-            path = _spare(folder, name)
+            path = _fallback_path(folder, name)
             log.warning(Event.STATE_DEGRADED, error=error.strerror, instead=str(path))
             _make(path)
     except OSError as error:
@@ -68,9 +70,9 @@ def private_dir(folder: Path, name: str, *, log: Log) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def remove_spares(folder: Path) -> None:
-    """Remove what a killed process left of the directories that could not be made in `folder`."""
-    spare = _spare(folder, "*")
+def remove_fallback_dirs(folder: Path) -> None:
+    """Remove the fallback directories that a killed process has left."""
+    spare = _fallback_path(folder, "*")
     with contextlib.suppress(OSError):
         for path in spare.parent.glob(spare.name):
             if path.lstat().st_uid == os.geteuid():
@@ -78,54 +80,45 @@ def remove_spares(folder: Path) -> None:
 
 
 def _make(path: Path) -> None:
-    """Make the directory if there is room for files in it.
+    """Make the directory, and check that the disk has space for its files.
 
     Raises:
-        OSError: it cannot be made, or nothing can be written in it.
+        OSError: it cannot be made, or not be written.
     """
     make_private_dir(path.parent)
-    path.mkdir(mode=0o700)  # one that is there is somebody else's
+    path.mkdir(mode=0o700)  # an existing one is not ours
     with tempfile.TemporaryFile(dir=path) as probe:  # 0600 whatever the umask
-        probe.write(bytes(ROOM_BYTES))
+        probe.write(bytes(PROBE_BYTES))
         probe.flush()
 
 
-def _spare(folder: Path, name: str) -> Path:
-    """Return the place instead; its name says which worker's it is, for `remove_spares`."""
-    whose = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"swarm-worker-{whose}-{name}"
-
-
-LONG_ENOUGH_TO_BE_SECRET = 16
-"""Of a value whose name says nothing; a shorter one, such as ``production``, is a word."""
-TRANSPORTS = frozenset({"http", "sse", "stdio"})
-
-
-class Parts(Identity, Config, Basics, Api, Protocol):
-    """What this module uses of the worker."""
+def _fallback_path(folder: Path, name: str) -> Path:
+    """Return the fallback; its name has a digest of `folder`, for `remove_fallback_dirs`."""
+    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"swarm-worker-{digest}-{name}"
 
 
 @dataclass(frozen=True, slots=True)
-class ToolServers:
-    """What a session is given, and what its prompt names."""
+class SessionMcpServers:
+    """The MCP servers of a session."""
 
     servers: tuple[McpServer, ...]
-    """The swarm's own first."""
+    """The swarm's own is the first."""
     installed: tuple[str, ...]
-    """Names of the installed ones that work."""
+    """Names of the usable installed ones, for the prompt."""
 
 
-async def session_tool_servers(
-    worker: Parts,
+async def session_mcp_servers(
+    worker: Core,
     adapter: ProviderAdapter,
     task: RunningTask,
     row: Task | None,
     redactor: Redactor,
-) -> ToolServers:
-    """Return the swarm's server and the installed ones with their secrets resolved.
+) -> SessionMcpServers:
+    """Return the swarm's MCP server and the installed ones, with resolved secrets.
 
-    Fetched for each session, so a rotated header is in force with the next one. Every secret is
-    registered before anything can print it. If the list cannot be had, the session goes without.
+    Fetched for each session, so that a rotated secret applies to the next one. Secrets are
+    registered with the scrubber first. Without an answer the session has only the swarm's server.
     """
     own = swarm_server(
         api_url=worker.settings.api_url,
@@ -137,28 +130,28 @@ async def session_tool_servers(
     )
     can = adapter_spec(adapter).capabilities
     if not (can.has_local_environment or can.mcp_transports):
-        return ToolServers((own,), ())
+        return SessionMcpServers((own,), ())
     try:
         installed = await worker.client.resources.mcp_servers(
             worker.agent_id, resolve_secrets=can.has_local_environment
         )
     except ApiError as error:
         worker.log.warning(Event.MCP_CONFIG, why=str(error))
-        return ToolServers((own,), ())
+        return SessionMcpServers((own,), ())
     names = tuple(server.name for server in installed if server.is_usable)
     if not can.has_local_environment:
-        return ToolServers((own,), names)
+        return SessionMcpServers((own,), names)
     usable = [_server(worker, server, redactor) for server in installed]
-    return ToolServers((own, *(server for server in usable if server is not None)), names)
+    return SessionMcpServers((own, *(server for server in usable if server is not None)), names)
 
 
-def _server(worker: Parts, server: InstalledMcpServer, redactor: Redactor) -> McpServer | None:
+def _server(worker: Core, server: InstalledMcpServer, redactor: Redactor) -> McpServer | None:
     for name, value in (*server.env.items(), *server.headers.items()):
-        if is_secret_name(name) or len(value) >= LONG_ENOUGH_TO_BE_SECRET:
+        if is_secret_name(name) or len(value) >= MIN_SECRET_CHARS:
             redactor.add(name, value.removeprefix("Bearer "))
     why = server.auth_error
     if server.name == SWARM_SERVER:
-        why = "its name is the swarm's own"
+        why = "its name is that of the swarm's own server"
     elif server.transport not in TRANSPORTS:
         why = f"unknown transport {server.transport!r}"
     elif not (server.command if server.transport == "stdio" else server.url):

@@ -1,4 +1,4 @@
-"""From a claimed trigger to everything a session needs (docs/api.md 15)."""
+"""Prepares a session: from a claimed trigger to its complete configuration (docs/api.md 15)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from agent_swarm_worker.aio import wait_all
 from agent_swarm_worker.api.wire import TaskAssigned, TaskOffered
@@ -22,28 +22,17 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.worker.boot.environment import needed_variables
-from agent_swarm_worker.worker.boot.parts import (
-    Api,
-    Basics,
-    Config,
-    Host,
-    Identity,
-    Logins,
-    Prompts,
-    Sessions,
-    Storage,
-    Workspace,
-)
 from agent_swarm_worker.worker.loops.housekeeping import owner
 from agent_swarm_worker.worker.run.continuity import parent_of, with_native_resume
 from agent_swarm_worker.worker.run.launch_files import (
-    ToolServers,
+    SessionMcpServers,
     private_dir,
-    session_tool_servers,
+    session_mcp_servers,
 )
-from agent_swarm_worker.worker.run.prompting import compose_prompts, place_of
+from agent_swarm_worker.worker.run.model_choice import ModelChoice, choose_model
+from agent_swarm_worker.worker.run.prompting import compose_prompts, prepare_workspace
 from agent_swarm_worker.worker.run.running_task import RESUMED
-from agent_swarm_worker.worker.run.selection import ModelChoice, choose_model, select_for
+from agent_swarm_worker.worker.run.session_credentials import select_credentials_for
 from agent_swarm_worker.worker.run.watchdog import SessionLimits, limits_of
 from agent_swarm_worker.workspace.git import identity
 
@@ -55,22 +44,17 @@ if TYPE_CHECKING:
     from agent_swarm_worker.api.wire import Task, Trigger
     from agent_swarm_worker.contract import Guest, ProviderAdapter
     from agent_swarm_worker.credentials.pools import Selection
-    from agent_swarm_worker.worker.run.prompting import Place
+    from agent_swarm_worker.worker.boot.parts import Core, SessionParts
+    from agent_swarm_worker.worker.run.prompting import SessionWorkspace
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
 SESSIONS_DIR = "sessions"
 """In the state directory: one private directory per running session."""
 
 
-class Parts(
-    Identity, Config, Basics, Api, Storage, Host, Logins, Prompts, Workspace, Sessions, Protocol
-):
-    """What this module uses of the worker."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
-    """All that one session is given, and what its report needs to know."""
+class PreparedSession:
+    """A session that is ready to start, with the data that its report needs."""
 
     adapter: ProviderAdapter
     config: ProviderSessionConfig
@@ -84,51 +68,51 @@ class Ready:
 
 @asynccontextmanager
 async def prepared(
-    worker: Parts,
+    worker: SessionParts,
     task: RunningTask,
     trigger: Trigger,
-    last_look: Callable[[], Awaitable[object]],
-) -> AsyncIterator[Ready]:
-    """Prepare a session; what it holds (the clone, its private directory) is held until the end.
+    final_check: Callable[[], Awaitable[object]],
+) -> AsyncIterator[PreparedSession]:
+    """Prepare a session; its guest, clone and private directory are released afterwards.
 
     Args:
-        worker: the process.
-        task: whose session it is.
-        trigger: what began it.
-        last_look: done while the prompts are composed; it may end the task.
+        worker: parts of the worker.
+        task: the running task.
+        trigger: of the task.
+        final_check: called while the prompts are composed; it may end the task.
 
     Raises:
-        SwarmWorkerError: it cannot be prepared; the task is to fail with this reason.
+        SwarmWorkerError: it cannot be prepared; the task fails with this reason.
     """
-    trigger = await _told_in_full(worker, trigger)
+    trigger = await _with_task_text(worker, trigger)
     row = trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None
     adapter = worker.harness.adapter
     redactor = Scrubber(worker.scrubber)
-    async with AsyncExitStack() as held:
-        # A paused task goes on from itself: in its own session, on its own branch.
+    async with AsyncExitStack() as stack:
+        # A resumed task continues itself: its own session, on its own branch.
         resumed = row if task.trigger_type == RESUMED else None
-        private = held.enter_context(_private_dir(worker, task))
+        private = stack.enter_context(_private_dir(worker, task))
         model = _model_of(worker, adapter, row)
-        # What this asks the server for does not depend on each other, so it is asked at once.
-        (parent, place), credentials, tools, _ = await wait_all(
-            partial(_parent_and_place, worker, row, resumed, held),
-            partial(select_for, worker, adapter, row, model.model),
-            partial(session_tool_servers, worker, adapter, task, row, redactor),
+        # Independent requests, sent at once.
+        (parent, workspace), credentials, tools, _ = await wait_all(
+            partial(_parent_and_workspace, worker, row, resumed, stack),
+            partial(select_credentials_for, worker, adapter, row, model.model),
+            partial(session_mcp_servers, worker, adapter, task, row, redactor),
             partial(_refresh_skills, worker, adapter),
         )
         for selection in credentials:
             redactor.add(selection.key_type, selection.value)
-        means = _Means(
+        inputs = _SessionInputs(
             adapter=adapter,
             model=model,
             credentials=credentials,
             tools=tools,
-            place=place,
-            guest=await _open_guest(worker, task, place, private, held),
+            workspace=workspace,
+            guest=await _open_guest(worker, task, workspace, private, stack),
             private_dir=private,
             redactor=redactor,
         )
-        config = _config(worker, task, row, means)
+        config = _config(worker, task, row, inputs)
         config = await with_native_resume(worker, adapter, config, row, parent)
         compose = partial(
             compose_prompts,
@@ -137,57 +121,57 @@ async def prepared(
             config,
             task=task,
             trigger=trigger,
-            place=place,
-            tool_servers=tools.installed,
+            workspace=workspace,
+            mcp_servers=tools.installed,
         )
-        config, _ = await wait_all(compose, last_look)
-        yield Ready(
+        config, _ = await wait_all(compose, final_check)
+        yield PreparedSession(
             adapter=adapter,
             config=config,
             model=model,
             credentials=tuple(credentials),
             metadata_bytes=_begin_journal(worker, config, task),
-            directory=place.directory.path,
+            directory=workspace.directory.path,
             limits=_limits(worker, adapter, task, row),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Means:
-    """What one session works with."""
+class _SessionInputs:
+    """The parts from which a session's configuration is built."""
 
     adapter: ProviderAdapter
     model: ModelChoice
     credentials: list[Selection]
-    tools: ToolServers
-    place: Place
+    tools: SessionMcpServers
+    workspace: SessionWorkspace
     guest: Guest
     private_dir: Path
     redactor: Scrubber
 
 
 def _config(
-    worker: Parts, task: RunningTask, row: Task | None, means: _Means
+    worker: SessionParts, task: RunningTask, row: Task | None, inputs: _SessionInputs
 ) -> ProviderSessionConfig:
-    """Return the configuration of a session, still without its prompts."""
-    settings, guest = worker.settings, means.guest
+    """Return the configuration of a session, without its prompts."""
+    settings, guest = worker.settings, inputs.guest
     return ProviderSessionConfig(
         prompt="",
         guest=guest,
-        model=means.model.model,
-        reasoning_effort=means.model.effort,
+        model=inputs.model.model,
+        reasoning_effort=inputs.model.effort,
         role=worker.facts.role_label,
         agent_id=worker.agent_id,
         task_id=task.task_id,
         session_uuid=task.session_uuid,
         api_url=settings.api_url,
         api_key=settings.api_key,
-        cwd=PurePath(guest.path(means.place.directory.path)),
+        cwd=PurePath(guest.path(inputs.workspace.directory.path)),
         log_file=_log_file(worker, task),
-        private_dir=PurePath(guest.path(means.private_dir)),
-        env=_session_env(worker, means.adapter, task, means.credentials, guest),
-        redactor=means.redactor,
-        mcp_servers=means.tools.servers,
+        private_dir=PurePath(guest.path(inputs.private_dir)),
+        env=_session_env(worker, inputs.adapter, task, inputs.credentials, guest),
+        redactor=inputs.redactor,
+        mcp_servers=inputs.tools.servers,
         iteration=worker.next_iteration(),
         result_grace_s=settings.result_grace_s,
         journal_max_bytes=settings.journal_max_mb << 20,
@@ -197,7 +181,7 @@ def _config(
     )
 
 
-def _model_of(worker: Config, adapter: ProviderAdapter, row: Task | None) -> ModelChoice:
+def _model_of(worker: Core, adapter: ProviderAdapter, row: Task | None) -> ModelChoice:
     return choose_model(
         tiers=adapter_spec(adapter).models.tiers,
         env=worker.environment.values(),
@@ -207,21 +191,21 @@ def _model_of(worker: Config, adapter: ProviderAdapter, row: Task | None) -> Mod
     )
 
 
-async def _parent_and_place(
-    worker: Parts, row: Task | None, resumed: Task | None, held: AsyncExitStack
-) -> tuple[Task | None, Place]:
-    """Return the task that this one continues, and where it works."""
+async def _parent_and_workspace(
+    worker: SessionParts, row: Task | None, resumed: Task | None, stack: AsyncExitStack
+) -> tuple[Task | None, SessionWorkspace]:
+    """Return the task that this one continues, and the workspace."""
     parent = resumed or await parent_of(worker, row)
-    return parent, await place_of(worker, row, parent, held)
+    return parent, await prepare_workspace(worker, row, parent, stack)
 
 
-async def _refresh_skills(worker: Parts, adapter: ProviderAdapter) -> None:
+async def _refresh_skills(worker: SessionParts, adapter: ProviderAdapter) -> None:
     if worker.skills is not None and adapter_spec(adapter).capabilities.has_local_environment:
         worker.facts.skills = await worker.skills.refresh()
 
 
-async def _told_in_full(worker: Parts, trigger: Trigger) -> Trigger:
-    """Fetch the task of a trigger that names one without saying what is to be done."""
+async def _with_task_text(worker: SessionParts, trigger: Trigger) -> Trigger:
+    """Return the trigger with its task fetched, if the trigger has no task text."""
     if not isinstance(trigger, TaskAssigned | TaskOffered) or trigger.task.text:
         return trigger
     try:
@@ -232,7 +216,7 @@ async def _told_in_full(worker: Parts, trigger: Trigger) -> Trigger:
 
 
 def _limits(
-    worker: Parts, adapter: ProviderAdapter, task: RunningTask, row: Task | None
+    worker: SessionParts, adapter: ProviderAdapter, task: RunningTask, row: Task | None
 ) -> SessionLimits:
     return limits_of(
         worker.settings,
@@ -243,18 +227,22 @@ def _limits(
 
 
 async def _open_guest(
-    worker: Parts, task: RunningTask, place: Place, private: Path, held: AsyncExitStack
+    worker: SessionParts,
+    task: RunningTask,
+    workspace: SessionWorkspace,
+    private: Path,
+    stack: AsyncExitStack,
 ) -> Guest:
-    """Open the guest of a session; what runs in it is ended with `held`."""
-    mounts = {"work": place.directory.path, "private": private, "home": worker.settings.home}
+    """Open the guest of a session; closing `stack` ends its processes."""
+    mounts = {"work": workspace.directory.path, "private": private, "home": worker.settings.home}
     spec = GuestSpec(name=task.session_uuid, mounts=mounts)
-    guest = await held.enter_async_context(worker.sandbox.open(spec))
+    guest = await stack.enter_async_context(worker.sandbox.open(spec))
     task.handle = guest.handle
     return guest
 
 
 def _session_env(
-    worker: Parts,
+    worker: SessionParts,
     adapter: ProviderAdapter,
     task: RunningTask,
     credentials: list[Selection],
@@ -262,9 +250,9 @@ def _session_env(
 ) -> dict[str, str]:
     """The complete environment of the harness (docs/api.md 15.9)."""
     spec = adapter_spec(adapter)
-    everyones = [each.credentials for each in worker.harness.all_specs]
+    all_credentials = [each.credentials for each in worker.harness.all_specs]
     env = harness_env(
-        session_env(spec.credentials, worker.environment.values(), credentials, everyones),
+        session_env(spec.credentials, worker.environment.values(), credentials, all_credentials),
         tracing_switches=spec.tracing_variables,
     )
     needed = (
@@ -282,11 +270,11 @@ def _session_env(
     }
 
 
-def _private_dir(worker: Parts, task: RunningTask) -> AbstractContextManager[Path]:
+def _private_dir(worker: SessionParts, task: RunningTask) -> AbstractContextManager[Path]:
     return private_dir(worker.state.path / SESSIONS_DIR, task.session_uuid, log=worker.log)
 
 
-def _log_file(worker: Parts, task: RunningTask) -> Path:
+def _log_file(worker: SessionParts, task: RunningTask) -> Path:
     return worker.log_dir / file_name(
         timestamp=wire_time(worker.clock.now()),
         label=task.task_id if task.has_task else "notask",
@@ -295,8 +283,8 @@ def _log_file(worker: Parts, task: RunningTask) -> Path:
     )
 
 
-def _begin_journal(worker: Parts, config: ProviderSessionConfig, task: RunningTask) -> int:
-    """Write the journal's first line; it describes the run and is not uploaded."""
+def _begin_journal(worker: SessionParts, config: ProviderSessionConfig, task: RunningTask) -> int:
+    """Write the journal's first record, which is not uploaded; return its size."""
     record = first_record(
         role=worker.options.role,
         owner=owner(worker.state, worker.ids),

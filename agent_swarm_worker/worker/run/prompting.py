@@ -1,14 +1,11 @@
-"""The two prompts of a session, put together from their parts.
-
-Where a session works: the directory, and the repository it is in.
-"""
+"""Composes the two prompts of a session, and prepares the workspace that they describe."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
@@ -34,7 +31,6 @@ from agent_swarm_worker.prompts.user import (
 )
 from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.skills.places import command_folders, is_installed, resolve_command
-from agent_swarm_worker.worker.boot.parts import Api, Basics, Config, Identity, Prompts, Workspace
 from agent_swarm_worker.worker.boot.registration import profile_facts
 from agent_swarm_worker.worker.run.continuity import preamble
 from agent_swarm_worker.workspace.claim import choose
@@ -48,25 +44,22 @@ if TYPE_CHECKING:
     from agent_swarm_worker.api.wire import Task, Trigger
     from agent_swarm_worker.contract import ProviderAdapter, ProviderSessionConfig
     from agent_swarm_worker.prompts.render import PromptBuild
+    from agent_swarm_worker.worker.boot.parts import SessionParts
     from agent_swarm_worker.worker.run.running_task import RunningTask
     from agent_swarm_worker.workspace.claim import WorkingDirectory
 
 
-class Parts(Identity, Config, Basics, Api, Prompts, Workspace, Protocol):
-    """What this module uses of the worker."""
-
-
 async def compose_prompts(
-    worker: Parts,
+    worker: SessionParts,
     adapter: ProviderAdapter,
     config: ProviderSessionConfig,
     *,
     task: RunningTask,
     trigger: Trigger,
-    place: Place,
-    tool_servers: Sequence[str],
+    workspace: SessionWorkspace,
+    mcp_servers: Sequence[str],
 ) -> ProviderSessionConfig:
-    """Return the config with both prompts in it; their parts are asked for at once."""
+    """Return the config with both prompts; their parts are fetched at once."""
     build = worker.renderer.build()
     can = adapter_spec(adapter).capabilities
     harness = PromptHarness(
@@ -76,35 +69,39 @@ async def compose_prompts(
     )
     row = trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None
     if row is not None and task.trigger_type == "task_resumed":
-        asked = partial(paused_prompt, build, row, harness)
+        task_prompt = partial(paused_prompt, build, row, harness)
     else:
-        asked = partial(trigger_prompt, build, trigger, harness)
-    system, body, banner, memories, story = await wait_all(
-        partial(_system_prompt, worker, adapter, build, trigger, place, tool_servers=tool_servers),
-        asked,
+        task_prompt = partial(trigger_prompt, build, trigger, harness)
+    system, body, banner, memories, summary = await wait_all(
+        partial(
+            _system_prompt, worker, adapter, build, trigger, workspace, mcp_servers=mcp_servers
+        ),
+        task_prompt,
         partial(_banner, worker, build),
         partial(_memories, worker, config, row, has_mcp=harness.has_mcp),
         partial(preamble, worker, config, row, has_mcp=harness.has_mcp),
     )
     body = body or worker.options.default_prompt
-    note = directory_note(place.directory.path, place.directory.source)
+    note = directory_note(workspace.directory.path, workspace.directory.source)
     parts = {"banner": banner, "memories": memories, "note": note}
-    told = await _with_skill(worker, adapter, compose(body, harness, preamble=story, **parts))
+    full_prompt = await _with_skill(
+        worker, adapter, compose(body, harness, preamble=summary, **parts)
+    )
     if config.resume_session_id is None:
-        return replace(config, prompt=told, system_prompt=system)
-    # The resumed session knows the story; if it turns out to be gone, the fresh one is told.
+        return replace(config, prompt=full_prompt, system_prompt=system)
+    # A resumed session knows the summary; a fresh one, if it is gone, gets the full prompt.
     prompt = await _with_skill(worker, adapter, compose(body, harness, **parts))
-    return replace(config, prompt=prompt, fresh_prompt=told, system_prompt=system)
+    return replace(config, prompt=prompt, fresh_prompt=full_prompt, system_prompt=system)
 
 
 async def _system_prompt(
-    worker: Parts,
+    worker: SessionParts,
     adapter: ProviderAdapter,
     build: PromptBuild,
     trigger: Trigger,
-    place: Place,
+    workspace: SessionWorkspace,
     *,
-    tool_servers: Sequence[str],
+    mcp_servers: Sequence[str],
 ) -> str:
     facts, spec = worker.facts, adapter_spec(adapter)
     agent = AgentContext(
@@ -120,9 +117,9 @@ async def _system_prompt(
         claude_md=_edited(worker, "claudeMd"),
         server_capabilities=facts.server_capabilities,
         skills=facts.skills,
-        mcp_servers=tuple(tool_servers) if spec.capabilities.mcp_transports else (),
+        mcp_servers=tuple(mcp_servers) if spec.capabilities.mcp_transports else (),
     )
-    context = TaskContext(repository=place.repository, cwd=place.directory.path)
+    context = TaskContext(repository=workspace.repository, cwd=workspace.directory.path)
     if isinstance(trigger, TaskAssigned | TaskOffered):
         row = trigger.task
         older = row.raw.get("additionalSystemPrompt")
@@ -132,23 +129,23 @@ async def _system_prompt(
             slack_channel_id=row.slack_channel_id,
             slack_thread_ts=row.slack_thread_ts,
             additional_prompt=older if isinstance(older, str) else "",
-            missing_dir=place.directory.missing,
+            missing_dir=workspace.directory.missing,
         )
     own = worker.options.operator_prompt
     operator = operator_prompt(worker.settings) if own is None else own
     return await system_prompt(build, agent, context, operator_prompt=operator)
 
 
-def _edited(worker: Parts, field: str) -> str:
+def _edited(worker: SessionParts, field: str) -> str:
     """Return a profile text, but not the one every new agent starts with."""
     text = worker.facts.profile.get(field, "")
     return "" if is_default(field, text, profile_facts(worker)) else text
 
 
-async def _with_skill(worker: Parts, adapter: ProviderAdapter, prompt: str) -> str:
-    """Put a skill's text in the place of its command, for a harness that does not know it.
+async def _with_skill(worker: SessionParts, adapter: ProviderAdapter, prompt: str) -> str:
+    """Replace a skill's command by its text, for a harness that does not know the command.
 
-    It has no commands at all, or ours are not installed: a person's home is left alone.
+    Such a harness has no commands, or the skills are not installed in a person's home.
     """
     settings, spec = worker.settings, adapter_spec(adapter)
     if spec.skills.native_discovery and not spec.capabilities.has_local_environment:
@@ -170,7 +167,7 @@ async def _with_skill(worker: Parts, adapter: ProviderAdapter, prompt: str) -> s
 
 
 async def _memories(
-    worker: Parts, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
+    worker: SessionParts, config: ProviderSessionConfig, row: Task | None, *, has_mcp: bool
 ) -> str:
     if row is None:
         return ""
@@ -183,7 +180,7 @@ async def _memories(
     )
 
 
-async def _banner(worker: Parts, build: PromptBuild) -> str:
+async def _banner(worker: SessionParts, build: PromptBuild) -> str:
     async def stored() -> Mapping[str, str]:
         agent = await worker.client.agents.me()
         return {key: value for key, value in agent.raw.items() if isinstance(value, str)}
@@ -196,19 +193,19 @@ async def _banner(worker: Parts, build: PromptBuild) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a session works, as far as its prompts must know."""
+class SessionWorkspace:
+    """The working directory of a session, and its repository."""
 
     directory: WorkingDirectory
     repository: RepoContext | None
 
 
-async def place_of(
-    worker: Parts, row: Task | None, parent: Task | None, held: AsyncExitStack
-) -> Place:
-    """Prepare the clone of the task's repository, if it has one, and choose the directory.
+async def prepare_workspace(
+    worker: SessionParts, row: Task | None, parent: Task | None, stack: AsyncExitStack
+) -> SessionWorkspace:
+    """Prepare the clone of the task's repository, if any, and choose the working directory.
 
-    The clone is in use until `held` is closed.
+    Closing `stack` releases the clone.
     """
     repository: RepoContext | None = None
     if row is not None and row.vcs_repo:
@@ -217,16 +214,16 @@ async def place_of(
             vcs_provider=row.vcs_provider,
             first_kickoff=is_first_kickoff(row.task_type, parent.status if parent else None),
         )
-        repository = await held.enter_async_context(worker.repositories.prepared(request))
+        repository = await stack.enter_async_context(worker.repositories.prepared(request))
     directory = choose(
         row.dir if row else None,
         repository.clone_path if repository else None,
         _process_directory(worker),
     )
-    return Place(directory=directory, repository=repository)
+    return SessionWorkspace(directory=directory, repository=repository)
 
 
-def _process_directory(worker: Parts) -> Path:
+def _process_directory(worker: SessionParts) -> Path:
     try:
         return Path.cwd()
     except OSError:  # an earlier session has removed it

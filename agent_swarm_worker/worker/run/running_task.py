@@ -1,4 +1,4 @@
-"""The tasks that run now, and room for more."""
+"""Keeps the running tasks: the state of each, and the slots that limit their number."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderSession
 
 PAUSED = "paused"
-"""What ended the session of a task that is to go on later."""
+"""`ended_by` of a task that was paused."""
 RESUMED = "task_resumed"
-"""The trigger type of a task that goes on after a pause."""
+"""The trigger type of a task that is resumed after a pause."""
 
 
 class TaskState(StrEnum):
@@ -31,15 +31,15 @@ class TaskState(StrEnum):
     PREPARING = "preparing"
     """Claimed; its session is being prepared."""
     RUNNING = "running"
-    """Its session lives."""
+    """Its session runs."""
     ANSWERED = "answered"
-    """Its session lives, and the last thing it said is its result: it only has to leave."""
+    """Its session runs, and its last output is the result: it only has to exit."""
     ENDING = "ending"
-    """The worker has asked for its end."""
+    """The worker has ended it, and its session is about to exit."""
     REPORTING = "reporting"
-    """The session has ended, or never began; what is left is to tell the server."""
+    """The session has ended, or never began; the report is left."""
     LOST = "lost"
-    """As `REPORTING`, but the task was taken away: its result is not ours to write."""
+    """As `REPORTING`, but the task was taken away: its result is not reported."""
 
 
 TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
@@ -51,16 +51,16 @@ TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = {
     TaskState.REPORTING: frozenset({TaskState.LOST}),
     TaskState.LOST: frozenset(),
 }
-"""All changes there are; `RunningTask` refuses any other."""
+"""All allowed changes; `RunningTask` refuses any other."""
 _LIVE = frozenset({TaskState.PREPARING, TaskState.RUNNING, TaskState.ANSWERED, TaskState.ENDING})
 
 
 @dataclass(slots=True, eq=False)
 class RunningTask:
-    """One task in work, from the claim to the finish: facts about it, and its state."""
+    """One task of this process, from the claim to the finish."""
 
     task_id: str
-    """The real task id, or a made-up one for a trigger without a task."""
+    """The real task id, or a generated one for a trigger without a task."""
     has_task: bool
     session_uuid: str
     trigger_type: str
@@ -70,11 +70,11 @@ class RunningTask:
     observe_only: bool = False
     """An offered task: the worker neither reports progress nor finishes it (docs/api.md 4.4)."""
     was_paused: bool = False
-    """Somebody had paused it before this session; the server does not forget that."""
+    """It was paused before this session; the server keeps that flag."""
     session_row: bool = False
     """True once the server has a row for the running session."""
     stop_progress: Callable[[], None] = lambda: None
-    """Called before the task is handed over: late progress would bring it back to life."""
+    """Called before the task is handed back: late progress would resume it."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """Around the whole run; cancelled only if there is no session, or one that cannot abort."""
     over: anyio.Event = field(default_factory=anyio.Event)
@@ -82,25 +82,25 @@ class RunningTask:
     _state: TaskState = field(default=TaskState.PREPARING, init=False)
     _session: ProviderSession | None = field(default=None, init=False)
     _ended_by: str | None = field(default=None, init=False)
-    _was_taken: bool = field(default=False, init=False)
+    _is_lost: bool = field(default=False, init=False)
 
     @classmethod
     def reserved(cls, task_id: str, session_uuid: str, trigger_type: str) -> Self:
-        """Make what holds a slot while it is verified that a claimed task is ours."""
+        """Make a reservation: it holds a slot while a claim is verified."""
         task = cls(task_id, False, session_uuid, trigger_type)
         task._state = TaskState.RESERVED
         return task
 
     @classmethod
     def reporting(cls, task_id: str, session_uuid: str, trigger_type: str) -> Self:
-        """Make a task whose session ran in an earlier process and whose result is on its way."""
+        """Make a task of an earlier process whose result is not delivered yet."""
         task = cls(task_id, True, session_uuid, trigger_type)
         task._state = TaskState.REPORTING
         return task
 
     @property
     def state(self) -> TaskState:
-        """How far it has come."""
+        """Its state."""
         return self._state
 
     @property
@@ -120,35 +120,35 @@ class RunningTask:
 
     @property
     def is_ours(self) -> bool:
-        """False once the server took the task away; then its result is not ours to write."""
-        return not self._was_taken
+        """False once the server took the task away; then its result is not reported."""
+        return not self._is_lost
 
     @property
     def takes_messages(self) -> bool:
-        """True while a message for its session makes sense."""
+        """True while its session can take steering messages."""
         return self.has_task and self._state in {TaskState.RUNNING, TaskState.ANSWERED}
 
-    # --- the changes of its state
+    # --- changes of its state
     def begin(self, session: ProviderSession) -> None:
-        """Note its session. One that was asked to end meanwhile stays in `ENDING`."""
+        """Store its session; a task that was ended meanwhile stays in `ENDING`."""
         if self._state is not TaskState.ENDING or self._session is not None:
             self._enter(TaskState.RUNNING, only_from=TaskState.PREPARING)
         self._session = session
 
-    def heard(self, *, is_result: bool) -> None:
-        """Note whether the last thing its session said is its result."""
+    def track_output(self, *, is_result: bool) -> None:
+        """Record whether the last output of its session is the result."""
         if self._state is TaskState.RUNNING and is_result:
             self._enter(TaskState.ANSWERED)
         elif self._state is TaskState.ANSWERED and not is_result:
             self._enter(TaskState.RUNNING)
 
     async def end(self, reason: str, *, is_ours: bool = True) -> bool:
-        """Stop this task's work; true for the first who asks.
+        """End the session; true for the first call.
 
         Args:
-            reason: why, for the result and for people.
-            is_ours: false if the task was taken away. That counts after its session, too, as
-                long as nobody has asked before.
+            reason: for the result and the log.
+            is_ours: false if the task was taken away. That also counts after its session has
+                ended, unless this was called before.
         """
         if self._ended_by is not None or self._state in {TaskState.RESERVED, TaskState.LOST}:
             return False
@@ -157,33 +157,33 @@ class RunningTask:
                 self._ended_by = reason
                 self.lose()
             return not is_ours
-        self._ended_by, self._was_taken = reason, not is_ours
+        self._ended_by, self._is_lost = reason, not is_ours
         self._enter(TaskState.ENDING)
         if self._session is None:
             self.scope.cancel()
             return True
         try:
             await self._session.abort(reason)
-        except Exception:  # a provider's mistake must not end the loop that wants its session ended
+        except Exception:  # a provider's error must not end the calling loop
             self.scope.cancel()
         return True
 
-    def report(self, cause: str | None) -> None:
-        """Note that its session has ended, or will not begin.
+    def session_ended(self, cause: str | None) -> None:
+        """Record that its session has ended, or will not begin.
 
         Args:
-            cause: why the worker ended it, with the session's last words weighed; ``None`` if it
-                ended by itself.
+            cause: why the worker ended it, as `Watchdog.cause` has it; ``None`` if it ended by
+                itself.
         """
         self._ended_by = cause
-        self._enter(TaskState.LOST if self._was_taken else TaskState.REPORTING)
+        self._enter(TaskState.LOST if self._is_lost else TaskState.REPORTING)
         self.over.set()
 
     def lose(self) -> None:
-        """Note, from its end on, that the task was taken away."""
+        """Record, after its session has ended, that the task was taken away."""
         if self._state is not TaskState.LOST:
             self._enter(TaskState.LOST)
-        self._was_taken = True
+        self._is_lost = True
 
     def _enter(self, state: TaskState, *, only_from: TaskState | None = None) -> None:
         if state not in TRANSITIONS[self._state] or only_from not in (None, self._state):
@@ -210,7 +210,7 @@ class Slots:
 
     @property
     def capacity(self) -> int:
-        """How many may run at once. Shrinking ends nothing."""
+        """How many may run at once. A smaller capacity ends no running task."""
         return self._capacity
 
     @capacity.setter
@@ -224,18 +224,18 @@ class Slots:
         self._changed.notify()
 
     def remove(self, task: RunningTask) -> None:
-        """Give the slot back."""
+        """Release the slot."""
         if self._running.get(task.task_id) is task:
             del self._running[task.task_id]
         self._changed.notify()
 
     @property
     def has_room(self) -> bool:
-        """True if one more may run."""
+        """True if a slot is free."""
         return len(self._running) < self._capacity
 
     async def wait_free(self) -> None:
-        """Return when there is room."""
+        """Return when a slot is free."""
         await self._changed.wait_for(lambda: self.has_room)
 
     async def wait_empty(self) -> None:
@@ -244,14 +244,14 @@ class Slots:
 
 
 class PerTask:
-    """Does something for tasks, for each on its own: a slow one holds up no other."""
+    """Runs an action per task, concurrently: a slow one delays no other task."""
 
     def __init__(self, group: TaskGroup, action: Callable[[RunningTask], Awaitable[None]]) -> None:
         self._group, self._action = group, action
         self._busy: set[RunningTask] = set()
 
     def start(self, task: RunningTask) -> None:
-        """Begin the action for a task, unless the last one for it is still under way."""
+        """Start the action for a task, unless one for it is still running."""
         if task not in self._busy:
             self._busy.add(task)
             self._group.start_soon(self._run, task)

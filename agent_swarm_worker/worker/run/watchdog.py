@@ -1,15 +1,12 @@
-"""Watches a session for the ways in which one never ends.
+"""Ends sessions that run too long, produce no output, or do not end when asked to.
 
-Two clocks: how long it runs, and how long it has said nothing. Real harnesses fall silent for
-minutes and then go on, so silence is reported as *stalled*, to the operator and on the task,
-halfway before the session is ended for it. A third one is for the session that was asked to end,
-by whomever: one whose provider does not end it is left to itself.
+Harnesses may be silent for minutes and then continue, so half of the silence limit is reported as
+*stalled*, in the log and on the task, before the whole of it ends the session. A session that was
+ended for any reason and does not exit in time is abandoned.
 
-How long a session may run, and how long it may say nothing: by default, by harness, by task.
-
-The task has the last word, in its tags (the API has no field for it): ``timeout:45m`` and
-``silence:15m``. It may always ask for less than the operator allows. More it gets up to
-``SWARM_TASK_LIMIT_MAX_S``, so that no task can switch the guard off by itself.
+The limits come from the settings, per harness, and from tags of the task (the API has no field for
+them): ``timeout:45m`` and ``silence:15m``. A tag may always lower a limit. It may raise it up to
+``SWARM_TASK_LIMIT_MAX_S``, so that no task can disable the watchdog.
 """
 
 from __future__ import annotations
@@ -35,22 +32,22 @@ if TYPE_CHECKING:
     from agent_swarm_worker.settings import Settings
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
-END_WITHIN_S = 30.0
-"""How long a session may take to end when asked; a command line takes at most 14 s."""
+ABORT_TIMEOUT_S = 30.0
+"""How long a session may take to end when asked; a harness process takes at most 14 s."""
 MAX_TICK_S = 5.0
-_MAX_LINES_SINCE = 3
+_MAX_LINES_AFTER = 3
 
 
 class Watchdog:
     """Watches one session. `on_event` is a listener; `run` ends with the session.
 
     Args:
-        task: whose session it is.
-        limits: after which it is ended.
-        say: puts a line of progress on the task.
+        task: the running task.
+        limits: of its session.
+        report_progress: reports a line of progress on the task.
         clock: time.
-        log: where stalls are reported.
-        hang_texts: what this harness says when it hangs.
+        log: for stalls.
+        hang_texts: texts that this harness prints when it hangs.
     """
 
     def __init__(
@@ -58,70 +55,69 @@ class Watchdog:
         task: RunningTask,
         *,
         limits: SessionLimits,
-        say: Callable[[str], None],
+        report_progress: Callable[[str], None],
         clock: Clock,
         log: Log,
         hang_texts: HangTexts | None = None,
     ) -> None:
         self._hang_texts = hang_texts
         self._task, self._limits = task, limits
-        self._say, self._clock, self._log = say, clock, log
-        self._started_at_s = self._heard_at_s = clock.monotonic()
-        self._asked_at_s: float | None = None
+        self._report_progress, self._clock, self._log = report_progress, clock, log
+        self._started_at_s = self._output_at_s = clock.monotonic()
+        self._ended_at_s: float | None = None
         self._is_stalled = False
         self._last_line: str | bytes | None = None
         """The last line before a limit was hit."""
-        self._lines_since: list[str | bytes] = []
-        """What came after a limit was hit: at most a line without an end, and what it said of
-        the signal."""
+        self._lines_after: list[str | bytes] = []
+        """Lines after the limit: the rest of a line, and the harness's output on the signal."""
         self._hang: Hang | None = None
-        self.patience = anyio.CancelScope()
-        """Around the session; cancelled if it does not end when it is asked to."""
+        self.abort_scope = anyio.CancelScope()
+        """Around the session; cancelled if the session does not end when asked to."""
 
     @listens_to(RawStderr)
     def on_event(self, event: ProviderEvent) -> None:
-        """Take one event as a sign of life.
+        """Record one event as output.
 
-        A session that is built on `providers.kit.session` tells by `heard` that it lives, and hands
-        over standard error only; any other session hands over all its events.
+        A session built on `providers.kit.session` reports its lines by `heard`, and only standard
+        error here; any other session reports all its events here.
         """
-        self._hear([event.content] if isinstance(event, (RawLog, RawStderr)) else ())
+        self._record([event.content] if isinstance(event, (RawLog, RawStderr)) else ())
 
-    def received(self, lines: Sequence[bytes]) -> None:
-        """Take lines that were read together, perhaps none, as a sign of life."""
-        self._hear([line for line in lines if line])
+    def heard(self, lines: Sequence[bytes]) -> None:
+        """Record lines that were read together, perhaps none, as output."""
+        self._record([line for line in lines if line])
 
-    def _hear(self, lines: Sequence[str | bytes]) -> None:
-        heard_at_s = self._heard_at_s
-        self._heard_at_s = self._clock.monotonic()
+    def _record(self, lines: Sequence[str | bytes]) -> None:
+        before_s = self._output_at_s
+        self._output_at_s = self._clock.monotonic()
         if lines and self._hang is None:
             self._last_line = lines[-1]
         elif lines:
-            self._lines_since += lines[: _MAX_LINES_SINCE - len(self._lines_since)]
+            self._lines_after += lines[: _MAX_LINES_AFTER - len(self._lines_after)]
         if self._is_stalled and self._hang is None:
             self._is_stalled = False
-            quiet_s = self._heard_at_s - heard_at_s
+            quiet_s = self._output_at_s - before_s
             self._log.info(Event.SESSION_STALLED, quiet_s=round(quiet_s), over=True)
-            self._tell(f"It goes on, after {format_duration(quiet_s)} without output")
+            self._report(f"It goes on, after {in_words(quiet_s)} without output")
 
     async def run(self) -> None:
-        """End the session when a limit is passed, and give it up if it does not end then."""
+        """End the session when a limit is passed; abandon it if it does not end then."""
         limits = self._limits
         known = [limit_s / 10 for limit_s in (limits.wall_s, limits.silence_s) if limit_s]
         while True:
             await self._clock.sleep(min([MAX_TICK_S, *known]))
             if self._task.ended_by is not None:
-                self._give_up_in_time()
+                self._abandon_if_late()
             else:
-                await self._look()
+                await self._check_limits()
 
     def cause(self) -> str | None:
-        """Why the task was ended, with the session's last words weighed; to ask at its end."""
+        """Return why the task was ended, and the hang that its last lines show."""
         if self._hang is None:
             return self._task.ended_by
         found = self._hang
-        lines = [_text(line) for line in (self._last_line, *self._lines_since) if line is not None]
-        last = quote_line(lines[0]) if lines else ""
+        lines = [_text(line) for line in (self._last_line, *self._lines_after) if line is not None]
+        last = excerpt(lines[0]) if lines else ""
         for number, line in enumerate(lines):
             found = classify_hang(self._hang, line, is_cut_off=number > 0, texts=self._hang_texts)
             if found is not self._hang:
@@ -130,7 +126,7 @@ class Watchdog:
         _, _, why = (self._task.ended_by or "").partition(": ")
         return f"{found}: {why}" + (f"; it said last: {last}" if last else "")
 
-    async def _look(self) -> None:
+    async def _check_limits(self) -> None:
         wall_s, silence_s = self._limits.wall_s, self._limits.silence_s
         quiet_s = self._quiet_s()
         if wall_s and self._clock.monotonic() - self._started_at_s >= wall_s:
@@ -139,36 +135,37 @@ class Watchdog:
             await self._end(Hang.STALLED, f"no output for {format_duration(silence_s)}")
         elif silence_s and quiet_s >= silence_s / 2 and not self._is_stalled:
             self._is_stalled = True
-            said = quote_line(_text(self._last_line)) if self._last_line is not None else ""
+            last = excerpt(_text(self._last_line)) if self._last_line is not None else ""
             self._log.warning(
                 Event.SESSION_STALLED,
                 quiet_s=round(quiet_s),
                 ends_in_s=round(silence_s - quiet_s),
-                said=said or None,
+                said=last or None,
             )
-            quiet, limit = format_duration(quiet_s), format_duration(silence_s)
-            self._tell(f"No output for {quiet}; it is ended after {limit}")
+            self._report(
+                f"No output for {in_words(quiet_s)}; it is ended after {in_words(silence_s)}"
+            )
 
     async def _end(self, hang: Hang, why: str) -> None:
         self._hang = hang
         if not await self._task.end(f"{hang}: {why}"):
             self._hang = None
 
-    def _give_up_in_time(self) -> None:
+    def _abandon_if_late(self) -> None:
         now_s = self._clock.monotonic()
-        if self._asked_at_s is None:
-            self._asked_at_s = now_s
-        elif now_s - self._asked_at_s >= END_WITHIN_S and self._task.is_live:
+        if self._ended_at_s is None:
+            self._ended_at_s = now_s
+        elif now_s - self._ended_at_s >= ABORT_TIMEOUT_S and self._task.is_live:
             self._log.error(Event.SESSION_HUNG, why="it does not end when asked to")
-            self.patience.cancel()
+            self.abort_scope.cancel()
 
     def _quiet_s(self) -> float:
-        return self._clock.monotonic() - self._heard_at_s
+        return self._clock.monotonic() - self._output_at_s
 
-    def _tell(self, words: str) -> None:
-        # A word on a task that was paused or taken away would set it going again.
+    def _report(self, text: str) -> None:
+        # Progress on a task that was paused or taken away would resume it.
         if self._task.is_live and self._task.ended_by is None:
-            self._say(words)
+            self._report_progress(text)
 
 
 def _text(line: str | bytes) -> str:
@@ -187,44 +184,44 @@ def limits_of(settings: Settings, *, harness: str, tags: Iterable[str], log: Log
     """Return the limits of a session.
 
     Args:
-        settings: what the operator allows.
+        settings: the operator's limits.
         harness: name of the adapter.
-        tags: of the task; those that are no limits mean nothing here.
-        log: told of tags that cannot be used, or not as they are.
+        tags: of the task; other tags are ignored.
+        log: for tags that are invalid or exceed the maximum.
     """
     wall_s = settings.session_timeout_by_harness.get(harness, settings.session_timeout_s)
     silence_s = settings.session_silence_by_harness.get(harness, settings.session_silence_s)
-    asked = _Asked(tags, settings.task_limit_max_s, log)
+    requested = _TaskLimits(tags, settings.task_limit_max_s, log)
     return SessionLimits(
-        wall_s=asked.limit("timeout", own_s=wall_s),
-        silence_s=asked.limit("silence", own_s=silence_s),
+        wall_s=requested.limit("timeout", own_s=wall_s),
+        silence_s=requested.limit("silence", own_s=silence_s),
     )
 
 
-class _Asked:
-    """What a task asks for."""
+class _TaskLimits:
+    """The limits in the tags of a task."""
 
     def __init__(self, tags: Iterable[str], max_s: float, log: Log) -> None:
         self._tags, self._max_s, self._log = tuple(tags), max_s, log
 
     def limit(self, name: str, *, own_s: float) -> float:
-        """Return the limit the last tag of a name asks for, as far as it is allowed."""
+        """Return the limit of the last tag of a name, up to the maximum; `own_s` without a tag."""
         limit_s = own_s
         for tag in self._tags:
             key, colon, text = tag.partition(":")
             if not colon or key.strip().lower() != name:
                 continue
             try:
-                asked_s = parse_duration(text)
+                requested_s = seconds_of(text)
             except ValueError as error:
                 self._log.warning(Event.LIMIT_IGNORED, tag=tag[:100], why=str(error)[:200])
                 continue
-            limit_s = min(asked_s or math.inf, self._most(own_s))
-            if limit_s != (asked_s or math.inf):
+            limit_s = min(requested_s or math.inf, self._maximum(own_s))
+            if limit_s != (requested_s or math.inf):
                 why = f"SWARM_TASK_LIMIT_MAX_S allows {limit_s:g} s"
                 self._log.warning(Event.LIMIT_IGNORED, tag=tag[:100], why=why)
         return 0.0 if limit_s == math.inf else limit_s
 
-    def _most(self, own_s: float) -> float:
-        """What every session may have, a task may ask for."""
+    def _maximum(self, own_s: float) -> float:
+        """Return the upper bound of a task's limit: the larger of default and maximum."""
         return max(own_s or math.inf, self._max_s or math.inf)

@@ -1,4 +1,4 @@
-"""The harness ``echo``: the spec and the two pure parts as a `ProviderAdapter`."""
+"""Make sessions of ``echo-agent``: the spec and the two pure parts as a `ProviderAdapter`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from uuid import UUID
 
 from agent_swarm_worker.errors import BinaryMissing
 from agent_swarm_worker.providers.kit.cli_session import CliSession
-from agent_swarm_worker.providers.kit.launch import CliHarness
+from agent_swarm_worker.providers.kit.launch import CliHarness, SpecAdapter
 from swarm_echo.launch import PROGRAM, echo_launch
 from swarm_echo.spec import SPEC
 from swarm_echo.translate import EchoTranslator
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import Guest, ProviderSession, ProviderSessionConfig
 
 
-class EchoAdapter:
+class EchoAdapter(SpecAdapter):
     """Runs each task in a process of ``echo-agent``."""
 
-    name = SPEC.name
     spec = SPEC
 
     async def check(self, env: Mapping[str, str], guest: Guest) -> None:
@@ -30,7 +29,7 @@ class EchoAdapter:
             raise BinaryMissing(PROGRAM)
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
-        """Prepare a session; the shared one does all that has to do with processes."""
+        """Prepare a session; `CliSession` does everything that concerns processes."""
 
         def harness(config: ProviderSessionConfig) -> CliHarness:
             return CliHarness(launch=echo_launch(config), translator=EchoTranslator(config))
@@ -38,7 +37,7 @@ class EchoAdapter:
         return CliSession(config, harness)
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
-        """True if the agent's own file of that session is there; an id is not trusted."""
+        """True if the agent's own file of that session exists; the id may be any text."""
         try:
             name = f"{UUID(session_id)}.json"
         except ValueError:
@@ -46,7 +45,3 @@ class EchoAdapter:
         home = config.env.get("ECHO_AGENT_HOME") or f"{config.env.get('HOME', '')}/.echo-agent"
         found = await config.guest.files.info(f"{home}/{name}")
         return found is not None and found.kind == "file"
-
-    def format_command(self, command_name: str) -> str:
-        """The agent has no commands of its own: it is told in words."""
-        return f"Follow the skill {command_name}."

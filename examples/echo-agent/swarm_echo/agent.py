@@ -1,8 +1,8 @@
-"""``echo-agent``: a coding agent without a brain, in the place of a real one.
+"""Run ``echo-agent``: a stand-in for a coding agent, without a model.
 
-Each line of its prompt may be an order: ``run: COMMAND`` runs a command, ``echo: WORDS`` makes
-these its answer, ``fail: WHY`` ends it. It prints JSON lines of its own kind, and keeps what it was
-told in ``ECHO_AGENT_HOME``, so that a later session can go on from there.
+Each line of its prompt may be a command: ``run: COMMAND`` runs a program, ``echo: TEXT`` sets the
+answer, ``fail: REASON`` ends it. It prints JSON lines in a format of its own, and stores its
+prompts in ``ECHO_AGENT_HOME``, so that a later session can resume.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def say(kind: str, **fields: object) -> None:
 
 
 def main() -> int:
-    """Take the prompt from standard input and do what it says."""
+    """Read the prompt from standard input and run its commands."""
     parser = argparse.ArgumentParser(prog="echo-agent")
     parser.add_argument("--model", default="echo-1")
     parser.add_argument("--resume", metavar="SESSION")
@@ -34,36 +34,36 @@ def main() -> int:
         print("echo-agent: there is nothing to do", file=sys.stderr)
         return 2
     session_id = args.resume or str(uuid.uuid4())
-    told = remember(session_id, prompt, is_new=args.resume is None)
-    say("hello", session=session_id, model=args.model, told=told)
+    prompts = store(session_id, prompt, is_new=args.resume is None)
+    say("hello", session=session_id, model=args.model, told=prompts)
     return act(prompt)
 
 
-def remember(session_id: str, prompt: str, *, is_new: bool) -> int:
-    """Keep the prompt with those before it; return how many there are."""
+def store(session_id: str, prompt: str, *, is_new: bool) -> int:
+    """Store the prompt with the earlier ones; return their number."""
     home = Path(os.environ.get("ECHO_AGENT_HOME") or Path.home() / ".echo-agent")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = home / f"{session_id}.json"
-    told = [] if is_new else json.loads(path.read_text(encoding="utf-8"))
-    told.append({"at": time.time(), "prompt": prompt})
-    path.write_text(json.dumps(told), encoding="utf-8")
-    return len(told)
+    prompts = [] if is_new else json.loads(path.read_text(encoding="utf-8"))
+    prompts.append({"at": time.time(), "prompt": prompt})
+    path.write_text(json.dumps(prompts), encoding="utf-8")
+    return len(prompts)
 
 
 def act(prompt: str) -> int:
-    """Follow the orders, line by line."""
+    """Run the commands, line by line."""
     answer = "I was told nothing."
     for line in prompt.split("\n"):
-        order, colon, words = line.strip().partition(": ")
-        if colon and order == "run":
-            say("call", id=(call_id := uuid.uuid4().hex), tool="shell", input={"command": words})
-            done = subprocess.run(words, shell=True, capture_output=True, check=False)  # noqa: S602 - that is its task
+        command, colon, argument = line.strip().partition(": ")
+        if colon and command == "run":
+            say("call", id=(call_id := uuid.uuid4().hex), tool="shell", input={"command": argument})
+            done = subprocess.run(argument, shell=True, capture_output=True, check=False)  # noqa: S602 - that is its task
             output = done.stdout.decode("utf-8", "replace")
             say("answered", id=call_id, output=output, failed=done.returncode != 0)
-        elif colon and order == "echo":
-            answer = words
-        elif colon and order == "fail":
-            say("bye", ok=False, why=words)
+        elif colon and command == "echo":
+            answer = argument
+        elif colon and command == "fail":
+            say("bye", ok=False, why=argument)
             return 1
     say("text", text=answer)
     say("bye", ok=True, tokens={"in": len(prompt) // 4, "out": len(answer) // 4})

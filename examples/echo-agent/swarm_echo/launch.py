@@ -1,4 +1,4 @@
-"""The first pure part: from a session's configuration to a command line."""
+"""Build the launch of ``echo-agent`` from a session's configuration (the first pure part)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ PROGRAM = "echo-agent"
 
 
 def echo_launch(config: ProviderSessionConfig) -> Launch:
-    """Say how to start the agent.
+    """Build the launch of one session.
 
-    The prompt goes through standard input and the system prompt through a private file: both may be
-    long, and nobody who lists processes sees them.
+    The prompt goes to standard input and the system prompt into a private file: both may be long,
+    and users who list processes must not see them.
     """
     system = config.private_dir / "system.md"
     options = ["--system-file", str(system)]

@@ -1,4 +1,4 @@
-"""The second pure part: what the agent's lines mean, and how a session went."""
+"""Translate the lines of ``echo-agent`` into events and a result (the second pure part)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
+from agent_swarm_worker.providers.kit.launch import JsonTranslator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,38 +23,30 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.kit.launch import Ending
 
 
-class EchoTranslator:
-    """Turns the lines of one process into events, and at the end into a result."""
+class EchoTranslator(JsonTranslator):
+    """Translates the lines of one process into events, and at its end into a result."""
 
     def __init__(self, config: ProviderSessionConfig) -> None:
         self._config = config
         self._session_id: str | None = None
         self._model = ""
         self._tools: dict[str, str] = {}
-        self._said = ""
+        self._last_text = ""
         self._bye: dict[str, Any] = {}
 
     def feed(self, native: Any) -> Iterable[ProviderEvent]:
-        """Take one JSON line. One that is not understood is skipped: it is in the journal."""
+        """Take one JSON line. An unknown one is skipped: it is in the journal."""
         if not isinstance(native, dict):
             return ()
         return list(self._events(native))
 
-    def feed_text(self, line: str) -> Iterable[ProviderEvent]:  # noqa: ARG002 - the protocol's
-        """Skip what is not JSON."""
-        return ()
-
-    def feed_stderr(self, line: str) -> Iterable[ProviderEvent]:  # noqa: ARG002 - the protocol's
-        """Skip standard error: its end is quoted if the session fails."""
-        return ()
-
     @property
     def is_final(self) -> bool:
-        """True after the last word; from then on the process has 10 s to go."""
+        """True after the last event; the process then has 10 s to exit."""
         return bool(self._bye)
 
     def conclude(self, ending: Ending) -> ProviderResult:
-        """Say how it went: well only if the agent said so."""
+        """Return the result: a success only if the agent reported one."""
         if self._bye.get("ok") is True and ending.aborted is None:
             return self._result(0, None, None)
         if ending.aborted is not None:
@@ -66,9 +59,9 @@ class EchoTranslator:
             case {"kind": "hello", "session": str(session_id), "model": str(model)}:
                 self._session_id, self._model = session_id, model
                 yield SessionInit(session_id, provider="echo", model=model)
-            case {"kind": "text", "text": str(said)}:
-                self._said = said
-                yield Message("assistant", said)
+            case {"kind": "text", "text": str(message)}:
+                self._last_text = message
+                yield Message("assistant", message)
             case {"kind": "call", "id": str(call_id), "tool": str(tool)}:
                 self._tools[call_id] = tool
                 yield ToolStart(call_id, tool, native.get("input", {}))
@@ -78,7 +71,7 @@ class EchoTranslator:
             case {"kind": "bye"}:
                 self._bye = native
                 failed = native.get("ok") is not True
-                yield Result(self._cost(is_error=failed), self._said or None, failed)
+                yield Result(self._cost(is_error=failed), self._last_text or None, failed)
 
     def _result(self, exit_code: int, category: str | None, reason: str | None) -> ProviderResult:
         is_error = reason is not None
@@ -87,7 +80,7 @@ class EchoTranslator:
             is_error=is_error,
             session_id=self._session_id,
             cost=self._cost(is_error=is_error),
-            output=self._said or None,
+            output=self._last_text or None,
             error_category=category,
             failure_reason=reason,
         )
@@ -98,7 +91,7 @@ class EchoTranslator:
                 return CostData(
                     task_id=self._config.task_id,
                     agent_id=self._config.agent_id,
-                    total_cost_usd=None,  # nobody said a price; that is not the same as nothing
+                    total_cost_usd=None,  # the price is unknown, which is not the same as 0
                     input_tokens=taken,
                     output_tokens=given,
                     model=self._model,

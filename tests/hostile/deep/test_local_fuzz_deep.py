@@ -1,4 +1,4 @@
-"""The questions of the fast suite, many more of each."""
+"""Fuzzes the routes of the local swarm, with many more requests than the fast suite."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A hundred thousand characters made to be slow: no text costs more than it is long.
+"""Checks that processing hostile texts of 100,000 characters takes linear time.
 
-These texts come from strangers: the API, a harness, a model. Twice the length may cost twice the
+These texts come from outside: the API, a harness, a model. Twice the length may cost twice the
 time; an expression that tries every beginning with every end would take minutes here.
 """
 

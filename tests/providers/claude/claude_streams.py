@@ -1,4 +1,4 @@
-"""Recorded output of the real CLI (`tests/e2e/record_streams.py`), and what becomes of it."""
+"""Feed recorded output of the real CLI (`tests/e2e/record_streams.py`) to the translator."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.contract import ProviderSessionConfig
-from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+from session_config import session_config
+
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.launch import Ending
-from agent_swarm_worker.sandboxes.local import LocalGuest
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderEvent, ProviderResult
@@ -58,21 +57,7 @@ def natives(name: str) -> list[dict[str, Any]]:
 
 def play(lines: str | list[Any], *, reasoning_effort: str | None = None) -> FakeHarness:
     """Feed a recording, or lines made by hand, to a fresh translator."""
-    config = ProviderSessionConfig(
-        prompt="do it",
-        agent_id="agent",
-        task_id="task",
-        session_uuid="22222222-2222-4222-8222-222222222222",
-        api_url="http://swarm.test",
-        api_key="",
-        guest=LocalGuest("22222222-2222-4222-8222-222222222222"),
-        cwd=Path("/"),
-        log_file=Path("/nowhere"),
-        private_dir=Path("/nowhere"),
-        env={},
-        redactor=Scrubber(),
-        reasoning_effort=reasoning_effort,
-    )
+    config = session_config(reasoning_effort=reasoning_effort)
     translator = ClaudeTranslator(config, clock=FixedClock())
     events: list[ProviderEvent] = []
     for native in natives(lines) if isinstance(lines, str) else lines:

@@ -1,4 +1,4 @@
-"""The adapter, with a program in the CLI's place that plays recordings."""
+"""The adapter of claude, with a program that prints recordings as the CLI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said to the CLI while it works, and when a message counts as taken in."""
+"""Messages to a running CLI, and when one counts as delivered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run cost: nothing twice, nothing lost."""
+"""The cost of a run: every result counted once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the CLI is started: arguments, environment, files and standard input."""
+"""The launch of claude: arguments, environment, files and standard input."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from agent_swarm_worker.providers.catalog import context_window
 from agent_swarm_worker.providers.claude.launch import (
     applied_effort,
     claude_launch,
-    claude_program,
     effort_env,
 )
-from agent_swarm_worker.providers.claude.spec import SPEC
+from agent_swarm_worker.providers.claude.spec import SPEC, ClaudeOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,12 +99,12 @@ def test_an_id_cannot_become_an_option(tmp_path: Path) -> None:
     ],
 )
 def test_the_binary_may_bring_words_of_its_own(binary: str | None, words: tuple[str, ...]) -> None:
-    assert claude_program({} if binary is None else {"CLAUDE_BINARY": binary}) == words
+    assert ClaudeOptions.load({} if binary is None else {"CLAUDE_BINARY": binary}).program == words
 
 
 def test_a_binary_with_an_open_quote_is_refused() -> None:
     with pytest.raises(BadSetting, match="CLAUDE_BINARY"):
-        claude_program({"CLAUDE_BINARY": "'claude"})
+        ClaudeOptions.load({"CLAUDE_BINARY": "'claude"})
 
 
 # --- environment

@@ -1,4 +1,4 @@
-"""Whatever stands in a line, the translator goes on."""
+"""The translator of claude survives any line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tool servers of a session."""
+"""The tool servers of a claude session."""
 
 from __future__ import annotations
 

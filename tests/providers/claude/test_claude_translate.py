@@ -1,4 +1,4 @@
-"""What each kind of native event becomes, on what the real CLI printed."""
+"""The events of each type of native event, on recordings of the real CLI."""
 
 from __future__ import annotations
 

@@ -1,22 +1,20 @@
-"""A session's configuration and plan, for tests that start or nearly start one."""
+"""Configuration, plan and state of a codex session."""
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
+from session_config import session_config
 
 from agent_swarm_worker.contract import ProviderSessionConfig
-from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.codex.app_server import AppServer
 from agent_swarm_worker.providers.codex.credentials import Credential
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
 from agent_swarm_worker.providers.codex.state import Plan, TranslationState
 from agent_swarm_worker.providers.kit.outcome import LimitWindows
-from agent_swarm_worker.sandboxes.local import LocalGuest
 
 STREAMS = Path(__file__).parent / "streams"
 TRANSPORTS = ("app-server", "exec")
@@ -41,25 +39,8 @@ class SetClock:
 
 
 def make_config(folder: Path, **changed: Any) -> ProviderSessionConfig:
-    """A configuration whose files all lie in `folder`."""
-    (folder / "private").mkdir(mode=0o700, exist_ok=True)
-    (folder / "work").mkdir(exist_ok=True)
-    values: dict[str, Any] = {
-        "prompt": "do it",
-        "agent_id": "agent-1",
-        "task_id": "task-1",
-        "session_uuid": str(uuid.uuid4()),  # processes are swept by it
-        "api_url": "http://swarm.test",
-        "api_key": "swarm-api-key-0001",
-        "cwd": folder / "work",
-        "log_file": folder / "session.jsonl",
-        "private_dir": folder / "private",
-        "env": {"PATH": "/usr/bin:/bin", "HOME": str(folder), "OPENAI_API_KEY": "sk-0001"},
-        "redactor": Scrubber(),
-    }
-    values |= changed
-    values.setdefault("guest", LocalGuest(values["session_uuid"]))
-    return ProviderSessionConfig(**values)
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "OPENAI_API_KEY": "sk-0001"}
+    return session_config(folder, **{"env": env, **changed})
 
 
 def make_plan(folder: Path, **changed: Any) -> Plan:

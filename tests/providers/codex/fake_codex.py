@@ -1,4 +1,4 @@
-"""Plays the codex CLI badly: how, is said by the variable ``FAKE``."""
+"""A faulty codex CLI; the variable ``FAKE`` chooses the fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The adapter with a CLI that behaves badly, as a real child process."""
+"""The adapter of codex with a faulty CLI, as a real child process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 FAKE = Path(__file__).parent / "fake_codex.py"
 
 
-class HarnessFixture:
+class CodexRig:
     """The adapter, the fake, and what the fake has noted."""
 
     def __init__(self, folder: Path) -> None:
@@ -61,103 +61,103 @@ class HarnessFixture:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> HarnessFixture:
-    return HarnessFixture(tmp_path)
+def rig(tmp_path: Path) -> CodexRig:
+    return CodexRig(tmp_path)
 
 
 @pytest.mark.parametrize("transport", ["app-server", "exec"])
-async def test_the_plain_course(stage: HarnessFixture, transport: str):
-    result = await stage.run(transport=transport)
+async def test_the_plain_course(rig: CodexRig, transport: str):
+    result = await rig.run(transport=transport)
     assert (result.is_error, result.output, result.session_id) == (False, "Did it.", THREAD)
 
 
 @pytest.mark.parametrize(("how", "chosen"), [("old", "exec"), ("", "app-server")])
 async def test_a_cli_without_an_app_server_is_asked_another_way(
-    stage: HarnessFixture, how: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+    rig: CodexRig, how: str, chosen: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("agent_swarm_worker.providers.codex.launch._probed", {})
-    assert not (await stage.run(how, transport="auto")).is_error
-    (init,) = [event for event in stage.events if isinstance(event, SessionInit)]
+    assert not (await rig.run(how, transport="auto")).is_error
+    (init,) = [event for event in rig.events if isinstance(event, SessionInit)]
     assert init.harness_variant_meta["transport"] == chosen
 
 
-async def test_nothing_of_the_task_is_in_the_arguments(stage: HarnessFixture):
-    await stage.run(prompt="secret words", system_prompt="secret orders", model="Sonnet")
-    (noted,) = stage.noted
+async def test_nothing_of_the_task_is_in_the_arguments(rig: CodexRig):
+    await rig.run(prompt="secret words", system_prompt="secret orders", model="Sonnet")
+    (noted,) = rig.noted
     assert noted["argv"] == ["exec", "--json", "--skip-git-repo-check", "-"]
     assert noted["prompt"] == "secret words"
     config = tomllib.loads(noted["config"])
     assert config["developer_instructions"] == "secret orders"
     assert config["model"] == "gpt-5.6-terra"
     assert "swarm-api-key-0001" in noted["config"]
-    home = stage.folder / "private/codex-home"
+    home = rig.folder / "private/codex-home"
     assert not (home / "config.toml").exists(), "the file with the keys is gone"
 
 
-async def test_the_operators_model_stands_where_nobody_chose(stage: HarnessFixture):
-    (stage.folder / ".codex").mkdir()
-    (stage.folder / ".codex/config.toml").write_text('model = "their-model"\n')
-    await stage.run()
-    await stage.run(model="gpt-5.5", reasoning_effort="xhigh")
-    theirs, ours = [tomllib.loads(noted["config"]) for noted in stage.noted]
+async def test_the_operators_model_stands_where_nobody_chose(rig: CodexRig):
+    (rig.folder / ".codex").mkdir()
+    (rig.folder / ".codex/config.toml").write_text('model = "their-model"\n')
+    await rig.run()
+    await rig.run(model="gpt-5.5", reasoning_effort="xhigh")
+    theirs, ours = [tomllib.loads(noted["config"]) for noted in rig.noted]
     assert theirs["model"] == "their-model"
     assert (ours["model"], ours["model_reasoning_effort"]) == ("gpt-5.5", "xhigh")
 
 
-async def test_an_effort_the_model_does_not_have_is_not_asked_for(stage: HarnessFixture):
-    result = await stage.run(model="gpt-5.3-codex", reasoning_effort="max")
+async def test_an_effort_the_model_does_not_have_is_not_asked_for(rig: CodexRig):
+    result = await rig.run(model="gpt-5.3-codex", reasoning_effort="max")
     assert result.applied_reasoning_effort is None
-    assert "model_reasoning_effort" not in stage.noted[0]["config"]
+    assert "model_reasoning_effort" not in rig.noted[0]["config"]
 
 
-async def test_garbage_between_the_lines(stage: HarnessFixture):
-    result = await stage.run("garbage")
+async def test_garbage_between_the_lines(rig: CodexRig):
+    result = await rig.run("garbage")
     assert (result.is_error, result.output) == (False, "Did it.")
 
 
-async def test_a_good_exit_without_a_turn_is_no_success(stage: HarnessFixture):
-    result = await stage.run("no_end")
+async def test_a_good_exit_without_a_turn_is_no_success(rig: CodexRig):
+    result = await rig.run("no_end")
     assert (result.is_error, result.exit_code) == (True, 1)
 
 
 @pytest.mark.parametrize("transport", ["app-server", pytest.param("exec", marks=pytest.mark.long)])
-async def test_one_that_stays_after_its_last_word_is_ended(stage: HarnessFixture, transport: str):
-    result = await stage.run("stays", transport, result_grace_s=0.3)
+async def test_one_that_stays_after_its_last_word_is_ended(rig: CodexRig, transport: str):
+    result = await rig.run("stays", transport, result_grace_s=0.3)
     assert (result.is_error, result.output) == (False, "Did it.")
 
 
-async def test_a_session_that_is_gone_is_begun_afresh(stage: HarnessFixture):
-    folder = stage.folder / ".codex/sessions/2026/11/20"
+async def test_a_session_that_is_gone_is_begun_afresh(rig: CodexRig):
+    folder = rig.folder / ".codex/sessions/2026/11/20"
     folder.mkdir(parents=True)
     (folder / f"rollout-x-{THREAD}.jsonl").write_text("{}\n")
-    result = await stage.run(resume_session_id=THREAD, fresh_prompt="the whole story")
+    result = await rig.run(resume_session_id=THREAD, fresh_prompt="the whole story")
     assert (result.is_error, result.output) == (False, "Did it.")
-    first, second = stage.noted
+    first, second = rig.noted
     assert first["argv"] == ["exec", "resume", "--json", "--skip-git-repo-check", THREAD, "-"]
     assert second["prompt"] == "the whole story"
 
 
 @pytest.mark.parametrize("asked", ["by-name", "--last", THREAD])
-async def test_what_cannot_be_resumed_is_not_asked_for(stage: HarnessFixture, asked: str):
+async def test_what_cannot_be_resumed_is_not_asked_for(rig: CodexRig, asked: str):
     """The CLI starts a new thread for a name that is no UUID, and reports success."""
-    config = stage.config()
+    config = rig.config()
     assert not await CodexAdapter().can_resume(asked, config)
-    await stage.run(resume_session_id=asked, fresh_prompt="the whole story")
-    (noted,) = stage.noted
+    await rig.run(resume_session_id=asked, fresh_prompt="the whole story")
+    (noted,) = rig.noted
     assert "resume" not in noted["argv"]
     assert noted["prompt"] == "the whole story"
 
 
 @pytest.mark.parametrize(("how", "words"), [("refuses", "unknown variant"), ("dies", "code 3")])
-async def test_a_server_that_does_not_play_along(stage: HarnessFixture, how: str, words: str):
-    result = await stage.run(how, "app-server")
+async def test_a_server_that_does_not_play_along(rig: CodexRig, how: str, words: str):
+    result = await rig.run(how, "app-server")
     assert result.is_error
     assert words in (result.failure_reason or "")
 
 
-async def test_a_server_that_is_deaf_to_the_interruption_is_killed(stage: HarnessFixture):
+async def test_a_server_that_is_deaf_to_the_interruption_is_killed(rig: CodexRig):
     """And so is the command that it had put into a session of its own."""
-    session = await CodexAdapter().create_session(stage.config("deaf", "app-server"))
+    session = await CodexAdapter().create_session(rig.config("deaf", "app-server"))
     async with anyio.create_task_group() as tasks:
 
         def on_event(event: Any) -> None:
@@ -167,7 +167,7 @@ async def test_a_server_that_is_deaf_to_the_interruption_is_killed(stage: Harnes
         session.on_event(on_event)
         result = await session.wait_for_completion()
     assert (result.error_category, result.failure_reason) == ("aborted", "Aborted: cancelled")
-    assert {"method": "turn/interrupt"} in stage.noted
+    assert {"method": "turn/interrupt"} in rig.noted
     assert not [pid for pid in procfs.snapshot() if "sleep\0987\0" in command_of(pid)]
 
 
@@ -178,8 +178,8 @@ def command_of(pid: int) -> str:
         return ""
 
 
-async def test_a_mute_server_can_be_aborted(stage: HarnessFixture):
-    session = await CodexAdapter().create_session(stage.config("mute", "app-server"))
+async def test_a_mute_server_can_be_aborted(rig: CodexRig):
+    session = await CodexAdapter().create_session(rig.config("mute", "app-server"))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(session.abort, "shutdown")
         result = await session.wait_for_completion()
@@ -187,19 +187,19 @@ async def test_a_mute_server_can_be_aborted(stage: HarnessFixture):
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", "x" * (MAX_PROMPT_CHARS + 1)], ids=len)
-async def test_prompts_it_does_not_take(stage: HarnessFixture, prompt: str):
+async def test_prompts_it_does_not_take(rig: CodexRig, prompt: str):
     with pytest.raises(ProviderError, match=r"no prompt|too long"):
-        await stage.run(prompt=prompt)
+        await rig.run(prompt=prompt)
 
 
-async def test_a_story_that_is_too_long_is_not_told(stage: HarnessFixture):
+async def test_a_story_that_is_too_long_is_not_told(rig: CodexRig):
     story = "x" * (MAX_PROMPT_CHARS + 1)
-    assert not (await stage.run(resume_session_id=THREAD, fresh_prompt=story)).is_error
-    assert stage.noted[0]["prompt"] == "do it"
+    assert not (await rig.run(resume_session_id=THREAD, fresh_prompt=story)).is_error
+    assert rig.noted[0]["prompt"] == "do it"
 
 
-async def test_the_system_prompt_by_agents_md(stage: HarnessFixture):
-    config = stage.config(system_prompt="Orders.", env={"CODEX_SYSTEM_PROMPT": "agents-md"})
+async def test_the_system_prompt_by_agents_md(rig: CodexRig):
+    config = rig.config(system_prompt="Orders.", env={"CODEX_SYSTEM_PROMPT": "agents-md"})
     session = await CodexAdapter().create_session(config)
     file = config.cwd / "AGENTS.md"
     seen: list[str] = []
@@ -207,7 +207,7 @@ async def test_the_system_prompt_by_agents_md(stage: HarnessFixture):
     assert not (await session.wait_for_completion()).is_error
     assert "Orders." in seen[0]
     assert not file.exists()
-    assert "developer_instructions" not in stage.noted[0]["config"]
+    assert "developer_instructions" not in rig.noted[0]["config"]
 
 
 def test_it_keeps_the_contract():
@@ -233,18 +233,18 @@ def test_it_keeps_the_contract():
     ],
 )
 async def test_what_is_checked_before(
-    stage: HarnessFixture, changed: dict[str, str], error: type[Exception], words: str
+    rig: CodexRig, changed: dict[str, str], error: type[Exception], words: str
 ):
-    env = {**stage.config().env, **changed}
+    env = {**rig.config().env, **changed}
     with pytest.raises(error, match=words):
         await CodexAdapter().check(env, LocalGuest("check"))
     if error is not BinaryMissing:
         with pytest.raises(error, match=words):
-            await CodexAdapter().create_session(stage.config(env=changed))
+            await CodexAdapter().create_session(rig.config(env=changed))
 
 
-async def test_a_login_of_any_kind_is_enough(stage: HarnessFixture, tmp_path: Path):
-    env = {**stage.config().env, "OPENAI_API_KEY": ""}
+async def test_a_login_of_any_kind_is_enough(rig: CodexRig, tmp_path: Path):
+    env = {**rig.config().env, "OPENAI_API_KEY": ""}
     await CodexAdapter().check({**env, "CODEX_OAUTH": '{"access": "a"}'}, LocalGuest("check"))
     await CodexAdapter().check({**env, "codex_oauth_2": '{"access": "a"}'}, LocalGuest("check"))
     (tmp_path / ".codex").mkdir()

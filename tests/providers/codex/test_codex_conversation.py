@@ -1,4 +1,4 @@
-"""What is said to the app server, and when."""
+"""The requests to the app server, and their order."""
 
 from __future__ import annotations
 

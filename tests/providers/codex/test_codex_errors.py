@@ -1,4 +1,4 @@
-"""What an error means, when a limit ends, and what a model can do."""
+"""Classes of errors, ends of limits, and the effort levels of a model."""
 
 from __future__ import annotations
 

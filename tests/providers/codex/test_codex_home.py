@@ -1,4 +1,4 @@
-"""What a session's own folder holds: the configuration, the login, and links to what is kept."""
+"""The home of a codex session: configuration, login, and links to the operator's files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from agent_swarm_worker.providers.codex import credentials, launch, rollout
 from agent_swarm_worker.providers.codex import launch as homes
 from agent_swarm_worker.providers.codex.credentials import Credential, without_credentials
 from agent_swarm_worker.providers.codex.launch import session_config
-from agent_swarm_worker.providers.codex.rollout import used_before, was_told
+from agent_swarm_worker.providers.codex.rollout import has_text, used_before
 from agent_swarm_worker.providers.kit.costs import Tokens
 from agent_swarm_worker.providers.kit.mcp_config import toml_bytes
 from agent_swarm_worker.sandboxes.local import LocalGuest
@@ -284,8 +284,8 @@ def test_what_a_record_says_was_used(tmp_path: Path):
     assert used_before(None) == used_before(b"") == Tokens()
 
 
-def test_whether_a_thread_was_told_its_orders(tmp_path: Path):
+def test_whether_a_thread_has_text_its_orders(tmp_path: Path):
     said = record(tmp_path, {"text": 'Orders "x"\nÜ ☂ and more'}).read_bytes()
-    assert was_told(said, 'Orders "x"\nÜ ☂')
-    assert not was_told(said, "Other orders")
-    assert not was_told(said, "\ud83d")
+    assert has_text(said, 'Orders "x"\nÜ ☂')
+    assert not has_text(said, "Other orders")
+    assert not has_text(said, "\ud83d")

@@ -1,4 +1,4 @@
-"""A whole harness for a made-up agent that prints JSON lines: spec, launch, translate, adapter.
+"""A complete harness for an invented agent that prints JSON lines.
 
 ``heron run`` takes its prompt from standard input. Each of its lines has a ``kind``: ``session``,
 ``step``, ``tool``, ``tool_done``, ``usage``, ``limit``, ``error`` or ``end``.
@@ -43,6 +43,7 @@ from agent_swarm_worker.providers.kit.launch import (
     JsonTranslator,
     Launch,
     PrivateFile,
+    SpecAdapter,
 )
 from agent_swarm_worker.providers.kit.mcp_config import mcp_config_bytes, swarm_server_of
 from agent_swarm_worker.providers.kit.native import count, mapping, number, text
@@ -76,7 +77,7 @@ STALE = "stale_session"
 
 
 def heron_launch(config: ProviderSessionConfig) -> Launch:
-    """Say how to start the agent."""
+    """Build the launch of one session."""
     system, servers = config.private_dir / "system.md", config.private_dir / "mcp.json"
     model = SPEC.models.aliases.get(config.model.lower(), config.model) or SPEC.models.default
     options = ["--json", "--model", model, "--system", str(system), "--mcp", str(servers)]
@@ -108,7 +109,7 @@ _TOKENS = {
 
 
 class HeronTranslator(JsonTranslator):
-    """Turns the lines of one process into events, and at the end into a result."""
+    """Translates the lines of one process into events, and at its end into a result."""
 
     def __init__(self, config: ProviderSessionConfig, clock: Clock | None = None) -> None:
         self._config = config
@@ -118,25 +119,25 @@ class HeronTranslator(JsonTranslator):
         self._session_id: str | None = None
         self._model = ""
         self._window: int | None = None
-        self._said = ""
+        self._last_text = ""
         self._tools: dict[str, str] = {}
         self._last_error: Error | None = None
         self._end: dict[str, Any] | None = None
 
     def feed(self, native: Any) -> Iterable[ProviderEvent]:
-        """Take one line; a kind that is not known is skipped."""
+        """Take one line; an unknown kind is skipped."""
         line = mapping(native)
         read = _READERS.get(text(line.get("kind")))
         return list(read(self, line)) if read else ()
 
     @property
     def is_final(self) -> bool:
-        """True once the agent has said how it ended."""
+        """True once the agent has reported its outcome."""
         return self._end is not None
 
     def conclude(self, ending: Ending) -> ProviderResult:
-        """Say how the session went."""
-        failed = self._judge(ending)
+        """Return the result of the session."""
+        failed = self._failure(ending)
         reset_at = None
         if failed is not None:
             now, known = self._clock.now(), self._limits.resets_at
@@ -146,13 +147,13 @@ class HeronTranslator(JsonTranslator):
             exit_code=(ending.exit_code or 1) if failed else 0,
             session_id=self._session_id,
             cost=self._cost(is_error=failed is not None),
-            output=self._said or None,
+            output=self._last_text or None,
             reset_at=reset_at,
             windows=self._limits.windows,
             applied_effort=self._config.reasoning_effort,
         )
 
-    def _judge(self, ending: Ending) -> Failure | None:
+    def _failure(self, ending: Ending) -> Failure | None:
         end = self._end or {}
         if end.get("ok") is True:
             return None
@@ -182,7 +183,7 @@ class HeronTranslator(JsonTranslator):
 
     def _step(self, line: dict[str, Any]) -> Iterator[ProviderEvent]:
         self._last_error = None
-        self._said = text(line.get("text")) or self._said
+        self._last_text = text(line.get("text")) or self._last_text
         yield Message("assistant", text(line.get("text")))
 
     def _tool(self, line: dict[str, Any]) -> Iterator[ProviderEvent]:
@@ -196,7 +197,7 @@ class HeronTranslator(JsonTranslator):
         yield ToolEnd(call_id, name, line.get("output"), line.get("failed") is True)
 
     def _usage(self, line: dict[str, Any]) -> Iterator[ProviderEvent]:
-        """The agent counts each model's tokens from its start; the price is of this call."""
+        """Take the total of a model since its start, and the price of this call."""
         model = text(line.get("model")) or self._model
         call = self._costs.grown(model, Tokens.read(line.get("total"), _TOKENS))
         self._costs.add(model, call, number(line.get("usd")))
@@ -213,20 +214,20 @@ class HeronTranslator(JsonTranslator):
         yield from ()
 
     def _error(self, line: dict[str, Any]) -> Iterator[ProviderEvent]:
-        said = text(line.get("text")) or "unknown error"
-        self._last_error = Error(said, _class_of(said))
-        yield Progress(said) if line.get("retry") is True else self._last_error
+        message = text(line.get("text")) or "unknown error"
+        self._last_error = Error(message, _class_of(message))
+        yield Progress(message) if line.get("retry") is True else self._last_error
 
     def _ended(self, line: dict[str, Any]) -> Iterator[ProviderEvent]:
         self._end = line
-        failed = self._judge(Ending(exit_code=0))
+        failed = self._failure(Ending(exit_code=0))
         category = failed.category if failed else None
         cost = self._cost(is_error=failed is not None)
-        yield Result(cost, self._said or None, failed is not None, category)
+        yield Result(cost, self._last_text or None, failed is not None, category)
 
 
-def _class_of(said: str) -> str:
-    return classify_error(said, also=SPEC.error_texts).value
+def _class_of(message: str) -> str:
+    return classify_error(message, also=SPEC.error_texts).value
 
 
 _READERS: Mapping[str, Callable[[HeronTranslator, dict[str, Any]], Iterable[ProviderEvent]]] = {
@@ -243,12 +244,10 @@ _READERS: Mapping[str, Callable[[HeronTranslator, dict[str, Any]], Iterable[Prov
 # -- adapter ---------------------------------------------------------------------------------------
 
 
-class HeronAdapter:
+class HeronAdapter(SpecAdapter):
     """Runs each task in a process of ``heron``."""
 
-    name = SPEC.name
     spec = SPEC
-    traits = SPEC.traits
 
     async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         """Raise `CredentialsMissing` or `BinaryMissing` if no session could start."""
@@ -258,7 +257,7 @@ class HeronAdapter:
             raise BinaryMissing(PROGRAM)
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
-        """Prepare a session; the shared one does all that has to do with processes."""
+        """Prepare a session."""
 
         def harness(config: ProviderSessionConfig) -> CliHarness:
             translator = HeronTranslator(config)
@@ -269,7 +268,7 @@ class HeronAdapter:
         return CliSession(config, harness)
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
-        """True if the agent's own file of that session is there; an id is not trusted."""
+        """True if the agent's own file of that session exists; the id may be any text."""
         try:
             name = f"{UUID(session_id)}.jsonl"
         except ValueError:
@@ -278,9 +277,5 @@ class HeronAdapter:
         return await config.guest.files.info(path) is not None
 
     async def translator(self, config: ProviderSessionConfig) -> HeronTranslator:
-        """Return what reads a journal again."""
+        """Return a translator for the replay of a journal."""
         return HeronTranslator(config)
-
-    def format_command(self, command_name: str) -> str:
-        """Return a command as the agent finds it among its skills."""
-        return SPEC.skills.command_form.format(name=command_name)

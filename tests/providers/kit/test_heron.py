@@ -1,7 +1,7 @@
 """What the kit leaves to do: `heron`, a whole harness for an agent that prints JSON lines.
 
-It has 286 lines, imports and blank ones included: the spec 15, the launch 25, the translator 143,
-the adapter 44. It reports tools, context, limits, cost per model, errors by class and when a limit
+It has 281 lines, imports and blank ones included: the spec 15, the launch 25, the translator 143,
+the adapter 37. It reports tools, context, limits, cost per model, errors by class and when a limit
 ends, resumes, starts afresh, and is read again after a crash. All that has to do with processes,
 scrubbing, journal and abort is the kit's.
 """
@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import heron
 import pytest
+from session_config import session_config
 
 from agent_swarm_worker.contract import (
     ContextUsage,
@@ -26,15 +27,12 @@ from agent_swarm_worker.contract import (
     Progress,
     ProviderEvent,
     ProviderResult,
-    ProviderSessionConfig,
     Result,
     SessionInit,
     ToolEnd,
     ToolStart,
 )
 from agent_swarm_worker.errors import BinaryMissing, CredentialsMissing
-from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
-from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio
 
@@ -71,29 +69,17 @@ class Nest:
         for number, lines in enumerate(runs):
             said = [line if isinstance(line, str) else json.dumps(line) for line in lines]
             (place / f"lines-{number}.jsonl").write_text("\n".join(said) + "\n")
-        (place / "private").mkdir()
-        tag = f"heron-{time.monotonic_ns()}"
         settings: dict[str, Any] = {
             "prompt": "fish",
             "system_prompt": "You are a heron.",
             "model": "Fast",
-            "agent_id": "agent-1",
-            "task_id": "task-1",
-            "session_uuid": tag,
-            "guest": LocalGuest(tag),
-            "api_url": "http://swarm.test",
-            "api_key": "swarm-api-key-0001",
-            "cwd": place,
-            "log_file": place / "log.jsonl",
-            "private_dir": place / "private",
             "env": {
                 "PATH": f"{program.parent}:/usr/local/bin:/usr/bin:/bin",
                 "HOME": str(place),
                 "HERON_API_KEY": "heron-key-0123456789",
             },
-            "redactor": Scrubber(),
         }
-        self.config = ProviderSessionConfig(**settings | changed)
+        self.config = session_config(place, **settings | changed)
 
     async def run(self) -> ProviderResult:
         session = await heron.HeronAdapter().create_session(self.config)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from session_config import session_config
 
 from agent_swarm_worker.contract import (
     Progress,
@@ -22,7 +22,6 @@ from agent_swarm_worker.contract import (
     ProviderSessionConfig,
     ToolStart,
 )
-from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.conversation import (
     Conversation,
@@ -37,7 +36,6 @@ from agent_swarm_worker.providers.kit.jsonrpc import (
     RpcError,
 )
 from agent_swarm_worker.providers.kit.launch import CliHarness, Ending, Launch
-from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio
 
@@ -71,12 +69,12 @@ def test_a_request_gets_its_answer_once():
     outcomes = asked(peer)
     assert said(peer) == [{"jsonrpc": "2.0", "id": 1, "method": "ask", "params": {"n": 1}}]
     assert said(peer) == []
-    assert peer.unanswered == ("ask",)
+    assert [one.method for one in peer._pending.values()] == ["ask"]
     answer = {"jsonrpc": "2.0", "id": 1, "result": {"ok": True}}
     assert heard(peer, answer) == [Progress("answered")]
     assert heard(peer, answer) == []
     assert outcomes == [{"ok": True}]
-    assert peer.unanswered == ()
+    assert not peer._pending
 
 
 def test_answers_out_of_order_find_their_requests():
@@ -208,7 +206,7 @@ def with_handler(handler: Any, **more: Any) -> tuple[JsonRpcPeer, HandlerCall]:
     assert said(peer) == []
     (call,) = peer.handler_calls()
     assert peer.handler_calls() == []
-    assert peer.open_calls == (call,)
+    assert peer._open_calls == [call]
     return peer, call
 
 
@@ -222,7 +220,7 @@ async def test_a_handler_answers_when_it_is_done():
     assert (call.method, call.params) == ("fs/read", {"path": "x"})
     await call.run()
     assert said(peer) == [{"jsonrpc": "2.0", "id": 0, "result": {"content": "xx"}}]
-    assert peer.open_calls == ()
+    assert not peer._open_calls
 
 
 @pytest.mark.parametrize(
@@ -380,22 +378,7 @@ class Agent(JsonRpcConversation):
 def session(place: Path, child: str, agent: Agent) -> CliSession:
     assert isinstance(agent, Conversation)
     assert isinstance(agent, HandlesRequests)
-    (place / "private").mkdir()
-    tag = f"rpc-{time.monotonic_ns()}"
-    config = ProviderSessionConfig(
-        prompt="go",
-        agent_id="a",
-        task_id="t",
-        session_uuid=tag,
-        guest=LocalGuest(tag),
-        api_url="http://swarm.test",
-        api_key="",
-        cwd=place,
-        log_file=place / "log.jsonl",
-        private_dir=place / "private",
-        env={},
-        redactor=Scrubber(),
-    )
+    config = session_config(place)
 
     def make(_: ProviderSessionConfig) -> CliHarness:
         argv = (sys.executable, "-S", "-c", CHILD + child)

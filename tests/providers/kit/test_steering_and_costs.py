@@ -1,4 +1,4 @@
-"""Messages on their way into a harness, and the accounts of what it spent."""
+"""The steering queue, and the cost book."""
 
 from __future__ import annotations
 

@@ -219,4 +219,4 @@ def test_nothing_heavy_is_imported_before_a_session_starts(tmp_path: Path):
 
 def test_how_commands_are_written():
     assert PiAdapter().format_command("work-on-task") == "/skill:work-on-task"
-    assert PiAdapter.traits.steer_modes == ("steer", "queue")
+    assert PiAdapter.spec.capabilities.steer_modes == ("steer", "queue")

@@ -1,4 +1,4 @@
-"""Make the state directory that a killed worker of an earlier commit leaves behind.
+"""Makes the state directory that a killed worker of an earlier commit leaves.
 
 Run with the code and the test rig of that commit; the two files it makes are kept beside it, and
 `test_previous_version` starts today's worker on them:

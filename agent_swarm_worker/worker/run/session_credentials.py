@@ -1,0 +1,189 @@
+"""Selects the credential of a session, and reports its use and its limits.
+
+The first `Selection` is the one that the session uses; reports name only that one (docs/api.md 14).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.api.wire import windows_body
+from agent_swarm_worker.clock import wire_time
+from agent_swarm_worker.credentials.hook import LoginServices
+from agent_swarm_worker.credentials.pools import (
+    Selection,
+    one_of,
+    select_credentials,
+    variables_for,
+)
+from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
+from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_reset_time
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.outbox.queue import WriteKind
+from agent_swarm_worker.providers.registry import adapter_spec, part_of
+from agent_swarm_worker.reporting.port import WORKER_LANE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.contract import HarnessSpec, ProviderAdapter, ProviderResult
+    from agent_swarm_worker.credentials.hook import LoginHook
+    from agent_swarm_worker.credentials.pools import AvailableKeys
+    from agent_swarm_worker.worker.boot.parts import Core, SessionParts
+
+LOCKS_DIR = "locks"
+"""Below the state directory of all agents of this user: their workers share these locks."""
+UNKNOWN_LIMIT = timedelta(minutes=5)
+"""How long a key is not used after a limit without a known end."""
+MAX_LIMIT = timedelta(days=7)
+
+
+async def select_credentials_for(
+    worker: SessionParts, adapter: ProviderAdapter, row: Task | None, model: str
+) -> list[Selection]:
+    """Choose the session's credentials and report the use of the first.
+
+    Raises:
+        CredentialUnusable: there are logins, and none of them can be used.
+        UnusableProvider: the harness's login hook cannot be imported.
+    """
+
+    async def available(key_type: str, total: int) -> Sequence[int] | None:
+        try:
+            return await worker.client.keys.available(key_type, total)
+        except ApiError:
+            return None
+
+    spec = adapter_spec(adapter)
+    credentials = spec.credentials
+    if credentials.login:
+        hook: LoginHook = part_of(spec, credentials.login)()
+        chosen = await hook.select(_services(worker, adapter.name, available))
+    else:
+        chosen = await select_credentials(
+            variables_for(credentials, model),
+            worker.environment.values(),
+            available,
+            is_pooled=credentials.is_pooled,
+        )
+        if credentials.one_at_a_time:
+            chosen = one_of(chosen)
+    now_s = worker.clock.monotonic()
+    chosen = [replace(selection, chosen_at_s=now_s) for selection in chosen]
+    for used in chosen[:1]:
+        worker.log.info(
+            Event.CREDENTIAL_SELECTED,
+            key=used.key_type,
+            index=used.index,
+            of=used.total,
+            all_limited=used.is_fallback or None,
+        )
+        if row is not None:
+            queue_credential_report(worker, WriteKind.REPORT_USAGE, used, {"task_id": row.id})
+    return chosen
+
+
+def queue_credential_report(
+    worker: Core, kind: WriteKind, used: Selection, more: dict[str, object]
+) -> None:
+    """Queue one report on a credential; reports arrive in the order of the calls."""
+    key = {"key_type": used.key_type, "suffix": used.suffix, "index": used.index}
+    worker.outbox.put(WORKER_LANE, kind, {"key": key, **more})
+
+
+def _services(worker: SessionParts, harness: str, available: AvailableKeys) -> LoginServices:
+    return LoginServices(
+        harness=harness,
+        env=worker.environment.values(),
+        available=available,
+        config=worker.client.config,
+        refresh_locks=worker.client.refresh_locks,
+        agent_id=worker.agent_id,
+        lock_dir=worker.settings.state_root() / LOCKS_DIR,
+        on_secret=worker.scrubber.add,
+        memory=worker.logins,
+        clock=worker.clock,
+        log=worker.log,
+    )
+
+
+def report_limits(
+    worker: SessionParts, chosen: Sequence[Selection], result: ProviderResult, spec: HarnessSpec
+) -> None:
+    """Report the limits of the used credential, or clear them (docs/api.md 14.3).
+
+    A key that served a whole session is cleared whatever its windows say: a subscription may
+    continue beyond them. One that hit a limit is limited until the time the vendor named, or for
+    a default time.
+    """
+    if not chosen:
+        return
+    used, now = chosen[0], worker.clock.now()
+    key = (used.key_type, used.suffix)
+    if result.rate_limit_windows:
+        windows = windows_body(result.rate_limit_windows, seen_at=wire_time(now))
+        queue_credential_report(worker, WriteKind.REPORT_WINDOWS, used, {"windows": windows})
+    if not result.is_error:
+        # Another session may have hit the limit after this one was past it.
+        if worker.logins.limited_at_s.get(key, -1.0) < used.chosen_at_s:
+            queue_credential_report(worker, WriteKind.CLEAR_RATE_LIMIT, used, {})
+        return
+    rest = timedelta(milliseconds=worker.settings.codex_credits_exhausted_cooldown_ms)
+    until = limited_until(result, now, credits_rest=rest, error_texts=spec.error_texts)
+    if until is not None:
+        worker.logins.limited_at_s[key] = worker.clock.monotonic()
+        worker.log.warning(Event.CREDENTIAL_LIMITED, key=used.key_type, until=wire_time(until))
+        queue_credential_report(
+            worker, WriteKind.REPORT_RATE_LIMIT, used, {"until": wire_time(until)}
+        )
+
+
+def limited_until(
+    result: ProviderResult,
+    now: datetime,
+    *,
+    credits_rest: timedelta,
+    error_texts: Mapping[str, Sequence[str]] | None = None,
+) -> datetime | None:
+    """Return the end of the limit that a failed session hit; ``None`` if it hit none.
+
+    Args:
+        result: of the session.
+        now: the current time, with a time zone.
+        credits_rest: how long a credential without credit is not used.
+        error_texts: the harness's own error texts, by class.
+    """
+    reason = result.failure_reason or ""
+    kind = classify_error(reason, category=result.error_category, also=error_texts)
+    stated = _stated_end(result, reason, now)
+    if kind not in LIMITS:
+        return clamp_reset(stated, now) if stated and result.rate_limit_reset_at else None
+    if stated is not None:
+        return clamp_reset(stated, now)
+    if kind is ErrorClass.BILLING_ERROR:
+        return now + min(max(credits_rest, UNKNOWN_LIMIT), MAX_LIMIT)
+    return now + UNKNOWN_LIMIT
+
+
+def _stated_end(result: ProviderResult, reason: str, now: datetime) -> datetime | None:
+    """Return the end of the limit: from the harness, the error text, or the windows."""
+    if result.rate_limit_reset_at:
+        try:
+            moment = datetime.fromisoformat(result.rate_limit_reset_at)
+        except ValueError:
+            pass
+        else:
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    stated = parse_reset_time(reason, now)
+    ends = [
+        window.resets_at_s
+        for window in result.rate_limit_windows.values()
+        if window.status == "rejected" and window.resets_at_s
+    ]
+    if stated is None and ends:
+        return datetime.fromtimestamp(min(max(ends), 32_503_680_000), UTC)
+    return stated

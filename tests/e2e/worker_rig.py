@@ -1,0 +1,49 @@
+"""Run a worker with one harness against a local swarm and a scripted model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rig import Rig, running_worker, swarm_rig
+from scripted_model import ScriptedModel
+
+MANY_SECONDS = 40
+
+
+@dataclass
+class WorkerRig:
+    """A swarm, a worker, and the model behind its harness."""
+
+    rig: Rig
+    model: ScriptedModel
+    work: Path
+    home: Path
+
+    async def run(self, text: str, **more: Any) -> dict[str, Any]:
+        task_id = await self.rig.submit(text, dir=str(self.work), **more)
+        task = await self.rig.until_ended(task_id, within_s=MANY_SECONDS)
+        await self.rig.settled(task_id)
+        return dict(task)
+
+    def prompts(self) -> list[str]:
+        return [request.prompt for request in self.model.requests]
+
+
+@asynccontextmanager
+async def worker_rig(
+    tmp_path: Path, env_of: Callable[[Path, str], dict[str, str]]
+) -> AsyncIterator[WorkerRig]:
+    """Start all of it; `env_of` maps a home and the model's address to the worker's settings."""
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    async with (
+        ScriptedModel() as model,
+        swarm_rig(tmp_path) as rig,
+        running_worker(rig, env_of(home, model.url)),
+    ):
+        yield WorkerRig(rig, model, work, home)
