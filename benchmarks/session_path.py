@@ -156,7 +156,7 @@ async def run(url: str, place: Path) -> dict[str, Any]:
                 metadata_bytes=metadata_bytes,
             )
             reporter = SessionReporter(
-                facts,
+                info,
                 writes=UploadCursor(outbox, state, "bench-task"),
                 clock=clock,
                 redactor=scrubber,

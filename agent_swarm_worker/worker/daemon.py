@@ -180,7 +180,7 @@ class Daemon:
 async def _collect_import_garbage(worker: Worker) -> None:
     """Run the garbage collection that the start has put off."""
     await worker.clock.sleep(GC_AFTER_S)
-    settle()
+    freeze_imported()
 
 
 def _kill_sessions(worker: Worker) -> None:

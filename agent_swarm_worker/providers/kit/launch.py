@@ -31,7 +31,7 @@ __all__ = [
     "JsonTranslator",
     "Launch",
     "PrivateFile",
-    "Rereads",
+    "ReplayableAdapter",
     "SpecAdapter",
     "TextTranslator",
     "Translator",

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from agent_swarm_worker import text
 from agent_swarm_worker.clock import Clock, wire_time
 from agent_swarm_worker.contract import ProviderResult, RateLimitWindow
 from agent_swarm_worker.guards.error_classes import ErrorClass
@@ -63,7 +62,9 @@ class Failure:
 def failure(category: str, message: str = "", labels: Mapping[str, str] = LABELS) -> Failure:
     """Return a failure whose reason is the category's label, then the harness's message."""
     label = labels.get(category, "Session error")
-    return Failure(category, one_line(f"{label}: {message}" if message else label))
+    return Failure(
+        category, one_line(f"{label}: {message}" if message else label, MAX_REASON_CHARS)
+    )
 
 
 def aborted(ending: Ending) -> Failure | None:
@@ -110,7 +111,7 @@ def unfinished(
     how = f"{name} {exit_text(ending.exit_code)} before it was finished"
     how += f", without an answer to {waiting_for}" if waiting_for else ""
     if last_error is not None:
-        reason = one_line(f"{how}; before that: {last_error.message}")
+        reason = one_line(f"{how}; before that: {last_error.message}", MAX_REASON_CHARS)
         return Failure(last_error.category or "crashed", reason)
     if ending.truncated:
         return Failure("truncated", f"{how}; its output was cut off")
@@ -165,11 +166,6 @@ def reset_of(
     known = (moment for moment in moments if moment is not None)
     moment = next(known, None) or parse_reset_time(reason, now)
     return wire_time(clamp_reset(moment, now)) if moment else None
-
-
-def one_line(reason: str) -> str:
-    """Return a failure reason on one line of at most `MAX_REASON_CHARS`."""
-    return text.one_line(reason, MAX_REASON_CHARS)
 
 
 def exit_text(exit_code: int) -> str:

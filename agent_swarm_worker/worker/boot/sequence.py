@@ -75,7 +75,7 @@ async def boot(worker: BootParts, background: TaskGroup) -> None:
     """
     await _sweep_claimed_sessions(worker)
     rows, _ = await wait_all(
-        partial(_until_api_answers, worker), partial(import_beside, *DEFERRED_MODULES)
+        partial(_until_api_answers, worker), partial(import_in_thread, *DEFERRED_MODULES)
     )
     if rows is not None:
         apply_configuration(worker, rows)

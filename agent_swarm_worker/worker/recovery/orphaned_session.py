@@ -251,7 +251,7 @@ class ReplayedOutcome:
 
     def __init__(self, translator: Translator) -> None:
         self._translator = translator
-        self._costs = CostKeeper()
+        self._costs = LatestCost()
         self._is_final = False
         self.last_text = ""
         """The agent's last message."""
@@ -260,7 +260,7 @@ class ReplayedOutcome:
         """Record one event; output after a result is another turn."""
         match event:
             case Result():
-                self._costs.note(event.cost)
+                self._costs.add(event.cost)
                 self._is_final = True
             case Message(role="assistant", subagent=False):
                 self.last_text = event.content if event.content.strip() else self.last_text
@@ -278,5 +278,5 @@ class ReplayedOutcome:
         over = Ending(exit_code=0, hung_after_result=True)
         killed = Ending(exit_code=KILLED, aborted=WHY_KILLED)
         result = self._translator.conclude(over if self.has_result else killed)
-        self._costs.note(result.cost)
+        self._costs.add(result.cost)
         return replace(result, cost=self._costs.cost)

@@ -88,6 +88,6 @@ class UploadCursor:
         """Store all writes of the block in one transaction."""
         return self._state.database.transaction()
 
-    def told(self) -> None:
+    def events_reported(self) -> None:
         """Store that the events of all lines so far are queued."""
         self._state.set_told(self._task_id)

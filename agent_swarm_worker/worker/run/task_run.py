@@ -300,7 +300,7 @@ def _reporter(
     config, settings = setup.config, worker.settings
     spec = adapter_spec(setup.adapter)
     is_known = wire_name(setup.adapter) == setup.adapter.name
-    facts = SessionFacts(
+    facts = SessionInfo(
         task_id=task.task_id if task.has_task else None,
         effective_id=task.task_id,
         agent_id=worker.agent_id,
