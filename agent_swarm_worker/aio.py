@@ -21,7 +21,6 @@ B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
-F = TypeVar("F")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +85,6 @@ async def wait_all(
     e: Callable[[], Awaitable[E]],
     /,
 ) -> tuple[A, B, C, D, E]: ...
-@overload
-async def wait_all(
-    a: Callable[[], Awaitable[A]],
-    b: Callable[[], Awaitable[B]],
-    c: Callable[[], Awaitable[C]],
-    d: Callable[[], Awaitable[D]],
-    e: Callable[[], Awaitable[E]],
-    f: Callable[[], Awaitable[F]],
-    /,
-) -> tuple[A, B, C, D, E, F]: ...
 @overload
 async def wait_all(*waits: Callable[[], Awaitable[T]]) -> tuple[T, ...]: ...
 async def wait_all(*waits: Callable[[], Awaitable[Any]]) -> tuple[Any, ...]:

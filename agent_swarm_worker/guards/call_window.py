@@ -7,6 +7,7 @@ window. Calls have ascending numbers; "since" is a comparison of numbers.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from agent_swarm_worker.guards.calls import CallResult, ResultBudget, args_key, is_low_cardinality
@@ -19,51 +20,37 @@ _NEVER: Final = 0
 """Before the number of the first call, which is 1."""
 
 
+@dataclass(slots=True, eq=False)
 class Pattern:
     """A tool with a set of arguments; exists while a call of it is in the window."""
 
-    __slots__ = ("calls", "key", "recent", "repeats", "tool_name")
-
-    def __init__(self, tool_name: str, key: tuple[str, bytes | str]) -> None:
-        self.tool_name = tool_name
-        self.key = key
-        self.calls: list[Call] = []
-        """Oldest first."""
-        self.repeats = 0
-        """How many of them are repeats."""
-        self.recent = 0
-        """How many of them are among the recent calls."""
+    tool_name: str
+    key: tuple[str, bytes | str]
+    calls: list[Call] = field(default_factory=list)
+    """Oldest first."""
+    repeats: int = 0
+    """How many of them are repeats."""
+    recent: int = 0
+    """How many of them are among the recent calls."""
 
 
+@dataclass(slots=True, eq=False)
 class Call:
     """One tool call."""
 
-    __slots__ = (
-        "call_id",
-        "has_new_result",
-        "is_new",
-        "is_repeat",
-        "is_spaced",
-        "is_vague",
-        "number",
-        "pattern",
-        "result",
-    )
-
-    def __init__(self, pattern: Pattern, call_id: str, number: int) -> None:
-        self.pattern = pattern
-        self.call_id = call_id
-        self.number = number
-        self.is_vague = False
-        self.is_new = False
-        """Not seen before in the window."""
-        self.is_spaced = False
-        """Seen before, but there was a wait in between."""
-        self.is_repeat = False
-        """Seen before, without a wait, a new call or a new result since."""
-        self.result: CallResult | None = None
-        self.has_new_result = False
-        """Its result differs from the earlier ones of the same pattern."""
+    pattern: Pattern
+    call_id: str
+    number: int
+    is_vague: bool = False
+    is_new: bool = False
+    """Not seen before in the window."""
+    is_spaced: bool = False
+    """Seen before, but there was a wait in between."""
+    is_repeat: bool = False
+    """Seen before, without a wait, a new call or a new result since."""
+    result: CallResult | None = None
+    has_new_result: bool = False
+    """Its result differs from the earlier ones of the same pattern."""
 
 
 class CallWindow:
