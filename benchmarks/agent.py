@@ -64,11 +64,11 @@ def planned(task: str) -> tuple[int, float]:
 
 def main() -> None:
     """Print, on time."""
-    place, task_id = Path(sys.argv[1]), os.environ["AGENT_SWARM_TASK_ID"]
+    run_dir, task_id = Path(sys.argv[1]), os.environ["AGENT_SWARM_TASK_ID"]
     count, seconds = planned(sys.stdin.buffer.read().decode("utf-8", "replace"))
-    with (place / "runs" / task_id).open("a") as runs:
+    with (run_dir / "runs" / task_id).open("a") as runs:
         runs.write(f"{os.getpid()}\n")
-    note = os.open(place / "printed" / task_id, os.O_WRONLY | os.O_CREAT)
+    note = os.open(run_dir / "printed" / task_id, os.O_WRONLY | os.O_CREAT)
     began_s, printed_bytes = time.monotonic(), 0
     for n, line in enumerate(lines_of(task_id, count)):
         wait_s = began_s + seconds * n / (count - 1) - time.monotonic()

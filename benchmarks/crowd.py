@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from benchmarks import ledger, stage
+from benchmarks import ledger, processes
 from benchmarks.probe import look
-from benchmarks.stage import Lead, Swarm
+from benchmarks.processes import Lead, Swarm
 
 if TYPE_CHECKING:
     import subprocess
@@ -35,46 +35,49 @@ seconds before; a beat is due every three."""
 
 def measure() -> dict[str, Any]:
     """Return what 50 sessions cost, and what the same worker costs without any."""
-    with tempfile.TemporaryDirectory() as place:
-        return anyio.run(run, Path(place), SESSIONS, LINES, SECONDS)
+    with tempfile.TemporaryDirectory() as run_dir:
+        return anyio.run(run, Path(run_dir), SESSIONS, LINES, SECONDS)
 
 
-async def run(place: Path, sessions: int, lines: int, seconds: float) -> dict[str, Any]:
+async def run(run_dir: Path, sessions: int, lines: int, seconds: float) -> dict[str, Any]:
     """Run the crowd.
 
     Args:
-        place: for all files.
+        run_dir: for all files.
         sessions: how many at once.
         lines: that each prints.
         seconds: that each takes for them.
     """
     async with AsyncExitStack() as held:
         # A claim that the sweep after a start finds unannounced is failed: not of interest here.
-        swarm = Swarm(place, first_sweep_s=0.0)
+        swarm = Swarm(run_dir, first_sweep_s=0.0)
         held.callback(swarm.kill)
         await swarm.start()
         lead = Lead(swarm.url)
         held.push_async_callback(lead.close)
         settings = {"MAX_CONCURRENT_TASKS": str(sessions)}
-        process = await held.enter_async_context(stage.worker(place, swarm.url, **settings))
-        with anyio.fail_after(stage.PATIENCE_S):
-            await stage.until(lead.is_registered)
-        idle = await _idle(process, place, lead)
-        before, asked_before = look(process.pid, place, at_s=0, tasks_done=0), await _asked(lead)
+        process = await held.enter_async_context(processes.worker(run_dir, swarm.url, **settings))
+        with anyio.fail_after(processes.WAIT_S):
+            await processes.until(lead.is_registered)
+        idle = await _idle(process, run_dir, lead)
+        before, asked_before = (
+            look(process.pid, run_dir, at_s=0, tasks_done=0),
+            await _asked(lead),
+        )
         began_s = time.monotonic()
         ids = [await lead.submit(lines, seconds) for _ in range(sessions)]
         beats = _Beats(lead)
         samples: list[Sample] = []
         async with anyio.create_task_group() as group:
             group.start_soon(beats.watch)
-            group.start_soon(_sample, process.pid, place, samples)
-            with anyio.fail_after(stage.PATIENCE_S + seconds * 4):
-                await stage.until(partial(_are_over, lead, set(ids)), every_s=0.5)
+            group.start_soon(_sample, process.pid, run_dir, samples)
+            with anyio.fail_after(processes.WAIT_S + seconds * 4):
+                await processes.until(partial(_are_over, lead, set(ids)), every_s=0.5)
             group.cancel_scope.cancel()
         wall_s = time.monotonic() - began_s
-        after, asked = look(process.pid, place, at_s=0, tasks_done=0), await _asked(lead)
+        after, asked = look(process.pid, run_dir, at_s=0, tasks_done=0), await _asked(lead)
         made = await ledger.made_of(lead)
-        told = [await ledger.account(lead, place, task, made) for task in ids]
+        told = [await ledger.account(lead, run_dir, task, made) for task in ids]
     requests = {name: asked[name] - asked_before.get(name, 0) for name in asked}
     cpu_s = after.cpu_s - before.cpu_s
     return {
@@ -99,12 +102,12 @@ async def run(place: Path, sessions: int, lines: int, seconds: float) -> dict[st
     }
 
 
-async def _idle(process: subprocess.Popen[bytes], place: Path, lead: Lead) -> dict[str, float]:
+async def _idle(process: subprocess.Popen[bytes], run_dir: Path, lead: Lead) -> dict[str, float]:
     """Return what the worker does while it has nothing to do."""
     await anyio.sleep(2)
-    before, asked = look(process.pid, place, at_s=0, tasks_done=0), await _asked(lead)
+    before, asked = look(process.pid, run_dir, at_s=0, tasks_done=0), await _asked(lead)
     await anyio.sleep(IDLE_S)
-    after, asked_after = look(process.pid, place, at_s=0, tasks_done=0), await _asked(lead)
+    after, asked_after = look(process.pid, run_dir, at_s=0, tasks_done=0), await _asked(lead)
     return {
         "requests_per_s": round((sum(asked_after.values()) - sum(asked.values())) / IDLE_S, 2),
         "cpu_percent_of_a_core": round((after.cpu_s - before.cpu_s) / IDLE_S * 100, 2),
@@ -113,12 +116,12 @@ async def _idle(process: subprocess.Popen[bytes], place: Path, lead: Lead) -> di
 
 
 async def _asked(lead: Lead) -> dict[str, int]:
-    return await lead.get(stage.REQUESTS)
+    return await lead.get(processes.REQUESTS)
 
 
-async def _sample(pid: int, place: Path, samples: list[Sample]) -> None:
+async def _sample(pid: int, run_dir: Path, samples: list[Sample]) -> None:
     while True:
-        samples.append(look(pid, place, at_s=0, tasks_done=0))
+        samples.append(look(pid, run_dir, at_s=0, tasks_done=0))
         await anyio.sleep(0.5)
 
 

@@ -33,9 +33,9 @@ def _measure(harness: dict[str, str]) -> dict[str, Any]:
     """Start it several times; let the last one idle."""
     first_poll_s, rss_mb, cpu_share = [], 0.0, 0.0
     for number in range(STARTS):
-        with sink() as (url, api), tempfile.TemporaryDirectory() as place:
+        with sink() as (url, api), tempfile.TemporaryDirectory() as run_dir:
             started_s = time.perf_counter()
-            worker = _start(url, place, harness)
+            worker = _start(url, run_dir, harness)
             try:
                 assert api.stdout is not None
                 assert api.stdout.readline().strip() == "polled"
@@ -53,14 +53,14 @@ def _measure(harness: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _start(url: str, place: str, harness: dict[str, str]) -> subprocess.Popen[bytes]:
+def _start(url: str, run_dir: str, harness: dict[str, str]) -> subprocess.Popen[bytes]:
     env = {
         "PATH": os.environ["PATH"],
-        "HOME": place,
+        "HOME": run_dir,
         "MCP_BASE_URL": url,
         "API_KEY": "bench-key-0123456789",
         "AGENT_ID": "bench-agent",
-        "SWARM_STATE_DIR": place,
+        "SWARM_STATE_DIR": run_dir,
         "SWARM_LOG_LEVEL": "error",
         **harness,
     }

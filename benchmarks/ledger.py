@@ -7,12 +7,12 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import agent, stage
+from benchmarks import agent, processes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchmarks.stage import Lead
+    from benchmarks.processes import Lead
 
 PAGE = 1000
 """The most events the server gives back at once."""
@@ -94,7 +94,7 @@ async def made_of(lead: Lead) -> Counter[str]:
     return Counter(str(task["parentTaskId"]) for task in everything if task.get("parentTaskId"))
 
 
-async def account(lead: Lead, place: Path, task_id: str, made: Counter[str]) -> Account:
+async def account(lead: Lead, run_dir: Path, task_id: str, made: Counter[str]) -> Account:
     """Compare everything the swarm has of a task with what its agent printed."""
     task = await lead.get(f"/api/tasks/{task_id}")
     count = agent.planned(str(task["task"]))[0]
@@ -107,13 +107,13 @@ async def account(lead: Lead, place: Path, task_id: str, made: Counter[str]) -> 
     changes = [row for row in history if row["eventType"] == "task_status_change"]
     return Account(
         status=str(task["status"]),
-        lines_printed=stage.printed(place, task_id)[0],
+        lines_printed=processes.printed(run_dir, task_id)[0],
         lines_stored=len(set(different) & set(expected)),
         lines_twice=len(stored) - len(different),
         in_order=different == expected,
         cost_rows=len((await lead.get("/api/session-costs", taskId=task_id))["costs"]),
         completions=sum(row["newValue"] == "completed" for row in changes),
-        runs=stage.runs(place, task_id),
+        runs=processes.runs(run_dir, task_id),
         session_known=task.get("claudeSessionId") == f"native-{task_id}",
         output_right=task.get("output") == f"{count} lines of {task_id}",
         tool_events_missing=calls_missing,

@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from benchmarks import ledger, stage
-from benchmarks.stage import Lead, Swarm
+from benchmarks import ledger, processes
+from benchmarks.processes import Lead, Swarm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,7 +51,7 @@ QUICK = 0.06
 """How much shorter everything is with ``--quick``, the worker's own intervals included."""
 LOOK_S = 0.1
 """How often the swarm is looked at; more often, and the looking itself would be what it does."""
-PATIENCE_S = 90.0
+WAIT_S = 90.0
 """How long after the API's return all may take; a worker waits 30 s at most between tries."""
 
 
@@ -94,41 +94,41 @@ class Outcome:
         }
 
 
-async def play(outage: Outage, place: Path, starts: anyio.Semaphore | None = None) -> Outcome:
+async def play(outage: Outage, run_dir: Path, starts: anyio.Semaphore | None = None) -> Outcome:
     """Play one outage in a directory of its own; `starts` limits how many start at once."""
     scale = outage.scale
     async with AsyncExitStack() as held:
         async with starts or anyio.Semaphore(1):
-            swarm = Swarm(place, first_sweep_s=FIRST_SWEEP_S * scale)
+            swarm = Swarm(run_dir, first_sweep_s=FIRST_SWEEP_S * scale)
             held.callback(swarm.kill)
             await swarm.start()
             started_s = time.monotonic()
             url, away = await held.enter_async_context(_trouble(outage.kind, swarm))
             lead = Lead(swarm.url)
             held.push_async_callback(lead.close)
-            await held.enter_async_context(stage.worker(place, url, **_pace(scale)))
-            with anyio.fail_after(stage.PATIENCE_S):
-                await stage.until(lead.is_registered)
-        with anyio.fail_after(stage.PATIENCE_S):
+            await held.enter_async_context(processes.worker(run_dir, url, **_pace(scale)))
+            with anyio.fail_after(processes.WAIT_S):
+                await processes.until(lead.is_registered)
+        with anyio.fail_after(processes.WAIT_S):
             # A claim that the sweep after a start finds unannounced is failed; that one is no part
             # of the outage.
             swept_s = started_s + (FIRST_SWEEP_S + 1) * scale
             await anyio.sleep(max(0.0, swept_s - time.monotonic()))
             task_id = await lead.submit(LINES, TASK_S * scale)
-            await stage.until(partial(_has_begun, place, task_id))
+            await processes.until(partial(_has_begun, run_dir, task_id))
         await anyio.sleep(BEGIN_S * scale)
-        before = stage.printed(place, task_id)[0]
+        before = processes.printed(run_dir, task_id)[0]
         async with away():
             await anyio.sleep(outage.lasts_s())
-        returned_s, meanwhile = time.monotonic(), stage.printed(place, task_id)[0]
+        returned_s, meanwhile = time.monotonic(), processes.printed(run_dir, task_id)[0]
         caught_up_s = None
-        with anyio.move_on_after(PATIENCE_S):
-            await stage.until(partial(_is_stored, lead, task_id, meanwhile), every_s=LOOK_S)
+        with anyio.move_on_after(WAIT_S):
+            await processes.until(partial(_is_stored, lead, task_id, meanwhile), every_s=LOOK_S)
             caught_up_s = time.monotonic() - returned_s
-            await stage.until(partial(_is_settled, lead, task_id), every_s=LOOK_S)
+            await processes.until(partial(_is_settled, lead, task_id), every_s=LOOK_S)
             # What the server makes of a task that it takes for dead, it makes at its first sweep.
             await anyio.sleep(max(0.0, returned_s + (FIRST_SWEEP_S + 2) * scale - time.monotonic()))
-        told = await ledger.account(lead, place, task_id, await ledger.made_of(lead))
+        told = await ledger.account(lead, run_dir, task_id, await ledger.made_of(lead))
     return Outcome(
         outage=outage,
         account=told,
@@ -179,8 +179,8 @@ async def _frozen(swarm: Swarm) -> AsyncIterator[None]:
     swarm.signal(signal.SIGCONT)
 
 
-async def _has_begun(place: Path, task_id: str) -> bool:
-    return stage.printed(place, task_id)[0] > 0
+async def _has_begun(run_dir: Path, task_id: str) -> bool:
+    return processes.printed(run_dir, task_id)[0] > 0
 
 
 async def _is_stored(lead: Lead, task_id: str, lines: int) -> bool:
@@ -197,7 +197,7 @@ async def _is_settled(lead: Lead, task_id: str) -> bool:
     return task["status"] != "in_progress" and all(row["taskId"] != task_id for row in rows)
 
 
-async def play_all(outages: list[Outage], place: Path) -> list[Outcome]:
+async def play_all(outages: list[Outage], run_dir: Path) -> list[Outcome]:
     """Play them side by side, since each mostly waits; the order is kept."""
     outcomes: dict[Outage, Outcome] = {}
     # All at once they would keep each other from starting, until a swarm gives up a connection
@@ -205,7 +205,7 @@ async def play_all(outages: list[Outage], place: Path) -> list[Outcome]:
     starts = anyio.Semaphore(STARTS_AT_ONCE)
 
     async def one(outage: Outage) -> None:
-        where = place / f"{outage.kind}-{outage.outage_s:g}"
+        where = run_dir / f"{outage.kind}-{outage.outage_s:g}"
         where.mkdir()
         outcomes[outage] = await play(outage, where, starts)
 

@@ -40,7 +40,7 @@ STREAMS: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
 }
 SINGLE_EVENTS = {"64_kib": 64 * 1024, "1_mib": 1024 * 1024}
 IDLE_S = 2.0
-PATIENCE_S = 300.0
+WAIT_S = 300.0
 AGENT_ID = "0a9e0000-0000-4000-8000-0000000000be"
 _PROFILE = ("-m", "cProfile", "-o")
 
@@ -62,7 +62,10 @@ def measure() -> dict[str, Any]:
 def stalls() -> dict[str, Any]:
     """Return the longest step of the loop per stream and per single big event."""
     longest: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as place, Daemon.started(Path(place), watched=True) as it:
+    with (
+        tempfile.TemporaryDirectory() as run_dir,
+        Daemon.started(Path(run_dir), watched=True) as it,
+    ):
         it.run_session(streams.tool_dense(10))
         for name, make in STREAMS.items():
             it.stalls()
@@ -77,7 +80,7 @@ def stalls() -> dict[str, Any]:
 
 
 def _measure(name: str) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as place, Daemon.started(Path(place)) as it:
+    with tempfile.TemporaryDirectory() as run_dir, Daemon.started(Path(run_dir)) as it:
         it.run_session(streams.tool_dense(10))
         idle = it.cpu_s()
         time.sleep(IDLE_S)
@@ -113,13 +116,13 @@ class Run:
 class Daemon:
     """A worker process in a directory of its own, with its API."""
 
-    def __init__(self, process: subprocess.Popen[bytes], place: Path, url: str) -> None:
-        self._process, self._place, self._url = process, place, url
+    def __init__(self, process: subprocess.Popen[bytes], run_dir: Path, url: str) -> None:
+        self._process, self._run_dir, self._url = process, run_dir, url
 
     @classmethod
     @contextmanager
     def started(
-        cls, place: Path, *, watched: bool = False, profile: Path | None = None
+        cls, run_dir: Path, *, watched: bool = False, profile: Path | None = None
     ) -> Iterator[Daemon]:
         """Start API and worker; return at the first poll."""
         program = ["-m", "agent_swarm_worker"]
@@ -127,18 +130,24 @@ class Daemon:
             program = ["-m", "benchmarks.watched_worker", "--stalls"]
         if profile is not None:
             program = [*_PROFILE, str(profile), *program]
-        (place / "home").mkdir()
-        agent = [sys.executable, "-S", "-E", str(scripted_claude.__file__), str(place / "stream")]
-        with sink() as (url, api), (place / "worker.log").open("wb") as log:
+        (run_dir / "home").mkdir()
+        agent = [
+            sys.executable,
+            "-S",
+            "-E",
+            str(scripted_claude.__file__),
+            str(run_dir / "stream"),
+        ]
+        with sink() as (url, api), (run_dir / "worker.log").open("wb") as log:
             ask(url, "/bench/secrets", {"secrets": list(streams.made_up_secrets().values())})
             env = {
                 "PATH": os.environ["PATH"],
-                "HOME": str(place / "home"),
+                "HOME": str(run_dir / "home"),
                 "MCP_BASE_URL": url,
                 "API_KEY": "bench-key-0123456789",
                 "AGENT_ID": AGENT_ID,
-                "SWARM_STATE_DIR": str(place / "state"),
-                "SWARM_WORKSPACE_DIR": str(place / "no-workspace"),
+                "SWARM_STATE_DIR": str(run_dir / "state"),
+                "SWARM_WORKSPACE_DIR": str(run_dir / "no-workspace"),
                 "HARNESS_PROVIDER": "claude",
                 "CLAUDE_BINARY": shlex.join(agent),
                 "ANTHROPIC_API_KEY": "bench-model-key-0123456789",
@@ -149,22 +158,22 @@ class Daemon:
             try:
                 assert api.stdout is not None
                 assert api.stdout.readline().strip() == "polled"
-                yield cls(process, place, url)
+                yield cls(process, run_dir, url)
             finally:
                 process.terminate()
                 process.wait(60)
 
     def run_session(self, body: Iterator[dict[str, Any]]) -> Run:
         """Have the worker run one session whose agent prints `body`; check what arrived."""
-        lines = streams.write_stream(self._place / "stream", body)
+        lines = streams.write_stream(self._run_dir / "stream", body)
         json_s = [_json_s(lines)]
         before, task_id = ask(self._url, "/bench/arrived"), str(uuid.uuid4())
         cpu_s, system_s = self.cpu_s(), self.cpu_s(system_only=True)
         began_s = time.perf_counter()
         ask(self._url, "/bench/task", {"id": task_id, "task": "print the stream"})
         while task_id not in (after := ask(self._url, "/bench/arrived"))["finished"]:
-            assert self._process.poll() is None, (self._place / "worker.log").read_text()[-2000:]
-            assert time.perf_counter() - began_s < PATIENCE_S, "the task does not finish"
+            assert self._process.poll() is None, (self._run_dir / "worker.log").read_text()[-2000:]
+            assert time.perf_counter() - began_s < WAIT_S, "the task does not finish"
             time.sleep(0.1)
         wall_s = time.perf_counter() - began_s
         time.sleep(0.5)
@@ -199,7 +208,7 @@ class Daemon:
 
     def stalls(self) -> dict[str, Any]:
         """The longest step of a watched worker's loop since the last question."""
-        answer = self._place / "stalls.json"
+        answer = self._run_dir / "stalls.json"
         self._process.send_signal(watched_worker.TELL_STALLS)
         for _ in range(1000):
             if answer.exists():
@@ -229,8 +238,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.profile is not None:
         with (
-            tempfile.TemporaryDirectory() as place,
-            Daemon.started(Path(place), profile=options.profile) as it,
+            tempfile.TemporaryDirectory() as run_dir,
+            Daemon.started(Path(run_dir), profile=options.profile) as it,
         ):
             it.run_session(STREAMS[options.stream]())
         return

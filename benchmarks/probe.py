@@ -32,7 +32,7 @@ class Sample:
     outbox_rows: int
 
 
-def look(pid: int, place: Path, *, at_s: float, tasks_done: int) -> Sample:
+def look(pid: int, run_dir: Path, *, at_s: float, tasks_done: int) -> Sample:
     """Look at a worker whose files lie in ``place/state``.
 
     Raises:
@@ -42,7 +42,9 @@ def look(pid: int, place: Path, *, at_s: float, tasks_done: int) -> Sample:
     status = _fields(proc / "status")
     rollup = _fields(proc / "smaps_rollup")
     ticks = (proc / "stat").read_text().rpartition(")")[2].split()
-    files = [Path(folder, name) for folder, _, names in os.walk(place / "state") for name in names]
+    files = [
+        Path(folder, name) for folder, _, names in os.walk(run_dir / "state") for name in names
+    ]
     journals = [path for path in files if path.suffix == ".jsonl"]
     journals_mb = _size_mb(journals)
     return Sample(
@@ -57,8 +59,8 @@ def look(pid: int, place: Path, *, at_s: float, tasks_done: int) -> Sample:
         cpu_s=(int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK"),
         state_mb=_size_mb(files) - journals_mb,
         journals_mb=journals_mb,
-        printed_mb=_printed_bytes(place) / MB,
-        outbox_rows=outbox_rows(place),
+        printed_mb=_printed_bytes(run_dir) / MB,
+        outbox_rows=outbox_rows(run_dir),
     )
 
 
@@ -78,17 +80,17 @@ def _size_mb(paths: list[Path]) -> float:
     return size / MB
 
 
-def _printed_bytes(place: Path) -> int:
-    notes = [path.read_text().split() for path in (place / "printed").iterdir()]
+def _printed_bytes(run_dir: Path) -> int:
+    notes = [path.read_text().split() for path in (run_dir / "printed").iterdir()]
     return sum(int(words[1]) for words in notes if len(words) == 2)
 
 
-def outbox_rows(place: Path) -> int:
+def outbox_rows(run_dir: Path) -> int:
     """Count the writes that wait in a running worker's outbox; -1 if they cannot be seen just now.
 
     The worker has its database for itself, so a copy of the files is looked at.
     """
-    (database,) = (place / "state").glob("*/worker.sqlite")
+    (database,) = (run_dir / "state").glob("*/worker.sqlite")
     with tempfile.TemporaryDirectory() as copy:
         for suffix in ("", "-wal"):
             source = database.with_name(database.name + suffix)

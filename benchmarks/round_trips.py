@@ -36,7 +36,7 @@ AGENT_ID = "0a9e0000-0000-4000-8000-0000000000be"
 LOG = "/bench/log"
 """Where the delaying swarm says which requests it had, and when."""
 DELAY_MS, TASKS, STARTS = 100, 5, 3
-PATIENCE_S = 120.0
+WAIT_S = 120.0
 _USAGE = {"input_tokens": 900, "output_tokens": 100}
 _SESSION = "5e551011-0000-4000-8000-000000000001"
 SAID = (
@@ -87,26 +87,26 @@ def run(delay_ms: float, tasks: int, starts: int, checkout: Path) -> dict[str, A
     claims: list[Entry] = []
     ends: list[Entry] = []
     for number in range(starts):
-        with tempfile.TemporaryDirectory() as place, ExitStack() as held:
-            swarm = _Swarm(Path(place), delay_ms)
+        with tempfile.TemporaryDirectory() as run_dir, ExitStack() as held:
+            swarm = _Swarm(Path(run_dir), delay_ms)
             held.callback(swarm.close)
             started_s = time.time()
-            worker = _worker(Path(place), swarm.url, checkout)
+            worker = _worker(Path(run_dir), swarm.url, checkout)
             held.callback(_end, worker)
             poll = swarm.wait_for(_is_poll)
             begins.append(_span(swarm.log(), started_s, poll["begin_s"]))
             for _ in range(tasks if number == starts - 1 else 0):
-                claim, end = _one_task(swarm, Path(place))
+                claim, end = _one_task(swarm, Path(run_dir))
                 claims.append(claim)
                 ends.append(end)
     steps = {"start_to_poll": begins, "claim_to_cli": claims, "cli_end_to_finish": ends}
     return {"delay_ms": delay_ms, **{name: _median(spans) for name, spans in steps.items()}}
 
 
-def _one_task(swarm: _Swarm, place: Path) -> tuple[Entry, Entry]:
+def _one_task(swarm: _Swarm, run_dir: Path) -> tuple[Entry, Entry]:
     task_id = swarm.submit()
     finish = swarm.wait_for(lambda entry: _is_finish(entry, task_id))
-    began_s, ended_s = (float((place / name).read_text()) for name in ("began", "ended"))
+    began_s, ended_s = (float((run_dir / name).read_text()) for name in ("began", "ended"))
     log = swarm.log()
     claimed_s = max(e["end_s"] for e in log if _is_poll(e) and e["end_s"] <= began_s)
     return _span(log, claimed_s, began_s), _span(log, ended_s, finish["begin_s"])
@@ -150,15 +150,15 @@ def _median(spans: Sequence[Entry]) -> Entry:
 class _Swarm:
     """The delaying swarm: a process."""
 
-    def __init__(self, place: Path, delay_ms: float) -> None:
-        argv = [sys.executable, "-m", "benchmarks.round_trips", "--serve", str(place / "db")]
+    def __init__(self, run_dir: Path, delay_ms: float) -> None:
+        argv = [sys.executable, "-m", "benchmarks.round_trips", "--serve", str(run_dir / "db")]
         self._process = subprocess.Popen(
             [*argv, "--delay-ms", str(delay_ms)], stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()
         headers = {"Authorization": f"Bearer {KEY}"}
-        self._client = httpx2.Client(base_url=self.url, headers=headers, timeout=PATIENCE_S)
+        self._client = httpx2.Client(base_url=self.url, headers=headers, timeout=WAIT_S)
 
     def log(self) -> list[Entry]:
         return list(self._client.get(LOG).json())
@@ -171,7 +171,7 @@ class _Swarm:
 
     def wait_for(self, looks_right: Any) -> Entry:
         """Return the first request that looks right, once it was answered."""
-        gives_up_s = time.monotonic() + PATIENCE_S
+        gives_up_s = time.monotonic() + WAIT_S
         while time.monotonic() < gives_up_s:
             for entry in self.log():
                 if looks_right(entry):
@@ -187,31 +187,31 @@ class _Swarm:
         self._process.stdout.close()
 
 
-def _worker(place: Path, url: str, checkout: Path) -> subprocess.Popen[bytes]:
-    (place / "home").mkdir()
-    (place / "bin").mkdir()
-    script = place / "bin" / "claude"
+def _worker(run_dir: Path, url: str, checkout: Path) -> subprocess.Popen[bytes]:
+    (run_dir / "home").mkdir()
+    (run_dir / "bin").mkdir()
+    script = run_dir / "bin" / "claude"
     said = "".join(f"echo {shlex.quote(json.dumps(line))}\n" for line in SAID)
     script.write_text(
         f"#!/bin/sh\n[ \"$1\" = --version ] && echo '2.1.200 (Claude Code)' && exit\n"
-        f"cd {shlex.quote(str(place))}\ndate +%s.%N > began\n{said}date +%s.%N > ended\n"
+        f"cd {shlex.quote(str(run_dir))}\ndate +%s.%N > began\n{said}date +%s.%N > ended\n"
     )
     script.chmod(0o700)
     env = {
         "PATH": os.environ["PATH"],
-        "HOME": str(place / "home"),
+        "HOME": str(run_dir / "home"),
         "MCP_BASE_URL": url,
         "API_KEY": KEY,
         "AGENT_ID": AGENT_ID,
-        "SWARM_STATE_DIR": str(place / "state"),
-        "SWARM_WORKSPACE_DIR": str(place / "no-workspace"),
+        "SWARM_STATE_DIR": str(run_dir / "state"),
+        "SWARM_WORKSPACE_DIR": str(run_dir / "no-workspace"),
         "HARNESS_PROVIDER": "claude",
         "CLAUDE_BINARY": str(script),
         "ANTHROPIC_API_KEY": "bench-credential-0123456789",
         "POLL_INTERVAL_MS": "500",
     }
     argv = [sys.executable, "-m", "agent_swarm_worker", "run"]
-    with (place / "worker.log").open("wb") as output:
+    with (run_dir / "worker.log").open("wb") as output:
         return subprocess.Popen(argv, env=env, cwd=checkout, stdout=output, stderr=output)
 
 

@@ -90,7 +90,7 @@ def write_stream(path: Path, secrets: list[str]) -> None:
         )
 
 
-async def run(url: str, place: Path) -> dict[str, Any]:
+async def run(url: str, run_dir: Path) -> dict[str, Any]:
     import anyio
 
     from agent_swarm_worker.api.capabilities import ServerCapabilities
@@ -112,13 +112,13 @@ async def run(url: str, place: Path) -> dict[str, Any]:
     from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 
     secrets = made_up_secrets()
-    stream = place / "stream.jsonl"
+    stream = run_dir / "stream.jsonl"
     write_stream(stream, secrets)
     clock, log = SystemClock(), Log()
     scrubber = Scrubber()
     for n, secret in enumerate(secrets):
         scrubber.add(f"SECRET_{n}", secret)
-    log_file = place / "journal.jsonl"
+    log_file = run_dir / "journal.jsonl"
     metadata_bytes = Journal.begin(log_file, {"type": "worker_metadata"})
     config = ProviderSessionConfig(
         prompt="",
@@ -128,18 +128,18 @@ async def run(url: str, place: Path) -> dict[str, Any]:
         api_url=url,
         api_key="",
         guest=LocalGuest("bench-session"),
-        cwd=place,
+        cwd=run_dir,
         log_file=log_file,
-        private_dir=place,
+        private_dir=run_dir,
         env={"PATH": os.environ["PATH"]},
         redactor=scrubber,
     )
 
     def harness(session: ProviderSessionConfig) -> CliHarness:
-        launch = Launch(argv=("cat", str(stream)), env=session.env, cwd=place)
+        launch = Launch(argv=("cat", str(stream)), env=session.env, cwd=run_dir)
         return CliHarness(launch=launch, translator=ClaudeTranslator(session))
 
-    with StateDir.open(place / "state", "bench-agent", clock=clock) as state:
+    with StateDir.open(run_dir / "state", "bench-agent", clock=clock) as state:
         async with Http(url, health=ApiHealth(clock)) as http:
             outbox = Outbox(
                 state.database, SwarmClient(http, ServerCapabilities(clock)), clock=clock
@@ -202,8 +202,8 @@ def main() -> None:
     from benchmarks.sink import sink
 
     logs.configure(level="error")
-    with sink() as (url, _), tempfile.TemporaryDirectory() as place:
-        print(json.dumps(anyio.run(partial(run, url, Path(place)))))
+    with sink() as (url, _), tempfile.TemporaryDirectory() as run_dir:
+        print(json.dumps(anyio.run(partial(run, url, Path(run_dir)))))
 
 
 if __name__ == "__main__":

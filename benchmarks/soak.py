@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from benchmarks import ledger, stage
+from benchmarks import ledger, processes
 from benchmarks.probe import Sample, look, outbox_rows
+from benchmarks.processes import Lead, Swarm
 from benchmarks.soak_report import WARM_UP, Grown, report, table, verdict
-from benchmarks.stage import Lead, Swarm
 
 if TYPE_CHECKING:
     import subprocess
@@ -48,7 +48,7 @@ class Watch:
     """What was seen of one worker."""
 
     process: subprocess.Popen[bytes]
-    place: Path
+    run_dir: Path
     began_s: float = field(default_factory=time.monotonic)
     samples: list[Sample] = field(default_factory=list)
     done: set[str] = field(default_factory=set)
@@ -56,7 +56,7 @@ class Watch:
     def look(self) -> Sample:
         """Take a sample, and keep it."""
         at_s = time.monotonic() - self.began_s
-        sample = look(self.process.pid, self.place, at_s=at_s, tasks_done=len(self.done))
+        sample = look(self.process.pid, self.run_dir, at_s=at_s, tasks_done=len(self.done))
         self.samples.append(sample)
         return sample
 
@@ -80,10 +80,10 @@ class Watch:
         }
 
     async def _held(self) -> dict[str, Any]:
-        path = self.place / "objects.json"
+        path = self.run_dir / "objects.json"
         path.unlink(missing_ok=True)
         self.process.send_signal(signal.SIGUSR2)
-        with anyio.fail_after(stage.PATIENCE_S):
+        with anyio.fail_after(processes.WAIT_S):
             while not path.exists():  # noqa: ASYNC110 - another process makes it
                 await anyio.sleep(0.05)
         return dict(json.loads(path.read_text()))
@@ -94,27 +94,27 @@ def _least(answers: list[dict[str, int]]) -> dict[str, int]:
     return {name: min(answer[name] for answer in answers) for name in names}
 
 
-async def soak(minutes: float, tasks: int, place: Path) -> dict[str, Any]:
+async def soak(minutes: float, tasks: int, run_dir: Path) -> dict[str, Any]:
     """Run it all; return the report."""
     seconds = minutes * 60
     async with AsyncExitStack() as held:
-        swarm = Swarm(place, first_sweep_s=5.0)
+        swarm = Swarm(run_dir, first_sweep_s=5.0)
         held.callback(swarm.kill)
         await swarm.start()
         lead = Lead(swarm.url)
         held.push_async_callback(lead.close)
         settings = {"MAX_CONCURRENT_TASKS": str(SLOTS)}
-        process = await held.enter_async_context(stage.worker(place, swarm.url, **settings))
-        with anyio.fail_after(stage.PATIENCE_S):
-            await stage.until(lead.is_registered)
+        process = await held.enter_async_context(processes.worker(run_dir, swarm.url, **settings))
+        with anyio.fail_after(processes.WAIT_S):
+            await processes.until(lead.is_registered)
         await anyio.sleep(REST_S)
-        watch = Watch(process, place)
+        watch = Watch(process, run_dir)
         before = watch.look()
         ids, grown = await _busy(watch, lead, seconds, tasks)
         await anyio.sleep(REST_S)
         after = watch.look()
         made = await ledger.made_of(lead)
-        accounts = {task: await ledger.account(lead, place, task, made) for task in ids}
+        accounts = {task: await ledger.account(lead, run_dir, task, made) for task in ids}
     return report(watch.samples, (before, after), grown, accounts)
 
 
@@ -130,8 +130,8 @@ async def _busy(watch: Watch, lead: Lead, seconds: float, tasks: int) -> tuple[l
         first, done = await watch.objects(), len(watch.done)
         await anyio.sleep(max(0.0, watch.began_s + seconds * 0.9 - time.monotonic()))
         grown = _grown(first, await watch.objects(), len(watch.done) - done)
-        with anyio.fail_after(stage.PATIENCE_S + seconds):
-            await stage.until(partial(_is_idle, watch, ids, tasks), every_s=0.2)
+        with anyio.fail_after(processes.WAIT_S + seconds):
+            await processes.until(partial(_is_idle, watch, ids, tasks), every_s=0.2)
         group.cancel_scope.cancel()
     return ids, grown
 
@@ -164,7 +164,7 @@ async def _note_done(watch: Watch, lead: Lead) -> None:
 
 
 async def _is_idle(watch: Watch, ids: list[str], tasks: int) -> bool:
-    return len(ids) == tasks + 1 and watch.done >= set(ids) and not outbox_rows(watch.place)
+    return len(ids) == tasks + 1 and watch.done >= set(ids) and not outbox_rows(watch.run_dir)
 
 
 def main() -> int:

@@ -30,24 +30,24 @@ def main(argv: list[str] | None = None) -> int:
     if args.plan:
         print("\n".join(f"{step.at_s:7.2f}s  {step}" for step in plan))
         return 0
-    place = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-", dir=args.dir))
+    run_dir = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-", dir=args.dir))
 
     def say(text: str) -> None:
         if not args.json:
             print(text, flush=True)
 
-    say(f"seed {seed}, {args.faults} faults in about {seconds:.0f} s, in {place}")
-    runner = Runner(place, plan, seed=seed, slots=args.slots, strict=args.strict, say=say)
+    say(f"seed {seed}, {args.faults} faults in about {seconds:.0f} s, in {run_dir}")
+    runner = Runner(run_dir, plan, seed=seed, slots=args.slots, strict=args.strict, say=say)
     # A shell makes the jobs in its background deaf to SIGINT, and so their children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         report = anyio.run(runner.run)
     except KeyboardInterrupt:
-        say(f"seed {seed}: interrupted; see {place}")
+        say(f"seed {seed}: interrupted; see {run_dir}")
         return 130
     _print(report, as_json=args.json)
     if report.is_good and not args.keep:
-        shutil.rmtree(place)
+        shutil.rmtree(run_dir)
     return 0 if report.is_good else 1
 
 
@@ -85,7 +85,7 @@ def _print(report: Report, *, as_json: bool) -> None:
     )
     print(f"worker before: {report.before}\nworker after:  {report.after}")
     if not report.is_good:
-        print(f"seed {report.seed}: something is wrong; see {report.place}")
+        print(f"seed {report.seed}: something is wrong; see {report.run_dir}")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from typing import Any
 
 import anyio
 
+from chaos.disk import small_disk
 from chaos.ledger import Facts, ledger
-from chaos.place import small_disk
 from chaos.plan import Action, Step
 from chaos.report import Row, find_secret
 from chaos.stored import TERMINAL, read_logs, read_swarm, read_worker
@@ -37,7 +37,7 @@ class Report:
     """What came of it."""
 
     seed: int
-    place: Path
+    run_dir: Path
     rows: list[Row]
     steps: list[str] = field(default_factory=list)
     """What was done, with its time."""
@@ -61,9 +61,9 @@ class Runner:
     """Carries a plan out."""
 
     def __init__(
-        self, place: Path, plan: list[Step], *, seed: int, slots: int, strict: bool, say: Say
+        self, run_dir: Path, plan: list[Step], *, seed: int, slots: int, strict: bool, say: Say
     ) -> None:
-        self._place, self._plan, self._seed = place, plan, seed
+        self._run_dir, self._plan, self._seed = run_dir, plan, seed
         self._slots, self._strict, self._say = slots, strict, say
         self._secret = f"tok+{secrets.token_hex(12)}/=x"
         self._submitted: set[str] = set()
@@ -75,9 +75,9 @@ class Runner:
     async def run(self) -> Report:
         """Run, and compare."""
         wants_disk = any(step.action == Action.DISK_FULL for step in self._plan)
-        with small_disk(self._place / "disk", wanted=wants_disk) as disk:
+        with small_disk(self._run_dir / "disk", wanted=wants_disk) as disk:
             world = World(
-                self._place, disk, seed=self._seed, slots=self._slots, secret=self._secret
+                self._run_dir, disk, seed=self._seed, slots=self._slots, secret=self._secret
             )
             try:
                 async with world.proxy:
@@ -93,7 +93,7 @@ class Runner:
     async def _in(self, world: World) -> Report:
         await world.start_api()
         await world.start_worker()
-        report = Report(self._seed, self._place, [])
+        report = Report(self._seed, self._run_dir, [])
         await until(lambda: world.ask("GET", f"/api/agents/{AGENT}"), 30)
         await anyio.sleep(0.5)
         report.before = world.usage()
@@ -233,13 +233,15 @@ class Runner:
     def _ledger(self, world: World, report: Report, left: list[str]) -> list[Row]:
         report.steps = self._steps
         # Not the truth, which holds the secret; nor the process that was given it.
-        files = [f for f in self._place.rglob("*") if f.is_file() and world.truth not in f.parents]
+        files = [
+            f for f in self._run_dir.rglob("*") if f.is_file() and world.truth not in f.parents
+        ]
         leaks, searched = find_secret(self._secret, files)
         deaths, kept = world.deaths, read_worker(world.disk.path)
-        read_logs(kept, self._place.glob("worker-*.log"))
+        read_logs(kept, self._run_dir.glob("worker-*.log"))
         facts = Facts(
             runs=read_truth(world.truth),
-            stored=read_swarm(self._place / "swarm.sqlite"),
+            stored=read_swarm(self._run_dir / "swarm.sqlite"),
             kept=kept,
             worker_killed_at=deaths.worker_killed,
             worker_ended_at=deaths.worker_ended,

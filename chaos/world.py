@@ -18,7 +18,7 @@ import anyio
 import httpx2
 from anyio.abc import Process
 
-from chaos.place import Disk
+from chaos.disk import Disk
 from chaos.proxy import FaultProxy
 
 KEY = "chaos-api-key-0123456789abcdef"
@@ -57,14 +57,14 @@ class Deaths:
 class World:
     """Starts, kills and restarts. The address of the API, as the worker sees it, never changes."""
 
-    def __init__(self, place: Path, disk: Disk, *, seed: int, slots: int, secret: str) -> None:
-        self.place, self.disk = place, disk
+    def __init__(self, run_dir: Path, disk: Disk, *, seed: int, slots: int, secret: str) -> None:
+        self.run_dir, self.disk = run_dir, disk
         self._seed, self._slots, self._secret = seed, slots, secret
         self.deaths = Deaths()
-        self.truth = place / "truth"
+        self.truth = run_dir / "truth"
         self.truth.mkdir()
         (self.truth / "secret").write_text(secret)
-        self._clock_file = place / "clock"
+        self._clock_file = run_dir / "clock"
         self._clock_file.write_text("0")
         self._holder = socket.socket()
         self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -75,7 +75,7 @@ class World:
         self._api: Process | None = None
         self._worker: Process | None = None
         self._starts = 0
-        self._worker_log = place
+        self._worker_log = run_dir
         self._clock_offset_s = 0.0
         self.lock = anyio.Lock()
         """Held by whoever ends and starts the worker."""
@@ -89,7 +89,7 @@ class World:
     # --- the API
     async def start_api(self) -> None:
         self._api = await self._start(
-            "api", ["-m", "chaos.api", str(self._port), str(self.place / "swarm.sqlite")]
+            "api", ["-m", "chaos.api", str(self._port), str(self.run_dir / "swarm.sqlite")]
         )
         with anyio.fail_after(30):
             while not await self.ask("GET", "/api/agents"):  # noqa: ASYNC110 - another process
@@ -112,7 +112,7 @@ class World:
     async def start_worker(self) -> None:
         command = ["-m", "chaos.worker", str(self._clock_file), "worker"]
         self._worker = await self._start("worker", command, **self._worker_env())
-        self._worker_log = self.place / f"worker-{self._starts}.log"
+        self._worker_log = self.run_dir / f"worker-{self._starts}.log"
 
     async def kill_worker(self) -> None:
         assert self._worker is not None
@@ -227,7 +227,7 @@ class World:
 
     async def _start(self, name: str, args: list[str], **env: str) -> Process:
         self._starts += 1
-        with (self.place / f"{name}-{self._starts}.log").open("wb") as output:
+        with (self.run_dir / f"{name}-{self._starts}.log").open("wb") as output:
             return await anyio.open_process(
                 [sys.executable, *args],
                 stdin=None,
@@ -236,7 +236,7 @@ class World:
                 cwd=TREE,
                 env={
                     "PATH": "/usr/local/bin:/usr/bin:/bin",
-                    "HOME": str(self.place / "home"),
+                    "HOME": str(self.run_dir / "home"),
                     "PYTHONDONTWRITEBYTECODE": "1",
                     "API_KEY": KEY,
                     **env,
@@ -254,7 +254,7 @@ class World:
             "CHAOS_SERVICE_TOKEN": self._secret,
             "MAX_CONCURRENT_TASKS": str(self._slots),
             "SWARM_STATE_DIR": str(self.disk.path / "state"),
-            "SWARM_WORKSPACE_DIR": str(self.place / "no-workspace"),
+            "SWARM_WORKSPACE_DIR": str(self.run_dir / "no-workspace"),
             "SHUTDOWN_TIMEOUT": str(int(DRAIN_S * 1000)),
             "SWARM_API_TIMEOUT_S": "3",
             "SWARM_POLL_INTERVAL_S": "0.3",

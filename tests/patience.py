@@ -1,23 +1,53 @@
-"""What a busy machine needs: time for what may take long, and no work that was done before."""
+"""Time limits for a busy machine, waiting for a condition, and a shared bytecode cache."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import anyio
 
 HANG_S: Final = 30.0
-"""Seconds. A busy machine may need a tenth of it; what a test takes for wrong takes twice as long,
+"""Seconds. A busy machine needs a tenth of it; the fault that a test looks for takes twice as long,
 or never ends."""
 
 WAIT_S: Final = 60.0
-"""Seconds. How long a test waits for what has to come, where nothing wrong would bring it too."""
+"""Seconds. Limit of a wait for something that only correct code brings about."""
 
 BYTECODE: Final = {
     "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX")
     or str(Path(tempfile.gettempdir()) / f"pycache-{os.getuid()}-{sys.implementation.cache_tag}")
 }
-"""For the environment of a child that runs our code: it need not compile all of it again, and
-writes nothing into the tree."""
+"""For the environment of a child that runs our code: it compiles nothing again, and writes nothing
+into the tree."""
+
+
+async def until(look: Callable[[], Any], *, within_s: float = WAIT_S) -> Any:
+    """Call `look` until its result, awaited if need be, is true; return it.
+
+    Raises:
+        TimeoutError: it was false for `within_s` seconds.
+    """
+    with anyio.fail_after(within_s):
+        while True:
+            found = look()
+            if inspect.isawaitable(found):
+                found = await found
+            if found:
+                return found
+            await anyio.sleep(0.005)
+
+
+def until_blocking(look: Callable[[], Any], *, within_s: float = WAIT_S) -> Any:
+    """Call `look` until its result is true; return it. Fails after `within_s` seconds."""
+    give_up_at_s = time.monotonic() + within_s
+    while not (found := look()):
+        assert time.monotonic() < give_up_at_s, "the condition did not come true in time"
+        time.sleep(0.01)
+    return found

@@ -33,6 +33,7 @@ def session_config(folder: Path = NOWHERE, **changed: Any) -> ProviderSessionCon
     }
     values.setdefault("guest", LocalGuest(values["session_uuid"]))
     if folder != NOWHERE:
-        for name in ("cwd", "private_dir"):
-            values[name].mkdir(mode=0o700, exist_ok=True)
+        for path in (values["cwd"], values["private_dir"]):
+            if not path.exists():
+                path.mkdir(mode=0o700)
     return ProviderSessionConfig(**values)

@@ -172,7 +172,7 @@ COMPOSITION = {"worker/boot/parts.py", "worker/daemon.py", "worker/boot/wiring.p
 
 
 def test_only_the_composition_takes_the_whole_worker():
-    """Every other module takes one of the protocols of `worker.boot.parts`."""
+    """Every other module takes one of the base classes in `worker.boot.parts`."""
     found = []
     for path in (PACKAGE / "worker").rglob("*.py"):
         if str(path.relative_to(PACKAGE)) in COMPOSITION:

@@ -15,6 +15,11 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
+from agent_swarm_worker.conformance import (  # noqa: F401 - each declares its checks
+    of_adapter,
+    of_secrecy,
+    of_session,
+)
 from agent_swarm_worker.conformance.checks import CHECKS, BrokenPromise, Check, NotApplicable
 from agent_swarm_worker.conformance.session_fixture import SessionFixture
 from agent_swarm_worker.providers.registry import create_provider

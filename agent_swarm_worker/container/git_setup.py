@@ -109,7 +109,7 @@ async def clone_all(
     """
     for repo in repos:
         places = Repositories(
-            _Known(repo), Git(env), clock, workspace_dir=workspace, spare=workspace
+            _Known(repo), Git(env), clock, workspace_dir=workspace, fallback_dir=workspace
         )
         request = RepositoryRequest(vcs_repo=repo.url, first_kickoff=False)
         async with places.prepared(request):

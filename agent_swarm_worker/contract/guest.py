@@ -130,7 +130,7 @@ class Output(Protocol):
         """Return the next bytes; raises ``EndOfStream`` or ``ClosedResourceError``."""
 
     def checkpoint(
-        self, pending: int, record_begin: int, record_end: int, *, ends_inside: bool = False
+        self, pending: int, journal_begin: int, journal_end: int, *, ends_inside: bool = False
     ) -> None:
         """Announce that all received bytes except the last `pending` are about to be journaled.
 
@@ -139,8 +139,8 @@ class Output(Protocol):
 
         Args:
             pending: number of bytes of an incomplete line.
-            record_begin: size of the journal before.
-            record_end: size of the journal with the bytes.
+            journal_begin: size of the journal before.
+            journal_end: size of the journal with the bytes.
             ends_inside: the bytes end inside a line of which the rest is discarded.
         """
 
@@ -342,15 +342,15 @@ class Guest(Protocol):
         """Kill every process of the guest."""
 
 
-class LastCheckpoint(Protocol):
+class WriteIntent(Protocol):
     """The size of the journal before and after the last bytes announced by a checkpoint."""
 
     @property
-    def record_begin(self) -> int:
+    def journal_begin(self) -> int:
         """The size without them."""
 
     @property
-    def record_end(self) -> int:
+    def journal_end(self) -> int:
         """The size with them."""
 
 
@@ -358,13 +358,13 @@ class UnreadOutput(Protocol):
     """Output of one stream of a process, some of which is not in the journal."""
 
     @property
-    def last_checkpoint(self) -> LastCheckpoint | None:
+    def write_intent(self) -> WriteIntent | None:
         """The last checkpoint; ``None`` if unknown."""
 
-    def rest(self, record_size: int) -> bytes:
+    def unjournaled(self, journal_size: int) -> bytes:
         """Return the bytes that are not in the journal, given its size."""
 
-    def checkpoint(self, record_begin: int, record_end: int) -> None:
+    def checkpoint(self, journal_begin: int, journal_end: int) -> None:
         """Announce that all of it is about to be journaled."""
 
 

@@ -56,19 +56,19 @@ def repair(journal: Path, left: Unread) -> tuple[list[Unrecorded], list[Unrecord
         cut_torn_end(journal)
         size = journal.stat().st_size
         for stream in (*left.stdout, *left.stderr):
-            write_intent = stream.last_checkpoint
+            write_intent = stream.write_intent
             if (
                 write_intent is not None
-                and write_intent.record_begin < size < write_intent.record_end
+                and write_intent.journal_begin < size < write_intent.journal_end
             ):
-                os.truncate(journal, write_intent.record_begin)
-                size = write_intent.record_begin
+                os.truncate(journal, write_intent.journal_begin)
+                size = write_intent.journal_begin
     size = journal.stat().st_size if journal.is_file() else 0
     return _unrecorded(left.stdout, size), _unrecorded(left.stderr, size)
 
 
 def _unrecorded(streams: Sequence[UnreadOutput], size: int) -> list[Unrecorded]:
-    rests = [(stream, stream.rest(size)) for stream in streams]
+    rests = [(stream, stream.unjournaled(size)) for stream in streams]
     return [(stream, rest) for stream, rest in rests if rest]
 
 

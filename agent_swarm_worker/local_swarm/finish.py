@@ -27,7 +27,7 @@ from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
 from agent_swarm_worker.local_swarm.scrub import scrub
 from agent_swarm_worker.local_swarm.tables import AGENTS, TASKS
 from agent_swarm_worker.local_swarm.validation import Choice, Flag, Shape, Text
-from agent_swarm_worker.processes.isolated_call import NoAnswer, run_apart_blocking
+from agent_swarm_worker.processes.isolated_call import IsolatedCallFailed, call_isolated_blocking
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
@@ -189,8 +189,8 @@ def schema_error(task: Document, output: str | None) -> str:
 def _problems_apart(schema: dict[str, Any], value: Any) -> list[str]:
     """Ask a process of its own: a pattern may be one that never comes to an end."""
     try:
-        return list(run_apart_blocking(_problems, [schema, value], limit_s=PATTERN_LIMIT_S))
-    except NoAnswer:
+        return list(call_isolated_blocking(_problems, [schema, value], limit_s=PATTERN_LIMIT_S))
+    except IsolatedCallFailed:
         return []  # as with any schema that makes no sense
 
 

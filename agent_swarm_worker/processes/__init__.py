@@ -1,1 +1,1 @@
-"""Floor 2: child processes: spawn, line framing, the kill ladder, the sweep. No JSON."""
+"""Floor 2: child processes: spawn, line framing, escalation, sweep, isolated calls."""

@@ -1,13 +1,11 @@
-"""What was read from a pipe and is not in the session's record yet.
+"""Keep bytes that were read from a pipe and are not journaled yet, so that SIGKILL loses none.
 
-Between reading a pipe and writing down what came out of it lies an instant in which the bytes are
-in this process alone, and lost if it is killed. So they never are: the kernel moves them from the
-pipe to a file in memory which the keeper holds too, and we read them there. Before they go into the
-record, a receipt in front of the file says how large the record was and how large it will be, so
-that whoever comes after a crash can tell what has got there.
+The kernel splices the bytes from the pipe into a memfd that the pipe holder has open too, and they
+are read there. Before an append to the journal, a write intent in the first page of the memfd
+records the size of the journal before and after it; after a crash the journal's real size tells
+whether the append took place. An incomplete line stays in the buffer until it is complete.
 
-Of a line in the making the beginning stays there as well. Needs Linux; see
-`CaptureBuffer.is_possible`.
+Needs Linux; see `CaptureBuffer.is_possible`.
 """
 
 from __future__ import annotations
@@ -26,46 +24,46 @@ if TYPE_CHECKING:
 _PAGE_BYTES = 4096
 _WRITE_INTENT = struct.Struct("=4Q2?")
 _DATA_AT = _PAGE_BYTES
-"""Where the bytes begin; the receipt has the page before."""
+"""Offset of the first byte; the page before it holds the write intent."""
 _TRIM_BYTES = 1 << 16
-"""How much that nobody needs any more is let lie."""
+"""Journaled bytes that may accumulate before their memory is freed."""
 _PUNCH_HOLE_KEEP_SIZE = 3
 
 
 class WriteIntent(NamedTuple):
-    """Which bytes of a stream go into the record of the session, and where that takes it."""
+    """A range of a stream's bytes, and the size of the journal before and after it is appended."""
 
     begin: int = 0
     end: int = 0
-    record_begin: int = 0
-    """The size of the record without them."""
-    record_end: int = 0
-    """Its size with them."""
+    journal_begin: int = 0
+    """Size of the journal without them."""
+    journal_end: int = 0
+    """Size of the journal with them."""
     begins_inside: bool = False
-    """Whether `begin` is in the middle of a line that is given up."""
+    """Whether `begin` is in the middle of a line whose rest is dropped (it is too long)."""
     ends_inside: bool = False
 
 
 class CaptureBuffer:
-    """A file in memory through which a pipe is read. Not for concurrent use.
+    """A memfd through which a pipe is read. Not for concurrent use; owns `handle`.
 
-    Positions count the bytes of the stream from its beginning; the file never gets shorter, but
-    what is no longer needed has no memory. Owns `handle`.
+    Positions count the bytes of the stream from its beginning. The file never gets shorter; the
+    memory of journaled bytes is freed by punching holes.
     """
 
     def __init__(self, handle: int) -> None:
         self.handle = handle
         self._received = os.fstat(handle).st_size - _DATA_AT
-        self._is_given_up = self._received < 0
+        self._is_abandoned = self._received < 0
         self._trimmed = 0
         self._write_intent = WriteIntent()
 
     @classmethod
     def make(cls, name: str) -> Self:
-        """Make an empty one; `name` is what ``/proc`` shows.
+        """Create an empty buffer; `name` is shown in ``/proc``.
 
         Raises:
-            OSError: there is no memory, or no file handle, for it.
+            OSError: no memory or no file descriptor is available.
         """
         handle = os.memfd_create(name)
         os.ftruncate(handle, _DATA_AT)
@@ -74,7 +72,7 @@ class CaptureBuffer:
     @staticmethod
     @functools.cache
     def is_possible() -> bool:
-        """Say whether this system's kernel can do all that it takes."""
+        """Return whether the kernel supports memfd, splice and hole punching."""
         if sys.platform != "linux":
             return False
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError, AttributeError):
@@ -84,16 +82,16 @@ class CaptureBuffer:
             trial = CaptureBuffer.make("trial")
             stack.callback(trial.close)
             os.write(ends[1], b"!")
-            return trial.fill(ends[0], 1) == b"!" and not trial._is_given_up and trial._trim(1)
+            return trial.fill(ends[0], 1) == b"!" and not trial._is_abandoned and trial._trim(1)
         return False
 
     def fill(self, pipe: int, max_bytes: int) -> bytes | None:
-        """Take in the next bytes of `pipe` and return them.
+        """Move the next bytes of `pipe` into the buffer and return them.
 
         Returns:
-            ``b""`` at the end of the pipe, ``None`` if there is nothing yet, as `FileIO.read` does.
+            ``b""`` at the end of the pipe, ``None`` if it is empty, as `FileIO.read` does.
         """
-        if not self._is_given_up:
+        if not self._is_abandoned:
             try:
                 at = _DATA_AT + self._received
                 count = os.splice(
@@ -102,8 +100,8 @@ class CaptureBuffer:
                 chunk = os.pread(self.handle, count, at) if count else b""
             except BlockingIOError:
                 return None
-            except OSError:  # no memory left, or a limit to the size of files
-                self._give_up()
+            except OSError:  # out of memory, or a limit on file sizes
+                self._abandon()
             else:
                 self._received += len(chunk)
                 return chunk
@@ -112,54 +110,53 @@ class CaptureBuffer:
         return None
 
     def checkpoint(
-        self, pending: int, record_begin: int, record_end: int, *, ends_inside: bool = False
+        self, pending: int, journal_begin: int, journal_end: int, *, ends_inside: bool = False
     ) -> None:
-        """Note what is about to be recorded: all that came in but the last `pending` bytes.
+        """Write the intent to append everything received but the last `pending` bytes.
 
-        What was handed over last, and is not in the record yet, is handed over again with it: the
-        record's disk may be full.
+        Bytes of the last intent that are not in the journal yet (its disk may be full) are part of
+        the new one.
 
         Args:
-            pending: how many bytes belong to what is not complete yet.
-            record_begin: size of the record before.
-            record_end: its size when they are in it.
-            ends_inside: whether they end in the middle of a line of which the rest is not wanted.
+            pending: length of the incomplete line at the end.
+            journal_begin: size of the journal before the append.
+            journal_end: size of the journal after it.
+            ends_inside: whether the range ends in the middle of a line whose rest is dropped.
         """
-        if self._is_given_up:
+        if self._is_abandoned:
             return
         end, last = self._received - pending, self._write_intent
-        if record_begin >= last.record_end:
+        if journal_begin >= last.journal_end:
             begin, begins_inside = last.end, last.ends_inside
         else:
-            begin, record_begin, begins_inside = last.begin, last.record_begin, last.begins_inside
-        self._write(WriteIntent(begin, end, record_begin, record_end, begins_inside, ends_inside))
+            begin, journal_begin, begins_inside = last.begin, last.journal_begin, last.begins_inside
+        self._write(WriteIntent(begin, end, journal_begin, journal_end, begins_inside, ends_inside))
         if begin - self._trimmed >= _TRIM_BYTES:
             self._trim(begin)
 
     def close(self) -> None:
-        """Let go of the memory, if nobody else holds it."""
+        """Close the memfd; its memory is freed unless a pipe holder has it open."""
         os.close(self.handle)
 
     # --- after a crash
     @property
     def write_intent(self) -> WriteIntent | None:
-        """The last that was noted; ``None`` if it is not known what was."""
-        if self._is_given_up:
+        """The last write intent; ``None`` if the buffer was abandoned (see `_abandon`)."""
+        if self._is_abandoned:
             return None
         return WriteIntent(*_WRITE_INTENT.unpack(os.pread(self.handle, _WRITE_INTENT.size, 0)))
 
-    def rest(self, record_size: int) -> bytes:
-        """Return what is not in the record, of which the size is given; go on from there.
+    def unjournaled(self, journal_size: int) -> bytes:
+        """Return the bytes that are not in a journal of this size, and start the next intent there.
 
-        What is left of a line that is given up, or of which the beginning is not known, is left
-        out: it might be half a secret.
+        The rest of a line whose beginning was dropped is left out: it might be half a secret.
         """
         write_intent = self.write_intent
         if write_intent is None:
             return b""
-        is_in = record_size >= write_intent.record_end
-        begin = write_intent.end if is_in else write_intent.begin
-        is_inside = write_intent.ends_inside if is_in else write_intent.begins_inside
+        was_appended = journal_size >= write_intent.journal_end
+        begin = write_intent.end if was_appended else write_intent.begin
+        is_inside = write_intent.ends_inside if was_appended else write_intent.begins_inside
         self._write(WriteIntent(begin, begin, ends_inside=is_inside))
         data = os.pread(self.handle, self._received - begin, _DATA_AT + begin)
         return data.partition(b"\n")[2] if is_inside else data
@@ -168,15 +165,15 @@ class CaptureBuffer:
         self._write_intent = write_intent
         os.pwrite(self.handle, _WRITE_INTENT.pack(*write_intent), 0)
 
-    def _give_up(self) -> None:
-        """Go on without; whoever comes after a crash sees from its size that nothing is known."""
-        self._is_given_up = True
+    def _abandon(self) -> None:
+        """Read without the buffer from now on; a size of 0 tells recovery that it is unusable."""
+        self._is_abandoned = True
         with contextlib.suppress(OSError):
             os.ftruncate(self.handle, 0)
 
     def _trim(self, position: int) -> bool:
-        """Give back the memory of the whole pages that lie before `position`."""
-        begin = self._trimmed // _PAGE_BYTES * _PAGE_BYTES  # a page of which a part was given back
+        """Free the whole pages before `position`; return whether the kernel did so."""
+        begin = self._trimmed // _PAGE_BYTES * _PAGE_BYTES  # this page was freed in part only
         self._trimmed = position
         start, size = ctypes.c_int64(_DATA_AT + begin), ctypes.c_int64(position - begin)
         return not _libc().fallocate(self.handle, _PUNCH_HOLE_KEEP_SIZE, start, size)

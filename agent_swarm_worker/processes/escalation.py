@@ -1,13 +1,12 @@
-"""Ending a child and everything it started: ask, insist, kill, then sweep.
+"""End a child and everything it started: SIGINT, SIGTERM and SIGKILL to its group, then a sweep.
 
-Signals go to the group, as a terminal's Ctrl-C does. Of the harnesses measured, some sit behind a
-launcher that ignores a signal sent to it alone, or dies of it and leaves the real one running.
-SIGINT comes first because it is the one on which a harness may still write its final event.
-SIGKILL leaves the commands of every harness alive, and so does a signal to the group where they
-have a session of their own, hence the sweep.
+Signals go to the group, as a terminal's Ctrl-C does: some harnesses run behind a launcher that
+ignores a signal sent to it alone, or dies of it and leaves the real harness running. SIGINT comes
+first because harnesses may still write their final event on it. Commands that a harness started in
+a session of their own survive a signal to the group; the sweep finds those.
 
-The worst case is the sum of the graces, the sweep's time and the linger: 11.5 s by default. A
-session first gives a harness 2 s to stop by its own means, and gives up 3 s after the escalation.
+Worst case: the sum of the graces, the sweep's time and `LINGER_S`; 11.5 s by default. A session
+first gives a harness 2 s to stop by its own means, and gives up 3 s after the escalation.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.stop_tree import (
     SWEEP_S,
     SweepReport,
-    end_now,
     find,
     signal_group,
+    stop_and_kill,
     sweep,
 )
 
@@ -36,19 +35,19 @@ if TYPE_CHECKING:
     from agent_swarm_worker.processes.spawn import Child
 
 LINGER_S = 0.5
-"""How long the rest of the group may take once the child itself has followed a signal."""
-_LOOK_EVERY_S = 0.02
+"""Time for the rest of the group to exit once the child itself has exited."""
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One rung: a signal, and how long the child may take to follow it."""
+    """A signal, and how long the child may take to exit on it."""
 
     signal: signal.Signals
     grace_s: float
 
 
-DEFAULT_LADDER = (
+DEFAULT_STEPS = (
     Step(signal.SIGINT, 3.0),
     Step(signal.SIGTERM, 4.0),
     Step(signal.SIGKILL, 1.0),
@@ -57,17 +56,17 @@ KILL_ONLY = (Step(signal.SIGKILL, 1.0),)
 SWEEP_STEP = "sweep"
 
 OnStep: TypeAlias = Callable[[str, float], None]
-"""Told each step as it begins: its name, and the seconds since the first one."""
+"""Called as each step begins, with its name and the seconds since the first one."""
 
 
 @dataclass(frozen=True, slots=True)
 class KillReport:
-    """How a tree ended."""
+    """How a process tree ended."""
 
     exit_code: int | None
-    """As a shell gives it; ``None`` if not even SIGKILL ended the child in time."""
+    """As a shell gives it; ``None`` if SIGKILL did not end the child in time."""
     steps: tuple[str, ...]
-    """The signals that were needed; none if the child had exited before."""
+    """The signals that were sent; none if the child had exited before."""
     elapsed_s: float
     swept: SweepReport = field(default_factory=SweepReport)
 
@@ -76,14 +75,13 @@ async def end_process_tree(
     child: Child,
     *,
     clock: Clock,
-    steps: Sequence[Step] = DEFAULT_LADDER,
+    steps: Sequence[Step] = DEFAULT_STEPS,
     on_step: OnStep | None = None,
 ) -> KillReport:
-    """End `child` and all it started. A child that has exited goes straight to the sweep.
+    """End `child` and all it started; for a child that has exited only the sweep is done.
 
-    Callers shield it. If it is cancelled or `on_step` raises all the same, everything that can be
-    found is killed on the way out, without waiting. Called twice at once, the second call waits
-    for the first and then finds nothing to do.
+    Call it shielded from cancellation. If it is cancelled or `on_step` raises nevertheless, all
+    processes found are killed without waiting. A second concurrent call waits for the first.
     """
     async with child.ending:
         begin_s = clock.monotonic()
@@ -98,7 +96,7 @@ async def end_process_tree(
             for step in steps:
                 if child.returncode is not None:
                     break
-                # Looked up while the parents live: afterwards descent is no longer to be seen.
+                # Searched while the parents live: afterwards descent cannot be seen any more.
                 known.update(info.identity for info in find(child.tag, child))
                 taken.append(step.signal.name)
                 report(step.signal.name)
@@ -110,32 +108,28 @@ async def end_process_tree(
             )
         except BaseException:
             signal_group(child, signal.SIGKILL)
-            end_now(child.tag, child, known)
+            stop_and_kill(child.tag, child, known)
             raise
         return KillReport(child.returncode, tuple(taken), clock.monotonic() - begin_s, swept)
 
 
 async def kill_now(child: Child, *, clock: Clock, on_step: OnStep | None = None) -> KillReport:
-    """End `child` without asking; also cuts short a ladder that is under way."""
+    """Kill `child` and all it started at once; also cuts short an escalation under way."""
     if child.returncode is None:
         signal_group(child, signal.SIGKILL)
     return await end_process_tree(child, clock=clock, steps=KILL_ONLY, on_step=on_step)
 
 
 async def _wait_for_group(child: Child, grace_s: float, clock: Clock) -> None:
-    """Wait until the child has exited, and a moment longer for its group.
+    """Wait until the child has exited, and up to `LINGER_S` longer for its group.
 
-    What a launcher started is still writing its final event when the launcher is gone.
+    A harness may still be writing its final event when its launcher has exited.
     """
-    if await _exits_within(child, grace_s, clock):
-        gives_up_at_s = clock.monotonic() + LINGER_S
-        while _has_group(child) and clock.monotonic() < gives_up_at_s:
-            await clock.sleep(_LOOK_EVERY_S)
-
-
-async def _exits_within(child: Child, grace_s: float, clock: Clock) -> bool:
     await wait_any(child.wait, partial(clock.sleep, grace_s))
-    return child.returncode is not None
+    if child.returncode is not None:
+        deadline_s = clock.monotonic() + LINGER_S
+        while _has_group(child) and clock.monotonic() < deadline_s:
+            await clock.sleep(_POLL_S)
 
 
 def _has_group(child: Child) -> bool:

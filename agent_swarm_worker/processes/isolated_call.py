@@ -1,7 +1,7 @@
-"""A calculation that may never end, done by a child that can be killed.
+"""Call a function in a child process that is killed at a time limit.
 
-A regular expression of somebody else's can run for longer than anybody lives, and it holds the
-interpreter all the while: no thread, timer or cancellation gets through. A process of its own does.
+For calculations that may never end, such as matching a regular expression from outside: it holds
+the interpreter, so no thread, timer or cancellation in this process could interrupt it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class NoAnswer(Exception):
-    """The calculation took too long, or broke; the message says which."""
+class IsolatedCallFailed(Exception):
+    """The call exceeded its time limit, or failed; the message says which."""
 
 
-async def run_apart(function: Callable[[Any], Any], argument: Any, *, limit_s: float) -> Any:
-    """Return ``function(argument)``, worked out by a child process.
+async def call_isolated(function: Callable[[Any], Any], argument: Any, *, limit_s: float) -> Any:
+    """Return ``function(argument)``, calculated by a child process.
 
     Args:
-        function: of a module's top level; it and `argument` are found and passed by value.
-        argument: JSON, as is what the function returns.
+        function: a function of a module's top level; the child imports it by its name.
+        argument: a JSON value, as the result is.
         limit_s: wall-clock seconds after which the child is killed.
 
     Raises:
-        NoAnswer: there is none.
+        IsolatedCallFailed: there is no result.
     """
     try:
         with anyio.fail_after(limit_s):
@@ -45,18 +45,16 @@ async def run_apart(function: Callable[[Any], Any], argument: Any, *, limit_s: f
                 check=False,
                 start_new_session=True,
             )
-    except TimeoutError:
-        raise NoAnswer(f"it takes longer than {limit_s:g} s") from None
-    except OSError as error:
-        raise NoAnswer(str(error)) from error
+    except (TimeoutError, OSError) as error:
+        raise _failure(error, limit_s) from error
     return _decoded(done.returncode, done.stdout, done.stderr)
 
 
-def run_apart_blocking(function: Callable[[Any], Any], argument: Any, *, limit_s: float) -> Any:
-    """Do the same where nothing can be awaited; the caller stands still meanwhile.
+def call_isolated_blocking(function: Callable[[Any], Any], argument: Any, *, limit_s: float) -> Any:
+    """Do the same in synchronous code, blocking the caller.
 
     Raises:
-        NoAnswer: there is none.
+        IsolatedCallFailed: there is no result.
     """
     try:
         done = subprocess.run(
@@ -68,11 +66,15 @@ def run_apart_blocking(function: Callable[[Any], Any], argument: Any, *, limit_s
             timeout=limit_s,
             start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        raise NoAnswer(f"it takes longer than {limit_s:g} s") from None
-    except OSError as error:
-        raise NoAnswer(str(error)) from error
+    except (subprocess.TimeoutExpired, OSError) as error:
+        raise _failure(error, limit_s) from error
     return _decoded(done.returncode, done.stdout, done.stderr)
+
+
+def _failure(error: Exception, limit_s: float) -> IsolatedCallFailed:
+    if isinstance(error, TimeoutError | subprocess.TimeoutExpired):
+        return IsolatedCallFailed(f"it takes longer than {limit_s:g} s")
+    return IsolatedCallFailed(str(error))
 
 
 def _argv(function: Callable[[Any], Any], limit_s: float) -> list[str]:
@@ -81,7 +83,7 @@ def _argv(function: Callable[[Any], Any], limit_s: float) -> list[str]:
 
 
 def _env() -> dict[str, str]:
-    # Nothing of the worker's: the calculation has no business with its secrets.
+    # Nothing of the worker's environment: it contains secrets.
     return {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
@@ -89,23 +91,23 @@ def _encoded(argument: Any) -> bytes:
     try:
         return json.dumps(argument).encode()
     except (RecursionError, TypeError, ValueError) as error:
-        raise NoAnswer(f"the question cannot be put: {error}") from None
+        raise IsolatedCallFailed(f"the argument cannot be encoded: {error}") from None
 
 
 def _decoded(code: int, out: bytes, err: bytes) -> Any:
     if code != 0:
-        *_, last = err.decode("utf-8", "replace").strip().splitlines() or ["no word of why"]
-        raise NoAnswer(f"its process ended with code {code}: {last}")
+        *_, last = err.decode("utf-8", "replace").strip().splitlines() or ["no error message"]
+        raise IsolatedCallFailed(f"its process ended with code {code}: {last}")
     return json.loads(out)
 
 
 def _main() -> None:
     name, limit_s = sys.argv[1:]
-    # Should the one who asked be killed, nobody else ends this.
+    # Ends the child by itself if the caller was killed.
     resource.setrlimit(resource.RLIMIT_CPU, (int(limit_s), int(limit_s) + 1))
     module, _, function = name.partition(":")
-    answer = getattr(importlib.import_module(module), function)(json.loads(sys.stdin.buffer.read()))
-    sys.stdout.write(json.dumps(answer))
+    result = getattr(importlib.import_module(module), function)(json.loads(sys.stdin.buffer.read()))
+    sys.stdout.write(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,16 @@
-"""Our ends of a child's pipes.
+"""Read and write a child's pipes, read output to its end, and split it into lines.
 
-asyncio's own pipe transports are not used, for three reasons. They stay open for as long as anybody
-holds the other end, also after they were closed with unsent data; they read ahead of whoever reads
-them; and they make standard input a socket in older Pythons, which a harness cannot open as
-``/dev/stdin``. Here closing closes, at once and whatever the other side does.
+asyncio's pipe transports are not used: they stay open while another process holds the other end,
+also after they were closed with unsent data; they read ahead; and in older Pythons they make
+standard input a socket, which a harness cannot open as ``/dev/stdin``. Here closing takes effect at
+once.
 
-Reading a child's output to its end, when the end may never come.
+A pipe ends when its *last* holder closes it, and a background process left by the harness may hold
+it for ever. So `drain` waits for the exit of the child, and from then on only `DRAIN_S` for the end
+of its pipes.
 
-A pipe ends when its *last* holder closes it, and a background process that the harness left behind
-holds it for ever. So the exit of the child counts, not the end of its pipes: from then on the
-readers get a little time for what is still in the pipe.
-
-Bytes to lines, for lines of any length.
-
-A newline byte ends a line and nothing else does: JSON may carry U+2028 and its like unescaped, and
-text splitters take those for line ends. Lines are decoded when they are complete, so that a
-character cut in two by a read is whole again.
+Only a newline byte ends a line: JSON may carry U+2028 and its like unescaped, which text splitters
+take for line ends. Lines are decoded when complete, so no character is cut in two.
 """
 
 from __future__ import annotations
@@ -37,15 +32,18 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
 
+DRAIN_S = 2.0
+"""How long readers go on after the exit of the child."""
+
 
 class PipeReader(ByteReceiveStream):
-    """What the child writes. Nothing is lost when `receive` is cancelled."""
+    """Our end of a pipe the child writes to. Cancelling `receive` loses nothing."""
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
         self.fd = fd
         self.capture_buffer: CaptureBuffer | None = None
-        """By way of which it is read, if what it says is to outlive this process."""
+        """Set if output is to survive this process: the pipe is read through it."""
         self._file = FileIO(fd, "rb")
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
@@ -55,7 +53,7 @@ class PipeReader(ByteReceiveStream):
             anyio.EndOfStream: every process that held the other end closed it.
             anyio.ClosedResourceError: we closed our end.
         """
-        # A child that floods us must not keep the other tasks from running.
+        # Other tasks must run even if the child writes without pause.
         await checkpoint()
         while not self._file.closed:
             chunk = self._read(max_bytes)
@@ -67,22 +65,22 @@ class PipeReader(ByteReceiveStream):
         raise anyio.ClosedResourceError
 
     def checkpoint(
-        self, pending: int, record_begin: int, record_end: int, *, ends_inside: bool = False
+        self, pending: int, journal_begin: int, journal_end: int, *, ends_inside: bool = False
     ) -> None:
-        """Say that what was received is about to be recorded; see `CaptureBuffer.checkpoint`."""
+        """Announce an append of received bytes to the journal; see `CaptureBuffer.checkpoint`."""
         if self.capture_buffer is not None and not self._file.closed:
             self.capture_buffer.checkpoint(
-                pending, record_begin, record_end, ends_inside=ends_inside
+                pending, journal_begin, journal_end, ends_inside=ends_inside
             )
 
     def close(self) -> None:
-        """Close our end; whoever still writes gets a broken pipe."""
+        """Close our end; a process that still writes gets a broken pipe."""
         if self.capture_buffer is not None and not self._file.closed:
             self.capture_buffer.close()
         _close(self._file)
 
     async def aclose(self) -> None:
-        """The same; what anyio calls it."""
+        """Close our end, as anyio's streams do."""
         self.close()
 
     def _read(self, max_bytes: int) -> bytes | None:
@@ -92,20 +90,20 @@ class PipeReader(ByteReceiveStream):
 
 
 class PipeWriter:
-    """What the child reads."""
+    """Our end of a pipe the child reads from."""
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
         self._file = FileIO(fd, "wb")
-        self._turn = anyio.Lock()
+        self._lock = anyio.Lock()
 
     async def send(self, data: bytes) -> bool:
-        """Hand over `data`, for as long as that takes; the caller bounds it by cancelling.
+        """Write `data`, for as long as that takes; the caller bounds it by cancelling.
 
         Returns:
-            Whether the pipe took it all. It did not if the child closed its end or we closed ours.
+            Whether all was written. It was not if the child closed its end or we closed ours.
         """
-        async with self._turn:
+        async with self._lock:
             rest = memoryview(data)
             while rest:
                 await checkpoint()
@@ -124,7 +122,7 @@ class PipeWriter:
             return True
 
     def close(self) -> None:
-        """Close our end: the child reads to the end of what was sent."""
+        """Close our end: the child reads what was sent and then the end of file."""
         _close(self._file)
 
 
@@ -134,11 +132,7 @@ def _close(file: FileIO) -> None:
         file.close()
 
 
-DRAIN_S = 2.0
-"""How long readers go on after the exit of the child."""
-
-
-class Exits(Protocol):
+class Waitable(Protocol):
     """Anything whose end can be waited for."""
 
     async def wait(self) -> int | None:
@@ -146,7 +140,7 @@ class Exits(Protocol):
         ...
 
 
-class Receives(Protocol):
+class ByteSource(Protocol):
     """Anything bytes can be read from, such as an anyio stream."""
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
@@ -154,11 +148,11 @@ class Receives(Protocol):
         ...
 
 
-async def pump(stream: Receives, on_chunk: Callable[[bytes], None]) -> None:
-    """Hand everything `stream` has to `on_chunk`, until it ends or is closed.
+async def pump(stream: ByteSource, on_chunk: Callable[[bytes], None]) -> None:
+    """Pass every chunk of `stream` to `on_chunk`, until the stream ends or is closed.
 
-    `on_chunk` is a plain function so that there is no place between reading and handing over
-    where a cancellation could lose bytes.
+    `on_chunk` is a plain function, so that a cancellation cannot come between reading and passing
+    on and lose bytes.
     """
     while True:
         try:
@@ -169,7 +163,7 @@ async def pump(stream: Receives, on_chunk: Callable[[bytes], None]) -> None:
 
 
 async def drain(
-    child: Exits,
+    child: Waitable,
     *readers: Callable[[], Coroutine[Any, Any, object]],
     clock: Clock,
     drain_s: float = DRAIN_S,
@@ -177,7 +171,7 @@ async def drain(
     """Run the readers side by side until each is done, or `drain_s` after the child's exit.
 
     Returns:
-        Whether each came to its end. If not, some other process holds a pipe open.
+        Whether each reader was done. If not, another process holds a pipe open.
     """
 
     async def exited_long_ago() -> None:
@@ -189,7 +183,7 @@ async def drain(
 
 
 class LineFramer:
-    """Cuts a byte stream into lines, in time linear to its length.
+    """Splits a byte stream into lines, in time linear to its length.
 
     Args:
         max_line_bytes: longest line delivered whole. Of a longer one the first `max_line_bytes`
@@ -198,16 +192,16 @@ class LineFramer:
 
     def __init__(self, max_line_bytes: int) -> None:
         self._max_bytes = max_line_bytes
-        self._kept = bytearray()
+        self._partial = bytearray()
         self._size = 0
         self.oversize = 0
-        """How many lines were cut."""
+        """Number of lines that were cut."""
         self.last_oversize_bytes = 0
-        """How long the last line that was cut really was."""
+        """Length of the last line that was cut, before the cut."""
 
     @property
     def pending_bytes(self) -> int:
-        """How many bytes belong to a line that is not complete yet."""
+        """Length of the incomplete line at the end."""
         return self._size
 
     @property
@@ -216,39 +210,39 @@ class LineFramer:
         return self._size > self._max_bytes
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Take the next bytes; return the lines they complete, without their ends (LF, CRLF)."""
+        """Add the next bytes; return the lines they complete, without their ends (LF, CRLF)."""
         *ends, rest = chunk.split(b"\n")
         lines = []
         for end in ends:
             if self._size or len(end) > self._max_bytes:
-                self._keep(end)
+                self._append(end)
                 lines.append(self._take(complete=True))
             else:  # nearly every line begins and ends within a chunk
                 lines.append(end[:-1] if end.endswith(b"\r") else end)
-        self._keep(rest)
+        self._append(rest)
         return lines
 
     def close(self) -> bytes | None:
-        """Return what came after the last newline, if anything: a line that was cut off."""
+        """Return the incomplete line at the end, if there is one."""
         return self._take(complete=False) if self._size else None
 
-    def _keep(self, piece: bytes) -> None:
+    def _append(self, piece: bytes) -> None:
         self._size += len(piece)
-        # One byte more than a line may have: it may be the CR that does not count.
-        room = self._max_bytes + 1 - len(self._kept)
-        self._kept += piece if len(piece) <= room else piece[:room]
+        # One byte more than a line may have: it may be the CR, which does not count.
+        room = self._max_bytes + 1 - len(self._partial)
+        self._partial += piece if len(piece) <= room else piece[:room]
 
     def _take(self, *, complete: bool) -> bytes:
         size = self._size
-        if complete and size == len(self._kept) and self._kept.endswith(b"\r"):
+        if complete and size == len(self._partial) and self._partial.endswith(b"\r"):
             size -= 1
         if size > self._max_bytes:
             self.oversize += 1
             self.last_oversize_bytes = size
         # Slicing a view copies once; slicing the bytearray would copy twice.
-        with memoryview(self._kept) as view:
+        with memoryview(self._partial) as view:
             line = bytes(view[: min(size, self._max_bytes)])
-        self._kept.clear()
+        self._partial.clear()
         self._size = 0
         return line
 

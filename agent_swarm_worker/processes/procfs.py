@@ -1,7 +1,7 @@
-"""What ``/proc`` tells about processes. Where there is none (macOS), it tells nothing.
+"""Read the process table from ``/proc``; it is empty where there is none (macOS).
 
-Everything here is a snapshot: a process may be gone by the time the answer is read, and what
-vanished or may not be read is left out.
+Every result is a snapshot: the process may be gone by the time it is read. Processes that vanished
+or may not be read are left out.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import NamedTuple
 from agent_swarm_worker.text import shorten
 
 _FIRST_FIELD = 3
-"""Fields of ``stat`` are numbered from 1 (proc(5)); behind the name comes the third."""
+"""Fields of ``stat`` are numbered from 1 (proc(5)); the third one follows the name."""
 _COMMAND_CHARS = 120
 
 
 class ProcessInfo(NamedTuple):
-    """One line of the process table."""
+    """One process of the process table."""
 
     pid: int
     state: str
@@ -25,11 +25,11 @@ class ProcessInfo(NamedTuple):
     group: int
     session: int
     start_time: int
-    """Clock ticks since boot. Together with the pid it names one process and no other."""
+    """Clock ticks since boot. Pid and start time together identify a process."""
 
     @property
     def is_dead(self) -> bool:
-        """True for what only waits to be reaped."""
+        """True for a process that has exited and waits to be reaped."""
         return self.state in "ZXx"
 
     @property
@@ -41,7 +41,7 @@ class ProcessInfo(NamedTuple):
 def inspect(pid: int) -> ProcessInfo | None:
     """Look up one process."""
     stat = _read(pid, "stat")
-    # The name stands in parentheses and may contain anything, parentheses too.
+    # The name is in parentheses and may contain any character, parentheses too.
     fields = stat[stat.rfind(b")") + 2 :].split()
     if len(fields) <= 22 - _FIRST_FIELD:
         return None
@@ -56,7 +56,7 @@ def inspect(pid: int) -> ProcessInfo | None:
 
 
 def pids() -> set[int]:
-    """Return the numbers of all processes."""
+    """Return the pids of all processes."""
     try:
         return {int(name) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 - twice as fast
     except OSError:
@@ -69,7 +69,7 @@ def snapshot() -> dict[int, ProcessInfo]:
 
 
 def has_variable(pid: int, entry: bytes) -> bool:
-    """True if a process began with ``NAME=value`` or ``NAME=value/…`` in its environment."""
+    """Return whether a process was started with ``NAME=value`` or ``NAME=value/…`` (`entry`)."""
     environment = _read(pid, "environ")
     if entry not in environment:
         return False
@@ -78,10 +78,10 @@ def has_variable(pid: int, entry: bytes) -> bool:
 
 
 def command_line(pid: int) -> str:
-    """Return the command line, shortened; for people, so the program without its directories."""
-    words = _read(pid, "cmdline").rstrip(b"\0").split(b"\0")
-    words[0] = words[0].rpartition(b"/")[2] or _read(pid, "comm").strip()
-    text = b" ".join(words).decode("utf-8", "replace")
+    """Return the command line for a log: shortened, the program without its directories."""
+    argv = _read(pid, "cmdline").rstrip(b"\0").split(b"\0")
+    argv[0] = argv[0].rpartition(b"/")[2] or _read(pid, "comm").strip()
+    text = b" ".join(argv).decode("utf-8", "replace")
     return shorten(text, _COMMAND_CHARS)
 
 

@@ -1,7 +1,7 @@
-"""Starting a child process and talking to it.
+"""Start a child process, write to its standard input and wait for its exit.
 
-Each child leads a session and process group of its own, so that signals reach what it started, and
-carries a tag in its environment, so that what left the group is found too (`sweep`).
+Each child leads a session and process group of its own, so that signals reach the processes it
+starts, and carries a tag in its environment, so that `stop_tree.sweep` finds those that left.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ TAG_VARIABLE = "AGENT_SWARM_SESSION"
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """What to start."""
+    """A process to start."""
 
     argv: tuple[str, ...]
     cwd: Path
     env: Mapping[str, str]
     """The complete environment, but for the tag. Its ``PATH`` is where the program is looked up."""
     tag: str
-    """What every process of this tree carries in `TAG_VARIABLE`. One tag may be part of another:
-    who looks for ``session`` finds ``session/3`` too, and who looks for that one finds no other."""
+    """Value of `TAG_VARIABLE` for every process of this tree. A search for the tag ``session``
+    finds ``session/3`` too; a search for ``session/3`` finds that one only."""
     stdin: bool = False
-    """Whether there is something to `send`. If not, standard input is /dev/null: many a harness
-    waits for the end of an open pipe before it starts."""
-    kept: bool = False
-    """Whether what it writes is to outlive this process (see `keeper`)."""
+    """Whether `send` will be used. If not, standard input is /dev/null: some harnesses wait for the
+    end of an open pipe before they start."""
+    durable: bool = False
+    """Whether unread output is to survive this process (see `pipe_holder`)."""
 
 
 class Child(AsyncResource):
     """A running child. Use as a context manager: leaving it closes our ends of the pipes.
 
-    Closing does not end the process; `kill_ladder` does. Signals go through there too and never
-    through the standard library's ``Popen``, which may take the exit status away from asyncio.
+    Closing does not end the process; `escalation` does. Signals are sent from there and never by
+    the standard library's ``Popen``, which may take the exit status away from asyncio.
     """
 
     def __init__(
@@ -65,16 +65,16 @@ class Child(AsyncResource):
         self.pid = process.pid
         info = procfs.inspect(process.pid)
         self.start_time: int | None = info.start_time if info else None
-        """As in ``/proc``, so that a recycled pid is told apart; ``None`` if not known."""
+        """As in ``/proc``, to recognise a recycled pid; ``None`` if not known."""
         self.stdout = out
         self.stderr = err
-        self.keeper: Process | None = None
+        self.pipe_holder: Process | None = None
         self.ending = anyio.Lock()
-        """Held by whoever is ending this child, so that two do not do it at once."""
+        """Held while this child is being ended, so that it is not done twice at once."""
 
     @property
     def label(self) -> str:
-        """What a log calls it."""
+        """Name for logs."""
         return f"pid {self.pid}"
 
     @property
@@ -84,7 +84,7 @@ class Child(AsyncResource):
         return 128 - code if code is not None and code < 0 else code
 
     async def wait(self) -> int:
-        """Return `returncode` once the child has exited, whoever may still hold its pipes."""
+        """Return `returncode` once the child has exited, even if its pipes are still open."""
         await self._process.wait()
         code = self.returncode
         assert code is not None
@@ -93,23 +93,23 @@ class Child(AsyncResource):
     async def send(self, data: bytes) -> bool:
         """Write to standard input, waiting for the child to read.
 
-        Bound it with a cancel scope: a child that never reads blocks for ever. Cancelling may
-        leave the child with the first part of `data`.
+        Bound it with a cancel scope: a child that never reads blocks for ever. After a cancellation
+        the child may have the first part of `data`.
 
         Returns:
-            Whether all of it was taken. A child that closed its standard input or has exited is
-            no error; how it ended is what counts.
+            Whether all of it was written. A child that closed its standard input or has exited is
+            no error; its exit code tells more.
         """
         return self._stdin is not None and await self._stdin.send(data)
 
     async def close_stdin(self) -> None:
-        """Let the child read the end of its input."""
+        """Close standard input: the child reads the end of file."""
         if self._stdin is not None:
             self._stdin.close()
 
     async def aclose(self) -> None:
-        """Close our ends of the pipes, at once and whatever the other side does."""
-        await pipe_holder.end(self.keeper)
+        """Close our ends of the pipes at once."""
+        await pipe_holder.end_holder(self.pipe_holder)
         await self.close_stdin()
         self.stdout.close()
         self.stderr.close()
@@ -120,20 +120,22 @@ async def spawn(spec: ProcessSpec) -> Child:
 
     Raises:
         BinaryMissing: the program does not exist or cannot be executed.
-        ProviderError: anything else that kept it from starting, such as too long arguments.
+        ProviderError: it cannot be started for another reason, such as too long arguments.
     """
     if not spec.argv:
-        msg = "cannot start a harness: its command is empty"
-        raise ProviderError(msg)
+        raise ProviderError("cannot start a harness: its command is empty")
     with ExitStack() as ours, ExitStack() as theirs:
         try:
             stdin, stdin_end = _stdin(ours, theirs) if spec.stdin else (None, subprocess.DEVNULL)
-            stdout, stdout_end = _output(ours, theirs, pipe_holder.STDOUT if spec.kept else "")
-            stderr, stderr_end = _output(ours, theirs, pipe_holder.STDERR if spec.kept else "")
-            # First: there must be no word that it does not keep.
-            sleeper = await pipe_holder.keep(spec.tag, stdout, stderr) if spec.kept else None
+            names = (pipe_holder.STDOUT, pipe_holder.STDERR) if spec.durable else ("", "")
+            stdout, stdout_end = _output(ours, theirs, names[0])
+            stderr, stderr_end = _output(ours, theirs, names[1])
+            # Before the child, so that it holds everything the child writes.
+            holder = None
+            if spec.durable:
+                holder = await pipe_holder.start_holder(spec.tag, stdout, stderr)
             try:
-                # Shielded: a start that is cancelled half way would leave a process nobody knows.
+                # Shielded: a start cancelled half way would leave an unknown process behind.
                 with anyio.CancelScope(shield=True), subreaper.starting():
                     process = await anyio.open_process(
                         spec.argv,
@@ -145,17 +147,18 @@ async def spawn(spec: ProcessSpec) -> Child:
                         start_new_session=True,
                     )
                     child = Child(process, spec.tag, stdin, stdout, stderr)
-                    child.keeper = sleeper
+                    child.pipe_holder = holder
                     subreaper.register(child)
             except BaseException:
-                await pipe_holder.end(sleeper)
+                await pipe_holder.end_holder(holder)
                 raise
         except OSError as error:
             raise _explain(error, spec) from error
         except ValueError as error:
             # A NUL byte, a lone surrogate, or a variable's name with an equals sign.
-            msg = f"cannot start {spec.argv[0]!r}: unusable argument or variable: {error}"
-            raise ProviderError(msg) from error
+            raise ProviderError(
+                f"cannot start {spec.argv[0]!r}: unusable argument or variable: {error}"
+            ) from error
         ours.pop_all()
         return child
 
@@ -168,19 +171,19 @@ def _stdin(ours: ExitStack, theirs: ExitStack) -> tuple[PipeWriter, int]:
     return writer, their_end
 
 
-def _output(ours: ExitStack, theirs: ExitStack, kept_as: str) -> tuple[PipeReader, int]:
+def _output(ours: ExitStack, theirs: ExitStack, buffer_name: str) -> tuple[PipeReader, int]:
     our_end, their_end = os.pipe()
     theirs.callback(os.close, their_end)
     reader = PipeReader(our_end)
     ours.callback(reader.close)
-    if kept_as and CaptureBuffer.is_possible():
-        reader.capture_buffer = CaptureBuffer.make(kept_as)
+    if buffer_name and CaptureBuffer.is_possible():
+        reader.capture_buffer = CaptureBuffer.make(buffer_name)
     return reader, their_end
 
 
 def _explain(error: OSError, spec: ProcessSpec) -> ProviderError:
     program = spec.argv[0]
-    # The same error number stands for a missing directory and a missing program; the name differs.
+    # A missing directory and a missing program have the same errno; the file name differs.
     if error.filename == os.fspath(spec.cwd) and program != error.filename:
         return ProviderError(f"cannot start {program!r} in {spec.cwd}: {error.strerror}")
     match error.errno:
@@ -191,7 +194,7 @@ def _explain(error: OSError, spec: ProcessSpec) -> ProviderError:
         case errno.ENOEXEC:
             return BinaryMissing(program, "not a program this system can run")
         case errno.E2BIG:
-            longest = max(len(os.fsencode(word)) for word in spec.argv)
+            longest = max(len(os.fsencode(argument)) for argument in spec.argv)
             return ProviderError(
                 f"cannot start {program!r}: argument list too long; the longest of"
                 f" {len(spec.argv)} arguments has {longest} bytes"
@@ -201,7 +204,7 @@ def _explain(error: OSError, spec: ProcessSpec) -> ProviderError:
 
 def _why_missing(program: str, spec: ProcessSpec) -> str:
     is_path = "/" in program
-    place = os.path.join(spec.cwd, program) if is_path else program  # noqa: PTH118 - an argv word
-    if shutil.which(place, path=os.pathsep.join(os.get_exec_path(spec.env))):
+    path = os.path.join(spec.cwd, program) if is_path else program  # noqa: PTH118 - an argv word
+    if shutil.which(path, path=os.pathsep.join(os.get_exec_path(spec.env))):
         return "the interpreter that its first line names does not exist"
     return "no such file" if is_path else "not found on PATH"

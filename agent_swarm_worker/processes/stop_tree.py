@@ -1,16 +1,13 @@
-"""Finding and killing everything that belongs to a session, wherever it went.
+"""Find, stop and kill all processes of a session, wherever they went.
 
-A signal to the group misses what made itself a session of its own, and harnesses do that to the
-commands they run. So the process table is searched, by three marks that survive different ways of
-leaving: the tag in the environment, the group and session of the leader, and descent.
+A signal to the group misses processes that lead a session of their own, and harnesses start their
+commands so. The process table is searched by three marks that survive different ways of leaving:
+the tag in the environment, the leader's group and session, and descent.
 
-Stopping processes that multiply while one looks at them.
-
-Killing what a look at the process table found is enough for most trees, and not for two kinds. Of
-two processes that watch each other the second starts a third when the first is killed. And one
-that forks, leaves its session and exits, over and over, is gone from wherever it was last seen. So
-everything is *stopped* first, which nobody notices, and looked for until nothing new turns up; what
-has just come is looked at before all the rest, within a fraction of a millisecond.
+Processes are stopped (SIGSTOP) before any is killed, and searched for until no new one is found.
+Killing alone is not enough for two kinds of trees: two processes that watch each other restart the
+one that was killed, and a process that forks and exits over and over has gone wherever it was last
+seen. New processes are therefore checked first, within a fraction of a millisecond.
 """
 
 from __future__ import annotations
@@ -33,8 +30,18 @@ if TYPE_CHECKING:
     from agent_swarm_worker.processes.procfs import ProcessInfo
 
 SWEEP_S = 3.0
-"""How long to go on killing; more is needed only for what the kernel will not let die."""
+"""Time limit of a sweep; only processes stuck in the kernel take longer."""
 _PAUSE_S = 0.02
+MAX_SCANS = 20
+"""Scans of the whole table in one call of `stop_all`; the next round of the sweep continues."""
+MAX_NEWCOMER_SCANS = 100
+"""Scans for new processes alone, after each scan of the table."""
+QUIET_SCANS = 5
+"""Scans in a row without a new process that end those."""
+Search: TypeAlias = (
+    "Callable[[dict[int, ProcessInfo], Iterable[tuple[int, int]]], list[ProcessInfo]]"
+)
+"""Finds the living processes of a session in a table, given those known already."""
 
 
 class Leader(Protocol):
@@ -45,8 +52,8 @@ class Leader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
-    """A process a sweep found, for the log."""
+class SweptProcess:
+    """A process that a sweep found, for the log."""
 
     pid: int
     command: str
@@ -54,17 +61,17 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class SweepReport:
-    """What a sweep did."""
+    """Result of a sweep."""
 
-    killed: tuple[Swept, ...] = ()
-    survivors: tuple[Swept, ...] = ()
-    """Found and still there: another user's, or stuck in the kernel."""
+    killed: tuple[SweptProcess, ...] = ()
+    survivors: tuple[SweptProcess, ...] = ()
+    """Processes that could not be killed: of another user, or stuck in the kernel."""
 
 
 def find(
     tag: str, leader: Leader | None = None, known: Iterable[tuple[int, int]] = ()
 ) -> list[ProcessInfo]:
-    """Find the living processes of a session; never ourselves nor the first process.
+    """Find the living processes of a session; never this process nor pid 1.
 
     A process belongs to it if its environment has the tag, if it is in the leader's group or
     session, if it is one of `known` (pid and start time, from an earlier search), or if it
@@ -75,8 +82,7 @@ def find(
 
 def _entry(tag: str) -> bytes:
     if not tag:
-        msg = "an empty tag would match strangers"
-        raise ValueError(msg)
+        raise ValueError("an empty tag would match every process")
     return os.fsencode(f"{TAG_VARIABLE}={tag}")
 
 
@@ -88,7 +94,7 @@ def _search(
 ) -> list[ProcessInfo]:
     untouchable = {1, os.getpid()}
     seeds = _members(leader, table) | {pid for pid, start in known if _is_same(pid, start, table)}
-    # What is older than the leader cannot have its tag, and reading environments is what costs.
+    # Older processes than the leader cannot have its tag; reading environments is expensive.
     since = (leader.start_time if leader else None) or 0
     seeds.update(
         info.pid
@@ -102,19 +108,21 @@ def _search(
 
 
 def kill(processes: Iterable[ProcessInfo]) -> None:
-    """Send SIGKILL; what is gone already or not ours to kill is passed over."""
+    """Send SIGKILL to each; processes that are gone or not ours are skipped."""
     for info in processes:
         send(info.pid, signal.SIGKILL)
 
 
-def end_now(tag: str, leader: Leader | None = None, known: Iterable[tuple[int, int]] = ()) -> None:
-    """Stop and kill what `find` finds, once and without waiting: for who has no time left."""
+def stop_and_kill(
+    tag: str, leader: Leader | None = None, known: Iterable[tuple[int, int]] = ()
+) -> None:
+    """Stop and kill the processes that `find` finds, once and without waiting."""
     entry, everyone = _entry(tag), tuple(known)
-    kill(freeze(lambda table, more: _search(table, entry, leader, {*everyone, *more}), entry))
+    kill(stop_all(lambda table, more: _search(table, entry, leader, {*everyone, *more}), entry))
 
 
 def signal_group(leader: Leader, number: signal.Signals) -> None:
-    """Signal the leader's group, unless its pid has gone to somebody else."""
+    """Signal the leader's group, unless its pid was reused."""
     info = procfs.inspect(leader.pid)
     if info is None or info.start_time == leader.start_time:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -129,38 +137,38 @@ async def sweep(
     known: Iterable[tuple[int, int]] = (),
     timeout_s: float = SWEEP_S,
 ) -> SweepReport:
-    """Stop and kill what `find` finds, again and again, until two looks in a row find nothing.
+    """Stop and kill the processes that `find` finds, until two scans in a row find none.
 
-    Two, because a process that is just being replaced by another program has no environment for a
-    moment. Without ``/proc`` only the leader's group is killed, and nothing can be reported.
+    Two, because a process has no environment for a moment while it executes another program.
+    Without ``/proc`` only the leader's group is killed, and the report is empty.
 
     Args:
-        tag: whose processes.
+        tag: the tag of the session.
         clock: measures `timeout_s`.
         leader: the child that the tree started from, if it is known.
-        known: processes found earlier, as pid and start time, that may have lost every mark.
-        timeout_s: when to give up.
+        known: processes found earlier (pid and start time), which may have lost every mark.
+        timeout_s: time limit.
     """
     begin_s, entry = clock.monotonic(), _entry(tag)
-    killed: dict[tuple[int, int], Swept] = {}
+    killed: dict[tuple[int, int], SweptProcess] = {}
     everyone = set(known)
-    quiet_looks = 0
+    quiet_scans = 0
     while True:
-        left = freeze(
+        found = stop_all(
             lambda table, known: _search(table, entry, leader, {*everyone, *known}), entry
         )
-        for info in left:
-            killed.setdefault(info.identity, Swept(info.pid, procfs.command_line(info.pid)))
+        for info in found:
+            killed.setdefault(info.identity, SweptProcess(info.pid, procfs.command_line(info.pid)))
         if leader is not None:
             signal_group(leader, signal.SIGKILL)
-        kill(left)
+        kill(found)
         everyone.update(killed)
-        quiet_looks = 0 if left else quiet_looks + 1
-        if quiet_looks == 2 or clock.monotonic() - begin_s >= timeout_s:
+        quiet_scans = 0 if found else quiet_scans + 1
+        if quiet_scans == 2 or clock.monotonic() - begin_s >= timeout_s:
             break
         await clock.sleep(_PAUSE_S)
     reap_orphans()
-    survivors = tuple(killed.pop(info.identity) for info in left)
+    survivors = tuple(killed.pop(info.identity) for info in found)
     return SweepReport(tuple(killed.values()), survivors)
 
 
@@ -170,9 +178,9 @@ def _is_same(pid: int, start_time: int | None, table: dict[int, ProcessInfo]) ->
 
 
 def _members(leader: Leader | None, table: dict[int, ProcessInfo]) -> set[int]:
-    """The leader, its group and its session; nothing if its pid has gone to somebody else.
+    """Return the leader, its group and its session; nothing if its pid was reused.
 
-    A pid is not given out again while it still names a group or a session.
+    A pid is not reused while it is the id of a group or a session.
     """
     if leader is None or (
         leader.pid in table and not _is_same(leader.pid, leader.start_time, table)
@@ -195,28 +203,15 @@ def _with_descendants(
     return found
 
 
-Search: TypeAlias = (
-    "Callable[[dict[int, ProcessInfo], Iterable[tuple[int, int]]], list[ProcessInfo]]"
-)
-"""Finds the living processes of a session in a table, given those known already."""
-
-MAX_LOOKS = 20
-"""Looks at the whole table; the next round of the sweep goes on where this stopped."""
-MAX_GLANCES = 100
-"""Looks at the newcomers alone after each of those."""
-QUIET_GLANCES = 5
-"""So many glances in a row without a newcomer end them."""
-
-
-def freeze(search: Search, entry: bytes) -> list[ProcessInfo]:
-    """Stop the processes of a session; return all that were found.
+def stop_all(search: Search, entry: bytes) -> list[ProcessInfo]:
+    """Send SIGSTOP to the processes of a session; return all that were found.
 
     Args:
         search: finds them in a process table.
         entry: the tag in their environment, as ``NAME=value``.
     """
     stopped: dict[tuple[int, int], ProcessInfo] = {}
-    for _ in range(MAX_LOOKS):
+    for _ in range(MAX_SCANS):
         table = procfs.snapshot()
         found = search(table, stopped)
         new = [info for info in found if info.identity not in stopped]
@@ -230,15 +225,15 @@ def freeze(search: Search, entry: bytes) -> list[ProcessInfo]:
 
 
 def send(pid: int, number: signal.Signals) -> None:
-    """Signal one process; one that is gone already or not ours is passed over."""
+    """Signal one process; one that is gone or not ours is skipped."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
 
 
 def _stop_newcomers(seen: set[int], entry: bytes) -> list[ProcessInfo]:
-    """Stop what has come with the tag since a table was read, while it is still there."""
+    """Stop processes with the tag that appeared since the table was read."""
     stopped, quiet = [], 0
-    for _ in range(MAX_GLANCES):
+    for _ in range(MAX_NEWCOMER_SCANS):
         fresh = procfs.pids() - seen
         for pid in fresh:
             if procfs.has_variable(pid, entry):
@@ -246,6 +241,6 @@ def _stop_newcomers(seen: set[int], entry: bytes) -> list[ProcessInfo]:
                 stopped.append(procfs.inspect(pid))
         seen |= fresh
         quiet = 0 if fresh else quiet + 1
-        if quiet == QUIET_GLANCES:
+        if quiet == QUIET_SCANS:
             break
     return [info for info in stopped if info is not None and not info.is_dead]

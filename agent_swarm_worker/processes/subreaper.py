@@ -1,14 +1,14 @@
-"""Orphans: processes whose parent died come to us instead of to init, and we reap them.
+"""Adopt orphaned descendants (as child subreaper) and reap them when they exit.
 
-A process we adopted leaves a zombie that nobody else will ever wait for. A process we *started* is
-waited for by asyncio, and taking its exit status away would make it look as if it had ended with
-255. Nothing in the kernel tells the two apart, so the rules are:
+An adopted process becomes a zombie that no other code waits for. A *started* process is waited for
+by asyncio, and reaping it here would make asyncio report exit code 255. The kernel does not tell
+the two apart, so the rules are:
 
-* what `spawn` started is registered and never touched, and nothing is reaped while a start is
-  under way and the pid not yet known;
-* what is in our own session was started by other code of ours (git, for example: whoever starts
-  something without `spawn` leaves it in our session), or descends from that, and is not touched;
-* what remains left our session, and only something `spawn` started can have led it out.
+* processes that `spawn` started are registered and never reaped here, and nothing is reaped while a
+  start is under way and the pid not yet known;
+* processes in our own session were started by other code of ours that does not use `spawn` (git,
+  for example), or descend from such, and are not reaped;
+* all others left our session, so they descend from a process that `spawn` started: they are reaped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 class DirectChild(Protocol):
-    """What `spawn` started: asyncio waits for it, so its exit status is not ours to take."""
+    """A process that `spawn` started: asyncio waits for it."""
 
     @property
     def pid(self) -> int:
@@ -40,7 +40,7 @@ class DirectChild(Protocol):
 
     @property
     def returncode(self) -> int | None:
-        """``None`` until asyncio has its exit status; afterwards the pid means nothing."""
+        """``None`` until asyncio has its exit status; afterwards the pid may be reused."""
         ...
 
 
@@ -54,12 +54,12 @@ class _Registry:
 
 
 _registry = _Registry()
-"""One for the process, like the process table it describes."""
+"""One per process, like the table of its children."""
 
 
 @contextlib.contextmanager
 def starting() -> Iterator[None]:
-    """Hold off reaping while a child has a pid that nobody knows yet."""
+    """Suspend reaping while a child is started and its pid is not known yet."""
     _registry.starting += 1
     try:
         yield
@@ -68,15 +68,15 @@ def starting() -> Iterator[None]:
 
 
 def register(child: DirectChild) -> None:
-    """Note that asyncio waits for `child`; to be called inside `starting`."""
+    """Register `child` as one that asyncio waits for; call it inside `starting`."""
     _registry.direct.add(child)
 
 
 async def adopt_orphans(*, clock: Clock, interval_s: float = 5.0) -> None:
     """Adopt orphans and reap them every `interval_s`, until cancelled.
 
-    Belongs in the worker's task group. Also does the reaping for a worker that is the first
-    process of a container and gets the orphans anyway.
+    Also reaps for a worker that is the first process of a container, where the kernel makes orphans
+    its children anyway.
     """
     _set_subreaper(on=True)
     try:
@@ -88,7 +88,7 @@ async def adopt_orphans(*, clock: Clock, interval_s: float = 5.0) -> None:
 
 
 def reap_orphans() -> list[int]:
-    """Reap every adopted process that has ended; return their pids. Never blocks."""
+    """Reap all adopted processes that have exited; return their pids. Never blocks."""
     if _registry.starting or not _some_child_has_ended():
         return []
     watched, our_pid, our_session = _registry.watched_pids(), os.getpid(), os.getsid(0)
@@ -103,7 +103,7 @@ def reap_orphans() -> list[int]:
 
 
 def _some_child_has_ended() -> bool:
-    """One system call instead of a scan; ``WNOWAIT`` looks without taking."""
+    """Check with one system call instead of a scan; ``WNOWAIT`` leaves the exit status."""
     if sys.platform != "linux":
         return False
     try:
@@ -113,6 +113,6 @@ def _some_child_has_ended() -> bool:
 
 
 def _set_subreaper(*, on: bool) -> None:
-    """Best effort: without it orphans go to init, and the sweep finds them there."""
+    """Best effort: without it orphans become init's children, and the sweep finds them there."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)

@@ -1,1 +1,1 @@
-"""Floor 4: composing the system prompt and the user prompt; the texts lie in top-level prompts/."""
+"""Compose the system prompt and the user prompt from the templates in top-level ``prompts/``."""

@@ -1,8 +1,8 @@
-"""What the swarm remembers that may help with a task (docs/api.md 15.5)."""
+"""Quote memories of the swarm that are similar to a task's text (docs/api.md 15.5)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -14,7 +14,8 @@ from agent_swarm_worker.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent_swarm_worker.api.wire import Memory, Task
+    from agent_swarm_worker.api.resources import Resources
+    from agent_swarm_worker.api.wire import Task
     from agent_swarm_worker.contract import Redactor
 
 MIN_SIMILARITY = 0.4
@@ -22,50 +23,34 @@ LIMIT = 5
 INTENT = "pre-task memory recall"
 _CONTENT_CHARS = 300
 _QUERY_CHARS = 8000
-"""Embedding models read no more; a task may have a megabyte."""
+"""Embedding models read no more; a task's text may be a megabyte."""
 _TIMEOUT_S = 10.0
 _RATER = "explicit-self"
 
 
-class MemorySource(Protocol):
-    """The server, as far as memories go; `api.resources` is one. Raises `ApiError`."""
-
-    async def memory_search(
-        self,
-        query: str,
-        *,
-        intent: str,
-        limit: int = 5,
-        task_id: str | None = None,
-        context_key: str | None = None,
-    ) -> Sequence[Memory]:
-        """Return memories near `query` (docs/api.md 15.5)."""
-        ...
-
-
-async def memories_block(
-    source: MemorySource,
+async def memories_section(
+    server: Resources,
     task: Task,
     redactor: Redactor,
     *,
     raters: Sequence[str] = (),
     has_mcp: bool = True,
 ) -> str:
-    """Return the section on past knowledge; empty if there is none or it cannot be had.
+    """Return the section on past knowledge; empty if nothing similar is known or the search fails.
 
     Args:
-        source: the server.
-        task: what to look for.
-        redactor: memories of others may hold what nobody should repeat.
+        server: searches the memories.
+        task: its text is the query.
+        redactor: removes secrets from the query and from what is found.
         raters: the ``MEMORY_RATERS`` setting.
-        has_mcp: whether the agent has the swarm's tools, so that they can be pointed to.
+        has_mcp: whether the agent has the swarm's tools, so that the text may name them.
     """
     query = redactor.text(clean(task.text)).strip()[:_QUERY_CHARS]
     if not query:
         return ""
     try:
         with anyio.fail_after(_TIMEOUT_S):
-            found = await source.memory_search(
+            found = await server.memory_search(
                 query, intent=INTENT, limit=LIMIT, task_id=task.id, context_key=task.context_key
             )
     except (ApiError, TimeoutError) as error:

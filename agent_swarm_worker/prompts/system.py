@@ -1,9 +1,8 @@
-"""The system prompt: fixed parts first and changing ones last, so that vendors' caches hit.
+"""Compose the system prompt: parts that all tasks share first, so that vendors' caches hit.
 
-The order and the conditions are those of the public worker (docs/prompts.md). It has no
-upper limit as a whole: hand it to a harness by file or standard input, never as an argument.
-
-The parts of the system prompt made from data: persona, skills, repository, requester.
+The order and the conditions of the parts are those of the public worker (docs/prompts.md). The
+prompt as a whole has no size limit: a harness gets it by file or standard input, not as an
+argument.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from agent_swarm_worker.prompts.texts import block, clean, join, squeeze
 from agent_swarm_worker.text import clip_bytes, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from agent_swarm_worker.api.wire import Guidelines, Requester, Skill
@@ -26,33 +25,45 @@ if TYPE_CHECKING:
     from agent_swarm_worker.settings import Settings
 
 
+PERSONA_MAX_BYTES = 20_000
+"""Per persona file; the server stores up to 10,000 characters of new ones, older may be longer."""
+NOTES_MAX_BYTES = 20_000
+REPO_NOTES_MAX_BYTES = 12_000
+PROMPT_MAX_BYTES = 120_000
+"""The agent's notes may fill the prompt up to here: Linux takes 128 KiB in one argument."""
+REQUESTER_NOTES_MAX_BYTES = 8_000
+SKILLS_MAX_BYTES = 20_000
+"""Of the list for harnesses without skill discovery."""
+_SKILL_LINE_CHARS = 300
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentContext:
-    """What the prompts of all tasks share."""
+    """Facts about the agent, shared by the prompts of all its tasks."""
 
     agent_id: str
     spec: HarnessSpec
-    """The harness that is prompted."""
+    """Of the harness that gets the prompt."""
     settings: Settings
     name: str = ""
     role: str = "worker"
-    """The label; a lead may carry any, so it does not decide what the agent is."""
+    """Free text shown in the prompt; `is_lead` decides what the agent is."""
     is_lead: bool = False
     description: str = ""
     soul_md: str = ""
     identity_md: str = ""
-    """Empty while it is the generated default, which says nothing."""
+    """Empty while it is the generated default."""
     claude_md: str = ""
     """The agent's own notes; empty while they are the generated default."""
     server_capabilities: frozenset[str] | None = None
-    """What the server can do; ``None`` if it does not say, which counts as everything."""
+    """``None``: the server does not list any, and is assumed to have them all."""
     skills: tuple[Skill, ...] = ()
     mcp_servers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskContext:
-    """What the prompt of one task adds."""
+    """Facts about one task."""
 
     repository: RepositoryView | None = None
     requester: Requester | None = None
@@ -61,9 +72,33 @@ class TaskContext:
     additional_prompt: str = ""
     """``task.additionalSystemPrompt`` of older servers (docs/api.md 2.3)."""
     missing_dir: str | None = None
-    """The directory the task asked for, if it does not exist."""
+    """The directory that the task asks for, if it does not exist."""
     cwd: Path | None = None
-    """Where the session works."""
+    """The session's working directory."""
+
+
+class RepositoryView(Protocol):
+    """The repository as the session finds it; implemented by `workspace.repository`."""
+
+    @property
+    def clone_path(self) -> Path | None:
+        """``None`` if there is no clone."""
+
+    @property
+    def warning(self) -> str | None:
+        """Faults of cloning or updating it."""
+
+    @property
+    def claude_md(self) -> str:
+        """The repository's own notes for agents."""
+
+    @property
+    def auto_stashes(self) -> Mapping[str, str]:
+        """Messages of stashed work of earlier sessions, by git ref."""
+
+    @property
+    def guidelines(self) -> Guidelines | None:
+        """The swarm's rules for this repository."""
 
 
 async def system_prompt(
@@ -73,19 +108,19 @@ async def system_prompt(
 
     Args:
         build: renders the parts.
-        agent: what all tasks share.
-        task: what this one adds.
-        operator_prompt: the text of ``SYSTEM_PROMPT``, see `operator_prompt`.
+        agent: facts that all tasks share.
+        task: facts of this task.
+        operator_prompt: see the function `operator_prompt`.
     """
     fixed = _fixed_parts(agent, task)
     repository = _repository_part(agent, task)
     requester = _requester_part(task)
-    # One call, so that all are rendered at the same time.
+    # One call renders all parts concurrently.
     texts = await build.texts([*fixed, *repository, *requester])
     base = squeeze(join(*texts[: len(fixed)]))
     notes = ""
     if agent.spec.capabilities.has_local_environment and not _finds_agent_notes(agent, task):
-        notes = agent_notes(agent.claude_md, used_bytes=len(base.encode()))
+        notes = _agent_notes(agent.claude_md, used_bytes=len(base.encode()))
     return squeeze(
         join(
             base,
@@ -99,11 +134,11 @@ async def system_prompt(
 
 
 def operator_prompt(settings: Settings) -> str:
-    """Return the operator's own text: ``SYSTEM_PROMPT``, else what ``SYSTEM_PROMPT_FILE`` holds.
+    """Return ``SYSTEM_PROMPT``; if it is blank, the content of ``SYSTEM_PROMPT_FILE``.
 
     Raises:
-        UnreadableFile: the file is named and cannot be read; a worker without the operator's
-            instructions must not run.
+        UnreadableFile: the file cannot be read; a worker must not run without the operator's
+            instructions.
     """
     if settings.system_prompt.strip() or settings.system_prompt_file is None:
         return settings.system_prompt
@@ -121,7 +156,7 @@ def _fixed_parts(agent: AgentContext, task: TaskContext) -> list[Part]:
             "name": one_line(agent.name) or "an agent",
             "role": one_line(agent.role),
             "agentId": agent.agent_id,
-            "persona": persona(agent.description, agent.soul_md, agent.identity_md),
+            "persona": _persona(agent.description, agent.soul_md, agent.identity_md),
         },
     )
     if not agent.spec.capabilities.mcp_transports:
@@ -129,8 +164,8 @@ def _fixed_parts(agent: AgentContext, task: TaskContext) -> list[Part]:
     tools = Part(
         "system.agent.tools_skills",
         {
-            "skills": skills(agent.skills, agent.spec),
-            "mcp_servers": mcp_servers(agent.mcp_servers),
+            "skills": _skills(agent.skills, agent.spec),
+            "mcp_servers": _mcp_servers(agent.mcp_servers),
         },
     )
     return [composite, *_conditional_parts(agent, task), tools]
@@ -175,19 +210,18 @@ def _can(agent: AgentContext, capability: str) -> bool:
 def _repository_part(agent: AgentContext, task: TaskContext) -> list[Part]:
     if task.repository is None:
         return []
-    variables = repository(task.repository, agent.spec)
-    return [Part("system.agent.repository", variables)]
+    return [Part("system.agent.repository", _repository_variables(task.repository, agent.spec))]
 
 
 def _finds_agent_notes(agent: AgentContext, task: TaskContext) -> bool:
-    """Some read the notes of every directory upwards; the agent's are in the workspace."""
+    """True if the harness itself reads the agent's notes in the workspace, above its `cwd`."""
     if not agent.spec.prompt.reads_agent_notes:
         return False
     return task.cwd is None or task.cwd.is_relative_to(agent.settings.workspace_dir)
 
 
 def _requester_part(task: TaskContext) -> list[Part]:
-    variables = requester(task.requester) if task.requester else None
+    variables = _requester_variables(task.requester) if task.requester else None
     return [Part("task.requester.profile", variables)] if variables else []
 
 
@@ -201,64 +235,8 @@ def _missing_directory(task: TaskContext) -> str:
     )
 
 
-PERSONA_MAX_BYTES = 20_000
-"""Of each persona file. The server allows 10,000 characters, and longer ones it already has."""
-NOTES_MAX_BYTES = 20_000
-REPO_NOTES_MAX_BYTES = 12_000
-PROMPT_MAX_BYTES = 120_000
-"""What notes may fill a prompt up to; under Linux's limit of 128 KiB for one argument."""
-
-REQUESTER_NOTES_MAX_BYTES = 8_000
-SKILLS_MAX_BYTES = 20_000
-"""Of the list that harnesses without skill discovery get; the rest is found with the tools."""
-_SKILL_LINE_CHARS = 300
-
-
-class Stash(Protocol):
-    """Work that a refresh of the clone has put aside."""
-
-    @property
-    def ref(self) -> str:
-        """What git calls it."""
-        ...
-
-    @property
-    def message(self) -> str:
-        """When and on which branch."""
-        ...
-
-
-class RepositoryView(Protocol):
-    """The repository as the session finds it; `workspace.repository` makes it."""
-
-    @property
-    def clone_path(self) -> Path | None:
-        """Where the clone is."""
-        ...
-
-    @property
-    def warning(self) -> str | None:
-        """What went wrong with it."""
-        ...
-
-    @property
-    def claude_md(self) -> str:
-        """The repository's own notes for agents."""
-        ...
-
-    @property
-    def auto_stashes(self) -> Sequence[Stash]:
-        """Work of earlier sessions."""
-        ...
-
-    @property
-    def guidelines(self) -> Guidelines | None:
-        """What the swarm demands here."""
-        ...
-
-
-def persona(description: str, soul: str, identity: str) -> str:
-    """Return who the agent is, as one block."""
+def _persona(description: str, soul: str, identity: str) -> str:
+    """Return description, SOUL.md and IDENTITY.md as one block."""
     parts = [
         clip_bytes(clean(part).strip(), PERSONA_MAX_BYTES, "[...truncated]")
         for part in (description, soul, identity)
@@ -266,8 +244,8 @@ def persona(description: str, soul: str, identity: str) -> str:
     return block("\n\n".join(part for part in parts if part))
 
 
-def skills(installed: Sequence[Skill], spec: HarnessSpec) -> str:
-    """Return what the prompt says about installed skills; nothing if there are none."""
+def _skills(installed: Sequence[Skill], spec: HarnessSpec) -> str:
+    """Return the text on installed skills; empty if there are none."""
     if not installed:
         return ""
     find = "`skill-list` shows them all, `skill-search` finds one by intent, `skill-get` reads one."
@@ -278,10 +256,10 @@ def skills(installed: Sequence[Skill], spec: HarnessSpec) -> str:
             where = "on the server; use the skill tools"
         text = f"{len(installed)} skills are installed {where}. {find}"
         return block(f"{text} Use one that fits before you do the work by hand.")
-    mark = "/" if is_local else ""
-    how = "its SKILL.md in your skills directory" if mark else "it with `skill-get`"
+    slash = "/" if is_local else ""
+    how = "its SKILL.md in your skills directory" if is_local else "it with `skill-get`"
     lines = [
-        f"- {mark}{one_line(skill.name, 100)}: {one_line(skill.description, _SKILL_LINE_CHARS)}"
+        f"- {slash}{one_line(skill.name, 100)}: {one_line(skill.description, _SKILL_LINE_CHARS)}"
         for skill in installed
     ]
     listed = clip_bytes("\n".join(lines), SKILLS_MAX_BYTES, f"[... {len(lines)} skills in all]")
@@ -290,18 +268,15 @@ def skills(installed: Sequence[Skill], spec: HarnessSpec) -> str:
     )
 
 
-def mcp_servers(names: Sequence[str]) -> str:
-    """Return what the prompt says about connected tool servers."""
-    known = ", ".join(flat for name in names if (flat := one_line(name, 100)))
-    return (
-        block(f"Connected MCP servers: {known}. Their tools are in your tool list.")
-        if known
-        else ""
-    )
+def _mcp_servers(names: Sequence[str]) -> str:
+    """Return the text on connected tool servers; empty if there are none."""
+    listed = ", ".join(flat for name in names if (flat := one_line(name, 100)))
+    text = f"Connected MCP servers: {listed}. Their tools are in your tool list."
+    return block(text if listed else "")
 
 
-def agent_notes(notes: str, *, used_bytes: int) -> str:
-    """Return the agent's own CLAUDE.md, as far as there is room."""
+def _agent_notes(notes: str, *, used_bytes: int) -> str:
+    """Return the agent's own CLAUDE.md, cut so that the prompt stays below `PROMPT_MAX_BYTES`."""
     header = "## Your notes (CLAUDE.md)\n\n"
     room = min(NOTES_MAX_BYTES, max(0, PROMPT_MAX_BYTES - used_bytes)) - len(header)
     notice = "[...truncated, see /workspace/CLAUDE.md for full content]"
@@ -309,17 +284,15 @@ def agent_notes(notes: str, *, used_bytes: int) -> str:
     return header + text if text else ""
 
 
-def repository(repo: RepositoryView, spec: HarnessSpec) -> dict[str, str]:
+def _repository_variables(repo: RepositoryView, spec: HarnessSpec) -> dict[str, str]:
     """Return the variables of the repository part.
 
-    Args:
-        repo: the repository as it is.
-        spec: the harness; the repository's CLAUDE.md is quoted for one that does not read it.
+    The repository's CLAUDE.md is quoted for a harness that does not read it by itself.
     """
     local = spec.capabilities.has_local_environment and repo.clone_path is not None
     notes = repo.claude_md if local and not spec.prompt.reads_repository_notes else ""
     notice = f"[...truncated, see {repo.clone_path}/CLAUDE.md for full content]"
-    stashes = "\n".join(f"- {stash.ref}: {one_line(stash.message)}" for stash in repo.auto_stashes)
+    stashes = "\n".join(f"- {ref}: {one_line(text)}" for ref, text in repo.auto_stashes.items())
     return {
         "clone_note": block(f"The repository is cloned at `{repo.clone_path}`.") if local else "",
         "warning": block(f"WARNING: {one_line(repo.warning)}") if repo.warning else "",
@@ -360,18 +333,18 @@ def _guidelines(rules: Guidelines | None) -> str:
     return block("\n\n".join(parts))
 
 
-def requester(person: Requester) -> dict[str, str] | None:
-    """Return the variables of the requester part; ``None`` if nothing but a name is known."""
-    wishes = {"Tone": person.tone, "language": person.language, "verbosity": person.verbosity}
-    named = [f"{label}: {one_line(value, 200)}" for label, value in wishes.items() if value]
+def _requester_variables(person: Requester) -> dict[str, str] | None:
+    """Return the variables of the requester part; ``None`` if only the name is known."""
+    preferences = {"Tone": person.tone, "language": person.language, "verbosity": person.verbosity}
+    stated = [f"{label}: {one_line(value, 200)}" for label, value in preferences.items() if value]
     notes = clean(person.notes or "").strip()
     notes = clip_bytes(notes, REQUESTER_NOTES_MAX_BYTES, "[...truncated]")
-    if not (person.role or notes or named):
+    if not (person.role or notes or stated):
         return None
     return {
         "requester_name": one_line(person.name, 200),
         "requester_role_suffix": f" ({one_line(person.role, 200)})" if person.role else "",
-        "requester_comms_section": f"\n{', '.join(named)}." if named else "",
+        "requester_comms_section": f"\n{', '.join(stated)}." if stated else "",
         "requester_notes_section": f"\nNotes:\n{notes}" if notes else "",
     }
 

@@ -1,10 +1,8 @@
-"""Small things done to text before it goes into a prompt: clean, shorten, put on one line.
+"""Fill in prompt templates, and clean and shorten text that goes into a prompt.
 
-The texts of this package, one markdown file per template id, and how they are filled in.
-
-Tokens: ``{{name}}`` or ``{{a.b}}`` is a variable, ``{{@template[id]}}`` another template. Both are
-replaced once; what a value brings along is never looked at again, so a task that contains
-``{{name}}`` shows exactly that.
+A template is one markdown file per id. Its tokens: ``{{name}}`` or ``{{a.b}}`` is a variable,
+``{{@template[id]}}`` another template. Both are replaced once; inserted values are not scanned
+again, so a task that contains ``{{name}}`` shows exactly that.
 """
 
 from __future__ import annotations
@@ -18,38 +16,6 @@ from typing import TypeAlias
 
 from agent_swarm_worker.logs import Event, Log
 
-_LINE_ENDS = re.compile(r"\r\n?")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
-_BLANK_LINES = re.compile(r"\n{3,}")
-
-
-def clean(text: str) -> str:
-    """Return `text` without what no prompt can carry.
-
-    Control characters other than newline and tab go (a NUL cannot be an argument, an escape could
-    drive a terminal), line ends become newlines, and halves of surrogate pairs, which have no
-    UTF-8 form, become U+FFFD.
-    """
-    text = _LINE_ENDS.sub("\n", text)
-    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
-
-
-def squeeze(text: str) -> str:
-    """Return `text` with at most one blank line in a row."""
-    return _BLANK_LINES.sub("\n\n", text)
-
-
-def block(text: str) -> str:
-    """Set `text` off by blank lines, for templates that place several values side by side."""
-    return f"\n{text.strip()}\n" if text.strip() else ""
-
-
-def join(*parts: str) -> str:
-    """Join the parts that are not blank with a blank line each."""
-    return "\n\n".join(part.strip("\n") for part in parts if part.strip())
-
-
 Variables: TypeAlias = Mapping[str, object]
 
 MAX_DEPTH = 3
@@ -57,10 +23,14 @@ MAX_DEPTH = 3
 
 _REFERENCE = re.compile(r"\{\{@template\[([^\]]+)\]\}\}")
 _VARIABLE = re.compile(r"\{\{(?!@template\[)([^}]+)\}\}")
+_LINE_ENDS = re.compile(r"\r\n?")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+_BLANK_LINES = re.compile(r"\n{3,}")
 
 
 def shipped_texts(kind: str) -> Path:
-    """Return the folder of our own ``prompts`` or ``skills`` texts.
+    """Return the folder of the package's own ``prompts`` or ``skills`` texts.
 
     An installed wheel carries them inside the package; a checkout has them at its top level.
     """
@@ -70,9 +40,9 @@ def shipped_texts(kind: str) -> Path:
 
 
 class TemplateLibrary:
-    """All templates of a folder, read once and put together once.
+    """All templates of a folder; each is read once, and its references are expanded once.
 
-    A reference in a circle, too deep, or to nothing stays as it is, with a warning.
+    A circular, too deep or dangling reference stays in the text, with a warning in the log.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -98,14 +68,14 @@ class TemplateLibrary:
 
         def replace(token: re.Match[str]) -> str:
             target = token[1].strip()
-            if why := self._why_not(target, trail):
+            if why := self._reference_fault(target, trail):
                 Log().warning(Event.PROMPT_FALLBACK, template=trail[0], reference=target, why=why)
                 return token[0]
             return f"\n{self._expand(target, trail)}\n"
 
         return _REFERENCE.sub(replace, self._bodies[template_id])
 
-    def _why_not(self, target: str, trail: tuple[str, ...]) -> str:
+    def _reference_fault(self, target: str, trail: tuple[str, ...]) -> str:
         if target in trail:
             return "the templates refer to each other in a circle"
         if len(trail) > MAX_DEPTH:
@@ -114,18 +84,42 @@ class TemplateLibrary:
 
 
 def interpolate(body: str, variables: Variables) -> str:
-    """Replace each ``{{path}}`` by its value, or by nothing if there is none."""
-    return _VARIABLE.sub(lambda token: _text(_look_up(variables, token[1].strip())), body)
+    """Replace each ``{{path}}`` by its value; by nothing if there is none."""
+
+    def value_of(token: re.Match[str]) -> str:
+        value: object = variables
+        for key in token[1].strip().split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is None:
+            return ""
+        return (
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        )
+
+    return _VARIABLE.sub(value_of, body)
 
 
-def _look_up(variables: Variables, path: str) -> object:
-    value: object = variables
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+def clean(text: str) -> str:
+    """Return `text` without characters that a prompt cannot carry.
+
+    Control characters other than newline and tab are removed (a NUL cannot be an argument, an
+    escape could drive a terminal), line ends become newlines, and lone surrogates, which have no
+    UTF-8 form, become U+FFFD.
+    """
+    text = _LINE_ENDS.sub("\n", text)
+    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
 
 
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+def squeeze(text: str) -> str:
+    """Return `text` with at most one blank line in a row."""
+    return _BLANK_LINES.sub("\n\n", text)
+
+
+def block(text: str) -> str:
+    """Put a line break before and after `text`, unless it is blank."""
+    return f"\n{text.strip()}\n" if text.strip() else ""
+
+
+def join(*parts: str) -> str:
+    """Join the parts that are not blank, with a blank line between two."""
+    return "\n\n".join(part.strip("\n") for part in parts if part.strip())

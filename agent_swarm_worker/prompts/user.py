@@ -1,14 +1,10 @@
-"""The user prompt: what the session is asked to do, one template per kind of trigger.
+"""Compose the user prompt, one template per kind of trigger, and steering messages.
 
-The command line of a harness's skill (``/work-on-task <id>``) must be the first line, or the
-harness does not see it, so everything that is prepended goes right below it.
+A skill command (``/work-on-task <id>``) must be the first line, or the harness does not see it, so
+all other sections go below it.
 
-Telling an agent how to fetch the files that came with its task.
-
-File names come from strangers. They end up in a shell command that the agent is asked to run, so
-what is written to disk is a name of our own making, quoted, in a directory of our choice.
-
-The envelope around a message that reaches an agent in the middle of its work.
+Names of attachments are untrusted input to a shell command that the agent runs. The command
+writes to a sanitised name, quoted, in a directory that the worker chooses.
 """
 
 from __future__ import annotations
@@ -39,24 +35,27 @@ if TYPE_CHECKING:
     from agent_swarm_worker.prompts.render import PromptBuild
 
 _MESSAGE_CHARS = 200
+_MAX_STEM_BYTES = 160
+"""File systems take 255 bytes for a name, which includes a number and the extension."""
+_UNSAFE = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptHarness:
-    """What the user prompt has to know of the harness."""
+    """Facts about the harness that the user prompt depends on."""
 
     format_command: Callable[[str], str]
     has_mcp: bool = True
     download_dir: PurePath | None = None
-    """Where attachments are to be fetched to; ``None`` if the agent has no shell here."""
+    """Directory for attachments; ``None`` if the agent has no shell on this machine."""
 
     def command(self, name: str) -> str:
-        """Return a swarm command as this harness wants it; without tools there are no commands."""
+        """Return a swarm command in the harness's form; empty without the swarm's tools."""
         return self.format_command(name) if self.has_mcp else ""
 
 
 async def trigger_prompt(build: PromptBuild, trigger: Trigger, harness: PromptHarness) -> str:
-    """Return the prompt of a trigger; empty for one that makes no session."""
+    """Return the prompt of a trigger; empty for one that starts no session."""
     match trigger:
         case TaskAssigned():
             return await _assigned(build, trigger, harness)
@@ -73,7 +72,7 @@ async def trigger_prompt(build: PromptBuild, trigger: Trigger, harness: PromptHa
 
 
 async def paused_prompt(build: PromptBuild, task: Task, harness: PromptHarness) -> str:
-    """Return the prompt that continues a task an older server had paused (docs/api.md 5.7)."""
+    """Return the prompt that continues a paused task of an older server (docs/api.md 5.7)."""
     progress = clean(task.progress or "").strip()
     variables = {
         "work_on_task_cmd": harness.command("work-on-task"),
@@ -87,7 +86,7 @@ async def paused_prompt(build: PromptBuild, task: Task, harness: PromptHarness) 
 
 
 def directory_note(cwd: PurePath, source: Literal["task", "clone", "process"]) -> str:
-    """Return the line that says where the session works; nothing where that is no news."""
+    """Return the line that names the working directory; empty if it is the worker's own."""
     if source == "process":
         return ""
     why = "set on the task" if source == "task" else "the clone of the task's repository"
@@ -98,19 +97,19 @@ def compose(
     body: str,
     harness: PromptHarness,
     *,
-    banner: str = "",
+    warning: str = "",
     preamble: str = "",
     memories: str = "",
     note: str = "",
 ) -> str:
-    """Put a whole prompt together, as far as there is something to put.
+    """Join the sections of the user prompt; empty ones are left out.
 
     Args:
-        body: what `trigger_prompt` or `paused_prompt` returned.
-        harness: tells which commands a first line may hold.
-        banner: a warning about the agent's profile.
-        preamble: what came before this task.
-        memories: what the swarm knows about it.
+        body: the result of `trigger_prompt` or `paused_prompt`.
+        harness: formats the commands that may be the first line of `body`.
+        warning: see `refused_edits_warning`.
+        preamble: see `preambles`.
+        memories: see `memories_section`.
         note: see `directory_note`.
     """
     commands = (harness.command("work-on-task"), harness.command("review-offered-task"))
@@ -118,7 +117,7 @@ def compose(
     command_line = ""
     if any(command and first.startswith(command) for command in commands):
         command_line, body = first.strip(), rest
-    return join(command_line, banner, preamble, body, memories, note)
+    return join(command_line, warning, preamble, body, memories, note)
 
 
 async def _plain(build: PromptBuild, kind: str, variables: Mapping[str, str]) -> str:
@@ -130,7 +129,7 @@ async def _assigned(build: PromptBuild, trigger: TaskAssigned, harness: PromptHa
     variables = {
         "work_on_task_cmd": harness.command("work-on-task"),
         "task_id": task.id if harness.has_mcp else "",
-        "task_desc_section": f'\n\nTask: "{clean(task.text)}"{_asked_by(trigger.requested_by)}',
+        "task_desc_section": f'\n\nTask: "{clean(task.text)}"{_requested_by(trigger.requested_by)}',
         "attachments_section": attachments_section(task.id, task.attachments, harness.download_dir),
         "output_instructions": _output_instructions(task, harness),
     }
@@ -164,7 +163,7 @@ def _message_line(message: ChannelMessage) -> str:
     return f"- **#{channel}** (user: {user}): {text}"
 
 
-def _asked_by(requester: Requester | None) -> str:
+def _requested_by(requester: Requester | None) -> str:
     if requester is None:
         return ""
     email = f" <{one_line(requester.email, 200)}>" if requester.email else ""
@@ -189,35 +188,25 @@ def _output_instructions(task: Task, harness: PromptHarness) -> str:
     )
 
 
-_MAX_STEM_BYTES = 160
-"""File systems take 255 bytes for a name; a number and the extension need some of them."""
-
-_UNSAFE = re.compile(r"[^\w.-]+")
-
-
 def attachments_section(
     task_id: str, attachments: Iterable[Attachment], directory: PurePath | None
 ) -> str:
-    """Return the list of attachments with a command for each; empty if there are none.
+    """Return the list of attachments, each with a download command; empty if there are none.
 
-    Args:
-        task_id: the task they belong to.
-        attachments: those without a name are left out.
-        directory: where the commands put the files; ``None`` if the agent has no shell here.
+    Attachments without a name are left out, and commands if `directory` is ``None``.
     """
     lines = []
     taken: set[str] = set()
     for item in attachments:
         if not item.name:
             continue
-        facts = [one_line(item.mime_type or "", 100)]
-        facts.append(f"{item.size_bytes} bytes" if item.size_bytes is not None else "")
-        known = ", ".join(fact for fact in facts if fact)
+        size = f"{item.size_bytes} bytes" if item.size_bytes is not None else ""
+        known = ", ".join(filter(None, (one_line(item.mime_type or "", 100), size)))
         label = one_line(item.name, 120).replace("`", "'")
         line = f"- {label} ({known})" if known else f"- {label}"
         if directory is not None:
             target = directory / _unique(safe_name(item.name), taken)
-            line += f":\n  `{_recipe(task_id, item.id, target)}`"
+            line += f":\n  `{_download_command(task_id, item.id, target)}`"
         lines.append(line)
     if not lines:
         return ""
@@ -225,9 +214,9 @@ def attachments_section(
 
 
 def safe_name(name: str) -> str:
-    """Return a file name without a path, or anything that a shell or an option parser would see.
+    """Return a file name without a path and without characters special to shells or options.
 
-    Letters and digits of every script stay, and so does the extension.
+    Letters and digits of every script and the extension are kept.
     """
     normal = unicodedata.normalize("NFC", clean(name).replace("\\", "/"))
     last = normal.rstrip("/").rsplit("/", 1)[-1]
@@ -240,7 +229,7 @@ def safe_name(name: str) -> str:
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    """Return `name`, numbered if it is taken; file systems may not tell upper from lower case."""
+    """Return `name`, numbered if it is in `taken`; case is ignored, as some file systems do."""
     stem, dot, extension = name.rpartition(".")
     if not dot:
         stem, extension = name, ""
@@ -252,7 +241,7 @@ def _unique(name: str, taken: set[str]) -> str:
     return candidate
 
 
-def _recipe(task_id: str, attachment_id: str, target: PurePath) -> str:
+def _download_command(task_id: str, attachment_id: str, target: PurePath) -> str:
     path = f"/api/fs/tasks/{quote(task_id, safe='')}/files/{quote(attachment_id, safe='')}/raw"
     return (
         f"mkdir -p {shlex.quote(str(target.parent))} && curl -sSf"
@@ -263,11 +252,7 @@ def _recipe(task_id: str, attachment_id: str, target: PurePath) -> str:
 
 
 async def delivery_text(build: PromptBuild, message_id: str, body: str) -> str:
-    """Return the message as the agent reads it.
-
-    If an operator switched the envelope off, or left nothing in it, the bare message is delivered:
-    what somebody wrote must arrive.
-    """
+    """Return a steering message in its envelope; the bare message if the envelope is empty."""
     text = clean(body)
     variables = {"steeringMessageId": message_id, "body": text}
     return (await build.text("system.agent.steering.delivery", variables)).strip() or text

@@ -12,7 +12,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from agent_swarm_worker.processes.isolated_call import NoAnswer, run_apart
+from agent_swarm_worker.processes.isolated_call import IsolatedCallFailed, call_isolated
 from agent_swarm_worker.text import shorten
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ async def check_isolated(check: OutputCheck) -> CheckOutcome:
     """Run `check_output` in a process of its own, within `CHECK_LIMIT_S`."""
     args = {"schema": dict(check.schema), "texts": list(check.texts), "shown": check.shown}
     try:
-        return CheckOutcome(**await run_apart(_check_json, args, limit_s=CHECK_LIMIT_S))
-    except NoAnswer as error:
+        return CheckOutcome(**await call_isolated(_check_json, args, limit_s=CHECK_LIMIT_S))
+    except IsolatedCallFailed as error:
         return CheckOutcome(unusable=str(error))
 
 

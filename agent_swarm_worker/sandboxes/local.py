@@ -1,7 +1,4 @@
-"""The sandbox that is none: processes and files of this machine, with the rights of the worker.
-
-Running a command of a guest to its end, by means of what every guest can do.
-"""
+"""Run sessions on this machine, as child processes with the rights of the worker."""
 
 from __future__ import annotations
 
@@ -27,10 +24,10 @@ from agent_swarm_worker.contract.guest import (
 )
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.processes import stop_tree as sweeping
+from agent_swarm_worker.processes import stop_tree
 from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
 from agent_swarm_worker.processes.escalation import Step, end_process_tree, kill_now
-from agent_swarm_worker.processes.pipe_holder import Kept, Leftovers
+from agent_swarm_worker.processes.pipe_holder import HeldPipes, PipeHolders
 from agent_swarm_worker.processes.pipes import drain, pump
 from agent_swarm_worker.processes.spawn import Child, ProcessSpec, spawn
 from agent_swarm_worker.sandboxes.local_files import LocalFiles, open_regular, write_private
@@ -50,17 +47,17 @@ if TYPE_CHECKING:
     from agent_swarm_worker.sandboxes.port import GuestSpec
 
 SCHEME = "local:"
-"""How the handles of this sandbox begin."""
-KILLED_WITHIN_S = 1.0
+"""Prefix of this sandbox's handles."""
+KILL_GRACE_S = 1.0
 _LOGGED_COMMANDS = 5
 
 
 class LocalSandbox:
-    """Runs sessions as plain child processes. A guest is a tag that its processes carry.
+    """Runs sessions as plain child processes; a guest is a tag in their environment.
 
     Args:
         clock: measures the graces.
-        log: told what was swept, and what could not be.
+        log: gets the processes that were swept, and those that could not be ended.
     """
 
     def __init__(self, *, clock: Clock | None = None, log: Log | None = None) -> None:
@@ -69,7 +66,7 @@ class LocalSandbox:
 
     @asynccontextmanager
     async def open(self, spec: GuestSpec) -> AsyncIterator[LocalGuest]:
-        """Give access to this machine; see `Sandbox.open`."""
+        """Open a guest on this machine; see `Sandbox.open`."""
         tag = _tag(spec.handle) or spec.name
         guest = LocalGuest(tag, clock=self._clock, log=self._log)
         try:
@@ -79,33 +76,33 @@ class LocalSandbox:
                 await guest.close()
 
     async def sweep(self, handle: str) -> EndReport:
-        """Kill whatever carries the tag."""
+        """Kill all processes that have the tag."""
         return await _sweep(_tag(handle), self._clock, self._log)
 
     @asynccontextmanager
-    async def collect(self, handle: str) -> AsyncIterator[Leftovers]:
-        """The same, and have what it had written."""
-        with Kept(_tag(handle)) as kept:
-            kept.take()  # first, since whoever waits for room in a pipe is in the middle of a line
+    async def recover_output(self, handle: str) -> AsyncIterator[HeldPipes]:
+        """Do the same, and give the unread output."""
+        with PipeHolders(_tag(handle)) as holders:
+            holders.drain()  # before the kill: a process blocked by a full pipe is inside a line
             await self.sweep(handle)
-            kept.take()
-            yield kept.left
+            holders.drain()
+            yield holders.pipes
 
     def kill(self, handle: str) -> None:
-        """Kill what runs, without waiting, and what holds its pipes."""
+        """Kill its processes and its pipe holders, without waiting."""
         tag = _tag(handle)
-        sweeping.end_now(tag)
-        with Kept(tag):
-            pass  # its end ends the keepers
+        stop_tree.stop_and_kill(tag)
+        with PipeHolders(tag):
+            pass  # leaving it kills them
 
 
 class LocalGuest:
-    """This machine, for one session.
+    """Gives one session this machine's processes and files.
 
     Args:
-        tag: what the session's processes carry in their environment.
+        tag: marks the session's processes, in their environment.
         clock: measures the graces.
-        log: told what was swept, and what could not be.
+        log: gets the processes that were swept, and those that could not be ended.
     """
 
     def __init__(self, tag: str, *, clock: Clock | None = None, log: Log | None = None) -> None:
@@ -113,9 +110,9 @@ class LocalGuest:
         self._clock = clock or SystemClock()
         self._log = log or Log()
         self._children: WeakValueDictionary[int, Child] = WeakValueDictionary()
-        """Those that were started here, by their `id`."""
-        self._may_have_left = False
-        """Something was started since the last time that everything was ended."""
+        """The processes that were started here, by their `id`."""
+        self._may_have_processes = False
+        """A process was started since everything was ended the last time."""
         self.files: GuestFiles = LocalFiles()
         self.capabilities = GuestCapabilities(
             durable_output=CaptureBuffer.is_possible(),
@@ -125,15 +122,15 @@ class LocalGuest:
 
     @property
     def handle(self) -> str:
-        """The tag, marked as one of this sandbox."""
+        """The tag, with the prefix of this sandbox."""
         return f"{SCHEME}{self._tag}"
 
     def path(self, host_path: PurePath) -> str:
-        """A path leads to the same place inside."""
+        """Return the path itself: it is the same inside."""
         return os.fspath(host_path)
 
     def environment(self, env: Mapping[str, str], needed: Iterable[str] = ()) -> dict[str, str]:
-        """What a process of this machine gets (`guards.child_env`) is what it gets here."""
+        """Return all of `env`: it was made for this machine (`guards.child_env`)."""
         del needed
         return dict(env)
 
@@ -147,7 +144,7 @@ class LocalGuest:
         return await anyio.to_thread.run_sync(_read, os.fspath(path), max_bytes)
 
     async def exists(self, path: PurePath | str) -> bool:
-        """True if there is something."""
+        """Return whether there is a file or directory."""
         return await self.files.info(os.fspath(path)) is not None
 
     async def run(
@@ -168,7 +165,7 @@ class LocalGuest:
 
     async def start(self, command: Command) -> Process:
         """Start a process; see `spawn`."""
-        self._may_have_left = True
+        self._may_have_processes = True
         child = await spawn(
             ProcessSpec(
                 argv=command.argv,
@@ -176,7 +173,7 @@ class LocalGuest:
                 env=command.env,
                 tag=f"{self._tag}/{command.name}" if command.name else self._tag,
                 stdin=command.stdin,
-                kept=command.durable,
+                durable=command.durable,
             )
         )
         self._children[id(child)] = child
@@ -185,36 +182,35 @@ class LocalGuest:
     async def end(
         self, process: Process, grace: Grace = DEFAULT_GRACE, *, on_step: OnStep | None = None
     ) -> EndReport:
-        """End a child and all it started; see `end_process_tree`."""
+        """End a process and all it started; see `end_process_tree`."""
         child = self._children.get(id(process))
         if child is None or child is not process:
-            msg = f"{process.label} was not started in this guest"
-            raise ProviderError(msg)
+            raise ProviderError(f"{process.label} was not started in this guest")
         if grace == NO_GRACE:
             report = await kill_now(child, clock=self._clock, on_step=on_step)
         else:
             report = await end_process_tree(
                 child, clock=self._clock, steps=_steps(grace), on_step=on_step
             )
-        _tell(child.tag, report.swept, self._log)
+        _log_swept(child.tag, report.swept, self._log)
         if child.tag == self._tag:
-            self._may_have_left = False
+            self._may_have_processes = False
         return EndReport(report.exit_code, report.steps, report.elapsed_s, *_commands(report.swept))
 
     async def end_all(self) -> EndReport:
-        """Kill whatever carries the tag."""
+        """Kill all processes that have the tag."""
         report = await _sweep(self._tag, self._clock, self._log)
-        self._may_have_left = False
+        self._may_have_processes = False
         return report
 
     async def close(self) -> None:
-        """End what may still run."""
-        if self._may_have_left:
+        """Kill the processes that may still run."""
+        if self._may_have_processes:
             await self.end_all()
 
 
 def _tag(handle: str) -> str:
-    """Return the tag of a handle; what has no scheme was written by an earlier version."""
+    """Return the tag of a handle; earlier versions stored the tag itself."""
     return handle.removeprefix(SCHEME)
 
 
@@ -225,13 +221,13 @@ def _steps(grace: Grace) -> tuple[Step, ...]:
     )
     return (
         *(step for step in asked if step.grace_s > 0),
-        Step(signal.SIGKILL, KILLED_WITHIN_S),
+        Step(signal.SIGKILL, KILL_GRACE_S),
     )
 
 
 async def _sweep(tag: str, clock: Clock, log: Log) -> EndReport:
-    report = await sweeping.sweep(tag, clock=clock)
-    _tell(tag, report, log)
+    report = await stop_tree.sweep(tag, clock=clock)
+    _log_swept(tag, report, log)
     killed, survivors = _commands(report)
     return EndReport(killed=killed, survivors=survivors)
 
@@ -243,14 +239,14 @@ def _commands(report: SweepReport) -> tuple[tuple[str, ...], tuple[str, ...]]:
     )
 
 
-def _tell(tag: str, report: SweepReport, log: Log) -> None:
-    for processes, tell, ended in (
+def _log_swept(tag: str, report: SweepReport, log: Log) -> None:
+    for processes, log_event, ended in (
         (report.killed, log.info, True),
         (report.survivors, log.error, False),
     ):
         if processes:
-            commands = [process.command for process in processes[:_LOGGED_COMMANDS]]
-            tell(Event.PROCESS_SWEPT, tag=tag, count=len(processes), ended=ended, commands=commands)
+            count, first = len(processes), [found.command for found in processes[:_LOGGED_COMMANDS]]
+            log_event(Event.PROCESS_SWEPT, tag=tag, count=count, ended=ended, commands=first)
 
 
 def _read(path: str, max_bytes: int) -> bytes:
@@ -261,32 +257,32 @@ def _read(path: str, max_bytes: int) -> bytes:
 async def run_to_end(
     guest: Guest, command: Command, *, timeout_s: float, max_output: int, clock: Clock
 ) -> Completed:
-    """Run `command`, which gets no input, and end all it started; see `Guest.run`.
+    """Run `command` without input in any guest, and end all it started; see `Guest.run`.
 
     Args:
-        guest: where.
-        command: what.
-        timeout_s: when it is ended.
-        max_output: how many bytes of either stream are kept; the rest is read and dropped.
+        guest: runs the command.
+        command: the command.
+        timeout_s: time limit.
+        max_output: bytes returned of each stream; the rest is read and dropped.
         clock: measures how long output is read after the exit.
     """
     stdout, stderr = bytearray(), bytearray()
 
-    def keep(kept: bytearray, chunk: bytes) -> None:
-        kept += chunk[: max_output - len(kept)]
+    def add(output: bytearray, chunk: bytes) -> None:
+        output += chunk[: max_output - len(output)]
 
     async with await guest.start(command) as process:
         exit_code = None
         try:
-            with anyio.move_on_after(timeout_s) as patience:
+            with anyio.move_on_after(timeout_s) as limit:
                 await drain(
                     process,
-                    lambda: pump(process.stdout, lambda chunk: keep(stdout, chunk)),
-                    lambda: pump(process.stderr, lambda chunk: keep(stderr, chunk)),
+                    lambda: pump(process.stdout, lambda chunk: add(stdout, chunk)),
+                    lambda: pump(process.stderr, lambda chunk: add(stderr, chunk)),
                     clock=clock,
                 )
                 exit_code = await process.wait()
         finally:
             with anyio.CancelScope(shield=True):
                 await guest.end(process, NO_GRACE)
-    return Completed(bytes(stdout), bytes(stderr), exit_code, patience.cancelled_caught)
+    return Completed(bytes(stdout), bytes(stderr), exit_code, limit.cancelled_caught)

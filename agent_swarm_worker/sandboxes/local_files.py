@@ -1,7 +1,7 @@
-"""The files of this machine, as a guest gives access to them.
+"""Read and write files of this machine for a guest (`GuestFiles`).
 
-A confined operation opens its path from the root that holds it, directory by directory and without
-following a link, so that one which is put in the way after the path was judged leads nowhere.
+A confined operation (`within`) opens its path directory by directory from that root and follows no
+link, so a link that appears after the path was checked has no effect.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# O_PATH needs no right to read a directory, only to pass through it.
+# O_PATH needs no permission to read a directory, only to pass through it.
 _PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -43,7 +43,7 @@ class LocalFiles:
         return await _in_thread(shutil.which, program, path=env.get("PATH"))
 
     async def info(self, path: str) -> FileInfo | None:
-        """Return what there is."""
+        """Return kind, size and time of a file."""
         return await _in_thread(_info, path)
 
     async def real_path(self, path: str) -> str:
@@ -54,7 +54,7 @@ class LocalFiles:
             raise ValueError(error.strerror or str(error)) from None
 
     async def glob(self, folder: str, pattern: str) -> tuple[str, ...]:
-        """Return the regular files below a folder that have something in them."""
+        """Return the regular files below a folder that are not empty."""
         return await _in_thread(_glob, folder, pattern)
 
     async def list(self, path: str, *, within: str | None = None, limit: int) -> Listing:
@@ -87,7 +87,7 @@ class LocalFiles:
         await _in_thread(Path(path).unlink, missing_ok=True)
 
     async def append_to(self, path: str, *, create: bool) -> _AppendFile:
-        """Open a file to append to, with a lock that the kernel drops when we die."""
+        """Open a file to append to, with a lock that ends with this process."""
         return _AppendFile(await _in_thread(_open_to_append, path, create))
 
 
@@ -118,7 +118,7 @@ class _AppendFile:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a new file that only we can read, not following what somebody may have put there.
+    """Write a new file with mode 0600; follows no link in its place.
 
     Raises:
         OSError: it exists, or cannot be written.
@@ -133,14 +133,14 @@ def open_regular(path: str, within: str | None = None) -> int:
     """Open a regular file for reading; never waits for a writer.
 
     Raises:
-        OSError: it is missing, cannot be read, or is something else.
+        OSError: it is missing, cannot be read, or is not a regular file.
     """
     with contextlib.ExitStack() as opened:
         flags, directory, name = _READ, None, path
         if within is not None:
             directory, name = opened.enter_context(_parent(path, within))
             flags |= os.O_NOFOLLOW
-        # Looked at before it is opened: to open a device can already do something.
+        # Checked before it is opened: opening a device can have an effect.
         mode = os.stat(name, dir_fd=directory, follow_symlinks=within is None).st_mode
         _refuse_special(mode, path)
         handle = os.open(name, flags, dir_fd=directory)
@@ -157,13 +157,13 @@ async def _in_thread(work: Callable[..., T], *args: object, **named: object) -> 
 
 
 def _link(path: str, target: str) -> None:
-    absolute = os.path.abspath(target)  # noqa: PTH100 - links in it stay as they are
+    absolute = os.path.abspath(target)  # noqa: PTH100 - does not resolve links
     Path(path).symlink_to(absolute)
 
 
 def _info(path: str) -> FileInfo | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 - a bare string, as it came
+        found = os.stat(path)  # noqa: PTH116 - a str may hold what a Path changes
     except (OSError, ValueError):
         return None
     return FileInfo(kind=_kind(found.st_mode), size=found.st_size, modified_ns=found.st_mtime_ns)
@@ -245,7 +245,7 @@ def _mode_of(fd: int, name: str, path: str) -> int | None:
 
 
 def _read_fully(fd: int, size: int, position: int) -> bytes:
-    """Read until `size` or the end: files that the kernel makes up come in small pieces."""
+    """Read until `size` or the end: files of ``/proc`` return small pieces."""
     data = os.pread(fd, size, position)
     while data and len(data) < size:
         chunk = os.pread(fd, size - len(data), position + len(data))
@@ -297,7 +297,7 @@ def _directory(root: str, parts: tuple[str, ...], *, make: bool = False) -> Iter
 
 @contextmanager
 def _parent(path: str, within: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-    """Open the directory that holds `path`, and give its name in there."""
+    """Open the directory that contains `path`; give it and the name of `path` in it."""
     parts = _parts(path, within)
     if not parts:
         raise IsADirectoryError(errno.EISDIR, "it is a directory, not a file", path)
@@ -311,16 +311,16 @@ def _step(fd: int, name: str, *, make: bool) -> int:
     except FileNotFoundError:
         if not make:
             raise
-    with contextlib.suppress(FileExistsError):  # somebody else was faster
+    with contextlib.suppress(FileExistsError):  # another process made it
         os.mkdir(name, dir_fd=fd)
     return os.open(name, _PASS, dir_fd=fd)
 
 
 def _refuse_special(mode: int, path: str) -> None:
-    """Let regular files pass.
+    """Check that a mode is that of a regular file.
 
     Raises:
-        OSError: it is something else.
+        OSError: it is another kind of file.
     """
     if stat.S_ISREG(mode):
         return
@@ -331,5 +331,5 @@ def _refuse_special(mode: int, path: str) -> None:
         (stat.S_ISSOCK, "a socket"),
         (stat.S_ISLNK, "a symbolic link that leads nowhere"),
     )
-    what = next((name for test, name in kinds if test(mode)), "a device")
-    raise OSError(errno.EINVAL, f"it is {what}, not a file", path)
+    kind = next((name for test, name in kinds if test(mode)), "a device")
+    raise OSError(errno.EINVAL, f"it is {kind}, not a file", path)

@@ -1,14 +1,10 @@
-"""The port behind which sessions run: a sandbox opens guests and finds them again after a crash.
+"""Define what a sandbox is: it opens guests, and finds them again after a crash of the worker.
 
-What a guest can do is in `contract.guest`, since adapters use it. Here is what only the worker
-needs: opening one, and dealing with what a crashed worker has left in one.
+`contract.guest` defines the guest, which adapters use. Here is the part that only the worker uses.
 
-The environment inside a guest that is not this machine.
-
-On this machine a session gets the worker's environment but for what was set for somebody else
-(`guards.child_env`). Elsewhere nothing of the worker's environment has a meaning by itself: paths
-lead nowhere and every secret in it is one more that can get out. So the environment is built from
-an allow-list and from what the session needs.
+On this machine a session gets the worker's environment without the variables meant for other
+programs (`guards.child_env`). In another place the worker's paths do not exist and its secrets may
+leak, so `guest_environment` selects by an allow-list and by the session's needs.
 """
 
 from __future__ import annotations
@@ -26,22 +22,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestSpec:
-    """Which guest to open."""
+    """A guest to open."""
 
     name: str
     """Unique for this worker: the session's uuid."""
     mounts: Mapping[str, Path] = field(default_factory=dict)
-    """Directories of the worker's machine that are to be visible inside, by a short name such as
-    ``work``, ``private`` or ``home``; a sandbox may choose where. `Guest.path` tells."""
+    """Directories of the worker's machine to make visible inside, by short names such as ``work``,
+    ``private`` or ``home``. The sandbox chooses their paths inside; see `Guest.path`."""
     handle: str = ""
-    """Attach to the guest that had this handle instead of creating one."""
+    """If set, attach to the guest with this handle instead of creating one."""
 
 
 class Sandbox(Protocol):
-    """Where the worker's sessions run."""
+    """Runs the worker's sessions."""
 
     def open(self, spec: GuestSpec) -> AbstractAsyncContextManager[Guest]:
-        """Create a guest, or attach to one by its handle; leaving it ends what runs in it.
+        """Create a guest, or attach to one by its handle; leaving it ends its processes.
 
         Raises:
             ProviderError: it cannot be created.
@@ -49,22 +45,22 @@ class Sandbox(Protocol):
         ...
 
     async def sweep(self, handle: str) -> EndReport:
-        """End everything that runs in a guest which a crashed worker has left behind.
+        """End all processes in a guest of a crashed worker.
 
-        What it has written and nobody has read stays for `collect`.
+        Their unread output stays available to `recover_output`.
         """
         ...
 
-    def collect(self, handle: str) -> AbstractAsyncContextManager[Unread]:
+    def recover_output(self, handle: str) -> AbstractAsyncContextManager[Unread]:
         """End such a guest, and give its unread output.
 
-        The output can be had within the block, and then never again, unless the block is left by
-        an error.
+        The output is available inside the block only; if the block is left by an error, it is kept
+        for the next call.
         """
         ...
 
     def kill(self, handle: str) -> None:
-        """End a guest of ours at once and without waiting, for a worker that is about to exit."""
+        """End a guest at once and without waiting, for a worker that is about to exit."""
         ...
 
 
@@ -76,7 +72,7 @@ ALLOWED: Final = frozenset(
         *("MCP_BASE_URL", "AGENT_ID", "SWARM_RUNTIME_INSTANCE_ID"),
     }
 )
-"""Variables that mean the same everywhere, or that the worker sets for each session."""
+"""Variables with the same meaning everywhere, or set by the worker for each session."""
 ALLOWED_PREFIXES: Final = ("LC_", "AGENT_SWARM_", "GIT_AUTHOR_", "GIT_COMMITTER_")
 
 
@@ -89,10 +85,10 @@ def guest_environment(
     """Return the environment for a session's processes in a guest.
 
     Args:
-        env: what a session on the worker's machine would get.
+        env: the environment of a session on the worker's machine.
         needed: names of variables that this session needs: its credentials, the settings of its
-            harness, and what the operator wants passed on (``SWARM_PASS_ENV``).
-        own: what the guest sets itself, such as ``PATH`` and ``HOME``; it wins.
+            harness, and those that the operator passes on (``SWARM_PASS_ENV``).
+        own: variables that the guest sets itself, such as ``PATH`` and ``HOME``; they win.
     """
     names = ALLOWED | set(needed)
     chosen = {

@@ -1,1 +1,1 @@
-"""Floor 4: the swarm's skills on this machine's disk."""
+"""Install the swarm's skills on this machine's disk, and resolve skill commands in prompts."""

@@ -1,18 +1,16 @@
-"""Keeping the skills on disk equal to those the server has installed for this agent.
+"""Install the server's skills for this agent, and those of this package, on disk.
 
-Called at boot and before each task. A server that does not answer changes nothing: an empty list
-taken for the truth would wipe every skill (docs/api.md 15.4).
+The server's skills are synchronised at boot and before each task. If the server fails, the disk
+stays as it is: an error read as an empty list would remove every skill (docs/api.md 15.4).
 
-The skills that come with this package, installed at boot like those of the server.
-
-They are what the prompts' commands (``/work-on-task`` and so on) need on a machine without the
-public worker's image.
+The package's skills implement the prompts' commands (``/work-on-task`` and so on) on a machine
+without the public worker's image.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
@@ -34,73 +32,54 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from agent_swarm_worker.api.wire import Skill, SkillFile
+    from agent_swarm_worker.api.resources import Resources
+    from agent_swarm_worker.api.wire import Skill
 
 _FETCHES_AT_ONCE = 4
 
 
-class SkillSource(Protocol):
-    """The server, as far as skills go; `api.resources` is one. Raises `ApiError`."""
-
-    async def skills_signature(self, agent_id: str) -> str | None:
-        """Return what changes with the skills; ``None`` if the server has no such thing."""
-        ...
-
-    async def skills(self, agent_id: str) -> Sequence[Skill] | None:
-        """Return the installed skills; ``None`` if the server has none to speak of."""
-        ...
-
-    async def skill_files(self, skill_id: str) -> Sequence[SkillFile]:
-        """Return the bundled files, without content."""
-        ...
-
-    async def skill_file(self, skill_id: str, path: str) -> SkillFile | None:
-        """Return one bundled file."""
-        ...
-
-
 class SkillSync:
-    """Brings the server's skills to this machine; tasks that start together take turns."""
+    """Synchronises the skills on disk with the server's, for one task at a time."""
 
     def __init__(
         self,
-        source: SkillSource,
+        server: Resources,
         agent_id: str,
         home: Path,
         *,
         shipped: Path,
         folders: Sequence[str],
     ) -> None:
-        """Set up; nothing is asked yet.
+        """Set up.
 
         Args:
-            source: the server.
-            agent_id: whose skills.
+            server: lists skills and their files.
+            agent_id: the agent that the skills are installed for.
             home: the home directory of the user that the harnesses run as.
-            shipped: the folder of the skills that come with this package.
+            shipped: the folder of the package's skills.
             folders: where the harnesses look for skills, below `home`.
         """
-        self._source, self._agent_id, self._home = source, agent_id, home
+        self._server, self._agent_id, self._home = server, agent_id, home
         self._shipped, self._folders = shipped, folders
-        self._turn = anyio.Lock()
+        self._lock = anyio.Lock()
         self._signature: str | None = None
         self._active: tuple[Skill, ...] = ()
         self._log = Log()
 
     async def install_shipped(self) -> None:
-        """Install our own skills, where the server and the user have none of that name."""
-        async with self._turn:
+        """Install the package's skills, except those whose name the server or the user has used."""
+        async with self._lock:
             await self._install_shipped()
 
     async def _install_shipped(self) -> None:
         report = await to_thread.run_sync(
             install_builtin_skills, self._shipped, self._home, self._folders
         )
-        self._tell(report, state="built-in")
+        self._log_report(report, state="built-in")
 
     async def refresh(self) -> tuple[Skill, ...]:
-        """Bring the disk up to date if anything changed; return the skills to name in prompts."""
-        async with self._turn:
+        """Synchronise if the server's skills changed; return the active ones, for the prompts."""
+        async with self._lock:
             try:
                 await self._refresh()
             except ApiError as error:
@@ -111,7 +90,7 @@ class SkillSync:
         signature = await self._current_signature()
         if signature is not None and signature == self._signature:
             return
-        installed = await self._source.skills(self._agent_id)
+        installed = await self._server.skills(self._agent_id)
         if installed is None:
             return
         active = tuple(skill for skill in installed if skill.is_active and skill.content.strip())
@@ -122,22 +101,22 @@ class SkillSync:
         report = await to_thread.run_sync(write)
         report.errors += [f"{name}: its files could not be fetched" for name in unread]
         self._active = active
-        # Remembered only if all is in place, so that the next task tries again what failed.
+        # After an error no signature is stored, so that the next task tries again.
         self._signature = None if report.errors else signature
-        self._tell(report)
-        if report.removed:  # perhaps a skill that stood in for one of ours
+        self._log_report(report)
+        if report.removed:  # one of them may have replaced a skill of the package
             await self._install_shipped()
 
     async def _current_signature(self) -> str | None:
         try:
-            return await self._source.skills_signature(self._agent_id)
+            return await self._server.skills_signature(self._agent_id)
         except ApiRefused as refusal:
             if refusal.is_server_fault:
                 raise
-            return None  # an older server, which may have skills all the same
+            return None  # an older server, which can have skills without a signature
 
     async def _fetch(self, active: Sequence[Skill]) -> tuple[list[SkillFolder], list[str]]:
-        """Return the skills with their files, and the names of those whose files are not known."""
+        """Return the skills with their files, and the names of those whose files cannot be read."""
         found: dict[str, SkillFolder] = {}
         unread: list[str] = []
         at_once = anyio.CapacityLimiter(_FETCHES_AT_ONCE)
@@ -155,19 +134,19 @@ class SkillSync:
         async with anyio.create_task_group() as tasks:
             for skill in active:
                 tasks.start_soon(fetch, skill)
-        # In the server's order, since of two skills with one folder name the first one counts.
+        # In the server's order: of two skills with one folder name the first is installed.
         return [found[skill.id] for skill in active if skill.id in found], unread
 
     async def _files(self, skill: Skill) -> dict[str, str]:
         listed = [
-            file.path for file in await self._source.skill_files(skill.id) if not file.is_binary
+            file.path for file in await self._server.skill_files(skill.id) if not file.is_binary
         ]
         if len(listed) > MAX_FILES or not all(is_safe_path(path) for path in listed):
-            return dict.fromkeys(listed, "")  # not worth fetching: the writer will refuse it
+            return dict.fromkeys(listed, "")  # not fetched: the writer will refuse the skill
         files: dict[str, str] = {}
         size = 0
         for path in listed:
-            file = await self._source.skill_file(skill.id, path)
+            file = await self._server.skill_file(skill.id, path)
             if file is None or file.is_binary:
                 continue
             files[path] = file.content
@@ -176,7 +155,7 @@ class SkillSync:
                 break
         return files
 
-    def _tell(self, report: WriteReport, **more: str) -> None:
+    def _log_report(self, report: WriteReport, **more: str) -> None:
         counts = {"written": report.written, "removed": report.removed}
         problems = [*report.errors, *report.skipped]
         if problems:
@@ -186,12 +165,9 @@ class SkillSync:
 
 
 def install_builtin_skills(texts: Path, home: Path, folders: Iterable[str]) -> WriteReport:
-    """Install our own skills below `home`; folders of the user or the server stay as they are.
+    """Install the skills of the folder `texts` in `folders` below `home`.
 
-    Args:
-        texts: the folder of our skill texts.
-        home: the home directory of the user that the harnesses run as.
-        folders: where the harnesses look, below it.
+    Skills of the user or the server with the same name stay as they are.
     """
     skills = [
         SkillFolder(name=path.parent.name, text=path.read_text(encoding="utf-8"))

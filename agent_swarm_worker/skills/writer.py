@@ -1,12 +1,10 @@
-"""Writing skills into the harnesses' folders without touching what is not ours.
+"""Write skills into the harnesses' folders.
 
-A folder of ours holds the marker file ``.swarm-managed``; nothing without it is changed or removed.
-A skill appears as a whole or not at all: it is built aside and then takes the place of the old one.
+A folder written here holds the marker file ``.swarm-managed``; folders without it are never changed
+or removed. A skill is built in a temporary folder and then renamed, so it appears as a whole.
 
-What a SKILL.md must be before it is written: small enough, and with front matter that says what.
-
-A harness finds a skill by the name and description in its front matter; without them it is dead
-weight at best, and some harnesses refuse the whole folder.
+A SKILL.md needs a name and a description in its front matter: harnesses find it by them, and some
+refuse the whole folder if one skill lacks them.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.skills.places import BUILDING, locked, skill_roots
+from agent_swarm_worker.skills.folders import BUILDING, locked, skill_roots
 from agent_swarm_worker.text import front_matter
 
 if TYPE_CHECKING:
@@ -27,14 +25,22 @@ if TYPE_CHECKING:
 
 MARKER = ".swarm-managed"
 SERVER = "server"
-"""Owner of what the swarm's server sent. Its marker is empty, as the public worker writes it."""
+"""Owner of the server's skills; its marker is empty, as the public worker writes it."""
 BUILTIN = "builtin"
-"""Owner of what came with this package; the server's skill of the same name takes its place."""
+"""Owner of the package's skills; a skill of the server with the same name replaces one."""
+
+MAX_FILES = 100
+MAX_FILE_BYTES = 512_000
+MAX_TOTAL_BYTES = 10 * 1024 * 1024
+"""The server's own limits (docs/skills.md), checked again here."""
+_MAX_PATH_CHARS = 240
+_MAX_DEPTH = 10
+_UNSAFE_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkillFolder:
-    """One skill as it is to be on disk."""
+    """One skill to be written."""
 
     name: str
     text: str
@@ -45,14 +51,14 @@ class SkillFolder:
 
 @dataclass(slots=True)
 class WriteReport:
-    """What a write did."""
+    """The result of `write_skills`."""
 
     written: int = 0
     removed: int = 0
     errors: list[str] = field(default_factory=list)
-    """What could not be written, and is worth another try."""
+    """Failed writes, to be tried again."""
     skipped: list[str] = field(default_factory=list)
-    """What will not be written as it is: a bad skill, or the place of something of the user's."""
+    """Invalid skills, and skills whose folder the user owns."""
 
 
 def write_skills(
@@ -63,14 +69,14 @@ def write_skills(
     owner: str,
     keep: Collection[str] = (),
 ) -> WriteReport:
-    """Make the skill folders below `home` hold this owner's skills, and no others of this owner.
+    """Write the owner's `skills` into `folders`, and remove the owner's other skills there.
 
     Args:
         home: the home directory of the user that the harnesses run as.
-        skills: what there should be.
-        folders: where the harnesses look, below `home`.
+        skills: all skills of the owner.
+        folders: where the harnesses look, relative to `home`.
         owner: `SERVER` or `BUILTIN`.
-        keep: names of skills that are to stay as they are, since it is not known what they hold.
+        keep: names of skills of unknown content, which stay unchanged on disk.
     """
     report = WriteReport()
     wanted = _checked(skills, report)
@@ -91,7 +97,7 @@ def _checked(skills: Iterable[SkillFolder], report: WriteReport) -> dict[str, Sk
     taken: set[str] = set()
     for skill in skills:
         folder = folder_name(skill.name)
-        why = _why_not(skill, folder)
+        why = _fault(skill, folder)
         if not why and folder.casefold() in taken:
             why = f"another skill has the folder {folder} already"
         if why:
@@ -102,11 +108,11 @@ def _checked(skills: Iterable[SkillFolder], report: WriteReport) -> dict[str, Sk
     return wanted
 
 
-def _why_not(skill: SkillFolder, folder: str) -> str:
+def _fault(skill: SkillFolder, folder: str) -> str:
+    """Return why the skill is not written; empty if it is valid."""
     if not folder or len(folder) > 100:
         return "its name cannot be a folder's"
-    why = refusal(skill.text)
-    if why:
+    if why := text_fault(skill.text):
         return why
     if len(skill.files) > MAX_FILES:
         return f"it has more than {MAX_FILES} files"
@@ -121,12 +127,12 @@ def _why_not(skill: SkillFolder, folder: str) -> str:
 
 def _write_one(target: Path, skill: SkillFolder, owner: str, report: WriteReport) -> None:
     try:
-        there = _owner_of(target)
-        if there not in {None, owner} and not (there == BUILTIN and owner == SERVER):
-            if there != SERVER:
+        current = _owner_of(target)
+        if current not in {None, owner} and not (current == BUILTIN and owner == SERVER):
+            if current != SERVER:
                 report.skipped.append(f"{target}: the swarm did not put this there")
             return
-        if there == owner and _is_current(target, skill):
+        if current == owner and _is_current(target, skill):
             return
         _replace(target, skill, owner)
         report.written += 1
@@ -135,7 +141,7 @@ def _write_one(target: Path, skill: SkillFolder, owner: str, report: WriteReport
 
 
 def _owner_of(target: Path) -> str | None:
-    """Return whose folder this is: ``None`` if there is none, empty if it is the user's."""
+    """Return the folder's owner: ``None`` if it does not exist, empty if it is the user."""
     try:
         mode = target.lstat().st_mode
     except FileNotFoundError:
@@ -165,7 +171,7 @@ def _is_current(target: Path, skill: SkillFolder) -> bool:
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    """True if a plain file holds just this; what an agent put in its place is not opened."""
+    """True if `path` is a regular file with this content; anything else is not opened."""
     status = path.lstat()
     is_plain = stat.S_ISREG(status.st_mode) and status.st_size == len(content)
     return is_plain and path.read_bytes() == content
@@ -205,23 +211,13 @@ def _remove_others(root: Path, staying: set[str], owner: str, report: WriteRepor
             report.errors.append(f"{folder}: {error.strerror or error}")
 
 
-MAX_FILES = 100
-MAX_FILE_BYTES = 512_000
-MAX_TOTAL_BYTES = 10 * 1024 * 1024
-"""The server's own limits (docs/skills.md), checked again here."""
-
-_UNSAFE_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
-_MAX_PATH_CHARS = 240
-_MAX_DEPTH = 10
-
-
 def folder_name(skill_name: str) -> str:
-    """Return the folder of a skill: its name with everything unusual as ``_``."""
+    """Return the folder of a skill: its name with unusual characters as ``_``."""
     return _UNSAFE_IN_NAME.sub("_", skill_name)
 
 
-def refusal(text: str) -> str:
-    """Return why `text` is no SKILL.md; empty if it is one."""
+def text_fault(text: str) -> str:
+    """Return why `text` is not a valid SKILL.md; empty if it is."""
     if not text.strip():
         return "it is empty"
     if len(text.encode(errors="replace")) > MAX_FILE_BYTES:
@@ -232,10 +228,7 @@ def refusal(text: str) -> str:
 
 
 def is_safe_path(path: str) -> bool:
-    """True for the relative path of a bundled file that stays inside the skill's folder.
-
-    The server checks this too, but what it sends is written to somebody's home directory.
-    """
+    """True for the relative path of a bundled file that stays inside the skill's folder."""
     parts = path.split("/")
     return (
         0 < len(path) <= _MAX_PATH_CHARS

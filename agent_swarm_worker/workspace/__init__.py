@@ -1,1 +1,1 @@
-"""Floor 4: where a session works: directories, repository clones, identity files."""
+"""Prepare the files of a session: working directory, repository clones, profile files."""

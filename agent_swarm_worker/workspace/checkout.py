@@ -1,13 +1,11 @@
-"""Making a clone, and bringing one up to date without losing anybody's work.
+"""Clone a repository, and update a clone without losing local work.
 
-A task's first session starts from the remote's default branch; what lay in the way is stashed or
-kept on a branch of its own. A follow-up finds the clone as its parent left it.
+A task's first session starts from the remote's default branch; uncommitted changes are stashed and
+unpushed commits kept on a branch. A follow-up finds the clone as its parent left it.
 
-Addresses with a login in them: ``https://user:password@host/repo.git``.
-
-As an argument everyone on the machine can read it, and so can they in ``.git/config``; git hands it
-on to a helper program in the same way. So the login is kept in a file that only we can read, in
-the clone's own folder, where git finds it for the agent's pushes as well.
+A login in an address (``https://user:password@host/repo.git``) never becomes an argument or part
+of ``.git/config``, where other users could read it. It is stored in a file of mode 0600 in the
+clone's ``.git``, which git's credential helper reads, for the agent's pushes as well.
 """
 
 from __future__ import annotations
@@ -39,25 +37,32 @@ STASH_MARK = "swarm-autostash"
 _AUTOSAVE = "swarm-autosave"
 
 
-@dataclass(frozen=True, slots=True)
-class AutoStash:
-    """Work that a refresh has put aside."""
+LOGIN_FILE = "swarm-login"
+"""In ``.git``."""
 
-    ref: str
-    message: str
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login of an address, and the host it is for."""
+
+    host: str
+    """Scheme, host and port, as git's ``credential.<url>`` takes them."""
+    line: str = field(repr=False)
+    """In the format of ``git credential-store``."""
+    password: str = field(repr=False)
 
 
 async def clone(git: Git, url: str, target: Path, *, branch: str | None, host: str | None) -> str:
-    """Clone `url` to `target`; return a warning, or nothing if it worked.
+    """Clone `url` to `target`; return a warning, empty on success.
 
-    It is cloned next to the target and moved there, so half a clone is never taken for a whole one.
+    The clone is made next to `target` and then renamed, so `target` never holds half a clone.
 
     Args:
         git: runs git.
-        url: an address git understands, or ``owner/repo`` on a host.
+        url: an address that git understands, or ``owner/repo`` on a host.
         target: absent, or an empty directory.
-        branch: what to check out; by default what the remote's HEAD names.
-        host: ``github`` or ``gitlab`` if it is known to be one of them.
+        branch: the branch to check out; by default that of the remote's HEAD.
+        host: ``github`` or ``gitlab``, if known.
     """
     if not is_safe_url(url) or not (branch is None or is_safe_ref(branch)):
         return f"the repository address {url!r} or its branch {branch!r} cannot be used"
@@ -65,20 +70,20 @@ async def clone(git: Git, url: str, target: Path, *, branch: str | None, host: s
     staging = target.with_name(f".{target.name}.cloning")
     login_file = target.with_name(f".{target.name}.login")
     outcome = Outcome(ok=False)
-    # With a login of its own an address needs no other.
+    # The host's tool would use its own login instead of the address's.
     host = None if login else host
-    logs_in = ("-c", f"credential.helper={helper_option(login_file)}") if login else ()
+    login_options = ("-c", f"credential.helper={helper_option(login_file)}") if login else ()
     try:
         for argv in _clone_commands(git, url, staging, branch, host):
-            why = await to_thread.run_sync(_make_room, staging, target)
+            why = await to_thread.run_sync(_clear_staging, staging, target)
             if why:
                 return f"cannot clone to {target}: {why}"
             if login:
                 write_login(login_file, login)
-            words = (argv[0], *logs_in, *argv[1:])
-            outcome = await run(words, env=git.env, timeout_s=git.clone_timeout_s)
+            command = (argv[0], *login_options, *argv[1:])
+            outcome = await run(command, env=git.env, timeout_s=git.clone_timeout_s)
             if outcome.ok:
-                why = await keep_login(git, staging, login, at=target) if login else ""
+                why = await store_login(git, staging, login, moved_to=target) if login else ""
                 why = why or await to_thread.run_sync(_move, staging, target)
                 return f"cannot clone to {target}: {why}" if why else ""
     finally:
@@ -87,17 +92,11 @@ async def clone(git: Git, url: str, target: Path, *, branch: str | None, host: s
     return f"cannot clone {without_credentials(url)}: {outcome.why}"
 
 
-async def start_afresh(git: Git, clone: Path, branch: str, *, stamp: str) -> list[str]:
-    """Bring a clone to the remote's state of `branch`; return warnings.
+async def reset_to_remote(git: Git, clone: Path, branch: str, *, stamp: str) -> list[str]:
+    """Reset a clone to the remote's state of `branch`; return warnings.
 
-    Uncommitted changes are stashed, commits that exist nowhere else get a branch. If any of this
-    fails the clone is left alone.
-
-    Args:
-        git: runs git.
-        clone: the work tree.
-        branch: the branch to start from.
-        stamp: the time, for the stash's message.
+    Uncommitted changes are stashed, with `stamp` in the message; commits that exist nowhere else
+    are kept on a branch. If either fails, the clone stays unchanged.
     """
     why = await _fetch(git, clone, branch)
     if why:
@@ -110,7 +109,7 @@ async def start_afresh(git: Git, clone: Path, branch: str, *, stamp: str) -> lis
             return [f"uncommitted changes could not be stashed, so nothing changed: {stashed.why}"]
     warnings = []
     for ref in ("HEAD", f"refs/heads/{branch}"):
-        commit = await _lone_commit(git, clone, ref, branch)
+        commit = await _unsaved_commit(git, clone, ref, branch)
         if commit:
             kept = f"{_AUTOSAVE}-{commit[:12]}"
             saved = await git("branch", "--force", kept, commit, cwd=clone)
@@ -124,11 +123,10 @@ async def start_afresh(git: Git, clone: Path, branch: str, *, stamp: str) -> lis
     return warnings if switched.ok else [*warnings, f"cannot check out {branch}: {switched.why}"]
 
 
-async def catch_up(git: Git, clone: Path, branch: str) -> list[str]:
-    """Fetch, and move `branch` forward if that disturbs nothing; return warnings.
+async def fast_forward(git: Git, clone: Path, branch: str) -> list[str]:
+    """Fetch, and fast-forward `branch` if it is checked out and clean; return warnings.
 
-    Another branch, a detached HEAD and uncommitted changes are what the earlier session left on
-    purpose: they stay.
+    Another branch, a detached HEAD and uncommitted changes of the earlier session are kept.
     """
     why = await _fetch(git, clone, branch)
     if why:
@@ -143,25 +141,25 @@ async def catch_up(git: Git, clone: Path, branch: str) -> list[str]:
 
 
 async def default_branch(git: Git, clone: Path) -> str:
-    """Return the branch the remote's HEAD named when it was cloned; ``main`` if unknown."""
+    """Return the branch that the remote's HEAD named at the clone; ``main`` if unknown."""
     head = await git("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD", cwd=clone)
     return head.stdout.strip().removeprefix("origin/") or "main"
 
 
-async def auto_stashes(git: Git, clone: Path) -> tuple[AutoStash, ...]:
-    """Return what refreshes have put aside here, newest first."""
+async def auto_stashes(git: Git, clone: Path) -> dict[str, str]:
+    """Return the messages of stashes made by `reset_to_remote`, by git ref, newest first."""
     listed = await git("stash", "list", "--format=%gs", cwd=clone)
-    return tuple(
-        AutoStash(f"stash@{{{index}}}", message)
+    return {
+        f"stash@{{{index}}}": message
         for index, message in enumerate(listed.stdout.splitlines())
         if STASH_MARK in message
-    )
+    }
 
 
 async def _fetch(git: Git, clone: Path, branch: str) -> str:
     if not is_safe_ref(branch):
         return f"the branch name {branch!r} cannot be used"
-    # Spelled out, because a single-branch clone would not fetch any other branch.
+    # A full refspec, because a single-branch clone would not fetch any other branch.
     refspec = f"+refs/heads/{branch}:refs/remotes/origin/{branch}"
     fetched = await git("fetch", "--quiet", "origin", refspec, cwd=clone)
     return "" if fetched.ok else f"cannot fetch {branch}, the clone may be old: {fetched.why}"
@@ -172,17 +170,17 @@ async def _is_dirty(git: Git, clone: Path) -> bool:
     return bool(status.stdout) or not status.ok
 
 
-async def _lone_commit(git: Git, clone: Path, ref: str, branch: str) -> str:
-    """Return the tip of `ref` if moving `branch` away would leave it to the garbage collector."""
+async def _unsaved_commit(git: Git, clone: Path, ref: str, branch: str) -> str:
+    """Return the tip of `ref` if no ref but `branch` holds it; empty otherwise."""
     elsewhere = ("--not", "--remotes", f"--exclude={branch}", "--branches")
-    lone = await git("rev-list", "--max-count=1", ref, *elsewhere, cwd=clone)
-    return lone.stdout.strip()
+    commit = await git("rev-list", "--max-count=1", ref, *elsewhere, cwd=clone)
+    return commit.stdout.strip()
 
 
 def _clone_commands(
     git: Git, url: str, staging: Path, branch: str | None, host: str | None
 ) -> list[list[str]]:
-    """Return the ways to clone, the best first: the host's own tool knows its login."""
+    """Return the commands to try in turn; the host's own tool comes first, as it has a login."""
     flags = [*(("--branch", branch) if branch else ()), "--single-branch"]
     bare = "://" not in url and url.count("/") == 1 and not url.startswith((".", "~"))
     bare = bare and ":" not in url
@@ -198,7 +196,7 @@ def _clone_commands(
     return commands
 
 
-def _make_room(staging: Path, target: Path) -> str:
+def _clear_staging(staging: Path, target: Path) -> str:
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             return "there is something else"
@@ -218,43 +216,27 @@ def _move(staging: Path, target: Path) -> str:
     return ""
 
 
-LOGIN_FILE = "swarm-login"
-"""In ``.git``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """A login, and where it is good for."""
-
-    host: str
-    """Scheme, host and port, as git names a group of addresses."""
-    line: str = field(repr=False)
-    """As ``git credential-store`` keeps it."""
-    password: str = field(repr=False)
-
-
 def split_login(url: str) -> tuple[str, Login | None]:
-    """Return the address without its login, and the login; ``None`` if there is no password."""
+    """Return the address without its login, and the login; ``None`` without a password."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return url, None
-    user, at, place = parts.netloc.rpartition("@")
+    user, at, server = parts.netloc.rpartition("@")
     if parts.scheme.lower() not in {"http", "https"} or not at or ":" not in user:
         return url, None
-    plain = SplitResult(parts.scheme, place, parts.path, parts.query, parts.fragment).geturl()
-    host = f"{parts.scheme}://{place}"
-    line = f"{parts.scheme}://{user}@{place}"
-    return plain, Login(host, line, user.partition(":")[2])
+    plain = SplitResult(parts.scheme, server, parts.path, parts.query, parts.fragment).geturl()
+    line = f"{parts.scheme}://{user}@{server}"
+    return plain, Login(f"{parts.scheme}://{server}", line, user.partition(":")[2])
 
 
 def helper_option(file: Path) -> str:
-    """Return the helper that reads the file, as git's configuration wants it."""
+    """Return the value of git's ``credential.helper`` that reads `file`."""
     return f"store --file={shlex.quote(str(file))}"
 
 
 def write_login(file: Path, login: Login) -> None:
-    """Write the file anew, readable by nobody else from its first byte on.
+    """Replace the file; its mode is 0600 from its creation on.
 
     Raises:
         OSError: it cannot be written.
@@ -265,39 +247,32 @@ def write_login(file: Path, login: Login) -> None:
         stream.write(f"{login.line}\n")
 
 
-async def keep_login(git: Git, clone: Path, login: Login, *, at: Path | None = None) -> str:
-    """Have the clone log in with this from now on; return a warning, or nothing.
+async def store_login(git: Git, clone: Path, login: Login, *, moved_to: Path | None = None) -> str:
+    """Configure the clone to use `login`; return a warning, empty on success.
 
-    Args:
-        git: runs git.
-        clone: the work tree.
-        login: replaces one that is there.
-        at: where the clone will be moved to.
+    `moved_to` is the path that the clone will be renamed to.
     """
     try:
         write_login(clone / ".git" / LOGIN_FILE, login)
     except OSError as error:
         return f"the login for {login.host} could not be kept: {error.strerror or error}"
-    helper = helper_option((at or clone) / ".git" / LOGIN_FILE)
+    helper = helper_option((moved_to or clone) / ".git" / LOGIN_FILE)
     key = f"credential.{login.host}.helper"
     outcome = await git("config", "--replace-all", key, helper, cwd=clone)
     return "" if outcome.ok else f"the login for {login.host} could not be kept: {outcome.why}"
 
 
-async def take_login_out(git: Git, clone: Path, login: Login | None) -> list[str]:
-    """Bring a clone's login up to date, and its address to one without; return warnings.
+async def update_login(git: Git, clone: Path, login: Login | None) -> list[str]:
+    """Store `login`, else the one in the remote's address; return warnings.
 
-    Args:
-        git: runs git.
-        clone: the work tree.
-        login: the one in force; ``None`` leaves what is there.
+    A login is taken out of the remote's address.
     """
-    said = await git("config", "--get", "remote.origin.url", cwd=clone)
-    plain, old = split_login(said.stdout.strip())
-    kept = login or old
-    if kept is None:
+    remote = await git("config", "--get", "remote.origin.url", cwd=clone)
+    plain, old = split_login(remote.stdout.strip())
+    current = login or old
+    if current is None:
         return []
-    warning = await keep_login(git, clone, kept)
+    warning = await store_login(git, clone, current)
     if old is not None:
         await git("remote", "set-url", "origin", plain, cwd=clone)
     return [warning] if warning else []

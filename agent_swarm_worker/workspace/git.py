@@ -1,13 +1,10 @@
-"""Git, called the way a daemon has to call it.
+"""Run git and other short programs: no shell, no prompt, a time limit, no secret in messages.
 
-Every call has a time limit, never asks for a password, and is deaf to variables that would point
-it at another repository (a worker may itself have been started from within a git hook). Hooks and
-file-system monitors of the repository do not run: an agent may have written them. Its filters do,
-and for them the environment holds no secrets but those git itself needs.
+Git ignores variables that would point it at another repository (the worker may run inside a git
+hook). Hooks and file-system monitors of the repository do not run, since an agent may have written
+them. Its filters do, with an environment that holds only the secrets that git itself needs.
 
-Running short helper programs: no shell, no terminal, a time limit, no secret in what is said.
-
-Variables of code hosts: who commits, and where a clone comes from.
+`GitSettings` are the variables of code hosts.
 """
 
 from __future__ import annotations
@@ -32,6 +29,10 @@ from agent_swarm_worker.settings import SettingsModel, boot, live, named
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+MAX_OUTPUT_BYTES = 1024 * 1024
+"""Output beyond this is read and discarded."""
+MAX_WHY_CHARS = 300
+_CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
 _SAFE_CONFIG = (
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
@@ -57,15 +58,15 @@ class Git:
         """Set up git.
 
         Args:
-            env: the environment to start from; usually the worker's own.
+            env: the environment to filter; usually the worker's own.
             timeout_s: limit of each call, fetches included.
-            clone_timeout_s: limit of a clone, which brings the whole history.
+            clone_timeout_s: limit of a clone, which fetches the whole history.
             scrub: see `helper_env`.
         """
         self.env = clean_env(env, scrub=scrub)
         self.timeout_s = timeout_s
         self.clone_timeout_s = clone_timeout_s
-        config = [word for key, value in _SAFE_CONFIG for word in ("-c", f"{key}={value}")]
+        config = [arg for key, value in _SAFE_CONFIG for arg in ("-c", f"{key}={value}")]
         self.argv = ("git", *config)
 
     async def __call__(
@@ -79,7 +80,7 @@ class Git:
 def clean_env(
     env: Mapping[str, str], *, scrub: Callable[[str], str] | None = None
 ) -> dict[str, str]:
-    """Return `env` without what would mislead git, make it wait for a person, or is not for it."""
+    """Return `env` filtered by `helper_env`, with prompts switched off and English messages."""
     cleaned = helper_env(env, scrub=scrub)
     cleaned["GIT_TERMINAL_PROMPT"] = "0"
     cleaned["GH_PROMPT_DISABLED"] = "1"
@@ -88,23 +89,23 @@ def clean_env(
 
 
 def identity(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that sign an agent's commits as the operator asked.
+    """Return author and committer variables from ``GITHUB_NAME`` and ``GITHUB_EMAIL``.
 
-    ``GITHUB_NAME`` and ``GITHUB_EMAIL`` count for every host and whatever a repository configures;
-    what is set for git itself goes before them.
+    They apply to every host and override a repository's configuration; git's own variables in
+    `env` take precedence.
     """
     settings = GitSettings.load(env)
-    asked = {"NAME": settings.github_name, "EMAIL": settings.github_email}
+    values = {"NAME": settings.github_name, "EMAIL": settings.github_email}
     return {
         name: value
-        for part, value in asked.items()
+        for part, value in values.items()
         for name in (f"GIT_AUTHOR_{part}", f"GIT_COMMITTER_{part}")
         if value and not named(env, name)
     }
 
 
 def is_safe_ref(name: str) -> bool:
-    """True for a branch name git accepts and that cannot be taken for an option.
+    """True for a branch name that git accepts and does not parse as an option.
 
     The rules are those of git-check-ref-format(1).
     """
@@ -118,16 +119,8 @@ def is_safe_ref(name: str) -> bool:
 
 
 def is_safe_url(url: str) -> bool:
-    """True for a repository address that cannot be taken for an option or hide a second line."""
+    """True for a repository address without control characters that is not parsed as an option."""
     return bool(url) and not url.startswith("-") and not _FORBIDDEN_IN_URL.search(url)
-
-
-MAX_OUTPUT_BYTES = 1024 * 1024
-"""More output than this is read and thrown away."""
-
-MAX_WHY_CHARS = 300
-
-_CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +130,7 @@ class Outcome:
     ok: bool
     stdout: str = ""
     why: str = ""
-    """If it failed: its complaint in one line, fit to be shown; else empty."""
+    """The error message on one line, without credentials; empty on success."""
 
 
 async def run(
@@ -148,14 +141,14 @@ async def run(
     cwd: Path | None = None,
     clock: Clock | None = None,
 ) -> Outcome:
-    """Run a program to its end and return how it went. Never raises for what the program does.
+    """Run a program to its end; a failure is an `Outcome`, never an exception.
 
     Args:
         argv: program and arguments; the program is looked up on the PATH of `env`.
         env: the complete environment.
-        timeout_s: after this many seconds the program and what it started are killed.
-        cwd: where it runs; by default where this process does.
-        clock: the time that the killing goes by.
+        timeout_s: the program and its descendants are killed after this many seconds.
+        cwd: by default that of this process.
+        clock: times the escalation when the program is killed.
     """
     clock = clock or SystemClock()
     try:
@@ -183,34 +176,34 @@ async def _finish(child: Child, program: str, clock: Clock) -> Outcome:
     out, err = bytearray(), bytearray()
     await drain(
         child,
-        partial(pump, child.stdout, partial(_keep, out)),
-        partial(pump, child.stderr, partial(_keep, err)),
+        partial(pump, child.stdout, partial(_append, out)),
+        partial(pump, child.stderr, partial(_append, err)),
         clock=clock,
     )
     code = await child.wait()
     stdout = out.decode(errors="replace")
     if code == 0:
         return Outcome(ok=True, stdout=stdout)
-    why = _complaint(err.decode(errors="replace")) or f"{program} ended with exit code {code}"
+    why = _error_line(err.decode(errors="replace")) or f"{program} ended with exit code {code}"
     return Outcome(ok=False, stdout=stdout, why=without_credentials(why))
 
 
-def _complaint(stderr: str) -> str:
-    """Return the line that says what went wrong; the last one if none says so."""
+def _error_line(stderr: str) -> str:
+    """Return the first line that begins with fatal or error, else the last one."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    telling = [line for line in lines if line.startswith(("fatal:", "error:"))]
-    line = (telling or lines[-1:] or [""])[0]
-    # Between two words: half a secret would not be recognised where this is shown.
+    errors = [line for line in lines if line.startswith(("fatal:", "error:"))]
+    line = (errors or lines[-1:] or [""])[0]
+    # Cut between two words: the scrubber would not recognise half a secret.
     return line if len(line) <= MAX_WHY_CHARS else line[: line.rfind(" ", 0, MAX_WHY_CHARS) + 1]
 
 
-def _keep(into: bytearray, chunk: bytes) -> None:
+def _append(into: bytearray, chunk: bytes) -> None:
     if len(into) < MAX_OUTPUT_BYTES:
         into += chunk
 
 
 class GitSettings(SettingsModel):
-    """What the worker itself reads; git and the hosts' own tools read more."""
+    """Variables that the worker reads; git and the hosts' own tools read more."""
 
     # --- git and code hosts
     github_token: str = boot("GITHUB_TOKEN", default="", is_native=True)

@@ -1,14 +1,17 @@
-"""The agent's profile at boot: filled where the server has nothing, and copied to the workspace.
+"""Copy the agent's profile from the server to files in the workspace, at boot.
 
-The server's database is where a profile lives; the files are copies that the agent may edit, and
-`profile_sync` brings its edits back (docs/api.md 3.10).
+The server owns the profile. Missing texts are generated and stored there; the files are copies
+that the agent may edit, and `profile_sync` sends its edits back (docs/api.md 3.10).
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import orjson
 from anyio import to_thread
@@ -17,12 +20,13 @@ from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.files import write_atomically
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.workspace.profiles import AgentFacts, default_profile
+from agent_swarm_worker.workspace.profiles import AgentDetails, default_profile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from agent_swarm_worker.api.client import Agents
     from agent_swarm_worker.api.wire import Agent
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.workspace.profiles import AgentTemplate
@@ -30,10 +34,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProfileFile:
-    """A profile field that has a file in the workspace."""
+    """A profile field and its file in the workspace."""
 
     field: str
-    """Its name on the wire."""
+    """Name on the wire."""
     file_name: str
 
 
@@ -46,26 +50,46 @@ PROFILE_FILES = (
 )
 SETUP_SCRIPT = ProfileFile("setupScript", "start-up.sh")
 MAX_CHARS = 262_144
-"""What the server takes at most for any field."""
+"""The server's limit for any field."""
 MAX_BACKUPS = 5
-"""Of each file; a worker that restarts all day must not fill the workspace."""
+"""Per file; older backups are removed."""
+LOCK_FILE = ".swarm-profile.lock"
 
 _SCRIPT_BEGIN = "# === Agent-managed setup (from DB) ==="
 _SCRIPT_END = "# === End agent-managed setup ==="
 
 
-class ProfileWriter(Protocol):
-    """The server, as far as profiles go; `api.client` is one. Raises `ApiError`."""
+@contextmanager
+def profile_lock(workspace_dir: Path) -> Iterator[bool]:
+    """Lock the profile files of a workspace against other workers while the context lasts.
 
-    async def profile(
-        self, agent_id: str, fields: Mapping[str, str], *, change_source: str | None = None
-    ) -> None:
-        """Set these fields (docs/api.md 3.7)."""
-        ...
+    Two agents that share the files would each store the other's texts as edits of its own.
+
+    Yields:
+        True if this worker owns the files. False if another worker does, or if the directory is
+        not writable.
+    """
+    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        fd = os.open(workspace_dir / LOCK_FILE, flags, 0o644)
+    except OSError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = True
+        except BlockingIOError:
+            is_ours = False
+        except OSError:  # a file system without locks: assume one worker
+            is_ours = True
+        yield is_ours
+    finally:
+        os.close(fd)
 
 
 def profile_of(agent: Agent) -> dict[str, str]:
-    """Return the profile texts the server has for an agent, by their names on the wire."""
+    """Return the profile texts that the server has for an agent, by field."""
     texts = {
         "soulMd": agent.soul_md,
         "identityMd": agent.identity_md,
@@ -78,28 +102,16 @@ def profile_of(agent: Agent) -> dict[str, str]:
 
 
 def missing_texts(
-    profile: Mapping[str, str], facts: AgentFacts, template: AgentTemplate | None = None
+    profile: Mapping[str, str], details: AgentDetails, template: AgentTemplate | None = None
 ) -> dict[str, str]:
-    """Return the texts that a profile lacks.
-
-    Args:
-        profile: what the server has, see `profile_of`.
-        facts: what the generated texts say.
-        template: the role template, which goes before the generated texts.
-    """
-    offered = default_profile(facts) | (template.profile(facts) if template else {})
-    known = {item.field for item in (*PROFILE_FILES, SETUP_SCRIPT)}
-    return {field: offered[field] for field in offered if field in known - profile.keys()}
+    """Return the texts that `profile` (see `profile_of`) lacks: the template's, else generated."""
+    initial = default_profile(details) | (template.profile(details) if template else {})
+    fields = {item.field for item in (*PROFILE_FILES, SETUP_SCRIPT)} - profile.keys()
+    return {field: text for field, text in initial.items() if field in fields}
 
 
-async def store_missing(server: ProfileWriter, agent_id: str, missing: Mapping[str, str]) -> None:
-    """Store texts that the server lacks; one that cannot be written to lacks them still.
-
-    Args:
-        server: where the profile lives.
-        agent_id: whose.
-        missing: see `missing_texts`.
-    """
+async def store_missing(server: Agents, agent_id: str, missing: Mapping[str, str]) -> None:
+    """Store the result of `missing_texts` on the server; a failure is logged."""
     if not missing:
         return
     try:
@@ -109,28 +121,28 @@ async def store_missing(server: ProfileWriter, agent_id: str, missing: Mapping[s
 
 
 async def write_files(workspace_dir: Path, profile: Mapping[str, str], clock: Clock) -> list[Path]:
-    """Copy the profile to the workspace, if there is one; return the files written.
+    """Copy the profile to the workspace, if that exists; return the files written.
 
-    A file that differs is kept as ``<name>.pre-boot-<time>.bak``. The set-up script is only written
-    where there is none. A file that cannot be written is logged and skipped.
+    A file that differs is saved as ``<name>.pre-boot-<time>.bak`` first. An existing set-up script
+    stays. A file that cannot be written is logged and skipped.
     """
     return await to_thread.run_sync(_write_files, workspace_dir, profile, wire_time(clock.now()))
 
 
 async def read_files(workspace_dir: Path) -> dict[str, str]:
-    """Return the texts of the profile's files by field; those that cannot be read are left out."""
+    """Return the texts of the profile files by field; unreadable files are left out."""
     return await to_thread.run_sync(_read_files, workspace_dir)
 
 
 class Baselines:
-    """What each file held when the worker last dealt with it: one hash per field, on disk.
+    """SHA-256 of each profile file as it was last written or sent, stored on disk.
 
-    Only a file that differs from its baseline was edited here. Without it, an edit that the lead
-    made on the server meanwhile would be overwritten by the old copy.
+    A file is an edit of the agent only if it differs from its baseline. Without baselines an old
+    copy would overwrite an edit that the lead made on the server.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the baselines kept at `path`; a missing or broken file means none."""
+        """Read the baselines at `path`; a missing or damaged file means none."""
         self._path = path
         self._hashes: dict[str, str] = {}
         try:
@@ -141,11 +153,11 @@ class Baselines:
             self._hashes = {str(field): str(digest) for field, digest in stored.items()}
 
     def is_unchanged(self, field: str, text: str) -> bool:
-        """True if `text` is what was recorded."""
+        """True if `text` equals the baseline of `field`."""
         return self._hashes.get(field) == _digest(text)
 
     def record(self, profile: Mapping[str, str]) -> None:
-        """Note that these texts are known to both sides."""
+        """Set the baselines of these texts, which the files and the server both have."""
         self._hashes |= {field: _digest(text) for field, text in profile.items()}
         try:
             write_atomically(self._path, orjson.dumps(self._hashes), mode=0o600)
@@ -187,7 +199,7 @@ def _write_file(path: Path, text: str, stamp: str, *, is_script: bool) -> bool:
         if existing == content:
             return False
         write_atomically(path.with_name(f"{path.name}.pre-boot-{stamp}.bak"), existing, mode=0o644)
-        # Times of one format: by name is by age.
+        # The times in the names have one format, so the order of names is that of ages.
         for old in sorted(path.parent.glob(f"{path.name}.pre-boot-*.bak"))[:-MAX_BACKUPS]:
             old.unlink()
     write_atomically(path, content, mode=0o644)
@@ -199,10 +211,10 @@ def _read_files(workspace_dir: Path) -> dict[str, str]:
     for item in (*PROFILE_FILES, SETUP_SCRIPT):
         path = workspace_dir / item.file_name
         try:
-            if not path.is_file():  # opening a pipe would wait for somebody to write to it
+            if not path.is_file():  # opening a named pipe would block
                 continue
             with path.open("rb") as file:
-                # One byte more than can be sent, so that what is too long is seen to be.
+                # One byte above the limit, so that a text that is too long is recognised.
                 content = file.read(4 * MAX_CHARS + 1)
         except OSError:
             continue
@@ -213,10 +225,7 @@ def _read_files(workspace_dir: Path) -> dict[str, str]:
 
 
 def managed_part(script: str) -> str:
-    """Return the part of a start-up script that belongs to the profile.
-
-    That is what stands between the two marker lines; without them all of it but the bash line.
-    """
+    """Return the profile's part of a start-up script: between the markers, else all but ``#!``."""
     _, begin, rest = script.partition(_SCRIPT_BEGIN)
     if begin:
         return rest.partition(_SCRIPT_END)[0].strip("\n")

@@ -1,6 +1,6 @@
-"""The agent's edits of its profile files, brought to the server when a session ends.
+"""Send the agent's edits of its profile files to the server when a session ends.
 
-One request per field, so that one field over its budget does not hold back the others
+Each field is a request of its own, so that a refused field does not affect the others
 (docs/api.md 3.7).
 """
 
@@ -18,22 +18,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from agent_swarm_worker.api.client import Agents
     from agent_swarm_worker.contract import Redactor
-    from agent_swarm_worker.workspace.identity import Baselines, ProfileWriter
+    from agent_swarm_worker.workspace.identity import Baselines
 
 MIN_PERSONA_CHARS = 500
-"""A shorter SOUL.md or IDENTITY.md is an accident: such texts have wiped real ones before."""
+"""A shorter SOUL.md or IDENTITY.md is taken for an accident and not sent."""
 
 _PERSONA = frozenset({"soulMd", "identityMd"})
 _MAY_BE_BLANK = frozenset({"heartbeatMd"})
 
 
 class ProfileSync:
-    """Sends edited profile files to the server; sessions that end together take turns."""
+    """Sends edited profile files to the server, one session's edits at a time."""
 
     def __init__(
         self,
-        server: ProfileWriter,
+        server: Agents,
         agent_id: str,
         workspace_dir: Path,
         baselines: Baselines,
@@ -42,37 +43,31 @@ class ProfileSync:
         """Set up.
 
         Args:
-            server: where the profile lives.
-            agent_id: whose profile.
-            workspace_dir: where the files lie.
-            baselines: tells an edit from a copy.
-            redactor: secrets an agent noted down stay on this machine.
+            server: stores the profile.
+            agent_id: the agent that owns the profile.
+            workspace_dir: directory of the files.
+            baselines: tell an edit from a copy.
+            redactor: removes secrets from texts before they are sent.
         """
         self._server, self._agent_id, self._workspace_dir = server, agent_id, workspace_dir
         self._baselines, self._redactor = baselines, redactor
-        self._turn = anyio.Lock()
+        self._lock = anyio.Lock()
         self._refused: dict[str, str] = {}
         self._log = Log()
 
     async def sync(self) -> list[str]:
-        """Send what was edited since the last time; return the names of the fields stored."""
-        async with self._turn:
+        """Send the edits since the last call; return the fields that were stored."""
+        async with self._lock:
             texts = await read_files(self._workspace_dir)
             return [field for field, text in texts.items() if await self._send(field, text)]
 
     async def rescue(self, stored: Mapping[str, str]) -> dict[str, str]:
-        """Send the edits of a session whose end this worker did not live to see.
+        """Send the edits of an earlier process's sessions; return the server's profile after that.
 
-        To be called at boot, before the files are written anew. An edit counts only if the server
-        still has what the file began as: if somebody changed the field there, that stands.
-
-        Args:
-            stored: the profile as the server has it now.
-
-        Returns:
-            The profile as the server has it afterwards.
+        To be called at boot, before the files are overwritten. An edit is sent only if the server's
+        text (`stored`) still equals the baseline; otherwise the server's text wins.
         """
-        async with self._turn:
+        async with self._lock:
             texts = await read_files(self._workspace_dir)
             edits = {
                 field: text
@@ -83,11 +78,10 @@ class ProfileSync:
         return {**stored, **sent}
 
     async def begin(self, stored: Mapping[str, str]) -> None:
-        """Take what the files hold now for unedited, after they were written at boot.
+        """Set the baselines to the files' content, after they were written at boot.
 
-        Args:
-            stored: the profile as the server has it. What could not be written, and a start-up
-                script that was there before, differs from it without being an edit.
+        A file may differ from the server's text (`stored`) without being an edit: one that could
+        not be written, or an existing start-up script.
         """
         texts = await read_files(self._workspace_dir)
         self._baselines.record({field: texts.get(field, text) for field, text in stored.items()})
@@ -95,7 +89,7 @@ class ProfileSync:
     async def _send(self, field: str, text: str) -> bool:
         if self._baselines.is_unchanged(field, text) or self._refused.get(field) == text:
             return False
-        if not _is_fit(field, text):
+        if not _may_be_sent(field, text):
             self._log.debug(Event.IDENTITY, state="not synced", field=field, chars=len(text))
             return False
         shown = self._redactor.text(text)
@@ -109,14 +103,14 @@ class ProfileSync:
         except ApiError as error:
             self._log.warning(Event.IDENTITY, state="not synced", field=field, why=str(error))
             if isinstance(error, ApiRefused) and not error.is_server_fault:
-                self._refused[field] = text  # the same text would be refused again
+                self._refused[field] = text  # not to be sent again
             return False
         self._baselines.record({field: text})
         self._log.info(Event.IDENTITY, state="synced", field=field)
         return True
 
 
-def _is_fit(field: str, text: str) -> bool:
+def _may_be_sent(field: str, text: str) -> bool:
     if len(text) > MAX_CHARS or (not text.strip() and field not in _MAY_BE_BLANK):
         return False
     return field not in _PERSONA or len(text) >= MIN_PERSONA_CHARS

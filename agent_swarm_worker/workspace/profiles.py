@@ -1,12 +1,9 @@
-"""The profile of an agent nobody has described yet.
+"""Initial texts of an agent's profile: generated, or from a role template.
 
-The texts are a start for the agent to edit. Text that still equals them says nothing, so it is kept
-out of prompts.
+The agent edits them later. A text that still equals the generated one is left out of prompts.
 
-Role templates: what ``TEMPLATE_ID`` names, fetched from ``TEMPLATE_REGISTRY_URL``.
-
-Nothing is asked unless that variable is set. A copy on disk serves for a day, and longer if the
-registry does not answer.
+A role template is named by ``TEMPLATE_ID`` and fetched from ``TEMPLATE_REGISTRY_URL``; without that
+variable no request is made. A copy on disk is used for a day, and longer if the registry fails.
 """
 
 from __future__ import annotations
@@ -31,9 +28,16 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
 
 
+CACHE_S = 24 * 3600
+MAX_BYTES = 2 * 1024 * 1024
+_TIMEOUT_S = 10.0
+_TEMPLATE_ID = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
+_TOKEN = re.compile(r"\{\{\s*agent\.(name|role|description|capabilities)\s*\}\}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgentFacts:
-    """What is known about the agent before it has a profile."""
+class AgentDetails:
+    """The values that initial profile texts are made of."""
 
     name: str
     role: str = "worker"
@@ -41,7 +45,7 @@ class AgentFacts:
     capabilities: tuple[str, ...] = ()
 
 
-def default_profile(agent: AgentFacts) -> dict[str, str]:
+def default_profile(agent: AgentDetails) -> dict[str, str]:
     """Return the generated text of each profile field, by its name on the wire."""
     return {
         "soulMd": _soul(agent),
@@ -51,17 +55,13 @@ def default_profile(agent: AgentFacts) -> dict[str, str]:
     }
 
 
-def is_default(field: str, text: str, agent: AgentFacts) -> bool:
-    """True if `text` is what `default_profile` makes, whitespace aside."""
+def is_default(field: str, text: str, agent: AgentDetails) -> bool:
+    """True if `text` equals the text of `default_profile`, apart from whitespace."""
     generated = default_profile(agent).get(field, "")
     return text.split() == generated.split()
 
 
-def _bullets(items: tuple[str, ...], empty: str) -> str:
-    return "\n".join(f"- {item}" for item in items) or empty
-
-
-def _soul(agent: AgentFacts) -> str:
+def _soul(agent: AgentDetails) -> str:
     return f"""# SOUL.md: {agent.name}
 
 I am {agent.name}, a {agent.role} in a swarm of agents.
@@ -83,7 +83,7 @@ I am {agent.name}, a {agent.role} in a swarm of agents.
 """
 
 
-def _identity(agent: AgentFacts) -> str:
+def _identity(agent: AgentDetails) -> str:
     about = f"- About: {agent.description}\n" if agent.description else ""
     expertise = f"- Expertise: {', '.join(agent.capabilities)}\n" if agent.capabilities else ""
     return f"""# IDENTITY.md: {agent.name}
@@ -104,7 +104,7 @@ notice what I do differently from the other agents, and what they tell me they l
 """
 
 
-def _tools(agent: AgentFacts) -> str:
+def _tools(agent: AgentDetails) -> str:
     return f"""# TOOLS.md: {agent.name}
 
 What I need to know about my surroundings. Read before touching something new, updated after.
@@ -121,7 +121,8 @@ What I need to know about my surroundings. Read before touching something new, u
 """
 
 
-def _claude(agent: AgentFacts) -> str:
+def _claude(agent: AgentDetails) -> str:
+    capabilities = "\n".join(f"- {item}" for item in agent.capabilities)
     return f"""# Agent: {agent.name}
 
 {agent.description or "No description yet."}
@@ -132,7 +133,7 @@ def _claude(agent: AgentFacts) -> str:
 
 ## Capabilities
 
-{_bullets(agent.capabilities, "- none named yet")}
+{capabilities or "- none named yet"}
 
 ---
 
@@ -148,16 +149,9 @@ What I want to have before me in every session.
 """
 
 
-CACHE_S = 24 * 3600
-MAX_BYTES = 2 * 1024 * 1024
-_TIMEOUT_S = 10.0
-_TEMPLATE_ID = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
-_TOKEN = re.compile(r"\{\{\s*agent\.(name|role|description|capabilities)\s*\}\}")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentTemplate:
-    """Defaults for an agent of some role."""
+    """Default settings and profile texts for a role."""
 
     display_name: str | None = None
     role: str | None = None
@@ -167,7 +161,7 @@ class AgentTemplate:
     files: Mapping[str, str] = field(default_factory=dict)
     """Profile texts by field, with tokens such as ``{{agent.name}}``."""
 
-    def profile(self, agent: AgentFacts) -> dict[str, str]:
+    def profile(self, agent: AgentDetails) -> dict[str, str]:
         """Return the texts filled in for `agent`."""
         values = {
             "name": agent.name,
@@ -189,31 +183,31 @@ async def fetch_template(
     *,
     transport: httpx2.AsyncBaseTransport | None = None,
 ) -> AgentTemplate | None:
-    """Return a template, or ``None`` if it cannot be had.
+    """Return a template; ``None`` if there is none, or no copy and no answer.
 
     Args:
-        registry_url: base URL of the registry; blank switches this off.
+        registry_url: base URL of the registry; blank: no request is made.
         template_id: such as ``official/coder``.
-        cache_dir: where copies are kept.
-        clock: tells how old a copy is.
-        transport: how to reach the registry; by default over the network.
+        cache_dir: directory of the copies.
+        clock: dates the copies.
+        transport: of the HTTP client; for tests.
     """
     if not registry_url.strip() or not _TEMPLATE_ID.fullmatch(template_id):
         return None
     copy = cache_dir / f"{re.sub(r'[^a-zA-Z0-9_-]', '_', template_id)}.json"
-    kept, age_s = await to_thread.run_sync(_read_copy, copy, clock)
-    if kept is not None and age_s < CACHE_S:
-        return kept
+    cached, age_s = await to_thread.run_sync(_read_copy, copy, clock)
+    if cached is not None and age_s < CACHE_S:
+        return cached
     url = f"{registry_url.strip().rstrip('/')}/api/templates/{template_id}"
     try:
-        with anyio.fail_after(_TIMEOUT_S):  # a limit per phase does not bound one that drips
+        with anyio.fail_after(_TIMEOUT_S):  # httpx2's limits are per read, not for the whole
             content = await _download(url, transport)
         template = _parse(content)
         await to_thread.run_sync(lambda: write_atomically(copy, content, mode=0o644))
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
-        state = "old copy of the template" if kept else "no template"
+        state = "old copy of the template" if cached else "no template"
         Log().warning(Event.IDENTITY, state=state, template=template_id, why=str(error))
-        return kept
+        return cached
     return template
 
 
@@ -241,7 +235,11 @@ def _read_copy(path: Path, clock: Clock) -> tuple[AgentTemplate | None, float]:
 
 
 def _parse(content: bytes) -> AgentTemplate:
-    """Read the registry's answer; what is missing or of the wrong type is left out."""
+    """Parse the registry's answer; fields of a wrong type are left out.
+
+    Raises:
+        ValueError: it is not JSON or not a template.
+    """
     row = Row(orjson.loads(content))
     config, files = Row(row.nested("config")), row.nested("files") or {}
     if not files and not config.raw:

@@ -1,19 +1,11 @@
-"""The repository of a task: found, cloned or refreshed, and described for the prompt.
+"""Prepare the clone of a task's repository, and describe it for the prompt.
 
-Nothing here fails a task. What goes wrong becomes a warning that the agent reads (docs/api.md
-15.1).
+A failure does not fail the task: it becomes a warning in the prompt (docs/api.md 15.1).
 
-Installing a repository's own commit hooks, where the swarm asks for them.
-
-They run when the agent commits, never in our own git calls. A repository that has set
-``core.hooksPath`` is left as it is; nothing is downloaded.
-
-Two locks per clone, for the tasks of this process and for other workers on the same disk.
-
-*Preparing* is exclusive: only one task at a time clones or refreshes. *Using* is shared and lasts
-as long as a session works in the clone; a refresh that would move files under a running session is
-refused as long as anybody else uses the clone. The files carry no data and are never removed:
-unlinking a locked file would let two owners in.
+Each clone has two lock files, for the tasks of this process and for other workers on the same
+disk. *Preparing* is exclusive: one task at a time clones or updates. *Using* is shared and lasts as
+long as a session; a clone that another session uses is not updated. The files hold no data and are
+never removed, since unlinking a locked file would let two owners in.
 """
 
 from __future__ import annotations
@@ -25,7 +17,7 @@ import re
 import shutil
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
@@ -39,18 +31,18 @@ from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.workspace import checkout
-from agent_swarm_worker.workspace.checkout import split_login, take_login_out
+from agent_swarm_worker.workspace.checkout import split_login, update_login
 from agent_swarm_worker.workspace.git import run, without_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.workspace.checkout import AutoStash, Login
+    from agent_swarm_worker.workspace.checkout import Login
     from agent_swarm_worker.workspace.git import Git
 
 CONTAINER_WORKSPACE = Path("/workspace")
-"""What the server's clone paths begin with, wherever this worker's workspace really is."""
+"""Prefix of the server's clone paths; replaced by this worker's workspace."""
 
 CONTINUING_TASK_TYPES = frozenset(
     {
@@ -68,45 +60,44 @@ _OPEN_STATUSES = frozenset({"pending", "in_progress", "offered", "paused"})
 _MAX_NOTES_BYTES = 64 * 1024
 _MAX_PATH_CHARS = 1000
 _MAX_NAME_BYTES = 200
-"""File systems take 255 for a name, and our locks need some of them."""
+"""File systems take 255 for a name; the lock files add a prefix and a suffix."""
+_LOCK_RETRY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryRequest:
-    """What a task says about its repository."""
+    """The repository that a task names."""
 
     vcs_repo: str
     vcs_provider: str | None = None
     first_kickoff: bool = True
-    """True: start from the default branch. False: continue what an earlier task left."""
+    """True: start from the default branch. False: continue the work of an earlier task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepoContext:
-    """The repository as the session finds it."""
+    """The repository as the session finds it, for its prompt."""
 
     clone_path: Path | None
     """``None`` if there is no clone to work in."""
     warning: str | None = None
     claude_md: str = ""
-    auto_stashes: tuple[AutoStash, ...] = ()
+    auto_stashes: Mapping[str, str] = field(default_factory=dict)
+    """See `checkout.auto_stashes`."""
     guidelines: Guidelines | None = None
 
 
 class RepositorySource(Protocol):
-    """The server, as far as repositories go. Raises `ApiError`."""
+    """Lists repositories; implemented by `api.resources`. Raises `ApiError`."""
 
     async def repos(self, name: str) -> Sequence[Repo]:
         """Return the repositories of exactly this name."""
-        ...
 
 
 def is_first_kickoff(task_type: str | None, parent_status: str | None) -> bool:
-    """True if a task starts on its own and does not continue another's work in the clone.
+    """True if a task does not continue the work of another task in the clone.
 
-    Args:
-        task_type: the task's type.
-        parent_status: status of its parent; ``None`` without one or if it is not known.
+    `parent_status` is ``None`` without a parent, or if its status is not known.
     """
     return task_type not in CONTINUING_TASK_TYPES and parent_status not in _OPEN_STATUSES
 
@@ -116,46 +107,46 @@ class Repositories:
 
     def __init__(
         self,
-        source: RepositorySource,
+        server: RepositorySource,
         git: Git,
         clock: Clock,
         *,
         workspace_dir: Path,
-        spare: Path,
+        fallback_dir: Path,
         lock_timeout_s: float = 960.0,
         on_secret: Callable[[str, str], None] | None = None,
     ) -> None:
         """Set up.
 
         Args:
-            source: the server.
+            server: lists repositories.
             git: runs git.
             clock: dates the stashes.
-            workspace_dir: where clones go if it exists.
-            spare: where they go otherwise.
-            lock_timeout_s: how long to wait for another task that prepares the same clone.
-            on_secret: told the passwords inside addresses, before anything can print them.
+            workspace_dir: parent of the clones, if it exists.
+            fallback_dir: parent of the clones otherwise.
+            lock_timeout_s: limit of the wait for another task that prepares the same clone.
+            on_secret: called with the password of an address, before git gets the address.
         """
-        self._source, self._git, self._clock = source, git, clock
-        self._root = workspace_dir if workspace_dir.is_dir() else spare
+        self._server, self._git, self._clock = server, git, clock
+        self._root = workspace_dir if workspace_dir.is_dir() else fallback_dir
         self._locks, self._lock_timeout_s = CloneLocks(), lock_timeout_s
         self._on_secret = on_secret
         self._log = Log()
 
     @asynccontextmanager
     async def prepared(self, request: RepositoryRequest) -> AsyncIterator[RepoContext]:
-        """Have the clone ready for a session; hold the context until the session is over.
+        """Clone or update the repository; the clone is in use until the context ends.
 
-        While one session uses a clone no other task's start moves its files.
+        While a session uses a clone, other tasks do not change its files.
         """
         row, warnings = await self._find(request)
-        clone, misplaced = self._place(row)
-        warnings += misplaced
+        clone, path_warnings = self._clone_path(row)
+        warnings += path_warnings
         async with AsyncExitStack() as held:
             try:
                 await to_thread.run_sync(lambda: clone.parent.mkdir(parents=True, exist_ok=True))
                 warnings += await self._prepare(row, clone, request, held)
-            except OSError as error:  # a lock that took too long is one as well
+            except OSError as error:  # includes the TimeoutError of a lock
                 warnings.append(str(error))
             warnings = [without_credentials(warning) for warning in warnings]
             context = await self._describe(row, clone, warnings)
@@ -167,7 +158,7 @@ class Repositories:
         name = _name_of(request.vcs_repo)
         plain = Repo(url=request.vcs_repo, name=name)
         try:
-            rows = await self._source.repos(name)
+            rows = await self._server.repos(name)
         except ApiError as error:
             return plain, [f"the swarm could not be asked about {name}: {error}"]
         wanted = _tail(request.vcs_repo)
@@ -175,20 +166,20 @@ class Repositories:
         best = best or next((row for row in rows if request.vcs_repo in row.url), None)
         if best or not rows:
             return best or plain, []
-        known = rows[0]
-        return known, [f"the task names {request.vcs_repo}, the swarm knows {name} as {known.url}"]
+        row = rows[0]
+        return row, [f"the task names {request.vcs_repo}, the swarm knows {name} as {row.url}"]
 
-    def _place(self, row: Repo) -> tuple[Path, list[str]]:
-        """Return the clone's real path; the server's paths are meant for its own containers."""
+    def _clone_path(self, row: Repo) -> tuple[Path, list[str]]:
+        """Return the clone's real path, and warnings; the server's path is one in a container."""
         default = self._root / "personal" / "repos" / _name_of(row.name or row.url)
         asked = row.clone_path or ""
         if not asked.isprintable() or len(asked) > _MAX_PATH_CHARS or not asked:
             return _real(default), []
-        said = Path(os.path.normpath(asked))
-        if said.is_relative_to(CONTAINER_WORKSPACE):
-            said = said.relative_to(CONTAINER_WORKSPACE)
-        path = self._root / said
-        if _is_fit_for_clones(path, self._root):
+        relative = Path(os.path.normpath(asked))
+        if relative.is_relative_to(CONTAINER_WORKSPACE):
+            relative = relative.relative_to(CONTAINER_WORKSPACE)
+        path = self._root / relative
+        if _is_allowed(path, self._root):
             return _real(path), []
         why = f"its clone cannot be at {asked} on this machine, so it is at {default}"
         return _real(default), [why]
@@ -201,7 +192,7 @@ class Repositories:
             try:
                 if not (clone / ".git").exists():
                     return await self._clone(row, clone, request)
-                return await self._refresh(row, clone, request, alone=use.is_alone())
+                return await self._update(row, clone, request, alone=use.is_alone())
             finally:
                 use.share()
 
@@ -214,20 +205,20 @@ class Repositories:
         if warning:
             return [warning]
         self._log.info(Event.REPOSITORY, clone=str(clone), state="cloned")
-        return await install(self._git, clone) if row.hooks_enabled else []
+        return await install_hooks(self._git, clone) if row.hooks_enabled else []
 
-    async def _refresh(
+    async def _update(
         self, row: Repo, clone: Path, request: RepositoryRequest, *, alone: bool
     ) -> list[str]:
-        # Whoever else works here: git reads the file anew each time.
-        warnings = await take_login_out(self._git, clone, self._login_of(row))
+        # Safe while another session uses the clone: git reads the login file at each call.
+        warnings = await update_login(self._git, clone, self._login_of(row))
         if not alone:
             return [*warnings, "another task is working in this clone, so it was left as it is"]
         branch = row.default_branch or await checkout.default_branch(self._git, clone)
         if request.first_kickoff:
             stamp = wire_time(self._clock.now())
-            return warnings + await checkout.start_afresh(self._git, clone, branch, stamp=stamp)
-        return warnings + await checkout.catch_up(self._git, clone, branch)
+            return warnings + await checkout.reset_to_remote(self._git, clone, branch, stamp=stamp)
+        return warnings + await checkout.fast_forward(self._git, clone, branch)
 
     def _login_of(self, row: Repo) -> Login | None:
         login = split_login(row.url)[1]
@@ -242,15 +233,15 @@ class Repositories:
             clone_path=clone if exists else None,
             warning="; ".join(warnings) or None,
             claude_md=await to_thread.run_sync(_read_notes, clone) if exists else "",
-            auto_stashes=await checkout.auto_stashes(self._git, clone) if exists else (),
+            auto_stashes=await checkout.auto_stashes(self._git, clone) if exists else {},
             guidelines=row.guidelines,
         )
 
 
-def _is_fit_for_clones(path: Path, root: Path) -> bool:
-    """True for a place of its own below `root`: not hidden, and not within another clone.
+def _is_allowed(path: Path, root: Path) -> bool:
+    """True for a path below `root` that is not hidden and not within another clone.
 
-    A clone may bring links along, which would lead anywhere on this machine.
+    A clone may contain symbolic links to any path of this machine.
     """
     if path == root or not path.is_relative_to(root):
         return False
@@ -271,7 +262,7 @@ def _name_of(vcs_repo: str) -> str:
 
 
 def _tail(url: str) -> str:
-    """Return ``owner/name``, which is what different spellings of an address share."""
+    """Return ``owner/name``, the part that different spellings of an address share."""
     parts = re.split(r"[/:]", url.rstrip("/").removesuffix(".git"))
     return "/".join(parts[-2:]).lower()
 
@@ -283,7 +274,7 @@ def _host(url: str) -> str | None:
 
 
 def _read_notes(clone: Path) -> str:
-    """Return the repository's CLAUDE.md, unless it is a link to somewhere else on this machine."""
+    """Return the repository's CLAUDE.md, unless it is a link that leads out of the clone."""
     path = clone / "CLAUDE.md"
     if not path.is_file() or not path.resolve().is_relative_to(clone):
         return ""
@@ -294,8 +285,11 @@ def _read_notes(clone: Path) -> str:
         return ""
 
 
-async def install(git: Git, clone: Path) -> list[str]:
-    """Install the hooks found in `clone`; return warnings."""
+async def install_hooks(git: Git, clone: Path) -> list[str]:
+    """Install the repository's own commit hooks for the agent's commits; return warnings.
+
+    A repository that has set ``core.hooksPath`` stays as it is; nothing is downloaded.
+    """
     configured = await git("config", "--local", "--get", "core.hooksPath", cwd=clone)
     if configured.ok:
         return []
@@ -309,11 +303,8 @@ async def install(git: Git, clone: Path) -> list[str]:
     return []
 
 
-_RETRY_S = 0.1
-
-
 class CloneLocks:
-    """Hands out the locks of every clone this worker touches."""
+    """The exclusive locks of all clones, within this process and between processes."""
 
     def __init__(self) -> None:
         self._in_process: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
@@ -323,8 +314,8 @@ class CloneLocks:
         """Hold the exclusive lock for cloning or refreshing.
 
         Raises:
-            TimeoutError: somebody else held it for `timeout_s` seconds.
-            OSError: no lock file can be made.
+            TimeoutError: another task held it for `timeout_s` seconds.
+            OSError: the lock file cannot be created.
         """
         lock = self._in_process.setdefault(str(clone), anyio.Lock())
         with _open_lock_file(clone, "lock") as fd:
@@ -334,7 +325,7 @@ class CloneLocks:
                     try:
                         # flock has no event to wait for, and a thread in it cannot be stopped
                         while not _try_lock(fd, fcntl.LOCK_EX):  # noqa: ASYNC110
-                            await anyio.sleep(_RETRY_S)
+                            await anyio.sleep(_LOCK_RETRY_S)
                     except BaseException:
                         lock.release()
                         raise
@@ -348,31 +339,31 @@ class CloneLocks:
 
 
 class CloneUse:
-    """One session's share of the clone, held from before the refresh to the session's end."""
+    """A session's shared lock on a clone, held from before its update to the session's end."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
     def is_alone(self) -> bool:
-        """True if nobody else uses the clone; stays true until `share`."""
+        """True if no other session uses the clone; then none can until `share` is called."""
         return _try_lock(self._fd, fcntl.LOCK_EX)
 
     def share(self) -> None:
-        """Let others use the clone as well. Call it while still preparing."""
-        # Does not block: others lock it exclusively only while preparing, and now we are.
+        """Let other sessions use the clone as well; to be called while still preparing."""
+        # Does not block: an exclusive lock is taken only while preparing, which is exclusive.
         fcntl.flock(self._fd, fcntl.LOCK_SH)
 
 
 @contextmanager
 def using(clone: Path) -> Iterator[CloneUse]:
-    """Open a session's share of the clone; it ends with the context."""
+    """Open the use lock of a clone; it is released when the context ends."""
     with _open_lock_file(clone, "in-use") as fd:
         yield CloneUse(fd)
 
 
 @contextmanager
 def _open_lock_file(clone: Path, kind: str) -> Iterator[int]:
-    # Readable is enough to lock, so workers under different users can share a clone.
+    # A readable file can be locked, so workers of different users can share a clone.
     flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         fd = os.open(clone.parent / f".{clone.name}.{kind}", flags, 0o644)

@@ -1,4 +1,4 @@
-"""Finding the pull request or merge request that a session has opened (docs/api.md 5.11)."""
+"""Find the pull request or merge request that a session has opened (docs/api.md 5.11)."""
 
 from __future__ import annotations
 
@@ -32,14 +32,10 @@ class VcsLink:
 
 
 async def find_request(git: Git, cwd: Path) -> VcsLink | None:
-    """Return the request that belongs to the branch checked out in `cwd`, if there is one.
+    """Return the request of the branch that is checked out in `cwd`; ``None`` without one.
 
-    Nothing is found, and nothing is an error, outside a work tree, on a default branch, and where
-    ``gh`` or ``glab`` is not installed or not logged in.
-
-    Args:
-        git: runs git; its environment is also that of ``gh`` and ``glab``.
-        cwd: the session's working directory, which need not be that of this process.
+    Also ``None`` outside a work tree, on a default branch, and if ``gh`` or ``glab``, which run
+    with git's environment, is not installed or not logged in.
     """
     head = await git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=cwd, timeout_s=_TIMEOUT_S)
     branch = head.stdout.strip()
@@ -52,14 +48,14 @@ async def find_request(git: Git, cwd: Path) -> VcsLink | None:
         return None
     if "github" in url:
         argv = ["gh", "pr", "list", "--head", branch, "--json", "number,url", "--limit", "1"]
-        return await _ask(git, cwd, argv, "github", repo[1])
+        return await _query(git, cwd, argv, "github", repo[1])
     if "gitlab" in url:
         argv = ["glab", "mr", "list", "--source-branch", branch, "--output", "json"]
-        return await _ask(git, cwd, argv, "gitlab", repo[1])
+        return await _query(git, cwd, argv, "gitlab", repo[1])
     return None
 
 
-async def _ask(
+async def _query(
     git: Git, cwd: Path, argv: list[str], provider: Literal["github", "gitlab"], repo: str
 ) -> VcsLink | None:
     if shutil.which(argv[0], path=git.env.get("PATH")) is None:

@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 from fake_model import FakeModel, Turn
 from naive import forms, what_is_left
-from recording_proxy import RecordingProxy, proxy_rig, until
+from patience import until
+from recording_proxy import RecordingProxy, proxy_rig
 from rig import AGENT, KEY, Rig
 from wiretap import tapped, watching
 from worker_process import WorkerProcess, worker_process

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from agent_swarm_worker.local_swarm.store import CREATE
+from chaos.disk import small_disk
 from chaos.ledger import Facts, ledger
-from chaos.place import small_disk
 from chaos.report import find_secret, table
 from chaos.stored import read_logs, read_swarm, read_worker
 from chaos.truth import read_truth

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from patience import BYTECODE, HANG_S, WAIT_S
+from patience import BYTECODE, HANG_S, WAIT_S, until_blocking
 
 AGENT_PROGRAM = Path(__file__).parent / "plays.py"
 KEY = "test-api-key-0123456789"
@@ -65,15 +65,6 @@ def stop(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> tuple
     return process.wait(2 * HANG_S), time.monotonic() - sent_at_s
 
 
-def until(look: Callable[[], Any], *, within_s: float = WAIT_S) -> Any:
-    """Look again and again until there is something to see."""
-    give_up_at_s = time.monotonic() + within_s
-    while not (found := look()):
-        assert time.monotonic() < give_up_at_s, "it did not happen"
-        time.sleep(0.02)
-    return found
-
-
 @contextmanager
 def running(
     *words: str, env: dict[str, str], place: Path, **options: Any
@@ -96,7 +87,7 @@ def local_swarm(
     """Run ``swarm-worker local``; gives its URL, the process, and what it has said."""
     env = bare_env(place, API_KEY=KEY, **more)
     with running("local", "--port", "0", *words, env=env, place=place) as (process, said):
-        until(lambda: "MCP_BASE_URL=" in said() or process.poll() is not None)
+        until_blocking(lambda: "MCP_BASE_URL=" in said() or process.poll() is not None)
         found = re.search(r"MCP_BASE_URL=(http://\S+)", said())
         assert found, said()
         yield found[1], process, said
@@ -123,7 +114,7 @@ def worker(place: Path, url: str) -> Iterator[None]:
         SHUTDOWN_TIMEOUT="2000",
     )
     with running("run", env=env, place=place) as (process, said):
-        until(lambda: "worker.started" in said() or process.poll() is not None)
+        until_blocking(lambda: "worker.started" in said() or process.poll() is not None)
         try:
             yield
         finally:

@@ -14,17 +14,8 @@ import termios
 from pathlib import Path
 
 import pytest
-from cli_rig import (
-    SYSTEM_PATH,
-    bare_env,
-    call,
-    processes_of,
-    running,
-    start,
-    stop,
-    until,
-)
-from patience import HANG_S
+from cli_rig import SYSTEM_PATH, bare_env, call, processes_of, running, start, stop
+from patience import HANG_S, until_blocking
 
 from agent_swarm_worker.cli.app import main
 
@@ -71,7 +62,7 @@ def test_it_completes_a_task_and_leaves_nothing(tmp_path: Path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_middle_leaves_nothing(tmp_path: Path, number: signal.Signals):
     with running("demo", env=bare_env(tmp_path), place=tmp_path) as (process, said):
-        until(lambda: "I will look around" in said())
+        until_blocking(lambda: "I will look around" in said())
         # Impatience does no harm: the second one does not stop the cleaning up.
         process.send_signal(number)
         code, took_s = stop(process, number)
@@ -84,7 +75,7 @@ def test_a_signal_in_the_middle_leaves_nothing(tmp_path: Path, number: signal.Si
 
 def test_a_signal_right_at_the_start_leaves_nothing(tmp_path: Path):
     with running("demo", env=bare_env(tmp_path), place=tmp_path) as (process, said):
-        until(lambda: list((tmp_path / "tmp").iterdir()))
+        until_blocking(lambda: list((tmp_path / "tmp").iterdir()))
         code, _ = stop(process)
     assert code == 130
     assert "Traceback" not in said()
@@ -130,7 +121,7 @@ def test_keep_leaves_it_up_and_says_how_to_talk_to_it(
     env["AGENT_SWARM_API_KEY"] = "another-key"
     words = ("demo", "--keep", "--scripted", "--verbose")
     with running(*words, env=with_claude(tmp_path), place=tmp_path) as (process, said):
-        until(lambda: "/api/tasks" in said())
+        until_blocking(lambda: "/api/tasks" in said())
         exported = re.search(r"export (.+)", said())
         assert exported
         env.update(word.split("=", 1) for word in shlex.split(exported[1]))

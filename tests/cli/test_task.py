@@ -23,10 +23,9 @@ from cli_rig import (
     scripted_api,
     start,
     stop,
-    until,
     worker,
 )
-from patience import HANG_S
+from patience import HANG_S, until_blocking
 
 from agent_swarm_worker.cli import follow
 from agent_swarm_worker.cli.app import main
@@ -188,7 +187,7 @@ def test_cancel_ends_a_running_task_and_its_follower_says_so(task: Task, url: st
     env = bare_env(tmp_path, MCP_BASE_URL=url, API_KEY=KEY)
     follower = ("task", "submit", "--follow", "please wait")
     with running(*follower, env=env, place=tmp_path) as (process, said):
-        until(lambda: "I am waiting." in said())
+        until_blocking(lambda: "I am waiting." in said())
         task_id = said().split("▶ task ")[1].split()[0]
         assert task("cancel", task_id, "--reason", "enough") == (0, f"cancelled {task_id}\n", "")
         assert process.wait(15) == 1
@@ -294,7 +293,7 @@ def test_a_signal_ends_the_wait_for_words(tmp_path: Path):
     assert process.stdin
     process.stdin.write(b"the first of many words")
     process.stdin.flush()
-    until(lambda: unread_bytes(process.stdin) == 0)
+    until_blocking(lambda: unread_bytes(process.stdin) == 0)
     code, took_s = stop(process)
     assert (code, process.communicate()[1]) == (130, b"")
     assert took_s < HANG_S
@@ -310,7 +309,7 @@ def test_a_signal_ends_following_and_not_the_task(task: Task, url: str, tmp_path
         process,
         said,
     ):
-        until(lambda: "I am waiting." in said())
+        until_blocking(lambda: "I am waiting." in said())
         code, took_s = stop(process)
     assert code == 130
     assert took_s < HANG_S

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 import pytest
-from cli_rig import until
+from patience import until_blocking
 
 from agent_swarm_worker.cli.view import View
 from agent_swarm_worker.text import columns
@@ -34,7 +34,7 @@ class Terminal:
     def said(self) -> str:
         """Everything printed so far."""
         os.write(self.stream.fileno(), b"\x04")
-        until(self._has_all)
+        until_blocking(self._has_all)
         return self._said[:-1].decode()
 
     def _has_all(self) -> bool:

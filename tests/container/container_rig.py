@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -171,15 +170,6 @@ class Done:
         """What the log says about one step."""
         lines = [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("step") == name]
-
-
-def until(look: Callable[[], Any], *, within_s: float = 15.0) -> Any:
-    """Look again and again until there is something to see."""
-    give_up_at_s = time.monotonic() + within_s
-    while not (found := look()):
-        assert time.monotonic() < give_up_at_s, "it did not happen"
-        time.sleep(0.02)
-    return found
 
 
 def git(*words: str, cwd: Path) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from container_rig import COMMAND, Box, until
+from container_rig import COMMAND, Box
+from patience import until_blocking
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.state.directory import StateDir
@@ -44,16 +45,16 @@ def health(box: Box, *words: str, **more: str) -> tuple[int, str]:
 def test_a_worker_is_alive_from_its_first_second_until_it_is_stuck_or_gone(
     box: Box, worker: subprocess.Popen[bytes]
 ):
-    until(lambda: list(box.place.rglob("alive")), within_s=30)
+    until_blocking(lambda: list(box.place.rglob("alive")), within_s=30)
     code, said = health(box)
     assert code == 0
     assert said.startswith(f"alive: process {worker.pid}, ")
     assert health(box, AGENT_ID="")[0] == 0, "a chart's probe may not know the id"
     worker.send_signal(signal.SIGSTOP)
-    until(lambda: health(box, "--max-age-s", "1")[0] == 1, within_s=30)
+    until_blocking(lambda: health(box, "--max-age-s", "1")[0] == 1, within_s=30)
     assert "was last heard of" in health(box, "--max-age-s", "1")[1]
     worker.send_signal(signal.SIGCONT)
-    until(lambda: health(box, "--max-age-s", "30")[0] == 0, within_s=30)
+    until_blocking(lambda: health(box, "--max-age-s", "30")[0] == 0, within_s=30)
     worker.kill()
     worker.wait()
     assert health(box) == (1, f"not alive: process {worker.pid} is gone\n")

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from container_rig import COMMAND, ENTRYPOINT, KEY, Box, git, until
+from container_rig import COMMAND, ENTRYPOINT, KEY, Box, git
+from patience import until_blocking
 
 # The rights that tests run with are kept: their interpreter may lie where only root can read.
 SHIM = f"""#!/bin/sh
@@ -47,7 +48,7 @@ def swarm(box: Box) -> Iterator[str]:
     said = box.place / "swarm.txt"
     argv = [*COMMAND, "local", "--port", "0", "--db", str(box.place / "swarm.sqlite")]
     with running(argv, box.env, said):
-        found = until(
+        found = until_blocking(
             lambda: re.search(r"MCP_BASE_URL=(http://\S+)", said.read_text()), within_s=40
         )
         yield found[1]
@@ -68,7 +69,7 @@ def test_a_container_starts_does_a_task_and_drains(box: Box, swarm: str):
     put(swarm, "POST", "/api/repos", url=str(source), name="from-the-start")
     said = box.place / "said.txt"
     with running([str(ENTRYPOINT), "--yolo"], env, said) as process:
-        until(
+        until_blocking(
             lambda: "worker.started" in said.read_text() or process.poll() is not None, within_s=40
         )
         assert mark.read_text() == "it's $here\n"

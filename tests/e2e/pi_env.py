@@ -14,15 +14,13 @@ APIS = ("anthropic", "openai")
 SHELL = "bash"
 """What it calls its shell tool."""
 
+_MODULES = ("agent", "model_requests", "mcp_connection", "mcp_tools", "mcp_transports", "tools")
 _LIBRARIES = (
     "anthropic",
     "openai",
     "pydantic_ai.models.anthropic",
     "pydantic_ai.models.openai",
-    *(
-        f"agent_swarm_worker.providers.pi.{name}"
-        for name in ("agent", "ask", "mcp_connection", "mcp_tools", "mcp_transports", "tools")
-    ),
+    *(f"agent_swarm_worker.providers.pi.{name}" for name in _MODULES),
 )
 
 

@@ -15,7 +15,7 @@ from rig import KEY, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import known_specs
-from agent_swarm_worker.skills.places import skill_folders
+from agent_swarm_worker.skills.folders import skill_folders
 
 MAX_BLOCKED_S = 2.0
 """Of processor time that no other loop gets a turn in; the machine may be busy otherwise."""

@@ -1,7 +1,7 @@
 """Every API call that reads an answer, with one wrong value in it.
 
 What comes out is of the types that are written in the code, whatever went in; or it is an error of
-ours. So nothing behind this door needs to look again.
+ours. So no code behind it checks again.
 """
 
 from __future__ import annotations

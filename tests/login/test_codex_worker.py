@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from notes_credentials import GIVEN, RESULTS
 from oauth_server import ACCOUNT, OAuthServer, stored
-from recording_proxy import RecordingProxy, proxy_rig, until
+from patience import until
+from recording_proxy import RecordingProxy, proxy_rig
 from rig import AGENT, Rig, running_worker
 
 from agent_swarm_worker.contract import ProviderResult, RateLimitWindow

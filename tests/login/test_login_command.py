@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
-from cli_rig import KEY, bare_env, call, running, scripted_api, until
+from cli_rig import KEY, bare_env, call, running, scripted_api
 from login_rig import (
     BROKEN_BROWSER,
     BROWSER,
@@ -26,6 +26,7 @@ from login_rig import (
     slots,
 )
 from oauth_server import ACCOUNT, OAuthServer, jwt, stored
+from patience import until_blocking
 
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.credentials.vendor import issuer_of
@@ -133,7 +134,7 @@ def test_a_pipe_may_bring_the_paste_as_well(tmp_path: Path, swarm: str, vendor: 
         process,
         said,
     ):
-        until(lambda: PASTE_PROMPT in said())
+        until_blocking(lambda: PASTE_PROMPT in said())
         address = next(line.strip() for line in said().splitlines() if "/authorize?" in line)
         assert process.stdin is not None
         process.stdin.write(vendor.consent_url(address).encode() + b"\n")
@@ -162,7 +163,7 @@ def test_the_key_of_the_swarm_is_asked_for_without_showing_it(
     del env["API_KEY"]
     with on_terminal("login", "--port", "0", env=env) as terminal:
         terminal.until("API key of the swarm at http")
-        until(lambda: not terminal.echoes())
+        until_blocking(lambda: not terminal.echoes())
         terminal.type(f"{KEY[:5]}xx\x7f\x7f{KEY[5:]}\n")  # with a mistake, taken back
         terminal.until("Logged in")
         assert terminal.ended() == 0
@@ -177,7 +178,7 @@ def test_an_interrupt_at_the_hidden_question_gives_the_terminal_back(
     del env["API_KEY"]
     with on_terminal("login", env=env) as terminal:
         terminal.until("API key of the swarm")
-        until(lambda: not terminal.echoes())
+        until_blocking(lambda: not terminal.echoes())
         terminal.process.send_signal(signal.SIGINT)
         assert terminal.ended() == 130
         assert terminal.echoes()

@@ -17,7 +17,7 @@ import anyio
 import httpx2
 import pytest
 from oauth_server import DAY_S, OAuthServer, stored
-from recording_proxy import QuickClock, RecordingProxy, at_the_door
+from recording_proxy import QuickClock, RecordingProxy, behind_proxy
 from refresh_rig import KEY, SECRETS, refresher_of
 
 from agent_swarm_worker.clock import SystemClock
@@ -69,7 +69,7 @@ class Swarm:
 @pytest.fixture
 async def swarm(tmp_path: Path) -> AsyncIterator[Swarm]:
     proxy = RecordingProxy()
-    with at_the_door(proxy):
+    with behind_proxy(proxy):
         async with LocalSwarm(tmp_path / "swarm.sqlite", KEY) as running:
             yield Swarm(running.url, proxy)
 

@@ -31,7 +31,7 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.contract.guest import EndReport
-from agent_swarm_worker.processes.pipe_holder import Leftovers
+from agent_swarm_worker.processes.pipe_holder import HeldPipes
 from agent_swarm_worker.providers.kit.launch import Ending
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.sandboxes.local import SCHEME, LocalGuest
@@ -288,10 +288,10 @@ class FakeSandbox:
         return EndReport()
 
     @asynccontextmanager
-    async def collect(self, handle: str) -> AsyncIterator[Leftovers]:
+    async def recover_output(self, handle: str) -> AsyncIterator[HeldPipes]:
         """Sweep; a played session leaves nothing in its pipes."""
         await self.sweep(handle)
-        yield Leftovers()
+        yield HeldPipes()
 
     def kill(self, handle: str) -> None:
         """Do nothing: the end of a played process is up to the story."""

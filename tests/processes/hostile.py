@@ -7,18 +7,14 @@ import sys
 import textwrap
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
-from patience import HANG_S
+from patience import until
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.spawn import Child, ProcessSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 HEADER = """\
 import os, signal, sys, time
@@ -61,12 +57,6 @@ def environment(pid: int) -> bytes:
 
 async def gone(pid: int) -> None:
     await until(lambda: not is_alive(pid))
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    with anyio.fail_after(HANG_S):
-        while not is_so():
-            await anyio.sleep(0.002)
 
 
 async def numbers(child: Child) -> list[int]:

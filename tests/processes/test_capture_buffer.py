@@ -64,21 +64,21 @@ def test_it_reads_as_a_file_does(stream: Stream):
 
 def test_what_was_read_is_there_until_it_is_handed_over(stream: Stream):
     stream.say(b"one\ntwo\nthr")
-    assert stream.left_behind().rest(0) == b"one\ntwo\nthr"
+    assert stream.left_behind().unjournaled(0) == b"one\ntwo\nthr"
     stream.capture_buffer.checkpoint(3, 100, 110)
     assert stream.left_behind().write_intent == WriteIntent(0, 8, 100, 110)
 
 
 @pytest.mark.parametrize(
-    ("record_size", "rest"),
+    ("journal_size", "rest"),
     [(100, b"two\nthree\n"), (109, b"two\nthree\n"), (110, b"three\n"), (500, b"three\n")],
 )
-def test_the_size_of_the_record_says_what_is_in_it(stream: Stream, record_size: int, rest: bytes):
+def test_the_size_of_the_record_says_what_is_in_it(stream: Stream, journal_size: int, rest: bytes):
     stream.say(b"one\n")
     stream.capture_buffer.checkpoint(0, 90, 100)
     stream.say(b"two\nthree\n")
     stream.capture_buffer.checkpoint(6, 100, 110)
-    assert stream.left_behind().rest(record_size) == rest
+    assert stream.left_behind().unjournaled(journal_size) == rest
 
 
 def test_what_a_full_disk_did_not_take_is_handed_over_again(stream: Stream):
@@ -87,18 +87,18 @@ def test_what_a_full_disk_did_not_take_is_handed_over_again(stream: Stream):
     stream.say(b"two\n")
     stream.capture_buffer.checkpoint(0, 100, 120)
     assert stream.left_behind().write_intent == WriteIntent(0, 8, 100, 120)
-    assert stream.left_behind().rest(100) == b"one\ntwo\n"
+    assert stream.left_behind().unjournaled(100) == b"one\ntwo\n"
     stream.say(b"three\n")
     stream.capture_buffer.checkpoint(0, 120, 130)
-    assert stream.left_behind().rest(120) == b"three\n"
+    assert stream.left_behind().unjournaled(120) == b"three\n"
 
 
 def test_what_was_found_out_once_stays_so(stream: Stream):
     """Whoever goes on makes the record longer, and may be killed in turn."""
     stream.say(b"one\n")
     stream.capture_buffer.checkpoint(0, 100, 110)
-    assert stream.left_behind().rest(100) == b"one\n"
-    assert stream.left_behind().rest(500) == b"one\n"
+    assert stream.left_behind().unjournaled(100) == b"one\n"
+    assert stream.left_behind().unjournaled(500) == b"one\n"
 
 
 def test_the_next_process_hands_over_what_it_found(stream: Stream):
@@ -107,16 +107,16 @@ def test_the_next_process_hands_over_what_it_found(stream: Stream):
     second = stream.left_behind()
     os.write(stream.writing, b"two\n")
     assert second.fill(stream.reading, 100) == b"two\n"
-    assert second.rest(10) == b"two\n"
+    assert second.unjournaled(10) == b"two\n"
     second.checkpoint(0, 10, 20)
-    assert stream.left_behind().rest(10) == b"two\n"
+    assert stream.left_behind().unjournaled(10) == b"two\n"
 
 
 def test_a_line_that_is_given_up_is_left_out_to_its_end(stream: Stream):
     stream.say(b"endless endless ")
     stream.capture_buffer.checkpoint(0, 0, 10, ends_inside=True)
     stream.say(b"endless\nnext\n")
-    assert stream.left_behind().rest(10) == b"next\n"
+    assert stream.left_behind().unjournaled(10) == b"next\n"
 
 
 def test_what_is_recorded_takes_no_memory(stream: Stream):
@@ -126,7 +126,7 @@ def test_what_is_recorded_takes_no_memory(stream: Stream):
         stream.capture_buffer.checkpoint(0, 0, 0)
         sizes.append(os.fstat(stream.capture_buffer.handle).st_blocks * 512)
     assert max(sizes) < 260_000
-    assert stream.left_behind().rest(0) == b""
+    assert stream.left_behind().unjournaled(0) == b""
 
 
 def test_a_limit_to_files_only_ends_the_keeping(stream: Stream, small_files: None):
@@ -138,6 +138,6 @@ def test_a_limit_to_files_only_ends_the_keeping(stream: Stream, small_files: Non
         assert len(heard) == size
     stream.capture_buffer.checkpoint(0, 0, 10)
     left = stream.left_behind()
-    assert (left.write_intent, left.rest(0)) == (None, b"")
+    assert (left.write_intent, left.unjournaled(0)) == (None, b"")
     os.close(stream.writing)
     assert stream.hear() == b""

@@ -18,7 +18,7 @@ from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.escalation import kill_now
-from agent_swarm_worker.processes.pipe_holder import KEEPER_VARIABLE
+from agent_swarm_worker.processes.pipe_holder import HOLDER_VARIABLE
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE, ProcessSpec, spawn
 
 pytestmark = pytest.mark.anyio
@@ -130,7 +130,7 @@ def no_format(directory: Path) -> str:
 async def test_a_missing_program_says_why(tag, tmp_path, make, why):
     before, program = open_files(), make(tmp_path)
     with pytest.raises(BinaryMissing, match=why) as caught:
-        await spawn(replace(spec((program,), tag, stdin=True), kept=True))
+        await spawn(replace(spec((program,), tag, stdin=True), durable=True))
     assert caught.value.program == program
     assert open_files() == before
     assert not any(procfs.has_variable(pid, keepers_of(tag)) for pid in procfs.snapshot())
@@ -156,7 +156,7 @@ async def test_what_cannot_start_is_a_clear_error(tag, argv, cwd, why):
 
 
 def keepers_of(tag: str) -> bytes:
-    return f"{KEEPER_VARIABLE}={tag}".encode()
+    return f"{HOLDER_VARIABLE}={tag}".encode()
 
 
 async def test_a_start_under_cancellation_still_hands_over_the_child(tag):

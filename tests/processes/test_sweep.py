@@ -254,7 +254,7 @@ async def test_what_cannot_be_killed_is_reported_after_the_deadline(tag, monkeyp
 
 
 async def test_an_empty_tag_matches_nobody():
-    with pytest.raises(ValueError, match="strangers"):
+    with pytest.raises(ValueError, match="every process"):
         find("")
 
 

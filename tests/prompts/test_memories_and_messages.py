@@ -11,8 +11,8 @@ from prompts_doubles import SECRET, RenderServer
 from agent_swarm_worker.api.wire import Memory, StoredEvent, Task
 from agent_swarm_worker.errors import ApiUnreachable
 from agent_swarm_worker.prompts import memories
-from agent_swarm_worker.prompts.memories import memories_block
-from agent_swarm_worker.prompts.profile_banner import profile_banner
+from agent_swarm_worker.prompts.memories import memories_section
+from agent_swarm_worker.prompts.refused_edits import refused_edits_warning
 from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.user import delivery_text
 
@@ -42,19 +42,19 @@ def memory(similarity, content="what we know", name="logins"):
 
 async def test_only_memories_that_are_near_enough_are_shown(redactor):
     source = Memories(memory(0.4), memory(0.41, name="near"), memory(0.9, name="nearer"))
-    text = await memories_block(source, TASK, redactor)
+    text = await memories_section(source, TASK, redactor)
     assert text.startswith("### Relevant Past Knowledge")
     assert [line for line in text.splitlines() if line.startswith("- ")] == [
         "- **near** (id: m-1): what we know",
         "- **nearer** (id: m-1): what we know",
     ]
     assert source.asked == (TASK.text, "pre-task memory recall", 5, "task-1", "slack:C1")
-    assert await memories_block(Memories(memory(0.4)), TASK, redactor) == ""
+    assert await memories_section(Memories(memory(0.4)), TASK, redactor) == ""
 
 
 async def test_memories_are_cut_on_one_line_and_scrubbed(redactor):
     content = "a\n" + "b" * 280 + f" {SECRET} " + "c" * 5000
-    text = await memories_block(Memories(memory(0.9, content)), TASK, redactor)
+    text = await memories_section(Memories(memory(0.9, content)), TASK, redactor)
     [line] = [line for line in text.splitlines() if line.startswith("- ")]
     assert len(line) < 340
     assert SECRET[:6] not in line
@@ -62,30 +62,32 @@ async def test_memories_are_cut_on_one_line_and_scrubbed(redactor):
 
 async def test_rating_is_asked_for_only_where_raters_are_on(redactor):
     source = Memories(memory(0.9))
-    assert "memory_rate" not in await memories_block(source, TASK, redactor, raters=("llm",))
-    assert "memory_rate" in await memories_block(source, TASK, redactor, raters=("explicit-self",))
+    assert "memory_rate" not in await memories_section(source, TASK, redactor, raters=("llm",))
+    assert "memory_rate" in await memories_section(
+        source, TASK, redactor, raters=("explicit-self",)
+    )
 
 
 async def test_an_agent_without_the_swarms_tools_is_told_of_none(redactor):
     source = Memories(memory(0.9))
-    text = await memories_block(source, TASK, redactor, raters=("explicit-self",), has_mcp=False)
+    text = await memories_section(source, TASK, redactor, raters=("explicit-self",), has_mcp=False)
     assert "**logins** (id: m-1): what we know" in text
     assert "`memory" not in text
 
 
 async def test_memories_never_hold_up_a_task(redactor, monkeypatch):
-    assert await memories_block(Memories(error=DOWN), TASK, redactor) == ""
+    assert await memories_section(Memories(error=DOWN), TASK, redactor) == ""
     monkeypatch.setattr(memories, "_TIMEOUT_S", 0.01)
     with anyio.fail_after(1):
-        assert await memories_block(Memories(hangs=True), TASK, redactor) == ""
+        assert await memories_section(Memories(hangs=True), TASK, redactor) == ""
 
 
 async def test_a_huge_or_blank_task_makes_a_small_query_or_none(redactor):
     source = Memories()
-    await memories_block(source, Task(id="t", text="x" * 2**20), redactor)
+    await memories_section(source, Task(id="t", text="x" * 2**20), redactor)
     assert len(source.asked[0]) == 8000
     blank = Memories(memory(0.9))
-    assert await memories_block(blank, Task(id="t", text=" \0 "), redactor) == ""
+    assert await memories_section(blank, Task(id="t", text=" \0 "), redactor) == ""
     assert blank.asked is None
 
 
@@ -103,7 +105,7 @@ async def test_the_envelope_names_the_message_and_what_to_do(local):
     ],
 )
 async def test_a_message_arrives_even_without_its_envelope(library, clock, server):
-    build = Renderer(library, clock=clock, source=server).build()
+    build = Renderer(library, clock=clock, server=server).build()
     assert await delivery_text(build, "msg-1", "stop") == "stop"
 
 
@@ -133,7 +135,7 @@ async def stored():
 
 async def test_without_refusals_one_question_is_enough(local):
     source = Events()
-    assert await profile_banner(local, source, "agent-1", stored) == ""
+    assert await refused_edits_warning(local, source, "agent-1", stored) == ""
     assert source.asked == ["system.profile_sync_rejected"]
 
 
@@ -144,12 +146,12 @@ async def test_a_refusal_is_shown_until_it_is_settled(local):
         event("toolsMd", "2026-01"),
         event("unheard-of", "2026-03"),
     ]
-    text = await profile_banner(local, Events(refused), "agent-1", stored)
+    text = await refused_edits_warning(local, Events(refused), "agent-1", stored)
     assert "Your SOUL.md was not saved" in text
     assert "12000 characters, 2000 more than the 10000" in text
     assert "Your TOOLS.md was not saved" in text
     settled = [event("soulMd", "2026-03"), event("toolsMd", "2025-12")]
-    rest = await profile_banner(local, Events(refused, settled), "agent-1", stored)
+    rest = await refused_edits_warning(local, Events(refused, settled), "agent-1", stored)
     assert "SOUL.md" not in rest
     assert "TOOLS.md" in rest
 
@@ -159,20 +161,20 @@ async def test_many_edits_of_one_field_do_not_hide_what_became_of_another(local)
     refused.append(event("soulMd", "2026-01"))
     settled = [*(event("claudeMd", f"2026-04-{day}") for day in range(10, 60))]
     settled.append(event("soulMd", "2026-02"))
-    text = await profile_banner(local, Events(refused, settled), "agent-1", stored)
+    text = await refused_edits_warning(local, Events(refused, settled), "agent-1", stored)
     assert "TOOLS.md" in text
     assert "SOUL.md" not in text
-    text = await profile_banner(local, Events(refused, settled[:-1]), "agent-1", stored)
+    text = await refused_edits_warning(local, Events(refused, settled[:-1]), "agent-1", stored)
     assert "SOUL.md" in text
 
 
 async def test_a_refusal_is_history_once_somebody_else_changed_the_field(local):
     now = hashlib.sha256(b"on the server").hexdigest()
     same = Events([event("soulMd", "2026-02", dbHash=now)])
-    assert "SOUL.md" in await profile_banner(local, same, "agent-1", stored)
+    assert "SOUL.md" in await refused_edits_warning(local, same, "agent-1", stored)
     other = Events([event("soulMd", "2026-02", dbHash="other")])
-    assert await profile_banner(local, other, "agent-1", stored) == ""
+    assert await refused_edits_warning(local, other, "agent-1", stored) == ""
 
 
 async def test_a_server_without_events_makes_no_banner(local):
-    assert await profile_banner(local, Events(error=DOWN), "agent-1", stored) == ""
+    assert await refused_edits_warning(local, Events(error=DOWN), "agent-1", stored) == ""

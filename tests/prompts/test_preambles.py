@@ -10,7 +10,7 @@ from prompts_doubles import SECRET, TaskStore
 from agent_swarm_worker.api.wire import LogEntry, SteeringMessage, Task
 from agent_swarm_worker.errors import ApiUnreachable
 from agent_swarm_worker.guards import tokens
-from agent_swarm_worker.prompts.resume import follow_up_preamble, resume_preamble
+from agent_swarm_worker.prompts.preambles import follow_up_preamble, resume_preamble
 
 pytestmark = pytest.mark.anyio
 

@@ -17,7 +17,7 @@ MEMORY = Part("system.agent.memory")
 
 
 def renderer(library, clock, server, **changes):
-    return Renderer(library, clock=clock, source=server, agent_id="agent-1", **changes)
+    return Renderer(library, clock=clock, server=server, agent_id="agent-1", **changes)
 
 
 async def test_the_servers_text_wins_and_is_asked_for_in_the_agents_scope(library, clock):

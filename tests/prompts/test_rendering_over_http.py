@@ -79,7 +79,7 @@ async def render(library, url, **options):
     async with Http(url, health=ApiHealth(clock), agent_id="agent-1") as connection:
         client = SwarmClient(connection, ServerCapabilities(clock))
         source = client.resources
-        renderer = Renderer(library, clock=clock, source=source, agent_id="agent-1", **options)
+        renderer = Renderer(library, clock=clock, server=source, agent_id="agent-1", **options)
         return await renderer.build().texts(PARTS)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.system import TaskContext, operator_prompt, system_prompt
 from agent_swarm_worker.prompts.user import directory_note
 from agent_swarm_worker.settings import Settings
-from agent_swarm_worker.workspace.profiles import AgentFacts, default_profile
+from agent_swarm_worker.workspace.profiles import AgentDetails, default_profile
 
 pytestmark = pytest.mark.anyio
 
@@ -27,17 +27,11 @@ SKILLS = (
 
 
 @dataclass(frozen=True)
-class Put:
-    ref: str
-    message: str
-
-
-@dataclass(frozen=True)
 class Repo:
     clone_path: Path | None = Path("/work tree/api")
     warning: str | None = None
     claude_md: str = ""
-    auto_stashes: tuple[Put, ...] = ()
+    auto_stashes: dict[str, str] = field(default_factory=dict)
     guidelines: Guidelines | None = NO_RULES
 
 
@@ -47,7 +41,7 @@ def assert_order(text, *needles):
 
 
 async def test_a_fresh_worker_prompt_is_short_and_has_its_parts_in_order(local, make_agent):
-    soul = default_profile(AgentFacts(name="Ada"))["soulMd"]
+    soul = default_profile(AgentDetails(name="Ada"))["soulMd"]
     text = await system_prompt(local, make_agent(soul_md=soul), TaskContext())
     assert len(text) < 5000
     assert "\n\n\n" not in text
@@ -213,7 +207,7 @@ async def test_caps_count_bytes(local, make_agent):
 
 async def test_notes_are_dropped_when_the_prompt_is_full(library, clock, make_agent):
     server = RenderServer({"system.agent.secrets": "x", "system.session.worker": "y" * 119_980})
-    build = Renderer(library, clock=clock, source=server).build()
+    build = Renderer(library, clock=clock, server=server).build()
     agent = make_agent(harness="codex", claude_md="my notes")
     assert "Your notes" not in await system_prompt(build, agent, TaskContext())
 
@@ -243,7 +237,7 @@ async def test_guidelines(local, make_agent):
 
 
 async def test_stashes_of_earlier_sessions_are_shown(local, make_agent):
-    repo = Repo(auto_stashes=(Put("stash@{0}", "swarm-autostash main 2026"),))
+    repo = Repo(auto_stashes={"stash@{0}": "swarm-autostash main 2026"})
     text = await system_prompt(local, make_agent(), TaskContext(repository=repo))
     assert "- stash@{0}: swarm-autostash main 2026" in text
     assert "git stash pop" in text
@@ -285,7 +279,7 @@ async def test_hostile_profile_text_cannot_bring_in_tokens_or_control_characters
 
 async def test_a_switched_off_part_leaves_no_gap(library, clock, make_agent):
     server = RenderServer(skipped=["system.agent.outputs.no_agent_fs"])
-    build = Renderer(library, clock=clock, source=server).build()
+    build = Renderer(library, clock=clock, server=server).build()
     text = await system_prompt(build, make_agent(), TaskContext())
     assert "## Outputs" not in text
     assert "\n\n\n" not in text
@@ -293,7 +287,7 @@ async def test_a_switched_off_part_leaves_no_gap(library, clock, make_agent):
 
 async def test_an_api_that_is_down_leaves_the_prompt_whole(library, clock, local, make_agent):
     server = RenderServer(error=ApiUnreachable("u", "refused", ambiguous=False))
-    build = Renderer(library, clock=clock, source=server).build()
+    build = Renderer(library, clock=clock, server=server).build()
     text = await system_prompt(build, make_agent(), TaskContext())
     assert text == await system_prompt(local, make_agent(), TaskContext())
     assert_order(text, "## How you work", "## Memory", "## Secrets", "## Tools and skills")
@@ -341,7 +335,7 @@ async def test_a_value_that_no_json_can_hold_reaches_the_prompt_all_the_same(
     library, clock, make_agent
 ):
     server = RenderServer({"system.session.worker": "hello"})
-    build = Renderer(library, clock=clock, source=server).build()
+    build = Renderer(library, clock=clock, server=server).build()
     path = Path("/work\udcff/api")
     repo = Repo(clone_path=path, claude_md="x" * 20_000)
     task = TaskContext(repository=repo, missing_dir="/gone\udcff", cwd=path)

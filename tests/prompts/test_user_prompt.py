@@ -57,7 +57,7 @@ async def test_a_switched_off_template_does_not_leave_a_task_without_its_text(
     library, clock, harness
 ):
     server = RenderServer(skipped=["task.trigger.assigned"])
-    build = Renderer(library, clock=clock, source=server).build()
+    build = Renderer(library, clock=clock, server=server).build()
     assert "Fix the login page" in await trigger_prompt(build, assigned(), harness)
 
 
@@ -134,7 +134,9 @@ async def test_paused_tasks_continue_or_start_over(local, harness):
 
 def test_the_command_stays_on_the_first_line_whatever_is_prepended(harness):
     body = '/work-on-task task-1\n\nTask: "x"'
-    text = compose(body, harness, banner="BANNER", preamble="BEFORE", memories="KNOWN", note="NOTE")
+    text = compose(
+        body, harness, warning="BANNER", preamble="BEFORE", memories="KNOWN", note="NOTE"
+    )
     assert text.split("\n\n") == [
         "/work-on-task task-1",
         "BANNER",

@@ -24,7 +24,7 @@ from agent_swarm_worker.contract.guest import OnStep
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal.repair import repair
 from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
-from agent_swarm_worker.processes.pipe_holder import Kept, Left
+from agent_swarm_worker.processes.pipe_holder import HeldPipe, PipeHolders
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
 from agent_swarm_worker.sandboxes.local import LocalGuest
@@ -77,13 +77,13 @@ class KeptOutputRig(LocalGuest):
 
     def left(self) -> tuple[bytes, bytes]:
         """What the next worker would find that is not in the journal."""
-        kept = Kept(self.tag)  # not left: that would end the keeper
+        holders = PipeHolders(self.tag)  # not left: that would end the keeper
         try:
-            (out,), (err,) = kept.left.stdout, kept.left.stderr
+            (out,), (err,) = holders.pipes.stdout, holders.pipes.stderr
             size = self.journal.stat().st_size
-            return out.rest(size), err.rest(size)
+            return out.unjournaled(size), err.unjournaled(size)
         finally:
-            for stream in (*kept.left.stdout, *kept.left.stderr):
+            for stream in (*holders.pipes.stdout, *holders.pipes.stderr):
                 stream.close()
 
     def recorded(self) -> list[str]:
@@ -143,8 +143,8 @@ def test_half_a_line_that_nobody_keeps_is_cut_off(tmp_path: Path):
     """An agent within the worker has no pipes; its worker was killed in the middle of a write."""
     journal = tmp_path / "log.jsonl"
     journal.write_bytes(b'{"n":1}\n{"n":')
-    with Kept("nobody") as kept:
-        assert repair(journal, kept.left) == ([], [])
+    with PipeHolders("nobody") as holders:
+        assert repair(journal, holders.pipes) == ([], [])
     assert journal.read_bytes() == b'{"n":1}\n'
 
 
@@ -153,9 +153,9 @@ def test_what_begins_nobody_knows_where_is_told_from_the_next_line_on():
     reading, writing = os.pipe2(os.O_NONBLOCK)
     capture_buffer = CaptureBuffer.make("tested")
     os.ftruncate(capture_buffer.handle, 0)
-    left = Left(reading, CaptureBuffer(capture_buffer.handle))
+    left = HeldPipe(reading, CaptureBuffer(capture_buffer.handle))
     os.write(writing, b"lf a secret\nnext\nlast")
-    left.take()
-    assert left.rest(0) == b"next\nlast"
+    left.drain()
+    assert left.unjournaled(0) == b"next\nlast"
     left.close()
     os.close(writing)

@@ -99,8 +99,8 @@ class NamespaceSandbox:
     async def sweep(self, handle: str) -> EndReport:
         return await self._local.sweep(handle.removeprefix(SCHEME))
 
-    def collect(self, handle: str) -> AbstractAsyncContextManager[Unread]:
-        return self._local.collect(handle.removeprefix(SCHEME))
+    def recover_output(self, handle: str) -> AbstractAsyncContextManager[Unread]:
+        return self._local.recover_output(handle.removeprefix(SCHEME))
 
     def kill(self, handle: str) -> None:
         self._local.kill(handle.removeprefix(SCHEME))

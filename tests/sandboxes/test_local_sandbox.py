@@ -25,7 +25,7 @@ from agent_swarm_worker.contract import (
     Process,
 )
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
-from agent_swarm_worker.processes.pipe_holder import Kept
+from agent_swarm_worker.processes.pipe_holder import PipeHolders
 from agent_swarm_worker.processes.stop_tree import find
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.sandboxes.port import GuestSpec, Sandbox
@@ -142,12 +142,12 @@ async def test_what_was_said_is_kept_until_somebody_has_made_it_safe(tag: str, k
         async with await guest.start(said) as process:
             assert await line(process) == b"7\n"
             with suppress(InterruptedError):
-                async with LocalSandbox().collect(handle):
+                async with LocalSandbox().recover_output(handle):
                     raise InterruptedError
-            async with LocalSandbox().collect(handle) as unread:
-                assert [stream.rest(0) for stream in unread.stdout] == [b"7\n"]
+            async with LocalSandbox().recover_output(handle) as unread:
+                assert [stream.unjournaled(0) for stream in unread.stdout] == [b"7\n"]
             with anyio.fail_after(HANG_S):
-                while Kept(tag).left.stdout:
+                while PipeHolders(tag).pipes.stdout:
                     await anyio.sleep(0.01)
 
 
@@ -166,7 +166,7 @@ async def test_at_the_last_moment_it_kills_without_waiting(guest: Guest, tag: st
     async with await guest.start(command("sleep", "600", durable=True)) as process:
         LocalSandbox().kill(guest.handle)
         assert await process.wait() == 137
-    assert Kept(tag).left.stdout == ()
+    assert PipeHolders(tag).pipes.stdout == ()
 
 
 async def test_it_ends_only_what_is_its_own(guest: Guest):

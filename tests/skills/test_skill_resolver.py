@@ -7,7 +7,7 @@ import os
 import pytest
 
 from agent_swarm_worker.providers.registry import known_specs
-from agent_swarm_worker.skills.places import ResolvedPrompt, is_installed, resolve_command
+from agent_swarm_worker.skills.folders import ResolvedPrompt, is_installed, resolve_command
 
 
 @pytest.fixture

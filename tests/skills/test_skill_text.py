@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent_swarm_worker.local_swarm.tools import TOOLS
 from agent_swarm_worker.prompts.texts import shipped_texts
-from agent_swarm_worker.skills.writer import folder_name, front_matter, is_safe_path, refusal
+from agent_swarm_worker.skills.writer import folder_name, front_matter, is_safe_path, text_fault
 
 GOOD = "---\nname: x\ndescription: does x\n---\n\nbody"
 
@@ -48,7 +48,7 @@ def test_front_matter(text, found):
     ],
 )
 def test_what_is_refused(text, why):
-    assert refusal(text) == why or (why and why in refusal(text))
+    assert text_fault(text) == why or (why and why in text_fault(text))
 
 
 @pytest.mark.parametrize("path", ["a.md", "ref/a.md", "a b/ü.txt", "..a", "a..b", "x/SKILL.md"])
@@ -124,7 +124,7 @@ def test_our_own_skills_name_only_tools_that_exist(path):
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.parent.name)
 def test_our_own_skills_are_fit(path):
     text = path.read_text(encoding="utf-8")
-    assert refusal(text) == ""
+    assert text_fault(text) == ""
     assert front_matter(text)["name"] == path.parent.name
     assert len(text) < 3000
     assert "\u2014" not in text

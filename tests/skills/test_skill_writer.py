@@ -11,8 +11,8 @@ import pytest
 
 from agent_swarm_worker.prompts.texts import shipped_texts
 from agent_swarm_worker.providers.registry import known_specs
-from agent_swarm_worker.skills import places
-from agent_swarm_worker.skills.places import skill_folders
+from agent_swarm_worker.skills import folders
+from agent_swarm_worker.skills.folders import skill_folders
 from agent_swarm_worker.skills.sync import install_builtin_skills
 from agent_swarm_worker.skills.writer import BUILTIN, SERVER, SkillFolder, write_skills
 
@@ -244,7 +244,7 @@ def test_two_writers_take_turns(home):
 
 
 def test_waiting_for_another_worker_has_a_limit(home, monkeypatch):
-    monkeypatch.setattr(places, "_LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(folders, "_LOCK_TIMEOUT_S", 0.1)
     root = home / ".claude/skills"
     root.mkdir(parents=True)
     fd = os.open(root, os.O_RDONLY)

@@ -6,14 +6,13 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from patience import HANG_S
 from swarm_fakes import FakeClock, connected
 
 from agent_swarm_worker.outbox.outbox import Outbox
 from agent_swarm_worker.state.database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 
@@ -51,10 +50,3 @@ async def delivering(outbox: Outbox) -> AsyncIterator[None]:
         group.start_soon(outbox.run)
         yield
         group.cancel_scope.cancel()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let everything else run until the condition holds."""
-    with anyio.fail_after(HANG_S):
-        while not condition():
-            await anyio.sleep(0.001)

@@ -13,7 +13,8 @@ from unittest.mock import Mock
 
 import anyio
 import pytest
-from outbox_rig import running_outbox, until
+from outbox_rig import running_outbox
+from patience import until
 from structlog.testing import capture_logs
 from swarm_fakes import Answer, FakeClock, Reply, Request, serving
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from outbox_rig import delivering, running_outbox, stopped_outbox, stored, until
-from patience import HANG_S, WAIT_S
+from outbox_rig import delivering, running_outbox, stopped_outbox, stored
+from patience import HANG_S, WAIT_S, until
 from structlog.testing import capture_logs
 from swarm_fakes import (
     Answer,

@@ -9,7 +9,8 @@ import anyio
 import anyio.lowlevel
 import orjson
 import pytest
-from outbox_rig import delivering, running_outbox, stopped_outbox, stored, until
+from outbox_rig import delivering, running_outbox, stopped_outbox, stored
+from patience import until
 from structlog.testing import capture_logs
 from swarm_fakes import Answer, FakeClock, Hang, Reply, Request, Reset, serving
 

@@ -21,8 +21,7 @@ from agent_swarm_worker.providers.codex.agents_md import AgentsMd
 from agent_swarm_worker.sandboxes.local import LocalGuest
 from agent_swarm_worker.state.directory import StateDir, made_up_agent_id
 from agent_swarm_worker.worker.run.launch_files import PROBE_BYTES, private_dir
-from agent_swarm_worker.workspace.git import _complaint as run_complaint
-from agent_swarm_worker.workspace.git import without_credentials
+from agent_swarm_worker.workspace.git import _error_line, without_credentials
 
 STRANGER = 12345
 
@@ -160,6 +159,6 @@ def test_a_secret_in_a_long_complaint_is_not_cut_in_half(room: int):
     with pytest.raises(ApiRefused) as refusal:
         read_answer("u", 400, "", orjson.dumps(said))
     assert len(refusal.value.message) <= MAX_MESSAGE_CHARS + 1
-    told = without_credentials(run_complaint(f"error: {said['error']}\n"))
+    told = without_credentials(_error_line(f"error: {said['error']}\n"))
     for text in (refusal.value.message, told):
         assert KEY[:6] not in text.replace(KEY, "")

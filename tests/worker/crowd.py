@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from recording_proxy import RecordingProxy, proxy_rig, until
+from patience import until
+from recording_proxy import RecordingProxy, proxy_rig
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import tagged
 

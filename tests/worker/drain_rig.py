@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from recording_proxy import Held, RecordingProxy, Swarm, restartable_rig, until
+from patience import until
+from recording_proxy import Held, RecordingProxy, Swarm, restartable_rig
 from rig import Rig, harness, running_worker
 from worker_process import WorkerProcess, tagged, worker_process
 
@@ -46,7 +47,7 @@ def all_cases() -> list[Case]:
 
 
 class HarnessFixture:
-    """The swarm and its door, and the trouble there is with them."""
+    """The swarm, its proxy, and the faults of both."""
 
     def __init__(
         self, case: Case, place: Path, rig: Rig, proxy: RecordingProxy, swarm: Swarm

@@ -16,7 +16,6 @@ import anyio
 import httpx2
 import orjson
 from anyio.abc import TaskGroup
-from patience import WAIT_S
 from rig import KEY, Rig, running_worker, swarm_rig, worker_env
 
 from agent_swarm_worker.clock import SystemClock
@@ -30,7 +29,7 @@ BUILD_APP = serve.build_app
 
 @dataclass
 class Visit:
-    """One request that came to the door."""
+    """One request that arrived at the proxy."""
 
     method: str
     path: str
@@ -49,7 +48,7 @@ class Visit:
 
 @dataclass
 class Held:
-    """One request, or its answer, that is kept at the door until `open`."""
+    """One request, or its answer, that the proxy holds until `open`."""
 
     reached: anyio.Event = field(default_factory=anyio.Event)
     open: anyio.Event = field(default_factory=anyio.Event)
@@ -69,7 +68,7 @@ class _Rule:
 
 
 class RecordingProxy:
-    """ASGI middleware. A pattern is searched in ``METHOD /path?query`` of those who come in."""
+    """ASGI middleware. A pattern is searched in ``METHOD /path?query`` of each request."""
 
     def __init__(self) -> None:
         self.visits: list[Visit] = []
@@ -77,9 +76,9 @@ class RecordingProxy:
         """Of the swarms behind it, the last one's last."""
         self._rules: list[_Rule] = []
         self.aliases: dict[str, str] = {}
-        """Ends of paths that the server knows by another name."""
+        """Path endings that the server knows by another name."""
 
-    # --- what the test asks for
+    # --- rules
     def refuse(
         self,
         pattern: str,
@@ -89,26 +88,26 @@ class RecordingProxy:
         kind: str = "application/json",
         times: int = 1_000_000,
     ) -> None:
-        """Answer in the server's place."""
+        """Answer instead of the server."""
         self._add(pattern, times, answer=(status, text, kind))
 
     def say(self, pattern: str, answer: Any, *, times: int = 1_000_000) -> None:
-        """Answer with JSON of the test's own."""
+        """Answer with this JSON."""
         self.refuse(pattern, 200, orjson.dumps(answer).decode(), times=times)
 
     def lack(self, *patterns: str) -> None:
-        """Answer as a server of an older generation that has not these routes."""
+        """Answer like an older server without these routes."""
         for pattern in patterns:
             self.refuse(pattern, 404, "Not Found", kind="text/plain")
 
     def hold(self, pattern: str, *, times: int = 1) -> Held:
-        """Keep a request from the server."""
+        """Hold a request before it reaches the server."""
         held = Held()
         self._add(pattern, times, held=held)
         return held
 
     def hold_answer(self, pattern: str, *, containing: bytes = b"") -> Held:
-        """Let the server act, and keep its answer back if it has certain words in it."""
+        """Let the server act, and hold its answer if it contains these bytes."""
         held = Held()
         self._add(pattern, 1, held=held, holds_answer=containing)
         return held
@@ -124,7 +123,7 @@ class RecordingProxy:
         self._add(pattern, 1_000_000, delay_s=seconds)
 
     def drip(self, pattern: str) -> None:
-        """Begin an answer and go on with it, byte for byte, until the door is open."""
+        """Begin an answer and go on with it, byte by byte, until `open`."""
         self._add(pattern, 1_000_000, drips=True)
 
     def be_open(self) -> None:
@@ -258,10 +257,10 @@ endless_worker = partial(running_worker, drain_ms=300)
 """For tests that leave a session running which would never end."""
 
 
-# --- rigs with a door
+# --- rigs with a proxy
 @contextmanager
-def at_the_door(proxy: RecordingProxy) -> Iterator[None]:
-    """Put the door before every local swarm that is started meanwhile."""
+def behind_proxy(proxy: RecordingProxy) -> Iterator[None]:
+    """Put the proxy before every local swarm that is started meanwhile."""
 
     def build(store: Store, *args: Any) -> Any:
         proxy.stores.append(store)
@@ -273,9 +272,9 @@ def at_the_door(proxy: RecordingProxy) -> Iterator[None]:
 
 @asynccontextmanager
 async def proxy_rig(tmp_path: Path) -> AsyncIterator[tuple[Rig, RecordingProxy]]:
-    """A local swarm behind a door."""
+    """A local swarm behind the proxy."""
     proxy = RecordingProxy()
-    with at_the_door(proxy):
+    with behind_proxy(proxy):
         async with swarm_rig(tmp_path) as rig:
             yield rig, proxy
 
@@ -310,9 +309,9 @@ class Swarm:
 async def restartable_rig(
     tmp_path: Path, sweeps: SweepSettings | None = None
 ) -> AsyncIterator[tuple[Rig, RecordingProxy, Swarm]]:
-    """A local swarm behind a door, which can be restarted."""
+    """A local swarm behind the proxy, which can be restarted."""
     proxy = RecordingProxy()
-    with at_the_door(proxy):
+    with behind_proxy(proxy):
         async with anyio.create_task_group() as group:
             swarm = Swarm(tmp_path, group, sweeps or SweepSettings(enabled=False))
             await swarm.start()
@@ -355,11 +354,3 @@ class SkippingClock(SystemClock):
 
 
 Look = Callable[[], Any]
-
-
-async def until(look: Look, *, within_s: float = WAIT_S) -> Any:
-    """Look again and again until there is something to see."""
-    with anyio.fail_after(within_s):
-        while not (found := look()):
-            await anyio.sleep(0.01)
-    return found

@@ -14,7 +14,7 @@ from typing import Any
 
 import anyio
 import httpx2
-from patience import WAIT_S
+from patience import WAIT_S, until
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.clock import Clock
@@ -125,11 +125,7 @@ class Rig:
         return dict(answer.json()) if answer.status_code == 200 else None
 
     async def until(self, look: Callable[[], Awaitable[Any]], *, within_s: float = WAIT_S) -> Any:
-        """Look again and again until there is something to see."""
-        with anyio.fail_after(within_s):
-            while not (found := await look()):
-                await anyio.sleep(0.02)
-        return found
+        return await until(look, within_s=within_s)
 
     async def until_status(self, task_id: str, *wanted: str, within_s: float = WAIT_S) -> Any:
         async def look() -> Any:

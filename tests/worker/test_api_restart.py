@@ -13,7 +13,7 @@ import anyio
 import httpx2
 import pytest
 from anyio.abc import Process
-from recording_proxy import until
+from patience import until
 from rig import KEY, Rig, harness, running_worker, worker_env
 
 from agent_swarm_worker.local_swarm.sweeps import SweepSettings

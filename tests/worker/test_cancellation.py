@@ -8,8 +8,8 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
-from patience import HANG_S
-from recording_proxy import RecordingProxy, endless_worker, proxy_rig, until
+from patience import HANG_S, until
+from recording_proxy import RecordingProxy, endless_worker, proxy_rig
 from rig import Rig, harness, running_worker, swarm_rig
 from worker_process import tagged
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import anyio
 import pytest
-from recording_proxy import QuickClock, RecordingProxy, proxy_rig, restartable_rig, until
+from patience import until
+from recording_proxy import QuickClock, RecordingProxy, proxy_rig, restartable_rig
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import worker_process
 
@@ -58,14 +59,14 @@ async def claimed_elsewhere(rig: Rig) -> str:
 
 
 def claimed_ago(proxy: RecordingProxy, task_id: str, seconds: float) -> None:
-    """Make a task on the door's server older than it is."""
+    """Make a task on the server older than it is."""
     store = proxy.stores[-1]
     store.run("UPDATE tasks SET lastUpdatedAt = ? WHERE id = ?", store.ago(seconds), task_id)
 
 
 # --- the server has given the claim up before it is begun
 def swept_after_a_restart(proxy: RecordingProxy) -> None:
-    """Do to the door's server what it does seconds after its own restart."""
+    """Do to the server what it does seconds after its own restart."""
     store = proxy.stores[-1]
     with store.transaction():
         reboot_sweep(store, store.now())

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import anyio
 import pytest
-from recording_proxy import QuickClock, RecordingProxy, proxy_rig, restartable_rig, until
+from patience import until
+from recording_proxy import QuickClock, RecordingProxy, proxy_rig, restartable_rig
 from rig import AGENT, KEY, Rig
 
 from agent_swarm_worker.api.capabilities import ServerCapabilities

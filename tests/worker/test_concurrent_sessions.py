@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from crowd import a_crowd_at_once
-from recording_proxy import endless_worker, proxy_rig, until
+from patience import until
+from recording_proxy import endless_worker, proxy_rig
 from rig import Rig, harness
 
 from agent_swarm_worker.logs import Event

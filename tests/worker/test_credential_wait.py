@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from patience import HANG_S
-from recording_proxy import QuickClock, proxy_rig, until
+from patience import HANG_S, until
+from recording_proxy import QuickClock, proxy_rig
 from rig import AGENTS, Rig, running_worker, swarm_rig
 from worker_process import worker_process
 

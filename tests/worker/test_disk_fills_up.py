@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording_proxy import until
+from patience import until
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 from worker_process import WorkerProcess, worker_process
 
@@ -225,7 +225,7 @@ def test_wherever_the_disk_fills_up_each_write_is_kept_once(
     again.close()
 
 
-@pytest.mark.parametrize("for_good", [True, False])
+@pytest.mark.parametrize("durable", [True, False])
 @pytest.mark.parametrize("room_bytes", [0, 4096, 16_384, 65_536, 204_800])
 def test_wherever_the_disk_fills_up_in_a_block_all_of_it_is_kept_once(
     tmp_path: Path, disk: Disk, room_bytes: int, durable: bool

@@ -13,8 +13,8 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.abc import Process
-from patience import BYTECODE
-from recording_proxy import proxy_rig, until
+from patience import BYTECODE, until
+from recording_proxy import proxy_rig
 from rig import AGENT, KEY, Rig, harness, running_worker, worker_env
 from worker_process import worker_process
 

@@ -7,14 +7,8 @@ from typing import Any
 
 import anyio
 import pytest
-from recording_proxy import (
-    QuickClock,
-    RecordingProxy,
-    endless_worker,
-    proxy_rig,
-    restartable_rig,
-    until,
-)
+from patience import until
+from recording_proxy import QuickClock, RecordingProxy, endless_worker, proxy_rig, restartable_rig
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 from worker_process import tagged
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording_proxy import proxy_rig, until
+from patience import until
+from recording_proxy import proxy_rig
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import WorkerProcess, has_died, killed_at_call, tagged, worker_process
 

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from recording_proxy import proxy_rig, until
+from patience import until
+from recording_proxy import proxy_rig
 from rig import Rig, harness, running_worker
 from worker_process import has_died, killed_at_call, tagged, worker_process
 

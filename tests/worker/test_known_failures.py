@@ -10,7 +10,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from recording_proxy import QuickClock, endless_worker, proxy_rig, until
+from patience import until
+from recording_proxy import QuickClock, endless_worker, proxy_rig
 from rig import harness, running_worker, swarm_rig
 from test_credential_wait import TOKEN, claude, until_waiting
 from worker_process import worker_process

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording_proxy import proxy_rig, until
+from patience import until
+from recording_proxy import proxy_rig
 from rig import AGENT, Rig, harness, running_worker
 
 from agent_swarm_worker.logs import Event

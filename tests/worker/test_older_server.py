@@ -6,7 +6,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from recording_proxy import RecordingProxy, endless_worker, proxy_rig, until
+from patience import until
+from recording_proxy import RecordingProxy, endless_worker, proxy_rig
 from rig import harness, running_worker
 from worker_process import worker_process
 

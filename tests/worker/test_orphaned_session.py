@@ -9,13 +9,14 @@ from typing import Any
 
 import anyio
 import pytest
-from recording_proxy import RecordingProxy, proxy_rig, until
+from patience import until
+from recording_proxy import RecordingProxy, proxy_rig
 from rig import Rig, harness, running_worker
 from worker_process import WorkerProcess, tagged, worker_process
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.processes.pipe_holder import KEEPER_VARIABLE
+from agent_swarm_worker.processes.pipe_holder import HOLDER_VARIABLE
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +27,7 @@ PASSWORD = "correct-horse-battery-staple"
 def keepers(place: Path) -> list[int]:
     """Return those that sleep for a session of a worker whose files lie there."""
     names = {path.name for path in place.glob("state/*/sessions/*")}
-    entries = [f"{KEEPER_VARIABLE}={name}".encode() for name in names]
+    entries = [f"{HOLDER_VARIABLE}={name}".encode() for name in names]
     return [
         pid
         for pid in procfs.snapshot()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from recording_proxy import QuickClock, endless_worker, proxy_rig, until
+from patience import until
+from recording_proxy import QuickClock, endless_worker, proxy_rig
 from rig import Rig, harness, running_worker, swarm_rig
 from test_unresponsive_harness import tagged
 from worker_process import worker_process

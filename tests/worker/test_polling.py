@@ -8,7 +8,8 @@ from typing import Any
 
 import anyio
 import pytest
-from recording_proxy import QuickClock, endless_worker, proxy_rig, restartable_rig, until
+from patience import until
+from recording_proxy import QuickClock, endless_worker, proxy_rig, restartable_rig
 from rig import AGENT, harness, running_worker
 
 from agent_swarm_worker.logs import Event

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording_proxy import proxy_rig, until
+from patience import until
+from recording_proxy import proxy_rig
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import WorkerProcess, tagged, worker_process
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.processes.pipe_holder import Kept
+from agent_swarm_worker.processes.pipe_holder import PipeHolders
 from agent_swarm_worker.state.directory import StateDir
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
@@ -52,7 +53,7 @@ class Machine:
         for pid in tagged(self._place):
             os.kill(pid, signal.SIGKILL)
         for session in sessions:
-            with Kept(session.name):
+            with PipeHolders(session.name):
                 pass  # what is in pipes is in memory
         self.switch_off()
         left.replace(self._image)

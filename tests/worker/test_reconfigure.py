@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from recording_proxy import RecordingProxy, Visit, proxy_rig, until
+from patience import until
+from recording_proxy import RecordingProxy, Visit, proxy_rig
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event

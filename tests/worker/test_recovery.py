@@ -8,7 +8,8 @@ from typing import Any
 
 import anyio
 import pytest
-from recording_proxy import RecordingProxy, endless_worker, proxy_rig, until
+from patience import until
+from recording_proxy import RecordingProxy, endless_worker, proxy_rig
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import tagged, worker_process
 

@@ -5,14 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from recording_proxy import (
-    QuickClock,
-    SkippingClock,
-    endless_worker,
-    proxy_rig,
-    restartable_rig,
-    until,
-)
+from patience import until
+from recording_proxy import QuickClock, SkippingClock, endless_worker, proxy_rig, restartable_rig
 from rig import AGENT, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.logs import Event

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording_proxy import proxy_rig, until
+from patience import until
+from recording_proxy import proxy_rig
 from rig import AGENT, harness, running_worker
 
 from agent_swarm_worker.clock import SystemClock

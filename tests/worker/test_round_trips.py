@@ -7,7 +7,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from recording_proxy import RecordingProxy, proxy_rig, until
+from patience import until
+from recording_proxy import RecordingProxy, proxy_rig
 from rig import AGENT, harness, running_worker
 
 from agent_swarm_worker.clock import SystemClock

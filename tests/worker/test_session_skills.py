@@ -18,7 +18,7 @@ from agent_swarm_worker.contract import Capabilities, Skills
 from agent_swarm_worker.providers.registry import known_specs
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter
 from agent_swarm_worker.providers.subprocess.spec import SPEC
-from agent_swarm_worker.skills.places import skill_folders
+from agent_swarm_worker.skills.folders import skill_folders
 
 pytestmark = pytest.mark.anyio
 

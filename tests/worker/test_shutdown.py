@@ -9,8 +9,8 @@ from typing import Any
 
 import anyio
 import pytest
-from patience import HANG_S
-from recording_proxy import RecordingProxy, proxy_rig, restartable_rig, until
+from patience import HANG_S, until
+from recording_proxy import RecordingProxy, proxy_rig, restartable_rig
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import tagged, worker_process
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording_proxy import QuickClock, RecordingProxy, endless_worker, proxy_rig, until
+from patience import until
+from recording_proxy import QuickClock, RecordingProxy, endless_worker, proxy_rig
 from rig import Rig, harness
 from steered_provider import SESSIONS, SteeredSession
 

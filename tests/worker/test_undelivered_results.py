@@ -9,8 +9,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from patience import HANG_S
-from recording_proxy import proxy_rig, until
+from patience import HANG_S, until
+from recording_proxy import proxy_rig
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import worker_process
 

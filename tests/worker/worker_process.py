@@ -14,12 +14,11 @@ from typing import Any
 
 import anyio
 from anyio.abc import Process
-from patience import BYTECODE
-from recording_proxy import until
+from patience import BYTECODE, until
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.processes.pipe_holder import Kept
+from agent_swarm_worker.processes.pipe_holder import PipeHolders
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE
 
 _numbers = count(1)
@@ -87,7 +86,7 @@ async def worker_process(
             for pid in tagged(place):
                 os.kill(pid, signal.SIGKILL)
             for session in place.glob("**/sessions/*"):
-                with Kept(session.name):
+                with PipeHolders(session.name):
                     pass  # its end ends the keepers
 
 

@@ -93,7 +93,7 @@ def make_repositories(tmp_path, git, origin):
             git_,
             SystemClock(),
             workspace_dir=workspace,
-            spare=tmp_path / "spare",
+            fallback_dir=tmp_path / "spare",
             **changes,
         )
 

@@ -35,7 +35,7 @@ async def test_a_repository_is_cloned_and_described(make_repositories, origin, c
     assert (clone_path / "README.md").read_text() == "one"
     assert context.claude_md == "be kind"
     assert context.guidelines == rules
-    assert context.auto_stashes == ()
+    assert context.auto_stashes == {}
 
 
 async def test_a_first_kickoff_starts_from_the_remote(
@@ -66,7 +66,7 @@ async def test_a_follow_up_finds_its_branch_as_it_was(
     before = sh(clone_path, "rev-parse", "HEAD")
     context = await visit(repositories, FOLLOW_UP)
     assert context.warning is None
-    assert context.auto_stashes == ()
+    assert context.auto_stashes == {}
     assert head(sh, clone_path) == "feature"
     assert sh(clone_path, "rev-parse", "HEAD") == before
     assert (clone_path / "work.txt").read_text() == "half, edited"
@@ -101,12 +101,12 @@ async def test_a_dirty_tree_is_stashed_with_untracked_files(make_repositories, c
     (clone_path / "README.md").write_text("edited")
     (clone_path / "new.txt").write_text("untracked")
     context = await visit(repositories)
-    [stash] = context.auto_stashes
-    assert stash.ref == "stash@{0}"
-    assert "swarm-autostash feature 20" in stash.message
+    [(ref, message)] = context.auto_stashes.items()
+    assert ref == "stash@{0}"
+    assert "swarm-autostash feature 20" in message
     assert (clone_path / "README.md").read_text() == "one"
     assert not (clone_path / "new.txt").exists()
-    sh(clone_path, "stash", "pop", stash.ref)
+    sh(clone_path, "stash", "pop", ref)
     assert (clone_path / "README.md").read_text() == "edited"
     assert (clone_path / "new.txt").read_text() == "untracked"
 
@@ -224,7 +224,7 @@ async def test_quotes_in_address_branch_and_path_run_no_command(
             assert (context.warning, str(context.clone_path)) == (None, where)
             assert head(sh, context.clone_path) == branch
         (context.clone_path / "README.md").write_text("edited")
-    assert f"swarm-autostash {branch} 20" in context.auto_stashes[0].message
+    assert f"swarm-autostash {branch} 20" in context.auto_stashes["stash@{0}"]
     assert not list(tmp_path.rglob("*pwned"))
 
 

@@ -92,7 +92,7 @@ async def test_a_login_in_an_address_is_never_in_an_argument_nor_open_to_others(
     sh(origin, "update-server-info")
     monkeypatch.setattr(CodeHost, "password", NEW_PASSWORD)
     fresh = Repo(url=address(host, f"bot:{NEW_PASSWORD}@"), name="api", default_branch="main")
-    repositories._source.rows = (fresh,)
+    repositories._server.rows = (fresh,)
     assert (await visit(repositories)).warning is None
     assert (clone_path / "README.md").read_text() == "two"
     assert (await git("ls-remote", "origin", cwd=clone_path)).ok

@@ -12,11 +12,11 @@ import pytest
 from agent_swarm_worker.api.wire import Agent
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiRefused, ApiUnreachable
-from agent_swarm_worker.workspace.claim import claimed
 from agent_swarm_worker.workspace.identity import (
     Baselines,
     managed_part,
     missing_texts,
+    profile_lock,
     profile_of,
     read_files,
     store_missing,
@@ -24,7 +24,7 @@ from agent_swarm_worker.workspace.identity import (
 )
 from agent_swarm_worker.workspace.profile_sync import MIN_PERSONA_CHARS, ProfileSync
 from agent_swarm_worker.workspace.profiles import (
-    AgentFacts,
+    AgentDetails,
     AgentTemplate,
     default_profile,
     is_default,
@@ -32,7 +32,7 @@ from agent_swarm_worker.workspace.profiles import (
 
 pytestmark = pytest.mark.anyio
 
-FACTS = AgentFacts(name="Ada", role="tester", capabilities=("pytest", "git"))
+FACTS = AgentDetails(name="Ada", role="tester", capabilities=("pytest", "git"))
 LONG = "I am Ada. " * 60
 
 
@@ -95,9 +95,9 @@ def test_generated_texts_are_recognised_until_they_are_edited():
     for field, text in texts.items():
         assert is_default(field, text.replace("\n", "\r\n  "), FACTS)
         assert not is_default(field, text + "more", FACTS)
-    assert not is_default("soulMd", texts["soulMd"], AgentFacts(name="Bob"))
+    assert not is_default("soulMd", texts["soulMd"], AgentDetails(name="Bob"))
     assert all("\u2014" not in text for text in texts.values())
-    bare = default_profile(AgentFacts(name="A"))
+    bare = default_profile(AgentDetails(name="A"))
     # An agent that only adds to these must not be below the least that is brought back.
     assert min(len(bare["soulMd"]), len(bare["identityMd"])) >= MIN_PERSONA_CHARS
 
@@ -158,11 +158,11 @@ async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
 
 
 def test_of_two_workers_in_one_workspace_one_keeps_its_profile_there(tmp_path):
-    with claimed(tmp_path) as first, claimed(tmp_path) as second:
+    with profile_lock(tmp_path) as first, profile_lock(tmp_path) as second:
         assert (first, second) == (True, False)
-    with claimed(tmp_path) as later:
+    with profile_lock(tmp_path) as later:
         assert later
-    with claimed(tmp_path / "gone") as nowhere:
+    with profile_lock(tmp_path / "gone") as nowhere:
         assert not nowhere
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent_swarm_worker.workspace.claim import choose
+from agent_swarm_worker.workspace.working_directory import choose
 
 
 def test_the_tasks_directory_wins_if_it_exists(tmp_path):

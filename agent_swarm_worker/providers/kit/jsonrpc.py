@@ -137,8 +137,6 @@ class JsonRpcPeer:
         answers: for requests that are answered at once, by method.
         handlers: for requests that are answered later, by method.
         head: fields of every message of ours; codex leaves ``jsonrpc`` out.
-        max_pending: limit of our requests without an answer.
-        max_handlers: limit of the peer's requests that are handled at a time.
     """
 
     def __init__(
@@ -148,15 +146,11 @@ class JsonRpcPeer:
         answers: Mapping[str, Answerer] | None = None,
         handlers: Mapping[str, Handler] | None = None,
         head: Mapping[str, Any] | None = None,
-        max_pending: int = MAX_PENDING,
-        max_handlers: int = MAX_HANDLERS,
     ) -> None:
         self._on_notification = on_notification
         self._answers = dict(answers or {})
         self._handlers = dict(handlers or {})
         self._head = {"jsonrpc": "2.0"} if head is None else dict(head)
-        self._max_pending = max_pending
-        self._max_handlers = max_handlers
         self._ids = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
         self._new_calls: list[HandlerCall] = []
@@ -175,7 +169,7 @@ class JsonRpcPeer:
         on_error: OnError = ignored,
     ) -> None:
         """Send a request; one of the two callbacks is called once, with its answer."""
-        if len(self._pending) >= self._max_pending:
+        if len(self._pending) >= MAX_PENDING:
             why = f"{len(self._pending)} requests are unanswered: {method} was not sent"
             self._events += on_error(RpcError(method, None, why))
             return
@@ -238,8 +232,8 @@ class JsonRpcPeer:
         elif method not in self._handlers:
             refusal = _error(METHOD_NOT_FOUND, f"this client has no method {method[:100]}")
             self._write({"id": request_id, "error": refusal})
-        elif len(self._open_calls) >= self._max_handlers:
-            refusal = _error(SERVER_BUSY, f"{self._max_handlers} requests are being worked on")
+        elif len(self._open_calls) >= MAX_HANDLERS:
+            refusal = _error(SERVER_BUSY, f"{MAX_HANDLERS} requests are being worked on")
             self._write({"id": request_id, "error": refusal})
         else:
             call = HandlerCall(self, request_id, method, params, self._handlers[method])

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 class PiAdapter(SpecAdapter):
-    """Runs each task as a conversation of its own, in this process."""
+    """Runs each task as a conversation with a model, in this process."""
 
     spec = SPEC
 
     async def check(self, env: Mapping[str, str], guest: Guest) -> None:
-        """Say whether sessions could start with this environment.
+        """Check that sessions can start with this environment.
 
         Raises:
             MissingExtra: the model library is not installed.
-            UnreadableFile: ``auth.json`` or ``models.json`` is there and cannot be used.
-            CredentialsMissing: there is nothing to log in with.
+            UnreadableFile: ``auth.json`` or ``models.json`` exists and cannot be used.
+            CredentialsMissing: there is no credential.
         """
         if find_spec("pydantic_ai") is None:
             raise MissingExtra("the harness pi", "pi")
@@ -39,11 +39,11 @@ class PiAdapter(SpecAdapter):
         require_credential(model, env, await read_agent_files(env, guest))
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
-        """Prepare a session.
+        """Create a session.
 
         Raises:
-            UnknownModel: the model asked for is none that can be reached from here.
-            CredentialsMissing: there is nothing to log in with at its provider.
+            UnknownModel: the requested model cannot be resolved.
+            CredentialsMissing: there is no credential for its provider.
             UnreadableFile: ``auth.json`` or ``models.json`` cannot be used.
         """
         from agent_swarm_worker.providers.pi.session import PiSession  # noqa: PLC0415 - see check
@@ -57,15 +57,15 @@ class PiAdapter(SpecAdapter):
         return PiSession(config, choose_model(config.model, config.env, files))
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
-        """True if the conversation of that session is really saved here."""
+        """Return whether the conversation of that session is saved."""
         return await is_saved(config.env, session_id, config.guest)
 
     async def translator(self, config: ProviderSessionConfig) -> Translator:
-        """Return what reads a journal again.
+        """Return the translator for a replay of the session's journal.
 
         Raises:
-            UnknownModel: the model it ran with is none that can be reached any more.
-            CredentialsMissing: there is nothing to log in with at its provider.
+            UnknownModel: the model it ran with cannot be resolved any more.
+            CredentialsMissing: there is no credential for its provider.
             UnreadableFile: ``auth.json`` or ``models.json`` cannot be used.
         """
         choice = choose_model(

@@ -1,17 +1,14 @@
-"""The agent: asks the model, carries out what it calls for, and again, until it has no more calls.
+"""Run the agent: ask the model, execute the tool calls of its answer, until it makes no more calls.
 
-The loop is ours, so that where a message gets in, when the conversation is shortened and what ends
-a session can be read here. The library only speaks the vendors' languages.
-
-Carrying out the tool calls of one turn.
-
-Those that only read run side by side, the others one after the other, in the model's order. What
-goes wrong is told to the model, whose mistake it usually was.
+The loop is here rather than in a library, so that steering, compaction and limits are explicit;
+``pydantic_ai`` only translates to the vendors' APIs. Of the tool calls of one turn, those that only
+read run concurrently and the others one after the other, in the model's order. An error of a tool
+is returned to the model.
 """
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +20,16 @@ from pydantic_ai.tools import ToolDefinition
 from agent_swarm_worker.guards.error_classes import ErrorClass
 from agent_swarm_worker.guards.tokens import count_tokens
 from agent_swarm_worker.providers.pi import native
-from agent_swarm_worker.providers.pi.ask import Asker, SessionFailed, usage_of
 from agent_swarm_worker.providers.pi.compaction import (
     compacted,
     estimate_tokens,
     request_for_summary,
 )
 from agent_swarm_worker.providers.pi.costs import context_of
+from agent_swarm_worker.providers.pi.failures import SessionFailed
 from agent_swarm_worker.providers.pi.history import text_of
-from agent_swarm_worker.providers.pi.tool import ToolOutcome
+from agent_swarm_worker.providers.pi.model_requests import ModelRequester, usage_of
+from agent_swarm_worker.providers.pi.tools.base import ToolOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.pi.models import ModelChoice
     from agent_swarm_worker.providers.pi.native import Record
     from agent_swarm_worker.providers.pi.spec import PiOptions
-    from agent_swarm_worker.providers.pi.tool import Tool
+    from agent_swarm_worker.providers.pi.tools.base import Tool
 
 _STOPS = {
     "length": (ErrorClass.MAX_OUTPUT_TOKENS.value, "the answer is longer than the model may write"),
@@ -51,145 +49,138 @@ _STOPS = {
     "error": (ErrorClass.SERVER_ERROR.value, "the model stopped with an error"),
 }
 
+READ_ONLY = frozenset({"read", "grep", "find", "ls"})
+BAD_ARGUMENTS = "malformed_arguments"
+"""Key under which arguments that are not a JSON object stay in the conversation."""
 
+
+@dataclass(slots=True, eq=False, kw_only=True)
 class Agent:
     """Runs one conversation to its end."""
 
-    def __init__(
-        self,
-        asker: Asker,
-        choice: ModelChoice,
-        settings: PiOptions,
-        history: History,
-        *,
-        system_prompt: str,
-        tools: Sequence[Tool],
-        steering: SteeringQueue,
-        book: CostBook,
-        say: Callable[[Record], None],
-    ) -> None:
-        self._asker = asker
-        self._choice = choice
-        self._settings = settings
-        self._history = history
-        self._system_prompt = system_prompt
-        self._tools = {tool.name: tool for tool in tools}
-        self._definitions = [_definition(tool) for tool in self._tools.values()]
-        self._steering = steering
-        self._book = book
-        self._say = say
-        self._steps = 0
-        self._counted = (0, 0)
-        """Tokens of the conversation as the model counted them, and how many messages that was."""
+    requester: ModelRequester
+    choice: ModelChoice
+    settings: PiOptions
+    history: History
+    system_prompt: str
+    tools: Mapping[str, Tool]
+    """By name."""
+    steering: SteeringQueue
+    book: CostBook
+    emit: Callable[[Record], None]
+    _steps: int = 0
+    _counted: tuple[int, int] = (0, 0)
+    """The model's own count of the conversation's tokens, and how many messages it covers."""
 
     async def run(self, prompt: str) -> None:
         """Work on `prompt` until the model is done.
 
         Raises:
-            SessionFailed: it cannot go on, or a limit was reached.
+            SessionFailed: it cannot continue, or a limit was reached.
         """
-        await self._hear(prompt)
-        said_something = False
+        await self._add_user_message(prompt)
+        has_text = False
         while True:
             self._check_limits()
-            await self._hear_messages("steer")
+            await self._add_steering("steer")
             response = await self._turn()
-            said_something = said_something or bool(text_of(response))
+            has_text = has_text or bool(text_of(response))
             calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
             if calls:
-                answers = await run_calls(calls, self._tools, self._say)
-                await self._history.add(ModelRequest(parts=answers))
+                results = await run_calls(calls, self.tools, self.emit)
+                await self.history.add(ModelRequest(parts=results))
                 continue
             if response.finish_reason in _STOPS:
                 raise SessionFailed(*_STOPS[response.finish_reason])
-            if not await self._hear_messages():
+            if not await self._add_steering():
                 break
-        self._steering.close()
-        if not said_something:
+        self.steering.close()
+        if not has_text:
             raise SessionFailed("empty_response", "the model ended without a word")
 
-    async def _hear(self, text: str) -> None:
-        await self._history.say(text)
-        self._say(native.user_message(text))
+    async def _add_user_message(self, text: str) -> None:
+        await self.history.add_user_message(text)
+        self.emit(native.user_message(text))
 
-    async def _hear_messages(self, mode: SteerMode | None = None) -> bool:
-        """Add the messages that wait, of one mode or all; false if there are none."""
-        requests = self._steering.take(mode)
+    async def _add_steering(self, mode: SteerMode | None = None) -> bool:
+        """Add the queued steering messages, of one mode or all; return whether there were any."""
+        requests = self.steering.take(mode)
         for request in requests:
-            self._steering.sent(request, request)
-            await self._hear(request.text)
+            self.steering.sent(request, request)
+            await self._add_user_message(request.text)
         return bool(requests)
 
     def _check_limits(self) -> None:
-        settings = self._settings
+        settings = self.settings
         if settings.max_steps and self._steps >= settings.max_steps:
             why = f"Max turns exceeded: {self._steps} model requests (PI_MAX_STEPS)"
             raise SessionFailed("max_turns", why)
-        spent, most = self._book.spent_usd, settings.max_cost_usd
+        spent, most = self.book.spent_usd, settings.max_cost_usd
         if most and spent >= most:
             why = f"Budget limit exceeded: ${spent:.4f} of ${most:.4f} (PI_MAX_COST_USD)"
             raise SessionFailed("max_budget", why)
 
     async def _turn(self) -> ModelResponse:
-        window = self._choice.context_window
-        if self._tokens() > window * self._settings.compact_at_percent / 100:
+        window = self.choice.context_window
+        if self._tokens() > window * self.settings.compact_at_percent / 100:
             await self._compact_if_possible()
         try:
-            response = await self._ask()
+            response = await self._request()
         except SessionFailed as failure:
             if failure.kind != ErrorClass.CONTEXT_OVERFLOW.value:
                 raise
             await self._compact("overflow")
-            response = await self._ask()
+            response = await self._request()
         self._steps += 1
-        await self._take_in(response)
+        await self._add_response(response)
         return response
 
-    async def _ask(self) -> ModelResponse:
-        *earlier, last = self._history.messages
+    async def _request(self) -> ModelResponse:
+        *earlier, last = self.history.messages
         assert isinstance(last, ModelRequest)
-        last = dataclasses.replace(last, instructions=self._system_prompt)
-        return await self._asker.ask([*earlier, last], self._definitions)
+        last = replace(last, instructions=self.system_prompt)
+        definitions = [_definition(tool) for tool in self.tools.values()]
+        return await self.requester.request([*earlier, last], definitions)
 
-    async def _take_in(self, response: ModelResponse) -> None:
+    async def _add_response(self, response: ModelResponse) -> None:
         calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
         for call in calls:
-            mend_arguments(call)
-        await self._history.add(response)
-        self._steering.confirm_sent()
+            normalize_arguments(call)
+        await self.history.add(response)
+        self.steering.confirm_sent()
         usage = usage_of(response)
         if context_of(usage):
-            self._counted = (context_of(usage), len(self._history.messages))
-        self._say(
+            self._counted = (context_of(usage), len(self.history.messages))
+        self.emit(
             native.assistant_message(
                 text_of(response),
                 [(call.tool_call_id, call.tool_name, call.args) for call in calls],
-                model=response.model_name or self._choice.model,
+                model=response.model_name or self.choice.model,
                 stop=response.finish_reason or "stop",
                 usage=usage,
             )
         )
         if context_of(usage):
-            self._say(native.context_usage(usage, self._choice.context_window))
+            self.emit(native.context_usage(usage, self.choice.context_window))
 
     def _tokens(self) -> int:
-        """How long the conversation is: what the model counted, and a guess for the rest."""
+        """Return the conversation's tokens: the model's count, newer messages estimated."""
         tokens, known = self._counted
-        rest = estimate_tokens(self._history.messages[known:])
-        prompt = count_tokens(self._system_prompt) if not known else 0
+        rest = estimate_tokens(self.history.messages[known:])
+        prompt = count_tokens(self.system_prompt) if not known else 0
         return tokens + rest + prompt
 
     async def _compact_if_possible(self) -> None:
         try:
             await self._compact("threshold")
-        except SessionFailed as failure:  # the window may yet be large enough
-            self._say(native.warning(f"the conversation was not shortened: {failure.reason}"))
+        except SessionFailed as failure:  # the window may still be large enough
+            self.emit(native.warning(f"the conversation was not shortened: {failure.reason}"))
 
     async def _compact(self, reason: str) -> None:
-        messages = self._history.messages
-        window = self._choice.context_window
+        messages = self.history.messages
+        window = self.choice.context_window
         before = self._tokens()
-        answer = await self._asker.ask(request_for_summary(messages, window), [])
+        answer = await self.requester.request(request_for_summary(messages, window), [])
         summary = text_of(answer)
         if not summary:
             raise SessionFailed(
@@ -197,9 +188,9 @@ class Agent:
                 "the conversation is too long, and the model gave no summary of it",
             )
         shorter = compacted(messages, summary, window)
-        await self._history.replace(shorter, tokens_before=before)
+        await self.history.replace(shorter, tokens_before=before)
         self._counted = (0, 0)
-        self._say(native.compaction(before, window, reason=reason, summary=summary))
+        self.emit(native.compaction(before, window, reason=reason, summary=summary))
 
 
 def _definition(tool: Tool) -> ToolDefinition:
@@ -210,13 +201,8 @@ def _definition(tool: Tool) -> ToolDefinition:
     )
 
 
-READ_ONLY = frozenset({"read", "grep", "find", "ls"})
-BAD_ARGUMENTS = "malformed_arguments"
-"""The key under which arguments that are no JSON object stay in the conversation."""
-
-
-def mend_arguments(call: ToolCallPart) -> None:
-    """Make sure that the arguments are an object, which is what every service takes back."""
+def normalize_arguments(call: ToolCallPart) -> None:
+    """Make the arguments an object: no service accepts anything else in a later request."""
     if isinstance(call.args, dict):
         return
     raw = call.args or "{}"
@@ -228,13 +214,13 @@ def mend_arguments(call: ToolCallPart) -> None:
 
 
 async def run_calls(
-    calls: Sequence[ToolCallPart], tools: Mapping[str, Tool], say: Callable[[Record], None]
+    calls: Sequence[ToolCallPart], tools: Mapping[str, Tool], emit: Callable[[Record], None]
 ) -> list[ToolReturnPart]:
-    """Carry out `calls`, whose arguments are mended; returns the answers in the same order."""
-    answers: dict[int, ToolReturnPart] = {}
+    """Execute `calls`, whose arguments are normalized; return their results in the same order."""
+    results: dict[int, ToolReturnPart] = {}
 
     async def run(number: int, call: ToolCallPart) -> None:
-        answers[number] = await _run_one(call, tools, say)
+        results[number] = await _run_one(call, tools, emit)
 
     numbered = list(enumerate(calls))
     for is_reading, some in groupby(numbered, lambda item: item[1].tool_name in READ_ONLY):
@@ -245,16 +231,16 @@ async def run_calls(
         else:
             for number, call in some:
                 await run(number, call)
-    return [answers[number] for number, _ in numbered]
+    return [results[number] for number, _ in numbered]
 
 
 async def _run_one(
-    call: ToolCallPart, tools: Mapping[str, Tool], say: Callable[[Record], None]
+    call: ToolCallPart, tools: Mapping[str, Tool], emit: Callable[[Record], None]
 ) -> ToolReturnPart:
     args = call.args if isinstance(call.args, dict) else {}
-    say(native.tool_start(call.tool_call_id))
+    emit(native.tool_start(call.tool_call_id))
     outcome = await _outcome(tools, call.tool_name, args)
-    say(native.tool_end(call.tool_call_id, outcome.text, is_error=outcome.is_error))
+    emit(native.tool_end(call.tool_call_id, outcome.text, is_error=outcome.is_error))
     return ToolReturnPart(
         tool_name=call.tool_name,
         content=outcome.text,
@@ -271,5 +257,5 @@ async def _outcome(tools: Mapping[str, Tool], name: str, args: dict[str, Any]) -
         return ToolOutcome(f"The arguments of {name} are not a JSON object; call it again", True)
     try:
         return await tool.run(args)
-    except Exception as error:  # a tool's own mistake must not cost the task
+    except Exception as error:  # a bug in a tool must not end the session
         return ToolOutcome(f"{name} failed: {type(error).__name__}: {error}", True)

@@ -1,6 +1,6 @@
-"""Opening one model: the vendor's client, our connection pool, the settings of its requests.
+"""Open one model: the vendor's client, its connection pool, and the settings of requests.
 
-Imports only the library of the vendor that is needed; each costs tens of megabytes.
+Only the library of the vendor that is needed is imported; each takes tens of megabytes.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 15.0
 NO_KEY = "none"
-"""Sent where the operator's own service needs no key, since the libraries insist on one."""
+"""Sent to services that need no key, since the libraries require one."""
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-"""Never asked through a proxy, which would look for the model on its own machine."""
+"""Never requested through a proxy, for which they would be its own machine."""
 _OAUTH_BETA = {"anthropic-beta": "oauth-2025-04-20"}
 
 
 @asynccontextmanager
 async def open_model(choice: ModelChoice, env: Mapping[str, str]) -> AsyncIterator[Model]:
-    """Give the model, with connections that are closed at the end.
+    """Open a model, and close its connections at the end.
 
     Raises:
-        MissingExtra: the library it takes is not installed.
+        MissingExtra: the vendor's library is not installed.
     """
     if choice.api == "bedrock":
         yield _bedrock(choice, env)
         return
-    # How long a model may be silent is up to `ask`, which sees the whole of an answer.
+    # `model_requests` limits the time between chunks; a read limit here would do so twice.
     timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S)
     is_here = urlsplit(choice.base_url).hostname in _LOOPBACK
     async with httpx2.AsyncClient(
@@ -51,8 +51,8 @@ async def open_model(choice: ModelChoice, env: Mapping[str, str]) -> AsyncIterat
 
 
 def request_settings(choice: ModelChoice, effort: str | None) -> ModelSettings:
-    """Return what every request of the session says besides its messages."""
-    settings: dict[str, Any] = {"max_retries": 0}  # `ask` repeats, and says so
+    """Return the settings of every request of the session."""
+    settings: dict[str, Any] = {"max_retries": 0}  # `model_requests` retries, and reports it
     if choice.max_tokens:
         settings["max_tokens"] = choice.max_tokens
     if choice.api == "anthropic-messages":
@@ -75,7 +75,7 @@ def _model(choice: ModelChoice, http: httpx2.AsyncClient) -> Model:
 
         client = AsyncOpenAI(api_key=key, base_url=choice.base_url, http_client=http)
         router = OpenRouterProvider(openai_client=client)
-        return OpenRouterModel(choice.model, provider=router, profile=_whole_answers())
+        return OpenRouterModel(choice.model, provider=router, profile=_needs_finish_reason())
     from pydantic_ai.providers.openai import OpenAIProvider  # noqa: PLC0415
 
     provider = OpenAIProvider(api_key=key, base_url=choice.base_url, http_client=http)
@@ -85,11 +85,11 @@ def _model(choice: ModelChoice, http: httpx2.AsyncClient) -> Model:
         return OpenAIResponsesModel(choice.model, provider=provider)
     from pydantic_ai.models.openai import OpenAIChatModel  # noqa: PLC0415
 
-    return OpenAIChatModel(choice.model, provider=provider, profile=_whole_answers())
+    return OpenAIChatModel(choice.model, provider=provider, profile=_needs_finish_reason())
 
 
-def _whole_answers() -> ModelProfile:
-    """An answer that does not say why it ends has been cut off, and is none."""
+def _needs_finish_reason() -> ModelProfile:
+    """Return a profile in which an answer without a finish reason counts as cut off."""
     from pydantic_ai.profiles.openai import OpenAIModelProfile  # noqa: PLC0415
 
     return OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
@@ -100,7 +100,7 @@ def _anthropic(choice: ModelChoice, http: httpx2.AsyncClient) -> Model:
     from pydantic_ai.models.anthropic import AnthropicModel  # noqa: PLC0415
     from pydantic_ai.providers.anthropic import AnthropicProvider  # noqa: PLC0415
 
-    # One of the two is always given, so that the library looks for none in the process.
+    # One of the two is always given, so that the library reads none from the environment.
     token = choice.credential.bearer
     client = AsyncAnthropic(
         api_key=None if token else choice.credential.key or NO_KEY,

@@ -1,4 +1,4 @@
-"""Shortening a conversation: the model summarises it, the last turns stay as they are."""
+"""Compact a conversation: replace all but its last turns by the model's summary."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 CHARS_PER_TOKEN = 4
-"""A rough measure, to shorten by."""
+"""A rough estimate, used to shorten text."""
 KEPT_SHARE = 0.2
-"""How much of the window the turns that stay may fill."""
+"""Share of the context window for the last turns, which are kept."""
 TRANSCRIPT_SHARE = 0.5
-"""How much of the window the conversation to summarise may fill; its middle gives way."""
+"""Share of the context window for the conversation to summarise; its middle is cut out."""
 MAX_RESULT_CHARS = 2000
 MAX_TASK_CHARS = 20_000
 
@@ -55,12 +55,12 @@ Go on from there."""
 
 
 def estimate_tokens(messages: Sequence[ModelMessage]) -> int:
-    """Say about how many tokens some messages take, before any model has counted them."""
+    """Estimate the tokens of messages that no model has counted yet."""
     return sum(count_tokens(line) for line in _lines(messages))
 
 
 def request_for_summary(messages: Sequence[ModelMessage], window: int) -> list[ModelMessage]:
-    """Return what to ask the model; short enough to be answered."""
+    """Return the request for a summary; it fits into the context window."""
     text = "\n\n".join(_lines(messages, max_chars=MAX_RESULT_CHARS))
     most = int(window * TRANSCRIPT_SHARE) * CHARS_PER_TOKEN
     if len(text) > most:
@@ -69,14 +69,14 @@ def request_for_summary(messages: Sequence[ModelMessage], window: int) -> list[M
 
 
 def compacted(messages: Sequence[ModelMessage], summary: str, window: int) -> list[ModelMessage]:
-    """Return the conversation to go on with: task, summary, and the last turns that fit."""
+    """Return the shorter conversation: task, summary, and the last turns that fit."""
     text = _GO_ON.format(task=_asked_for(messages), summary=summary)
     head = ModelRequest(parts=[UserPromptPart(content=text)])
     return [head, *messages[_first_kept(messages, window) :]]
 
 
 def _first_kept(messages: Sequence[ModelMessage], window: int) -> int:
-    """Where the turns that stay begin: always with the model's words, so that no call is torn."""
+    """Return where the kept turns begin: at an answer, so that no call loses its result."""
     room = int(window * KEPT_SHARE)
     first = len(messages)
     for index in range(len(messages) - 1, 0, -1):
@@ -89,16 +89,16 @@ def _first_kept(messages: Sequence[ModelMessage], window: int) -> int:
 
 
 def _asked_for(messages: Sequence[ModelMessage]) -> str:
-    """All that the user said, in the user's words; of too much the end."""
-    said = []
+    """Return the texts of all user messages; if they are too long, their end."""
+    texts = []
     for message in messages:
         for part in message.parts:
             if isinstance(part, UserPromptPart) and isinstance(part.content, str):
                 text = part.content
                 if "<task>\n" in text and "\n</task>" in text:  # summarised before
                     text = text.partition("<task>\n")[2].partition("\n</task>")[0]
-                said.append(text)
-    return "\n\n".join(said)[-MAX_TASK_CHARS:]
+                texts.append(text)
+    return "\n\n".join(texts)[-MAX_TASK_CHARS:]
 
 
 def _lines(messages: Sequence[ModelMessage], *, max_chars: int = sys.maxsize) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""What a session used and cost, request by request.
+"""Sum up the tokens and the cost of a session.
 
-Token counts are kept apart: the input does not contain what came from a cache or went into one.
+Input tokens do not include those read from or written to a cache.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.providers.kit import costs
-from agent_swarm_worker.providers.kit.costs import cost_data
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import CostData, ProviderSessionConfig
@@ -19,27 +18,27 @@ _PRICED_AS = {"amazon-bedrock": "aws"}
 
 
 def context_of(usage: Tokens) -> int:
-    """Return how many tokens the conversation fills after this request."""
+    """Return the tokens of the conversation after this request."""
     return usage.input + usage.cache_read + usage.cache_write + usage.output
 
 
 class CostBook(costs.CostBook):
-    """Keeps the accounts of one session."""
+    """Sums up the requests of one session."""
 
     def __init__(self, choice: ModelChoice) -> None:
         super().__init__()
         self._choice = choice
         self.requests = 0
         self.spent_usd = 0.0
-        """What is known to be spent; a lower bound where a price is unknown."""
+        """Known cost so far; a lower bound if a price is unknown."""
 
     def count(self, model: str | None, usage: Tokens, *, reported_usd: float | None = None) -> None:
-        """Count one request.
+        """Add one request.
 
         Args:
             model: the model that answered, as the service names it.
             usage: its tokens.
-            reported_usd: its cost, if the service says.
+            reported_usd: its cost, if the service reports it.
         """
         self.requests += 1
         name = model or self._choice.model
@@ -50,13 +49,13 @@ class CostBook(costs.CostBook):
     def cost(
         self, config: ProviderSessionConfig, *, is_error: bool, duration_ms: int
     ) -> CostData | None:
-        """Return the spend so far; ``None`` if no model was asked anything."""
+        """Return the cost so far; ``None`` if there was no request."""
         if not self.requests:
             return None
         total = self.spent.tokens
         is_anthropic = self._choice.api == "anthropic-messages"
         long = total.cache_write_1h
-        return cost_data(
+        return costs.cost_data(
             config,
             self.models,
             provider="pi",
@@ -79,17 +78,12 @@ class CostBook(costs.CostBook):
                 + usage.cache_write * price.cache_write
             )
             return millionths / 1_000_000
-        return _list_price(model, self._choice, usage)
-
-
-def _list_price(model: str, choice: ModelChoice, usage: Tokens) -> float | None:
-    from agent_swarm_worker.providers.kit.costs import usd  # noqa: PLC0415 - brings heavy data
-
-    return usd(
-        model,
-        provider=_PRICED_AS.get(choice.provider, choice.provider),
-        input_tokens=usage.input + usage.cache_read + usage.cache_write,
-        cached_tokens=usage.cache_read,
-        cache_write_tokens=usage.cache_write,
-        output_tokens=usage.output,
-    )
+        provider = self._choice.provider
+        return costs.usd(
+            model,
+            provider=_PRICED_AS.get(provider, provider),
+            input_tokens=usage.input + usage.cache_read + usage.cache_write,
+            cached_tokens=usage.cache_read,
+            cache_write_tokens=usage.cache_write,
+            output_tokens=usage.output,
+        )

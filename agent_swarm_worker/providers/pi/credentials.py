@@ -1,7 +1,7 @@
-"""What pi can log in with: variables of the session's environment, else the agent directory.
+"""Find the credential of a model provider, in the session's environment or the agent directory.
 
-The credential of one provider never goes to another: a Claude token in the environment neither
-chooses Anthropic nor is sent there.
+A credential is sent to its own provider only: a Claude token in the environment neither selects
+Anthropic nor is sent there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BEDROCK_PREFIX = "amazon-bedrock/"
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One key or token; both empty where the service needs none."""
+    """A key or a token; both empty if the service needs none."""
 
     key: str = field(default="", repr=False)
     bearer: str = field(default="", repr=False)
@@ -33,9 +33,9 @@ class Credential:
 
 
 def credential(provider: str, env: Mapping[str, str], files: AgentFiles) -> Credential | None:
-    """Return what there is for a provider; ``None`` if there is nothing.
+    """Return the credential for a provider; ``None`` if there is none.
 
-    A token of ``auth.json`` that has run out is nothing: only the pi command line renews it.
+    An expired token in ``auth.json`` is ignored: only the pi command line renews it.
     """
     options = PiOptions.load(env)
     if key := options.keys.get(provider):
@@ -48,33 +48,33 @@ def credential(provider: str, env: Mapping[str, str], files: AgentFiles) -> Cred
 def custom_credential(
     provider: str, entry: Mapping[str, Any], env: Mapping[str, str]
 ) -> Credential:
-    """Return the key that ``models.json`` gives a provider: itself, or a variable's name.
+    """Return the key that ``models.json`` has for a provider, literally or as a variable's name.
 
     Raises:
-        UnknownModel: the key is to come from a command, which we do not run.
+        UnknownModel: the key is the output of a command, which is not supported.
     """
     return Credential(key=_value(provider, entry.get("apiKey"), env))
 
 
 def require_credential(model: str, env: Mapping[str, str], files: AgentFiles) -> None:
-    """Make sure that a session of `model` could log in.
+    """Check that there is a credential for `model`.
 
     Raises:
-        CredentialsMissing: it could not.
+        CredentialsMissing: there is none.
     """
-    missing = _missing(model.strip().lower(), env, files)
+    missing = _missing_variables(model.strip().lower(), env, files)
     if missing:
         raise CredentialsMissing("pi", missing)
 
 
-def _missing(model: str, env: Mapping[str, str], files: AgentFiles) -> tuple[str, ...]:
+def _missing_variables(model: str, env: Mapping[str, str], files: AgentFiles) -> tuple[str, ...]:
     options = PiOptions.load(env)
     mode = options.bedrock_auth_mode
     if mode == "sdk" or (not mode and model.startswith(BEDROCK_PREFIX)):
         return () if options.aws_region else ("AWS_REGION",)
-    if files.auth or model.partition("/")[0] in files.providers:
-        return ()
     provider = model.partition("/")[0]
+    if files.auth or provider in files.providers:
+        return ()
     if model in _SHORT_NAMES:
         candidates: tuple[str, ...] = ("anthropic", "openrouter")
     elif "/" in model and provider in KEY_VARIABLES:
@@ -98,7 +98,7 @@ def _from_file(entry: Mapping[str, Any], env: Mapping[str, str]) -> Credential |
 
 
 def _value(owner: str, value: Any, env: Mapping[str, str]) -> str:
-    """A key as pi's files write it: literally, or as the name of a variable."""
+    """Return a key of pi's files, which is literal or names a variable."""
     if not isinstance(value, str):
         return ""
     if value.startswith("!"):

@@ -1,8 +1,7 @@
-"""The scripted model of the demo: no thinking, no cost, but the real path of a task.
+"""Serve the scripted model of the demo, as an OpenAI-compatible service on loopback.
 
-A server on loopback that answers as an OpenAI-compatible service does. It lets the agent list its
-directory and write a file there, both with the agent's real tools, and ends with what it found. Its
-words are scripted and its price is invented; the demo says so.
+Its answers make the agent list its directory and write a file there, with its real tools. The texts
+are scripted and the prices invented, and the demo says so.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Serve: TypeAlias = Callable[[Any, socket.socket], AbstractAsyncContextManager[No
 PROVIDER, MODEL = "scripted", "demo"
 NOTE = "hello-from-the-swarm.md"
 PAUSE_S = 0.15
-"""Between two pieces of an answer, so that people can watch."""
+"""Between two chunks of an answer, so that people can watch."""
 _PRICE = {"input": 1.0, "output": 4.0, "cacheRead": 0.1, "cacheWrite": 1.25}
 _USAGE = {
     "prompt_tokens": 2000,
@@ -39,10 +38,10 @@ _USAGE = {
 
 @asynccontextmanager
 async def demo_model(agent_dir: Path, serve: Serve) -> AsyncIterator[dict[str, str]]:
-    """Serve the model; gives the settings that make it the worker's only one.
+    """Serve the model; give the settings that make it the worker's only one.
 
     Args:
-        agent_dir: an empty directory for the agent's files, which say where the model is.
+        agent_dir: the agent directory to create; its ``models.json`` has the model's address.
         serve: serves an ASGI application on a listening socket.
     """
     from starlette.applications import Starlette  # noqa: PLC0415 - an extra
@@ -74,13 +73,13 @@ def _write_models(agent_dir: Path, port: int) -> None:
 async def _answer(request: Request) -> Response:
     from starlette.responses import StreamingResponse  # noqa: PLC0415
 
-    said = (await request.json())["messages"]
-    text, call = _turn([str(entry["content"]) for entry in said if entry["role"] == "tool"])
+    messages = (await request.json())["messages"]
+    text, call = _turn([str(entry["content"]) for entry in messages if entry["role"] == "tool"])
     return StreamingResponse(_paced(text, call), media_type="text/event-stream")
 
 
 def _turn(results: list[str]) -> tuple[str, tuple[str, dict[str, str]] | None]:
-    """What comes next, from the tool results so far."""
+    """Return text and tool call of the next turn, by the number of tool results so far."""
     if not results:
         return "I will look around, then leave a note.", ("ls", {"path": "."})
     if len(results) == 1:

@@ -1,9 +1,7 @@
-"""The agent directory: what the operator keeps there for pi, and where sessions are saved.
+"""Read the agent directory: ``auth.json``, ``models.json`` and the files of saved sessions.
 
-``auth.json`` and ``models.json`` have the form that the pi command line gives them, so that one
-directory serves both. Nothing in them is ever written by us.
-
-Where the conversations of pi are saved, without knowing what is in them.
+The two files have the format of the pi command line, so that one directory serves both, and are
+never written here.
 """
 
 from __future__ import annotations
@@ -24,12 +22,13 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import Guest
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
-"""More than this is neither of the two files."""
+"""A larger file is rejected."""
+_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,63}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class AgentFiles:
-    """What the two files say; empty where there is no file."""
+    """Content of the two files; empty if the file does not exist."""
 
     auth: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     """Per provider: ``{"type": "api_key", "key": …}`` or ``{"type": "oauth", "access": …}``."""
@@ -46,11 +45,11 @@ async def read_agent_files(env: Mapping[str, str], guest: Guest) -> AgentFiles:
     """Read both files.
 
     Raises:
-        UnreadableFile: one is there but cannot be read, or is not what it should be.
+        UnreadableFile: one exists but cannot be read, or is malformed.
     """
-    place = agent_dir(env)
-    auth = _objects(place / "auth.json", await _json_object(guest, place / "auth.json"))
-    models_path = place / "models.json"
+    folder = agent_dir(env)
+    auth_path, models_path = folder / "auth.json", folder / "models.json"
+    auth = _objects(auth_path, await _json_object(guest, auth_path))
     providers = (await _json_object(guest, models_path)).get("providers", {})
     if not isinstance(providers, dict):
         raise UnreadableFile(models_path, "its providers are not an object")
@@ -68,7 +67,7 @@ async def _json_object(guest: Guest, path: PurePath) -> dict[str, Any]:
         raise UnreadableFile(path, f"it is longer than {MAX_FILE_BYTES} bytes")
     try:
         value = orjson.loads(content)
-    except orjson.JSONDecodeError as error:  # the message has a position, and no content
+    except orjson.JSONDecodeError as error:  # its message has no content of the file
         raise UnreadableFile(path, f"not JSON: {error.msg} at {error.pos}") from None
     if not isinstance(value, dict):
         raise UnreadableFile(path, "not a JSON object")
@@ -82,16 +81,13 @@ def _objects(path: PurePath, value: dict[str, Any]) -> dict[str, Mapping[str, An
     return value
 
 
-_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,63}\Z")
-
-
 def session_path(env: Mapping[str, str], session_id: str) -> PurePath:
     """Return the file of a session.
 
-    A folder of our own: the pi command line reads the others, and not our form.
+    It is in a folder of its own, since the pi command line reads the others and not this format.
 
     Raises:
-        UnreadableFile: this can be no id of a session.
+        UnreadableFile: this cannot be the id of a session.
     """
     folder = agent_dir(env) / "sessions" / "swarm-worker"
     if not _ID.match(session_id):
@@ -100,7 +96,7 @@ def session_path(env: Mapping[str, str], session_id: str) -> PurePath:
 
 
 async def is_saved(env: Mapping[str, str], session_id: str, guest: Guest) -> bool:
-    """True if that session is really there, with something said in it."""
+    """Return whether that session is saved and has a message."""
     try:
         path = session_path(env, session_id)
         async with guest.files.open(str(path), within=str(path.parent)) as file:

@@ -1,12 +1,12 @@
-"""The conversation with the model, in memory and on disk.
+"""Keep the conversation with the model, in memory and in a file.
 
     {"type": "session", "id": …, "cwd": …, "model": …, "timestamp": …}
     {"type": "message", "message": {…}}
     {"type": "compaction", "tokensBefore": …, "messages": [{…}, …]}     replaces all before it
 
-One file per session in the agent directory, mode 0600, only ever appended to and without secrets.
-A file that a killed worker left has at worst half a line at its end, which is dropped, and calls
-that never got an answer, which are answered as interrupted.
+One file per session in the agent directory, mode 0600, append-only and scrubbed. After a kill of
+the worker it may end in half a line, which is dropped, and in calls without a result, which get
+the result `INTERRUPTED` when the session is resumed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LINE_BREAK = re.compile(rb"\r?\n")
 
 
 class History:
-    """The messages so far; each is saved as soon as it is there."""
+    """The messages so far; each is saved when it is added."""
 
     def __init__(self, config: ProviderSessionConfig, session_id: str, *, clock: Clock) -> None:
         self.session_id = session_id
@@ -59,10 +59,10 @@ class History:
         }
 
     async def open(self, *, resumed: bool) -> bool:
-        """Open the file and, if it is to be continued, read it.
+        """Create the file, or open and read that of a resumed session.
 
         Returns:
-            False if it is to be continued and cannot be, or somebody else is doing so.
+            False if the session cannot be resumed, or another process is doing so.
 
         Raises:
             OSError: the file cannot be written.
@@ -89,12 +89,12 @@ class History:
         self.messages.append(message)
         await self._write({"type": "message", "message": _plain([message])[0]})
 
-    async def say(self, text: str) -> None:
-        """Append something a user says."""
+    async def add_user_message(self, text: str) -> None:
+        """Append a message of the user."""
         await self.add(ModelRequest(parts=[UserPromptPart(content=text)]))
 
     async def replace(self, messages: list[ModelMessage], *, tokens_before: int) -> None:
-        """Go on with a shorter conversation."""
+        """Replace all messages by a shorter conversation."""
         self.messages = messages
         record = {"type": "compaction", "tokensBefore": tokens_before}
         await self._write({**record, "messages": _plain(messages)})
@@ -110,13 +110,13 @@ class History:
         line, _ = self._scrub(orjson.dumps(record, default=str))
         torn = b"\n" if self._needs_break else b""
         self._needs_break = False
-        # Shielded: a message of which half is on disk would be lost to who resumes the session.
+        # Shielded: half a message would be lost when the session is resumed.
         with anyio.CancelScope(shield=True):
             await self._file.append(torn + line + b"\n")
 
 
 def load(content: bytes) -> list[ModelMessage]:
-    """Read a saved conversation; lines that are torn or not ours are passed over."""
+    """Parse a saved conversation; incomplete and unknown lines are skipped."""
     messages: list[ModelMessage] = []
     for line in _LINE_BREAK.split(content):
         try:
@@ -131,7 +131,7 @@ def load(content: bytes) -> list[ModelMessage]:
 
 
 def text_of(message: ModelResponse) -> str:
-    """What the model said, its thoughts left out."""
+    """Return the text of an answer, without the model's thinking."""
     return (message.text or "").strip()
 
 
@@ -141,7 +141,7 @@ def _plain(messages: Sequence[ModelMessage]) -> list[Any]:
 
 
 def _missing_answers(messages: Sequence[ModelMessage]) -> list[ToolReturnPart]:
-    """Answers for the calls at the end that never got one; a model API insists on them."""
+    """Return results for the calls at the end that have none; model APIs require them."""
     if not messages or not isinstance(messages[-1], ModelResponse):
         return []
     return [

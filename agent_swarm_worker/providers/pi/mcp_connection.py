@@ -1,20 +1,15 @@
-"""One tool server: a task that owns the connection, and calls that go through it.
+"""Connect to one MCP server: list its tools, call them, reconnect after a failure.
 
-The MCP library's contexts have task groups inside, so they must be left by the task that entered
-them, and what breaks in one of them cancels that task. Hence `live`: it owns the connection, nobody
-else is touched when it breaks, and the next call makes it try again.
+The MCP library's contexts contain task groups, so they must be left by the task that entered them,
+and an error in one of them cancels that task. So `Connection.run` owns the connection in a task of
+its own; a broken connection affects no other task, and the next call opens a new one.
 
-From what a server lists to tools that every vendor of models accepts.
-
-A vendor refuses a whole request for one bad tool, and that would end the session. So what cannot
-be mended is left out.
-
-From a tool result to the text a model is shown.
+`model_tool` makes a listed tool acceptable to every vendor: vendors refuse a whole request for one
+bad tool. `outcome_of` turns a tool result into text for the model.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -44,50 +39,57 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from agent_swarm_worker.logs import silence_libraries
-from agent_swarm_worker.providers.pi.tool import ToolOutcome
-from agent_swarm_worker.providers.pi.tools.base import clipped, size_of
+from agent_swarm_worker.providers.pi.tools.base import ToolOutcome, clipped, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from agent_swarm_worker.contract import McpServer, Redactor
     from agent_swarm_worker.providers.pi.mcp_transports import Transports
 
 MAX_PAGES = 50
-GOODBYE_S = 3.0
-"""How long the library may take to leave a connection."""
-_MAX_WHY_CHARS = 300
+CLOSE_S = 3.0
+"""Time for the library to leave a connection."""
+_MAX_REASON_CHARS = 300
 _SESSION_GONE = "Session terminated"
-"""What the library says when a server no longer knows our session: the call was not carried out."""
+"""The library's message if the server does not know the session any more: nothing was called."""
+MAX_TOOLS = 250
+"""Per server."""
+MAX_DESCRIPTION_CHARS = 4000
+MAX_SCHEMA_BYTES = 32 * 1024
+_ARGUMENT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_REFUSED = ("anyOf", "oneOf", "allOf", "not", "if", "then", "else", "enum", "const", "$ref")
+"""Keywords that Anthropic and OpenAI refuse at the top level; the server checks them anyway."""
 
 silence_libraries("mcp", "client")
 
 
 @dataclass(slots=True, eq=False)
 class _Attempt:
-    """One connection, from the first try to its end."""
+    """One connection, from the first attempt to its end."""
 
     settled: anyio.Event = field(default_factory=anyio.Event)
-    """It is known whether it works."""
+    """Set when it is known whether the connection works."""
     session: ClientSession | None = None
-    """While it works."""
-    over: anyio.Event = field(default_factory=anyio.Event)
-    """It does not work any more, or is no longer wanted."""
-    ended: anyio.Event = field(default_factory=anyio.Event)
-    """All of it is gone."""
-    why: str = ""
+    """Not ``None`` while the connection works."""
+    closing: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the connection broke or is to be closed."""
+    closed: anyio.Event = field(default_factory=anyio.Event)
+    """Set when it is closed."""
+    reason: str = ""
+    """Why it failed."""
 
 
 class Connection:
-    """A server, connected or not.
+    """One MCP server, connected or not.
 
     Args:
-        server: which.
-        transports: how servers are reached.
-        redactor: scrubs what it says.
-        connect_s: how long connecting and listing may take.
-        call_s: how long a call may take.
-        warn: told the server's name and what is wrong.
+        server: its configuration.
+        transports: opens the streams.
+        redactor: scrubs its texts.
+        connect_s: time limit for connecting and listing its tools.
+        call_s: time limit for a call.
+        warn: called with the server's name and a warning.
     """
 
     def __init__(
@@ -101,49 +103,49 @@ class Connection:
         warn: Callable[[str, str], None],
     ) -> None:
         self.server = server
-        self.offers: tuple[Offer, ...] = ()
+        self.tools: tuple[ListedTool, ...] = ()
         self._transports = transports
         self._redactor = redactor
         self._connect_s, self._call_s = connect_s, call_s
         self._warn = warn
         self._attempt: _Attempt | None = None
-        self._wanted = anyio.Event()
+        self._requested = anyio.Event()
         self._is_first = True
 
-    async def live(self) -> None:
-        """Own the connection, and each one after it, until cancelled."""
+    async def run(self) -> None:
+        """Open a connection whenever one is requested, and own it; until cancelled."""
         while True:
-            await self._wanted.wait()
-            self._wanted = anyio.Event()
+            await self._requested.wait()
+            self._requested = anyio.Event()
             attempt = self._attempt
             assert attempt is not None
             try:
-                await self._keep(attempt)
-            except Exception as error:  # whatever a stranger brings about
-                attempt.why = attempt.why or _why(error)
+                await self._hold(attempt)
+            except Exception as error:  # servers and the library raise all kinds
+                attempt.reason = attempt.reason or _reason(error)
             finally:
                 attempt.session = None
-                for event in (attempt.over, attempt.settled, attempt.ended):
+                for event in (attempt.closing, attempt.settled, attempt.closed):
                     event.set()
 
     async def connect(self) -> None:
-        """Connect for the first time; a server that does not answer is told of, not waited for."""
-        attempt = await self._working()
+        """Connect for the first time; warn if that fails."""
+        attempt = await self._current()
         if attempt.session is None:
-            self._warn(self.server.name, f"not available: {self._clean(attempt.why)}")
+            self._warn(self.server.name, f"not available: {self._clean(attempt.reason)}")
 
     async def close(self) -> None:
-        """Leave the server."""
+        """Close the connection."""
         if self._attempt is not None:
-            self._attempt.over.set()
-            await self._attempt.ended.wait()
+            self._attempt.closing.set()
+            await self._attempt.closed.wait()
 
     async def call(self, name: str, args: Mapping[str, Any]) -> ToolOutcome:
-        """Call a tool; whatever goes wrong is an outcome."""
+        """Call a tool; every failure is returned as an outcome."""
         for is_last in (False, True):
-            attempt = await self._working()
+            attempt = await self._current()
             if attempt.session is None:
-                return self._failure(f"not available: {attempt.why}")
+                return self._failure(f"not available: {attempt.reason}")
             try:
                 with anyio.fail_after(self._call_s):
                     result = await _request(attempt, name, dict(args))
@@ -156,182 +158,148 @@ class Connection:
                 if error.code != CONNECTION_CLOSED:
                     return self._failure(error.message)
                 await self._drop(attempt)
-                return self._failure(f"the connection broke: {attempt.why or error.message}")
+                return self._failure(f"the connection broke: {attempt.reason or error.message}")
             except (ValidationError, ValueError, RecursionError) as error:
-                return self._failure(f"a result that is none: {_why(error)}")
+                return self._failure(f"a malformed result: {_reason(error)}")
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, RuntimeError) as error:
                 await self._drop(attempt)
-                return self._failure(f"the connection broke: {attempt.why or _why(error)}")
+                return self._failure(f"the connection broke: {attempt.reason or _reason(error)}")
             return outcome_of(result, self._redactor)
         raise AssertionError
 
-    async def _working(self) -> _Attempt:
-        """Return the attempt that works, or a new one once it is known what becomes of it."""
+    async def _current(self) -> _Attempt:
+        """Return the working connection, or a new one once it is known whether it works."""
         attempt = self._attempt
-        if attempt is None or attempt.over.is_set():
+        if attempt is None or attempt.closing.is_set():
             if attempt is not None:
-                await attempt.ended.wait()
-            if self._attempt is attempt:  # nobody else was faster
+                await attempt.closed.wait()
+            if self._attempt is attempt:  # no other call has replaced it meanwhile
                 self._attempt = _Attempt()
-                self._wanted.set()
+                self._requested.set()
             attempt = self._attempt
             assert attempt is not None
         await attempt.settled.wait()
         return attempt
 
     async def _drop(self, attempt: _Attempt) -> None:
-        attempt.over.set()
-        await attempt.ended.wait()
+        attempt.closing.set()
+        await attempt.closed.wait()
 
-    async def _keep(self, attempt: _Attempt) -> None:
-        # One scope for all of it: a scope for the start alone could not be left while the
-        # connection, entered inside it, goes on.
+    async def _hold(self, attempt: _Attempt) -> None:
+        # One scope for start and end: a scope for the start alone could not be left while the
+        # connection, which is entered inside it, exists.
         with anyio.CancelScope() as scope:
             scope.deadline = anyio.current_time() + self._connect_s
             async with AsyncExitStack() as stack:
                 streams = await stack.enter_async_context(self._transports.open(self.server))
-                stack.callback(attempt.over.set)
+                stack.callback(attempt.closing.set)
                 info = Implementation(name="agent-swarm-worker", version="1")
                 session = await stack.enter_async_context(
                     ClientSession(streams[0], streams[1], client_info=info)
                 )
                 await session.initialize()
                 if self._is_first:
-                    self.offers = await self._listed(session)
+                    self.tools = await self._list_tools(session)
                     self._is_first = False
                 scope.deadline = float("inf")
                 attempt.session = session
                 attempt.settled.set()
-                await attempt.over.wait()
+                await attempt.closing.wait()
                 attempt.session = None
-                scope.deadline = anyio.current_time() + GOODBYE_S
+                scope.deadline = anyio.current_time() + CLOSE_S
         if scope.cancelled_caught and not attempt.settled.is_set():
-            attempt.why = f"no answer within {self._connect_s:g} s"
+            attempt.reason = f"no answer within {self._connect_s:g} s"
 
-    async def _listed(self, session: ClientSession) -> tuple[Offer, ...]:
-        """Ask for all pages of the list; a server that never stops is stopped."""
-        offers: dict[str, Offer] = {}
+    async def _list_tools(self, session: ClientSession) -> tuple[ListedTool, ...]:
+        """Request the pages of the list, at most `MAX_PAGES`."""
+        found: dict[str, ListedTool] = {}
         cursor: str | None = None
         seen: set[str] = set()
         for _ in range(MAX_PAGES):
             request = ListToolsRequest(params=PaginatedRequestParams(cursor=cursor))
             page = await session.send_request(request, ListToolsResult)
             for tool in page.tools:
-                if len(offers) == MAX_TOOLS:
+                if len(found) == MAX_TOOLS:
                     self._warn(self.server.name, f"only its first {MAX_TOOLS} tools are used")
-                    return tuple(offers.values())
+                    return tuple(found.values())
                 try:
-                    offer = mended(
+                    listed = model_tool(
                         tool.name, tool.description or "", tool.input_schema, self._redactor
                     )
-                except BadTool as error:
+                except UnusableTool as error:
                     self._warn(
                         self.server.name, f"its tool {tool.name[:64]!r} is left out: {error}"
                     )
                 else:
-                    offers.setdefault(tool.name, offer)
+                    found.setdefault(tool.name, listed)
             cursor = page.next_cursor
             if not cursor or cursor in seen:
                 break
             seen.add(cursor)
-        return tuple(offers.values())
+        return tuple(found.values())
 
     def _failure(self, why: str) -> ToolOutcome:
         return ToolOutcome(self._clean(f"tool server {self.server.name}: {why}"), is_error=True)
 
     def _clean(self, why: str) -> str:
-        return self._redactor.text(why)[:_MAX_WHY_CHARS]
+        return self._redactor.text(why)[:_MAX_REASON_CHARS]
 
 
 async def _request(attempt: _Attempt, name: str, args: dict[str, Any]) -> CallToolResult:
-    """Call a tool; when the connection ends meanwhile, the library says so.
+    """Call a tool; the library raises if the connection ends meanwhile.
 
-    Not through ``call_tool``: that refuses a result which the server's own schema for it does not
-    fit, and to the model a sloppy answer is better than none.
+    Not with ``call_tool``, which refuses a result that violates the server's own schema for it: for
+    the model such a result is better than none.
     """
     assert attempt.session is not None
     request = CallToolRequest(params=CallToolRequestParams(name=name, arguments=args))
     return await attempt.session.send_request(request, CallToolResult)
 
 
-def _why(error: BaseException) -> str:
-    """Return the innermost reason, as one short line."""
+def _reason(error: BaseException) -> str:
+    """Return the innermost error's message as one short line."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     first = (str(error) or type(error).__name__).strip().splitlines()[0]
-    return first[:_MAX_WHY_CHARS]
+    return first[:_MAX_REASON_CHARS]
 
 
-MAX_NAME_CHARS = 64
-MAX_TOOLS = 250
-"""Of one server."""
-MAX_DESCRIPTION_CHARS = 4000
-MAX_SCHEMA_BYTES = 32 * 1024
-_UNFIT = re.compile(r"[^A-Za-z0-9_-]")
-_MEMBER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_NOT_AT_THE_TOP = ("anyOf", "oneOf", "allOf", "not", "if", "then", "else", "enum", "const", "$ref")
-"""Anthropic and OpenAI refuse these beside the properties; the server checks them anyway."""
-
-
-class BadTool(ValueError):
-    """A tool that no model could be given."""
+class UnusableTool(ValueError):
+    """A listed tool that cannot be passed to a model."""
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """A tool as a server lists it, mended."""
+class ListedTool:
+    """A tool as a server lists it, made acceptable to every vendor."""
 
     name: str
     description: str
     parameters: Mapping[str, Any]
 
 
-def exposed_names(tools: Sequence[tuple[str, str]]) -> list[str]:
-    """Return a name for each pair of server and tool: ``mcp__<server>__<tool>``.
-
-    Of names that had to be changed so that they would collide, or that are too long, the end is a
-    hash of what they were.
-    """
-    plain = [f"mcp__{_fit(server)}__{_fit(tool)}" for server, tool in tools]
-    names: list[str] = []
-    for pair, name in zip(tools, plain, strict=True):
-        unique = name
-        if len(name) > MAX_NAME_CHARS or plain.count(name) > 1 or name in names:
-            digest = hashlib.sha256("\0".join(pair).encode("utf-8", "replace")).hexdigest()[:8]
-            unique = f"{name[: MAX_NAME_CHARS - 9]}_{digest}"
-        number = 1
-        while unique in names:  # a server that lists the same name twice
-            number += 1
-            unique = f"{unique[: MAX_NAME_CHARS - 4]}_{number}"
-        names.append(unique)
-    return names
-
-
-def mended(name: str, description: str, schema: Mapping[str, Any], redactor: Redactor) -> Offer:
-    """Return a tool as a model may be given it.
+def model_tool(
+    name: str, description: str, schema: Mapping[str, Any], redactor: Redactor
+) -> ListedTool:
+    """Return a listed tool in a form that every vendor accepts.
 
     Raises:
-        BadTool: its schema cannot be used.
+        UnusableTool: its schema cannot be used.
     """
-    found = {key: value for key, value in schema.items() if key not in _NOT_AT_THE_TOP}
+    found = {key: value for key, value in schema.items() if key not in _REFUSED}
     found["type"] = "object"
     properties = found.setdefault("properties", {})
     if not isinstance(properties, dict):
-        msg = "the properties of its schema are no object"
-        raise BadTool(msg)
-    if odd := [member for member in properties if not _MEMBER.fullmatch(member)]:
-        msg = f"no vendor takes an argument called {odd[0]!r}"
-        raise BadTool(msg)
+        raise UnusableTool("the properties of its schema are no object")
+    if invalid := [member for member in properties if not _ARGUMENT_NAME.fullmatch(member)]:
+        raise UnusableTool(f"no vendor takes an argument called {invalid[0]!r}")
     try:
         if len(orjson.dumps(found)) > MAX_SCHEMA_BYTES:
-            msg = f"its schema is larger than {MAX_SCHEMA_BYTES} bytes"
-            raise BadTool(msg)
+            raise UnusableTool(f"its schema is larger than {MAX_SCHEMA_BYTES} bytes")
     except orjson.JSONEncodeError as error:
-        msg = f"its schema cannot be written as JSON: {error}"
-        raise BadTool(msg) from None
+        raise UnusableTool(f"its schema cannot be written as JSON: {error}") from None
     _check(found)
     text = redactor.text(description)
-    return Offer(name, text[:MAX_DESCRIPTION_CHARS], redactor.leaves(found))
+    return ListedTool(name, text[:MAX_DESCRIPTION_CHARS], redactor.leaves(found))
 
 
 def _check(schema: dict[str, Any]) -> None:
@@ -344,23 +312,18 @@ def _check(schema: dict[str, Any]) -> None:
         Draft202012Validator.check_schema(schema)
     except (SchemaError, RecursionError, TypeError, ValueError) as error:
         why = str(error).partition("\n")[0][:200]
-        msg = f"its schema is none: {why}"
-        raise BadTool(msg) from None
-
-
-def _fit(name: str) -> str:
-    return _UNFIT.sub("_", name) or "_"
+        raise UnusableTool(f"its schema is invalid: {why}") from None
 
 
 def outcome_of(result: CallToolResult, redactor: Redactor) -> ToolOutcome:
-    """Return the texts of a result, scrubbed and then cut; what is no text is named."""
-    text = "\n\n".join(filter(None, map(_text_of, result.content)))
+    """Return the text of a result, scrubbed and then cut; other content is named."""
+    text = "\n\n".join(filter(None, map(_block_text, result.content)))
     if not text and result.structured_content is not None:
         text = orjson.dumps(result.structured_content, default=str).decode()
     return ToolOutcome(clipped(redactor.text(text)) or "(no output)", bool(result.is_error))
 
 
-def _text_of(block: Any) -> str:
+def _block_text(block: Any) -> str:
     match block:
         case TextContent():
             return block.text

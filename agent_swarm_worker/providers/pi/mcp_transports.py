@@ -1,9 +1,7 @@
-"""Ways to a tool server: Streamable HTTP, server-sent events, and a process of our own.
+"""Open the streams to an MCP server: Streamable HTTP, server-sent events, or a child process.
 
-A tool server that is a process of ours: started, framed and ended like every other.
-
-Not with the library's own client: that one ends the group only, and what a server starts may have
-left it.
+A stdio server is started and ended through the guest rather than by the library's own client, which
+ends the process group only; processes that left the group would survive.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.processes.pipes import LineFramer, pump
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import PurePath
 
@@ -38,21 +36,32 @@ if TYPE_CHECKING:
 Streams: TypeAlias = tuple[Any, Any]
 
 REQUEST_S = 30.0
-"""For connecting and sending; how long an answer may take is up to the caller."""
+"""Time limit for connecting and sending; the caller limits the time for an answer."""
 SILENCE_S = 24 * 3600.0
-"""How long an event stream may be silent between calls."""
+"""How long an event stream may send nothing between calls."""
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 MAX_BODY_BYTES = 16 * 1024 * 1024
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
+"""Variables a server needs to run; secrets come from its own configuration only."""
+MAX_LINE_BYTES = 16 * 1024 * 1024
+EXIT_S = 1.0
+"""Time for a server to exit after the end of its input."""
+_STDERR_TAIL_BYTES = 2048
+GRACE = Grace(interrupt_s=0, terminate_s=1.0)
+
+
+class ServerGone(ProviderError):
+    """The process of a stdio server ended by itself."""
 
 
 class Transports:
-    """Opens the way to servers.
+    """Opens streams to servers.
 
     Args:
-        guest: where stdio servers run.
-        cwd: in which directory.
-        env: what they inherit a few harmless variables from.
+        guest: runs stdio servers.
+        cwd: their working directory.
+        env: the environment of which they inherit the variables `INHERITED`.
         redactor: scrubs their standard error before it is quoted.
     """
 
@@ -63,16 +72,9 @@ class Transports:
         self._names = (f"mcp-{number}" for number in itertools.count(1))
 
     def open(self, server: McpServer) -> AbstractAsyncContextManager[Streams]:
-        """Open the streams to one server; entered and left by one task."""
+        """Open the streams to one server; the same task must enter and leave it."""
         if server.transport == "stdio":
-            return stdio_server(
-                server,
-                guest=self._guest,
-                cwd=self._cwd,
-                env=self._env,
-                name=next(self._names),
-                redactor=self._redactor,
-            )
+            return self._stdio(server)
         if server.transport == "sse":
             return sse_client(
                 server.url,
@@ -82,6 +84,44 @@ class Transports:
                 httpx_client_factory=partial(_sse_client, server.url),
             )
         return _streamable(server)
+
+    @asynccontextmanager
+    async def _stdio(self, server: McpServer) -> AsyncIterator[Streams]:
+        """Run a server; leaving it ends the process.
+
+        Raises:
+            ProviderError: it cannot be started.
+            ServerGone: it ended by itself; the message quotes its last line.
+        """
+        inherited = {key: value for key, value in self._env.items() if key in INHERITED}
+        command = Command(
+            argv=(server.command, *server.args),
+            cwd=self._cwd,
+            env={**inherited, **server.env},
+            name=next(self._names),
+            stdin=True,
+        )
+        async with await self._guest.start(command) as child:
+            to_us, from_server = anyio.create_memory_object_stream[Any](0)
+            to_server, from_us = anyio.create_memory_object_stream[SessionMessage](0)
+            try:
+                with to_us, from_server, to_server, from_us:
+                    async with anyio.create_task_group() as tasks:
+                        stderr = bytearray()
+                        tasks.start_soon(pump, child.stderr, _tail(stderr))
+                        tasks.start_soon(_write, child, from_us)
+                        tasks.start_soon(_read, child, to_us, stderr, self._redactor)
+                        yield from_server, to_server
+                        tasks.cancel_scope.cancel()
+                await child.close_stdin()
+                with anyio.move_on_after(EXIT_S):
+                    await child.wait()
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await self._guest.end(child, NO_GRACE)
+                raise
+            with anyio.CancelScope(shield=True):
+                await self._guest.end(child, GRACE)
 
 
 @asynccontextmanager
@@ -114,25 +154,25 @@ def _client(
     return httpx2.AsyncClient(
         headers={**headers, "Accept-Encoding": "identity"},
         timeout=timeout,
-        # A proxy named in the environment cannot reach this machine's own loopback.
+        # A proxy of the environment cannot reach this machine's loopback.
         trust_env=not is_loopback,
-        # Loading the system's certificates takes long; without encryption they serve nothing.
+        # Loading the system's certificates takes long and is needed for https only.
         verify=address.scheme == "https" or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-        event_hooks={"response": [_bound]},
+        event_hooks={"response": [_limit_body]},
     )
 
 
-async def _bound(response: httpx2.Response) -> None:
-    """Let a body be read only so far: a server may send for ever."""
+async def _limit_body(response: httpx2.Response) -> None:
+    """Limit the size of a body: a server may send without end."""
     if response.headers.get("content-encoding", "identity").lower() != "identity":
-        msg = "a packed answer, which was not asked for"
+        msg = "a compressed answer, which was not requested"
         raise httpx2.DecodingError(msg, request=response.request)
     if not response.headers.get("content-type", "").lower().startswith("text/event-stream"):
         assert isinstance(response.stream, httpx2.AsyncByteStream)
-        response.stream = _Bounded(response.stream)
+        response.stream = _LimitedStream(response.stream)
 
 
-class _Bounded(httpx2.AsyncByteStream):
+class _LimitedStream(httpx2.AsyncByteStream):
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:
         self._stream = stream
 
@@ -147,67 +187,6 @@ class _Bounded(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
-
-
-INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
-"""What a server needs to run at all; secrets it gets only by its own configuration."""
-MAX_LINE_BYTES = 16 * 1024 * 1024
-GOODBYE_S = 1.0
-"""How long a server may take to go once its input has ended."""
-_STDERR_TAIL_BYTES = 2048
-
-GRACE = Grace(interrupt_s=0, terminate_s=1.0)
-
-
-class ServerGone(ProviderError):
-    """A tool server's process ended by itself."""
-
-
-@asynccontextmanager
-async def stdio_server(
-    server: McpServer,
-    *,
-    guest: Guest,
-    cwd: PurePath,
-    env: Mapping[str, str],
-    name: str,
-    redactor: Redactor,
-) -> AsyncIterator[tuple[Any, Any]]:
-    """Run a server and give the streams that the MCP library wants; leaving it ends the process.
-
-    Raises:
-        ProviderError: it cannot be started.
-        ServerGone: it ended by itself; the text has what it wrote last.
-    """
-    inherited = {key: value for key, value in env.items() if key in INHERITED}
-    command = Command(
-        argv=(server.command, *server.args),
-        cwd=cwd,
-        env={**inherited, **server.env},
-        name=name,
-        stdin=True,
-    )
-    async with await guest.start(command) as child:
-        to_us, from_server = anyio.create_memory_object_stream[Any](0)
-        to_server, from_us = anyio.create_memory_object_stream[SessionMessage](0)
-        try:
-            with to_us, from_server, to_server, from_us:
-                async with anyio.create_task_group() as tasks:
-                    said = bytearray()
-                    tasks.start_soon(pump, child.stderr, _tail(said))
-                    tasks.start_soon(_write, child, from_us)
-                    tasks.start_soon(_read, child, to_us, said, redactor)
-                    yield from_server, to_server
-                    tasks.cancel_scope.cancel()
-            await child.close_stdin()
-            with anyio.move_on_after(GOODBYE_S):
-                await child.wait()
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await guest.end(child, NO_GRACE)
-            raise
-        with anyio.CancelScope(shield=True):
-            await guest.end(child, GRACE)
 
 
 async def _read(
@@ -229,15 +208,15 @@ async def _read(
                 message: Any = SessionMessage(
                     jsonrpc_message_adapter.validate_json(line, by_name=False)
                 )
-            except (ValueError, RecursionError) as error:  # some print words there
+            except (ValueError, RecursionError) as error:  # some print text there
                 message = error
             await to_us.send(message)
-    with anyio.move_on_after(GOODBYE_S):
+    with anyio.move_on_after(EXIT_S):
         await child.wait()
-    # What it wrote last often says why; it may still be on its way.
+    # Its last line often gives the reason; it may not have arrived yet.
     await anyio.sleep(0.05)
-    words = redactor.data(bytes(stderr[-_STDERR_TAIL_BYTES:])).decode("utf-8", "replace")
-    last = next((line for line in reversed(words.splitlines()) if line.strip()), "")
+    text = redactor.data(bytes(stderr[-_STDERR_TAIL_BYTES:])).decode("utf-8", "replace")
+    last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
     code = child.returncode
     how = "it closed its output" if code is None else f"it ended with exit code {code}"
     raise ServerGone(f"{how}: {last}" if last else how)
@@ -250,9 +229,9 @@ async def _write(child: Process, from_us: MemoryObjectReceiveStream[SessionMessa
             return
 
 
-def _tail(said: bytearray) -> Any:
-    def take(chunk: bytes) -> None:
-        said.extend(chunk)
-        del said[: -2 * _STDERR_TAIL_BYTES]
+def _tail(buffer: bytearray) -> Callable[[bytes], None]:
+    def add(chunk: bytes) -> None:
+        buffer.extend(chunk)
+        del buffer[: -2 * _STDERR_TAIL_BYTES]
 
-    return take
+    return add

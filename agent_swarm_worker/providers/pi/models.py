@@ -1,8 +1,7 @@
-"""From what a task asks for to one model at one address with one credential.
+"""Resolve a model name to one model, its API, its address and its credential.
 
-Never another model than the one asked for: what cannot be resolved is an error that says why.
-
-What is known of models without asking anybody: short names, context windows, vendors.
+A name is never resolved to another model than the requested one; if it cannot be resolved, the
+error says why.
 """
 
 from __future__ import annotations
@@ -39,10 +38,33 @@ _BASE_URLS = {
     "openrouter": "https://openrouter.ai/api/v1",
 }
 
+ANTHROPIC_ALIASES = SPEC.models.aliases
+"""Short names at Anthropic."""
+OPENROUTER_ALIASES = {
+    "fable": "anthropic/claude-fable-5",
+    "opus": "anthropic/claude-opus-4.8",
+    "sonnet": "anthropic/claude-sonnet-5",
+    "haiku": "anthropic/claude-haiku-4.5",
+}
+"""The same models at OpenRouter, used if there is no Anthropic credential."""
+DEFAULT_MODELS = {
+    "anthropic": ANTHROPIC_ALIASES["opus"],
+    "openrouter": OPENROUTER_ALIASES["opus"],
+    "openai": "gpt-5.6-terra",
+}
+"""Models used if none is requested, by provider; the first one with a credential counts."""
+
+DEFAULT_WINDOW = 200_000
+"""Context window of a model that is not in the catalogue."""
+_VENDORS = (
+    (re.compile(r"claude-"), "anthropic"),
+    (re.compile(r"(?:gpt-|chatgpt-|codex-|o\d)"), "openai"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars for a million tokens, as ``models.json`` states them."""
+    """US dollars per million tokens, as in ``models.json``."""
 
     input: float
     output: float
@@ -52,22 +74,22 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelChoice:
-    """The model of a session, and how to reach it."""
+    """The model of a session, with its API, address and credential."""
 
     provider: str
     model: str
-    """Its id as the service knows it."""
+    """Its id at the service."""
     api: Api
     base_url: str
     credential: Credential = field(repr=False)
     context_window: int
     max_tokens: int | None = None
-    """Longest answer, if the operator limits it."""
+    """Limit of one answer, if the operator sets one."""
     price: Price | None = None
 
     @property
     def name(self) -> str:
-        """``provider/id``, as pi writes it."""
+        """The full name, ``provider/id``."""
         return f"{self.provider}/{self.model}"
 
 
@@ -75,22 +97,22 @@ def choose_model(wanted: str, env: Mapping[str, str], files: AgentFiles) -> Mode
     """Resolve a model.
 
     Args:
-        wanted: a short name, ``provider/id``, an id, or nothing for the default.
+        wanted: a short name, ``provider/id``, an id, or empty for the default.
         env: the session's environment.
-        files: what the agent directory says.
+        files: the files of the agent directory.
 
     Raises:
-        UnknownModel: there is no such model here.
-        CredentialsMissing: there is, but nothing to log in with.
+        UnknownModel: there is no such model.
+        CredentialsMissing: there is no credential for it.
     """
     name = wanted.strip()
     if not name:
         return _default(env, files)
-    if name.lower() in ANTHROPIC_NAMES:
-        return _short_name(name.lower(), env, files)
+    if name.lower() in ANTHROPIC_ALIASES:
+        return _alias(name.lower(), env, files)
     provider, slash, model = name.partition("/")
     if not slash:
-        return _bare(name, env, files)
+        return _without_provider(name, env, files)
     if provider in files.providers and provider not in _APIS:
         return _custom(provider, model, env, files)
     if provider in _APIS or provider == BEDROCK:
@@ -111,13 +133,13 @@ def _default(env: Mapping[str, str], files: AgentFiles) -> ModelChoice:
     raise CredentialsMissing("pi", tuple(KEY_VARIABLES.values()))
 
 
-def _short_name(name: str, env: Mapping[str, str], files: AgentFiles) -> ModelChoice:
+def _alias(name: str, env: Mapping[str, str], files: AgentFiles) -> ModelChoice:
     if not credential("anthropic", env, files) and credential("openrouter", env, files):
-        return _built_in("openrouter", OPENROUTER_NAMES[name], env, files)
-    return _built_in("anthropic", ANTHROPIC_NAMES[name], env, files)
+        return _built_in("openrouter", OPENROUTER_ALIASES[name], env, files)
+    return _built_in("anthropic", ANTHROPIC_ALIASES[name], env, files)
 
 
-def _bare(model: str, env: Mapping[str, str], files: AgentFiles) -> ModelChoice:
+def _without_provider(model: str, env: Mapping[str, str], files: AgentFiles) -> ModelChoice:
     for provider in files.providers:
         if provider not in _APIS and model in _models(files, provider):
             return _custom(provider, model, env, files)
@@ -125,7 +147,7 @@ def _bare(model: str, env: Mapping[str, str], files: AgentFiles) -> ModelChoice:
     if vendor and not credential(vendor, env, files) and credential("openrouter", env, files):
         return _built_in("openrouter", f"{vendor}/{model}", env, files)
     if vendor is None and credential("openai", env, files):
-        vendor = "openai"  # whatever speaks its language at OPENAI_BASE_URL may know it
+        vendor = "openai"  # the service at OPENAI_BASE_URL may have it
     if vendor is None:
         raise UnknownModel(model, "write it as provider/id")
     return _built_in(vendor, model, env, files)
@@ -148,11 +170,11 @@ def _built_in(provider: str, model: str, env: Mapping[str, str], files: AgentFil
         raise CredentialsMissing("pi", (KEY_VARIABLES[provider],))
     entry = files.providers.get(provider, {})
     details = _models(files, provider).get(model, {})
-    given = PiOptions.load(env).base_urls[provider] or _text(entry, "baseUrl")
+    given = PiOptions.load(env).base_urls[provider] or _string(entry, "baseUrl")
     base_url = (given or _BASE_URLS[provider]).rstrip("/")
     api = _APIS[provider]
     if provider == "openai" and given:
-        # Only OpenAI itself is sure to have the newer of its two languages.
+        # Of the services with OpenAI's API, only OpenAI itself is sure to have the newer one.
         api = _api(provider, entry, details, default="openai-completions")
     if provider == "anthropic":
         base_url = base_url.removesuffix("/v1")
@@ -165,7 +187,7 @@ def _custom(provider: str, model: str, env: Mapping[str, str], files: AgentFiles
     if details is None:
         known = ", ".join(_models(files, provider)) or "none"
         raise UnknownModel(f"{provider}/{model}", f"models.json lists {known}")
-    base_url = (_text(details, "baseUrl") or _text(entry, "baseUrl")).rstrip("/")
+    base_url = (_string(details, "baseUrl") or _string(entry, "baseUrl")).rstrip("/")
     if not base_url:
         raise UnknownModel(f"{provider}/{model}", "models.json gives it no baseUrl")
     api = _api(provider, entry, details, default="openai-completions")
@@ -178,10 +200,10 @@ def _custom(provider: str, model: str, env: Mapping[str, str], files: AgentFiles
 def _api(
     provider: str, entry: Mapping[str, Any], details: Mapping[str, Any], *, default: Api
 ) -> Api:
-    name = _text(details, "api") or _text(entry, "api") or default
+    name = _string(details, "api") or _string(entry, "api") or default
     if name not in _CUSTOM_APIS:
         raise UnknownModel(provider, f"its api {name!r} is none of {', '.join(_CUSTOM_APIS)}")
-    return name  # type: ignore[return-value]  # one of them, as was just seen
+    return name  # type: ignore[return-value]  # checked above
 
 
 def _choice(
@@ -228,33 +250,9 @@ def _count(value: Any) -> int | None:
     return value if is_count else None
 
 
-def _text(entry: Mapping[str, Any], name: str) -> str:
+def _string(entry: Mapping[str, Any], name: str) -> str:
     value = entry.get(name)
     return value.strip() if isinstance(value, str) else ""
-
-
-ANTHROPIC_NAMES = SPEC.models.aliases
-"""Short names at Anthropic."""
-OPENROUTER_NAMES = {
-    "fable": "anthropic/claude-fable-5",
-    "opus": "anthropic/claude-opus-4.8",
-    "sonnet": "anthropic/claude-sonnet-5",
-    "haiku": "anthropic/claude-haiku-4.5",
-}
-"""The same models at OpenRouter, where there is no Anthropic credential."""
-DEFAULT_MODELS = {
-    "anthropic": ANTHROPIC_NAMES["opus"],
-    "openrouter": OPENROUTER_NAMES["opus"],
-    "openai": "gpt-5.6-terra",
-}
-"""What runs if nobody asks for a model, by the first credential there is."""
-
-DEFAULT_WINDOW = 200_000
-"""Of a model that the catalogue does not have."""
-_VENDORS = (
-    (re.compile(r"claude-"), "anthropic"),
-    (re.compile(r"(?:gpt-|chatgpt-|codex-|o\d)"), "openai"),
-)
 
 
 def context_window(model: str) -> int:
@@ -263,5 +261,5 @@ def context_window(model: str) -> int:
 
 
 def vendor_of(model: str) -> str | None:
-    """Return whose model an id without a provider must be, if its name tells."""
+    """Return the vendor of a model id without a provider, if its name shows it."""
     return next((vendor for name, vendor in _VENDORS if name.match(model)), None)

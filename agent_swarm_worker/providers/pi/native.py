@@ -1,14 +1,14 @@
-"""The records of a session, one JSON line for each thing that happens in it.
+"""Build the native records of a session: one JSON line for each event of the agent.
 
     system       init, context_usage, auto_retry_start, compaction_end (their ``subtype``)
-    assistant    a turn of the model: words, tool calls, usage
+    assistant    a turn of the model: text, tool calls, usage
     tool_progress  a tool call begins
-    user         a tool's answer, or a message that came from outside
-    stderr       something was left out or replaced
-    result       the last word: how it ended
+    user         a tool's result, the prompt, or a steering message
+    stderr       a warning
+    result       the last record: how the session ended
 
-Messages have the shape of Anthropic's, whatever the model: it is what the dashboard renders for pi.
-It passes over the other records.
+Messages have the shape of Anthropic's for every model, since that is what the dashboard renders for
+pi; it ignores the other records.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 Record: TypeAlias = dict[str, Any]
 FORMULA = "input-cache-output"
-"""What `context_usage` adds up."""
+"""The tokens that `context_usage` adds up."""
 
 
 def session(session_id: str, choice: ModelChoice, cwd: str, *, resumed: bool) -> Record:
-    """The session has begun."""
+    """The session began."""
     return {
         "type": "system",
         "subtype": "init",
@@ -42,15 +42,15 @@ def session(session_id: str, choice: ModelChoice, cwd: str, *, resumed: bool) ->
 
 
 def user_message(text: str) -> Record:
-    """The task's prompt, or a message that came while it ran."""
-    return {"type": "user", "message": {"role": "user", "content": [_text(text)]}}
+    """The task's prompt, or a steering message."""
+    return {"type": "user", "message": {"role": "user", "content": [_text_block(text)]}}
 
 
 def assistant_message(
     text: str, calls: Iterable[tuple[str, str, Any]], *, model: str, stop: str, usage: Tokens
 ) -> Record:
-    """A turn of the model; each call is its id, the tool's name and the arguments."""
-    content: list[Record] = [_text(text)] if text else []
+    """A turn of the model; each call is an id, a tool's name and arguments."""
+    content: list[Record] = [_text_block(text)] if text else []
     content += [
         {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
         for call_id, name, arguments in calls
@@ -65,13 +65,13 @@ def tool_start(call_id: str) -> Record:
 
 
 def tool_end(call_id: str, text: str, *, is_error: bool) -> Record:
-    """A tool call is over."""
+    """A tool call ended."""
     block = {"type": "tool_result", "tool_use_id": call_id, "content": text, "is_error": is_error}
     return {"type": "user", "message": {"role": "user", "content": [block]}}
 
 
 def context_usage(usage: Tokens, window: int) -> Record:
-    """How full the window is after a turn."""
+    """How much of the context window is used after a turn."""
     return {
         "type": "system",
         "subtype": "context_usage",
@@ -82,7 +82,7 @@ def context_usage(usage: Tokens, window: int) -> Record:
 
 
 def retry(attempt: int, delay_s: float, why: str) -> Record:
-    """A model request is repeated."""
+    """A model request will be retried."""
     return {
         "type": "system",
         "subtype": "auto_retry_start",
@@ -110,12 +110,12 @@ def warning(message: str) -> Record:
 
 
 def end(stop: str, duration_ms: int, failure: Mapping[str, str | None]) -> Record:
-    """The last word: ``stop``, ``error`` or ``aborted``."""
+    """The session ended; `stop` is ``stop``, ``error`` or ``aborted``."""
     return {"type": "result", "subtype": stop, "duration_ms": duration_ms, **failure}
 
 
 def usage_of(message: Record) -> Tokens:
-    """Return the tokens of a turn that is on record."""
+    """Return the tokens of a recorded turn."""
     usage = message["usage"]
     return Tokens(
         input=usage["input_tokens"],
@@ -125,7 +125,7 @@ def usage_of(message: Record) -> Tokens:
     )
 
 
-def _text(text: str) -> Record:
+def _text_block(text: str) -> Record:
     return {"type": "text", "text": text}
 
 

@@ -1,6 +1,7 @@
-"""One session of pi: an agent in this process, living inside `wait_for_completion`.
+"""Run one session of pi: an agent in this process, inside `wait_for_completion`.
 
-The system prompt of a session: what the worker says, word for word, and what pi adds.
+The system prompt is the worker's own text, unchanged, followed by the tools, the instructions of
+the repository and the skills.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from agent_swarm_worker.providers.kit.launch import Ending
 from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, MAX_REASON_CHARS
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.pi import native
-from agent_swarm_worker.providers.pi.ask import SessionFailed
 from agent_swarm_worker.providers.pi.client import open_model
 from agent_swarm_worker.providers.pi.costs import CostBook
+from agent_swarm_worker.providers.pi.failures import SessionFailed
 from agent_swarm_worker.providers.pi.spec import PiOptions
 from agent_swarm_worker.providers.pi.translate import PiTranslator
 from agent_swarm_worker.text import one_line
@@ -44,14 +45,17 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.pi.history import History
     from agent_swarm_worker.providers.pi.models import ModelChoice
     from agent_swarm_worker.providers.pi.native import Record
-    from agent_swarm_worker.providers.pi.tool import Tool
+    from agent_swarm_worker.providers.pi.tools.base import Tool
 
-_HERE = "agent_swarm_worker.providers.pi"
+_PACKAGE = "agent_swarm_worker.providers.pi"
+CONTEXT_FILES = ("AGENTS.md", "CLAUDE.md")
+"""The first one that exists is used, as by the pi command line."""
+MAX_CONTEXT_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """How it ended."""
+    """How the session ended."""
 
     stop: str = "stop"
     category: str | None = None
@@ -72,7 +76,7 @@ class _End:
 
 
 class PiSession(BaseSession):
-    """Drives one conversation; `abort` cancels it wherever it is."""
+    """Runs one conversation; `abort` cancels it at any point."""
 
     def __init__(
         self, config: ProviderSessionConfig, choice: ModelChoice, *, clock: Clock | None = None
@@ -88,11 +92,11 @@ class PiSession(BaseSession):
         self._result: ProviderResult | None = None
 
     async def deliver_steering(self, mode: SteerMode, text: str) -> SteerDelivery:
-        """Leave a message; returns when the model has it, or cannot get it any more."""
+        """Queue a message; return when it was sent to the model, or cannot be sent any more."""
         return await self._steering.deliver(mode, text)
 
     async def abort(self, reason: str = "cancelled") -> None:
-        """Cancel whatever the session is doing: a request, a pause, a tool."""
+        """Cancel the session's current request, wait or tool call."""
         if self._abort_reason is None:
             self._abort_reason = reason
             self.log.info(Event.SESSION_ABORTED, reason=reason)
@@ -102,16 +106,16 @@ class PiSession(BaseSession):
         """Run the agent to its end."""
         if self._result is None:
             try:
-                self._result = await self._live()
+                self._result = await self._run_to_result()
             finally:
                 self._steering.close()
                 self.close_journal()
-                # What a command left in the background may stay while the session lives.
+                # Background processes of commands may run until here.
                 with anyio.CancelScope(shield=True):
                     await self.config.guest.end_all()
         return self._result
 
-    async def _live(self) -> ProviderResult:
+    async def _run_to_result(self) -> ProviderResult:
         started_s = self.clock.monotonic()
         end: _End | None = None
         with self._scope:
@@ -121,7 +125,7 @@ class PiSession(BaseSession):
             end = _End("aborted", "aborted", reason)
         self._steering.close(f"{ENDED}: {end.reason}" if end.reason else ENDED)
         duration_ms = round((self.clock.monotonic() - started_s) * 1000)
-        self._say(end.record(duration_ms))
+        self._emit(end.record(duration_ms))
         return self._translator.conclude(
             Ending(exit_code=end.exit_code, aborted=self._abort_reason, duration_ms=duration_ms)
         )
@@ -146,7 +150,7 @@ class PiSession(BaseSession):
         except OSError as error:
             why = f"The conversation cannot be saved: {error.strerror or error}"
             return _End("error", "provider_error", one_line(why, MAX_REASON_CHARS))
-        except Exception as error:  # a mistake of ours or of a library: the task ends, we do not
+        except Exception as error:  # a bug here or in a library must end this session only
             self.log.error(Event.TRANSLATE_FAILED, why=repr(error))
             return _End(
                 "error",
@@ -157,11 +161,11 @@ class PiSession(BaseSession):
 
     async def _converse(self) -> None:
         agent = await anyio.to_thread.run_sync(_load, "agent")
-        ask = await anyio.to_thread.run_sync(_load, "ask")
+        requests = await anyio.to_thread.run_sync(_load, "model_requests")
         history, prompt = await self._open_history()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(history.close)
-            self._say(
+            self._emit(
                 native.session(
                     history.session_id,
                     self._choice,
@@ -171,35 +175,35 @@ class PiSession(BaseSession):
             )
             model = await stack.enter_async_context(open_model(self._choice, self.config.env))
             tools = await self._open_tools(stack)
-            told, prompt = await self._read_texts(tools, prompt)
-            asker = ask.Asker(
+            system_text, prompt = await self._read_texts(tools, prompt)
+            requester = requests.ModelRequester(
                 model,
                 self._choice,
                 self._settings,
                 effort=self.config.reasoning_effort,
                 clock=self.clock,
                 book=self._book,
-                say=self._say,
+                emit=self._emit,
             )
-            worker = agent.Agent(
-                asker,
-                self._choice,
-                self._settings,
-                history,
-                system_prompt=told,
-                tools=tools,
+            runner = agent.Agent(
+                requester=requester,
+                choice=self._choice,
+                settings=self._settings,
+                history=history,
+                system_prompt=system_text,
+                tools={tool.name: tool for tool in tools},
                 steering=self._steering,
                 book=self._book,
-                say=self._say,
+                emit=self._emit,
             )
             try:
-                await worker.run(prompt)
+                await runner.run(prompt)
             finally:
-                self._translator.applied_effort = asker.applied_effort
+                self._translator.applied_effort = requester.applied_effort
 
     async def _open_tools(self, stack: AsyncExitStack) -> tuple[Any, ...]:
         tools = await _load("tools").coding_tools(self.config, clock=self.clock)
-        box = _load("mcp_tools").McpTools(
+        mcp_tools = _load("mcp_tools").open_mcp_tools(
             self.config.mcp_servers,
             redactor=self.config.redactor,
             log=self.log,
@@ -208,18 +212,18 @@ class PiSession(BaseSession):
             cwd=self.config.cwd,
             env=self.config.env,
         )
-        return (*tools, *await stack.enter_async_context(box.open()))
+        return (*tools, *await stack.enter_async_context(mcp_tools))
 
     async def _read_texts(self, tools: tuple[Any, ...], prompt: str) -> tuple[str, str]:
-        """Return the system prompt, and the prompt with a skill in the place of its command."""
+        """Return the system prompt, and the prompt with a skill command replaced by the skill."""
         env, guest, skills = self.config.env, self.config.guest, _load("skills")
         section = self.config.redactor.text(await skills.skills_section(guest, env))
         own = self.config.system_prompt
-        told = await system_prompt(own, guest, self.config.cwd, tools, section)
-        return told, await skills.with_skill(prompt, guest, env, self._warn)
+        system_text = await system_prompt(own, guest, self.config.cwd, tools, section)
+        return system_text, await skills.with_skill(prompt, guest, env, self._warn)
 
     async def _open_history(self) -> tuple[History, str]:
-        """Continue the conversation asked for, if that is possible, else begin one."""
+        """Resume the requested conversation if possible, else begin a new one."""
         make = _load("history").History
         resume = self.config.resume_session_id
         if resume:
@@ -237,41 +241,36 @@ class PiSession(BaseSession):
         return history, fresh or self.config.prompt
 
     def _warn(self, message: str) -> None:
-        self._say(native.warning(message))
+        self._emit(native.warning(message))
 
-    def _say(self, record: Record) -> None:
+    def _emit(self, record: Record) -> None:
         line = orjson.dumps(record, default=str, option=orjson.OPT_NON_STR_KEYS)
         self.take([line], self._translator)
 
 
 def _load(name: str) -> Any:
-    """Import a part of pi that takes the model library, which idle workers do without.
+    """Import a module of pi that needs the model library, which idle workers do not load.
 
     Raises:
         MissingExtra: that library is not installed.
     """
     try:
-        return importlib.import_module(f"{_HERE}.{name}")
+        return importlib.import_module(f"{_PACKAGE}.{name}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("agent_swarm_worker"):
             raise
         raise MissingExtra("the harness pi", "pi") from error
 
 
-CONTEXT_FILES = ("AGENTS.md", "CLAUDE.md")
-"""The first one there is counts, as with the pi command line."""
-MAX_CONTEXT_BYTES = 64 * 1024
-
-
 async def system_prompt(
     own: str, guest: Guest, cwd: PurePath, tools: Iterable[Tool], skills: str
 ) -> str:
-    """Compose the prompt; `own` stands first and unchanged."""
-    parts = (own, _surroundings(cwd, tools), await _project_context(guest, cwd), skills)
+    """Return the system prompt; `own` comes first and unchanged."""
+    parts = (own, _tools_section(cwd, tools), await _project_section(guest, cwd), skills)
     return "\n\n".join(part for part in parts if part.strip())
 
 
-def _surroundings(cwd: PurePath, tools: Iterable[Tool]) -> str:
+def _tools_section(cwd: PurePath, tools: Iterable[Tool]) -> str:
     names = ", ".join(tool.name for tool in tools) or "none"
     return (
         "## Your tools\n\n"
@@ -281,7 +280,7 @@ def _surroundings(cwd: PurePath, tools: Iterable[Tool]) -> str:
     )
 
 
-async def _project_context(guest: Guest, cwd: PurePath) -> str:
+async def _project_section(guest: Guest, cwd: PurePath) -> str:
     for name in CONTEXT_FILES:
         text = await _read(guest, cwd / name)
         if text:

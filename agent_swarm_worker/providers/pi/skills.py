@@ -1,7 +1,7 @@
-"""The skills of the in-process agent: listed in its system prompt, or put into the prompt itself.
+"""List the agent's skills in its system prompt, and replace skill commands in prompts.
 
-They are where the pi CLI has them, ``~/.pi/agent/skills/<name>/SKILL.md``, and written there by the
-worker's own sync or by people.
+Skills are where the pi command line has them, ``~/.pi/agent/skills/<name>/SKILL.md``; the worker's
+sync or people write them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import Guest
 
-"""Unless the variable of this name says otherwise."""
 MAX_LISTED = 200
 MAX_FOLDERS = 10_000
 MAX_DESCRIPTION_CHARS = 500
@@ -30,7 +29,7 @@ _UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class UnusableSkill(ValueError):
-    """There is no such skill, or its file cannot be used."""
+    """The skill does not exist, or its file cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +40,11 @@ class _Skill:
 
 
 async def skills_section(guest: Guest, env: Mapping[str, str]) -> str:
-    """Return what a system prompt says about skills; empty if there are none.
+    """Return the section about skills for a system prompt; empty if there are none.
 
     Args:
-        guest: where they are.
-        env: the session's environment; ``PI_CODING_AGENT_DIR`` or ``HOME`` say where they are.
+        guest: has the skills' files.
+        env: the session's environment; ``PI_CODING_AGENT_DIR`` or ``HOME`` locate the skills.
     """
     lines: list[str] = []
     size = 0
@@ -70,10 +69,10 @@ async def with_skill(
     """Replace a leading ``/skill:name arguments`` by the text of that skill.
 
     Args:
-        prompt: left as it is unless its first line is such a command and the skill can be used.
+        prompt: unchanged unless its first line is such a command and the skill can be used.
         guest: as for `skills_section`.
-        env: likewise; ``MAX_SKILL_CHARS`` bounds the text.
-        on_warning: told why a skill is not used, or that it was cut.
+        env: likewise; ``MAX_SKILL_CHARS`` limits the skill's text.
+        on_warning: called with the reason why a skill is not used or was cut.
     """
     first, _, rest = prompt.partition("\n")
     if not first.strip().startswith(_COMMAND):
@@ -82,9 +81,9 @@ async def with_skill(
     max_chars = PiOptions.load(env).max_skill_chars
     try:
         path = await _file_of(guest, name, env)
-        text = await _text(guest, path, 4 * max_chars + 4)
+        text = await _read(guest, path, 4 * max_chars + 4)
     except (UnusableSkill, OSError) as error:
-        on_warning(f"the skill {name[:64]!r} is not used: {_why(error)}")
+        on_warning(f"the skill {name[:64]!r} is not used: {_reason(error)}")
         return prompt
     if len(text) > max_chars:
         text = text[:max_chars]
@@ -94,24 +93,21 @@ async def with_skill(
 
 
 async def skill_folders(guest: Guest, env: Mapping[str, str]) -> tuple[PurePosixPath, ...]:
-    """Return the real folders of all skills, for tools that may read what is in them."""
+    """Return the resolved folders of all skills, which tools may read."""
     return tuple([path.parent async for path in _files(guest, env)])
 
 
 def _root(env: Mapping[str, str]) -> PurePosixPath | None:
     options = PiOptions.load(env)
-    agent_dir, home = options.coding_agent_dir, options.home
-    if agent_dir:
-        is_home = agent_dir.startswith("~/")
-        expanded = PurePosixPath(home, agent_dir[2:]) if is_home else PurePosixPath(agent_dir)
-        return expanded / "skills" if expanded.is_absolute() else None
-    return PurePosixPath(home, ".pi/agent/skills") if home else None
+    if not (options.home or options.coding_agent_dir) or not options.agent_dir.is_absolute():
+        return None
+    return PurePosixPath(options.agent_dir, "skills")
 
 
 async def _skills(guest: Guest, env: Mapping[str, str]) -> AsyncIterator[_Skill]:
     async for path in _files(guest, env):
         try:
-            found = front_matter(await _text(guest, path, _HEAD_BYTES))
+            found = front_matter(await _read(guest, path, _HEAD_BYTES))
         except (UnusableSkill, OSError):
             continue
         name, about = found.get("name"), found.get("description")
@@ -136,43 +132,38 @@ async def _files(guest: Guest, env: Mapping[str, str]) -> AsyncIterator[PurePosi
 
 
 async def _file_of(guest: Guest, name: str, env: Mapping[str, str]) -> PurePosixPath:
-    """Return the real file of a skill.
+    """Return the resolved ``SKILL.md`` of a skill.
 
-    Links are followed as long as they stay in the home directory, where some installers keep the
-    skills of all harnesses in one place, or below the folder of skills.
+    Links may lead anywhere in the home directory, where some installers keep one folder of skills
+    for all harnesses, or below the folder of skills.
     """
     root = _root(env)
     if root is None or not name:
-        msg = "there is no such skill"
-        raise UnusableSkill(msg)
+        raise UnusableSkill("there is no such skill")
     path = root / _UNSAFE_IN_NAME.sub("_", name) / "SKILL.md"
     files = guest.files
     real = PurePosixPath(await files.real_path(str(path)))
     home = PiOptions.load(env).home or root
-    allowed = [await files.real_path(str(place)) for place in (root, home)]
-    # The name: a link may lead to another skill, not to just any file of the home directory.
-    if real.name != "SKILL.md" or not any(real.is_relative_to(place) for place in allowed):
-        msg = "its SKILL.md leads to something else, or out of the home directory"
-        raise UnusableSkill(msg)
+    allowed = [await files.real_path(str(folder)) for folder in (root, home)]
+    # The name is checked too: a link may lead to another skill, not to any file of the home.
+    if real.name != "SKILL.md" or not any(real.is_relative_to(folder) for folder in allowed):
+        raise UnusableSkill("its SKILL.md leads to something else, or out of the home directory")
     found = await files.info(str(real))
     if found is None:
-        msg = "there is no such skill"
-        raise UnusableSkill(msg)
+        raise UnusableSkill("there is no such skill")
     if found.kind != "file":
-        msg = "its SKILL.md is no file"
-        raise UnusableSkill(msg)
+        raise UnusableSkill("its SKILL.md is no file")
     return real
 
 
-async def _text(guest: Guest, path: PurePosixPath, max_bytes: int) -> str:
+async def _read(guest: Guest, path: PurePosixPath, max_bytes: int) -> str:
     text = (await guest.read(path, max_bytes=max_bytes)).decode("utf-8", "replace")
     if not text.strip():
-        msg = "it is empty"
-        raise UnusableSkill(msg)
+        raise UnusableSkill("it is empty")
     return text
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such skill"
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -1,7 +1,4 @@
-"""What the agent inside the worker's process is, for everything outside this package.
-
-Variables of the harness ``pi``.
-"""
+"""Declare the harness ``pi``: its specification and its variables."""
 
 from __future__ import annotations
 
@@ -28,14 +25,14 @@ if TYPE_CHECKING:
 
 
 def _count(value: object) -> object:
-    """A text that is no number leaves the default: the core model has judged it already."""
+    """Use the default for a text that is no number: the core model reports it."""
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
         raise PydanticUseDefault
     return value
 
 
 class PiOptions(HarnessOptions):
-    """What the agent and its tools read."""
+    """The variables that the agent and its tools read."""
 
     # --- the harness pi
     max_steps: int = live("PI_MAX_STEPS", default=500, ge=0)
@@ -137,7 +134,7 @@ SPEC = HarnessSpec(
                 (r"claude-", KEY_VARIABLES["anthropic"]),
                 (r"gpt-|chatgpt-|codex-|o\d", KEY_VARIABLES["openai"]),
             ),
-            # Another vendor's model is never asked of OpenAI with its own key.
+            # OpenAI's own key never serves another vendor's model.
             only_own_models=(KEY_VARIABLES["openai"],),
         ),
         chosen_by=(KEY_VARIABLES["openrouter"],),

@@ -1,10 +1,4 @@
-"""From pi's records to normalized events, and to the result at the end.
-
-Reading the journal of a session again, whose worker was killed.
-
-What the requests cost is counted from the turns that are on record. A price that the service itself
-had named is not, so the price list has to do.
-"""
+"""Translate pi's native records into normalized events, and into the result at the end."""
 
 from __future__ import annotations
 
@@ -38,13 +32,13 @@ if TYPE_CHECKING:
 
 
 class PiTranslator(JsonTranslator):
-    """Knows what the records mean; they are ours, so their fields are there."""
+    """Translates the records of `native`, whose fields can be relied on."""
 
     def __init__(self, config: ProviderSessionConfig, book: CostBook) -> None:
         self._config = config
         self._book = book
         self._session_id: str | None = None
-        self._said = ""
+        self._output = ""
         self._calls: dict[str, tuple[str, Any]] = {}
         """The calls of the last turn."""
         self._end: Record | None = None
@@ -52,25 +46,25 @@ class PiTranslator(JsonTranslator):
         self.applied_effort: str | None = None
 
     def feed(self, native: Any) -> Iterable[ProviderEvent]:
-        """Take one record, scrubbed."""
-        read = _READERS.get(native.get("subtype")) or _READERS.get(native["type"])
-        return read(self, native) if read else ()
+        """Translate one scrubbed record."""
+        translate = _TRANSLATE.get(native.get("subtype")) or _TRANSLATE.get(native["type"])
+        return translate(self, native) if translate else ()
 
     @property
     def is_final(self) -> bool:
-        """True once the last word was said."""
+        """Whether the record ``result`` was read."""
         return self._end is not None
 
     def conclude(self, ending: Ending) -> ProviderResult:
-        """Say how the session went."""
-        end = self._end or {"subtype": "error", "error": "it never came to an end"}
+        """Return the result of the session."""
+        end = self._end or {"subtype": "error", "error": "the session has no end"}
         is_error = end["subtype"] != "stop"
         return ProviderResult(
             exit_code=ending.exit_code,
             is_error=is_error,
             session_id=self._session_id,
             cost=self._cost,
-            output=self._said or None,
+            output=self._output or None,
             error_category=end.get("category"),
             failure_reason=end.get("error"),
             rate_limit_reset_at=end.get("rate_limit_reset_at"),
@@ -85,14 +79,14 @@ class PiTranslator(JsonTranslator):
 
     def _assistant(self, native: Record) -> Iterator[ProviderEvent]:
         blocks = native["message"]["content"]
-        said = "".join(block["text"] for block in blocks if block["type"] == "text")
-        self._said = said.strip() or self._said
+        text = "".join(block["text"] for block in blocks if block["type"] == "text")
+        self._output = text.strip() or self._output
         self._calls = {
             block["id"]: (block["name"], block["input"])
             for block in blocks
             if block["type"] == "tool_use"
         }
-        yield Message("assistant", said)
+        yield Message("assistant", text)
 
     def _tool_start(self, native: Record) -> Iterator[ProviderEvent]:
         call_id = native["tool_use_id"]
@@ -134,10 +128,10 @@ class PiTranslator(JsonTranslator):
         )
         if is_error:
             yield Error(native["error"], native["category"])
-        yield Result(self._cost, self._said or None, is_error, native.get("category"))
+        yield Result(self._cost, self._output or None, is_error, native.get("category"))
 
 
-_READERS: dict[Any, Callable[[PiTranslator, Record], Iterable[ProviderEvent]]] = {
+_TRANSLATE: dict[Any, Callable[[PiTranslator, Record], Iterable[ProviderEvent]]] = {
     "init": PiTranslator._init,
     "assistant": PiTranslator._assistant,
     "tool_progress": PiTranslator._tool_start,
@@ -151,20 +145,23 @@ _READERS: dict[Any, Callable[[PiTranslator, Record], Iterable[ProviderEvent]]] =
 
 
 class PiReplay(PiTranslator):
-    """A translator that counts what it reads."""
+    """Translates the journal of an orphaned session, and sums up its cost.
+
+    The cost comes from the price list: prices that the service reported are not in the journal.
+    """
 
     def __init__(self, config: ProviderSessionConfig, choice: ModelChoice) -> None:
-        self._replayed = CostBook(choice)
-        super().__init__(config, self._replayed)
+        self._replay_book = CostBook(choice)
+        super().__init__(config, self._replay_book)
 
     def feed(self, native: Any) -> Iterable[ProviderEvent]:
-        """Take one record."""
+        """Translate one record and add its tokens."""
         if native["type"] == "assistant":
-            self._replayed.count(native["message"]["model"], usage_of(native["message"]))
+            self._replay_book.count(native["message"]["model"], usage_of(native["message"]))
         return super().feed(native)
 
     def conclude(self, ending: Ending) -> ProviderResult:
-        """Say how the session went; it may have been cut off in the middle."""
+        """Return the result of the session, which may have been cut off."""
         if not self.is_final:
-            self._cost = self._replayed.cost(self._config, is_error=True, duration_ms=0)
+            self._cost = self._replay_book.cost(self._config, is_error=True, duration_ms=0)
         return super().conclude(ending)

@@ -1,13 +1,13 @@
-"""Defines the data of one worker process, and the subsets of it that modules may use.
+"""Defines the data of one worker process, in groups that modules may use.
 
-Only `daemon.py` and `boot/wiring.py` handle the whole `Worker`. Every other module takes one of the
-protocols below, which mypy checks: a loop cannot reach what belongs to a session, nor the reverse.
+Only `daemon.py` and `boot/wiring.py` handle the whole `Worker`. Every other module takes one of its
+base classes, which mypy checks: a loop cannot reach what belongs to a session, nor the reverse.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from agent_swarm_worker.credentials.credential import LoginMemory
 
@@ -38,66 +38,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.workspace.repository import Repositories
 
 
-class Core(Protocol):
-    """Services and facts of the process that every part of the worker may use."""
-
-    options: WorkerOptions
-    agent_id: str
-    runtime_id: str
-    facts: AgentRecord
-    environment: Environment
-    harness: Harness
-    client: SwarmClient
-    outbox: Outbox
-    state: StateDir
-    log_dir: Path
-    sandbox: Sandbox
-    renderer: Renderer
-    scrubber: Scrubber
-    clock: Clock
-    ids: IdSource
-    log: Log
-
-    @property
-    def settings(self) -> Settings:
-        """Settings in force."""
-        ...
-
-
-class LoopParts(Core, Protocol):
-    """Used by the loops: the running tasks, the paused ones, and the shutdown."""
-
-    slots: Slots
-    shutdown: Shutdown
-    paused_tasks: PausedTaskStore
-    paused_at_start: Sequence[Task] | ApiError | None
-
-
-class SessionParts(Core, Protocol):
-    """Used to prepare one session and to report its end."""
-
-    logins: LoginMemory
-    repositories: Repositories
-    profile_sync: ProfileSync | None
-    skills: SkillSync | None
-
-    def next_iteration(self) -> int:
-        """Count one more session; from 1."""
-        ...
-
-
-class RunParts(LoopParts, SessionParts, Protocol):
-    """Used to run a task from its trigger to its finish."""
-
-
-class BootParts(LoopParts, Protocol):
-    """Used by the boot sequence and by crash recovery."""
-
-    unsettled_claims: dict[str, Callable[[], Awaitable[bool]]]
-    profile_sync: ProfileSync | None
-    skills: SkillSync | None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
     """Options of the command line, in addition to the settings."""
@@ -124,46 +64,80 @@ class AgentRecord:
     role_label: str = "worker"
 
 
-@dataclass(slots=True, kw_only=True)
-class Worker:
-    """One worker process."""
+@dataclass(kw_only=True)
+class Core:
+    """Services and facts of the process that every part of the worker may use."""
 
     options: WorkerOptions
     agent_id: str
     runtime_id: str
+    facts: AgentRecord = field(default_factory=AgentRecord)
     environment: Environment
     harness: Harness
     client: SwarmClient
     outbox: Outbox
     state: StateDir
-    slots: Slots
-    paused_tasks: PausedTaskStore
-    shutdown: Shutdown
-    scrubber: Scrubber
+    log_dir: Path
     sandbox: Sandbox
     renderer: Renderer
-    repositories: Repositories
-    profile_sync: ProfileSync | None
-    skills: SkillSync | None
+    scrubber: Scrubber
     clock: Clock
     ids: IdSource
     log: Log
-    log_dir: Path
-    facts: AgentRecord = field(default_factory=AgentRecord)
-    logins: LoginMemory = field(default_factory=LoginMemory)
-    unsettled_claims: dict[str, Callable[[], Awaitable[bool]]] = field(default_factory=dict)
-    """By task of an earlier process whose end could not be reported at the start: retries the
-    report; true once it succeeded."""
-    paused_at_start: Sequence[Task] | ApiError | None = None
-    """The paused tasks boot fetched for the poll loop, or why it could not; ``None`` once used."""
-    sessions_started: int = 0
 
     @property
     def settings(self) -> Settings:
         """Settings in force, configuration rows of the server included."""
         return self.environment.settings
 
+
+@dataclass(kw_only=True)
+class LoopParts(Core):
+    """Used by the loops: the running tasks, the paused ones, and the shutdown."""
+
+    slots: Slots
+    shutdown: Shutdown
+    paused_tasks: PausedTaskStore
+    paused_at_start: Sequence[Task] | ApiError | None = None
+    """The paused tasks boot fetched for the poll loop, or why it could not; ``None`` once used."""
+
+
+@dataclass(kw_only=True)
+class WorkspaceParts(Core):
+    """What keeps the agent's profile files and skills current."""
+
+    profile_sync: ProfileSync | None
+    skills: SkillSync | None
+
+
+@dataclass(kw_only=True)
+class SessionParts(WorkspaceParts):
+    """Used to prepare one session and to report its end."""
+
+    repositories: Repositories
+    logins: LoginMemory = field(default_factory=LoginMemory)
+    sessions_started: int = 0
+
     def next_iteration(self) -> int:
         """Count sessions from 1 (docs/api.md 15)."""
         self.sessions_started += 1
         return self.sessions_started
+
+
+@dataclass(kw_only=True)
+class RunParts(LoopParts, SessionParts):
+    """Used to run a task from its trigger to its finish."""
+
+
+@dataclass(kw_only=True)
+class BootParts(LoopParts, WorkspaceParts):
+    """Used by the boot sequence and by crash recovery."""
+
+    unsettled_claims: dict[str, Callable[[], Awaitable[bool]]] = field(default_factory=dict)
+    """By task of an earlier process whose end could not be reported at the start: retries the
+    report; true once it succeeded."""
+
+
+@dataclass(kw_only=True)
+class Worker(RunParts, BootParts):
+    """One worker process."""

@@ -12,7 +12,7 @@ from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.settings import default_agent_name
 from agent_swarm_worker.worker.boot.credentials import missing_credentials, report_credentials
-from agent_swarm_worker.workspace.profiles import AgentFacts
+from agent_swarm_worker.workspace.profiles import AgentDetails
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,10 +88,10 @@ async def store_missing_role(worker: LoopParts) -> None:
             worker.log.warning(Event.IDENTITY, step="role", why=str(error))
 
 
-def profile_facts(worker: Core) -> AgentFacts:
+def profile_facts(worker: Core) -> AgentDetails:
     """Return the facts from which a missing profile is generated."""
     agent = worker.facts.agent
-    return AgentFacts(
+    return AgentDetails(
         name=agent.name if agent else "",
         role=worker.facts.role_label,
         description=(agent.description or "") if agent else "",

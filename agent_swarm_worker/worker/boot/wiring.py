@@ -14,7 +14,7 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.outbox import Outbox
 from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.texts import TemplateLibrary, shipped_texts
-from agent_swarm_worker.skills.places import skill_folders
+from agent_swarm_worker.skills.folders import skill_folders
 from agent_swarm_worker.skills.sync import SkillSync
 from agent_swarm_worker.state.directory import StateDir, made_up_agent_id
 from agent_swarm_worker.worker.boot.environment import make_sandbox
@@ -22,9 +22,8 @@ from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
 from agent_swarm_worker.worker.loops.flushing import AGENT_ID_KEY
 from agent_swarm_worker.worker.loops.paused_tasks import PausedTaskStore
 from agent_swarm_worker.worker.run.running_task import Slots
-from agent_swarm_worker.workspace.claim import claimed
 from agent_swarm_worker.workspace.git import Git
-from agent_swarm_worker.workspace.identity import Baselines
+from agent_swarm_worker.workspace.identity import Baselines, profile_lock
 from agent_swarm_worker.workspace.profile_sync import ProfileSync
 from agent_swarm_worker.workspace.repository import Repositories
 
@@ -122,7 +121,7 @@ def _renderer(inputs: WorkerInputs, client: SwarmClient, agent_id: str) -> Rende
     return Renderer(
         TemplateLibrary(shipped_texts("prompts")),
         clock=inputs.clock,
-        source=client.resources if has_key else None,
+        server=client.resources if has_key else None,
         agent_id=agent_id,
     )
 
@@ -133,7 +132,7 @@ def _repositories(inputs: WorkerInputs, client: SwarmClient, state_dir: Path) ->
         Git(inputs.environment.values(), scrub=inputs.scrubber.text),
         inputs.clock,
         workspace_dir=inputs.environment.settings.workspace_dir,
-        spare=state_dir / "repos",
+        fallback_dir=state_dir / "repos",
         on_secret=inputs.scrubber.add,
     )
 
@@ -148,7 +147,7 @@ def _profile_sync(
     settings = inputs.environment.settings
     if not _has_workspace(settings):
         return None
-    if not stack.enter_context(claimed(settings.workspace_dir)):
+    if not stack.enter_context(profile_lock(settings.workspace_dir)):
         where = str(settings.workspace_dir)
         inputs.log.warning(Event.IDENTITY, state="another worker's", workspace=where)
         return None

@@ -45,7 +45,7 @@ async def recover(worker: BootParts) -> None:
     """Settle every claim of an earlier process, before anything else is claimed."""
     for claim in worker.state.running():
         handle = claim.handle or claim.tag
-        async with worker.sandbox.collect(handle) as unread:
+        async with worker.sandbox.recover_output(handle) as unread:
             if claim.phase == "finishing":  # everything is in the outbox
                 worker.state.forget(claim.task_id)
                 continue

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.prompts.resume import follow_up_preamble, resume_preamble
+from agent_swarm_worker.prompts.preambles import follow_up_preamble, resume_preamble
 from agent_swarm_worker.worker.boot.harness import wire_name
 
 if TYPE_CHECKING:

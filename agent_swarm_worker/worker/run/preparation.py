@@ -38,7 +38,6 @@ from agent_swarm_worker.workspace.git import identity
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from agent_swarm_worker.api.wire import Task, Trigger
@@ -91,7 +90,8 @@ async def prepared(
     async with AsyncExitStack() as stack:
         # A resumed task continues itself: its own session, on its own branch.
         resumed = row if task.trigger_type == RESUMED else None
-        private = stack.enter_context(_private_dir(worker, task))
+        folder = worker.state.path / SESSIONS_DIR
+        private = stack.enter_context(private_dir(folder, task.session_uuid, log=worker.log))
         model = _model_of(worker, adapter, row)
         # Independent requests, sent at once.
         (parent, workspace), credentials, tools, _ = await wait_all(
@@ -268,10 +268,6 @@ def _session_env(
         "AGENT_SWARM_TASK_ID": task.task_id,
         "SWARM_RUNTIME_INSTANCE_ID": worker.runtime_id,
     }
-
-
-def _private_dir(worker: SessionParts, task: RunningTask) -> AbstractContextManager[Path]:
-    return private_dir(worker.state.path / SESSIONS_DIR, task.session_uuid, log=worker.log)
 
 
 def _log_file(worker: SessionParts, task: RunningTask) -> Path:

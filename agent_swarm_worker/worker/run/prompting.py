@@ -13,8 +13,8 @@ from agent_swarm_worker.aio import wait_all
 from agent_swarm_worker.api.wire import TaskAssigned, TaskOffered
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.prompts.memories import memories_block
-from agent_swarm_worker.prompts.profile_banner import profile_banner
+from agent_swarm_worker.prompts.memories import memories_section
+from agent_swarm_worker.prompts.refused_edits import refused_edits_warning
 from agent_swarm_worker.prompts.system import (
     AgentContext,
     TaskContext,
@@ -30,12 +30,12 @@ from agent_swarm_worker.prompts.user import (
     trigger_prompt,
 )
 from agent_swarm_worker.providers.registry import adapter_spec
-from agent_swarm_worker.skills.places import command_folders, is_installed, resolve_command
+from agent_swarm_worker.skills.folders import command_folders, is_installed, resolve_command
 from agent_swarm_worker.worker.boot.registration import profile_facts
 from agent_swarm_worker.worker.run.continuity import preamble
-from agent_swarm_worker.workspace.claim import choose
 from agent_swarm_worker.workspace.profiles import is_default
 from agent_swarm_worker.workspace.repository import RepoContext, RepositoryRequest, is_first_kickoff
+from agent_swarm_worker.workspace.working_directory import choose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.prompts.render import PromptBuild
     from agent_swarm_worker.worker.boot.parts import SessionParts
     from agent_swarm_worker.worker.run.running_task import RunningTask
-    from agent_swarm_worker.workspace.claim import WorkingDirectory
+    from agent_swarm_worker.workspace.working_directory import WorkingDirectory
 
 
 async def compose_prompts(
@@ -72,18 +72,18 @@ async def compose_prompts(
         task_prompt = partial(paused_prompt, build, row, harness)
     else:
         task_prompt = partial(trigger_prompt, build, trigger, harness)
-    system, body, banner, memories, summary = await wait_all(
+    system, body, warning, memories, summary = await wait_all(
         partial(
             _system_prompt, worker, adapter, build, trigger, workspace, mcp_servers=mcp_servers
         ),
         task_prompt,
-        partial(_banner, worker, build),
+        partial(_warning, worker, build),
         partial(_memories, worker, config, row, has_mcp=harness.has_mcp),
         partial(preamble, worker, config, row, has_mcp=harness.has_mcp),
     )
     body = body or worker.options.default_prompt
     note = directory_note(workspace.directory.path, workspace.directory.source)
-    parts = {"banner": banner, "memories": memories, "note": note}
+    parts = {"warning": warning, "memories": memories, "note": note}
     full_prompt = await _with_skill(
         worker, adapter, compose(body, harness, preamble=summary, **parts)
     )
@@ -171,7 +171,7 @@ async def _memories(
 ) -> str:
     if row is None:
         return ""
-    return await memories_block(
+    return await memories_section(
         worker.client.resources,
         row,
         config.redactor,
@@ -180,15 +180,15 @@ async def _memories(
     )
 
 
-async def _banner(worker: SessionParts, build: PromptBuild) -> str:
+async def _warning(worker: SessionParts, build: PromptBuild) -> str:
     async def stored() -> Mapping[str, str]:
         agent = await worker.client.agents.me()
         return {key: value for key, value in agent.raw.items() if isinstance(value, str)}
 
     try:
-        return await profile_banner(build, worker.client.resources, worker.agent_id, stored)
+        return await refused_edits_warning(build, worker.client.resources, worker.agent_id, stored)
     except ApiError as error:
-        worker.log.debug(Event.API_REFUSED, call="profile banner", why=str(error))
+        worker.log.debug(Event.API_REFUSED, call="refused edits", why=str(error))
         return ""
 
 

@@ -82,7 +82,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "a command": lambda text: places.resolve_command(f"/{text}", Path("/nowhere")),
     "a skill": lambda text: (writer.folder_name(text), writer.is_safe_path(text)),
     "an attachment": user.safe_name,
-    "a prompt": lambda text: (texts.clean(text), texts.squeeze(text), one_line(text)),
+    "a prompt": lambda text: (texts.clean(text), texts.squeeze(text)),
     "a label": lambda text: labels.label("Bash", {"command": text, "description": text}),
     "a tool": lambda text: labels.label(text, {}),
     "a line": lambda text: one_line(text, 100),

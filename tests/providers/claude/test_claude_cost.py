@@ -15,7 +15,7 @@ MODEL = "claude-opus-5-5"
 def test_a_result_is_a_complete_row() -> None:
     cost = play("bash").conclude().cost
     assert cost
-    assert (cost.task_id, cost.agent_id, cost.provider) == ("task", "agent", "claude")
+    assert (cost.task_id, cost.agent_id, cost.provider) == ("task-1", "agent-1", "claude")
     assert cost.total_cost_usd == pytest.approx(0.0132)
     assert (cost.input_tokens, cost.output_tokens) == (2000, 100)
     assert (cost.cache_read_tokens, cost.cache_write_tokens) == (6000, 400)

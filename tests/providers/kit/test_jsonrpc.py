@@ -22,6 +22,7 @@ from agent_swarm_worker.contract import (
     ProviderSessionConfig,
     ToolStart,
 )
+from agent_swarm_worker.providers.kit import jsonrpc
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.conversation import (
     Conversation,
@@ -137,8 +138,9 @@ def test_an_answer_that_never_comes_fails_with_what_was_seen():
     assert peer.end("again") == []
 
 
-def test_too_many_requests_without_an_answer():
-    peer = JsonRpcPeer(noted, max_pending=2)
+def test_too_many_requests_without_an_answer(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jsonrpc, "MAX_PENDING", 2)
+    peer = JsonRpcPeer(noted)
     for _ in range(2):
         asked(peer)
     said(peer)
@@ -200,8 +202,8 @@ def test_half_a_surrogate_pair_is_sent_all_the_same():
 # -- handlers, driven by hand ----------------------------------------------------------------------
 
 
-def with_handler(handler: Any, **more: Any) -> tuple[JsonRpcPeer, HandlerCall]:
-    peer = JsonRpcPeer(noted, handlers={"fs/read": handler}, **more)
+def with_handler(handler: Any) -> tuple[JsonRpcPeer, HandlerCall]:
+    peer = JsonRpcPeer(noted, handlers={"fs/read": handler})
     heard(peer, {"id": 0, "method": "fs/read", "params": {"path": "x"}})
     assert said(peer) == []
     (call,) = peer.handler_calls()
@@ -282,8 +284,9 @@ async def test_a_handler_that_is_cancelled_answers_nothing():
     assert said(peer) == []
 
 
-def test_too_many_questions_at_once():
-    peer, call = with_handler(read, max_handlers=1)
+def test_too_many_questions_at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jsonrpc, "MAX_HANDLERS", 1)
+    peer, call = with_handler(read)
     heard(peer, {"id": 1, "method": "fs/read", "params": {}})
     (busy,) = said(peer)
     assert (busy["id"], busy["error"]["code"]) == (1, -32000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,10 @@ async def test_a_task_with_tools(place: Place, api: str):
     (init,) = ran.of("session_init")
     assert init.session_id == ran.result.session_id
     assert ran.events[-1].type == "result" or ran.of("result")[0].output == "All done."
+
+
+def test_the_libraries_of_models_and_tool_servers_are_loaded_by_a_session_that_needs_them():
+    modules = "agent_swarm_worker.providers.pi.session, agent_swarm_worker.providers.pi.mcp_tools"
+    code = f"import sys, {modules}; print({{'pydantic_ai', 'mcp'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -14,8 +14,8 @@ from typing import Any
 from agent_swarm_worker.contract import McpServer
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.providers.pi.mcp_tools import McpTools
-from agent_swarm_worker.providers.pi.tool import Tool
+from agent_swarm_worker.providers.pi.mcp_tools import open_mcp_tools
+from agent_swarm_worker.providers.pi.tools.base import Tool
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 STDIO_SERVERS = Path(__file__).parent / "stdio_servers.py"
@@ -52,7 +52,7 @@ def http(url: str, name: str = "s", **headers: str) -> McpServer:
 @asynccontextmanager
 async def session(*servers: McpServer, **options: Any) -> AsyncIterator[Session]:
     found = Session(options.pop("redactor", None) or Scrubber())
-    toolbox = McpTools(
+    opening = open_mcp_tools(
         servers,
         redactor=found.redactor,
         log=Log(),
@@ -60,6 +60,6 @@ async def session(*servers: McpServer, **options: Any) -> AsyncIterator[Session]
         guest=LocalGuest(options.pop("tag", None) or str(uuid.uuid4())),
         **{"connect_s": 20.0, "call_s": 20.0, "cwd": Path.cwd(), "env": os.environ, **options},
     )
-    async with toolbox.open() as tools:
+    async with opening as tools:
         found.tools = {tool.name: tool for tool in tools}
         yield found

@@ -15,7 +15,7 @@ from patience import HANG_S
 from agent_swarm_worker.contract import McpServer
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.processes.stop_tree import find
-from agent_swarm_worker.providers.pi.mcp_connection import exposed_names
+from agent_swarm_worker.providers.pi.mcp_tools import exposed_names
 
 pytestmark = pytest.mark.anyio
 SECRET = "s3cret-value-of-the-operator"
@@ -110,7 +110,7 @@ async def test_servers_that_do_not_come_cost_their_tools_only(tag: str):
     ("manner", "complaint"),
     [
         ("dies", "it ended with exit code 3: last words of the server"),
-        ("bad-result", "a result that is none"),
+        ("bad-result", "a malformed result"),
         ("rpc-error", "it broke"),
     ],
 )

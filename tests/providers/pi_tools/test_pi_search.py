@@ -14,7 +14,7 @@ from tool_rig import Workshop, shop
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.processes.stop_tree import find
 from agent_swarm_worker.providers.pi.tools import search_child
-from agent_swarm_worker.providers.pi.tools.place import Place
+from agent_swarm_worker.providers.pi.tools.path_resolution import PathResolver
 from agent_swarm_worker.providers.pi.tools.search import GrepTool, Searcher
 
 __all__ = ["shop"]
@@ -126,7 +126,7 @@ async def test_a_search_that_never_ends_is_ended(shop: Workshop, tag: str):
     (shop.cwd / "1.txt").write_text(CATASTROPHE)
     guest = shop.config.guest
     searcher = Searcher(guest, clock=SystemClock(), search_s=1.5, file_s=600)
-    place = await Place.open(guest, shop.cwd, {})
+    place = await PathResolver.open(guest, shop.cwd, {})
     grep = GrepTool(place, shop.config.redactor, searcher)
     with anyio.fail_after(HANG_S):
         said = (await grep.run({"pattern": "(a+)+$"})).text

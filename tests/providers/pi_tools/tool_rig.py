@@ -13,8 +13,8 @@ import pytest
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
-from agent_swarm_worker.providers.pi.tool import Tool
 from agent_swarm_worker.providers.pi.tools import coding_tools
+from agent_swarm_worker.providers.pi.tools.base import Tool
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 

@@ -1,41 +1,78 @@
-"""What the coding tools have in common: checked arguments, errors as words, a scrubbed answer.
+"""Share what the coding tools have in common: arguments, errors, file locks, clipped output.
 
-What a tool takes: its JSON schema for the model, and the check of what the model sent.
-
-Writing for the tools: one at a time for each file.
-
-How much of a text a model is shown, and what it is told about the rest.
+`CodingTool` checks the arguments of a call against its `Param` declarations, which also give the
+JSON schema for the model, returns errors as text, and scrubs the result.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 from weakref import WeakValueDictionary
 
 import anyio
 
 from agent_swarm_worker.errors import ProviderError
-from agent_swarm_worker.providers.pi.tool import ToolOutcome
-from agent_swarm_worker.text import shorten, truncate_bytes
+from agent_swarm_worker.text import truncate_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agent_swarm_worker.contract import Redactor
-    from agent_swarm_worker.providers.pi.tools.place import Place
+    from agent_swarm_worker.providers.pi.tools.path_resolution import PathResolver
+
+Kind: TypeAlias = Literal["string", "integer", "boolean", "array"]
+MAX_BYTES = 50 * 1024
+MAX_LINES = 2000
+_QUOTED_CHARS = 60
+_LOCKS: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutcome:
+    """The result of a tool call, for the model."""
+
+    text: str
+    is_error: bool = False
+
+
+class Tool(Protocol):
+    """A tool that the model may call."""
+
+    @property
+    def name(self) -> str:
+        """Its name for the model, for example ``bash`` or ``mcp__github__search``."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """Its purpose, for the model."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """JSON schema of its arguments, an object."""
+        ...
+
+    async def run(self, args: Mapping[str, Any]) -> ToolOutcome:
+        """Execute one call; the arguments come from the model and may be invalid.
+
+        An error of the model or of a server is returned as an outcome with `is_error`, not raised.
+        Cancelling ends all processes that the call started.
+        """
+        ...
 
 
 class CodingTool(ABC):
-    """One tool on the session's files; what it answers is scrubbed here, once for all of them."""
+    """A tool that works in the session's guest; its result is scrubbed here."""
 
     name: ClassVar[str]
     description: ClassVar[str]
     params: ClassVar[tuple[Param, ...]]
 
-    def __init__(self, place: Place, redactor: Redactor) -> None:
-        self.place = place
+    def __init__(self, paths: PathResolver, redactor: Redactor) -> None:
+        self.paths = paths
         self.redactor = redactor
 
     @property
@@ -44,27 +81,23 @@ class CodingTool(ABC):
         return object_schema(self.params)
 
     async def run(self, args: Mapping[str, Any]) -> ToolOutcome:
-        """Carry out one call; what is wrong with it comes back as words."""
+        """Execute one call; errors are returned as text."""
         try:
-            outcome = await self.use(checked(self.params, args))
+            outcome = await self._call(checked(self.params, args))
         except (ToolRefusal, ProviderError) as refusal:
             outcome = ToolOutcome(f"{self.name}: {refusal}", is_error=True)
         except OSError as error:
-            what = f"{self.name} {args.get('path', '')}".rstrip()
-            outcome = ToolOutcome(f"{what}: {error.strerror or error}", is_error=True)
+            label = f"{self.name} {args.get('path', '')}".rstrip()
+            outcome = ToolOutcome(f"{label}: {error.strerror or error}", is_error=True)
         return ToolOutcome(self.redactor.text(outcome.text), outcome.is_error)
 
     @abstractmethod
-    async def use(self, args: dict[str, Any]) -> ToolOutcome:
-        """Carry out one call with good arguments; may raise `ToolRefusal` and `OSError`."""
-
-
-Kind: TypeAlias = Literal["string", "integer", "boolean", "array"]
-_SHOWN_CHARS = 60
+    async def _call(self, args: dict[str, Any]) -> ToolOutcome:
+        """Execute one call with valid arguments; may raise `ToolRefusal` and `OSError`."""
 
 
 class ToolRefusal(Exception):
-    """The call cannot be carried out; the text is for the model."""
+    """The call cannot be executed; the message is for the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +136,14 @@ def object_schema(params: Sequence[Param]) -> dict[str, Any]:
 
 
 def checked(params: Sequence[Param], args: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """Return the arguments that were given; one that is null was not.
+    """Return the valid arguments; one that is null counts as missing.
 
-    A whole number may come as ``10.0``: some models write every number so.
+    Whole numbers are also accepted as ``10.0``, as some models write every number.
 
     Args:
-        params: what is expected.
-        args: what came.
-        where: what stands before a name in a complaint, such as ``edits[2].``.
+        params: the declared arguments.
+        args: the arguments of the call.
+        where: prefix of names in error messages, such as ``edits[2].``.
 
     Raises:
         ToolRefusal: something is missing, unknown or of the wrong kind.
@@ -119,14 +152,14 @@ def checked(params: Sequence[Param], args: Mapping[str, Any], where: str = "") -
     found = {name: value for name, value in args.items() if value is not None}
     if unknown := [name for name in found if name not in known]:
         takes = ", ".join(known)
-        msg = f"unknown argument {where}{_shown(unknown[0])}; this tool takes: {takes}"
-        raise ToolRefusal(msg)
+        raise ToolRefusal(
+            f"unknown argument {where}{_quoted(unknown[0])}; this tool takes: {takes}"
+        )
     for param in params:
         if param.name in found:
             found[param.name] = _value(param, found[param.name], where)
         elif param.required:
-            msg = f"the argument {where}{param.name} is missing"
-            raise ToolRefusal(msg)
+            raise ToolRefusal(f"the argument {where}{param.name} is missing")
     return found
 
 
@@ -134,16 +167,13 @@ def _value(param: Param, value: Any, where: str) -> Any:
     name = f"{where}{param.name}"
     if param.kind == "integer" and isinstance(value, float) and value.is_integer():
         value = int(value)
-    if not _is(param.kind, value):
-        msg = f"the argument {name} must be of type {param.kind}, not {_shown(value)}"
-        raise ToolRefusal(msg)
+    if not _has_kind(param.kind, value):
+        raise ToolRefusal(f"the argument {name} must be of type {param.kind}, not {_quoted(value)}")
     if param.kind == "integer":
         if param.least is not None and value < param.least:
-            msg = f"the argument {name} must be at least {param.least}"
-            raise ToolRefusal(msg)
+            raise ToolRefusal(f"the argument {name} must be at least {param.least}")
         if param.most is not None and value > param.most:
-            msg = f"the argument {name} must be at most {param.most}"
-            raise ToolRefusal(msg)
+            raise ToolRefusal(f"the argument {name} must be at most {param.most}")
     if param.kind == "array":
         return [_member(param, item, f"{name}[{index}]") for index, item in enumerate(value)]
     return value
@@ -151,12 +181,11 @@ def _value(param: Param, value: Any, where: str) -> Any:
 
 def _member(param: Param, item: Any, name: str) -> dict[str, Any]:
     if not isinstance(item, dict):
-        msg = f"{name} must be an object, not {_shown(item)}"
-        raise ToolRefusal(msg)
+        raise ToolRefusal(f"{name} must be an object, not {_quoted(item)}")
     return checked(param.items, item, f"{name}.")
 
 
-def _is(kind: Kind, value: Any) -> bool:
+def _has_kind(kind: Kind, value: Any) -> bool:
     match kind:
         case "string":
             return isinstance(value, str)
@@ -168,38 +197,30 @@ def _is(kind: Kind, value: Any) -> bool:
             return isinstance(value, list | tuple)
 
 
-def _shown(value: Any) -> str:
+def _quoted(value: Any) -> str:
     text = value if isinstance(value, str) and value.isidentifier() else repr(value)
-    return shorten(text, _SHOWN_CHARS)
-
-
-_LOCKS: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+    return text if len(text) <= _QUOTED_CHARS else f"{text[:_QUOTED_CHARS]}…"
 
 
 def lock_of(path: str) -> anyio.Lock:
-    """Return the lock of one file, the same for all sessions of this worker."""
+    """Return the lock of one file, shared by all sessions of this worker."""
     return _LOCKS.setdefault(path, anyio.Lock())
 
 
 def to_utf8(text: str, argument: str) -> bytes:
-    """Encode what the model wants written.
+    """Encode text from the model.
 
     Raises:
-        ToolRefusal: it has half a surrogate pair in it.
+        ToolRefusal: it contains half a surrogate pair.
     """
     try:
         return text.encode()
     except UnicodeEncodeError:
-        msg = f"the argument {argument} is not valid Unicode"
-        raise ToolRefusal(msg) from None
-
-
-MAX_BYTES = 50 * 1024
-MAX_LINES = 2000
+        raise ToolRefusal(f"the argument {argument} is not valid Unicode") from None
 
 
 def size_of(count: int) -> str:
-    """Return a number of bytes for people."""
+    """Format a number of bytes for people."""
     if count < 1024:
         return f"{count} bytes"
     for unit in ("KB", "MB", "GB"):
@@ -213,15 +234,15 @@ def size_of(count: int) -> str:
 def clipped(
     text: str, *, max_bytes: int = MAX_BYTES, max_lines: int = MAX_LINES, dropped: int = 0
 ) -> str:
-    """Return `text`, or its beginning and its end with a note in between on what is missing.
+    """Return `text`, or its beginning and end with a note on the size of the part left out.
 
-    The end is the longer part: that is where errors and sums stand.
+    The end is the longer part, since it has errors and totals.
 
     Args:
-        text: of which nothing is missing yet, but for `dropped` bytes somewhere in the middle.
-        max_bytes: how much of it is shown.
-        max_lines: how many lines are shown.
-        dropped: what has been left out before.
+        text: complete, except for `dropped` bytes in its middle.
+        max_bytes: limit of bytes shown.
+        max_lines: limit of lines shown.
+        dropped: bytes that were left out before.
     """
     lines = text.splitlines(keepends=True)
     raw = text.encode("utf-8", "surrogatepass")
@@ -238,8 +259,8 @@ def clipped(
 def scrubbed_part(redactor: Redactor, before: str, part: str, after: str) -> str:
     """Scrub a part of a longer text.
 
-    A secret that lies across an edge of the part is known only together with what is beyond. It is
-    left out of the part altogether.
+    A secret across an edge of the part is recognised only together with the text beyond the edge;
+    the half of it in this part is left out.
     """
     clean = redactor.text(part)
     if after:

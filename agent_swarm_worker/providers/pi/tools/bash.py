@@ -1,6 +1,6 @@
-"""The tool `bash`: a command with the rights of the worker.
+"""The tool `bash`: run a command in the guest.
 
-What a command printed: the beginning and the end in memory, all of it in a file.
+`Output` keeps the beginning and the end of the output in memory, and all of it in a file.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import anyio
 
 from agent_swarm_worker.contract import NO_GRACE, Command
 from agent_swarm_worker.processes.pipes import drain
-from agent_swarm_worker.providers.pi.tool import ToolOutcome
 from agent_swarm_worker.providers.pi.tools.base import (
     MAX_BYTES,
     CodingTool,
     Param,
+    ToolOutcome,
     ToolRefusal,
     clipped,
     size_of,
@@ -30,19 +30,20 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import AppendFile, Guest, Process, ProviderSessionConfig
-    from agent_swarm_worker.providers.pi.tools.place import Place
+    from agent_swarm_worker.providers.pi.tools.path_resolution import PathResolver
 
 DEFAULT_TIMEOUT_S = 120
 MAX_TIMEOUT_S = 3600
+MAX_FILE_BYTES = 64 * 1024 * 1024
 DRAIN_S = 0.5
-"""How long output is read after the exit, while something in the background holds the pipe."""
+"""How long output is read after the exit, while a background process holds the pipe."""
 
 
 class BashTool(CodingTool):
     """Runs a command.
 
-    Standard error goes where standard output goes, so both come in the order they were written.
-    What a command leaves in the background goes on until the session ends; its pipe is closed.
+    Both output streams share one pipe, so that they come in the order they were written. Background
+    processes run on until the session ends; their pipe is closed.
     """
 
     name = "bash"
@@ -59,28 +60,27 @@ class BashTool(CodingTool):
 
     def __init__(
         self,
-        place: Place,
+        paths: PathResolver,
         config: ProviderSessionConfig,
         *,
         clock: Clock,
         output_dir: PurePath,
     ) -> None:
-        super().__init__(place, config.redactor)
+        super().__init__(paths, config.redactor)
         self._config = config
         self._guest = config.guest
         self._clock = clock
         self._output_dir = output_dir
         self._numbers = itertools.count(1)
 
-    async def use(self, args: dict[str, Any]) -> ToolOutcome:
-        """Run a command; cancelled, it leaves nothing of it."""
+    async def _call(self, args: dict[str, Any]) -> ToolOutcome:
         to_utf8(args["command"], "command")
         number = next(self._numbers)
         output = Output(self._guest, self._output_dir / f"bash-{number}.log")
         limit_s = args.get("timeout", DEFAULT_TIMEOUT_S)
         async with await self._guest.start(await self._command(args["command"], number)) as child:
             try:
-                in_time = await self._live(child, output, limit_s)
+                in_time = await self._wait(child, output, limit_s)
             except BaseException:
                 with anyio.CancelScope(shield=True):
                     await self._guest.end(child, NO_GRACE)
@@ -100,56 +100,52 @@ class BashTool(CodingTool):
         env, which = self._config.env, self._guest.files.which
         shell = await which("bash", env) or await which("sh", {"PATH": os.defpath})
         if shell is None:
-            msg = "there is no shell on this machine"
-            raise ToolRefusal(msg)
+            raise ToolRefusal("there is no shell on this machine")
         return Command(
-            # One pipe for both streams; the shell that arranges it becomes the other one.
+            # One pipe for both streams; the outer shell arranges that and is then replaced.
             argv=("/bin/sh", "-c", 'exec "$0" -c "$1" 2>&1', shell, command),
             cwd=self._config.cwd,
             env=env,
             name=f"bash-{number}",
         )
 
-    async def _live(self, child: Process, output: Output, limit_s: float) -> bool:
-        """Read until the command is done; false if it was ended for taking too long."""
+    async def _wait(self, child: Process, output: Output, limit_s: float) -> bool:
+        """Read output until the command exits; return False if it exceeded its time limit."""
         scrubber = self.redactor.stream()
         in_time = True
 
         async def read() -> None:
             with contextlib.suppress(anyio.EndOfStream, anyio.ClosedResourceError):
                 while True:
-                    # Taken before anything can be cancelled; the file is written afterwards.
-                    output.take(scrubber.feed(await child.stdout.receive()))
+                    # Added before a cancellation is possible; the file is written afterwards.
+                    output.add(scrubber.feed(await child.stdout.receive()))
                     await output.save()
 
         async def end_in_time() -> None:
             nonlocal in_time
             await self._clock.sleep(limit_s)
             in_time = False
-            await self._guest.end(child)  # not shielded: an abort cuts it short
+            await self._guest.end(child)  # not shielded: an abort may cut it short
 
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(end_in_time)
                 await drain(child, read, clock=self._clock, drain_s=DRAIN_S)
-                await child.wait()  # it may have closed its output and go on
-                # A command that has ended is not ended again, unless that is under way.
+                await child.wait()  # it may close its output and run on
+                # If the time limit was reached, `end` is under way and must be completed.
                 if in_time:
                     tasks.cancel_scope.cancel()
         finally:
-            output.take(scrubber.close())
+            output.add(scrubber.close())
         return in_time
 
 
-MAX_FILE_BYTES = 64 * 1024 * 1024
-
-
 class Output:
-    """Takes scrubbed output of any length, in little memory.
+    """Collects scrubbed output of any length in bounded memory.
 
     Args:
-        guest: where the file is.
-        path: the file for all of it, made with mode 0600 when there is more than can be shown.
+        guest: has the file.
+        path: the file for the whole output, created with mode 0600 if not all can be shown.
     """
 
     def __init__(self, guest: Guest, path: PurePath) -> None:
@@ -157,15 +153,15 @@ class Output:
         self._head = bytearray()
         self._tail = bytearray()
         self._unsaved = bytearray()
-        """What belongs in the file and is not there yet."""
+        """Bytes that are not written to the file yet."""
         self._file: AppendFile | None = None
         self._size = 0
         self._in_file = 0
         self._is_lost = False
-        """The file could not be written, or not further."""
+        """The file could not be written, or is full."""
 
-    def take(self, data: bytes) -> None:
-        """Take the next bytes; call `save` soon."""
+    def add(self, data: bytes) -> None:
+        """Add the next bytes; call `save` soon."""
         self._size += len(data)
         if not self._is_lost:
             self._unsaved += data
@@ -176,23 +172,23 @@ class Output:
             del self._tail[:-MAX_BYTES]
 
     async def save(self) -> None:
-        """Write to the file what there is, if it is more than can be shown."""
+        """Write to the file, if there is more than can be shown."""
         if self._size > MAX_BYTES:
             await self._save()
 
     async def text(self) -> str:
-        """Close the file and return what a model is shown. Called once, at the end."""
+        """Close the file and return the text for the model. Call it once, at the end."""
         await self.save()
-        whole = _text(self._head + self._tail).rstrip()
+        whole = (self._head + self._tail).decode("utf-8", "replace").rstrip()
         dropped = self._size - len(self._head) - len(self._tail)
         shown = clipped(whole, dropped=dropped)
         if self._size and shown != whole and self._file is None:
-            await self._save()  # few bytes in many lines: they are all still at hand
+            await self._save()  # few bytes in many lines: all are still in memory
         if self._file is not None:
             await self._file.aclose()
-        return shown if shown == whole else f"{shown}\n\n[{self._where()}]"
+        return shown if shown == whole else f"{shown}\n\n[{self._location()}]"
 
-    def _where(self) -> str:
+    def _location(self) -> str:
         if self._file is None:
             return f"{size_of(self._size)} in all, for which no file could be written"
         if self._is_lost:
@@ -212,7 +208,3 @@ class Output:
             self._is_lost = len(data) > room
         except OSError:
             self._is_lost = True
-
-
-def _text(data: bytes | bytearray) -> str:
-    return data.decode("utf-8", "replace")

@@ -1,9 +1,6 @@
-"""The tool `edit`: replace passages of a file that occur exactly once.
+"""The tools `edit`, which replaces unique passages of a file, and `write`, which writes a file.
 
-Everything is done on bytes: what is not touched stays as it is to the last bit, be it a byte order
-mark, an odd encoding or a missing newline at the end.
-
-The tool `write`: a file as a whole.
+Edits work on bytes, so the rest of the file stays unchanged whatever its encoding.
 """
 
 from __future__ import annotations
@@ -12,10 +9,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.providers.pi.tool import ToolOutcome
 from agent_swarm_worker.providers.pi.tools.base import (
     CodingTool,
     Param,
+    ToolOutcome,
     ToolRefusal,
     lock_of,
     size_of,
@@ -23,7 +20,7 @@ from agent_swarm_worker.providers.pi.tools.base import (
 )
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.providers.pi.tools.place import Spot
+    from agent_swarm_worker.providers.pi.tools.path_resolution import ResolvedPath
 
 MAX_EDIT_BYTES = 16 * 1024 * 1024
 _OLD = Param("oldText", "string", "Passage to replace, exactly as in the file; must be unique")
@@ -33,7 +30,7 @@ _NEW = Param("newText", "string", "What is to stand there instead")
 @dataclass(frozen=True, slots=True)
 class _Change:
     name: str
-    """How a complaint names it, such as ``edits[1]``."""
+    """Its name in error messages, such as ``edits[1].oldText``."""
     old: bytes
     new: bytes
 
@@ -67,15 +64,14 @@ class EditTool(CodingTool):
         ),
     )
 
-    async def use(self, args: dict[str, Any]) -> ToolOutcome:
-        """Edit; once begun it is finished, also if the session is cancelled."""
+    async def _call(self, args: dict[str, Any]) -> ToolOutcome:
         changes = _changes(args)
-        spot = await self.place.spot(args["path"], to_write=True)
-        async with lock_of(spot.path):
-            lines = await _edit(spot, changes)
-        where = ", ".join(map(str, lines))
+        target = await self.paths.resolve(args["path"], to_write=True)
+        async with lock_of(target.path):
+            lines = await _edit(target, changes)
+        numbers = ", ".join(map(str, lines))
         passages = "1 passage" if len(lines) == 1 else f"{len(lines)} passages"
-        return ToolOutcome(f"replaced {passages} in {self.place.shown(spot)}, line {where}")
+        return ToolOutcome(f"replaced {passages} in {self.paths.display(target)}, line {numbers}")
 
 
 def _changes(args: dict[str, Any]) -> list[_Change]:
@@ -83,52 +79,51 @@ def _changes(args: dict[str, Any]) -> list[_Change]:
     if not pairs or "oldText" in args or "newText" in args:
         for name in ("oldText", "newText"):
             if name not in args:
-                msg = f"the argument {name} is missing; give oldText and newText, or edits"
-                raise ToolRefusal(msg)
+                raise ToolRefusal(
+                    f"the argument {name} is missing; give oldText and newText, or edits"
+                )
         pairs.insert(0, ("", args))
     changes = []
     for name, pair in pairs:
         label = f"{name}.oldText" if name else "oldText"
         change = _Change(label, to_utf8(pair["oldText"], label), to_utf8(pair["newText"], name))
         if not change.old:
-            msg = f"{label} is empty; use write to fill a file"
-            raise ToolRefusal(msg)
+            raise ToolRefusal(f"{label} is empty; use write to fill a file")
         if change.old == change.new:
-            msg = f"{label} and newText are the same"
-            raise ToolRefusal(msg)
+            raise ToolRefusal(f"{label} and newText are the same")
         changes.append(change)
     return changes
 
 
-async def _edit(spot: Spot, changes: list[_Change]) -> list[int]:
-    """Make the changes; return the lines they begin in."""
-    content = await _content(spot)
+async def _edit(target: ResolvedPath, changes: list[_Change]) -> list[int]:
+    """Make the changes; return the numbers of their first lines."""
+    content = await _content(target)
     hits = sorted((_find(content, change) for change in changes), key=lambda hit: hit.start)
     for one, other in pairwise(hits):
         if other.start < one.end:
-            msg = f"{one.change.name} and {other.change.name} overlap; make one change of them"
-            raise ToolRefusal(msg)
+            raise ToolRefusal(
+                f"{one.change.name} and {other.change.name} overlap; make one change of them"
+            )
     pieces, position = [], 0
     for hit in hits:
         pieces += [content[position : hit.start], hit.new]
         position = hit.end
-    await spot.replace(b"".join([*pieces, content[position:]]))
+    await target.replace(b"".join([*pieces, content[position:]]))
     return [content.count(b"\n", 0, hit.start) + 1 for hit in hits]
 
 
-async def _content(spot: Spot) -> bytes:
-    async with spot.open() as file:
+async def _content(target: ResolvedPath) -> bytes:
+    async with target.open() as file:
         content = await file.read(MAX_EDIT_BYTES + 1, 0)
     if len(content) > MAX_EDIT_BYTES:
-        msg = f"the file is larger than {size_of(MAX_EDIT_BYTES)}; use bash"
-        raise ToolRefusal(msg)
+        raise ToolRefusal(f"the file is larger than {size_of(MAX_EDIT_BYTES)}; use bash")
     return content
 
 
 def _find(content: bytes, change: _Change) -> _Hit:
     old, new = change.old, change.new
     crlf = content.count(b"\r\n")
-    # Models write LF. In a file of CRLF lines both texts are meant with CRLF.
+    # Models write LF; in a file with CRLF both texts are meant with CRLF.
     if crlf and (crlf == content.count(b"\n") or (b"\n" in old and old not in content)):
         old, new = _with_crlf(old), _with_crlf(new)
     start = content.find(old)
@@ -139,8 +134,9 @@ def _find(content: bytes, change: _Change) -> _Hit:
         raise ToolRefusal(msg)
     if content.find(old, start + 1) >= 0:
         count = content.count(old)
-        msg = f"{change.name} occurs {max(2, count)} times; add lines around it to make it unique"
-        raise ToolRefusal(msg)
+        raise ToolRefusal(
+            f"{change.name} occurs {max(2, count)} times; add lines around it to make it unique"
+        )
     return _Hit(start, start + len(old), new, change)
 
 
@@ -161,11 +157,10 @@ class WriteTool(CodingTool):
         Param("content", "string", "All that the file is to contain", True),
     )
 
-    async def use(self, args: dict[str, Any]) -> ToolOutcome:
-        """Write; once begun it is finished, also if the session is cancelled."""
+    async def _call(self, args: dict[str, Any]) -> ToolOutcome:
         content = to_utf8(args["content"], "content")
-        spot = await self.place.spot(args["path"], to_write=True)
-        async with lock_of(spot.path):
-            existed = await spot.replace(content)
+        target = await self.paths.resolve(args["path"], to_write=True)
+        async with lock_of(target.path):
+            existed = await target.replace(content)
         done = "replaced" if existed else "created"
-        return ToolOutcome(f"{done} {self.place.shown(spot)} ({size_of(len(content))})")
+        return ToolOutcome(f"{done} {self.paths.display(target)} ({size_of(len(content))})")

@@ -1,16 +1,16 @@
-"""The tool `read`: a window on a text file of any size."""
+"""The tool `read`: show a window of a text file of any size."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.providers.pi.tool import ToolOutcome
 from agent_swarm_worker.providers.pi.tools.base import (
     MAX_BYTES,
     MAX_LINES,
     CodingTool,
     Param,
+    ToolOutcome,
     ToolRefusal,
     scrubbed_part,
     size_of,
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 SNIFF_BYTES = 8192
 _CHUNK_BYTES = 1024 * 1024
 _EDGE_BYTES = 16 * 1024
-"""Read before and after the window, for secrets that lie across its edges."""
+"""Read before and after the window, to recognise secrets across its edges."""
 _COUNT_BYTES = 64 * 1024 * 1024
-"""How far behind the window lines are counted."""
+"""How far after the window lines are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class _Window:
     after: bytes
     lines: int
     is_cut: bool
-    """The last line goes on."""
+    """The last line is not shown to its end."""
     lines_after: int
     is_counted: bool
-    """`lines_after` is all there are, not only those within `_COUNT_BYTES`."""
+    """`lines_after` covers the whole file, not only `_COUNT_BYTES`."""
 
 
 class ReadTool(CodingTool):
@@ -54,17 +54,16 @@ class ReadTool(CodingTool):
         Param("limit", "integer", "How many lines to show", least=1),
     )
 
-    async def use(self, args: dict[str, Any]) -> ToolOutcome:
-        """Read, scrub with what is around, and say what is left."""
+    async def _call(self, args: dict[str, Any]) -> ToolOutcome:
         offset = args.get("offset", 1)
         limit = min(args.get("limit", MAX_LINES), MAX_LINES)
 
-        spot = await self.place.spot(args["path"])
-        async with spot.open() as file:
+        target = await self.paths.resolve(args["path"])
+        async with target.open() as file:
             window = await _read_window(file, offset, limit)
-        text = scrubbed_part(
-            self.redactor, _text(window.before), _text(window.content), _text(window.after)
-        ).removeprefix("\ufeff")
+        parts = (window.before, window.content, window.after)
+        text = scrubbed_part(self.redactor, *(part.decode("utf-8", "replace") for part in parts))
+        text = text.removeprefix("\ufeff")
         return ToolOutcome(text + _notice(window, offset))
 
 
@@ -77,13 +76,13 @@ async def _read_window(file: OpenFile, offset: int, limit: int) -> _Window:
     lines = data[:MAX_BYTES].split(b"\n", limit)
     reaches_end = len(data) <= MAX_BYTES
     if len(lines) > limit or reaches_end:
-        # Whole lines, as many as were asked for or as there are.
+        # Whole lines: as many as requested, or all.
         content = data[:MAX_BYTES]
         if len(lines) > limit:
             content = content[: len(content) - len(lines[limit])]
         is_cut = False
     else:
-        # No room for the last one; a line that is too long by itself is shown in part.
+        # The last line does not fit; a single line that is too long is shown in part.
         whole = data.rfind(b"\n", 0, MAX_BYTES) + 1
         content, is_cut = (data[:whole], False) if whole else (data[:MAX_BYTES], True)
     end = start + len(content)
@@ -101,8 +100,7 @@ async def _read_window(file: OpenFile, offset: int, limit: int) -> _Window:
 
 def _refuse_binary(head: bytes, size: int) -> None:
     if b"\0" in head:
-        msg = f"it is a binary file of {size_of(size)}, not text"
-        raise ToolRefusal(msg)
+        raise ToolRefusal(f"it is a binary file of {size_of(size)}, not text")
 
 
 async def _start_of_line(file: OpenFile, line: int) -> int:
@@ -130,7 +128,7 @@ def _beyond(line: int, has: int) -> ToolRefusal:
 
 
 async def _lines_from(file: OpenFile, position: int) -> tuple[int, bool]:
-    """Count the lines from `position` on, and say whether that is all of them."""
+    """Count the lines from `position` on; return the count and whether it is complete."""
     count, last, counted = 0, b"\n", 0
     while counted < _COUNT_BYTES:
         chunk = await file.read(_CHUNK_BYTES, position + counted)
@@ -156,7 +154,3 @@ def _notice(window: _Window, offset: int) -> str:
         more = f"{'' if window.is_counted else 'more than '}{window.lines_after}"
         notes.append(f"[{more} more lines; go on with offset={offset + window.lines}]")
     return "".join(f"\n\n{note}" for note in notes)
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")

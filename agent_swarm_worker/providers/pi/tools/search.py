@@ -1,10 +1,7 @@
-"""Running `search_child`: bounded in time and in what it may say, and gone when it is cancelled.
+"""The tools `grep`, `find` and `ls`.
 
-The tool `grep`: lines that match a pattern.
-
-The tool `find`: files by name.
-
-The tool `ls`: what is in a directory.
+Searches run in `search_child`, a process of their own, with limits of time and output; cancelling
+ends it.
 """
 
 from __future__ import annotations
@@ -20,11 +17,11 @@ import orjson
 
 from agent_swarm_worker.contract import NO_GRACE, Command
 from agent_swarm_worker.processes.pipes import LineFramer, drain, pump
-from agent_swarm_worker.providers.pi.tool import ToolOutcome
 from agent_swarm_worker.providers.pi.tools import search_child
 from agent_swarm_worker.providers.pi.tools.base import (
     CodingTool,
     Param,
+    ToolOutcome,
     ToolRefusal,
     clipped,
     to_utf8,
@@ -34,33 +31,39 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import Guest, Process, Redactor
     from agent_swarm_worker.contract.guest import FileKind
-    from agent_swarm_worker.providers.pi.tools.place import Place, Spot
+    from agent_swarm_worker.providers.pi.tools.path_resolution import PathResolver, ResolvedPath
 
 SEARCH_S = 30.0
-"""How long a search may take; what was found until then is shown."""
+"""Time limit of a search; results until then are shown."""
 FILE_S = 2.0
-"""How long one file may take."""
+"""Time limit for one file."""
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
+GREP_LIMIT = 100
+FIND_LIMIT = 1000
+LS_LIMIT = 500
+MAX_LINE_CHARS = 500
+MAX_ENTRIES = 100_000
+"""Entries of a directory that are read before they are sorted."""
 _MAX_LINE_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
 class Findings:
-    """What a search said."""
+    """The result of a search."""
 
     lines: list[list[Any]]
     is_complete: bool = False
-    """It came to its end, or as far as it was asked to go."""
+    """The search ended by itself: all was searched, or the limit was reached."""
 
 
 class Searcher:
-    """Starts searches, each a process of its own.
+    """Runs searches, each in a process of its own.
 
     Args:
-        guest: where they run.
+        guest: runs the processes.
         clock: measures their time.
-        search_s: how long one may take.
-        file_s: how long one file of it may take.
+        search_s: time limit of a search.
+        file_s: time limit for one file.
     """
 
     def __init__(
@@ -77,19 +80,18 @@ class Searcher:
         self.search_s = search_s
         self._file_s = file_s
 
-    async def search(self, spot: Spot, **request: Any) -> Findings:
-        """Search below a place.
+    async def search(self, target: ResolvedPath, **request: Any) -> Findings:
+        """Search below a path.
 
         Raises:
-            ToolRefusal: the pattern or the place cannot be used, or there is no Python.
+            ToolRefusal: the pattern or the path cannot be used, or there is no Python.
             ProviderError: the process cannot be started.
         """
-        asked = {"root": spot.root, "parts": spot.parts, "file_s": self._file_s, **request}
+        message = {"root": target.root, "parts": target.parts, "file_s": self._file_s, **request}
         findings = Findings([])
         python = self._guest.capabilities.python
         if python is None:
-            msg = "there is no Python where this session runs; use bash"
-            raise ToolRefusal(msg)
+            raise ToolRefusal("there is no Python where this session runs; use bash")
         command = Command(
             argv=(python, "-I", "-S", "-B", "-X", "utf8", "-c", _program()),
             cwd=PurePosixPath("/"),
@@ -99,7 +101,7 @@ class Searcher:
         )
         async with await self._guest.start(command) as child:
             try:
-                await self._converse(child, orjson.dumps(asked), findings)
+                await self._exchange(child, orjson.dumps(message), findings)
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._guest.end(child, NO_GRACE)
@@ -108,7 +110,7 @@ class Searcher:
                 raise ToolRefusal(line[1])
         return findings
 
-    async def _converse(self, child: Process, request: bytes, findings: Findings) -> None:
+    async def _exchange(self, child: Process, request: bytes, findings: Findings) -> None:
         framer = LineFramer(_MAX_LINE_BYTES)
         size = 0
 
@@ -122,9 +124,11 @@ class Searcher:
                 nonlocal size
                 size += len(chunk)
                 for line in framer.feed(chunk):
-                    said = orjson.loads(line)
-                    findings.is_complete |= said == ["end"]
-                    findings.lines += [] if said == ["end"] else [said]
+                    record = orjson.loads(line)
+                    if record == ["end"]:
+                        findings.is_complete = True
+                    else:
+                        findings.lines.append(record)
                 if size > MAX_ANSWER_BYTES:
                     tasks.cancel_scope.cancel()
 
@@ -137,22 +141,32 @@ class Searcher:
 
 @functools.cache
 def _program() -> str:
-    """The text of `search_child`: a guest does not have our files."""
+    """Return the source of `search_child`, since a guest does not have the worker's files."""
     return Path(search_child.__file__).read_text(encoding="utf-8")
 
 
-DEFAULT_LIMIT = 100
-MAX_LINE_CHARS = 500
+class _SearchTool(CodingTool):
+    def __init__(self, paths: PathResolver, redactor: Redactor, searcher: Searcher) -> None:
+        super().__init__(paths, redactor)
+        self._searcher = searcher
+
+    def _notes(self, findings: Findings, more: str) -> list[str]:
+        """Return notes on missing results; `more` says that there are more than the limit."""
+        notes = [f"[{more}; narrow the search or raise limit]"] if more else []
+        if not findings.is_complete:
+            seconds = self._searcher.search_s
+            notes.append(f"[not everything was searched: stopped after {seconds:g} s]")
+        return notes
 
 
-class GrepTool(CodingTool):
+class GrepTool(_SearchTool):
     """Searches the contents of files."""
 
     name = "grep"
     description = (
         "Search file contents for a regular expression (Python's re), line by line. Answers with"
         " path:line: text. Skips binary files, links, node_modules and the folders of version"
-        f" control; shows {DEFAULT_LIMIT} matches unless limit says otherwise."
+        f" control; shows {GREP_LIMIT} matches unless limit says otherwise."
     )
     params = (
         Param("pattern", "string", "Regular expression, or plain text if literal is true", True),
@@ -164,18 +178,13 @@ class GrepTool(CodingTool):
         Param("limit", "integer", "How many matches to show", least=1, most=1000),
     )
 
-    def __init__(self, place: Place, redactor: Redactor, searcher: Searcher) -> None:
-        super().__init__(place, redactor)
-        self._searcher = searcher
-
-    async def use(self, args: dict[str, Any]) -> ToolOutcome:
-        """Search."""
+    async def _call(self, args: dict[str, Any]) -> ToolOutcome:
         for name in ("pattern", "glob"):
             to_utf8(args.get(name, ""), name)
-        limit = args.get("limit", DEFAULT_LIMIT)
-        spot = await self.place.spot(args.get("path", "."))
+        limit = args.get("limit", GREP_LIMIT)
+        target = await self.paths.resolve(args.get("path", "."))
         findings = await self._searcher.search(
-            spot,
+            target,
             mode="grep",
             pattern=args["pattern"],
             glob=args.get("glob", ""),
@@ -184,34 +193,31 @@ class GrepTool(CodingTool):
             context=args.get("context", 0),
             limit=limit,
         )
-        lines, has_more = self._shown(findings, spot, limit)
+        lines, has_more = self._format(findings, target, limit)
+        slow = [line[1] for line in findings.lines if line[0] == "slow"][:10]
         notes = [
-            f"[{self.place.below(spot, line[1])} left out: the pattern takes too long in it]"
-            for line in findings.lines
-            if line[0] == "slow"
-        ][:10]
-        if has_more:
-            notes.append(f"[more than {limit} matches; narrow the search or raise limit]")
-        if not findings.is_complete:
-            notes.append(
-                f"[not everything was searched: stopped after {self._searcher.search_s:g} s]"
-            )
+            f"[{self.paths.display_below(target, path)} left out: the pattern takes too long in it]"
+            for path in slow
+        ]
+        notes += self._notes(findings, f"more than {limit} matches" if has_more else "")
         body = "\n".join(lines) or "no matches"
         return ToolOutcome("\n\n".join([clipped(body, max_lines=50_000), *notes]))
 
-    def _shown(self, findings: Findings, spot: Spot, limit: int) -> tuple[list[str], bool]:
-        """Return the lines for the model, and whether there was one match too many."""
+    def _format(
+        self, findings: Findings, target: ResolvedPath, limit: int
+    ) -> tuple[list[str], bool]:
+        """Return the lines for the model, and whether there are more matches than the limit."""
         shown: list[str] = []
         matches, last = 0, ("", 0)
         has_context = any(line[0] == "around" for line in findings.lines)
         for kind, *rest in findings.lines:
             if kind not in {"match", "around"}:
                 continue
-            path, number, text = self.place.below(spot, rest[0]), *rest[1:]
+            path, number, text = self.paths.display_below(target, rest[0]), *rest[1:]
             matches += kind == "match"
             if matches > limit:
                 return shown, True
-            # Only where lines around matches are shown is it told that some are missing.
+            # Gaps are marked only if context lines are shown.
             if has_context and last[0] and (last[0] != path or number > last[1] + 1):
                 shown.append("--")
             last = (path, number)
@@ -224,10 +230,7 @@ class GrepTool(CodingTool):
         return shown, False
 
 
-DEFAULT_LIMIT_OF_FIND = 1000
-
-
-class FindTool(CodingTool):
+class FindTool(_SearchTool):
     """Finds files by their names."""
 
     name = "find"
@@ -235,7 +238,7 @@ class FindTool(CodingTool):
         "Find files and directories by a shell pattern. Without a slash the pattern is for names"
         " (*.py), with one for paths below the start (src/**/test_*.py); ** spans directories."
         " Skips node_modules and the folders of version control, follows no links; shows"
-        f" {DEFAULT_LIMIT} paths unless limit says otherwise."
+        f" {FIND_LIMIT} paths unless limit says otherwise."
     )
     params = (
         Param("pattern", "string", "Shell pattern, such as *.py or **/*.{ts,tsx}", True),
@@ -243,32 +246,22 @@ class FindTool(CodingTool):
         Param("limit", "integer", "How many paths to show", least=1, most=10_000),
     )
 
-    def __init__(self, place: Place, redactor: Redactor, searcher: Searcher) -> None:
-        super().__init__(place, redactor)
-        self._searcher = searcher
-
-    async def use(self, args: dict[str, Any]) -> ToolOutcome:
-        """Find."""
+    async def _call(self, args: dict[str, Any]) -> ToolOutcome:
         to_utf8(args["pattern"], "pattern")
-        limit = args.get("limit", DEFAULT_LIMIT_OF_FIND)
-        spot = await self.place.spot(args.get("path", "."))
+        limit = args.get("limit", FIND_LIMIT)
+        target = await self.paths.resolve(args.get("path", "."))
         findings = await self._searcher.search(
-            spot, mode="find", pattern=args["pattern"], limit=limit
+            target, mode="find", pattern=args["pattern"], limit=limit
         )
-        paths = [self.place.below(spot, line[1]) for line in findings.lines if line[0] == "path"]
-        notes = []
-        if len(paths) > limit:
-            notes.append(f"[more than {limit} paths; narrow the search or raise limit]")
-        if not findings.is_complete:
-            notes.append(f"[not everything was seen: stopped after {self._searcher.search_s:g} s]")
+        paths = [
+            self.paths.display_below(target, line[1])
+            for line in findings.lines
+            if line[0] == "path"
+        ]
+        notes = self._notes(findings, f"more than {limit} paths" if len(paths) > limit else "")
         shown = [path if path.isprintable() else repr(path) for path in paths[:limit]]
         body = "\n".join(shown) or "nothing matches"
         return ToolOutcome("\n\n".join([clipped(body, max_lines=20_000), *notes]))
-
-
-DEFAULT_LIMIT_OF_LS = 500
-MAX_ENTRIES = 100_000
-"""How many are looked at before they are sorted."""
 
 
 class LsTool(CodingTool):
@@ -277,20 +270,18 @@ class LsTool(CodingTool):
     name = "ls"
     description = (
         "List a directory, in alphabetical order and with hidden files. Directories end in /,"
-        f" links in @. Shows {DEFAULT_LIMIT} entries unless limit says otherwise."
+        f" links in @. Shows {LS_LIMIT} entries unless limit says otherwise."
     )
     params = (
         Param("path", "string", "Directory; the working directory by default"),
         Param("limit", "integer", "How many entries to show", least=1, most=10_000),
     )
 
-    async def use(self, args: dict[str, Any]) -> ToolOutcome:
-        """List."""
-        limit = args.get("limit", DEFAULT_LIMIT_OF_LS)
-
-        spot = await self.place.spot(args.get("path", "."))
-        listing = await spot.list(MAX_ENTRIES)
-        names = sorted((_shown(*entry) for entry in listing.entries), key=str.casefold)
+    async def _call(self, args: dict[str, Any]) -> ToolOutcome:
+        limit = args.get("limit", LS_LIMIT)
+        target = await self.paths.resolve(args.get("path", "."))
+        listing = await target.list(MAX_ENTRIES)
+        names = sorted((_display_name(*entry) for entry in listing.entries), key=str.casefold)
         is_complete = listing.is_complete
         if not names:
             return ToolOutcome("(the directory is empty)")
@@ -301,8 +292,8 @@ class LsTool(CodingTool):
         return ToolOutcome(clipped(text, max_lines=20_000))
 
 
-def _shown(name: str, kind: FileKind) -> str:
-    # A name may hold anything: it must not look like two, nor be more than text.
+def _display_name(name: str, kind: FileKind) -> str:
+    # A name may contain line breaks and bytes that are not UTF-8.
     name = name.encode("utf-8", "replace").decode()
     mark = {"link": "@", "directory": "/"}.get(kind, "")
     return (name if name.isprintable() else repr(name)) + mark

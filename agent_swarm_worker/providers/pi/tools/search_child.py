@@ -1,11 +1,12 @@
-"""Walks and searches a directory, in a process of its own; `searching` runs it.
+"""Walk and search a directory, as a program that `search` runs in the guest.
 
-A regular expression can take for ever, and so can a file system. Here it is a signal that ends a
-file that takes too long, and the worker that ends this process. Run as a file by a bare
-interpreter, so it may use nothing but the standard library.
+A regular expression or a file system may take for ever: a signal ends a file that takes too long,
+and the worker ends this process. Only the standard library is used, since the source is run by a
+bare interpreter.
 
-Reads one JSON request from standard input, prints one JSON list per line: what kind of line it is,
-then what there is to say.
+Reads one JSON request from standard input and writes one JSON list per line, its kind first:
+``match`` and ``around`` (path, line number, text), ``path`` (path), ``slow`` (path), ``error``
+(message), ``end``.
 """
 
 from __future__ import annotations
@@ -37,29 +38,29 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class TookTooLong(Exception):
-    """The file that is being searched takes longer than a file may."""
+    """Searching the current file exceeds the time limit for one file."""
 
 
 def main() -> None:
     """Answer the request on standard input."""
-    with contextlib.suppress(ValueError, OSError):  # a lower limit than that may be in force
+    with contextlib.suppress(ValueError, OSError):  # a lower limit may be in force
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     request = json.loads(sys.stdin.buffer.read())
     try:
         for found in find(request) if request["mode"] == "find" else grep(request):
-            say(*found)
+            emit(*found)
     except (re.error, OverflowError, RecursionError) as error:
-        say("error", f"the pattern cannot be used: {error}")
+        emit("error", f"the pattern cannot be used: {error}")
     except MemoryError:
-        say("error", "the search needs too much memory")
+        emit("error", "the search needs too much memory")
     except OSError as error:
-        say("error", error.strerror or str(error))
-    say("end")
+        emit("error", error.strerror or str(error))
+    emit("end")
 
 
-def say(*words: Any) -> None:
-    """Print one line, at once: this process may be ended at any moment."""
-    sys.stdout.write(json.dumps(words) + "\n")
+def emit(*record: Any) -> None:
+    """Write one line and flush: this process may be killed at any moment."""
+    sys.stdout.write(json.dumps(record) + "\n")
     sys.stdout.flush()
 
 
@@ -67,10 +68,10 @@ def say(*words: Any) -> None:
 
 
 def walk(root: str, parts: list[str]) -> Iterator[tuple[int, str, tuple[str, ...], bool]]:
-    """Yield what is below a directory: its directory's descriptor, name, path from there, is_dir.
+    """Yield entries below a directory: descriptor of its directory, name, path, is_dir.
 
-    Goes from the root step by step and follows no link, so nothing outside of it is reached. A
-    file to start from yields itself, with an empty path.
+    Opens one directory after the other from the root and follows no link, so nothing outside of the
+    root is reached. If the start is a file, only that is yielded, with an empty path.
     """
     fd = os.open(root, _PASS & ~os.O_NOFOLLOW)
     for index, part in enumerate(parts):
@@ -116,7 +117,7 @@ def _opened(name: str, fd: int) -> Iterator[int]:
 
 
 class Glob:
-    """A shell pattern. Without a slash it is for names, with one for paths; ``**`` spans folders.
+    """A shell pattern: matches names, or paths if it has a slash; ``**`` spans directories.
 
     Matched part by part, so that no pattern takes long.
     """
@@ -125,7 +126,7 @@ class Glob:
         self._patterns = [tuple(part for part in p.split("/") if part) for p in braces(pattern)]
 
     def matches(self, path: tuple[str, ...]) -> bool:
-        """True for a path relative to where the search began."""
+        """Return whether a path relative to the start of the search matches."""
         return any(
             _part(pattern[0]).match(path[-1]) is not None
             if len(pattern) == 1 and pattern[0] != "**"
@@ -136,7 +137,7 @@ class Glob:
 
 
 def braces(pattern: str) -> list[str]:
-    """Return what ``a.{b,c}`` stands for; at most `MAX_BRACES` patterns."""
+    """Expand ``a.{b,c}`` to at most `MAX_BRACES` patterns."""
     done: list[str] = []
     todo = deque([pattern])
     while todo and len(done) + len(todo) <= MAX_BRACES:
@@ -146,7 +147,7 @@ def braces(pattern: str) -> list[str]:
             done.append(one)
         else:
             todo.extend(
-                one[: group.start()] + word + one[group.end() :] for word in group[1].split(",")
+                one[: group.start()] + part + one[group.end() :] for part in group[1].split(",")
             )
     return done + list(todo)
 
@@ -158,11 +159,11 @@ def _part(pattern: str) -> re.Pattern[str]:
 
 def _spans(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
     reached = {0}
-    """How many parts of the pattern may be used up."""
+    """Numbers of pattern parts that may have matched so far."""
     for name in (*path, None):
         for index in sorted(reached):
             while index < len(pattern) and pattern[index] == "**":
-                index += 1  # noqa: PLW2901 - ** may stand for nothing
+                index += 1  # noqa: PLW2901 - ** may match nothing
                 reached.add(index)
         if name is None:
             break
@@ -190,7 +191,7 @@ def find(request: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
 
 
 def grep(request: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """Yield the lines that match with those around them, up to one match more than the limit."""
+    """Yield matching lines and their context, up to one match more than the limit."""
     pattern = re.escape(request["pattern"]) if request["literal"] else request["pattern"]
     found = re.compile(pattern, re.IGNORECASE if request["ignore_case"] else 0)
     glob = Glob(request["glob"]) if request["glob"] else None

@@ -1,12 +1,13 @@
-"""Telling an agent that an edit of its profile was refused, until that is settled.
+"""Warn an agent in its next prompt that the server refused an edit of its profile.
 
-Otherwise it never learns: the refusal comes when its session has ended (docs/api.md 3.7).
+The refusal comes after the session that made the edit, so the agent learns of it here only. The
+warning is repeated until a later edit of the field is stored (docs/api.md 3.7).
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -17,6 +18,7 @@ from agent_swarm_worker.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from agent_swarm_worker.api.resources import Resources
     from agent_swarm_worker.api.wire import StoredEvent
     from agent_swarm_worker.prompts.render import PromptBuild
 
@@ -27,7 +29,7 @@ _LABELS = {
     "claudeMd": "CLAUDE.md",
 }
 _LIMIT = 100
-"""Newest refusals looked at, of all fields; an agent that tries often makes several of one."""
+"""Newest refusals read, over all fields; one field can have several."""
 _TIMEOUT_S = 10.0
 _GUIDANCE = (
     "Shorten the text below its budget; it is stored when the session ends. After a restart of the"
@@ -35,69 +37,58 @@ _GUIDANCE = (
 )
 
 
-class EventSource(Protocol):
-    """The server, as far as stored events go; `api.resources` is one. Raises `ApiError`."""
-
-    async def events(
-        self, event: str, *, agent_id: str, field: str | None = None, limit: int = 1
-    ) -> Sequence[StoredEvent]:
-        """Return events, newest first (docs/api.md 9.4)."""
-        ...
-
-
-async def profile_banner(
+async def refused_edits_warning(
     build: PromptBuild,
-    source: EventSource,
+    server: Resources,
     agent_id: str,
     stored_profile: Callable[[], Awaitable[Mapping[str, str]]],
 ) -> str:
-    """Return a warning per field whose last edit was refused; usually there is none.
+    """Return one warning per field whose last edit was refused; usually empty.
 
-    Costs one request as long as nothing was ever refused.
+    Takes one request while no edit was ever refused.
 
     Args:
         build: renders the warning.
-        source: the server.
-        agent_id: whose profile.
-        stored_profile: reads what the server has now, by field; called only if it matters.
+        server: where events are stored.
+        agent_id: the agent that owns the profile.
+        stored_profile: reads the server's texts by field; called only if a refusal is open.
     """
     try:
         with anyio.fail_after(_TIMEOUT_S):
-            open_ones = await _open_refusals(source, agent_id, stored_profile)
+            refusals = await _open_refusals(server, agent_id, stored_profile)
     except (ApiError, TimeoutError):
         return ""
-    banners = [
+    warnings = [
         await build.text("task.profile_sync_rejection", _variables(field, refusal))
-        for field, refusal in open_ones.items()
+        for field, refusal in refusals.items()
     ]
-    return join(*banners)
+    return join(*warnings)
 
 
 async def _open_refusals(
-    source: EventSource,
+    server: Resources,
     agent_id: str,
     stored_profile: Callable[[], Awaitable[Mapping[str, str]]],
 ) -> dict[str, StoredEvent]:
+    """Return the refusals that no later successful edit of the same field has settled."""
     refused = _newest(
-        await source.events("system.profile_sync_rejected", agent_id=agent_id, limit=_LIMIT)
+        await server.events("system.profile_sync_rejected", agent_id=agent_id, limit=_LIMIT)
     )
-    if not refused:
-        return {}
-    still_open = {}
+    unsettled = {}
     for field, event in refused.items():
-        reconciled = await source.events(
+        reconciled = await server.events(
             "system.profile_sync_reconciled", agent_id=agent_id, field=field, limit=1
         )
         settled = _newest(reconciled).get(field)
         if settled is None or event.created_at > settled.created_at:
-            still_open[field] = event
-    if not still_open:
+            unsettled[field] = event
+    if not unsettled:
         return {}
     stored = await stored_profile()
     return {
         field: event
-        for field, event in still_open.items()
-        # Somebody else may have changed the field since, which makes the refusal history.
+        for field, event in unsettled.items()
+        # A refusal is obsolete if the field was changed on the server since.
         if event.data.get("dbHash") in {None, _digest(stored.get(field, ""))}
     }
 

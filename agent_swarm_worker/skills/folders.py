@@ -1,6 +1,6 @@
-"""The folders that harnesses look into for skills, and the lock that keeps writers apart.
+"""Locate the folders in which harnesses look for skills, and read a skill into a prompt.
 
-Putting a skill's text into the prompt, for harnesses that do not know the command for it.
+`resolve_command` serves harnesses that do not know skill commands (docs/skills.md).
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import HarnessSpec
 
 COMMON_FOLDER = ".agents/skills"
-"""Where any agent may look, below the home directory (docs/skills.md)."""
+"""Read by several harnesses; below the home directory (docs/skills.md)."""
 
 BUILDING = ".swarm-building-"
-"""How folders begin in which a skill is being built."""
+"""Prefix of the temporary folders of a write."""
 
 _LOCK_TIMEOUT_S = 5.0
-"""Writers are done in milliseconds; whoever takes longer must not hold up every task."""
+"""A write takes milliseconds."""
+MAX_SKILL_CHARS = 100_000
+_COMMAND = re.compile(r"/([a-z0-9:_-]+)(?:\s+(.*))?")
 
 
 def skill_folders(specs: Iterable[HarnessSpec]) -> tuple[str, ...]:
@@ -39,18 +41,17 @@ def skill_folders(specs: Iterable[HarnessSpec]) -> tuple[str, ...]:
 
 
 def command_folders(spec: HarnessSpec, env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    """Return where a harness's own commands are looked up, the first place first.
+    """Return the folders in which a harness's commands are looked up, in order.
 
     Args:
-        spec: of one that does not know commands itself.
+        spec: of a harness that does not know commands itself.
         env: the session's environment; a variable may name another folder.
         home: the home directory of the user that the harness runs as.
     """
     skills = spec.skills
     variable = skills.folder_variable or f"{spec.name.upper().replace('-', '_')}_SKILLS_DIR"
-    other = named(env, variable).strip()
-    if other:
-        return (Path(other),)
+    if folder := named(env, variable).strip():
+        return (Path(folder),)
     return tuple(
         home / folder for folder in dict.fromkeys([f".{spec.name}/skills", *skills.folders])
     )
@@ -59,22 +60,22 @@ def command_folders(spec: HarnessSpec, env: Mapping[str, str], home: Path) -> tu
 def skill_roots(
     home: Path, folders: Iterable[str], errors: list[str], skipped: list[str], *, create: bool
 ) -> list[Path]:
-    """Return the harnesses' real folders; links are followed only to places inside `home`.
+    """Return the real paths of `folders` below `home`; symbolic links must lead inside `home`.
 
     Args:
         home: the home directory of the user that the harnesses run as.
-        folders: where the harnesses look, below it.
-        errors: gets what went wrong with a folder.
-        skipped: gets the folders that are not to be written to.
-        create: whether to make those that are missing.
+        folders: relative to `home`.
+        errors: gets a message per folder that cannot be created or read.
+        skipped: gets a message per folder outside `home`.
+        create: whether to create missing folders.
     """
-    # Not `Path.resolve`: that raises for a loop of links, which here is one more thing in the way.
+    # Not `Path.resolve`: it raises for a loop of links.
     real_home = os.path.realpath(home)
     roots: dict[Path, None] = {}
-    for place in folders:
-        root = Path(os.path.realpath(home / place))
+    for folder in folders:
+        root = Path(os.path.realpath(home / folder))
         if not root.is_relative_to(real_home):
-            skipped.append(f"{home / place}: leads out of the home directory")
+            skipped.append(f"{home / folder}: leads out of the home directory")
             continue
         try:
             if create:
@@ -88,10 +89,10 @@ def skill_roots(
 
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """Keep other workers of this machine out; the lock is on the folder itself.
+    """Lock a skills folder against other workers of this machine; removes what a killed one left.
 
     Raises:
-        OSError: it is busy for too long, or cannot be opened.
+        OSError: it was locked for `_LOCK_TIMEOUT_S`, or cannot be opened.
     """
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -111,49 +112,42 @@ def locked(root: Path) -> Iterator[None]:
         os.close(fd)
 
 
-MAX_SKILL_CHARS = 100_000
-
-_COMMAND = re.compile(r"/([a-z0-9:_-]+)(?:\s+(.*))?")
-
-
 @dataclass(frozen=True, slots=True)
 class ResolvedPrompt:
-    """A prompt with its command replaced by what the command stands for."""
+    """A prompt in which the skill's text replaces the command."""
 
     prompt: str
     warning: str | None = None
-    """What the session's log should say about it."""
+    """To be logged."""
 
 
 def is_installed(prompt: str, home: Path, specs: Sequence[HarnessSpec]) -> bool:
-    """True unless `prompt` begins with a command that no harness of this user could know.
+    """True unless `prompt` begins with a command that no folder below `home` contains.
 
     Args:
-        prompt: what the session is to be given.
+        prompt: the user prompt.
         home: the home directory of the user that the harnesses run as.
-        specs: of the harnesses that are installed.
+        specs: of the installed harnesses.
     """
     command = _command(prompt.partition("\n")[0])
     if command is None:
         return True
     name = command[1].removeprefix("skill:")
-    skills = [home / place / name / "SKILL.md" for place in skill_folders(specs)]
-    folders = [folder for spec in specs for folder in spec.skills.command_folders]
-    commands = [home / folder / f"{name}.md" for folder in folders]
+    skills = [home / folder / name / "SKILL.md" for folder in skill_folders(specs)]
+    commands = [
+        home / folder / f"{name}.md" for spec in specs for folder in spec.skills.command_folders
+    ]
     return any(path.is_file() for path in (*skills, *commands))
 
 
 def resolve_command(
     prompt: str, *skills_dirs: Path, max_chars: int = MAX_SKILL_CHARS
 ) -> ResolvedPrompt:
-    """Replace a leading ``/name arguments`` by the text of that skill (docs/skills.md).
-
-    ``/skill:name`` is the same.
+    """Replace a leading ``/name arguments`` or ``/skill:name arguments`` by the skill's text.
 
     Args:
-        prompt: left as it is unless its first line is a command whose skill exists.
-        skills_dirs: where ``<name>/SKILL.md`` is looked up, the first one that has it; the name
-            cannot hold a slash or a dot.
+        prompt: unchanged unless its first line is a command whose skill exists.
+        skills_dirs: searched in order for ``<name>/SKILL.md``; the name has no slash and no dot.
         max_chars: a longer skill is cut.
     """
     first, _, rest = prompt.partition("\n")
@@ -165,7 +159,7 @@ def resolve_command(
     for skills_dir in skills_dirs:
         path = skills_dir / name / "SKILL.md"
         try:
-            if not path.is_file():  # opening a pipe would wait for somebody to write to it
+            if not path.is_file():  # opening a named pipe would block
                 continue
             with path.open(encoding="utf-8", errors="replace") as file:
                 text = file.read(max_chars + 1)

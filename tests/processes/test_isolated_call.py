@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 from patience import HANG_S
 
-from agent_swarm_worker.processes.isolated_call import NoAnswer, run_apart, run_apart_blocking
+from agent_swarm_worker.processes.isolated_call import (
+    IsolatedCallFailed,
+    call_isolated,
+    call_isolated_blocking,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -33,8 +37,8 @@ def resources(_: Any) -> list[str]:
 
 async def ask(kind: str, function: Any, argument: Any, limit_s: float = 20) -> Any:
     if kind == "awaited":
-        return await run_apart(function, argument, limit_s=limit_s)
-    return run_apart_blocking(function, argument, limit_s=limit_s)
+        return await call_isolated(function, argument, limit_s=limit_s)
+    return call_isolated_blocking(function, argument, limit_s=limit_s)
 
 
 @pytest.mark.parametrize("kind", ["awaited", "blocking"])
@@ -45,22 +49,22 @@ async def test_what_it_returns_comes_back(kind: str):
 @pytest.mark.parametrize("kind", ["awaited", "blocking"])
 async def test_what_never_ends_is_ended(kind: str):
     began = time.monotonic()
-    with pytest.raises(NoAnswer, match=r"longer than 0\.5 s"):
+    with pytest.raises(IsolatedCallFailed, match=r"longer than 0\.5 s"):
         await ask(kind, endless, "a" * 64 + "!", limit_s=0.5)
     assert time.monotonic() - began < HANG_S
 
 
 @pytest.mark.parametrize("kind", ["awaited", "blocking"])
 async def test_what_breaks_says_how(kind: str):
-    with pytest.raises(NoAnswer, match="no such luck"):
+    with pytest.raises(IsolatedCallFailed, match="no such luck"):
         await ask(kind, broken, None)
 
 
 async def test_what_cannot_be_told_is_no_question():
-    with pytest.raises(NoAnswer):
-        await run_apart(doubled, {1, 2}, limit_s=5)
+    with pytest.raises(IsolatedCallFailed):
+        await call_isolated(doubled, {1, 2}, limit_s=5)
 
 
 async def test_it_is_told_no_secret_of_ours(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("API_KEY", "hidden")
-    assert "API_KEY" not in await run_apart(resources, None, limit_s=20)
+    assert "API_KEY" not in await call_isolated(resources, None, limit_s=20)

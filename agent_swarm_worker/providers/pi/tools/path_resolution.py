@@ -1,10 +1,8 @@
-"""Where the file tools may go: the session's directory, and what the operator opened besides.
+"""Resolve paths from the model, and confine the file tools to the session's directories.
 
-A path is resolved with all its links first and judged then. Operations on it are confined to the
-root that holds it (`GuestFiles`), so that a link which is put in the way after the judgement leads
-nowhere.
-
-This confines the file tools, not the agent: what `bash` runs has all rights of the session.
+A path is resolved with all its links and then compared with the allowed roots. Operations on it
+are confined to the root that contains it (`GuestFiles`), so that a link that appears after the
+check has no effect. Commands of `bash` are not confined: they have all rights of the session.
 """
 
 from __future__ import annotations
@@ -27,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
-    """A path that may be used: below `root`, with every link resolved."""
+class ResolvedPath:
+    """An allowed path: below `root`, with all links resolved."""
 
     files: GuestFiles
     root: str
@@ -40,20 +38,20 @@ class Spot:
         return str(PurePosixPath(self.root, *self.parts))
 
     def open(self) -> AbstractAsyncContextManager[OpenFile]:
-        """Open the regular file that this is, for reading."""
+        """Open the regular file for reading."""
         return self.files.open(self.path, within=self.root)
 
     async def list(self, limit: int) -> Listing:
-        """Return what is in the directory that this is."""
+        """Return the entries of the directory."""
         return await self.files.list(self.path, within=self.root, limit=limit)
 
     async def replace(self, content: bytes) -> bool:
-        """Put `content` in the place of the file; true if there was one before."""
+        """Replace the file's content; return whether the file existed."""
         return await self.files.write(self.path, content, within=self.root)
 
 
-class Place:
-    """The roots of one session; made by `open`."""
+class PathResolver:
+    """The roots of one session; create it with `open`."""
 
     def __init__(
         self, files: GuestFiles, home: str, roots: tuple[str, ...], readable: tuple[str, ...]
@@ -72,49 +70,49 @@ class Place:
         *,
         readable: Iterable[PurePath] = (),
     ) -> Self:
-        """Find the roots.
+        """Resolve the roots of a session.
 
         Args:
-            guest: where the files are.
-            cwd: what relative paths start from.
-            env: the session's; ``PI_ALLOW_OUTSIDE_CWD`` opens everything, ``PI_EXTRA_ROOTS`` some
-                more directories.
-            readable: directories that may be read besides: skills, and what tools leave behind.
+            guest: has the files.
+            cwd: start of relative paths, and the first root.
+            env: the session's; ``PI_ALLOW_OUTSIDE_CWD`` allows all paths, ``PI_EXTRA_ROOTS`` more
+                directories.
+            readable: directories that may only be read: skills, and outputs of commands.
         """
         files = guest.files
-        here = await files.real_path(str(cwd))
+        root = await files.real_path(str(cwd))
         options = PiOptions.load(env)
-        roots = [here, "/"]
+        roots = [root, "/"]
         if not options.allow_outside_cwd:
-            roots = [here, *[await files.real_path(str(root)) for root in options.extra_roots]]
+            roots = [root, *[await files.real_path(str(path)) for path in options.extra_roots]]
         more = [await files.real_path(str(path)) for path in readable]
         return cls(files, options.home, tuple(roots), (*roots, *more))
 
-    async def spot(self, path: str, *, to_write: bool = False) -> Spot:
+    async def resolve(self, path: str, *, to_write: bool = False) -> ResolvedPath:
         """Resolve a path from the model.
 
         Raises:
-            ToolRefusal: it leads out of the roots, or is no path at all.
+            ToolRefusal: it is outside of the roots, or not a valid path.
         """
         try:
             real = await self._files.real_path(str(PurePosixPath(self.cwd, self._expanded(path))))
         except (ValueError, OSError) as error:  # a NUL, a lone surrogate
-            msg = f"{path!r} is no usable path: {error}"
-            raise ToolRefusal(msg) from None
+            raise ToolRefusal(f"{path!r} is no usable path: {error}") from None
         for root in self._roots if to_write else self._readable:
             if PurePosixPath(real).is_relative_to(root):
-                return Spot(self._files, root, PurePosixPath(real).relative_to(root).parts)
-        msg = f"{path} is outside of the working directory {self.cwd}, where this tool may not go"
-        raise ToolRefusal(msg)
+                return ResolvedPath(self._files, root, PurePosixPath(real).relative_to(root).parts)
+        raise ToolRefusal(
+            f"{path} is outside of the working directory {self.cwd}, where this tool may not go"
+        )
 
-    def shown(self, spot: Spot) -> str:
-        """Return how a result names a path: relative where that is shorter."""
-        real = PurePosixPath(spot.path)
+    def display(self, target: ResolvedPath) -> str:
+        """Return a path as it is shown to the model: relative if below the working directory."""
+        real = PurePosixPath(target.path)
         return str(real.relative_to(self.cwd)) if real.is_relative_to(self.cwd) else str(real)
 
-    def below(self, spot: Spot, path: str) -> str:
-        """Return how a result names what a search below `spot` has found."""
-        return os.path.normpath(f"{self.shown(spot)}/{path}") + "/" * path.endswith("/")
+    def display_below(self, target: ResolvedPath, path: str) -> str:
+        """Return a path found by a search below `target`, as it is shown to the model."""
+        return os.path.normpath(f"{self.display(target)}/{path}") + "/" * path.endswith("/")
 
     def _expanded(self, path: str) -> str:
         if self._home and (path == "~" or path.startswith("~/")):

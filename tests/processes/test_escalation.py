@@ -13,7 +13,7 @@ from patience import HANG_S
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.processes.escalation import (
-    DEFAULT_LADDER,
+    DEFAULT_STEPS,
     LINGER_S,
     Step,
     end_process_tree,
@@ -92,7 +92,7 @@ async def test_the_worst_is_gone_within_twelve_seconds_by_default(tag, tmp_path)
 
 
 async def test_what_even_the_kernel_will_not_end_takes_at_most_twelve_seconds(tag, monkeypatch):
-    assert sum(step.grace_s for step in DEFAULT_LADDER) + LINGER_S + SWEEP_S <= 12
+    assert sum(step.grace_s for step in DEFAULT_STEPS) + LINGER_S + SWEEP_S <= 12
     clock = PatientClock()
     async with await spawn(spec(("sleep", "600"), tag)) as child:
         with monkeypatch.context() as patched:

@@ -28,15 +28,15 @@ AGENT_ID = "0a9e0000-0000-4000-8000-0000000000be"
 REQUESTS = "/bench/requests"
 """Where the swarm says how often the worker asked for what."""
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
-PATIENCE_S = 60.0
+WAIT_S = 60.0
 """How long anything here may take that takes a second on a quiet machine."""
 
 
 class Swarm:
     """A local swarm as a process, which can be killed and started again on its file and port."""
 
-    def __init__(self, place: Path, *, first_sweep_s: float) -> None:
-        self._place, self._first_sweep_s = place, first_sweep_s
+    def __init__(self, run_dir: Path, *, first_sweep_s: float) -> None:
+        self._run_dir, self._first_sweep_s = run_dir, first_sweep_s
         self._process: subprocess.Popen[str] | None = None
         self._port = 0
         self.url = ""
@@ -49,7 +49,7 @@ class Swarm:
     async def start(self) -> None:
         """Start it; it answers on return."""
         options = ("--port", str(self._port), "--first-sweep-s", str(self._first_sweep_s))
-        argv = [sys.executable, "-m", "benchmarks.stage", str(self._place / "swarm.sqlite")]
+        argv = [sys.executable, "-m", "benchmarks.processes", str(self._run_dir / "swarm.sqlite")]
         self.url = await anyio.to_thread.run_sync(self._launch, (*argv, *options))
         self._port = int(self.url.rpartition(":")[2])
 
@@ -75,38 +75,40 @@ class Swarm:
 
 
 @asynccontextmanager
-async def worker(place: Path, url: str, **settings: str) -> AsyncIterator[subprocess.Popen[bytes]]:
+async def worker(
+    run_dir: Path, url: str, **settings: str
+) -> AsyncIterator[subprocess.Popen[bytes]]:
     """Run a worker with `agent` as its harness; it is asked to go at the end, and waited for.
 
     Args:
-        place: of its files; it logs into ``worker.log`` there.
+        run_dir: of its files; it logs into ``worker.log`` there.
         url: of the API.
         settings: environment variables in addition.
     """
     for name in ("runs", "printed", "home"):
-        (place / name).mkdir(exist_ok=True)
-    command = shlex.join([sys.executable, "-S", "-B", "-E", str(agent.__file__), str(place)])
+        (run_dir / name).mkdir(exist_ok=True)
+    command = shlex.join([sys.executable, "-S", "-B", "-E", str(agent.__file__), str(run_dir)])
     env = {
         "PATH": os.environ["PATH"],
-        "HOME": str(place / "home"),
+        "HOME": str(run_dir / "home"),
         "MCP_BASE_URL": url,
         "API_KEY": KEY,
         "AGENT_ID": AGENT_ID,
-        "SWARM_STATE_DIR": str(place / "state"),
-        "SWARM_WORKSPACE_DIR": str(place / "no-workspace"),
+        "SWARM_STATE_DIR": str(run_dir / "state"),
+        "SWARM_WORKSPACE_DIR": str(run_dir / "no-workspace"),
         "SWARM_LOG_LEVEL": "info",
         "HARNESS_PROVIDER": "subprocess",
         "HARNESS_COMMAND": command,
         **settings,
     }
-    process = _launch(env, place / "worker.log")
+    process = _launch(env, run_dir / "worker.log")
     try:
         yield process
     finally:
         process.terminate()
         with anyio.CancelScope(shield=True):
             try:
-                await anyio.to_thread.run_sync(process.wait, PATIENCE_S)
+                await anyio.to_thread.run_sync(process.wait, WAIT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -123,7 +125,7 @@ class Lead:
 
     def __init__(self, url: str) -> None:
         headers = {"Authorization": f"Bearer {KEY}"}
-        self._client = httpx2.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE_S)
+        self._client = httpx2.AsyncClient(base_url=url, headers=headers, timeout=WAIT_S)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -156,18 +158,18 @@ async def until(look: Callable[[], Awaitable[object]], *, every_s: float = 0.02)
         await anyio.sleep(every_s)
 
 
-def printed(place: Path, task_id: str) -> tuple[int, int]:
+def printed(run_dir: Path, task_id: str) -> tuple[int, int]:
     """Return how many lines and bytes a task has printed so far."""
     try:
-        lines, size = (place / "printed" / task_id).read_text().split()
+        lines, size = (run_dir / "printed" / task_id).read_text().split()
     except (OSError, ValueError):  # not begun
         return 0, 0
     return int(lines), int(size)
 
 
-def runs(place: Path, task_id: str) -> int:
+def runs(run_dir: Path, task_id: str) -> int:
     """Return how often a task was run."""
-    path = place / "runs" / task_id
+    path = run_dir / "runs" / task_id
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 

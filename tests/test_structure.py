@@ -1,0 +1,75 @@
+"""Sizes of the package, and names that must not return."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "agent_swarm_worker"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+PACKAGES = sorted(PACKAGE.rglob("__init__.py"))
+OTHERS = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "chaos").glob("*.py")]
+MAX_MODULES = 300
+RETIRED = {
+    "apart": "isolated call",
+    "backstop": "exit timer",
+    "bench": "session fixture",
+    "freeze": "stop tree",
+    "furniture": "default files",
+    "generations": "server capabilities",
+    "intake": "capture buffer",
+    "ladder": "escalation",
+    "mailbox": "steering queue",
+    "odds": "stub routes",
+    "receipt": "write intent",
+    "remains": "orphaned session",
+    "reread": "replay",
+    "siege": "fuzz",
+    "sleeper": "pipe holder",
+    "stage": "harness fixture",
+    "surroundings": "resources",
+    "talk": "stdin writer",
+}
+"""Words of earlier names, each with the term that replaced it (docs/glossary.md)."""
+
+
+def words_of(name: str) -> set[str]:
+    """Return the words of a snake_case or CamelCase name, in lower case."""
+    return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
+
+
+def names_in(path: Path) -> Iterator[str]:
+    """Yield the names of a module and its classes."""
+    yield path.stem
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    yield from (node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+
+
+def test_the_package_has_fewer_modules_than_the_limit():
+    assert 100 < len(MODULES) < MAX_MODULES
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=lambda path: path.parent.name)
+def test_the_first_line_of_a_package_is_a_sentence(path: Path):
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    assert re.fullmatch(r"[\w`].{15,}\.", docstring.partition("\n")[0])
+
+
+def test_words_are_found_in_both_kinds_of_names():
+    assert words_of("_run_apart") == {"run", "apart"}
+    assert words_of("HTTPReceiptStage") == {"http", "receipt", "stage"}
+
+
+def test_no_retired_name_is_used():
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in (*MODULES, *OTHERS)
+        for name in names_in(path)
+        if words_of(name) & RETIRED.keys()
+    }
+    assert found == set()
