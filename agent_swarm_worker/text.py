@@ -13,7 +13,10 @@ from unicodedata import combining, east_asian_width
 
 # White space, control characters, line and paragraph separators, direction overrides that reorder
 # what follows, and lone surrogates, which no JSON encoder accepts.
-_UNFIT = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
+# Listed one by one: with the class ``\s`` a substitution takes half as long again.
+_UNFIT = re.compile(
+    r"[\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028-\u202f\u205f\u2066-\u2069\u3000\ud800-\udfff]+"
+)
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
