@@ -1,1 +1,1 @@
-"""Measurements, printed as JSON. `make bench` runs them all; docs/benchmarks.md records them."""
+"""Benchmarks that print JSON; `make bench` runs them all, docs/benchmarks.md has the results."""

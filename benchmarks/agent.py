@@ -1,4 +1,4 @@
-"""A harness whose every line is known beforehand: ``agent.py <directory>``.
+"""A harness with predictable output: ``agent.py <directory>``.
 
 Its task says what it does: ``lines=183 seconds=30``. It prints normalized events, evenly spread,
 all with its own task's id, and the same tool-call ids and words as every other task. In the

@@ -1,7 +1,7 @@
-"""Fifty sessions at once on one worker: what they cost it, and whether it keeps its word.
+"""Measure a worker with fifty concurrent sessions: CPU, memory, requests, and lost lines.
 
-All sessions print evenly for a while, beside each other. The worker and the API are processes of
-their own; the requests counted are the worker's, the CPU and the memory its own too.
+All sessions print at an even pace. Worker and API are separate processes; CPU, memory and requests
+are those of the worker.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def run(run_dir: Path, sessions: int, lines: int, seconds: float) -> dict[
         seconds: that each takes for them.
     """
     async with AsyncExitStack() as held:
-        # A claim that the sweep after a start finds unannounced is failed: not of interest here.
+        # No sweep after the start: it would fail a claim that is not announced yet.
         swarm = Swarm(run_dir, first_sweep_s=0.0)
         held.callback(swarm.kill)
         await swarm.start()

@@ -1,6 +1,6 @@
-"""What a worker costs that has nothing to do, and how soon it asks for work.
+"""Measure an idle worker: time to its first poll, memory, CPU.
 
-A real ``swarm-worker worker`` process against an API in another process.
+A ``swarm-worker worker`` process with an API in another process.
 """
 
 from __future__ import annotations

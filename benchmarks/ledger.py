@@ -1,4 +1,4 @@
-"""What a task printed against what the swarm has stored of it."""
+"""Compare the lines that a task printed with those that the swarm has stored."""
 
 from __future__ import annotations
 

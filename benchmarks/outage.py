@@ -1,4 +1,4 @@
-"""The API goes away in the middle of a task, and comes back.
+"""Measure a task during which the API is down for a while.
 
 A task prints 183 lines in 30 s. After a third of it the API is gone, for 20 s or for 120 s, which
 is longer than the task: it ends in between. What was printed, called, spent and said is then held
@@ -68,7 +68,7 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class OutageResult:
     """How it went."""
 
     outage: Outage
@@ -94,7 +94,9 @@ class Outcome:
         }
 
 
-async def play(outage: Outage, run_dir: Path, starts: anyio.Semaphore | None = None) -> Outcome:
+async def play(
+    outage: Outage, run_dir: Path, starts: anyio.Semaphore | None = None
+) -> OutageResult:
     """Play one outage in a directory of its own; `starts` limits how many start at once."""
     scale = outage.scale
     async with AsyncExitStack() as held:
@@ -129,7 +131,7 @@ async def play(outage: Outage, run_dir: Path, starts: anyio.Semaphore | None = N
             # What the server makes of a task that it takes for dead, it makes at its first sweep.
             await anyio.sleep(max(0.0, returned_s + (FIRST_SWEEP_S + 2) * scale - time.monotonic()))
         told = await ledger.account(lead, run_dir, task_id, await ledger.made_of(lead))
-    return Outcome(
+    return OutageResult(
         outage=outage,
         account=told,
         printed_meanwhile=meanwhile - before,
@@ -197,9 +199,9 @@ async def _is_settled(lead: Lead, task_id: str) -> bool:
     return task["status"] != "in_progress" and all(row["taskId"] != task_id for row in rows)
 
 
-async def play_all(outages: list[Outage], run_dir: Path) -> list[Outcome]:
+async def play_all(outages: list[Outage], run_dir: Path) -> list[OutageResult]:
     """Play them side by side, since each mostly waits; the order is kept."""
-    outcomes: dict[Outage, Outcome] = {}
+    outcomes: dict[Outage, OutageResult] = {}
     # All at once they would keep each other from starting, until a swarm gives up a connection
     # on which nothing has been asked for ten seconds.
     starts = anyio.Semaphore(STARTS_AT_ONCE)
@@ -215,7 +217,7 @@ async def play_all(outages: list[Outage], run_dir: Path) -> list[Outcome]:
     return [outcomes[outage] for outage in outages]
 
 
-def table(outcomes: list[Outcome]) -> str:
+def table(outcomes: list[OutageResult]) -> str:
     """Return the outcomes for people."""
     head = (
         f"{'API':10} {'away':>6} {'lines':>9} {'twice':>6} {'order':>6} {'costs':>6} {'ends':>5}"

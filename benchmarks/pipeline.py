@@ -1,4 +1,4 @@
-"""What a line costs the real daemon: ``swarm-worker run`` as a process, with all its listeners.
+"""Measure the cost of a line in ``swarm-worker run``, a process with all its listeners.
 
 Default settings and log level, the log in a file, `SECRETS` secrets in the environment, an API and
 a scripted agent that are processes of their own. The CPU counted is the worker's alone, without

@@ -1,4 +1,4 @@
-"""What a process and its files take, seen from outside."""
+"""Read CPU, memory, descriptors and files of a process from ``/proc``."""
 
 from __future__ import annotations
 

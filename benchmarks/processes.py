@@ -1,4 +1,4 @@
-"""A swarm and a worker, each a real process, in one directory: what outage and soak play on."""
+"""Run a local swarm and a worker as processes in one directory, for the other benchmarks."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 KEY = "bench-api-key-0123456789"
 AGENT_ID = "0a9e0000-0000-4000-8000-0000000000be"
 REQUESTS = "/bench/requests"
-"""Where the swarm says how often the worker asked for what."""
+"""Path at which the swarm returns the number of the worker's requests by route."""
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 WAIT_S = 60.0
-"""How long anything here may take that takes a second on a quiet machine."""
+"""Limit of a step that takes a second on an idle machine."""
 
 
 class Swarm:
@@ -65,7 +65,7 @@ class Swarm:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End it without a word, if it runs."""
+        """Kill it, if it runs."""
         if self._process is not None:
             assert self._process.stdout is not None
             self._process.kill()
@@ -78,7 +78,7 @@ class Swarm:
 async def worker(
     run_dir: Path, url: str, **settings: str
 ) -> AsyncIterator[subprocess.Popen[bytes]]:
-    """Run a worker with `agent` as its harness; it is asked to go at the end, and waited for.
+    """Run a worker with `agent` as its harness; it is terminated at the end, and waited for.
 
     Args:
         run_dir: of its files; it logs into ``worker.log`` there.
@@ -121,7 +121,7 @@ def _launch(env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
 
 
 class Lead:
-    """Submits tasks, and reads back what the swarm knows of them."""
+    """A client that submits tasks and reads their records."""
 
     def __init__(self, url: str) -> None:
         headers = {"Authorization": f"Bearer {KEY}"}
@@ -136,9 +136,9 @@ class Lead:
         return dict(answer.json())
 
     async def submit(self, lines: int, seconds: float) -> str:
-        """Ask for a task that prints so many lines in so many seconds; return its id."""
+        """Submit a task that prints `lines` lines in `seconds` seconds; return its id."""
         text = f"lines={lines} seconds={seconds:g}"
-        # Nobody is to be told when it ends: a follow-up for a lead would count as a second task.
+        # Without a follow-up for a lead, which would count as a second task.
         body = {"task": text, "agentId": AGENT_ID, "followUpConfig": {"disabled": True}}
         answer = await self._client.post("/api/tasks", json=body)
         answer.raise_for_status()
@@ -148,13 +148,13 @@ class Lead:
         (await self._client.post(f"/api/tasks/{task_id}/cancel", json={})).raise_for_status()
 
     async def is_registered(self) -> bool:
-        """Say whether the worker has come."""
+        """Return whether the worker has registered."""
         return (await self._client.get(f"/api/agents/{AGENT_ID}")).status_code == 200
 
 
 async def until(look: Callable[[], Awaitable[object]], *, every_s: float = 0.02) -> None:
-    """Look again and again until there is something to see; bound it with a cancel scope."""
-    while not await look():  # noqa: ASYNC110 - what is looked at is another process
+    """Call `look` until its result is true; the caller sets a time limit."""
+    while not await look():  # noqa: ASYNC110 - polls another process
         await anyio.sleep(every_s)
 
 

@@ -1,9 +1,9 @@
-"""How long a worker takes from step to step when each answer of the API takes a while.
+"""Measure the time and the sequential requests between a worker's steps, with a slow API.
 
 A real ``swarm-worker run`` against a local swarm in a process of its own, which delays the answer
 to each of the worker's requests. Measured: process start → first poll, claim → CLI started, CLI
-end → finish sent; with each, how many requests were made meanwhile, and in how many rounds:
-requests that are under way together count as one round. Seconds depend on the machine, rounds do
+end → finish sent; each with the number of requests and of rounds in between:
+concurrent requests count as one round. Seconds depend on the machine, rounds do
 not.
 
     python -m benchmarks round_trips
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 KEY = "bench-api-key-0123456789"
 AGENT_ID = "0a9e0000-0000-4000-8000-0000000000be"
 LOG = "/bench/log"
-"""Where the delaying swarm says which requests it had, and when."""
+"""Path at which the delaying swarm returns its requests with their times."""
 DELAY_MS, TASKS, STARTS = 100, 5, 3
 WAIT_S = 120.0
 _USAGE = {"input_tokens": 900, "output_tokens": 100}
@@ -135,7 +135,7 @@ def _is_finish(entry: Entry, task_id: str) -> bool:
 
 
 def _is_beside(entry: Entry) -> bool:
-    """True for the loops that run beside all of this."""
+    """True for requests of periodic loops."""
     return any(word in entry["path"] for word in ("/ping", "heartbeat", "cancelled-tasks"))
 
 

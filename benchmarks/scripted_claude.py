@@ -1,7 +1,7 @@
-"""A stand-in for Claude Code: ``scripted_claude.py <stream> [options]`` prints a prepared stream.
+"""Imitate Claude Code: ``scripted_claude.py <stream> [options]`` prints a prepared stream.
 
-Answers ``--version`` like a version that takes messages, waits for the prompt, prints the file as
-fast as the pipe takes it, and leaves when its standard input ends.
+Its ``--version`` is one that accepts messages. It waits for the prompt, prints the file as fast as
+it is read, and exits at the end of its standard input.
 """
 
 from __future__ import annotations

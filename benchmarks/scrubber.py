@@ -1,7 +1,6 @@
-"""Measure how fast the scrubber reads JSON lines without secrets: what nearly every line is.
+"""Measure the scrubber on JSON lines without secrets: prose, source code, and expensive texts.
 
-Prose says little about tool results, so source code is measured, too, and texts that hold what
-costs most: anchors of shapes that turn out to be no tokens, and escapes that JSON does not need.
+Expensive are prefixes of token patterns that are not tokens, and escapes that JSON does not need.
 """
 
 from __future__ import annotations

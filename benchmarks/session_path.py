@@ -1,4 +1,4 @@
-"""CPU of one part of the worker: `CliSession`, one `SessionReporter` and the `Outbox`.
+"""Measure the CPU of a part of the worker: `CliSession`, one `SessionReporter` and the `Outbox`.
 
 Console, tool-loop guard, watchdog and log are left out, and few lines are tool calls: `pipeline`
 measures the whole worker. The harness is ``cat``, so the CPU counted is this process's alone.

@@ -1,7 +1,7 @@
-"""A swarm API that accepts everything, in a process of its own so that its cost is its own.
+"""A swarm API that accepts all requests, in its own process so that its CPU is not counted.
 
-It gives out the tasks that are put into it (``POST /bench/task``) and says what has arrived
-(``GET /bench/arrived``): log lines, events, finished tasks, requests by route.
+Polls return the tasks that were added by ``POST /bench/task``; ``GET /bench/arrived`` returns the
+numbers of log lines, events, finished tasks, and requests by route.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Hundreds of short tasks beside one long session, on one worker: does anything grow?
+"""Detect growth of a worker over hundreds of short tasks beside one long session.
 
-The worker is looked at from outside every few seconds. After a warm-up a line is put through each
-series; it is flat if even its steepest likely slope stays below a stated bound. What every task
-printed is held against what the swarm has of it, and objects that grow with the number of tasks are
-named by their type. Exits with 1 if something is not flat, was lost, came twice or was left behind.
+Memory, descriptors and others are sampled every few seconds. A line is fitted to each series after
+a warm-up; the series is flat if its slope plus two standard errors is below a bound. Printed lines
+are compared with stored ones, and types whose objects grow with the number of tasks are reported.
+Exits with 1 if a series is not flat, or lines were lost, duplicated or left behind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `soak` saw, judged: is it flat, is it right, is anything left behind?"""
+"""Evaluate a soak: growth of the series, lost or duplicated lines, leftovers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prepared outputs of a coding agent, in Claude Code's stream-json: one file per kind of session.
+"""Generate outputs of a coding agent in Claude Code's stream-json: one file per kind of session.
 
 Each stream is the same in every run. Every tool call differs from every other, so that nothing is
 saved by having seen it before; one line in `SECRET_EVERY` contains a secret of the environment.

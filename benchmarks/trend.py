@@ -1,4 +1,4 @@
-"""Whether a series grows: a line through it, and how sure that is."""
+"""Fit a line to a series, with the standard error of its slope."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ class Trend:
 def fit(x: Sequence[float], y: Sequence[float]) -> Trend:
     """Fit a line by least squares.
 
-    Memory that is up now is up five seconds later too, so there is less to learn from the samples
-    than their number says: the error is widened by the correlation of neighbouring residuals.
+    Samples are correlated: the error is widened by the correlation of neighbouring residuals.
 
     Raises:
         ValueError: fewer than three points, or all at the same x.

@@ -1,11 +1,11 @@
-"""``swarm-worker worker``, which on SIGUSR2 also says what it holds, in objects.
+"""Run ``swarm-worker worker`` with a report on its objects at SIGUSR2.
 
-That is: how many of each type, how long its containers are (strings and numbers are in nobody's
-list of objects, so that a growing list of them shows only in its length), how many blocks of memory
-the interpreter has given out, and how many bytes the C library has.
+The report has the number of objects by type, the lengths of containers (the collector does not
+track strings and numbers, so a growing list of them shows only by its length), the memory blocks
+of the interpreter, and the bytes allocated by the C library.
 
-With ``--stalls`` it instead times every step of its event loop, and writes the longest ones since
-the last time when `TELL_STALLS` comes.
+With ``--stalls`` it times the steps of its event loop instead, and writes the longest since the
+last report at the signal `TELL_STALLS`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections import Counter, deque
 from pathlib import Path
 
 LONG = 30
-"""Containers shorter than this are nobody's leak yet."""
+"""Shorter containers are not reported."""
 KEY_CHARS = 60
 TELL_STALLS = signal.SIGRTMIN + 1
 MANY_STALLS = 5
@@ -33,7 +33,7 @@ MALLINFO = (
 
 
 def _tell(*_: object) -> None:
-    """Write it beside the state directory, whole: who reads it waits for the name."""
+    """Write the report beside the state directory, then rename it, so that readers see it whole."""
     gc.collect()
     blocks = sys.getallocatedblocks()
     objects = [thing for thing in gc.get_objects() if not _is_swept_later(thing)]

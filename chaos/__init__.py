@@ -1,1 +1,1 @@
-"""Breaks everything around a worker, then counts what is missing. `python -m chaos`."""
+"""Inject faults around a worker, then compare all records: ``python -m chaos``."""

@@ -1,4 +1,4 @@
-"""``python -m chaos``: break things on schedule, then count."""
+"""The command line ``python -m chaos``."""
 
 from __future__ import annotations
 

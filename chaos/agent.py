@@ -1,4 +1,4 @@
-"""A harness that writes down what it says, so that it can be compared with what arrived.
+"""A harness that records each line that it prints, for the comparison with the stored ones.
 
 Runs as ``python -I -S agent.py <truth directory> <seed>``; knows nothing of this project. For each
 line it notes that it is about to say it, and that the pipe took it. What a run does is drawn from

@@ -1,4 +1,4 @@
-"""A local swarm that can be killed, with the server's own sweeps at the pace of a chaos run.
+"""A local swarm process that can be killed, with sweep intervals short enough for a chaos run.
 
 ``python -m chaos.api <port> <database>``, the key in ``API_KEY``.
 """

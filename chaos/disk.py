@@ -1,4 +1,4 @@
-"""Where a chaos run happens: its directory, and a small disk of its own for the worker's state."""
+"""Mount a small file system for the worker's state, which can be filled."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ BLOCK = bytes(64 * 1024)
 
 
 class Disk:
-    """A file system that can be filled up, where this machine lets us mount one."""
+    """A file system that can be filled, or a plain directory if it cannot be mounted."""
 
     def __init__(self, path: Path, *, is_mounted: bool) -> None:
         self.path, self.is_mounted = path, is_mounted
         self._filler = path / "filler"
 
     def fill(self) -> None:
-        """Take all the room there is."""
+        """Use all free space."""
         with self._filler.open("ab", buffering=0) as file:
             for size in (len(BLOCK), 4096, 1):
                 try:
@@ -30,15 +30,15 @@ class Disk:
                     continue
 
     def free(self) -> None:
-        """Give it back."""
+        """Release the space."""
         self._filler.unlink(missing_ok=True)
 
 
 @contextmanager
 def small_disk(path: Path, *, wanted: bool = True) -> Iterator[Disk]:
-    """Mount a file system there; a plain directory where that is impossible.
+    """Mount a file system at `path`; use a plain directory if that is impossible.
 
-    What lies on it is copied to the directory below when it is unmounted, for whoever looks later.
+    Its content is copied into the directory below when it is unmounted, for later inspection.
     """
     path.mkdir(parents=True)
     options = f"size={DISK_BYTES},mode=0700"

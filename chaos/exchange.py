@@ -1,4 +1,4 @@
-"""One request that came to the man in the middle, and what becomes of it."""
+"""Handle one request in the fault proxy, with its fault."""
 
 from __future__ import annotations
 

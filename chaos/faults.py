@@ -1,4 +1,4 @@
-"""What can go wrong between a client and its API."""
+"""The faults between a client and its API."""
 
 from __future__ import annotations
 

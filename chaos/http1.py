@@ -1,4 +1,4 @@
-"""As much of HTTP/1.1 as it takes to tell one message from the next; bodies pass as they are."""
+"""Find the ends of HTTP/1.1 messages; bodies pass unchanged."""
 
 from __future__ import annotations
 

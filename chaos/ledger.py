@@ -1,4 +1,4 @@
-"""What was done against what was told: one row for each promise."""
+"""Compare the sessions' records with the swarm's database: one row for each guarantee."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws from a seed what goes wrong, and when. The same seed gives the same plan."""
+"""Draw a schedule of faults from a seed; the same seed gives the same schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A man in the middle who harms requests on demand."""
+"""A proxy that applies faults to requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row for each promise, and how rows are shown; and looking for a secret in files."""
+"""Rows of the result and their table; searching files for a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run: work flows, things break on schedule, everything heals, the ledger is drawn up."""
+"""Run a schedule of faults under load, wait for recovery, and compare the records."""
 
 from __future__ import annotations
 

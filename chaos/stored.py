@@ -1,4 +1,4 @@
-"""What arrived: the rows of the swarm, and what lies in the worker's directory."""
+"""Read the stored records: the swarm's database, and the worker's directory."""
 
 from __future__ import annotations
 

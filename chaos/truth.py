@@ -1,4 +1,4 @@
-"""What the sessions wrote down of themselves."""
+"""Read the records that the sessions wrote of themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker, with a wall clock that jumps: ``python -m chaos.worker <file with seconds> …``.
+"""Run the worker with a wall clock that jumps: ``python -m chaos.worker <file with seconds> …``.
 
 What it adds to the wall clock is read from a file at each look. The monotonic clock stays.
 """

@@ -1,4 +1,4 @@
-"""A swarm, a man in the middle and a worker: all real, all in processes of their own."""
+"""Run a local swarm, a fault proxy and a worker."""
 
 from __future__ import annotations
 
@@ -289,7 +289,7 @@ def processes_with(path: Path) -> list[int]:
 
 
 async def until(look: Callable[[], Any], within_s: float) -> bool:
-    """Look again and again; false if there was nothing to see in time."""
+    """Call `look` until its result is true; false after `within_s` seconds."""
     with anyio.move_on_after(within_s):
         while True:
             found = look()

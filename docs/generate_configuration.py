@@ -1,6 +1,6 @@
-"""Writes ``configuration.md`` from all settings models; run it after changing a setting.
+"""Generate ``configuration.md`` from all settings models; run it after changing a setting.
 
-A test compares the page with what this would write, and looks for models that it leaves out.
+A test compares the page with the output of this module, and looks for models that it omits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from agent_swarm_worker.cli.view import EarlyLogSettings, TerminalSettings
-from agent_swarm_worker.container.facts import ContainerSettings
+from agent_swarm_worker.container.api import ContainerSettings
 from agent_swarm_worker.credentials.settings import LoginSettings
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
 from agent_swarm_worker.guards.tokens import TokenizerSettings
@@ -36,23 +36,22 @@ PROJECT = "agent-swarm-worker"
 HEAD = """\
 # Configuration
 
-<!-- Made from the settings models by docs/generate_configuration.py; do not edit. -->
+<!-- Generated from the settings models by docs/generate_configuration.py; do not edit. -->
 
-Every variable of the worker, by its owner. A blank value counts as no value; only an empty
-`AGENT_SWARM_API_KEY` still hides `API_KEY`. A value that cannot be used ends the start with exit
-code 78 and names the variable; one that is marked *checked late* fails the session that uses it.
-Switches take `true`/`1` and `false`/`0`, if nothing else is said; anything else leaves the default.
+All variables of the worker, by package. A blank value counts as unset; only an empty
+`AGENT_SWARM_API_KEY` still hides `API_KEY`. An invalid value ends the start with exit code 78 and
+a message that names the variable; one marked *checked late* fails the session that uses it.
+Switches take `true`/`1` and `false`/`0` unless stated otherwise; other values mean the default.
 
-The swarm's configuration rows overlay these variables, but for
+The swarm's configuration rows overlay these variables, except
 {never}.
 A row for a variable marked *live* takes effect while the worker runs: for the next session, or the
-next round of a loop. The others are read at the start. A row whose value cannot be used is passed
-over.
+next round of a loop. The others are read at the start. A row with an invalid value is ignored.
 
-All variables, those of this page and any other, are handed on to the harness. What a harness's own
-program looks at besides is said in [harnesses.md](harnesses.md). `<HARNESS>_SKILLS_DIR`, such as
-`CODEX_SKILLS_DIR`, names the folder of commands of a harness that does not know commands by itself;
-`<HOME>/.<harness>/skills` by default.
+All variables, those of this page and any other, are passed on to the harness. Variables that a
+harness's own program reads are listed in [harnesses.md](harnesses.md). `<HARNESS>_SKILLS_DIR`, such
+as `CODEX_SKILLS_DIR`, names the folder of commands for a harness without commands of its own;
+by default `<HOME>/.<harness>/skills`.
 """
 _KINDS: dict[Any, str] = {
     str: "text",
@@ -68,7 +67,7 @@ _BOUNDS = {"gt": "> {}", "ge": "≥ {}", "le": "≤ {}"}
 
 
 def models() -> list[type[SettingsModel]]:
-    """Return every model of this distribution: the worker's, the harnesses', the smaller ones."""
+    """Return all settings models of this distribution."""
     ours = [
         model
         for name, model in installed_options().items()
@@ -76,14 +75,14 @@ def models() -> list[type[SettingsModel]]:
     ]
     return [
         Settings,
-        *(base for model in ours for base in _extended(model)),
+        *(base for model in ours for base in _with_bases(model)),
         LoginSettings,
         GitSettings,
         ContainerSettings,
         ChildEnvSettings,
         TokenizerSettings,
         TerminalSettings,
-        # All of these share their variables with others.
+        # Their variables also belong to models above.
         EarlyLogSettings,
         HarnessChoice,
         HarnessOptions,
@@ -91,14 +90,14 @@ def models() -> list[type[SettingsModel]]:
     ]
 
 
-def _extended(model: type[SettingsModel]) -> list[type[SettingsModel]]:
-    """Return a model of a harness and what it extends besides the common base."""
-    steps = [base for base in model.__mro__ if issubclass(base, HarnessOptions)]
-    return [base for base in steps if base is not HarnessOptions]
+def _with_bases(model: type[SettingsModel]) -> list[type[SettingsModel]]:
+    """Return a harness's model and its bases below `HarnessOptions`."""
+    bases = [base for base in model.__mro__ if issubclass(base, HarnessOptions)]
+    return [base for base in bases if base is not HarnessOptions]
 
 
 def page() -> str:
-    """Return the page."""
+    """Return the text of the page."""
     never = sorted({*NEVER_OVERLAID, *(f"{prefix}*" for prefix in NEVER_OVERLAID_PREFIXES)})
     parts = [HEAD.format(never=", ".join(f"`{name}`" for name in never))]
     for model in models():
@@ -113,7 +112,7 @@ def page() -> str:
 
 
 def _docstrings(source: str) -> dict[str, str]:
-    """Return the text under each field of a model, on one line."""
+    """Return the docstring of each field of a model, on one line."""
     (model,) = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
     return {
         field.target.id: " ".join(ast.literal_eval(text.value).split())
@@ -125,7 +124,7 @@ def _docstrings(source: str) -> dict[str, str]:
 
 
 def _groups(model: type[SettingsModel], source: str) -> list[tuple[str, list[str]]]:
-    """Return the fields below each ``# ---`` comment that has any of the model's own."""
+    """Return the model's own fields by the ``# ---`` comment above them."""
     _, *pieces = re.split(r"^    # --- (.+)$", source, flags=re.MULTILINE)
     own = {name for name, it in model.declarations().items() if not it.is_shared}
     groups = []
@@ -141,14 +140,16 @@ def _row(model: type[SettingsModel], name: str, text: str) -> str:
     marks = ["live"] if declared.effect is Effect.LIVE else []
     marks += ["checked late"] if declared.is_checked_late else []
     mark = f"*{', '.join(marks)}*. " if marks else ""
-    words = mark + re.sub(r"``(.+?)``", r"`\1`", re.sub(r" \(docs/api\.md [\d.]+\)", "", text))
+    description = mark + re.sub(
+        r"``(.+?)``", r"`\1`", re.sub(r" \(docs/api\.md [\d.]+\)", "", text)
+    )
     field = model.model_fields[name]
-    cells = (names, _value(model, name), _default(field.default), words)
+    cells = (names, _value(model, name), _default(field.default), description)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _value(model: type[SettingsModel], name: str) -> str:
-    """Say what may be given: the kind, the unit, the bounds."""
+    """Return the accepted values: kind, unit, bounds."""
     field = model.model_fields[name]
     kind = field.annotation
     if NoneType in get_args(kind):
@@ -156,14 +157,14 @@ def _value(model: type[SettingsModel], name: str) -> str:
     if get_origin(kind) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
     unit = next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
-    words = unit or _KINDS[get_origin(kind) or kind]
+    base = unit or _KINDS[get_origin(kind) or kind]
     rules = [
         text.format(f"{limit:g}" if limit < 1e6 else f"{limit}")
         for rule in field.metadata
         for attribute, text in _BOUNDS.items()
         if (limit := getattr(rule, attribute, None)) is not None
     ]
-    return " ".join([words, *rules])
+    return " ".join([base, *rules])
 
 
 def _default(value: Any) -> str:

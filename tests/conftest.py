@@ -1,4 +1,4 @@
-"""What every test may use."""
+"""Configuration of all tests."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ LONG = (
     "hostile/deep/",
     "hostile/test_local_fuzz.py",
     "hostile/test_worker_fuzzed.py",
-    "login/test_codex_worker.py",
-    "login/test_login_command.py",
-    "login/test_refresh.py",
+    "credentials/test_codex_worker.py",
+    "credentials/test_login_command.py",
+    "credentials/test_refresh.py",
     "long_figures/",
     "model/test_model_deep.py",
     "providers/pi/test_pi_compaction.py",

@@ -1,4 +1,4 @@
-"""First of several, all of several, wake everyone: errors stay plain, and nothing is lost."""
+"""Waiting for the first or all of several tasks, and broadcasts: errors and values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other distributions build on: its names, its shape, and what importing it costs."""
+"""The interface for other distributions: names, shape, and the cost of importing it."""
 
 from __future__ import annotations
 

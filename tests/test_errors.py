@@ -1,4 +1,4 @@
-"""The tree of errors is the one its docstring draws."""
+"""The exception tree equals the one in its docstring."""
 
 from __future__ import annotations
 

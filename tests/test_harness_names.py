@@ -1,4 +1,4 @@
-"""Nothing outside a harness's own package names a harness: no table, no `if`, no literal."""
+"""No code outside a harness's package names the harness."""
 
 from __future__ import annotations
 

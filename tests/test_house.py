@@ -1,4 +1,4 @@
-"""The house rules that no tool of `make check` knows."""
+"""Rules of the code base that no tool of `make check` verifies."""
 
 from __future__ import annotations
 

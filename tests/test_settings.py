@@ -1,4 +1,4 @@
-"""Every variable: its default, its bounds, what is said of a value that cannot be used."""
+"""Each variable: its default, its bounds, and the message for an invalid value."""
 
 from __future__ import annotations
 
@@ -338,12 +338,22 @@ def test_each_field_says_when_a_row_takes_effect():
         (ClaudeOptions, "CLAUDE_BINARY", "'claude", "no closing quotation"),
         (CodexOptions, "CODEX_BINARY", "'codex", "no closing quotation"),
         (CodexOptions, "CODEX_PATH_OVERRIDE", "'codex", "no closing quotation"),
-        (CodexOptions, "CODEX_TRANSPORT", "pigeon", "known are auto, app-server, exec"),
-        (CodexOptions, "CODEX_SYSTEM_PROMPT", "x", "known are developer and agents-md"),
-        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "soon", "not a number of seconds"),
-        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "-1", "not a number of seconds"),
-        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "inf", "not a number of seconds"),
-        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "nan", "not a number of seconds"),
+        (
+            CodexOptions,
+            "CODEX_TRANSPORT",
+            "pigeon",
+            "input should be 'auto', 'app-",
+        ),
+        (CodexOptions, "CODEX_SYSTEM_PROMPT", "x", "input should be 'developer' or 'agents-md'"),
+        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "soon", None),
+        (
+            CodexOptions,
+            "CODEX_NETWORK_TIMEOUT_SECONDS",
+            "-1",
+            "input should be greater than or equal to 0",
+        ),
+        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "inf", "input should be a finite number"),
+        (CodexOptions, "CODEX_NETWORK_TIMEOUT_SECONDS", "nan", "input should be a finite number"),
     ],
 )
 def test_what_a_harness_says_of_a_bad_value(
@@ -353,7 +363,7 @@ def test_what_a_harness_says_of_a_bad_value(
         model.load({variable: value})
     assert (caught.value.name, caught.value.value) == (variable, value)
     assert caught.value.exit_code == 78
-    assert why in {None, caught.value.why}
+    assert why is None or caught.value.why.startswith(why)
     assert [problem.name for problem in model.problems({variable: value})] == [variable]
 
 

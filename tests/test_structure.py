@@ -1,4 +1,4 @@
-"""Sizes of the package, and names that must not return."""
+"""The number of modules, package docstrings, and names that must not return."""
 
 from __future__ import annotations
 
@@ -58,6 +58,17 @@ def test_the_package_has_fewer_modules_than_the_limit():
 def test_the_first_line_of_a_package_is_a_sentence(path: Path):
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     assert re.fullmatch(r"[\w`].{15,}\.", docstring.partition("\n")[0])
+
+
+def test_each_suite_that_is_marked_long_exists():
+    """`LONG` of tests/conftest.py holds prefixes of paths."""
+    tree = ast.parse((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"))
+    (long,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LONG"
+    )
+    assert [path for path in long if not (ROOT / "tests" / path).exists()] == []
 
 
 def test_words_are_found_in_both_kinds_of_names():

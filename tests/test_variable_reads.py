@@ -1,4 +1,4 @@
-"""No variable is read but by a settings model: the code is searched for other ways to read one."""
+"""Only settings models read environment variables: a search of the code for other ways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a request goes and in whose name: checked once, so that nothing odd is ever sent."""
+"""Checks base URL, path segments and header values before they are sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Address:
 
     url: str
     shown: str
-    """Without credentials, for messages."""
+    """Without credentials, for log and error texts."""
     is_loopback: bool
     is_encrypted: bool
 
@@ -28,11 +28,11 @@ class Address:
 
         Args:
             base_url: as the operator gave it.
-            has_key: an API key will be sent; credentials in the URL would take its place, so they
-                are taken out.
+            has_key: an API key will be sent. Credentials in the URL would replace it, so they are
+                removed.
 
         Raises:
-            BadSetting: it is no such URL.
+            BadSetting: it is not an HTTP URL.
         """
         base = base_url.strip().rstrip("/")
         try:
@@ -56,7 +56,7 @@ def segment(value: str) -> str:
     """Return an identifier as one segment of a path.
 
     Raises:
-        BadSetting: it is empty or would climb (``..``); servers resolve that even when encoded.
+        BadSetting: it is empty or leaves its directory: servers resolve even an encoded ``..``.
     """
     if value in {"", ".", ".."}:
         raise BadSetting("id", value, "this is not an identifier")
@@ -64,10 +64,10 @@ def segment(value: str) -> str:
 
 
 def header(name: str, value: str, *, secret: bool = False) -> str:
-    """Return a value that must be sent as a header.
+    """Return the value of a header that must be sent.
 
     Raises:
-        BadSetting: it has characters that cannot be.
+        BadSetting: it has characters that a header cannot carry.
     """
     if not fits_a_header(value):
         shown = "***" if secret else value

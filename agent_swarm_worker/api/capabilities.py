@@ -1,14 +1,14 @@
-"""What this server can do: routes it lacks are found out by asking, once.
+"""Finds out which optional features a server has, and leaves out those it lacks.
 
-An older server answers an unknown route with plain text (docs/api.md 2.2). The feature is
-then left out for a while instead of failing over and over; servers get upgraded, so it is asked
-again later.
+An older server answers an unknown route with plain text (docs/api.md 2.2). The feature is then
+not requested for `REPROBE_S`, after which it is tried again: servers get upgraded.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
@@ -18,19 +18,20 @@ from agent_swarm_worker.logs import Event, Log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from agent_swarm_worker.api.http import Http
     from agent_swarm_worker.clock import Clock
 
 T = TypeVar("T")
 
 REPROBE_S = 600.0
+REPROBE_PROVEN_S = 15.0
+"""A route that has answered before is more likely hidden by a proxy for a moment than gone."""
 MAX_FAULTS = 5
-"""Failures in a row of a route that is of use, but not worth to be waited for."""
-BLIP_S = 15.0
-"""A route that has answered before is rather hidden by a proxy for a moment than gone."""
+"""Failures in a row after which a feature that is only used for reading back is left out."""
 
 
 class Feature(StrEnum):
-    """What a server generation may lack, by the route that shows it."""
+    """An optional feature, named after the route that shows whether a server has it."""
 
     PROVIDER_SESSIONS = "tasks/session"
     SUPERSEDE = "tasks/supersede"
@@ -64,7 +65,7 @@ class Feature(StrEnum):
 
 
 class ServerCapabilities:
-    """Remembers the features that the server at hand does not have."""
+    """Remembers which features the server lacks."""
 
     def __init__(self, clock: Clock, log: Log | None = None) -> None:
         self._clock = clock
@@ -77,35 +78,35 @@ class ServerCapabilities:
         self._faults: dict[str, int] = {}
 
     def has(self, feature: str) -> bool:
-        """True unless the server was found to lack `feature` not long ago."""
+        """True unless `feature` was found missing and is not due for another try."""
         return self._clock.monotonic() >= self._off_until.get(feature, 0.0)
 
     def is_proven(self, feature: str) -> bool:
-        """True if it has worked in this process."""
+        """True if `feature` has worked in this process."""
         return feature in self._proven
 
-    def works(self, feature: str) -> None:
+    def mark_present(self, feature: str) -> None:
         """Note that the server has `feature`."""
         self._proven.add(feature)
         self._faults.pop(feature, None)
         self._off_until.pop(feature, None)
         self._announced.discard(feature)
 
-    def off(self, feature: str) -> None:
-        """Note that the server lacks `feature`; it is left out until it is time to ask again."""
-        pause_s = BLIP_S if self.is_proven(feature) else REPROBE_S
+    def mark_missing(self, feature: str) -> None:
+        """Note that the server lacks `feature`; it is left out until it is due for another try."""
+        pause_s = REPROBE_PROVEN_S if self.is_proven(feature) else REPROBE_S
         self._off_until[feature] = self._clock.monotonic() + pause_s
         if feature not in self._announced:
             self._announced.add(feature)
             self._log.info(Event.FEATURE_OFF, feature=str(feature))
 
     def is_worth_waiting_for(self, feature: str, *, answers: int) -> bool:
-        """Note that `feature` failed; false if it does so again and again, so that it is off.
+        """Count a failure of `feature`; false if it has failed `MAX_FAULTS` times, and is left out.
 
         Args:
-            feature: what failed.
-            answers: how many the API has given to anybody. While it gives none it is away, which
-                says nothing about the feature.
+            feature: that failed.
+            answers: `ApiHealth.answers`. While the API answers no request at all, a failure says
+                nothing about the feature and is not counted.
         """
         before, self._answers[feature] = self._answers.get(feature, answers), answers
         if answers == before:
@@ -114,18 +115,18 @@ class ServerCapabilities:
         self._faults[feature] = faults % MAX_FAULTS
         if faults < MAX_FAULTS:
             return True
-        self.off(feature)
+        self.mark_missing(feature)
         return False
 
     async def attempt(self, feature: str, call: Callable[[], Awaitable[T]]) -> T | None:
-        """Make a call of an optional feature; ``None`` if the server lacks it.
+        """Make a call of an optional feature; return ``None`` if the server lacks it.
 
-        While it is not known whether the server has the feature, the first call goes alone: those
-        made meanwhile wait for its end, so that a server which lacks it is asked once.
+        While it is unknown whether the server has the feature, one call is made and the others
+        wait for it to end, so that a server without the feature gets one request.
 
         Args:
-            feature: what the call needs.
-            call: makes it; not called at all while the feature is off.
+            feature: that the call needs.
+            call: makes it; not called while the feature is left out.
         """
         if not self.has(feature):
             return None
@@ -146,7 +147,26 @@ class ServerCapabilities:
         try:
             result = await call()
         except RouteMissing:
-            self.off(feature)
+            self.mark_missing(feature)
             return None
-        self.works(feature)
+        self.mark_present(feature)
         return result
+
+
+class Endpoints:
+    """Base of the API clients: requests, and requests that need an optional feature."""
+
+    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
+        self._http, self._capabilities = http, capabilities
+
+    async def _call_if(
+        self, feature: Feature, method: str, path: str, **options: Any
+    ) -> dict[str, Any] | None:
+        """Do as `Http.call`; return ``None`` if the server lacks `feature`."""
+        call = partial(self._http.call, method, path, **options)
+        return await self._capabilities.attempt(feature, call)
+
+    async def _request_if(self, feature: Feature, method: str, path: str, **options: Any) -> None:
+        """Do as `Http.request` unless the server lacks `feature`; the answer is not used."""
+        call = partial(self._http.request, method, path, **options)
+        await self._capabilities.attempt(feature, call)

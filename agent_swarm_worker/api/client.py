@@ -1,10 +1,6 @@
-"""The swarm API as one object: ``client.tasks.finish(...)``.
+"""The swarm API as one object, with a client per subject: ``client.tasks.finish(...)``.
 
-Who we are: registration, liveness, credentials, profile (docs/api.md 3).
-
-Getting work, and hearing that it is no longer wanted (docs/api.md 4).
-
-Messages for running sessions (docs/api.md 12).
+The clients for agents, polling and steering are here; the others have modules of their own.
 """
 
 from __future__ import annotations
@@ -12,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.address import segment
-from agent_swarm_worker.api.capabilities import Feature
+from agent_swarm_worker.api.capabilities import Endpoints, Feature
 from agent_swarm_worker.api.configuration import Config, Keys, RefreshLocks
 from agent_swarm_worker.api.resources import Resources
 from agent_swarm_worker.api.sessions import Sessions, Telemetry
@@ -22,7 +18,6 @@ from agent_swarm_worker.api.wire import (
     ChannelCursor,
     Row,
     SteeringMessage,
-    Task,
     Trigger,
     trigger_from_wire,
 )
@@ -38,31 +33,28 @@ if TYPE_CHECKING:
 
 
 class SwarmClient:
-    """All endpoints, grouped by concern. Every method may raise `errors.ApiError`.
+    """All endpoints, grouped by subject. Every method may raise `errors.ApiError`.
 
-    A method of a feature the server lacks does nothing and returns what stands for "nothing".
+    A method of a feature that the server lacks sends nothing and returns an empty value.
     """
 
     def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
         self.http = http
         self.capabilities = capabilities
         self.agents = Agents(http, capabilities)
-        self.work = Work(http, capabilities)
+        self.polling = Polling(http, capabilities)
         self.tasks = Tasks(http, capabilities)
         self.sessions = Sessions(http, capabilities)
         self.keys = Keys(http, capabilities)
-        self.config = Config(http)
+        self.config = Config(http, capabilities)
         self.refresh_locks = RefreshLocks(http, capabilities)
         self.telemetry = Telemetry(http, capabilities)
         self.resources = Resources(http, capabilities)
         self.steering = Steering(http, capabilities)
 
 
-class Agents:
-    """The endpoints about agents."""
-
-    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
-        self._http, self._capabilities = http, capabilities
+class Agents(Endpoints):
+    """Registration, liveness, credential status and profile of an agent (docs/api.md 3)."""
 
     async def register(
         self,
@@ -77,7 +69,7 @@ class Agents:
         """Register or refresh this agent (docs/api.md 3.1).
 
         Args:
-            name: shown to people; ignored when the agent exists.
+            name: display name; ignored when the agent exists.
             is_lead: ignored when the agent exists.
             role: sent, and dropped by the server; see `profile`.
             capabilities: the same.
@@ -100,20 +92,20 @@ class Agents:
         return _agent("/api/agents", await self._http.call("POST", "/api/agents", body=body))
 
     async def ping(self) -> None:
-        """Say that this process lives (docs/api.md 3.2). 404 if the agent is not known."""
+        """Report that this process lives (docs/api.md 3.2). 404 if the agent is not known."""
         await self._http.request("POST", "/ping")
 
     async def close(self) -> None:
-        """Say that this process goes (docs/api.md 3.3).
+        """Report that this process ends (docs/api.md 3.3).
 
-        Supersede first: a closed agent gets no resume task.
+        Supersede running tasks first: a closed agent gets no resume task.
         """
         await self._http.request("POST", "/close")
 
     async def activity(self, agent_id: str) -> None:
-        """Say that the agent does something (docs/api.md 3.4)."""
+        """Report that the agent is active (docs/api.md 3.4)."""
         path = f"/api/agents/{segment(agent_id)}/activity"
-        await self._capabilities.attempt(Feature.ACTIVITY, lambda: self._http.request("PUT", path))
+        await self._request_if(Feature.ACTIVITY, "PUT", path)
 
     async def me(self) -> Agent:
         """Return this agent with its identity texts (docs/api.md 3.5).
@@ -126,9 +118,9 @@ class Agents:
     async def credential_status(
         self, agent_id: str, *, ready: bool, missing: Sequence[str] = (), reported_at_ms: int
     ) -> None:
-        """Say whether the harness can log in (docs/api.md 3.6).
+        """Report whether the harness has credentials (docs/api.md 3.6).
 
-        ``ready`` makes the server call the agent idle, even a busy one: only for boot and changes.
+        ``ready`` sets the agent to idle, even a busy one: call this at boot and on changes only.
         """
         status = {"ready": ready, "missing": list(missing), "reportedAt": reported_at_ms}
         body = {
@@ -139,7 +131,7 @@ class Agents:
         await self._put_credential_status(agent_id, body)
 
     async def latest_model(self, agent_id: str, latest_model: Mapping[str, Any]) -> None:
-        """Say which model runs (docs/api.md 3.6); the body comes from `wire.latest_model_body`."""
+        """Report the model in use (docs/api.md 3.6), as made by `wire.latest_model_body`."""
         await self._put_credential_status(agent_id, {"latest_model": latest_model})
 
     async def profile(
@@ -154,7 +146,7 @@ class Agents:
         A field over its budget refuses the whole request with 400, so send long texts one by one.
 
         Args:
-            agent_id: whose.
+            agent_id: of the agent.
             fields: by their wire names: ``role``, ``capabilities``, ``soulMd``, ….
             change_source: ``session_sync`` when the agent changed its own files.
         """
@@ -163,9 +155,7 @@ class Agents:
 
     async def _put_credential_status(self, agent_id: str, body: dict[str, Any]) -> None:
         path = f"/api/agents/{segment(agent_id)}/credential-status"
-        await self._capabilities.attempt(
-            Feature.CREDENTIAL_STATUS, lambda: self._http.request("PUT", path, body=body)
-        )
+        await self._request_if(Feature.CREDENTIAL_STATUS, "PUT", path, body=body)
 
 
 def _agent(path: str, answer: object) -> Agent:
@@ -175,19 +165,17 @@ def _agent(path: str, answer: object) -> Agent:
     return agent
 
 
-class Work:
-    """The endpoints a worker gets its work from."""
-
-    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
-        self._http, self._capabilities = http, capabilities
+class Polling(Endpoints):
+    """Triggers, and the cursors of channels that triggers come from (docs/api.md 4)."""
 
     async def poll(self) -> Trigger | None:
-        """Return the next thing to do, ``None`` if there is none (docs/api.md 4.1).
+        """Return the next trigger, ``None`` if there is none (docs/api.md 4.1).
 
-        What is returned is claimed: there is no acknowledgement, and no asking again.
+        The task of a returned trigger is claimed; the server neither wants an acknowledgement nor
+        returns the trigger again.
 
         Raises:
-            ApiGarbled: the answer says nothing about a trigger.
+            ApiGarbled: the answer has no ``trigger`` key.
         """
         answer = await self._http.call("GET", "/api/poll")
         if "trigger" not in answer:
@@ -195,56 +183,27 @@ class Work:
         value = answer["trigger"]
         return None if value is None else trigger_from_wire(value)
 
-    async def cancelled(self, task_id: str) -> bool:
-        """True if the task was cancelled (docs/api.md 5.6); other ends are not told here."""
-        answer = await self._capabilities.attempt(
-            Feature.CANCELLED_TASKS,
-            lambda: self._http.call("GET", "/cancelled-tasks", params={"taskId": task_id}),
-        )
-        return any(Row(item).text("id") == task_id for item in Row(answer).array("cancelled"))
-
-    async def lately_cancelled(self, *, timeout_s: float) -> frozenset[str]:
-        """Return which of this agent's tasks were cancelled in the last minutes (docs/api.md 5.6).
-
-        Args:
-            timeout_s: wall-clock limit of the call.
-        """
-        answer = await self._capabilities.attempt(
-            Feature.CANCELLED_TASKS,
-            lambda: self._http.call("GET", "/cancelled-tasks", timeout_s=timeout_s),
-        )
-        return frozenset(Row(item).text("id") for item in Row(answer).array("cancelled"))
-
-    async def paused(self) -> tuple[Task, ...]:
-        """Return this agent's paused tasks, oldest first (docs/api.md 5.7)."""
-        answer = await self._http.call("GET", "/api/paused-tasks")
-        return Row(answer).rows("tasks", Task.from_wire)
-
     async def commit_cursors(self, cursors: Sequence[ChannelCursor]) -> None:
-        """Say that channel messages were dealt with (docs/api.md 4.7), lest they come again."""
+        """Mark channel messages as handled (docs/api.md 4.7), so that they are not sent again."""
         body = {"cursorUpdates": [cursor.to_wire() for cursor in cursors]}
-        await self._capabilities.attempt(
-            Feature.CHANNEL_CURSORS,
-            lambda: self._http.request("POST", "/api/channel-activity/commit-cursors", body=body),
+        await self._request_if(
+            Feature.CHANNEL_CURSORS, "POST", "/api/channel-activity/commit-cursors", body=body
         )
 
 
-class Steering:
-    """The endpoints about steering."""
-
-    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
-        self._http, self._capabilities = http, capabilities
+class Steering(Endpoints):
+    """Messages for running sessions (docs/api.md 12)."""
 
     async def pending(self, task_id: str) -> tuple[SteeringMessage, ...]:
-        """Return what waits for a task of ours, oldest first (docs/api.md 12.1)."""
+        """Return the waiting messages of a task, oldest first (docs/api.md 12.1)."""
         return await self._messages("/api/steering-messages", {"taskId": task_id})
 
     async def of_task(self, task_id: str) -> tuple[SteeringMessage, ...]:
-        """Return all messages a task ever got (docs/api.md 12.3); the caller filters by status."""
+        """Return all messages of a task, of any status (docs/api.md 12.3)."""
         return await self._messages(f"/api/tasks/{segment(task_id)}/steering-messages", {})
 
     async def delivered(self, message_id: str, mode: SteerMode) -> None:
-        """Say that the session has the message, and how (docs/api.md 12.2). Safe to repeat."""
+        """Report that the session has the message, and how (docs/api.md 12.2). Safe to repeat."""
         await self._report(message_id, "delivered", {"mode": mode})
 
     async def undeliverable(self, message_id: str, reason: str) -> None:
@@ -252,13 +211,9 @@ class Steering:
         await self._report(message_id, "undeliverable", {"reason": reason or "not deliverable"})
 
     async def _messages(self, path: str, query: Mapping[str, str]) -> tuple[SteeringMessage, ...]:
-        answer = await self._capabilities.attempt(
-            Feature.STEERING, lambda: self._http.call("GET", path, params=query)
-        )
+        answer = await self._call_if(Feature.STEERING, "GET", path, params=query)
         return Row(answer).rows("messages", SteeringMessage.from_wire)
 
     async def _report(self, message_id: str, outcome: str, body: Mapping[str, Any]) -> None:
         path = f"/api/steering-messages/{segment(message_id)}/{outcome}"
-        await self._capabilities.attempt(
-            Feature.STEERING, lambda: self._http.request("POST", path, body=body)
-        )
+        await self._request_if(Feature.STEERING, "POST", path, body=body)

@@ -1,9 +1,4 @@
-"""The server's configuration rows (docs/api.md 13).
-
-The swarm's bookkeeping of credential pools (docs/api.md 14).
-
-The swarm's locks that let one worker at a time refresh a shared login (docs/api.md 13.4).
-"""
+"""Configuration rows, credential pools and refresh locks of the server (docs/api.md 13, 14)."""
 
 from __future__ import annotations
 
@@ -12,25 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.address import segment
-from agent_swarm_worker.api.capabilities import Feature
+from agent_swarm_worker.api.capabilities import Endpoints, Feature
 from agent_swarm_worker.api.wire import ConfigRow, Row
 from agent_swarm_worker.errors import ApiGarbled, ApiRefused, RouteMissing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.api.capabilities import ServerCapabilities
-    from agent_swarm_worker.api.http import Http
 
-
-class Config:
-    """The endpoints about configuration."""
-
-    def __init__(self, http: Http) -> None:
-        self._http = http
+class Config(Endpoints):
+    """Configuration rows (docs/api.md 13)."""
 
     async def resolved(self, agent_id: str | None = None) -> tuple[ConfigRow, ...]:
-        """Return what applies to an agent, or to all, with secrets in clear; sorted by key."""
+        """Return the rows that apply to an agent, or to all; secrets in clear, sorted by key."""
         query = {"agentId": agent_id, "includeSecrets": "true"}
         answer = await self._http.call("GET", "/api/config/resolved", params=query)
         return Row(answer).rows("configs", ConfigRow.from_wire)
@@ -45,7 +34,7 @@ class Config:
         is_secret: bool = False,
         description: str | None = None,
     ) -> None:
-        """Store one row, in place of the one of the same scope and key."""
+        """Store one row; it replaces the one of the same scope and key."""
         body = {
             "scope": scope,
             "scopeId": scope_id,
@@ -57,7 +46,7 @@ class Config:
         await self._http.request("PUT", "/api/config", body=body)
 
     async def delete(self, row_id: str) -> bool:
-        """Delete one row; false if there is none (any more)."""
+        """Delete one row; false if it does not exist."""
         try:
             await self._http.request("DELETE", f"/api/config/{segment(row_id)}")
         except RouteMissing:
@@ -71,31 +60,26 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolKey:
-    """One key of a pool, named without naming it."""
+    """Identifies one key of a pool without its value."""
 
     key_type: str
-    """The environment variable."""
+    """Name of the environment variable."""
     suffix: str
     """The last five characters."""
     index: int
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the key as the server wants it."""
+        """Return the fields of a report."""
         return {"keyType": self.key_type, "keySuffix": self.suffix, "keyIndex": self.index}
 
 
-class Keys:
-    """The endpoints about credential pools."""
-
-    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
-        self._http, self._capabilities = http, capabilities
+class Keys(Endpoints):
+    """Which keys of a credential pool are in use, or limited (docs/api.md 14)."""
 
     async def available(self, key_type: str, total: int) -> tuple[int, ...] | None:
-        """Return the indices of keys that are not limited; ``None`` if the server cannot say."""
+        """Return the indices of keys without a limit; ``None`` if the server lacks the route."""
         query = {"keyType": key_type, "totalKeys": total}
-        answer = await self._capabilities.attempt(
-            Feature.KEYS, lambda: self._http.call("GET", "/api/keys/available", params=query)
-        )
+        answer = await self._call_if(Feature.KEYS, "GET", "/api/keys/available", params=query)
         if answer is None:
             return None
         return tuple(
@@ -105,14 +89,12 @@ class Keys:
         )
 
     async def limited(self, key_type: str) -> dict[str, str] | None:
-        """Return until when keys are limited, by their suffix; ``None`` if the server cannot say.
+        """Return the end of each limited key's limit, by the key's suffix.
 
-        A key that is not limited is not in it.
+        ``None`` if the server lacks the route.
         """
         query = {"keyType": key_type}
-        answer = await self._capabilities.attempt(
-            Feature.KEYS, lambda: self._http.call("GET", "/api/keys/status", params=query)
-        )
+        answer = await self._call_if(Feature.KEYS, "GET", "/api/keys/status", params=query)
         if answer is None:
             return None
         rows = (Row(row) for row in Row(answer).array("keys"))
@@ -123,30 +105,28 @@ class Keys:
         }
 
     async def report_usage(self, key: PoolKey, *, task_id: str | None = None) -> None:
-        """Count one use of a key, and note it with the task."""
+        """Count one use of a key, and store the key with the task."""
         await self._post("report-usage", {**key.to_wire(), "taskId": _uuid_or_none(task_id)})
 
     async def report_rate_limit(self, key: PoolKey, *, until: str) -> None:
-        """Say until when a key is limited: UTC with a final ``Z``."""
+        """Report until when a key is limited: UTC with a final ``Z``."""
         await self._post("report-rate-limit", {**key.to_wire(), "rateLimitedUntil": until})
 
     async def report_windows(self, key: PoolKey, windows: Mapping[str, Mapping[str, Any]]) -> None:
-        """Report how full a key's limits are; the body comes from `wire.windows_body`."""
+        """Report the use of a key's limits; the body comes from `wire.windows_body`."""
         await self._post("report-rate-limit-windows", {**key.to_wire(), "windows": windows})
 
     async def clear(self, key: PoolKey) -> None:
-        """Say that a key works again."""
+        """Report that a key works again."""
         body = {"keyType": key.key_type, "keySuffix": key.suffix}
         await self._post("clear-rate-limit", body)
 
     async def _post(self, action: str, body: Mapping[str, Any]) -> None:
-        await self._capabilities.attempt(
-            Feature.KEYS, lambda: self._http.request("POST", f"/api/keys/{action}", body=body)
-        )
+        await self._request_if(Feature.KEYS, "POST", f"/api/keys/{action}", body=body)
 
 
 def _uuid_or_none(value: str | None) -> str | None:
-    """The server refuses the whole report if the task's id is not a UUID."""
+    """Return the task id if it is a UUID; any other makes the server refuse the whole report."""
     try:
         return str(uuid.UUID(value)) if value else None
     except ValueError:
@@ -154,27 +134,23 @@ def _uuid_or_none(value: str | None) -> str | None:
 
 
 NO_LOCKS = ""
-"""The owner of a lock on a server that has none: everybody owns it."""
+"""The owner of a lock on a server without locks, where every caller gets it."""
 
 
-class RefreshLocks:
-    """The endpoints about refresh locks."""
-
-    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
-        self._http, self._capabilities = http, capabilities
+class RefreshLocks(Endpoints):
+    """Locks with which one worker at a time refreshes a shared login (docs/api.md 13.4)."""
 
     async def acquire(self, key: str, *, ttl_ms: int) -> str | None:
-        """Take a lock, which the server frees by itself after `ttl_ms` milliseconds.
+        """Take a lock; the server releases it after `ttl_ms` milliseconds.
 
         Returns:
-            The owner to release it with; ``None`` while somebody else holds it; `NO_LOCKS` if the
-            server knows no such locks.
+            The owner to release it with; ``None`` while another owner holds it; `NO_LOCKS` if the
+            server has no locks.
         """
         path = f"/api/oauth/refresh-locks/{segment(key)}"
         try:
-            answer = await self._capabilities.attempt(
-                Feature.REFRESH_LOCKS,
-                lambda: self._http.call("POST", path, body={"ttlMs": ttl_ms}),
+            answer = await self._call_if(
+                Feature.REFRESH_LOCKS, "POST", path, body={"ttlMs": ttl_ms}
             )
         except ApiRefused as refusal:
             if refusal.status != 409:
@@ -188,11 +164,8 @@ class RefreshLocks:
         return owner
 
     async def release(self, key: str, owner: str) -> None:
-        """Give a lock back; one that has expired is nobody's loss."""
+        """Release a lock; one that has expired is no error."""
         if owner == NO_LOCKS:
             return
         path = f"/api/oauth/refresh-locks/{segment(key)}"
-        await self._capabilities.attempt(
-            Feature.REFRESH_LOCKS,
-            lambda: self._http.request("DELETE", path, body={"owner": owner}),
-        )
+        await self._request_if(Feature.REFRESH_LOCKS, "DELETE", path, body={"owner": owner})

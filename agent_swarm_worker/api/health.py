@@ -1,6 +1,6 @@
-"""Whether the API answers, noticed by the calls that are made anyway.
+"""Detects outages of the API from the outcomes of ordinary calls.
 
-An outage is one line when it begins and one when it ends, however many calls fail in between.
+An outage is logged once when it begins and once when it ends.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.clock import Clock
 
-FAULTS_IN_A_ROW, FAULTY_FOR_S = 5, 3.0
-"""An API that says 500 so often and for so long, and nothing else, is as good as away. A call that
-it always stumbles over does not get there: others, beats among them, come in between."""
+OUTAGE_ERRORS, OUTAGE_ERRORS_S = 5, 3.0
+"""So many answers of 500 in a row, over so many seconds, are an outage. One call that always fails
+does not reach this: other calls, such as heartbeats, come in between."""
 
 
 class ApiHealth:
-    """Follows the calls of one client and tells when the API is back."""
+    """Follows the calls of one client, and reports the end of an outage."""
 
     def __init__(self, clock: Clock, log: Log | None = None) -> None:
         self._clock = clock
         self._log = log or Log()
         self._down_since: float | None = None
         self.answers = 0
-        """How often the API has answered with a whole document. A status alone says little: what
-        cuts every answer in half cannot harm an empty one."""
-        self._faults, self._faulty_since_s = 0, 0.0
-        """How often it has failed over a request since it last did not, and since when."""
+        """Count of answers with a complete body. Answers without a body do not count: a proxy that
+        truncates every body lets them through."""
+        self._errors, self._errors_since_s = 0, 0.0
+        """Count of 500 answers in a row, and the time of the first."""
         self._callbacks: list[Callable[[], None]] = []
 
     @property
@@ -39,17 +39,17 @@ class ApiHealth:
         return self._down_since is not None
 
     def on_recovered(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called, at once, by the first success after an outage.
+        """Call `callback` at the first answer after an outage, within the call that got it.
 
-        The worker wants all running tasks to beat then: shortly after its own restart the server
-        gives up every task that has not (docs/api.md 16.1).
+        The worker then sends a heartbeat for each running task: shortly after its own restart the
+        server gives up every task without one (docs/api.md 16.1).
         """
         self._callbacks.append(callback)
 
-    def ok(self, *, is_document: bool = False) -> None:
-        """Note an answer of the API, whatever it said."""
-        self.answers += is_document
-        self._faults = 0
+    def record_answer(self, *, has_body: bool = False) -> None:
+        """Note an answer of the API other than a server error."""
+        self.answers += has_body
+        self._errors = 0
         if self._down_since is None:
             return
         outage_s = self._clock.monotonic() - self._down_since
@@ -58,17 +58,17 @@ class ApiHealth:
         for callback in self._callbacks:
             callback()
 
-    def stumbled(self, error: Exception) -> None:
-        """Note that the API failed over a request."""
+    def record_server_error(self, error: Exception) -> None:
+        """Note a 500; enough of them in a row are an outage."""
         now_s = self._clock.monotonic()
-        if self._faults == 0:
-            self._faulty_since_s = now_s
-        self._faults += 1
-        if self._faults >= FAULTS_IN_A_ROW and now_s - self._faulty_since_s >= FAULTY_FOR_S:
-            self.failed(error)
+        if self._errors == 0:
+            self._errors_since_s = now_s
+        self._errors += 1
+        if self._errors >= OUTAGE_ERRORS and now_s - self._errors_since_s >= OUTAGE_ERRORS_S:
+            self.record_failure(error)
 
-    def failed(self, error: Exception) -> None:
-        """Note that nothing answered, or something that is not the API."""
+    def record_failure(self, error: Exception) -> None:
+        """Note that no answer came, or one that is not the API's."""
         if self._down_since is None:
             self._down_since = self._clock.monotonic()
             self._log.warning(Event.API_UNREACHABLE, error=str(error))

@@ -1,10 +1,7 @@
-"""One HTTP call to the swarm API, with a wall-clock limit and errors that mean something.
+"""Makes one HTTP call to the swarm API; returns parsed JSON or raises an `errors.ApiError`.
 
-Nothing here knows an endpoint; nothing above here knows HTTP.
-
-What an answer means: a value, or one of the errors of `errors.ApiError`.
-
-Pure: status and bytes in, value or exception out, so that every odd answer can be tested.
+No endpoint is named here, and no module above handles HTTP. `read_answer` is pure: it turns status
+and bytes into a value or an exception.
 """
 
 from __future__ import annotations
@@ -37,13 +34,13 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 LARGE_BYTES = 1024 * 1024
-"""Answers beyond this are read one at a time, so that their memory does not add up."""
-# Shorter than the five seconds after which common servers drop an idle connection: if they do so
-# just when we write on it, the request is lost in an ambiguous way.
+"""Larger answers are read one at a time, which bounds the memory of concurrent ones."""
 KEEP_ALIVE_S = 4.0
+"""Below the five seconds after which common servers close an idle connection: a request written to
+one that is just being closed may or may not be carried out."""
 MAX_CONNECTIONS = 32
 MAX_IDLE_CONNECTIONS = 8
-"""The pool asks the system about every idle connection whenever a request comes or goes."""
+"""Few, since the pool polls each idle connection at the begin and end of every request."""
 
 
 class Http:
@@ -63,15 +60,15 @@ class Http:
 
         Args:
             base_url: of the API, without a trailing slash.
-            health: is told of every outcome.
+            health: gets the outcome of every call.
             api_key: sent as a bearer token; no header at all when empty.
-            agent_id: who asks; ``None`` for a tool that is no agent.
-            runtime_instance_id: new in each process; servers with several runtimes per agent
-                silently give no work without it (docs/api.md 2.5).
-            timeout_s: wall-clock limit of a call that names none of its own.
+            agent_id: of the caller; ``None`` for a tool that is no agent.
+            runtime_instance_id: new in each process; servers that allow several runtimes per
+                agent silently return no work without it (docs/api.md 2.5).
+            timeout_s: default wall-clock limit of a call.
 
         Raises:
-            BadSetting: the URL or an identity cannot be used.
+            BadSetting: the URL or a header value is not valid.
         """
         self.health = health
         self.agent_id = agent_id
@@ -80,7 +77,7 @@ class Http:
         address = Address.parse(base_url, has_key=bool(key))
         self._base = address.url
         self.shown_url = address.shown
-        """The base URL without what may be secret in it, for messages."""
+        """The base URL without credentials, for log and error texts."""
         self._timeout_s = timeout_s
         self._large = anyio.Lock()
         self._identity = {}
@@ -93,17 +90,17 @@ class Http:
             always["Authorization"] = f"Bearer {key}"
         self._client = httpx2.AsyncClient(
             headers=always,
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),  # keeps none
-            timeout=None,  # A limit per phase cannot bound the whole; `request` has one that does.
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),  # stores none
+            timeout=None,  # httpx2 limits each phase; `request` limits the whole call.
             limits=httpx2.Limits(
                 max_connections=MAX_CONNECTIONS,
                 max_keepalive_connections=MAX_IDLE_CONNECTIONS,
                 keepalive_expiry=KEEP_ALIVE_S,
             ),
-            # A proxy named in the environment cannot reach this machine's own loopback.
+            # A proxy named in the environment cannot reach this machine's loopback.
             trust_env=not address.is_loopback,
-            # Loading the system's certificates takes longer than most calls; without encryption
-            # there is nothing to check with them.
+            # Loading the system's certificates takes longer than most calls, and is of no use
+            # without encryption.
             verify=address.is_encrypted or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         )
 
@@ -114,10 +111,10 @@ class Http:
         await self._client.aclose()
 
     async def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """Like `request`, for an answer that must be a JSON object; an empty one counts as ``{}``.
+        """Do as `request`, for an answer that must be a JSON object; without a body it is ``{}``.
 
         Raises:
-            ApiGarbled: it is something else.
+            ApiGarbled: it is not an object.
         """
         answer = await self.request(method, path, **options)
         if answer is None:
@@ -143,18 +140,18 @@ class Http:
         Args:
             method: GET, POST and so on.
             path: below the base URL; identifiers in it go through `address.segment`.
-            body: sent as JSON; keys without a value are left out.
-            content: sent instead of a body: JSON that is encoded already.
-            params: the query; keys without a value are left out.
-            headers: in addition; what cannot stand in a header is left out.
+            body: sent as JSON; keys whose value is ``None`` are left out.
+            content: sent instead of `body`: JSON that is encoded already.
+            params: the query; keys whose value is ``None`` are left out.
+            headers: additional; a value that a header cannot carry is left out.
             timeout_s: wall-clock limit of the whole call, from resolving the name to the last
-                byte, so that a server that drips cannot hang us.
-            identified: send who we are.
+                byte.
+            identified: send agent id and runtime instance id.
 
         Raises:
             ApiUnreachable: no answer.
-            ApiGarbled: an answer that is not the contract's.
-            ApiRefused: a 4xx or 5xx status; `Unauthorized` and `RouteMissing` are special.
+            ApiGarbled: an answer that breaks the contract.
+            ApiRefused: a 4xx or 5xx status, or its subclasses `Unauthorized` and `RouteMissing`.
         """
         sent_headers = {k: v for k, v in (headers or {}).items() if v and fits_a_header(v)}
         if identified:
@@ -178,21 +175,21 @@ class Http:
         except ApiError as error:
             self._note(error)
             raise
-        self.health.ok(is_document=answer is not None)
+        self.health.record_answer(has_body=answer is not None)
         return answer
 
     def _note(self, error: ApiError) -> None:
-        """Tell `health`; a refusal is an answer, a gateway's refusal is not the API's."""
+        """Record a failed call. A refusal is an answer, but one of a gateway is not the API's."""
         if not isinstance(error, ApiRefused) or error.status in {502, 503, 504}:
-            self.health.failed(error)
+            self.health.record_failure(error)
         elif error.status < 500:
-            self.health.ok()
+            self.health.record_answer()
         else:
-            self.health.stumbled(error)
+            self.health.record_server_error(error)
 
 
 class _Exchange:
-    """One request and its answer, and how far it got; to be left when the answer is read."""
+    """One request and its answer. Leave the context when the answer was parsed."""
 
     def __init__(
         self, client: httpx2.AsyncClient, request: httpx2.Request, large: anyio.Lock
@@ -210,18 +207,18 @@ class _Exchange:
 
     async def __aexit__(self, *_: object) -> None:
         self.body = bytearray()
-        # The request refers to this exchange through it: left there, the two would keep the
-        # request's body in memory until the garbage collector finds them.
+        # `trace` closes a reference cycle, which would hold the request's body in memory until the
+        # garbage collector runs.
         self._request.extensions.pop("trace", None)
         if self._is_large:
             self._large.release()
 
     async def run(self, url: str, timeout_s: float) -> None:
-        """Fill in status and body.
+        """Send the request and read status and body.
 
         Raises:
-            ApiUnreachable: no answer; ambiguous from the first byte that was sent.
-            ApiGarbled: the answer began and broke off, or is too long.
+            ApiUnreachable: no answer; ambiguous once a byte of the request was sent.
+            ApiGarbled: the answer broke off, or is too long.
         """
         try:
             with anyio.fail_after(timeout_s):
@@ -241,7 +238,7 @@ class _Exchange:
             self.content_type = response.headers.get("content-type", "")
             encoding = response.headers.get("content-encoding", "identity").strip().lower()
             if encoding not in {"", "identity"}:
-                # We asked for plain bytes; a few compressed ones can stand for gigabytes.
+                # The request asked for plain bytes; compressed ones may expand to gigabytes.
                 raise ApiGarbled(url, "an answer that is compressed")
             async for chunk in response.aiter_raw():
                 self.body += chunk
@@ -266,22 +263,22 @@ Body: TypeAlias = "bytes | bytearray"
 MAX_MESSAGE_CHARS = 300
 _MISSING = object()
 MAX_VALUES = 500_000
-"""In one answer: a byte of JSON can become fifty of memory, so bytes alone are no limit."""
+"""JSON values of one answer: parsed, a byte of JSON can take fifty of memory."""
 _SURELY_TOO_MANY = 4 * MAX_VALUES
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _NO_SUCH_ROUTE = re.compile(rb"\W*(404)?\W*not found\W*", re.IGNORECASE)
-"""What the server says to an unknown route, in plain text; an unknown entity is JSON."""
-_MAX_WORDS_BYTES = 200
-"""Of such an answer; the expression would take forever for megabytes of blanks."""
+"""The answer to an unknown route, in plain text (docs/api.md 1.5); an unknown entity is JSON."""
+_MAX_NO_ROUTE_BYTES = 200
+"""Longest body matched against `_NO_SUCH_ROUTE`, whose cost is not linear in blanks."""
 
 
 def read_answer(url: str, status: int, content_type: str, body: Body) -> Any:
     """Return the parsed body of a success, ``None`` if it is empty.
 
     Args:
-        url: what was asked, fit to be shown.
+        url: of the request, without credentials.
         status: of the answer.
-        content_type: of the answer; only used to describe what cannot be read.
+        content_type: of the answer; used only to describe a body that is not JSON.
         body: the complete body.
 
     Raises:
@@ -291,7 +288,7 @@ def read_answer(url: str, status: int, content_type: str, body: Body) -> Any:
     if 200 <= status < 300:
         return _value(url, content_type, body)
     if 300 <= status < 400:
-        # Never followed: a write repeated elsewhere as a GET is worse than an error.
+        # Not followed: that would repeat a write at another address as a GET.
         raise ApiGarbled(url, f"redirect ({status})")
     raise _refusal(url, status, content_type, body)
 
@@ -314,10 +311,10 @@ def _refusal(url: str, status: int, content_type: str, body: Body) -> ApiError:
     if status == 405:
         return RouteMissing(url, status, message, value)
     if status == 404 and parsed is _MISSING:
-        if len(body) <= _MAX_WORDS_BYTES and _NO_SUCH_ROUTE.fullmatch(body):
+        if len(body) <= _MAX_NO_ROUTE_BYTES and _NO_SUCH_ROUTE.fullmatch(body):
             return RouteMissing(url, status, message)
-        # Proxies have words or pages of their own for a server that is just being replaced; to
-        # take that for a missing route would mean to leave the feature out.
+        # A proxy's own 404 while the server behind it is replaced; taken for a missing route, it
+        # would switch the feature off.
         return ApiGarbled(url, f"404 with {_description(content_type, body)}")
     return ApiRefused(url, status, message, value)
 
@@ -334,11 +331,9 @@ def _parse(body: Body) -> Any:
 def _has_too_many_values(body: Body) -> bool:
     count = _separators(body)
     if count > MAX_VALUES:
-        # Most of them may stand inside of strings, for instance in the log of a session.
-        count = (
-            _SURELY_TOO_MANY if count > _SURELY_TOO_MANY else _separators(_STRING.sub(b"", body))
-        )
-    return count > MAX_VALUES
+        # Most of them may be inside of strings, for instance in the log of a session.
+        return count > _SURELY_TOO_MANY or _separators(_STRING.sub(b"", body)) > MAX_VALUES
+    return False
 
 
 def _separators(body: Body) -> int:
@@ -346,12 +341,12 @@ def _separators(body: Body) -> int:
 
 
 def _message(status: int, parsed: Any) -> str:
-    said = parsed.get("error") or parsed.get("message") if isinstance(parsed, dict) else None
-    if isinstance(said, str) and not said.lstrip().startswith("<"):
-        text = " ".join(said.split())
+    reason = parsed.get("error") or parsed.get("message") if isinstance(parsed, dict) else None
+    if isinstance(reason, str) and not reason.lstrip().startswith("<"):
+        text = " ".join(reason.split())
         if len(text) <= MAX_MESSAGE_CHARS:
             return text
-        # Between two words: half a key that it quotes would not be recognised where this is logged.
+        # Cut between two words: the scrubber of the log does not recognise half a secret.
         return text[: text.rfind(" ", 0, MAX_MESSAGE_CHARS) + 1] + "…"
     try:
         return HTTPStatus(status).phrase

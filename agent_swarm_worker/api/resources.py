@@ -1,7 +1,6 @@
-"""What a session is surrounded with: memories, repositories, tools, skills, templates.
+"""Resources of a session: memories, repositories, tool servers, skills, templates (docs/api.md 15).
 
-Everything here is optional: a server that lacks a route is a server without the feature
-(docs/api.md 15, 15.4 and 2.2).
+All of them are optional features (docs/api.md 2.2).
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.address import segment
-from agent_swarm_worker.api.capabilities import Feature
+from agent_swarm_worker.api.capabilities import Endpoints, Feature
 from agent_swarm_worker.api.wire import (
     InstalledMcpServer,
     Memory,
@@ -25,8 +24,6 @@ from agent_swarm_worker.errors import ApiGarbled
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.api.capabilities import ServerCapabilities
-    from agent_swarm_worker.api.http import Http
 
 AGENT_CREDENTIALS_TIMEOUT_S = 10.0
 
@@ -37,24 +34,21 @@ class Rendered:
 
     text: str
     skipped: bool = False
-    """True if an operator switched the template off: then it is empty on purpose."""
+    """True if an operator switched the template off, so that an empty text is meant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetupScripts:
-    """What the swarm wants to be run before a worker starts; empty where there is nothing."""
+    """Scripts to run before a worker starts (docs/api.md 3.8); empty where there is none."""
 
     everyone: str = ""
-    """For all containers, with root's rights."""
+    """Run in all containers, as root."""
     own: str = ""
-    """The agent's, with the worker's rights."""
+    """The agent's own, run as the worker's user."""
 
 
-class Resources:
-    """The endpoints about what surrounds a session."""
-
-    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
-        self._http, self._capabilities = http, capabilities
+class Resources(Endpoints):
+    """Optional resources of sessions and of the worker."""
 
     async def memory_search(
         self,
@@ -68,9 +62,8 @@ class Resources:
         """Return memories that may help with a task, best first (docs/api.md 15.5)."""
         body = {"query": query, "intent": intent, "limit": limit}
         headers = {"X-Source-Task-ID": task_id, "X-Context-Key": context_key}
-        answer = await self._capabilities.attempt(
-            Feature.MEMORY,
-            lambda: self._http.call("POST", "/api/memory/search", body=body, headers=headers),
+        answer = await self._call_if(
+            Feature.MEMORY, "POST", "/api/memory/search", body=body, headers=headers
         )
         return Row(answer).rows("results", Memory.from_wire)
 
@@ -80,12 +73,12 @@ class Resources:
         return Row(answer).rows("repos", Repo.from_wire)
 
     async def repos_to_clone(self) -> tuple[Repo, ...]:
-        """Return the repositories every worker clones at its start (docs/api.md 15.1)."""
+        """Return the repositories that every worker clones at its start (docs/api.md 15.1)."""
         answer = await self._get(Feature.REPOS, "/api/repos", {"autoClone": "true"})
         return tuple(repo for repo in Row(answer).rows("repos", Repo.from_wire) if repo.auto_clone)
 
     async def setup_scripts(self, agent_id: str) -> SetupScripts | None:
-        """Return what prepares an agent's container; ``None`` if the server has no such thing."""
+        """Return the set-up scripts of an agent; ``None`` if the server lacks the route."""
         path = f"/api/agents/{segment(agent_id)}/setup-script"
         answer = await self._get(Feature.SETUP_SCRIPTS, path)
         if answer is None:
@@ -103,15 +96,15 @@ class Resources:
         return Row(answer).rows("servers", InstalledMcpServer.from_wire)
 
     async def skills_signature(self, agent_id: str) -> str | None:
-        """Return a hash that changes with the agent's skills; ``None`` if there is none."""
+        """Return a hash that changes with the agent's skills; ``None`` if the server has none."""
         path = f"/api/agents/{segment(agent_id)}/skills/signature"
         return Row(await self._get(Feature.SKILLS_SIGNATURE, path)).maybe_text("hash")
 
     async def skills(self, agent_id: str) -> tuple[Skill, ...] | None:
-        """Return the agent's skills; ``None`` if the server has no skills: then touch nothing.
+        """Return the agent's skills; ``None`` if the server lacks them: then change no files.
 
         Raises:
-            ApiGarbled: a row cannot be read, and without it the list would be short of a skill.
+            ApiGarbled: a row cannot be read, so that the list would miss a skill.
         """
         path = f"/api/agents/{segment(agent_id)}/skills"
         answer = await self._get(Feature.SKILLS, path)
@@ -141,13 +134,13 @@ class Resources:
         agent_id: str | None = None,
         repo_id: str | None = None,
     ) -> Rendered | None:
-        """Return a prompt text (docs/api.md 15.6); ``None`` if the server has none.
+        """Return a rendered template (docs/api.md 15.6); ``None`` if the server has none.
 
         Args:
             event_type: names the template.
-            variables: put in where the template names them.
-            agent_id: so that the agent's own version of the template applies.
-            repo_id: the same for a repository.
+            variables: values of the template's variables.
+            agent_id: selects the agent's own version of the template.
+            repo_id: selects the version of a repository.
         """
         body = {
             "eventType": event_type,
@@ -155,9 +148,8 @@ class Resources:
             "agentId": agent_id,
             "repoId": repo_id,
         }
-        answer = await self._capabilities.attempt(
-            Feature.TEMPLATES,
-            lambda: self._http.call("POST", "/api/prompt-templates/render", body=body),
+        answer = await self._call_if(
+            Feature.TEMPLATES, "POST", "/api/prompt-templates/render", body=body
         )
         row = Row(answer)
         text, skipped = row.text("text"), row.flag("skipped")
@@ -165,32 +157,28 @@ class Resources:
 
     async def agent_credentials(self) -> bool:
         """Have the server set up the agent's file store (docs/api.md 3.9); True if it has one."""
-        answer = await self._capabilities.attempt(
+        answer = await self._call_if(
             Feature.AGENT_CREDENTIALS,
-            lambda: self._http.call(
-                "POST",
-                "/api/fs/agent-credentials",
-                body={},
-                timeout_s=AGENT_CREDENTIALS_TIMEOUT_S,
-            ),
+            "POST",
+            "/api/fs/agent-credentials",
+            body={},
+            timeout_s=AGENT_CREDENTIALS_TIMEOUT_S,
         )
         return Row(answer).flag("enabled")
 
     async def sweep(self) -> None:
-        """Have the server look after stalled tasks now (docs/api.md 16.3); leads do so at boot."""
-        await self._capabilities.attempt(
-            Feature.SWEEP, lambda: self._http.request("POST", "/api/heartbeat/sweep")
-        )
+        """Run the server's sweep of stalled tasks now (docs/api.md 16.3); leads do so at boot."""
+        await self._request_if(Feature.SWEEP, "POST", "/api/heartbeat/sweep")
 
     async def health(self, *, timeout_s: float | None = None) -> str:
-        """Return the server's version (docs/api.md 2.1), empty if it does not say."""
+        """Return the server's version (docs/api.md 2.1), empty if the answer has none."""
         answer = await self._http.call("GET", "/health", identified=False, timeout_s=timeout_s)
         return Row(answer).text("version")
 
     async def events(
         self, event: str, *, agent_id: str, field: str | None = None, limit: int = 1
     ) -> tuple[StoredEvent, ...]:
-        """Return stored events, newest first (docs/api.md 9.4); `field` is their ``data.field``."""
+        """Return stored events, newest first (docs/api.md 9.4), of this ``data.field`` if given."""
         query = {"event": event, "agentId": agent_id, "dataField": field, "limit": limit}
         answer = await self._get(Feature.STORED_EVENTS, "/api/events", query)
         return Row(answer).rows("events", StoredEvent.from_wire)
@@ -198,6 +186,4 @@ class Resources:
     async def _get(
         self, feature: Feature, path: str, query: Mapping[str, Any] | None = None
     ) -> dict[str, Any] | None:
-        return await self._capabilities.attempt(
-            feature, lambda: self._http.call("GET", path, params=query)
-        )
+        return await self._call_if(feature, "GET", path, params=query)

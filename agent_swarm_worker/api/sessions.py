@@ -1,8 +1,6 @@
-"""The server's list of running sessions: what keeps a task ours (docs/api.md 6).
+"""The list of active sessions, and uploads of logs, costs and events (docs/api.md 6, 8-10).
 
-Uploads that are records rather than commands (docs/api.md 8 to 10).
-
-None of them is safe to repeat: see `delivery` for what is done about that.
+No upload is safe to repeat; `outbox.delivery` says how each is retried.
 """
 
 from __future__ import annotations
@@ -11,16 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.address import segment
-from agent_swarm_worker.api.capabilities import Feature
+from agent_swarm_worker.api.capabilities import Endpoints, Feature
 from agent_swarm_worker.api.wire import Row, Task
-from agent_swarm_worker.api.wire.values import verbatim
+from agent_swarm_worker.api.wire.values import Identifier, read_row, verbatim
 from agent_swarm_worker.errors import ApiGarbled, ApiRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent_swarm_worker.api.capabilities import ServerCapabilities
-    from agent_swarm_worker.api.http import Http
 
 MAX_DESCRIPTION_CHARS = 200
 _BASE = "/api/active-sessions"
@@ -28,35 +24,23 @@ _BASE = "/api/active-sessions"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRow:
-    """One session on the list."""
+    """One session on the server's list."""
 
-    id: str
-    task_id: str | None = None
+    id: Identifier
+    task_id: Identifier | None = None
     session_uuid: str | None = None
-    """As whoever runs it calls it; ``runnerSessionId`` on the wire."""
+    """``runnerSessionId`` on the wire: the id given by the worker that runs the session."""
     started_at: str = ""
     """By the server's clock."""
 
     @classmethod
     def from_wire(cls, value: object) -> SessionRow | None:
         """Read one row; ``None`` if it has no usable id."""
-        row = Row(value)
-        row_id = row.identifier("id")
-        if row_id is None:
-            return None
-        return cls(
-            id=row_id,
-            task_id=row.identifier("taskId"),
-            session_uuid=row.maybe_text("runnerSessionId"),
-            started_at=row.text("startedAt"),
-        )
+        return read_row(cls, value, session_uuid=Row(value).maybe_text("runnerSessionId"))
 
 
-class Sessions:
-    """The endpoints about active sessions."""
-
-    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
-        self._http, self._capabilities = http, capabilities
+class Sessions(Endpoints):
+    """The list of active sessions, which shows that a task is being worked on (docs/api.md 6)."""
 
     async def create(
         self,
@@ -69,8 +53,8 @@ class Sessions:
     ) -> None:
         """Announce a session (docs/api.md 6.2), right after the claim and before its preparation.
 
-        A task has one row at most, and one left from before keeps its old heartbeat and refuses
-        the new one, so it is replaced.
+        A task has one row at most. An earlier session's row keeps its old heartbeat and makes the
+        server refuse the new one, so it is replaced.
         """
         body = self._body(agent_id, trigger_type, task_id, description, session_uuid)
         await self._capabilities.attempt(
@@ -80,19 +64,17 @@ class Sessions:
     async def reserve(
         self, *, agent_id: str, trigger_type: str, task_id: str, session_uuid: str
     ) -> SessionRow | None:
-        """Announce a session unless its task has one already; of all who ask, one gets it.
+        """Announce a session unless its task has one; of concurrent requests one succeeds.
 
         Returns:
-            The row, ``None`` if the task has another one or the server keeps no list.
+            The row; ``None`` if the task has another one or the server keeps no list.
 
         Raises:
             ApiGarbled: the answer shows no row.
         """
         body = self._body(agent_id, trigger_type, task_id, None, session_uuid)
         try:
-            answer = await self._capabilities.attempt(
-                Feature.ACTIVE_SESSIONS, lambda: self._http.call("POST", _BASE, body=body)
-            )
+            answer = await self._call_if(Feature.ACTIVE_SESSIONS, "POST", _BASE, body=body)
         except ApiRefused as refusal:
             if not _is_taken(refusal):
                 raise
@@ -105,19 +87,16 @@ class Sessions:
         return row
 
     async def list(self, agent_id: str) -> tuple[SessionRow, ...] | None:
-        """Return the sessions of an agent; ``None`` if the server does not show them."""
-        answer = await self._capabilities.attempt(
-            Feature.SESSION_LIST,
-            lambda: self._http.call("GET", _BASE, params={"agentId": agent_id}),
+        """Return the sessions of an agent; ``None`` if the server lacks the route."""
+        answer = await self._call_if(
+            Feature.SESSION_LIST, "GET", _BASE, params={"agentId": agent_id}
         )
         return None if answer is None else Row(answer).rows("sessions", SessionRow.from_wire)
 
     async def withdraw(self, row_id: str) -> None:
-        """Take this very row off the list, and none that came in its place."""
+        """Delete this row, and no other row of the same task."""
         path = f"{_BASE}/{segment(row_id)}"
-        await self._capabilities.attempt(
-            Feature.SESSION_LIST, lambda: self._http.request("DELETE", path)
-        )
+        await self._request_if(Feature.SESSION_LIST, "DELETE", path)
 
     def _body(
         self,
@@ -146,51 +125,43 @@ class Sessions:
             await self._http.request("POST", _BASE, body=body)
 
     async def delete(self, task_id: str) -> None:
-        """Take the session of a task off the list (docs/api.md 6.5)."""
+        """Delete the row of a task (docs/api.md 6.5)."""
         path = _by_task(task_id)
-        await self._capabilities.attempt(
-            Feature.ACTIVE_SESSIONS, lambda: self._http.request("DELETE", path)
-        )
+        await self._request_if(Feature.ACTIVE_SESSIONS, "DELETE", path)
 
     async def heartbeat(self, task_id: str) -> bool:
-        """Say that the session lives (docs/api.md 6.3).
+        """Report that the session lives (docs/api.md 6.3).
 
         Returns:
             False if the server has no such session: it was reaped, or its task has ended. True
-            also when the server does not know heartbeats at all.
+            also if the server has no heartbeats.
         """
         path = f"{_BASE}/heartbeat/{segment(task_id)}"
-        answer = await self._capabilities.attempt(
-            Feature.SESSION_HEARTBEAT, lambda: self._http.call("PUT", path)
-        )
+        answer = await self._call_if(Feature.SESSION_HEARTBEAT, "PUT", path)
         return Row(answer).flag("updated", default=True)
 
     async def provider_session(self, task_id: str, provider_session_id: str) -> bool:
-        """Name the harness's own session (docs/api.md 6.4); False if there is no such row (yet)."""
+        """Store the harness's session id (docs/api.md 6.4); False if the task has no row (yet)."""
         path = f"{_BASE}/provider-session/{segment(task_id)}"
         body = {"providerSessionId": provider_session_id}
-        answer = await self._capabilities.attempt(
-            Feature.ACTIVE_SESSIONS, lambda: self._http.call("PUT", path, body=body)
-        )
+        answer = await self._call_if(Feature.ACTIVE_SESSIONS, "PUT", path, body=body)
         return Row(answer).flag("updated", default=True)
 
     async def recover_orphaned(self, agent_id: str, *, min_age_s: int = 60) -> tuple[Task, ...]:
         """Put this agent's claimed but never started tasks back in the queue (docs/api.md 6.7).
 
-        Only while nothing runs: a running task without a session on record would be put back too.
+        Call it only while nothing runs: a running task without a stored session is put back too.
         """
         body = {"agentId": agent_id, "minAgeSeconds": min_age_s}
-        answer = await self._capabilities.attempt(
-            Feature.SESSION_RECOVERY,
-            lambda: self._http.call("POST", f"{_BASE}/recover-orphaned-tasks", body=body),
+        answer = await self._call_if(
+            Feature.SESSION_RECOVERY, "POST", f"{_BASE}/recover-orphaned-tasks", body=body
         )
         return Row(answer).rows("tasks", Task.from_wire)
 
     async def cleanup(self, agent_id: str) -> None:
-        """Drop all rows of this agent (docs/api.md 6.6); only at boot."""
-        await self._capabilities.attempt(
-            Feature.ACTIVE_SESSIONS,
-            lambda: self._http.request("POST", f"{_BASE}/cleanup", body={"agentId": agent_id}),
+        """Delete all rows of this agent (docs/api.md 6.6); only at boot."""
+        await self._request_if(
+            Feature.ACTIVE_SESSIONS, "POST", f"{_BASE}/cleanup", body={"agentId": agent_id}
         )
 
 
@@ -203,14 +174,11 @@ def _by_task(task_id: str) -> str:
 
 
 MAX_EVENTS = 500
-"""The most events one batch may have."""
+"""Most events of one batch."""
 
 
-class Telemetry:
-    """The endpoints for logs, costs and events."""
-
-    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
-        self._http, self._capabilities = http, capabilities
+class Telemetry(Endpoints):
+    """Logs, costs and events (docs/api.md 8-10)."""
 
     async def session_logs(
         self,
@@ -225,7 +193,7 @@ class Telemetry:
         body = {
             "sessionId": session_uuid,
             "iteration": iteration,
-            # Read from the journal or out of the outbox: clean text already.
+            # Lines of the journal or the outbox are clean already.
             "lines": verbatim(list(lines)),
             "taskId": task_id,
             "cli": cli,
@@ -233,17 +201,16 @@ class Telemetry:
         await self._http.request("POST", "/api/session-logs", body=body)
 
     async def cost(self, row: Mapping[str, Any]) -> None:
-        """Upload what a session cost (docs/api.md 10.1); the row comes from `wire.cost_body`."""
+        """Upload the cost of a session (docs/api.md 10.1); the row comes from `wire.cost_body`."""
         await self._http.request("POST", "/api/session-costs", body=row)
 
     async def costs_of(
         self, *, task_id: str | None, agent_id: str | None = None
     ) -> tuple[dict[str, Any], ...] | None:
-        """Return the newest stored costs of a task, or of an agent; ``None`` if it cannot say."""
+        """Return the newest costs of a task or agent; ``None`` if the server lacks the route."""
         who = {"taskId": task_id} if task_id else {"agentId": agent_id}
-        answer = await self._capabilities.attempt(
-            Feature.COSTS,
-            lambda: self._http.call("GET", "/api/session-costs", params={**who, "limit": 500}),
+        answer = await self._call_if(
+            Feature.COSTS, "GET", "/api/session-costs", params={**who, "limit": 500}
         )
         if answer is None:
             return None
@@ -264,5 +231,5 @@ class Telemetry:
         )
 
     async def encoded_events(self, body: bytes) -> None:
-        """Upload events as `events` does; the request's body is encoded already."""
+        """Upload events like `events`, as a request body that is encoded already."""
         await self._http.request("POST", "/api/events/batch", content=body)

@@ -1,4 +1,4 @@
-"""One task's life: reading it, reporting on it, ending it (docs/api.md 5)."""
+"""Tasks: creating, reading, reporting progress and results, handing back (docs/api.md 5, 7, 11)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from agent_swarm_worker.api.address import segment
-from agent_swarm_worker.api.capabilities import Feature
+from agent_swarm_worker.api.capabilities import Endpoints, Feature
 from agent_swarm_worker.api.wire import LogEntry, Row, Task
 from agent_swarm_worker.api.wire.tasks import TERMINAL_STATUSES
 from agent_swarm_worker.api.wire.values import verbatim
@@ -21,14 +21,12 @@ from agent_swarm_worker.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent_swarm_worker.api.capabilities import ServerCapabilities
-    from agent_swarm_worker.api.http import Http
 
 MAX_SESSION_LOGS = 1000
 """The most rows that one request returns (docs/api.md 8.4)."""
 
 SUPERSEDE_ATTEMPTS = 2
-"""A paused task goes on under its own id: the second best, not worth it for one lost answer."""
+"""Requests before the task is paused instead, which is second best: one lost answer is retried."""
 
 SupersedeReason = Literal[
     "graceful_shutdown", "context_limits", "manual_supersede", "crash_recovery"
@@ -37,33 +35,30 @@ SupersedeReason = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishAnswer:
-    """What the server made of a result."""
+    """The server's answer to a result."""
 
     already_finished: bool
     status: str
-    """Of the task, afterwards; empty if the server does not say."""
+    """Status of the task afterwards; empty if the answer has none."""
 
     @property
     def was_lost(self) -> bool:
-        """True if nothing was written although the answer was 200 (docs/api.md 7.1)."""
+        """True if the result was not stored although the answer was 200 (docs/api.md 7.1)."""
         return self.already_finished and self.status not in {"", *TERMINAL_STATUSES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Superseded:
-    """What became of a task this worker could not go on with."""
+    """Outcome of handing back a task."""
 
     kind: Literal["resumed", "alreadyFinished", "workflow-failed", "paused", "failed", "refused"]
-    """The last three are not the server's words: an older server had to pause or fail it, or the
-    task was no longer ours to hand over."""
+    """The first three are the server's. ``paused`` and ``failed`` were done instead, for an older
+    server; ``refused``: the task was no longer this agent's."""
     resume_task_id: str | None = None
 
 
-class Tasks:
-    """The endpoints about one task."""
-
-    def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
-        self._http, self._capabilities = http, capabilities
+class Tasks(Endpoints):
+    """Tasks, one at a time or as lists."""
 
     async def get(self, task_id: str, *, logs_limit: int | None = None) -> Task:
         """Return a task (docs/api.md 5.2). Refused with 404 if there is none.
@@ -76,14 +71,14 @@ class Tasks:
         return _task(path, answer)
 
     async def progress(self, task_id: str, text: str) -> None:
-        """Say what is going on (docs/api.md 5.9). Any task not ended becomes ``in_progress``."""
+        """Report progress (docs/api.md 5.9). Any task not ended becomes ``in_progress``."""
         await self._http.request("POST", _path(task_id, "progress"), body={"progress": text})
 
     async def store_session(self, task_id: str, session: Mapping[str, Any]) -> None:
         """Store the harness's session with the task (docs/api.md 5.10).
 
-        From then on the task is safe from orphan recovery, so whatever else the server refuses in
-        the body, and on servers that have only the older route, the bare id is stored.
+        A task with a session id is safe from orphan recovery. So the bare id is stored when the
+        server refuses the body, or has only the older route.
 
         Args:
             task_id: of the task.
@@ -91,18 +86,15 @@ class Tasks:
         """
         path = _path(task_id, "session")
         try:
-            stored = await self._capabilities.attempt(
-                Feature.PROVIDER_SESSIONS, lambda: self._http.call("PUT", path, body=session)
-            )
+            answer = await self._call_if(Feature.PROVIDER_SESSIONS, "PUT", path, body=session)
+            if answer is not None:
+                return
+            path = _path(task_id, "claude-session")
         except ApiRefused as refusal:
             if refusal.status != 400:
                 raise
-            bare = {"claudeSessionId": session["claudeSessionId"]}
-            await self._http.call("PUT", path, body=bare)
-            return
-        if stored is None:
-            bare = {"claudeSessionId": session["claudeSessionId"]}
-            await self._http.call("PUT", _path(task_id, "claude-session"), body=bare)
+        bare = {"claudeSessionId": session["claudeSessionId"]}
+        await self._http.call("PUT", path, body=bare)
 
     async def finish(
         self,
@@ -112,9 +104,9 @@ class Tasks:
         output: str | None = None,
         failure_reason: str | None = None,
     ) -> FinishAnswer:
-        """Report the result (docs/api.md 7.1). Safe to repeat. Look at `FinishAnswer.was_lost`.
+        """Report the result (docs/api.md 7.1). Safe to repeat. Check `FinishAnswer.was_lost`.
 
-        Refused with 409 if the task has ended with another text, 403 if it is another agent's.
+        Refused with 409 if the task has another result, with 403 if it is another agent's.
         """
         body = {"status": status, "output": output, "failureReason": failure_reason}
         answer = Row(await self._http.call("POST", _path(task_id, "finish"), body=body))
@@ -124,21 +116,20 @@ class Tasks:
         )
 
     async def supersede(self, task_id: str, reason: SupersedeReason) -> Superseded:
-        """Hand a running task back so that it is resumed, in the best way the server has.
+        """Hand a running task back so that it is resumed (docs/api.md 7.4).
 
-        Without the route, or if it fails twice, the task is paused; on a server that cannot do that
-        either it is failed (docs/api.md 3.12). Each step is safe after an ambiguous
-        earlier one. An outage fails no task: it can be handed back when that is over.
+        Without the route, or if it fails twice, the task is paused; on a server without that route
+        either, it is failed (docs/api.md 3.12). Each step is safe after an earlier one whose answer
+        was lost. During an outage the task is not failed: it can be handed back afterwards.
 
         Raises:
-            ApiError: the API could not be told.
+            ApiError: the task was not handed back.
         """
         path, answer = _path(task_id, "supersede"), None
         for _ in range(SUPERSEDE_ATTEMPTS):
             try:
-                answer = await self._capabilities.attempt(
-                    Feature.SUPERSEDE,
-                    lambda: self._http.call("POST", path, body={"reason": reason}),
+                answer = await self._call_if(
+                    Feature.SUPERSEDE, "POST", path, body={"reason": reason}
                 )
             except (ApiUnreachable, ApiGarbled):
                 continue
@@ -193,7 +184,7 @@ class Tasks:
         await self._http.request("POST", _path(task_id, "context"), body=snapshot)
 
     async def snapshots(self, task_id: str, *, limit: int) -> tuple[dict[str, Any], ...]:
-        """Return what was reported of the context (docs/api.md 11.1), as the server keeps it."""
+        """Return the stored context snapshots of a task (docs/api.md 11.3)."""
         path = _path(task_id, "context")
         answer = await self._http.call("GET", path, params={"limit": limit})
         return tuple(row for row in Row(answer).array("snapshots") if isinstance(row, dict))
@@ -201,7 +192,7 @@ class Tasks:
     async def session_logs(
         self, task_id: str, *, limit: int = MAX_SESSION_LOGS
     ) -> tuple[LogEntry, ...]:
-        """Return uploaded log lines (docs/api.md 8.4): of the highest numbers, not the newest."""
+        """Return uploaded log lines (docs/api.md 8.4): those with the highest numbers."""
         path = _path(task_id, "session-logs")
         answer = await self._http.call("GET", path, params={"limit": limit})
         return Row(answer).rows("logs", LogEntry.from_wire)
@@ -218,7 +209,7 @@ class Tasks:
         model: str | None = None,
         output_schema: Mapping[str, Any] | None = None,
     ) -> Task:
-        """Create a task; it goes to the pool unless it names an agent.
+        """Create a task, in the pool unless it names an agent (docs/api.md 5.4).
 
         Raises:
             ApiGarbled: the answer is not a task.
@@ -236,8 +227,31 @@ class Tasks:
         return _task("/api/tasks", await self._http.call("POST", "/api/tasks", body=body))
 
     async def cancel(self, task_id: str, *, reason: str | None = None) -> None:
-        """Cancel a task. Refused with 400 if it has ended."""
+        """Cancel a task (docs/api.md 5.5). Refused with 400 if it has ended."""
         await self._http.request("POST", _path(task_id, "cancel"), body={"reason": reason})
+
+    async def is_cancelled(self, task_id: str) -> bool:
+        """True if the task was cancelled (docs/api.md 5.6); no other status is listed."""
+        answer = await self._call_if(
+            Feature.CANCELLED_TASKS, "GET", "/cancelled-tasks", params={"taskId": task_id}
+        )
+        return any(Row(item).text("id") == task_id for item in Row(answer).array("cancelled"))
+
+    async def recently_cancelled(self, *, timeout_s: float) -> frozenset[str]:
+        """Return this agent's tasks that were cancelled in the last minutes (docs/api.md 5.6).
+
+        Args:
+            timeout_s: wall-clock limit of the call.
+        """
+        answer = await self._call_if(
+            Feature.CANCELLED_TASKS, "GET", "/cancelled-tasks", timeout_s=timeout_s
+        )
+        return frozenset(Row(item).text("id") for item in Row(answer).array("cancelled"))
+
+    async def paused(self) -> tuple[Task, ...]:
+        """Return this agent's paused tasks, oldest first (docs/api.md 5.7)."""
+        answer = await self._http.call("GET", "/api/paused-tasks")
+        return Row(answer).rows("tasks", Task.from_wire)
 
     async def list(
         self,
@@ -247,13 +261,13 @@ class Tasks:
         limit: int | None = None,
         background: bool = False,
     ) -> tuple[Task, ...]:
-        """Return tasks, the one changed last first, without all their fields.
+        """Return tasks, last changed first, with a part of their fields (docs/api.md 5.3).
 
         Args:
-            status: may be several, separated by commas.
-            agent_id: whose tasks.
-            limit: the most tasks.
-            background: the swarm's own tasks, such as its heartbeat's, as well.
+            status: one or several, separated by commas.
+            agent_id: of the agent that the tasks belong to.
+            limit: most tasks.
+            background: include the swarm's own tasks, such as those of its heartbeat.
         """
         query = {
             "status": status,
@@ -266,7 +280,7 @@ class Tasks:
 
 
 def _is_final(refusal: ApiRefused) -> bool:
-    """True if the server understood and will not, so that no other way would help."""
+    """True if the server refused the request itself, so that no other way would succeed."""
     is_elsewhere = isinstance(refusal, RouteMissing | Unauthorized)
     return not is_elsewhere and not refusal.is_server_fault
 

@@ -1,4 +1,4 @@
-"""``swarm-worker``: find the command, run it, turn errors into one line and an exit code."""
+"""Run a ``swarm-worker`` command; print its error as one line and return the exit code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Command(NamedTuple):
     module: str
     summary: str
     passes_on: bool = False
-    """What follows ``--`` belongs to somebody else: the harness, a command to run."""
+    """Arguments after ``--`` are for another program: the harness, or a command to run."""
 
 
 class _CommandModule(Protocol):
@@ -37,7 +37,7 @@ class _CommandModule(Protocol):
     def run(self, args: argparse.Namespace) -> int: ...
 
 
-# Only the chosen module is imported, so that `version` is quick and a worker stays small.
+# Only the module of the chosen command is imported, for start time and memory.
 COMMANDS = {
     "run": _Command("run", "run the daemon for the role in AGENT_ROLE (or --role)", True),
     "worker": _Command("run", "run the daemon as a worker", True),
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         exit_code = _dispatch(list(sys.argv[1:] if argv is None else argv))
-        write("")  # what argparse printed is still in the buffer
+        write("")  # flush what argparse printed
     except OutputLost as error:
         return EXIT_BROKEN_PIPE if error.reader_left else _fail(error)
     except SwarmWorkerError as error:
@@ -72,17 +72,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         return exit_code
     finally:
-        _let_go_of(sys.stdout)
-        _let_go_of(sys.stderr)
+        _discard_unwritten(sys.stdout)
+        _discard_unwritten(sys.stderr)
 
 
-def _dispatch(words: list[str]) -> int:
-    if words[:1] == ["help"] and len(words) > 1:
-        words = [words[1], "--help"]
-    if not words or words[0] in {"help", "-h", "--help"}:
+def _dispatch(argv: list[str]) -> int:
+    if argv[:1] == ["help"] and len(argv) > 1:
+        argv = [argv[1], "--help"]
+    if not argv or argv[0] in {"help", "-h", "--help"}:
         print_line(_usage())
         return 0
-    name, rest = words[0], words[1:]
+    name, rest = argv[0], argv[1:]
     if name in {"-V", "--version"}:
         name = "version"
     if name not in COMMANDS:
@@ -90,26 +90,26 @@ def _dispatch(words: list[str]) -> int:
     return _run(name, rest)
 
 
-def _run(name: str, words: list[str]) -> int:
+def _run(name: str, argv: list[str]) -> int:
     command = COMMANDS[name]
     with gc_disabled():
         module = cast("_CommandModule", import_module(f"agent_swarm_worker.cli.{command.module}"))
     parser = argparse.ArgumentParser(prog=f"swarm-worker {name}", description=command.summary)
     module.add_arguments(parser)
-    own, passed_on = _split_at_dashes(words) if command.passes_on else (words, ())
+    own, passed_on = _split_at_dashes(argv) if command.passes_on else (argv, ())
     try:
         args = parser.parse_args(own)
-    except SystemExit as done:  # it has printed the help, or what is wrong
+    except SystemExit as done:  # argparse has printed the help, or the error
         return EXIT_USAGE if done.code else 0
     args.command, args.passed_on = name, passed_on
     return module.run(args)
 
 
-def _split_at_dashes(words: list[str]) -> tuple[list[str], tuple[str, ...]]:
-    if "--" not in words:
-        return words, ()
-    place = words.index("--")
-    return words[:place], tuple(words[place + 1 :])
+def _split_at_dashes(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    if "--" not in argv:
+        return argv, ()
+    index = argv.index("--")
+    return argv[:index], tuple(argv[index + 1 :])
 
 
 def _usage() -> str:
@@ -124,27 +124,27 @@ def _usage() -> str:
 
 def _fail(error: SwarmWorkerError) -> int:
     advice = f"\n  {error.advice}" if error.advice else ""
-    words = " ".join(str(error).split())  # a server's message may have any shape
-    notice(f"swarm-worker: {words}{advice}")
+    message = " ".join(str(error).split())  # a server's message may have several lines
+    notice(f"swarm-worker: {message}{advice}")
     return error.exit_code
 
 
 def _prepare_streams() -> None:
-    """Make sure there are three standard streams that take any character.
+    """Open closed standard streams, and let standard output accept any character.
 
-    Who starts us may have closed some (``2>&-``); the next file opened would get that number, and
-    everything written to the stream.
+    The parent may have closed some (``2>&-``); the next file opened would get that descriptor, and
+    with it all output of the stream.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            nowhere = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - for good
-            setattr(sys, name, nowhere)
+            null = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - stays open
+            setattr(sys, name, null)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
 
 
-def _let_go_of(stream: TextIO) -> None:
-    """Drop what a stream does not take: Python would complain at exit, and change the code."""
+def _discard_unwritten(stream: TextIO) -> None:
+    """Discard unwritable output: Python would report it at exit and change the exit code."""
     try:
         stream.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""``swarm-worker conformance``: check which promises of the contract a provider keeps."""
+"""``swarm-worker conformance``: check which promises of the contract a harness keeps."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run all checks; 1 if a promise is broken."""
-    # A check provokes errors; the outcome reports those that count.
+    """Run all checks; return 1 if a promise is broken."""
+    # Checks provoke errors on purpose; each outcome has its own.
     logs.configure(level="error", stream=io.StringIO())
     return run_until_signal(_examine, args)
 

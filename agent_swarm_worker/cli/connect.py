@@ -1,8 +1,6 @@
-"""A client of the swarm API for commands that are no agent.
+"""Connect commands to the swarm API, and run their coroutines until they end or a signal comes.
 
-Running a command's coroutine so that a signal ends it cleanly and its error comes out by itself.
-
-The daemon has signals of its own (`worker.loops.shutdown`); this is for the commands beside it.
+The daemon handles signals itself (`worker.loops.shutdown`).
 """
 
 from __future__ import annotations
@@ -27,39 +25,36 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.settings import Settings
 
+Ts = TypeVarTuple("Ts")
+
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[SwarmClient]:
-    """Open a client of the API that the settings name."""
+    """Open a client of the API in the settings, without an agent id."""
     clock = SystemClock()
-    health = ApiHealth(clock, Log())
     async with Http(
         settings.api_url,
-        health=health,
+        health=ApiHealth(clock, Log()),
         api_key=settings.api_key,
         timeout_s=settings.api_timeout_s,
     ) as http:
         yield SwarmClient(http, ServerCapabilities(clock, Log()))
 
 
-Ts = TypeVarTuple("Ts")
-
-
 def run_until_signal(action: Callable[[Unpack[Ts]], Awaitable[int]], *args: *Ts) -> int:
     """Run `action` to its end; return its exit code, or 128 + N if signal N ended it.
 
-    A signal cancels the action, which cleans up after itself. Further ones do not hurry it, since
-    what it has not taken away by then would stay. One that was ignored at the start (``nohup``) is
-    ignored still.
+    A signal cancels the action, which then cleans up; further ones are ignored, so that the cleanup
+    is complete. A signal that was ignored at the start (``nohup``) stays ignored.
     """
     try:
         return anyio.run(_run, action, args)
     except BaseExceptionGroup as group:
-        raise first_of(group) from None
+        raise first_error(group) from None
 
 
-def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Several tasks may fail at once; the first failure is the one to show."""
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error of a group, to be shown."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -82,8 +77,8 @@ async def _watch(
     scope: anyio.CancelScope, received: list[signal.Signals], *, task_status: TaskStatus[None]
 ) -> None:
     candidates = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    heeded = [number for number in candidates if signal.getsignal(number) is not signal.SIG_IGN]
-    with anyio.open_signal_receiver(*heeded) as signals:
+    handled = [number for number in candidates if signal.getsignal(number) is not signal.SIG_IGN]
+    with anyio.open_signal_receiver(*handled) as signals:
         task_status.started()
         async for number in signals:
             received.append(number)

@@ -1,7 +1,7 @@
-"""``swarm-worker demo``: the whole path on one machine, with nothing left behind.
+"""``swarm-worker demo``: run a local swarm, a worker and one task in one process.
 
-A local swarm, a worker and one task in one process. The default harness is asked if it is usable;
-otherwise a harness that brings a scripted model does the task with it, and the demo says so.
+The task goes to the default harness if it is usable, else to a harness with a scripted model. All
+files are in a temporary directory, which is removed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from agent_swarm_worker import logs
 from agent_swarm_worker.cli.connect import connected, run_until_signal
 from agent_swarm_worker.cli.follow import Follower
 from agent_swarm_worker.cli.local import load_local_swarm
-from agent_swarm_worker.cli.providers import what_is_missing
+from agent_swarm_worker.cli.providers import missing_requirement
 from agent_swarm_worker.cli.task import show_end
 from agent_swarm_worker.cli.view import View
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
@@ -46,8 +46,7 @@ REAL_TASK = (
     " in one short sentence. Nothing else."
 )
 INHERITED = frozenset({"HOME", "XDG_STATE_HOME"})
-"""Of the worker's own variables, those that count here, too; any other would make this worker
-another one than the demo's."""
+"""Variables of the worker that the demo's worker inherits; the others would change it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,43 +61,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play the demo; 0 if the task completed."""
+    """Run the demo; return 0 if the task completed."""
     scrubber = Scrubber()
     logs.configure(level="info" if args.verbose else "error", scrub=scrubber.text)
-    return run_until_signal(_in_a_place_of_its_own, args, scrubber)
+    return run_until_signal(_in_temporary_directory, args, scrubber)
 
 
-async def _in_a_place_of_its_own(args: argparse.Namespace, scrubber: Scrubber) -> int:
-    with tempfile.TemporaryDirectory(prefix="swarm-demo-") as place:
-        return await _demo(args, Path(place), scrubber)
+async def _in_temporary_directory(args: argparse.Namespace, scrubber: Scrubber) -> int:
+    with tempfile.TemporaryDirectory(prefix="swarm-demo-") as directory:
+        return await _demo(args, Path(directory), scrubber)
 
 
-async def _demo(args: argparse.Namespace, place: Path, scrubber: Scrubber) -> int:
+async def _demo(args: argparse.Namespace, directory: Path, scrubber: Scrubber) -> int:
     swarm_type = load_local_swarm("swarm-worker demo")
     key = secrets.token_urlsafe(24)
-    missing = await what_is_missing(DEFAULT_HARNESS, process_env())
+    missing = await missing_requirement(DEFAULT_HARNESS, process_env())
     is_real = not args.scripted and missing is None
     with View(has_status_line=not args.verbose) as view:
         async with AsyncExitStack() as stack:
             swarm = await stack.enter_async_context(
-                swarm_type(db=place / "swarm.sqlite", api_key=key)
+                swarm_type(db=directory / "swarm.sqlite", api_key=key)
             )
             if is_real:
                 spec, harness = spec_of(DEFAULT_HARNESS), _cheapest_model()
             else:
                 spec = next(spec for spec in known_specs() if spec.demo)
-                served = imported(spec.demo)(place / "agent", _served)
+                served = imported(spec.demo)(directory / "agent", _served)
                 harness = await stack.enter_async_context(served)
             harness = {"HARNESS_PROVIDER": spec.name, **harness}
             _introduce(view, swarm.url, spec.name, is_real=is_real, is_asked=args.scripted)
-            env = _environment(place, swarm.url, key, harness)
+            env = _environment(directory, swarm.url, key, harness)
             daemon = Daemon(env, WorkerOptions(), scrubber=scrubber, handles_signals=False)
             async with anyio.create_task_group() as group:
                 await group.start(daemon.run)
                 view.say("•", "the worker polls; submitting a task")
                 async with connected(Settings.load(env)) as client:
                     task_text = REAL_TASK if is_real else SCRIPTED_TASK
-                    exit_code = await _one_task(client, view, place, task_text)
+                    exit_code = await _one_task(client, view, directory, task_text)
                 if args.keep:
                     await _keep(view, swarm.url, key)
                 daemon.shutdown.request("the demo is over")
@@ -116,8 +115,8 @@ def _introduce(view: View, url: str, name: str, *, is_real: bool, is_asked: bool
         view.say("•", "(its tools are real; its thinking is scripted, its price invented)")
 
 
-async def _one_task(client: SwarmClient, view: View, place: Path, text: str) -> int:
-    work = place / "work"
+async def _one_task(client: SwarmClient, view: View, directory: Path, text: str) -> int:
+    work = directory / "work"
     work.mkdir()
     (work / "README.txt").write_text("This is where the agent works.\n", encoding="utf-8")
     task = await client.tasks.create(text, directory=str(work))
@@ -139,7 +138,7 @@ async def _keep(view: View, url: str, key: str) -> None:
     await anyio.sleep_forever()
 
 
-def _environment(place: Path, url: str, key: str, harness: dict[str, str]) -> dict[str, str]:
+def _environment(directory: Path, url: str, key: str, harness: dict[str, str]) -> dict[str, str]:
     models: tuple[type[SettingsModel], ...] = (Settings, *installed_options().values())
     other = {
         name
@@ -153,8 +152,8 @@ def _environment(place: Path, url: str, key: str, harness: dict[str, str]) -> di
         "MCP_BASE_URL": url,
         "API_KEY": key,
         "AGENT_NAME": "demo-worker",
-        "SWARM_STATE_DIR": str(place / "state"),
-        "SWARM_WORKSPACE_DIR": str(place / "workspace"),
+        "SWARM_STATE_DIR": str(directory / "state"),
+        "SWARM_WORKSPACE_DIR": str(directory / "workspace"),
         "SWARM_SYNC_SKILLS": "false",
         "SWARM_POLL_INTERVAL_S": "0.2",
         "SWARM_LOG_FLUSH_INTERVAL_S": "0.2",

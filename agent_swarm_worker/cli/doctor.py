@@ -1,4 +1,4 @@
-"""``swarm-worker doctor``: what works here, what does not, and what to do about it."""
+"""``swarm-worker doctor``: check settings, API, harness, state directory and programs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker import __version__, logs
 from agent_swarm_worker.cli.connect import connected, run_until_signal
 from agent_swarm_worker.cli.output import print_json, print_table
-from agent_swarm_worker.cli.providers import what_is_missing
+from agent_swarm_worker.cli.providers import missing_requirement
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import (
+    EXIT_FAILURE,
     ApiError,
     BinaryMissing,
     ConfigError,
@@ -45,7 +46,7 @@ MARKS = {"ok": "✔", "warn": "!", "fail": "✘"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the table."""
+    """One row of the table."""
 
     check: str
     state: str
@@ -60,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Examine everything; 1 if something fails."""
+    """Run all checks; return 1 if one fails."""
     logs.configure(level="error")
     return run_until_signal(_run, args)
 
@@ -74,7 +75,7 @@ async def _run(args: argparse.Namespace) -> int:
             ["", "CHECK", "FINDING", "WHAT TO DO"],
             [[MARKS[f.state], f.check, f.detail, f.advice] for f in findings],
         )
-    return 1 if any(finding.state == "fail" for finding in findings) else 0
+    return EXIT_FAILURE if any(finding.state == "fail" for finding in findings) else 0
 
 
 async def _examine(env: Mapping[str, str]) -> list[Finding]:
@@ -97,7 +98,7 @@ async def _examine(env: Mapping[str, str]) -> list[Finding]:
 
 async def _harness(env: Mapping[str, str]) -> Finding:
     name = harness_name(env)
-    error = await what_is_missing(name, env)
+    error = await missing_requirement(name, env)
     if error is None:
         return Finding("harness", "ok", f"{name}: program and credentials are there")
     others = ", ".join(supported_providers())
@@ -147,7 +148,7 @@ def _state(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("state", "ok", f"{root} can be written")
     yield _disk(root)
-    if made:  # looking must not change what is there
+    if made:  # a check must leave nothing behind
         shutil.rmtree(made if was_there else root, ignore_errors=True)
 
 
@@ -158,8 +159,8 @@ def _names_in(directory: Path) -> set[str]:
         return set()
 
 
-def _disk(place: Path) -> Finding:
-    free_bytes = shutil.disk_usage(place).free
+def _disk(directory: Path) -> Finding:
+    free_bytes = shutil.disk_usage(directory).free
     shown = f"{free_bytes // 2**20} MiB free"
     if free_bytes < LOW_DISK_BYTES:
         return Finding("disk", "warn", shown, "journals and the outbox live there: make room")

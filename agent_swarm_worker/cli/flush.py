@@ -1,4 +1,4 @@
-"""``swarm-worker flush``: deliver what a worker that no longer runs has left undelivered."""
+"""``swarm-worker flush``: deliver the outbox of a worker that no longer runs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Deliver; 0 if nothing is left, 75 if something is."""
+    """Deliver; return 0 if the outbox is empty, else 75."""
     scrubber = Scrubber()
     scrubber.add_env(process_env())
     logs.configure(level="warning", scrub=scrubber.text)
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _run(args: argparse.Namespace, settings: Settings, agents: tuple[str, ...]) -> int:
-    left, told = 0, []
+    left, documents = 0, []
     for agent_id in agents:
         try:
             async with opened(settings, agent_id, clock=SystemClock(), log=logs.Log()) as flush:
@@ -68,9 +68,9 @@ async def _run(args: argparse.Namespace, settings: Settings, agents: tuple[str, 
             left += not isinstance(error, StateLocked)
             continue
         left += left_here
-        told.append(document)
+        documents.append(document)
     if args.json:
-        print_json(told)
+        print_json(documents)
     return EXIT_LEFT if left else 0
 
 
@@ -101,7 +101,7 @@ async def _delivered(
 
         try:
             await flush.deliver(args.timeout, count)
-        finally:  # whoever breaks it off wants to know it as well
+        finally:  # shown after an interruption too
             left = flush.outbox.pending()
             if not args.json:
                 delivered = f"{most - left} delivered, " if most else ""

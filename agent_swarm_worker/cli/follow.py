@@ -1,10 +1,7 @@
-"""Following a task through the public API: progress, tool calls and words as they arrive.
+"""Follow a task through the API: show its status and the lines of its session log.
 
-Works against any server the worker works against; it needs nothing but the endpoints for reading.
-
-What is worth showing of a session's log: words, tool calls, and what went to the terminal.
-
-Takes whatever a harness may have written: Claude's stream, the normalized events, plain text.
+Only reading endpoints are used. A log line may be Claude's stream, a normalized event or plain
+text; shown are messages, tool calls and terminal output.
 """
 
 from __future__ import annotations
@@ -30,13 +27,13 @@ if TYPE_CHECKING:
 INTERVAL_S = 0.4
 TICK_S = 0.1
 LAST_LINES_S = 1.5
-"""How long to wait, after the end, for the last lines and the cost to arrive."""
+"""Wait this long after the end for the last lines and the cost."""
 PATIENCE_S = 120.0
-"""How long an API that was there may be away: longer than its restart takes."""
+"""Tolerated outage of the API while following; longer than its restart takes."""
 
 
 class Follower:
-    """Shows one task until it ends."""
+    """Shows one task until it has ended."""
 
     def __init__(self, client: SwarmClient, view: View, task_id: str) -> None:
         self._client = client
@@ -49,7 +46,7 @@ class Follower:
         """Follow to the end; return the task as it ended.
 
         Raises:
-            ApiError: there is no such task, or nobody to ask; later only if that lasts.
+            ApiError: the first request failed, or an outage lasted longer than `PATIENCE_S`.
         """
         task = await self._look()
         was_running = False
@@ -69,16 +66,16 @@ class Follower:
             return []
 
     async def _look(self) -> Task:
-        """Show what is new."""
+        """Show new log lines and the status."""
         task = await self._client.tasks.get(self._task_id)
         for entry in await self._new_lines():
-            for mark, text in spoken(entry.content):
+            for mark, text in render_line(entry.content):
                 self._view.say(mark, text)
         self._view.now(f"{task.status}: {task.progress}" if task.progress else task.status)
         return task
 
     async def _look_with_patience(self) -> Task | None:
-        """Look; an API that is away for a while is waited for."""
+        """As `_look`, but tolerate an outage."""
         try:
             task = await self._look()
         except ApiError as error:
@@ -109,7 +106,7 @@ class Follower:
         with anyio.move_on_after(LAST_LINES_S):
             while not await self.costs():
                 await self._wait(INTERVAL_S)
-        with contextlib.suppress(ApiError):  # how it ended is known
+        with contextlib.suppress(ApiError):  # the outcome is known already
             await self._look()
 
     async def _wait(self, seconds: float) -> None:
@@ -118,18 +115,18 @@ class Follower:
             self._view.tick()
 
 
-def spoken(line: str) -> Iterator[tuple[str, str]]:
-    """Yield a mark and a text for each thing that one line of a session's log says."""
+def render_line(line: str) -> Iterator[tuple[str, str]]:
+    """Yield a mark and a text for each message or tool call in one line of a session log."""
     try:
         native = orjson.loads(line)
     except orjson.JSONDecodeError:
         native = line
-    for mark, text in _said(native, line):
+    for mark, text in _render(native, line):
         if text.strip():
             yield mark, text
 
 
-def _said(native: Any, line: str) -> Iterator[tuple[str, str]]:
+def _render(native: Any, line: str) -> Iterator[tuple[str, str]]:
     if not isinstance(native, dict):
         yield "│", line
         return

@@ -1,4 +1,4 @@
-"""``swarm-worker health``: one line and an exit code, for a container's health check."""
+"""``swarm-worker health``: print whether the worker is alive, for a container's health check."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Say whether the worker of this machine's state directory lives: 0 if so, else 1."""
+    """Return 0 if a worker of the state directory is alive, else 1."""
     logs.configure(level="error")
     settings = Settings.load(process_env())
     if args.api:
@@ -39,13 +39,13 @@ def run(args: argparse.Namespace) -> int:
     found = look(root, settings.agent_id, now_epoch_s=time.time())
     living = [worker for worker in found if worker.is_alive(args.max_age_s)]
     for worker in living or found:
-        print_line(_words(worker, is_alive=bool(living)))
+        print_line(_describe(worker, is_alive=bool(living)))
     if not found:
         print_line(f"not alive: no worker has ever run with {root}")
     return 0 if living else 1
 
 
-def _words(worker: Liveness, *, is_alive: bool) -> str:
+def _describe(worker: Liveness, *, is_alive: bool) -> str:
     if is_alive:
         return f"alive: process {worker.pid}, {worker.age_s:.0f} s ago"
     if worker.pid is None:

@@ -1,4 +1,4 @@
-"""``swarm-worker local``: a swarm API for this machine, without a swarm."""
+"""``swarm-worker local``: serve a local swarm for this machine."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ async def _serve(args: argparse.Namespace, api_key: str) -> int:
 
 
 def load_local_swarm(feature: str) -> type[LocalSwarm]:
-    """Import the local swarm, which a plain worker neither has nor needs.
+    """Import the local swarm, whose packages are an optional extra.
 
     Raises:
-        MissingExtra: a package that it needs is not installed; names `feature`.
+        MissingExtra: a package is not installed; names `feature`.
     """
     try:
         from agent_swarm_worker.local_swarm.serve import LocalSwarm  # noqa: PLC0415 - optional

@@ -1,12 +1,7 @@
-"""``swarm-worker login`` and ``logout``: logins of a vendor that the whole swarm shares.
+"""``swarm-worker login`` and ``logout``: add, list and remove logins of the swarm's login pool.
 
-The conversation with the person who logs in: address, browser, paste, and the exchange.
-
-``swarm-worker login --status``: which logins there are, and what they are good for.
-
-Reading from a person without being held up: every read can be cancelled, and takes no thread.
-
-The terminal keeps collecting lines itself, so that editing and Ctrl-C work as people expect.
+Standard input is read without blocking, so that every read can be cancelled; the terminal stays in
+line mode, so that editing and Ctrl-C work.
 """
 
 from __future__ import annotations
@@ -41,9 +36,9 @@ from agent_swarm_worker.credentials.settings import LoginSettings
 from agent_swarm_worker.credentials.store import (
     LAST_SLOT,
     STANDALONE,
-    SlotStore,
-    lowest_free,
-    slot_key,
+    LoginPool,
+    entry_key,
+    lowest_free_number,
 )
 from agent_swarm_worker.credentials.vendor import Vendor, issuer_of
 from agent_swarm_worker.errors import CodeUnusable, CredentialUnreadable, UsageError
@@ -54,18 +49,20 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.api.client import SwarmClient
     from agent_swarm_worker.credentials.callback import Callback
-    from agent_swarm_worker.credentials.login import Authorization, Source
-    from agent_swarm_worker.credentials.store import StoredSlot
+    from agent_swarm_worker.credentials.login import Authorization, CodeSource
+    from agent_swarm_worker.credentials.store import PoolEntry
 
 DEFAULT_TIMEOUT_S = 300.0
-_ELSEWHERE = {
+MAX_LINE_BYTES = 64 * 1024
+_PASTE_AGAIN = "Paste the authorization code (or the full redirect URL):"
+_LOGIN_ELSEWHERE = {
     "claude": "claude needs no login here: run `claude setup-token`, and give what it prints to"
     " the worker as CLAUDE_CODE_OAUTH_TOKEN"
 }
 
 
 class _Once(argparse.Action):
-    """An option whose second mention would silently win over the first."""
+    """An option that may be given once."""
 
     def __call__(
         self,
@@ -114,11 +111,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Log in, log out, or show what there is."""
+    """Log in, log out, or show the logins."""
     logs.configure(level="error")
     if args.harness != "codex":
         raise UsageError(
-            _ELSEWHERE.get(args.harness, f"no login is known for {args.harness!r}; only for codex")
+            _LOGIN_ELSEWHERE.get(
+                args.harness, f"no login is known for {args.harness!r}; only for codex"
+            )
         )
     return run_until_signal(_run, args)
 
@@ -134,7 +133,7 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 async def _settings(args: argparse.Namespace) -> Settings:
-    """The settings in force; a person who gave no key is asked for it."""
+    """Return the settings; on a terminal a missing API key is asked for."""
     env = dict(process_env())
     if args.api_url is not None:
         env["MCP_BASE_URL"] = args.api_url
@@ -150,81 +149,70 @@ async def _settings(args: argparse.Namespace) -> Settings:
 
 
 # --- logging in
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the login goes."""
-
-    slot: int
-    others: tuple[StoredSlot, ...]
-    instead_of: StoredSlot | None
-
-
 async def _log_in(args: argparse.Namespace, client: SwarmClient) -> int:
-    store = SlotStore(client.config)
-    # First of all: a swarm that refuses us should do so before a person has gone to the browser.
-    place = _place(args, await store.all())
-    print_line(f"Logging in with ChatGPT for slot {place.slot} of {client.http.shown_url}")
+    pool = LoginPool(client.config)
+    # Read first: an API that refuses the key should do so before the user opens a browser.
+    entries = await pool.all()
+    number, replaced = _target(args, entries)
+    print_line(f"Logging in with ChatGPT for slot {number} of {client.http.shown_url}")
     credential = await obtain_credential(
         port=args.port,
         opens_browser=not args.no_browser,
         timeout_s=args.timeout,
         env=process_env(),
     )
-    row = place.instead_of.row if place.instead_of else None
-    await store.put(place.slot, credential, instead_of=row)
+    row = replaced.row if replaced else None
+    await pool.put(number, credential, instead_of=row)
     print_line(
         f"Logged in: account {masked(credential.account_id)}, good until"
         f" {wire_time(datetime.fromtimestamp(credential.expires_ms / 1000, UTC))},"
-        f" stored in slot {place.slot} ({row.key if row else slot_key(place.slot)})"
+        f" stored in slot {number} ({row.key if row else entry_key(number)})"
     )
-    _mention_twins(place, credential)
+    same = [
+        str(it.number)
+        for it in entries
+        if it.number != number
+        and it.credential
+        and it.credential.account_id == credential.account_id
+    ]
+    if same:
+        notice(f"This account is in slot {', '.join(same)} as well: they share its limits.")
     return 0
 
 
-def _place(args: argparse.Namespace, slots: Sequence[StoredSlot]) -> _Place:
-    taken = {it.number: it for it in reversed(slots)}
+def _target(args: argparse.Namespace, entries: Sequence[PoolEntry]) -> tuple[int, PoolEntry | None]:
+    """Return the number for the new login, and the entry that it replaces."""
+    taken = {it.number: it for it in reversed(entries)}
     if args.slot is None:
-        free = lowest_free(taken)
+        free = lowest_free_number(taken)
         if free is None:
             raise UsageError(
                 f"all slots from 0 to {LAST_SLOT} are taken; `swarm-worker logout --slot N` frees"
                 " one, and --slot N --replace renews one"
             )
-        return _Place(free, tuple(slots), None)
-    there = taken.get(args.slot)
-    if there is not None and not args.replace:
-        whose = masked(there.credential.account_id) if there.credential else "unreadable"
+        return free, None
+    entry = taken.get(args.slot)
+    if entry is not None and not args.replace:
+        whose = masked(entry.credential.account_id) if entry.credential else "unreadable"
         raise UsageError(
             f"slot {args.slot} is taken (account {whose}); --replace puts the new login there"
         )
-    return _Place(args.slot, tuple(slots), there)
-
-
-def _mention_twins(place: _Place, credential: CodexCredential) -> None:
-    twins = [
-        str(it.number)
-        for it in place.others
-        if it.number != place.slot
-        and it.credential
-        and it.credential.account_id == credential.account_id
-    ]
-    if twins:
-        notice(f"This account is in slot {', '.join(twins)} as well: they share its limits.")
+    return args.slot, entry
 
 
 # --- logging out
 async def _log_out(args: argparse.Namespace, client: SwarmClient) -> int:
-    store = SlotStore(client.config)
+    pool = LoginPool(client.config)
     if args.all and args.slot is not None:
         raise UsageError("--slot and --all exclude each other")
-    there = sorted({it.number for it in await store.all()})
-    wanted = there if args.all else [args.slot] if args.slot is not None else there
-    if not args.all and args.slot is None and len(there) > 1:
-        shown = ", ".join(map(str, there))
+    present = sorted({it.number for it in await pool.all()})
+    wanted = present if args.slot is None else [args.slot]
+    if not args.all and args.slot is None and len(present) > 1:
+        shown = ", ".join(map(str, present))
         raise UsageError(f"there are logins in the slots {shown}: say --slot N or --all")
-    removed = [slot for slot in wanted if slot in there and await store.delete(slot)]
-    for slot in removed:
-        print_line(f"Logged out: slot {slot} is empty now")
+    removed = [number for number in wanted if number in present and await pool.delete(number)]
+    for number in removed:
+        print_line(f"Logged out: slot {number} is empty now")
     if not removed:
         where = f"slot {args.slot}" if args.slot is not None else "any slot"
         print_line(f"There is no login in {where}")
@@ -254,40 +242,38 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-_AGAIN = "Paste the authorization code (or the full redirect URL):"
-
-
+# --- authorization
 async def obtain_credential(
     *, port: int, opens_browser: bool, timeout_s: float, env: Mapping[str, str]
 ) -> CodexCredential:
-    """Lead a person through a login.
+    """Print the address, open the browser, wait for the code and exchange it.
 
     Args:
-        port: of this machine, where the browser comes back to; 0 for any free one.
-        opens_browser: try to, rather than only print the address.
-        timeout_s: for the person.
-        env: of the browser, and of our settings.
+        port: of this machine, for the redirect; 0 for any free one.
+        opens_browser: open a browser rather than only print the address.
+        timeout_s: for the user.
+        env: of the browser, and of the settings.
 
     Raises:
-        LoginError: it did not come about, for the reason the error tells.
+        LoginError: the login failed.
         BadSetting: the vendor's address cannot be used.
     """
     issuer = issuer_of(env)
     vendor = Vendor(issuer, clock=SystemClock())
-    async with AsyncExitStack() as held:
-        question = begin(issuer, port)
+    async with AsyncExitStack() as stack:
+        authorization = begin(issuer, port)
         callback: Callback | None = None
         try:
-            callback, bound = await held.enter_async_context(listening(port, question.state))
+            callback, bound = await stack.enter_async_context(listening(port, authorization.state))
         except OSError as error:
             why = error.strerror or str(error)
             notice(f"Port {port} of this machine cannot be listened on ({why}).")
             notice(_without_listener(port))
         else:
-            question = replace(question, port=bound)
-        code = await _code(question, callback, opens_browser, timeout_s, env)
+            authorization = replace(authorization, port=bound)
+        code = await _code(authorization, callback, opens_browser, timeout_s, env)
         return await vendor.redeem(
-            code, verifier=question.verifier, redirect_uri=question.redirect_uri
+            code, verifier=authorization.verifier, redirect_uri=authorization.redirect_uri
         )
 
 
@@ -300,32 +286,32 @@ def _without_listener(port: int) -> str:
 
 
 async def _code(
-    question: Authorization,
+    authorization: Authorization,
     callback: Callback | None,
     opens_browser: bool,
     timeout_s: float,
     env: Mapping[str, str],
 ) -> str:
-    print_line(f"\nOpen this address in a browser:\n\n  {question.url}\n")
+    print_line(f"\nOpen this address in a browser:\n\n  {authorization.url}\n")
     browser = _Browser()
 
     async def opening() -> None:
-        why = await open_browser(question.url, env) if opens_browser else ""
+        why = await open_browser(authorization.url, env) if opens_browser else ""
         browser.is_open = opens_browser and not why
         if why:
             notice(f"(Could not open a browser by itself: {why})")
-        browser.looked_for.set()
+        browser.was_tried.set()
 
     async def pasted() -> str | None:
         print_line("Or paste the authorization code, or the address the browser ended at:")
-        code = await _paste(question.state)
+        code = await _pasted_code(authorization.state)
         if code is None:
-            await browser.looked_for.wait()
+            await browser.was_tried.wait()
             if callback is None or not browser.is_open:
-                raise CodeUnusable(_nobody(callback is not None))
+                raise CodeUnusable(_why_no_code(callback is not None))
         return code
 
-    sources: list[Source] = [opening, pasted]
+    sources: list[CodeSource] = [opening, pasted]
     if callback is not None:
         sources.append(callback.code)
     return await first_code(sources, timeout_s=timeout_s)
@@ -334,10 +320,10 @@ async def _code(
 @dataclass(slots=True)
 class _Browser:
     is_open: bool = False
-    looked_for: anyio.Event = field(default_factory=anyio.Event)
+    was_tried: anyio.Event = field(default_factory=anyio.Event)
 
 
-def _nobody(can_come_back: bool) -> str:
+def _why_no_code(can_come_back: bool) -> str:
     lacking = "no browser could be opened" if can_come_back else "the browser cannot come back"
     return (
         f"nobody can answer: there is no terminal to paste into, and {lacking};"
@@ -345,12 +331,12 @@ def _nobody(can_come_back: bool) -> str:
     )
 
 
-async def _paste(state: str) -> str | None:
-    """Return the code that is pasted; ``None`` if nothing can be any more.
+async def _pasted_code(state: str) -> str | None:
+    """Read the pasted code; ``None`` at the end of standard input.
 
     Raises:
-        CodeUnusable: it belongs to another login, or there is none, twice.
-        LoginDenied: the pasted address says no.
+        CodeUnusable: it belongs to another login, or two lines were empty.
+        LoginDenied: the pasted address reports that the login was denied.
     """
     lines = Lines()
     for is_last in (False, True):
@@ -360,10 +346,11 @@ async def _paste(state: str) -> str | None:
         if line.strip():
             return code_of_paste(line, state)
         if not is_last:
-            print_line(_AGAIN)
+            print_line(_PASTE_AGAIN)
     raise CodeUnusable(MISSING)
 
 
+# --- status
 @dataclass(frozen=True, slots=True)
 class _Login:
     slot: str
@@ -372,12 +359,12 @@ class _Login:
 
 
 async def show_status(client: SwarmClient, env: Mapping[str, str]) -> int:
-    """Print a table; 0 if one of the logins can be used, else 1.
+    """Print a table of the logins; return 0 if one of them is usable, else 1.
 
     Raises:
-        ApiError: the swarm does not say.
+        ApiError: the pool could not be read.
     """
-    stored = await SlotStore(client.config).all()
+    stored = await LoginPool(client.config).all()
     logins = [_Login(str(it.number), it.credential, f"swarm: {it.row.key}") for it in stored]
     logins += _own(env)
     if not logins:
@@ -393,7 +380,7 @@ async def show_status(client: SwarmClient, env: Mapping[str, str]) -> int:
 
 
 def _own(env: Mapping[str, str]) -> Iterator[_Login]:
-    """The logins of this machine, which count if the swarm has none."""
+    """Yield the logins of this machine, which count if the pool is empty."""
     if text := LoginSettings.load(env).codex_oauth.strip():
         try:
             yield _Login("-", CodexCredential.parse(text), f"environment: {STANDALONE}")
@@ -432,11 +419,9 @@ def _left(expires_ms: int, now: datetime) -> str:
     return f"{days} d {hours} h" if days else f"{hours} h {minutes} min"
 
 
-MAX_LINE_BYTES = 64 * 1024
-
-
+# --- standard input
 def is_terminal() -> bool:
-    """True if a person can be asked: input and output are a terminal."""
+    """Return whether input and output are a terminal."""
     return all(stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
@@ -449,16 +434,16 @@ class Lines:
         self._is_over = False
 
     async def next(self) -> str | None:
-        """Return the next line without its end; ``None`` if there is none any more."""
+        """Return the next line without its end; ``None`` at the end of input."""
         while b"\n" not in self._rest and not self._is_over:
             try:
                 await anyio.wait_readable(self._fd)
             except OSError:
-                await anyio.lowlevel.checkpoint()  # a file, which is always readable
+                await anyio.lowlevel.checkpoint()  # a regular file is always readable
             try:
                 chunk = os.read(self._fd, 4096)
             except OSError:
-                chunk = b""  # the terminal has gone
+                chunk = b""  # the terminal was closed
             self._rest += chunk
             self._is_over = not chunk or len(self._rest) > MAX_LINE_BYTES
         line, found, self._rest = self._rest.partition(b"\n")
@@ -468,11 +453,7 @@ class Lines:
 
 
 async def ask_hidden(question: str) -> str:
-    """Ask on the terminal; what is typed is not shown.
-
-    Returns:
-        The answer; empty if there is none.
-    """
+    """Ask on the terminal without echo; return the line, empty at the end of input."""
     with _without_echo(sys.stdin.fileno()):
         write(question)
         answer = await Lines().next()

@@ -1,8 +1,7 @@
-"""Printing for people and for scripts.
+"""Print lines, tables and JSON; make foreign text safe for a terminal.
 
-Words from agents and servers pass through `plain` on their way to a terminal, which they must not
-drive: control characters could move its cursor or type into it, and marks of the writing direction
-could make a line read as another one.
+Text from agents and servers passes through `plain`: control characters could move the cursor or
+type into the terminal, and direction marks could reorder a line.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _ESCAPED = {code: f"\\u{code:04x}" for code in _BEYOND_ASCII}
 
 
 def write(text: str, stream: TextIO | None = None) -> None:
-    """Write `text` as it is, at once, by default to standard output.
+    """Write `text` unchanged and flush, by default to standard output.
 
     Raises:
         OutputLost: it could not be written.
@@ -37,7 +36,7 @@ def write(text: str, stream: TextIO | None = None) -> None:
 
 
 def notice(text: str) -> None:
-    """Tell a person something beside the output; nothing depends on its being read."""
+    """Print a message to standard error; a failure is ignored."""
     with contextlib.suppress(OSError):
         print(plain(text), file=sys.stderr, flush=True)
 
@@ -48,13 +47,13 @@ def print_line(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document; UTF-8 wherever it goes, as JSON has to be."""
+    """Print one JSON document in UTF-8, whatever the locale."""
     text = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode()
     _put(sys.stdout.buffer, f"{text.translate(_ESCAPED)}\n".encode())
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print aligned columns; the last one may be as long as it likes, and have several lines."""
+    """Print aligned columns; the last may have any length and several lines."""
     table = [list(headings), *[[plain(cell) for cell in row] for row in rows]]
     widths = [max(columns(row[i]) for row in table) for i in range(len(headings) - 1)]
     indent = "\n" + " " * (sum(widths) + 2 * len(widths))
@@ -66,7 +65,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def plain(text: str) -> str:
-    """Take out what could drive the reader's terminal; newlines and tabs stay."""
+    """Remove control characters and direction marks; newlines and tabs stay."""
     return text.translate(_REMOVED)
 
 

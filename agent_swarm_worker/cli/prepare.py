@@ -1,8 +1,4 @@
-"""``swarm-worker prepare``: make a container ready for a worker, then run a command in its place.
-
-With root's rights it gives them up on the way. ``prepare -- CMD…`` replaces this process by the
-command: the container's first process then has one child and not two.
-"""
+"""``swarm-worker prepare``: prepare a container, drop root privileges, then exec a command."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker import logs
 from agent_swarm_worker.cli.output import notice
 from agent_swarm_worker.cli.view import EarlyLogSettings
-from agent_swarm_worker.container.prepare import Preparation, only_here
+from agent_swarm_worker.container.prepare import Preparation, prepare_offline
 from agent_swarm_worker.errors import ContainerError, ScriptFailed
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.settings import process_env
@@ -40,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare; return only if there is no command, or it cannot be run."""
+    """Prepare; return only without a command, or if it cannot be executed."""
     env = dict(process_env())
     scrubber = Scrubber()
     scrubber.add_env(env)
@@ -50,31 +46,31 @@ def run(args: argparse.Namespace) -> int:
     command = list(args.passed_on)
     try:
         if args.offline:
-            exported = plain = only_here(env, user=args.user)
+            exported = own = prepare_offline(env, user=args.user)
         else:
             preparation = Preparation(env, user=args.user, scrubber=scrubber)
             exported = preparation.run()
-            plain = preparation.environment
+            own = preparation.environment
     except ContainerError as error:
         notice(scrubber.text(f"[entrypoint] FATAL: {error}; exiting."))
         return error.code if isinstance(error, ScriptFailed) else error.exit_code
     if not command:
         return 0
-    return _become(command, plain if _is_daemon(command) else exported)
+    return _exec(command, own if _is_daemon(command) else exported)
 
 
 def _is_daemon(command: list[str]) -> bool:
-    """The worker reads the configuration rows itself, and must not inherit old ones."""
-    ours = Path(command[0]).name in {"agent-swarm", "agent-swarm-worker", "swarm-worker"}
-    return ours and len(command) > 1 and command[1] in DAEMON
+    """Return whether the command is the worker, which must not inherit configuration rows."""
+    is_ours = Path(command[0]).name in {"agent-swarm", "agent-swarm-worker", "swarm-worker"}
+    return is_ours and len(command) > 1 and command[1] in DAEMON
 
 
-def _become(command: list[str], env: dict[str, str]) -> int:
-    # Python ignores these two, and what it ignores the command would ignore as well.
+def _exec(command: list[str], env: dict[str, str]) -> int:
+    # Python ignores these two, and the command would inherit that.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.execvpe(command[0], command, env)  # noqa: S606 - replacing ourselves is the purpose
+        os.execvpe(command[0], command, env)  # noqa: S606 - replaces this process
     except OSError as error:
         notice(f"[entrypoint] FATAL: cannot run {command[0]}: {error.strerror}; exiting.")
         missing = isinstance(error, FileNotFoundError)

@@ -1,4 +1,4 @@
-"""``swarm-worker providers``: the harnesses that are installed, and what one declares."""
+"""``swarm-worker providers``: list the installed harnesses, or show the spec of one."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List each harness, whether it could start now, and where it comes from."""
+    """Print each harness, whether it could start now, and its distribution."""
     logs.configure(level="error")
     if args.name:
         return _show(args.name, as_json=args.json)
-    rows = anyio.run(_describe_all)
+    rows = anyio.run(_describe_all, process_env())
     if args.json:
         print_json(rows)
         return 0
@@ -52,37 +52,32 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def what_is_missing(name: str, env: Mapping[str, str]) -> SwarmWorkerError | None:
-    """Return why no session of this harness could start with `env`, or nothing."""
+async def missing_requirement(name: str, env: Mapping[str, str]) -> SwarmWorkerError | None:
+    """Return why no session of this harness could start with `env`; ``None`` if one could."""
     try:
         adapter = create_provider(name)
         await check_harness(make_sandbox(), adapter, with_lent_login(adapter_spec(adapter), env))
     except SwarmWorkerError as error:
         return error
-    except Exception as error:  # one that breaks its promise is of no use either
+    except Exception as error:  # an adapter with a bug is not usable either
         return UnusableProvider(name, distribution_of(name), repr(error))
     return None
 
 
-async def _describe_all() -> list[dict[str, str | bool]]:
-    return [await _describe(name) for name in supported_providers()]
-
-
-async def _describe(name: str) -> dict[str, str | bool]:
-    missing = await what_is_missing(name, process_env())
-    return {
-        "name": name,
-        "ready": missing is None,
-        "from": distribution_of(name),
-        "why": str(missing or ""),
-    }
+async def _describe_all(env: Mapping[str, str]) -> list[dict[str, str | bool]]:
+    rows: list[dict[str, str | bool]] = []
+    for name in supported_providers():
+        missing = await missing_requirement(name, env)
+        origin, why = distribution_of(name), str(missing or "")
+        rows.append({"name": name, "ready": missing is None, "from": origin, "why": why})
+    return rows
 
 
 def _show(name: str, *, as_json: bool) -> int:
-    """Print the whole spec of one harness.
+    """Print the spec of one harness.
 
     Raises:
-        UnknownProvider: there is none of this name.
+        UnknownProvider: it is not installed.
     """
     if name not in supported_providers():
         raise UnknownProvider(name, list(supported_providers()))
@@ -95,7 +90,7 @@ def _show(name: str, *, as_json: bool) -> int:
 
 
 def _declared(spec: HarnessSpec) -> dict[str, Any]:
-    """Return a spec as plain values, with the variables of its options and how to install it."""
+    """Return a spec as plain values, with its variables and install command."""
     values: dict[str, Any] = {
         key: _plain(getattr(spec, key))
         for key in spec.__dataclass_fields__
@@ -118,7 +113,7 @@ def _plain(value: Any) -> Any:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield a line for each value that says something, nested ones by dotted names."""
+    """Yield name and text of each value that is not empty; nested names are dotted."""
     for key, value in values.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")

@@ -1,4 +1,4 @@
-"""``swarm-worker run``, ``worker`` and ``lead``: the daemon."""
+"""``swarm-worker run``, ``worker`` and ``lead``: run the daemon."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from agent_swarm_worker import logs
-from agent_swarm_worker.cli.connect import first_of
+from agent_swarm_worker.cli.connect import first_error
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.prompts.system import operator_prompt
 from agent_swarm_worker.settings import Settings, process_env
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import argparse
 
 GC_THRESHOLD = 5_000
-"""New containers after which the youngest are collected."""
+"""New objects after which the youngest generation is collected."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the daemon until it is told to stop."""
+    """Run the daemon until it shuts down."""
     env = dict(process_env())
     if args.yolo:
         env["YOLO"] = "true"
@@ -54,28 +54,29 @@ def run(args: argparse.Namespace) -> int:
         additional_args=args.passed_on,
     )
     daemon = Daemon(env, options, scrubber=scrubber)
-    # A chunk of output is some thousand small objects, none of them garbage before it is
-    # translated. With Python's own threshold of 700 each chunk sets off a collection.
+    # A chunk of output is some thousand small objects that live until it is translated. With
+    # Python's default threshold of 700 each chunk would trigger a collection.
     gc.set_threshold(GC_THRESHOLD, 20, 20)
     try:
         anyio.run(daemon.run)
     except BaseExceptionGroup as group:
-        raise first_of(group) from None
+        raise first_error(group) from None
     return 0
 
 
 def _operator_prompt(args: argparse.Namespace, settings: Settings) -> str | None:
-    """What the flags say: ``--system-prompt``, or ``--system-prompt-file`` without `SYSTEM_PROMPT`.
+    """Return ``--system-prompt``, or the content of ``--system-prompt-file``.
 
-    ``None`` leaves it to the settings, which the swarm's configuration may change at any time.
+    ``None`` without these, or if ``SYSTEM_PROMPT`` is set: the settings then apply, which the
+    swarm's configuration may change at any time.
 
     Raises:
-        UnreadableFile: a file was named that cannot be read.
+        UnreadableFile: the file cannot be read.
     """
     if args.system_prompt is not None:
         return str(args.system_prompt)
     if args.system_prompt_file is None or settings.system_prompt:
-        # A file that cannot be read has to end the start, not the first task.
+        # An unreadable file of the settings must fail the start, not the first task.
         operator_prompt(settings)
         return None
     return operator_prompt(

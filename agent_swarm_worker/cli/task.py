@@ -1,4 +1,4 @@
-"""``swarm-worker task``: what a lead does by hand, or a script does in CI."""
+"""``swarm-worker task``: submit, follow, cancel, show or list tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agent_swarm_worker.cli.connect import connected, run_until_signal
 from agent_swarm_worker.cli.follow import Follower
 from agent_swarm_worker.cli.output import fit_line, print_json, print_line, print_table
 from agent_swarm_worker.cli.view import View
-from agent_swarm_worker.errors import UnreadableFile, UsageError
+from agent_swarm_worker.errors import EXIT_FAILURE, UnreadableFile, UsageError
 from agent_swarm_worker.settings import Settings, process_env
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.api.client import SwarmClient
     from agent_swarm_worker.api.wire import Task
-
-EXIT_TASK_FAILED = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "follow", help="show a task live until it ends; exit 1 if it failed"
     )
     cancel = actions.add_parser("cancel", help="cancel a task")
-    cancel.add_argument("--reason", help="kept with the task")
+    cancel.add_argument("--reason", help="stored with the task")
     show = actions.add_parser("show", help="print one task")
     for one in (follow, cancel, show):
         one.add_argument("id", help="id of the task")
@@ -59,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
     logs.configure(level="error")
     settings = Settings.load(process_env())
     if args.action == "submit":
-        # Read before anything is connected: whoever types it may take their time, or Ctrl-C.
-        args.text = _words(args.text)
+        # Read before connecting: standard input may take any time.
+        args.text = _task_text(args.text)
         args.schema = _schema(args.output_schema)
     return run_until_signal(_run, args, settings)
 
@@ -96,7 +94,7 @@ async def _follow(args: argparse.Namespace, client: SwarmClient) -> int:
 
 
 async def follow_to_end(client: SwarmClient, task_id: str, *, as_json: bool = False) -> int:
-    """Show a task until it ends; return 0 if it completed, 1 if not."""
+    """Show a task until it has ended; return 0 if it completed, else 1."""
     with View(sys.stderr if as_json else sys.stdout) as view:
         view.say("▶", f"task {task_id}")
         follower = Follower(client, view, task_id)
@@ -106,11 +104,11 @@ async def follow_to_end(client: SwarmClient, task_id: str, *, as_json: bool = Fa
             show_end(view, task, costs)
     if as_json:
         print_json({**task.raw, "costs": costs})
-    return 0 if task.status == "completed" else EXIT_TASK_FAILED
+    return 0 if task.status == "completed" else EXIT_FAILURE
 
 
 def show_end(view: View, task: Task, costs: list[dict[str, Any]]) -> None:
-    """Print how a task ended: cost, then output or reason."""
+    """Print cost, status, and output or failure reason of a task."""
     if costs:
         usd = _sum(costs, "totalCostUsd")
         tokens = _sum(costs, "inputTokens") + _sum(costs, "outputTokens")
@@ -159,11 +157,11 @@ async def _list(args: argparse.Namespace, client: SwarmClient) -> int:
     return 0
 
 
-def _words(text: str) -> str:
-    """Return what is to be done; ``-`` stands for standard input.
+def _task_text(text: str) -> str:
+    """Return the text of the task; ``-`` reads standard input.
 
     Raises:
-        UsageError: there is nothing, or it is not text.
+        UsageError: it is empty or not UTF-8.
     """
     if text == "-":
         try:

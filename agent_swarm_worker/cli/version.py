@@ -1,4 +1,4 @@
-"""``swarm-worker version``."""
+"""``swarm-worker version``: print the version."""
 
 from __future__ import annotations
 

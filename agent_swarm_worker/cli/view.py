@@ -1,7 +1,4 @@
-"""Showing a task as it goes: a status line that moves on a terminal, plain lines otherwise.
-
-Variables that commands read besides the worker's own settings.
-"""
+"""Show progress: a status line that is redrawn on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -22,15 +19,15 @@ _CLEAR_LINE = "\r\x1b[2K"
 _DIM, _BOLD, _RESET = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 _DEFAULT_COLUMNS = 100
 _MIN_COLUMNS = 40
-"""Lines that stay are not made shorter than this; a narrower terminal wraps them."""
+"""Permanent lines are not truncated below this; a narrower terminal wraps them."""
 
 
 class View:
-    """Prints what happens; on a terminal the last line says what goes on right now.
+    """Prints permanent lines, and on a terminal a status line below them.
 
     Args:
-        stream: where to; standard output by default.
-        has_status_line: false where something else prints to the same terminal.
+        stream: standard output by default.
+        has_status_line: false if another part prints to the same terminal.
     """
 
     def __init__(self, stream: TextIO | None = None, *, has_status_line: bool = True) -> None:
@@ -56,28 +53,28 @@ class View:
         self._wipe()
 
     def say(self, mark: str, text: str) -> None:
-        """Print one line that stays."""
+        """Print one permanent line."""
         self._wipe()
         stamp = f"{time.monotonic() - self._started_at_s:6.1f}s"
         if self._is_terminal:
             stamp = f"{_DIM}{stamp}{_RESET}"
-        words = fit_line(text, max(_MIN_COLUMNS, self._columns()) - 12)
-        write(f"{stamp}  {mark} {words}\n", self._out)
+        line = fit_line(text, max(_MIN_COLUMNS, self._columns()) - 12)
+        write(f"{stamp}  {mark} {line}\n", self._out)
 
     def block(self, title: str, text: str) -> None:
-        """Print several lines that stay, under a title."""
+        """Print several permanent lines under a title."""
         self._wipe()
         heading = f"{_BOLD}{title}{_RESET}" if self._is_terminal else title
         body = "\n".join(f"  {line}" for line in plain(text).splitlines())
         write(f"\n{heading}\n{body}\n", self._out)
 
     def now(self, text: str) -> None:
-        """Say what goes on; replaced by the next word."""
+        """Set the text of the status line."""
         self._now = text
         self.tick()
 
     def tick(self) -> None:
-        """Move the status line; does nothing unless on a terminal."""
+        """Redraw the status line, on a terminal."""
         if not self._has_status_line or not self._now:
             return
         self._turn += 1
@@ -94,7 +91,7 @@ class View:
             write(_CLEAR_LINE, self._out)
 
     def _columns(self) -> int:
-        """The width of the terminal that is written to: a wrapped line could not be cleared."""
+        """Return the terminal's width: a wrapped status line could not be cleared."""
         try:
             return os.get_terminal_size(self._out.fileno()).columns or _DEFAULT_COLUMNS
         except (OSError, ValueError):
@@ -102,7 +99,7 @@ class View:
 
 
 class TerminalSettings(SettingsModel):
-    """What the terminal can do."""
+    """Variables of the terminal."""
 
     # --- the terminal
     term: str = boot("TERM", default="", is_native=True)
@@ -110,7 +107,7 @@ class TerminalSettings(SettingsModel):
 
 
 class EarlyLogSettings(SettingsModel):
-    """How to log before the settings are known to be right; nothing is refused here."""
+    """Log settings before the settings are validated; no value is refused."""
 
     log_level: Stripped = boot("SWARM_LOG_LEVEL", default="info", is_shared=True)
     log_format: str = boot("SWARM_LOG_FORMAT", default="", is_shared=True)

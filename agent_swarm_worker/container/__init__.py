@@ -1,1 +1,1 @@
-"""Floor 5: what a container needs before a worker can start in it."""
+"""Prepare a container before the worker starts in it."""

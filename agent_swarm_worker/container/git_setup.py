@@ -1,9 +1,7 @@
-"""Git for the worker's user: who commits, whose clones are trusted, and how it logs in.
+"""Configure git for the worker's user: identity, trusted clones, logins; make the first clones.
 
-No token is written anywhere: git asks a helper that reads the variable when it is needed, so that a
-token which was rotated with the swarm's configuration is the one a session uses.
-
-Clones that every worker has from the start; the rest are made when a task names them.
+No token is written to disk: git calls a helper that reads the variable, so that a session uses a
+token that was rotated in the swarm's configuration.
 """
 
 from __future__ import annotations
@@ -32,9 +30,9 @@ _HELPER = '!f() {{ test "$1" = get && printf "username={user}\\npassword=%s\\n" 
 
 
 def identity(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that make git commit in the agent's name, where nobody set them.
+    """Return the unset variables of git's author and committer.
 
-    Without a token of GitHub or GitLab there is nothing to say.
+    Empty without a token of GitHub or GitLab.
     """
     settings = GitSettings.load(env)
     if settings.github_token:
@@ -50,7 +48,7 @@ def identity(env: Mapping[str, str]) -> dict[str, str]:
 
 
 async def trust_every_clone(env: Mapping[str, str], *, is_root: bool, log: Log) -> None:
-    """Have git work in clones whatever user owns them: volumes come from elsewhere."""
+    """Make git trust clones of any owner, since volumes may have another."""
     scope = "--system" if is_root else "--global"
     known = await run(
         ["git", "config", scope, "--get-all", "safe.directory"],
@@ -63,7 +61,7 @@ async def trust_every_clone(env: Mapping[str, str], *, is_root: bool, log: Log) 
 
 
 async def set_up_logins(env: Mapping[str, str], log: Log) -> None:
-    """Have git log in with the tokens of the environment; a failure is told and no more."""
+    """Make git log in with the tokens of the environment; a failure is only logged."""
     settings = GitSettings.load(env)
     if settings.github_token:
         if shutil.which("gh", path=env.get("PATH")):
@@ -90,27 +88,27 @@ async def _run(argv: list[str], env: Mapping[str, str], log: Log) -> None:
         log.warning(Event.BOOT_STEP, step=" ".join(argv[:3]), why=outcome.why)
 
 
-class _Known:
-    """The swarm's answer, which we have already."""
+class _FetchedRepo:
+    """Repository lookup that returns a row fetched before."""
 
     def __init__(self, repo: Repo) -> None:
         self._repo = repo
 
-    async def repos(self, name: str) -> Sequence[Repo]:  # noqa: ARG002 - there is only this one
+    async def repos(self, name: str) -> Sequence[Repo]:  # noqa: ARG002 - one row only
         return (self._repo,)
 
 
 async def clone_all(
     repos: Sequence[Repo], env: Mapping[str, str], *, workspace: Path, clock: Clock
 ) -> None:
-    """Clone what is not there; bring the rest up to date where that disturbs nobody's work.
+    """Clone missing repositories and update the others where that loses no work.
 
-    Nothing is raised for a repository that cannot be had: the log says why.
+    A repository that fails is logged.
     """
     for repo in repos:
-        places = Repositories(
-            _Known(repo), Git(env), clock, workspace_dir=workspace, fallback_dir=workspace
+        repositories = Repositories(
+            _FetchedRepo(repo), Git(env), clock, workspace_dir=workspace, fallback_dir=workspace
         )
         request = RepositoryRequest(vcs_repo=repo.url, first_kickoff=False)
-        async with places.prepared(request):
+        async with repositories.prepared(request):
             pass

@@ -1,12 +1,9 @@
-"""Giving the worker what root left in its places.
+"""Create the worker's directories and default files, change their owner, drop root privileges.
 
-A file of root's in the home directory (made by a set-up script, by somebody with ``docker exec``,
-by an earlier image) ends every session with ``EACCES``. The places are full of what agents made,
-so no link is ever followed: the walk holds descriptors, and a path is never resolved twice.
-
-The user that the worker runs as, and becoming that user for good.
-
-Folders and files that agents expect to find; what is there already is never touched.
+A file of root in the worker's home (from a set-up script, ``docker exec`` or an earlier image)
+would end every session with ``EACCES``. The directories hold files made by agents, so symbolic
+links are never followed: the walk holds descriptors, and no path is resolved twice. Existing files
+keep their content.
 """
 
 from __future__ import annotations
@@ -32,35 +29,38 @@ if TYPE_CHECKING:
 
 MAX_ENTRIES = 500_000
 MAX_S = 60.0
+ROOTS_HOME = "/root"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_SHARED = ("thoughts", "memory", "downloads", "misc")
+_BELOW = {"thoughts": ("plans", "research", "brainstorms"), "downloads": ("slack",)}
+_TODO_FILE = "# To do\n"
 
 
 @dataclass(slots=True)
-class HandedOver:
-    """What became of a directory and everything below it."""
+class OwnershipChange:
+    """Result of changing the owner of a directory tree."""
 
     changed: int = 0
-    """Entries that were root's and are the worker's now."""
+    """Entries whose owner was changed from root to the worker."""
     refused: int = 0
-    """Entries of root's that stay so: files with several names, and what the system refuses."""
+    """Entries that root still owns: files with several links, and failures."""
     seen: int = 0
     why_incomplete: str = ""
 
 
-def hand_over(top: Path, owner: Account) -> HandedOver:
-    """Make `owner` the owner of whatever root owns in `top`, `top` itself included.
+def change_ownership(top: Path, owner: Account) -> OwnershipChange:
+    """Make `owner` the owner of each entry of root in `top`, `top` included.
 
-    A file with more than one name is left alone: one of its names may lie outside, where the file
-    is root's on purpose.
+    A file with several hard links is skipped: one may be outside, where root owns it on purpose.
     """
-    done = HandedOver()
+    done = OwnershipChange()
     give_up_at_s = time.monotonic() + MAX_S
     try:
         for _, folders, files, fd in os.fwalk(top.resolve(), follow_symlinks=False):
-            _give(fd, ".", owner, done)
+            _chown(fd, ".", owner, done)
             for name in (*files, *folders):
                 done.seen += 1
-                _give(fd, name, owner, done)
+                _chown(fd, name, owner, done)
             if done.seen > MAX_ENTRIES or time.monotonic() > give_up_at_s:
                 done.why_incomplete = f"stopped after {done.seen} entries"
                 return done
@@ -69,7 +69,7 @@ def hand_over(top: Path, owner: Account) -> HandedOver:
     return done
 
 
-def _give(folder: int, name: str, owner: Account, done: HandedOver) -> None:
+def _chown(folder: int, name: str, owner: Account, done: OwnershipChange) -> None:
     try:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if found.st_uid != 0:
@@ -80,16 +80,16 @@ def _give(folder: int, name: str, owner: Account, done: HandedOver) -> None:
         os.chown(name, owner.uid, owner.gid, dir_fd=folder, follow_symlinks=False)
         done.changed += 1
     except FileNotFoundError:
-        return  # gone meanwhile
+        return  # removed meanwhile
     except OSError:
         done.refused += 1
 
 
-def make_folder(base: Path, *names: str, owner: Account | None) -> None:
-    """Make the folder ``base/name/name…``; each one on the way that is root's becomes the owner's.
+def make_directory(base: Path, *names: str, owner: Account | None) -> None:
+    """Create ``base/name/name…``; directories of root on this path become the owner's.
 
     Raises:
-        OSError: it cannot be made, or something on the way is a link or a file.
+        OSError: it cannot be created, or a part of the path is a link or a file.
     """
     with _opened(os.open(base, _DIRECTORY)) as first:
         folder = first
@@ -103,11 +103,11 @@ def make_folder(base: Path, *names: str, owner: Account | None) -> None:
                 os.close(descriptor)
 
 
-def give_folder(path: Path, owner: Account) -> None:
-    """Make the owner of a folder that is root's `owner`; what is in it stays as it is.
+def chown_directory(path: Path, owner: Account) -> None:
+    """Change the owner of a directory of root to `owner`, without its content.
 
     Raises:
-        OSError: there is none, or the system refuses.
+        OSError: it does not exist, or the system refuses.
     """
     with _opened(os.open(path, _DIRECTORY)) as folder:
         if os.fstat(folder).st_uid == 0:
@@ -135,9 +135,7 @@ def _opened(descriptor: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-ROOTS_HOME = "/root"
-
-
+# --- user
 @dataclass(frozen=True, slots=True)
 class Account:
     """A user of this system."""
@@ -149,10 +147,10 @@ class Account:
 
     @classmethod
     def named(cls, name: str) -> Account:
-        """Look a user up.
+        """Look up a user by name.
 
         Raises:
-            ContainerError: there is none of that name.
+            ContainerError: it does not exist.
         """
         try:
             entry = pwd.getpwnam(name)
@@ -161,22 +159,18 @@ class Account:
         return cls(entry.pw_name, entry.pw_uid, entry.pw_gid, Path(entry.pw_dir))
 
     def environment(self, env: Mapping[str, str]) -> dict[str, str]:
-        """Return `env` as this user's processes should see it.
-
-        ``HOME`` stays what the operator made it, unless it is root's own.
-        """
+        """Return `env` for this user's processes; ``HOME`` is kept unless it is root's."""
         home = env.get("HOME", "")
-        kept = home if home and home != ROOTS_HOME else str(self.home)
-        return {**env, "HOME": kept, "USER": self.name, "LOGNAME": self.name}
+        if not home or home == ROOTS_HOME:
+            home = str(self.home)
+        return {**env, "HOME": home, "USER": self.name, "LOGNAME": self.name}
 
 
-def account_to_become(name: str) -> Account | None:
-    """Return the user whose rights this process has to take on; ``None`` if it keeps its own.
-
-    Only root can become somebody else; `name` ``root`` stays root.
+def target_account(name: str) -> Account | None:
+    """Return the user to run as; ``None`` if this process is not root, or `name` is root.
 
     Raises:
-        ContainerError: we are root, and there is no such user.
+        ContainerError: the process is root, and the user does not exist.
     """
     if os.geteuid() != 0:
         return None
@@ -184,8 +178,8 @@ def account_to_become(name: str) -> Account | None:
     return None if account.uid == 0 else account
 
 
-def become(account: Account) -> None:
-    """Take on the user's rights and give up one's own; there is no way back.
+def drop_privileges(account: Account) -> None:
+    """Switch this process to the user, irreversibly.
 
     Raises:
         OSError: the kernel refuses, as without the capabilities SETUID and SETGID.
@@ -195,23 +189,19 @@ def become(account: Account) -> None:
     os.setresuid(account.uid, account.uid, account.uid)
 
 
-_SHARED = ("thoughts", "memory", "downloads", "misc")
-_BELOW = {"thoughts": ("plans", "research", "brainstorms"), "downloads": ("slack",)}
-_LISTS = "# To do\n"
-
-
-def own_places(places: tuple[Path, ...], owner: Account, log: Log) -> None:
-    """Give the worker the places where volumes are mounted; what is in them stays as it is."""
-    for place in places:
+# --- directories and default files
+def chown_mounts(mounts: tuple[Path, ...], owner: Account, log: Log) -> None:
+    """Change the owner of directories where volumes are mounted, without their content."""
+    for mount in mounts:
         try:
-            if place.is_dir():
-                give_folder(place, owner)
+            if mount.is_dir():
+                chown_directory(mount, owner)
         except OSError as error:
-            log.warning(Event.BOOT_STEP, step="ownership", path=str(place), why=error.strerror)
+            log.warning(Event.BOOT_STEP, step="ownership", path=str(mount), why=error.strerror)
 
 
-def make_folders(workspace: Path, agent_id: str, owner: Account | None, log: Log) -> None:
-    """Make the agent's folders; a volume that cannot be written costs them, not the start."""
+def make_agent_directories(workspace: Path, agent_id: str, owner: Account | None, log: Log) -> None:
+    """Create the agent's directories; a read-only volume is logged and does not end the start."""
     if not is_identifier(agent_id):
         log.warning(Event.BOOT_STEP, step="folders", why="AGENT_ID cannot be the name of a folder")
         return
@@ -220,21 +210,23 @@ def make_folders(workspace: Path, agent_id: str, owner: Account | None, log: Log
         if not base.is_dir():
             continue
         try:
-            make_folder(base, *names, owner=owner)
+            make_directory(base, *names, owner=owner)
         except OSError as error:
             refused = refused or f"{base / '/'.join(names)}: {error.strerror}"
     if refused:
         log.warning(Event.BOOT_STEP, step="folders", why=refused)
 
 
-def furnish(home: Path, workspace: Path, specs: Iterable[HarnessSpec], log: Log) -> None:
-    """Write the files that a harness, or an agent, wants to find; run it as the worker's user."""
-    files = {workspace / "personal" / "todos.md": _LISTS.encode()}
+def write_default_files(
+    home: Path, workspace: Path, specs: Iterable[HarnessSpec], log: Log
+) -> None:
+    """Write missing default files of harnesses and agents; called as the worker's user."""
+    files = {workspace / "personal" / "todos.md": _TODO_FILE.encode()}
     for spec in specs:
         files |= {home / name: text.encode() for name, text in spec.home_files.items()}
     for path, content in files.items():
         try:
-            # A link counts as there, even one that leads nowhere.
+            # A dangling link counts as present.
             if not path.is_symlink() and not path.exists() and path.parents[1].is_dir():
                 write_atomically(path, content, mode=0o600)
         except OSError as error:

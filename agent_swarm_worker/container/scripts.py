@@ -1,8 +1,7 @@
-"""Set-up scripts: what the swarm and the operator want to be run before the worker starts.
+"""Run the set-up scripts before the worker starts, without a time limit.
 
-Three of them: the swarm's for every container (with root's rights), the operator's
-``/workspace/start-up.*``, and the agent's own, which is kept between two marker lines of the
-operator's, so that people find both in one file. They may take as long as they like.
+There are three: the swarm's global script (as root), the operator's ``/workspace/start-up.*``, and
+the agent's own, which is stored between two marker lines in the operator's script.
 """
 
 from __future__ import annotations
@@ -45,15 +44,15 @@ _BY_SUFFIX = {
 
 
 def start_up_script(workspace: Path) -> Path | None:
-    """Return the operator's script, the first of `NAMES` that is there."""
+    """Return the operator's script, the first of `NAMES` that exists."""
     return next((workspace / name for name in NAMES if (workspace / name).is_file()), None)
 
 
 def interpreter(path: Path) -> tuple[str, ...]:
-    """Return what runs the script at `path`; nothing if it runs by itself.
+    """Return the interpreter of the script at `path`; empty if the script is executed itself.
 
-    Its first line decides if it names an interpreter (what else stands there is dropped), else its
-    name, else whether it may be executed.
+    Decided by the shebang (without its arguments) if that program exists, else by the suffix, else
+    by the executable bit.
     """
     with path.open("rb") as file:
         named = _shebang(file.readline(1000).decode(errors="replace"))
@@ -64,10 +63,10 @@ def interpreter(path: Path) -> tuple[str, ...]:
     return () if os.access(path, os.X_OK) and named is None else ("bash",)
 
 
-def with_agents_part(operators: str, agents: str) -> str:
-    """Return the operator's script with the agent's between the marker lines, at its beginning.
+def merge_agent_block(operators: str, agents: str) -> str:
+    """Return the operator's script with the agent's between marker lines, after the shebang.
 
-    What was between them before is gone, and so is the agent's own first line: there is one.
+    An older block is replaced. The agent's shebang is used only if the operator's has none.
     """
     first, rest = _split_shebang(operators)
     rest = _BLOCK.sub("", rest)
@@ -79,41 +78,40 @@ def with_agents_part(operators: str, agents: str) -> str:
 
 
 def is_shell(text: str) -> bool:
-    """True if a script is for a shell, as one without a first line that says otherwise is."""
+    """Return whether a script is for a shell; one without a shebang is."""
     named = _shebang(text.partition("\n")[0])
     return named is None or Path(named).name in _SHELLS
 
 
 class Scripts:
-    """Runs scripts in one place, with one idea of what a failure means."""
+    """Runs scripts in the workspace.
+
+    Args:
+        workspace: working directory, and directory of the operator's script.
+        is_strict: a failed script ends the start.
+        log: for failures otherwise.
+    """
 
     def __init__(self, workspace: Path, *, is_strict: bool, log: Log) -> None:
-        """Set up.
-
-        Args:
-            workspace: where they run and where the operator's script lies.
-            is_strict: a script that fails ends the start.
-            log: where failures are told otherwise.
-        """
         self._workspace, self._is_strict, self._log = workspace, is_strict, log
 
-    def run_everyones(self, text: str, env: Mapping[str, str]) -> None:
-        """Run the swarm's script for every container.
+    def run_global(self, text: str, env: Mapping[str, str]) -> None:
+        """Run the swarm's global script.
 
         Raises:
-            ScriptFailed: it failed, and that is to be fatal.
+            ScriptFailed: it failed, and failures are fatal.
         """
         self._run_text("global setup script", text, env)
 
     def run_start_up(self, agents: str | None, env: Mapping[str, str]) -> None:
-        """Bring the operator's script up to date with the agent's, and run it.
+        """Update the agent's block in the operator's script, and run the script.
 
         Args:
-            agents: the agent's script; ``None`` if it is not known: what is there stays.
-            env: the environment it runs with.
+            agents: the agent's script; ``None`` if it is not known: the block stays.
+            env: environment of the script.
 
         Raises:
-            ScriptFailed: it failed, and that is to be fatal.
+            ScriptFailed: it failed, and failures are fatal.
         """
         path = start_up_script(self._workspace)
         operators = _read(path) if path else ""
@@ -123,7 +121,7 @@ class Scripts:
         if agents is None or not (path or agents.strip()):
             wanted = operators
         else:
-            wanted = with_agents_part(operators, agents)
+            wanted = merge_agent_block(operators, agents)
         if not wanted.strip():
             return
         path = path or self._workspace / NAMES[0]
@@ -137,7 +135,7 @@ class Scripts:
         try:
             write_atomically(path, text.encode(), mode=mode)
         except OSError as error:
-            # A single file that is mounted can be neither replaced nor, often, written.
+            # A file that is mounted by itself cannot be replaced, and often not written.
             self._log.warning(Event.BOOT_STEP, step=path.name, why=f"not updated: {error.strerror}")
             return False
         return True
@@ -173,12 +171,13 @@ class Scripts:
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 raise
-            return self._code_of(["bash", *command], env)  # what a shell does with such a file
+            return self._code_of(["bash", *command], env)  # as a shell does
 
 
 def _advice(name: str) -> str:
-    hint = "" if "global" in name else "; it has no root's rights: what needs them belongs into"
-    return f"it failed, and the start goes on{hint}" + (" the global setup script" if hint else "")
+    if "global" in name:
+        return "it failed; the start continues"
+    return "it failed; the start continues (steps that need root belong in the global setup script)"
 
 
 def _takes_shell(path: Path | None, text: str) -> bool:
@@ -190,7 +189,7 @@ def _read(path: Path) -> str:
 
 
 def _shebang(line: str) -> str | None:
-    """Return the interpreter that a first line names."""
+    """Return the interpreter that a shebang names; ``None`` if `line` is none."""
     if not line.startswith("#!"):
         return None
     words = line[2:].split()

@@ -1,1 +1,1 @@
-"""Logins and keys of harnesses: pools, refresh, the vendors' sign-in, and where they are kept."""
+"""Log in to vendors, share logins across the swarm and refresh them, select keys of pools."""

@@ -1,7 +1,7 @@
-"""The listener on this machine that the vendor sends the browser back to.
+"""Listen on loopback for the OAuth redirect that ends a login.
 
-Plain HTTP on loopback only, one request a connection. Browsers open connections in advance and
-other pages may call as well, so nothing that comes wrongly ends the wait.
+Plain HTTP, one request per connection. Browsers open connections in advance, and other pages may
+send requests too, so an invalid request does not end the wait.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 MAX_REQUEST_BYTES = 16 * 1024
 REQUEST_TIMEOUT_S = 10.0
 ADDRESSES = ("127.0.0.1", "::1")
-"""Browsers try either for ``localhost``."""
+"""Browsers resolve ``localhost`` to either."""
 
 _PAGE = """<!doctype html><meta charset="utf-8"><title>swarm-worker</title>
 <body style="font: 1.1em system-ui; margin: 4em auto; max-width: 32em"><h1>{title}</h1><p>{text}"""
-_TELL = {
+_PAGES = {
     200: ("Login received", "You can close this page: swarm-worker goes on in the terminal."),
     400: ("This login cannot be completed", "{why}."),
     403: ("Login declined", "You can close this page; run the command again to retry."),
@@ -38,51 +38,52 @@ _TELL = {
 
 
 class Callback:
-    """Waits for the one answer that carries the right state."""
+    """Waits for the redirect with the right state."""
 
     def __init__(self, state: str) -> None:
         self._state = state
-        self._answered = anyio.Event()
+        self._is_done = anyio.Event()
         self._code = ""
         self._error: LoginError | None = None
 
     async def code(self) -> str:
-        """Return the code as soon as the browser brought it.
+        """Wait for the authorization code.
 
         Raises:
-            LoginDenied: the browser brought a no.
+            LoginDenied: the redirect reports that the login was denied.
         """
-        await self._answered.wait()
+        await self._is_done.wait()
         if self._error is not None:
             raise self._error
         return self._code
 
     async def serve(self, stream: SocketStream) -> None:
-        """Answer one connection."""
+        """Answer the request of one connection."""
         async with stream:
             try:
                 with anyio.fail_after(REQUEST_TIMEOUT_S):
                     head = await _read_head(stream)
-                    status, why = self._judge(head)
+                    status, why = self._handle(head)
                     await stream.send(_response(status, why, with_body=head[:4] != b"HEAD"))
                     await stream.send_eof()
             except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
-                return  # includes a caller that says nothing in time
+                return  # TimeoutError included: the client sent nothing in time
             finally:
                 if self._code or self._error:
-                    self._answered.set()
+                    self._is_done.set()
 
-    def _judge(self, head: bytes) -> tuple[int, str]:
-        words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
-        if len(words) != 3 or not words[1].startswith("/"):
+    def _handle(self, head: bytes) -> tuple[int, str]:
+        """Return the status and, for 400, the reason."""
+        parts = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+        if len(parts) != 3 or not parts[1].startswith("/"):
             return 400, "This is no request"
-        path, _, query = words[1].partition("?")
+        path, _, query = parts[1].partition("?")
         if path != CALLBACK_PATH:
             return 404, ""
-        if words[0] != "GET":
+        if parts[0] != "GET":
             return 405, ""
         if self._code or self._error:
-            return 200, ""  # the page was loaded again
+            return 200, ""  # the page was reloaded
         try:
             self._code = code_of_query(query, self._state)
         except LoginDenied as error:
@@ -97,7 +98,7 @@ class Callback:
 
 @asynccontextmanager
 async def listening(port: int, state: str) -> AsyncIterator[tuple[Callback, int]]:
-    """Listen on loopback while the block runs; gives the callback and the port.
+    """Listen on loopback while the block runs; yield the callback and the port.
 
     Raises:
         OSError: the port is taken.
@@ -122,9 +123,7 @@ async def _bind(port: int) -> Sequence[MultiListener[SocketStream]]:
     try:
         second = await anyio.create_tcp_listener(local_host=ADDRESSES[1], local_port=bound)
     except OSError:
-        return [
-            first
-        ]  # a machine without IPv6, or somebody else there: most browsers ask the other
+        return [first]  # without IPv6, or the port is taken there: most browsers use IPv4
     return [first, second]
 
 
@@ -136,7 +135,7 @@ async def _read_head(stream: SocketStream) -> bytes:
 
 
 def _response(status: int, why: str, *, with_body: bool) -> bytes:
-    title, text = _TELL[status]
+    title, text = _PAGES[status]
     body = _PAGE.format(title=title, text=text.format(why=why)).encode()
     head = (
         f"HTTP/1.1 {status} {title}\r\n"

@@ -1,11 +1,8 @@
-"""Logging in for codex: the swarm's login pool, its own login, API keys, and ``auth.json``.
+"""Select the login of a codex session: login pool, own login or API key; write ``auth.json``.
 
-What a codex session can log in with, in the order in which it is tried.
-
-A login of ChatGPT comes before a key that costs money, and whatever is not limited before what
-is. The swarm's slots are the pool of ``CODEX_OAUTH``; without any, the worker's own login counts.
-
-The file ``auth.json`` from which the codex program takes its login.
+The order is: unlimited before rate-limited credentials, and ChatGPT logins before API keys, which
+cost money. The worker's own login (``CODEX_OAUTH``, or the program's ``auth.json``) counts only if
+the swarm's login pool is empty.
 """
 
 from __future__ import annotations
@@ -25,11 +22,11 @@ from agent_swarm_worker.credentials.settings import LoginSettings
 from agent_swarm_worker.credentials.store import (
     POOLED,
     STANDALONE,
-    SlotStore,
-    slot_key,
-    slot_of,
-    slots_of,
-    with_synthetic_login,
+    LoginPool,
+    entry_key,
+    entry_number,
+    pool_logins,
+    with_pool_login,
 )
 from agent_swarm_worker.credentials.vendor import Vendor, issuer_of
 from agent_swarm_worker.errors import ApiError, CredentialUnreadable, CredentialUnusable, LoginError
@@ -43,58 +40,65 @@ if TYPE_CHECKING:
     from agent_swarm_worker.credentials.hook import LoginServices
     from agent_swarm_worker.credentials.pools import AvailableKeys
 
+OPENAI_KEY = "OPENAI_API_KEY"
+KEY_ONLY = {"CODEX_AUTH_MODE": "apikey"}
+"""Set with an API key: the program must use it although it may be logged in."""
+NO_EXPIRY_S = 10 * 24 * 3600
+"""Lifetime of the vendor's tokens, for one without an expiry."""
+
 
 class CodexLogins:
-    """The hook of the harness ``codex``."""
+    """The login hook of the harness ``codex``."""
 
     async def select(self, services: LoginServices) -> list[Selection]:
-        """Take the first option that works; a slot's login is made sure of first.
+        """Return the first usable option; a login of the pool is refreshed if due.
 
         Raises:
-            CredentialUnusable: there are logins, and none of them can be used.
+            CredentialUnusable: there are logins, but none can be used.
         """
         in_file = login_in_file(codex_home(services.env) / "auth.json")
         if in_file is not None and not in_file.refresh:
-            in_file = None  # an old copy of one of the swarm's, which may have been taken away
+            in_file = None  # an old copy from the pool, which may have been removed since
         refresher = _refresher(services)
         failed: dict[str, LoginError] = {}
-        for option in await codex_options(services.env, services.available, in_file=in_file):
-            if option.slot is None or option.login is None:
+        for option in await login_options(services.env, services.available, in_file=in_file):
+            if option.number is None or option.login is None:
                 return [option.selection]
             try:
-                login = await refresher.usable(option.slot, option.login)
-            except LoginError as error:
-                failed[f"slot {option.slot}"] = error
-            except ApiError as error:
-                failed[f"slot {option.slot}"] = LoginError(str(error))
+                login = await refresher.usable(option.number, option.login)
+            except (LoginError, ApiError) as error:
+                why = str(error)
+                key = entry_key(option.number)
+                services.log.warning(Event.CREDENTIAL_REFUSED, key=key, why=why)
+                failure = error if isinstance(error, LoginError) else LoginError(why)
+                failed[f"slot {option.number}"] = failure
             else:
-                return [_with_login(option.selection, login)]
-            why = str(failed[f"slot {option.slot}"])
-            services.log.warning(Event.CREDENTIAL_REFUSED, key=slot_key(option.slot), why=why)
+                value = login.without_refresh().to_value()
+                return [replace(option.selection, value=value, suffix=login.suffix)]
         if failed:
             raise CredentialUnusable(services.harness, failed)
         return []
 
     def lend(self, env: Mapping[str, str]) -> dict[str, str]:
-        """Return `env` with a login in it if the swarm has one to lend."""
-        return with_synthetic_login(env)
+        """Return `env` with a login of the pool, if there is one."""
+        return with_pool_login(env)
 
     def restore(self, env: Mapping[str, str], log: Log) -> bool:
-        """Write the first usable login of `env`, rows included; true if there was one.
+        """Write ``auth.json`` with the first usable login; return whether there was one.
 
-        A login that can renew itself was made here, in a volume say, and is left alone. One that
-        cannot is a copy of the swarm's, may be old, and is replaced. A login of the swarm never
-        brings its refresh token along: it would be spent twice.
+        A file with a refresh token is left alone: that login was made in this container or its
+        volume. One without is a possibly old copy from the pool, and is replaced. A login of the
+        pool is written without its refresh token, which would be spent twice.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         path = codex_home(env) / "auth.json"
-        here = login_in_file(path)
-        if here is not None and here.refresh:
+        current = login_in_file(path)
+        if current is not None and current.refresh:
             return False
-        shared = slots_of(env)
-        _name_the_unreadable(env, usable=set(shared), log=log)
+        shared = pool_logins(env)
+        _warn_of_unreadable(env, usable=set(shared), log=log)
         if shared:
             write_auth_json(path, next(iter(shared.values())), keep_refresh=False)
             return True
@@ -109,64 +113,56 @@ class CodexLogins:
         return True
 
 
-def _with_login(selection: Selection, login: CodexCredential) -> Selection:
-    value = login.without_refresh().to_value()
-    return replace(selection, value=value, suffix=login.suffix)
-
-
 def _refresher(services: LoginServices) -> Refresher:
     return Refresher(
-        store=SlotStore(services.config, services.agent_id),
+        pool=LoginPool(services.config, services.agent_id),
         locks=services.refresh_locks,
         vendor=Vendor(issuer_of(services.env), clock=services.clock),
         clock=services.clock,
         lock_dir=services.lock_dir,
         on_secret=services.on_secret,
-        memory=services.memory,
+        state=services.state,
         log=services.log,
     )
 
 
-def _name_the_unreadable(env: Mapping[str, str], *, usable: set[int], log: Log) -> None:
+def _warn_of_unreadable(env: Mapping[str, str], *, usable: set[int], log: Log) -> None:
     for name, value in env.items():
-        slot = slot_of(name)
-        if slot is not None and slot not in usable and value.strip():
+        number = entry_number(name)
+        if number is not None and number not in usable and value.strip():
             log.warning(Event.CONFIG_IGNORED, key=name, why="this is not a ChatGPT login")
 
 
-OPENAI_KEY = "OPENAI_API_KEY"
-KEY_ONLY = {"CODEX_AUTH_MODE": "apikey"}
-"""Given with an API key: the program is to use it although it may be logged in."""
-
-
+# --- options
 @dataclass(frozen=True, slots=True)
-class Option:
-    """One credential that can be tried."""
+class LoginOption:
+    """One credential that a session could use."""
 
     selection: Selection
-    slot: int | None = None
+    number: int | None = None
+    """Number of the pool entry; ``None`` if it is not from the pool."""
     login: CodexCredential | None = None
-    """What is thought to be in the slot."""
+    """The pool's login as last read."""
 
 
-def _shuffled(options: Sequence[Option]) -> list[Option]:
+def _shuffled(options: Sequence[LoginOption]) -> list[LoginOption]:
     return random.sample(options, len(options))
 
 
-async def codex_options(
+async def login_options(
     env: Mapping[str, str],
     available: AvailableKeys,
     *,
     in_file: CodexCredential | None,
-    shuffle: Callable[[Sequence[Option]], Sequence[Option]] = _shuffled,
-) -> list[Option]:
-    """Return all that a session could use, best first.
+    shuffle: Callable[[Sequence[LoginOption]], Sequence[LoginOption]] = _shuffled,
+) -> list[LoginOption]:
+    """Return all options of a session, best first.
 
     Args:
-        env: variables in force, the swarm's rows among them.
-        available: asks the server which are not limited.
+        env: variables in force, configuration rows included.
+        available: returns which credentials are not rate-limited.
         in_file: the login of the program's own ``auth.json``, if there is one.
-        shuffle: spreads the use over equals.
+        shuffle: distributes the use among equal options.
     """
     logins = await _logins(env, available, in_file)
     keys = await _keys(env, available)
@@ -180,86 +176,69 @@ async def codex_options(
 
 async def _logins(
     env: Mapping[str, str], available: AvailableKeys, in_file: CodexCredential | None
-) -> list[Option]:
-    slots = slots_of(env)
-    if slots:
-        # The server counts by slot number, which may have gaps.
-        total = max(slots) + 1
-        usable = await available(STANDALONE, total)
-        return [
-            Option(
-                Selection(
-                    STANDALONE,
-                    slot,
-                    total,
-                    login.suffix,
-                    login.without_refresh().to_value(),
-                    is_fallback=usable is not None and slot not in usable,
-                    also={POOLED: "1"},
-                ),
-                slot,
-                login,
-            )
-            for slot, login in slots.items()
-        ]
-    own = [
-        (member, _suffix(member)) for member in pool_members(LoginSettings.load(env).codex_oauth)
-    ]
+) -> list[LoginOption]:
+    if pool := pool_logins(env):
+        members = {
+            number: (login.without_refresh().to_value(), login.suffix)
+            for number, login in pool.items()
+        }
+        found = await _selections(STANDALONE, members, available, also={POOLED: "1"})
+        return [LoginOption(it, it.index, pool[it.index]) for it in found]
+    own = [(text, _suffix(text)) for text in pool_members(LoginSettings.load(env).codex_oauth)]
     if not own and in_file is not None:
         own = [("", in_file.suffix)]
-    return await _plain(STANDALONE, own, available)
+    return [
+        LoginOption(it) for it in await _selections(STANDALONE, dict(enumerate(own)), available)
+    ]
 
 
-async def _keys(env: Mapping[str, str], available: AvailableKeys) -> list[Option]:
-    members = pool_members(LoginSettings.load(env).openai_api_key)
-    keys = [(key, key[-SUFFIX_CHARS:]) for key in members]
-    return await _plain(OPENAI_KEY, keys, available, also=KEY_ONLY)
+async def _keys(env: Mapping[str, str], available: AvailableKeys) -> list[LoginOption]:
+    keys = pool_members(LoginSettings.load(env).openai_api_key)
+    members = {index: (key, key[-SUFFIX_CHARS:]) for index, key in enumerate(keys)}
+    found = await _selections(OPENAI_KEY, members, available, also=KEY_ONLY)
+    return [LoginOption(it) for it in found]
 
 
-async def _plain(
+async def _selections(
     name: str,
-    members: Sequence[tuple[str, str]],
+    members: Mapping[int, tuple[str, str]],
     available: AvailableKeys,
     *,
     also: Mapping[str, str] = MappingProxyType({}),
-) -> list[Option]:
+) -> list[Selection]:
+    """Return a selection for each ``{index: (value, suffix)}``; the indices may have gaps."""
     if not members:
         return []
-    usable = await available(name, len(members))
+    total = max(members) + 1
+    usable = await available(name, total)
     return [
-        Option(
-            Selection(
-                name,
-                index,
-                len(members),
-                suffix,
-                value,
-                is_fallback=usable is not None and index not in usable,
-                also=also,
-            )
+        Selection(
+            name,
+            index,
+            total,
+            suffix,
+            value,
+            is_fallback=usable is not None and index not in usable,
+            also=also,
         )
-        for index, (value, suffix) in enumerate(members)
+        for index, (value, suffix) in members.items()
     ]
 
 
 def _suffix(text: str) -> str:
-    """Of what is no credential nothing may be known, yet it has to be called something."""
     try:
         return CodexCredential.parse(text).suffix
     except CredentialUnreadable:
-        return "?"
+        return "?"  # no part of an unknown text may be shown
 
 
-NO_EXPIRY_S = 10 * 24 * 3600
-"""How long the vendor's tokens live, for one that does not say."""
-
-
+# --- auth.json
 def codex_auth_json(credential: CodexCredential | str, *, keep_refresh: bool) -> bytes:
     """Return the content of an ``auth.json``.
 
     Args:
-        credential: one, or its text in any form that is understood.
-        keep_refresh: false for a login of the swarm: the program must not spend its refresh token.
+        credential: a login, or its text in any form that can be parsed.
+        keep_refresh: false for a login of the pool: the program must not spend its refresh token.
 
     Raises:
         CredentialUnreadable: the text is no credential.
@@ -275,13 +254,13 @@ def codex_auth_json(credential: CodexCredential | str, *, keep_refresh: bool) ->
             "refresh_token": credential.refresh if keep_refresh else "",
             "account_id": credential.account_id,
         },
-        "last_refresh": credential.last_refresh or _end_of(credential),
+        "last_refresh": credential.last_refresh or _expiry(credential),
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
 
 
-def _end_of(credential: CodexCredential) -> str:
-    """Said to be the last refresh: if that is long ago the program renews the login by itself."""
+def _expiry(credential: CodexCredential) -> str:
+    """Return the expiry, to stand for the last refresh: with an old one the program refreshes."""
     moment_s = credential.expires_ms / 1000 or datetime.now(UTC).timestamp() + NO_EXPIRY_S
     try:
         moment = datetime.fromtimestamp(moment_s, UTC)
@@ -293,10 +272,10 @@ def _end_of(credential: CodexCredential) -> str:
 def write_auth_json(
     path: Path, credential: CodexCredential | str, *, keep_refresh: bool
 ) -> CodexCredential:
-    """Write the file, mode 0600 in a directory of mode 0700, whole or not at all.
+    """Write an ``auth.json`` atomically, mode 0600 in a directory of mode 0700.
 
     Raises:
-        CredentialUnreadable: `credential` is a text and no credential; nothing is touched.
+        CredentialUnreadable: the text is no credential; nothing is written.
         OSError: the file cannot be written.
     """
     if isinstance(credential, str):
@@ -309,12 +288,12 @@ def write_auth_json(
 
 
 def codex_home(env: Mapping[str, str]) -> Path:
-    """Return where the codex program keeps its own login."""
+    """Return the directory of the codex program's own login."""
     return LoginSettings.load(env).login_dir
 
 
 def login_in_file(path: Path) -> CodexCredential | None:
-    """Return the ChatGPT login of an ``auth.json``; ``None`` if there is no such thing."""
+    """Return the ChatGPT login of an ``auth.json``; ``None`` without a readable one."""
     try:
         return CodexCredential.parse(path.read_text(encoding="utf-8", errors="replace"))
     except (OSError, CredentialUnreadable):

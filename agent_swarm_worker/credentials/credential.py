@@ -1,9 +1,7 @@
-"""A ChatGPT login for codex: the tokens, whose they are, and until when they are good.
+"""Parse and serialize a ChatGPT login for codex: its tokens, account and expiry.
 
-It is stored as ``{access, refresh, expires, accountId}``; what the codex program itself keeps in
-``auth.json`` is understood as well, since people paste one for the other.
-
-What a worker remembers of its credentials from one session to the next.
+Stored as ``{access, refresh, expires, accountId}``; the codex program's own ``auth.json`` is parsed
+as well, since people use either.
 """
 
 from __future__ import annotations
@@ -19,9 +17,9 @@ import orjson
 from agent_swarm_worker.errors import CredentialUnreadable
 
 CLAIMS = "https://api.openai.com/auth"
-"""Namespace of the vendor's own claims in its tokens."""
+"""Namespace of the vendor's claims in its tokens."""
 SUFFIX_CHARS = 5
-"""How much of a credential the swarm may know."""
+"""Characters of a credential that the swarm may know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,20 +28,20 @@ class CodexCredential:
 
     access: str = field(repr=False)
     refresh: str = field(repr=False)
-    """Good for one exchange; using it twice revokes the login. Empty where only `access` is."""
+    """Valid for one exchange; using it twice revokes the login. May be empty."""
     expires_ms: int
-    """When `access` ends, in milliseconds since 1970; 0 if not known."""
+    """Expiry of `access`, in milliseconds since 1970; 0 if not known."""
     account_id: str
     id_token: str = field(default="", repr=False)
-    """This and the next are only known where it came from an ``auth.json``."""
+    """Like `last_refresh`, known only if the login came from an ``auth.json``."""
     last_refresh: str = ""
 
     @classmethod
     def parse(cls, text: str) -> CodexCredential:
-        """Read a stored value or an ``auth.json``, on one line or many.
+        """Parse a stored value or an ``auth.json``.
 
         Raises:
-            CredentialUnreadable: it is neither; never repeats any of it.
+            CredentialUnreadable: it is neither; the error repeats none of it.
         """
         try:
             value = orjson.loads(text.strip())
@@ -57,10 +55,10 @@ class CodexCredential:
     def from_tokens(
         cls, access: str, refresh: str, *, expires_ms: int, account_id: str = ""
     ) -> CodexCredential:
-        """Make a credential of what the vendor answered.
+        """Build a credential from the vendor's response.
 
         Raises:
-            CredentialUnreadable: the token does not say whose it is, and `account_id` neither.
+            CredentialUnreadable: the token names no account, and `account_id` is empty.
         """
         owner = _claim(access, "chatgpt_account_id") or account_id
         if not owner:
@@ -68,7 +66,7 @@ class CodexCredential:
         return cls(access=access, refresh=refresh, expires_ms=expires_ms, account_id=owner)
 
     def to_value(self) -> str:
-        """Return it as it is stored."""
+        """Return the stored form."""
         return orjson.dumps(
             {
                 "access": self.access,
@@ -79,23 +77,23 @@ class CodexCredential:
         ).decode()
 
     def without_refresh(self) -> CodexCredential:
-        """Return it as a session may have it: a session must never spend the refresh token."""
+        """Return a copy for a session, which must never spend the refresh token."""
         return replace(self, refresh="")
 
     @property
     def suffix(self) -> str:
-        """What the swarm knows it by: the end of the user's id, else of the account's."""
+        """Identifies the login to the swarm: the end of the user's id, else of the account's."""
         owner = _claim(self.access, "chatgpt_user_id") or self.account_id
         return owner[-SUFFIX_CHARS:]
 
 
 def masked(account_id: str) -> str:
-    """Return enough of an account's id to recognise it, and no more."""
+    """Return the recognisable ends of an account's id."""
     return f"{account_id[:3]}…{account_id[-4:]}" if len(account_id) > 12 else f"…{account_id[-2:]}"
 
 
 def claims_of(token: str) -> dict[str, Any]:
-    """Return what a JSON web token says, unverified; nothing if it is none."""
+    """Return the unverified claims of a JSON web token; empty if it is none."""
     parts = token.split(".")
     if len(parts) != 3:
         return {}
@@ -159,10 +157,10 @@ def _expiry_claim(token: str) -> int:
 
 
 @dataclass(slots=True)
-class LoginMemory:
-    """Lives as long as the worker, and only in it."""
+class LoginState:
+    """State of a worker's credentials across its sessions, in memory only."""
 
     refused: set[str] = field(default_factory=set)
-    """Digests of refresh tokens that the vendor refused; presenting one again helps nobody."""
+    """Digests of refresh tokens that the vendor has refused, and would refuse again."""
     limited_at_s: dict[tuple[str, str], float] = field(default_factory=dict)
-    """When a key, by type and suffix, was last found to be limited; monotonic seconds."""
+    """When a key, by type and suffix, was last rate-limited; monotonic seconds."""

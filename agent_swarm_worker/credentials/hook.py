@@ -1,7 +1,7 @@
-"""Logging in for a harness when that takes more than reading a variable.
+"""Define the login hook of a harness whose login takes more than reading a variable.
 
-A harness's spec names such a hook (`Credentials.login`); the worker and the container reach it
-through this interface and know nothing else of it.
+A harness's spec names its hook (`Credentials.login`); the worker and the container use it through
+this interface only.
 """
 
 from __future__ import annotations
@@ -15,52 +15,52 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.api.configuration import Config, RefreshLocks
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.credentials.credential import LoginMemory
+    from agent_swarm_worker.credentials.credential import LoginState
     from agent_swarm_worker.credentials.pools import AvailableKeys, Selection
     from agent_swarm_worker.logs import Log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginServices:
-    """What a hook may use of the worker."""
+    """Parts of the worker that a hook may use."""
 
     harness: str
     """Name of the harness, for errors."""
     env: Mapping[str, str]
-    """The variables in force, the swarm's configuration rows among them."""
+    """The variables in force, configuration rows included."""
     available: AvailableKeys
-    """Asks the server which of a pool's credentials are not limited."""
+    """Returns which credentials of a pool are not rate-limited."""
     config: Config
-    """The configuration rows as they are stored."""
+    """The API's configuration endpoints."""
     refresh_locks: RefreshLocks
-    """The swarm's locks: one worker refreshes a login at a time."""
+    """Locks of the swarm, so that one worker at a time refreshes a login."""
     agent_id: str
     lock_dir: Path
-    """For locks among the workers of this user on this machine."""
+    """Directory of locks among the workers of this user on this machine."""
     on_secret: Callable[[str, str], None]
-    """Must be told every new secret, by name, before it goes anywhere."""
-    memory: LoginMemory
+    """Registers a new secret, by name, with the scrubber; called before the secret is used."""
+    state: LoginState
     clock: Clock
     log: Log
 
 
 class LoginHook(Protocol):
-    """A harness's own way to log in. Made without arguments, used for one call."""
+    """Login of one harness. Constructed without arguments for each call."""
 
     async def select(self, services: LoginServices) -> list[Selection]:
-        """Return the credentials of one session, the one it uses first; refresh what is due.
+        """Return the credentials of one session, the preferred one first; refresh if due.
 
         Raises:
-            CredentialUnusable: there are credentials, and none of them can be used.
+            CredentialUnusable: there are credentials, but none can be used.
         """
         ...
 
     def lend(self, env: Mapping[str, str]) -> dict[str, str]:
-        """Return `env` as a session will roughly see it, for checks whether it could log in."""
+        """Return `env` with a shared login, for checks whether a session could log in."""
         ...
 
     def restore(self, env: Mapping[str, str], log: Log) -> bool:
-        """Write the login files of a fresh container; true if there was anything to write.
+        """Write the login files of a new container; return whether there was a login to write.
 
         Raises:
             OSError: a file cannot be written.

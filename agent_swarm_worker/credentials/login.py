@@ -1,12 +1,6 @@
-"""The question put to the vendor: an address for the browser, and the secrets that guard it.
+"""Authorize in a browser: build the address, open it, and parse the authorization code.
 
-What comes back from the browser, by itself or pasted: a code, or the reason why there is none.
-
-Pure: text in, code or exception out. No message repeats what came, which may hold the code.
-
-Opening a browser, on each platform with its own program and never through a shell.
-
-Waiting for one answer from several sources at once, for a limited time.
+The code comes back by redirect or is pasted. No error repeats that text, which may hold the code.
 """
 
 from __future__ import annotations
@@ -31,29 +25,39 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 REGISTERED_PORT = 1455
-"""The only port of this machine that the vendor sends people back to."""
+"""The only port of this machine that the vendor redirects to."""
 CALLBACK_PATH = "/auth/callback"
+MISMATCH = "State mismatch: this answer belongs to another login"
+MISSING = "Missing authorization code"
+BROWSER_START_S = 2.0
+"""A browser command that has not failed within this time has succeeded."""
+
+CodeSource: TypeAlias = "Callable[[], Awaitable[str | None]]"
+"""Returns a code, or ``None`` once it cannot return one any more."""
+
+_CODE = re.compile(r"[\x21-\x7e]{1,4096}")
+_PASTE_MARKS = re.compile(r"\x1b\[20[01]~|[\x00-\x20\x7f]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorization:
-    """One login that was begun."""
+    """The parameters of one login."""
 
     issuer: str
     port: int
     state: str = field(repr=False)
-    """Comes back with the answer, so that no other page can answer."""
+    """Returned by the redirect, so that no other page can forge one."""
     verifier: str = field(repr=False)
-    """Proves to the token endpoint that the code was asked for by us (PKCE, RFC 7636)."""
+    """Proves to the token endpoint that this process requested the code (PKCE, RFC 7636)."""
 
     @property
     def redirect_uri(self) -> str:
-        """Where on this machine the vendor sends the browser."""
+        """Address on this machine that the vendor redirects the browser to."""
         return f"http://localhost:{self.port}{CALLBACK_PATH}"
 
     @property
     def url(self) -> str:
-        """For the browser."""
+        """Address for the browser."""
         query = {
             "response_type": "code",
             "client_id": CLIENT_ID,
@@ -72,11 +76,11 @@ class Authorization:
 def begin(
     issuer: str, port: int, *, random_bytes: Callable[[int], bytes] = secrets.token_bytes
 ) -> Authorization:
-    """Make the address of a new login.
+    """Start a new login.
 
     Args:
         issuer: base URL of the OAuth server.
-        port: of this machine, where the browser is sent afterwards.
+        port: of this machine, for the redirect.
         random_bytes: source of the secrets.
     """
     return Authorization(
@@ -88,7 +92,7 @@ def begin(
 
 
 def challenge_of(verifier: str) -> str:
-    """Return what the browser carries in the verifier's place."""
+    """Return the S256 code challenge of a verifier."""
     return _base64url(hashlib.sha256(verifier.encode("ascii")).digest())
 
 
@@ -96,24 +100,18 @@ def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
-MISMATCH = "State mismatch: this answer belongs to another login"
-MISSING = "Missing authorization code"
-
-_CODE = re.compile(r"[\x21-\x7e]{1,4096}")
-_PASTE_MARKS = re.compile(r"\x1b\[20[01]~|[\x00-\x20\x7f]+")
-
-
+# --- authorization code
 def code_of_query(query: str, state: str) -> str:
-    """Return the code that the vendor sent the browser back with.
+    """Return the code in the query of a redirect.
 
     Raises:
-        CodeUnusable: it answers another question, or has no code.
-        LoginDenied: the person or the vendor said no.
+        CodeUnusable: it belongs to another login, or has no code.
+        LoginDenied: the user or the vendor denied the login.
     """
     fields = parse_qs(query, keep_blank_values=True, max_num_fields=50)
     given = fields.get("state", [""])[0]
     error = fields.get("error", [""])[0]
-    # An error may come without the state; the worst that a stranger's could do is to end the wait.
+    # An error may lack the state; a forged one could only end the wait.
     if not _same(given, state) and (given or not error):
         raise CodeUnusable(MISMATCH)
     if error:
@@ -122,13 +120,11 @@ def code_of_query(query: str, state: str) -> str:
 
 
 def code_of_paste(text: str, state: str) -> str:
-    """Return the code of what a person pasted.
-
-    Understood are the whole address the browser ended at, its query, ``code#state``, and the code.
+    """Return the code in pasted text: the redirect's address, its query, ``code#state`` or a code.
 
     Raises:
-        CodeUnusable: it answers another question, or has no code.
-        LoginDenied: the address says that there will be none.
+        CodeUnusable: it belongs to another login, or has no code.
+        LoginDenied: the address reports that the login was denied.
     """
     pasted = _PASTE_MARKS.sub("", text).strip("'\"<>")
     if "?" in pasted or "code=" in pasted or "error=" in pasted:
@@ -165,29 +161,28 @@ def _checked(code: str) -> str:
     return code
 
 
-SETTLE_S = 2.0
-"""An opener that has not failed by then has opened something, and may stay as long as that."""
-
-
-def opener(url: str, env: Mapping[str, str], platform: str = sys.platform) -> tuple[str, ...]:
-    """Return the words that open `url`; none where there is no screen to open it on."""
+# --- browser
+def browser_command(
+    url: str, env: Mapping[str, str], platform: str = sys.platform
+) -> tuple[str, ...]:
+    """Return the command that opens `url`, without a shell; empty without a display."""
     if platform == "darwin":
         return ("open", url)
     if platform in {"win32", "cygwin"}:
-        # What `start` does, without the command interpreter, to which the URL's & are commands.
+        # As `start` does, but without the command interpreter, which would split the URL at &.
         return ("rundll32", "url.dll,FileProtocolHandler", url)
     return ("xdg-open", url) if LoginSettings.load(env).has_screen else ()
 
 
 async def open_browser(url: str, env: Mapping[str, str]) -> str:
-    """Open `url`; return why it could not be done, nothing if it was."""
-    words = opener(url, env)
-    if not words:
+    """Open `url`; return why that failed, empty if it succeeded."""
+    command = browser_command(url, env)
+    if not command:
         return "there is no display"
     try:
-        # Away from our terminal: a text browser would take it over, and Ctrl-C end it.
+        # In a session of its own: a text browser would take over the terminal, Ctrl-C end it.
         process = await anyio.open_process(
-            words,
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -195,32 +190,26 @@ async def open_browser(url: str, env: Mapping[str, str]) -> str:
             start_new_session=True,
         )
     except OSError as error:
-        return f"{words[0]}: {error.strerror or error}"
-    with anyio.move_on_after(SETTLE_S):
+        return f"{command[0]}: {error.strerror or error}"
+    with anyio.move_on_after(BROWSER_START_S):
         code = await process.wait()
-        return f"{words[0]} exited with code {code}" if code else ""
+        return f"{command[0]} exited with code {code}" if code else ""
     return ""
 
 
-Source: TypeAlias = "Callable[[], Awaitable[str | None]]"
-
-
-async def first_code(sources: Sequence[Source], *, timeout_s: float) -> str:
-    """Return the first code that any source has; the others are stopped.
-
-    Args:
-        sources: each returns a code, or ``None`` once it can have none any more.
-        timeout_s: for all of them together.
+# --- waiting
+async def first_code(sources: Sequence[CodeSource], *, timeout_s: float) -> str:
+    """Return the first code of several sources and cancel the others.
 
     Raises:
-        LoginTimedOut: none had one in time.
-        CodeUnusable: no source can have one any more.
-        LoginError: what a source raised; it ends the wait.
+        LoginTimedOut: no source returned one within `timeout_s`.
+        CodeUnusable: no source can return one any more.
+        LoginError: raised by a source; ends the wait.
     """
     found: list[str] = []
     failed: list[LoginError] = []
 
-    async def ask(source: Source, scope: anyio.CancelScope) -> None:
+    async def ask(source: CodeSource, scope: anyio.CancelScope) -> None:
         try:
             code = await source()
         except LoginError as error:

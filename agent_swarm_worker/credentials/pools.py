@@ -1,7 +1,7 @@
-"""Credential pools: a variable may hold several keys, separated by commas; a session gets one.
+"""Select one key for a session from a pool: a variable with several keys, separated by commas.
 
-The server knows which keys are rate-limited (docs/api.md 14). Which one a session used is
-remembered as a `Selection`, so that a limit it runs into is reported for that key and no other.
+The server stores which keys are rate-limited (docs/api.md 14). A `Selection` records the key that a
+session used, so that a limit is reported for that key.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import Credentials
 
 SUFFIX_CHARS = 5
-"""How much of a key the server may know."""
+"""Characters of a key that the server may know."""
 
 AvailableKeys: TypeAlias = Callable[[str, int], Awaitable["Sequence[int] | None"]]
-"""Asks the server which of `total` keys of a type are usable; ``None`` = it does not say."""
+"""Returns which indices of `total` keys of a type are usable; ``None`` if not known."""
 Choose: TypeAlias = Callable[["Sequence[int]"], int]
 
 
@@ -37,24 +37,24 @@ class Selection:
     total: int
     suffix: str
     value: str = field(repr=False)
-    """Empty if the session finds it by itself, in a file."""
+    """Empty if the session reads it from a file of its own."""
     is_fallback: bool = False
-    """True if every key of the pool is limited and one was taken all the same."""
+    """True if every key of the pool is rate-limited, and one was selected all the same."""
     also: Mapping[str, str] = field(default_factory=dict)
-    """Variables that the session gets with it, see `Credentials.set_by_worker`."""
+    """Variables that the session gets in addition, see `Credentials.set_by_worker`."""
     chosen_at_s: float = 0.0
     """Monotonic seconds."""
 
 
 def pool_members(value: str) -> list[str]:
-    """Split a pool; a plain key is a pool of one. JSON documents are not cut at their commas."""
+    """Split a pool; a single key is a pool of one. JSON objects are not split at their commas."""
     if value.lstrip().startswith("{"):
         return _documents(value.strip())
     return [member.strip() for member in value.split(",") if member.strip()]
 
 
 def _documents(text: str) -> list[str]:
-    """Split JSON objects that stand one after the other, with commas between them."""
+    """Split a sequence of JSON objects, with or without commas between them."""
     decoder, found, rest = json.JSONDecoder(), [], text
     while rest:
         try:
@@ -67,11 +67,11 @@ def _documents(text: str) -> list[str]:
 
 
 def variables_for(credentials: Credentials, model: str) -> tuple[str, ...]:
-    """Return the variables a session can log in with, the one it will use first.
+    """Return the variables a session can log in with, the preferred one first.
 
     Args:
         credentials: what the harness declares.
-        model: that the session will ask, as far as it is known.
+        model: of the session, as far as it is known.
     """
     known, rule = credentials.variables, credentials.by_model
     if rule is None:
@@ -79,7 +79,7 @@ def variables_for(credentials: Credentials, model: str) -> tuple[str, ...]:
     vendor, has_vendor, _ = model.strip().lower().partition("/")
     if has_vendor:
         named = f"{vendor.upper()}_API_KEY"
-        # Another vendor's model is reached through the gateway (docs/api.md 14.1).
+        # A model of another vendor is reached through the gateway (docs/api.md 14.1).
         first = named if named in known else rule.gateway
         known = tuple(it for it in known if it == first or it not in rule.only_own_models)
     else:
@@ -99,14 +99,14 @@ async def select_credentials(
     is_pooled: bool = True,
     choose: Choose = random.choice,
 ) -> list[Selection]:
-    """Choose one key for each of a harness's variables that is set, in their order of priority.
+    """Select one key for each of a harness's variables that is set, in order of priority.
 
     Args:
         variables: their names.
         env: the variables in force.
-        available: asks the server which keys are not limited.
-        is_pooled: false if a variable holds one credential, whatever commas are in it.
-        choose: picks among equals.
+        available: returns which keys are not rate-limited.
+        is_pooled: false if a variable holds one credential, even with commas in it.
+        choose: selects among equal keys.
     """
 
     def members(value: str) -> list[str]:
@@ -122,16 +122,16 @@ async def select_credentials(
 async def _select(
     name: str, members: Sequence[str], available: AvailableKeys, choose: Choose
 ) -> Selection:
-    everyone = range(len(members))
+    indices = range(len(members))
     reported = await available(name, len(members))
-    usable = everyone if reported is None else [i for i in reported if i in everyone]
-    index = choose(usable or everyone)
+    usable = indices if reported is None else [i for i in reported if i in indices]
+    index = choose(usable or indices)
     key = members[index]
     return Selection(name, index, len(members), key[-SUFFIX_CHARS:], key, is_fallback=not usable)
 
 
 def one_of(chosen: Sequence[Selection]) -> list[Selection]:
-    """Keep the first that is not limited; the first of all if all are."""
+    """Return the first selection that is not rate-limited, else the first."""
     return [next((it for it in chosen if not it.is_fallback), chosen[0])] if chosen else []
 
 
@@ -139,29 +139,29 @@ def session_env(
     credentials: Credentials,
     env: Mapping[str, str],
     chosen: Sequence[Selection],
-    everyones: Iterable[Credentials],
+    all_credentials: Iterable[Credentials],
 ) -> dict[str, str]:
-    """Return the environment of a session: of each pool the one key that was chosen.
+    """Return the environment of a session, with one key of each pool.
 
-    No session sees what is withheld from all. One whose harness declares credentials sees no login
-    of a person that is meant for another harness, and no pool from which nothing was drawn for it:
-    nothing logs in with a list.
+    Variables withheld from all sessions are left out. If the harness declares credentials, so are
+    personal logins for other harnesses, and pools from which no key was selected: nothing can log
+    in with a list.
 
     Args:
         credentials: what the session's harness declares.
         env: the variables in force.
-        chosen: what the session logs in with.
-        everyones: what all known harnesses declare, this one included.
+        chosen: the session's credentials.
+        all_credentials: declarations of all known harnesses.
     """
-    everyones = (*everyones, credentials)
+    all_credentials = (*all_credentials, credentials)
     own = set(credentials.variables)
-    hidden = {name for each in everyones for name in each.set_by_worker}
+    hidden = {name for each in all_credentials for name in each.set_by_worker}
     if own:
-        hidden |= {name for each in everyones for name in each.personal} - own
-        hidden |= _pools(env, everyones)
+        hidden |= {name for each in all_credentials for name in each.personal} - own
+        hidden |= _pools(env, all_credentials)
     if chosen and credentials.one_at_a_time:
         hidden |= own
-    is_withheld = withheld_from_all(everyones)
+    is_withheld = withheld_from_all(all_credentials)
     result = {
         name: value for name, value in env.items() if name not in hidden and not is_withheld(name)
     }
@@ -172,12 +172,12 @@ def session_env(
     return result
 
 
-def withheld_from_all(everyones: Iterable[Credentials]) -> Callable[[str], bool]:
-    """Return what tells whether a variable is withheld from every session and script."""
-    patterns = [re.compile(pattern) for each in everyones for pattern in each.withheld]
+def withheld_from_all(all_credentials: Iterable[Credentials]) -> Callable[[str], bool]:
+    """Return a predicate: whether a variable is withheld from every session and script."""
+    patterns = [re.compile(pattern) for each in all_credentials for pattern in each.withheld]
     return lambda name: any(pattern.fullmatch(name) for pattern in patterns)
 
 
-def _pools(env: Mapping[str, str], everyones: Iterable[Credentials]) -> set[str]:
-    known = {name for each in everyones if each.is_pooled for name in each.variables}
+def _pools(env: Mapping[str, str], all_credentials: Iterable[Credentials]) -> set[str]:
+    known = {name for each in all_credentials if each.is_pooled for name in each.variables}
     return {name for name in known if len(pool_members(named(env, name))) > 1}

@@ -1,11 +1,8 @@
-"""Renewing a shared login, exactly once for the whole fleet.
+"""Refresh a shared login exactly once across all workers (docs/api.md 13.4).
 
-A refresh token is good for one exchange; presenting it a second time makes the vendor revoke the
-login. So whoever renews holds two locks, one of this machine and one of the swarm, looks again at
-what is stored once it has them, and stores the new login before anybody uses it (docs/api.md
-13.4).
-
-A lock between the processes of one machine, waited for in a way that can be cancelled.
+A refresh token is valid for one exchange; a second one makes the vendor revoke the login. The
+refresher therefore holds two locks, one of this machine and one of the swarm, reads the stored
+login again once it has them, and stores the new login before it is used.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ import anyio
 
 from agent_swarm_worker.api.configuration import NO_LOCKS
 from agent_swarm_worker.clock import epoch_ms
-from agent_swarm_worker.credentials.store import slot_key
+from agent_swarm_worker.credentials.store import entry_key
 from agent_swarm_worker.errors import (
     ApiError,
     CredentialNotStored,
@@ -39,19 +36,19 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.api.configuration import RefreshLocks
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.credentials.credential import CodexCredential, LoginMemory
-    from agent_swarm_worker.credentials.store import SlotStore, StoredSlot
+    from agent_swarm_worker.credentials.credential import CodexCredential, LoginState
+    from agent_swarm_worker.credentials.store import LoginPool, PoolEntry
     from agent_swarm_worker.credentials.vendor import Vendor
 
 MARGIN_MS = 12 * 3600 * 1000
-"""A login is renewed so long before its end, that no session outlives it."""
+"""A login is refreshed this long before its expiry, so that no session outlives it."""
 STILL_GOOD_MS = 10 * 60 * 1000
-"""With so much left a login is used as it is if it cannot be renewed right now."""
+"""With this much left, a login that cannot be refreshed now is used unchanged."""
 LOCK_TTL_MS = 120_000
 LOCK_WAIT_S = 30.0
 LOCK_RETRY_S = 0.25
 RENEWAL_S = 100.0
-"""Less than the lock lives: exchange and storing together."""
+"""Limit for exchange and storing together; less than the lock's time to live."""
 RELEASE_S = 5.0
 STORE_TRIES = 3
 STORE_PAUSE_S = 1.0
@@ -59,44 +56,44 @@ STORE_PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refresher:
-    """Hands out logins that are good for a while."""
+    """Returns logins of the pool, refreshed if they are about to expire."""
 
-    store: SlotStore
+    pool: LoginPool
     locks: RefreshLocks
     vendor: Vendor
     clock: Clock
     lock_dir: Path
-    """Common to the workers of this user, so that they meet here first."""
+    """Directory of file locks, common to the workers of this user."""
     on_secret: Callable[[str, str], None]
-    """Is told every new token, by name, before it goes anywhere."""
-    memory: LoginMemory
+    """Registers every new token with the scrubber, before it is used."""
+    state: LoginState
     log: Log
 
-    async def usable(self, slot: int, known: CodexCredential) -> CodexCredential:
-        """Return the login of a slot, renewed if it is about to end.
+    async def usable(self, number: int, known: CodexCredential) -> CodexCredential:
+        """Return the login of a pool entry, refreshed if it is about to expire.
 
         Args:
-            slot: its number.
-            known: what is thought to be in it.
+            number: of the entry.
+            known: its login as last read.
 
         Raises:
-            RefreshBusy: somebody else has been renewing it for too long; transient.
-            TokenRefused: the vendor does not renew it: log in again.
-            VendorFailed: the vendor does not answer; transient.
-            CredentialNotStored: it was renewed and could not be stored; the slot was emptied.
-            CredentialUnreadable: there is no login in the slot any more.
-            ApiError: the swarm cannot be asked.
+            RefreshBusy: another worker holds the lock for too long; transient.
+            TokenRefused: the vendor refuses the refresh token: log in again.
+            VendorFailed: the vendor does not respond; transient.
+            CredentialNotStored: the new login could not be stored; the entry was deleted.
+            CredentialUnreadable: the entry has no login any more.
+            ApiError: the swarm cannot be reached.
         """
         if not self._is_due(known):
             return known
         try:
-            return await self._renewed(slot)
+            return await self._refresh_with_locks(number)
         except (CredentialNotStored, CredentialUnreadable):
             raise
         except (ApiError, LoginError) as error:
             if self._left_ms(known) < STILL_GOOD_MS:
                 raise
-            self.log.warning(Event.CREDENTIAL_REFUSED, slot=slot, why=str(error), used="as it is")
+            self.log.warning(Event.CREDENTIAL_REFUSED, slot=number, why=str(error), used="as it is")
             return known
 
     def _left_ms(self, credential: CodexCredential) -> int:
@@ -105,22 +102,22 @@ class Refresher:
     def _is_due(self, credential: CodexCredential) -> bool:
         return self._left_ms(credential) <= MARGIN_MS
 
-    async def _renewed(self, slot: int) -> CodexCredential:
-        key = slot_key(slot)
+    async def _refresh_with_locks(self, number: int) -> CodexCredential:
+        key = entry_key(number)
         started_at_s = self.clock.monotonic()
         try:
             async with file_lock(
                 self.lock_dir / f"{key}.lock", clock=self.clock, timeout_s=LOCK_WAIT_S
             ):
-                stored = await self._stored(slot)
+                stored = await self._stored(number)
                 if not self._is_due(stored):
                     return stored
                 waited_s = self.clock.monotonic() - started_at_s
                 async with self._server_lock(key, LOCK_WAIT_S - waited_s):
-                    return await self._renew(slot)
+                    return await self._refresh(number)
         except TimeoutError:
-            # Whoever had the lock may have done it in the last moment.
-            stored = await self._stored(slot)
+            # The holder of the lock may have just refreshed it.
+            stored = await self._stored(number)
             if not self._is_due(stored):
                 return stored
             raise RefreshBusy(
@@ -128,15 +125,15 @@ class Refresher:
                 " this passes by itself"
             ) from None
 
-    async def _stored(self, slot: int) -> CodexCredential:
-        credential = (await self._row(slot)).credential
+    async def _stored(self, number: int) -> CodexCredential:
+        credential = (await self._entry(number)).credential
         assert credential is not None
         return credential
 
-    async def _row(self, slot: int) -> StoredSlot:
-        found = await self.store.get(slot)
+    async def _entry(self, number: int) -> PoolEntry:
+        found = await self.pool.get(number)
         if found is None or found.credential is None:
-            raise CredentialUnreadable(f"there is no login in slot {slot} any more")
+            raise CredentialUnreadable(f"there is no login in slot {number} any more")
         self.on_secret(found.row.key, found.row.value)
         return found
 
@@ -146,7 +143,7 @@ class Refresher:
         owner: str | None = None
         try:
             while owner is None:
-                # A lock that is granted while we are being cancelled would stay for its whole life.
+                # Shielded: a lock granted during a cancellation would never be released.
                 with anyio.CancelScope(shield=True):
                     owner = await self.locks.acquire(key, ttl_ms=LOCK_TTL_MS)
                 if owner is None:
@@ -161,75 +158,72 @@ class Refresher:
                 with anyio.move_on_after(RELEASE_S, shield=True), suppress(ApiError):
                     await self.locks.release(key, owner)
 
-    async def _renew(self, slot: int) -> CodexCredential:
-        """Exchange and store. Not to be cancelled: a token that is spent has to be replaced."""
-        found = await self._row(slot)
+    async def _refresh(self, number: int) -> CodexCredential:
+        """Exchange and store, shielded from cancellation: a spent token must be replaced."""
+        found = await self._entry(number)
         assert found.credential is not None
         if not self._is_due(found.credential):
             return found.credential
         try:
             with anyio.fail_after(RENEWAL_S, shield=True):
-                fresh = await self._exchange(slot, found.credential)
+                fresh = await self._exchange(number, found.credential)
                 self.on_secret(found.row.key, fresh.to_value())
-                await self._keep(found, fresh)
+                await self._store(found, fresh)
         except TimeoutError:
-            raise CredentialNotStored(f"slot {slot} could not be stored in time") from None
-        self.log.info(Event.CREDENTIAL_REFRESHED, slot=slot)
+            raise CredentialNotStored(f"slot {number} could not be stored in time") from None
+        self.log.info(Event.CREDENTIAL_REFRESHED, slot=number)
         return fresh
 
-    async def _exchange(self, slot: int, credential: CodexCredential) -> CodexCredential:
-        """Spend a refresh token, unless the vendor has refused this very one before."""
+    async def _exchange(self, number: int, credential: CodexCredential) -> CodexCredential:
+        """Spend the refresh token, unless the vendor has refused it before."""
         digest = hashlib.sha256(credential.refresh.encode()).hexdigest()
-        if not credential.refresh or digest in self.memory.refused:
-            raise TokenRefused(f"refresh_rejected: the refresh token of slot {slot}", 400, "")
+        if not credential.refresh or digest in self.state.refused:
+            raise TokenRefused(f"refresh_rejected: the refresh token of slot {number}", 400, "")
         try:
             return await self.vendor.refresh(credential)
         except TokenRefused:
-            self.memory.refused.add(digest)
+            self.state.refused.add(digest)
             raise
 
-    async def _keep(self, found: StoredSlot, fresh: CodexCredential) -> None:
-        """Store a renewed login; empty the slot if that cannot be, since what is in it is spent."""
-        slot = found.number
+    async def _store(self, found: PoolEntry, fresh: CodexCredential) -> None:
+        """Store a new login; delete the entry if that fails, since its refresh token is spent."""
+        number = found.number
         for tries_left in reversed(range(STORE_TRIES)):
             try:
-                await self.store.put(slot, fresh, instead_of=found.row)
+                await self.pool.put(number, fresh, instead_of=found.row)
             except CredentialNotStored as error:
-                if await self._arrived(slot, fresh):
+                if await self._was_stored(number, fresh):
                     return
                 if tries_left:
                     await self.clock.sleep(STORE_PAUSE_S)
                     continue
                 self.log.error(
-                    Event.CREDENTIAL_REFUSED, slot=slot, why=str(error), slot_emptied=True
+                    Event.CREDENTIAL_REFUSED, slot=number, why=str(error), slot_emptied=True
                 )
                 with suppress(ApiError):
-                    await self.store.delete(slot)
+                    await self.pool.delete(number)
                 raise
             else:
                 return
 
-    async def _arrived(self, slot: int, fresh: CodexCredential) -> bool:
-        """True if a write whose answer was lost was carried out all the same."""
+    async def _was_stored(self, number: int, fresh: CodexCredential) -> bool:
+        """Return whether a write without a response has succeeded."""
         try:
-            found = await self.store.get(slot)
+            found = await self.pool.get(number)
         except ApiError:
             return False
         return found is not None and found.credential == fresh
 
 
-RETRY_S = 0.25
-
-
 @asynccontextmanager
 async def file_lock(path: Path, *, clock: Clock, timeout_s: float) -> AsyncIterator[None]:
-    """Hold an exclusive lock while the block runs; the kernel frees it if the process dies.
+    """Hold an exclusive file lock between processes while the block runs.
 
-    Where no lock can be had at all (a directory that cannot be written, some network file
-    systems) the block runs without: it is one of two locks.
+    The kernel releases it if the process dies. Where no lock is possible (a read-only directory,
+    some network file systems) the block runs without it: it is one of two locks.
 
     Raises:
-        TimeoutError: somebody else held it for `timeout_s` seconds.
+        TimeoutError: another process held it for `timeout_s` seconds.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -239,17 +233,17 @@ async def file_lock(path: Path, *, clock: Clock, timeout_s: float) -> AsyncItera
         return
     try:
         give_up_at_s = clock.monotonic() + timeout_s
-        while not _taken(fd):
+        while not _try_lock(fd):
             if clock.monotonic() >= give_up_at_s:
                 raise TimeoutError
-            # There is no event to wait for, and a thread inside flock cannot be stopped.
-            await clock.sleep(RETRY_S)
+            # Polled: a thread blocked in flock could not be cancelled.
+            await clock.sleep(LOCK_RETRY_S)
         yield
     finally:
         os.close(fd)
 
 
-def _taken(fd: int) -> bool:
+def _try_lock(fd: int) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Variables of `login`: of commands with which a person logs in, and of sessions' logins."""
+"""Declare the variables of login commands and of sessions' logins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agent_swarm_worker.settings.base import Stripped  # noqa: TC001 - pydantic 
 
 
 class LoginSettings(SettingsModel):
-    """What is read besides the swarm's own logins."""
+    """Variables read besides the login pool."""
 
     # --- logins
     issuer: Stripped = live("CODEX_OAUTH_ISSUER", default="")
@@ -28,10 +28,10 @@ class LoginSettings(SettingsModel):
 
     @property
     def has_screen(self) -> bool:
-        """True if a browser would have a screen to appear on."""
+        """Whether there is a display for a browser."""
         return bool(self.display or self.wayland_display or self.browser)
 
     @property
     def login_dir(self) -> Path:
-        """Where the codex program keeps its own login."""
+        """Directory of the codex program's own login."""
         return Path(self.codex_home) if self.codex_home else Path(self.home) / ".codex"

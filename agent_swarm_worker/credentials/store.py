@@ -1,6 +1,7 @@
-"""The slots as the swarm keeps them: configuration rows, written and removed.
+"""Read and write the login pool: configuration rows ``codex_oauth_<number>`` of the swarm.
 
-The logins a swarm shares: configuration rows ``codex_oauth_<slot>``, of which tasks draw one.
+Each row is one login that all workers share; a session gets one of them. The number of an entry is
+what ``swarm-worker login --slot`` takes.
 """
 
 from __future__ import annotations
@@ -20,44 +21,55 @@ if TYPE_CHECKING:
     from agent_swarm_worker.api.configuration import Config
     from agent_swarm_worker.api.wire import ConfigRow
 
+LAST_SLOT = 100
+LEGACY_KEY = "codex_oauth"
+"""Key of the single login before there was a pool; counts as entry 0 if that is empty."""
+STANDALONE = "CODEX_OAUTH"
+"""Variable with a login of this worker alone; its session refreshes it."""
+POOLED = "CODEX_OAUTH_POOLED"
+"""Set to 1 beside a login from the pool, which the session must not refresh."""
+
+_KEY = re.compile(r"codex_oauth_(0|[1-9]\d{0,2})")
+
 
 @dataclass(frozen=True, slots=True)
-class StoredSlot:
+class PoolEntry:
     """One row."""
 
     number: int
     row: ConfigRow
     credential: CodexCredential | None
-    """``None`` if the row cannot be read; it takes the slot all the same."""
+    """``None`` if the row cannot be parsed; its number is taken all the same."""
 
 
-class SlotStore:
-    """Reads and writes the rows."""
+class LoginPool:
+    """Reads and writes the rows.
+
+    Args:
+        config: the API's configuration endpoints.
+        agent_id: agent whose view is read; ``None`` for the rows that all agents see.
+    """
 
     def __init__(self, config: Config, agent_id: str | None = None) -> None:
-        """Wrap the endpoints.
-
-        Args:
-            config: the endpoints.
-            agent_id: whose view is read; ``None`` for the rows that all agents see.
-        """
         self._config, self._agent_id = config, agent_id
 
-    async def all(self) -> tuple[StoredSlot, ...]:
-        """Return every row of a slot, by number; the legacy one after its successor.
+    async def all(self) -> tuple[PoolEntry, ...]:
+        """Return all entries by number, the legacy row after ``codex_oauth_0``.
 
         Raises:
-            ApiError: the swarm does not say.
+            ApiError: the rows could not be read.
         """
         rows = await self._config.resolved(self._agent_id)
-        found = [_read(slot, row) for row in rows if (slot := slot_of(row.key)) is not None]
+        found = [
+            _parse(number, row) for row in rows if (number := entry_number(row.key)) is not None
+        ]
         return tuple(sorted(found, key=lambda it: (it.number, it.row.key == LEGACY_KEY)))
 
-    async def get(self, number: int) -> StoredSlot | None:
-        """Return the row that counts for a slot.
+    async def get(self, number: int) -> PoolEntry | None:
+        """Return the first readable row with this number.
 
         Raises:
-            ApiError: the swarm does not say.
+            ApiError: the rows could not be read.
         """
         return next((it for it in await self.all() if it.number == number and it.credential), None)
 
@@ -67,17 +79,17 @@ class SlotStore:
         """Store a credential.
 
         Args:
-            number: the slot.
-            credential: what to store.
-            instead_of: the row it came from, whose scope and key are kept.
+            number: of the entry.
+            credential: to store.
+            instead_of: row to replace; its scope and key are kept.
 
         Raises:
-            CredentialNotStored: the swarm did not take it.
+            CredentialNotStored: the swarm refused it or could not be reached.
         """
         scope = (instead_of.scope if instead_of else "") or "global"
         try:
             await self._config.put(
-                instead_of.key if instead_of else slot_key(number),
+                instead_of.key if instead_of else entry_key(number),
                 credential.to_value(),
                 scope=scope,
                 scope_id=instead_of.scope_id if instead_of and scope != "global" else None,
@@ -86,93 +98,68 @@ class SlotStore:
                 " (stored by codex-login)",
             )
         except ApiError as error:
-            words = _without(credential).text(str(error))
-            raise CredentialNotStored(f"the swarm did not store slot {number}: {words}") from None
+            # A server may repeat in its error what it was sent.
+            scrubber = Scrubber()
+            scrubber.add(STANDALONE, credential.to_value())
+            why = scrubber.text(str(error))
+            raise CredentialNotStored(f"the swarm did not store slot {number}: {why}") from None
 
     async def delete(self, number: int) -> int:
-        """Delete a slot; return how many rows it had.
+        """Delete the rows of an entry and return how many there were.
 
         Raises:
-            ApiError: the swarm does not do it.
+            ApiError: the rows could not be read or deleted.
         """
         rows = [it.row for it in await self.all() if it.number == number and it.row.id]
         return sum([await self._config.delete(row.id) for row in rows])
 
 
-def _read(slot: int, row: ConfigRow) -> StoredSlot:
+def _parse(number: int, row: ConfigRow) -> PoolEntry:
     try:
-        return StoredSlot(slot, row, CodexCredential.parse(row.value))
+        return PoolEntry(number, row, CodexCredential.parse(row.value))
     except CredentialUnreadable:
-        return StoredSlot(slot, row, None)
+        return PoolEntry(number, row, None)
 
 
-def _without(credential: CodexCredential) -> Scrubber:
-    """A server may repeat in its refusal what it was sent."""
-    scrubber = Scrubber()
-    scrubber.add("CODEX_OAUTH", credential.to_value())
-    return scrubber
+def entry_key(number: int) -> str:
+    """Return the configuration key of an entry."""
+    return f"codex_oauth_{number}"
 
 
-LAST_SLOT = 100
-LEGACY_KEY = "codex_oauth"
-"""How the only login was called before there were slots; counts as slot 0 if that is empty."""
-STANDALONE = "CODEX_OAUTH"
-"""The variable with a login of this worker's own; its session refreshes it by itself."""
-POOLED = "CODEX_OAUTH_POOLED"
-"""Set to 1 beside a login that belongs to the swarm, and so must not be refreshed."""
-
-_KEY = re.compile(r"codex_oauth_(0|[1-9]\d{0,2})")
-_ANY_CASE = re.compile(r"codex_oauth_\d+", re.IGNORECASE)
-
-
-def slot_key(slot: int) -> str:
-    """Return the configuration key of a slot."""
-    return f"codex_oauth_{slot}"
-
-
-def slot_of(key: str) -> int | None:
-    """Return which slot a configuration key means, ``None`` if it means none."""
+def entry_number(key: str) -> int | None:
+    """Return the entry number of a configuration key; ``None`` for any other key."""
     if key == LEGACY_KEY:
         return 0
     found = _KEY.fullmatch(key)
-    slot = int(found[1]) if found else None
-    return slot if slot is not None and slot <= LAST_SLOT else None
+    number = int(found[1]) if found else None
+    return number if number is not None and number <= LAST_SLOT else None
 
 
-def is_slot_name(name: str) -> bool:
-    """True for a variable that no session may see: it holds a refresh token of the swarm."""
-    return name == LEGACY_KEY or _ANY_CASE.fullmatch(name) is not None
+def lowest_free_number(taken: Collection[int]) -> int | None:
+    """Return the lowest number that is not taken; ``None`` if the pool is full."""
+    return next((number for number in range(LAST_SLOT + 1) if number not in taken), None)
 
 
-def slots_of(env: Mapping[str, str]) -> dict[int, CodexCredential]:
-    """Return the usable logins among the rows of an environment, by slot, lowest first.
+def pool_logins(env: Mapping[str, str]) -> dict[int, CodexCredential]:
+    """Return the readable logins among the rows of an environment, by ascending number.
 
-    What cannot be read is left out. The row of the old name only counts if slot 0 is empty.
+    The legacy row counts only if entry 0 is empty.
     """
     found: dict[int, CodexCredential] = {}
     for name in sorted(env, key=lambda name: name == LEGACY_KEY):
-        slot = slot_of(name)
-        if slot is None or slot in found:
+        number = entry_number(name)
+        if number is None or number in found:
             continue
         try:
-            found[slot] = CodexCredential.parse(named(env, name))
+            found[number] = CodexCredential.parse(named(env, name))
         except CredentialUnreadable:
             continue
     return dict(sorted(found.items()))
 
 
-def lowest_free(taken: Collection[int]) -> int | None:
-    """Return the first slot that nobody has, gaps included; ``None`` if there is none."""
-    return next((slot for slot in range(LAST_SLOT + 1) if slot not in taken), None)
-
-
-def with_synthetic_login(env: Mapping[str, str]) -> dict[str, str]:
-    """Return `env` as a session will roughly see it: with a login if the swarm has one to lend.
-
-    For checks whether there is anything to log in with; no session is started with it.
-    """
-    slots = slots_of(env)
-    if not slots:
+def with_pool_login(env: Mapping[str, str]) -> dict[str, str]:
+    """Return `env` with the first login of the pool, for checks whether a session could log in."""
+    first = next(iter(pool_logins(env).values()), None)
+    if first is None:
         return dict(env)
-    first = next(iter(slots.values()))
     return {**env, STANDALONE: first.without_refresh().to_value(), POOLED: "1"}

@@ -1,7 +1,6 @@
-"""The vendor's OAuth server: its addresses, and the two exchanges that end in tokens.
+"""Exchange authorization codes and refresh tokens for tokens at the vendor's OAuth server.
 
-Neither an answer's body nor a token ever gets into an error: what the vendor says about a token
-may repeat it.
+Errors contain neither a response body nor a token: the vendor's message may repeat the token.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 ISSUER = "https://auth.openai.com"
 ISSUER_VARIABLE = "CODEX_OAUTH_ISSUER"
-"""Names another OAuth server: a test's, or a gateway's. HTTPS, or plain HTTP on this machine."""
+"""Base URL of another OAuth server, such as a gateway: HTTPS, or HTTP on loopback."""
 CLIENT_ID = "app_EMoamEEZ73f0CkXaXp7hrann"
 SCOPE = "openid profile email offline_access"
 TIMEOUT_S = 30.0
@@ -71,7 +70,7 @@ def issuer_of(env: Mapping[str, str]) -> str:
 
 
 def known_code(value: object) -> str:
-    """Return an error's code if it is one of the protocol's, else nothing."""
+    """Return `value` if it is an error code of the protocol, else an empty string."""
     return value if isinstance(value, str) and value in _KNOWN_CODES else ""
 
 
@@ -83,11 +82,11 @@ class Vendor:
         self._clock, self._timeout_s = clock, timeout_s
 
     async def redeem(self, code: str, *, verifier: str, redirect_uri: str) -> CodexCredential:
-        """Exchange the code that a login ended with.
+        """Exchange an authorization code.
 
         Raises:
-            TokenRefused: the vendor does not take it.
-            VendorFailed: no usable answer.
+            TokenRefused: the vendor refuses it.
+            VendorFailed: no usable response.
             CredentialUnreadable: the token does not name an account.
         """
         form = {
@@ -105,7 +104,7 @@ class Vendor:
 
         Raises:
             TokenRefused: it was spent before, or the login was revoked.
-            VendorFailed: no usable answer; the token may be spent all the same.
+            VendorFailed: no usable response; the token may be spent all the same.
         """
         form = {
             "grant_type": "refresh_token",
@@ -152,7 +151,7 @@ class Vendor:
         if status in {408, 429} or not 200 <= status < 500 or 300 <= status < 400:
             raise VendorFailed(f"{self._url} answered {status}")
         if answer is None:
-            # A gateway's page, whatever its status, says nothing about the token.
+            # The page of a gateway says nothing about the token, whatever its status.
             raise VendorFailed(f"{self._url} answered {status} with something that is not JSON")
         if status >= 400:
             raise TokenRefused(what, status, _error_code(answer))
@@ -162,7 +161,7 @@ class Vendor:
         address = Address.parse(self._url, has_key=True)
         async with (
             httpx2.AsyncClient(
-                timeout=None,  # the caller bounds the whole
+                timeout=None,  # `_post` limits the whole exchange
                 trust_env=not address.is_loopback,
                 verify=address.is_encrypted or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
                 headers={"Accept": "application/json", "Accept-Encoding": "identity"},

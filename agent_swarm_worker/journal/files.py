@@ -1,15 +1,13 @@
-"""Names of journal files, and the record that each file begins with.
+"""Names journal files, reads and writes their first record, and numbers uploads.
 
-A session writes one file, or two: if the session that it should resume turns out to be gone, it
-goes on in a *continuation* beside the first file. The first record of a file describes the run. It
-is not uploaded, so uploads begin behind it.
+A session writes one file, or two: if the session to be resumed does not exist any more, a new one
+is recorded in a *continuation* beside the first file. The first record of a file describes the run;
+it is not uploaded.
 
-Upload numbering: how the lines of a session keep their order on the server.
-
-The server numbers lines within one request only, and sorts by the request's ``iteration`` first. So
-each request says in ``iteration`` how many bytes of the session's log went before it, counted from
-the session's own iteration. Whoever sends a part of a range adds the bytes of the range that lie
-before the part; two neighbouring ranges joined are numbered as the two would have been.
+Upload numbering keeps the lines of a session in order on the server, which numbers lines within one
+request and sorts by the request's ``iteration`` first. So ``iteration`` is the session's iteration
+plus the number of bytes of the session's log before the request. A request with a part of a range
+adds the bytes of the range before that part; joined ranges get the same numbers as separate ones.
 """
 
 from __future__ import annotations
@@ -33,18 +31,18 @@ _OWNER_WITHIN_BYTES = 256
 
 
 class Head(NamedTuple):
-    """The first record of a file: what it says, and its length in bytes, newline included."""
+    """The first record of a file, and its length in bytes with the newline."""
 
     record: dict[str, Any]
     size: int
 
 
 def file_name(*, timestamp: str, label: str, session_uuid: str, resumes_task: bool) -> str:
-    """Return the name of a session's first file, made of safe characters only.
+    """Return the name of a session's first file, of safe characters only.
 
     Args:
-        timestamp: the start, as `clock.wire_time` writes it.
-        label: the task's id, or a word in its place.
+        timestamp: the start, formatted by `clock.wire_time`.
+        label: the task's id, or another name if there is no task.
         session_uuid: of the session.
         resumes_task: true if the trigger resumed a paused task.
     """
@@ -114,12 +112,12 @@ def continuation_record(*, stale_session_id: str | None, timestamp: str) -> dict
 
 
 def encode_head(record: dict[str, Any]) -> bytes:
-    """Return a first record as a line, without its newline."""
+    """Encode a first record, without its newline."""
     return orjson.dumps(record, default=str)
 
 
 def read_head(path: Path) -> Head:
-    """Return the first record of a file; one of no length if the disk had not taken it.
+    """Return the first record of a file; an empty one of length 0 if it is not there.
 
     Raises:
         OSError: the file cannot be read.
@@ -138,7 +136,7 @@ def read_head(path: Path) -> Head:
 def owner_of(first: Path) -> str | None:
     """Return the owner that a session's first file names; "" if it names none.
 
-    Follows no link and reads no more than the beginning: the folder may be shared with anybody.
+    Follows no link and reads only the beginning, since other users may write to the folder.
 
     Returns:
         ``None`` if the file cannot be read.
@@ -153,26 +151,26 @@ def owner_of(first: Path) -> str | None:
 
 
 _AFTER_ALL_BYTES = 1 << 20
-"""Puts what a recovery uploads behind all that the session had sent, an earlier file included."""
+"""Orders lines that recovery uploads behind all others, those of an earlier file included."""
 AFTER_ALL_LINES = 2_000_000_000
-"""The number of a line that is to be the last of its session."""
+"""Number of a line that is ordered last in its session."""
 
 
 def number(iteration: int, bytes_before: int) -> int:
-    """Return the number of lines with so many bytes of the session's log before them."""
+    """Return the upload number of lines with so many bytes of the log before them."""
     return iteration + bytes_before
 
 
 def number_of_rest(iteration: int, offset: int) -> int:
-    """Return the number of what a recovery uploads of a file, from this offset on."""
+    """Return the upload number of lines that recovery uploads from this offset of a file."""
     return iteration + offset + _AFTER_ALL_BYTES
 
 
 def possible_offsets(number: int, *, iteration: int, head_bytes: int) -> Iterator[int]:
-    """Yield where the lines of a request may begin in the session's file, likeliest first.
+    """Yield the possible offsets of a request's lines in the session's file, likeliest first.
 
     Args:
-        number: of the request.
+        number: upload number of the request.
         iteration: of the session.
         head_bytes: length of the file's first record, which is not uploaded.
     """

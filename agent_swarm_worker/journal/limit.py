@@ -1,8 +1,8 @@
-"""How much of a session goes into its journal, and what is left out first.
+"""Limits the size of a session's journal, leaving out the least important lines first.
 
-Up to half of the limit everything is recorded. From there on debug lines are not: partial deltas,
-pings, standard error, words of a harness that speaks JSON; and from seven eighths on only results,
-session ids and errors are. What is left out still reaches the listeners.
+Up to half of the limit all lines are recorded. From there on debug lines are left out: partial
+deltas, pings, standard error, plain text of a harness that prints JSON. From seven eighths on only
+results, session ids and errors are recorded. Lines that are left out still reach the listeners.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Weight(IntEnum):
-    """What a line is worth; the lightest is left out first."""
+    """Importance of a line; the least important is left out first."""
 
     DEBUG = 0
     ORDINARY = 1
@@ -37,27 +37,27 @@ class Weight(IntEnum):
 
 
 def weigh(events: Sequence[ProviderEvent]) -> Weight:
-    """Judge a line by what its harness's translator made of it.
+    """Return the weight of a line with these normalized events.
 
-    One that means nothing, or only something of that harness's own, is a debug line. A line that
-    tells of usage and nothing else carries what the session has cost so far.
+    Without events, or with `Custom` ones only, it is a debug line. A line with nothing but usage is
+    vital, since it carries the cost of the session so far.
     """
     if any(isinstance(event, Result | SessionInit | Error) for event in events):
         return Weight.VITAL
-    told = [event for event in events if not isinstance(event, Custom)]
-    if not told:
+    known = [event for event in events if not isinstance(event, Custom)]
+    if not known:
         return Weight.DEBUG
-    is_usage = all(isinstance(event, ContextUsage | Compaction) for event in told)
+    is_usage = all(isinstance(event, ContextUsage | Compaction) for event in known)
     return Weight.VITAL if is_usage else Weight.ORDINARY
 
 
 class JournalLimit:
-    """Counts what one session records, in all of its journals.
+    """Counts the bytes that one session records, in all of its files.
 
     Args:
-        max_bytes: size above which not even vital lines are recorded as they come; of those the
-            last is then kept for the end. A batch may overshoot it by its own size.
-        log: where it is told that lines are left out.
+        max_bytes: size above which no line is recorded at once; the last vital one is recorded at
+            the end. A batch may overshoot the limit by its own size.
+        log: for the lines that are left out.
     """
 
     def __init__(self, max_bytes: int, *, log: Log) -> None:
@@ -70,32 +70,32 @@ class JournalLimit:
         self._log = log
         self._bytes = 0
         self._left_out: dict[Weight, list[int]] = {}
-        """By weight: how many lines, and their bytes."""
+        """By weight: number of lines, and their bytes."""
         self._last_vital = b""
 
     @property
     def is_near(self) -> bool:
-        """True once lines have to be weighed before they are recorded."""
+        """True once `admitted` must be called for each line."""
         return self._bytes >= self._until[Weight.DEBUG]
 
-    def took(self, size: int) -> None:
-        """Count what was recorded, in bytes."""
+    def count(self, size: int) -> None:
+        """Count recorded bytes."""
         self._bytes += size
 
     def admitted(self, record: bytes, weight: Weight) -> list[bytes]:
-        """Return what is to be recorded for a line: itself, nothing, or a word on what follows."""
+        """Return the records for a line: itself, none, or a note that such lines are left out."""
         if self._bytes < self._until[weight]:
             return [record]
         if weight is Weight.VITAL:
             self._last_vital = record
         is_first = weight not in self._left_out
-        count = self._left_out.setdefault(weight, [0, 0])
-        count[0] += 1
-        count[1] += len(record) + 1
-        return [self._say(f"no {weight.name.lower()} lines from here on")] if is_first else []
+        left_out = self._left_out.setdefault(weight, [0, 0])
+        left_out[0] += 1
+        left_out[1] += len(record) + 1
+        return [self._note(f"no {weight.name.lower()} lines from here on")] if is_first else []
 
     def closing(self) -> list[bytes]:
-        """Return the last records of the session: its last vital line, and what was left out."""
+        """Return the last records of the session: its last vital line, and a note of the counts."""
         if not self._left_out:
             return []
         records = []
@@ -108,8 +108,8 @@ class JournalLimit:
             for weight, (lines, size) in sorted(self._left_out.items())
         }
         self._left_out, self._last_vital = {}, b""
-        return [*records, self._say("what was left out", left_out=left_out)]
+        return [*records, self._note("what was left out", left_out=left_out)]
 
-    def _say(self, what: str, **more: Any) -> bytes:
+    def _note(self, what: str, **more: Any) -> bytes:
         self._log.warning(Event.JOURNAL_LIMITED, what=what, max_bytes=self._max_bytes, **more)
         return limit_record(what, self._max_bytes, **more)

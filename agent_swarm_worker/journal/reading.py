@@ -1,6 +1,6 @@
-"""Reads the lines of a journal for upload: each range once, in large blocks.
+"""Reads the lines of a journal for upload, and builds the arguments of an upload.
 
-The upload of log lines as a row of the outbox: a range of a file, or text that is in no file.
+An upload is a write of the outbox: a range of a file, or text that is in no file.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_PART_BYTES = 512 * 1024
-"""About how much one request carries at most."""
+"""Approximate size of one request."""
 BLOCK_BYTES = 2 * MAX_PART_BYTES
 _BACKWARDS_BYTES = 64 * 1024
 
 
 class LineReader:
-    """Lines of a file, or of bytes that are in no file, up to an offset.
+    """Reads lines of a file, or of text that is in no file, each block once.
 
     Args:
-        source: the file, or what would be in it.
+        source: the file, or the text.
         end: offset after the last line, in bytes.
     """
 
@@ -36,28 +36,27 @@ class LineReader:
         self._source, self._end = source, end
         self._lines: list[bytes] = []
         self._offsets: list[int] = []
-        """Where each of the lines at hand begins, and where the last one ends."""
+        """Offset of each loaded line, and of the end of the last one."""
 
-    def is_at_hand(self, start: int) -> bool:
-        """True if `read` from this offset on reads no file."""
+    def is_loaded(self, start: int) -> bool:
+        """True if `read` from this offset does not read the file."""
         at = bisect_left(self._offsets, start)
         return at < len(self._lines) and self._offsets[at] == start
 
     def read(self, start: int, limit: int) -> tuple[list[str], int]:
         """Return lines from an offset on, and the offset after the last of them.
 
-        A blank line is passed over, and so is what a power cut has torn: in JSON there are no
-        zeros.
+        Skips blank lines, and lines with zero bytes, which a power cut leaves.
 
         Args:
             start: offset of the first line, in bytes.
-            limit: the most lines. A part also ends at `MAX_PART_BYTES`, but has one line at least,
-                however long that is; and it may end where a block does.
+            limit: most lines. There may be fewer: the result ends at `MAX_PART_BYTES` or at the end
+                of a block, but has at least one line of any length.
 
         Raises:
             OSError: the file cannot be read.
         """
-        if not self.is_at_hand(start):
+        if not self.is_loaded(start):
             self._load(start)
         lines: list[str] = []
         size = 0
@@ -94,12 +93,12 @@ def read_lines(source: Path | bytes, start: int, end: int, limit: int) -> tuple[
 
 
 def end_of_last_line(path: Path, start: int) -> int:
-    """Return the offset behind the last whole line of a file; `start` if none lies behind that.
+    """Return the offset behind the last whole line of a file, at least `start`.
 
     Raises:
         OSError: the file cannot be read.
     """
-    # From the end, block by block: what an outage has kept back can be more than memory holds.
+    # Backwards, block by block: after an outage the rest can be larger than memory.
     with path.open("rb") as journal:
         end = journal.seek(0, os.SEEK_END)
         while end > start:
@@ -113,7 +112,7 @@ def end_of_last_line(path: Path, start: int) -> int:
 
 
 def split_at_lines(path: Path, whole: ByteRange, max_bytes: int) -> Iterator[ByteRange]:
-    """Divide a range of a file into ranges of whole lines, no longer than this unless one line is.
+    """Split a range of a file at line ends; a part is longer than `max_bytes` only if a line is.
 
     Raises:
         OSError: the file cannot be read.
@@ -135,7 +134,7 @@ def split_at_lines(path: Path, whole: ByteRange, max_bytes: int) -> Iterator[Byt
 
 
 def _whole_lines(file: BinaryIO, most: int) -> bytes:
-    """Read about a block: as many whole lines as it has, or one line that is longer."""
+    """Read whole lines: those of about one block, or a longer single one."""
     pieces: list[bytes] = []
     read = 0
     while read < most and (piece := file.read(min(BLOCK_BYTES, most - read))):
@@ -150,7 +149,7 @@ def _whole_lines(file: BinaryIO, most: int) -> bytes:
 def upload_args(
     *, task_id: str | None, session_uuid: str, number: int, harness: str
 ) -> dict[str, Any]:
-    """Return what every upload says; `number` comes from `numbering`."""
+    """Return the arguments of every upload; `number` comes from `files.number`."""
     return {
         "task_id": task_id,
         "session_uuid": session_uuid,
@@ -160,17 +159,17 @@ def upload_args(
 
 
 def range_args(path: Path, lines: ByteRange) -> dict[str, Any]:
-    """Return where an upload's lines are."""
+    """Return the arguments for lines of a file."""
     return {"path": str(path), "start": lines.start, "end": lines.end}
 
 
 def text_args(lines: bytes) -> dict[str, Any]:
-    """Return lines that are in no file."""
+    """Return the arguments for lines that are in no file."""
     return {"text": lines.decode("utf-8", "replace")}
 
 
 def joined(args: Mapping[str, Any], following: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return two uploads as one; ``None`` if they are not neighbouring ranges of one file."""
+    """Return two uploads joined; ``None`` if they are not adjacent ranges of one file."""
     try:
         continued = {
             **args,

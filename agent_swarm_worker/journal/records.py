@@ -1,10 +1,7 @@
-"""The records of a journal, and how a session's output becomes records and events again.
+"""Wraps output lines as records of a journal, and replays a journal into events.
 
-A line of JSON is recorded as it is, once it was scrubbed. Everything else is wrapped, so that a
-journal is JSON lines throughout: text on standard output, standard error, and the journal's own
-notes on what its size limit left out.
-
-Replays a journal: its records become events once more, by a fresh translator of the harness.
+A line of JSON is recorded as it is, after scrubbing. Other lines are wrapped, so that a journal
+consists of JSON lines: plain text on standard output, standard error, and the notes of `limit`.
 """
 
 from __future__ import annotations
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract.translator import Translator
 
 LIMIT_RECORD = "journal_limit"
-"""Type of the records by which a journal says what it left out."""
+"""Type of the notes on lines that the size limit left out."""
 
 
 def text_record(line: bytes) -> bytes:
@@ -42,12 +39,12 @@ def stderr_record(content: str, timestamp: str) -> bytes:
 
 
 def limit_record(content: str, max_bytes: int, **more: Any) -> bytes:
-    """Return the journal's own note on what it leaves out."""
+    """Return a note on lines that the size limit leaves out."""
     return orjson.dumps({"type": LIMIT_RECORD, "content": content, "max_bytes": max_bytes, **more})
 
 
 def events_of(record: bytes, translator: Translator) -> Iterable[ProviderEvent]:
-    """Translate one recorded line, its newline included or not, with the wrapping undone."""
+    """Unwrap and translate one record, with or without its newline."""
     match native := orjson.loads(record):
         case {"type": "journal_limit", "max_bytes": _}:
             return
@@ -62,39 +59,45 @@ def events_of(record: bytes, translator: Translator) -> Iterable[ProviderEvent]:
             yield from translator.feed(native)
 
 
-_LINES_AT_ONCE = 500
+_CHECKPOINT_LINES = 500
+"""Lines between two cancellation points of `replay`."""
 
 
 async def replay(
-    path: Path, translator: Translator, listener: EventListener, *, told: int, news: EventListener
+    path: Path,
+    translator: Translator,
+    listener: EventListener,
+    *,
+    reported_offset: int,
+    unreported: EventListener,
 ) -> None:
-    """Read a journal from its beginning to its end.
+    """Translate all records of a journal into events.
 
     Args:
         path: of the journal.
-        translator: a fresh one of the harness.
-        listener: takes every event.
-        told: offset in bytes up to which events were reported already.
-        news: takes the events of the lines behind.
+        translator: a new one of the harness.
+        listener: gets every event.
+        reported_offset: in bytes; the events of lines before it were reported already.
+        unreported: gets the events of the lines behind it.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     position = read_head(path).size
     with path.open("rb") as journal:
         journal.seek(position)
         for number, line in enumerate(journal):
             position += len(line)
-            for event in _understood(line, translator):
+            for event in _tolerant_events(line, translator):
                 listener(event)
-                if position > told:
-                    news(event)
-            if number % _LINES_AT_ONCE == 0:
+                if position > reported_offset:
+                    unreported(event)
+            if number % _CHECKPOINT_LINES == 0:
                 await checkpoint()
 
 
-def _understood(line: bytes, translator: Translator) -> Iterator[ProviderEvent]:
+def _tolerant_events(line: bytes, translator: Translator) -> Iterator[ProviderEvent]:
     try:
         yield from events_of(line, translator)
     except Exception:
-        return  # as in a session: a line that is not understood is in the log, and that is all
+        return  # as in a live session, a line that cannot be translated has no events

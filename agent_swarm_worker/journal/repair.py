@@ -1,9 +1,8 @@
-"""Repairs the end of a journal whose worker was killed, and finds what is not in it yet.
+"""Repairs the end of a journal after a kill, and resyncs its upload cursor after a power cut.
 
-Finds how much of a journal the server has, from the lines that it has stored.
-
-After a power cut the upload cursor may have been set back. Each request says how many bytes of the
-log came before it (`numbering`), so the newest stored request tells where its lines lie.
+After a kill, an interrupted append is undone, and the output that is not in the journal is
+returned. A power cut may set the upload cursor back; the upload number of the newest stored request
+tells how far the server has the journal (`files`).
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract.guest import Unread, UnreadOutput
 
 Unrecorded: TypeAlias = "tuple[UnreadOutput, bytes]"
-"""A stream of a killed worker's session, and what was read from it and is not in the journal."""
+"""A stream of a killed worker's session, and its output that is not in the journal."""
 _BLOCK_BYTES = 64 * 1024
 
 
 def cut_torn_end(journal: Path) -> None:
-    """Cut off half a line at the end, and blocks that a disk had promised and not been given.
+    """Cut off an incomplete line and zero blocks at the end of a journal.
 
     Raises:
         OSError: the journal cannot be changed.
@@ -47,10 +46,10 @@ def cut_torn_end(journal: Path) -> None:
 
 
 def repair(journal: Path, left: Unread) -> tuple[list[Unrecorded], list[Unrecorded]]:
-    """Undo an append that was cut short, and find what is not in the journal.
+    """Undo an interrupted append, and find the output that is not in the journal.
 
     Returns:
-        What is left of standard output and of standard error, of each keeper, where there is any.
+        The rest of standard output and of standard error, for each pipe holder that has one.
     """
     with suppress(OSError):
         cut_torn_end(journal)
@@ -73,21 +72,21 @@ def _unrecorded(streams: Sequence[UnreadOutput], size: int) -> list[Unrecorded]:
 
 
 class StoredLine(Protocol):
-    """A line of the session as the server keeps it."""
+    """A line of the session that the server has stored."""
 
     @property
     def iteration(self) -> int:
-        """Number of the request it came in."""
+        """Upload number of its request."""
         ...
 
     @property
     def line_number(self) -> int:
-        """Its place in that request."""
+        """Its index in that request."""
         ...
 
     @property
     def content(self) -> str:
-        """What it says."""
+        """Its text."""
         ...
 
 
@@ -98,13 +97,13 @@ def uploaded_end(
     iteration: int,
     is_same: Callable[[str, str], bool],
 ) -> int:
-    """Return the offset behind the last stored line, 0 if it is not to be found in the journal.
+    """Return the offset behind the last stored line, 0 if that is not found in the journal.
 
     Args:
         path: of the journal.
         stored: lines of this session that the server has.
         iteration: of the session.
-        is_same: told a line and what is stored in its place, says whether that may be the line.
+        is_same: compares a line of the journal with a stored one.
 
     Raises:
         OSError: the journal cannot be read.
@@ -118,7 +117,7 @@ def uploaded_end(
                 end := _end_of_request(path, begin, size, request, is_same)
             ):
                 return size if is_shorter else end
-        # The disk had not been given the end of what was said.
+        # The power cut took the end of the journal.
         is_shorter = is_shorter or offsets[0] >= size
     return 0
 
@@ -130,7 +129,7 @@ def _end_of_request(
     request: Mapping[int, str],
     is_same: Callable[[str, str], bool],
 ) -> int:
-    """Return where the lines of a request end if they begin there, else 0."""
+    """Return the end offset of a request's lines if they begin at `begin`, else 0."""
     lines, end = read_lines(path, begin, size, len(request))
-    is_there = lines and all(is_same(line, request.get(n, "")) for n, line in enumerate(lines))
-    return end if is_there else 0
+    is_found = lines and all(is_same(line, request.get(n, "")) for n, line in enumerate(lines))
+    return end if is_found else 0

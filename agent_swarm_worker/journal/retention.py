@@ -1,8 +1,8 @@
-"""Which journals are old enough to go, and deleting them: the oldest first.
+"""Deletes old journals of this worker, the oldest first.
 
-What may be deleted is only what is certainly this worker's: the log folder can be shared with other
-agents, with other machines, and with whatever somebody keeps there. So a journal names its owner in
-its first record: an id that lies in the state directory, of which there is one in the world.
+Other agents and machines may use the same log folder, which may also hold other files. So a journal
+is deleted only if its first record names this worker as owner, by a unique id that is stored in the
+state directory.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 YOUNG_S = 300.0
-"""A journal is left alone for so long after its last line: its session may just have begun."""
+"""Seconds after its last line in which a journal is kept: its session may have just begun."""
 DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much is kept, and for how long; 0 = for ever."""
+    """Greatest total size and age of journals; 0 = no limit."""
 
     total_bytes: int
     age_s: float
@@ -47,8 +47,8 @@ def find(roots: dict[Path, bool], owner_id: str) -> list[Journals]:
     """Return the journals of this worker.
 
     Args:
-        roots: folders of folders of journals; true for one that is the worker's alone, where a
-            journal that names no owner is its own as well.
+        roots: folders of folders of journals; true for one that only this worker uses, where a
+            journal without an owner belongs to it as well.
         owner_id: of this worker.
     """
     found: dict[Path, Journals] = {}
@@ -67,12 +67,12 @@ def find(roots: dict[Path, bool], owner_id: str) -> list[Journals]:
 def choose(
     found: Iterable[Journals], limits: Limits, *, needed: Collection[str], now_s: float
 ) -> list[tuple[Journals, str]]:
-    """Return which journals are to go, and why, the oldest first.
+    """Return the journals to delete, each with the reason, the oldest first.
 
     Args:
-        found: all there are.
-        limits: what may stay.
-        needed: names of files that a running task writes, or of which not all has arrived.
+        found: all journals of the worker.
+        limits: on size and age.
+        needed: names of files that a running task writes, or that are not uploaded completely.
         now_s: Unix time.
     """
     in_order = sorted(found, key=lambda journals: journals.changed_at_s)
@@ -93,7 +93,7 @@ def choose(
 
 
 def _files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield what looks like a journal. No link is followed; what cannot be read is no matter."""
+    """Yield the files named like journals; links and unreadable folders are skipped."""
     for folder, status in _entries(root):
         if not stat.S_ISDIR(status.st_mode):
             continue
@@ -111,7 +111,7 @@ def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def delete(chosen: list[tuple[Journals, str]], in_use: Path, log: Log) -> None:
-    """Delete files of sessions, and folders that are empty then, but for the one in use."""
+    """Delete journals, and folders that become empty, except for the one in use."""
     for journals, why in chosen:
         try:
             for path in sorted(journals.paths):  # the one that names the owner last

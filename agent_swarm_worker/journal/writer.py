@@ -1,12 +1,9 @@
-"""The session's journal: JSON lines on disk, the system of record of a run.
+"""Writes session journals: `Journal` one file, `SessionJournal` the files of a session.
 
-Each append is one ``write(2)`` on a file opened with ``O_APPEND``, so a killed worker loses nothing
-it has taken in, and two writers (the runner's metadata line, the session) never overlay each other.
-The file only ever ends at the end of a line. A full disk, or a directory that cannot be written,
-delays lines in memory instead of ending the session. All journals of the process share that memory;
-what does not fit any more, or is still held at the end, goes its own way to the API.
-
-The record of one session: its files, one after the other, and one size limit over them.
+Each append is one ``write(2)`` on a file opened with ``O_APPEND``, so that a kill loses no line
+that was appended, and two writers do not overwrite each other. While the disk accepts no writes,
+lines are held in memory, which all journals of the process share; lines that do not fit, or are
+still held at the end, are given to the sink.
 """
 
 from __future__ import annotations
@@ -30,15 +27,15 @@ if TYPE_CHECKING:
 
 Checkpoint: TypeAlias = "Callable[[int, int], None]"
 MAX_HELD_BYTES = 32 * 1024 * 1024
-"""How much all journals of the process together keep in memory while the disk takes nothing."""
+"""Most bytes that all journals of the process hold while the disk accepts no writes."""
 MAX_RANGE_BYTES = 1024 * 1024
-"""No range that a sink is told is longer, unless a single line is."""
-NOTHING = ByteRange(0, 0)
+"""A range that a sink gets is longer only if a single line is."""
+EMPTY = ByteRange(0, 0)
 _BLOCK_BYTES = 1024 * 1024
 
 
 def make_durable(path: Path) -> None:
-    """Have a journal outlive a power cut. Blocks: call it in a thread. Never raises."""
+    """Call fsync on a journal. Blocks: call it in a thread. Never raises."""
     with contextlib.suppress(OSError):
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -51,10 +48,10 @@ class Journal:
     """Appends lines to one file. Not for concurrent use.
 
     Args:
-        path: of the file; it and its directory are made at the first line.
-        log: where failures are told, once each.
-        sink: told where lines are once they are on disk, and given those that the disk does not
-            take and memory does not hold; without one these are lost, and counted.
+        path: of the file; it and its directory are created with the first line.
+        log: for failures, once each.
+        sink: gets the ranges of written lines, and the lines that neither disk nor memory hold;
+            without a sink those are lost, and counted.
     """
 
     held_by_all_bytes: ClassVar[int] = 0
@@ -68,7 +65,7 @@ class Journal:
         self._file = -1
         self._held = bytearray()
         self._counted = 0
-        """Of what is held, how much `held_by_all_bytes` knows of."""
+        """Bytes of `_held` that are included in `held_by_all_bytes`."""
         self._lost_bytes = 0
         self._is_failing = False
 
@@ -77,7 +74,7 @@ class Journal:
         """Create the file with its first record.
 
         Returns:
-            The length of that record in bytes; 0 if the disk did not take it.
+            The length of that record in bytes; 0 if it was not written.
         """
         journal = cls(path, log=log)
         record = encode_head(head)
@@ -88,37 +85,37 @@ class Journal:
         """Write complete lines, given without their newline. Never raises.
 
         Args:
-            records: none are fine, too.
-            checkpoint: told before anything is written how long the file is, and how long it is
-                with them, and with all that the disk has not taken yet.
+            records: may be empty.
+            checkpoint: called before the write, with the length of the file before and after it;
+                lines that were held in memory are included.
 
         Returns:
-            Where the file has them, together with those that the disk had not taken before. Empty
-            if it takes none now: they are held, and a later call, or none, has their range.
+            The range of these records and of those that were held before. Empty if nothing was
+            written: the records are held, and the range of a later call may include them.
         """
         if not records and checkpoint is None:
-            return NOTHING
+            return EMPTY
         status = self._status()
         if records:
             self._held += b"\n".join(records)
             self._held += b"\n"
         if checkpoint is not None and isinstance(status, os.stat_result):
             checkpoint(status.st_size, status.st_size + len(self._held))
-        return self._flush(status) if records else NOTHING
+        return self._flush(status) if records else EMPTY
 
     def close(self) -> bool:
-        """Write what is held, if the disk takes it, and close the file.
+        """Write the held lines if possible, and close the file. Never raises.
 
         Returns:
-            True if all is written or in other hands. Never raises.
+            True if all lines were written or given to the sink.
         """
         if self._held or self._file >= 0:
             self._flush(self._status())
         if self._held and self._sink is not None:
-            self._give_up()
+            self._hand_over()
         lost_bytes, self._lost_bytes = self._lost_bytes + len(self._held), 0
         if lost_bytes:
-            self._warn("closed before the disk took all of it", lost_bytes=lost_bytes)
+            self._warn("closed before all lines were written", lost_bytes=lost_bytes)
         self._held.clear()
         self._count_held()
         if self._file >= 0:
@@ -131,25 +128,25 @@ class Journal:
         return not lost_bytes
 
     def _flush(self, status: os.stat_result | OSError) -> ByteRange:
-        """Write what is held: all of it, or nothing."""
+        """Write all held lines, or none."""
         try:
             if isinstance(status, OSError):
                 raise status
             if status.st_nlink == 0:
-                self._put_back()
+                self._restore_deleted()
                 status = os.fstat(self._file)
             written = os.write(self._file, self._held)
             if written == len(self._held):
-                return self._recorded(ByteRange(status.st_size, status.st_size + written))
-            # Half a line would swallow the next one; and a few lines of many nobody could count.
+                return self._report_written(ByteRange(status.st_size, status.st_size + written))
+            # Half a line would merge with the next one, and part of the lines has no known range.
             os.ftruncate(self._file, os.fstat(self._file).st_size - written)
             self._hold("disk full")
         except OSError as error:
             self._hold(error.strerror or str(error))
-        return NOTHING
+        return EMPTY
 
-    def _recorded(self, written: ByteRange) -> ByteRange:
-        """Tell the sink where the lines are that were held until now."""
+    def _report_written(self, written: ByteRange) -> ByteRange:
+        """Give the sink the range of the lines that were held until now."""
         lines = bytes(self._held) if len(self._held) > MAX_RANGE_BYTES else b""
         self._held.clear()
         self._is_failing = False
@@ -174,11 +171,11 @@ class Journal:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.open(self.path, flags, 0o600)
 
-    def _put_back(self) -> None:
-        """Restore the file that somebody deleted: not all of it may have been uploaded.
+    def _restore_deleted(self) -> None:
+        """Restore a deleted file from the open one: parts may not be uploaded yet.
 
         Raises:
-            OSError: it cannot be now; what was in it is still there.
+            OSError: the copy failed; the deleted file stays open.
         """
         deleted, self._file = self._file, -1
         try:
@@ -193,25 +190,25 @@ class Journal:
             self._file = deleted
             raise
         os.close(deleted)
-        self._warn("somebody deleted it; it is there again")
+        self._warn("the file was deleted; it is restored")
 
     def _hold(self, why: str) -> None:
-        """Keep what was not written, as far as there is room, and say so once."""
+        """Keep the unwritten lines as far as memory allows, and log the failure once."""
         if not self._is_failing:
             self._is_failing = True
             self._warn(why)
         self._count_held()
         too_many = Journal.held_by_all_bytes - MAX_HELD_BYTES
         if too_many > 0 and self._sink is not None:
-            self._give_up()
+            self._hand_over()
         elif too_many > 0:
             kept = self._held.rfind(b"\n", 0, max(0, len(self._held) - too_many)) + 1
             self._lost_bytes += len(self._held) - kept
             del self._held[kept:]
             self._count_held()
 
-    def _give_up(self) -> None:
-        """Give up recording what is held: the sink sees that it is uploaded all the same."""
+    def _hand_over(self) -> None:
+        """Give the held lines to the sink, which has them uploaded as text."""
         lines = bytes(self._held)
         self._held.clear()
         self._count_held()
@@ -227,11 +224,11 @@ class Journal:
 
 
 def _parts(written: ByteRange, lines: bytes) -> Iterator[ByteRange]:
-    """Divide a range at line ends, so that no part is long unless one line is.
+    """Split a range at line ends; a part is longer than `MAX_RANGE_BYTES` only if a line is.
 
     Args:
         written: the range.
-        lines: what it has; not needed if it is not long.
+        lines: its content; not used if the range is short.
     """
     start, position = written.start, 0
     while written.end - start > MAX_RANGE_BYTES:
@@ -244,13 +241,13 @@ def _parts(written: ByteRange, lines: bytes) -> Iterator[ByteRange]:
 
 
 class SessionJournal:
-    """Records one session. Not for concurrent use.
+    """Records one session in one or several files, with one size limit. Not for concurrent use.
 
     Args:
-        path: of the first file, which has its first record already, if it is to have one.
-        max_bytes: about how much is recorded; see `limit`.
+        path: of the first file; its first record is written already.
+        max_bytes: approximate size limit; see `limit`.
         log: the session's log.
-        sink: told of what is recorded; see `writer.Journal`.
+        sink: see `Journal`.
     """
 
     def __init__(
@@ -267,20 +264,20 @@ class SessionJournal:
 
     @property
     def is_near_limit(self) -> bool:
-        """True once records have to be weighed, and `admitted`, before they are appended."""
+        """True once `admitted` must be called for each record."""
         return self._limit.is_near
 
     def admitted(self, record: bytes, weight: Weight) -> list[bytes]:
-        """Return what is to be appended for a record of this weight, perhaps nothing."""
+        """Return the records to append for a record of this weight; may be none."""
         return self._limit.admitted(record, weight)
 
     def append(self, records: Sequence[bytes], checkpoint: Checkpoint | None = None) -> ByteRange:
-        """Write records; see `writer.Journal.append`."""
-        self._limit.took(sum(map(len, records)) + len(records))
+        """Write records; see `Journal.append`."""
+        self._limit.count(sum(map(len, records)) + len(records))
         return self._file.append(records, checkpoint)
 
     def switch(self, path: Path, head: dict[str, Any]) -> None:
-        """Go on in another file, which begins with this record."""
+        """Continue in another file, which begins with this record."""
         self._file.close()
         start = Journal.begin(path, head, log=self._log)
         self._file = Journal(path, log=self._log, sink=self._sink)
@@ -288,7 +285,7 @@ class SessionJournal:
             self._sink.switched(path, start)
 
     def close(self) -> None:
-        """End the record, with a note on what the limit left out of it. A later append reopens."""
+        """Append the closing records of the limit, and close the file; an append reopens it."""
         if closing := self._limit.closing():
             self._file.append(closing)
         self._file.close()

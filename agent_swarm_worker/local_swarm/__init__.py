@@ -1,1 +1,1 @@
-"""A wing of its own: an embedded swarm API for one machine, on Starlette and SQLite."""
+"""An embedded swarm API for one machine, on Starlette and SQLite. Uses no worker code."""

@@ -1,15 +1,14 @@
-"""Who may talk to the local swarm.
+"""Control access to the API; keep the state of credential pools, and the users.
 
-With a key: whoever knows it. Without one the server listens on loopback only, where every local
-program is trusted, but a web page open in the user's browser is not: it can reach loopback too, and
-creating a task means running commands. So a keyless server refuses what a browser sends on behalf
-of a page from elsewhere (a foreign ``Origin``, or a name that was rebound to loopback as ``Host``).
+Access: with an API key, a caller must present it. Without one the server listens on loopback only,
+where every local program is trusted, but not a web page in the user's browser, which can reach
+loopback too: creating a task means running commands. A keyless server therefore refuses requests
+with a foreign ``Origin``, and a ``Host`` that is not loopback (DNS rebinding).
 
-Which credentials of a pool are rate-limited, and how often each was used (docs/api.md 14).
+Credential pools (docs/api.md 14): rate limits and use counts. The server never sees a key, only
+its type, its index in the pool and its last characters.
 
-The server never sees a key, only its kind, its place in the pool and its last characters.
-
-People who ask for work; a trigger says who it was (docs/api.md 4.3).
+Users (docs/api.md 4.3): the people who ask for work, named by triggers.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 from agent_swarm_worker.errors import BadSetting
-from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Route, json_response
+from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Route, found, json_response
 from agent_swarm_worker.local_swarm.tables import KEYS, USERS
 from agent_swarm_worker.local_swarm.validation import (
     Choice,
@@ -32,6 +31,7 @@ from agent_swarm_worker.local_swarm.validation import (
     Record,
     Shape,
     Text,
+    optional,
 )
 
 if TYPE_CHECKING:
@@ -43,11 +43,12 @@ if TYPE_CHECKING:
 OPEN_PATHS = frozenset({"/health"})
 
 
+# --- access
 def require_safe_binding(host: str, api_key: str) -> None:
-    """Refuse to serve other machines without a key.
+    """Check that other machines are not served without a key.
 
     Raises:
-        BadSetting: `host` is reachable from elsewhere and `api_key` is empty.
+        BadSetting: `host` is not loopback and `api_key` is empty.
     """
     if not api_key and not is_loopback(host):
         why = "without an API key only a loopback address is allowed"
@@ -55,7 +56,7 @@ def require_safe_binding(host: str, api_key: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """True if only this machine can reach `host`."""
+    """Return whether only this machine can reach `host`."""
     if host == "localhost":
         return True
     try:
@@ -64,14 +65,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class Gate:
-    """ASGI middleware in front of every route."""
+class AccessControl:
+    """ASGI middleware that authorizes every request."""
 
     def __init__(self, app: ASGIApp, api_key: str) -> None:
         self._app, self._key = app, api_key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request through, or answer 401 or 403."""
+        """Pass the request on, or answer 401 or 403."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             headers = Headers(scope=scope)
             if self._key and not self._knows_key(headers):
@@ -86,7 +87,7 @@ class Gate:
 
     def _knows_key(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        # Headers are latin-1 on the wire; a key with other characters is sent as UTF-8 bytes.
+        # Headers are latin-1 on the wire; clients send a key with other characters as UTF-8.
         given_bytes = given.strip().encode("latin-1")
         return scheme.lower() == "bearer" and hmac.compare_digest(given_bytes, self._key)
 
@@ -94,7 +95,7 @@ class Gate:
 def _is_foreign(headers: Headers) -> bool:
     origins = headers.getlist("origin")
     if not origins and headers.get("sec-fetch-site") == "cross-site":
-        return True  # a picture or a link, for which browsers name no origin
+        return True  # an image or a link: browsers send no Origin for these
     names = [f"//{headers.get('host', '')}", *origins]
     return not all(is_loopback(_host_of(name)) for name in names)
 
@@ -106,45 +107,42 @@ def _host_of(url: str) -> str:
         return ""
 
 
+# --- credential pools
 SCOPED: dict[str, Check] = {"scope": Text().optional("global"), "scopeId": Text().optional("")}
-NAMED: dict[str, Check] = {"keyType": Text(), "keySuffix": Text(1, 10), **SCOPED}
-PLACED: dict[str, Check] = {**NAMED, "keyIndex": Number(0, whole=True)}
+KEY: dict[str, Check] = {"keyType": Text(), "keySuffix": Text(1, 10), **SCOPED}
+INDEXED_KEY: dict[str, Check] = {**KEY, "keyIndex": Number(0, integer=True)}
 WINDOW = Shape(
     status=Text(),
-    utilization=Number().optional(),
-    resetsAt=Number().optional(),
+    **optional(Number(), "utilization resetsAt"),
     isUsingOverage=Flag().optional(),
     surpassedThreshold=Number().optional(),
     lastSeenAt=Text(form="date-time"),
 )
 MAX_POOL = 1000
 AVAILABLE = Shape(
-    keyType=Text(), totalKeys=Number(1, MAX_POOL, whole=True, from_text=True), **SCOPED
+    keyType=Text(), totalKeys=Number(1, MAX_POOL, integer=True, from_text=True), **SCOPED
 )
-USAGE = Shape(taskId=Text(form="uuid").optional(), **PLACED)
-RATE_LIMIT = Shape(rateLimitedUntil=Text(form="date-time"), **PLACED)
-WINDOWS = Shape(windows=Record(WINDOW), **PLACED)
+USAGE = Shape(taskId=Text(form="uuid").optional(), **INDEXED_KEY)
+RATE_LIMIT = Shape(rateLimitedUntil=Text(form="date-time"), **INDEXED_KEY)
+WINDOWS = Shape(windows=Record(WINDOW), **INDEXED_KEY)
 STATUS = Shape(keyType=Text().optional(), **SCOPED)
 
 _PROVIDERS = {"OPENAI": "openai", "CODEX": "openai", "OPENROUTER": "openrouter", "DEVIN": "devin"}
 
 
 def _find(store: Store, key: Document) -> Document | None:
+    """Return the row of a key; the public server identifies it by type, suffix and scope."""
     where = "keyType = ? AND keySuffix = ? AND scope = ? AND IFNULL(scopeId, '') = ?"
     return store.first(KEYS, where, key["keyType"], key["keySuffix"], key["scope"], key["scopeId"])
 
 
-def _known(store: Store, key: Document) -> Document:
-    """Return the row of a key, creating it the first time the key is mentioned."""
-    if found := _find(store, key):
-        return found
+def _find_or_create(store: Store, key: Document) -> Document:
+    if row := _find(store, key):
+        return row
     now = store.now()
     prefix = key["keyType"].split("_")[0]
     row = {
-        "keyType": key["keyType"],
-        "keySuffix": key["keySuffix"],
-        "keyIndex": key["keyIndex"],
-        "scope": key["scope"],
+        **{name: key[name] for name in ("keyType", "keySuffix", "keyIndex", "scope")},
         "scopeId": key["scopeId"] or None,
         "status": "available",
         "provider": _PROVIDERS.get(prefix, "anthropic"),
@@ -156,12 +154,12 @@ def _known(store: Store, key: Document) -> Document:
 
 
 def _change(store: Store, key: Document, **changes: object) -> None:
-    row = _known(store, key)
-    placed = {"keyIndex": key["keyIndex"]} if "keyIndex" in key else {}
-    store.update(KEYS, row["id"], **placed, **changes, updatedAt=store.now())
+    row = _find_or_create(store, key)
+    if "keyIndex" in key:
+        changes["keyIndex"] = key["keyIndex"]
+    store.update(KEYS, row["id"], **changes, updatedAt=store.now())
 
 
-# --- routes
 def _available(call: Call) -> Document:
     store, query = call.store, call.query
     scoped = (query["keyType"], query["scope"], query["scopeId"])
@@ -182,7 +180,7 @@ def _available(call: Call) -> Document:
 
 def _usage(call: Call) -> Document:
     store, key = call.store, call.body
-    uses = _known(store, key)["totalUsageCount"] + 1
+    uses = _find_or_create(store, key)["totalUsageCount"] + 1
     _change(store, key, totalUsageCount=uses, lastUsedAt=store.now())
     if "taskId" in key:
         stamp = "UPDATE tasks SET credentialKeySuffix = ?, credentialKeyType = ? WHERE id = ?"
@@ -192,7 +190,7 @@ def _usage(call: Call) -> Document:
 
 def _rate_limit(call: Call) -> Document:
     store, key = call.store, call.body
-    limits = _known(store, key)["rateLimitCount"] + 1
+    limits = _find_or_create(store, key)["rateLimitCount"] + 1
     _change(
         store,
         key,
@@ -206,7 +204,7 @@ def _rate_limit(call: Call) -> Document:
 
 def _windows(call: Call) -> Document:
     store, key = call.store, call.body
-    known = _known(store, key)["rateLimitWindows"]
+    known = _find_or_create(store, key)["rateLimitWindows"]
     _change(store, key, rateLimitWindows={**known, **key["windows"]})
     return _done(f"Rate-limit windows recorded for …{key['keySuffix']}")
 
@@ -216,9 +214,8 @@ def _clear(call: Call) -> Document:
     cleared = row is not None and row["status"] == "rate_limited"
     if cleared:
         _change(call.store, call.body, status="available", rateLimitedUntil=None)
-    suffix = call.body["keySuffix"]
-    words = "Rate limit cleared for" if cleared else "No rate limit was known for"
-    return {**_done(f"{words} …{suffix}"), "cleared": cleared}
+    message = "Rate limit cleared for" if cleared else "No rate limit was known for"
+    return {**_done(f"{message} …{call.body['keySuffix']}"), "cleared": cleared}
 
 
 def _status(call: Call) -> Document:
@@ -232,40 +229,34 @@ def _done(message: str) -> Document:
     return {"success": True, "message": message}
 
 
-COMMS = Shape(
-    tone=Text().optional(), language=Text().optional(), verbosity=Text().optional()
-).optional()
-STATUS_OF_USERS = Choice("invited", "active", "suspended")
+# --- users
+COMMS = Shape(**optional(Text(), "tone language verbosity")).optional()
+USER_STATUS = Choice("invited", "active", "suspended")
 
 CREATE = Shape(
     name=Text(1),
-    email=Text().optional(),
-    role=Text().optional(),
-    notes=Text().optional(),
+    **optional(Text(), "email role notes"),
     emailAliases=Items(Text()).optional([]),
     preferredChannel=Text().optional("slack"),
     timezone=Text().optional(),
     metadata=Record().optional(),
     dailyBudgetUsd=Number().optional().nullable(),
-    status=STATUS_OF_USERS.optional("active"),
+    status=USER_STATUS.optional("active"),
 )
 CHANGE = Shape(
     name=Text(1).optional(),
-    email=Text().optional(),
-    role=Text().optional(),
-    notes=Text().optional(),
+    **optional(Text(), "email role notes"),
     emailAliases=Items(Text()).optional(),
-    preferredChannel=Text().optional(),
-    timezone=Text().optional(),
+    **optional(Text(), "preferredChannel timezone"),
     metadata=Record().optional().nullable(),
     comms=COMMS,
     dailyBudgetUsd=Number().optional().nullable(),
-    status=STATUS_OF_USERS.optional(),
+    status=USER_STATUS.optional(),
 )
 
 
 def requester(store: Store, task: Document) -> Document:
-    """Return ``{"requestedBy": …}`` for a trigger, or nothing if nobody is known."""
+    """Return ``{"requestedBy": …}`` for a trigger, empty if the user is not known."""
     user = store.get(USERS, task.get("requestedByUserId", ""))
     if user is None:
         return {}
@@ -273,36 +264,33 @@ def requester(store: Store, task: Document) -> Document:
     return {"requestedBy": {name: user[name] for name in shown if user.get(name)}}
 
 
-def _shown(user: Document) -> Document:
+def _view(user: Document) -> Document:
     return {"user": {**user, "identities": [], "tokens": [], "recentEvents": []}}
 
 
 def _create(call: Call) -> Document:
     now = call.store.now()
-    return _shown(call.store.insert(USERS, {**call.body, "createdAt": now, "lastUpdatedAt": now}))
+    return _view(call.store.insert(USERS, {**call.body, "createdAt": now, "lastUpdatedAt": now}))
 
 
 def _list(call: Call) -> Document:
-    return {"users": [_shown(user)["user"] for user in call.store.find(USERS, "1")]}
+    return {"users": [_view(user)["user"] for user in call.store.find(USERS, "1")]}
 
 
-def _known_of_users(call: Call) -> Document:
-    user = call.store.get(USERS, call.path["id"])
-    if user is None:
-        raise Refusal(404, "User not found")
-    return user
+def _require_user(call: Call) -> Document:
+    return found(call.store.get(USERS, call.path["id"]), "User")
 
 
 def _get(call: Call) -> Document:
-    return _shown(_known_of_users(call))
+    return _view(_require_user(call))
 
 
-def _change_of_users(call: Call) -> Document:
-    user = _known_of_users(call)
+def _change_user(call: Call) -> Document:
+    user = _require_user(call)
     if not call.body:
         raise Refusal(400, "At least one field must be provided")
     changes = {**call.body, "lastUpdatedAt": call.store.now()}
-    return _shown(call.store.update(USERS, user["id"], **changes))
+    return _view(call.store.update(USERS, user["id"], **changes))
 
 
 ROUTES = (
@@ -311,9 +299,9 @@ ROUTES = (
     Route("POST", "/api/keys/report-usage", _usage, body=USAGE),
     Route("POST", "/api/keys/report-rate-limit", _rate_limit, body=RATE_LIMIT),
     Route("POST", "/api/keys/report-rate-limit-windows", _windows, body=WINDOWS),
-    Route("POST", "/api/keys/clear-rate-limit", _clear, body=Shape(**NAMED)),
+    Route("POST", "/api/keys/clear-rate-limit", _clear, body=Shape(**KEY)),
     Route("POST", "/api/users", _create, body=CREATE),
     Route("GET", "/api/users", _list),
     Route("GET", "/api/users/{id}", _get),
-    Route("PATCH", "/api/users/{id}", _change_of_users, body=CHANGE),
+    Route("PATCH", "/api/users/{id}", _change_user, body=CHANGE),
 )

@@ -1,6 +1,7 @@
-"""Agents: registration, liveness, load (docs/api.md 3.1 to 3.4).
+"""Store agents: registration, status and load (docs/api.md 3.1 to 3.4), and profiles.
 
-An agent's profile: role, capabilities, identity texts with budgets (docs/api.md 3.7).
+A profile (docs/api.md 3.7) is role, capabilities and identity texts, each with a budget in
+characters.
 """
 
 from __future__ import annotations
@@ -9,28 +10,27 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.local_swarm import telemetry
-from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
+from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route, found
 from agent_swarm_worker.local_swarm.tables import AGENTS, TASKS
-from agent_swarm_worker.local_swarm.validation import Choice, Flag, Items, Number, Shape, Text
+from agent_swarm_worker.local_swarm.validation import (
+    Choice,
+    Flag,
+    Items,
+    Number,
+    Shape,
+    Text,
+    names,
+    optional,
+)
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
 
 PROVIDERS = ("claude", "codex", "pi", "devin", "claude-managed", "opencode")
-"""The only harness names the API knows (docs/api.md 17.1); a worker maps others to one of them."""
+"""Harness names of the API (docs/api.md 17.1); a worker maps others to one of them."""
 
-ENABLED_CAPABILITIES = (
-    "core",
-    "task-pool",
-    "config",
-    "mcp",
-    "profiles",
-    "memory",
-    "skills",
-    "messaging",
-    "repo",
-)
-"""What this server really has, of the public list (docs/api.md 17.3)."""
+ENABLED_CAPABILITIES = names("core task-pool config mcp profiles memory skills messaging repo")
+"""The ones of the public list (docs/api.md 17.3) that this server implements."""
 
 IDENTITY_TEXTS = ("claudeMd", "soulMd", "identityMd", "setupScript", "toolsMd", "heartbeatMd")
 
@@ -40,7 +40,7 @@ REGISTER = Shape(
     description=Text().optional(),
     role=Text().optional(),
     capabilities=Items(Text()).optional(),
-    maxTasks=Number(whole=True).optional(),
+    maxTasks=Number(integer=True).optional(),
     provider=Choice(*PROVIDERS).optional(),
     harness_provider=Choice(*PROVIDERS).optional(),
     runtimeInstanceId=Text(1).optional(),
@@ -55,9 +55,8 @@ INCLUDE = Shape(
 def register(store: Store, agent_id: str, body: Document) -> tuple[Document, bool]:
     """Create or refresh an agent; return it and whether it is new.
 
-    The public server takes role, description and capabilities here and drops them; only the
-    profile route stores them. Workers rely on the rest of what a second call leaves alone
-    (docs/api.md 3.1).
+    Role, description and capabilities are ignored, as by the public server: only the profile route
+    stores them. Workers rely on what a second call leaves unchanged (docs/api.md 3.1).
     """
     known = store.get(AGENTS, agent_id) if agent_id else None
     now = store.now()
@@ -65,9 +64,10 @@ def register(store: Store, agent_id: str, body: Document) -> tuple[Document, boo
         changes: Document = {"emptyPollCount": 0, "lastUpdatedAt": now}
         if known["status"] == "offline":
             changes["status"] = "idle"
-        renamed = {"maxTasks": "maxTasks", "provider": "provider"}
-        renamed["harness_provider"] = "harnessProvider"
-        changes |= {column: body[name] for name, column in renamed.items() if name in body}
+        columns = {"harness_provider": "harnessProvider"}
+        for name in ("maxTasks", "provider", "harness_provider"):
+            if name in body:
+                changes[columns.get(name, name)] = body[name]
         return store.update(AGENTS, agent_id, **changes), False
     agent = store.insert(
         AGENTS,
@@ -84,32 +84,28 @@ def register(store: Store, agent_id: str, body: Document) -> tuple[Document, boo
             "lastUpdatedAt": now,
         },
     )
-    telemetry.note(store, "agent_joined", agent_id=agent["id"], new="idle")
+    telemetry.add_history(store, "agent_joined", agent_id=agent["id"], new="idle")
     return agent, True
 
 
 # --- reading
-def known(store: Store, agent_id: str) -> Document:
+def require(store: Store, agent_id: str) -> Document:
     """Return an agent, or refuse with 404."""
-    agent = store.get(AGENTS, agent_id)
-    if agent is None:
-        raise Refusal(404, "Agent not found")
-    return agent
+    return found(store.get(AGENTS, agent_id), "Agent")
 
 
 def lead(store: Store) -> Document | None:
-    """Return the agent that leads; one that is online if there is a choice."""
-    order = "isLead = 1 ORDER BY status = 'offline', createdAt, rowid"
-    return store.first(AGENTS, order)
+    """Return the oldest lead, one that is online before those that are offline."""
+    return store.first(AGENTS, "isLead = 1 ORDER BY status = 'offline', createdAt, rowid")
 
 
 def harness_of(agent: Document | None) -> str | None:
-    """The harness an agent says it runs."""
+    """Return the harness that an agent reported."""
     return (agent.get("harnessProvider") or agent.get("provider")) if agent else None
 
 
 def load(store: Store, agent_id: str) -> int:
-    """How many tasks occupy the agent: those it runs, and offers it is looking at."""
+    """Return how many tasks occupy the agent: running ones, and offers under review."""
     sql = (
         "SELECT COUNT(*) FROM tasks WHERE (agentId = ? AND status = 'in_progress')"
         " OR (offeredTo = ? AND status = 'reviewing')"
@@ -118,29 +114,29 @@ def load(store: Store, agent_id: str) -> int:
 
 
 def has_capacity(store: Store, agent: Document) -> bool:
-    """True if the agent may take another task."""
+    """Return whether the agent may take another task."""
     return bool(load(store, agent["id"]) < agent["maxTasks"])
 
 
 def with_capacity(store: Store, agent: Document) -> Document:
-    """Add the load to an agent, as most agent routes answer."""
+    """Return an agent with its load, as most agent routes do."""
     current, most = load(store, agent["id"]), agent["maxTasks"]
     capacity = {"current": current, "max": most, "available": max(0, most - current)}
     return {**agent, "capacity": capacity}
 
 
-def in_short(agent: Document) -> Document:
-    """Leave out the long identity texts, as lists do."""
+def summary(agent: Document) -> Document:
+    """Return an agent without the long identity texts, for lists."""
     return {name: value for name, value in agent.items() if name not in IDENTITY_TEXTS}
 
 
 # --- status
 def set_status(store: Store, agent_id: str, status: str) -> Document:
-    """Store a status as it is given."""
+    """Set an agent's status."""
     return store.update(AGENTS, agent_id, status=status, lastUpdatedAt=store.now())
 
 
-def settle(store: Store, agent_id: str | None) -> None:
+def update_status(store: Store, agent_id: str | None) -> None:
     """Derive the status from the load; an agent offline or without credentials keeps its own."""
     agent = store.get(AGENTS, agent_id) if agent_id else None
     if agent is None or agent["status"] in {"offline", "waiting_for_credentials"}:
@@ -160,14 +156,14 @@ def _register(call: Call) -> Reply:
 def _list(call: Call) -> Document:
     agents = [with_capacity(call.store, agent) for agent in call.store.find(AGENTS, "1")]
     if call.query.get("fields") != "full":
-        agents = [in_short(agent) for agent in agents]
+        agents = [summary(agent) for agent in agents]
     if call.query.get("include") == "tasks":
         agents = [_with_tasks(call.store, agent) for agent in agents]
     return {"agents": agents}
 
 
 def _get(call: Call) -> Document:
-    agent = with_capacity(call.store, known(call.store, call.path["id"]))
+    agent = with_capacity(call.store, require(call.store, call.path["id"]))
     return _with_tasks(call.store, agent) if call.query.get("include") == "tasks" else agent
 
 
@@ -176,13 +172,14 @@ def _with_tasks(store: Store, agent: Document) -> Document:
 
 
 def _ping(call: Call) -> None:
-    agent = known(call.store, call.agent_id)
-    kept = agent["status"] in {"busy", "waiting_for_credentials"}
-    set_status(call.store, agent["id"], agent["status"] if kept else "idle")
+    agent = require(call.store, call.agent_id)
+    if agent["status"] not in {"busy", "waiting_for_credentials"}:
+        agent["status"] = "idle"
+    set_status(call.store, agent["id"], agent["status"])
 
 
 def _close(call: Call) -> None:
-    set_status(call.store, known(call.store, call.agent_id)["id"], "offline")
+    set_status(call.store, require(call.store, call.agent_id)["id"], "offline")
 
 
 def _activity(call: Call) -> None:
@@ -190,44 +187,57 @@ def _activity(call: Call) -> None:
     call.store.run(sql, call.store.now(), call.path["id"])
 
 
+def install(store: Store, table: str, column: str, item_id: str, agent_id: str) -> Document:
+    """Install a skill or a tool server for an agent, once; return the row.
+
+    `table` and `column` name the join table and its reference to the item.
+    """
+    # Table and column are constants of the callers.
+    store.run(
+        f"INSERT OR IGNORE INTO {table} (id, agentId, {column}, installedAt)"  # noqa: S608
+        " VALUES (?, ?, ?, ?)",
+        *(store.new_id(), agent_id, item_id, store.now()),
+    )
+    sql = f"SELECT * FROM {table} WHERE agentId = ? AND {column} = ?"  # noqa: S608 - as above
+    (row,) = store.rows(sql, agent_id, item_id)
+    return {**dict(row), "isActive": True}
+
+
 def _setup_script(call: Call) -> Document:
     shared = "SELECT value FROM config WHERE scope = 'global' AND key = 'SETUP_SCRIPT'"
-    own = known(call.store, call.path["id"]).get("setupScript")
+    own = require(call.store, call.path["id"]).get("setupScript")
     return {"setupScript": own, "globalSetupScript": call.store.value(shared)}
 
 
+# --- profile
 BUDGET_CHARS = {"soulMd": 10_000, "identityMd": 10_000, "claudeMd": 20_000, "toolsMd": 20_000}
 MAX_FILE_CHARS = 262_144
 REPORTED_SOURCES = frozenset({"self_edit", "session_sync"})
-"""Changes from these leave an event behind, accepted or not (docs/api.md 3.7)."""
+"""Change sources whose accepted and rejected changes are recorded as events (docs/api.md 3.7)."""
 
 AVATAR = Shape(
     type=Choice("lucide"),
-    icon=Text(most=64, pattern="[a-z0-9-]+"),
+    icon=Text(max_length=64, pattern="[a-z0-9-]+"),
     color=Text(pattern="#[0-9a-fA-F]{6}").optional(),
 )
 PROFILE = Shape(
-    role=Text(most=100).optional(),
+    role=Text(max_length=100).optional(),
     description=Text().optional(),
     capabilities=Items(Text()).optional(),
-    claudeMd=Text().optional(),
-    soulMd=Text().optional(),
-    identityMd=Text().optional(),
-    setupScript=Text(most=MAX_FILE_CHARS).optional(),
+    **optional(Text(), "claudeMd soulMd identityMd"),
+    setupScript=Text(max_length=MAX_FILE_CHARS).optional(),
     toolsMd=Text().optional(),
-    heartbeatMd=Text(most=MAX_FILE_CHARS).optional(),
+    heartbeatMd=Text(max_length=MAX_FILE_CHARS).optional(),
     avatar=AVATAR.optional().nullable(),
-    changeSource=Text().optional(),
-    changedByAgentId=Text().optional(),
-    changeReason=Text().optional(),
+    **optional(Text(), "changeSource changedByAgentId changeReason"),
 )
-ABOUT_THE_CHANGE = ("changeSource", "changedByAgentId", "changeReason")
+CHANGE_METADATA = ("changeSource", "changedByAgentId", "changeReason")
 
 
 def _rejection(field: str, text: str, stored: str) -> Document | None:
-    """Say why a text is too long.
+    """Return the rejection of a text that exceeds its budget.
 
-    The public server lets a text that is too long already shrink in steps. Here none ever is.
+    The public server lets a stored text that is too long shrink in steps; here none is stored.
     """
     budget, size, before = BUDGET_CHARS[field], len(text), len(stored)
     if size <= budget:
@@ -263,10 +273,10 @@ def _record(store: Store, event: str, agent_id: str, data: Document) -> None:
 
 
 def _put(call: Call) -> Document | Reply:
-    changes = {name: call.body[name] for name in call.body if name not in ABOUT_THE_CHANGE}
+    changes = {name: call.body[name] for name in call.body if name not in CHANGE_METADATA}
     if not changes:
         raise Refusal(400, "At least one profile field must be provided")
-    store, agent = call.store, known(call.store, call.path["id"])
+    store, agent = call.store, require(call.store, call.path["id"])
     source = call.body.get("changeSource", "")
     limited = [field for field in BUDGET_CHARS if field in changes]
     for field in limited:
@@ -276,7 +286,7 @@ def _put(call: Call) -> Document | Reply:
                 hashes = {"dbHash": _digest(stored), "diskHash": _digest(changes[field])}
                 data = {**rejection, **hashes, "changeSource": source}
                 _record(store, "system.profile_sync_rejected", agent["id"], data)
-            # An answer, not a Refusal: the event has to be kept.
+            # A reply, not a Refusal, which would roll back the event.
             return Reply(400, {"error": rejection["reason"], "profileSyncRejection": rejection})
     updated = store.update(AGENTS, agent["id"], **changes, lastUpdatedAt=store.now())
     for field in limited if source in REPORTED_SOURCES else ():

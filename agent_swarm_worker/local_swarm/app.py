@@ -1,4 +1,4 @@
-"""The routes table: every path of the public API that a worker uses, and the few to set it up."""
+"""Build the ASGI app: the routes of the public API that a worker uses, and those to set it up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from agent_swarm_worker.local_swarm import (
     tasks,
     telemetry,
 )
-from agent_swarm_worker.local_swarm.access import Gate
+from agent_swarm_worker.local_swarm.access import AccessControl
 from agent_swarm_worker.local_swarm.endpoint import json_response
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Store
     from agent_swarm_worker.local_swarm.sweeps import SweepSettings
 
-ROOMS = (
+ROUTE_MODULES = (
     agents,
     credentials,
     poll,
@@ -65,21 +65,23 @@ ROOMS = (
 
 
 def build_app(store: Store, api_key: str, settings: SweepSettings, mcp: ASGIApp) -> ASGIApp:
-    """Return the whole API on `store`, behind its gate."""
-    table = [route for room in ROOMS for route in room.ROUTES] + [*sweeps.routes(settings)]
+    """Return the API on `store`, with access control and the MCP endpoint."""
+    routes = [route for module in ROUTE_MODULES for route in module.ROUTES] + [
+        *sweeps.routes(settings)
+    ]
     app = Starlette(
-        routes=[*(route.bound_to(store) for route in table), StarletteRoute("/mcp", mcp)],
-        exception_handlers={404: _no_route, 405: _no_route, Exception: _broken},
+        routes=[*(route.bound_to(store) for route in routes), StarletteRoute("/mcp", mcp)],
+        exception_handlers={404: _no_route, 405: _no_route, Exception: _server_error},
     )
     app.router.redirect_slashes = False
-    return Gate(app, api_key)
+    return AccessControl(app, api_key)
 
 
 async def _no_route(_: Request, __: Exception) -> Response:
-    # Plain text tells "this server does not have the route" from "there is no such task".
+    # Plain text distinguishes "no such route" from "no such task", which is JSON.
     return PlainTextResponse("Not Found", 404)
 
 
-async def _broken(_: Request, __: Exception) -> Response:
-    # Starlette raises the error again after this answer, so that it is logged.
+async def _server_error(_: Request, __: Exception) -> Response:
+    # Starlette re-raises the error after this response, so that it is logged.
     return json_response(500, {"error": "Internal server error"})

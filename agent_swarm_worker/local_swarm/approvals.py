@@ -1,4 +1,4 @@
-"""Questions that agents put to people, and the answers on their way back."""
+"""Store approval requests of agents, and return people's answers to them as tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from agent_swarm_worker.local_swarm import tasks
-from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
+from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route, found
 from agent_swarm_worker.local_swarm.tables import APPROVALS
 from agent_swarm_worker.local_swarm.validation import (
     Anything,
@@ -19,6 +19,7 @@ from agent_swarm_worker.local_swarm.validation import (
     Record,
     Shape,
     Text,
+    optional,
 )
 
 if TYPE_CHECKING:
@@ -30,43 +31,49 @@ QUESTION = Shape(
     type=Choice("approval", "text", "single-select", "multi-select", "boolean"),
     label=Text(),
     required=Flag().optional(),
-    description=Text().optional(),
-    placeholder=Text().optional(),
+    **optional(Text(), "description placeholder"),
     multiline=Flag().optional(),
     options=Items(OPTION).optional(),
-    minSelections=Number(0, whole=True).optional(),
-    maxSelections=Number(1, whole=True).optional(),
+    minSelections=Number(0, integer=True).optional(),
+    maxSelections=Number(1, integer=True).optional(),
     defaultValue=Flag().optional(),
 )
 APPROVERS = Shape(
-    users=Items(Text()).optional(),
-    roles=Items(Text()).optional(),
-    policy=Either(Choice("any"), Choice("all"), Shape(min=Number(1, whole=True))),
+    **optional(Items(Text()), "users roles"),
+    policy=Either(Choice("any"), Choice("all"), Shape(min=Number(1, integer=True))),
 )
 CREATE = Shape(
     title=Text(1),
     questions=Items(QUESTION, 1),
     approvers=APPROVERS,
     sourceTaskId=Text(form="uuid").optional(),
-    timeoutSeconds=Number(1, whole=True).optional(),
+    timeoutSeconds=Number(1, integer=True).optional(),
 )
 ANSWERS = Shape(responses=Record(Anything()), respondedBy=Text().optional())
-FILTER = Shape(status=Text().optional(), limit=Number(1, whole=True, from_text=True).optional(100))
-ANYBODY = {"policy": "any"}
+FILTER = Shape(
+    status=Text().optional(), limit=Number(1, integer=True, from_text=True).optional(100)
+)
+ANY_APPROVER = {"policy": "any"}
 
 
-def ask(store: Store, request: Document) -> Document:
-    """Store a request; people find it in the list and answer it there."""
+def create(store: Store, request: Document) -> Document:
+    """Store a pending request, to be listed and answered over HTTP."""
     now = store.now()
-    row = {"approvers": ANYBODY, **request, "status": "pending", "createdAt": now, "updatedAt": now}
+    row = {
+        "approvers": ANY_APPROVER,
+        **request,
+        "status": "pending",
+        "createdAt": now,
+        "updatedAt": now,
+    }
     if "timeoutSeconds" in request:
         row["expiresAt"] = store.ahead(request["timeoutSeconds"])
     return store.insert(APPROVALS, row)
 
 
-def answer(store: Store, request: Document, responses: Document, by: str | None) -> Document:
-    """Store the answers and bring them to the agent that asked, as a task."""
-    missing = [q["id"] for q in request["questions"] if _is_open(q, responses.get(q["id"]))]
+def respond(store: Store, request: Document, responses: Document, by: str | None) -> Document:
+    """Store the responses and create a follow-up task for the agent that asked."""
+    missing = [q["id"] for q in request["questions"] if _is_missing(q, responses.get(q["id"]))]
     if missing:
         raise Refusal(400, f"Required responses missing or invalid: {', '.join(missing)}")
     refused = any(
@@ -87,7 +94,7 @@ def answer(store: Store, request: Document, responses: Document, by: str | None)
     if source is not None:
         tasks.create(
             store,
-            _as_task(answered),
+            _task_text(answered),
             agentId=source["agentId"],
             parentTaskId=source["id"],
             source="system",
@@ -97,7 +104,7 @@ def answer(store: Store, request: Document, responses: Document, by: str | None)
     return answered
 
 
-def _is_open(question: Document, response: Any) -> bool:
+def _is_missing(question: Document, response: Any) -> bool:
     return bool(question.get("required")) and response in (None, "", [], {})
 
 
@@ -105,7 +112,7 @@ def _approval(response: Any) -> Any:
     return response.get("approved") if isinstance(response, dict) else response
 
 
-def _as_task(request: Document) -> str:
+def _task_text(request: Document) -> str:
     lines = [f'Your request "{request["title"]}" was {request["status"]}.', ""]
     for question in request["questions"]:
         response = request["responses"].get(question["id"])
@@ -116,32 +123,29 @@ def _as_task(request: Document) -> str:
 
 # --- routes
 def _create(call: Call) -> Reply:
-    return Reply(201, {"approvalRequest": ask(call.store, call.body)})
+    return Reply(201, {"approvalRequest": create(call.store, call.body)})
 
 
 def _list(call: Call) -> Document:
     where = "status = IFNULL(?, status) ORDER BY createdAt DESC, rowid DESC LIMIT ?"
-    found = call.store.find(APPROVALS, where, call.query.get("status") or None, call.query["limit"])
-    return {"approvalRequests": found}
+    rows = call.store.find(APPROVALS, where, call.query.get("status") or None, call.query["limit"])
+    return {"approvalRequests": rows}
 
 
-def _known(call: Call) -> Document:
-    found = call.store.get(APPROVALS, call.path["id"])
-    if found is None:
-        raise Refusal(404, "Approval request not found")
-    return found
+def _require(call: Call) -> Document:
+    return found(call.store.get(APPROVALS, call.path["id"]), "Approval request")
 
 
 def _get(call: Call) -> Document:
-    return {"approvalRequest": _known(call)}
+    return {"approvalRequest": _require(call)}
 
 
 def _respond(call: Call) -> Document:
-    request = _known(call)
+    request = _require(call)
     if request["status"] != "pending":
         raise Refusal(409, f"Approval request already resolved with status: {request['status']}")
     given = call.body
-    answered = answer(call.store, request, given["responses"], given.get("respondedBy"))
+    answered = respond(call.store, request, given["responses"], given.get("respondedBy"))
     return {"approvalRequest": answered}
 
 

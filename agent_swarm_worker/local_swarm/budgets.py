@@ -1,8 +1,6 @@
-"""Daily budgets, and the refusal of work when one is used up (docs/api.md 4.5).
+"""Store costs of sessions (docs/api.md 10); refuse work over a daily budget (docs/api.md 4.5).
 
 The wire writes the global budget's empty scope id as ``_global``.
-
-What sessions cost (docs/api.md 10). Budgets are enforced on these rows.
 """
 
 from __future__ import annotations
@@ -14,14 +12,23 @@ from agent_swarm_worker.clock import epoch_ms, wire_time
 from agent_swarm_worker.local_swarm import agents, tasks
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
 from agent_swarm_worker.local_swarm.tables import BUDGETS, COSTS
-from agent_swarm_worker.local_swarm.validation import Choice, Flag, Items, Number, Shape, Text
+from agent_swarm_worker.local_swarm.validation import (
+    Choice,
+    Flag,
+    Items,
+    Number,
+    Shape,
+    Text,
+    optional,
+)
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
 
-GLOBAL_ON_THE_WIRE = "_global"
+GLOBAL_SCOPE_ID = "_global"
 TASK_CHARS = 200
 
+# --- budgets
 BUDGET = Shape(dailyBudgetUsd=Number(0))
 SCOPE = Shape(scope=Choice("global", "agent", "user"))
 
@@ -31,15 +38,15 @@ _SPEND_OF_USER = " AND taskId IN (SELECT id FROM tasks WHERE requestedByUserId =
 def refusal(store: Store, agent_id: str, task: Document) -> Document | None:
     """Return the trigger that refuses `task` for today, or ``None`` if it may be claimed.
 
-    The first budget that is used up decides: global, then the agent's, then the requester's.
+    The budgets are checked in this order: global, the agent's, the requester's.
     """
     user_id = task.get("requestedByUserId", "")
-    gates = (
+    scopes = (
         ("global", "", "", ()),
         ("agent", agent_id, " AND agentId = ?", (agent_id,)),
         ("user", user_id, _SPEND_OF_USER, (user_id,)),
     )
-    for cause, scope_id, condition, values in gates:
+    for cause, scope_id, condition, values in scopes:
         sql = "SELECT dailyBudgetUsd FROM budgets WHERE scope = ? AND scopeId = ?"
         budget = store.value(sql, cause, scope_id)
         if budget is None:
@@ -56,8 +63,8 @@ def refusal(store: Store, agent_id: str, task: Document) -> Document | None:
     return None
 
 
-def tell_lead_once(store: Store, agent_id: str, task: Document, trigger: Document) -> None:
-    """Let the lead know of a refusal, once per task and day."""
+def notify_lead_once(store: Store, agent_id: str, task: Document, trigger: Document) -> None:
+    """Create a task for the lead about a refusal, once per task and day."""
     sql = "INSERT OR IGNORE INTO budget_refusals (taskId, date) VALUES (?, ?)"
     if not store.run(sql, task["id"], store.now()[:10]):
         return
@@ -68,14 +75,7 @@ def tell_lead_once(store: Store, agent_id: str, task: Document, trigger: Documen
         f"The daily budget ({trigger['cause']}) is used up until {trigger['resetAt']}, so this"
         f" task was not started: {task['task'][:TASK_CHARS]}"
     )
-    tasks.create(
-        store,
-        text,
-        agentId=lead["id"],
-        source="system",
-        taskType="follow-up",
-        parentTaskId=task["id"],
-    )
+    tasks.create_follow_up(store, lead["id"], text, parent_id=task["id"])
 
 
 def _spent_today(store: Store, condition: str, values: tuple[str, ...]) -> float:
@@ -89,11 +89,10 @@ def _next_midnight(store: Store) -> str:
     return wire_time(tomorrow.replace(hour=0, minute=0, second=0, microsecond=0))
 
 
-# --- routes
 def _scope(call: Call) -> tuple[str, str]:
     scope = SCOPE.parse({"scope": call.path["scope"]})["scope"]
     scope_id = call.path["scopeId"]
-    return scope, "" if scope_id == GLOBAL_ON_THE_WIRE else scope_id
+    return scope, "" if scope_id == GLOBAL_SCOPE_ID else scope_id
 
 
 def _find(call: Call) -> Document | None:
@@ -105,9 +104,9 @@ def _list(call: Call) -> Document:
 
 
 def _get(call: Call) -> Document:
-    if (found := _find(call)) is None:
+    if (budget := _find(call)) is None:
         raise Refusal(404, "Budget not configured")
-    return found
+    return budget
 
 
 def _put(call: Call) -> Document:
@@ -127,17 +126,16 @@ def _delete(call: Call) -> None:
         raise Refusal(404, "Budget not configured")
 
 
+# --- costs
 DEFAULT_LIMIT = 100
 LEGACY_MODEL = "opus"
-"""What a row without model and provider is filed under."""
+"""Model of a row that names neither model nor provider."""
 
-TOKENS = Number(0, whole=True)
+TOKENS = Number(0, integer=True)
+SUMMED = ("inputTokens", "outputTokens", "cacheReadTokens", "cacheWriteTokens")
 MODEL_SHARE = Shape(
     model=Text(),
-    inputTokens=TOKENS,
-    outputTokens=TOKENS,
-    cacheReadTokens=TOKENS,
-    cacheWriteTokens=TOKENS,
+    **dict.fromkeys(SUMMED, TOKENS),
     webSearchRequests=TOKENS.optional().nullable(),
     harnessCostUsd=Number().optional().nullable(),
 )
@@ -154,29 +152,25 @@ COST = Shape(
     cacheWrite1hTokens=TOKENS.optional().nullable(),
     reasoningOutputTokens=TOKENS.optional(0),
     thinkingTokens=TOKENS.optional(0),
-    durationMs=Number(whole=True).optional(0),
-    numTurns=Number(whole=True).optional(None).nullable(),
+    durationMs=Number(integer=True).optional(0),
+    numTurns=Number(integer=True).optional(None).nullable(),
     model=Text().optional(""),
     models=Items(MODEL_SHARE).optional(),
     isError=Flag().optional(False),
     provider=Choice(
         "claude", "claude-managed", "codex", "pi", "opencode", "devin", "gemini"
     ).optional(),
-    createdAt=Number(0, whole=True).optional(),
+    createdAt=Number(0, integer=True).optional(),
 )
 FILTER = Shape(
-    agentId=Text().optional(),
-    taskId=Text().optional(),
-    startDate=Text().optional(),
-    endDate=Text().optional(),
-    limit=Number(1, whole=True, from_text=True).optional(DEFAULT_LIMIT),
+    **optional(Text(), "agentId taskId startDate endDate"),
+    limit=Number(1, integer=True, from_text=True).optional(DEFAULT_LIMIT),
 )
-SUMMED = ("inputTokens", "outputTokens", "cacheReadTokens", "cacheWriteTokens")
 
 
 def _store(call: Call) -> Reply:
     row = dict(call.body)
-    row.pop("createdAt", None)  # it selects a price; this server has none
+    row.pop("createdAt", None)  # the public server selects a price by it; this one has no prices
     provider, shares = row.pop("provider", None), row.pop("models", None)
     if shares:
         # The totals at the top cover the main thread only.
@@ -185,8 +179,8 @@ def _store(call: Call) -> Reply:
     row["model"] = row["model"] or ("" if provider else LEGACY_MODEL)
     row |= {
         "taskId": row.get("taskId") or None,
-        # With a provider the public server prices the row itself. Without a price list the
-        # harness's own number stands, and is marked as such.
+        # The public server prices a row with a provider itself. This one has no price list: the
+        # harness's own cost is stored, and marked as unpriced.
         "costSource": "unpriced" if provider else "harness",
         "harnessCostUsd": row["totalCostUsd"],
         "modelBreakdown": shares or None,
@@ -195,14 +189,14 @@ def _store(call: Call) -> Reply:
     return Reply(201, {"success": True, "cost": call.store.insert(COSTS, row)})
 
 
-def _find_of_costs(call: Call) -> Document:
+def _find_costs(call: Call) -> Document:
     conditions = {
         "taskId": "taskId = ?",
         "agentId": "agentId = ?",
         "startDate": "createdAt >= ?",
         "endDate": "createdAt <= ?",
     }
-    used = {part: call.query[name] for name, part in conditions.items() if call.query.get(name)}
+    used = {sql: call.query[name] for name, sql in conditions.items() if call.query.get(name)}
     where = f"{' AND '.join(used) or '1'} ORDER BY createdAt DESC, rowid DESC LIMIT ?"
     return {"costs": call.store.find(COSTS, where, *used.values(), call.query["limit"])}
 
@@ -213,5 +207,5 @@ ROUTES = (
     Route("PUT", "/api/budgets/{scope}/{scopeId}", _put, body=BUDGET),
     Route("DELETE", "/api/budgets/{scope}/{scopeId}", _delete),
     Route("POST", "/api/session-costs", _store, body=COST),
-    Route("GET", "/api/session-costs", _find_of_costs, query=FILTER),
+    Route("GET", "/api/session-costs", _find_costs, query=FILTER),
 )

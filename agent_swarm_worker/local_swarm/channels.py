@@ -1,10 +1,10 @@
-"""Channels in which agents talk, and mentions that wake them up (docs/api.md 4.6)."""
+"""Store the messages of channels, and claim unread mentions for a poll (docs/api.md 4.6)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.local_swarm.endpoint import Refusal
+from agent_swarm_worker.local_swarm.endpoint import found
 from agent_swarm_worker.local_swarm.scrub import scrub
 from agent_swarm_worker.local_swarm.tables import AGENTS, CHANNELS, MESSAGES
 
@@ -27,10 +27,9 @@ _NOT_CLAIMED = (
 
 
 def channels(store: Store) -> list[Document]:
-    """Return all channels; there is always ``general``."""
+    """Return all channels, of which ``general`` always exists."""
     if not store.first(CHANNELS, "name = ?", DEFAULT_CHANNEL):
-        about = "For everybody"
-        row = {"name": DEFAULT_CHANNEL, "description": about, "createdAt": store.now()}
+        row = {"name": DEFAULT_CHANNEL, "description": "For everybody", "createdAt": store.now()}
         store.insert(CHANNELS, row)
     return store.find(CHANNELS, "1 ORDER BY rowid")
 
@@ -44,11 +43,11 @@ def post(
     reply_to: str | None = None,
     mentions: Sequence[str] = (),
 ) -> Document:
-    """Add a message; the agents it mentions are woken by their next poll."""
+    """Add a message; the next poll of each mentioned agent returns a trigger for it."""
     return store.insert(
         MESSAGES,
         {
-            "channelId": _known(store, channel)["id"],
+            "channelId": _require(store, channel)["id"],
             "agentId": agent_id,
             "content": scrub(store, content),
             "replyToId": reply_to,
@@ -69,29 +68,29 @@ def read(
     mentions_only: bool = False,
     mark_as_read: bool = True,
 ) -> list[Document]:
-    """Return the newest messages of a channel, or all unread ones if none is named; oldest first.
+    """Return the newest messages of a channel, or all unread ones if it is ``None``, oldest first.
 
-    Reading releases the claim that a poll put on the channel's mentions.
+    Marking as read also releases the claim of a poll on the channel's mentions.
     """
     where, values = "createdAt > ?", [since]
     if channel is not None:
-        where, values = f"{where} AND channelId = ?", [*values, _known(store, channel)["id"]]
+        where, values = f"{where} AND channelId = ?", [*values, _require(store, channel)["id"]]
     if unread_only or channel is None:
         where, values = f"{where} AND {_UNREAD}", [*values, agent_id, agent_id]
     if mentions_only:
         where, values = f"{where} AND {_MENTIONS}", [*values, agent_id]
     page = f"{where} ORDER BY rowid DESC LIMIT ?"
-    found = store.find(MESSAGES, page, *values, limit)[::-1]
+    messages = store.find(MESSAGES, page, *values, limit)[::-1]
     if mark_as_read:
-        _mark_as_read(store, agent_id, {message["channelId"] for message in found})
-    return [_with_names(store, message) for message in found]
+        _mark_as_read(store, agent_id, {message["channelId"] for message in messages})
+    return [_with_names(store, message) for message in messages]
 
 
 def unread(store: Store, agent_id: str) -> list[Document]:
-    """Return what others said and the agent has not read, but for channels it is woken up for."""
+    """Return the unread messages of other agents, without channels whose mentions are claimed."""
     where = f"{_UNREAD} AND {_NOT_CLAIMED} ORDER BY rowid"
-    found = store.find(MESSAGES, where, agent_id, agent_id, agent_id)
-    return [_with_names(store, message) for message in found]
+    messages = store.find(MESSAGES, where, agent_id, agent_id, agent_id)
+    return [_with_names(store, message) for message in messages]
 
 
 def _mark_as_read(store: Store, agent_id: str, channel_ids: set[str]) -> None:
@@ -122,21 +121,19 @@ def claim_mentions(store: Store, agent_id: str) -> Document | None:
         )
     if not claimed:
         return None
-    # The public server counts after the claim has hidden the channels, so it always says 0.
+    # The public server counts after the claim has hidden the channels, so the count is always 0.
     return {"type": "unread_mentions", "mentionsCount": 0, "claimedChannels": claimed}
 
 
 def release_stale_claims(store: Store, older_than: str) -> int:
-    """Let mentions wake their agent again that were claimed before `older_than` and never read."""
+    """Release claims made before `older_than`, whose messages were never read."""
     sql = "UPDATE channel_reads SET processingSince = NULL WHERE processingSince < ?"
     return store.run(sql, older_than)
 
 
-def _known(store: Store, name: str) -> Document:
-    found = next((row for row in channels(store) if name in {row["name"], row["id"]}), None)
-    if found is None:
-        raise Refusal(404, f'Channel "{name}" not found')
-    return found
+def _require(store: Store, name: str) -> Document:
+    matching = (row for row in channels(store) if name in {row["name"], row["id"]})
+    return found(next(matching, None), f'Channel "{name}"')
 
 
 def _with_names(store: Store, message: Document) -> Document:

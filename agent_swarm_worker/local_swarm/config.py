@@ -1,7 +1,4 @@
-"""Configuration rows, and what an agent sees of all scopes together (docs/api.md 13).
-
-Repositories that tasks may name (docs/api.md 15.1).
-"""
+"""Store configuration rows (docs/api.md 13) and repositories of tasks (docs/api.md 15.1)."""
 
 from __future__ import annotations
 
@@ -12,17 +9,26 @@ from typing import TYPE_CHECKING
 import orjson
 
 from agent_swarm_worker.local_swarm.agents import PROVIDERS
-from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
+from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route, found
 from agent_swarm_worker.local_swarm.tables import CONFIG, REPOS
-from agent_swarm_worker.local_swarm.validation import Anything, Choice, Flag, Items, Shape, Text
+from agent_swarm_worker.local_swarm.validation import (
+    Anything,
+    Choice,
+    Flag,
+    Items,
+    Shape,
+    Text,
+    optional,
+)
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
 
+# --- configuration rows
 MASK = "********"
 RESERVED = frozenset({"API_KEY", "SECRETS_ENCRYPTION_KEY"})
-"""Keys that belong into an environment, never into a table that the key itself protects."""
-NEVER_SHOWN = "API_AGENT_FS_API_KEY"
+"""Keys that belong in the server's environment: they protect this table."""
+HIDDEN_KEY = "API_AGENT_FS_API_KEY"
 
 _FLAG = ("true", "false", "1", "0")
 _ALLOWED = {
@@ -45,14 +51,14 @@ ROW = Shape(
     description=Text().optional().nullable(),
 )
 SECRETS = Choice("true", "false").optional("false")
-LIST = Shape(scope=Text().optional(), scopeId=Text().optional(), includeSecrets=SECRETS)
-RESOLVED = Shape(agentId=Text().optional(), repoId=Text().optional(), includeSecrets=SECRETS)
+LIST = Shape(**optional(Text(), "scope scopeId"), includeSecrets=SECRETS)
+RESOLVED = Shape(**optional(Text(), "agentId repoId"), includeSecrets=SECRETS)
 
 
 def resolved(
     store: Store, agent_id: str | None = None, repo_id: str | None = None
 ) -> list[Document]:
-    """Return one row per key, sorted by key: the repo's over the agent's over the global one."""
+    """Return one row per key, sorted; repo rows override agent rows, which override global ones."""
     by_key: dict[str, Document] = {}
     for scope, scope_id in (("global", ""), ("agent", agent_id), ("repo", repo_id)):
         if scope == "global" or scope_id:
@@ -75,10 +81,10 @@ def put(store: Store, row: Document) -> Document:
         raise Refusal(400, "Agent/repo scope requires scopeId")
     if key.upper() in RESERVED:
         raise Refusal(400, f"Key '{key}' is reserved; set it in the server's environment instead")
-    value = _text(row["value"])
-    _require_sensible(key, value)
+    value = row["value"] if isinstance(row["value"], str) else orjson.dumps(row["value"]).decode()
+    _require_valid(key, value)
     now = store.now()
-    kept = {
+    columns = {
         "value": value,
         "isSecret": row.get("isSecret", False),
         "envPath": row.get("envPath") or None,
@@ -88,16 +94,12 @@ def put(store: Store, row: Document) -> Document:
     where = "scope = ? AND IFNULL(scopeId, '') = ? AND key = ?"
     older = store.first(CONFIG, where, scope, scope_id or "", key)
     if older is not None:
-        return store.update(CONFIG, older["id"], **kept)
-    place = {"scope": scope, "scopeId": scope_id, "key": key, "createdAt": now}
-    return store.insert(CONFIG, place | kept)
+        return store.update(CONFIG, older["id"], **columns)
+    identity = {"scope": scope, "scopeId": scope_id, "key": key, "createdAt": now}
+    return store.insert(CONFIG, identity | columns)
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def _require_sensible(key: str, value: str) -> None:
+def _require_valid(key: str, value: str) -> None:
     allowed = _ALLOWED.get(key)
     if allowed and value.strip() not in allowed:
         raise Refusal(400, f"Invalid {key} value (must be one of: {', '.join(allowed)})")
@@ -105,12 +107,11 @@ def _require_sensible(key: str, value: str) -> None:
         raise Refusal(400, f"Invalid {key} (must be a positive integer)")
 
 
-def _shown(row: Document, secrets: str) -> Document:
+def _view(row: Document, secrets: str) -> Document:
     hidden = row["isSecret"] and secrets != "true"
     return {**row, "value": MASK} if hidden else row
 
 
-# --- routes
 def _list(call: Call) -> Document:
     query = call.query
     where = "scope = IFNULL(?, scope) AND IFNULL(scopeId, '') = IFNULL(?, IFNULL(scopeId, ''))"
@@ -126,18 +127,16 @@ def _resolved(call: Call) -> Document:
 
 
 def _configs(rows: list[Document], secrets: str) -> Document:
-    return {"configs": [_shown(row, secrets) for row in rows if row["key"] != NEVER_SHOWN]}
+    return {"configs": [_view(row, secrets) for row in rows if row["key"] != HIDDEN_KEY]}
 
 
 def _put(call: Call) -> Document:
-    return _shown(put(call.store, call.body), call.query["includeSecrets"])
+    return _view(put(call.store, call.body), call.query["includeSecrets"])
 
 
 def _get(call: Call) -> Document:
-    row = call.store.get(CONFIG, call.path["id"])
-    if row is None:
-        raise Refusal(404, "Config not found")
-    return _shown(row, call.query["includeSecrets"])
+    row = found(call.store.get(CONFIG, call.path["id"]), "Config")
+    return _view(row, call.query["includeSecrets"])
 
 
 def _delete(call: Call) -> Document:
@@ -146,6 +145,7 @@ def _delete(call: Call) -> Document:
     return {"success": True}
 
 
+# --- repositories
 CLONE_ROOT = "/workspace/personal/repos"
 
 HOOKS = Shape(enabled=Flag().optional(False))
@@ -178,7 +178,7 @@ FILTER = Shape(autoClone=Choice("true", "false").optional(), name=Text().optiona
 _DUPLICATE = "Repo with that url, name, or clonePath already exists"
 
 
-def _list_of_repos(call: Call) -> Document:
+def _list_repos(call: Call) -> Document:
     wanted = {"true": 1, "false": 0}.get(call.query.get("autoClone", ""))
     where = "name = IFNULL(?, name) AND autoClone = IFNULL(?, autoClone) ORDER BY name"
     return {"repos": call.store.find(REPOS, where, call.query.get("name"), wanted)}
@@ -194,23 +194,20 @@ def _create(call: Call) -> Reply:
         raise Refusal(409, _DUPLICATE) from error
 
 
-def _get_of_repos(call: Call) -> Document:
-    repo = call.store.get(REPOS, call.path["id"])
-    if repo is None:
-        raise Refusal(404, "Repo not found")
-    return repo
+def _require_repo(call: Call) -> Document:
+    return found(call.store.get(REPOS, call.path["id"]), "Repo")
 
 
 def _change(call: Call) -> Document:
-    repo = _get_of_repos(call)
+    repo = _require_repo(call)
     try:
         return call.store.update(REPOS, repo["id"], **call.body, lastUpdatedAt=call.store.now())
     except sqlite3.IntegrityError as error:
         raise Refusal(409, _DUPLICATE) from error
 
 
-def _delete_of_repos(call: Call) -> Document:
-    return {"success": bool(call.store.delete(REPOS, "id = ?", _get_of_repos(call)["id"]))}
+def _delete_repo(call: Call) -> Document:
+    return {"success": bool(call.store.delete(REPOS, "id = ?", _require_repo(call)["id"]))}
 
 
 ROUTES = (
@@ -219,9 +216,9 @@ ROUTES = (
     Route("PUT", "/api/config", _put, query=Shape(includeSecrets=SECRETS), body=ROW),
     Route("GET", "/api/config/{id}", _get, query=Shape(includeSecrets=SECRETS)),
     Route("DELETE", "/api/config/{id}", _delete),
-    Route("GET", "/api/repos", _list_of_repos, query=FILTER),
+    Route("GET", "/api/repos", _list_repos, query=FILTER),
     Route("POST", "/api/repos", _create, body=CREATE),
-    Route("GET", "/api/repos/{id}", _get_of_repos),
+    Route("GET", "/api/repos/{id}", _require_repo),
     Route("PUT", "/api/repos/{id}", _change, body=CHANGE),
-    Route("DELETE", "/api/repos/{id}", _delete_of_repos),
+    Route("DELETE", "/api/repos/{id}", _delete_repo),
 )

@@ -1,6 +1,6 @@
-"""Whether an agent's harness can log in, as the worker reports it (docs/api.md 3.6).
+"""Store the credential status that workers report (docs/api.md 3.6).
 
-The status is a report only: an agent that waits for credentials is still given tasks.
+The status has no effect on polls: an agent that waits for credentials is still given tasks.
 """
 
 from __future__ import annotations
@@ -60,36 +60,34 @@ REPORT = Shape(
 
 def _report(call: Call) -> Document:
     store, report = call.store, call.body
-    agent = agents.known(store, call.path["id"])
+    agent = agents.require(store, call.path["id"])
     changes: Document = {}
     if "ready" in report:
-        # Even a busy agent becomes idle here; the next sweep puts that right.
+        # Even a busy agent becomes idle here, as on the public server; the next sweep corrects it.
         changes["status"] = "idle" if report["ready"] else "waiting_for_credentials"
         changes["credentialMissing"] = None if report["ready"] else report.get("missing")
     if "cred_status" in report:
         changes["credStatus"] = report["cred_status"]
     if "latest_model" in report:
-        snapshot = changes.get("credStatus", agent["credStatus"]) or _empty_snapshot(report)
+        snapshot = changes.get("credStatus", agent["credStatus"]) or _default_status(report)
         changes["credStatus"] = {**snapshot, "latestModel": report["latest_model"]}
     updated = store.update(AGENTS, agent["id"], **changes, lastUpdatedAt=store.now())
     return agents.with_capacity(store, updated)
 
 
-def _empty_snapshot(report: Document) -> Document:
-    return {
-        "ready": report.get("ready", True),
-        "missing": report.get("missing") or [],
-        "satisfiedBy": None,
-        "hint": None,
-        "liveTest": None,
-        "reportedAt": report["latest_model"]["reportedAt"],
-        "reportKind": "post_task",
-        "bedrock": None,
-    }
+def _default_status(report: Document) -> Document:
+    return CRED_STATUS.parse(
+        {
+            "ready": report.get("ready", True),
+            "missing": report.get("missing") or [],
+            "reportedAt": report["latest_model"]["reportedAt"],
+            "reportKind": "post_task",
+        }
+    )
 
 
 def _show(call: Call) -> Document:
-    agent = agents.known(call.store, call.path["id"])
+    agent = agents.require(call.store, call.path["id"])
     return {
         "agentId": agent["id"],
         "name": agent["name"],

@@ -1,13 +1,11 @@
-"""From an HTTP request to a function of the store and back.
+"""Parse and validate an HTTP request, call its handler in a transaction, build the response.
 
-A route names the function that answers it and what it needs: a body of some shape, a query of some
-shape, an agent. The function is synchronous and runs inside one transaction, so each request
-happens entirely or not at all, and two polls can never claim the same task.
+A `Route` declares its handler and what that needs: a body or query of some shape, an agent. The
+handler is synchronous and runs inside one transaction, so that a request takes effect entirely or
+not at all, and two polls cannot claim the same task.
 
-What a request may weigh: how many bytes, how deep, and how long it may take to come.
-
-Nothing is read beyond its limit, so that nobody's body fills this server's memory, and what is
-stored can always be shown again.
+Bodies are limited in bytes, depth and time before they are parsed: they cannot fill this server's
+memory, and what is stored can be encoded as JSON again.
 """
 
 from __future__ import annotations
@@ -32,27 +30,41 @@ if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.validation import Check
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
-"""Sixteen times the largest batch of log lines that a worker sends."""
+"""16 times the largest batch of log lines that a worker sends."""
 MAX_DEPTH = 64
-"""Levels of a JSON body; what is written out again may have some more around it."""
+"""Levels of a JSON body; a response may nest it a few levels deeper."""
 BODY_TIMEOUT_S = 60.0
-"""For a whole body. Clients are on the same machine, or at least on the same network."""
+"""For a whole body. Clients are on the same machine or network."""
+CLIENT_CLOSED = 499
+"""The client has disconnected; the status is for the log only."""
 
 
-class Unfit(Exception):
-    """A request that is answered with an error status; never leaves the local swarm."""
+class Refusal(Exception):
+    """A request that is answered with an error status. Caught by `Route` and by tools."""
 
-    def __init__(self, status: int, message: str, **more: Any) -> None:
+    def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.status, self.body = status, {**more, "error": message}
+        self.status = status
+
+    @property
+    def response(self) -> Response:
+        """The error as an HTTP response."""
+        return json_response(self.status, {"error": str(self)})
 
 
-async def body_of(request: Request, max_bytes: int = MAX_JSON_BYTES) -> bytes:
+def found(row: Document | None, name: str) -> Document:
+    """Return `row`, or refuse with 404 ``<name> not found``."""
+    if row is None:
+        raise Refusal(404, f"{name} not found")
+    return row
+
+
+async def read_body(request: Request, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     """Return the body of a request.
 
     Raises:
-        Unfit: it is too long (413), announced or real, or takes too long (408).
-        ClientDisconnect: the caller has left.
+        Refusal: its announced or real length exceeds `max_bytes` (413), or it takes too long (408).
+        ClientDisconnect: the client has disconnected.
     """
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_bytes:
@@ -65,19 +77,19 @@ async def body_of(request: Request, max_bytes: int = MAX_JSON_BYTES) -> bytes:
                 if len(body) > max_bytes:
                     raise _too_long(max_bytes)
     except TimeoutError:
-        raise Unfit(408, f"Request body took longer than {BODY_TIMEOUT_S:g} s") from None
+        raise Refusal(408, f"Request body took longer than {BODY_TIMEOUT_S:g} s") from None
     return bytes(body)
 
 
-def json_of(content: bytes, *, fault: int = 500) -> Any:
-    """Parse a body; an empty one counts as ``{}``.
+def parse_json(content: bytes, *, fault: int = 500) -> Any:
+    """Parse a body; an empty one is ``{}``.
 
     Args:
         content: the body.
-        fault: status for broken JSON, which the public server takes for a fault of its own.
+        fault: status for invalid JSON; the public server reports it as a server error.
 
     Raises:
-        Unfit: it is nested too deeply (400), or broken.
+        Refusal: it is nested too deeply (400), or not JSON (`fault`).
     """
     if not content.strip():
         return {}
@@ -86,7 +98,7 @@ def json_of(content: bytes, *, fault: int = 500) -> Any:
     except orjson.JSONDecodeError as error:
         if str(error).startswith("depth limit"):
             raise _too_deep() from None
-        raise Unfit(fault, f"JSON Parse error: {error}") from error
+        raise Refusal(fault, f"JSON Parse error: {error}") from error
     if _is_deep(value):
         raise _too_deep()
     return value
@@ -106,25 +118,17 @@ def _is_deep(value: Any) -> bool:
     return True
 
 
-def _too_deep() -> Unfit:
-    return Unfit(400, f"Validation error: nested more than {MAX_DEPTH} levels deep")
+def _too_deep() -> Refusal:
+    return Refusal(400, f"Validation error: nested more than {MAX_DEPTH} levels deep")
 
 
-def _too_long(max_bytes: int) -> Unfit:
-    return Unfit(413, f"Payload too large (max {max_bytes} bytes)")
-
-
-CLIENT_CLOSED = 499
-"""Nobody is left to read the answer; the status is for the log only."""
-
-
-class Refusal(Unfit):
-    """A request that the store, as it is, cannot grant."""
+def _too_long(max_bytes: int) -> Refusal:
+    return Refusal(413, f"Payload too large (max {max_bytes} bytes)")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer whose status is not 200."""
+    """A JSON response whose status is not 200."""
 
     status: int
     body: Document
@@ -132,47 +136,47 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, validated."""
+    """One validated request."""
 
     store: Store
     path: Mapping[str, str]
     query: Document
     body: Document
     content: bytes
-    """The body as it came, for uploads."""
+    """The raw body, for uploads."""
     headers: Mapping[str, str]
     agent_id: str
     """``X-Agent-ID``, or empty."""
 
 
-Answer: TypeAlias = "Document | Reply | Response | None"
-"""A document is 200, nothing is 204."""
+HandlerResult: TypeAlias = "Document | Reply | Response | None"
+"""A document is sent with status 200, ``None`` as 204."""
 AgentNeed: TypeAlias = Literal["no", "header", "known"]
-"""Whether the caller must name itself (400), and be registered too (404)."""
+"""Whether ``X-Agent-ID`` is required (else 400), and must be registered (else 404)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One line of the routes table."""
+    """One method and path with its handler."""
 
     method: str
     path: str
-    answer: Callable[[Call], Answer]
+    handler: Callable[[Call], HandlerResult]
     agent: AgentNeed = "no"
     query: Check | None = None
     body: Check | None = None
     max_bytes: int = MAX_JSON_BYTES
 
     def bound_to(self, store: Store) -> StarletteRoute:
-        """Return the Starlette route that answers from `store`."""
+        """Return the Starlette route that serves `store`."""
 
         async def endpoint(request: Request) -> Response:
             try:
-                content = await body_of(request, self.max_bytes)
+                content = await read_body(request, self.max_bytes)
             except ClientDisconnect:
                 return Response(status_code=CLIENT_CLOSED)
-            except Unfit as unfit:
-                return json_response(unfit.status, unfit.body)
+            except Refusal as refusal:
+                return refusal.response
             return self._respond(store, request, content)
 
         return StarletteRoute(self.path, endpoint, methods=[self.method])
@@ -180,15 +184,15 @@ class Route:
     def _respond(self, store: Store, request: Request, content: bytes) -> Response:
         try:
             with store.transaction():
-                answer = self.answer(self._call(store, request, content))
+                result = self.handler(self._call(store, request, content))
         except ValidationFailed as failure:
             return json_response(400, {"error": str(failure)})
-        except Unfit as unfit:
-            return json_response(unfit.status, unfit.body)
+        except Refusal as refusal:
+            return refusal.response
         except sqlite3.IntegrityError as error:
-            # The public server lets its database's own words through (docs/api.md 6.2).
+            # The public server returns its database's message too (docs/api.md 6.2).
             return json_response(500, {"error": str(error)})
-        return _response(answer)
+        return _response(result)
 
     def _call(self, store: Store, request: Request, content: bytes) -> Call:
         agent_id = request.headers.get("x-agent-id", "")
@@ -198,26 +202,26 @@ class Route:
             store=store,
             path=request.path_params,
             query=self.query.parse(dict(request.query_params)) if self.query else {},
-            body=self.body.parse(json_of(content)) if self.body else {},
+            body=self.body.parse(parse_json(content)) if self.body else {},
             content=content,
             headers=request.headers,
             agent_id=agent_id,
         )
-        if self.agent == "known" and store.get(AGENTS, agent_id) is None:
-            raise Refusal(404, "Agent not found")
+        if self.agent == "known":
+            found(store.get(AGENTS, agent_id), "Agent")
         return call
 
 
 def json_response(status: int, body: Any) -> Response:
-    """Return a JSON answer."""
+    """Return a JSON response."""
     return Response(orjson.dumps(body), status, media_type="application/json")
 
 
-def _response(answer: Answer) -> Response:
-    if answer is None:
+def _response(result: HandlerResult) -> Response:
+    if result is None:
         return Response(status_code=204)
-    if isinstance(answer, Response):
-        return answer
-    if isinstance(answer, Reply):
-        return json_response(answer.status, answer.body)
-    return json_response(200, answer)
+    if isinstance(result, Response):
+        return result
+    if isinstance(result, Reply):
+        return json_response(result.status, result.body)
+    return json_response(200, result)

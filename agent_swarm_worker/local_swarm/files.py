@@ -1,7 +1,6 @@
-"""Files attached to tasks, uploaded and downloaded as they are.
+"""Store the files attached to tasks, unchanged and not scrubbed.
 
-The bytes lie in the database, not in a folder: whatever a file is called, there is no path that
-could lead elsewhere. They are not scrubbed.
+The bytes are in the database, not in a directory, so that no file name can lead elsewhere.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from agent_swarm_worker.local_swarm import tasks
-from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
+from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route, found
 from agent_swarm_worker.local_swarm.tables import ATTACHMENTS
 from agent_swarm_worker.local_swarm.validation import Choice, Shape, Text
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_UPLOAD_BYTES = 50 * 1024 * 1024
 PROVIDER = "local-fs"
-"""How the public server calls files that it keeps itself."""
+"""The public server's name for files that it stores itself."""
 DEFAULT_TYPE = "application/octet-stream"
 
 UPLOAD = Shape(
@@ -34,24 +33,21 @@ UPLOAD = Shape(
 
 
 def attach(store: Store, task_id: str, agent_id: str, pointer: Document) -> Document:
-    """Add something to a task; with a pointer alone, it is kept elsewhere."""
+    """Add an attachment to a task; `pointer` says where its content is."""
     row = {**pointer, "taskId": task_id, "agentId": agent_id or None, "createdAt": store.now()}
     return store.insert(ATTACHMENTS, row)
 
 
 # --- routes
-def _known(call: Call) -> Document:
-    task = tasks.known(call.store, call.path["taskId"])
-    where = "id = ? AND taskId = ?"
-    found = call.store.first(ATTACHMENTS, where, call.path["attachmentId"], task["id"])
-    if found is None:
-        raise Refusal(404, "Attachment not found")
-    return found
+def _require(call: Call) -> Document:
+    task = tasks.require(call.store, call.path["taskId"])
+    ids = (call.path["attachmentId"], task["id"])
+    return found(call.store.first(ATTACHMENTS, "id = ? AND taskId = ?", *ids), "Attachment")
 
 
 def _upload(call: Call) -> Reply:
     store, query = call.store, call.query
-    task = tasks.known(store, call.path["taskId"])
+    task = tasks.require(store, call.path["taskId"])
     path = f"tasks/{task['id']}/{query['name']}"
     pointer = {
         "name": query["name"],
@@ -73,32 +69,32 @@ def _upload(call: Call) -> Reply:
 
 
 def _list(call: Call) -> Document:
-    task = tasks.known(call.store, call.path["taskId"])
+    task = tasks.require(call.store, call.path["taskId"])
     return {"attachments": call.store.find(ATTACHMENTS, "taskId = ? ORDER BY rowid", task["id"])}
 
 
 def _download(call: Call) -> Response:
-    attachment = _known(call)
+    attachment = _require(call)
     content = call.store.value(
         "SELECT content FROM attachment_bytes WHERE id = ?", attachment["id"]
     )
     if content is None:
         raise Refusal(404, "Attachment is not kept by this server")
-    # Percent-encoded, so that no name can add a header line of its own (RFC 6266).
+    # Percent-encoded, so that no name can add a header line (RFC 6266).
     disposition = f"attachment; filename*=UTF-8''{quote(attachment['name'], safe='')}"
     headers = {"content-disposition": disposition, "x-content-type-options": "nosniff"}
     return Response(content, headers=headers, media_type=attachment["mimeType"])
 
 
 def _delete(call: Call) -> None:
-    call.store.delete(ATTACHMENTS, "id = ?", _known(call)["id"])
+    call.store.delete(ATTACHMENTS, "id = ?", _require(call)["id"])
 
 
 BASE = "/api/fs/tasks/{taskId}/files"
 ROUTES = (
     Route("GET", BASE, _list),
     Route("POST", BASE, _upload, query=UPLOAD, max_bytes=MAX_UPLOAD_BYTES),
-    Route("GET", f"{BASE}/{{attachmentId}}", _known),
+    Route("GET", f"{BASE}/{{attachmentId}}", _require),
     Route("GET", f"{BASE}/{{attachmentId}}/raw", _download),
     Route("DELETE", f"{BASE}/{{attachmentId}}", _delete),
 )

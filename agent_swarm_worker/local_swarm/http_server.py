@@ -1,10 +1,8 @@
-"""Uvicorn as a part of a program that owns its own signals and wants to stop at once.
+"""Run uvicorn inside a program that handles signals itself, with limits for connections.
 
-How many may be connected, and for how long without saying anything.
-
-Uvicorn waits forever for the end of a request's head. Here whoever connects must have sent one
-within `HEAD_TIMEOUT_S`, and when there are too many connections the idlest one makes room, so that
-callers who hold many open take nothing from those who have something to ask.
+Uvicorn waits without limit for the end of a request's head. Here a client must send one within
+`HEAD_TIMEOUT_S`, and beyond `MAX_CONNECTIONS` the connection that has been idle longest is closed,
+so that idle clients cannot starve others.
 """
 
 from __future__ import annotations
@@ -25,9 +23,13 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
 CLOSING_GRACE_S = 0.3
-"""For answers on their way when the server stops; then connections are cut, then tasks."""
+"""For running responses when the server stops; then connections are aborted, then tasks."""
 KEEP_ALIVE_S = 75
 """Longer than clients keep idle connections, so that they never write to one just closed."""
+MAX_CONNECTIONS = 512
+HEAD_TIMEOUT_S = 10.0
+MAX_HEAD_BYTES = 32 * 1024
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class HttpServer(uvicorn.Server):
@@ -55,30 +57,30 @@ class HttpServer(uvicorn.Server):
         self._stop_asked.set()
 
     async def stopped(self) -> None:
-        """Wait for it, even while being cancelled."""
+        """Wait until the server has stopped, shielded from cancellation."""
         with anyio.CancelScope(shield=True):
             await self._is_stopped.wait()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the program."""
+        """Install no signal handlers."""
         yield
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve on listening sockets."""
         try:
-            # Stopping is asked for, not done by cancelling: uvicorn has to close its connections.
+            # Shielded: a cancelled uvicorn would not close its connections. `stop` ends it.
             with anyio.CancelScope(shield=True):
                 await super().serve(sockets)
         finally:
             self._is_stopped.set()
 
     async def main_loop(self) -> None:
-        """Wait. Uvicorn would wake up ten times a second to look at a flag."""
+        """Wait for `stop`; uvicorn's own loop would poll a flag ten times a second."""
         await self._stop_asked.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, let running answers finish for a moment, cut the rest."""
+        """Stop listening, wait for running responses for a moment, abort the rest."""
         for server in self.servers:
             server.close()
         for listener in sockets or ():
@@ -89,7 +91,7 @@ class HttpServer(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await self._wait_until_idle()
-        # What does not even notice that its caller has gone.
+        # Handlers that do not notice the closed connection.
         for task in list(self.server_state.tasks):
             task.cancel()
 
@@ -100,23 +102,17 @@ class HttpServer(uvicorn.Server):
                 await anyio.sleep(0.005)
 
 
-MAX_CONNECTIONS = 512
-HEAD_TIMEOUT_S = 10.0
-MAX_HEAD_BYTES = 32 * 1024
-_FULL = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-
-
 class Connection(H11Protocol):
-    """One connection, with an eye on the clock and on its neighbours."""
+    """One connection with a deadline for the request's head; may close an idle one for itself."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
-        self._heard_at_s = 0.0
+        self._last_activity_s = 0.0
 
     @property
     def is_idle(self) -> bool:
-        """True unless a request of it is being answered."""
+        """Whether no request is being answered."""
         cycle = self._last_cycle
         return cycle is None or cycle.response_complete
 
@@ -125,47 +121,47 @@ class Connection(H11Protocol):
         return cast("RequestResponseCycle | None", self.cycle)  # uvicorn begins with None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take it in, perhaps in another's place."""
+        """Start the deadline, and close another connection if there are too many."""
         super().connection_made(transport)
-        self._note_time()
+        self._record_activity()
         if len(self.connections) > MAX_CONNECTIONS:
-            self._make_room()
+            self._evict_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
-        self._unset_deadline()
+        """Cancel the deadline."""
+        self._cancel_deadline()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; half a head sets the clock, a whole one stops it."""
+        """Cancel the deadline once the head is complete; start one for the next request."""
         super().data_received(data)
         if not self.is_idle:
-            self._unset_deadline()
-        self._note_time()
+            self._cancel_deadline()
+        self._record_activity()
 
-    def _note_time(self) -> None:
-        self._heard_at_s = self.loop.time()
+    def _record_activity(self) -> None:
+        self._last_activity_s = self.loop.time()
         if self.is_idle and self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
+            self._deadline = self.loop.call_later(HEAD_TIMEOUT_S, self._on_deadline)
 
-    def _unset_deadline(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _give_up(self) -> None:
+    def _on_deadline(self) -> None:
         self._deadline = None
         if self.is_idle:
             self.transport.abort()
 
-    def _make_room(self) -> None:
+    def _evict_idle(self) -> None:
         others = (one for one in self.connections if isinstance(one, Connection))
         idle = [one for one in others if one is not self and one.is_idle]
         if idle:
-            # Whoever has never asked for anything goes before those who have.
-            least = min(idle, key=lambda one: (one._last_cycle is not None, one._heard_at_s))
-            least.transport.abort()
-            self.connections.discard(least)
+            # A connection without any request so far goes first.
+            oldest = min(idle, key=lambda one: (one._last_cycle is not None, one._last_activity_s))
+            oldest.transport.abort()
+            self.connections.discard(oldest)
         else:
             self.transport.write(_FULL)
             self.transport.close()

@@ -1,7 +1,7 @@
-"""``/mcp``: lets known agents in, and opens the MCP server when the first one comes.
+"""Serve ``/mcp`` to registered agents; start the MCP server on the first request.
 
-Loading the MCP library takes longer than everything else this server does at its start, and many
-uses never need it. It is loaded in a thread, so that heartbeats are answered meanwhile.
+Importing the MCP library takes longer than the rest of this server's start, and many uses never
+need it. It is imported in a thread, so that heartbeats are answered meanwhile.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import anyio.to_thread
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
-from agent_swarm_worker.local_swarm.endpoint import Unfit, body_of, json_of, json_response
+from agent_swarm_worker.local_swarm.endpoint import Refusal, json_response, parse_json, read_body
 from agent_swarm_worker.local_swarm.tables import AGENTS
 
 if TYPE_CHECKING:
@@ -26,45 +26,45 @@ if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Store
 
 
-class McpDoor:
-    """ASGI app of one path; what it opens lives in the task group it is given."""
+class McpEndpoint:
+    """ASGI app of one path; the MCP server runs in the task group given."""
 
     def __init__(self, store: Store, tasks: TaskGroup) -> None:
         self._store, self._tasks = store, tasks
-        self._opening = anyio.Lock()
+        self._start_lock = anyio.Lock()
         self._server: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["method"] != "POST":
-            # No stream of notifications and no session to delete: the protocol allows 405 here.
+            # No notification stream and no session to delete: the protocol allows 405 for these.
             refusal = json_response(405, {"error": "Method not allowed"})
             refusal.headers["allow"] = "POST"
             await refusal(scope, receive, send)
-        elif why := self._why_not(Headers(scope=scope).get("x-agent-id", "")):
+        elif why := self._agent_error(Headers(scope=scope).get("x-agent-id", "")):
             await json_response(401, {"error": why})(scope, receive, send)
         else:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            content = await body_of(Request(scope, receive))
-            json_of(content, fault=400)  # the library reads it again, and has no limit for depth
+            content = await read_body(Request(scope, receive))
+            parse_json(content, fault=400)  # the library parses it again, without a depth limit
         except ClientDisconnect:
             return
-        except Unfit as unfit:
-            await json_response(unfit.status, unfit.body)(scope, receive, send)
+        except Refusal as refusal:
+            await refusal.response(scope, receive, send)
             return
-        server = self._server or await self._open()
-        await server(scope, _again(content, receive), send)
+        server = self._server or await self._start()
+        await server(scope, _replayed(content, receive), send)
 
-    def _why_not(self, agent_id: str) -> str:
+    def _agent_error(self, agent_id: str) -> str:
         if not agent_id:
             return "Missing X-Agent-ID header"
         return "" if self._store.get(AGENTS, agent_id) else "Agent not found"
 
-    async def _open(self) -> ASGIApp:
-        async with self._opening:
+    async def _start(self) -> ASGIApp:
+        async with self._start_lock:
             if self._server is None:
                 build = await anyio.to_thread.run_sync(_load)
                 self._server = await self._tasks.start(self._run, build(self._store))
@@ -78,14 +78,14 @@ class McpDoor:
             await anyio.sleep_forever()
 
 
-def _again(content: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that begins with a body that was read before."""
+def _replayed(content: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that first yields a body that was read before."""
     messages = iter([{"type": "http.request", "body": content, "more_body": False}])
 
-    async def first_the_body() -> Message:
+    async def body_then_receive() -> Message:
         return next(messages, None) or await receive()
 
-    return first_the_body
+    return body_then_receive
 
 
 def _load() -> Callable[[Store], StreamableHTTPSessionManager]:

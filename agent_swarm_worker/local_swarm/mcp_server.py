@@ -1,7 +1,6 @@
-"""The tools over MCP (Streamable HTTP). Importing this costs most of a second: see `mcp_door`.
+"""Serve the tools over MCP (Streamable HTTP). Importing this is slow, see `mcp_endpoint`.
 
-Stateless: each request carries the headers that say who calls, so a restart of the server breaks no
-session, and nothing has to be kept open.
+Stateless: each request names the calling agent in its headers, so a restart breaks no session.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from starlette.requests import Request
 
 from agent_swarm_worker.local_swarm.tasks import API_VERSION
 from agent_swarm_worker.local_swarm.tools import TOOLS
-from agent_swarm_worker.local_swarm.tools.tool import Said
+from agent_swarm_worker.local_swarm.tools.tool import ToolResult
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
@@ -25,11 +24,13 @@ if TYPE_CHECKING:
 
 
 def session_manager(store: Store) -> StreamableHTTPSessionManager:
-    """Return the handler of MCP requests; its ``run()`` has to be entered first."""
+    """Return the handler of MCP requests; its ``run()`` must be entered first."""
 
     async def list_tools(_: ServerRequestContext[Any, Any], __: object) -> types.ListToolsResult:
         tools = [
-            types.Tool(name=tool.name, description=tool.about, input_schema=tool.takes.schema())
+            types.Tool(
+                name=tool.name, description=tool.description, input_schema=tool.arguments.schema()
+            )
             for tool in TOOLS.values()
         ]
         return types.ListToolsResult(tools=tools)
@@ -37,7 +38,7 @@ def session_manager(store: Store) -> StreamableHTTPSessionManager:
     async def call_tool(
         context: ServerRequestContext[Any, Any], params: types.CallToolRequestParams
     ) -> types.CallToolResult:
-        return _result(_use(store, context, params))
+        return _call_result(_call_tool(store, context, params))
 
     server: Server[Any] = Server(
         "agent-swarm", version=API_VERSION, on_list_tools=list_tools, on_call_tool=call_tool
@@ -45,26 +46,26 @@ def session_manager(store: Store) -> StreamableHTTPSessionManager:
     return StreamableHTTPSessionManager(app=server, json_response=True, stateless=True)
 
 
-def _use(
+def _call_tool(
     store: Store, context: ServerRequestContext[Any, Any], params: types.CallToolRequestParams
-) -> Said:
+) -> ToolResult:
     tool = TOOLS.get(params.name)
     if tool is None:
-        return Said(f"Unknown tool: {params.name}", success=False)
+        return ToolResult(f"Unknown tool: {params.name}", success=False)
     request = context.request
     assert isinstance(request, Request)
     source_task_id = request.headers.get("x-source-task-id") or None
-    agent_id = request.headers["x-agent-id"]  # the door has seen to it that it is there
-    return tool.use(store, agent_id, source_task_id, params.arguments or {})
+    agent_id = request.headers["x-agent-id"]  # checked by `McpEndpoint`
+    return tool.call(store, agent_id, source_task_id, params.arguments or {})
 
 
-def _result(said: Said) -> types.CallToolResult:
-    # Most harnesses show a model the text only, so the data stands there too.
-    text = said.message
-    if said.data:
-        text += "\n\n" + orjson.dumps(said.data, option=orjson.OPT_INDENT_2).decode()
+def _call_result(result: ToolResult) -> types.CallToolResult:
+    # Most harnesses show a model only the text, so it contains the data too.
+    text = result.message
+    if result.data:
+        text += "\n\n" + orjson.dumps(result.data, option=orjson.OPT_INDENT_2).decode()
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=text)],
-        structured_content={"success": said.success, "message": said.message, **said.data},
-        is_error=not said.success,
+        structured_content={"success": result.success, "message": result.message, **result.data},
+        is_error=not result.success,
     )

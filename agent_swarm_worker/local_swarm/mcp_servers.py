@@ -1,4 +1,4 @@
-"""Tool servers that can be installed for an agent, with secrets resolved (docs/api.md 15.2)."""
+"""Store MCP servers and their installation for agents (docs/api.md 15.2)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agent_swarm_worker.local_swarm import config
-from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
+from agent_swarm_worker.local_swarm import agents, config
+from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route, found
 from agent_swarm_worker.local_swarm.tables import MCP_SERVERS
-from agent_swarm_worker.local_swarm.validation import Choice, Shape, Text
+from agent_swarm_worker.local_swarm.validation import Choice, Shape, Text, optional
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document
@@ -19,23 +19,17 @@ CREATE = Shape(
     transport=Choice("stdio", "http", "sse"),
     description=Text().optional(),
     scope=Choice("global", "swarm", "agent").optional("agent"),
-    ownerAgentId=Text().optional(),
-    command=Text().optional(),
-    args=Text().optional(),
-    url=Text().optional(),
-    headers=Text().optional(),
-    envConfigKeys=Text().optional(),
-    headerConfigKeys=Text().optional(),
+    **optional(Text(), "ownerAgentId command args url headers envConfigKeys headerConfigKeys"),
 )
 INSTALL = Shape(agentId=Text())
 RESOLVE = Shape(resolveSecrets=Text().optional(""))
 
 
 def _list(call: Call) -> Document:
-    return _all(call.store.find(MCP_SERVERS, "1 ORDER BY name"))
+    return _listing(call.store.find(MCP_SERVERS, "1 ORDER BY name"))
 
 
-def _all(servers: list[Document]) -> Document:
+def _listing(servers: list[Document]) -> Document:
     return {"servers": servers, "total": len(servers)}
 
 
@@ -50,10 +44,7 @@ def _create(call: Call) -> Reply:
 
 
 def _get(call: Call) -> Document:
-    server = call.store.get(MCP_SERVERS, call.path["id"])
-    if server is None:
-        raise Refusal(404, "MCP server not found")
-    return server
+    return found(call.store.get(MCP_SERVERS, call.path["id"]), "MCP server")
 
 
 def _delete(call: Call) -> Document:
@@ -64,16 +55,8 @@ def _delete(call: Call) -> Document:
 
 
 def _install(call: Call) -> Document:
-    store, server, agent_id = call.store, _get(call), call.body["agentId"]
-    store.run(
-        "INSERT OR IGNORE INTO mcp_installs (id, agentId, mcpServerId, installedAt)"
-        " VALUES (?, ?, ?, ?)",
-        *(store.new_id(), agent_id, server["id"], store.now()),
-    )
-    found = store.rows(
-        "SELECT * FROM mcp_installs WHERE agentId = ? AND mcpServerId = ?", agent_id, server["id"]
-    )
-    return {"agentMcpServer": {**dict(found[0]), "isActive": True}}
+    row = ("mcp_installs", "mcpServerId", _get(call)["id"], call.body["agentId"])
+    return {"agentMcpServer": agents.install(call.store, *row)}
 
 
 def _uninstall(call: Call) -> Document:
@@ -95,7 +78,7 @@ def _of_agent(call: Call) -> Document:
     if call.query["resolveSecrets"] == "true":
         values = {row["key"]: row["value"] for row in config.resolved(store, agent_id)}
         servers = [_resolved(server, values) for server in servers]
-    return _all(servers)
+    return _listing(servers)
 
 
 def _resolved(server: Document, values: dict[str, str]) -> Document:
@@ -108,7 +91,7 @@ def _resolved(server: Document, values: dict[str, str]) -> Document:
 
 
 def _looked_up(wanted: str | None, values: dict[str, str]) -> dict[str, str]:
-    """Resolve ``["KEY"]`` or ``{"NAME": "KEY"}`` (as JSON text) against configuration rows."""
+    """Resolve JSON text ``["KEY"]`` or ``{"NAME": "KEY"}`` against configuration rows."""
     try:
         parsed: Any = orjson.loads(wanted or "{}")
     except orjson.JSONDecodeError:

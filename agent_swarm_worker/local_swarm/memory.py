@@ -1,9 +1,9 @@
-"""What agents remember, found again by words (docs/api.md 15.5).
+"""Store the memories of agents and search them by shared terms (docs/api.md 15.5).
 
-There is no embedding model on one machine, so similarity is lexical: SQLite's full-text index
-finds candidates, and each is rated by how many words both texts share, as a part of the shorter
-one's. That is between 0 and 1, and a short memory can score high for a long task, as workers expect
-of the public server's figure (they keep what is above 0.4).
+Without an embedding model similarity is lexical: SQLite's full-text index finds candidates, and
+each scores the number of terms that both texts share, divided by the terms of the shorter one. The
+score is between 0 and 1, and a short memory can score high for a long task, as workers expect of
+the public server's figure (they use results above 0.4).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
+from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route, found
 from agent_swarm_worker.local_swarm.scrub import scrub
 from agent_swarm_worker.local_swarm.tables import MEMORIES
 from agent_swarm_worker.local_swarm.validation import Choice, Flag, Items, Number, Shape, Text
@@ -29,7 +29,7 @@ SOURCE = Choice("manual", "file_index", "session_summary", "task_completion")
 SEARCH = Shape(
     query=Text(1),
     intent=Text(1).optional(),
-    limit=Number(1, 20, whole=True).optional(5),
+    limit=Number(1, 20, integer=True).optional(5),
     scope=Choice("agent", "swarm", "all").optional("all"),
     source=SOURCE.optional(),
 )
@@ -62,13 +62,13 @@ _COMMON = frozenset(
 
 
 def terms_of(text: str) -> set[str]:
-    """Return the words that say what a text is about, without their English endings."""
+    """Return the terms of a text: its words without common ones and English endings."""
     words = _WORD.findall(text[:MAX_CHARS_INDEXED].lower())
     return {_ENDING.sub("", word) for word in words if word not in _COMMON}
 
 
-def remember(store: Store, memory: Document) -> tuple[Document, bool]:
-    """Store a memory; return it and whether it replaced an older one from the same file."""
+def put(store: Store, memory: Document) -> tuple[Document, bool]:
+    """Store a memory; return it and whether it replaced one from the same file."""
     memory = {**memory, "content": scrub(store, memory["content"])}
     older = None
     if memory.get("sourcePath"):
@@ -85,36 +85,35 @@ def remember(store: Store, memory: Document) -> tuple[Document, bool]:
     return stored, older is not None
 
 
-def search(
-    store: Store, agent_id: str, query: str, *, limit: int, scope: str, source: str | None
-) -> list[Document]:
-    """Return the memories most like `query` that the agent may see, with their similarity."""
-    wanted = terms_of(query)
+def search(store: Store, agent_id: str, request: Document) -> list[Document]:
+    """Return the memories visible to the agent that are most similar to a query, best first.
+
+    `request` has the keys ``query``, ``limit``, ``scope`` and perhaps ``source``.
+    """
+    scope, source = request["scope"], request.get("source")
+    wanted = terms_of(request["query"])
     if not wanted:
         return []
-    # Long words first: they tell more about a long task than its short ones do.
-    picked = sorted(wanted, key=lambda term: (-len(term), term))[:MAX_QUERY_TERMS]
-    match = " OR ".join(f'"{term}"' for term in picked)
-    # What the agent may not see must not take the place of what it may.
+    # Long terms are more specific than short ones.
+    longest = sorted(wanted, key=lambda term: (-len(term), term))[:MAX_QUERY_TERMS]
+    match = " OR ".join(f'"{term}"' for term in longest)
+    # Filter before LIMIT: memories the agent may not see must not displace others.
     where = (
         "number IN (SELECT number FROM memory_terms JOIN memories ON number = memory_terms.rowid"
         " WHERE terms MATCH ? AND (scope = 'swarm' OR agentId = ?) AND (? = 'all' OR scope = ?)"
         " AND IFNULL(?, source) = source ORDER BY rank LIMIT ?)"
     )
     values = (match, agent_id, scope, scope, source, CANDIDATES)
-    found = store.find(MEMORIES, where, *values)
-    rated = [{**memory, "similarity": _similarity(wanted, memory)} for memory in found]
+    candidates = store.find(MEMORIES, where, *values)
+    rated = [{**memory, "similarity": _similarity(wanted, memory)} for memory in candidates]
     rated.sort(key=lambda memory: -memory["similarity"])
-    return rated[:limit]
+    return rated[: request["limit"]]
 
 
-def recall(store: Store, agent_id: str, memory_id: str) -> Document:
-    """Return one memory in full and count that it was used."""
-    memory = store.first(
-        MEMORIES, "id = ? AND (scope = 'swarm' OR agentId = ?)", memory_id, agent_id
-    )
-    if memory is None:
-        raise Refusal(404, "Memory not found")
+def get(store: Store, agent_id: str, memory_id: str) -> Document:
+    """Return one memory in full and count the access."""
+    visible = "id = ? AND (scope = 'swarm' OR agentId = ?)"
+    memory = found(store.first(MEMORIES, visible, memory_id, agent_id), "Memory")
     changes = {"accessedAt": store.now(), "accessCount": memory["accessCount"] + 1}
     return store.update(MEMORIES, memory_id, **changes)
 
@@ -134,35 +133,24 @@ def _index(store: Store, memory: Document) -> None:
 
 # --- routes
 def _search(call: Call) -> Document:
-    body = call.body
-    found = search(
-        call.store,
-        call.agent_id,
-        body["query"],
-        limit=body["limit"],
-        scope=body["scope"],
-        source=body.get("source"),
-    )
+    memories = search(call.store, call.agent_id, call.body)
     shown = ("id", "name", "content", "similarity", "source", "scope", "tags")
-    results = [{name: memory[name] for name in shown} for memory in found]
+    results = [{name: memory[name] for name in shown} for memory in memories]
     return {"results": [{**result, "retrievalSource": "fts"} for result in results]}
 
 
 def _add(call: Call) -> Reply:
-    memory = {**call.body}
-    memory.pop("persistMemory", None)
-    memory.pop("contextKey", None)
+    ignored = ("persistMemory", "contextKey")
+    memory = {name: value for name, value in call.body.items() if name not in ignored}
     if memory["scope"] == "agent" and call.agent_id:
         memory.setdefault("agentId", call.agent_id)
-    stored, edited = remember(call.store, memory)
+    stored, edited = put(call.store, memory)
     answer = {"queued": True, "memoryIds": [stored["id"]]}
     return Reply(202, answer | ({"edited": True} if edited else {}))
 
 
 def _get(call: Call) -> Document:
-    memory = call.store.get(MEMORIES, call.path["id"])
-    if memory is None:
-        raise Refusal(404, "Memory not found")
+    memory = found(call.store.get(MEMORIES, call.path["id"]), "Memory")
     return {"memory": memory, "links": [], "backlinks": []}
 
 

@@ -1,7 +1,7 @@
-"""``GET /api/poll``: what an agent is to do next (docs/api.md 4.1 and 4.2).
+"""Answer polls: claim an agent's next item and return it as a trigger (docs/api.md 4.1, 4.2).
 
-Whatever is answered has been claimed in the same transaction. There is no acknowledgement: a second
-poll goes on with the next item.
+The item is claimed in the same transaction. There is no acknowledgement: a second poll claims the
+next item.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.local_swarm.store import Document, Store
 
-FIRST_FIRST = "ORDER BY priority DESC, createdAt, rowid"
+MOST_URGENT_FIRST = "ORDER BY priority DESC, createdAt, rowid"
 
 CURSORS = Shape(cursorUpdates=Items(Shape(channelId=Text(), ts=Text())))
 
 
 def next_trigger(store: Store, agent: Document) -> Document | None:
-    """Claim the next thing for an agent and return it as a trigger.
+    """Claim the next item for an agent and return it as a trigger.
 
-    Offers come before the agent's own tasks, mentions after them; the pool is last, and not for
-    leads, who hand work out.
+    The order is: offers, the agent's own tasks, mentions, the pool. Leads get no pool tasks.
     """
     has_capacity = agents.has_capacity(store, agent)
     trigger = None
@@ -41,17 +40,17 @@ def next_trigger(store: Store, agent: Document) -> Document | None:
 
 def pool(store: Store, agent: Document) -> Iterable[Document]:
     """Yield the unassigned tasks that the agent may take, most urgent first."""
-    for task in store.find(TASKS, f"status = 'unassigned' {FIRST_FIRST}"):
-        # The public server hands out pool tasks whose dependencies are open; nobody wants that.
+    for task in store.find(TASKS, f"status = 'unassigned' {MOST_URGENT_FIRST}"):
+        # The public server also returns pool tasks whose dependencies are open.
         if is_eligible(agent, task) and tasks.is_ready(store, task):
             yield task
 
 
 def is_eligible(agent: Document, task: Document) -> bool:
-    """True if the task's affinity lets the agent take it (docs/api.md 7.5).
+    """Return whether the task's affinity allows the agent (docs/api.md 7.5).
 
-    Work goes back to where it came from, or to an agent of the same role with all the
-    capabilities. An agent without a role never matches.
+    Eligible are the source agent, and agents of the same role with all the capabilities. An agent
+    without a role never matches.
     """
     affinity = task.get("routingAffinity")
     if affinity is None or affinity.get("sourceAgentId") == agent["id"]:
@@ -67,17 +66,13 @@ def _offer(store: Store, agent: Document) -> Document | None:
     task = store.first(TASKS, where, agent["id"])
     if task is None:
         return None
-    claimed = tasks.touch(store, task, status="reviewing")
-    return {
-        "type": "task_offered",
-        "taskId": task["id"],
-        "task": claimed,
-        **access.requester(store, task),
-    }
+    return _trigger(store, "task_offered", tasks.update(store, task, status="reviewing"))
 
 
 def _pending(store: Store, agent: Document) -> Iterable[Document]:
-    for task in store.find(TASKS, f"agentId = ? AND status = 'pending' {FIRST_FIRST}", agent["id"]):
+    for task in store.find(
+        TASKS, f"agentId = ? AND status = 'pending' {MOST_URGENT_FIRST}", agent["id"]
+    ):
         if tasks.is_ready(store, task):
             yield task
 
@@ -87,21 +82,20 @@ def _assigned(store: Store, agent: Document, candidates: Iterable[Document]) -> 
     if task is None:
         return None
     if refusal := budgets.refusal(store, agent["id"], task):
-        budgets.tell_lead_once(store, agent["id"], task, refusal)
+        budgets.notify_lead_once(store, agent["id"], task, refusal)
         return refusal
-    tasks.touch(store, task, status="in_progress", agentId=agent["id"])
+    tasks.update(store, task, status="in_progress", agentId=agent["id"])
     if task["status"] == "unassigned":
-        telemetry.note(store, "task_claimed", agent_id=agent["id"], task_id=task["id"])
-    agents.settle(store, agent["id"])
-    # The public server answers with the row from before the claim, its status put right.
+        telemetry.add_history(store, "task_claimed", agent_id=agent["id"], task_id=task["id"])
+    agents.update_status(store, agent["id"])
+    # The public server returns the row from before the claim with the new status.
     claimed = {**task, "status": "in_progress", "agentId": agent["id"]}
     claimed["attachments"] = _attachments(store, task["id"])
-    return {
-        "type": "task_assigned",
-        "taskId": task["id"],
-        "task": claimed,
-        **access.requester(store, task),
-    }
+    return _trigger(store, "task_assigned", claimed)
+
+
+def _trigger(store: Store, kind: str, task: Document) -> Document:
+    return {"type": kind, "taskId": task["id"], "task": task, **access.requester(store, task)}
 
 
 def _attachments(store: Store, task_id: str) -> list[Document]:
@@ -114,7 +108,7 @@ def _attachments(store: Store, task_id: str) -> list[Document]:
 
 # --- routes
 def _poll(call: Call) -> Document:
-    return {"trigger": next_trigger(call.store, agents.known(call.store, call.agent_id))}
+    return {"trigger": next_trigger(call.store, agents.require(call.store, call.agent_id))}
 
 
 def _commit_cursors(call: Call) -> Document:

@@ -1,7 +1,7 @@
-"""Secrets that reach the server in texts are blanked before they are stored (docs/api.md 16.4).
+"""Replace secrets in texts before they are stored (docs/api.md 16.4).
 
-The worker scrubs what passes through it, but an agent's own tool calls come here directly. Values
-that the server itself keeps as secret configuration are found too, whatever they look like.
+The worker scrubs what it sends, but an agent's tool calls reach the server directly. Found are
+tokens of known patterns, and the values of secret configuration rows.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Store
 
-LEAST_SECRET_CHARS = 12
-"""Shorter values occur in ordinary text."""
+MIN_SECRET_CHARS = 12
+"""Shorter configuration values occur in ordinary text."""
 
-_SHAPES = (
-    # name, what every match begins with, the whole shape
+_PATTERNS = (
+    # name, prefix of every match, pattern
     ("github_token", "gh", r"gh[pousr]_[A-Za-z0-9]{36,}"),
     ("github_token", "github_pat_", r"github_pat_[A-Za-z0-9_]{40,}"),
     ("gitlab_token", "glpat-", r"glpat-[A-Za-z0-9_-]{20,}"),
@@ -31,7 +31,7 @@ _SHAPES = (
     ("npm_token", "npm_", r"npm_[A-Za-z0-9]{36}"),
     ("swarm_token", "aswt_", r"aswt_[A-Za-z0-9_-]{16,}"),
 )
-_SEARCHES = tuple((name, hint, re.compile(shape)) for name, hint, shape in _SHAPES)
+_SEARCHES = tuple((name, prefix, re.compile(text)) for name, prefix, text in _PATTERNS)
 
 
 def scrub(store: Store, text: str) -> str:
@@ -40,14 +40,14 @@ def scrub(store: Store, text: str) -> str:
 
 
 class Scrubber:
-    """The same for many texts in a row."""
+    """Scrubs many texts with one read of the configuration rows."""
 
     def __init__(self, store: Store) -> None:
         self._known = [
             (row["value"], row["key"])
             for row in store.rows(
                 "SELECT key, value FROM config WHERE isSecret = 1 AND LENGTH(value) >= ?",
-                LEAST_SECRET_CHARS,
+                MIN_SECRET_CHARS,
             )
         ]
 
@@ -55,8 +55,8 @@ class Scrubber:
         """Return `text` without secrets."""
         for value, name in self._known:
             text = text.replace(value, f"[REDACTED:{name}]")
-        for name, hint, shape in _SEARCHES:
-            # Looking for plain text first is a hundred times faster than the expression.
-            if hint in text:
-                text = shape.sub(f"[REDACTED:{name}]", text)
+        for name, prefix, pattern in _SEARCHES:
+            # A substring search first is 100 times faster than the expression.
+            if prefix in text:
+                text = pattern.sub(f"[REDACTED:{name}]", text)
         return text

@@ -1,4 +1,4 @@
-"""The local swarm as a server inside a running event loop."""
+"""Serve the local swarm inside a running event loop."""
 
 from __future__ import annotations
 
@@ -14,30 +14,28 @@ from agent_swarm_worker.ids import IdSource, random_ids
 from agent_swarm_worker.local_swarm.access import require_safe_binding
 from agent_swarm_worker.local_swarm.app import build_app
 from agent_swarm_worker.local_swarm.http_server import HttpServer
-from agent_swarm_worker.local_swarm.mcp_endpoint import McpDoor
+from agent_swarm_worker.local_swarm.mcp_endpoint import McpEndpoint
 from agent_swarm_worker.local_swarm.store import IN_MEMORY, Store
-from agent_swarm_worker.local_swarm.sweeps import SweepSettings, keep_sweeping
+from agent_swarm_worker.local_swarm.sweeps import SweepSettings, run_sweeps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator
     from pathlib import Path
-    from types import TracebackType
 
 BACKLOG = 128
 
 
-class LocalSwarm:
+class LocalSwarm(anyio.AsyncContextManagerMixin):
     """An embedded swarm API. Serves while its ``async with`` block runs.
 
     Args:
         db: file of the database, or ``:memory:``.
-        api_key: what callers must present; may be empty on a loopback `host` only.
+        api_key: key that callers must present; may be empty on a loopback `host` only.
         host: address to listen on.
         port: port to listen on; 0 picks a free one, see `url`.
-        clock: time of day for everything stored, and the pace of the sweeps.
+        clock: time of stored rows, and schedule of the sweeps.
         ids: source of all identifiers.
-        sweeps: when the server looks after dead sessions by itself.
+        sweeps: schedule and limits of the sweeps.
 
     Raises:
         BadSetting: the address cannot be used, or not without a key.
@@ -60,38 +58,23 @@ class LocalSwarm:
         self._db, self._key, self._host, self._port = db, api_key, host, port
         self._clock, self._ids = clock or SystemClock(), ids
         self._sweeps = sweeps or SweepSettings()
-        self._running: AbstractAsyncContextManager[None] | None = None
         self.url = ""
-        """Base URL, once entered."""
-
-    async def __aenter__(self) -> Self:
-        self._running = self._serve()
-        await self._running.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        assert self._running is not None
-        return await self._running.__aexit__(kind, error, trace)
+        """Base URL; set on entering."""
 
     @asynccontextmanager
-    async def _serve(self) -> AsyncIterator[None]:
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         store = Store(self._db, self._clock, self._ids)
         failure: Exception | None = None
         with closing(store), _listen(self._host, self._port) as listener:
             self.url = _url(self._host, listener.getsockname()[1])
             async with anyio.create_task_group() as tasks:
-                app = build_app(store, self._key, self._sweeps, McpDoor(store, tasks))
+                app = build_app(store, self._key, self._sweeps, McpEndpoint(store, tasks))
                 server = HttpServer(app)
                 tasks.start_soon(server.serve, [listener])
                 if self._sweeps.enabled:
-                    tasks.start_soon(keep_sweeping, store, self._sweeps)
+                    tasks.start_soon(run_sweeps, store, self._sweeps)
                 try:
-                    yield
+                    yield self
                 except Exception as error:
                     failure = error
                 finally:
@@ -99,15 +82,15 @@ class LocalSwarm:
                     await server.stopped()
                     tasks.cancel_scope.cancel()
         if failure is not None:
-            # Outside the task group, which would wrap the caller's own error in a group.
+            # Outside the task group, which would wrap the caller's error in a group.
             raise failure
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket: a caller that is told the URL can connect at once.
+    """Return a listening socket, so that clients can connect as soon as the URL is known.
 
-    The protocol is named, since otherwise asyncio takes accepted sockets for something else than
-    TCP, leaves Nagle's algorithm on, and every answer waits 40 ms for an acknowledgement.
+    ``IPPROTO_TCP`` is explicit: with protocol 0 asyncio does not recognise accepted sockets as TCP
+    and leaves Nagle's algorithm on, which delays every response by 40 ms.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

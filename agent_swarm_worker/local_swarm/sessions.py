@@ -1,4 +1,4 @@
-"""Active sessions, their heartbeats, and tasks whose session never came (docs/api.md 6)."""
+"""Store active sessions and their heartbeats; recover tasks without a session (docs/api.md 6)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.local_swarm import tasks
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
 from agent_swarm_worker.local_swarm.tables import SESSIONS, TASKS
-from agent_swarm_worker.local_swarm.validation import Number, Shape, Text
+from agent_swarm_worker.local_swarm.validation import Number, Shape, Text, optional
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
@@ -19,14 +19,11 @@ CREATE = Shape(
     agentId=Text(1),
     taskId=Text().optional(),
     triggerType=Text(1),
-    inboxMessageId=Text().optional(),
-    taskDescription=Text().optional(),
-    runnerSessionId=Text().optional(),
-    runtimeInstanceId=Text().optional(),
+    **optional(Text(), "inboxMessageId taskDescription runnerSessionId runtimeInstanceId"),
 )
 PROVIDER_SESSION = Shape(providerSessionId=Text(1))
-CLEANUP = Shape(agentId=Text().optional(), maxAgeMinutes=Number(whole=True).optional())
-RECOVER = Shape(agentId=Text(1), minAgeSeconds=Number(above=0, whole=True).optional())
+CLEANUP = Shape(agentId=Text().optional(), maxAgeMinutes=Number(integer=True).optional())
+RECOVER = Shape(agentId=Text(1), minAgeSeconds=Number(above=0, integer=True).optional())
 OF_AGENT = Shape(agentId=Text().optional())
 
 
@@ -36,19 +33,19 @@ def of_task(store: Store, task_id: str) -> Document | None:
 
 
 def end(store: Store, task_id: str) -> bool:
-    """Remove the session row of a task; say whether there was one."""
+    """Remove the session row of a task; return whether there was one."""
     return bool(store.delete(SESSIONS, "taskId = ?", task_id))
 
 
 def delete_stale(store: Store, older_than: str) -> int:
-    """Remove rows that last heartbeated before `older_than`."""
+    """Remove rows whose last heartbeat is before `older_than`."""
     return store.delete(SESSIONS, "lastHeartbeatAt < ?", older_than)
 
 
 def recover_orphans(store: Store, agent_id: str, min_age_s: float) -> list[Document]:
-    """Put back to pending what the agent claimed and never began.
+    """Reset to pending the tasks that the agent claimed and never began.
 
-    That is: no session of the harness, no session row, and no sign of life for `min_age_s`.
+    Such a task has no harness session and no session row, and was not updated for `min_age_s`.
     """
     where = (
         "agentId = ? AND status = 'in_progress' AND claudeSessionId IS NULL"
@@ -56,7 +53,7 @@ def recover_orphans(store: Store, agent_id: str, min_age_s: float) -> list[Docum
         " AND id NOT IN (SELECT taskId FROM active_sessions WHERE taskId IS NOT NULL)"
     )
     orphans = store.find(TASKS, where, agent_id, store.ago(min_age_s))
-    return [tasks.touch(store, orphan, status="pending") for orphan in orphans]
+    return [tasks.update(store, orphan, status="pending") for orphan in orphans]
 
 
 # --- routes

@@ -1,4 +1,4 @@
-"""Skills and the files bundled with them (docs/api.md 15.4)."""
+"""Store skills, their files, and their installation for agents (docs/api.md 15.4)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
+from agent_swarm_worker.local_swarm import agents
+from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route, found
 from agent_swarm_worker.local_swarm.store import document_of
 from agent_swarm_worker.local_swarm.tables import SKILL_FILES, SKILLS
 from agent_swarm_worker.local_swarm.validation import Choice, Flag, Items, Number, Shape, Text
@@ -31,26 +32,26 @@ _FILE: dict[str, Check] = {
     "content": Text(),
     "mimeType": Text().optional("text/plain"),
     "isBinary": Flag().optional(False),
-    "size": Number(0, whole=True).optional(),
+    "size": Number(0, integer=True).optional(),
 }
 FILE = Shape(**_FILE)
-FILES = Shape(files=Items(Shape(path=Text(1), **_FILE), most=MAX_FILES))
+FILES = Shape(files=Items(Shape(path=Text(1), **_FILE), max_items=MAX_FILES))
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---", re.DOTALL)
 _ENTRY = re.compile(r"^(name|description):[ \t]*(.+?)[ \t]*$", re.MULTILINE)
 
 
 def _header(content: str) -> Document:
-    """Read name and description from the front matter of a SKILL.md."""
-    found = _FRONT_MATTER.match(content)
-    entries = dict(_ENTRY.findall(found.group(1))) if found else {}
+    """Return name and description from the front matter of a SKILL.md."""
+    match = _FRONT_MATTER.match(content)
+    entries = dict(_ENTRY.findall(match[1])) if match else {}
     if set(entries) != {"name", "description"}:
         raise Refusal(400, "A skill needs front matter with name and description")
     return {key: text.strip("\"'") for key, text in entries.items()}
 
 
 def _path(path: str) -> str:
-    """Return a path that stays inside the skill's folder, or refuse."""
+    """Return the normalized path, or refuse one that leaves the skill's directory."""
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts or "\\" in path or "\0" in path:
         raise Refusal(400, f"Invalid file path: {path!r}")
@@ -75,18 +76,15 @@ def _signature(skills: list[Document]) -> str:
 def _put_file(store: Store, skill: Document, path: str, file: Document) -> Document:
     path, now = _path(path), store.now()
     size = file.get("size", len(file["content"].encode()))
-    kept = {**file, "size": size, "lastUpdatedAt": now}
-    kept.pop("path", None)
+    columns = {**file, "path": path, "size": size, "lastUpdatedAt": now}
     older = store.first(SKILL_FILES, "skillId = ? AND path = ?", skill["id"], path)
     if older is not None:
-        return store.update(SKILL_FILES, older["id"], **kept)
-    return store.insert(
-        SKILL_FILES, {"skillId": skill["id"], "path": path, "createdAt": now, **kept}
-    )
+        return store.update(SKILL_FILES, older["id"], **columns)
+    return store.insert(SKILL_FILES, {"skillId": skill["id"], "createdAt": now, **columns})
 
 
 def _changed(store: Store, skill: Document, **changes: object) -> Document:
-    """Count a change, which alters the signature that workers watch."""
+    """Update a skill with a new version, which changes the signature that workers compare."""
     files = store.value("SELECT COUNT(*) FROM skill_files WHERE skillId = ?", skill["id"])
     return store.update(
         SKILLS,
@@ -99,11 +97,8 @@ def _changed(store: Store, skill: Document, **changes: object) -> Document:
 
 
 # --- routes: skills
-def _known(call: Call) -> Document:
-    skill = call.store.get(SKILLS, call.path["id"])
-    if skill is None:
-        raise Refusal(404, "Skill not found")
-    return skill
+def _require(call: Call) -> Document:
+    return found(call.store.get(SKILLS, call.path["id"]), "Skill")
 
 
 def _list(call: Call) -> Document:
@@ -120,24 +115,16 @@ def _create(call: Call) -> Reply:
 
 def _change(call: Call) -> Document:
     header = _header(call.body["content"]) if "content" in call.body else {}
-    return {"skill": _changed(call.store, _known(call), **call.body, **header)}
+    return {"skill": _changed(call.store, _require(call), **call.body, **header)}
 
 
 def _delete(call: Call) -> Document:
-    return {"success": bool(call.store.delete(SKILLS, "id = ?", _known(call)["id"]))}
+    return {"success": bool(call.store.delete(SKILLS, "id = ?", _require(call)["id"]))}
 
 
 def _install(call: Call) -> Document:
-    store, skill, agent_id = call.store, _known(call), call.body["agentId"]
-    store.run(
-        "INSERT OR IGNORE INTO skill_installs (id, agentId, skillId, installedAt)"
-        " VALUES (?, ?, ?, ?)",
-        *(store.new_id(), agent_id, skill["id"], store.now()),
-    )
-    found = store.rows(
-        "SELECT * FROM skill_installs WHERE agentId = ? AND skillId = ?", agent_id, skill["id"]
-    )
-    return {"agentSkill": {**dict(found[0]), "isActive": True}}
+    row = ("skill_installs", "skillId", _require(call)["id"], call.body["agentId"])
+    return {"agentSkill": agents.install(call.store, *row)}
 
 
 def _uninstall(call: Call) -> Document:
@@ -157,34 +144,32 @@ def _installed_signature(call: Call) -> Document:
 
 # --- routes: files
 def _files(call: Call) -> Document:
-    found = call.store.find(SKILL_FILES, "skillId = ? ORDER BY path", _known(call)["id"])
-    for file in found:
+    files = call.store.find(SKILL_FILES, "skillId = ? ORDER BY path", _require(call)["id"])
+    for file in files:
         del file["content"]
-    return {"files": found, "total": len(found)}
+    return {"files": files, "total": len(files)}
 
 
 def _put_files(call: Call) -> Document:
-    skill = _known(call)
+    skill = _require(call)
     stored = [_put_file(call.store, skill, file["path"], file) for file in call.body["files"]]
     return {"files": stored, "total": len(stored), "skill": _changed(call.store, skill)}
 
 
 def _put_one(call: Call) -> Document:
-    skill = _known(call)
+    skill = _require(call)
     file = _put_file(call.store, skill, call.path["path"], call.body)
     return {"file": file, "skill": _changed(call.store, skill)}
 
 
 def _file(call: Call) -> Document:
-    where = "skillId = ? AND path = ?"
-    file = call.store.first(SKILL_FILES, where, _known(call)["id"], call.path["path"])
-    if file is None:
-        raise Refusal(404, "Skill file not found")
-    return {"file": file}
+    key = (_require(call)["id"], call.path["path"])
+    file = call.store.first(SKILL_FILES, "skillId = ? AND path = ?", *key)
+    return {"file": found(file, "Skill file")}
 
 
 def _delete_file(call: Call) -> Document:
-    skill, file = _known(call), _file(call)["file"]
+    skill, file = _require(call), _file(call)["file"]
     call.store.delete(SKILL_FILES, "id = ?", file["id"])
     return {"success": True, "skill": _changed(call.store, skill)}
 
@@ -192,7 +177,7 @@ def _delete_file(call: Call) -> Document:
 ROUTES = (
     Route("GET", "/api/skills", _list),
     Route("POST", "/api/skills", _create, body=CREATE),
-    Route("GET", "/api/skills/{id}", _known),
+    Route("GET", "/api/skills/{id}", _require),
     Route("PUT", "/api/skills/{id}", _change, body=CHANGE),
     Route("DELETE", "/api/skills/{id}", _delete),
     Route("POST", "/api/skills/{id}/install", _install, body=INSTALL),

@@ -1,11 +1,11 @@
-"""Messages for running tasks, and what becomes of those that arrive too late (docs/api.md 12)."""
+"""Store steering messages for tasks; promote undelivered ones to follow-ups (docs/api.md 12)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.local_swarm import agents, tasks
-from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Route
+from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Route, found
 from agent_swarm_worker.local_swarm.scrub import scrub
 from agent_swarm_worker.local_swarm.tables import AGENTS, STEERING, USERS
 from agent_swarm_worker.local_swarm.validation import Choice, Shape, Text
@@ -13,7 +13,7 @@ from agent_swarm_worker.local_swarm.validation import Choice, Shape, Text
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
 
-MODES_OF_PROVIDER = {
+STEER_MODES = {
     "pi": ("steer", "queue"),
     "claude-managed": ("steer", "queue"),
     "devin": ("queue",),
@@ -38,20 +38,20 @@ HANDLED = Shape(note=Text().optional())
 
 
 def request(store: Store, task_id: str, body: Document) -> Document:
-    """Take a message for a task and say what will happen to it.
+    """Store a message for a task and return its outcome: steered, queued or promoted.
 
-    A message for a task that no session can ever read becomes a follow-up task at once.
+    A message for a task that has ended becomes a follow-up task at once.
     """
-    task = tasks.known(store, task_id)
+    task = tasks.require(store, task_id)
     agent = store.get(AGENTS, task["agentId"]) if task["agentId"] else None
     provider = agents.harness_of(agent) or task.get("provider") or "claude"
-    modes, wanted = MODES_OF_PROVIDER[provider], body["mode"]
+    modes, wanted = STEER_MODES[provider], body["mode"]
     if not body["message"].strip():
         raise Refusal(400, "Steering message must not be empty")
     if body["onUnsupported"] == "fail" and wanted not in modes:
         raise Refusal(422, f"Harness provider '{provider}' does not support mode '{wanted}'")
     if task["status"] == "paused":
-        task = tasks.touch(store, task, status="in_progress")
+        task = tasks.update(store, task, status="in_progress")
     author = store.get(USERS, body.get("requestedByUserId", ""))
     message = store.insert(
         STEERING,
@@ -61,7 +61,7 @@ def request(store: Store, task_id: str, body: Document) -> Document:
             "mode": wanted,
             "status": "pending",
             "source": body["source"],
-            # Whoever holds the key is the operator, whatever agent the headers name.
+            # The caller has the API key, so it is the operator, whatever agent its headers name.
             "createdByKind": "user" if author else "system",
             "createdByUserId": author["id"] if author else None,
             "createdAt": store.now(),
@@ -80,7 +80,7 @@ def request(store: Store, task_id: str, body: Document) -> Document:
 
 def promote(store: Store, message: Document) -> Document:
     """Turn an undelivered message into a follow-up task for the same agent."""
-    task = tasks.known(store, message["taskId"])
+    task = tasks.require(store, message["taskId"])
     follow_up = tasks.create(
         store,
         message["body"],
@@ -95,16 +95,14 @@ def promote(store: Store, message: Document) -> Document:
 
 
 def promote_pending(store: Store, task_id: str) -> None:
-    """Promote what nobody delivered before the task ended."""
+    """Promote the messages that were not delivered before the task ended."""
     for message in store.find(STEERING, "taskId = ? AND status = 'pending'", task_id):
         promote(store, message)
 
 
 def own_message(store: Store, message_id: str, agent_id: str) -> Document:
     """Return a message whose task belongs to the agent, or refuse."""
-    message = store.get(STEERING, message_id)
-    if message is None:
-        raise Refusal(404, "Steering message not found")
+    message = found(store.get(STEERING, message_id), "Steering message")
     task = tasks.get(store, message["taskId"])
     if task is None or task["agentId"] != agent_id:
         raise Refusal(403, "Steering message task is assigned to another agent")
@@ -112,7 +110,7 @@ def own_message(store: Store, message_id: str, agent_id: str) -> Document:
 
 
 def deliver(store: Store, message: Document, mode: str) -> Document:
-    """Record that a pending message has reached its session, and how."""
+    """Mark a pending message as delivered in `mode`."""
     if message["status"] != "pending":
         return message
     changes = {"status": "delivered", "deliveredMode": mode, "deliveredAt": store.now()}
@@ -120,11 +118,11 @@ def deliver(store: Store, message: Document, mode: str) -> Document:
 
 
 def handle(store: Store, message: Document, note: str = "") -> Document:
-    """Record that the agent has taken a delivered message into account."""
+    """Mark a delivered message as handled by the agent."""
     if message["status"] != "delivered":
         return message
-    kept = scrub(store, note[:MAX_NOTE_CHARS]) if note.strip() else None
-    changes = {"status": "handled", "handledAt": store.now(), "handledNote": kept}
+    stored = scrub(store, note[:MAX_NOTE_CHARS]) if note.strip() else None
+    changes = {"status": "handled", "handledAt": store.now(), "handledNote": stored}
     return store.update(STEERING, message["id"], **changes)
 
 
@@ -134,7 +132,7 @@ def _steer(call: Call) -> Document:
 
 
 def _of_task(call: Call) -> Document:
-    task = tasks.known(call.store, call.path["id"])
+    task = tasks.require(call.store, call.path["id"])
     return {"messages": call.store.find(STEERING, "taskId = ? ORDER BY rowid", task["id"])}
 
 
@@ -167,19 +165,12 @@ def _handled(call: Call) -> Document:
     return {"message": handle(call.store, _own(call), call.body.get("note", ""))}
 
 
+MESSAGE = "/api/steering-messages/{id}"
 ROUTES = (
     Route("POST", "/api/tasks/{id}/steer", _steer, body=STEER),
     Route("GET", "/api/tasks/{id}/steering-messages", _of_task),
     Route("GET", "/api/steering-messages", _pending, agent="known", query=OF_TASK),
-    Route(
-        "POST", "/api/steering-messages/{id}/delivered", _delivered, agent="known", body=DELIVERED
-    ),
-    Route(
-        "POST",
-        "/api/steering-messages/{id}/undeliverable",
-        _undeliverable,
-        agent="known",
-        body=UNDELIVERABLE,
-    ),
-    Route("POST", "/api/steering-messages/{id}/handled", _handled, agent="known", body=HANDLED),
+    Route("POST", f"{MESSAGE}/delivered", _delivered, agent="known", body=DELIVERED),
+    Route("POST", f"{MESSAGE}/undeliverable", _undeliverable, agent="known", body=UNDELIVERABLE),
+    Route("POST", f"{MESSAGE}/handled", _handled, agent="known", body=HANDLED),
 )

@@ -1,11 +1,10 @@
-"""The database: one SQLite file, one connection, one transaction per request.
+"""Read and write documents in one SQLite file: one connection, one transaction per request.
 
-All calls run in the event loop's own thread. A statement here takes microseconds (WAL,
-``synchronous=NORMAL``: no fsync per commit), less than handing it to a thread would, and since no
-handler awaits inside a transaction two of them can never interleave. What is committed is in the
-write-ahead log and survives the death of the process, though not always the loss of power.
-
-The layout of the database. Columns carry the names the wire uses; see `tables`.
+All calls run in the event loop's thread. A statement takes microseconds (WAL,
+``synchronous=NORMAL``: no fsync per commit), less than passing it to a thread, and no handler
+awaits inside a transaction, so that transactions cannot interleave. Committed data survives the
+death of the process, but not always a power cut. Columns have the names of the wire; `tables` says
+how rows are shown.
 """
 
 from __future__ import annotations
@@ -31,53 +30,55 @@ if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.tables import Table
 
 Document: TypeAlias = dict[str, Any]
-"""A row as the wire shows it."""
+"""A row as it is on the wire."""
 
 IN_MEMORY = ":memory:"
 LOCK_WAIT_S = 0.2
-"""Long enough for another server that is just about to stop."""
+"""Enough for another server that is stopping."""
 
 CENTURY_S = 100 * 365 * 86400
+VERSION = 1
+"""Version of the schema, in ``PRAGMA user_version``."""
 
 
 class Store:
-    """Reads and writes documents; knows nothing of what they mean."""
+    """Typed access to rows, without knowledge of their meaning."""
 
     def __init__(self, path: Path | str, clock: Clock, ids: IdSource) -> None:
-        """Open the database, creating it if need be.
+        """Open the database, creating it if it is absent.
 
         Raises:
             StateLocked: another process has it open.
-            StateUnwritable: it cannot be created, or a newer version wrote it.
+            StateUnwritable: it cannot be created, or has the schema of a newer version.
         """
         self.clock, self.new_id = clock, ids
         self._connection = _open(path)
 
     def close(self) -> None:
-        """Close the file; what was committed is kept."""
+        """Close the file."""
         self._connection.close()
 
     # --- time
     def now(self) -> str:
-        """This moment, as the wire writes it."""
+        """Return the current time in the wire's format."""
         return wire_time(self.clock.now())
 
     def ago(self, seconds: float) -> str:
-        """The moment `seconds` before now."""
-        return wire_time(self._moment(-seconds))
+        """Return the time `seconds` before now."""
+        return wire_time(self._time_in(-seconds))
 
     def ahead(self, seconds: float) -> str:
-        """The moment `seconds` after now."""
-        return wire_time(self._moment(seconds))
+        """Return the time `seconds` after now."""
+        return wire_time(self._time_in(seconds))
 
-    def _moment(self, seconds: float) -> datetime:
-        # Whatever a caller asks for, the calendar ends with the year 9999.
+    def _time_in(self, seconds: float) -> datetime:
+        # Clamped, since `datetime` ends with the year 9999.
         return self.clock.now() + timedelta(seconds=max(-CENTURY_S, min(seconds, CENTURY_S)))
 
     # --- plain SQL
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside happens, or nothing."""
+        """Commit all statements of the block, or none."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -143,7 +144,7 @@ class Store:
 
 
 def document_of(table: Table, row: sqlite3.Row) -> Document:
-    """Turn a row into what the wire shows."""
+    """Convert a row to its form on the wire."""
     document: Document = {}
     for name in row.keys():  # noqa: SIM118 - iterating a Row gives its values
         value = row[name]
@@ -163,31 +164,31 @@ def _stored(value: Any) -> Any:
 
 def _open(path: Path | str) -> sqlite3.Connection:
     in_memory = str(path) == IN_MEMORY
-    place = Path(path)
+    file = Path(path)
     try:
         if not in_memory:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            # Configuration rows hold credentials: the file is the owner's alone.
-            os.close(os.open(place, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            # Mode 0600: configuration rows hold credentials.
+            os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, timeout=LOCK_WAIT_S, isolation_level=None)
     except (OSError, sqlite3.Error) as error:
-        raise StateUnwritable(place, str(error)) from error
+        raise StateUnwritable(file, str(error)) from error
     connection.row_factory = sqlite3.Row
     try:
-        _prepare(connection, place)
+        _prepare(connection, file)
     except sqlite3.Error as error:
         connection.close()
         if getattr(error, "sqlite_errorcode", None) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            raise StateLocked(place, None) from error
-        raise StateUnwritable(place, str(error)) from error
+            raise StateLocked(file, None) from error
+        raise StateUnwritable(file, str(error)) from error
     except StateUnwritable:
         connection.close()
         raise
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, place: Path) -> None:
-    # Two servers on one file would each miss what the other caches and claims.
+def _prepare(connection: sqlite3.Connection, file: Path) -> None:
+    # Two servers on one file would not see each other's claims.
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -196,14 +197,12 @@ def _prepare(connection: sqlite3.Connection, place: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     connection.execute("COMMIT")
     if version > VERSION:
-        raise StateUnwritable(place, f"it has layout {version}, this program knows {VERSION}")
+        raise StateUnwritable(file, f"it has layout {version}, this program knows {VERSION}")
     connection.executescript(CREATE)
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
-VERSION = 1
-"""Of this layout; kept in ``PRAGMA user_version``."""
-
+# --- schema
 CREATE = """
 CREATE TABLE IF NOT EXISTS agents (
   id TEXT PRIMARY KEY, name TEXT NOT NULL, isLead INT NOT NULL, status TEXT NOT NULL,

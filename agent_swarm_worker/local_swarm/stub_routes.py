@@ -1,10 +1,9 @@
-"""Small routes that belong to no larger subject, and features this server answers without having.
+"""Serve small routes: stubs of features this server lacks, ``/me``, and refresh locks.
 
-Saying "disabled" or "nothing" in the public shapes lets a worker go on as it would elsewhere.
-
-``GET /me``: what an agent is told about itself, and what waits for it (docs/api.md 3.5).
-
-Locks that let one worker at a time refresh a shared login (docs/api.md 13.4).
+A stub answers "disabled" or an empty result in the public server's shape, so that a worker
+continues as it would there. ``GET /me`` describes the calling agent and counts its inbox
+(docs/api.md 3.5). A refresh lock lets one worker at a time refresh a shared login
+(docs/api.md 13.4).
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.local_swarm import agents, channels, tasks
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Route
 from agent_swarm_worker.local_swarm.tables import AGENTS, TASKS
-from agent_swarm_worker.local_swarm.validation import Number, Record, Shape, Text
+from agent_swarm_worker.local_swarm.validation import Number, Record, Shape, Text, optional
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
 
+# --- stubs
 RECENT_TASKS = 20
 
 RENDER = Shape(
     eventType=Text(),
     variables=Record().optional(),
-    agentId=Text().optional(),
-    repoId=Text().optional(),
+    **optional(Text(), "agentId repoId"),
 )
 
 
@@ -34,7 +33,7 @@ def _health(_: Call) -> Document:
 
 
 def _render(_: Call) -> Document:
-    # No template rows here: the public answer for an unknown event makes workers use their own.
+    # The public server's response for an unknown event; workers then use their own template.
     return {"text": "", "skipped": False, "unresolved": []}
 
 
@@ -58,18 +57,19 @@ def _concurrent_context(call: Call) -> Document:
     recent = "creatorAgentId IS NOT NULL ORDER BY createdAt DESC, rowid DESC LIMIT ?"
     shown = ("id", "task", "agentId", "creatorAgentId", "status", "createdAt", "progress")
 
-    def brief(task: Document) -> Document:
+    def summary(task: Document) -> Document:
         agent = store.get(AGENTS, task["agentId"]) if task["agentId"] else None
         picked = {name: task.get(name) for name in shown}
         return {**picked, "agentName": agent["name"] if agent else None}
 
     return {
         "processingInboxMessages": [],
-        "recentTaskDelegations": [brief(task) for task in store.find(TASKS, recent, RECENT_TASKS)],
-        "activeSwarmTasks": [brief(task) for task in active],
+        "recentTaskDelegations": [summary(row) for row in store.find(TASKS, recent, RECENT_TASKS)],
+        "activeSwarmTasks": [summary(task) for task in active],
     }
 
 
+# --- the calling agent
 RECENT_MENTIONS = 3
 EXCERPT_CHARS = 100
 
@@ -77,7 +77,7 @@ INCLUDE = Shape(include=Text().optional(""))
 
 
 def inbox(store: Store, agent_id: str) -> Document:
-    """Count what waits for an agent. Channels it is being woken up for do not count."""
+    """Count the open items of an agent; channels whose mentions are claimed do not count."""
     unread = channels.unread(store, agent_id)
     mentions = [message for message in unread if agent_id in message["mentions"]]
     counts = {
@@ -106,17 +106,18 @@ def inbox(store: Store, agent_id: str) -> Document:
 
 
 def _me(call: Call) -> Document:
-    agent = agents.known(call.store, call.agent_id)
+    agent = agents.require(call.store, call.agent_id)
     shown = {**agents.with_capacity(call.store, agent), "shouldBlockPolling": False}
     if call.query["include"] == "inbox":
         shown["inbox"] = inbox(call.store, agent["id"])
     return shown
 
 
+# --- refresh locks
 MAX_TTL_MS = 300_000
 
 NAME = Shape(key=Text(pattern="[a-zA-Z0-9._:-]{1,200}"))
-ACQUIRE = Shape(ttlMs=Number(most=MAX_TTL_MS, above=0, whole=True))
+ACQUIRE = Shape(ttlMs=Number(maximum=MAX_TTL_MS, above=0, integer=True))
 RELEASE = Shape(owner=Text(1))
 
 
@@ -135,7 +136,7 @@ def _acquire(call: Call) -> Document:
 
 
 def _release(call: Call) -> None:
-    # A lock that expired may belong to somebody else by now, so only its owner releases it.
+    # An expired lock may belong to another caller by now.
     sql = "DELETE FROM refresh_locks WHERE key = ? AND owner = ?"
     call.store.run(sql, _key(call), call.body["owner"])
 

@@ -1,4 +1,4 @@
-"""Ending a running task in favour of a *resume* task that goes on (docs/api.md 7.4 and 7.5)."""
+"""End a running task in favour of a resume task (docs/api.md 7.4 and 7.5)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from agent_swarm_worker.local_swarm.validation import Choice, Shape
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
 
-FRESH_S = 30
-"""An agent active this recently is there to take its work back, whatever the reason."""
+RECENT_ACTIVITY_S = 30
+"""The resume task is pinned to an agent that was active this recently, for any reason."""
 PRIORITY_STEP = 10
 MAX_PRIORITY = 100
 TASK_CHARS = 200
 GENERATION_TAG = "resume-generation:"
 PIN_TAGS = {"graceful_shutdown": "graceful-shutdown-pin", "crash_recovery": "crash-recovery-pin"}
-"""Reasons for which the agent id is expected back; such a pin is watched by a sweep."""
+"""Reasons after which the agent is expected back; a sweep escalates pins that stay unclaimed."""
 
 SUPERSEDE = Shape(
     reason=Choice("graceful_shutdown", "context_limits", "manual_supersede", "crash_recovery")
@@ -27,20 +27,20 @@ SUPERSEDE = Shape(
 
 
 def supersede(store: Store, task: Document, reason: str) -> tuple[Document, Document]:
-    """End a task and create the one that resumes it; return both."""
+    """End a task and create its resume task; return both."""
     ended = finish.supersede(store, task)
     return ended, _resume_task(store, ended, reason)
 
 
 def generation(task: Document) -> int:
-    """How many times the work has been resumed before."""
+    """Return how many times the task has been resumed."""
     tag = next((tag for tag in task["tags"] if tag.startswith(GENERATION_TAG)), "")
     number = tag.removeprefix(GENERATION_TAG)
     return int(number) if number.isdecimal() else 0
 
 
 def affinity_of(agent: Document) -> Document:
-    """Who may take over from an agent, as the pool understands it."""
+    """Return the routing affinity of an agent's task: the agents that may continue it."""
     affinity = {
         "sourceAgentId": agent["id"],
         "role": agent.get("role"),
@@ -51,13 +51,13 @@ def affinity_of(agent: Document) -> Document:
 
 
 def can_return_to(store: Store, agent: Document | None) -> bool:
-    """True if work may be pinned to the agent: registered, not offline, with a free slot."""
+    """Return whether a task may be pinned to the agent: not offline, with a free slot."""
     return agent is not None and agent["status"] != "offline" and agents.has_capacity(store, agent)
 
 
 def _resume_task(store: Store, task: Document, reason: str) -> Document:
     agent = store.get(AGENTS, task["agentId"]) if task["agentId"] else None
-    pinned = _goes_back(store, agent, reason)
+    pinned = _is_pinned(store, agent, reason)
     tags = ["auto-resume", f"reason:{reason}", f"{GENERATION_TAG}{generation(task) + 1}"]
     if pinned and reason in PIN_TAGS:
         tags.append(PIN_TAGS[reason])
@@ -80,16 +80,16 @@ def _resume_task(store: Store, task: Document, reason: str) -> Document:
     )
 
 
-def _goes_back(store: Store, agent: Document | None, reason: str) -> bool:
+def _is_pinned(store: Store, agent: Document | None, reason: str) -> bool:
     if agent is None or not can_return_to(store, agent):
         return False
-    # Wire times compare as text.
-    is_fresh: bool = agent.get("lastActivityAt", "") > store.ago(FRESH_S)
+    # Times on the wire sort as text.
+    is_fresh: bool = agent.get("lastActivityAt", "") > store.ago(RECENT_ACTIVITY_S)
     return reason in PIN_TAGS or is_fresh
 
 
 def _supersede(call: Call) -> Document:
-    task = tasks.known(call.store, call.path["id"])
+    task = tasks.require(call.store, call.path["id"])
     if call.agent_id and task["agentId"] != call.agent_id:
         raise Refusal(403, "Task belongs to another agent")
     answer: Document = {"success": True}

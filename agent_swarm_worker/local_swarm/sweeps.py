@@ -1,7 +1,7 @@
-"""What the server does by itself now and then (docs/api.md 16).
+"""Sweep periodically: resume dead sessions, assign pool tasks, clean up (docs/api.md 16).
 
-Each sweep is a plain function of the store, so that a test can run one at any moment of a clock it
-moves by hand. `keep_sweeping` runs them on the server's schedule.
+Each sweep is a function of the store, so that a test can run it at any time of a manual clock;
+`run_sweeps` runs them on schedule.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
 
 NEVER_RESUMED = frozenset({"heartbeat", "heartbeat-checklist", "boot-triage", "reroute-decision"})
-"""Tasks of the system itself: resuming them could go on for ever."""
+"""System tasks, which could be resumed without end."""
 REBOOT_REASON = "Auto-failed by reboot sweep: worker session not found after server restart"
 REBOOT_TAGS = ("reboot-retry", "auto-generated")
 REBOOT_PIN_TAG = "reboot-retry-pin"
@@ -37,24 +37,24 @@ TASK_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class SweepSettings:
-    """When sweeps run and how patient they are. All in seconds; the public server's defaults."""
+    """Schedule and limits of sweeps, in seconds; the defaults are the public server's."""
 
     first_after_s: float = 5
     every_s: float = 90
     reboot_skew_s: float = 5
-    """How long before the boot a heartbeat may lie to count as one after it."""
+    """A heartbeat up to this long before the boot counts as one after it."""
     no_session_s: float = 300
     stale_heartbeat_s: float = 900
     steering_grace_s: float = 300
-    """A message this fresh keeps its task from being taken for dead."""
+    """A pending steering message this recent keeps its task from being resumed."""
     cleanup_s: float = 1800
     pin_grace_s: float = 600
     max_generations: int = 3
     enabled: bool = True
 
 
-async def keep_sweeping(store: Store, settings: SweepSettings) -> None:
-    """Sweep until cancelled: once for the reboot, then again and again."""
+async def run_sweeps(store: Store, settings: SweepSettings) -> None:
+    """Run the reboot sweep once, then `sweep` on schedule until cancelled."""
     booted_at = store.ago(settings.reboot_skew_s)
     await store.clock.sleep(settings.first_after_s)
     with store.transaction():
@@ -67,7 +67,7 @@ async def keep_sweeping(store: Store, settings: SweepSettings) -> None:
 
 # --- after a restart
 def reboot_sweep(store: Store, booted_at: str) -> list[Document]:
-    """Fail what has not been heard of since `booted_at`, and return the tasks that retry it."""
+    """Fail tasks without a heartbeat since `booted_at`, and return the tasks that retry them."""
     retries = []
     for task in _running(store, store.now()):
         session = sessions.of_task(store, task["id"])
@@ -96,40 +96,40 @@ def _retry(store: Store, task: Document) -> Document:
     )
 
 
-# --- every now and then
+# --- periodically
 def sweep(store: Store, settings: SweepSettings) -> None:
-    """Put right what went wrong while nobody looked."""
-    _release_dead_offers(store)
-    _rescue_dead_sessions(store, settings)
+    """Run every periodic sweep once."""
+    _release_offers_to_offline_agents(store)
+    _resume_dead_sessions(store, settings)
     _correct_statuses(store)
     _assign_pool(store)
     _escalate_unclaimed_pins(store, settings)
     _clean_up(store, settings)
 
 
-def _release_dead_offers(store: Store) -> None:
+def _release_offers_to_offline_agents(store: Store) -> None:
     where = (
         "status = 'offered' AND offeredTo NOT IN (SELECT id FROM agents WHERE status != 'offline')"
     )
     for task in store.find(TASKS, where):
-        tasks.touch(store, task, status="unassigned", offeredTo=None, offeredAt=None)
+        tasks.update(store, task, status="unassigned", offeredTo=None, offeredAt=None)
 
 
-def _rescue_dead_sessions(store: Store, settings: SweepSettings) -> None:
+def _resume_dead_sessions(store: Store, settings: SweepSettings) -> None:
     for task in _running(store, store.ago(settings.no_session_s)):
         session = sessions.of_task(store, task["id"])
         if session is not None and not _is_stale(store, task, session, settings):
             continue
         if not _has_fresh_steering(store, task, settings):
             sessions.end(store, task["id"])
-            _rescue(store, task, settings)
+            _resume_or_fail(store, task, settings)
 
 
 def _running(store: Store, not_touched_since: str) -> Iterator[Document]:
-    """Yield running tasks, each as it is when its turn comes: ending one can end another."""
+    """Yield running tasks; each is read again first, since ending one can end another."""
     where = "status = 'in_progress' AND agentId IS NOT NULL AND lastUpdatedAt <= ?"
     for found in store.find(TASKS, where, not_touched_since):
-        task = tasks.known(store, found["id"])
+        task = tasks.require(store, found["id"])
         if task["status"] == "in_progress":
             yield task
 
@@ -145,7 +145,7 @@ def _has_fresh_steering(store: Store, task: Document, settings: SweepSettings) -
     return store.first(STEERING, where, task["id"], since) is not None
 
 
-def _rescue(store: Store, task: Document, settings: SweepSettings) -> None:
+def _resume_or_fail(store: Store, task: Document, settings: SweepSettings) -> None:
     if task.get("taskType") in NEVER_RESUMED or _has_open_child(store, task, "resume"):
         finish.fail(store, task, "Auto-failed by heartbeat: the worker's session is gone")
     elif supersede.generation(task) >= settings.max_generations:
@@ -163,25 +163,25 @@ def _has_open_child(store: Store, task: Document, task_type: str | None = None) 
 
 def _correct_statuses(store: Store) -> None:
     for agent in store.find(AGENTS, "status IN ('busy', 'idle')"):
-        agents.settle(store, agent["id"])
+        agents.update_status(store, agent["id"])
 
 
 def _assign_pool(store: Store) -> None:
     assigned = 0
     for agent in store.find(AGENTS, "status = 'idle' AND isLead = 0 ORDER BY rowid"):
-        # Tasks that wait for the agent will need its slots too.
+        # Pending tasks of the agent will need slots too.
         waiting = "SELECT COUNT(*) FROM tasks WHERE agentId = ? AND status = 'pending'"
         taken = agents.load(store, agent["id"]) + store.value(waiting, agent["id"])
         free = min(agent["maxTasks"] - taken, MAX_ASSIGNED - assigned)
         for task in list(poll.pool(store, agent))[: max(0, free)]:
-            tasks.touch(store, task, status="pending", agentId=agent["id"])
+            tasks.update(store, task, status="pending", agentId=agent["id"])
             assigned += 1
 
 
 def _escalate_unclaimed_pins(store: Store, settings: SweepSettings) -> None:
     lead = agents.lead(store)
     if lead is None or lead["status"] == "offline":
-        return  # nobody could decide, and the agent may still come back
+        return  # no lead could decide, and the agent may still return
     pins = {*supersede.PIN_TAGS.values(), REBOOT_PIN_TAG}
     where = "status = 'pending' AND agentId != ? AND createdAt < ?"
     for task in store.find(TASKS, where, lead["id"], store.ago(settings.pin_grace_s)):
@@ -193,13 +193,9 @@ def _escalate_unclaimed_pins(store: Store, settings: SweepSettings) -> None:
             f" send-task (name the agent), or drop it.\n\nTask {task['parentTaskId']}:"
             f" {task['task'][:TASK_CHARS]}"
         )
-        tasks.create(
-            store,
-            text,
-            agentId=lead["id"],
-            source="system",
-            taskType="reroute-decision",
-            parentTaskId=task["parentTaskId"],
+        parent_id = task["parentTaskId"]
+        tasks.create_follow_up(
+            store, lead["id"], text, parent_id=parent_id, kind="reroute-decision"
         )
 
 
@@ -207,12 +203,12 @@ def _clean_up(store: Store, settings: SweepSettings) -> None:
     limit = store.ago(settings.cleanup_s)
     sessions.delete_stale(store, limit)
     for task in store.find(TASKS, "status = 'reviewing' AND lastUpdatedAt < ?", limit):
-        tasks.touch(store, task, status="offered")
+        tasks.update(store, task, status="offered")
     channels.release_stale_claims(store, limit)
 
 
 def routes(settings: SweepSettings) -> tuple[Route, ...]:
-    """Return the route by which a lead asks for a sweep at once."""
+    """Return the route that runs a sweep at once."""
 
     def sweep_now(call: Call) -> Document:
         sweep(call.store, settings)

@@ -1,8 +1,7 @@
-"""How the rows of each table look on the wire.
+"""Declare how the rows of each table are shown on the wire.
 
-Columns carry the names the wire uses (see `schema`). A row becomes a wire document by dropping
-what is NULL; `Table` names the columns that need more than that. JSON columns hold text, flags hold
-0 or 1.
+Columns have the names of the wire (schema in `store`). NULL columns are left out; `Table` names the
+columns that need more: JSON columns hold text, flags hold 0 or 1.
 """
 
 from __future__ import annotations
@@ -12,15 +11,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """How the rows of one table look on the wire."""
+    """One table and its columns with a special form on the wire."""
 
     name: str
     json: frozenset[str] = frozenset()
     flags: frozenset[str] = frozenset()
     nulls: frozenset[str] = frozenset()
-    """Columns shown as ``null`` when empty; the others are left out."""
+    """Columns shown as ``null``, not left out, when NULL."""
     hidden: frozenset[str] = frozenset()
-    """Columns that never leave the server."""
+    """Columns that are never shown."""
 
 
 def _table(

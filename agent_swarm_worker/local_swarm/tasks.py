@@ -1,6 +1,6 @@
-"""Tasks: what one is, how it comes into being, what a child inherits from its parent.
+"""Create and update tasks, and serve reports on running ones (docs/api.md 5.5 to 5.11).
 
-Reports on a task while it runs, and what others do to it (docs/api.md 5.5 to 5.11).
+A child task inherits fields from its parent. How a task ends is in `finish`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from agent_swarm_worker.local_swarm import agents, finish, telemetry
-from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route
+from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route, found
 from agent_swarm_worker.local_swarm.scrub import scrub
 from agent_swarm_worker.local_swarm.tables import TASKS, USERS
 from agent_swarm_worker.local_swarm.validation import (
@@ -21,81 +21,47 @@ from agent_swarm_worker.local_swarm.validation import (
     Record,
     Shape,
     Text,
+    names,
+    optional,
 )
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
 
 API_VERSION = "1.135.0"
-"""The generation of the public API that this server speaks."""
+"""Version of the public API that this server implements."""
 
-STATUSES = (
-    "backlog",
-    "unassigned",
-    "offered",
-    "reviewing",
-    "pending",
-    "in_progress",
-    "paused",
-    "completed",
-    "failed",
-    "cancelled",
-    "superseded",
+STATUSES = names(
+    "backlog unassigned offered reviewing pending in_progress paused completed failed cancelled"
+    " superseded"
 )
 TERMINAL = frozenset({"completed", "failed", "cancelled", "superseded"})
-SOURCES = (
-    "mcp",
-    "slack",
-    "api",
-    "ui",
-    "github",
-    "gitlab",
-    "agentmail",
-    "system",
-    "schedule",
-    "workflow",
-    "linear",
-    "jira",
-)
+SOURCES = names("mcp slack api ui github gitlab agentmail system schedule workflow linear jira")
 EFFORTS = ("off", "low", "medium", "high", "xhigh", "max")
 TIERS = ("smol", "regular", "smart", "ultra")
 TIER_ALIASES = {"haiku": "smol", "sonnet": "regular", "opus": "smart", "fable": "ultra"}
-"""Given as a model these mean a tier, so that any harness can run the task (docs/api.md 15.8)."""
+"""Model names that mean a tier, so that any harness can run the task (docs/api.md 15.8)."""
 MAX_TASK_TYPE_CHARS = 50
 DEFAULT_PRIORITY = 50
 
-INHERITED = (
-    "dir",
-    "vcsProvider",
-    "vcsRepo",
-    "vcsNumber",
-    "vcsUrl",
-    "outputSchema",
-    "contextKey",
-    "requestedByUserId",
-    "followUpConfig",
-    "key",
-    "routingAffinity",
+INHERITED = names(
+    "dir vcsProvider vcsRepo vcsNumber vcsUrl outputSchema contextKey requestedByUserId"
+    " followUpConfig key routingAffinity"
 )
-"""What a child takes from its parent unless told otherwise. Never the model: the child may run on
-another harness (docs/api.md 7.5)."""
+"""Fields that a child takes from its parent unless given. The model is not among them: the child
+may run on another harness (docs/api.md 7.5)."""
 
 CREATE = Shape(
     task=Text(1),
-    agentId=Text().optional(),
-    taskType=Text().optional(),
+    **optional(Text(), "agentId taskType"),
     tags=Items(Text()).optional(),
-    priority=Number(0, 100, whole=True).optional(),
+    priority=Number(0, 100, integer=True).optional(),
     dependsOn=Items(Text()).optional(),
-    offeredTo=Text().optional(),
-    dir=Text().optional(),
-    parentTaskId=Text().optional(),
+    **optional(Text(), "offeredTo dir parentTaskId"),
     key=Text(1, 255).optional(),
     source=Choice(*SOURCES).optional(),
     outputSchema=Record().optional(),
-    contextKey=Text().optional(),
-    requestedByUserId=Text().optional(),
-    model=Text().optional(),
+    **optional(Text(), "contextKey requestedByUserId model"),
     modelTier=Choice(*TIERS).optional(),
     effort=Choice(*EFFORTS).optional(),
 )
@@ -103,20 +69,17 @@ CREATE = Shape(
 
 # --- reading
 def get(store: Store, task_id: str | None) -> Document | None:
-    """Return a task, if there is one with this id."""
+    """Return the task with this id, if it exists."""
     return store.get(TASKS, task_id) if task_id else None
 
 
-def known(store: Store, task_id: str) -> Document:
+def require(store: Store, task_id: str) -> Document:
     """Return a task, or refuse with 404."""
-    task = store.get(TASKS, task_id)
-    if task is None:
-        raise Refusal(404, "Task not found")
-    return task
+    return found(store.get(TASKS, task_id), "Task")
 
 
 def is_ready(store: Store, task: Document) -> bool:
-    """True if everything the task depends on is completed."""
+    """Return whether all tasks that this one depends on are completed."""
     return all(
         (dependency := get(store, task_id)) is not None and dependency["status"] == "completed"
         for task_id in task["dependsOn"]
@@ -125,9 +88,9 @@ def is_ready(store: Store, task: Document) -> bool:
 
 # --- writing
 def create(store: Store, text: str, **fields: object) -> Document:
-    """Create a task; keyword names are the wire's. Empty values count as absent.
+    """Create a task; keyword names are those of the wire, empty values count as absent.
 
-    The status follows from the fields: offered to somebody, waiting for its agent, or in the pool.
+    The status is ``offered`` with ``offeredTo``, ``pending`` with ``agentId``, else ``unassigned``.
     """
     given = {name: value for name, value in fields.items() if value not in (None, "")}
     parent = get(store, str(given.get("parentTaskId") or ""))
@@ -155,7 +118,7 @@ def create(store: Store, text: str, **fields: object) -> Document:
             "offeredAt": now if "offeredTo" in given else None,
         },
     )
-    telemetry.note(
+    telemetry.add_history(
         store,
         "task_offered" if task["status"] == "offered" else "task_created",
         agent_id=str(given.get("creatorAgentId") or "") or None,
@@ -165,11 +128,19 @@ def create(store: Store, text: str, **fields: object) -> Document:
     return task
 
 
-def touch(store: Store, task: Document, **changes: object) -> Document:
-    """Change a task and stamp ``lastUpdatedAt``; a change of status goes into the history."""
+def create_follow_up(
+    store: Store, agent_id: str, text: str, *, parent_id: str, kind: str = "follow-up"
+) -> Document:
+    """Create a task of the system for an agent, about the task `parent_id`."""
+    about = {"agentId": agent_id, "parentTaskId": parent_id, "taskType": kind}
+    return create(store, text, source="system", **about)
+
+
+def update(store: Store, task: Document, **changes: object) -> Document:
+    """Change a task and its ``lastUpdatedAt``; record a change of status in the history."""
     changed = store.update(TASKS, task["id"], **changes, lastUpdatedAt=store.now())
     if changed["status"] != task["status"]:
-        telemetry.note(
+        telemetry.add_history(
             store,
             "task_status_change",
             agent_id=changed["agentId"],
@@ -194,12 +165,12 @@ def _model_or_tier(fields: Document) -> Document:
     return {"modelTier": alias, **rest}
 
 
-# --- routes
+# --- routes: creation
 def _create(call: Call) -> Reply:
     fields = dict(call.body)
     text = fields.pop("task")
     lead = agents.lead(call.store)
-    # A task nobody is named for goes to the lead, as on the public server.
+    # A task without an agent goes to the lead, as on the public server.
     if not fields.get("agentId") and lead is not None:
         fields["agentId"] = lead["id"]
     user_id = fields.pop("requestedByUserId", "")
@@ -209,8 +180,9 @@ def _create(call: Call) -> Reply:
     return Reply(201, create(call.store, text, creatorAgentId=call.agent_id, **fields))
 
 
+# --- routes: reports and changes
 RECENT_S = 300
-"""How long a cancelled task is shown to an agent that does not ask for one by id."""
+"""A cancelled task is listed for this long to agents that do not ask for it by id."""
 
 PROGRESS = Shape(progress=Text(1))
 SESSION = Either(
@@ -234,44 +206,44 @@ SESSION = Either(
 VCS = Shape(
     vcsProvider=Choice("github", "gitlab"),
     vcsRepo=Text(),
-    vcsNumber=Number(above=0, whole=True),
+    vcsNumber=Number(above=0, integer=True),
     vcsUrl=Text(form="uri"),
 )
 OF_TASK = Shape(taskId=Text().optional())
 
 
 def progress(store: Store, task: Document, text: str) -> Document:
-    """Store a word on how it goes.
+    """Store the progress text of a task.
 
-    The public server lets progress start any task that has not ended, even a paused one
+    As on the public server, this starts any task that has not ended, even a paused one
     (docs/api.md 5.9).
     """
-    kept = scrub(store, text)
+    scrubbed = scrub(store, text)
     status = task["status"] if task["status"] in TERMINAL else "in_progress"
-    # Not `touch`: that progress set a task going is not in the public server's history.
-    now = store.now()
-    changed = store.update(TASKS, task["id"], progress=kept, status=status, lastUpdatedAt=now)
-    telemetry.note(store, "task_progress", agent_id=task["agentId"], task_id=task["id"], new=kept)
+    # Not `update`: the public server's history has no status change for progress.
+    changes = {"progress": scrubbed, "status": status, "lastUpdatedAt": store.now()}
+    changed = store.update(TASKS, task["id"], **changes)
+    about = {"agent_id": task["agentId"], "task_id": task["id"]}
+    telemetry.add_history(store, "task_progress", **about, new=scrubbed)
     return changed
 
 
-# --- routes
 def _progress(call: Call) -> Document:
-    progress(call.store, known(call.store, call.path["id"]), call.body["progress"])
+    progress(call.store, require(call.store, call.path["id"]), call.body["progress"])
     return {"success": True}
 
 
 def _session(call: Call) -> Document:
-    task = known(call.store, call.path["id"])
-    return touch(call.store, task, **call.body)
+    task = require(call.store, call.path["id"])
+    return update(call.store, task, **call.body)
 
 
 def _vcs(call: Call) -> Document:
-    return touch(call.store, known(call.store, call.path["id"]), **call.body)
+    return update(call.store, require(call.store, call.path["id"]), **call.body)
 
 
 def _cancel(call: Call) -> Document:
-    task = known(call.store, call.path["id"])
+    task = require(call.store, call.path["id"])
     if task["status"] in TERMINAL:
         raise Refusal(400, f"Cannot cancel task with status '{task['status']}'")
     cancelled = finish.cancel(call.store, task, _reason(call.content))
@@ -279,7 +251,7 @@ def _cancel(call: Call) -> Document:
 
 
 def _reason(content: bytes) -> str | None:
-    # The public route declares no body and reads one only if it happens to be JSON.
+    # The public route declares no body, and ignores one that is not JSON.
     try:
         body = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -290,16 +262,16 @@ def _reason(content: bytes) -> str | None:
 
 def _pause(call: Call) -> Document:
     task = _own_in(call, "in_progress")
-    return {"success": True, "task": touch(call.store, task, status="paused", wasPaused=True)}
+    return {"success": True, "task": update(call.store, task, status="paused", wasPaused=True)}
 
 
 def _resume(call: Call) -> Document:
     task = _own_in(call, "paused")
-    return {"success": True, "task": touch(call.store, task, status="in_progress")}
+    return {"success": True, "task": update(call.store, task, status="in_progress")}
 
 
 def _own_in(call: Call, status: str) -> Document:
-    task = known(call.store, call.path["id"])
+    task = require(call.store, call.path["id"])
     if call.agent_id and task["agentId"] != call.agent_id:
         raise Refusal(403, "Task belongs to another agent")
     if task["status"] != status:

@@ -1,10 +1,7 @@
-"""What happened, as a stream of small typed events (docs/api.md 9).
+"""Store what sessions report: events, context usage, log lines; and the history of tasks.
 
-How full a session's context window was (docs/api.md 11). Percentages run from 0 to 100.
-
-The lines a session wrote (docs/api.md 8).
-
-The history of tasks and agents: one row for each thing that happened.
+Events are docs/api.md 9, context usage 11 (percentages from 0 to 100), log lines 8. The history has
+one row per change of a task or agent.
 """
 
 from __future__ import annotations
@@ -17,40 +14,33 @@ from agent_swarm_worker.local_swarm import tasks
 from agent_swarm_worker.local_swarm.endpoint import Call, Reply, Route
 from agent_swarm_worker.local_swarm.scrub import Scrubber
 from agent_swarm_worker.local_swarm.tables import EVENTS, SESSION_LOGS, SNAPSHOTS, TASK_LOGS, TASKS
-from agent_swarm_worker.local_swarm.validation import Choice, Items, Number, Record, Shape, Text
+from agent_swarm_worker.local_swarm.validation import (
+    Choice,
+    Items,
+    Number,
+    Record,
+    Shape,
+    Text,
+    names,
+    optional,
+)
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
 
+# --- events
 MAX_BATCH = 500
 DEFAULT_LIMIT = 100
 
 CATEGORY = Choice("tool", "skill", "session", "api", "task", "workflow", "system")
 NAME = Choice(
-    "tool.start",
-    "tool.end",
-    "skill.invoke",
-    "skill.complete",
-    "session.start",
-    "session.end",
-    "session.resume",
-    "session.cost",
-    "api.request",
-    "api.error",
-    "task.poll",
-    "task.assign",
-    "task.timeout",
-    "workflow.step.start",
-    "workflow.step.end",
-    "workflow.run.start",
-    "workflow.run.end",
-    "system.boot",
-    "system.migration",
-    "system.error",
-    "system.profile_sync_rejected",
-    "system.profile_sync_reconciled",
-    "script.global_upsert",
-    "schedule.deleted",
+    *names(
+        "tool.start tool.end skill.invoke skill.complete session.start session.end session.resume"
+        " session.cost api.request api.error task.poll task.assign task.timeout workflow.step.start"
+        " workflow.step.end workflow.run.start workflow.run.end system.boot system.migration"
+        " system.error system.profile_sync_rejected system.profile_sync_reconciled"
+        " script.global_upsert schedule.deleted"
+    )
 )
 STATUS = Choice("ok", "error", "timeout", "skipped")
 SOURCE = Choice("worker", "api", "hook", "scheduler", "cli")
@@ -60,12 +50,9 @@ EVENT = Shape(
     event=NAME,
     status=STATUS.optional(),
     source=SOURCE,
-    agentId=Text().optional(),
-    taskId=Text().optional(),
-    sessionId=Text().optional(),
-    parentEventId=Text().optional(),
+    **optional(Text(), "agentId taskId sessionId parentEventId"),
     numericValue=Number().optional(),
-    durationMs=Number(whole=True).optional(),
+    durationMs=Number(integer=True).optional(),
     data=Record().optional(),
 )
 BATCH = Shape(events=Items(EVENT, 1, MAX_BATCH))
@@ -74,19 +61,14 @@ FILTER = Shape(
     event=NAME.optional(),
     status=STATUS.optional(),
     source=SOURCE.optional(),
-    agentId=Text().optional(),
-    taskId=Text().optional(),
-    sessionId=Text().optional(),
-    dataField=Text().optional(),
-    since=Text().optional(),
-    until=Text().optional(),
-    limit=Number(1, 1000, whole=True, from_text=True).optional(DEFAULT_LIMIT),
+    **optional(Text(), "agentId taskId sessionId dataField since until"),
+    limit=Number(1, 1000, integer=True, from_text=True).optional(DEFAULT_LIMIT),
 )
 _EQUAL = ("category", "event", "status", "source", "agentId", "taskId", "sessionId")
 
 
 def record(store: Store, event: Document) -> Document:
-    """Store one event; its time is the server's own."""
+    """Store one event with the server's time."""
     return store.insert(EVENTS, {"status": "ok", **event, "createdAt": store.now()})
 
 
@@ -117,13 +99,13 @@ def _find(call: Call) -> Document:
     return {"events": call.store.find(EVENTS, where, *values, query["limit"])}
 
 
-TOKENS = Number(0, whole=True)
+# --- context usage
+TOKENS = Number(0, integer=True)
 
 SNAPSHOT = Shape(
     eventType=Choice("progress", "compaction", "completion"),
     sessionId=Text(),
-    contextUsedTokens=TOKENS.optional(),
-    contextTotalTokens=TOKENS.optional(),
+    **optional(TOKENS, "contextUsedTokens contextTotalTokens"),
     contextPercent=Number(0, 100).optional(),
     compactTrigger=Choice("auto", "manual", "auto-inferred").optional(),
     preCompactTokens=TOKENS.optional(),
@@ -139,10 +121,10 @@ SNAPSHOT = Shape(
         "unknown",
     ).optional(),
 )
-LIMIT = Shape(limit=Number(1, 500, whole=True, from_text=True).optional(DEFAULT_LIMIT))
+LIMIT = Shape(limit=Number(1, 500, integer=True, from_text=True).optional(DEFAULT_LIMIT))
 
 
-def _note_peaks(store: Store, task: Document, snapshot: Document) -> None:
+def _update_peaks(store: Store, task: Document, snapshot: Document) -> None:
     changes: Document = {}
     for peak, name in (
         ("peakContextPercent", "contextPercent"),
@@ -154,12 +136,12 @@ def _note_peaks(store: Store, task: Document, snapshot: Document) -> None:
         changes["contextWindowSize"] = snapshot["contextTotalTokens"]
     if snapshot["eventType"] == "compaction":
         changes["compactionCount"] = task["compactionCount"] + 1
-    # Not `touch`: a snapshot does not count as a sign of life of the task.
+    # Not `tasks.update`: a snapshot is no sign of life of the task.
     store.update(TASKS, task["id"], **changes)
 
 
 def _post(call: Call) -> Document:
-    store, task = call.store, tasks.known(call.store, call.path["id"])
+    store, task = call.store, tasks.require(call.store, call.path["id"])
     row = {
         **call.body,
         "taskId": task["id"],
@@ -167,12 +149,12 @@ def _post(call: Call) -> Document:
         "createdAt": store.now(),
     }
     snapshot = store.insert(SNAPSHOTS, row)
-    _note_peaks(store, task, snapshot)
+    _update_peaks(store, task, snapshot)
     return {"ok": True, "snapshotId": snapshot["id"]}
 
 
 def _get(call: Call) -> Document:
-    store, task = call.store, tasks.known(call.store, call.path["id"])
+    store, task = call.store, tasks.require(call.store, call.path["id"])
     where = "taskId = ? ORDER BY createdAt DESC, rowid DESC LIMIT ?"
     count = "SELECT COUNT(*) FROM context_snapshots WHERE taskId = ?"
     summary = {
@@ -186,40 +168,41 @@ def _get(call: Call) -> Document:
     return {"snapshots": newest[::-1], "summary": summary}
 
 
+# --- log lines
 NO_LIMIT = -1
 
 LINES = Shape(
     sessionId=Text(1),
-    iteration=Number(1, whole=True),
+    iteration=Number(1, integer=True),
     lines=Items(Text(), 1),
-    taskId=Text().optional(),
-    cli=Text().optional(),
+    **optional(Text(), "taskId cli"),
 )
-LIMIT_OF_SESSION_LOGS = Shape(limit=Number(1, 1000, whole=True, from_text=True).optional(NO_LIMIT))
+LOG_LIMIT = Shape(limit=Number(1, 1000, integer=True, from_text=True).optional(NO_LIMIT))
 
 
 def _store(call: Call) -> Reply:
     store, body = call.store, call.body
     scrub, now = Scrubber(store), store.now()
-    same = (body.get("taskId") or None, body["sessionId"], body["iteration"])
+    session = (body.get("taskId") or None, body["sessionId"], body["iteration"])
     for number, line in enumerate(body["lines"]):
-        # Numbers begin at 0 in each request: two batches of one iteration interleave when read.
+        # Numbers start at 0 in each request, as on the public server.
         store.run(
             "INSERT INTO session_logs (id, taskId, sessionId, iteration, cli, content, lineNumber,"
             " createdAt) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            *(store.new_id(), *same, body.get("cli") or "claude", scrub(line), number, now),
+            *(store.new_id(), *session, body.get("cli") or "claude", scrub(line), number, now),
         )
     return Reply(201, {"success": True, "count": len(body["lines"])})
 
 
 def _of_task(call: Call) -> Document:
-    task = tasks.known(call.store, call.path["id"])
+    task = tasks.require(call.store, call.path["id"])
     where = "taskId = ? ORDER BY iteration DESC, lineNumber DESC, rowid DESC LIMIT ?"
     newest = call.store.find(SESSION_LOGS, where, task["id"], call.query["limit"])
     return {"logs": newest[::-1]}
 
 
-def note(
+# --- history
+def add_history(
     store: Store,
     event: str,
     *,
@@ -229,7 +212,7 @@ def note(
     new: str | None = None,
     metadata: Document | None = None,
 ) -> None:
-    """Add one row; `event` is one of the public server's names, such as ``task_progress``."""
+    """Add one row; `event` is a name of the public server, such as ``task_progress``."""
     store.insert(
         TASK_LOGS,
         {
@@ -245,7 +228,7 @@ def note(
     )
 
 
-def of_task(store: Store, task_id: str, limit: int) -> list[Document]:
+def task_history(store: Store, task_id: str, limit: int) -> list[Document]:
     """Return the newest rows of a task, newest first."""
     where = "taskId = ? ORDER BY createdAt DESC, rowid DESC LIMIT ?"
     return store.find(TASK_LOGS, where, task_id, limit)
@@ -258,5 +241,5 @@ ROUTES = (
     Route("POST", "/api/tasks/{id}/context", _post, agent="header", body=SNAPSHOT),
     Route("GET", "/api/tasks/{id}/context", _get, query=LIMIT),
     Route("POST", "/api/session-logs", _store, body=LINES),
-    Route("GET", "/api/tasks/{id}/session-logs", _of_task, query=LIMIT_OF_SESSION_LOGS),
+    Route("GET", "/api/tasks/{id}/session-logs", _of_task, query=LOG_LIMIT),
 )

@@ -1,11 +1,12 @@
-"""Field checks that answer in the words of the public server (docs/api.md 1.5).
+"""Validate request bodies, queries and tool arguments, with the public server's messages.
 
 The public server validates with zod, and its workers were written against those messages:
-``Validation error: <path>: <message>, …``. A `Shape` strips keys it does not know, refuses ``null``
-unless a field says `nullable`, and can describe itself as JSON Schema, so that the same
-declaration serves an HTTP route and an MCP tool. The kinds of single values are in `fields`.
+``Validation error: <path>: <message>, …`` (docs/api.md 1.5). A `Shape` drops keys it does not
+know, refuses ``null`` unless a field is `nullable`, and describes itself as JSON Schema, so that
+one declaration serves an HTTP route and an MCP tool.
 
-The kinds of single values a request can hold: text, numbers, flags and choices.
+Not pydantic models: each of its error types would need a translation to these messages, a dump
+cannot keep defaults and leave out absent fields at once, and strict ``int`` refuses ``1.0``.
 """
 
 from __future__ import annotations
@@ -17,123 +18,156 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 MISSING: Any = object()
-"""A key that is not there, as opposed to one that is ``null``."""
+"""A key that is absent, as opposed to one that is ``null``."""
+MAX_SAFE_INTEGER = 2**53 - 1
 
+FieldPath = tuple[str | int, ...]
+Issues = list[tuple[FieldPath, str]]
 
-Place = tuple[str | int, ...]
-Issues = list[tuple[Place, str]]
+_DATETIME = re.compile(
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?Z",
+    re.ASCII,
+)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
 
 class ValidationFailed(Exception):
-    """What was wrong, in the public server's words."""
+    """At least one field is invalid; the message lists all of them."""
 
     def __init__(self, issues: Issues) -> None:
-        parts = (f"{'.'.join(map(str, place))}: {message}" for place, message in issues)
+        parts = (f"{'.'.join(map(str, path))}: {message}" for path, message in issues)
         super().__init__(f"Validation error: {', '.join(parts)}")
 
 
 class Check:
-    """One kind of value. Subclasses say what they accept in `read` and `schema`."""
+    """One kind of value. A subclass implements `read` and `_schema`."""
 
     is_optional = False
     is_nullable = False
-    fallback: Any = MISSING
-    about = ""
+    default: Any = MISSING
+    description = ""
 
     def optional(self, default: Any = MISSING) -> Self:
-        """Return a copy that may be absent; `default` then stands in for it."""
-        return self._but(is_optional=True, fallback=default)
+        """Return a copy that may be absent; `default`, if given, is then stored."""
+        return self._copy(is_optional=True, default=default)
 
     def nullable(self) -> Self:
-        """Return a copy that takes ``null`` too."""
-        return self._but(is_nullable=True)
+        """Return a copy that accepts ``null`` too."""
+        return self._copy(is_nullable=True)
 
-    def described(self, about: str) -> Self:
-        """Return a copy that says in JSON Schema what it is for."""
-        return self._but(about=about)
-
-    def read(self, value: Any, place: Place, issues: Issues) -> Any:
-        """Return `value` as the server keeps it, or add to `issues`."""
-        raise NotImplementedError
-
-    def schema(self) -> dict[str, Any]:
-        """Describe the accepted values as JSON Schema."""
-        raise NotImplementedError
-
-    def full_schema(self) -> dict[str, Any]:
-        """The same with description and default."""
-        schema = dict(self.schema())
-        if self.about:
-            schema["description"] = self.about
-        if self.fallback is not MISSING:
-            schema["default"] = self.fallback
-        return schema
+    def described(self, description: str) -> Self:
+        """Return a copy with a description in its JSON Schema."""
+        return self._copy(description=description)
 
     def parse(self, value: Any) -> dict[str, Any]:
-        """Return what the server keeps of a whole body or query.
+        """Return the validated document of a whole body or query.
 
         Raises:
-            ValidationFailed: at least one field does not pass.
+            ValidationFailed: at least one field is invalid.
         """
         issues: Issues = []
-        kept = self.read(value, (), issues)
+        document = self.read(value, (), issues)
         if issues:
             raise ValidationFailed(issues)
-        assert isinstance(kept, dict)
-        return kept
+        assert isinstance(document, dict)
+        return document
 
-    def _but(self, **changes: Any) -> Self:
+    def read(self, value: Any, path: FieldPath, issues: Issues) -> Any:
+        """Return `value` as it is stored; append to `issues` if it is invalid."""
+        if problem := self._problem(value):
+            issues.append((path, problem))
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema, with description and default."""
+        schema = self._schema()
+        if self.description:
+            schema["description"] = self.description
+        if self.default is not MISSING:
+            schema["default"] = self.default
+        return schema
+
+    def _problem(self, value: Any) -> str:
+        raise NotImplementedError
+
+    def _schema(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _copy(self, **changes: Any) -> Self:
         changed = copy.copy(self)
         for name, value in changes.items():
             setattr(changed, name, value)
         return changed
 
 
-class Items(Check):
-    """A list whose members all pass one check."""
+# --- containers
+class Shape(Check):
+    """A JSON object with known keys; others are dropped."""
 
-    def __init__(self, item: Check, least: int = 0, most: int | None = None) -> None:
-        self._item, self._least, self._most = item, least, most
+    def __init__(self, **fields: Check) -> None:
+        self._fields = fields
 
-    def read(self, value: Any, place: Place, issues: Issues) -> Any:
-        """Take a list and check every member."""
-        if not isinstance(value, list):
-            issues.append((place, wrong_type("array", value)))
+    def read(self, value: Any, path: FieldPath, issues: Issues) -> Any:
+        """Validate each declared field."""
+        if not isinstance(value, dict):
+            issues.append((path, _wrong_type("object", value)))
             return value
-        if len(value) < self._least:
-            issues.append((place, f"Too small: expected array to have >={self._least} items"))
-        if self._most is not None and len(value) > self._most:
-            issues.append((place, f"Too big: expected array to have <={self._most} items"))
-        return [self._item.read(item, (*place, at), issues) for at, item in enumerate(value)]
+        document: dict[str, Any] = {}
+        for name, check in self._fields.items():
+            found = value.get(name, MISSING)
+            if found is MISSING and check.is_optional:
+                if check.default is not MISSING:
+                    document[name] = copy.copy(check.default)
+            elif found is None and check.is_nullable:
+                document[name] = None
+            else:
+                document[name] = check.read(found, (*path, name), issues)
+        return document
 
-    def schema(self) -> dict[str, Any]:
-        """Describe it as JSON Schema."""
-        schema: dict[str, Any] = {"type": "array", "items": self._item.full_schema()}
-        if self._least:
-            schema["minItems"] = self._least
-        if self._most is not None:
-            schema["maxItems"] = self._most
-        return schema
+    def _schema(self) -> dict[str, Any]:
+        required = [name for name, check in self._fields.items() if not check.is_optional]
+        properties = {name: check.schema() for name, check in self._fields.items()}
+        schema: dict[str, Any] = {"type": "object", "properties": properties}
+        return schema | ({"required": required} if required else {})
 
 
 class Record(Check):
-    """A JSON object with keys of the caller's choosing."""
+    """A JSON object with arbitrary keys, whose values all pass `value` if it is given."""
 
     def __init__(self, value: Check | None = None) -> None:
         self._value = value
 
-    def read(self, value: Any, place: Place, issues: Issues) -> Any:
-        """Take an object and check every value."""
+    def read(self, value: Any, path: FieldPath, issues: Issues) -> Any:
+        """Validate every value."""
         if not isinstance(value, dict):
-            issues.append((place, wrong_type("record", value)))
+            issues.append((path, _wrong_type("record", value)))
             return value
         if self._value is None:
             return value
-        return {key: self._value.read(item, (*place, key), issues) for key, item in value.items()}
+        return {key: self._value.read(item, (*path, key), issues) for key, item in value.items()}
 
-    def schema(self) -> dict[str, Any]:
-        """Describe it as JSON Schema."""
+    def _schema(self) -> dict[str, Any]:
         return {"type": "object"}
+
+
+class Items(Check):
+    """A list whose members all pass one check."""
+
+    def __init__(self, item: Check, min_items: int = 0, max_items: int | None = None) -> None:
+        self._item, self._min, self._max = item, min_items, max_items
+
+    def read(self, value: Any, path: FieldPath, issues: Issues) -> Any:
+        """Validate every member."""
+        if not isinstance(value, list):
+            issues.append((path, _wrong_type("array", value)))
+            return value
+        if problem := _wrong_size("array", "items", value, self._min, self._max):
+            issues.append((path, problem))
+        return [self._item.read(item, (*path, at), issues) for at, item in enumerate(value)]
+
+    def _schema(self) -> dict[str, Any]:
+        limits = {"minItems": self._min or None, "maxItems": self._max}
+        return {"type": "array", "items": self._item.schema()} | _given(limits)
 
 
 class Either(Check):
@@ -142,218 +176,186 @@ class Either(Check):
     def __init__(self, *checks: Check) -> None:
         self._checks = checks
 
-    def read(self, value: Any, place: Place, issues: Issues) -> Any:
+    def read(self, value: Any, path: FieldPath, issues: Issues) -> Any:
         """Try the checks in order."""
         for check in self._checks:
             own: Issues = []
-            kept = check.read(value, place, own)
+            document = check.read(value, path, own)
             if not own:
-                return kept
-        issues.append((place, "Invalid input"))
+                return document
+        issues.append((path, "Invalid input"))
         return value
 
-    def schema(self) -> dict[str, Any]:
-        """Describe it as JSON Schema."""
+    def _schema(self) -> dict[str, Any]:
         return {"anyOf": [check.schema() for check in self._checks]}
 
 
-class Shape(Check):
-    """A JSON object with known keys; others are dropped."""
+# --- single values
+class Text(Check):
+    """A string, with a length in characters, a format (uuid, date-time, uri) or a pattern."""
 
-    def __init__(self, **fields: Check) -> None:
-        self._fields = fields
+    def __init__(
+        self,
+        min_length: int = 0,
+        max_length: int | None = None,
+        *,
+        form: str = "",
+        pattern: str = "",
+    ) -> None:
+        self._min, self._max, self._form, self._pattern = min_length, max_length, form, pattern
 
-    def read(self, value: Any, place: Place, issues: Issues) -> Any:
-        """Take an object; drop what is not declared."""
-        if not isinstance(value, dict):
-            issues.append((place, wrong_type("object", value)))
-            return value
-        kept: dict[str, Any] = {}
-        for name, check in self._fields.items():
-            found = value.get(name, MISSING)
-            if found is MISSING and check.is_optional:
-                if check.fallback is not MISSING:
-                    kept[name] = copy.copy(check.fallback)
-            elif found is None and check.is_nullable:
-                kept[name] = None
-            else:
-                kept[name] = check.read(found, (*place, name), issues)
-        return kept
+    def _problem(self, value: Any) -> str:
+        if not isinstance(value, str):
+            return _wrong_type("string", value)
+        if problem := _wrong_size("string", "characters", value, self._min, self._max):
+            return problem
+        if self._form == "uuid" and not _UUID.fullmatch(value):
+            return "Invalid UUID"
+        if self._form == "date-time" and not _DATETIME.fullmatch(value):
+            return "Invalid ISO datetime"
+        if self._form == "uri" and not _is_url(value):
+            return "Invalid URL"
+        if self._pattern and not re.fullmatch(self._pattern, value):
+            return f"Invalid string: must match pattern /^{self._pattern}$/"
+        return ""
 
-    def schema(self) -> dict[str, Any]:
-        """Describe it as JSON Schema."""
-        required = [name for name, check in self._fields.items() if not check.is_optional]
-        schema: dict[str, Any] = {
-            "type": "object",
-            "properties": {name: check.full_schema() for name, check in self._fields.items()},
+    def _schema(self) -> dict[str, Any]:
+        limits = {
+            "minLength": self._min or None,
+            "maxLength": self._max,
+            "format": self._form or None,
+            "pattern": f"^{self._pattern}$" if self._pattern else None,
         }
-        return schema | ({"required": required} if required else {})
+        return {"type": "string"} | _given(limits)
 
 
-def wrong_type(expected: str, value: Any) -> str:
-    """Say that a value is of another type than the `expected` one."""
-    return f"Invalid input: expected {expected}, received {_kind(value)}"
+class Number(Check):
+    """A finite number; `integer` refuses fractions, `from_text` converts a query parameter."""
+
+    def __init__(
+        self,
+        minimum: float | None = None,
+        maximum: float | None = None,
+        *,
+        above: float | None = None,
+        integer: bool = False,
+        from_text: bool = False,
+    ) -> None:
+        self._min, self._max, self._above = minimum, maximum, above
+        self._integer, self._from_text = integer, from_text
+
+    def read(self, value: Any, path: FieldPath, issues: Issues) -> Any:
+        """Convert a query parameter, and store an integral float as an integer."""
+        if self._from_text:
+            value = _number_in(value)
+        if problem := self._problem(value):
+            issues.append((path, problem))
+            return value
+        if self._integer:
+            return int(value)
+        # Integers of the database have 64 bits.
+        return value if abs(value) <= MAX_SAFE_INTEGER else float(value)
+
+    def _problem(self, value: Any) -> str:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return _wrong_type("number", value)
+        if not math.isfinite(value):
+            kind = "NaN" if math.isnan(value) else "Infinity"
+            return f"Invalid input: expected number, received {kind}"
+        if self._integer and value != int(value):
+            return "Invalid input: expected int, received number"
+        if self._integer and abs(value) > MAX_SAFE_INTEGER:
+            return f"Too big: expected int to be <={MAX_SAFE_INTEGER}"
+        if self._min is not None and value < self._min:
+            return f"Too small: expected number to be >={self._min}"
+        if self._above is not None and value <= self._above:
+            return f"Too small: expected number to be >{self._above}"
+        if self._max is not None and value > self._max:
+            return f"Too big: expected number to be <={self._max}"
+        return ""
+
+    def _schema(self) -> dict[str, Any]:
+        limits = {"minimum": self._min, "exclusiveMinimum": self._above, "maximum": self._max}
+        return {"type": "integer" if self._integer else "number"} | _given(limits)
 
 
-def _kind(value: Any) -> str:
+class Flag(Check):
+    """``true`` or ``false``, and no other value that merely looks like one."""
+
+    def _problem(self, value: Any) -> str:
+        return "" if isinstance(value, bool) else _wrong_type("boolean", value)
+
+    def _schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+
+class Choice(Check):
+    """One of several strings."""
+
+    def __init__(self, *options: str) -> None:
+        self._options = options
+
+    def _problem(self, value: Any) -> str:
+        if value in self._options:
+            return ""
+        options = "|".join(f'"{option}"' for option in self._options)
+        if len(self._options) == 1:
+            return f"Invalid input: expected {options}"
+        return f"Invalid option: expected one of {options}"
+
+    def _schema(self) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self._options)}
+
+
+class Anything(Check):
+    """Any JSON value."""
+
+    def _problem(self, value: Any) -> str:
+        return "Invalid input" if value is MISSING else ""
+
+    def _schema(self) -> dict[str, Any]:
+        return {}
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Split a space-separated list of names."""
+    return tuple(text.split())
+
+
+def optional(check: Check, fields: str) -> dict[str, Check]:
+    """Return `check`, optional and without default, for each of the space-separated `fields`."""
+    return dict.fromkeys(names(fields), check.optional())
+
+
+# --- helpers
+def _wrong_type(expected: str, value: Any) -> str:
+    return f"Invalid input: expected {expected}, received {_type_name(value)}"
+
+
+def _type_name(value: Any) -> str:
     if value is MISSING:
         return "undefined"
     if value is None:
         return "null"
-    kinds: tuple[tuple[Any, str], ...] = (
+    names: tuple[tuple[Any, str], ...] = (
         (bool, "boolean"),
         (int | float, "number"),
         (str, "string"),
         (list, "array"),
     )
-    return next((name for kind, name in kinds if isinstance(value, kind)), "object")
+    return next((name for kind, name in names if isinstance(value, kind)), "object")
 
 
-MAX_SAFE_INTEGER = 2**53 - 1
-_DATETIME = re.compile(
-    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?Z",
-    re.ASCII,
-)
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+def _wrong_size(kind: str, unit: str, value: Any, least: int, most: int | None) -> str:
+    if len(value) < least:
+        return f"Too small: expected {kind} to have >={least} {unit}"
+    if most is not None and len(value) > most:
+        return f"Too big: expected {kind} to have <={most} {unit}"
+    return ""
 
 
-class Text(Check):
-    """A string, with a length in characters, a format (uuid, date-time, uri) or a pattern."""
-
-    def __init__(
-        self, least: int = 0, most: int | None = None, *, form: str = "", pattern: str = ""
-    ) -> None:
-        self._least, self._most, self._form, self._pattern = least, most, form, pattern
-
-    def read(self, value: Any, place: Place, issues: Issues) -> Any:
-        """Take a string of the right length and form."""
-        if not isinstance(value, str):
-            issues.append((place, wrong_type("string", value)))
-        elif len(value) < self._least:
-            issues.append((place, f"Too small: expected string to have >={self._least} characters"))
-        elif self._most is not None and len(value) > self._most:
-            issues.append((place, f"Too big: expected string to have <={self._most} characters"))
-        elif self._form == "uuid" and not _UUID.fullmatch(value):
-            issues.append((place, "Invalid UUID"))
-        elif self._form == "date-time" and not _DATETIME.fullmatch(value):
-            issues.append((place, "Invalid ISO datetime"))
-        elif self._form == "uri" and not _is_url(value):
-            issues.append((place, "Invalid URL"))
-        elif self._pattern and not re.fullmatch(self._pattern, value):
-            issues.append((place, f"Invalid string: must match pattern /^{self._pattern}$/"))
-        return value
-
-    def schema(self) -> dict[str, Any]:
-        """Describe it as JSON Schema."""
-        schema: dict[str, Any] = {"type": "string"}
-        if self._least:
-            schema["minLength"] = self._least
-        if self._most is not None:
-            schema["maxLength"] = self._most
-        if self._form:
-            schema["format"] = self._form
-        if self._pattern:
-            schema["pattern"] = f"^{self._pattern}$"
-        return schema
-
-
-class Number(Check):
-    """A number; `whole` refuses fractions, `from_text` is for query strings."""
-
-    def __init__(
-        self,
-        least: float | None = None,
-        most: float | None = None,
-        *,
-        above: float | None = None,
-        whole: bool = False,
-        from_text: bool = False,
-    ) -> None:
-        self._least, self._most, self._above = least, most, above
-        self._whole, self._from_text = whole, from_text
-
-    def read(self, value: Any, place: Place, issues: Issues) -> Any:
-        """Take a number within the bounds."""
-        if self._from_text:
-            value = _number_in(value)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            issues.append((place, wrong_type("number", value)))
-        elif not math.isfinite(value):
-            kind = "NaN" if math.isnan(value) else "Infinity"
-            issues.append((place, f"Invalid input: expected number, received {kind}"))
-        elif self._whole and value != int(value):
-            issues.append((place, "Invalid input: expected int, received number"))
-        elif self._whole and abs(value) > MAX_SAFE_INTEGER:
-            issues.append((place, f"Too big: expected int to be <={MAX_SAFE_INTEGER}"))
-        elif self._least is not None and value < self._least:
-            issues.append((place, f"Too small: expected number to be >={self._least}"))
-        elif self._above is not None and value <= self._above:
-            issues.append((place, f"Too small: expected number to be >{self._above}"))
-        elif self._most is not None and value > self._most:
-            issues.append((place, f"Too big: expected number to be <={self._most}"))
-        else:
-            return int(value) if self._whole else _storable(value)
-        return value
-
-    def schema(self) -> dict[str, Any]:
-        """Describe it as JSON Schema."""
-        schema: dict[str, Any] = {"type": "integer" if self._whole else "number"}
-        bounds = {"minimum": self._least, "exclusiveMinimum": self._above, "maximum": self._most}
-        schema.update({name: bound for name, bound in bounds.items() if bound is not None})
-        return schema
-
-
-class Flag(Check):
-    """``true`` or ``false``."""
-
-    def read(self, value: Any, place: Place, issues: Issues) -> Any:
-        """Take a boolean, nothing that merely looks like one."""
-        if not isinstance(value, bool):
-            issues.append((place, wrong_type("boolean", value)))
-        return value
-
-    def schema(self) -> dict[str, Any]:
-        """Describe it as JSON Schema."""
-        return {"type": "boolean"}
-
-
-class Choice(Check):
-    """One of some words."""
-
-    def __init__(self, *options: str) -> None:
-        self._options = options
-
-    def read(self, value: Any, place: Place, issues: Issues) -> Any:
-        """Take one of the words."""
-        if value not in self._options:
-            options = "|".join(f'"{option}"' for option in self._options)
-            head = "expected" if len(self._options) == 1 else "expected one of"
-            kind = "input" if len(self._options) == 1 else "option"
-            issues.append((place, f"Invalid {kind}: {head} {options}"))
-        return value
-
-    def schema(self) -> dict[str, Any]:
-        """Describe it as JSON Schema."""
-        return {"type": "string", "enum": list(self._options)}
-
-
-class Anything(Check):
-    """Any JSON value but an absent one."""
-
-    def read(self, value: Any, place: Place, issues: Issues) -> Any:
-        """Take everything that is there."""
-        if value is MISSING:
-            issues.append((place, "Invalid input"))
-        return value
-
-    def schema(self) -> dict[str, Any]:
-        """Describe it as JSON Schema."""
-        return {}
-
-
-def _storable(value: float) -> float:
-    """Return a number as the database can hold it: its integers have 64 bits."""
-    return value if abs(value) <= MAX_SAFE_INTEGER else float(value)
+def _given(keywords: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in keywords.items() if value is not None}
 
 
 def _number_in(text: Any) -> float:

@@ -1,19 +1,16 @@
-"""How each kind of write is carried out: a table from kind to function.
+"""Sends one write of the outbox: a table from its kind to the function that sends it.
 
-The server cannot tell a repeated request from a new one for most of these, and an attempt may fail
-after it was carried out. The trade made for each kind, when an attempt ended without an answer:
+After an attempt without an answer, the server may have carried out the write. Then:
 
 * finish, session, vcs, clear_rate_limit, report_windows, provider_session, latest_model,
-  commit_cursors, delete_active_session, steered: repeated, they have the same effect.
-* cost, logs, late_result, events, context, progress, note, report_rate_limit, report_usage of a
-  task: read back first (mostly in `read_back`), and what is missing is sent.
-* report_usage without a task: sent again. Others use the same key, so its counter does not tell
-  whose use was counted; it only steers which key is tried next.
+  commit_cursors, delete_active_session, steered are sent again: repeating them changes nothing.
+* cost, logs, late_result, events, context, progress, note, report_rate_limit, and report_usage of a
+  task are read back first (`read_back`), and only the missing part is sent.
+* report_usage without a task is sent again. Other workers use the same key, so its counter does not
+  show whose use was counted; the counter only selects the key that is tried next.
 
-What cannot be read back, because this server does not show it, is sent again: a line twice is
-better than never. And a request that was given up may still be on its way when it is looked for.
-
-One attempt to carry out one write: what its handler is given.
+A write is sent again if this server has no route to read it back: twice is better than never. A
+request without an answer may also still be in flight when the write is read back.
 """
 
 from __future__ import annotations
@@ -44,16 +41,16 @@ Handler: TypeAlias = "Callable[[Delivery], Awaitable[None]]"
 
 
 async def deliver(delivery: Delivery) -> None:
-    """Carry out one write.
+    """Send one write.
 
     Raises:
-        ApiError: it was not acknowledged.
+        ApiError: the server did not acknowledge it.
     """
     await HANDLERS[WriteKind(delivery.item.kind)](delivery)
 
 
 def may_have_arrived(error: ApiError) -> bool:
-    """True if the server may have carried out what ended with this error."""
+    """True if the server may have carried out a request that ended with this error."""
     match error:
         case ApiUnreachable():
             return error.ambiguous
@@ -63,98 +60,98 @@ def may_have_arrived(error: ApiError) -> bool:
             return isinstance(error, ApiGarbled)
 
 
-async def _progress(it: Delivery) -> None:
+async def _progress(delivery: Delivery) -> None:
     """Args: task_id, text."""
-    if not await read_back.has_progress(it):
-        await it.client.tasks.progress(it.args["task_id"], it.args["text"])
+    if not await read_back.has_progress(delivery):
+        await delivery.client.tasks.progress(delivery.args["task_id"], delivery.args["text"])
 
 
-async def _note(it: Delivery) -> None:
+async def _note(delivery: Delivery) -> None:
     """Args: task_id, text."""
-    if not await read_back.has_note(it):
-        await it.client.tasks.progress(it.args["task_id"], it.args["text"])
+    if not await read_back.has_note(delivery):
+        await delivery.client.tasks.progress(delivery.args["task_id"], delivery.args["text"])
 
 
-async def _session(it: Delivery) -> None:
+async def _session(delivery: Delivery) -> None:
     """Args: task_id, session (from `wire.session_body`)."""
-    await it.client.tasks.store_session(it.args["task_id"], it.args["session"])
+    await delivery.client.tasks.store_session(delivery.args["task_id"], delivery.args["session"])
 
 
-async def _logs(it: Delivery) -> None:
+async def _logs(delivery: Delivery) -> None:
     """Args: path, start, end (bytes), session_uuid, iteration, cli, task_id.
 
-    Or text instead of the range, for lines that are in no file.
+    For lines that are in no file: text instead of path, start and end.
     """
-    await send_in_parts(it, LogParts(it))
+    await send_in_parts(delivery, LogParts(delivery))
 
 
-async def _events(it: Delivery) -> None:
+async def _events(delivery: Delivery) -> None:
     """Args: events (a list of `wire.event_body`)."""
-    if not await EventParts.send_whole(it):
-        await send_in_parts(it, EventParts(it))
+    if not await EventParts.send_whole(delivery):
+        await send_in_parts(delivery, EventParts(delivery))
 
 
-async def _cost(it: Delivery) -> None:
+async def _cost(delivery: Delivery) -> None:
     """Args: the row, from `wire.cost_body`."""
-    if not await read_back.has_cost(it):
-        await it.client.telemetry.cost(it.args)
+    if not await read_back.has_cost(delivery):
+        await delivery.client.telemetry.cost(delivery.args)
 
 
-async def _context(it: Delivery) -> None:
+async def _context(delivery: Delivery) -> None:
     """Args: task_id, snapshot (from `wire.context_body`)."""
-    if not await read_back.has_context(it):
-        await it.client.tasks.context(it.args["task_id"], it.args["snapshot"])
+    if not await read_back.has_context(delivery):
+        await delivery.client.tasks.context(delivery.args["task_id"], delivery.args["snapshot"])
 
 
-async def _finish(it: Delivery) -> None:
+async def _finish(delivery: Delivery) -> None:
     """Args: task_id, status, output, failure_reason, session_uuid.
 
-    A task that was put back in the queue meanwhile answers 200 and forgets the result (docs/api.md
-    7.1): progress brings it back to ``in_progress``, then the result is reported again.
-    One that has ended otherwise, or is somebody else's, keeps its word; ours goes into its log.
+    For a task that was put back in the queue meanwhile, the server answers 200 and drops the result
+    (docs/api.md 7.1): progress sets the task to ``in_progress``, then the result is reported again.
+    The result of a task that has ended otherwise, or is another agent's, is added to its log.
     """
-    answer = await _report_result(it)
+    answer = await _report_result(delivery)
     for _ in range(MAX_REPAIRS):
         if answer is None or not answer.was_lost:
             return
-        task_id = it.args["task_id"]
-        it.log.warning(Event.RESULT_REPAIRED, task=task_id, status=answer.status)
-        await it.client.tasks.progress(task_id, "Reporting the result again")
-        answer = await _report_result(it)
+        task_id = delivery.args["task_id"]
+        delivery.log.warning(Event.RESULT_REPAIRED, task=task_id, status=answer.status)
+        await delivery.client.tasks.progress(task_id, "Reporting the result again")
+        answer = await _report_result(delivery)
     if answer is not None and answer.was_lost:
-        it.dropped("the server keeps putting the task back", status=answer.status)
+        delivery.dropped("the server keeps putting the task back", status=answer.status)
 
 
-async def _report_result(it: Delivery) -> FinishAnswer | None:
-    """Return the server's answer; ``None`` if the task has another's word already."""
+async def _report_result(delivery: Delivery) -> FinishAnswer | None:
+    """Return the server's answer; ``None`` if the result went to the log instead."""
     try:
-        return await it.client.tasks.finish(
-            it.args["task_id"],
-            status=it.args["status"],
-            output=it.args.get("output"),
-            failure_reason=it.args.get("failure_reason"),
+        return await delivery.client.tasks.finish(
+            delivery.args["task_id"],
+            status=delivery.args["status"],
+            output=delivery.args.get("output"),
+            failure_reason=delivery.args.get("failure_reason"),
         )
     except ApiRefused as refusal:
         if refusal.status not in {403, 409} or isinstance(refusal, Unauthorized):
             raise
-        await _late_result(it)
+        await _late_result(delivery)
         return None
 
 
-async def _late_result(it: Delivery) -> None:
+async def _late_result(delivery: Delivery) -> None:
     """Args: task_id, status, output, failure_reason, session_uuid.
 
-    One line in the session's log, for whoever wonders what became of the work.
+    Adds a line to the session's log (docs/api.md 7.3).
     """
-    args = it.args
-    said = args.get("output") or args.get("failure_reason") or "nothing"
-    line = {"type": "late_result", "status": args["status"], "content": said}
+    args = delivery.args
+    result = args.get("output") or args.get("failure_reason") or "nothing"
+    line = {"type": "late_result", "status": args["status"], "content": result}
     text = encode(line).decode("utf-8", "replace")
     session = args.get("session_uuid") or args["task_id"]
     where = {"task_id": args["task_id"], "session_uuid": session, "number": AFTER_ALL_LINES}
-    if it.item.maybe_delivered and await read_back.count_lines(it, [text], **where):
+    if delivery.item.maybe_delivered and await read_back.count_lines(delivery, [text], **where):
         return
-    await it.client.telemetry.session_logs(
+    await delivery.client.telemetry.session_logs(
         [text],
         session_uuid=session,
         iteration=AFTER_ALL_LINES,
@@ -162,60 +159,72 @@ async def _late_result(it: Delivery) -> None:
     )
 
 
-async def _vcs(it: Delivery) -> None:
+async def _vcs(delivery: Delivery) -> None:
     """Args: task_id, link (from `wire.vcs_body`)."""
-    await it.client.tasks.link_vcs(it.args["task_id"], it.args["link"])
+    await delivery.client.tasks.link_vcs(delivery.args["task_id"], delivery.args["link"])
 
 
-async def _report_usage(it: Delivery) -> None:
+async def _report_usage(delivery: Delivery) -> None:
     """Args: key (a `PoolKey`), task_id."""
-    if not await read_back.has_usage(it):
-        await it.client.keys.report_usage(PoolKey(**it.args["key"]), task_id=it.args.get("task_id"))
+    if not await read_back.has_usage(delivery):
+        await delivery.client.keys.report_usage(
+            PoolKey(**delivery.args["key"]), task_id=delivery.args.get("task_id")
+        )
 
 
-async def _report_rate_limit(it: Delivery) -> None:
+async def _report_rate_limit(delivery: Delivery) -> None:
     """Args: key (a `PoolKey`), until (UTC with a final ``Z``)."""
-    if not await read_back.has_rate_limit(it):
-        await it.client.keys.report_rate_limit(PoolKey(**it.args["key"]), until=it.args["until"])
+    if not await read_back.has_rate_limit(delivery):
+        await delivery.client.keys.report_rate_limit(
+            PoolKey(**delivery.args["key"]), until=delivery.args["until"]
+        )
 
 
-async def _report_windows(it: Delivery) -> None:
+async def _report_windows(delivery: Delivery) -> None:
     """Args: key (a `PoolKey`), windows (from `wire.windows_body`)."""
-    await it.client.keys.report_windows(PoolKey(**it.args["key"]), it.args["windows"])
+    await delivery.client.keys.report_windows(
+        PoolKey(**delivery.args["key"]), delivery.args["windows"]
+    )
 
 
-async def _clear_rate_limit(it: Delivery) -> None:
+async def _clear_rate_limit(delivery: Delivery) -> None:
     """Args: key (a `PoolKey`)."""
-    await it.client.keys.clear(PoolKey(**it.args["key"]))
+    await delivery.client.keys.clear(PoolKey(**delivery.args["key"]))
 
 
-async def _provider_session(it: Delivery) -> None:
+async def _provider_session(delivery: Delivery) -> None:
     """Args: task_id, provider_session_id."""
-    await it.client.sessions.provider_session(it.args["task_id"], it.args["provider_session_id"])
+    await delivery.client.sessions.provider_session(
+        delivery.args["task_id"], delivery.args["provider_session_id"]
+    )
 
 
-async def _latest_model(it: Delivery) -> None:
+async def _latest_model(delivery: Delivery) -> None:
     """Args: agent_id, latest_model (from `wire.latest_model_body`)."""
-    await it.client.agents.latest_model(it.args["agent_id"], it.args["latest_model"])
+    await delivery.client.agents.latest_model(
+        delivery.args["agent_id"], delivery.args["latest_model"]
+    )
 
 
-async def _commit_cursors(it: Delivery) -> None:
+async def _commit_cursors(delivery: Delivery) -> None:
     """Args: cursors (a list of `wire.ChannelCursor`)."""
-    await it.client.work.commit_cursors([ChannelCursor(**cursor) for cursor in it.args["cursors"]])
+    await delivery.client.polling.commit_cursors(
+        [ChannelCursor(**cursor) for cursor in delivery.args["cursors"]]
+    )
 
 
-async def _delete_active_session(it: Delivery) -> None:
+async def _delete_active_session(delivery: Delivery) -> None:
     """Args: task_id."""
-    await it.client.sessions.delete(it.args["task_id"])
+    await delivery.client.sessions.delete(delivery.args["task_id"])
 
 
-async def _steered(it: Delivery) -> None:
-    """Args: message_id, mode if the session has the message, else reason."""
-    steering = it.client.steering
-    if "mode" in it.args:
-        await steering.delivered(it.args["message_id"], it.args["mode"])
+async def _steered(delivery: Delivery) -> None:
+    """Args: message_id, and mode if the session has the message, else reason."""
+    steering = delivery.client.steering
+    if "mode" in delivery.args:
+        await steering.delivered(delivery.args["message_id"], delivery.args["mode"])
     else:
-        await steering.undeliverable(it.args["message_id"], it.args["reason"])
+        await steering.undeliverable(delivery.args["message_id"], delivery.args["reason"])
 
 
 HANDLERS: Mapping[WriteKind, Handler] = {
@@ -252,11 +261,11 @@ class Delivery:
 
     @property
     def args(self) -> Mapping[str, Any]:
-        """What was asked for; what was ``None`` is absent."""
+        """The write's arguments; a key whose value was ``None`` is absent."""
         return self.item.args
 
     def dropped(self, why: str, **details: object) -> None:
-        """Say that the write, or a part of it, will never arrive."""
+        """Log that the write, or a part of it, is given up."""
         self.log.warning(
             Event.WRITE_DROPPED, lane=self.item.lane, kind=self.item.kind, why=why, **details
         )

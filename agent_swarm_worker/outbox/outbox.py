@@ -1,9 +1,9 @@
-"""The durable outbox: callers say what is to be written, never how often.
+"""Delivers API writes durably: each is retried until the server has accepted or refused it.
 
-Every API write that must arrive goes through `Outbox.put`. It is on disk when `put` returns, and it
-is tried until the server has taken or refused it, by this process or the next one. In a lane,
-writes of one stream (`queue.STREAMS`) arrive in order and streams do not wait for each other; any
-other kind of write waits for all before it, and all after it wait for it. Lanes are independent.
+A write is on disk when `Outbox.put` returns; this process or the next one delivers it. Lanes are
+independent. Within a lane, writes of one stream (`queue.STREAMS`) are delivered in order, and
+streams do not wait for each other. A write without a stream waits for all earlier writes of its
+lane, and all later ones wait for it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from agent_swarm_worker.state.database import Database
 
 MAX_CONCURRENT_REQUESTS = 8
-PATIENCE = 8
-"""Attempts after which a write that only it seems to fail lets the next one pass."""
+MAX_BLOCKING_ATTEMPTS = 8
+"""Attempts after which a write that the server fails on moves to the end of its lane."""
 STUCK_S = 5.0
-"""A request as old as that, when an outage is over, will hardly be answered any more."""
-TRY_AGAIN_STATUSES = (408, 425, 429)
+"""Age of a request at the end of an outage from which on no answer is expected any more."""
+RETRIED_STATUSES = (408, 425, 429)
 
 
 class Outbox:
-    """The writes that have not arrived yet, and what delivers them."""
+    """The queue of writes, and the loop that delivers them."""
 
     def __init__(
         self,
@@ -46,53 +46,53 @@ class Outbox:
         log: Log | None = None,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        """Take over what an earlier process left; nothing is sent before `run`.
+        """Open the queue with the writes of earlier processes; `run` sends them.
 
         Args:
             database: of the state directory.
-            client: the API.
+            client: of the API.
             clock: for the pauses between attempts.
-            log: where retries and losses are reported.
-            max_bytes: size above which the least important writes are given up, oldest first,
-                as `queue.SACRIFICE` says; on disk, or in memory while the disk takes nothing.
+            log: for retries and dropped writes.
+            max_bytes: size of the queue above which writes are evicted, see
+                `queue.EVICTION_ORDER`.
         """
         self._log = log or Log()
         self._queue = Queue(database, max_bytes=max_bytes, log=self._log)
         self._client = client
         self._clock = clock
         self._busy: dict[str, Broadcast] = {}
-        """The lanes that are being delivered, and what tells of a change in each."""
-        self._awake: set[str] = set()
-        """Lanes in which something was put since the last look."""
+        """The lanes that are being delivered, each with the signal of its changes."""
+        self._new_lanes: set[str] = set()
+        """Idle lanes that got a write and are not being delivered yet."""
         self._put = Broadcast()
         self._delivered = Broadcast()
         self._recovered = Broadcast()
         self._slots = anyio.CapacityLimiter(MAX_CONCURRENT_REQUESTS)
-        self._under_way: dict[int, tuple[float, anyio.CancelScope]] = {}
-        """The attempts that are being made, by their task: when each began, and what ends it."""
+        self._in_flight: dict[int, tuple[float, anyio.CancelScope]] = {}
+        """The attempts in flight, by anyio task id: start time and cancel scope."""
         client.http.health.on_recovered(self._on_recovered)
 
     def put(
-        self, lane: str, kind: WriteKind, args: Mapping[str, Any], *, doubtful: bool = False
+        self, lane: str, kind: WriteKind, args: Mapping[str, Any], *, maybe_delivered: bool = False
     ) -> None:
-        """Have something written; durable on return.
+        """Queue a write; it is on disk on return.
 
         Args:
-            lane: whose order it keeps: a task's id, or ``worker``.
-            kind: what it is.
+            lane: a task's id, or ``worker``.
+            kind: of the write.
             args: as `delivery` lists them for this kind.
-            doubtful: the server may have it already, so it is read back first where that is
-                possible.
+            maybe_delivered: the server may have the write, so it is read back first where the API
+                allows that.
         """
-        self._queue.add(lane, kind, args, maybe_delivered=doubtful)
+        self._queue.add(lane, kind, args, maybe_delivered=maybe_delivered)
         if lane in self._busy:
             self._busy[lane].notify()
         else:
-            self._awake.add(lane)
+            self._new_lanes.add(lane)
             self._put.notify()
 
     def pending(self, lane: str | None = None) -> int:
-        """Return how many writes have not arrived, of a lane or of all."""
+        """Return the number of waiting writes, of a lane or of all."""
         return self._queue.count(lane)
 
     def lanes_with(self, kind: WriteKind) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ class Outbox:
         return self._queue.lanes_with(kind)
 
     def journals(self) -> set[str]:
-        """Return the paths of the journals of which not all has arrived."""
+        """Return the paths of the journals of which a range waits."""
         return self._queue.journals()
 
     async def flushed(self, lane: str, *, timeout_s: float) -> bool:
@@ -108,52 +108,52 @@ class Outbox:
         return await self._wait_until_empty(lane, timeout_s)
 
     async def flush_all(self, timeout_s: float) -> bool:
-        """Wait until everything has arrived; False if it has not after `timeout_s`."""
+        """Wait until all lanes are empty; False if they are not after `timeout_s`."""
         return await self._wait_until_empty(None, timeout_s)
 
     async def run(self) -> None:
-        """Deliver, for ever; cancel it to stop. What is not delivered then stays on disk."""
-        waiting = self._queue.lanes()
-        async with anyio.create_task_group() as lanes:
+        """Deliver until cancelled. Writes that are not delivered then stay on disk."""
+        lanes = self._queue.lanes()
+        async with anyio.create_task_group() as group:
             while True:
-                news = self._put.next
-                self._awake.clear()
-                for lane in waiting:
+                next_put = self._put.next
+                self._new_lanes.clear()
+                for lane in lanes:
                     if lane not in self._busy:
                         self._busy[lane] = Broadcast()
-                        lanes.start_soon(self._drain, lane, name=f"outbox {lane}")
-                await news.wait()
-                waiting = list(self._awake)
+                        group.start_soon(self._drain, lane, name=f"outbox {lane}")
+                await next_put.wait()
+                lanes = list(self._new_lanes)
 
     async def _drain(self, lane: str) -> None:
-        """Deliver a lane's writes until there are none; at once what does not depend on another."""
-        news, under_way = self._busy[lane], dict[int, str | None]()
+        """Deliver a lane's writes until it is empty, one of each stream concurrently."""
+        changes, in_flight = self._busy[lane], dict[int, str | None]()
         try:
             async with anyio.create_task_group() as group:
                 while True:
-                    change = news.next
+                    change = changes.next
                     for item_id, stream in self._queue.next(lane):
-                        if item_id not in under_way and _may_start(stream, under_way.values()):
-                            under_way[item_id] = stream
-                            group.start_soon(self._settle, item_id, under_way, news)
-                    if not under_way:
-                        # At once: what is put from here on begins another drain.
-                        self._end_drain(lane, news)
+                        if item_id not in in_flight and _may_start(stream, in_flight.values()):
+                            in_flight[item_id] = stream
+                            group.start_soon(self._settle, item_id, in_flight, changes)
+                    if not in_flight:
+                        # Without an await before it: a later put must start another drain.
+                        self._end_drain(lane, changes)
                         return
                     await change.wait()
         finally:
-            self._end_drain(lane, news)
+            self._end_drain(lane, changes)
 
-    def _end_drain(self, lane: str, news: Broadcast) -> None:
-        if self._busy.get(lane) is news:
+    def _end_drain(self, lane: str, changes: Broadcast) -> None:
+        if self._busy.get(lane) is changes:
             del self._busy[lane]
             self._delivered.notify()
 
     async def _settle(
-        self, item_id: int, under_way: dict[int, str | None], news: Broadcast
+        self, item_id: int, in_flight: dict[int, str | None], changes: Broadcast
     ) -> None:
         """Try a write until it is acknowledged, given up, or moved to the end of its lane."""
-        from agent_swarm_worker.outbox.retries import attempts  # noqa: PLC0415 - idle, none is made
+        from agent_swarm_worker.outbox.retries import attempts  # noqa: PLC0415 - loads only if used
 
         try:
             while self._queue.get(item_id) is not None:
@@ -161,14 +161,14 @@ class Outbox:
                     with attempt:
                         await self._attempt(item_id, attempt.retry_state.attempt_number)
         finally:
-            del under_way[item_id]
-            news.notify()
+            del in_flight[item_id]
+            changes.notify()
 
     async def _attempt(self, item_id: int, number: int) -> None:
         """Try a write once.
 
         Raises:
-            ApiError: it is to be tried again.
+            ApiError: another attempt is due.
         """
         item = self._queue.get(item_id)
         if item is None:
@@ -176,88 +176,88 @@ class Outbox:
         if self._client.capabilities.has(item.kind):
             try:
                 if await self._is_stuck(item):
-                    self._queue.doubt(item)
-                    return  # to be tried again at once
+                    self._queue.mark_maybe_delivered(item)
+                    return  # `_settle` starts another attempt without a pause
             except ApiError as error:
                 if may_have_arrived(error):
-                    self._queue.doubt(item)
+                    self._queue.mark_maybe_delivered(item)
                 if self._is_worth_another(item, error, number):
                     if self._lets_pass(item, error, number):
                         return
                     self._note_retry(item, error, number)
                     raise
             except (ConfigError, LookupError, TypeError, ValueError) as error:
-                # Put by another version of this program, or by a mistake of ours: a worker that
-                # dies of it would die of it again after each restart.
+                # Written by another version, or a bug. Raised, it would end the worker again after
+                # each restart.
                 self._dropped(item, f"cannot be understood: {error!r}")
             else:
-                self._client.capabilities.works(item.kind)
+                self._client.capabilities.mark_present(item.kind)
         self._queue.remove(item)
         self._delivered.notify()
 
     async def _is_stuck(self, item: Item) -> bool:
-        """Try to deliver; true if it still hung when the API was back from an outage.
+        """Deliver a write; true if it was cancelled because it still hung after an outage.
 
         Raises:
-            ApiError: it failed.
+            ApiError: the attempt failed.
         """
         async with self._slots:
-            me = anyio.get_current_task().id
+            task_id = anyio.get_current_task().id
             with anyio.CancelScope() as scope:
-                self._under_way[me] = self._clock.monotonic(), scope
+                self._in_flight[task_id] = self._clock.monotonic(), scope
                 try:
                     await deliver(Delivery(self._client, self._queue, item, self._log))
                 finally:
-                    del self._under_way[me]
+                    del self._in_flight[task_id]
         return scope.cancelled_caught
 
     def _is_worth_another(self, item: Item, error: ApiError, number: int) -> bool:
-        """True if the write may still succeed; if not, say so."""
+        """True if another attempt may succeed; logs the dropped write if not."""
         if isinstance(error, RouteMissing):
-            # A server without `finish` is no swarm server, so that is a proxy's answer. A route
-            # that worked before is rather hidden for a moment than gone.
+            # Every swarm server has `finish`, so this is a proxy's answer. A route that has worked
+            # is more likely hidden for a moment than gone.
             if item.kind == WriteKind.FINISH:
                 return True
-            if self._client.capabilities.is_proven(item.kind) and number < PATIENCE:
+            if self._client.capabilities.is_proven(item.kind) and number < MAX_BLOCKING_ATTEMPTS:
                 return True
-            self._client.capabilities.off(item.kind)
+            self._client.capabilities.mark_missing(item.kind)
             return False
         if not isinstance(error, ApiRefused) or isinstance(error, Unauthorized):
             return True
-        if error.is_server_fault or error.status in TRY_AGAIN_STATUSES:
+        if error.is_server_fault or error.status in RETRIED_STATUSES:
             return True
         self._dropped(item, error.message, status=error.status)
         return False
 
     def _lets_pass(self, item: Item, error: ApiError, number: int) -> bool:
-        """True if the write went to the end of its lane, so that it does not block a result.
+        """True if the write moved to the end of its lane, so that it does not delay a result.
 
-        Only for a plain 500: the server fails on this very write, again and again.
+        Only after repeated answers of 500, which mean that the server fails on this write.
         """
         fails_on_it = isinstance(error, ApiRefused) and error.status == 500
-        if not fails_on_it or number < PATIENCE or item.kind == WriteKind.FINISH:
+        if not fails_on_it or number < MAX_BLOCKING_ATTEMPTS or item.kind == WriteKind.FINISH:
             return False
-        return self._queue.step_aside(item)
+        return self._queue.move_to_end(item)
 
     def _note_retry(self, item: Item, error: ApiError, number: int) -> None:
         # An outage is reported once, by the client's `ApiHealth`.
-        is_news = isinstance(error, ApiRefused) and number == 1
-        report = self._log.warning if is_news else self._log.debug
+        is_first = isinstance(error, ApiRefused) and number == 1
+        report = self._log.warning if is_first else self._log.debug
         report(Event.WRITE_RETRIED, lane=item.lane, kind=item.kind, error=str(error))
 
     def _dropped(self, item: Item, why: str, **details: object) -> None:
         self._log.warning(Event.WRITE_DROPPED, lane=item.lane, kind=item.kind, why=why, **details)
 
     async def _pause(self, seconds: float) -> None:
-        """Sleep, but no longer than until the API answers again."""
+        """Sleep, at most until the API answers again after an outage."""
         await wait_any(self._recovered.wait, partial(self._clock.sleep, seconds))
 
     def _on_recovered(self) -> None:
         self._recovered.notify()
         hung_before_s = self._clock.monotonic() - STUCK_S
-        has_answer = anyio.get_current_task().id
-        for task, (began_s, scope) in self._under_way.items():
-            if began_s <= hung_before_s and task != has_answer:
+        answered = anyio.get_current_task().id
+        for task_id, (began_s, scope) in self._in_flight.items():
+            if began_s <= hung_before_s and task_id != answered:
                 scope.cancel()
 
     async def _wait_until_empty(self, lane: str | None, timeout_s: float) -> bool:
@@ -266,16 +266,16 @@ class Outbox:
         return self._is_empty(lane)
 
     def _is_empty(self, lane: str | None) -> bool:
-        """True if nothing waits, and nothing that was replaced meanwhile is still under way."""
+        """True if no write waits, and none that was replaced meanwhile is in flight."""
         is_busy = bool(self._busy) if lane is None else lane in self._busy
         return not is_busy and not self._queue.has(lane)
 
 
-def _may_start(stream: str | None, under_way: Collection[str | None]) -> bool:
-    """True if a write can be sent beside those of its lane that are under way.
+def _may_start(stream: str | None, in_flight: Collection[str | None]) -> bool:
+    """True if a write can be sent beside those of its lane that are in flight.
 
-    These may be gone from the queue: newer progress replaces what is being sent.
+    Their rows may be gone already: newer progress replaces a row that is being sent.
     """
     if stream is None:
-        return not under_way
-    return stream not in under_way and None not in under_way
+        return not in_flight
+    return stream not in in_flight and None not in in_flight

@@ -1,11 +1,8 @@
-"""What is still to be written to the API, in order, on disk.
+"""Stores the API writes that are not acknowledged yet, in the table ``outbox``.
 
-A lane is a task, or the worker itself; within it the order of writes matters, as `STREAMS` says.
-The table is the only truth; nothing is kept besides it. Whatever is asked of it here costs the same
-with ten writes waiting as with a hundred thousand: an outage of days must not make each further
-write slower.
-
-What waits in an outbox, for people.
+A lane holds the writes of one task, or of the worker itself; `STREAMS` says which of them keep
+their order. No state is held in memory but the size. The cost of each operation does not depend on
+the number of rows: an outage of days must not slow down further writes.
 """
 
 from __future__ import annotations
@@ -28,11 +25,11 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 64 * 1024 * 1024
 _ROW_BYTES = 100
-"""What a row costs besides its arguments."""
+"""Size of a row without its arguments."""
 
 
 class WriteKind(StrEnum):
-    """What can be written. `delivery` says which arguments each takes."""
+    """The kinds of writes; `delivery` lists the arguments of each."""
 
     PROGRESS = "progress"
     NOTE = "note"
@@ -61,13 +58,11 @@ EVICTION_ORDER = (
     WriteKind.LOGS,
     WriteKind.PROGRESS,
 )
-"""What goes first when the queue is full; what is not named here is never given up.
+"""Kinds that are evicted when the queue is full, in this order; other kinds are never evicted.
 
-First the charts: each context snapshot is followed by a newer one, and what the tool events say is
-in the log as well. Then lines of logs, which the journal on disk still has; ranges of one journal
-are joined while they wait, so there is little to gain and it does not come to that. Then progress,
-of which each task has one. Results, costs, session ids, notes, links, answers to messages and
-reports on credentials are few, small and said only once: they stay whatever the limit.
+Context snapshots are followed by newer ones, and tool events repeat what is in the log. Log lines
+are still in the journal; their ranges are joined while they wait, so few bytes are gained. Progress
+has one row per task. The other kinds are few, small and sent once only.
 """
 _INDEXES = (
     "CREATE INDEX IF NOT EXISTS outbox_by_lane_and_kind ON outbox (lane, kind, id)",
@@ -76,29 +71,31 @@ _INDEXES = (
 
 
 IRREPLACEABLE = frozenset({WriteKind.COST, WriteKind.FINISH, WriteKind.SESSION})
-"""What a power cut must not take back. Few per task: each waits for the disk."""
+"""Kinds that are written durably, so that a power cut does not undo them. Few per task."""
 
 
 @dataclass(kw_only=True)
 class Item:
-    """One write that is not acknowledged yet."""
+    """One write, as a row of the table."""
 
     id: int
     lane: str
     kind: str
     data: bytes
     sent: int
-    """How much of it was acknowledged, for kinds that go in parts; the unit is theirs."""
+    """Acknowledged part of a write that is sent in parts: bytes of logs, number of events."""
     maybe_delivered: bool
-    """True if the server may have it already: an attempt ended without an answer."""
+    """True if an attempt ended without an answer, so that the server may have the write.
+
+    The column is named ``uncertain``."""
 
     @cached_property
     def args(self) -> dict[str, Any]:
-        """What was asked for; what was ``None`` is absent.
+        """The arguments; a key whose value was ``None`` is absent.
 
         Raises:
-            ValueError: it is not JSON.
-            TypeError: it is not an object.
+            ValueError: not JSON.
+            TypeError: not an object.
         """
         args = orjson.loads(self.data)
         if not isinstance(args, dict):
@@ -115,15 +112,15 @@ STREAMS = {
     WriteKind.COST: "cost",
     WriteKind.CONTEXT: "context",
 }
-"""Writes of one lane that do not depend on each other, so that one of each stream may be under way.
+"""By kind: the stream of its writes. One write of each stream of a lane may be in flight.
 
-Any other kind waits until all that was put before it is acknowledged or given up, and nothing that
-was put after it is sent before it: whoever sees a task's finish can read all its lines."""
+A write of any other kind is a barrier: it is sent when all earlier writes of its lane are gone, and
+before all later ones. So all lines of a task are stored before its finish."""
 _LOOK_AHEAD = 16
-"""How far in a lane `Queue.next` looks for what can go at once."""
+"""Rows of a lane that `Queue.next` considers."""
 _KINDS = ",".join(f"'{kind}'" for kind in STREAMS)
 _STREAM = " ".join(f"WHEN '{kind}' THEN '{stream}'" for kind, stream in STREAMS.items())
-_DOUBT_WHAT_MAY_BE_UNDER_WAY = f"""
+_MARK_IN_FLIGHT = f"""
     WITH barriers AS (
         SELECT lane, min(id) AS id FROM outbox WHERE kind NOT IN ({_KINDS}) GROUP BY lane
     )
@@ -149,19 +146,19 @@ class Queue:
             self._db.run(index)
         ((total,),) = self._db.run("SELECT sum(length(args) + ?) FROM outbox", _ROW_BYTES)
         self._bytes = int(total or 0)
-        # An earlier process may have died between an answer and its note of it.
-        self._db.run(_DOUBT_WHAT_MAY_BE_UNDER_WAY)
+        # An earlier process may have died between an answer and the deletion of its row.
+        self._db.run(_MARK_IN_FLIGHT)
 
     def add(
         self, lane: str, kind: WriteKind, args: Mapping[str, Any], *, maybe_delivered: bool = False
     ) -> None:
-        """Put a write at the end of its lane.
+        """Append a write to its lane.
 
-        Of undelivered progress only the newest is kept, and what continues the lane's last range
-        of a journal lengthens that.
+        New progress replaces waiting progress, and a range of a journal is joined to the lane's
+        last one if it continues that.
         """
         data = encode(args)
-        if kind is WriteKind.LOGS and not maybe_delivered and self._lengthen(lane, data):
+        if kind is WriteKind.LOGS and not maybe_delivered and self._join(lane, data):
             return
         insert = self._db.run_durably if kind in IRREPLACEABLE else self._db.run
         insert(
@@ -173,7 +170,7 @@ class Queue:
         )
         self._bytes += len(data) + _ROW_BYTES
         if kind is WriteKind.PROGRESS:
-            # Not across a finish: what comes after one belongs to what comes after one.
+            # Only behind the last finish: earlier progress belongs to an earlier result.
             self._delete(
                 "lane = ? AND kind = ? AND id < (SELECT max(id) FROM outbox WHERE lane = ?)"
                 " AND id > coalesce((SELECT max(id) FROM outbox WHERE lane = ? AND kind = ?), 0)",
@@ -184,12 +181,12 @@ class Queue:
                 WriteKind.FINISH,
             )
         if self._bytes > self._max_bytes:
-            self._shed()
+            self._evict()
 
     def next(self, lane: str) -> list[tuple[int, str | None]]:
-        """Return the writes of a lane that can go now, beside each other: their ids and streams.
+        """Return the writes of a lane that can be sent concurrently: their ids and streams.
 
-        A write that belongs to no stream comes alone, when it is the first of its lane.
+        A write without a stream is returned alone, once it is the first of its lane.
         """
         rows = self._db.run(
             "SELECT id, kind FROM outbox WHERE lane = ? ORDER BY id LIMIT ?", lane, _LOOK_AHEAD
@@ -205,7 +202,7 @@ class Queue:
         return [(item_id, stream) for stream, item_id in at_once.items()]
 
     def get(self, item_id: int) -> Item | None:
-        """Return a write as it is now, ``None`` if it is gone or went to the end of its lane."""
+        """Return a write; ``None`` if it was removed, replaced or moved to the end of its lane."""
         rows = self._db.run(
             "SELECT lane, kind, args, sent, uncertain FROM outbox WHERE id = ?", item_id
         )
@@ -222,7 +219,7 @@ class Queue:
         )
 
     def has(self, lane: str | None = None) -> bool:
-        """True if something waits, in a lane or in any."""
+        """True if a write waits, in a lane or in any."""
         if lane is None:
             return bool(self._db.run("SELECT 1 FROM outbox LIMIT 1"))
         return bool(self._db.run("SELECT 1 FROM outbox WHERE lane = ? LIMIT 1", lane))
@@ -233,7 +230,7 @@ class Queue:
         return {str(args["path"]) for (data,) in rows if "path" in (args := _object(data))}
 
     def lanes(self) -> list[str]:
-        """Return the lanes that are not empty, the one that waits longest first."""
+        """Return the lanes that are not empty, the one with the oldest write first."""
         rows = self._db.run("SELECT lane FROM outbox GROUP BY lane ORDER BY min(id)")
         return [lane for (lane,) in rows]
 
@@ -251,7 +248,7 @@ class Queue:
         return int(number)
 
     def remove(self, item: Item) -> None:
-        """Take a write out: it was acknowledged, or given up."""
+        """Delete a write that was acknowledged or given up."""
         self._delete("id = ?", item.id)
 
     def advance(self, item: Item, sent: int) -> None:
@@ -259,17 +256,17 @@ class Queue:
         item.sent, item.maybe_delivered = sent, False
         self._db.run("UPDATE outbox SET sent = ?, uncertain = 0 WHERE id = ?", sent, item.id)
 
-    def doubt(self, item: Item) -> None:
-        """Note that the server may have this write already."""
+    def mark_maybe_delivered(self, item: Item) -> None:
+        """Note that the server may have this write."""
         self._db.run("UPDATE outbox SET uncertain = 1 WHERE id = ?", item.id)
 
-    def step_aside(self, item: Item) -> bool:
-        """Move a write to the end of its lane; False if it holds nothing up there."""
+    def move_to_end(self, item: Item) -> bool:
+        """Move a write to the end of its lane; False if no other write waits for it."""
         stream = STREAMS.get(WriteKind(item.kind))
-        held_up = self._db.run(
+        rows = self._db.run(
             "SELECT kind FROM outbox WHERE lane = ? AND id > ? ORDER BY id", item.lane, item.id
         )
-        kinds = [kind for (kind,) in held_up]
+        kinds = [kind for (kind,) in rows]
         if not any(stream is None or STREAMS.get(kind) in (None, stream) for kind in kinds):
             return False
         self._db.run(
@@ -277,11 +274,11 @@ class Queue:
         )
         return True
 
-    def _lengthen(self, lane: str, data: bytes) -> bool:
-        """Join a range of a journal with the one before it; false if it stands for itself.
+    def _join(self, lane: str, data: bytes) -> bool:
+        """Join a range of a journal to the lane's last one; false if it needs a row of its own.
 
-        Not with the first range of the lane, which may be under way, nor with one of which a part
-        has arrived or may have; and not across a finish.
+        Excluded are the first range of the lane, which may be in flight, ranges of which a part was
+        or may have been delivered, and ranges before a finish.
         """
         rows = self._db.run(
             "SELECT id, args FROM outbox WHERE lane = ?1 AND kind = ?2"
@@ -302,7 +299,7 @@ class Queue:
         return True
 
     def _delete(self, condition: str, *values: object) -> int:
-        """Delete what matches a condition of ours; values are bound, never pasted."""
+        """Delete the rows that match a constant condition with these bound values."""
         rows = self._db.run(
             f"DELETE FROM outbox WHERE {condition} RETURNING length(args)",  # noqa: S608
             *values,
@@ -310,8 +307,8 @@ class Queue:
         self._bytes -= sum(length + _ROW_BYTES for (length,) in rows)
         return len(rows)
 
-    def _shed(self) -> None:
-        """Give up the oldest of the least important writes until there is room again."""
+    def _evict(self) -> None:
+        """Delete rows in `EVICTION_ORDER`, oldest first, down to 90 % of the limit."""
         for kind in EVICTION_ORDER:
             dropped = 0
             while self._bytes > self._max_bytes * 0.9:
@@ -327,7 +324,7 @@ class Queue:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    """Return a write's arguments; none if another version of this program wrote nonsense."""
+    """Return a write's arguments; empty if a different version wrote something else."""
     try:
         args = orjson.loads(data)
     except ValueError:
@@ -336,24 +333,24 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """Writes of one kind in one lane."""
+class BacklogRow:
+    """Number and size of the writes of one kind in one lane."""
 
     lane: str
     """A task's id, or ``worker``."""
     kind: str
     writes: int
     size_bytes: int
-    """Of what is stored; a range of a journal is stored as its place."""
+    """Size of the rows; the row of a journal's range does not contain its lines."""
 
 
-def backlog(database: Database) -> tuple[Waiting, ...]:
-    """Return what waits, the lane that waits longest first."""
+def backlog(database: Database) -> tuple[BacklogRow, ...]:
+    """Return the waiting writes, the lane with the oldest write first."""
     rows = database.run(
         "SELECT lane, kind, count(*), sum(length(args)) FROM outbox GROUP BY lane, kind"
         " ORDER BY (SELECT min(id) FROM outbox AS all_of WHERE all_of.lane = outbox.lane), min(id)"
     )
     return tuple(
-        Waiting(lane=lane, kind=kind, writes=writes, size_bytes=size_bytes)
+        BacklogRow(lane=lane, kind=kind, writes=writes, size_bytes=size_bytes)
         for lane, kind, writes, size_bytes in rows
     )

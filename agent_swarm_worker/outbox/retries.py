@@ -1,4 +1,4 @@
-"""When a write that failed is tried again."""
+"""Schedules the attempts of a write: exponential backoff with full jitter."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 MAX_BACKOFF_S = 30.0
 LOCKED_OUT_BACKOFF_S = (30.0, 60.0)
-"""Between attempts with a key that is refused: until somebody gives us a better one."""
+"""Pause after a 401, in seconds: the key must be replaced first."""
 
 _backoff = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF_S)
 
 
 def attempts(sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
-    """Return the attempts of one write, without end; an `ApiError` asks for another.
+    """Return the attempts of one write, without end; an `ApiError` leads to another.
 
     Args:
-        sleep: waits between two of them.
+        sleep: called between two attempts.
     """
     return AsyncRetrying(retry=retry_if_exception_type(ApiError), wait=_pause_s, sleep=sleep)
 
 
 def _pause_s(state: RetryCallState) -> float:
-    """Return the seconds until the next attempt: exponential, with full jitter."""
+    """Return the seconds until the next attempt."""
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, Unauthorized):
         return random.uniform(*LOCKED_OUT_BACKOFF_S)  # noqa: S311 - spreads load, guards nothing

@@ -1,13 +1,10 @@
-"""Writes that are sent in parts: log lines and events.
+"""Sends log lines and events in parts.
 
-Both grow long, and one element the server refuses takes the whole request with it. So they are
-sent in pieces, what was acknowledged is remembered, and a refused piece is halved until the element
-at fault stands alone and is left out.
+The server refuses a whole request for one bad element. So the acknowledged part is stored after
+each request, and a refused request is halved until the bad element is alone and can be left out.
 
-A log line that is longer than the server, or something before it, takes.
-
-The public server sets no limit (docs/api.md 1.4), but proxies do, mostly at a megabyte. The
-whole line stays in the journal; the log gets its two ends, and a word on what is between them.
+A log line that is too long for the server, or for a proxy before it (mostly at a megabyte), is
+replaced by a record with its beginning and end; the journal has the whole line.
 """
 
 from __future__ import annotations
@@ -29,49 +26,30 @@ if TYPE_CHECKING:
     from agent_swarm_worker.outbox.delivery import Delivery
 
 TOO_LARGE = 413
-KEPT_AT_FRONT, KEPT_AT_END = 96 * 1024, 32 * 1024
-"""Characters. Up to four times as many bytes, in JSON within JSON: well below a megabyte."""
-
-
-def is_cuttable(line: str) -> bool:
-    """True if the line is longer than what would be kept of it."""
-    return len(line) > KEPT_AT_FRONT + KEPT_AT_END
-
-
-def cut(line: str) -> str:
-    """Return what is sent in the line's place, itself a line of JSON."""
-    return orjson.dumps(
-        {
-            "type": "cut_line",
-            "chars": len(line),
-            "begins": line[:KEPT_AT_FRONT],
-            "ends": line[-KEPT_AT_END:],
-        }
-    ).decode()
-
-
+HEAD_CHARS, TAIL_CHARS = 96 * 1024, 32 * 1024
+"""Parts of a long line that are sent. As JSON within JSON, up to four times as many bytes."""
 MAX_LINES = 900
-"""Fewer than can be read back at once, and what is read back begins with the newest request."""
+"""Of one request: fewer than one request reads back."""
 MAX_EVENTS_BYTES = 512 * 1024
 MAX_EVENTS = 450
-"""Fewer than can be read back at once, like `MAX_LINES`."""
+"""Of one request: fewer than one request reads back."""
 CONTENT_REFUSED = (400, TOO_LARGE, 422)
-"""Answers that speak of what was sent, rather than of where to."""
+"""Statuses that refuse the content of a request."""
 MAX_REFUSED_IN_A_ROW = 8
-"""After so many single elements the fault is not in an element."""
+"""After so many refused single elements, the cause is not in the elements."""
 
 
 class Parts(Protocol):
-    """Something that can be sent piece by piece."""
+    """A write whose elements can be sent in several requests."""
 
     max_elements: int
 
     async def take(self, start: int, limit: int) -> tuple[Sequence[Any], int]:
-        """Return up to `limit` elements from position `start`, and the position after them."""
+        """Return up to `limit` elements from position `start`, and the position behind them."""
         ...
 
     async def arrived(self, elements: Sequence[Any]) -> int:
-        """Return how many of these elements, from the first, the server is seen to have."""
+        """Return how many of these elements, from the first, are stored on the server."""
         ...
 
     async def post(self, elements: Sequence[Any]) -> None:
@@ -80,11 +58,11 @@ class Parts(Protocol):
 
 
 async def send_in_parts(delivery: Delivery, parts: Parts) -> None:
-    """Send what is not acknowledged yet.
+    """Send the elements that are not acknowledged yet.
 
     Raises:
-        ApiError: as soon as a piece fails for another reason than its content; the next call goes
-            on with that piece.
+        ApiError: a request failed for another reason than its content; the next call continues with
+            the same elements.
     """
     item, limit, refused_in_a_row = delivery.item, parts.max_elements, 0
     while True:
@@ -121,16 +99,16 @@ class EventParts:
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self._events: list[Any] = delivery.item.args["events"]
-        self._told_before = bool(delivery.item.args.get("told_before"))
+        self._is_replayed = bool(delivery.item.args.get("told_before"))
 
     @staticmethod
     async def send_whole(delivery: Delivery) -> bool:
-        """Send a batch as it lies in the outbox, without parsing it; False if it was not taken.
+        """Send a batch as it is stored, without parsing it; False if it must be sent in parts.
 
-        Only where that is all there is to do: nothing of it was sent, or may have been.
+        That is so if a part was or may have been delivered, or the server refuses the content.
 
         Raises:
-            ApiError: it failed for another reason than its content.
+            ApiError: the request failed for another reason than its content.
         """
         item = delivery.item
         if item.sent or item.maybe_delivered or not _is_bare_batch(item.data):
@@ -150,7 +128,7 @@ class EventParts:
 
     async def arrived(self, elements: Sequence[Any]) -> int:
         """Return how many of these events are stored."""
-        return await count_events(self._delivery, elements, at_any_time=self._told_before)
+        return await count_events(self._delivery, elements, ignores_time=self._is_replayed)
 
     async def post(self, elements: Sequence[Any]) -> None:
         """Send these events."""
@@ -166,9 +144,9 @@ def _is_bare_batch(data: bytes) -> bool:
 class LogParts:
     """A byte range of a session's journal; positions are bytes from its start.
 
-    After an ambiguous failure the task's stored log is read back, and only the lines that are not
-    in it are sent again. What the server cannot show (without a task, or behind a thousand lines of
-    a longer session of the same task) is sent again: twice is better than never.
+    After an attempt without an answer the task's stored log is read back, and only the missing
+    lines are sent. Lines that cannot be read back (without a task, or behind a thousand newer ones)
+    are sent again.
     """
 
     max_elements = MAX_LINES
@@ -176,7 +154,7 @@ class LogParts:
     def __init__(self, delivery: Delivery) -> None:
         args = delivery.item.args
         self._delivery = delivery
-        if "text" in args:  # the disk did not take these lines
+        if "text" in args:  # lines that could not be written to disk
             text = str(args["text"]).encode()
             self._start, self._end = 0, len(text)
             self._reader = LineReader(text, self._end)
@@ -187,14 +165,14 @@ class LogParts:
         self._session_uuid, self._iteration = args["session_uuid"], int(args["iteration"])
         self._cli: str | None = args.get("cli")
         self._before = 0
-        """Bytes of the range that lie before the lines at hand; keeps its requests in order."""
+        """Bytes of the range before the taken lines, for the number of the request."""
 
     async def take(self, start: int, limit: int) -> tuple[Sequence[Any], int]:
         """Return up to `limit` lines, about `journal.reading.MAX_PART_BYTES` at most."""
         self._before = start
         begin = self._start + start
         try:
-            if self._reader.is_at_hand(begin):
+            if self._reader.is_loaded(begin):
                 lines, after = self._reader.read(begin, limit)
             else:
                 lines, after = await anyio.to_thread.run_sync(self._reader.read, begin, limit)
@@ -210,8 +188,8 @@ class LogParts:
         if self._task_id is None:
             return 0
         arrived = await self._count(elements)
-        if not arrived and len(elements) == 1 and is_cuttable(elements[0]):
-            return await self._count([cut(elements[0])])
+        if not arrived and len(elements) == 1 and is_too_long(elements[0]):
+            return await self._count([shortened(elements[0])])
         return arrived
 
     async def _count(self, elements: Sequence[Any]) -> int:
@@ -224,15 +202,15 @@ class LogParts:
         )
 
     async def post(self, elements: Sequence[Any]) -> None:
-        """Send these lines; of one that is too long for the server, its two ends."""
+        """Send these lines; a single one that is too long is replaced by its ends."""
         try:
             await self._post(elements)
         except ApiRefused as refusal:
             line = elements[0]
-            if refusal.status != TOO_LARGE or len(elements) > 1 or not is_cuttable(line):
+            if refusal.status != TOO_LARGE or len(elements) > 1 or not is_too_long(line):
                 raise
-            await self._post([cut(line)])
-            why = "a line is too long for the server; it has its beginning and its end"
+            await self._post([shortened(line)])
+            why = "a line is too long for the server; its beginning and end were sent"
             self._delivery.dropped(why, status=TOO_LARGE, chars=len(line))
 
     async def _post(self, elements: Sequence[Any]) -> None:
@@ -243,3 +221,20 @@ class LogParts:
             task_id=self._task_id,
             cli=self._cli,
         )
+
+
+def is_too_long(line: str) -> bool:
+    """True if the line is longer than its replacement."""
+    return len(line) > HEAD_CHARS + TAIL_CHARS
+
+
+def shortened(line: str) -> str:
+    """Return the replacement of a long line, a line of JSON."""
+    return orjson.dumps(
+        {
+            "type": "cut_line",
+            "chars": len(line),
+            "begins": line[:HEAD_CHARS],
+            "ends": line[-TAIL_CHARS:],
+        }
+    ).decode()

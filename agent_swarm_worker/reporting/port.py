@@ -38,7 +38,7 @@ class WriteQueue(Protocol):
         A power cut may undo the transaction.
         """
 
-    def events_reported(self) -> None:
+    def mark_reported(self) -> None:
         """Record that the events of all log ranges put so far were put, too."""
 
 

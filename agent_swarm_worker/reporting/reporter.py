@@ -272,7 +272,7 @@ class SessionReporter:
         with self._writes.queue.transaction():
             self._tail.pump()
             self._events.flush()
-            self._writes.queue.events_reported()
+            self._writes.queue.mark_reported()
 
     def _final_cost(self, result: ProviderResult) -> CostData | None:
         cost = self._costs.cost

@@ -1,9 +1,8 @@
-"""A small SQLite file that a full or failing disk cannot turn into a stopped worker.
+"""Stores the worker's tables in an SQLite file that survives a full or failing disk.
 
-When the file can no longer be written, everything goes on in memory and is written back as soon as
-the disk allows. What is then lost is only the safety against a crash in between, and that is said.
-
-The SQLite file itself: its tables, how it is opened, and what can be saved of a broken one.
+While the file cannot be written, the tables live in memory; they are written back once the disk
+allows that. A crash in between loses the changes, so the degraded state is logged. A broken file is
+renamed, and the rows that can be read of it are copied to a new one.
 """
 
 from __future__ import annotations
@@ -28,70 +27,73 @@ WRITE_BACK_INTERVAL_S = 30.0
 
 
 class Database:
-    """The worker's tables. Synchronous: a statement takes microseconds."""
+    """The worker's tables. Calls block; a statement takes microseconds."""
 
     def __init__(self, path: Path, *, clock: Clock, log: Log | None = None) -> None:
-        """Open `path`, or a database in memory if that is impossible just now."""
+        """Open `path`, or a database in memory if that fails."""
         self._path = path
         self._clock = clock
         self._log = log or Log()
         self._in_memory = False
         self._write_back_at = 0.0
-        self._together: list[tuple[str, tuple[object, ...]]] | None = None
-        """What was done since `together` began, to be done again elsewhere if the disk is full."""
+        self._in_transaction: list[tuple[str, tuple[object, ...]]] | None = None
+        """The statements of the open transaction, to be repeated if the disk is full."""
         try:
             self._connection = connect(str(path))
         except sqlite3.Error as error:
             self._connection = connect(IN_MEMORY)
             if is_broken(error):
-                self._start_afresh(error)
+                self._replace_broken(error)
                 return
             self._note_degraded(error)
-            if path.exists() and path.stat().st_size and not self._take_over_earlier():
-                # What it holds was not read, so it must not be replaced either.
+            if path.exists() and path.stat().st_size and not self._load_earlier_version():
+                # The file's rows were not read, so the file must not be replaced.
                 self._write_back_at = math.inf
 
     @property
     def is_degraded(self) -> bool:
-        """True while nothing is written to disk."""
+        """True while the tables are in memory only."""
         return self._in_memory
 
     def run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        """Execute one statement, durable on return unless degraded; return its rows."""
+        """Execute one statement and return its rows; it survives a kill unless degraded."""
         self._write_back_if_due()
         try:
             rows = self._connection.execute(statement, values).fetchall()
         except sqlite3.DatabaseError as error:
-            self._go_on_elsewhere(error)
+            self._relocate(error)
             return self._connection.execute(statement, values).fetchall()
-        if self._together is not None:
-            self._together.append((statement, values))
+        if self._in_transaction is not None:
+            self._in_transaction.append((statement, values))
         return rows
 
     def run_durably(self, statement: str, *values: object) -> None:
-        """Execute one statement that is to outlive a power cut, too: it waits for the disk."""
+        """Execute one statement with synchronous=FULL, so that it survives a power cut."""
         with self.transaction(durable=True):
             self.run(statement, *values)
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
-        """Make all that is done in the block one write: after a crash, all of it is there or none.
+        """Make the statements of the block one write: after a crash all are there, or none.
 
-        It is written also if the block fails. A block within another one belongs to that, so the
-        outer one says whether to wait for the disk.
+        They are committed even if the block raises. An inner block joins the outer one, which then
+        decides on `durable`.
+
+        Args:
+            durable: commit with synchronous=FULL, which waits for the disk.
         """
         self._write_back_if_due()
-        if self._together is not None or self._in_memory:
+        if self._in_transaction is not None or self._in_memory:
             yield
             return
         if durable:
             self.run("PRAGMA synchronous = FULL")
         self.run("BEGIN")
-        self._together = []
+        self._in_transaction = []
         try:
             yield
         finally:
-            if self._together is not None:
+            if self._in_transaction is not None:
                 self._commit()
             if durable:
                 self.run("PRAGMA synchronous = NORMAL")
@@ -100,46 +102,46 @@ class Database:
         try:
             self._connection.execute("COMMIT")
         except sqlite3.DatabaseError as error:
-            self._go_on_elsewhere(error)
+            self._relocate(error)
         finally:
-            self._together = None
+            self._in_transaction = None
 
-    def _go_on_elsewhere(self, error: sqlite3.DatabaseError) -> None:
-        """Find another place for the tables, with everything in it that was done.
+    def _relocate(self, error: sqlite3.DatabaseError) -> None:
+        """Move the tables to a new file or to memory, and repeat the open transaction there.
 
         Raises:
-            sqlite3.DatabaseError: the same error, if it is not the disk's.
+            sqlite3.DatabaseError: the same error, if it is not caused by the disk.
         """
-        # The other subclasses are mistakes of ours, not of the disk.
-        is_ours = type(error) not in {sqlite3.OperationalError, sqlite3.DatabaseError}
-        if is_ours or self._in_memory:
+        # Other subclasses are bugs of the caller.
+        is_bug = type(error) not in {sqlite3.OperationalError, sqlite3.DatabaseError}
+        if is_bug or self._in_memory:
             raise error
         with contextlib.suppress(sqlite3.Error):
             self._connection.rollback()
         if is_broken(error):
-            self._start_afresh(error)
+            self._replace_broken(error)
         else:
-            self._go_on_in_memory(error)
-        done, self._together = self._together or [], None
+            self._move_to_memory(error)
+        done, self._in_transaction = self._in_transaction or [], None
         for statement, values in done:
             self._connection.execute(statement, values)
 
     def close(self) -> None:
-        """Close, after a last attempt to write back what is only in memory."""
+        """Close, after a last attempt to write back tables that are in memory."""
         if self._in_memory and self._write_back_at < math.inf:
             self._write_back()
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
-    def _start_afresh(self, error: sqlite3.Error) -> None:
-        """Keep a file that is broken for whoever wants to look; go on with what can be read of it.
+    def _replace_broken(self, error: sqlite3.Error) -> None:
+        """Rename a broken file and copy its readable rows to a new one.
 
-        On a disk that cannot rename it there would be the same file again, so then in memory.
+        If the file cannot be renamed, the rows are kept in memory instead.
         """
         saved, _ = copy_to_memory(self._connection)
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
-        self._set_aside(error)
+        self._rename_broken(error)
         self._connection = saved
         try:
             if self._path.exists():
@@ -154,8 +156,8 @@ class Database:
         saved.close()
         self._connection = fresh
 
-    def _take_over_earlier(self) -> bool:
-        """Go on in memory with a file of an earlier version that could not be changed on disk."""
+    def _load_earlier_version(self) -> bool:
+        """Load a file of an earlier version that cannot be migrated on disk into memory."""
         earlier = migrated_in_memory(str(self._path))
         if earlier is None:
             return False
@@ -163,18 +165,18 @@ class Database:
         self._connection = earlier
         return True
 
-    def _set_aside(self, error: sqlite3.Error) -> None:
+    def _rename_broken(self, error: sqlite3.Error) -> None:
         kept = self._path.with_name(f"{self._path.name}.unusable-{self._clock.now():%Y%m%dT%H%M%S}")
         self._log.warning(Event.STATE_DEGRADED, error=str(error), kept=str(kept))
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(OSError):
                 self._path.with_name(self._path.name + suffix).replace(f"{kept}{suffix}")
 
-    def _go_on_in_memory(self, error: sqlite3.Error) -> None:
+    def _move_to_memory(self, error: sqlite3.Error) -> None:
         self._note_degraded(error)
         memory, is_whole = copy_to_memory(self._connection)
         if not is_whole:
-            self._write_back_at = math.inf  # As above: it was not read.
+            self._write_back_at = math.inf  # As above: rows were not read.
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
         self._connection = memory
@@ -189,7 +191,7 @@ class Database:
             self._write_back()
 
     def _write_back(self) -> None:
-        """Replace the file's content by what is in memory, and use the file again."""
+        """Replace the file's content by the tables in memory, and use the file again."""
         self._write_back_at = self._clock.monotonic() + WRITE_BACK_INTERVAL_S
         try:
             file = connect(str(self._path))
@@ -240,29 +242,29 @@ _CHANGES = {
     1: "ALTER TABLE claims ADD COLUMN told INTEGER NOT NULL DEFAULT 0;",
     2: "ALTER TABLE claims ADD COLUMN handle TEXT NOT NULL DEFAULT '';",
 }
-"""By version: what makes the next version of it."""
+"""By version: the statement that migrates to the next version."""
 
 
 def connect(where: str) -> sqlite3.Connection:
-    """Open a database with the tables in it; one that has them already is not written to.
+    """Open a database and create or migrate its tables.
 
     Raises:
         StateNewer: a later version of the worker wrote it.
-        sqlite3.Error: it cannot be opened, or is not ours.
+        sqlite3.Error: it cannot be opened, or has other tables.
     """
     if where != IN_MEMORY:
-        # Made by us, since the library leaves the mode to the umask; its journals follow it.
+        # SQLite would leave the mode to the umask; its own journals get the mode of this file.
         with contextlib.suppress(OSError):
             os.close(os.open(where, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             Path(where).chmod(0o600)
     connection = sqlite3.connect(where, isolation_level=None, timeout=0.5)
     try:
-        # The directory is ours alone; so no shared memory is needed, which a full disk or a
-        # network file system could not give.
+        # One process uses the file. So no shared memory is needed, which may fail on a full disk
+        # or a network file system.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         version = _checked_version(connection, where)
         connection.execute("PRAGMA journal_mode = WAL")
-        # Enough to survive the death of the process; for a power cut there is `run_durably`.
+        # Survives a kill of the process; for a power cut see `run_durably`.
         connection.execute("PRAGMA synchronous = NORMAL")
         if version != SCHEMA_VERSION:
             _migrate(connection, version)
@@ -273,10 +275,10 @@ def connect(where: str) -> sqlite3.Connection:
 
 
 def migrated_in_memory(where: str) -> sqlite3.Connection | None:
-    """Return a copy in memory, in tables of this version, of a file of an earlier one.
+    """Return a migrated copy in memory of a file of an earlier version.
 
-    For a disk that is too full to change the tables. ``None`` if there is nothing to copy, or it
-    cannot be read.
+    For a disk that is too full to migrate the file. ``None`` if it needs no migration, or cannot be
+    read.
     """
     try:
         with contextlib.closing(sqlite3.connect(where, isolation_level=None, timeout=0.5)) as file:
@@ -293,14 +295,14 @@ def migrated_in_memory(where: str) -> sqlite3.Connection | None:
 
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:
-    """Bring the tables of a version, 0 for none, to `SCHEMA_VERSION`, in one transaction."""
+    """Migrate the tables from `version`, 0 for none, to `SCHEMA_VERSION` in one transaction."""
     steps = (_CHANGES[old] for old in range(version, SCHEMA_VERSION))
     changes = " ".join(steps) if version else _SCHEMA
     connection.executescript(f"BEGIN; {changes} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
 def is_broken(error: sqlite3.Error) -> bool:
-    """True if the file is no database of ours, rather than out of reach just now."""
+    """True if the file is broken or has other content, rather than being inaccessible."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE
 
 
@@ -309,23 +311,22 @@ def _checked_version(connection: sqlite3.Connection, where: str) -> int:
 
     Raises:
         StateNewer: a later version of the worker wrote them.
-        sqlite3.DatabaseError: they are not ours.
+        sqlite3.DatabaseError: the tables are not the worker's.
     """
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     if version > SCHEMA_VERSION:
         raise StateNewer(Path(where), version, SCHEMA_VERSION)
     if version not in {0, *_CHANGES, SCHEMA_VERSION}:
-        error = sqlite3.DatabaseError(f"of no version of ours ({version})")
+        error = sqlite3.DatabaseError(f"unknown schema version {version}")
         error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
         raise error
     return int(version)
 
 
 def copy_to_memory(source: sqlite3.Connection) -> tuple[sqlite3.Connection, bool]:
-    """Return a copy in memory, and whether all of it could be read.
+    """Return a copy in memory, and whether it is complete.
 
-    What a disk that fails returns may be no database any more; then the rows that can be read are
-    taken over one by one.
+    If the copy of a failing disk's pages is not a valid database, the readable rows are copied.
     """
     memory = connect(IN_MEMORY)
     with contextlib.suppress(sqlite3.Error):
@@ -337,6 +338,6 @@ def copy_to_memory(source: sqlite3.Connection) -> tuple[sqlite3.Connection, bool
     for table in TABLES:
         with contextlib.suppress(sqlite3.Error):
             for row in source.execute(f"SELECT * FROM {table}"):  # noqa: S608 - our own names
-                places = ", ".join("?" * len(row))
-                memory.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", row)  # noqa: S608
+                values = ", ".join("?" * len(row))
+                memory.execute(f"INSERT OR IGNORE INTO {table} VALUES ({values})", row)  # noqa: S608
     return memory, False

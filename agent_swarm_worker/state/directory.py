@@ -1,15 +1,11 @@
-"""The worker's own directory: one per agent, owned by one process at a time.
+"""Opens and locks the state directory of one agent, and stores its claims and notes.
 
-It holds ``worker.sqlite`` with the tasks this worker has claimed, so that the next process knows
-what the last one left behind, and the outbox (see `queue`).
+The directory holds ``worker.sqlite`` with the claims, notes and outbox, from which the next process
+recovers. One process at a time owns it, by a lock.
 
-Whether the machine was started anew since the last process of this agent.
-
-A process that is killed leaves the kernel with all it has written. A machine without power has only
-what the disk was told to keep (`Database.run_durably`): writes that had arrived wait in the outbox
-again, and the cursors are where they were some time ago.
-
-The lock by which a directory belongs to one process at a time.
+After a kill all writes of the process are in the file. After a power cut only durable ones are
+certain (`Database.run_durably`): acknowledged writes may be back in the outbox, and cursors may be
+set back. The kernel's boot id tells whether the machine was rebooted since the last process.
 """
 
 from __future__ import annotations
@@ -39,15 +35,16 @@ if TYPE_CHECKING:
     from agent_swarm_worker.ids import IdSource
 
 LOCK_FILE = "lock"
-"""Held by the process that owns the directory, and says which one that is."""
-REPORTED = -1
+"""Locked by the process that owns the directory; contains its pid."""
+FULLY_REPORTED = -1
+"""The reported offset of a session whose end and cost are in the outbox."""
 AGENT_ID_FILE = "agent-id"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """One task that this worker has taken, and where its session is."""
+    """One claimed task and its session."""
 
     task_id: str
     session_uuid: str
@@ -55,22 +52,22 @@ class Claim:
     log_file: Path
     """The journal."""
     started_at: str
-    """As the wire wants times."""
+    """In the wire's time format."""
     iteration: int = 1
     tag: str = ""
-    """What the session's processes carry in their environment; of use if there is no handle."""
+    """Mark in the environment of the session's processes; used if there is no handle."""
     phase: str = "claimed"
-    """How far the run got; the worker's own words."""
+    """Phase of the run."""
     log_offset: int = 0
-    """Bytes of the journal that were handed to the outbox."""
-    told: int = 0
-    """Bytes of the journal whose events were handed to the outbox; `REPORTED` if all was, with the
-    session's end and cost."""
+    """Upload cursor: bytes of the journal whose lines were put into the outbox."""
+    reported_offset: int = 0
+    """Bytes of the journal whose events were put into the outbox, or `FULLY_REPORTED`."""
     handle: str = ""
-    """By which the sandbox finds the session's guest; empty before it is opened."""
+    """Identifies the session's guest in the sandbox; empty until that is opened."""
 
 
-_CLAIM_COLUMNS = tuple(field.name for field in fields(Claim))
+_CLAIM_FIELDS = tuple(field.name for field in fields(Claim))
+_CLAIM_COLUMNS = ", ".join("told" if name == "reported_offset" else name for name in _CLAIM_FIELDS)
 
 
 class StateDir:
@@ -80,25 +77,24 @@ class StateDir:
         self.path = path
         self.database = database
         self._lock = lock
-        self.was_cut_off = was_restarted(database)
-        """True if the machine was started anew, until `mark_in_order`: what is in here may be older
-        than the last word."""
-        if self.was_cut_off:
-            doubt_everything(database)
+        self.was_rebooted = was_rebooted_since(database)
+        """True after a reboot of the machine until `mark_reboot_handled`: rows may be outdated."""
+        if self.was_rebooted:
+            database.run("UPDATE outbox SET uncertain = 1")  # read back before it is sent
         self._catch_up()
 
     @classmethod
     def open(cls, root: Path, agent_id: str, *, clock: Clock, log: Log | None = None) -> StateDir:
-        """Create the directory of one agent if need be, and take possession of it.
+        """Open the directory of one agent, and lock it; create it if it is missing.
 
         Args:
             root: directory of all agents' directories.
             agent_id: any string; the directory's name is derived from it.
             clock: for the database.
-            log: where a degraded state is reported.
+            log: for a degraded state.
 
         Raises:
-            StateLocked: another process has it.
+            StateLocked: another process owns it.
             StateNewer: a later version of the worker wrote it.
             StateUnwritable: it cannot be created or written.
         """
@@ -119,32 +115,32 @@ class StateDir:
         self.close()
 
     def close(self) -> None:
-        """Give the directory up."""
+        """Close the database and release the lock."""
         self.database.close()
         os.close(self._lock)
 
-    def mark_in_order(self) -> None:
-        """Note that whatever the machine's last boot had left was seen to."""
-        self.was_cut_off = False
+    def mark_reboot_handled(self) -> None:
+        """Note that recovery from the reboot is complete."""
+        self.was_rebooted = False
         note_boot(self.database)
 
     # --- claimed tasks
 
     def claim(self, claim: Claim) -> None:
-        """Remember a task from the moment it is ours."""
-        values = [getattr(claim, name) for name in _CLAIM_COLUMNS]
+        """Store a claim, durably."""
+        values = [getattr(claim, name) for name in _CLAIM_FIELDS]
         self.database.run_durably(
-            f"INSERT OR REPLACE INTO claims ({', '.join(_CLAIM_COLUMNS)})"  # noqa: S608 - our names
+            f"INSERT OR REPLACE INTO claims ({_CLAIM_COLUMNS})"  # noqa: S608 - constants
             f" VALUES ({', '.join('?' * len(values))})",
             *(str(value) if isinstance(value, Path) else value for value in values),
         )
 
     def set_phase(self, task_id: str, phase: str) -> None:
-        """Remember how far a task got."""
+        """Store the phase of a task's run."""
         self.database.run("UPDATE claims SET phase = ? WHERE task_id = ?", phase, task_id)
 
     def set_log_offset(self, task_id: str, offset: int, log_file: str) -> None:
-        """Remember how many bytes of a task's journal the outbox has, and which file that is."""
+        """Move the upload cursor of a task. In another file the reported offset becomes 0."""
         self.database.run(
             "UPDATE claims SET log_offset = ?, told = CASE log_file WHEN ? THEN told ELSE 0 END,"
             " log_file = ? WHERE task_id = ?",
@@ -154,29 +150,29 @@ class StateDir:
             task_id,
         )
 
-    def set_told(self, task_id: str) -> None:
-        """Remember that the events of all lines the outbox has are in the outbox, too."""
+    def mark_reported(self, task_id: str) -> None:
+        """Move the reported offset to the upload cursor: the events of those lines are queued."""
         self.database.run("UPDATE claims SET told = log_offset WHERE task_id = ?", task_id)
 
-    def set_reported(self, task_id: str) -> None:
-        """Remember that the session was told to its end, and what it cost."""
-        self.database.run("UPDATE claims SET told = ? WHERE task_id = ?", REPORTED, task_id)
+    def mark_fully_reported(self, task_id: str) -> None:
+        """Note that the session's end and cost are queued."""
+        self.database.run("UPDATE claims SET told = ? WHERE task_id = ?", FULLY_REPORTED, task_id)
 
     def forget(self, task_id: str) -> None:
-        """Remember a task no longer: it is finished, or somebody else's."""
+        """Delete a claim: the task is finished, or another agent's."""
         self.database.run("DELETE FROM claims WHERE task_id = ?", task_id)
 
     def running(self) -> tuple[Claim, ...]:
         """Return the claimed tasks, those of an earlier process included, oldest first."""
         rows = self.database.run(
-            f"SELECT {', '.join(_CLAIM_COLUMNS)} FROM claims"  # noqa: S608 - our names
+            f"SELECT {_CLAIM_COLUMNS} FROM claims"  # noqa: S608 - constants
             " ORDER BY started_at, rowid"
         )
-        found = (dict(zip(_CLAIM_COLUMNS, row, strict=True)) for row in rows)
+        found = (dict(zip(_CLAIM_FIELDS, row, strict=True)) for row in rows)
         return tuple(Claim(**{**row, "log_file": Path(row["log_file"])}) for row in found)
 
     def _catch_up(self) -> None:
-        """Move each cursor to where the outbox is: its owner may have died between the two."""
+        """Move each upload cursor behind the queued ranges: a kill may separate the two writes."""
         for (data,) in self.database.run("SELECT args FROM outbox WHERE kind = 'logs' ORDER BY id"):
             with contextlib.suppress(KeyError, TypeError, ValueError):
                 args = orjson.loads(data)
@@ -189,109 +185,100 @@ class StateDir:
     # --- notes
 
     def note(self, name: str, value: str) -> None:
-        """Remember a value under a name."""
+        """Store a value under a name."""
         self.database.run("INSERT OR REPLACE INTO notes VALUES (?, ?)", name, value)
 
     def noted(self, name: str) -> str | None:
-        """Return what is remembered under a name."""
+        """Return the value of a name, ``None`` without one."""
         rows = self.database.run("SELECT value FROM notes WHERE name = ?", name)
         return str(rows[0][0]) if rows else None
 
 
-def made_up_agent_id(root: Path, ids: IdSource) -> str:
-    """Return the identity of a worker that was given none; made up once per root.
+def generated_agent_id(root: Path, ids: IdSource) -> str:
+    """Return the id of a worker without ``AGENT_ID``; it is generated once per root.
 
-    Two workers without ``AGENT_ID`` get the same one, and the second is told by the lock.
+    Two such workers get the same id, and the lock refuses the second.
 
     Raises:
-        StateUnwritable: it cannot be stored, so that the next start would be another agent.
+        StateUnwritable: the id cannot be stored, so that the next start would be another agent.
     """
     path = root / AGENT_ID_FILE
     try:
         make_private_dir(root)
         with path.open("a+", encoding="utf-8", errors="replace") as file:
-            # Two first starts at once agree on what the first of them writes.
+            # Of two concurrent first starts, the second reads the id of the first.
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
-            kept = file.read(1000).strip()
-            if is_identifier(kept):
-                return kept
-            made_up = ids()
+            stored = file.read(1000).strip()
+            if is_identifier(stored):
+                return stored
+            generated = ids()
             file.truncate(0)
-            file.write(f"{made_up}\n")
+            file.write(f"{generated}\n")
     except OSError as error:
         raise StateUnwritable(root, error.strerror or str(error)) from None
-    return made_up
+    return generated
 
 
-def kept_agent_id(root: Path) -> str | None:
-    """Return the identity that was made up for a worker without one, if any was."""
+def stored_agent_id(root: Path) -> str | None:
+    """Return the stored id of a worker without ``AGENT_ID``, ``None`` without one."""
     try:
-        kept = (root / AGENT_ID_FILE).read_text("utf-8", "replace")[:1000].strip()
+        stored = (root / AGENT_ID_FILE).read_text("utf-8", "replace")[:1000].strip()
     except OSError:
         return None
-    return kept if is_identifier(kept) else None
+    return stored if is_identifier(stored) else None
 
 
 def agent_dir(root: Path, agent_id: str) -> Path:
-    """Return the directory of one agent; `root` is that of all of them."""
-    return root / _directory_name(agent_id)
-
-
-def _directory_name(agent_id: str) -> str:
-    """Return a name that cannot leave the root, and differs for different agents."""
+    """Return the directory of one agent below `root`; it differs for different ids."""
     if _PLAIN_NAME.fullmatch(agent_id):
-        return agent_id
+        return root / agent_id
     digest = hashlib.sha256(agent_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', agent_id)[:60]}-{digest}"
+    return root / f"{re.sub(r'[^A-Za-z0-9_-]', '_', agent_id)[:60]}-{digest}"
 
 
 def _make_private(path: Path) -> None:
     try:
         make_private_dir(path)
-        for place in (path.parent, path):
-            if _is_a_strangers(place):
-                raise StateUnwritable(place, "another user made it where everybody can")
+        for directory in (path.parent, path):
+            if _is_planted(directory):
+                raise StateUnwritable(directory, "another user created it in a public directory")
     except OSError as error:
         raise StateUnwritable(path, error.strerror or str(error)) from None
-    # One that was there may be open to others; some mounted volumes have only one mode.
+    # An existing one may be readable by others; some mounted volumes refuse chmod.
     with contextlib.suppress(OSError):
         path.chmod(0o700)
 
 
-def _is_a_strangers(place: Path) -> bool:
-    """True if somebody may have put it there, or a link of that name, to read what we write.
+def _is_planted(directory: Path) -> bool:
+    """True if another user may have created the directory, or a link, to read the worker's files.
 
-    Elsewhere an unknown owner is no sign of that: some mounted volumes show only one.
+    In a parent that others cannot write to, a foreign owner is harmless: some mounted volumes show
+    one owner for all files.
     """
     return (
-        place.lstat().st_uid not in {0, os.geteuid()}
-        and place.parent.stat().st_mode & stat.S_IWOTH != 0
+        directory.lstat().st_uid not in {0, os.geteuid()}
+        and directory.parent.stat().st_mode & stat.S_IWOTH != 0
     )
 
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-"""Another one after each boot of the kernel, the same in all containers on it."""
-NOTE = "boot_id"
+"""Changes with each boot of the kernel; the same in all containers on it."""
+_BOOT_NOTE = "boot_id"
 
 
-def was_restarted(database: Database) -> bool:
-    """True until `note_boot` in each new boot; false where nobody can tell."""
-    rows = database.run("SELECT value FROM notes WHERE name = ?", NOTE)
+def was_rebooted_since(database: Database) -> bool:
+    """True after a reboot until `note_boot`; false where the boot id is not known."""
+    rows = database.run("SELECT value FROM notes WHERE name = ?", _BOOT_NOTE)
     if not rows:
         note_boot(database)
     return bool(rows) and rows != [(_boot_id(),)]
 
 
 def note_boot(database: Database) -> None:
-    """Note that what the last boot had left is in order."""
-    database.run("INSERT OR REPLACE INTO notes VALUES (?, ?)", NOTE, _boot_id())
-
-
-def doubt_everything(database: Database) -> None:
-    """Have every write that waits looked for on the server before it is sent."""
-    database.run("UPDATE outbox SET uncertain = 1")
+    """Store the present boot id."""
+    database.run("INSERT OR REPLACE INTO notes VALUES (?, ?)", _BOOT_NOTE, _boot_id())
 
 
 def _boot_id() -> str:
@@ -307,14 +294,14 @@ _IN_USE = {errno.EWOULDBLOCK, errno.EACCES}
 
 
 def take_lock(path: Path, log: Log) -> int:
-    """Return the descriptor that holds the lock; the kernel frees it when the process dies.
+    """Return the descriptor that holds the lock; the kernel releases it when the process dies.
 
-    Not quite at once: what a killed process was about to start has a copy of the descriptor until
-    it has become another program. So a lock that is taken is tried for half a second.
+    A child that a killed process had just forked holds a copy of the descriptor until its exec. So
+    a lock that is held is tried for half a second.
 
     Raises:
-        StateLocked: another process has it.
-        StateUnwritable: there can be no such file.
+        StateLocked: another process holds it.
+        StateUnwritable: the file cannot be created.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -329,7 +316,7 @@ def take_lock(path: Path, log: Log) -> int:
             owner = os.pread(descriptor, 32, 0).strip()
             os.close(descriptor)
             raise StateLocked(path.parent, int(owner) if owner.isdigit() else None) from None
-        # Some network file systems cannot lock, and a full disk cannot take a pid: go on.
+        # Some network file systems cannot lock, and a full disk cannot store the pid: continue.
         log.warning(Event.STATE_DEGRADED, path=str(path), error=error.strerror)
     return descriptor
 

@@ -1,8 +1,7 @@
-"""A stamp on disk that says when the worker's event loop last came round.
+"""Writes and reads the time stamp of the worker's event loop.
 
-The process may live and do nothing: stopped, or stuck in a call that never returns. Whoever wants
-to know (a container's health check) looks at the stamp's age, and needs neither the worker's
-cooperation nor its rights to write.
+A process may exist and do nothing: stopped, or stuck in a call that never returns. A health check
+reads the age of the stamp, which needs neither the worker's cooperation nor write permission.
 """
 
 from __future__ import annotations
@@ -21,23 +20,23 @@ STAMP_FILE = "alive"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Liveness:
-    """What is known of the worker of one state directory."""
+    """State of the worker of one state directory."""
 
     path: Path
     pid: int | None
-    """The process that holds the directory, or held it last; ``None`` if there was none."""
+    """The process that owns the directory, or owned it last; ``None`` if there was none."""
     exists: bool
-    """Whether a process of that number is there."""
+    """True if a process of that pid exists."""
     age_s: float | None
     """Seconds since the last stamp; ``None`` without any."""
 
     def is_alive(self, max_age_s: float) -> bool:
-        """True if the process is there and has stamped within `max_age_s` seconds."""
+        """True if the process exists and has stamped within `max_age_s` seconds."""
         return self.exists and self.age_s is not None and self.age_s <= max_age_s
 
 
 def stamp(path: Path) -> None:
-    """Say that the worker of the state directory `path` lives.
+    """Set the stamp of the state directory `path` to now.
 
     Raises:
         OSError: it cannot be written.
@@ -50,20 +49,20 @@ def look(root: Path, agent_id: str | None, *, now_epoch_s: float) -> tuple[Liven
 
     Args:
         root: directory of all agents' directories.
-        agent_id: whose; ``None`` for everybody's.
+        agent_id: of the agent; ``None`` for all.
         now_epoch_s: the time, in seconds since 1970.
     """
     if agent_id:
-        places = [agent_dir(root, agent_id)]
+        directories = [agent_dir(root, agent_id)]
     else:
-        places = sorted(path.parent for path in root.glob(f"*/{LOCK_FILE}"))
-    return tuple(_look(path, now_epoch_s) for path in places)
+        directories = sorted(path.parent for path in root.glob(f"*/{LOCK_FILE}"))
+    return tuple(_look(path, now_epoch_s) for path in directories)
 
 
 def _look(path: Path, now_epoch_s: float) -> Liveness:
     pid = _owner(path / LOCK_FILE)
     try:
-        # A clock that was set back must not make a dead worker look young for hours.
+        # abs: with a clock that was set back, a dead worker must not look alive for hours.
         age_s: float | None = abs(now_epoch_s - (path / STAMP_FILE).stat().st_mtime)
     except OSError:
         age_s = None
@@ -71,7 +70,7 @@ def _look(path: Path, now_epoch_s: float) -> Liveness:
 
 
 def _owner(lock: Path) -> int | None:
-    # Only read: even a moment's lock of ours could make a worker that starts just then give up.
+    # The lock is not tried: that could make a worker that is just starting give up.
     try:
         text = lock.read_bytes()[:32].strip()
     except OSError:
@@ -85,5 +84,5 @@ def _exists(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
-        return True  # somebody else's, so there is one
+        return True  # exists, as another user's
     return True

@@ -28,7 +28,7 @@ from agent_swarm_worker.worker.boot.harness import Harness
 from agent_swarm_worker.worker.boot.registration import reconfigure_loop
 from agent_swarm_worker.worker.boot.sequence import boot
 from agent_swarm_worker.worker.boot.wiring import WorkerInputs, wire
-from agent_swarm_worker.worker.loops.cancellation import cancellation_loop
+from agent_swarm_worker.worker.loops.cancellation import Cancellation
 from agent_swarm_worker.worker.loops.heartbeat import Heartbeat, ping_loop
 from agent_swarm_worker.worker.loops.housekeeping import liveness_loop, retention_loop
 from agent_swarm_worker.worker.loops.poll import Poller, RunTrigger
@@ -150,7 +150,7 @@ class Daemon:
         async with anyio.create_task_group() as loops:
             loops.start_soon(Heartbeat(worker).run)
             loops.start_soon(ping_loop, worker)
-            loops.start_soon(cancellation_loop, worker)
+            loops.start_soon(Cancellation(worker).run)
             loops.start_soon(reconfigure_loop, worker)
             loops.start_soon(retention_loop, worker)
             loops.start_soon(Steering(worker).run)

@@ -20,8 +20,8 @@ from urllib.parse import SplitResult, urlsplit
 from anyio import to_thread
 
 from agent_swarm_worker.workspace.git import (
+    CommandResult,
     GitSettings,
-    Outcome,
     is_safe_ref,
     is_safe_url,
     run,
@@ -69,7 +69,7 @@ async def clone(git: Git, url: str, target: Path, *, branch: str | None, host: s
     url, login = split_login(url)
     staging = target.with_name(f".{target.name}.cloning")
     login_file = target.with_name(f".{target.name}.login")
-    outcome = Outcome(ok=False)
+    outcome = CommandResult(ok=False)
     # The host's tool would use its own login instead of the address's.
     host = None if login else host
     login_options = ("-c", f"credential.helper={helper_option(login_file)}") if login else ()

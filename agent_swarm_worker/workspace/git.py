@@ -71,7 +71,7 @@ class Git:
 
     async def __call__(
         self, *args: str, cwd: Path | None = None, timeout_s: float | None = None
-    ) -> Outcome:
+    ) -> CommandResult:
         """Run ``git <args>`` in `cwd`."""
         limit_s = self.timeout_s if timeout_s is None else timeout_s
         return await run([*self.argv, *args], env=self.env, cwd=cwd, timeout_s=limit_s)
@@ -124,7 +124,7 @@ def is_safe_url(url: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CommandResult:
     """How a program ended."""
 
     ok: bool
@@ -140,8 +140,8 @@ async def run(
     timeout_s: float,
     cwd: Path | None = None,
     clock: Clock | None = None,
-) -> Outcome:
-    """Run a program to its end; a failure is an `Outcome`, never an exception.
+) -> CommandResult:
+    """Run a program to its end; a failure is a `CommandResult`, never an exception.
 
     Args:
         argv: program and arguments; the program is looked up on the PATH of `env`.
@@ -154,13 +154,13 @@ async def run(
     try:
         child = await spawn(ProcessSpec(tuple(argv), cwd or Path.cwd(), env, tag=random_ids()))
     except ProviderError as error:
-        return Outcome(ok=False, why=str(error))
+        return CommandResult(ok=False, why=str(error))
     async with child:
         try:
             with anyio.fail_after(timeout_s):
                 return await _finish(child, argv[0], clock)
         except TimeoutError:
-            return Outcome(ok=False, why=f"{argv[0]} took longer than {timeout_s:g} s")
+            return CommandResult(ok=False, why=f"{argv[0]} took longer than {timeout_s:g} s")
         finally:
             if child.returncode is None:
                 with anyio.CancelScope(shield=True):
@@ -172,7 +172,7 @@ def without_credentials(text: str) -> str:
     return _CREDENTIALS_IN_URL.sub("", text)
 
 
-async def _finish(child: Child, program: str, clock: Clock) -> Outcome:
+async def _finish(child: Child, program: str, clock: Clock) -> CommandResult:
     out, err = bytearray(), bytearray()
     await drain(
         child,
@@ -183,9 +183,9 @@ async def _finish(child: Child, program: str, clock: Clock) -> Outcome:
     code = await child.wait()
     stdout = out.decode(errors="replace")
     if code == 0:
-        return Outcome(ok=True, stdout=stdout)
+        return CommandResult(ok=True, stdout=stdout)
     why = _error_line(err.decode(errors="replace")) or f"{program} ended with exit code {code}"
-    return Outcome(ok=False, stdout=stdout, why=without_credentials(why))
+    return CommandResult(ok=False, stdout=stdout, why=without_credentials(why))
 
 
 def _error_line(stderr: str) -> str:

@@ -1,4 +1,4 @@
-"""The runner is a tool at the top of the tree; what the tests of workers use is used here too."""
+"""Makes `chaos` and the fixtures of the worker's tests importable."""
 
 from __future__ import annotations
 

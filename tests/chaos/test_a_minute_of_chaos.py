@@ -1,4 +1,4 @@
-"""A short run of the whole: everything breaks once or twice, and nothing is missing."""
+"""A short chaos run: each fault once or twice, and no differences."""
 
 from __future__ import annotations
 

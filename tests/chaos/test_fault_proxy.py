@@ -1,4 +1,4 @@
-"""The man in the middle: what it harms, and that it leaves alone what it does not."""
+"""The fault proxy: requests with a fault, and unchanged requests."""
 
 from __future__ import annotations
 

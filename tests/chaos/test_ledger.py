@@ -1,4 +1,4 @@
-"""The ledger is worth nothing if it does not notice. One tampering for each thing it promises."""
+"""The comparison of records detects a manipulation of each kind."""
 
 from __future__ import annotations
 

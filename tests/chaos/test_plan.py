@@ -1,4 +1,4 @@
-"""What is drawn from a seed: the same again, all of it, and no more than a worker promises."""
+"""The schedule of a seed: repeatable, complete, and within the guarantees."""
 
 from __future__ import annotations
 

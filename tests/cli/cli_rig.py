@@ -1,4 +1,4 @@
-"""The command line as a user has it: real processes, a real swarm, a scripted API."""
+"""Fixtures for the command line: real processes, a real swarm, a scripted API."""
 
 from __future__ import annotations
 

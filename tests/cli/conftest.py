@@ -1,4 +1,4 @@
-"""Makes `cli_rig` importable for the tests of this folder, and gives each a place of its own."""
+"""Make `cli_rig` importable for these tests, and give each a directory of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A harness that does as its task says: fails, waits, says strange things, or just says hi."""
+"""A harness that follows its task's text: fails, waits, prints odd output, or greets."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Finding the command, and what becomes of errors and of output that nobody takes."""
+"""Find the command; errors and unwritable output become exit codes."""
 
 from __future__ import annotations
 

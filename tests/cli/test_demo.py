@@ -1,4 +1,4 @@
-"""``swarm-worker demo``: the whole path, and nothing left of it, however it ends."""
+"""``swarm-worker demo``: a whole task; no process or file is left, however it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``swarm-worker doctor`` and ``providers``: what works here, and what does not."""
+"""``swarm-worker doctor`` and ``providers``: their findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``swarm-worker local`` as a process: it serves, refuses what is unsafe, and goes quietly."""
+"""``swarm-worker local`` as a process: serving, refused bindings, stopping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Printing: nothing an agent says may drive the terminal, nothing may lose its shape."""
+"""Printing: foreign text cannot control the terminal; tables and JSON keep their form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_what_could_drive_a_terminal_is_taken_out():
     assert plain("عربي 日本語 👩‍💻 é") == "عربي 日本語 👩‍💻 é"
 
 
-def test_one_line_folds_white_space():
+def test_fit_line_folds_white_space():
     assert fit_line(" a\r\nb\t c\u2028d\x85e ", 80) == "a b c d e"
     assert fit_line(HOSTILE, 80).isprintable()
 

@@ -1,4 +1,4 @@
-"""What the words after ``swarm-worker run`` come to; what the daemon does is tested elsewhere."""
+"""Options of ``swarm-worker run``; the daemon itself is tested elsewhere."""
 
 from __future__ import annotations
 

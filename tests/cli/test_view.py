@@ -1,4 +1,4 @@
-"""The view: a status line that moves on a terminal, plain lines anywhere else."""
+"""The view: a redrawn status line on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes `container_rig` importable for the tests of this folder."""
+"""Make `container_rig` importable for these tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The codex login: from rows and variables to the file that the program reads."""
+"""Restoring codex's login: from rows and variables to ``auth.json``."""
 
 from __future__ import annotations
 

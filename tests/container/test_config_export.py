@@ -1,4 +1,4 @@
-"""Configuration rows on their way into the environment of set-up scripts and commands."""
+"""Exporting configuration rows to set-up scripts and commands."""
 
 from __future__ import annotations
 

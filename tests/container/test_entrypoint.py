@@ -1,4 +1,4 @@
-"""The shell script that a container starts: short, and it only says what is to be run."""
+"""The entrypoint script: which command it runs."""
 
 from __future__ import annotations
 

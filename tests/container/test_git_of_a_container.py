@@ -1,4 +1,4 @@
-"""Git in a container: who commits, how it logs in, and clones that are there from the start."""
+"""Git in a container: identity, logins, first clones."""
 
 from __future__ import annotations
 

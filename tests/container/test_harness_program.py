@@ -1,4 +1,4 @@
-"""The harness's program is looked for as the worker will look for it."""
+"""The check of the harness's program finds it as the worker does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The health check: a worker that is gone, stopped or stuck is noticed, one that waits is not."""
+"""The health check fails for a dead, stopped or blocked worker, not for a waiting one."""
 
 from __future__ import annotations
 

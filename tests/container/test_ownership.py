@@ -1,4 +1,4 @@
-"""What root left behind belongs to the worker after the start, and nothing else does."""
+"""Files of root, and no others, become the worker's at the start."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from container_rig import AGENT_ID, Box
 
 from agent_swarm_worker.container.ownership import (
     Account,
-    account_to_become,
-    become,
-    furnish,
-    hand_over,
-    make_folder,
-    make_folders,
+    change_ownership,
+    drop_privileges,
+    make_agent_directories,
+    make_directory,
+    target_account,
+    write_default_files,
 )
 from agent_swarm_worker.errors import ContainerError
 from agent_swarm_worker.logs import Log
@@ -44,7 +44,7 @@ def test_everything_in_the_home_that_root_wrote_is_the_workers(tmp_path: Path, n
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").write_text("x")
     (tmp_path / "link").symlink_to("nowhere")
-    done = hand_over(tmp_path, nobody)
+    done = change_ownership(tmp_path, nobody)
     assert {owner(path) for path in (tmp_path, *tmp_path.rglob("*"))} == {nobody.uid}
     assert (done.refused, done.why_incomplete) == (0, "")
 
@@ -61,7 +61,7 @@ def test_no_link_is_followed_and_no_second_name_of_a_file_is_trusted(
     (home / "to-file").symlink_to(outside / "file")
     (home / "to-folder").symlink_to(outside / "folder")
     (home / "second-name").hardlink_to(outside / "named-twice")
-    done = hand_over(home, nobody)
+    done = change_ownership(home, nobody)
     assert {owner(path) for path in (outside, *outside.rglob("*"))} == {0}
     assert owner(home / "to-folder") == nobody.uid
     assert done.refused == 1
@@ -72,7 +72,7 @@ def test_what_belongs_to_somebody_else_stays_his(tmp_path: Path, nobody: Account
     theirs = tmp_path / "theirs"
     theirs.write_text("x")
     os.chown(theirs, 12345, 12345)
-    hand_over(tmp_path, nobody)
+    change_ownership(tmp_path, nobody)
     assert owner(theirs) == 12345
 
 
@@ -85,7 +85,7 @@ def test_a_tree_that_is_too_deep_or_too_wide_ends_the_walk_and_not_the_start(
     for number in range(30):
         (tmp_path / f"f{number}" / "g").mkdir(parents=True)
     monkeypatch.setattr(ownership, "MAX_ENTRIES", 10)
-    assert "stopped after" in hand_over(tmp_path, nobody).why_incomplete
+    assert "stopped after" in change_ownership(tmp_path, nobody).why_incomplete
     # Not below pytest's own folder, which it could not clear any more.
     before, deep = Path.cwd(), Path(tempfile.mkdtemp())
     os.chdir(deep)
@@ -97,7 +97,7 @@ def test_a_tree_that_is_too_deep_or_too_wide_ends_the_walk_and_not_the_start(
         os.chdir(before)
     monkeypatch.setattr(ownership, "MAX_ENTRIES", 10_000)
     try:
-        hand_over(deep, nobody)  # nothing is raised
+        change_ownership(deep, nobody)  # nothing is raised
     finally:
         subprocess.run(["rm", "-rf", str(deep)], check=True)
 
@@ -107,7 +107,7 @@ def test_shared_folders_are_the_workers_with_all_below_them(tmp_path: Path, nobo
     """Sub-folders made after the parent was given away used to stay root's."""
     for name in ("personal", "shared/thoughts"):
         (tmp_path / name).mkdir(parents=True)
-    make_folders(tmp_path, AGENT_ID, nobody, Log())
+    make_agent_directories(tmp_path, AGENT_ID, nobody, Log())
     made = [
         path
         for path in tmp_path.rglob("*")
@@ -131,15 +131,15 @@ def test_a_planted_link_or_file_in_the_shared_volume_costs_a_folder_and_not_the_
     else:
         (shared / "thoughts").write_text("x")
     with pytest.raises(OSError):
-        make_folder(shared, "thoughts", "a", owner=None)
-    make_folders(tmp_path, AGENT_ID, None, Log())
+        make_directory(shared, "thoughts", "a", owner=None)
+    make_agent_directories(tmp_path, AGENT_ID, None, Log())
     assert list(elsewhere.iterdir()) == []
     assert (shared / "memory" / AGENT_ID).is_dir()
 
 
 def test_an_id_that_leads_elsewhere_makes_no_folder(tmp_path: Path):
     (tmp_path / "shared").mkdir()
-    make_folders(tmp_path, "../../x", None, Log())
+    make_agent_directories(tmp_path, "../../x", None, Log())
     assert list((tmp_path / "shared").iterdir()) == []
 
 
@@ -156,13 +156,13 @@ def test_files_for_harnesses_are_private_and_nothing_that_is_there_is_touched(tm
     (workspace / "personal").mkdir(parents=True)
     (home / ".claude" / "settings.json").write_text("mine")
     (home / ".claude.json").symlink_to(tmp_path / "nowhere")
-    furnish(home, workspace, known_specs(), Log())
+    write_default_files(home, workspace, known_specs(), Log())
     assert (home / ".claude" / "settings.json").read_text() == "mine"
     assert (home / ".claude.json").is_symlink()
     assert (workspace / "personal" / "todos.md").is_file()
     (home / ".claude.json").unlink()
     (home / ".claude" / "settings.json").unlink()
-    furnish(home, workspace, known_specs(), Log())
+    write_default_files(home, workspace, known_specs(), Log())
     settings = json.loads((home / ".claude" / "settings.json").read_text())
     assert "AskUserQuestion" in settings["permissions"]["deny"]
     assert json.loads((home / ".claude.json").read_text())["hasCompletedOnboarding"] is True
@@ -176,7 +176,7 @@ def test_rights_are_given_up_for_good(nobody: Account):
     if child == 0:
         try:
             os.setgroups([0, 12345])
-            become(nobody)
+            drop_privileges(nobody)
             back = "back"
             try:
                 os.setuid(0)
@@ -196,9 +196,9 @@ def test_rights_are_given_up_for_good(nobody: Account):
 
 @as_root
 def test_a_user_who_is_not_there_is_told(box: Box):
-    assert account_to_become("root") is None
+    assert target_account("root") is None
     with pytest.raises(ContainerError):
-        account_to_become("nobody-of-this-name")
+        target_account("nobody-of-this-name")
     done = box.prepare("--user", "nobody-of-this-name")
     assert done.code == 1
     assert "FATAL: there is no user 'nobody-of-this-name' to run as; exiting." in done.err

@@ -1,4 +1,4 @@
-"""The gate: no worker starts before the API, and none waits for it longer than it should."""
+"""Waiting for the API, with a time limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 import pytest
 from container_rig import CONFIG, HEALTH, KEY, REPOS, SCRIPTS, Box, Done, ScriptedApi
 
-from agent_swarm_worker.container.facts import ready_limit_s
+from agent_swarm_worker.container.api import ready_limit_s
 from agent_swarm_worker.errors import ContainerError
 
 

@@ -1,4 +1,4 @@
-"""Set-up scripts: whose rights, which interpreter, and what a failure means."""
+"""Set-up scripts: user, interpreter, failures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from container_rig import SCRIPTS, Box, ScriptedApi
 
-from agent_swarm_worker.container.scripts import BEGIN, END, interpreter, with_agents_part
+from agent_swarm_worker.container.scripts import BEGIN, END, interpreter, merge_agent_block
 
 
 def test_a_failing_start_up_script_is_told_and_the_worker_starts(box: Box):
@@ -149,7 +149,7 @@ def test_the_first_of_the_known_names_runs(box: Box):
 
 @pytest.mark.parametrize("agents", ["a\n", "a", "#!/bin/sh\na\n", f"{BEGIN}\nx\n{END}\na\n"])
 def test_placing_is_stable(agents: str):
-    once = with_agents_part("#!/bin/bash\nrest\n", agents)
-    assert once == with_agents_part(once, agents)
+    once = merge_agent_block("#!/bin/bash\nrest\n", agents)
+    assert once == merge_agent_block(once, agents)
     assert once.count(BEGIN) == once.count(END) == 1
     assert once.endswith("rest\n")

@@ -1,4 +1,4 @@
-"""From the entrypoint's first line to a task that is done, with a swarm and a worker for real."""
+"""A whole start: from the entrypoint to a finished task, with a real swarm and worker."""
 
 from __future__ import annotations
 

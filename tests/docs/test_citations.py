@@ -1,4 +1,4 @@
-"""Whatever the code, the tests and the pages cite is in the repository."""
+"""Documents, sections and decisions that are cited exist in the repository."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The glossary: each term once, in a sentence or two, with a room that exists."""
+"""The glossary: each term once, in at most three sentences, with a package that exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the benchmarks importable, which are no part of the package."""
+"""Makes the benchmarks importable, which are not part of the package."""
 
 from __future__ import annotations
 

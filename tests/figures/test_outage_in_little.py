@@ -1,4 +1,4 @@
-"""The benchmark `make outage`, with everything over in seconds."""
+"""The benchmark `make outage`, shortened to seconds."""
 
 from __future__ import annotations
 

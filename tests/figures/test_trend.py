@@ -1,4 +1,4 @@
-"""When a series counts as flat: `make soak` says so of a worker on the strength of this."""
+"""The criterion for a flat series, as `make soak` uses it."""
 
 from __future__ import annotations
 

@@ -13,12 +13,12 @@ from hostile_values import HOSTILE_TEXTS, drawn, fitting, hostile_texts
 from hypothesis import strategies as st
 from local_swarm_api import Api, client
 
-from agent_swarm_worker.local_swarm.app import ROOMS
+from agent_swarm_worker.local_swarm.app import ROUTE_MODULES
 from agent_swarm_worker.local_swarm.endpoint import Route
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
 from agent_swarm_worker.local_swarm.tools import TOOLS
 
-ROUTES = tuple(route for room in ROOMS for route in room.ROUTES)
+ROUTES = tuple(route for module in ROUTE_MODULES for route in module.ROUTES)
 INVALID_PARAMS, INVALID_REQUEST = -32602, -32600
 MCP_HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 _NAME = re.compile(r"\{(\w+)(:path)?\}")
@@ -50,7 +50,7 @@ def questions(route: Route, count: int) -> list[Question]:
 
 def tool_calls(name: str, count: int) -> list[Any]:
     """Return arguments for one tool."""
-    schema = TOOLS[name].takes.schema()
+    schema = TOOLS[name].arguments.schema()
     return drawn(fitting(schema, hostile_texts | _ids), count)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from fake_api import connected
 from raw_http_server import MALFORMED, MEGABYTE, UNUSUAL, body, raw_server
-from swarm_fakes import connected
 
 from agent_swarm_worker.api import http
 from agent_swarm_worker.api.http import MAX_ANSWER_BYTES

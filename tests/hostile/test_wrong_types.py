@@ -15,10 +15,10 @@ from typing import Any
 
 import orjson
 import pytest
+from fake_api import Reply, connected, serving
 from hostile_values import drawn, hostile_values
 from hypothesis import strategies as st
 from lying_proxy import IDS, value_paths, with_wrong_value
-from swarm_fakes import Reply, connected, serving
 
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.resources import Rendered, SetupScripts
@@ -75,7 +75,7 @@ SCRIPTS = {"globalSetupScript": "a", "setupScript": "b"}
 Call = Callable[[SwarmClient], Awaitable[Any]]
 CALLS: dict[str, tuple[Call, Any, Any]] = {
     "poll: a task": (
-        lambda c: c.work.poll(),
+        lambda c: c.polling.poll(),
         {
             "trigger": {
                 "type": "task_assigned",
@@ -87,7 +87,7 @@ CALLS: dict[str, tuple[Call, Any, Any]] = {
         Trigger | None,
     ),
     "poll: messages": (
-        lambda c: c.work.poll(),
+        lambda c: c.polling.poll(),
         {
             "trigger": {
                 "type": "channel_activity",
@@ -99,12 +99,12 @@ CALLS: dict[str, tuple[Call, Any, Any]] = {
         Trigger | None,
     ),
     "poll: no money": (
-        lambda c: c.work.poll(),
+        lambda c: c.polling.poll(),
         {"trigger": {"type": "budget_refused", "cause": "agent", "resetAt": "2026-01-01"}},
         Trigger | None,
     ),
-    "cancelled": (lambda c: c.work.cancelled(AN_ID), {"cancelled": [TASK]}, bool),
-    "paused": (lambda c: c.work.paused(), {"tasks": [TASK]}, tuple[Task, ...]),
+    "cancelled": (lambda c: c.tasks.is_cancelled(AN_ID), {"cancelled": [TASK]}, bool),
+    "paused": (lambda c: c.tasks.paused(), {"tasks": [TASK]}, tuple[Task, ...]),
     "task": (lambda c: c.tasks.get(AN_ID), TASK, Task),
     "tasks": (lambda c: c.tasks.list(), {"tasks": [TASK], "total": 1}, Sequence[Task]),
     "lines": (lambda c: c.tasks.session_logs(AN_ID), {"logs": [LINE]}, Sequence[LogEntry]),

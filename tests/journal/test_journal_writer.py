@@ -207,7 +207,7 @@ def test_one_that_somebody_deletes_is_there_again(tmp_path: Path, warnings: io.S
     assert path.read_bytes() == b"first\nsecond\nthird\nfourth\nfifth\n"
     assert told.ranges == [(0, 6), (6, 13), (13, 19), (19, 32)]
     whys = [failure["why"] for failure in failures(warnings)]
-    assert whys.count("somebody deleted it; it is there again") == 3
+    assert whys.count("the file was deleted; it is restored") == 3
 
 
 def test_all_that_is_held_is_written_or_nothing(tmp_path: Path, warnings: io.StringIO):

@@ -1,4 +1,4 @@
-"""The life of a task from its creation to its end (docs/api.md 4, 5 and 7)."""
+"""Tasks from creation to end (docs/api.md 4, 5 and 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memories over HTTP, and how the local swarm rates them (docs/api.md 15.5)."""
+"""Memories over HTTP, and their similarity (docs/api.md 15.5)."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def test_no_query_breaks_the_index(query: str) -> None:
     store = Store(":memory:", SystemClock(), random_ids)
     try:
         note = {"name": "n", "scope": "swarm", "source": "manual"}
-        memory.remember(store, {**note, "content": f"{query} and more"})
-        for row in memory.search(store, "a", query, limit=5, scope="all", source=None):
+        memory.put(store, {**note, "content": f"{query} and more"})
+        for row in memory.search(store, "a", {"query": query, "limit": 5, "scope": "all"}):
             assert 0 <= row["similarity"] <= 1
     finally:
         store.close()

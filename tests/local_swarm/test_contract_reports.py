@@ -1,4 +1,4 @@
-"""Logs, events, costs, context: what is kept, how it reads back (docs/api.md 8 to 11)."""
+"""Logs, events, costs, context: stored and read back (docs/api.md 8 to 11)."""
 
 from __future__ import annotations
 

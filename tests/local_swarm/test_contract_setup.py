@@ -1,4 +1,4 @@
-"""What an operator sets up and a worker reads: config, keys, repos, servers, skills, budgets."""
+"""Config, keys, repositories, tool servers, skills, budgets: written and read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Superseding: what becomes of the task, where the work goes on (docs/api.md 7.4 and 7.5)."""
+"""Superseding: the task, and its resume task (docs/api.md 7.4 and 7.5)."""
 
 from __future__ import annotations
 

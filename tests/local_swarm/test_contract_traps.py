@@ -1,4 +1,4 @@
-"""The contract's traps, as a table: what a server answers to what a worker should not send."""
+"""Responses to requests that a worker should not send, as a table."""
 
 from __future__ import annotations
 

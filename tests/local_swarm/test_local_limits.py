@@ -1,4 +1,4 @@
-"""What a caller can take from the others: nothing. Bodies, depth, heads, http_server, patience."""
+"""Limits: body size and depth, request heads, connections, time."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ async def test_an_idle_client_between_two_requests_is_kept(monkeypatch: pytest.M
         await stream.aclose()
 
 
-async def test_many_idle_callers_starve_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_idle_connections_starve_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 8)
     async with small_swarm() as (swarm, http):
         agent = await Api(http).agent()  # has asked before, and stays connected
@@ -296,7 +296,7 @@ async def test_a_page_from_elsewhere_reaches_no_route(headers: list[tuple[str, s
         *(f"Bearer {KEY.upper()}", f"Bearer {KEY} {KEY}", "Bearer \xff\xfe", f"Bearer\t{KEY}"),
     ],
 )
-async def test_every_door_asks_for_the_key(words: str) -> None:
+async def test_every_route_requires_the_key(words: str) -> None:
     async with LocalSwarm(api_key=KEY) as swarm, client(swarm.url, "") as http:
         headers = [(b"Authorization", words.encode("latin-1")), (b"Sec-Fetch-Site", b"none")]
         paths = ("/api/tasks", "/mcp", "/api/fs/tasks/x/files/y/raw", "/api/config/resolved", "//")
@@ -314,6 +314,6 @@ def test_the_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -
         return False
 
     monkeypatch.setattr(access.hmac, "compare_digest", compare)
-    gate = access.Gate(None, KEY)  # type: ignore[arg-type]
-    assert not gate._knows_key(Headers({"authorization": f"Bearer {KEY}"}))
+    control = access.AccessControl(None, KEY)  # type: ignore[arg-type]
+    assert not control._knows_key(Headers({"authorization": f"Bearer {KEY}"}))
     assert seen == [(KEY.encode(), KEY.encode())]

@@ -1,4 +1,4 @@
-"""Secrets that the local swarm keeps: shown to whoever asks for them in so many words."""
+"""Secret rows are shown only with ``includeSecrets=true``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from local_swarm_api import Api, client
 
-from agent_swarm_worker.local_swarm.app import ROOMS
+from agent_swarm_worker.local_swarm.app import ROUTE_MODULES
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +25,12 @@ async def test_no_answer_shows_a_secret_unasked(tmp_path: Path) -> None:
         task = await agent.started(f"do it with {SECRET}")
         await agent.finish(task, status="failed", failureReason=f"{SECRET} did not work")
         ids = {"id": stored["id"], "taskId": task["id"], "agentId": agent.id}
-        paths = {route.path for room in ROOMS for route in room.ROUTES if route.method == "GET"}
+        paths = {
+            route.path
+            for module in ROUTE_MODULES
+            for route in module.ROUTES
+            if route.method == "GET"
+        }
         asked = 0
         for path in paths:
             named = re.sub(r"\{(\w+).*?\}", lambda m: ids.get(m[1], stored["id"]), path)

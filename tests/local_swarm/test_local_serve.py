@@ -1,4 +1,4 @@
-"""The server as a part of a program: binding, stopping, lasting, keeping others out."""
+"""The server inside a program: binding, stopping, persistence, access."""
 
 from __future__ import annotations
 

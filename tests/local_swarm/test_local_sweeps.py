@@ -1,4 +1,4 @@
-"""What the server does by itself, run by hand on a clock that stands still (docs/api.md 16)."""
+"""Sweeps, run by hand on a manual clock (docs/api.md 16)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks say what zod says, and never fall over."""
+"""Field checks give zod's messages, and raise nothing else."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ EVERYTHING = Shape(
     time=Text(form="date-time").optional(),
     id=Text(form="uuid").optional(),
     url=Text(form="uri").optional(),
-    whole=Number(0, 100, whole=True).optional(),
+    whole=Number(0, 100, integer=True).optional(),
     part=Number(above=0).optional().nullable(),
     flag=Flag().optional(False),
     word=Choice("a", "b").optional(),
-    items=Items(Text(), most=2).optional([]),
+    items=Items(Text(), max_items=2).optional([]),
     record=Record(Number()).optional(),
-    either=Either(Choice("any"), Shape(min=Number(1, whole=True))).optional(),
+    either=Either(Choice("any"), Shape(min=Number(1, integer=True))).optional(),
     any=Anything().optional(),
 )
 
@@ -60,18 +60,18 @@ def _why(check: Check, value: Any) -> str:
         (Text(), None, "Invalid input: expected string, received null"),
         (Text(), 1, "Invalid input: expected string, received number"),
         (Text(1), "", "Too small: expected string to have >=1 characters"),
-        (Text(most=1), "ab", "Too big: expected string to have <=1 characters"),
+        (Text(max_length=1), "ab", "Too big: expected string to have <=1 characters"),
         (Text(form="uuid"), "x", "Invalid UUID"),
         (Text(form="date-time"), "2026-01-01T00:00:00+00:00", "Invalid ISO datetime"),
         (Text(form="date-time"), "2026-01-01 00:00:00Z", "Invalid ISO datetime"),
         (Text(form="date-time"), "2026-01-01T24:00:00Z", "Invalid ISO datetime"),
         (Number(), "1", "Invalid input: expected number, received string"),
         (Number(), True, "Invalid input: expected number, received boolean"),
-        (Number(whole=True), 10.5, "Invalid input: expected int, received number"),
-        (Number(whole=True), 2**60, "Too big: expected int to be <=9007199254740991"),
+        (Number(integer=True), 10.5, "Invalid input: expected int, received number"),
+        (Number(integer=True), 2**60, "Too big: expected int to be <=9007199254740991"),
         (Number(0), -1, "Too small: expected number to be >=0"),
         (Number(above=0), 0, "Too small: expected number to be >0"),
-        (Number(most=100), 101, "Too big: expected number to be <=100"),
+        (Number(maximum=100), 101, "Too big: expected number to be <=100"),
         (Flag(), "true", "Invalid input: expected boolean, received string"),
         (Choice("a", "b"), "c", 'Invalid option: expected one of "a"|"b"'),
         (Choice("a"), "b", 'Invalid input: expected "a"'),
@@ -117,10 +117,10 @@ def test_no_value_makes_a_check_fall_over(value: Any) -> None:
 
 def test_tools_describe_themselves_in_json_schema() -> None:
     for tool in TOOLS.values():
-        schema = tool.takes.schema()
+        schema = tool.arguments.schema()
         Draft202012Validator.check_schema(schema)
         assert schema["type"] == "object"
-        assert tool.about
+        assert tool.description
 
 
 def test_an_output_schema_is_never_fetched() -> None:

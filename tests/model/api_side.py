@@ -19,7 +19,7 @@ from agent_swarm_worker.ids import counted_ids
 from agent_swarm_worker.local_swarm import sweeps
 from agent_swarm_worker.local_swarm.app import build_app
 from agent_swarm_worker.local_swarm.store import Store
-from agent_swarm_worker.local_swarm.sweeps import SweepSettings, keep_sweeping
+from agent_swarm_worker.local_swarm.sweeps import SweepSettings, run_sweeps
 
 KEY = "a-key-of-the-model-0123456789"
 
@@ -101,7 +101,7 @@ class Api:
     def boot(self) -> None:
         """Start, or start again on the same data: the sweeps of a start come once more."""
         self.stop()
-        self._sweeper = self._loop.create_task(keep_sweeping(self.store, self.settings))
+        self._sweeper = self._loop.create_task(run_sweeps(self.store, self.settings))
 
     def stop(self) -> None:
         """Sweep no more."""

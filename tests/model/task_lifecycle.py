@@ -43,15 +43,15 @@ def _born(call: str, section: str, who: Who, why: str) -> tuple[Change, Change]:
 LIFE: Final[tuple[Change, ...]] = (
     # --- how tasks come into being
     Change("create", "5.4", "lead", NEW, "pending", "a task for this agent"),
-    Change("create", "5.4", "lead", NEW, "unassigned", "a task for whoever has room"),
+    Change("create", "5.4", "lead", NEW, "unassigned", "a task for any agent of the pool"),
     *_born("supersede", "7.5", "worker", "the resume task of a shutdown or crash"),
     *_born("supersede", "7.5", "lead", "the resume task"),
     *_born("sweep", "16.2", "server", "the resume task of a session without a sign of life"),
     *_born("reboot sweep", "16.1", "server", "the second try of a session without a beat"),
     Change("finish", "12.4", "worker", NEW, "pending", "a message nobody had time to deliver"),
     Change("cancel", "12.4", "lead", NEW, "pending", "a message nobody had time to deliver"),
-    Change("steered", "12.2", "worker", NEW, "pending", "a message the session did not take"),
-    Change("steer", "12.4", "lead", NEW, "pending", "a message that comes too late"),
+    Change("steered", "12.2", "worker", NEW, "pending", "a message the session did not accept"),
+    Change("steer", "12.4", "lead", NEW, "pending", "a message for a task that has ended"),
     # --- claiming
     Change("poll", "4.2", "worker", "pending", "in_progress", "claimed; nobody acknowledges it"),
     Change("poll", "4.2", "worker", "unassigned", "in_progress", "claimed out of the pool"),
@@ -59,11 +59,11 @@ LIFE: Final[tuple[Change, ...]] = (
     Change("orphans", "6.7", "worker", "in_progress", "pending", "claimed, but never begun"),
     # --- while it runs
     Change("pause", "5.8", "lead", "in_progress", "paused", "its session is to end"),
-    Change("pause", "5.8", "worker", "in_progress", "paused", "a trap is put right (5.9)"),
-    Change("resume", "5.8", "lead", "paused", "in_progress", "goes on in a new session"),
+    Change("pause", "5.8", "worker", "in_progress", "paused", "undoes the trap of 5.9"),
+    Change("resume", "5.8", "lead", "paused", "in_progress", "continues in a new session"),
     Change("resume", "5.8", "worker", "paused", "in_progress", "a shutdown had paused it"),
-    Change("steer", "12.4", "lead", "paused", "in_progress", "a message wakes the task"),
-    Change("progress", "5.9", "worker", "paused", "in_progress", "trap: a late word wakes it"),
+    Change("steer", "12.4", "lead", "paused", "in_progress", "a message resumes the task"),
+    Change("progress", "5.9", "worker", "paused", "in_progress", "trap: late progress resumes it"),
     Change("progress", "5.9", "worker", "pending", "in_progress", "trap, and the repair of 7.1"),
     # --- the end
     Change("finish", "7.1", "worker", "in_progress", "completed", "the session's result"),

@@ -1,4 +1,4 @@
-"""Doubles for the server's side of prompts, and a clock that tests move."""
+"""Doubles of the server for prompts, and a clock that a test advances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attachments: names from strangers, in a command that an agent will run."""
+"""Attachments: untrusted names in a command that an agent runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follow-up and resume tasks are told about what came before them."""
+"""The preambles of follow-up and resume tasks."""
 
 from __future__ import annotations
 

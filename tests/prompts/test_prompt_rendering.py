@@ -1,4 +1,4 @@
-"""Whose text a part gets: the server's, ours, or none."""
+"""The source of a part's text: the server, the package, or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shipped texts and how tokens in them are replaced."""
+"""The package's templates, and the replacement of their tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same with the real client and a real connection."""
+"""Rendering with the real client over HTTP."""
 
 from __future__ import annotations
 

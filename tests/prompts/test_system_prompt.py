@@ -1,4 +1,4 @@
-"""Which parts a system prompt has, in which order, and how long they may be."""
+"""The parts of a system prompt, their order and their limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a session is asked to do, for each kind of trigger."""
+"""The user prompt for each kind of trigger."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Recorder:
     def transaction(self):
         return contextlib.nullcontext()
 
-    def events_reported(self):
+    def mark_reported(self):
         pass
 
     def kinds(self):

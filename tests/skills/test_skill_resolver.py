@@ -1,4 +1,4 @@
-"""Commands for harnesses that do not know them."""
+"""Skill commands in prompts, for harnesses without commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Following the server's skills."""
+"""Synchronising skills with the server."""
 
 from __future__ import annotations
 

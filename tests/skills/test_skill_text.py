@@ -1,4 +1,4 @@
-"""What may be a skill, and where its files may lie."""
+"""Validation of skills and of the paths of their files."""
 
 from __future__ import annotations
 

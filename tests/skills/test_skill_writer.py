@@ -1,4 +1,4 @@
-"""Writing into somebody's home directory without hurting anything."""
+"""Writing skills into a home directory without changing the user's files."""
 
 from __future__ import annotations
 

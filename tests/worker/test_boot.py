@@ -29,7 +29,7 @@ from agent_swarm_worker.errors import ApiRefused
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.state.directory import StateDir, made_up_agent_id
+from agent_swarm_worker.state.directory import StateDir, generated_agent_id
 
 pytestmark = pytest.mark.anyio
 
@@ -105,7 +105,7 @@ def test_a_state_directory_that_cannot_be_written_is_named(start: Start):
 @pytest.mark.parametrize("agent_id", [AGENT, ""])
 def test_a_second_worker_of_one_agent_is_told_who_was_first(start: Start, agent_id: str):
     root = start.place / "state"
-    with StateDir.open(root, agent_id or made_up_agent_id(root, random_ids), clock=SystemClock()):
+    with StateDir.open(root, agent_id or generated_agent_id(root, random_ids), clock=SystemClock()):
         message = start.fails(1, AGENT_ID=agent_id)
     assert f"process {os.getpid()}" in message
 

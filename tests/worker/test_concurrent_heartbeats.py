@@ -73,7 +73,7 @@ class RoundsClock(SystemClock):
 
 async def asked(client: SwarmClient) -> None:
     with suppress(ApiError):
-        await client.work.cancelled("t0")
+        await client.tasks.is_cancelled("t0")
 
 
 async def test_all_beat_at_the_first_success_after_an_outage(tmp_path):
@@ -101,7 +101,7 @@ async def test_beats_do_not_pile_up_before_an_api_that_hangs(tmp_path):
             # Rounds later, no more wait than may, and there are connections for all the rest.
             rounds = clock.rounds
             await until(lambda: clock.rounds >= rounds + 4)
-            await client.work.cancelled("t0")
+            await client.tasks.is_cancelled("t0")
             assert len(proxy.seen("cancelled-tasks")) == 1
             assert len(proxy.seen("heartbeat/t")) == MAX_CONCURRENT_BEATS
         held.open.set()

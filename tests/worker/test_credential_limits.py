@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent_swarm_worker.contract import ProviderResult, RateLimitWindow
-from agent_swarm_worker.credentials.credential import LoginMemory
+from agent_swarm_worker.credentials.credential import LoginState
 from agent_swarm_worker.credentials.pools import Selection
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.subprocess.spec import SPEC
@@ -88,7 +88,7 @@ def test_a_success_that_began_before_a_limit_was_met_does_not_lift_it():
     put: list[str] = []
     worker: Any = SimpleNamespace(
         clock=SimpleNamespace(now=lambda: NOW, monotonic=lambda: now_s[0]),
-        logins=LoginMemory(),
+        logins=LoginState(),
         log=Log(),
         settings=Settings.load({}),
         outbox=SimpleNamespace(put=lambda _, kind, __: put.append(kind.value)),

@@ -245,15 +245,15 @@ async def test_a_result_is_not_told_of_a_task_that_somebody_else_has_by_now(tmp_
 
 async def test_the_end_of_a_session_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What a kill would leave just before it is noted that all was told: nothing of it."""
-    left, set_reported = tmp_path / "left", StateDir.set_reported
+    left, mark_fully_reported = tmp_path / "left", StateDir.mark_fully_reported
 
     def snapshot(state: StateDir, task_id: str) -> None:
         left.mkdir()
         for file in state.path.glob("worker.sqlite*"):
             shutil.copy(file, left)
-        set_reported(state, task_id)
+        mark_fully_reported(state, task_id)
 
-    monkeypatch.setattr(StateDir, "set_reported", snapshot)
+    monkeypatch.setattr(StateDir, "mark_fully_reported", snapshot)
     async with swarm_rig(tmp_path) as rig, running_worker(rig, harness("says_hi")):
         task_id = await rig.submit()
         await rig.until_ended(task_id)

@@ -14,7 +14,7 @@ from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiUnreachable
 from agent_swarm_worker.journal.files import number_of_rest
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.outbox.uploads import KEPT_AT_END, KEPT_AT_FRONT, cut
+from agent_swarm_worker.outbox.uploads import HEAD_CHARS, TAIL_CHARS, shortened
 from agent_swarm_worker.state.directory import Claim, StateDir
 from agent_swarm_worker.worker.recovery.upload_cursor import with_resynced_cursor
 
@@ -29,7 +29,7 @@ ITERATION = 3
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[StateDir]:
     with StateDir.open(tmp_path / "state", "agent", clock=SystemClock()) as state:
-        state.was_cut_off = True
+        state.was_rebooted = True
         yield state
 
 
@@ -108,9 +108,9 @@ async def test_secrets_the_server_took_out_are_no_other_words(tmp_path: Path, st
 
 
 async def test_a_long_line_is_known_by_its_place(tmp_path: Path, state: StateDir):
-    long = '{"x":"' + "y" * (KEPT_AT_FRONT + KEPT_AT_END) + '"}'
+    long = '{"x":"' + "y" * (HEAD_CHARS + TAIL_CHARS) + '"}'
     body = f"{long}\n".encode() + BODY
-    sent = entry(ITERATION, 0, cut(long))
+    sent = entry(ITERATION, 0, shortened(long))
     assert await found(state, tmp_path, [sent], body=body) == len(HEAD) + len(long) + 1
 
 

@@ -167,7 +167,7 @@ async def test_what_had_arrived_before_a_power_cut_is_not_counted_again(
         assert await told(rig, task_id) == before
         assert await rig.said(task_id) == WORDS
         with StateDir.open(machine.disk, AGENT, clock=SystemClock()) as state:
-            assert not state.was_cut_off, "what was left is in order"
+            assert not state.was_rebooted, "what was left is in order"
 
 
 async def test_lines_that_arrived_before_a_power_cut_are_not_sent_again(

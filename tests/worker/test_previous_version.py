@@ -34,7 +34,7 @@ async def test_its_claims_are_recovered_and_its_outbox_delivered(tmp_path: Path,
         boot_id = BOOT_ID.read_text().strip() if machine == "the same" else "of before"
         change(tmp_path, "UPDATE notes SET value = ? WHERE name = 'boot_id'", boot_id)
         with StateDir.open(tmp_path / "state", AGENT, clock=SystemClock()) as state:
-            assert state.was_cut_off is (machine == "another")
+            assert state.was_rebooted is (machine == "another")
             claimed = {claim.task_id for claim in state.running()}
             assert claimed == {tasks["goes on"], tasks["said all"]}
             assert Queue(state.database).count() == len(FACTS["outbox"]) == 10

@@ -65,7 +65,9 @@ async def tell(
 ) -> tuple[ReplayedOutcome, int]:
     """Read the journal; return its last word, and how many events were news behind 60 bytes."""
     word, news = ReplayedOutcome(translator), list[object]()
-    await replay(config.log_file, translator, word.on_event, told=60, news=news.append)
+    await replay(
+        config.log_file, translator, word.on_event, reported_offset=60, unreported=news.append
+    )
     return word, len(news)
 
 

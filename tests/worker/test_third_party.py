@@ -80,8 +80,8 @@ async def test_its_login_of_a_person_is_withheld_from_others(tmp_path: Path):
             await rig.until_ended(await rig.submit())
         # A program of which nothing is known sees everything, as ever.
         assert json.loads(note.read_text())["OWL_LOGIN"] == "mine"
-    everyones = [spec.credentials for spec in known_specs()]
-    codex = session_env(spec_of("codex").credentials, env, [], everyones)
+    all_credentials = [spec.credentials for spec in known_specs()]
+    codex = session_env(spec_of("codex").credentials, env, [], all_credentials)
     assert not {"OWL_LOGIN", "OWL_KEY"} & set(codex)
 
 

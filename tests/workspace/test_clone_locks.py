@@ -1,4 +1,4 @@
-"""Several tasks and several workers on one clone."""
+"""Several tasks and several workers that use one clone."""
 
 from __future__ import annotations
 

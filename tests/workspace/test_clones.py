@@ -1,4 +1,4 @@
-"""Cloning and refreshing real repositories."""
+"""Cloning and updating real repositories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Git works with a repository's login, and nobody on the machine gets to see it."""
+"""A repository's login: git uses it, and no other user of the machine can read it."""
 
 from __future__ import annotations
 

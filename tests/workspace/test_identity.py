@@ -1,4 +1,4 @@
-"""The profile at boot, its files, and bringing edits back."""
+"""The profile at boot, its files, and sending edits back."""
 
 from __future__ import annotations
 

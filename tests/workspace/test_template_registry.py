@@ -1,4 +1,4 @@
-"""Role templates and the copy on disk."""
+"""Role templates and their copy on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a session works."""
+"""The choice of a session's working directory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The shapes of the wire: reading them tolerantly, and writing them strictly.
-
-This package is the one place that knows the wire's camelCase.
-"""
+"""Shapes of the wire, the only place with its camelCase names: tolerant readers, strict writers."""
 
 from agent_swarm_worker.api.wire.bodies import (
     completion_body,

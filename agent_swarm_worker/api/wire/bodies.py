@@ -1,8 +1,7 @@
-"""Writing the wire: our names to camelCase, and nothing the server would refuse.
+"""Builds request bodies, without values that the server would refuse.
 
-The server checks a body as a whole: one fractional token count or unknown name voids the row and,
-in a batch, every other row (docs/api.md 1.3). So a value that cannot stand is
-left out here, and the rest still arrives.
+The server validates a body as a whole: one fractional count or unknown name voids the row and,
+in a batch, every other row (docs/api.md 1.3). So an invalid value is left out.
 """
 
 from __future__ import annotations
@@ -59,14 +58,14 @@ def cost_body(
     agent_id: str,
     created_at_ms: int | None = None,
 ) -> dict[str, Any] | None:
-    """Return the row of docs/api.md 10.1, ``None`` if nothing about the spend is known.
+    """Return the row of docs/api.md 10.1, ``None`` if neither cost nor tokens are known.
 
     Args:
-        cost: what the harness said.
-        session_id: the runner's id of the session; one row per id.
+        cost: as the harness reported it.
+        session_id: the worker's id of the session; one row per id.
         task_id: the task that is charged.
         agent_id: the agent that is charged.
-        created_at_ms: when it was spent: a row may arrive late, and the prices of then apply.
+        created_at_ms: time of the spending, which selects the prices; a row may arrive late.
     """
     total = _amount(cost.total_cost_usd)
     body = {
@@ -91,9 +90,8 @@ def cost_body(
         "createdAt": created_at_ms,
     }
     if total is None:
-        # The server requires a total, and has no word for "unknown". With provider, model and
-        # tokens it prices the row itself and the 0 is not used; without a price of its own it
-        # marks the row as unpriced. Without tokens either there is nothing to record.
+        # The server requires a total and has no value for "unknown". Given provider, model and
+        # tokens it prices the row itself and ignores the 0, or marks the row as unpriced.
         if not any(key.endswith("Tokens") and value for key, value in body.items()):
             return None
         body["totalCostUsd"] = 0
@@ -149,7 +147,7 @@ def completion_body(
 
 
 def session_body(init: SessionInit, *, model: str | None = None) -> dict[str, Any]:
-    """Return what a task remembers of its session (docs/api.md 5.10)."""
+    """Return the session that is stored with a task (docs/api.md 5.10)."""
     provider = _one_of(init.provider, SESSION_NAMES)
     meta = dict(init.provider_meta)
     required = REQUIRED_METADATA.get(provider or "")
@@ -170,11 +168,11 @@ def session_body(init: SessionInit, *, model: str | None = None) -> dict[str, An
 def windows_body(
     windows: Mapping[str, RateLimitWindow], *, seen_at: str
 ) -> dict[str, dict[str, Any]]:
-    """Return the windows of a vendor's limits (docs/api.md 14.4).
+    """Return the rate-limit windows of a vendor (docs/api.md 14.4).
 
     Args:
         windows: by name.
-        seen_at: stands in where a window does not say when it was seen, as the wire wants times.
+        seen_at: time for windows that have none in the wire's format.
     """
     return {
         name: _without_none(
@@ -253,9 +251,9 @@ def vcs_body(*, provider: str, repo: str, number: int, url: str) -> dict[str, An
 
 
 def _models(models: tuple[ModelCost, ...]) -> list[dict[str, Any]] | None:
-    """Return the split by model; nothing at all if a part of it cannot be told.
+    """Return the split by model; ``None`` if a part of it is unknown.
 
-    The server takes the sum of the split for the totals, so a part of it would lower them.
+    The server takes the sum of the split for the totals, so an incomplete split would lower them.
     """
     rows = []
     for share in models:
@@ -281,7 +279,7 @@ def _models(models: tuple[ModelCost, ...]) -> list[dict[str, Any]] | None:
 
 
 def _count(value: float | None) -> int | None:
-    """Return a whole number of at least 0; harnesses do report fractions and NaN."""
+    """Return a whole number of at least 0; harnesses report fractions and NaN."""
     whole = whole_number(value)
     return whole if whole is not None and whole >= 0 else None
 

@@ -1,7 +1,7 @@
-"""The harness names that servers accept; each checks a body as a whole and refuses any other.
+"""Lists the harness names that servers accept (docs/api.md 17.1, 5.10 and 10.1).
 
-This is the one place outside ``providers/`` that names harnesses: it describes the server's API
-(docs/api.md 17.1, 5.10 and 10.1), not what is installed here.
+The only module outside ``providers/`` that names harnesses: it describes the server, not what
+is installed here.
 """
 
 from __future__ import annotations
@@ -11,4 +11,4 @@ SESSION_NAMES = frozenset({"claude", "codex", "pi", "devin", "claude-managed", "
 COST_NAMES = SESSION_NAMES | {"gemini"}
 """Accepted for a cost row; with one of them the server prices the row itself."""
 REQUIRED_METADATA = {"devin": "sessionUrl"}
-"""What the metadata of a session must hold as a text, or the server refuses the name."""
+"""By harness: the text that a session's metadata must have, or the server refuses the name."""

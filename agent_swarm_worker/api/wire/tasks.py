@@ -1,9 +1,7 @@
-"""Tasks as the server describes them (docs/api.md 5.1).
+"""Reads tasks (docs/api.md 5.1), and the triggers that a poll returns (docs/api.md 4.2).
 
-What a poll returns: one class per kind of work (docs/api.md 4.2).
-
-A returned trigger is already claimed on the server, so reading one never fails: what cannot be
-understood becomes an `UnknownTrigger`, which the worker logs.
+The task of a returned trigger is claimed on the server, so reading a trigger never fails: an
+unknown one becomes an `UnknownTrigger`, which the worker logs. For fields see `values.read_row`.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from agent_swarm_worker.api.wire.values import Row
+from agent_swarm_worker.api.wire.values import Identifier, Row, read_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,15 +21,15 @@ TERMINAL_STATUSES = frozenset({"completed", "failed", "cancelled", "superseded"}
 class Attachment:
     """A file, page or link that belongs to a task."""
 
-    id: str
-    name: str
+    id: Identifier
+    name: str = ""
     kind: str = ""
     """url, page, agent-fs or shared-fs; empty in triggers, where all are files to fetch."""
     mime_type: str | None = None
     size_bytes: int | None = None
     url: str | None = None
     path: str | None = None
-    page_id: str | None = None
+    page_id: Identifier | None = None
     org_id: str | None = None
     drive_id: str | None = None
     description: str | None = None
@@ -40,24 +38,7 @@ class Attachment:
     @classmethod
     def from_wire(cls, value: object) -> Attachment | None:
         """Read one row; ``None`` if it has no usable id."""
-        row = Row(value)
-        attachment_id = row.identifier("id")
-        if attachment_id is None:
-            return None
-        return cls(
-            id=attachment_id,
-            name=row.text("name"),
-            kind=row.text("kind"),
-            mime_type=row.maybe_text("mimeType"),
-            size_bytes=row.whole("sizeBytes"),
-            url=row.maybe_text("url"),
-            path=row.maybe_text("path"),
-            page_id=row.identifier("pageId"),
-            org_id=row.maybe_text("orgId"),
-            drive_id=row.maybe_text("driveId"),
-            description=row.maybe_text("description"),
-            raw=row.raw,
-        )
+        return read_row(cls, value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,39 +46,33 @@ class TaskLog:
     """One entry of a task's history; progress has the type ``task_progress``."""
 
     event_type: str
-    new_value: str
-    created_at: str
+    new_value: str = ""
+    created_at: str = ""
 
     @classmethod
     def from_wire(cls, value: object) -> TaskLog | None:
-        """Read one row; ``None`` if it does not say what happened."""
-        row = Row(value)
-        kind = row.maybe_text("eventType")
-        if kind is None:
-            return None
-        return cls(
-            event_type=kind, new_value=row.text("newValue"), created_at=row.text("createdAt")
-        )
+        """Read one row; ``None`` if it has no event type."""
+        return read_row(cls, value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A task. ``raw`` has every field that is not named here."""
 
-    id: str
+    id: Identifier
     text: str = ""
-    """What is to be done; ``task`` on the wire."""
+    """The instructions; ``task`` on the wire."""
     title: str | None = None
     status: str = ""
     source: str = ""
-    agent_id: str | None = None
-    creator_agent_id: str | None = None
-    offered_to: str | None = None
+    agent_id: Identifier | None = None
+    creator_agent_id: Identifier | None = None
+    offered_to: Identifier | None = None
     task_type: str | None = None
     tags: tuple[str, ...] = ()
     priority: int | None = None
     depends_on: tuple[str, ...] = ()
-    parent_task_id: str | None = None
+    parent_task_id: Identifier | None = None
     dir: str | None = None
     vcs_provider: str | None = None
     vcs_repo: str | None = None
@@ -112,7 +87,7 @@ class Task:
     slack_thread_ts: str | None = None
     requested_by_user_id: str | None = None
     claude_session_id: str | None = None
-    """The harness's session id of the last run, whatever the harness."""
+    """The session id of the last run, for every harness."""
     provider: str | None = None
     provider_meta: Mapping[str, Any] | None = None
     harness_variant: str | None = None
@@ -128,7 +103,7 @@ class Task:
     is_lead_task: bool = False
     attachments: tuple[Attachment, ...] = ()
     logs: tuple[TaskLog, ...] = ()
-    """Newest first; only in the answer to a question for one task."""
+    """Newest first; only in the answer for a single task."""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -140,59 +115,18 @@ class Task:
     def from_wire(cls, value: object) -> Task | None:
         """Read one row; ``None`` if it has no usable id."""
         row = Row(value)
-        task_id = row.identifier("id")
-        if task_id is None:
-            return None
-        return cls(
-            id=task_id,
+        return read_row(
+            cls,
+            value,
             text=row.text("task"),
-            title=row.maybe_text("title"),
-            status=row.text("status"),
-            source=row.text("source"),
-            agent_id=row.identifier("agentId"),
-            creator_agent_id=row.identifier("creatorAgentId"),
-            offered_to=row.identifier("offeredTo"),
-            task_type=row.maybe_text("taskType"),
-            tags=row.texts("tags"),
-            priority=row.whole("priority"),
-            depends_on=row.texts("dependsOn"),
-            parent_task_id=row.identifier("parentTaskId"),
-            dir=row.maybe_text("dir"),
-            vcs_provider=row.maybe_text("vcsProvider"),
-            vcs_repo=row.maybe_text("vcsRepo"),
-            vcs_number=row.whole("vcsNumber"),
-            vcs_url=row.maybe_text("vcsUrl"),
-            model=row.maybe_text("model"),
-            model_tier=row.maybe_text("modelTier"),
-            effort=row.maybe_text("effort"),
-            context_key=row.maybe_text("contextKey"),
-            output_schema=row.nested("outputSchema"),
-            slack_channel_id=row.maybe_text("slackChannelId"),
-            slack_thread_ts=row.maybe_text("slackThreadTs"),
-            requested_by_user_id=row.maybe_text("requestedByUserId"),
-            claude_session_id=row.maybe_text("claudeSessionId"),
-            provider=row.maybe_text("provider"),
-            provider_meta=row.nested("providerMeta"),
-            harness_variant=row.maybe_text("harnessVariant"),
-            harness_variant_meta=row.nested("harnessVariantMeta"),
-            progress=row.maybe_text("progress"),
-            output=row.maybe_text("output"),
-            failure_reason=row.maybe_text("failureReason"),
-            was_paused=row.flag("wasPaused"),
-            created_at=row.text("createdAt"),
-            last_updated_at=row.text("lastUpdatedAt"),
-            finished_at=row.maybe_text("finishedAt"),
-            total_cost_usd=row.number("totalCostUsd"),
-            is_lead_task=row.flag("isLeadTask"),
             attachments=row.rows("attachments", Attachment.from_wire),
             logs=row.rows("logs", TaskLog.from_wire),
-            raw=row.raw,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requester:
-    """The person who asked for a task, and how they like to be spoken to."""
+    """The person who requested a task, with their preferences for being addressed."""
 
     name: str
     email: str | None = None
@@ -204,21 +138,10 @@ class Requester:
 
     @classmethod
     def from_wire(cls, value: object) -> Requester | None:
-        """Read the object; ``None`` if it names nobody."""
-        row = Row(value)
-        name = row.maybe_text("name")
-        if name is None:
-            return None
-        comms = Row(row.nested("comms"))
-        return cls(
-            name=name,
-            email=row.maybe_text("email"),
-            role=row.maybe_text("role"),
-            notes=row.maybe_text("notes"),
-            tone=comms.maybe_text("tone"),
-            language=comms.maybe_text("language"),
-            verbosity=comms.maybe_text("verbosity"),
-        )
+        """Read the object; ``None`` if it has no name."""
+        comms = Row(Row(value).nested("comms"))
+        names = ("tone", "language", "verbosity")
+        return read_row(cls, value, **{name: comms.maybe_text(name) for name in names})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,18 +156,8 @@ class ChannelMessage:
 
     @classmethod
     def from_wire(cls, value: object) -> ChannelMessage | None:
-        """Read one row; ``None`` if it names no channel."""
-        row = Row(value)
-        channel_id = row.maybe_text("channelId")
-        if channel_id is None:
-            return None
-        return cls(
-            channel_id=channel_id,
-            channel_name=row.maybe_text("channelName"),
-            ts=row.text("ts"),
-            user=row.text("user"),
-            text=row.text("text"),
-        )
+        """Read one row; ``None`` if it has no channel id."""
+        return read_row(cls, value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,18 +170,16 @@ class ChannelCursor:
     @classmethod
     def from_wire(cls, value: object) -> ChannelCursor | None:
         """Read one row; ``None`` if a part is missing."""
-        row = Row(value)
-        channel_id, ts = row.maybe_text("channelId"), row.maybe_text("ts")
-        return None if channel_id is None or ts is None else cls(channel_id=channel_id, ts=ts)
+        return read_row(cls, value)
 
     def to_wire(self) -> dict[str, str]:
-        """Return the row as the server wants it back."""
+        """Return the row as committed to the server (docs/api.md 4.7)."""
         return {"channelId": self.channel_id, "ts": self.ts}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskAssigned:
-    """A task is ours and already ``in_progress``."""
+    """A task was claimed by this poll, and is ``in_progress``."""
 
     type: ClassVar[str] = "task_assigned"
     task: Task
@@ -278,7 +189,7 @@ class TaskAssigned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskOffered:
-    """A task we may take or leave; ``reviewing``, and nobody's until then."""
+    """A task that this agent may accept or decline; ``reviewing`` and unassigned until then."""
 
     type: ClassVar[str] = "task_offered"
     task: Task
@@ -288,7 +199,7 @@ class TaskOffered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetRefused:
-    """There is work, and no money for it."""
+    """There are tasks, but the budget is spent (docs/api.md 4.5)."""
 
     type: ClassVar[str] = "budget_refused"
     cause: str = ""
@@ -298,7 +209,7 @@ class BudgetRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadMentions:
-    """Somebody named us in a channel. The count is 0 when the server does not know it."""
+    """This agent was mentioned in channels. The count is 0 when the server does not send it."""
 
     type: ClassVar[str] = "unread_mentions"
     count: int = 0
@@ -319,7 +230,7 @@ class ChannelActivity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolTasksAvailable:
-    """There are unassigned tasks to choose from; only older servers say so."""
+    """There are unassigned tasks in the pool; only older servers send this."""
 
     type: ClassVar[str] = "pool_tasks_available"
     count: int = 0
@@ -328,7 +239,7 @@ class PoolTasksAvailable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownTrigger:
-    """Something this worker does not know, or whose identifier could do harm."""
+    """A trigger of a kind unknown to this worker, or whose task has no usable identifier."""
 
     type: str
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -346,7 +257,7 @@ Trigger: TypeAlias = (
 
 
 def trigger_from_wire(value: object) -> Trigger:
-    """Read a trigger of any kind. Never fails."""
+    """Read a trigger of any kind. Never raises."""
     row = Row(value)
     kind = row.text("type")
     match kind:
@@ -377,7 +288,7 @@ def trigger_from_wire(value: object) -> Trigger:
 
 
 def _task_trigger(kind: str, row: Row) -> Trigger:
-    # The id of the trigger is the one that was claimed; a task without text can still be fetched.
+    # The trigger's own task id is the claimed one; a task without text can be fetched later.
     task_row = row.nested("task") or {}
     if row.raw.get("taskId") is not None:
         task_row = {**task_row, "id": row.raw["taskId"]}

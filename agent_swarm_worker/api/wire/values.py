@@ -1,21 +1,20 @@
-"""Reading what a server sent without trusting it: a value of the wrong type is an absent value.
+"""Reads JSON of the server tolerantly, and encodes JSON that the server accepts.
 
-Servers do not check their own answers, and a worker outlives several of their releases (docs/api.md
-1.4). The exception are identifiers: files are named after them, so one that could
-climb out of a directory is never passed on.
+Reading (docs/api.md 1.4): a value of the wrong type counts as absent. An identifier that could
+leave a directory counts as absent too, since files are named after identifiers.
 
-JSON the server accepts: no nulls, no NaN, no broken text, whatever a harness said.
-
-The server refuses ``null`` where a key may be left out, and one refused field voids a whole
-request (docs/api.md 1.3). So every body passes through `encode`, once, on its way out.
+Encoding (docs/api.md 1.3): the server refuses ``null`` where a key may be left out, and one refused
+field voids the whole request. So every body passes through `encode`: no nulls, NaN or broken text.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import orjson
 
@@ -28,11 +27,14 @@ T = TypeVar("T")
 
 MAX_ID_BYTES = 200
 MAX_INT = 2**53 - 1
-"""The largest integer both sides agree on."""
+"""Largest integer that JSON numbers of a JavaScript server hold exactly."""
+
+Identifier: TypeAlias = str
+"""Type of a field of a row that `read_row` reads as an identifier."""
 
 
 def is_identifier(value: object) -> bool:
-    """True for a string that may name a file: no slash, no ``..``, nothing invisible."""
+    """True for a string that may name a file: no slash, no ``..``, printable."""
     return (
         isinstance(value, str)
         and 0 < len(value.encode("utf-8", "replace")) <= MAX_ID_BYTES
@@ -50,7 +52,7 @@ def whole_number(value: object) -> int | None:
 
 
 class Row:
-    """One JSON object of an answer; anything else reads as an object without keys."""
+    """One JSON object of an answer; any other value reads as an object without keys."""
 
     __slots__ = ("raw",)
 
@@ -58,7 +60,7 @@ class Row:
         self.raw: dict[str, Any] = value if isinstance(value, dict) else {}
 
     def identifier(self, key: str) -> str | None:
-        """Return an identifier, ``None`` if it is absent or could do harm."""
+        """Return an identifier, ``None`` if it is absent or not `is_identifier`."""
         value = self.raw.get(key)
         return value if isinstance(value, str) and is_identifier(value) else None
 
@@ -103,13 +105,68 @@ class Row:
         return value if isinstance(value, list) else []
 
     def rows(self, key: str, read: Callable[[object], T | None]) -> tuple[T, ...]:
-        """Return what `read` makes of the array's items; what it refuses is left out."""
+        """Return the array's items as returned by `read`, without any ``None``."""
         items = (read(value) for value in self.array(key))
         return tuple(item for item in items if item is not None)
 
 
+def read_row(cls: Callable[..., T], value: object, /, **given: Any) -> T | None:
+    """Read a JSON object into a dataclass; ``None`` if a field without a default is absent.
+
+    The field ``created_at`` is read from the key ``createdAt``, according to the field's type; a
+    field ``raw`` gets the whole object. An empty string counts as absent.
+
+    Args:
+        cls: a frozen dataclass whose annotations are strings.
+        value: the object; any other JSON value reads as an object without keys.
+        given: values of fields that are read in another way.
+    """
+    row = Row(value)
+    for field, key in _fields_and_keys(cls):
+        if field.name in given:
+            continue
+        item = row.raw if field.name == "raw" else _READERS[str(field.type)](row, key)
+        if item is not None:
+            given[field.name] = item
+        elif field.default is MISSING and field.default_factory is MISSING:
+            return None
+    return cls(**given)
+
+
+@cache
+def _fields_and_keys(cls: Any) -> tuple[tuple[Field[Any], str], ...]:
+    """Return the fields of a dataclass, each with its key on the wire."""
+    return tuple((field, _camel_case(field.name)) for field in fields(cls))
+
+
+def _camel_case(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)
+
+
+def _texts_if_array(row: Row, key: str) -> tuple[str, ...] | None:
+    return row.texts(key) if isinstance(row.raw.get(key), list) else None
+
+
+def _flag_if_boolean(row: Row, key: str) -> bool | None:
+    value = row.raw.get(key)
+    return value if isinstance(value, bool) else None
+
+
+_READERS: dict[str, Callable[[Row, str], object]] = {
+    "Identifier": Row.identifier,
+    "str": Row.maybe_text,
+    "int": Row.whole,
+    "float": Row.number,
+    "bool": _flag_if_boolean,
+    "tuple[str, ...]": _texts_if_array,
+    "Mapping[str, Any]": Row.nested,
+}
+_READERS |= {f"{kind} | None": read for kind, read in _READERS.items()}
+
+
 NULL = orjson.Fragment(b"null")
-"""A null that is meant: for the few fields docs/api.md calls nullable."""
+"""A null that `encode` keeps: for the few fields that docs/api.md calls nullable."""
 
 MAX_DEPTH = 64
 _TOO_DEEP = "[nested too deeply]"
@@ -117,12 +174,12 @@ _MAX_INT = 2**63
 
 
 def verbatim(value: object) -> orjson.Fragment:
-    """Return `value` so that `encode` leaves it as it is, for documents such as a JSON schema."""
+    """Return `value` for `encode` to keep unchanged, for documents such as a JSON schema."""
     return orjson.Fragment(orjson.dumps(value))
 
 
 def encode(value: object) -> bytes:
-    """Return `value` as JSON; keys without a value are left out, on every level."""
+    """Return `value` as JSON; keys whose value is ``None`` are left out, at every level."""
     return orjson.dumps(_clean(value, MAX_DEPTH), default=str)
 
 

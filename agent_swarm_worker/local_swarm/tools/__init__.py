@@ -1,7 +1,4 @@
-"""The tools an agent gets from the swarm over MCP, as plain functions of the store.
-
-Nothing here knows the protocol; `mcp_server` does.
-"""
+"""The swarm's tools for agents, as functions of the store; `mcp_server` serves them over MCP."""
 
 from __future__ import annotations
 
@@ -13,6 +10,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.tools.tool import Tool
 
 TOOLS: dict[str, Tool] = {
-    tool.name: tool for room in (tasks, channels, memory) for tool in room.TOOLS
+    tool.name: tool for module in (tasks, channels, memory) for tool in module.TOOLS
 }
 """Every tool by its name."""

@@ -1,11 +1,4 @@
-"""Tools for talking to other agents.
-
-Tools that reach beyond the swarm: people, and workflows this server does not have.
-
-Tools that give work to others.
-
-Tools about the swarm itself: who is in it, who you are.
-"""
+"""Tools that reach other agents and people: messages, requests, delegated tasks, the swarm."""
 
 from __future__ import annotations
 
@@ -14,7 +7,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.local_swarm import agents, approvals, channels, tasks
 from agent_swarm_worker.local_swarm.endpoint import Refusal
 from agent_swarm_worker.local_swarm.tables import AGENTS, TASKS
-from agent_swarm_worker.local_swarm.tools.tool import Caller, Said, Tool
+from agent_swarm_worker.local_swarm.tools.tool import Caller, Tool, ToolResult
 from agent_swarm_worker.local_swarm.validation import (
     Anything,
     Choice,
@@ -23,6 +16,7 @@ from agent_swarm_worker.local_swarm.validation import (
     Number,
     Shape,
     Text,
+    optional,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +32,7 @@ POST = Shape(
 )
 READ = Shape(
     channel=Text().optional().described("By default whatever is unread anywhere."),
-    limit=Number(1, 100, whole=True).optional(20),
+    limit=Number(1, 100, integer=True).optional(20),
     since=Text(form="date-time").optional(""),
     unreadOnly=Flag().optional(False),
     mentionsOnly=Flag().optional(False),
@@ -46,7 +40,7 @@ READ = Shape(
 )
 
 
-def _post(caller: Caller, given: Document) -> Said:
+def _post(caller: Caller, given: Document) -> ToolResult:
     message = channels.post(
         caller.store,
         caller.agent_id,
@@ -55,11 +49,11 @@ def _post(caller: Caller, given: Document) -> Said:
         reply_to=given.get("replyTo"),
         mentions=given["mentions"],
     )
-    return Said(f"Posted to {given['channel']}.", {"posted": message})
+    return ToolResult(f"Posted to {given['channel']}.", {"posted": message})
 
 
-def _read(caller: Caller, wanted: Document) -> Said:
-    found = channels.read(
+def _read(caller: Caller, wanted: Document) -> ToolResult:
+    messages = channels.read(
         caller.store,
         caller.agent_id,
         wanted.get("channel"),
@@ -69,54 +63,52 @@ def _read(caller: Caller, wanted: Document) -> Said:
         mentions_only=wanted["mentionsOnly"],
         mark_as_read=wanted["markAsRead"],
     )
-    return Said(f"{len(found)} message(s).", {"messages": found})
+    return ToolResult(f"{len(messages)} message(s).", {"messages": messages})
 
 
-def _list(caller: Caller, _: Document) -> Said:
+def _list(caller: Caller, _: Document) -> ToolResult:
     found = channels.channels(caller.store)
-    return Said(f"{len(found)} channel(s).", {"channels": found})
+    return ToolResult(f"{len(found)} channel(s).", {"channels": found})
 
 
 ASK = Shape(
     title=Text(1),
     questions=Items(approvals.QUESTION, 1),
-    timeoutSeconds=Number(1, whole=True).optional(),
+    timeoutSeconds=Number(1, integer=True).optional(),
 )
 
 
-def _ask(caller: Caller, given: Document) -> Said:
-    request = approvals.ask(caller.store, {**given, "sourceTaskId": caller.source_task_id})
+def _ask(caller: Caller, given: Document) -> ToolResult:
+    request = approvals.create(caller.store, {**given, "sourceTaskId": caller.source_task_id})
     path = f"/api/approval-requests/{request['id']}"
     message = "Asked. The answer will come to you as a task of its own; do not wait for it."
-    return Said(message, {"requestId": request["id"], "url": path})
+    return ToolResult(message, {"requestId": request["id"], "url": path})
 
 
-def _no_workflows(_: Caller, __: Document) -> Said:
-    return Said("The local swarm has no workflows.", success=False)
+def _no_workflows(_: Caller, __: Document) -> ToolResult:
+    return ToolResult("The local swarm has no workflows.", success=False)
 
 
 UUID = Text(form="uuid")
 FOLLOW_UP = Shape(
     disabled=Flag().optional(),
-    onCompleted=Text(most=4000).optional(),
-    onFailed=Text(most=4000).optional(),
+    **optional(Text(max_length=4000), "onCompleted onFailed"),
 )
 NEW_TASK: dict[str, Check] = {
-    "taskType": Text(most=tasks.MAX_TASK_TYPE_CHARS).optional(),
+    "taskType": Text(max_length=tasks.MAX_TASK_TYPE_CHARS).optional(),
     "tags": Items(Text()).optional(),
-    "priority": Number(0, 100, whole=True).optional(),
+    "priority": Number(0, 100, integer=True).optional(),
     "dependsOn": Items(UUID).optional(),
     "dir": Text(1).optional().described("Absolute path to work in."),
     "model": Text(1).optional(),
     "modelTier": Choice(*tasks.TIERS).optional(),
     "effort": Choice(*tasks.EFFORTS).optional(),
 }
-"""What may be said of any new task besides its text."""
+"""Arguments of every tool that creates a task, besides its text."""
 SEND: dict[str, Check] = {
     "task": Text(1).described("What is to be done, with all that is needed to do it."),
     "parentTaskId": UUID.optional().described("By default the task you work on."),
-    "vcsRepo": Text().optional(),
-    "requestedByUserId": Text().optional(),
+    **optional(Text(), "vcsRepo requestedByUserId"),
     "allowDuplicate": Flag().optional(False),
     "followUpConfig": FOLLOW_UP.optional(),
     **NEW_TASK,
@@ -124,7 +116,7 @@ SEND: dict[str, Check] = {
 RECEIVER = Text().described("The agent that is to do it.")
 
 
-def _send(caller: Caller, given: Document) -> Said:
+def _send(caller: Caller, given: Document) -> ToolResult:
     fields = dict(given)
     receiver_id, offered = fields.pop("agentId", None), fields.pop("offerMode", False)
     explicit_parent = tasks.get(caller.store, fields.get("parentTaskId"))
@@ -142,10 +134,10 @@ def _send(caller: Caller, given: Document) -> Said:
     fields.setdefault("parentTaskId", caller.source_task_id)
     fields["offeredTo" if offered else "agentId"] = receiver_id
     task = tasks.create(caller.store, text, creatorAgentId=caller.agent_id, **fields)
-    return Said(f'Task "{task["id"]}" created ({task["status"]}).', {"task": task})
+    return ToolResult(f'Task "{task["id"]}" created ({task["status"]}).', {"task": task})
 
 
-def _offer(caller: Caller, given: Document) -> Said:
+def _offer(caller: Caller, given: Document) -> ToolResult:
     return _send(caller, {**given, "offerMode": True})
 
 
@@ -160,28 +152,32 @@ JOIN = Shape(
     name=Text(1),
     lead=Flag().optional(False),
     description=Text().optional(),
-    role=Text(most=100).optional(),
+    role=Text(max_length=100).optional(),
     capabilities=Items(Text()).optional(),
 )
 
 
-def _swarm(caller: Caller, wanted: Document) -> Said:
+def _swarm(caller: Caller, wanted: Document) -> ToolResult:
     found = [agents.with_capacity(caller.store, agent) for agent in caller.store.find(AGENTS, "1")]
     if not wanted["includeFull"]:
-        found = [agents.in_short(agent) for agent in found]
-    return Said(f"{len(found)} agent(s).", {"agents": found})
+        found = [agents.summary(agent) for agent in found]
+    return ToolResult(f"{len(found)} agent(s).", {"agents": found})
 
 
-def _me(caller: Caller, _: Document) -> Said:
+def _me(caller: Caller, _: Document) -> ToolResult:
     agent = agents.with_capacity(caller.store, caller.agent)
-    return Said(f"You are {agent['name']} ({caller.agent_id}).", {"yourAgentInfo": agent})
+    return ToolResult(f"You are {agent['name']} ({caller.agent_id}).", {"yourAgentInfo": agent})
 
 
-def _join(caller: Caller, given: Document) -> Said:
-    # Whoever gets here is registered already; what registration drops is kept now.
-    told = {name: given[name] for name in ("description", "role", "capabilities") if name in given}
-    agent = caller.store.update(AGENTS, caller.agent_id, **told, lastUpdatedAt=caller.store.now())
-    return Said(f"You are in the swarm as {agent['name']}.", {"agent": agents.in_short(agent)})
+def _join(caller: Caller, given: Document) -> ToolResult:
+    # The caller is registered already; registration ignores these fields.
+    profile = {
+        name: given[name] for name in ("description", "role", "capabilities") if name in given
+    }
+    agent = caller.store.update(
+        AGENTS, caller.agent_id, **profile, lastUpdatedAt=caller.store.now()
+    )
+    return ToolResult(f"You are in the swarm as {agent['name']}.", {"agent": agents.summary(agent)})
 
 
 TOOLS = (

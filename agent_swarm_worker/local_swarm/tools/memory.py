@@ -1,4 +1,4 @@
-"""Tools for what agents remember."""
+"""Tools that search and store memories."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.local_swarm import agents, memory
 from agent_swarm_worker.local_swarm.endpoint import Refusal
-from agent_swarm_worker.local_swarm.tools.tool import Caller, Said, Tool
+from agent_swarm_worker.local_swarm.tools.tool import Caller, Tool, ToolResult
 from agent_swarm_worker.local_swarm.validation import Choice, Items, Number, Shape, Text
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ SEARCH = Shape(
     query=Text(1),
     intent=Text(1).optional().described("What you need it for."),
     scope=Choice("all", "agent", "swarm").optional("all"),
-    limit=Number(1, 50, whole=True).optional(10),
+    limit=Number(1, 50, integer=True).optional(10),
     source=memory.SOURCE.optional(),
 )
 STORE = Shape(
@@ -36,49 +36,34 @@ INJECT = Shape(
 )
 
 
-def _search(caller: Caller, wanted: Document) -> Said:
-    found = memory.search(
-        caller.store,
-        caller.agent_id,
-        wanted["query"],
-        limit=wanted["limit"],
-        scope=wanted["scope"],
-        source=wanted.get("source"),
-    )
+def _search(caller: Caller, wanted: Document) -> ToolResult:
+    memories = memory.search(caller.store, caller.agent_id, wanted)
     shown = ("id", "name", "similarity", "source", "scope", "tags", "createdAt")
     results = [
         {**{name: row[name] for name in shown}, "excerpt": row["content"][:EXCERPT_CHARS]}
-        for row in found
+        for row in memories
     ]
-    return Said(f"{len(results)} memory(ies).", {"results": results})
+    return ToolResult(f"{len(results)} memory(ies).", {"results": results})
 
 
-def _get(caller: Caller, wanted: Document) -> Said:
-    found = memory.recall(caller.store, caller.agent_id, wanted["memoryId"])
-    return Said(found["name"], {"memory": found})
+def _get(caller: Caller, wanted: Document) -> ToolResult:
+    found = memory.get(caller.store, caller.agent_id, wanted["memoryId"])
+    return ToolResult(found["name"], {"memory": found})
 
 
-def _store(caller: Caller, given: Document) -> Said:
-    stored, _ = memory.remember(
-        caller.store,
-        {
-            "agentId": caller.agent_id,
-            "name": given["name"],
-            "content": given["content"],
-            "scope": given["scope"],
-            "source": "manual",
-            "sourceTaskId": given.get("taskId") or caller.source_task_id,
-            "tags": given["tags"],
-        },
-    )
-    return Said("Remembered.", {"memoryIds": [stored["id"]]})
+def _store(caller: Caller, given: Document) -> ToolResult:
+    row = {name: given[name] for name in ("name", "content", "scope", "tags")}
+    row |= {"agentId": caller.agent_id, "source": "manual"}
+    row["sourceTaskId"] = given.get("taskId") or caller.source_task_id
+    stored, _ = memory.put(caller.store, row)
+    return ToolResult("Remembered.", {"memoryIds": [stored["id"]]})
 
 
-def _inject(caller: Caller, given: Document) -> Said:
+def _inject(caller: Caller, given: Document) -> ToolResult:
     if not caller.agent["isLead"]:
         raise Refusal(403, "Only the lead can put a learning into another agent's memory")
-    receiver = agents.known(caller.store, given["agentId"])
-    stored, _ = memory.remember(
+    receiver = agents.require(caller.store, given["agentId"])
+    stored, _ = memory.put(
         caller.store,
         {
             "agentId": receiver["id"],
@@ -90,7 +75,7 @@ def _inject(caller: Caller, given: Document) -> Said:
             "tags": [given["category"]],
         },
     )
-    return Said(f"{receiver['name']} will remember it.", {"memoryId": stored["id"]})
+    return ToolResult(f"{receiver['name']} will remember it.", {"memoryId": stored["id"]})
 
 
 TOOLS = (

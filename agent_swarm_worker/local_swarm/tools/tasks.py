@@ -1,9 +1,4 @@
-"""Tools for the task at hand: report on it, look at it, take in what people steer.
-
-The tool that moves a task: into the pool and out of it, to an agent and back.
-
-Tools that find tasks, take the next one, stop one.
-"""
+"""Tools that work on tasks: report on one, show, claim, list and cancel them."""
 
 from __future__ import annotations
 
@@ -25,8 +20,16 @@ from agent_swarm_worker.local_swarm.endpoint import Refusal
 from agent_swarm_worker.local_swarm.finish import schema_error
 from agent_swarm_worker.local_swarm.tables import TASKS
 from agent_swarm_worker.local_swarm.tools.channels import NEW_TASK, UUID
-from agent_swarm_worker.local_swarm.tools.tool import Caller, Said, Tool
-from agent_swarm_worker.local_swarm.validation import Choice, Flag, Items, Number, Shape, Text
+from agent_swarm_worker.local_swarm.tools.tool import Caller, Tool, ToolResult
+from agent_swarm_worker.local_swarm.validation import (
+    Choice,
+    Flag,
+    Items,
+    Number,
+    Shape,
+    Text,
+    optional,
+)
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
@@ -37,12 +40,7 @@ TASK_ID = Text(form="uuid").optional().described("The task; by default the one y
 POINTER = Shape(
     kind=Choice("agent-fs", "url", "shared-fs", "page"),
     name=Text(1),
-    url=Text().optional(),
-    path=Text().optional(),
-    pageId=Text().optional(),
-    mimeType=Text().optional(),
-    intent=Text().optional(),
-    description=Text().optional(),
+    **optional(Text(), "url path pageId mimeType intent description"),
     isPrimary=Flag().optional(),
 )
 STORE_PROGRESS = Shape(
@@ -53,7 +51,7 @@ STORE_PROGRESS = Shape(
     .described("completed or failed ends the task; leave it out to report progress only."),
     output=Text().optional().described("The result, when completing."),
     failureReason=Text().optional().described("Why it failed, when failing."),
-    attachments=Items(POINTER, most=20).optional([]).described("Pointers to what you made."),
+    attachments=Items(POINTER, max_items=20).optional([]).described("Pointers to what you made."),
     persistMemory=Flag().optional(),
     force=Flag().optional().described("Replace the text of a result that was given before."),
 )
@@ -63,57 +61,57 @@ ACCEPT_STEER = Shape(
 )
 
 
-def _store_progress(caller: Caller, words: Document) -> Said:
+def _store_progress(caller: Caller, report: Document) -> ToolResult:
     store = caller.store
-    task = tasks.known(store, caller.task_id(words))
-    for pointer in words["attachments"]:
+    task = tasks.require(store, caller.task_id(report))
+    for pointer in report["attachments"]:
         files.attach(store, task["id"], caller.agent_id, pointer)
-    ending = words.get("status") if words.get("status") != "in_progress" else None
+    ending = report.get("status") if report.get("status") != "in_progress" else None
     if task["status"] in tasks.TERMINAL:
-        return _late(store, task, words) if ending or words.get("force") else _stored(task)
-    text = words.get("progress")
+        return _late(store, task, report) if ending or report.get("force") else _stored(task)
+    text = report.get("progress")
     if text and text != task.get("progress"):
         task = tasks.progress(store, task, text)
     if ending is None:
-        agents.settle(store, task["agentId"])
+        agents.update_status(store, task["agentId"])
         return _stored(task)
-    if ending == "completed" and (why := schema_error(task, words.get("output"))):
-        return Said(why, success=False)
-    return _end(caller, task, ending, words)
+    if ending == "completed" and (why := schema_error(task, report.get("output"))):
+        return ToolResult(why, success=False)
+    return _end(caller, task, ending, report)
 
 
-def _end(caller: Caller, task: Document, ending: str, words: Document) -> Said:
+def _end(caller: Caller, task: Document, ending: str, report: Document) -> ToolResult:
     if ending == "completed":
-        ended = finish.complete(caller.store, task, words.get("output"))
+        ended = finish.complete(caller.store, task, report.get("output"))
     else:
-        reason = words.get("failureReason") or "Unknown failure"
+        reason = report.get("failureReason") or "Unknown failure"
         ended = finish.fail(caller.store, task, reason)
-    finish.tell_lead(caller.store, ended)
-    _remember(caller, ended)
-    return Said(f'Task "{task["id"]}" marked as {ending}.', {"task": _brief(ended)})
+    finish.notify_lead(caller.store, ended)
+    _store_memory(caller, ended)
+    return ToolResult(f'Task "{task["id"]}" marked as {ending}.', {"task": _brief(ended)})
 
 
-def _late(store: Store, task: Document, words: Document) -> Said:
-    answer = finish.rewrite(store, task, words)
+def _late(store: Store, task: Document, report: Document) -> ToolResult:
+    answer = finish.handle_late_result(store, task, report)
     marks = ("wasNoOp", "wasForcedOverwrite")
     data: Document = {name: answer[name] for name in marks if name in answer}
     data["task"] = _brief(answer["task"])
-    return Said(answer["message"], data, success=answer["success"])
+    return ToolResult(answer["message"], data, success=answer["success"])
 
 
-def _stored(task: Document) -> Said:
-    return Said(f'Progress stored for task "{task["id"]}".', {"task": _brief(task)})
+def _stored(task: Document) -> ToolResult:
+    return ToolResult(f'Progress stored for task "{task["id"]}".', {"task": _brief(task)})
 
 
 def _brief(task: Document) -> Document:
     return {name: task[name] for name in ("id", "status", "finishedAt") if name in task}
 
 
-def _remember(caller: Caller, task: Document) -> None:
-    """Keep what came of a task, so that a later one can find it."""
+def _store_memory(caller: Caller, task: Document) -> None:
+    """Store the result of a task as a memory."""
     result = task.get("output") or task.get("failureReason") or "(nothing said)"
     content = f"Task: {task['task']}\n\n{task['status'].capitalize()}: {result}"
-    memory.remember(
+    memory.put(
         caller.store,
         {
             "agentId": caller.agent_id,
@@ -126,19 +124,19 @@ def _remember(caller: Caller, task: Document) -> None:
     )
 
 
-def _details(caller: Caller, arguments: Document) -> Said:
-    task = tasks.known(caller.store, caller.task_id(arguments))
+def _details(caller: Caller, arguments: Document) -> ToolResult:
+    task = tasks.require(caller.store, caller.task_id(arguments))
     shown = task_views.details(caller.store, task)
-    return Said(f'Task "{task["id"]}" is {task["status"]}.', {"task": shown})
+    return ToolResult(f'Task "{task["id"]}" is {task["status"]}.', {"task": shown})
 
 
-def _accept_steer(caller: Caller, arguments: Document) -> Said:
+def _accept_steer(caller: Caller, arguments: Document) -> ToolResult:
     store, message_id = caller.store, arguments["steeringMessageId"]
     message = steering.own_message(store, message_id, caller.agent_id)
-    # An agent that answers a message has evidently been given it.
+    # An agent that acknowledges a message has received it.
     message = steering.deliver(store, message, message["mode"])
     handled = steering.handle(store, message, arguments.get("note", ""))
-    return Said("Steering message acknowledged.", {"message": handled})
+    return ToolResult("Steering message acknowledged.", {"message": handled})
 
 
 ACTION = Shape(
@@ -150,19 +148,19 @@ ACTION = Shape(
 )
 
 
-def _act(caller: Caller, given: Document) -> Said:
+def _act(caller: Caller, given: Document) -> ToolResult:
     action = given["action"]
     if action == "create":
-        kept = {name: given[name] for name in NEW_TASK if name in given}
+        fields = {name: given[name] for name in NEW_TASK if name in given}
         if "task" not in given:
             raise Refusal(400, "create needs the task's text")
-        task = tasks.create(caller.store, given["task"], creatorAgentId=caller.agent_id, **kept)
+        task = tasks.create(caller.store, given["task"], creatorAgentId=caller.agent_id, **fields)
     else:
         if "taskId" not in given:
             raise Refusal(400, f"{action} needs a taskId")
-        task = tasks.known(caller.store, given["taskId"])
+        task = tasks.require(caller.store, given["taskId"])
         task = _ACTIONS[action](caller, task, given)
-    return Said(f'{action}: task "{task["id"]}" is {task["status"]}.', {"task": task})
+    return ToolResult(f'{action}: task "{task["id"]}" is {task["status"]}.', {"task": task})
 
 
 def _claim(caller: Caller, task: Document, _: Document) -> Document:
@@ -170,9 +168,11 @@ def _claim(caller: Caller, task: Document, _: Document) -> Document:
     _require_admission(caller, task)
     if not poll.is_eligible(caller.agent, task):
         raise Refusal(403, "This task needs another role or other capabilities")
-    claimed = tasks.touch(caller.store, task, status="in_progress", agentId=caller.agent_id)
-    telemetry.note(caller.store, "task_claimed", agent_id=caller.agent_id, task_id=task["id"])
-    agents.settle(caller.store, caller.agent_id)
+    claimed = tasks.update(caller.store, task, status="in_progress", agentId=caller.agent_id)
+    telemetry.add_history(
+        caller.store, "task_claimed", agent_id=caller.agent_id, task_id=task["id"]
+    )
+    agents.update_status(caller.store, caller.agent_id)
     return claimed
 
 
@@ -180,16 +180,15 @@ def _release(caller: Caller, task: Document, _: Document) -> Document:
     if task["agentId"] != caller.agent_id:
         raise Refusal(403, "This task is not yours")
     _require_status(task, "pending", "in_progress")
-    released = tasks.touch(caller.store, task, status="unassigned", agentId=None)
-    agents.settle(caller.store, caller.agent_id)
+    released = tasks.update(caller.store, task, status="unassigned", agentId=None)
+    agents.update_status(caller.store, caller.agent_id)
     return released
 
 
 def _accept(caller: Caller, task: Document, _: Document) -> Document:
     _require_offer(caller, task)
-    if refusal := budgets.refusal(caller.store, caller.agent_id, task):
-        raise Refusal(403, f"The daily budget ({refusal['cause']}) is used up")
-    return tasks.touch(
+    _require_budget(caller, task)
+    return tasks.update(
         caller.store,
         task,
         status="pending",
@@ -202,17 +201,17 @@ def _reject(caller: Caller, task: Document, given: Document) -> Document:
     _require_offer(caller, task)
     changes = {"status": "unassigned", "offeredTo": None, "offeredAt": None}
     reason = given.get("reason")
-    return tasks.touch(caller.store, task, **changes, rejectionReason=reason)
+    return tasks.update(caller.store, task, **changes, rejectionReason=reason)
 
 
 def _to_backlog(caller: Caller, task: Document, _: Document) -> Document:
     _require_status(task, "unassigned")
-    return tasks.touch(caller.store, task, status="backlog")
+    return tasks.update(caller.store, task, status="backlog")
 
 
 def _from_backlog(caller: Caller, task: Document, _: Document) -> Document:
     _require_status(task, "backlog")
-    return tasks.touch(caller.store, task, status="unassigned")
+    return tasks.update(caller.store, task, status="unassigned")
 
 
 _ACTIONS = {
@@ -231,8 +230,8 @@ def _require_status(task: Document, *statuses: str) -> None:
 
 
 def _require_offer(caller: Caller, task: Document) -> None:
-    # The public server insists on "offered", which a polled offer no longer is (docs/api.md 4.4);
-    # so there an offer can be neither accepted nor rejected. Here it can.
+    # The public server requires "offered", which a polled offer no longer is (docs/api.md 4.4), so
+    # that there it can be neither accepted nor rejected. Here it can.
     _require_status(task, "offered", "reviewing")
     if task.get("offeredTo") != caller.agent_id:
         raise Refusal(403, "This task was not offered to you")
@@ -243,6 +242,10 @@ def _require_admission(caller: Caller, task: Document) -> None:
         raise Refusal(409, "You have no capacity left; complete a task first")
     if not tasks.is_ready(caller.store, task):
         raise Refusal(409, "The task depends on others that are not completed")
+    _require_budget(caller, task)
+
+
+def _require_budget(caller: Caller, task: Document) -> None:
     if refusal := budgets.refusal(caller.store, caller.agent_id, task):
         raise Refusal(403, f"The daily budget ({refusal['cause']}) is used up")
 
@@ -256,24 +259,24 @@ LIST = Shape(
     taskType=Text().optional(),
     tags=Items(Text()).optional([]),
     search=Text().optional(),
-    limit=Number(1, 100, whole=True).optional(20),
+    limit=Number(1, 100, integer=True).optional(20),
 )
 
 
-def _poll(caller: Caller, _: Document) -> Said:
+def _poll(caller: Caller, _: Document) -> ToolResult:
     trigger = poll.next_trigger(caller.store, caller.agent)
     if trigger is None:
-        return Said("There is nothing to do.")
-    return Said(f"Next: {trigger['type']}.", {"trigger": trigger})
+        return ToolResult("There is nothing to do.")
+    return ToolResult(f"Next: {trigger['type']}.", {"trigger": trigger})
 
 
-def _list(caller: Caller, wanted: Document) -> Said:
-    found = [
-        task_views.in_short(task)
+def _list(caller: Caller, wanted: Document) -> ToolResult:
+    summaries = [
+        task_views.summary(task)
         for task in caller.store.find(TASKS, "1 ORDER BY lastUpdatedAt DESC, rowid DESC")
         if _matches(caller, task, wanted)
     ][: wanted["limit"]]
-    return Said(f"{len(found)} task(s).", {"tasks": found})
+    return ToolResult(f"{len(summaries)} task(s).", {"tasks": summaries})
 
 
 def _matches(caller: Caller, task: Document, wanted: Document) -> bool:
@@ -289,14 +292,14 @@ def _matches(caller: Caller, task: Document, wanted: Document) -> bool:
     )
 
 
-def _cancel(caller: Caller, given: Document) -> Said:
-    task = tasks.known(caller.store, given["taskId"])
+def _cancel(caller: Caller, given: Document) -> ToolResult:
+    task = tasks.require(caller.store, given["taskId"])
     if not caller.agent["isLead"] and task.get("creatorAgentId") != caller.agent_id:
         raise Refusal(403, "Only the lead or the task's creator can cancel it")
     if task["status"] in tasks.TERMINAL:
         raise Refusal(400, f"Cannot cancel task with status '{task['status']}'")
     cancelled = finish.cancel(caller.store, task, given.get("reason"))
-    return Said(f'Task "{task["id"]}" has been cancelled.', {"task": cancelled})
+    return ToolResult(f'Task "{task["id"]}" has been cancelled.', {"task": cancelled})
 
 
 TOOLS = (

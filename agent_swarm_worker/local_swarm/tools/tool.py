@@ -1,4 +1,4 @@
-"""What a tool is: a name, a shape of arguments, and a function that acts for an agent."""
+"""Define a tool: a name, the shape of its arguments, and a function that acts for an agent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """On whose behalf a tool acts."""
+    """The agent that calls a tool."""
 
     store: Store
     agent: Document
@@ -30,7 +30,7 @@ class Caller:
         return str(self.agent["id"])
 
     def task_id(self, arguments: Document) -> str:
-        """Return the task that is meant: the named one, else the caller's own."""
+        """Return the ``taskId`` argument, else the id of the calling session's task."""
         task_id = arguments.get("taskId") or self.source_task_id
         if not task_id:
             raise Refusal(400, "taskId is needed: this call comes from no task")
@@ -38,8 +38,8 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a tool answers. Models see the message and the data as text."""
+class ToolResult:
+    """The result of a call; models see message and data as text."""
 
     message: str
     data: Document = field(default_factory=dict)
@@ -48,21 +48,21 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One tool."""
+    """One tool and its documentation for the model."""
 
     name: str
-    about: str
-    run: Callable[[Caller, Document], Said]
-    takes: Shape = field(default_factory=Shape)
+    description: str
+    run: Callable[[Caller, Document], ToolResult]
+    arguments: Shape = field(default_factory=Shape)
 
-    def use(
+    def call(
         self, store: Store, agent_id: str, source_task_id: str | None, arguments: Document
-    ) -> Said:
-        """Check the arguments and run, in one transaction."""
+    ) -> ToolResult:
+        """Validate the arguments and run the tool, in one transaction."""
         try:
             with store.transaction():
-                caller = Caller(store, agents.known(store, agent_id), source_task_id)
-                said = self.run(caller, self.takes.parse(arguments))
+                caller = Caller(store, agents.require(store, agent_id), source_task_id)
+                result = self.run(caller, self.arguments.parse(arguments))
         except (Refusal, ValidationFailed) as error:
-            return Said(str(error), success=False)
-        return replace(said, data={"yourAgentId": agent_id, **said.data})
+            return ToolResult(str(error), success=False)
+        return replace(result, data={"yourAgentId": agent_id, **result.data})

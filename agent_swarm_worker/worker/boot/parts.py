@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.credentials.credential import LoginMemory
+from agent_swarm_worker.credentials.credential import LoginState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -115,7 +115,7 @@ class SessionParts(WorkspaceParts):
     """Used to prepare one session and to report its end."""
 
     repositories: Repositories
-    logins: LoginMemory = field(default_factory=LoginMemory)
+    logins: LoginState = field(default_factory=LoginState)
     sessions_started: int = 0
 
     def next_iteration(self) -> int:

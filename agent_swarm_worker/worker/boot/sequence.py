@@ -100,8 +100,8 @@ async def boot(worker: BootParts, background: TaskGroup) -> None:
         partial(_load_identity, worker, background),
         partial(_install_skills, worker),
         partial(registration.store_missing_role, worker),
-        partial(_report_credentials, worker),
         partial(_list_paused, worker),
+        *(() if worker.settings.cred_check_disable else (partial(report_credentials, worker),)),
     )
     worker.log.info(
         Event.WORKER_STARTED,
@@ -162,11 +162,6 @@ async def _recover_server_rows(worker: BootParts, *, has_unfinished_work: bool) 
     await _best_effort(worker, "orphan recovery", lambda: sessions.recover_orphaned(agent_id))
     if worker.facts.is_lead:
         await _best_effort(worker, "heartbeat sweep", worker.client.resources.sweep)
-
-
-async def _report_credentials(worker: BootParts) -> None:
-    if not worker.settings.cred_check_disable:
-        await report_credentials(worker)
 
 
 async def _list_paused(worker: BootParts) -> None:

@@ -16,7 +16,7 @@ from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.texts import TemplateLibrary, shipped_texts
 from agent_swarm_worker.skills.folders import skill_folders
 from agent_swarm_worker.skills.sync import SkillSync
-from agent_swarm_worker.state.directory import StateDir, made_up_agent_id
+from agent_swarm_worker.state.directory import StateDir, generated_agent_id
 from agent_swarm_worker.worker.boot.environment import make_sandbox
 from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
 from agent_swarm_worker.worker.loops.flushing import AGENT_ID_KEY
@@ -68,7 +68,7 @@ async def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
     """
     settings, clock, log = inputs.environment.settings, inputs.clock, inputs.log
     root = settings.state_root()
-    agent_id = settings.agent_id or made_up_agent_id(root, inputs.ids)
+    agent_id = settings.agent_id or generated_agent_id(root, inputs.ids)
     runtime_id = inputs.ids()
     state = stack.enter_context(StateDir.open(root, agent_id, clock=clock, log=log))
     state.note(AGENT_ID_KEY, agent_id)

@@ -27,12 +27,9 @@ SHARED_TIMEOUT_S = 5.0
 """Shorter than the usual limit: all tasks wait for this answer."""
 
 
-async def cancellation_loop(worker: LoopParts) -> None:
-    """End the session of every task the server calls cancelled (docs/api.md 5.6)."""
-    await _Cancellation(worker).run()
+class Cancellation:
+    """Checks the running tasks and ends the cancelled ones (docs/api.md 5.6)."""
 
-
-class _Cancellation:
     def __init__(self, worker: LoopParts) -> None:
         self._worker = worker
         self._checked_at_s: dict[RunningTask, float] = {}
@@ -40,6 +37,7 @@ class _Cancellation:
         self._is_checking_all = False
 
     async def run(self) -> None:
+        """Check until cancelled."""
         async with anyio.create_task_group() as group:
             checks = PerTask(group, self._check)
             while True:
@@ -62,7 +60,7 @@ class _Cancellation:
 
     async def _check(self, task: RunningTask) -> None:
         try:
-            is_cancelled = await self._worker.client.work.cancelled(task.task_id)
+            is_cancelled = await self._worker.client.tasks.is_cancelled(task.task_id)
         except ApiError as error:
             self._log_refusal(error)
             return
@@ -71,7 +69,9 @@ class _Cancellation:
 
     async def _check_all(self) -> None:
         try:
-            cancelled = await self._worker.client.work.lately_cancelled(timeout_s=SHARED_TIMEOUT_S)
+            cancelled = await self._worker.client.tasks.recently_cancelled(
+                timeout_s=SHARED_TIMEOUT_S
+            )
         except ApiError as error:
             self._log_refusal(error)
             return

@@ -21,9 +21,9 @@ from agent_swarm_worker.errors import StateMissing
 from agent_swarm_worker.journal.files import number_of_rest
 from agent_swarm_worker.journal.reading import end_of_last_line, range_args, upload_args
 from agent_swarm_worker.outbox.outbox import Outbox
-from agent_swarm_worker.outbox.queue import Waiting, WriteKind, backlog
+from agent_swarm_worker.outbox.queue import BacklogRow, WriteKind, backlog
 from agent_swarm_worker.reporting.port import task_lane
-from agent_swarm_worker.state.directory import StateDir, agent_dir, kept_agent_id
+from agent_swarm_worker.state.directory import StateDir, agent_dir, stored_agent_id
 from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor, with_resynced_cursor
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def agents_of(settings: Settings, *, all_agents: bool) -> tuple[str, ...]:
         if not found:
             raise StateMissing(root)
         return found
-    agent_id = settings.agent_id or kept_agent_id(root)
+    agent_id = settings.agent_id or stored_agent_id(root)
     if not agent_id or not (agent_dir(root, agent_id) / DATABASE).is_file():
         raise StateMissing(agent_dir(root, agent_id) if agent_id else root)
     return (agent_id,)
@@ -69,10 +69,10 @@ class Flush:
     outbox: Outbox
     log: Log
 
-    def waiting(self) -> tuple[Waiting, ...]:
+    def waiting(self) -> tuple[BacklogRow, ...]:
         """Return what is to be delivered, including lines that are not queued yet."""
         unqueued = [
-            Waiting(lane=task_lane(claim.task_id), kind=UNQUEUED_KIND, writes=1, size_bytes=size)
+            BacklogRow(lane=task_lane(claim.task_id), kind=UNQUEUED_KIND, writes=1, size_bytes=size)
             for claim in self.state.running()
             if (size := _unqueued_end(claim) - claim.log_offset) > 0
         ]

@@ -135,7 +135,7 @@ class PausedTaskResumer:
 async def list_paused(worker: LoopParts) -> Sequence[Task] | ApiError:
     """Return this agent's paused tasks, or the error of the API."""
     try:
-        return await worker.client.work.paused()
+        return await worker.client.tasks.paused()
     except ApiError as error:
         return error
 

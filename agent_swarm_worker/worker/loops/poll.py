@@ -125,7 +125,7 @@ class Poller:
         sent_s = self._claims.poll_started()
         try:
             # The poll comes first: an answer at the same moment is a claimed task.
-            first = await wait_any(self._worker.client.work.poll, shutdown_grace)
+            first = await wait_any(self._worker.client.polling.poll, shutdown_grace)
         except ApiError as error:
             if may_have_arrived(error):
                 self._claims.answer_lost(sent_s)

@@ -72,9 +72,7 @@ class Steering:
     async def _deliver_and_report(
         self, task: RunningTask, message: SteeringMessage, text: str
     ) -> None:
-        self._report(task, message, await self._deliver(task, message, text))
-
-    def _report(self, task: RunningTask, message: SteeringMessage, delivery: SteerDelivery) -> None:
+        delivery = await self._deliver(task, message, text)
         args = {"message_id": message.id}
         if delivery.delivered:
             args["mode"] = delivery.mode or "queue"

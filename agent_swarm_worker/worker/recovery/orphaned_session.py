@@ -38,7 +38,7 @@ from agent_swarm_worker.providers.registry import adapter_spec, create_provider
 from agent_swarm_worker.reporting.finish import LatestCost
 from agent_swarm_worker.reporting.port import SessionInfo
 from agent_swarm_worker.reporting.reporter import SessionReporter
-from agent_swarm_worker.state.directory import REPORTED
+from agent_swarm_worker.state.directory import FULLY_REPORTED
 from agent_swarm_worker.worker.boot.harness import wire_name
 from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 from agent_swarm_worker.worker.run.continuity import HARNESS_KEY
@@ -72,18 +72,20 @@ class OrphanedSession:
     async def replay(self, unread: Unread) -> None:
         """Read the journal and the unread output; report what was not reported yet."""
         claim, path = self._claim, self._claim.log_file
-        is_reported = claim.told == REPORTED
+        is_reported = claim.reported_offset == FULLY_REPORTED
         fresh = continuation_of(path)
         stdout, stderr = repair(fresh if fresh.is_file() else path, unread)
         if not (path.is_file() or stdout or stderr):
             return  # killed before the session began
         if not is_reported:
             self._upload(path, claim.log_offset)
-        translator = await self._replay(path, told=sys.maxsize if is_reported else claim.told)
+        offset = sys.maxsize if is_reported else claim.reported_offset
+        translator = await self._replay(path, reported_offset=offset)
         if fresh.is_file():
             # The session was restarted without its history; none of that was reported.
             begin = self._switch_to(fresh)
-            translator = await self._replay(fresh, told=sys.maxsize if is_reported else begin)
+            offset = sys.maxsize if is_reported else begin
+            translator = await self._replay(fresh, reported_offset=offset)
         self._take(stdout, stderr, translator)
         result = self.replayed.conclude()
         self.result = result if self.replayed.has_result else None
@@ -91,7 +93,7 @@ class OrphanedSession:
             self._reporter.stop_progress()
             with self._worker.state.database.transaction(durable=True):
                 self._reporter.close(result)
-                self._worker.state.set_reported(claim.task_id)
+                self._worker.state.mark_fully_reported(claim.task_id)
 
     def _upload(self, path: Path, start: int) -> None:
         """Queue the lines behind this offset for upload."""
@@ -100,7 +102,7 @@ class OrphanedSession:
             for part in split_at_lines(path, rest, MAX_RANGE_BYTES):
                 self._reporter.wrote(part)
 
-    async def _replay(self, path: Path, *, told: int) -> Translator:
+    async def _replay(self, path: Path, *, reported_offset: int) -> Translator:
         translator = await self._translator()
         self.replayed = ReplayedOutcome(translator)
         with suppress(OSError):
@@ -108,8 +110,8 @@ class OrphanedSession:
                 path,
                 translator,
                 self.replayed.on_event,
-                told=told,
-                news=self._reporter.on_event,
+                reported_offset=reported_offset,
+                unreported=self._reporter.on_event,
             )
         return translator
 

@@ -60,7 +60,7 @@ async def recover(worker: BootParts) -> None:
             worker.state.forget(claim.task_id)
         else:
             worker.unsettled_claims[claim.task_id] = partial(_retry_settling, worker, claim, orphan)
-    worker.state.mark_in_order()
+    worker.state.mark_reboot_handled()
     # Results must arrive before the server is asked to put back tasks that were never started.
     await worker.outbox.flush_all(FLUSH_WAIT_S)
     # Private files of ended sessions, which a killed process could not remove.

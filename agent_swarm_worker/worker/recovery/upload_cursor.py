@@ -10,7 +10,7 @@ from agent_swarm_worker.journal.repair import cut_torn_end, uploaded_end
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.outbox.read_back import is_same_text
-from agent_swarm_worker.outbox.uploads import is_cuttable
+from agent_swarm_worker.outbox.uploads import is_too_long
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ async def with_resynced_cursor(
 
     Only after an unclean stop of the machine: then the stored cursor may be behind.
     """
-    if not state.was_cut_off:
+    if not state.was_rebooted:
         return claim
     try:
         cut_torn_end(claim.log_file)
@@ -51,7 +51,7 @@ async def with_resynced_cursor(
 
 
 def _may_be(line: str, stored: str) -> bool:
-    return is_same_text(line, stored) or is_cuttable(line)
+    return is_same_text(line, stored) or is_too_long(line)
 
 
 class UploadCursor:
@@ -71,16 +71,16 @@ class UploadCursor:
         self._outbox = outbox
         self._state = state
         self._task_id = task_id
-        self._doubtful = (WriteKind.COST, WriteKind.EVENTS) if may_repeat else ()
-        self._is_after_power_cut = may_repeat and state.was_cut_off
+        self._maybe_delivered = (WriteKind.COST, WriteKind.EVENTS) if may_repeat else ()
+        self._is_after_power_cut = may_repeat and state.was_rebooted
         if self._is_after_power_cut:
-            self._doubtful = (*self._doubtful, WriteKind.CONTEXT)
+            self._maybe_delivered = (*self._maybe_delivered, WriteKind.CONTEXT)
 
     def put(self, lane: str, kind: WriteKind, args: Mapping[str, Any]) -> None:
         """Queue a write; one of a journal range moves the cursor."""
         if self._is_after_power_cut and kind is WriteKind.EVENTS:
             args = {**args, "told_before": True}
-        self._outbox.put(lane, kind, args, doubtful=kind in self._doubtful)
+        self._outbox.put(lane, kind, args, maybe_delivered=kind in self._maybe_delivered)
         if kind is WriteKind.LOGS and "path" in args:
             self._state.set_log_offset(self._task_id, args["end"], args["path"])
 
@@ -88,6 +88,6 @@ class UploadCursor:
         """Store all writes of the block in one transaction."""
         return self._state.database.transaction()
 
-    def events_reported(self) -> None:
+    def mark_reported(self) -> None:
         """Store that the events of all lines so far are queued."""
-        self._state.set_told(self._task_id)
+        self._state.mark_reported(self._task_id)

@@ -61,10 +61,10 @@ async def finish_task(
     lane = task_lane(task.task_id)
     is_handed_over = task.ended_by == GRACEFUL_SHUTDOWN
     if outcome.reporter is not None:
-        # One transaction with `set_reported`: a crash in between would report it twice.
+        # One transaction with `mark_fully_reported`: a crash in between would report it twice.
         with worker.state.database.transaction(durable=True):
             outcome.reporter.close(outcome.result, owns_task=task.is_ours and not is_handed_over)
-            worker.state.set_reported(task.task_id)
+            worker.state.mark_fully_reported(task.task_id)
     if outcome.setup is not None:
         # The outbox has ranges of the journal, which alone has the lines.
         journal = outcome.setup.config.log_file

@@ -105,7 +105,7 @@ def _services(worker: SessionParts, harness: str, available: AvailableKeys) -> L
         agent_id=worker.agent_id,
         lock_dir=worker.settings.state_root() / LOCKS_DIR,
         on_secret=worker.scrubber.add,
-        memory=worker.logins,
+        state=worker.logins,
         clock=worker.clock,
         log=worker.log,
     )

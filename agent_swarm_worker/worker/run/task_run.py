@@ -159,13 +159,8 @@ async def _run_with_listeners(
     guard = ToolLoopGuard(loop_ender.found, clock=worker.clock, log=log)
     console = Console(log)
     tracker = listens_to(Result, Message, ToolStart)(partial(_track_result, task))
-    for listener in (
-        reporter.on_event,
-        watchdog.on_event,
-        guard.on_event,
-        console.on_event,
-        tracker,
-    ):
+    handlers = (reporter.on_event, watchdog.on_event, guard.on_event, console.on_event, tracker)
+    for listener in handlers:
         session.on_event(listener)
     if task.ended_by is not None:
         await session.abort(task.ended_by)

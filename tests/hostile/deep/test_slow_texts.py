@@ -93,7 +93,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "a URL": git.without_credentials,
     "an answer": _answer(200),
     "a 404": _answer(404),
-    "a terminal": lambda text: (output.fit_line(text, 80), list(follow.spoken(text))),
+    "a terminal": lambda text: (output.fit_line(text, 80), list(follow.render_line(text))),
 }
 
 

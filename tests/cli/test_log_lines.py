@@ -1,4 +1,4 @@
-"""What is shown of a session's log."""
+"""Rendering the lines of a session log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent_swarm_worker.cli.follow import spoken
+from agent_swarm_worker.cli.follow import render_line
 
 
 def assistant(*content: Any) -> dict[str, Any]:
@@ -34,7 +34,7 @@ CALL = {"type": "tool_use", "name": "Bash", "input": {"command": "ls", "descript
     ],
 )
 def test_words_and_tool_calls_are_shown(native: Any, shown: list[tuple[str, str]]):
-    assert list(spoken(json.dumps(native))) == shown
+    assert list(render_line(json.dumps(native))) == shown
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_words_and_tool_calls_are_shown(native: Any, shown: list[tuple[str, str]
     ],
 )
 def test_the_rest_is_not(native: Any):
-    assert list(spoken(json.dumps(native))) == []
+    assert list(render_line(json.dumps(native))) == []
 
 
 def test_what_is_no_json_is_shown_as_it_is():
-    assert list(spoken("plain words {")) == [("│", "plain words {")]
-    assert list(spoken("   ")) == []
+    assert list(render_line("plain words {")) == [("│", "plain words {")]
+    assert list(render_line("   ")) == []

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fake_api import FakeClock
 from structlog.testing import capture_logs
-from swarm_fakes import FakeClock
 
 from agent_swarm_worker.errors import StateLocked, StateUnwritable
 from agent_swarm_worker.ids import counted_ids
 from agent_swarm_worker.state.database import WRITE_BACK_INTERVAL_S, Database
-from agent_swarm_worker.state.directory import Claim, StateDir, made_up_agent_id
+from agent_swarm_worker.state.directory import Claim, StateDir, generated_agent_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,7 +133,7 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
     with pytest.raises(StateUnwritable):
         opened(tmp_path / "root")
     with pytest.raises(StateUnwritable):
-        made_up_agent_id(tmp_path / "root", counted_ids())
+        generated_agent_id(tmp_path / "root", counted_ids())
     (tmp_path / "agent-1" / "lock").mkdir(parents=True)
     with pytest.raises(StateUnwritable):
         opened(tmp_path)
@@ -141,13 +141,13 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
 
 def test_an_identity_is_made_up_once(tmp_path: Path) -> None:
     ids, root = counted_ids(), tmp_path / "new"
-    first = made_up_agent_id(root, ids)
-    assert made_up_agent_id(root, ids) == first
+    first = generated_agent_id(root, ids)
+    assert generated_agent_id(root, ids) == first
     for broken in (b"", b"a/b", b"\xff\xfe", b"x" * 5000):
         (root / "agent-id").write_bytes(broken)
-        renewed = made_up_agent_id(root, ids)
+        renewed = generated_agent_id(root, ids)
         assert renewed != first
-        assert made_up_agent_id(root, ids) == renewed
+        assert generated_agent_id(root, ids) == renewed
 
 
 def test_a_full_disk_at_boot(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_claims_of_an_earlier_version_are_taken_over(tmp_path: Path, version: in
     with opened(tmp_path) as state:
         (claim,) = state.running()
         assert (claim.tag, claim.handle, claim.log_offset) == ("the-tag", "", 7)
-        assert claim.told == (5 if version == 2 else 0)
+        assert claim.reported_offset == (5 if version == 2 else 0)
         state.claim(replace(claim, handle="local:the-tag"))
     with opened(tmp_path) as state:
         assert state.running()[0].handle == "local:the-tag"
@@ -311,7 +311,7 @@ def test_after_a_restart_of_the_machine_every_waiting_write_is_in_doubt(tmp_path
         state.database.run(add)
     for boot, doubts in ((None, 0), ("another", 2)):
         with StateDir.open(tmp_path, "agent", clock=FakeClock()) as state:
-            assert state.was_cut_off is bool(doubts)
+            assert state.was_rebooted is bool(doubts)
             rows = state.database.run("SELECT uncertain FROM outbox")
             assert sum(maybe_delivered for (maybe_delivered,) in rows) == doubts
             if boot is None:

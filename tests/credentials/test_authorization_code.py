@@ -1,4 +1,4 @@
-"""What may come back from the browser, and what may be pasted."""
+"""Parsing the redirect's query and pasted text."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from agent_swarm_worker.credentials.login import (
     begin,
+    browser_command,
     challenge_of,
     code_of_paste,
     code_of_query,
-    opener,
 )
 from agent_swarm_worker.errors import LoginDenied, LoginError
 
@@ -103,8 +103,8 @@ def test_the_proof_is_that_of_the_standard():
 )
 def test_each_platform_has_its_own_opener_and_no_shell(platform: str, program: str):
     url = "https://x/?a=1&b=$(reboot)"
-    words = opener(url, {"DISPLAY": ":0"}, platform)
+    words = browser_command(url, {"DISPLAY": ":0"}, platform)
     assert words[0] == program
     assert url in words[-1]
     assert not {"sh", "cmd", "-c", "/c"} & set(words)
-    assert opener(url, {}, "linux") == ()
+    assert browser_command(url, {}, "linux") == ()

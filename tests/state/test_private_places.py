@@ -19,7 +19,7 @@ from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.codex.agents_md import AgentsMd
 from agent_swarm_worker.sandboxes.local import LocalGuest
-from agent_swarm_worker.state.directory import StateDir, made_up_agent_id
+from agent_swarm_worker.state.directory import StateDir, generated_agent_id
 from agent_swarm_worker.worker.run.launch_files import PROBE_BYTES, private_dir
 from agent_swarm_worker.workspace.git import _error_line, without_credentials
 
@@ -43,7 +43,7 @@ def open_to_others(place: Path) -> list[str]:
 
 def test_state_is_private_whatever_the_umask(tmp_path: Path):
     root = tmp_path / "made" / "by" / "us"
-    made_up_agent_id(root, lambda: "0a9e0000-0000-4000-8000-000000000009")
+    generated_agent_id(root, lambda: "0a9e0000-0000-4000-8000-000000000009")
     with StateDir.open(root, "agent", clock=SystemClock()) as state:
         state.note("name", "value")
         assert {path.name for path in state.path.glob("worker.sqlite*")} >= {

@@ -1,4 +1,4 @@
-"""``swarm-worker login`` as a person has it: real processes, on pipes or on a terminal."""
+"""Fixtures for ``swarm-worker login``: real processes, on pipes or on a terminal."""
 
 from __future__ import annotations
 

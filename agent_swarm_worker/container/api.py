@@ -1,14 +1,8 @@
-"""What the swarm says about this container, asked once and with a time limit.
+"""Wait for the swarm API, then fetch configuration rows, set-up scripts and repositories.
 
-Which configuration rows become variables of set-up scripts and other commands.
-
-They go from memory into an environment: no file is written and no shell reads them, so there is
-nothing in a value that would have to be quoted. The worker is not given them: it lays the rows
-over its environment by itself, and follows them when they change.
-
-Waiting for the API before anything depends on it.
-
-Variables of the start of a container.
+`exportable` rows become variables of set-up scripts and of commands other than the worker, which
+applies the rows itself and follows their changes. They are passed in an environment, never through
+a file or a shell, so that no value needs quoting.
 """
 
 from __future__ import annotations
@@ -39,23 +33,44 @@ if TYPE_CHECKING:
     from agent_swarm_worker.settings import Settings
 
 
+LIMIT = "WORKER_API_READY_TIMEOUT_SECONDS"
+DEFAULT_LIMIT_S = 90
+ATTEMPT_S = 3.0
+PAUSE_S = 1.0
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_NEVER_EXPORTED = "HARNESS_PROVIDER"
+"""The worker selects the harness itself, whenever the configuration changes."""
+
+
+class ContainerSettings(SettingsModel):
+    """Variables of the container's start, besides the worker's settings."""
+
+    # --- the start of a container
+    startup_script_strict: Flag = boot("STARTUP_SCRIPT_STRICT", default=False)
+    """A set-up script that fails ends the start, with the script's exit code."""
+    api_ready_timeout: str = boot(
+        "WORKER_API_READY_TIMEOUT_SECONDS", default="", keeps_blank=True, is_shared=True
+    )
+    """As given; `ready_limit_s` validates it."""
+
+
 @dataclass(slots=True)
-class Facts:
-    """The answers; nothing where there was none."""
+class ServerData:
+    """The responses; empty where there was none."""
 
     rows: tuple[ConfigRow, ...] = ()
     scripts: SetupScripts | None = None
-    """``None`` if they are not known, which is something else than none at all."""
+    """``None`` if they could not be fetched."""
     repos: tuple[Repo, ...] = ()
 
 
-async def ask(settings: Settings, agent_id: str, *, clock: Clock, log: Log) -> Facts:
-    """Ask for configuration, set-up scripts and repositories, all at once.
+async def fetch(settings: Settings, agent_id: str, *, clock: Clock, log: Log) -> ServerData:
+    """Fetch configuration rows, set-up scripts and repositories, concurrently.
 
-    An answer that does not come costs its time limit and a line in the log, never the start: the
-    worker asks for what it needs again.
+    A request that fails is logged and does not end the start: the worker repeats those it needs.
     """
-    facts = Facts()
+    data = ServerData()
     async with Http(
         settings.api_url,
         health=ApiHealth(clock, log),
@@ -66,65 +81,54 @@ async def ask(settings: Settings, agent_id: str, *, clock: Clock, log: Log) -> F
         client = SwarmClient(http, ServerCapabilities(clock, log))
 
         async def rows() -> None:
-            facts.rows = await client.config.resolved(agent_id)
+            data.rows = await client.config.resolved(agent_id)
 
         async def scripts() -> None:
-            facts.scripts = await client.resources.setup_scripts(agent_id)
+            data.scripts = await client.resources.setup_scripts(agent_id)
 
         async def repos() -> None:
-            facts.repos = await client.resources.repos_to_clone()
+            data.repos = await client.resources.repos_to_clone()
 
-        async with anyio.create_task_group() as questions:
-            for question in (rows, scripts, repos):
-                questions.start_soon(_best_effort, question, log)
-    return facts
+        async with anyio.create_task_group() as group:
+            for request in (rows, scripts, repos):
+                group.start_soon(_best_effort, request, log)
+    return data
 
 
-async def _best_effort(question: Callable[[], Awaitable[None]], log: Log) -> None:
+async def _best_effort(request: Callable[[], Awaitable[None]], log: Log) -> None:
     try:
-        await question()
+        await request()
     except ApiError as error:
-        log.warning(Event.BOOT_STEP, step=question.__name__, why=str(error))
-
-
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_NEVER = "HARNESS_PROVIDER"
-"""The harness is chosen anew all the time."""
+        log.warning(Event.BOOT_STEP, step=request.__name__, why=str(error))
 
 
 def exportable(
     rows: Iterable[ConfigRow], specs: Iterable[HarnessSpec], log: Log
 ) -> tuple[ConfigRow, ...]:
-    """Return the rows that a shell could have as variables; the others are named in the log.
+    """Return the rows that can be shell variables; log the names of the others.
 
     Args:
         rows: all rows.
-        specs: of the installed harnesses; what one withholds from all sessions is for it alone.
-        log: where rows are named that no shell could have.
+        specs: of the installed harnesses; variables that one withholds are left out.
+        log: for rows that cannot be shell variables.
     """
     is_withheld = withheld_from_all(spec.credentials for spec in specs)
-    kept = []
+    exported = []
     for row in rows:
-        if row.key == _NEVER or is_withheld(row.key):
+        if row.key == _NEVER_EXPORTED or is_withheld(row.key):
             continue
         if _IDENTIFIER.fullmatch(row.key):
-            kept.append(row)
+            exported.append(row)
         else:
             log.warning(Event.CONFIG_IGNORED, key=row.key, why="no shell variable has such a name")
-    return tuple(kept)
-
-
-LIMIT = "WORKER_API_READY_TIMEOUT_SECONDS"
-DEFAULT_LIMIT_S = 90
-ATTEMPT_S = 3.0
-PAUSE_S = 1.0
+    return tuple(exported)
 
 
 def ready_limit_s(env: Mapping[str, str]) -> int:
     """Return how many seconds to wait for the API.
 
     Raises:
-        ContainerError: the variable holds something else than a positive whole number.
+        ContainerError: the variable is not a positive integer.
     """
     value = ContainerSettings.load(env).api_ready_timeout or str(DEFAULT_LIMIT_S)
     if not re.fullmatch(r"[0-9]+", value, re.ASCII) or int(value[:9]) == 0:
@@ -133,10 +137,10 @@ def ready_limit_s(env: Mapping[str, str]) -> int:
 
 
 async def wait_for_api(settings: Settings, *, limit_s: int, clock: Clock) -> None:
-    """Ask for the API's health each second until it answers; the key is not sent.
+    """Poll the API's health every second until it responds; the key is not sent.
 
     Raises:
-        ContainerError: it did not answer in time.
+        ContainerError: it did not respond in time.
         BadSetting: its address cannot be used.
     """
     health = ApiHealth(clock)
@@ -152,15 +156,3 @@ async def wait_for_api(settings: Settings, *, limit_s: int, clock: Clock) -> Non
                     return
         url = f"{http.shown_url}/health"
         raise ContainerError(f"API readiness timed out after {limit_s}s waiting for {url}")
-
-
-class ContainerSettings(SettingsModel):
-    """What is read besides the worker's own settings."""
-
-    # --- the start of a container
-    startup_script_strict: Flag = boot("STARTUP_SCRIPT_STRICT", default=False)
-    """A set-up script that fails ends the start, with the script's exit code."""
-    api_ready_timeout: str = boot(
-        "WORKER_API_READY_TIMEOUT_SECONDS", default="", keeps_blank=True, is_shared=True
-    )
-    """As it was given: `readiness` says in its own words what is wrong with it."""

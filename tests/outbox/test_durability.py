@@ -13,10 +13,10 @@ from unittest.mock import Mock
 
 import anyio
 import pytest
+from fake_api import Answer, FakeClock, Reply, Request, serving
 from outbox_rig import running_outbox
 from patience import until
 from structlog.testing import capture_logs
-from swarm_fakes import Answer, FakeClock, Reply, Request, serving
 
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.state.database import Database
@@ -35,7 +35,7 @@ import anyio
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.state.database import Database
-from agent_swarm_worker.api.capabilities import Generations
+from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
 from agent_swarm_worker.outbox.outbox import Outbox
@@ -45,7 +45,7 @@ async def main(url, path, deliver):
     clock = SystemClock()
     database = Database(Path(path) / "worker.sqlite", clock=clock)
     async with Http(url, health=ApiHealth(clock)) as http:
-        outbox = Outbox(database, SwarmClient(http, Generations(clock)), clock=clock)
+        outbox = Outbox(database, SwarmClient(http, ServerCapabilities(clock)), clock=clock)
         async with anyio.create_task_group() as group:
             if deliver == "deliver":
                 group.start_soon(outbox.run)
@@ -110,7 +110,7 @@ def left_by_a_kill(database: Path, place: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("for_good", [True, False])
+@pytest.mark.parametrize("durable", [True, False])
 async def test_after_a_kill_all_of_a_block_is_there_or_nothing(
     tmp_path: Path, durable: bool
 ) -> None:

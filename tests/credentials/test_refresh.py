@@ -1,4 +1,4 @@
-"""One renewal for the whole fleet: real HTTP on both sides, and real processes."""
+"""One refresh across all workers: real HTTP on both sides, real processes."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fake_api import FakeClock
 from outbox_rig import stored
-from swarm_fakes import FakeClock
 
 from agent_swarm_worker.outbox.queue import Queue, WriteKind
 

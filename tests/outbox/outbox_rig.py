@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from swarm_fakes import FakeClock, connected
+from fake_api import FakeClock, connected
 
 from agent_swarm_worker.outbox.outbox import Outbox
 from agent_swarm_worker.state.database import Database

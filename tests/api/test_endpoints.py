@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from fake_api import Answer, FakeClock, Hang, Reply, Request, connected, serving
 from structlog.testing import capture_logs
-from swarm_fakes import Answer, FakeClock, Hang, Reply, Request, connected, serving
 
-from agent_swarm_worker.api.capabilities import BLIP_S, REPROBE_S, ServerCapabilities
+from agent_swarm_worker.api.capabilities import REPROBE_PROVEN_S, REPROBE_S, ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.configuration import PoolKey
 from agent_swarm_worker.api.tasks import Superseded
@@ -50,7 +50,7 @@ WRITES: list[tuple[Action, str, Any]] = [
         {"role": "dev", "changeSource": "session_sync"},
     ),
     (
-        lambda c: c.work.commit_cursors([ChannelCursor(channel_id="c", ts="1")]),
+        lambda c: c.polling.commit_cursors([ChannelCursor(channel_id="c", ts="1")]),
         "POST /api/channel-activity/commit-cursors",
         {"cursorUpdates": [{"channelId": "c", "ts": "1"}]},
     ),
@@ -117,9 +117,9 @@ async def test_writes(action: Action, call: str, body: Any) -> None:
 
 
 READS: list[tuple[Action, Any, Any]] = [
-    (lambda c: c.work.cancelled("t"), {"cancelled": [{"id": "t"}]}, True),
-    (lambda c: c.work.cancelled("t"), {"cancelled": [{"id": "other"}]}, False),
-    (lambda c: c.work.poll(), {"trigger": None}, None),
+    (lambda c: c.tasks.is_cancelled("t"), {"cancelled": [{"id": "t"}]}, True),
+    (lambda c: c.tasks.is_cancelled("t"), {"cancelled": [{"id": "other"}]}, False),
+    (lambda c: c.polling.poll(), {"trigger": None}, None),
     (lambda c: c.keys.available("K", 3), {"availableIndices": [0, 2, 9, "x", True]}, (0, 2)),
     (lambda c: c.sessions.heartbeat("t"), {"updated": False}, False),
     (lambda c: c.sessions.provider_session("t", "s"), {"updated": True}, True),
@@ -172,7 +172,7 @@ async def test_lists_and_rows() -> None:
         "GET /api/tasks": Reply(200, {"tasks": [TASK]}),
     }
     async with serving(routes(table)) as server, connected(server.url) as client:
-        assert [task.id for task in await client.work.paused()] == ["t-1"]
+        assert [task.id for task in await client.tasks.paused()] == ["t-1"]
         assert [row.key for row in await client.config.resolved("a")] == ["K"]
         assert [entry.content for entry in await client.tasks.session_logs("t")] == ["l"]
         memories = await client.resources.memory_search("q", intent="i", task_id="t")
@@ -203,13 +203,13 @@ async def test_a_poll_returns_a_trigger() -> None:
     trigger = {"type": "task_assigned", "taskId": "t-1", "task": TASK}
     reply = Reply(200, {"trigger": trigger})
     async with serving(lambda _: reply) as server, connected(server.url) as client:
-        assert isinstance(await client.work.poll(), TaskAssigned)
+        assert isinstance(await client.polling.poll(), TaskAssigned)
 
 
 @pytest.mark.parametrize(
     "action",
     [
-        lambda c: c.work.poll(),
+        lambda c: c.polling.poll(),
         lambda c: c.tasks.get("t"),
         lambda c: c.agents.me(),
         lambda c: c.tasks.resume("t"),
@@ -324,7 +324,7 @@ OPTIONAL: list[tuple[Action, object]] = [
     (lambda c: c.resources.render_template("e", {}), None),
     (lambda c: c.resources.memory_search("q", intent="i"), ()),
     (lambda c: c.telemetry.costs_of(task_id="t"), None),
-    (lambda c: c.work.cancelled("t"), False),
+    (lambda c: c.tasks.is_cancelled("t"), False),
 ]
 
 
@@ -365,7 +365,7 @@ async def test_an_upgraded_server_is_noticed() -> None:
         # Something answered in its place for a moment; nobody takes a route away.
         assert await c.sessions.heartbeat("t")
         assert await c.sessions.heartbeat("t")
-        clock.elapsed += BLIP_S
+        clock.elapsed += REPROBE_PROVEN_S
         assert not await c.sessions.heartbeat("t")
     assert len(server.requests) == 4
 
@@ -373,7 +373,7 @@ async def test_an_upgraded_server_is_noticed() -> None:
 async def test_the_core_is_not_optional() -> None:
     async with serving(lambda _: MISSING) as server, connected(server.url) as client:
         with pytest.raises(RouteMissing):
-            await client.work.poll()
+            await client.polling.poll()
         with pytest.raises(RouteMissing):
             await client.tasks.finish("t", status="completed")
 
@@ -382,7 +382,7 @@ def test_generations_forget_in_time() -> None:
     clock = FakeClock()
     capabilities = ServerCapabilities(clock)
     assert capabilities.has("x")
-    capabilities.off("x")
+    capabilities.mark_missing("x")
     assert not capabilities.has("x")
     clock.elapsed += REPROBE_S
     assert capabilities.has("x")

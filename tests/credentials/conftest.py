@@ -1,4 +1,4 @@
-"""Makes the helpers of this folder, of `cli` and of `worker` importable."""
+"""Make the helpers of this directory, of `cli` and of `worker` importable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-for folder in ("cli", "worker", "login"):
+for folder in ("cli", "worker", "credentials"):
     sys.path.insert(0, str(TESTS / folder))
 
 from oauth_server import OAuthServer  # noqa: E402 - found by the line above

@@ -1,4 +1,4 @@
-"""What renews logins, on a swarm and with a vendor over real HTTP."""
+"""Fixtures for refreshing logins, with swarm and vendor over real HTTP."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
 from agent_swarm_worker.clock import Clock, SystemClock
-from agent_swarm_worker.credentials.credential import LoginMemory
+from agent_swarm_worker.credentials.credential import LoginState
 from agent_swarm_worker.credentials.refresh import Refresher
-from agent_swarm_worker.credentials.store import SlotStore
+from agent_swarm_worker.credentials.store import LoginPool
 from agent_swarm_worker.credentials.vendor import Vendor
 from agent_swarm_worker.logs import Log
 
@@ -29,12 +29,12 @@ async def refresher_of(
     async with Http(url, health=ApiHealth(time, Log()), api_key=KEY, agent_id="a") as http:
         client = SwarmClient(http, ServerCapabilities(time, Log()))
         yield Refresher(
-            store=SlotStore(client.config, "a"),
+            pool=LoginPool(client.config, "a"),
             locks=client.refresh_locks,
             vendor=Vendor(vendor, clock=time, timeout_s=3),
             clock=time,
             lock_dir=place,
             on_secret=lambda _, value: SECRETS.append(value),
-            memory=LoginMemory(),
+            state=LoginState(),
             log=Log(),
         )

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from outbox_rig import delivering, running_outbox, stopped_outbox, stored
-from patience import HANG_S, WAIT_S, until
-from structlog.testing import capture_logs
-from swarm_fakes import (
+from fake_api import (
     Answer,
     FakeClock,
     Hang,
@@ -21,6 +18,9 @@ from swarm_fakes import (
     free_port,
     serving,
 )
+from outbox_rig import delivering, running_outbox, stopped_outbox, stored
+from patience import HANG_S, WAIT_S, until
+from structlog.testing import capture_logs
 
 from agent_swarm_worker.api.configuration import PoolKey
 from agent_swarm_worker.api.wire import ChannelCursor
@@ -601,9 +601,9 @@ async def test_a_write_that_holds_nothing_up_does_not_step_aside(tmp_path: Path)
         queue.add("t", WriteKind.CONTEXT, {"task_id": "t", "snapshot": {}})
         ((cost, _), (context, _)) = queue.next("t")
         assert (item := queue.get(cost)) is not None
-        assert not queue.step_aside(item)
+        assert not queue.move_to_end(item)
         queue.add("t", WriteKind.FINISH, DONE)
-        assert queue.step_aside(item)
+        assert queue.move_to_end(item)
         assert [item_id for item_id, _ in queue.next("t")] == [context]
 
 

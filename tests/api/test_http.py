@@ -8,9 +8,9 @@ import socket
 import time
 
 import pytest
+from fake_api import FakeClock, Hang, Reply, Reset, connected, free_port, serving
 from patience import HANG_S
 from structlog.testing import capture_logs
-from swarm_fakes import FakeClock, Hang, Reply, Reset, connected, free_port, serving
 
 from agent_swarm_worker.api import http as http_module
 from agent_swarm_worker.api.address import Address, segment

@@ -1,4 +1,4 @@
-"""Harnesses inside the worker's own process that note what they were given to log in with."""
+"""In-process harnesses that record the credentials of their sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading logins from wherever they lie, and writing codex's own file."""
+"""Reading logins from rows, variables and files; writing ``auth.json``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from agent_swarm_worker.credentials.codex import (
     write_auth_json,
 )
 from agent_swarm_worker.credentials.credential import CodexCredential, claims_of, masked
-from agent_swarm_worker.credentials.store import lowest_free, slots_of, with_synthetic_login
+from agent_swarm_worker.credentials.store import lowest_free_number, pool_logins, with_pool_login
 from agent_swarm_worker.errors import CredentialUnreadable
 from agent_swarm_worker.logs import Log
 
@@ -148,22 +148,22 @@ def test_slots_are_read_from_rows_and_what_cannot_be_read_is_left_out():
         "codex_oauth": flat(0),
         "PATH": "/bin",
     }
-    assert list(slots_of(env)) == [0, 7, 100]
-    assert slots_of({**env, "codex_oauth_0": flat(50)})[0].access == jwt(serial=50)
+    assert list(pool_logins(env)) == [0, 7, 100]
+    assert pool_logins({**env, "codex_oauth_0": flat(50)})[0].access == jwt(serial=50)
 
 
 def test_the_check_sees_a_login_without_its_refresh_token():
-    env = with_synthetic_login({"codex_oauth_4": flat(4)})
+    env = with_pool_login({"codex_oauth_4": flat(4)})
     assert json.loads(env["CODEX_OAUTH"])["refresh"] == ""
     assert env["CODEX_OAUTH_POOLED"] == "1"
-    assert with_synthetic_login({"A": "b"}) == {"A": "b"}
+    assert with_pool_login({"A": "b"}) == {"A": "b"}
 
 
 @pytest.mark.parametrize(
     ("taken", "free"), [((), 0), ((0, 1, 3), 2), ((1, 2), 0), (range(101), None)]
 )
 def test_the_lowest_free_slot(taken: Any, free: int | None):
-    assert lowest_free(set(taken)) == free
+    assert lowest_free_number(set(taken)) == free
 
 
 # --- what is told of a login

@@ -1,4 +1,4 @@
-"""``swarm-worker login``: what a person sees, and each way in which it can fail."""
+"""``swarm-worker login``: its output, and every failure."""
 
 from __future__ import annotations
 

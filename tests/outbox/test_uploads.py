@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import orjson
 import pytest
+from fake_api import Answer, Reply, Request, Reset, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outbox_rig import running_outbox
 from structlog.testing import capture_logs
-from swarm_fakes import Answer, Reply, Request, Reset, serving
 
 from agent_swarm_worker.journal.reading import MAX_PART_BYTES
 from agent_swarm_worker.outbox.queue import WriteKind
@@ -213,9 +213,8 @@ async def test_a_log_that_cannot_be_looked_at_does_not_keep_the_result_back(tmp_
     def script(request: Request) -> Answer:
         if request.call != READ:
             return server(request)
-        outbox._client.http.health.ok(
-            is_document=True
-        )  # somebody else has an answer: the API is not away
+        # Another call gets an answer: there is no outage.
+        outbox._client.http.health.record_answer(has_body=True)
         return Reply(500, {"error": "x"})
 
     async with serving(script) as real, running_outbox(real.url, tmp_path) as outbox:
@@ -234,7 +233,7 @@ async def test_an_api_that_is_away_is_waited_for_before_a_log_is_sent_again(tmp_
     server.after = [Reset()]
 
     def script(request: Request) -> Answer:
-        outbox._client.http.health.ok()  # an empty answer, which nothing can cut in half
+        outbox._client.http.health.record_answer()  # an empty answer, which nothing can cut in half
         is_away = request.call == READ and next(reads) < 20
         return Reply(500, {"error": "x"}) if is_away else server(request)
 

@@ -9,10 +9,10 @@ import anyio
 import anyio.lowlevel
 import orjson
 import pytest
+from fake_api import Answer, FakeClock, Hang, Reply, Request, Reset, serving
 from outbox_rig import delivering, running_outbox, stopped_outbox, stored
 from patience import until
 from structlog.testing import capture_logs
-from swarm_fakes import Answer, FakeClock, Hang, Reply, Request, Reset, serving
 
 from agent_swarm_worker.outbox.queue import Queue, WriteKind
 

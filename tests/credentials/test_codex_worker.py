@@ -1,4 +1,4 @@
-"""A worker whose codex sessions draw their logins from the swarm."""
+"""A worker whose codex sessions use the swarm's login pool."""
 
 from __future__ import annotations
 

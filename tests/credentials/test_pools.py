@@ -1,4 +1,4 @@
-"""One key per session, the limited ones left alone."""
+"""Selecting one key per session, unlimited ones first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agent_swarm_worker.credentials import pools
 from agent_swarm_worker.credentials.codex import (
     KEY_ONLY,
     codex_auth_json,
-    codex_options,
+    login_options,
     write_auth_json,
 )
 from agent_swarm_worker.credentials.credential import CodexCredential
@@ -37,8 +37,8 @@ POOLED = {"CODEX_OAUTH_POOLED": "1"}
 
 
 def session_env(harness: str, env: dict[str, str], chosen: Sequence[Selection]) -> dict[str, str]:
-    everyones = [spec.credentials for spec in known_specs()]
-    return pools.session_env(spec_of(harness).credentials, env, chosen, everyones)
+    all_credentials = [spec.credentials for spec in known_specs()]
+    return pools.session_env(spec_of(harness).credentials, env, chosen, all_credentials)
 
 
 def variables_for(harness: str, model: str) -> tuple[str, ...]:
@@ -229,7 +229,7 @@ async def tried(env: dict[str, str], limited: set[tuple[str, int]], **more) -> l
         return [i for i in range(total) if (name, i) not in limited]
 
     more = {"in_file": None, **more}
-    options = await codex_options(env, available, shuffle=in_order, **more)
+    options = await login_options(env, available, shuffle=in_order, **more)
     return [(o.selection.key_type, o.selection.index, o.selection.is_fallback) for o in options]
 
 
@@ -252,7 +252,7 @@ async def test_codex_prefers_the_swarms_logins_to_its_own_and_those_to_its_file(
         ("CODEX_OAUTH", 0, False)
     ]
     for more, value in (({}, None), (env, env["CODEX_OAUTH"])):
-        (option,) = await codex_options(more, silent, in_file=in_file)
+        (option,) = await login_options(more, silent, in_file=in_file)
         assert option.selection.value == (value or "")
         assert not option.selection.also
     assert await tried({}, set()) == []

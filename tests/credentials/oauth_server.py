@@ -1,4 +1,4 @@
-"""An OAuth server over real HTTP, as strict as the vendor's: codes and refresh tokens work once."""
+"""A fake OAuth server over real HTTP: codes and refresh tokens are valid once."""
 
 from __future__ import annotations
 
