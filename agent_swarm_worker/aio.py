@@ -1,7 +1,7 @@
-"""Concurrency helpers on top of anyio: first of several, all of several, wake everyone who waits.
+"""Concurrency helpers on top of anyio: await the first or all of several calls, wake all waiters.
 
-A bare task group wraps every error into an `ExceptionGroup`. The helpers here raise the error
-itself, so that a caller catches it as if it had awaited the one call that failed.
+A bare task group wraps every error into an `ExceptionGroup`. These helpers raise the error itself,
+as if the caller had awaited the failed call alone.
 """
 
 from __future__ import annotations
@@ -21,30 +21,29 @@ B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
-F = TypeVar("F")
 
 
 @dataclass(frozen=True, slots=True)
 class First(Generic[T]):
-    """Which of several waits finished, and what it returned."""
+    """The index and the result of the call that finished first."""
 
     index: int
     value: T
 
 
 async def wait_any(*waits: Callable[[], Awaitable[T]]) -> First[T]:
-    """Await several calls at once; return the one that finished first and cancel the others.
+    """Await several calls concurrently; return the first result and cancel the others.
 
-    If several finish before they could be cancelled, the one that comes first in the arguments is
-    returned: put a call whose result must not be lost before those that only limit it. An error is
-    never dropped for a result.
+    If several finish before the cancellation, the first of the arguments is returned: put a call
+    whose result must not be lost before those that only limit it. An error takes precedence over
+    results.
 
     Args:
         waits: called without arguments, each once; at least one.
 
     Raises:
-        Exception: what the call raised that failed; with several failures the one that comes first
-            in the arguments, the others in its notes.
+        Exception: of the failed call; of several failures the first of the arguments, with the
+            others in its notes.
     """
     results: dict[int, T] = {}
     errors: dict[int, Exception] = {}
@@ -87,28 +86,11 @@ async def wait_all(
     /,
 ) -> tuple[A, B, C, D, E]: ...
 @overload
-async def wait_all(
-    a: Callable[[], Awaitable[A]],
-    b: Callable[[], Awaitable[B]],
-    c: Callable[[], Awaitable[C]],
-    d: Callable[[], Awaitable[D]],
-    e: Callable[[], Awaitable[E]],
-    f: Callable[[], Awaitable[F]],
-    /,
-) -> tuple[A, B, C, D, E, F]: ...
-@overload
 async def wait_all(*waits: Callable[[], Awaitable[T]]) -> tuple[T, ...]: ...
 async def wait_all(*waits: Callable[[], Awaitable[Any]]) -> tuple[Any, ...]:
-    """Await several calls at once; return their results in the order of the arguments.
+    """Await several calls concurrently; return their results in the order of the arguments.
 
-    The first failure cancels the others.
-
-    Args:
-        waits: called without arguments, each once.
-
-    Raises:
-        Exception: what the call raised that failed; with several failures the one that comes first
-            in the arguments, the others in its notes.
+    The first failure cancels the others. Errors are raised as by `wait_any`.
     """
     if not waits:
         return ()
@@ -130,14 +112,14 @@ async def _run_all(
     runs: list[Callable[[anyio.CancelScope], Coroutine[Any, Any, None]]],
     errors: dict[int, Exception],
 ) -> None:
-    """Run the first call in this task and the others beside it; raise what `errors` has then."""
+    """Run the first call in this task and the others in a task group; raise the collected error."""
     try:
         async with anyio.create_task_group() as group:
             for run in runs[1:]:
                 group.start_soon(run, group.cancel_scope)
             await runs[0](group.cancel_scope)
     except anyio.get_cancelled_exc_class():
-        # Cancelled from outside. An error of a call replaces that, as it does in a plain `await`.
+        # Cancelled from outside. An error of a call replaces the cancellation, as in a plain await.
         _raise_first(errors)
         raise
     _raise_first(errors)
@@ -153,7 +135,7 @@ def _raise_first(errors: dict[int, Exception]) -> None:
 
 
 class Broadcast:
-    """Wakes everyone who waits, each time something happened; later waiters are not told."""
+    """Wakes all current waiters at each notification; later waiters wait for the next one."""
 
     __slots__ = ("_next",)
 
@@ -162,13 +144,13 @@ class Broadcast:
 
     @property
     def next(self) -> anyio.Event:
-        """The event of the next notification; take it before you look, so that none is missed."""
+        """The event of the next notification; take it before checking a condition, to miss none."""
         if self._next is None:
             self._next = anyio.Event()
         return self._next
 
     def notify(self) -> None:
-        """Wake all who wait now."""
+        """Wake all current waiters."""
         event, self._next = self._next, None
         if event is not None:
             event.set()
@@ -178,6 +160,6 @@ class Broadcast:
         await self.next.wait()
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Return when the condition holds; it is asked now and after each notification."""
+        """Return when the condition holds; it is checked now and after each notification."""
         while not condition():
             await self.next.wait()

@@ -1,4 +1,7 @@
-"""Time, injectable: production uses `SystemClock`, tests a clock they move by hand."""
+"""Provide the time through `Clock`, and format and parse times and durations.
+
+Production uses `SystemClock`, tests a clock that they move.
+"""
 
 from __future__ import annotations
 
@@ -11,48 +14,45 @@ import anyio
 
 
 class Clock(Protocol):
-    """What the worker may ask of time."""
+    """A source of time that the worker is given."""
 
     def monotonic(self) -> float:
-        """Seconds that only ever grow; for measuring how long something took."""
-        ...
+        """Return seconds that never decrease, for measuring durations."""
 
     def now(self) -> datetime:
-        """The wall clock, aware, in UTC."""
-        ...
+        """Return the wall-clock time, aware, in UTC."""
 
     async def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass."""
-        ...
+        """Wait for `seconds`."""
 
 
 class SystemClock:
-    """The real thing."""
+    """The clock of the machine."""
 
     def monotonic(self) -> float:
-        """Seconds that only ever grow; for measuring how long something took."""
+        """Return seconds that never decrease, for measuring durations."""
         return time.monotonic()
 
     def now(self) -> datetime:
-        """The wall clock, aware, in UTC."""
+        """Return the wall-clock time, aware, in UTC."""
         return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass."""
+        """Wait for `seconds`."""
         await anyio.sleep(seconds)
 
 
 def wire_time(moment: datetime) -> str:
-    """Format a moment the way the API accepts it: UTC, milliseconds, a final ``Z``.
+    """Format a time for the API: UTC, milliseconds, a final ``Z``.
 
-    An offset such as ``+00:00`` is refused with 400 (docs/api.md 1.3).
+    The API refuses an offset such as ``+00:00`` with 400 (docs/api.md 1.3).
     """
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     return utc.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def epoch_ms(moment: datetime) -> int:
-    """The same moment as whole milliseconds since 1970."""
+    """Return a time as whole milliseconds since 1970."""
     return int(moment.timestamp() * 1000)
 
 
@@ -61,25 +61,25 @@ _DURATION = re.compile(
 )
 
 
-def seconds_of(text: str) -> float:
-    """Read a duration as people write it: ``90``, ``90s``, ``45m``, ``1h30m``; ``off`` is 0.
+def parse_duration(text: str) -> float:
+    """Parse a duration: ``90``, ``90s``, ``45m``, ``1h30m``; ``off`` is 0.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is no duration.
     """
-    words = "".join(text.split())
-    found = _DURATION.fullmatch(words) if words.isascii() else None
-    if words.lower() in {"off", "none"}:
+    compact = "".join(text.split())
+    found = _DURATION.fullmatch(compact) if compact.isascii() else None
+    if compact.lower() in {"off", "none"}:
         return 0.0
-    if not words or found is None:
+    if not compact or found is None:
         msg = f"{text!r} is no duration such as 90, 45m or 1h30m"
         raise ValueError(msg)
     hours, minutes, seconds = (float(part or 0) for part in found.groups())
     return hours * 3600 + minutes * 60 + seconds
 
 
-def in_words(seconds: float) -> str:
-    """Say a duration shortly: ``0.5 s``, ``90 s``, ``15 min``, ``2 h``, ``1 h 30 min``."""
+def format_duration(seconds: float) -> str:
+    """Format a duration for people: ``0.5 s``, ``90 s``, ``15 min``, ``2 h``, ``1 h 30 min``."""
     if seconds < 120:
         return f"{round(seconds, 1):g} s"
     hours, minutes = divmod(round(seconds / 60), 60)

@@ -1,45 +1,45 @@
-"""Everything that can go wrong on purpose, as one tree.
+"""Errors that the worker raises, as one tree.
 
     SwarmWorkerError
-    ├── UsageError                  exit 2    the command line cannot be carried out
-    ├── OutputLost                  exit 1    standard output takes nothing more
-    ├── ConfigError                 exit 78   the operator has to change something
+    ├── UsageError                  exit 2    the command line is invalid
+    ├── OutputLost                  exit 1    standard output cannot be written
+    ├── ConfigError                 exit 78   the operator has to change the configuration
     │   ├── BadSetting                        one setting has a value that cannot be used
-    │   ├── UnknownProvider                   HARNESS_PROVIDER names no known harness
+    │   ├── UnknownProvider                   HARNESS_PROVIDER is unknown
     │   ├── UnusableProvider                  a harness is installed, but cannot be loaded
     │   ├── UnreadableFile                    a file the operator named cannot be read
     │   ├── MissingExtra                      an optional dependency is not installed
     │   └── CredentialWaitExceeded            no usable credential within the allowed time
-    ├── ApiError                    exit 1    the swarm API did not do what was asked
+    ├── ApiError                    exit 1    a request to the swarm API failed
     │   ├── ApiUnreachable                    no answer (refused, reset, timed out)
-    │   ├── ApiGarbled                        an answer that is not what the contract says
+    │   ├── ApiGarbled                        an answer that violates the contract
     │   └── ApiRefused                        an answer with a 4xx or 5xx status
     │       ├── Unauthorized                  401: the API key is missing or wrong
-    │       └── RouteMissing                  the server does not have this route at all
+    │       └── RouteMissing                  the server does not have this route
     ├── StateError                  exit 1    the worker's own directory cannot be used
     │   ├── StateLocked                       another worker process owns it
-    │   ├── StateMissing                      no worker has ever run with it
+    │   ├── StateMissing                      no worker has run with it
     │   ├── StateNewer              exit 78   a later version of the worker wrote it
     │   └── StateUnwritable                   it cannot be created or written
-    ├── LoginError                  exit 1    a login at a harness's vendor did not come about
-    │   ├── LoginDenied                       the person, or the vendor, said no
-    │   ├── LoginTimedOut                     nobody answered in time
-    │   ├── CodeUnusable                      what came back is no answer to what was asked
-    │   ├── CredentialUnreadable              what is stored, or was received, is no credential
-    │   ├── CredentialNotStored               the swarm did not take it
+    ├── LoginError                  exit 1    a login at a harness's vendor failed
+    │   ├── LoginDenied                       the person or the vendor refused
+    │   ├── LoginTimedOut                     no answer in time
+    │   ├── CodeUnusable                      the browser's answer is not usable
+    │   ├── CredentialUnreadable              a stored or received value is no credential
+    │   ├── CredentialNotStored               the swarm did not store it
     │   ├── TokenRefused                      the vendor refuses the code or the refresh token
     │   ├── VendorFailed                      the vendor gave no usable answer
-    │   └── RefreshBusy                       somebody else kept the refresh lock for too long
-    ├── ContainerError              exit 1    the container cannot be made ready for a worker
-    │   └── ScriptFailed        its own code  a set-up script failed, and that is to be fatal
+    │   └── RefreshBusy                       the refresh lock was held for too long
+    ├── ContainerError              exit 1    the container cannot be prepared
+    │   └── ScriptFailed        its own code  a set-up script failed, which is fatal
     └── ProviderError               exit 1    a harness could not be started
-        ├── CredentialsMissing                it has nothing to log in with
-        │   └── CredentialDamaged             what it has is damaged
-        ├── UnknownModel                      the model asked for cannot be reached from here
-        ├── CredentialUnusable                none of its logins could be used
+        ├── CredentialsMissing                it has no credential
+        │   └── CredentialDamaged             its credential is damaged
+        ├── UnknownModel                      the task's model cannot be used
+        ├── CredentialUnusable                none of its logins works
         └── BinaryMissing                     its program is not installed
 
-Leaves carry fields; the command line turns any of them into one line and `exit_code`.
+Leaves have fields; the command line prints any of them as one line and exits with `exit_code`.
 """
 
 from __future__ import annotations
@@ -53,31 +53,31 @@ if TYPE_CHECKING:
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_BROKEN_PIPE = 141
-"""What a shell shows for a program whose reader has gone (128 + SIGPIPE)."""
+"""The shell's exit code for a program killed by SIGPIPE (128 + 13)."""
 EXIT_LEFT = 75
-"""``EX_TEMPFAIL`` of sysexits.h: not all was delivered; the same command may do it later."""
+"""``EX_TEMPFAIL`` of sysexits.h: not all was delivered; the same command may succeed later."""
 EXIT_CONFIG = 78
-"""``EX_CONFIG`` of sysexits.h, and what container charts expect of a worker without credentials."""
+"""``EX_CONFIG`` of sysexits.h; container charts expect it of a worker without credentials."""
 
 
 class SwarmWorkerError(Exception):
-    """The root: catch this to catch everything the worker raises on purpose."""
+    """The root of the tree."""
 
     exit_code: ClassVar[int] = EXIT_FAILURE
     advice: str = ""
-    """What the operator can do about it, as one sentence, or nothing."""
+    """What the operator can do, in one sentence; may be empty."""
 
 
 class UsageError(SwarmWorkerError):
-    """The command line cannot be carried out as it was given."""
+    """The command line is invalid."""
 
     exit_code: ClassVar[int] = EXIT_USAGE
 
 
 class OutputLost(SwarmWorkerError):
-    """Standard output takes nothing more: its reader has gone, or the disk is full.
+    """Standard output cannot be written: its reader has gone, or the disk is full.
 
-    ``reader_left`` is true where nobody is there to be told (``| head -1``).
+    ``reader_left`` is true if the reader has gone (``| head -1``).
     """
 
     def __init__(self, why: str, *, reader_left: bool) -> None:
@@ -86,7 +86,7 @@ class OutputLost(SwarmWorkerError):
 
 
 class ConfigError(SwarmWorkerError):
-    """The operator has to change something before the worker can run."""
+    """The operator has to change the configuration before the worker can run."""
 
     exit_code: ClassVar[int] = EXIT_CONFIG
 
@@ -149,14 +149,14 @@ class CredentialWaitExceeded(ConfigError):
 
 
 class ApiError(SwarmWorkerError):
-    """The swarm API did not do what was asked."""
+    """A request to the swarm API failed."""
 
 
 class ApiUnreachable(ApiError):
     """No answer came: refused, reset or timed out.
 
-    ``ambiguous`` is true when the request may have been carried out all the same, so that a
-    repeated write of a kind the server cannot deduplicate could count twice.
+    ``ambiguous`` is true if the server may have executed the request, so that a repeated write
+    which the server cannot deduplicate could count twice.
     """
 
     def __init__(self, url: str, why: str, *, ambiguous: bool) -> None:
@@ -165,7 +165,7 @@ class ApiUnreachable(ApiError):
 
 
 class ApiGarbled(ApiError):
-    """An answer came that is not what the contract says: HTML, half a body, a wrong shape."""
+    """An answer violates the contract: HTML, half a body, a wrong shape."""
 
     def __init__(self, url: str, why: str) -> None:
         self.url, self.why = url, why
@@ -190,7 +190,7 @@ class Unauthorized(ApiRefused):
 
 
 class RouteMissing(ApiRefused):
-    """404 with plain text, or 405: this server generation does not have the route.
+    """404 with plain text, or 405: this server does not have the route.
 
     An unknown *entity* answers 404 with a JSON body and is a plain ``ApiRefused``
     (docs/api.md 1.5).
@@ -212,7 +212,7 @@ class StateLocked(StateError):
 
 
 class StateMissing(StateError):
-    """There is no state directory to look into."""
+    """The state directory does not exist."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -230,10 +230,7 @@ class StateUnwritable(StateError):
 
 
 class StateNewer(StateError):
-    """The state directory was written by a later version of the worker, which must go on with it.
-
-    Nothing in it was changed.
-    """
+    """The state directory was written by a later version; nothing in it was changed."""
 
     exit_code: ClassVar[int] = EXIT_CONFIG
 
@@ -246,36 +243,36 @@ class StateNewer(StateError):
 
 
 class LoginError(SwarmWorkerError):
-    """A login at a harness's vendor did not come about. No message of these holds a secret."""
+    """A login at a harness's vendor failed. No message of these has a secret in it."""
 
     is_transient: ClassVar[bool] = False
-    """True if the same may succeed a little later, with nobody doing anything."""
+    """True if a retry may succeed without any change."""
 
 
 class LoginDenied(LoginError):
-    """The person who was asked, or the vendor, said no."""
+    """The person or the vendor refused the login."""
 
 
 class LoginTimedOut(LoginError):
-    """Nobody answered in time."""
+    """No answer arrived in time."""
 
     advice = "run it again; --timeout gives more time"
 
 
 class CodeUnusable(LoginError):
-    """What came back from the browser is no answer to what was asked."""
+    """The answer from the browser does not fit the request."""
 
 
 class CredentialUnreadable(LoginError):
-    """What is stored, or was received, is no credential."""
+    """A stored or received value is no credential."""
 
 
 class CredentialNotStored(LoginError):
-    """The swarm did not take a credential; nothing was kept."""
+    """The swarm did not store a credential."""
 
 
 class TokenRefused(LoginError):
-    """The vendor refuses the code or the refresh token; ``code`` is the protocol's word, if any."""
+    """The vendor refuses the code or the refresh token; ``code`` is the protocol's, if any."""
 
     def __init__(self, what: str, status: int, code: str) -> None:
         self.status, self.code = status, code
@@ -289,13 +286,13 @@ class VendorFailed(LoginError):
 
 
 class RefreshBusy(LoginError):
-    """Somebody else kept the refresh lock for too long; they may have died with it."""
+    """The refresh lock was held for too long; its holder may have crashed."""
 
     is_transient: ClassVar[bool] = True
 
 
 class ContainerError(SwarmWorkerError):
-    """The container cannot be made ready for a worker."""
+    """The container cannot be prepared for a worker."""
 
 
 class ScriptFailed(ContainerError):
@@ -316,7 +313,7 @@ class ProviderError(SwarmWorkerError):
 
 
 class CredentialsMissing(ProviderError):
-    """The harness has nothing to log in with."""
+    """The harness has no credential."""
 
     category: ClassVar[str] = "authentication_failed"
 
@@ -335,7 +332,7 @@ class CredentialDamaged(CredentialsMissing):
 
 
 class UnknownModel(ProviderError):
-    """The model a task asks for is none that this worker can reach."""
+    """The model of the task cannot be used by this worker."""
 
     category: ClassVar[str] = "model_not_found"
 
@@ -345,7 +342,7 @@ class UnknownModel(ProviderError):
 
 
 class CredentialUnusable(ProviderError):
-    """The harness has logins, and none of them could be used."""
+    """The harness has logins, and none of them works."""
 
     category: ClassVar[str] = "authentication_failed"
 

@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one, and making folders that are nobody else's."""
+"""Write files atomically, and make private directories."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes, *, mode: int, sync: bool = False) -> None:
-    """Write a file so that a reader finds the old text or the new one, never half of it.
-
-    Until then it is private, under a name of its own for each writer.
+    """Replace a file atomically, by way of a private temporary file.
 
     Args:
         path: the file; missing directories are made.
-        content: what is to be in it.
+        content: its new content.
         mode: its permissions.
-        sync: whether it has to outlive a crash of the machine.
+        sync: call fsync, so that it survives a crash of the machine.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -38,10 +36,10 @@ def write_atomically(path: Path, content: bytes, *, mode: int, sync: bool = Fals
 
 
 def make_private_dir(path: Path) -> None:
-    """Make a directory that only we can enter, and those above it that are missing likewise.
+    """Make a directory with mode 0700, and missing parents likewise.
 
-    ``Path.mkdir`` leaves those to the umask, and whoever can write to one can put another
-    directory in the place of ours. What is there already stays as it is.
+    ``Path.mkdir`` applies the umask to the parents, and a user who can write to one can replace the
+    directory. Existing directories are unchanged.
 
     Raises:
         OSError: it cannot be made.

@@ -1,4 +1,4 @@
-"""Identifiers, injectable."""
+"""Generate identifiers through `IdSource`, which tests replace by predictable ones."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Protocol
 
 
 class IdSource(Protocol):
-    """Hands out identifiers that are never given twice."""
+    """Generates unique identifiers."""
 
     def __call__(self) -> str:
-        """Return a new identifier, shaped like a UUID."""
-        ...
+        """Return a new identifier in the form of a UUID."""
 
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
@@ -25,7 +24,7 @@ def is_uuid(text: str) -> bool:
 
 
 def random_ids() -> str:
-    """Return a random UUID; what production uses."""
+    """Return a random UUID; used in production."""
     return str(uuid.uuid4())
 
 

@@ -1,4 +1,4 @@
-"""Importing modules so that a start is not held up by it."""
+"""Import modules fast at start-up: without garbage collection, and in a thread."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """Import in here without garbage collection, and keep it away from what was imported.
+def gc_disabled() -> Iterator[None]:
+    """Disable garbage collection for imports in the block, and exempt the imported objects from it.
 
-    Modules, classes and functions live as long as the process. Searching them for garbage again and
-    again while they are made takes an eighth of a start; each full collection later would search
-    them, too.
+    Modules, classes and functions live as long as the process. Collections during the imports take
+    an eighth of the start-up time, and each later full collection would traverse the objects again.
     """
     gc.disable()
     try:
@@ -27,21 +26,21 @@ def uncollected() -> Iterator[None]:
         gc.enable()
 
 
-async def import_beside(*names: str) -> None:
-    """Import modules in a thread, while the event loop waits for something else."""
+async def import_in_thread(*names: str) -> None:
+    """Import modules in a thread while the event loop runs."""
     from anyio import to_thread  # noqa: PLC0415 - `swarm-worker version` needs no event loop
 
     await to_thread.run_sync(_import, names)
 
 
-def settle() -> None:
-    """Collect the garbage that importing left, once, and keep later collections off the rest."""
+def freeze_imported() -> None:
+    """Collect the garbage of the imports once, and exempt all other objects from collections."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
 
 
 def _import(names: tuple[str, ...]) -> None:
-    with uncollected():
+    with gc_disabled():
         for name in names:
             import_module(name)

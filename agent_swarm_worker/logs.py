@@ -1,12 +1,13 @@
-"""Logging: structlog with one closed vocabulary of event names.
+"""Log events of one closed vocabulary with structlog: readable lines on a terminal, else JSON.
 
-`Event` is the vocabulary. Tests and operators rely on the names, so a new one is added here or not
-at all. Lines are readable on a terminal and JSON otherwise; each passes through `scrub` first. A
-line that cannot be written (a full disk, a reader that left) is dropped: logging never fails.
+`Event` is the vocabulary. Tests and operators depend on the names, so a new event is added here.
+Each line passes through `scrub` first. A line that cannot be written (disk full, reader gone) is
+dropped: logging never fails.
 
-Every line is written at once, except what sessions say (`Log.output`): those lines are held until
-the event loop's current step ends, or another line comes, and are then scrubbed and written in one
-piece. So order is kept, and a killed process loses no more than the output of one step.
+Every line is written at once, except the output of sessions (`Log.output`): those lines are
+buffered until the event loop's current step ends, or another line is logged, and are then scrubbed
+and written together. So the order is kept, and a killed process loses the output of one step at
+most.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class Event(StrEnum):
 
 
 class Log:
-    """A logger that takes only the vocabulary."""
+    """A logger for the events of the vocabulary."""
 
     def __init__(self, **bound: object) -> None:
         self._bound = bound
@@ -115,39 +116,39 @@ class Log:
 
     @property
     def shows_info(self) -> bool:
-        """False if lines of level info are left out, so that nobody has to prepare any."""
-        return _shown.level <= _LEVELS["info"]
+        """False if lines of level info are dropped, so that the caller need not format any."""
+        return _configuration.level <= _LEVELS["info"]
 
     def output(self, event: Event, text: str) -> None:
-        """Log one line of what a session says, at level info; see `Held` for when it is written."""
-        held = _shown.held
-        if held is None:
+        """Log one line of a session's output, at level info, through the `LineBuffer`."""
+        buffer = _configuration.buffer
+        if buffer is None:
             self._log.info(event.value, text=text)
         elif self.shows_info:
-            held.add(self._bound, event, text)
+            buffer.add(self._bound, event, text)
 
     def debug(self, event: Event, **values: object) -> None:
-        """For whoever looks for the cause of something."""
+        """Log a detail for finding the cause of a problem."""
         self._log.debug(event.value, **values)
 
     def info(self, event: Event, **values: object) -> None:
-        """Something an operator wants to see happen."""
+        """Log normal operation."""
         self._log.info(event.value, **values)
 
     def warning(self, event: Event, **values: object) -> None:
-        """Something was lost, skipped or replaced; the worker goes on."""
+        """Log that something was lost, skipped or replaced; the worker continues."""
         self._log.warning(event.value, **values)
 
     def error(self, event: Event, **values: object) -> None:
-        """Something failed that somebody has to look at."""
+        """Log a failure that the operator should look at."""
         self._log.error(event.value, **values)
 
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-MAX_HELD_LINES = 1000
-"""So many lines are written before the step has ended."""
+MAX_BUFFERED_LINES = 1000
+"""With this many lines the buffer is flushed before the step ends."""
 STAMP_S = 0.001
-"""Lines closer together than this have the same time."""
+"""Lines within this time share a timestamp."""
 _MARKS = {"debug": "·", "info": "•", "warning": "!", "error": "✗"}
 
 
@@ -161,21 +162,21 @@ def configure(
     """Set up logging for the process.
 
     Args:
-        level: the least severe level that is shown: debug, info, warning or error.
+        level: the least severe level that is logged: debug, info, warning or error.
         human: readable lines instead of JSON; by default if the stream is a terminal.
-        scrub: takes secrets out of each finished line.
-        stream: where lines go; standard error by default.
+        scrub: replaces secrets in each line.
+        stream: the output; standard error by default.
     """
     target = stream if stream is not None else sys.stderr
     readable = target.isatty() if human is None else human
-    clean = scrub or _as_it_is
+    clean = scrub or _unchanged
     render = _render_human if readable else _render_json
     flush()
-    held = None if readable else Held(target, clean)
-    _shown.level, _shown.held = _LEVELS.get(level, _LEVELS["info"]), held
+    buffer = None if readable else LineBuffer(target, clean)
+    _configuration.level, _configuration.buffer = _LEVELS.get(level, _LEVELS["info"]), buffer
 
     def finish(_: WrappedLogger, __: str, values: MutableMapping[str, Any]) -> str:
-        # Values are scrubbed before they are quoted, which can change a secret, and lines as well.
+        # Values are scrubbed before quoting, which can change a secret, and lines again after it.
         return clean(render(values, clean))
 
     structlog.configure(
@@ -185,33 +186,29 @@ def configure(
             finish,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(level, 20)),
-        logger_factory=lambda *_: _Lines(target, held),
+        logger_factory=lambda *_: _Lines(target, buffer),
         cache_logger_on_first_use=False,
     )
 
 
 class _Lines:
-    """Where finished lines go."""
+    """Writes finished lines; the logger that structlog wraps."""
 
-    def __init__(self, stream: TextIO, held: Held | None) -> None:
-        self._stream, self._held = stream, held
+    def __init__(self, stream: TextIO, buffer: LineBuffer | None) -> None:
+        self._stream, self._buffer = stream, buffer
 
     def _write(self, line: str) -> None:
-        if self._held is not None:
-            self._held.flush()
+        if self._buffer is not None:
+            self._buffer.flush()
         _write(self._stream, f"{line}\n")
 
     debug = info = warning = error = _write
 
 
-class Held:
-    """Lines of JSON that are written together when the event loop's current step ends.
+class LineBuffer:
+    """Buffers lines of JSON, and writes them when the event loop's current step ends.
 
     Without an event loop in this thread a line is written at once.
-
-    Args:
-        stream: where lines go.
-        scrub: takes secrets out of finished lines.
     """
 
     def __init__(self, stream: TextIO, scrub: Callable[[str], str]) -> None:
@@ -223,13 +220,13 @@ class Held:
         self._lock = threading.Lock()
 
     def add(self, bound: dict[str, object], event: Event, text: str) -> None:
-        """Take one line: the values of its logger, and its own."""
+        """Add one line: the values of its logger, and its own."""
         now_s = time.time()
         if not 0 <= now_s - self._stamped_at_s < STAMP_S:
             self._stamped_at_s = now_s
             self._stamp = datetime.fromtimestamp(now_s, UTC).isoformat().replace("+00:00", "Z")
         self._lines.append((bound, event, text, self._stamp))
-        if self._is_scheduled and len(self._lines) < MAX_HELD_LINES:
+        if self._is_scheduled and len(self._lines) < MAX_BUFFERED_LINES:
             return
         try:
             asyncio.get_running_loop().call_soon(self._flush_in_step)
@@ -237,22 +234,21 @@ class Held:
             self.flush()
         else:
             self._is_scheduled = True
-            if len(self._lines) >= MAX_HELD_LINES:
+            if len(self._lines) >= MAX_BUFFERED_LINES:
                 self.flush()
 
     def flush(self, *, wait_s: float = -1) -> None:
-        """Write what is held.
+        """Write the buffered lines.
 
         Args:
-            wait_s: how long to wait for another thread that is writing just now; for ever if
-                negative.
+            wait_s: time limit for waiting for another thread that writes; none if negative.
         """
         if not self._lines or not self._lock.acquire(timeout=wait_s):
             return
         try:
             rendered = self._take_rendered()
             joined = "".join(rendered)
-            if self._scrub(joined) != joined:  # rare: then each alone, so that a line stays one
+            if self._scrub(joined) != joined:  # rare: then each alone, so that lines stay separate
                 rendered = [f"{self._scrub(line[:-1])}\n" for line in rendered]
                 joined = "".join(rendered)
             if joined.isascii() or _is_encodable(joined, self._stream):
@@ -264,7 +260,7 @@ class Held:
             self._lock.release()
 
     def _take_rendered(self) -> list[str]:
-        """Return the lines held; what they have in common is rendered once."""
+        """Return the buffered lines rendered; their common fields are rendered once."""
         rendered: list[str] = []
         last: tuple[dict[str, object] | None, Event | None, str] = None, None, ""
         head = tail = ""
@@ -284,39 +280,34 @@ class Held:
         self.flush()
 
 
-class _Shown:
-    """What `configure` has set up for `Log.output`."""
+class _Configuration:
+    """The configuration that `Log.output` uses."""
 
     level = 0
-    held: Held | None = None
+    buffer: LineBuffer | None = None
 
 
-_shown = _Shown()
+_configuration = _Configuration()
 
 
 def flush(*, wait_s: float = -1) -> None:
-    """Write the lines that are held; before a process ends without unwinding.
-
-    Args:
-        wait_s: see `Held.flush`.
-    """
-    if _shown.held is not None:
-        _shown.held.flush(wait_s=wait_s)
+    """Write the buffered lines (`LineBuffer.flush`), before a process ends without unwinding."""
+    if _configuration.buffer is not None:
+        _configuration.buffer.flush(wait_s=wait_s)
 
 
 atexit.register(flush)
 
 
 def reset() -> None:
-    """Undo `configure`: lines go to standard output, unscrubbed. For tests."""
+    """Undo `configure`: lines are written to standard output, unscrubbed. For tests."""
     flush()
-    _shown.level, _shown.held = 0, None
+    _configuration.level, _configuration.buffer = 0, None
     structlog.reset_defaults()
 
 
 def _write(stream: TextIO, text: str) -> None:
-    # OSError: the disk is full, the reader has gone. ValueError: the stream is closed, or cannot
-    # encode the text.
+    # OSError: disk full, reader gone. ValueError: stream closed, or text that it cannot encode.
     with contextlib.suppress(OSError, ValueError):
         stream.write(text)
         stream.flush()
@@ -339,19 +330,19 @@ def _quoted(text: str) -> str:
 
 
 def silence_libraries(*names: str) -> None:
-    """Keep what libraries log to themselves: it quotes strangers, and nobody has scrubbed it."""
+    """Drop the log lines of libraries: they quote foreign text, and are not scrubbed."""
     for name in names:
         logging.getLogger(name).addHandler(logging.NullHandler())
 
 
-def _as_it_is(text: str) -> str:
+def _unchanged(text: str) -> str:
     return text
 
 
 def _render_json(values: MutableMapping[str, Any], _: Callable[[str], str]) -> str:
     try:
         return orjson.dumps(values, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    except TypeError:  # text that is no Unicode, an integer beyond 64 bits, a cycle
+    except TypeError:  # invalid Unicode, an integer beyond 64 bits, a cycle
         shown = {
             key: value if isinstance(value, str) else repr(value) for key, value in values.items()
         }
@@ -363,11 +354,13 @@ def _render_human(values: MutableMapping[str, Any], scrub: Callable[[str], str])
     mark = _MARKS.get(str(values.pop("level", "info")), "•")
     event = values.pop("event", "")
     details = "  ".join(
-        f"{key}={_brief(scrub(str(value)))}" for key, value in values.items() if value is not None
+        f"{key}={_printable(scrub(str(value)))}"
+        for key, value in values.items()
+        if value is not None
     )
     return f"{clock} {mark} {event}  {details}".rstrip()
 
 
-def _brief(text: str) -> str:
-    """Quote what has spaces, and what could drive a terminal or pass for a line of its own."""
+def _printable(text: str) -> str:
+    """Quote text that has spaces, line ends or control characters."""
     return text if text.isprintable() and " " not in text else repr(text)

@@ -106,7 +106,7 @@ async def run(url: str, run_dir: Path) -> dict[str, Any]:
     from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
     from agent_swarm_worker.providers.kit.cli_session import CliSession
     from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
-    from agent_swarm_worker.reporting.port import SessionFacts
+    from agent_swarm_worker.reporting.port import SessionInfo
     from agent_swarm_worker.reporting.reporter import SessionReporter
     from agent_swarm_worker.state.directory import StateDir
     from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
@@ -144,7 +144,7 @@ async def run(url: str, run_dir: Path) -> dict[str, Any]:
             outbox = Outbox(
                 state.database, SwarmClient(http, ServerCapabilities(clock)), clock=clock
             )
-            facts = SessionFacts(
+            info = SessionInfo(
                 task_id="bench-task",
                 effective_id="bench-task",
                 agent_id="bench-agent",
@@ -156,7 +156,7 @@ async def run(url: str, run_dir: Path) -> dict[str, Any]:
                 metadata_bytes=metadata_bytes,
             )
             reporter = SessionReporter(
-                facts,
+                info,
                 writes=UploadCursor(outbox, state, "bench-task"),
                 clock=clock,
                 redactor=scrubber,

@@ -14,8 +14,9 @@ import agent_swarm_worker as package
 from agent_swarm_worker.api.wire import ConfigRow
 from agent_swarm_worker.cli.view import TerminalSettings
 from agent_swarm_worker.errors import BadSetting
-from agent_swarm_worker.guards.child_env import ChildEnvSettings, TokenizerSettings
+from agent_swarm_worker.guards.child_env import ChildEnvSettings
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+from agent_swarm_worker.guards.tokens import TokenizerSettings
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.claude.spec import ClaudeOptions
 from agent_swarm_worker.providers.codex.spec import CodexOptions

@@ -19,7 +19,7 @@ from agent_swarm_worker.errors import (
     SwarmWorkerError,
     UsageError,
 )
-from agent_swarm_worker.imports import uncollected
+from agent_swarm_worker.imports import gc_disabled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +92,7 @@ def _dispatch(argv: list[str]) -> int:
 
 def _run(name: str, argv: list[str]) -> int:
     command = COMMANDS[name]
-    with uncollected():
+    with gc_disabled():
         module = cast("_CommandModule", import_module(f"agent_swarm_worker.cli.{command.module}"))
     parser = argparse.ArgumentParser(prog=f"swarm-worker {name}", description=command.summary)
     module.add_arguments(parser)

@@ -10,11 +10,11 @@ import contextlib
 import errno
 import sys
 from typing import IO, TYPE_CHECKING, AnyStr, TextIO
-from unicodedata import combining, east_asian_width
 
 import orjson
 
 from agent_swarm_worker.errors import OutputLost
+from agent_swarm_worker.text import columns, fit_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,31 +69,9 @@ def plain(text: str) -> str:
     return text.translate(_REMOVED)
 
 
-def one_line(text: str, width: int) -> str:
-    """Fold white space and truncate to `width` columns."""
-    folded = plain(" ".join(text.split()))
-    if columns(folded) <= width:
-        return folded
-    used, count = 0, 0
-    for character in folded:
-        used += columns(character)
-        if used > width - 1:
-            break
-        count += 1
-    return folded[:count] + "…"
-
-
-def columns(text: str) -> int:
-    """Return the width of `text` on a terminal, where wide characters take two columns."""
-    if text.isascii():
-        return len(text)
-    return sum(_column_count(character) for character in text)
-
-
-def _column_count(character: str) -> int:
-    if combining(character):
-        return 0
-    return 2 if east_asian_width(character) in "WF" else 1
+def fit_line(text: str, width: int) -> str:
+    """Return `text` on one line of at most `width` columns."""
+    return fit_columns(plain(" ".join(text.split())), width)
 
 
 def _put(stream: IO[AnyStr], data: AnyStr) -> None:

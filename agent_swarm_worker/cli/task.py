@@ -11,7 +11,7 @@ import orjson
 from agent_swarm_worker import logs
 from agent_swarm_worker.cli.connect import connected, run_until_signal
 from agent_swarm_worker.cli.follow import Follower
-from agent_swarm_worker.cli.output import one_line, print_json, print_line, print_table
+from agent_swarm_worker.cli.output import fit_line, print_json, print_line, print_table
 from agent_swarm_worker.cli.view import View
 from agent_swarm_worker.errors import EXIT_FAILURE, UnreadableFile, UsageError
 from agent_swarm_worker.settings import Settings, process_env
@@ -152,7 +152,7 @@ async def _list(args: argparse.Namespace, client: SwarmClient) -> int:
         return 0
     print_table(
         ["ID", "STATUS", "CREATED", "TASK"],
-        [[t.id, t.status, t.created_at[:19], one_line(t.text, 60)] for t in tasks],
+        [[t.id, t.status, t.created_at[:19], fit_line(t.text, 60)] for t in tasks],
     )
     return 0
 

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from agent_swarm_worker.cli.output import one_line, plain, write
+from agent_swarm_worker.cli.output import fit_line, plain, write
 from agent_swarm_worker.settings import SettingsModel, boot, process_env
 from agent_swarm_worker.settings.base import Stripped  # noqa: TC001 - pydantic reads it
 
@@ -58,7 +58,7 @@ class View:
         stamp = f"{time.monotonic() - self._started_at_s:6.1f}s"
         if self._is_terminal:
             stamp = f"{_DIM}{stamp}{_RESET}"
-        line = one_line(text, max(_MIN_COLUMNS, self._columns()) - 12)
+        line = fit_line(text, max(_MIN_COLUMNS, self._columns()) - 12)
         write(f"{stamp}  {mark} {line}\n", self._out)
 
     def block(self, title: str, text: str) -> None:
@@ -81,7 +81,7 @@ class View:
         spinner = _SPINNER[self._turn % len(_SPINNER)]
         elapsed_s = time.monotonic() - self._started_at_s
         prefix, room = f"{spinner} {elapsed_s:5.0f}s  ", self._columns() - 1
-        line = prefix + one_line(self._now, room - len(prefix))
+        line = prefix + fit_line(self._now, room - len(prefix))
         self._is_drawn = True
         write(_CLEAR_LINE + line[:room], self._out)
 

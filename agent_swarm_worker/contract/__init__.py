@@ -1,7 +1,7 @@
-"""The contract between the worker and a harness: types only, no behaviour, no imports but these.
+"""The public interface of a provider: types only, without behaviour.
 
-This package is the public API that a provider in another distribution builds on; it is versioned
-with the package and its names are pinned by a test.
+A provider in another distribution builds on this package. It is versioned with the distribution,
+and a test pins its names.
 """
 
 from agent_swarm_worker.contract.codec import (

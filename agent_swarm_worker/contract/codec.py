@@ -1,9 +1,9 @@
 """Convert events, costs and results to plain dictionaries and back.
 
-A dictionary has the names of the dataclass's fields; an event's also has its ``type``. It holds
-JSON values only, and leaves out a field that has its default. Reading ignores keys it does not
-know, so that what a newer version wrote can be read, and refuses a value of the wrong type. Both
-directions are exact: ``event_from_dict(event_to_dict(event)) == event``, also by way of JSON text.
+The keys are the names of the dataclass's fields, and ``type`` for an event; the values are JSON
+values. A field with its default is left out. Reading ignores unknown keys, so that the output of a
+newer version can be read, and refuses a value of the wrong type. Both directions are exact:
+``event_from_dict(event_to_dict(event)) == event``, also by way of JSON text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from agent_swarm_worker.contract.session import ProviderResult
 
 T = TypeVar("T")
 _Convert: TypeAlias = Callable[[Any, str], Any]
-"""Checks and converts one value; the second argument names the place for an error."""
+"""Checks and converts one value; the second argument names the field for an error."""
 _ABSENT: Any = object()
 
 
@@ -39,7 +39,7 @@ class InvalidEvent(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One event of one session, with its place in the order of events."""
+    """One event of one session, with its number."""
 
     seq: int
     """Counts the events of a session from 0, without gaps."""
@@ -75,10 +75,10 @@ def event_to_dict(event: ProviderEvent) -> dict[str, Any]:
 
 
 def event_from_dict(data: object) -> ProviderEvent:
-    """Return the event that a dictionary describes.
+    """Return the event of a dictionary.
 
     Raises:
-        InvalidEvent: it describes none; the message names the field.
+        InvalidEvent: the dictionary is no event; the message names the field.
     """
     native = _object(data, "event")
     kind = native.get("type")
@@ -95,7 +95,7 @@ def cost_to_dict(cost: CostData) -> dict[str, Any]:
 
 
 def cost_from_dict(data: object) -> CostData:
-    """Return the cost that a dictionary describes. Raises `InvalidEvent`."""
+    """Return the cost of a dictionary. Raises `InvalidEvent`."""
     return _read(CostData, _object(data, "cost"), "cost")
 
 
@@ -105,11 +105,8 @@ def result_to_dict(result: ProviderResult) -> dict[str, Any]:
 
 
 def result_from_dict(data: object) -> ProviderResult:
-    """Return the session's result that a dictionary describes. Raises `InvalidEvent`."""
+    """Return the session's result of a dictionary. Raises `InvalidEvent`."""
     return _read(ProviderResult, _object(data, "result"), "result")
-
-
-# -- one dataclass ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +115,7 @@ class _Field:
     read: _Convert
     write: _Convert
     default: Any
-    """What the field has if the dictionary does not say; `_ABSENT` if it has to."""
+    """The value without a key in the dictionary; `_ABSENT` if the key is required."""
 
 
 def _fields_of(cls: type) -> tuple[_Field, ...]:
@@ -169,13 +166,10 @@ def _read(cls: type[T], native: Mapping[str, Any], where: str) -> T:
     return cls(**values)
 
 
-# -- one value -------------------------------------------------------------------------------------
-
-
 def _converter(hint: Any, *, writes: bool) -> _Convert:
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
-        return _json if writes else _as_it_is
+        return _json if writes else _unchanged
     if origin is Literal:
         return _one_of(arguments)
     if origin in (Union, UnionType):
@@ -218,7 +212,7 @@ def _sequence(inner: _Convert, *, writes: bool) -> _Convert:
     def convert(value: Any, where: str) -> Any:
         if not isinstance(value, expected):
             raise _wrong(where, "an array", value)
-        return make(inner(item, f"{where}[{place}]") for place, item in enumerate(value))
+        return make(inner(item, f"{where}[{index}]") for index, item in enumerate(value))
 
     return convert
 
@@ -241,21 +235,21 @@ def _nested(cls: type, *, writes: bool) -> _Convert:
     return convert
 
 
-def _as_it_is(value: Any, where: str) -> Any:  # noqa: ARG001 - a converter
+def _unchanged(value: Any, where: str) -> Any:  # noqa: ARG001 - a converter
     return value
 
 
 def _json(value: Any, where: str) -> Any:
-    """Check that `value` is JSON through and through, however deep."""
-    left = [value]
-    while left:
-        item = left.pop()
+    """Check that `value` consists of JSON values, at any depth."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
         if type(item) is dict:
             if not all(type(key) is str for key in item):
                 raise _wrong(where, "an object with string keys", item)
-            left.extend(item.values())
+            pending.extend(item.values())
         elif type(item) is list:
-            left.extend(item)
+            pending.extend(item)
         elif not (item is None or type(item) in (str, bool, int)):
             _SCALARS[float](item, where)
     return value
@@ -278,9 +272,8 @@ def _missing(name: str, where: str) -> InvalidEvent:
 
 
 def _wrong(where: str, expected: str, value: object) -> InvalidEvent:
-    shown = repr(value)
-    shown = shown if len(shown) <= 80 else f"{shown[:79]}…"
-    return InvalidEvent(f"{where}: expected {expected}, got {type(value).__name__} {shown}")
+    shown = f"{type(value).__name__} {repr(value)[:80]}"
+    return InvalidEvent(f"{where}: expected {expected}, got {shown}")
 
 
 _SCALARS: dict[Any, _Convert] = {
@@ -290,6 +283,6 @@ _SCALARS: dict[Any, _Convert] = {
     float: _scalar("a finite number", float, int),
 }
 _FIELDS: dict[type, tuple[_Field, ...]] = {}
-"""Filled at first need: to resolve the types of the fields takes a moment."""
+"""Filled on first use, since resolving the types of the fields takes a moment."""
 _EVENTS: dict[str, type] = {cls.type: cls for cls in get_args(ProviderEvent)}
 _HEAD: dict[str, _Convert] = {"seq": _SCALARS[int], "at": _SCALARS[str], "session": _SCALARS[str]}

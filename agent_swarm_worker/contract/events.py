@@ -1,12 +1,10 @@
-"""The normalized stream: every harness's native events become these.
+"""The normalized events of a session, and its cost.
 
-Python names are snake_case; the one place that knows the wire's camelCase is `api.wire`.
-``type`` is the event's name where it is a plain dictionary (`contract.codec`).
+Every harness's native events become these. Python names are snake_case; `api.wire` alone knows the
+camelCase of the wire. ``type`` is the event's name in a plain dictionary (`contract.codec`).
 
-What a session cost.
-
-``None`` means *unknown* and is left out on the wire; ``0`` means *really nothing*. The two must
-never be mixed up, since budgets are enforced on these rows.
+In a cost ``None`` means *unknown* and is left out on the wire; ``0`` means *nothing was used*. The
+two must not be mixed up, since budgets are enforced on these rows.
 """
 
 from __future__ import annotations
@@ -29,23 +27,23 @@ class SessionInit:
     harness_variant: str | None = None
     harness_variant_meta: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
-    """The model that really runs, when the harness names it."""
+    """The model that the harness uses, if it names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A complete message, not a delta. Empty assistant text marks a turn boundary."""
+    """A complete message, not a delta. Empty assistant text marks the end of a turn."""
 
     type: ClassVar[Literal["message"]] = "message"
     role: Literal["assistant", "user"]
     content: str
     subagent: bool = False
-    """True for the words of a helper the agent started: never the task's output."""
+    """True for a message of a subagent: never the task's output."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolStart:
-    """The agent begins to use a tool."""
+    """A tool call begins."""
 
     type: ClassVar[Literal["tool_start"]] = "tool_start"
     tool_call_id: str
@@ -55,7 +53,7 @@ class ToolStart:
 
 @dataclass(frozen=True, slots=True)
 class ToolEnd:
-    """The tool has answered."""
+    """A tool call has ended."""
 
     type: ClassVar[Literal["tool_end"]] = "tool_end"
     tool_call_id: str
@@ -66,7 +64,7 @@ class ToolEnd:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The harness's own final word. Later ones replace earlier ones."""
+    """The harness's final result. A later one replaces an earlier one."""
 
     type: ClassVar[Literal["result"]] = "result"
     cost: CostData | None
@@ -77,7 +75,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """Something went wrong; whether it ends the session is said by `Result`."""
+    """An error; only `Result` tells whether the session failed."""
 
     type: ClassVar[Literal["error"]] = "error"
     message: str
@@ -102,7 +100,7 @@ class RawStderr:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A human-readable word on what is going on."""
+    """A progress text for people."""
 
     type: ClassVar[Literal["progress"]] = "progress"
     message: str
@@ -110,7 +108,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Custom:
-    """An event of one harness that has no counterpart here."""
+    """An event of one harness without a normalized type."""
 
     type: ClassVar[Literal["custom"]] = "custom"
     name: str
@@ -119,7 +117,7 @@ class Custom:
 
 @dataclass(frozen=True, slots=True)
 class ContextUsage:
-    """How full the model's context window is. ``None`` = the harness does not say."""
+    """How full the model's context window is; ``None`` if the harness does not report a value."""
 
     type: ClassVar[Literal["context_usage"]] = "context_usage"
     context_used_tokens: int
@@ -171,14 +169,14 @@ class ModelCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostData:
-    """One session's spend, cumulative over the session (docs/api.md 10.1)."""
+    """Cumulative cost of a session (docs/api.md 10.1)."""
 
     session_id: str = ""
     """The harness's own session id; the reporter replaces it by the runner's."""
     task_id: str | None = None
     agent_id: str = ""
     total_cost_usd: float | None = None
-    """US dollars; ``None`` when the harness does not say and no price is known."""
+    """US dollars; ``None`` if the harness does not report it and no price is known."""
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_tokens: int | None = None

@@ -1,8 +1,8 @@
-"""The place where a session runs, as adapters and tools see it.
+"""The environment of one session, as adapters and tools see it: its processes and its files.
 
-A guest starts processes and reads and writes files somewhere: on this machine, in a container, on
-another host. Nothing here depends on where: there is no process id, no file descriptor, and a path
-is a string that means something inside only. File operations that fail raise `OSError`.
+A guest is on this machine, in a container or on another host, and nothing here depends on that:
+there is no process id and no file descriptor, and a path is a string that is valid inside only.
+File operations that fail raise `OSError`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 OnStep: TypeAlias = Callable[[str, float], None]
-"""Told each step of an end as it begins: its name, and the seconds since the first one."""
+"""Called as each step of an end begins: its name, and the seconds since the first one."""
 FileKind: TypeAlias = Literal["file", "directory", "link", "other"]
 
 
@@ -31,74 +31,73 @@ class Command:
     cwd: PurePath
     """Inside the guest."""
     env: Mapping[str, str]
-    """The complete environment. Its ``PATH`` is where the program is looked up."""
+    """The complete environment; the program is looked up in its ``PATH``."""
     name: str = ""
-    """Which of the session's processes this is, such as ``bash-3``. Ending a process ends all that
-    has its name; ending the one without a name ends everything in the guest."""
+    """Name of the process in the session, such as ``bash-3``. Ending a process ends all processes
+    with its name; ending the one without a name ends every process of the guest."""
     stdin: bool = False
-    """Whether there is something to `send`. If not, standard input is empty: many a harness waits
-    for the end of an open pipe before it starts."""
+    """Whether `send` is used. Otherwise standard input is empty: many harnesses wait for the end of
+    an open pipe before they start."""
     durable: bool = False
-    """Whether unread output is to survive a crash of the worker, where the guest can do that."""
+    """Keep unread output over a crash of the worker, if the guest can."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """What a command said, and how it ended."""
+    """Output and end of a command."""
 
     stdout: bytes
     stderr: bytes
     exit_code: int | None
-    """``None`` if it is not known: the command was ended for taking too long, or the guest cannot
-    tell."""
+    """``None`` if unknown: the command hit its time limit, or the guest does not report it."""
     timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Grace:
-    """How long a process may take to follow a request before a stronger one is made."""
+    """How long each step of an end waits before the next, stronger one."""
 
     interrupt_s: float = 3.0
-    """After an interrupt, on which a harness may still write its final event; 0: none is sent."""
+    """After SIGINT, on which a harness may write its final event; 0: it is not sent."""
     terminate_s: float = 4.0
-    """After a request to terminate; 0: none is sent."""
+    """After SIGTERM; 0: it is not sent."""
 
 
 DEFAULT_GRACE = Grace()
 NO_GRACE = Grace(0, 0)
-"""Kill at once; also cuts short an end that is under way."""
+"""Kill at once; also shortens an end that has begun."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndReport:
-    """How a process and all it had started ended."""
+    """The end of a process and of the processes it started."""
 
     exit_code: int | None = None
-    """As a shell gives it, 128 + n after signal n; ``None`` if it is not known."""
+    """As in a shell, 128 + n after signal n; ``None`` if unknown."""
     steps: tuple[str, ...] = ()
-    """What had to be done; nothing if the process had exited before."""
+    """The steps that were needed; none if the process had exited."""
     elapsed_s: float = 0.0
     killed: tuple[str, ...] = ()
-    """Commands of other processes that were left behind and were killed."""
+    """Commands of remaining processes that were killed."""
     survivors: tuple[str, ...] = ()
     """Commands of processes that could not be ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestCapabilities:
-    """What a guest can do, and what is to be known of it."""
+    """Features and properties of a guest."""
 
     durable_output: bool = False
     """`Command.durable` has an effect: unread output survives a crash of the worker."""
     is_root: bool = False
-    """Processes run as user 0 there, which some harnesses accept in a sandbox only."""
+    """Processes run as user 0, which some harnesses accept in a sandbox only."""
     python: str | None = None
-    """A Python interpreter inside (3.11 or newer, standard library only), if there is one."""
+    """Path of a Python interpreter inside (3.11 or newer, standard library), if there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrivateFile:
-    """A file for the session's user alone."""
+    """A file that only the session's user can read."""
 
     path: PurePath
     """Inside the guest."""
@@ -107,7 +106,7 @@ class PrivateFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileInfo:
-    """What a guest tells of a file."""
+    """Metadata of a file."""
 
     kind: FileKind
     size: int = 0
@@ -119,73 +118,63 @@ class Listing:
     """The entries of a directory, in no order."""
 
     entries: tuple[tuple[str, FileKind], ...]
-    """Names with their kinds; ``link`` for a link, whatever it leads to."""
+    """Names with their kinds; ``link`` for a link, whatever its target."""
     is_complete: bool = True
-    """False if there are more than were asked for."""
+    """False if there are more entries than the limit."""
 
 
 class Output(Protocol):
-    """What a process writes."""
+    """An output stream of a process."""
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Return the next bytes; raises ``EndOfStream`` or ``ClosedResourceError``."""
-        ...
 
     def checkpoint(
         self, pending: int, journal_begin: int, journal_end: int, *, ends_inside: bool = False
     ) -> None:
-        """Say that all that was received, but the last `pending` bytes, is about to be recorded.
+        """Announce that all received bytes except the last `pending` are about to be journaled.
 
-        Recovery compares the size of the record with the last checkpoint, to tell what got there.
-        Without durable output this does nothing.
+        Recovery compares the size of the journal with the last checkpoint, to find which bytes are
+        in it. Without durable output this does nothing.
 
         Args:
-            pending: how many bytes belong to a line that is not complete yet.
-            journal_begin: size of the record before.
-            journal_end: its size when they are in it.
-            ends_inside: whether they end in the middle of a line of which the rest is not wanted.
+            pending: number of bytes of an incomplete line.
+            journal_begin: size of the journal before.
+            journal_end: size of the journal with the bytes.
+            ends_inside: the bytes end inside a line of which the rest is discarded.
         """
-        ...
 
 
 class Process(Protocol):
-    """A process that was started. Leaving it as a context manager closes its pipes, no more."""
+    """A process of a guest. As a context manager it closes its pipes on exit, and does not end."""
 
     @property
     def label(self) -> str:
-        """What a log calls it."""
-        ...
+        """Its name in logs."""
 
     @property
     def returncode(self) -> int | None:
-        """The exit code as `EndReport.exit_code`; ``None`` while it runs, or if it is unknown."""
-        ...
+        """The exit code as `EndReport.exit_code`; ``None`` while it runs, or if unknown."""
 
     @property
     def stdout(self) -> Output:
         """Its standard output."""
-        ...
 
     @property
     def stderr(self) -> Output:
         """Its standard error."""
-        ...
 
     async def wait(self) -> int | None:
-        """Return the exit code once it has exited, whoever may still hold its pipes."""
-        ...
+        """Return the exit code once it has exited, even if other processes have its pipes open."""
 
     async def send(self, data: bytes) -> bool:
-        """Write to standard input; false if the process takes no more. May block: bound it."""
-        ...
+        """Write to standard input; false if it is closed. Needs a time limit: it may block."""
 
     async def close_stdin(self) -> None:
-        """Let it read the end of its input."""
-        ...
+        """Close standard input."""
 
     async def aclose(self) -> None:
-        """Close our ends of the pipes."""
-        ...
+        """Close the worker's ends of the pipes."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -203,150 +192,123 @@ class OpenFile(Protocol):
     @property
     def size(self) -> int:
         """Its size in bytes when it was opened."""
-        ...
 
     async def read(self, size: int, offset: int) -> bytes:
-        """Return at most `size` bytes from `offset` on; none at the end."""
-        ...
+        """Return at most `size` bytes from `offset` on; empty at the end."""
 
 
 class AppendFile(Protocol):
     """A file that one session at a time appends to."""
 
     async def read(self) -> bytes:
-        """Return what is in it."""
-        ...
+        """Return the content."""
 
     async def append(self, data: bytes) -> None:
-        """Write at its end."""
-        ...
+        """Append to the file."""
 
     async def aclose(self) -> None:
-        """Close it and let others have it."""
-        ...
+        """Close and unlock the file."""
 
 
 class GuestFiles(Protocol):
     """The files of a guest.
 
-    With `within` an operation is confined: `path` must have no link in it and lie below that
-    directory, and is opened from there step by step, so that a link which is put in the way
-    meanwhile leads nowhere.
+    With `within` an operation is confined: `path` must be below that directory and without links.
+    It is opened component by component, so that a link created meanwhile is not followed.
     """
 
     async def which(self, program: str, env: Mapping[str, str]) -> str | None:
-        """Return the path of a program that can be executed, looked up in ``PATH`` of `env`."""
-        ...
+        """Return the path of an executable program in ``PATH`` of `env`."""
 
     async def info(self, path: str) -> FileInfo | None:
-        """Return what there is, links followed; ``None`` if there is nothing."""
-        ...
+        """Return metadata, links followed; ``None`` if there is no file."""
 
     async def real_path(self, path: str) -> str:
-        """Return a path with all its links resolved; the rest of it may not exist.
+        """Return a path with all its links resolved; it need not exist.
 
         Raises:
-            ValueError: it is no path at all.
+            ValueError: it is no valid path.
         """
-        ...
 
     async def glob(self, folder: str, pattern: str) -> tuple[str, ...]:
-        """Return the paths of regular files below a folder that have something in them.
+        """Return the paths of regular, non-empty files below a folder; none if it is missing.
 
         Args:
-            folder: if it is missing, there are none.
+            folder: where to search.
             pattern: shell patterns for names, joined by slashes.
         """
-        ...
 
     async def list(self, path: str, *, within: str | None = None, limit: int) -> Listing:
         """Return at most `limit` entries of a directory."""
-        ...
 
     def open(
         self, path: str, *, within: str | None = None
     ) -> AbstractAsyncContextManager[OpenFile]:
-        """Open a regular file; never waits for a writer. Anything else is an `OSError`."""
-        ...
+        """Open a regular file without blocking; anything else is an `OSError`."""
 
     async def write(self, path: str, content: bytes, *, within: str | None = None) -> bool:
-        """Put `content` in the place of a file, keeping its mode; missing directories are made.
-
-        A reader finds the old content or the new one, never a part.
+        """Replace a file atomically, keeping its mode; missing directories are created.
 
         Returns:
-            Whether there was a file before.
+            Whether the file existed.
         """
-        ...
 
     async def make_dir(self, path: str) -> None:
-        """Make a directory for its owner alone, and those above it that are missing."""
-        ...
+        """Create a directory with mode 0700, and missing parents likewise."""
 
     async def link(self, path: str, target: str) -> None:
-        """Make a symbolic link to `target`."""
-        ...
+        """Create a symbolic link to `target`."""
 
     async def remove(self, path: str) -> None:
-        """Remove a file or a link, if there is one."""
-        ...
+        """Remove a file or a link if it exists."""
 
     async def append_to(self, path: str, *, create: bool) -> AppendFile:
-        """Open a file to append to; nobody else has it until it is closed.
+        """Open a file for appending, and lock it until it is closed.
 
         Args:
-            path: where; a link in its place is an error.
-            create: whether it is made, mode 0600, with its directories; then it must not exist.
+            path: a link is an error.
+            create: create it with mode 0600, and missing directories; then it must not exist.
         """
-        ...
 
 
 class Guest(Protocol):
-    """Where one session runs: its processes and its files."""
+    """The environment of one session: its processes and its files."""
 
     @property
     def handle(self) -> str:
-        """By which the sandbox finds this guest again after a restart of the worker."""
-        ...
+        """Identifies the guest to the sandbox after a restart of the worker."""
 
     @property
     def capabilities(self) -> GuestCapabilities:
-        """What it can do."""
-        ...
+        """Its features."""
 
     @property
     def files(self) -> GuestFiles:
         """Its files."""
-        ...
 
     def path(self, host_path: PurePath) -> str:
-        """Return where a directory or file of the worker's machine is inside.
+        """Return the path inside for a directory or file of the worker's machine.
 
         Raises:
-            ProviderError: it is not inside.
+            ProviderError: it is not available inside.
         """
-        ...
 
     def environment(self, env: Mapping[str, str], needed: Iterable[str] = ()) -> dict[str, str]:
         """Return the environment for the session's processes.
 
         Args:
-            env: what the worker would give to a process on its own machine.
-            needed: names of variables that the session needs; they get through.
+            env: the environment of a process on the worker's machine.
+            needed: names of variables that the session needs; they are never removed.
         """
-        ...
 
     async def put(self, files: Iterable[PrivateFile]) -> None:
-        """Write files with mode 0600 that must not exist yet, and missing directories with 0700."""
-        ...
+        """Create files with mode 0600, which must not exist, and missing directories with 0700."""
 
     async def read(self, path: PurePath | str, *, max_bytes: int) -> bytes:
-        """Return the first `max_bytes` of a regular file; links are followed."""
-        ...
+        """Return the first `max_bytes` bytes of a regular file; links are followed."""
 
     async def exists(self, path: PurePath | str) -> bool:
-        """True if there is something."""
-        ...
+        """True if the path exists."""
 
     async def run(
         self,
@@ -358,73 +320,61 @@ class Guest(Protocol):
         max_output: int,
         name: str = "run",
     ) -> Completed:
-        """Run a command to its end; nothing of it is left afterwards.
+        """Run a command to its end; end all processes that it leaves.
 
         Raises:
-            BinaryMissing: the program does not exist there or cannot be executed.
-            ProviderError: anything else that kept it from starting.
+            BinaryMissing: the program does not exist or cannot be executed.
+            ProviderError: it cannot be started for another reason.
         """
-        ...
 
     async def start(self, command: Command) -> Process:
         """Start a process; raises as `run` does."""
-        ...
 
     async def end(
         self, process: Process, grace: Grace = DEFAULT_GRACE, *, on_step: OnStep | None = None
     ) -> EndReport:
-        """End a process and all it started.
+        """End a process and the processes it started, even if it has exited itself.
 
-        May be called again, also at the same time, and for a process that has exited: what it left
-        behind is still ended. Call it shielded from cancellation.
+        May be called repeatedly and concurrently. Call it shielded from cancellation.
         """
-        ...
 
     async def end_all(self) -> EndReport:
-        """End everything that was started in this guest, at once."""
-        ...
+        """Kill every process of the guest."""
 
 
 class WriteIntent(Protocol):
-    """Where the journal ended before and after the last bytes that were about to be recorded."""
+    """The size of the journal before and after the last bytes announced by a checkpoint."""
 
     @property
     def journal_begin(self) -> int:
-        """The size of the journal without them."""
-        ...
+        """The size without them."""
 
     @property
     def journal_end(self) -> int:
-        """Its size with them."""
-        ...
+        """The size with them."""
 
 
 class UnreadOutput(Protocol):
-    """What one stream of a process had written that is not in the journal yet."""
+    """Output of one stream of a process, some of which is not in the journal."""
 
     @property
     def write_intent(self) -> WriteIntent | None:
-        """What was about to be recorded; ``None`` if it is not known."""
-        ...
+        """The last checkpoint; ``None`` if unknown."""
 
     def unjournaled(self, journal_size: int) -> bytes:
-        """Return what is not in the journal, of which the size is given."""
-        ...
+        """Return the bytes that are not in the journal, given its size."""
 
     def checkpoint(self, journal_begin: int, journal_end: int) -> None:
-        """Say that all of it is about to be recorded."""
-        ...
+        """Announce that all of it is about to be journaled."""
 
 
 class Unread(Protocol):
-    """Output of a crashed worker's session: of each process that had some, in no order."""
+    """Unread output of a crashed worker's session, by process and in no order."""
 
     @property
     def stdout(self) -> tuple[UnreadOutput, ...]:
-        """Of the standard outputs."""
-        ...
+        """The standard outputs."""
 
     @property
     def stderr(self) -> tuple[UnreadOutput, ...]:
-        """Of the standard errors."""
-        ...
+        """The standard errors."""

@@ -1,9 +1,7 @@
-"""What a listener wants to hear of a session. Private: not part of the public API.
+"""The interests of event listeners, and the sink of a session's journal. Private.
 
-A listener without a mark hears everything. A session may deliver more than a mark asks for, so a
-listener passes over what it does not want; a mark saves the making and handing over.
-
-What a session tells of its output and its journal. Private: not part of the public API.
+A listener without `listens_to` gets every event. A session may deliver more than a listener asked
+for, so it ignores other events; the declaration saves creating and passing them.
 """
 
 from __future__ import annotations
@@ -29,14 +27,15 @@ class Interest:
     kinds: frozenset[type[Any]] | None = None
     """Classes of events other than `RawLog`; ``None``: all."""
     lines: Lines = "all"
-    """Which lines it wants as `RawLog`; ``unexplained``: those of which none of `kinds` came."""
+    """Which lines it wants as `RawLog`; ``unexplained``: lines that produced no event of
+    `kinds`."""
 
 
 EVERYTHING = Interest()
 
 
 def listens_to(*kinds: type[Any], lines: Lines = "none") -> Callable[[_Listener], _Listener]:
-    """Mark a listener with what it wants to hear; without `kinds` that is every kind of event."""
+    """Declare the events that a listener wants; without `kinds` every kind."""
     interest = Interest(frozenset(kinds) or None, lines)
 
     def mark(listener: _Listener) -> _Listener:
@@ -47,37 +46,33 @@ def listens_to(*kinds: type[Any], lines: Lines = "none") -> Callable[[_Listener]
 
 
 def interest_of(listener: EventListener) -> Interest:
-    """Return what a listener was marked with."""
+    """Return the declared interest of a listener."""
     interest = getattr(listener, "interest", None)
     return interest if isinstance(interest, Interest) else EVERYTHING
 
 
 class ByteRange(NamedTuple):
-    """Whole lines of a file: the offset of the first, and the one behind the last."""
+    """Whole lines of a file: the offset of the first, and the offset behind the last."""
 
     start: int
     end: int
 
 
 class SessionSink(Protocol):
-    """Takes notice of what a session has said, and of what became of it. Never raises.
+    """Notified of a session's output and its place in the journal. Never raises.
 
-    It is called synchronously, in the order in which things happened, and before any listener
-    hears of the lines concerned. Harness output cannot cause a call.
+    Calls are synchronous, in order, and before any listener gets the lines concerned. Harness
+    output cannot forge a call.
     """
 
     def wrote(self, written: ByteRange) -> None:
-        """Lines are on disk, behind all that were before."""
-        ...
+        """Lines were appended to the journal."""
 
     def switched(self, path: Path, start: int) -> None:
-        """The session goes on in another file, whose lines begin at this offset."""
-        ...
+        """The journal continues in another file, whose lines begin at this offset."""
 
-    def heard(self, lines: Sequence[bytes]) -> None:
-        """The harness has said something: these records, as the journal has them, or none."""
-        ...
+    def received(self, lines: Sequence[bytes]) -> None:
+        """The harness produced output: these records as the journal has them, or none."""
 
     def unwritten(self, lines: bytes) -> None:
-        """Complete lines will never be in the journal: the disk does not take them."""
-        ...
+        """Complete lines will not be in the journal because the disk is full."""

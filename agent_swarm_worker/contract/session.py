@@ -1,4 +1,4 @@
-"""What a provider is, and what it is given."""
+"""The interfaces of a provider and its sessions, and the configuration of a session."""
 
 from __future__ import annotations
 
@@ -21,52 +21,42 @@ EventListener: TypeAlias = Callable[[ProviderEvent], None]
 
 
 class StreamRedactor(Protocol):
-    """Scrubs one byte stream whose reads may cut a secret anywhere."""
+    """Scrubs a byte stream of which a read may cut a secret anywhere."""
 
     @property
     def held_bytes(self) -> int:
-        """How many of the bytes that were taken are held back, since they may become a secret."""
-        ...
+        """How many bytes are held back because they may become a secret."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take the next bytes, return those that can no longer be part of a secret."""
-        ...
+        """Take the next bytes; return those that can no longer be part of a secret."""
 
     def close(self) -> bytes:
-        """Return what was held back, scrubbed."""
-        ...
+        """Return the held bytes, scrubbed."""
 
 
 class Redactor(Protocol):
-    """Takes registered secrets out of whatever is about to leave the process."""
+    """Replaces registered secrets in all output of the worker."""
 
     def add(self, name: str, value: str) -> None:
-        """Register a secret from now on; `name` is what stands in its place."""
-        ...
+        """Register a secret from now on; `name` becomes its placeholder."""
 
     def data(self, value: bytes) -> bytes:
         """Scrub complete bytes."""
-        ...
 
     def text(self, value: str) -> str:
         """Scrub a complete string."""
-        ...
 
     def leaves(self, value: Any) -> Any:
         """Scrub every string in a JSON value, keys included; other types pass."""
-        ...
 
     def json_line(self, line: bytes) -> tuple[bytes, Any]:
         """Scrub one JSON line; return it and its parsed value, or ``None`` if it is not JSON."""
-        ...
 
     def json_lines(self, lines: Sequence[bytes]) -> list[tuple[bytes, Any]]:
-        """Do so with several lines that come together, which costs less than one by one."""
-        ...
+        """Scrub several lines at once, which costs less than one by one."""
 
     def stream(self) -> StreamRedactor:
-        """Return a scrubber for a stream that arrives in pieces."""
-        ...
+        """Return a scrubber for a stream that arrives in chunks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +74,7 @@ class McpServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSessionConfig:
-    """Everything one session is given. Pure data, except for redactor, sink and guest.
+    """The configuration of one session. Plain data, except for redactor, sink and guest.
 
     Paths and the environment are those inside the guest; only the journal is the worker's.
     """
@@ -100,7 +90,7 @@ class ProviderSessionConfig:
     api_url: str
     api_key: str = field(repr=False)
     guest: Guest
-    """Where the session runs: all its processes and files go through it."""
+    """The environment of the session, for all its processes and files."""
     cwd: PurePath
     log_file: Path
     """The journal: JSON lines, the first one a metadata record that the runner writes."""
@@ -112,21 +102,21 @@ class ProviderSessionConfig:
     mcp_servers: tuple[McpServer, ...] = ()
     """The swarm's own server first, then the installed ones."""
     resume_session_id: str | None = None
-    """The harness's session to continue; the worker has made sure that it seemed to be there."""
+    """The harness's session to continue; `can_resume` has confirmed it."""
     fresh_prompt: str | None = None
-    """What to say instead of `prompt` if that session turns out to be gone."""
+    """The prompt to use instead of `prompt` if that session turns out to be gone."""
     iteration: int = 1
     result_grace_s: float = 10.0
     """How long the harness may stay after its final event before it is ended."""
     journal_max_bytes: int = 1 << 30
-    """About how much of the session is recorded; debug lines are left out from half of it on."""
+    """Approximate limit of the journal; debug lines are left out from half of it on."""
     additional_args: tuple[str, ...] = ()
     reasoning_effort: str | None = None
     vcs_repo: str | None = None
     context_key: str | None = None
     sink: SessionSink | None = field(default=None, repr=False)
-    """For the shared session base only: it tells here what its journal has come to. A session that
-    writes `log_file` itself leaves it alone, and its lines are found there."""
+    """For the shared session base only, which notifies it of the journal's growth. A session that
+    writes `log_file` itself ignores it, and the worker reads the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,14 +143,14 @@ class ProviderResult:
     error_category: str | None = None
     failure_reason: str | None = None
     rate_limit_reset_at: str | None = None
-    """When the limit ends, as the wire wants times: UTC with a final ``Z``."""
+    """When the limit ends: UTC in ISO 8601 with a final ``Z``."""
     rate_limit_windows: Mapping[str, RateLimitWindow] = field(default_factory=dict)
     applied_reasoning_effort: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SteerDelivery:
-    """What became of a message for a running session."""
+    """The outcome of a message to a running session."""
 
     delivered: bool
     mode: SteerMode | None = None
@@ -175,25 +165,21 @@ class ProviderSession(Protocol):
     @property
     def session_id(self) -> str | None:
         """The harness's own id of the session, once known."""
-        ...
 
     def on_event(self, listener: EventListener) -> None:
         """Register a listener; the first one also gets everything emitted so far."""
-        ...
 
     async def wait_for_completion(self) -> ProviderResult:
-        """Drive the session to its end and say how it ended.
+        """Run the session to its end and return its result.
 
-        The session lives inside this call, so that whoever awaits it owns all it starts.
+        The session runs inside this call, so the caller owns everything it starts.
         """
-        ...
 
     async def abort(self, reason: str = "cancelled") -> None:
-        """Ask the session to end; returns at once, may be called again and again.
+        """Ask the session to end; returns at once and may be called repeatedly.
 
-        The result then has the category ``aborted``, unless the harness was finished before.
+        The result then has the category ``aborted``, unless the harness had finished.
         """
-        ...
 
 
 @runtime_checkable
@@ -201,8 +187,7 @@ class SteerableSession(ProviderSession, Protocol):
     """A session that takes messages while it runs."""
 
     async def deliver_steering(self, mode: SteerMode, text: str) -> SteerDelivery:
-        """Hand over one message."""
-        ...
+        """Deliver one message."""
 
 
 @runtime_checkable
@@ -212,28 +197,22 @@ class ProviderAdapter(Protocol):
     @property
     def name(self) -> str:
         """Short identifier, as in ``HARNESS_PROVIDER``."""
-        ...
 
     @property
     def spec(self) -> HarnessSpec:
-        """What the worker needs to know of this harness."""
-        ...
+        """The declaration of this harness."""
 
     async def check(self, env: Mapping[str, str], guest: Guest) -> None:
         """Raise `ConfigError` or `ProviderError` if no session could start with `env`.
 
-        Looks for programs, settings and credentials in the guest; asks nobody over the network.
+        Checks programs, settings and credentials in the guest, without using the network.
         """
-        ...
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
-        """Prepare a session. Raises `ProviderError` when it cannot be started at all."""
-        ...
+        """Prepare a session. Raises `ProviderError` if it cannot be started."""
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
-        """True if the session's own files are really there to continue from."""
-        ...
+        """True if the harness's own files of the session exist."""
 
     def format_command(self, command_name: str) -> str:
-        """Return a swarm command such as ``work-on-task`` as this harness wants it written."""
-        ...
+        """Return a swarm command such as ``work-on-task`` in the syntax of this harness."""

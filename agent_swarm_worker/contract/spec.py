@@ -1,8 +1,8 @@
-"""What a harness declares about itself: one `HarnessSpec` per harness, in its own package.
+"""The declaration of a harness: one `HarnessSpec` per harness, in its own package.
 
-Everything outside ``providers/<name>/`` that depends on the harness reads it from here. The types
-are plain data, so a spec costs next to nothing to import; what has behaviour is named as
-``module:attribute`` and imported by whoever uses it.
+All code outside ``providers/<name>/`` that depends on the harness reads it. The types are plain
+data, so importing a spec costs little; objects with behaviour are named as ``module:attribute`` and
+imported on use.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ActionKind: TypeAlias = Literal[
     "skill",
     "housekeeping",
 ]
-"""What a tool call does. ``housekeeping`` says nothing about the work and gets no label."""
+"""The action of a tool call. ``housekeeping`` is no work and gets no label."""
 
 
 def _no_entries() -> Mapping[str, Any]:
@@ -46,25 +46,23 @@ class OptionsModel(Protocol):
     @classmethod
     def load(cls, env: Mapping[str, str]) -> Self:
         """Read the options; raises `BadSetting` naming the variable that cannot be used."""
-        ...
 
     @classmethod
     def variables(cls) -> dict[str, tuple[str, ...]]:
         """Return the variables of each field, the preferred name first."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
-    """A package that has the harness's program, at the version the tests run against."""
+    """The package of the harness's program, at the version that the tests use."""
 
     tool: str
-    """The installer, as it is called on a command line: ``npm``, ``pip``, ``cargo``."""
+    """The installer's program: ``npm``, ``pip``, ``cargo``."""
     package: str
     version: str
     arguments: tuple[str, ...] = ("install",)
     separator: str = "=="
-    """What stands between package and version."""
+    """Between package and version."""
 
     @property
     def command(self) -> str:
@@ -81,16 +79,17 @@ class Program:
     name: str
     """Looked up on ``PATH`` unless one of `variables` names another."""
     variables: tuple[str, ...] = ()
-    """Environment variables with a command line in place of `name`; the first that is set wins."""
+    """Environment variables with a command line to use instead of `name`; the first that is set
+    wins."""
     version_arguments: tuple[str, ...] = ("--version",)
     install: Installation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialsByModel:
-    """For a harness with several vendors: how the model decides which credential is used.
+    """How the model selects the credential of a harness with several vendors.
 
-    The rule: ``vendor/model`` uses ``<VENDOR>_API_KEY`` if that is one of the harness's variables,
+    ``vendor/model`` uses ``<VENDOR>_API_KEY`` if that is one of the harness's variables,
     else the gateway's; a bare model name is matched against `families`.
     """
 
@@ -104,85 +103,84 @@ class CredentialsByModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What a harness logs in with, and what other harnesses must not see of it."""
+    """The credentials of a harness, and those that other harnesses must not see."""
 
     variables: tuple[str, ...] = ()
-    """Environment variables in order of preference; one of them must be set. Empty: none needed,
+    """Environment variables in order of preference; one of them must be set. Empty: none is needed,
     and a session sees the credentials of every other harness, too."""
     files: tuple[str, ...] = ()
-    """Files below the home directory that the program logs in with by itself."""
+    """Credential files below the home directory that the program finds by itself."""
     is_pooled: bool = True
     """A variable may hold several credentials, separated by commas; a session gets one of them,
     and one that the server reports as rate-limited is skipped."""
     one_at_a_time: bool = False
-    """A session is given one credential only, so that it is known which one it uses."""
+    """A session gets one credential only, so that the worker knows which one it uses."""
     by_model: CredentialsByModel | None = None
     personal: tuple[str, ...] = ()
-    """Variables with the login of a person; withheld from sessions of every other harness that
-    declares credentials: it might log in to the wrong vendor with them."""
+    """Variables with a person's login; withheld from sessions of every other harness that declares
+    credentials, which might log in to the wrong vendor with them."""
     withheld: tuple[str, ...] = ()
     """Regular expressions; a variable whose whole name matches is withheld from every session and
     every set-up script, such as a login with a refresh token that belongs to the swarm."""
     set_by_worker: tuple[str, ...] = ()
-    """Variables that only the worker sets, through a selection; withheld otherwise."""
+    """Variables that only a credential selection of the worker sets; withheld otherwise."""
     chosen_by: tuple[str, ...] = ()
     """Without ``HARNESS_PROVIDER``, this harness is the default if one of these variables is set
     and none of the default harness's own."""
     login: str = ""
-    """``module:attribute`` of the login hook (`login.hook.LoginHook`) if logging in takes more than
-    reading a variable: leases, refreshing, files."""
+    """``module:attribute`` of the login hook if logging in takes more than reading a variable:
+    leases, refreshing, files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """The models of a harness, as far as it differs from the shared catalogue."""
+    """The models of a harness, where they differ from the shared catalogue."""
 
     default: str = ""
-    """What runs when nobody chose; empty: the harness decides."""
+    """The model of a task that names none; empty: the harness decides."""
     aliases: Mapping[str, str] = field(default_factory=_no_entries)
-    """Short names that this harness's adapter resolves, in lower case."""
+    """Short names that the adapter resolves, in lower case."""
     tiers: Mapping[str, str] = field(default_factory=_no_entries)
     """Models of the tiers ``smol``, ``regular``, ``smart`` and ``ultra``."""
     windows: tuple[tuple[str, int], ...] = ()
-    """Pairs of a regular expression and a context window in tokens, where the harness gives a model
-    another one than its vendor; searched for in the lower-case name, the first match wins."""
+    """Pairs of a regular expression and a context window in tokens, for models whose window differs
+    from the vendor's; searched in the lower-case name, the first match wins."""
     uses_catalog: bool = True
-    """Whether the shared catalogue (`providers.catalog`) answers what `windows` does not."""
+    """Whether the shared catalogue (`providers.catalog`) has the other windows."""
     efforts: tuple[str, ...] = ("off", "low", "medium", "high", "xhigh", "max")
-    """Levels of reasoning effort that can be passed on at all."""
+    """Levels of reasoning effort that can be passed on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skills:
-    """Where a harness looks for skills, and how a prompt names one."""
+    """The skill folders of a harness, and how a prompt names a skill."""
 
     folders: tuple[str, ...] = ()
-    """Folders below the home directory that installed skills are written to."""
+    """Folders below the home directory for installed skills."""
     command_folders: tuple[str, ...] = ()
-    """Further folders below the home directory with commands as ``<name>.md``."""
+    """Further folders below the home directory for commands, as ``<name>.md``."""
     folder_variable: str = ""
     """Environment variable that names another folder instead; default ``<NAME>_SKILLS_DIR``."""
     native_discovery: bool = True
-    """The harness knows commands itself; otherwise the worker puts the skill's text into the
-    prompt."""
+    """The harness resolves commands; otherwise the worker puts the skill's text into the prompt."""
     command_form: str = "/{name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """How prompts reach a harness, and which notes it finds without being told."""
+    """How prompts reach a harness, and which notes files it reads by itself."""
 
     delivery: PromptDelivery = "stdin"
     system_delivery: PromptDelivery = "file"
     reads_agent_notes: bool = False
-    """It reads the agent's notes in the workspace by itself, from the working directory upwards."""
+    """It reads the agent's notes in the workspace, from the working directory upwards."""
     reads_repository_notes: bool = False
-    """It reads the notes file of the repository by itself, or its adapter brings it."""
+    """It, or its adapter, reads the notes file of the repository."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a harness can do; the prompts depend on it, too."""
+    """The features of a harness."""
 
     steer_modes: tuple[SteerMode, ...] = ()
     can_resume: bool = False
@@ -190,7 +188,7 @@ class Capabilities:
     mcp_transports: tuple[McpTransport, ...] = ("http", "sse", "stdio")
     """Empty: the prompt names no tools."""
     has_local_environment: bool = True
-    """The session works on files of this machine."""
+    """The session works on local files."""
     permissions: PermissionMode = "bypass"
     cost_source: CostSource = "none"
     keeps_stdin_open: bool = False
@@ -199,20 +197,20 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HangTexts:
-    """Regular expressions for what this harness says last when it hangs; case is ignored.
+    """Regular expressions for the last line of a hanging session; case is ignored.
 
-    They add to those that are known for every harness (`guards.hangs`).
+    They are tried besides those for every harness (`guards.hangs`).
     """
 
     asking: tuple[str, ...] = ()
-    """It asked something, and nobody answers."""
+    """The harness waits for an answer."""
     network: tuple[str, ...] = ()
-    """It waits for a network or a service."""
+    """The harness waits for a network or a service."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderTraits:
-    """What a harness can do, as providers declared it before `HarnessSpec`; still understood."""
+    """The features of a harness in the form that preceded `HarnessSpec`; still supported."""
 
     has_mcp: bool = True
     has_local_environment: bool = True
@@ -221,12 +219,12 @@ class ProviderTraits:
     needs_credential: tuple[str, ...] = ()
     """Environment variables of which one must be set; empty if the harness needs none."""
     wire_name: str | None = None
-    """The nearest name the server accepts, if it does not know this one (docs/api.md 3.1)."""
+    """The nearest name that the server accepts, if it does not know this one (docs/api.md 3.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HarnessSpec:
-    """Everything the worker knows about one harness."""
+    """The declaration of one harness."""
 
     name: str
     """As in ``HARNESS_PROVIDER``."""
@@ -244,29 +242,27 @@ class HarnessSpec:
     capabilities: Capabilities = Capabilities()
     error_texts: Mapping[str, tuple[str, ...]] = field(default_factory=_no_entries)
     """Regular expressions of failures by error class (`guards.error_classes`); tried before those
-    that are known for every harness."""
+    for every harness."""
     hang_texts: HangTexts = HangTexts()
     tools: Mapping[str, ActionKind] = field(default_factory=_no_entries)
-    """What its tools do, by their name in lower case; adds to the usual names."""
+    """The actions of its tools, by their name in lower case; besides the usual names."""
     tracing_variables: tuple[str, ...] = ()
-    """Switches with which this harness reports traces itself; then it sees the collector's key."""
+    """Switches with which this harness reports traces itself; then it gets the collector's key."""
     home_files: Mapping[str, str] = field(default_factory=_no_entries)
-    """Files, by their path below the home directory, that a container writes where there are
-    none: first-start questions answered, approvals off."""
+    """Files, by their path below the home directory, that a container creates if they are missing:
+    with them the program asks no first-start questions and no approvals."""
     demo: str = ""
     """``module:attribute`` of an asynchronous context manager that serves a scripted model from an
     empty directory and gives the variables that make the worker use it."""
     stage: str = ""
-    """``module:attribute`` of the conformance stage, if no entry point names one."""
+    """``module:attribute`` of the conformance fixture, if no entry point names one."""
 
     def __post_init__(self) -> None:
-        """Refuse a part of the wrong type, or a regular expression that is none.
-
-        Where it is declared, and not where a worker that runs another harness uses it.
+        """Check the types of the parts and the regular expressions.
 
         Raises:
-            TypeError: a part is of another type.
-            re.error: one of the expressions cannot be compiled.
+            TypeError: a part has the wrong type.
+            re.error: an expression cannot be compiled.
         """
         for part, kind in _PARTS.items():
             if not isinstance(getattr(self, part), kind):
@@ -292,13 +288,13 @@ class HarnessSpec:
             re.compile(expression)
 
     @property
-    def told_name(self) -> str:
-        """The name to tell the server; whether it accepts it is the caller's to check."""
+    def server_name(self) -> str:
+        """The name to send to the server; the caller checks that the server accepts it."""
         return self.wire_name or self.name
 
     @property
     def traits(self) -> ProviderTraits:
-        """The part that `ProviderTraits` has, for code written before specs."""
+        """The features as `ProviderTraits`, for code written before specs."""
         return ProviderTraits(
             has_mcp=bool(self.capabilities.mcp_transports),
             has_local_environment=self.capabilities.has_local_environment,

@@ -1,6 +1,6 @@
-"""What a harness's output means: the protocol between a translator and whoever feeds it.
+"""The interface of a translator, which turns a harness's output into events and a result.
 
-A session feeds its translator while the harness runs; a replay feeds a fresh one from the journal.
+A session feeds its translator while the harness runs; a replay feeds a new one from the journal.
 Part of the interface for providers, re-exported by `providers.kit.launch`.
 """
 
@@ -18,70 +18,63 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """What the process layer knows about the end of the child."""
+    """The end of the harness's process."""
 
     exit_code: int
-    """As a shell reports it: 128 + n for a death by signal n."""
+    """As in a shell: 128 + n after signal n."""
     aborted: str | None = None
-    """The reason given to `abort`, if it was."""
+    """The reason given to `abort`, if it was called."""
     hung_after_result: bool = False
-    """The final event came, the process did not go, and it was killed for that."""
+    """The process did not exit after its final event, and was killed."""
     truncated: bool = False
-    """The last line had no end: output was cut off."""
+    """The last line had no line end."""
     stderr_tail: str = ""
     """The last few KiB of standard error, scrubbed."""
     duration_ms: int = 0
 
 
 class Translator(Protocol):
-    """Turns native events into normalized ones. Holds state, does no I/O, is used once."""
+    """Turns native events into normalized ones. Has state, does no I/O, is used once."""
 
     def feed(self, native: Any) -> Iterable[ProviderEvent]:
-        """Take one parsed line of standard output.
+        """Translate one parsed line of standard output.
 
-        A malformed one must not raise: what is not understood is skipped (it is in the log).
+        A malformed or unknown line must not raise; it is skipped.
         """
-        ...
 
     def feed_text(self, line: str) -> Iterable[ProviderEvent]:
-        """Take one line of standard output that is not JSON."""
-        ...
+        """Translate one line of standard output that is not JSON."""
 
     def feed_stderr(self, line: str) -> Iterable[ProviderEvent]:
-        """Take one line of standard error."""
-        ...
+        """Translate one line of standard error."""
 
     @property
     def is_final(self) -> bool:
-        """True once the harness said its last word; it should exit soon after."""
-        ...
+        """True after the harness's final event; it should exit soon."""
 
     def conclude(self, ending: Ending) -> ProviderResult:
-        """Say how the session went. Called once, after the last line.
+        """Return the session's result. Called once, after the last line.
 
-        One that failed because it was aborted has the category ``aborted``.
+        A session that failed because of an abort has the category ``aborted``.
         """
-        ...
 
 
 @runtime_checkable
 class TextTranslator(Translator, Protocol):
-    """A translator for programs that may speak plain words; JSON can be such words too."""
+    """A translator for programs that may print plain text, of which a line can look like JSON."""
 
     def is_text(self, native: Any) -> bool:
-        """True if this JSON line is to be fed as text, to the letter, and so are blank lines."""
-        ...
+        """True to feed this JSON line, and blank lines, verbatim as text."""
 
 
 @runtime_checkable
-class Rereads(Protocol):
-    """An adapter whose sessions' journals can be read again. Optional: others are handed back."""
+class ReplayableAdapter(Protocol):
+    """An adapter whose sessions can be replayed; the tasks of others are handed back."""
 
     async def translator(self, config: ProviderSessionConfig) -> Translator | None:
-        """Return a fresh translator for the lines of one journal; ``None`` if there is none.
+        """Return a new translator for the lines of one journal; ``None`` if it has none.
 
         Args:
-            config: names task, agent, session and environment; it has no prompt, and its
-                `resume_session_id` says whether the session continued another.
+            config: task, agent, session and environment, without a prompt; its
+                `resume_session_id` is set if the session continued another.
         """
-        ...

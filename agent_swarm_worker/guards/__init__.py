@@ -1,4 +1,4 @@
-"""Floor 3: what protects a session: secret scrubber, tool-loop detector, error classes, tokens.
+"""Secret scrubbing, tool-loop detection, error classes, child environments, token counts.
 
-No I/O, except that `tokens` reads a table from disk if there is one.
+No I/O, except that `tokens` reads the tokenizer's table from disk.
 """

@@ -1,12 +1,13 @@
-"""The last tool calls of a session, with what the loop detector counts of them.
+"""Keep the last tool calls of a session, and the counts that the loop detector asks for.
 
-Every count is kept up to date as calls come and go, so that a call costs the same however many are
-in the window. Calls have ascending numbers; "since" is a comparison of numbers.
+The counts are updated as calls come and go, so a call costs the same however many are in the
+window. Calls have ascending numbers; "since" is a comparison of numbers.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from agent_swarm_worker.guards.calls import CallResult, ResultBudget, args_key, is_low_cardinality
@@ -19,61 +20,47 @@ _NEVER: Final = 0
 """Before the number of the first call, which is 1."""
 
 
+@dataclass(slots=True, eq=False)
 class Pattern:
-    """One tool with one set of arguments, as long as a call of it is in the window."""
+    """A tool with a set of arguments; exists while a call of it is in the window."""
 
-    __slots__ = ("calls", "key", "recent", "repeats", "tool_name")
-
-    def __init__(self, tool_name: str, key: tuple[str, bytes | str]) -> None:
-        self.tool_name = tool_name
-        self.key = key
-        self.calls: list[Call] = []
-        """Oldest first."""
-        self.repeats = 0
-        """How many of them are repeats."""
-        self.recent = 0
-        """How many of them are among the recent calls."""
+    tool_name: str
+    key: tuple[str, bytes | str]
+    calls: list[Call] = field(default_factory=list)
+    """Oldest first."""
+    repeats: int = 0
+    """How many of them are repeats."""
+    recent: int = 0
+    """How many of them are among the recent calls."""
 
 
+@dataclass(slots=True, eq=False)
 class Call:
     """One tool call."""
 
-    __slots__ = (
-        "call_id",
-        "has_news",
-        "is_new",
-        "is_repeat",
-        "is_spaced",
-        "is_vague",
-        "number",
-        "pattern",
-        "result",
-    )
-
-    def __init__(self, pattern: Pattern, call_id: str, number: int) -> None:
-        self.pattern = pattern
-        self.call_id = call_id
-        self.number = number
-        self.is_vague = False
-        self.is_new = False
-        """Not seen before in the window."""
-        self.is_spaced = False
-        """Seen before, but there was a wait in between."""
-        self.is_repeat = False
-        """Seen before, and nothing has moved since."""
-        self.result: CallResult | None = None
-        self.has_news = False
-        """Its result is unlike the earlier ones of the same call."""
+    pattern: Pattern
+    call_id: str
+    number: int
+    is_vague: bool = False
+    is_new: bool = False
+    """Not seen before in the window."""
+    is_spaced: bool = False
+    """Seen before, but there was a wait in between."""
+    is_repeat: bool = False
+    """Seen before, without a wait, a new call or a new result since."""
+    result: CallResult | None = None
+    has_new_result: bool = False
+    """Its result differs from the earlier ones of the same pattern."""
 
 
 class CallWindow:
-    """The call at hand together with the `size` calls before it.
+    """The latest call and the `size` calls before it.
 
     Args:
         size: in calls.
-        spaced_s: seconds from the start of one call to that of the next that are a wait.
-        longest_cycle: in calls; shorter cycles down to three are counted, too.
-        recent: how many calls are the recent ones, without and with vague calls in the window.
+        spaced_s: seconds from the start of one call to that of the next that count as a wait.
+        longest_cycle: in calls; cycles from three calls up to it are counted.
+        recent: how many calls count as recent, without and with vague calls in the window.
     """
 
     def __init__(
@@ -93,12 +80,12 @@ class CallWindow:
         self._recent_size = recent[0]
         self._started_at_s = 0.0
         self._number = _NEVER
-        self._last_wait = self._last_new = self._last_news = self._last_spaced = _NEVER
-        """Numbers of the latest call after a wait, not seen before, with news, spaced."""
+        self._last_wait = self._last_new_call = self._last_new_result = self._last_spaced = _NEVER
+        """Numbers of the latest call after a wait, not seen before, with a new result, spaced."""
         self._matches = [0] * (longest_cycle + 1)
-        """By period: how many of the last calls, in a row, are like the one a period before."""
+        """By period: how many of the last calls in a row equal the one a period before."""
         self.distinct_recent = 0
-        """How many patterns the recent calls are of."""
+        """How many patterns the recent calls have."""
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -119,22 +106,22 @@ class CallWindow:
         return min(len(self._calls), self._recent_size)
 
     @property
-    def still(self) -> int:
-        """How many of the last calls, in a row, neither came after a wait nor brought news."""
-        return self._number - max(self._last_spaced, self._last_news)
+    def without_progress(self) -> int:
+        """How many of the last calls in a row were neither spaced nor had a new result."""
+        return self._number - max(self._last_spaced, self._last_new_result)
 
     def last(self, count: int) -> Sequence[Call]:
-        """Return the last `count` calls, or all there are; costs as much as they are many."""
+        """Return the last `count` calls, or all if there are fewer."""
         size = len(self._calls)
         return [self._calls[at] for at in range(max(0, size - count), size)]
 
     def cycle_length(self, period: int) -> int:
-        """Return how many of the last calls are one sequence of `period` again and again."""
-        length = min(len(self._calls), period + self._matches[period], self.still)
+        """Return how many of the last calls repeat one sequence of `period` calls."""
+        length = min(len(self._calls), period + self._matches[period], self.without_progress)
         return length if length > period else 0
 
     def add(self, tool_name: str, args: Any, call_id: str, now_s: float) -> None:
-        """Take a call that begins, unless it was announced before and has no result yet."""
+        """Add a call that begins, unless the same call was announced before and has no result."""
         key = (tool_name, args_key(args))
         pattern = self._patterns.get(key)
         if pattern is None:
@@ -153,12 +140,12 @@ class CallWindow:
         else:
             # The numbers of the calls since the previous one are greater than its own.
             call.is_spaced = self._last_wait > previous.number
-            has_moved = max(self._last_new, self._last_news) > previous.number
-            call.is_repeat = not (call.is_spaced or has_moved or previous.has_news)
+            has_progress = max(self._last_new_call, self._last_new_result) > previous.number
+            call.is_repeat = not (call.is_spaced or has_progress or previous.has_new_result)
         self._append(call)
 
     def end(self, call_id: str, result: Any) -> None:
-        """Take the result of the latest call with that id."""
+        """Record the result of the latest call with that id."""
         call = self._by_id.get(call_id)
         if call is None or call.result is not None:
             return
@@ -173,8 +160,8 @@ class CallWindow:
                 call.result = earlier.retain()
                 return
         if seen:
-            call.has_news = True
-            self._last_news = max(self._last_news, call.number)
+            call.has_new_result = True
+            self._last_new_result = max(self._last_new_result, call.number)
 
     def _append(self, call: Call) -> None:
         pattern = call.pattern
@@ -188,19 +175,19 @@ class CallWindow:
         pattern.repeats += call.is_repeat
         self._vague += call.is_vague
         if call.is_new:
-            self._last_new = call.number
+            self._last_new_call = call.number
         if call.is_spaced:
             self._last_spaced = call.number
         self._by_id[call.call_id] = call
-        place = (call.call_id, pattern)
-        self._unanswered[place] = self._unanswered.get(place, 0) + 1
+        key = (call.call_id, pattern)
+        self._unanswered[key] = self._unanswered.get(key, 0) + 1
         if len(self._calls) > self._size:
             self._forget(self._calls.popleft())
         if self._vague or self._recent_size != self._recent_sizes[0]:
             self._resize_recent(self._recent_sizes[self.has_vague])
 
     def _count_matches(self, call: Call) -> None:
-        """Count how many calls in a row are like the one a period before; `call` is not in yet."""
+        """Update `_matches` for `call`, which is not in the window yet."""
         matches = self._matches
         if call.is_new:
             if any(matches):
@@ -208,8 +195,8 @@ class CallWindow:
             return
         calls, size = self._calls, len(self._calls)
         for period in range(SHORTEST_CYCLE, len(matches)):
-            is_like = period <= size and calls[-period].pattern is call.pattern
-            matches[period] = matches[period] + 1 if is_like else 0
+            is_equal = period <= size and calls[-period].pattern is call.pattern
+            matches[period] = matches[period] + 1 if is_equal else 0
 
     def _forget(self, call: Call) -> None:
         pattern = call.pattern
@@ -226,12 +213,10 @@ class CallWindow:
             call.result.release()
 
     def _forget_unanswered(self, call: Call) -> None:
-        place = (call.call_id, call.pattern)
-        left = self._unanswered[place] - 1
-        if left:
-            self._unanswered[place] = left
-        else:
-            del self._unanswered[place]
+        key = (call.call_id, call.pattern)
+        self._unanswered[key] -= 1
+        if not self._unanswered[key]:
+            del self._unanswered[key]
 
     def _leave_recent(self, call: Call) -> None:
         call.pattern.recent -= 1

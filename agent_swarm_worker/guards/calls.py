@@ -1,15 +1,12 @@
-"""Tell whether two tool calls have the same arguments.
+"""Compare tool calls: whether two have the same arguments, and two results the same content.
 
-`args_hash` is the hash of the public worker: JSON with sorted keys as JavaScript prints it, 32 bits
-over UTF-16, in base 36. `args_key` is equal for the same
-arguments, is computed in a fraction of the time, and has no collisions.
+`args_key` is equal for equal arguments: one JSON text with sorted keys and numbers as JavaScript
+prints them.
 
-Tell whether two results of one call are the same, apart from times, durations and ids.
-
-Most calls are made once, so nothing is done for a result until the same call has another one: a
-`CallResult` keeps its text and is normalised, or merely compared, when it has to be. What a session
-keeps for that is bounded by `ResultBudget`; a result beyond it is reduced to its digest at once.
-JSON of more than 256 KiB is compared as it is, in its compact form.
+Two results are the same if they differ only in times, durations and ids. Most calls are made once,
+so a `CallResult` keeps its text and is compared or normalised only when the same call has another
+result. `ResultBudget` limits what a session keeps; a result beyond it is reduced to its digest.
+JSON of more than 256 KiB is compared in its compact form, without normalising.
 """
 
 from __future__ import annotations
@@ -24,15 +21,12 @@ from typing import Any, Final
 
 import orjson
 
-_DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
-_HASHED_CHARS: Final = 64 * 1024
-"""Of longer arguments the rest goes through a faster hash first."""
 _LARGEST_PLAIN_FLOAT: Final = 1e21
-"""From here on JavaScript prints exponents."""
+"""JavaScript prints numbers from here on with an exponent."""
 _VAGUE_TOOLS: Final = frozenset({"Edit", "Write", "Delete"})
 _CHANGE_KINDS: Final = frozenset({"add", "update", "delete"})
 
-_KEY_OPTIONS: Final = (
+_JSON_OPTIONS: Final = (
     orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 )
 _PLAIN_TYPES: Final = frozenset({str, int, bool, type(None)})
@@ -43,29 +37,13 @@ _POSITIVE_EXPONENT: Final = re.compile(rb"[0-9]e\+?[0-9]")
 _incomparable = itertools.count()
 
 
-def args_hash(args: Any) -> str:
-    """Return the hash of a call's arguments; unlike any other if they cannot be compared."""
-    try:
-        text = _compact(_as_javascript(args))
-    except (RecursionError, TypeError, ValueError):
-        return _unlike_any_other()
-    if len(text) > _HASHED_CHARS:
-        rest = text[_HASHED_CHARS:].encode("utf-8", "surrogatepass")
-        text = text[:_HASHED_CHARS] + hashlib.blake2b(rest).hexdigest()
-    total = 0
-    for unit in memoryview(text.encode("utf-16-le", "surrogatepass")).cast("H"):
-        total = (total * 31 + unit) & 0xFFFFFFFF
-    return _base36(total - (1 << 32) if total >> 31 else total)
-
-
 def args_key(args: Any) -> bytes | str:
-    """Return a value that is equal for two calls if and only if their arguments are the same.
+    """Return a key that two calls share if and only if their arguments are the same.
 
-    The same means: one JSON text, with sorted keys and numbers as JavaScript prints them.
-    Arguments that cannot be compared get a key unlike any other.
+    Arguments that cannot be compared (nested too deeply, not JSON) get a key of their own.
     """
     try:
-        text = orjson.dumps(args, option=_KEY_OPTIONS)
+        text = orjson.dumps(args, option=_JSON_OPTIONS)
     except TypeError:
         return _slow_key(args)
     if not _is_plain(args):
@@ -77,7 +55,7 @@ def args_key(args: Any) -> bytes | str:
 
 
 def is_low_cardinality(tool_name: str, args: Any) -> bool:
-    """True for edits that name the files but not the change, so that different ones look alike."""
+    """True for an edit whose arguments name the files but not the change."""
     if tool_name not in _VAGUE_TOOLS or not isinstance(args, dict) or set(args) != {"changes"}:
         return False
     changes = args["changes"]
@@ -95,7 +73,7 @@ def _is_bare_change(change: Any) -> bool:
 
 
 def _is_plain(args: Any) -> bool:
-    """True for a flat mapping without floats, what most arguments are."""
+    """True for a flat mapping without floats, as most arguments are."""
     if type(args) is not dict:
         return False
     return all(type(value) in _PLAIN_TYPES for value in args.values())
@@ -104,9 +82,9 @@ def _is_plain(args: Any) -> bool:
 def _with_whole_floats_as_integers(text: bytes) -> bytes | None:
     """Write ``1.0`` as ``1`` outside the strings of compact JSON.
 
-    Return ``None`` if the text has a positive exponent, which only `_slow_key` resolves.
+    Returns ``None`` for a text with a positive exponent, which only `_slow_key` resolves.
     """
-    # Escaped quotes and backslashes step aside for control bytes, which JSON never holds.
+    # Replace escaped quotes and backslashes by control bytes, which JSON never holds.
     parts = text.replace(b"\\\\", b"\x00").replace(b'\\"', b"\x01").split(b'"')
     is_changed = False
     for index in range(0, len(parts), 2):  # the odd ones are strings
@@ -128,11 +106,11 @@ def _slow_key(args: Any) -> bytes | str:
     try:
         value = _as_javascript(args)
         try:
-            text = orjson.dumps(value, option=_KEY_OPTIONS)
+            text = orjson.dumps(value, option=_JSON_OPTIONS)
         except TypeError:  # numbers beyond 64 bits, halves of surrogate pairs, great depth
             text = _compact(value).encode("utf-8", "surrogatepass")
     except (RecursionError, TypeError, ValueError):
-        return _unlike_any_other()
+        return _unique_key()
     return _bounded(text)
 
 
@@ -142,7 +120,7 @@ def _bounded(text: bytes) -> bytes:
     return hashlib.blake2b(text, digest_size=32).digest()
 
 
-def _unlike_any_other() -> str:
+def _unique_key() -> str:
     return f"incomparable-{next(_incomparable)}"
 
 
@@ -164,25 +142,14 @@ def _as_javascript(value: Any) -> Any:
     return value
 
 
-def _base36(number: int) -> str:
-    digits, rest = "", abs(number)
-    while rest:
-        rest, digit = divmod(rest, 36)
-        digits = _DIGITS[digit] + digits
-    return ("-" if number < 0 else "") + (digits or "0")
-
-
-KEPT_BYTES: Final = 2 * 1024 * 1024
-"""How much of the results of one session is kept to be compared later."""
+MAX_KEPT_BYTES: Final = 2 * 1024 * 1024
+"""Limit on the results of one session that are kept for later comparisons."""
 _MAX_NORMALISED_CHARS: Final = 256 * 1024
-_JSON_OPTIONS: Final = (
-    orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-)
 
 _UNIT: Final = r"(?:ms|µs|us|s|secs?|seconds?|m|mins?|minutes?|h|hours?)"
 _NOISE: Final = re.compile(
-    # The first character of a word, found by the fast search of the engine; then all its digits;
-    # then, mostly in vain, what tells the kinds apart.
+    # The first character of a word, for which the engine has a fast search; then all its digits;
+    # then the part that tells the kinds apart, which rarely matches.
     rf"""
     [\da-fA-FrR](?<!\w.)(?:
       (?<=\d)\d*+(?=[-:.\s]|(?i:[muµshx])|(?<=\d{{10}}))(?i:
@@ -203,31 +170,31 @@ _NOISE: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _BORDER: Final = re.compile(r"""["'/=(){}\[\]<>|;\\]|\W(?=\W)|\n(?=\d)|(?<!-\d\d) (?=\d)""")
-r"""A place that lies in no noise: before it and from it on, a text can be normalised apart.
+r"""A position inside no noise: the text before it and from it on can be normalised separately.
 
-Noise has single characters of punctuation or space between letters and digits only, a line end only
-before a unit, and a space before a digit only after a date.
+Inside noise a single character of punctuation or space stands between letters and digits only, a
+line end only before a unit, and a space before a digit only after a date.
 """
 _MIN_WINDOWED_CHARS: Final = 8 * 1024
-"""Shorter texts are normalised whole: that is done once for each, windows once for each pair."""
+"""A shorter text is normalised whole, once; windows are normalised once for each pair."""
 _FIRST_WINDOW_CHARS: Final = 1024
 _WINDOW_GROWTH: Final = 8
 _BORDER_WITHIN_CHARS: Final = 1024
 
 
 class ResultBudget:
-    """How many bytes of results one session may still keep."""
+    """Counts how many bytes of results one session may still keep."""
 
-    def __init__(self, limit_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, limit_bytes: int = MAX_KEPT_BYTES) -> None:
         self.left_bytes = limit_bytes
 
 
 class CallResult:
-    """One result of a call, kept until it is released as often as it was retained.
+    """One result of a call; its text is freed when it was released as often as retained.
 
     Args:
-        result: a string, or anything that JSON can say.
-        budget: of the session; without room the result is reduced to its digest at once.
+        result: a string or JSON values.
+        budget: the session's; without room the result is reduced to its digest at once.
     """
 
     __slots__ = ("_budget", "_digest", "_form", "_kept_bytes", "_owners")
@@ -253,13 +220,13 @@ class CallResult:
         return self
 
     def release(self) -> None:
-        """Count one owner less; the last one gives back the room."""
+        """Count one owner less; the last one returns the bytes to the budget."""
         self._owners -= 1
         if not self._owners:
             self._drop()
 
     def is_same(self, other: CallResult) -> bool:
-        """True if both say the same, whenever and however fast they came."""
+        """True if both are the same apart from times, durations and ids."""
         if self._form is not None and self._form == other._form:
             return True
         if self._digest is None or other._digest is None:
@@ -284,7 +251,7 @@ class CallResult:
         self._form, self._kept_bytes = None, 0
 
     def _text(self) -> str | None:
-        """Return the text; ``None`` if it is gone, or of JSON that is too long to be normalised."""
+        """Return the text; ``None`` if only the digest is left, or for JSON that is too long."""
         form = self._form
         if isinstance(form, bytes):
             if len(form) > _MAX_NORMALISED_CHARS:
@@ -304,7 +271,7 @@ class CallResult:
 
 
 def result_digest(result: Any) -> bytes:
-    """Return what identifies a result, whenever and however fast it came."""
+    """Return a digest that is equal for results which differ only in times, durations and ids."""
     if not isinstance(result, str):
         try:
             result = json.dumps(result, sort_keys=True, default=str)
@@ -322,13 +289,13 @@ def _digest(data: bytes) -> bytes:
 
 
 def _differ_visibly(one: str, two: str) -> bool:
-    """True if the texts are seen to differ, normalised, close to where they first differ.
+    """True if the normalised texts differ close to where the texts first differ.
 
-    False says nothing. The normalisation of a long text takes milliseconds; this mostly tells from
-    a few hundred characters.
+    False proves nothing. To normalise a long text takes milliseconds; this usually needs a few
+    hundred characters.
     """
     if not _MIN_WINDOWED_CHARS <= max(len(one), len(two)) <= _MAX_NORMALISED_CHARS:
-        return False  # a longer one is not normalised
+        return False  # a longer text is not normalised
     first = _first_difference(one, two)
     start = _last_border(one, max(0, first - _BORDER_WITHIN_CHARS), first)
     if start is None:

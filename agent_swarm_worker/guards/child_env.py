@@ -1,41 +1,25 @@
-"""Which variables a child process gets: the rule of docs/secrets.md, as tables.
+"""Choose the environment variables that a child process gets: the rules of docs/secrets.md.
 
-A harness gets what the operator and the server's configuration set, as it does in the public
-worker: agents are meant to use a ``GITHUB_TOKEN`` or a cloud role they are given. Withheld is what
-was set for somebody else: for the worker as a process, for the server, for another harness.
+A harness gets the variables that the operator and the server's configuration set, as it does in the
+public worker: agents are meant to use a ``GITHUB_TOKEN`` or a cloud role. Withheld are variables
+meant for others: the worker's own process, the server, another harness.
 
-A helper of the worker's own (git and its like) gets no secret but those of code hosts: filters and
-credential helpers that an agent wrote into a clone run with its environment.
+The worker's helper programs (git, gh, glab) get no secret except those of code hosts, because
+filters and credential helpers that an agent wrote into a clone run with their environment.
 
-What has to get through all the same is named in ``SWARM_PASS_ENV``.
-
-Variables of `guards`: what children get, and where a tokenizer's table is.
-
-How many tokens a text costs: counted where that needs no network, estimated everywhere else.
-
-``tiktoken`` downloads its tables when they are not in its cache, without a time limit, and deletes
-a table it does not like. So it is asked only if the genuine table lies there. The estimate is one
-token for four bytes of UTF-8: about right for English and code, and on the safe side for most
-other scripts.
+``SWARM_PASS_ENV`` names variables that get through in any case.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from agent_swarm_worker.guards.scrubbing.needles import is_secret_name, secret_values_of
-from agent_swarm_worker.settings import SettingsModel, boot, live, named, process_env
+from agent_swarm_worker.settings import SettingsModel, live, named
 from agent_swarm_worker.settings.base import CommaList, YesFlag  # noqa: TC001 - pydantic reads them
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
-
-PASS: Final = "SWARM_PASS_ENV"  # noqa: S105 - the name of a variable
+    from collections.abc import Callable, Collection, Mapping
 
 GIT_POINTERS: Final = frozenset(
     {
@@ -52,11 +36,11 @@ GIT_POINTERS: Final = frozenset(
         "GIT_GRAFT_FILE",
     }
 )
-"""Which repository git works on (``git rev-parse --local-env-vars``): a worker may itself have been
-started from within a git hook."""
-OF_THE_SERVER: Final = frozenset({"SECRETS_ENCRYPTION_KEY", "SECRETS_ENCRYPTION_KEY_FILE"})
-"""Would open the server's database; is here only if both are configured from one file."""
-OF_THE_INTERPRETER: Final = frozenset(
+"""The variables by which git finds its repository (``git rev-parse --local-env-vars``); set if the
+worker was started from a git hook."""
+SERVER_SECRETS: Final = frozenset({"SECRETS_ENCRYPTION_KEY", "SECRETS_ENCRYPTION_KEY_FILE"})
+"""The key of the server's database; set here if one file configures both."""
+INTERPRETER_SETTINGS: Final = frozenset(
     {
         "LD_PRELOAD",
         "LD_AUDIT",
@@ -71,9 +55,9 @@ OF_THE_INTERPRETER: Final = frozenset(
         "VIRTUAL_ENV_PROMPT",
     }
 )
-"""How this very interpreter was started: the agent's own would load our libraries, and install what
-it needs into our environment."""
-OF_THE_SUPERVISOR: Final = frozenset(
+"""Settings of the worker's interpreter; with them the agent's Python would load the worker's
+libraries, and install packages into the worker's environment."""
+SUPERVISOR_SETTINGS: Final = frozenset(
     {
         "NOTIFY_SOCKET",
         "WATCHDOG_PID",
@@ -88,7 +72,7 @@ OF_THE_SUPERVISOR: Final = frozenset(
         "CREDENTIALS_DIRECTORY",
     }
 )
-"""What systemd tells the service it started: a child could speak to it in the worker's name."""
+"""Set by systemd for its service; with them a child could act as the service."""
 TRACING_HEADERS: Final = frozenset(
     {
         "OTEL_EXPORTER_OTLP_HEADERS",
@@ -97,19 +81,19 @@ TRACING_HEADERS: Final = frozenset(
         "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
     }
 )
-"""The key of the operator's collector; for a harness only if it is to report there itself."""
+"""The key of the operator's collector; a harness gets it only if it reports traces itself."""
 _YES: Final = frozenset({"1", "true", "on", "yes"})
-_WITHHELD: Final = OF_THE_SERVER | OF_THE_INTERPRETER | OF_THE_SUPERVISOR | GIT_POINTERS
+_WITHHELD: Final = SERVER_SECRETS | INTERPRETER_SETTINGS | SUPERVISOR_SETTINGS | GIT_POINTERS
 
 _CODE_HOSTS: Final = ("GH_", "GL_", "GLAB_", "SSH_", "BITBUCKET_", "GITEA_", "FORGEJO_")
-"""How variables begin with which git and its companions log in, besides those with a word
-in them that begins with ``GIT``."""
+"""Prefixes of variables with which git, gh and glab log in, besides those with a word in their
+name that begins with ``GIT``."""
 
 
 def harness_env(
     env: Mapping[str, str], *, tracing_switches: Collection[str] = ()
 ) -> dict[str, str]:
-    """Return what of `env` the processes of a session may see.
+    """Return the variables of `env` that the processes of a session may see.
 
     Args:
         env: the environment to choose from.
@@ -128,17 +112,17 @@ def harness_env(
 def helper_env(
     env: Mapping[str, str], *, scrub: Callable[[str], str] | None = None
 ) -> dict[str, str]:
-    """Return what of `env` git, gh, glab and other helpers of the worker may see.
+    """Return the variables of `env` that git, gh, glab and other helper programs may see.
 
     Args:
         env: the environment to choose from.
-        scrub: knows secrets whose names do not tell, and changes what has one in it.
+        scrub: replaces secrets; a value that it changes is withheld, whatever its variable's name.
     """
     passed = _passed(env)
 
     def is_secret(name: str, value: str) -> bool:
-        has_telling_name = is_secret_name(name) or any(secret_values_of({name: value}))
-        return has_telling_name or (scrub is not None and scrub(value) != value)
+        is_declared_secret = is_secret_name(name) or any(secret_values_of({name: value}))
+        return is_declared_secret or (scrub is not None and scrub(value) != value)
 
     return {
         name: value
@@ -159,7 +143,7 @@ def _passed(env: Mapping[str, str]) -> frozenset[str]:
 
 
 class ChildEnvSettings(SettingsModel):
-    """What changes which variables a child process gets."""
+    """Settings that change which variables a child process gets."""
 
     # --- tracing by the harness itself
     harness_otel: YesFlag = live("SWARM_ENABLE_HARNESS_OTEL", default=False)
@@ -173,107 +157,3 @@ class ChildEnvSettings(SettingsModel):
     def harness_reports_itself(self) -> bool:
         """True if the harness is to send traces by itself."""
         return self.harness_otel or self.claude_code_otel
-
-
-class TokenizerSettings(SettingsModel):
-    """Where tiktoken looks for its tables."""
-
-    # --- counting tokens
-    cache_dir: str | None = boot(
-        "TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR", is_native=True, keeps_blank=True
-    )
-    """Folder with the table that counts tokens of prompts; a blank value switches it off."""
-
-
-BYTES_PER_TOKEN = 4
-
-_ENCODING = "o200k_base"
-"""Of the current OpenAI models; other vendors' counts differ from it by less than from a guess."""
-_TABLE_FILE = "fb374d419588a4632f3f557e76b4b70aebbca790"
-"""What tiktoken calls the table in its cache: the SHA-1 of its address."""
-_TABLE_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
-_PIECE_CHARS = 4096
-"""Texts are measured in pieces: a tokenizer's time grows faster than a word without spaces."""
-
-
-class Encoding(Protocol):
-    """A tokenizer, as far as counting goes."""
-
-    def encode_ordinary(self, text: str, /) -> list[int]:
-        """Return the tokens of a text; what looks like a control token is text as well."""
-        ...
-
-
-def count_tokens(text: str) -> int:
-    """Return how many tokens `text` costs, see above for how exact that is."""
-    return sum(_measure(piece) for piece in _pieces(text))
-
-
-def truncate_to_tokens(text: str, max_tokens: int, *, notice: str = "") -> str:
-    """Return the beginning of `text` that costs at most `max_tokens` tokens.
-
-    Args:
-        text: what is to be shortened.
-        max_tokens: the limit, `notice` included.
-        notice: put at the end, on a line of its own, if something was cut. Without room for it the
-            result is empty.
-    """
-    if count_tokens(text) <= max_tokens:
-        return text
-    end = f"\n{notice}" if notice else ""
-    # One to spare: joined, the two may be measured in other pieces than apart.
-    room = max_tokens - count_tokens(end) - bool(end)
-    if room < 0:
-        return ""
-    kept = text[: _fitting(text, room)].rstrip()
-    return f"{kept}{end}" if kept else notice
-
-
-def _fitting(text: str, max_tokens: int) -> int:
-    """Return how many leading characters of `text` cost at most `max_tokens`."""
-    start, left = 0, max_tokens
-    for piece in _pieces(text):
-        cost = _measure(piece)
-        if cost > left:
-            low, high = 0, len(piece)
-            while low < high:
-                middle = (low + high + 1) // 2
-                if _measure(piece[:middle]) <= left:
-                    low = middle
-                else:
-                    high = middle - 1
-            return start + low
-        start, left = start + len(piece), left - cost
-    return start
-
-
-def _pieces(text: str) -> Iterator[str]:
-    return (text[at : at + _PIECE_CHARS] for at in range(0, len(text), _PIECE_CHARS))
-
-
-def _measure(piece: str) -> int:
-    encoding = _encoding()
-    if encoding is not None:
-        return len(encoding.encode_ordinary(piece))
-    return -(-len(piece.encode(errors="replace")) // BYTES_PER_TOKEN)
-
-
-@cache
-def _encoding() -> Encoding | None:
-    """Return the tokenizer if it can be had offline; its table takes memory, so on first use."""
-    table = _cache_dir() / _TABLE_FILE
-    try:
-        if not table.is_file() or hashlib.sha256(table.read_bytes()).hexdigest() != _TABLE_SHA256:
-            return None
-        import tiktoken  # noqa: PLC0415 - an optional library, and not a small one
-    except (OSError, ImportError):
-        return None
-    return tiktoken.get_encoding(_ENCODING)
-
-
-def _cache_dir() -> Path:
-    """Return where tiktoken looks; a blank variable switches its cache off."""
-    chosen = TokenizerSettings.load(process_env()).cache_dir
-    if chosen is not None:
-        return Path(chosen or os.devnull)
-    return Path(tempfile.gettempdir()) / "data-gym-cache"

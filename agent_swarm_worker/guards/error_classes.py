@@ -1,15 +1,10 @@
-"""What kind of failure an error tells of.
+"""Classify a failure: one `ErrorClass` for a harness's category, an HTTP status and an error text.
 
-One function, one closed list of classes. A harness's own category and the HTTP status say the
-broad kind; the text can only make it finer, or says it alone where there is nothing else.
-
-What is wrong when a model is reached through AWS.
-
-What services and harnesses print when they fail, as patterns.
-
-Every pattern wants its words in context: a bare 429 is as often a line count as a status, and
-"rate limit" stands in many a file name. In the lists below each line is one alternative, and
-``<429>`` means that number where a status stands. The first list that matches decides.
+The category and the status give the broad class; the text can refine it, or gives it alone if
+there is neither. The patterns below match text that services and harnesses print when they fail.
+Every pattern requires context: a bare 429 is as often a line count as a status, and "rate limit" is
+in many a file name. In a list each line is one alternative, and ``<429>`` means that number as a
+status. The first list that matches decides.
 """
 
 from __future__ import annotations
@@ -22,42 +17,155 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class AwsClass(StrEnum):
-    """The kinds of AWS failures an operator acts upon differently."""
+class ErrorClass(StrEnum):
+    """A kind of failure. The values are categories on the wire."""
 
-    AUTH = "aws-auth"
-    THROTTLE = "aws-throttle"
-    ACCESS = "aws-access"
-    MODEL = "aws-model"
+    RATE_LIMIT = "rate_limit"
+    """Too many requests or tokens a minute; over soon."""
+    USAGE_LIMIT = "usage_limit"
+    """A plan's window is used up; over at its reset."""
+    BILLING_ERROR = "billing_error"
+    """No credit, no quota, an unpaid bill; over when somebody pays."""
+    AUTHENTICATION_FAILED = "authentication_failed"
+    PERMISSION_DENIED = "permission_denied"
+    """The credential is valid, but not for this request."""
+    CONTEXT_OVERFLOW = "context_overflow"
+    """The prompt is too long for the model."""
+    MAX_OUTPUT_TOKENS = "max_output_tokens"
+    """The answer is too long for the model."""
+    MODEL_NOT_FOUND = "model_not_found"
+    OVERLOADED = "overloaded"
+    SERVER_ERROR = "server_error"
+    NETWORK = "network"
+    """No answer: refused, reset, timed out, no such host."""
+    STALE_SESSION = "stale_session"
+    """The session to resume does not exist."""
+    INVALID_REQUEST = "invalid_request"
+    UNKNOWN = "unknown"
 
-    @property
-    def advice(self) -> str:
-        """What the operator can do about it, as one sentence."""
-        return _ADVICE[self]
+
+MAX_CLASSIFIED_CHARS: Final = 8 * 1024
+"""The classified part of a text: the error comes first, and its details follow."""
 
 
-_ADVICE: Final = {
-    AwsClass.AUTH: (
-        "The AWS credentials are missing, expired or wrong: renew them, or the role or profile "
-        "they come from, and start the task again."
-    ),
-    AwsClass.THROTTLE: (
-        "AWS is throttling this account: wait a little, run fewer tasks at once, or ask for a "
-        "higher Bedrock quota in this region."
-    ),
-    AwsClass.ACCESS: (
-        "The AWS identity may not do this: allow it bedrock:InvokeModel and "
-        "bedrock:InvokeModelWithResponseStream, and enable the model for the account."
-    ),
-    AwsClass.MODEL: (
-        "Bedrock does not serve this model as asked: check the model id, its inference profile "
-        "and the region."
-    ),
+def classify_error(
+    text: str,
+    *,
+    category: str | None = None,
+    status: int | None = None,
+    also: Mapping[str, Sequence[str]] | None = None,
+) -> ErrorClass:
+    """Return the class of a failure.
+
+    Args:
+        text: the error as the harness or the service worded it.
+        category: the harness's own category, if it has one.
+        status: the HTTP status of the failed request, if known.
+        also: regular expressions of the harness's own texts, by class; they are tried first.
+    """
+    given = _by_category(category) or _by_status(status)
+    plain = text[:MAX_CLASSIFIED_CHARS].replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    by_text = (_by_patterns(plain, also) if also else None) or _by_text(plain)
+    if given is None:
+        return by_text
+    return by_text if by_text in _REFINEMENTS.get(given, ()) else given
+
+
+def classify_aws(text: str) -> ErrorClass | None:
+    """Return the class of an AWS failure; ``None`` if the text has none. The first rule wins."""
+    return next((kind for kind, pattern in _AWS_RULES if pattern.search(text)), None)
+
+
+def _by_category(category: str | None) -> ErrorClass | None:
+    name = (category or "").lower()
+    try:
+        kind = _BY_CATEGORY.get(name) or ErrorClass(name)
+    except ValueError:
+        return None
+    return None if kind is ErrorClass.UNKNOWN else kind
+
+
+def _by_status(status: int | None) -> ErrorClass | None:
+    if status is None or status < 400:
+        return None
+    other = ErrorClass.SERVER_ERROR if status >= 500 else ErrorClass.INVALID_REQUEST
+    return _BY_STATUS.get(status, other)
+
+
+def _by_patterns(text: str, by_class: Mapping[str, Sequence[str]]) -> ErrorClass | None:
+    for kind, patterns in by_class.items():
+        if any(re.search(pattern, text, re.IGNORECASE | re.MULTILINE) for pattern in patterns):
+            return _by_category(kind)
+    return None
+
+
+def _by_text(text: str) -> ErrorClass:
+    if TOO_LONG.search(text):  # AWS reports it as a failed validation
+        return ErrorClass.CONTEXT_OVERFLOW
+    aws = classify_aws(text)
+    # The exceptions of the last AWS rule also stand for a request of any wrong form.
+    if aws and aws is not ErrorClass.MODEL_NOT_FOUND:
+        return aws
+    found = next((kind for kind, pattern in TEXTS if pattern.search(text)), None)
+    return found or aws or ErrorClass.UNKNOWN
+
+
+_BY_CATEGORY: Final = {
+    "account_on_hold": ErrorClass.BILLING_ERROR,
+    "api_error": ErrorClass.SERVER_ERROR,
+    "authentication": ErrorClass.AUTHENTICATION_FAILED,
+    "authentication_error": ErrorClass.AUTHENTICATION_FAILED,
+    "cloud_credential_error": ErrorClass.AUTHENTICATION_FAILED,
+    "context_length": ErrorClass.CONTEXT_OVERFLOW,
+    "context_length_exceeded": ErrorClass.CONTEXT_OVERFLOW,
+    "insufficient_quota": ErrorClass.BILLING_ERROR,
+    "invalid_request_error": ErrorClass.INVALID_REQUEST,
+    "oauth_org_not_allowed": ErrorClass.PERMISSION_DENIED,
+    "overloaded_error": ErrorClass.OVERLOADED,
+    "permission_error": ErrorClass.PERMISSION_DENIED,
+    "prompt_too_long": ErrorClass.CONTEXT_OVERFLOW,
+    "rate_limit_error": ErrorClass.RATE_LIMIT,
+    "rate_limit_exceeded": ErrorClass.RATE_LIMIT,
+    "usage_limit_reached": ErrorClass.USAGE_LIMIT,
+    "verification_required": ErrorClass.PERMISSION_DENIED,
+}
+"""Categories of harnesses and services that differ from ours."""
+
+_BY_STATUS: Final = {
+    401: ErrorClass.AUTHENTICATION_FAILED,
+    402: ErrorClass.BILLING_ERROR,
+    403: ErrorClass.PERMISSION_DENIED,
+    408: ErrorClass.NETWORK,
+    413: ErrorClass.CONTEXT_OVERFLOW,
+    429: ErrorClass.RATE_LIMIT,
+    529: ErrorClass.OVERLOADED,
 }
 
-_RULES: Final = (
+_REFINEMENTS: Final = {
+    ErrorClass.RATE_LIMIT: {ErrorClass.USAGE_LIMIT, ErrorClass.BILLING_ERROR},
+    ErrorClass.AUTHENTICATION_FAILED: {ErrorClass.PERMISSION_DENIED, ErrorClass.BILLING_ERROR},
+    ErrorClass.PERMISSION_DENIED: {
+        ErrorClass.AUTHENTICATION_FAILED,
+        ErrorClass.BILLING_ERROR,
+        ErrorClass.MODEL_NOT_FOUND,
+        ErrorClass.USAGE_LIMIT,
+    },
+    ErrorClass.SERVER_ERROR: {ErrorClass.OVERLOADED},
+    ErrorClass.INVALID_REQUEST: {
+        ErrorClass.AUTHENTICATION_FAILED,
+        ErrorClass.BILLING_ERROR,
+        ErrorClass.CONTEXT_OVERFLOW,
+        ErrorClass.MAX_OUTPUT_TOKENS,
+        ErrorClass.MODEL_NOT_FOUND,
+        ErrorClass.STALE_SESSION,
+        ErrorClass.USAGE_LIMIT,
+    },
+}
+"""The classes by which a text may refine the class of the category or the status."""
+
+_AWS_RULES: Final = (
     (
-        AwsClass.AUTH,
+        ErrorClass.AUTHENTICATION_FAILED,
         re.compile(
             r"\bExpiredToken(?:Exception)?\b|CredentialsProviderError"
             r"|Unable to locate credentials|InvalidSignatureException|UnrecognizedClientException"
@@ -65,27 +173,24 @@ _RULES: Final = (
         ),
     ),
     (
-        AwsClass.THROTTLE,
+        ErrorClass.RATE_LIMIT,
         re.compile(
             r"ThrottlingException|TooManyRequestsException|ServiceQuotaExceededException"
             r"|\bRate exceeded\b"
         ),
     ),
-    (AwsClass.ACCESS, re.compile(r"AccessDeniedException|(?i:not authorized to perform)")),
     (
-        AwsClass.MODEL,
+        ErrorClass.PERMISSION_DENIED,
+        re.compile(r"AccessDeniedException|(?i:not authorized to perform)"),
+    ),
+    (
+        ErrorClass.MODEL_NOT_FOUND,
         re.compile(
             r"\b(?:ValidationException|ResourceNotFoundException|ModelTimeoutException"
             r"|ModelNotReadyException)\b"
         ),
     ),
 )
-
-
-def classify_aws(text: str) -> AwsClass | None:
-    """Return what kind of AWS failure a text tells of, or ``None`` if of none. First rule wins."""
-    return next((kind for kind, pattern in _RULES if pattern.search(text)), None)
-
 
 _STATUS: Final = (
     # HTTP 429, status code: 429, API Error: 429, error 429
@@ -122,7 +227,7 @@ TOO_LONG: Final = _alternatives(
 
 TEXTS: Final = (
     (
-        "max_output_tokens",
+        ErrorClass.MAX_OUTPUT_TOKENS,
         _alternatives(
             r"""
             exceeded the \d{1,9} output token maximum
@@ -132,7 +237,7 @@ TEXTS: Final = (
         ),
     ),
     (
-        "usage_limit",
+        ErrorClass.USAGE_LIMIT,
         _alternatives(
             r"""
             hit your\b[\w\s-]{0,40}\blimit\b
@@ -147,7 +252,7 @@ TEXTS: Final = (
     ),
     (
         # Before billing: a quota for a minute or a day is a rate, whatever it is called.
-        "rate_limit",
+        ErrorClass.RATE_LIMIT,
         _alternatives(
             r"""
             quota\b.{0,80}\bper (?:second|minute|hour|day)
@@ -157,7 +262,7 @@ TEXTS: Final = (
         ),
     ),
     (
-        "billing_error",
+        ErrorClass.BILLING_ERROR,
         _alternatives(
             r"""
             credit balance is too low
@@ -173,7 +278,7 @@ TEXTS: Final = (
         ),
     ),
     (
-        "rate_limit",
+        ErrorClass.RATE_LIMIT,
         _alternatives(
             r"""
             (?<![\w/.-])rate[ _-]?limits?[ _-](?:reached|exceeded|hit|error|in effect)
@@ -188,7 +293,7 @@ TEXTS: Final = (
         ),
     ),
     (
-        "authentication_failed",
+        ErrorClass.AUTHENTICATION_FAILED,
         _alternatives(
             r"""
             \b(?:invalid|incorrect|missing|expired|no)[ _](?:x-)?api[ _-]key
@@ -209,7 +314,7 @@ TEXTS: Final = (
         ),
     ),
     (
-        "model_not_found",
+        ErrorClass.MODEL_NOT_FOUND,
         _alternatives(
             r"""
             model_not_found
@@ -221,7 +326,7 @@ TEXTS: Final = (
         ),
     ),
     (
-        "permission_denied",
+        ErrorClass.PERMISSION_DENIED,
         _alternatives(
             r"""
             permission_error
@@ -232,7 +337,7 @@ TEXTS: Final = (
         ),
     ),
     (
-        "overloaded",
+        ErrorClass.OVERLOADED,
         _alternatives(
             r"""
             overloaded_error
@@ -247,7 +352,7 @@ TEXTS: Final = (
         ),
     ),
     (
-        "server_error",
+        ErrorClass.SERVER_ERROR,
         _alternatives(
             r"""
             internal server error
@@ -263,7 +368,7 @@ TEXTS: Final = (
         ),
     ),
     (
-        "stale_session",
+        ErrorClass.STALE_SESSION,
         _alternatives(
             r"""
             ^[^\w\n]*(?:error: )?session (?:[\w-]{8,64} )?not found
@@ -271,7 +376,7 @@ TEXTS: Final = (
         ),
     ),
     (
-        "network",
+        ErrorClass.NETWORK,
         _alternatives(
             r"""
             \bE(?:CONNREFUSED|CONNRESET|CONNABORTED|NOTFOUND|TIMEDOUT|HOSTUNREACH|NETUNREACH)\b
@@ -293,7 +398,7 @@ TEXTS: Final = (
         ),
     ),
     (
-        "invalid_request",
+        ErrorClass.INVALID_REQUEST,
         _alternatives(
             r"""
             (?<!\w)invalid_request(?:_error)?\b
@@ -304,156 +409,4 @@ TEXTS: Final = (
         ),
     ),
 )
-"""The class each list stands for, in the order in which they are tried."""
-
-
-class ErrorClass(StrEnum):
-    """Every kind of failure the worker tells apart. The values are categories on the wire."""
-
-    RATE_LIMIT = "rate_limit"
-    """Too many requests or tokens a minute; over soon."""
-    USAGE_LIMIT = "usage_limit"
-    """A plan's window is used up; over at its reset."""
-    BILLING_ERROR = "billing_error"
-    """No credit, no quota, an unpaid bill; over when somebody pays."""
-    AUTHENTICATION_FAILED = "authentication_failed"
-    PERMISSION_DENIED = "permission_denied"
-    """The credential is good, but not for this."""
-    CONTEXT_OVERFLOW = "context_overflow"
-    """The prompt is too long for the model."""
-    MAX_OUTPUT_TOKENS = "max_output_tokens"
-    """The answer is too long for the model."""
-    MODEL_NOT_FOUND = "model_not_found"
-    OVERLOADED = "overloaded"
-    SERVER_ERROR = "server_error"
-    NETWORK = "network"
-    """No answer: refused, reset, timed out, no such host."""
-    STALE_SESSION = "stale_session"
-    """The session to resume does not exist."""
-    INVALID_REQUEST = "invalid_request"
-    UNKNOWN = "unknown"
-
-
-EXCERPT_CHARS: Final = 8 * 1024
-"""How much of a text is looked at; an error comes first and what it was about after it."""
-
-_BY_CATEGORY: Final = {
-    "account_on_hold": ErrorClass.BILLING_ERROR,
-    "api_error": ErrorClass.SERVER_ERROR,
-    "authentication": ErrorClass.AUTHENTICATION_FAILED,
-    "authentication_error": ErrorClass.AUTHENTICATION_FAILED,
-    "cloud_credential_error": ErrorClass.AUTHENTICATION_FAILED,
-    "context_length": ErrorClass.CONTEXT_OVERFLOW,
-    "context_length_exceeded": ErrorClass.CONTEXT_OVERFLOW,
-    "insufficient_quota": ErrorClass.BILLING_ERROR,
-    "invalid_request_error": ErrorClass.INVALID_REQUEST,
-    "oauth_org_not_allowed": ErrorClass.PERMISSION_DENIED,
-    "overloaded_error": ErrorClass.OVERLOADED,
-    "permission_error": ErrorClass.PERMISSION_DENIED,
-    "prompt_too_long": ErrorClass.CONTEXT_OVERFLOW,
-    "rate_limit_error": ErrorClass.RATE_LIMIT,
-    "rate_limit_exceeded": ErrorClass.RATE_LIMIT,
-    "usage_limit_reached": ErrorClass.USAGE_LIMIT,
-    "verification_required": ErrorClass.PERMISSION_DENIED,
-}
-"""Words of harnesses and services that differ from ours."""
-
-_BY_STATUS: Final = {
-    401: ErrorClass.AUTHENTICATION_FAILED,
-    402: ErrorClass.BILLING_ERROR,
-    403: ErrorClass.PERMISSION_DENIED,
-    408: ErrorClass.NETWORK,
-    413: ErrorClass.CONTEXT_OVERFLOW,
-    429: ErrorClass.RATE_LIMIT,
-    529: ErrorClass.OVERLOADED,
-}
-
-_FINER: Final = {
-    ErrorClass.RATE_LIMIT: {ErrorClass.USAGE_LIMIT, ErrorClass.BILLING_ERROR},
-    ErrorClass.AUTHENTICATION_FAILED: {ErrorClass.PERMISSION_DENIED, ErrorClass.BILLING_ERROR},
-    ErrorClass.PERMISSION_DENIED: {
-        ErrorClass.AUTHENTICATION_FAILED,
-        ErrorClass.BILLING_ERROR,
-        ErrorClass.MODEL_NOT_FOUND,
-        ErrorClass.USAGE_LIMIT,
-    },
-    ErrorClass.SERVER_ERROR: {ErrorClass.OVERLOADED},
-    ErrorClass.INVALID_REQUEST: {
-        ErrorClass.AUTHENTICATION_FAILED,
-        ErrorClass.BILLING_ERROR,
-        ErrorClass.CONTEXT_OVERFLOW,
-        ErrorClass.MAX_OUTPUT_TOKENS,
-        ErrorClass.MODEL_NOT_FOUND,
-        ErrorClass.STALE_SESSION,
-        ErrorClass.USAGE_LIMIT,
-    },
-}
-"""What a text may make of the kind that the harness or the status gave."""
-
-_BY_AWS: Final = {
-    AwsClass.AUTH: ErrorClass.AUTHENTICATION_FAILED,
-    AwsClass.THROTTLE: ErrorClass.RATE_LIMIT,
-    AwsClass.ACCESS: ErrorClass.PERMISSION_DENIED,
-    AwsClass.MODEL: ErrorClass.MODEL_NOT_FOUND,
-}
-
-
-def classify_error(
-    text: str,
-    *,
-    category: str | None = None,
-    status: int | None = None,
-    also: Mapping[str, Sequence[str]] | None = None,
-) -> ErrorClass:
-    """Say what kind of failure an error tells of.
-
-    Args:
-        text: the error as the harness or the service worded it.
-        category: the harness's own word for it, if it has one.
-        status: the HTTP status behind it, if known.
-        also: regular expressions of the harness's own texts, by class; they are tried first.
-    """
-    given = _by_category(category) or _by_status(status)
-    excerpt = text[:EXCERPT_CHARS]
-    told = _by_own_text(excerpt, also) if also else None
-    told = told or _by_text(excerpt)
-    if given is None:
-        return told
-    return told if told in _FINER.get(given, ()) else given
-
-
-def _by_category(category: str | None) -> ErrorClass | None:
-    name = (category or "").lower()
-    try:
-        kind = _BY_CATEGORY.get(name) or ErrorClass(name)
-    except ValueError:
-        return None
-    return None if kind is ErrorClass.UNKNOWN else kind
-
-
-def _by_status(status: int | None) -> ErrorClass | None:
-    if status is None or status < 400:
-        return None
-    other = ErrorClass.SERVER_ERROR if status >= 500 else ErrorClass.INVALID_REQUEST
-    return _BY_STATUS.get(status, other)
-
-
-def _by_own_text(text: str, texts: Mapping[str, Sequence[str]]) -> ErrorClass | None:
-    plain = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    for kind, patterns in texts.items():
-        if any(re.search(pattern, plain, re.IGNORECASE | re.MULTILINE) for pattern in patterns):
-            return _by_category(kind)
-    return None
-
-
-def _by_text(text: str) -> ErrorClass:
-    plain = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    if TOO_LONG.search(plain):  # AWS reports it as a failed validation
-        return ErrorClass.CONTEXT_OVERFLOW
-    aws = classify_aws(plain)
-    if aws and aws is not AwsClass.MODEL:  # that one also stands for a request of any wrong form
-        return _BY_AWS[aws]
-    told = next((kind for kind, words in TEXTS if words.search(plain)), None)
-    if told:
-        return ErrorClass(told)
-    return _BY_AWS[aws] if aws else ErrorClass.UNKNOWN
+"""The class of each list, in the order in which the lists are tried."""

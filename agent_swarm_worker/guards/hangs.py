@@ -1,8 +1,8 @@
-"""The ways in which a session hangs, told apart by what it said last.
+"""Classify a session that hangs by the last line of its output.
 
-A limit only shows *that* nothing more comes. What came before often shows why: a question that
-nobody is there to answer, or a network that is waited for. Each way is a category of its own, with
-a hint on whether another try can help, for people and for the leads that decide on one.
+A limit shows only that output stopped. The last line often shows why: a question that nobody
+answers, or a network that does not respond. Each cause is a category of its own, with a hint
+whether to retry, for people and for the leads that decide on it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
+from agent_swarm_worker.text import shorten_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class Hang(StrEnum):
-    """Every way. The values are categories on the wire."""
+    """The cause of a hang. The values are categories on the wire."""
 
     TIMEOUT = "timeout"
-    """It was busy to the end of its time."""
+    """The session produced output until its time was up."""
     STALLED = "stalled"
-    """It fell silent, and nothing shows why."""
+    """The output stopped, and nothing shows why."""
     AWAITING_INPUT = "awaiting_input"
-    """It asked something and waits for the answer."""
+    """The harness asked a question and waits for the answer."""
     NETWORK = ErrorClass.NETWORK.value
-    """It waits for a network or a service that does not answer; one that gives up fails so too."""
+    """A network or a service does not answer; also the category of a harness that gave up on it."""
 
 
 RETRY_HINTS: Final = {
@@ -41,8 +42,7 @@ RETRY_HINTS: Final = {
     Hang.NETWORK: "worth one once the network, or the service, answers again",
 }
 
-MAX_SAID_CHARS: Final = 200
-"""How much of what a session said last is quoted."""
+MAX_QUOTED_CHARS: Final = 200
 
 _CHOICE = re.compile(
     r"[\[(](?:y/n|yes/no|y/n/a|a/b|y|n)(?:/[a-z?]{1,8}){0,3}[\])]"
@@ -53,84 +53,83 @@ _CHOICE = re.compile(
     r"|\bpermission\b.{0,80}\basking\b",
     re.IGNORECASE,
 )
-"""What is a question even as a whole line."""
+"""A question, also in a complete line."""
 _CUT_OFF = re.compile(r"[?:>$#\u276f] +$|\bpass(?:word|phrase)\b.{0,80}:\s*$", re.IGNORECASE)
-"""What is one if no line end follows: a prompt leaves a blank, and the cursor behind it."""
+"""A question if no line end follows: a prompt leaves a blank, and the cursor behind it."""
 _WAITS_FOR_NETWORK = re.compile(r"\bwaiting for (?:the )?network\b", re.IGNORECASE)
 _ASKING_EVENTS: Final = re.compile(
     r"(?:request_?approval|approval_?request|permission[._/](?:request|asked|ask)\w*"
     r"|request_?permission|request_?user_?input|input_?required|elicitation|can_use_tool)",
     re.IGNORECASE,
 )
-"""How the protocols of harnesses call a question."""
+"""Names of questions in the protocols of harnesses."""
 _EVENT_NAMES: Final = ("type", "subtype", "method", "event", "kind")
 
 
-def why_it_hangs(
-    hang: Hang, said: str, *, is_cut_off: bool, texts: HangTexts | None = None
+def classify_hang(
+    hang: Hang, line: str, *, is_cut_off: bool, texts: HangTexts | None = None
 ) -> Hang:
-    """Return the way in which a session hangs, as exactly as its last words show it.
+    """Return the cause of a hang as far as the last line shows it, else `hang`.
 
     Args:
-        hang: which limit it hit.
-        said: its last line, of either stream, as the journal has it.
-        is_cut_off: that line had no end; others may follow.
-        texts: what this harness says when it hangs.
+        hang: the limit that was hit.
+        line: the last line of either stream, as the journal has it.
+        is_cut_off: the line had no line end, and more text may follow in it.
+        texts: the patterns of the harness.
     """
     if hang is not Hang.STALLED and hang is not Hang.TIMEOUT:
         return hang
-    event, text = _read(said)
-    first, words = _first_line(text), _last_line(text)
+    event, text = _read(line)
+    first, last = _first_line(text), _last_line(text)
     if event:
         asks = _ASKING_EVENTS.search(event) is not None
     else:
-        # Behind a question without an end stands what was said when it was ended for it.
-        asks = _CHOICE.search(words) is not None or (
-            is_cut_off and bool(_CHOICE.search(first) or _CUT_OFF.search(words))
+        # In a line without an end, the output of its termination can follow the question.
+        asks = _CHOICE.search(last) is not None or (
+            is_cut_off and bool(_CHOICE.search(first) or _CUT_OFF.search(last))
         )
-    if asks or (texts and _says(texts.asking, f"{event} {words}")):
+    if asks or (texts and _matches(texts.asking, f"{event} {last}")):
         return Hang.AWAITING_INPUT
-    if texts and _says(texts.network, f"{event} {words}"):
+    if texts and _matches(texts.network, f"{event} {last}"):
         return Hang.NETWORK
-    is_network = classify_error(words) is ErrorClass.NETWORK
-    if _WAITS_FOR_NETWORK.search(words) or (is_network and hang is Hang.STALLED):
+    is_network = classify_error(last) is ErrorClass.NETWORK
+    if _WAITS_FOR_NETWORK.search(last) or (is_network and hang is Hang.STALLED):
         return Hang.NETWORK
     return hang
 
 
-def _says(patterns: Sequence[str], words: str) -> bool:
-    return any(re.search(pattern, words, re.IGNORECASE) for pattern in patterns)
+def quote_line(line: str, *, is_cut_off: bool = False) -> str:
+    """Return a line of the journal for people: its text, or the name of its event."""
+    event, text = _read(line)
+    quoted = f"{event} {_first_line(text) if is_cut_off else _last_line(text)}"
+    return shorten_start(" ".join(quoted.split()), MAX_QUOTED_CHARS)
 
 
-def excerpt(said: str, *, is_cut_off: bool = False) -> str:
-    """Return a last line as people can read it: words, or which event it was."""
-    event, text = _read(said)
-    line = _first_line(text) if is_cut_off else _last_line(text)
-    words = " ".join(f"{event} {line}".split())
-    return words if len(words) <= MAX_SAID_CHARS else "…" + words[1 - MAX_SAID_CHARS :]
-
-
-def with_hint(reason: str, category: str | None) -> str:
-    """Return a failure's reason with what is to be thought of a retry, where that is known."""
+def with_retry_hint(reason: str, category: str | None) -> str:
+    """Return a failure's reason, with a retry hint if the category is a `Hang`."""
     try:
         return f"{reason}\nRetry: {RETRY_HINTS[Hang(category or '')]}."
     except ValueError:
         return reason
 
 
-def _read(said: str) -> tuple[str, str]:
-    """Return the name of an event, empty for plain words, and the words in it."""
+def _matches(patterns: Sequence[str], text: str) -> bool:
+    return any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns)
+
+
+def _read(line: str) -> tuple[str, str]:
+    """Return the name of the event in a line, empty for plain text, and its text."""
     try:
-        native = orjson.loads(said)
+        native = orjson.loads(line)
     except orjson.JSONDecodeError:
-        native = said
+        native = line
     if not isinstance(native, dict):
-        return "", said
-    if native.get("type") in {"stdout", "stderr"}:  # how the journal wraps plain words
+        return "", line
+    if native.get("type") in {"stdout", "stderr"}:  # the journal's form of plain text
         return "", str(native.get("content"))
     nested = native.get("request")
-    places = [native, nested] if isinstance(nested, dict) else [native]
-    names = [place.get(name) for place in places for name in _EVENT_NAMES]
+    objects = [native, nested] if isinstance(nested, dict) else [native]
+    names = [each.get(name) for each in objects for name in _EVENT_NAMES]
     is_error = native.get("type") == "error"
     event = " ".join(name for name in names if isinstance(name, str))
     return event or "event", str(native.get("message")) if is_error else ""

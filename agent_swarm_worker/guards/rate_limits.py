@@ -1,4 +1,4 @@
-"""Whether a credential has hit a limit, and when the limit ends."""
+"""Read from an error text whether a credential has hit a limit, and when the limit ends."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from agent_swarm_worker.guards.error_classes import EXCERPT_CHARS, ErrorClass, classify_error
+from agent_swarm_worker.guards.error_classes import MAX_CLASSIFIED_CHARS, ErrorClass, classify_error
 
 LIMITS: Final = frozenset({ErrorClass.RATE_LIMIT, ErrorClass.USAGE_LIMIT, ErrorClass.BILLING_ERROR})
-"""Failures that another credential might not have, now or for a while."""
+"""Failures that another credential may not have."""
 
 EARLIEST_RESET: Final = timedelta(seconds=60)
 LATEST_RESET: Final = timedelta(days=7)
 _JUST_PAST: Final = timedelta(minutes=2)
 """A time of day that passed no longer ago than this means today: the clocks differ a little."""
 
-_MONTHS: Final = (
+_MONTHS: Final = [
     "jan",
     "feb",
     "mar",
@@ -30,7 +30,7 @@ _MONTHS: Final = (
     "oct",
     "nov",
     "dec",
-)
+]
 _UNIT_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 _EPOCH = re.compile(r"\|(\d{10})(\d{3})?\b")
@@ -60,7 +60,7 @@ _AMOUNT = re.compile(r"(\d{1,7}(?:\.\d{1,6})?)\s?(ms|milli|s|m|h|d)?", re.IGNORE
 def is_rate_limited(text: str) -> bool:
     """True if a text says that the credential in use has hit a limit or run out of credit.
 
-    An overloaded service is not meant: another credential would meet the same.
+    An overloaded service does not count: another credential would meet the same.
     """
     return classify_error(text) in LIMITS
 
@@ -70,23 +70,23 @@ def parse_reset_time(text: str, now: datetime) -> datetime | None:
 
     Understood are epoch seconds after a bar (``…reached|1779202200``), ISO times, times of day
     with or without a date and a time zone (none means UTC), and waits (``retry-after: 30``,
-    ``try again in 1h 5m``). A moment that has passed is moved to the next day or year it can mean;
-    one that cannot be (25pm, 30 February, a wait of over a week) is none.
+    ``try again in 1h 5m``). A time of day or date that has passed becomes the next day or year;
+    impossible values (25pm, 30 February, a wait of over a week) are ignored.
 
     Args:
         text: the error as the harness or the service worded it.
         now: the present moment, aware.
     """
-    excerpt = text[:EXCERPT_CHARS]
+    start = text[:MAX_CLASSIFIED_CHARS]
     for parse in (_from_epoch, _from_iso, _from_clock, _from_wait):
-        moment = parse(excerpt, now)
+        moment = parse(start, now)
         if moment is not None:
             return moment.astimezone(UTC)
     return None
 
 
 def clamp_reset(moment: datetime, now: datetime) -> datetime:
-    """Keep a reset between a minute and a week from now (docs/api.md 14.3)."""
+    """Limit a reset to between a minute and a week from now (docs/api.md 14.3)."""
     return min(max(moment, now + EARLIEST_RESET), now + LATEST_RESET)
 
 
@@ -118,7 +118,7 @@ def _from_clock(text: str, now: datetime) -> datetime | None:
 
 
 def _next(found: re.Match[str], now: datetime) -> datetime | None:
-    """The first moment from `now` on, in its zone, that the words can mean."""
+    """Return the first moment from `now` on, in its zone, that the match can mean."""
     hour = _hour(int(found["hour"]), (found["half"] or "").lower())
     if hour is None:
         return None

@@ -1,18 +1,17 @@
-"""Notices when an agent does the same thing over and over.
+"""End a session whose agent repeats the same tool calls.
 
-The default profile is the public worker's algorithm with its numbers (docs/tool-loops.md): over
-the last 40 calls, 8 equal ones warn and 15 block; two calls taking turns warn at 8 and block at 12;
-twice that much patience where the arguments of an edit do not say what was edited.
+The default profile has the numbers of the public worker (docs/tool-loops.md): within the last 40
+calls, 8 equal ones warn and 15 block; two alternating calls warn at 8 and block at 12; all of them
+doubled where the arguments of an edit do not say what was edited.
 
-It departs from that worker where that worker was wrong:
+The rules differ from that worker's where it was wrong:
 
-* **Progress is no loop.** A call counts as a repeat only if nothing came of the last one: the
-  same arguments gave a result already seen, and no call unseen before stood in between. So polling
-  with changing output passes, and so do rounds of editing and testing. Results are compared
-  without clock times, durations and request ids. Without results all equal calls count, as there.
-* **Waiting is no loop.** A call does not count if since the last one like it the agent waited, in
-  that call or another, for `LoopProfile.spaced_s` or longer: who waits between two looks spends
-  little. There, polling ends at the 15th look.
+* **Progress is no loop.** A call is a repeat only if the same arguments gave a result that was seen
+  before, and no new call stood in between. So polling with changing output passes, and so do rounds
+  of editing and testing. Results are compared without clock times, durations and request ids.
+  Without results all equal calls count, as there.
+* **Waiting is no loop.** A call does not count if `LoopProfile.spaced_s` or more passed between two
+  calls since the last one like it. There, polling ends at the 15th look.
 * **One odd call is no ping-pong.** The rarer of two alternating calls must make up a quarter of
   them. The trace ``B, A x 14`` was ``.......wwwwBwww``; it is ``........wwwwwww``.
 * **Longer cycles are loops too.** Three to six calls repeated in the same order warn after three
@@ -22,8 +21,6 @@ It departs from that worker where that worker was wrong:
 * **Arguments are the same if all of them are**, not if 32 bits of hash are.
 
 The state is one session's, in memory, and bounded by the window.
-
-Ends a session whose agent goes round in circles.
 """
 
 from __future__ import annotations
@@ -46,15 +43,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopProfile:
-    """How patient the detector is. Numbers are calls unless they say otherwise.
+    """The thresholds of the detector, in calls unless they say otherwise.
 
-    Each ``_vague`` number takes the place of the one before it for calls whose arguments say too
-    little (`call_hash.is_low_cardinality`).
+    Each ``_vague`` number replaces the one before it for calls whose arguments say too little
+    (`calls.is_low_cardinality`).
     """
 
     window: int = 40
     min_calls: int = 8
-    """Nothing is said before that many calls."""
+    """No call is judged before that many calls."""
     repeat_warn: int = 8
     repeat_block: int = 15
     repeat_block_vague: int = 24
@@ -63,14 +60,14 @@ class LoopProfile:
     pingpong_block: int = 12
     pingpong_block_vague: int = 24
     pingpong_share: float = 0.8
-    """How much of the recent calls the two must make up."""
+    """The least share of the recent calls that the two make up."""
     pingpong_rarer_share: float = 0.25
-    """How much of the two the rarer one must make up."""
+    """The least share of the two that the rarer one makes up."""
     longest_cycle: int = 6
     cycle_warn_rounds: int = 3
     cycle_block_rounds: int = 4
     spaced_s: float = 15.0
-    """Seconds from the start of one call to that of the next that are a wait."""
+    """Seconds from the start of one call to that of the next that count as a wait."""
 
 
 DEFAULT: Final = LoopProfile()
@@ -78,7 +75,7 @@ DEFAULT: Final = LoopProfile()
 
 @dataclass(frozen=True, slots=True)
 class LoopVerdict:
-    """What to think of a call."""
+    """Whether a call looks like a loop, and why."""
 
     level: Literal["ok", "warn", "block"]
     reason: str = ""
@@ -89,17 +86,11 @@ _ALL_OK: Final = (_OK, _OK, _OK)
 
 
 class ToolLoopDetector:
-    """Watches the tool calls of one session. A call costs microseconds, whatever its window holds.
-
-    Args:
-        clock: tells how far apart calls are.
-        profile: how patient to be.
-    """
+    """Judges each tool call of one session, in microseconds however many calls the window holds."""
 
     def __init__(self, clock: Clock, profile: LoopProfile = DEFAULT) -> None:
         self._clock = clock
         self._profile = profile
-        # The call at hand is looked at together with a full window.
         self._window = CallWindow(
             profile.window,
             spaced_s=profile.spaced_s,
@@ -111,7 +102,7 @@ class ToolLoopDetector:
         )
 
     def started(self, tool_name: str, args: Any, call_id: str = "") -> LoopVerdict:
-        """Take a call that begins; say whether it looks like a loop."""
+        """Judge a call that begins."""
         window, profile = self._window, self._profile
         window.add(tool_name, args, call_id, self._clock.monotonic())
         if len(window) < profile.min_calls:
@@ -128,7 +119,7 @@ class ToolLoopDetector:
         )
 
     def ended(self, call_id: str, result: Any) -> None:
-        """Take the result of a call; a new one shows that things move."""
+        """Record the result of a call."""
         self._window.end(call_id, result)
 
 
@@ -138,17 +129,16 @@ def _judge_repeats(window: CallWindow, profile: LoopProfile) -> LoopVerdict:
     if count < profile.repeat_warn and count < profile.repeat_block:
         return _OK
     limit = profile.repeat_block_vague if call.is_vague else profile.repeat_block
-    reason = (
-        f"{call.pattern.tool_name} was called {count} times with the same arguments and no news"
-    )
+    tool = call.pattern.tool_name
+    reason = f"{tool} was called {count} times with the same arguments and no new result"
     return _verdict(count, profile.repeat_warn, limit, reason)
 
 
 def _judge_pingpong(window: CallWindow, profile: LoopProfile) -> LoopVerdict:
     distinct, size = window.distinct_recent, window.recent_count
-    # Every pattern but two takes at least one call from what the two can make up.
+    # Each further pattern has at least one of the recent calls, which the two then lack.
     at_most = size - (distinct - 2)
-    if distinct < 2 or at_most < profile.pingpong_share * size or window.still < size:
+    if distinct < 2 or at_most < profile.pingpong_share * size or window.without_progress < size:
         return _OK
     vague = window.has_vague
     warn = profile.pingpong_warn_vague if vague else profile.pingpong_warn
@@ -159,25 +149,27 @@ def _judge_pingpong(window: CallWindow, profile: LoopProfile) -> LoopVerdict:
     if count < profile.pingpong_share * size or rarer_count < profile.pingpong_rarer_share * count:
         return _OK
     tools = f"{often.tool_name} and {rarer.tool_name}"
-    return _verdict(count, warn, block, f"{tools} took turns for {count} calls and brought no news")
+    return _verdict(
+        count, warn, block, f"{tools} alternated for {count} calls without a new result"
+    )
 
 
 def _judge_cycles(window: CallWindow, profile: LoopProfile) -> LoopVerdict:
     if window.latest.is_new:
-        return _OK  # a cycle comes round to what was there before
-    patience = 2 if window.has_vague else 1
+        return _OK  # a cycle returns to earlier calls
+    factor = 2 if window.has_vague else 1
     found = _OK
     for period in range(SHORTEST_CYCLE, profile.longest_cycle + 1):
         length = window.cycle_length(period)
-        warn = period * profile.cycle_warn_rounds * patience
-        block = min(period * profile.cycle_block_rounds * patience, profile.window)
+        warn = period * profile.cycle_warn_rounds * factor
+        block = min(period * profile.cycle_block_rounds * factor, profile.window)
         if length < warn and length < block:
             continue
         last = window.last(period)
         if len({call.pattern for call in last}) < 2:
             continue
         tools = ", ".join(call.pattern.tool_name for call in last)
-        reason = f"{tools} came round for {length} calls and brought no news"
+        reason = f"{tools} repeated for {length} calls without a new result"
         verdict = _verdict(length, warn, block, reason)
         if verdict.level == "block":
             return verdict
@@ -192,7 +184,7 @@ def _verdict(count: int, warn: int, block: int, reason: str) -> LoopVerdict:
 
 
 class ToolLoopGuard:
-    """A listener; hands the reason to `on_loop` when the detector says stop."""
+    """Listens to a session and calls `on_loop` with the reason when the detector blocks."""
 
     def __init__(self, on_loop: Callable[[str], None], *, clock: Clock, log: Log) -> None:
         self._detector = ToolLoopDetector(clock)
@@ -202,7 +194,7 @@ class ToolLoopGuard:
 
     @listens_to(ToolStart, ToolEnd)
     def on_event(self, event: ProviderEvent) -> None:
-        """Watch tool calls and their answers."""
+        """Judge tool calls and record their results."""
         if isinstance(event, ToolEnd):
             self._detector.ended(event.tool_call_id, event.result)
         if not isinstance(event, ToolStart) or self._has_tripped:

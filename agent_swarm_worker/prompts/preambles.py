@@ -18,7 +18,7 @@ import anyio
 import orjson
 
 from agent_swarm_worker.errors import ApiError
-from agent_swarm_worker.guards.child_env import count_tokens, truncate_to_tokens
+from agent_swarm_worker.guards.tokens import count_tokens, truncate_to_tokens
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.prompts.texts import clean, join
 from agent_swarm_worker.text import one_line

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.errors import UnreadableFile
 from agent_swarm_worker.prompts.render import Part
-from agent_swarm_worker.prompts.texts import block, clean, cut_bytes, join, squeeze
-from agent_swarm_worker.text import one_line
+from agent_swarm_worker.prompts.texts import block, clean, join, squeeze
+from agent_swarm_worker.text import clip_bytes, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -238,7 +238,7 @@ def _missing_directory(task: TaskContext) -> str:
 def _persona(description: str, soul: str, identity: str) -> str:
     """Return description, SOUL.md and IDENTITY.md as one block."""
     parts = [
-        cut_bytes(clean(part).strip(), PERSONA_MAX_BYTES, "[...truncated]")
+        clip_bytes(clean(part).strip(), PERSONA_MAX_BYTES, "[...truncated]")
         for part in (description, soul, identity)
     ]
     return block("\n\n".join(part for part in parts if part))
@@ -262,7 +262,7 @@ def _skills(installed: Sequence[Skill], spec: HarnessSpec) -> str:
         f"- {slash}{one_line(skill.name, 100)}: {one_line(skill.description, _SKILL_LINE_CHARS)}"
         for skill in installed
     ]
-    listed = cut_bytes("\n".join(lines), SKILLS_MAX_BYTES, f"[... {len(lines)} skills in all]")
+    listed = clip_bytes("\n".join(lines), SKILLS_MAX_BYTES, f"[... {len(lines)} skills in all]")
     return block(
         f"Installed skills. When one fits, read {how} and follow it.\n\n{listed}\n\n{find}"
     )
@@ -280,7 +280,7 @@ def _agent_notes(notes: str, *, used_bytes: int) -> str:
     header = "## Your notes (CLAUDE.md)\n\n"
     room = min(NOTES_MAX_BYTES, max(0, PROMPT_MAX_BYTES - used_bytes)) - len(header)
     notice = "[...truncated, see /workspace/CLAUDE.md for full content]"
-    text = cut_bytes(clean(notes).strip(), room, notice)
+    text = clip_bytes(clean(notes).strip(), room, notice)
     return header + text if text else ""
 
 
@@ -296,7 +296,7 @@ def _repository_variables(repo: RepositoryView, spec: HarnessSpec) -> dict[str, 
     return {
         "clone_note": block(f"The repository is cloned at `{repo.clone_path}`.") if local else "",
         "warning": block(f"WARNING: {one_line(repo.warning)}") if repo.warning else "",
-        "repo_claude_md": block(cut_bytes(clean(notes).strip(), REPO_NOTES_MAX_BYTES, notice)),
+        "repo_claude_md": block(clip_bytes(clean(notes).strip(), REPO_NOTES_MAX_BYTES, notice)),
         "auto_stashes": block(
             "Uncommitted work of earlier sessions was put aside here:\n\n"
             f"{stashes}\n\nBring it back with `git stash apply <ref>`, or `git stash pop <ref>`."
@@ -338,7 +338,7 @@ def _requester_variables(person: Requester) -> dict[str, str] | None:
     preferences = {"Tone": person.tone, "language": person.language, "verbosity": person.verbosity}
     stated = [f"{label}: {one_line(value, 200)}" for label, value in preferences.items() if value]
     notes = clean(person.notes or "").strip()
-    notes = cut_bytes(notes, REQUESTER_NOTES_MAX_BYTES, "[...truncated]")
+    notes = clip_bytes(notes, REQUESTER_NOTES_MAX_BYTES, "[...truncated]")
     if not (person.role or notes or stated):
         return None
     return {

@@ -110,24 +110,6 @@ def clean(text: str) -> str:
     return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
 
 
-def cut_bytes(text: str, max_bytes: int, notice: str) -> str:
-    """Return `text` in at most `max_bytes` bytes of UTF-8, ending in `notice` if it was cut.
-
-    Cuts at a line end if that loses less than a quarter. Empty if not even the notice fits.
-    """
-    encoded = text.encode(errors="replace")
-    if len(encoded) <= max_bytes:
-        return text
-    room = max_bytes - len(notice.encode(errors="replace")) - 1
-    if room < 0:
-        return ""
-    kept = encoded[:room].decode(errors="ignore")
-    at_line = kept.rfind("\n")
-    if at_line > len(kept) * 3 // 4:
-        kept = kept[:at_line]
-    return f"{kept.rstrip()}\n{notice}"
-
-
 def squeeze(text: str) -> str:
     """Return `text` with at most one blank line in a row."""
     return _BLANK_LINES.sub("\n\n", text)

@@ -1,8 +1,8 @@
-"""What a session says, one brief line per event, for whoever watches the worker's log.
+"""Log one short line for each event of a session, for people who watch the worker's log.
 
-The lines are made from normalized events, so that they read alike for every harness. Only a record
-that no event came of (a rate limit, thinking, text that is not JSON) is parsed for its line.
-Meant for people: nothing parses these lines, and what they leave out is in the journal.
+The lines are made from normalized events, so they look the same for every harness. A record of
+which no event came is shown by its type and its JSON; plain text as it is. Nothing parses these
+lines, and the journal has everything they leave out.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.contract import ProviderEvent
+    from agent_swarm_worker.contract import CostData, ProviderEvent
 
 MAX_LINE_CHARS = 200
 MAX_PART_CHARS = 100
 MAX_INPUT_CHARS = 50
 MAX_PARSED_CHARS = 256 * 1024
-"""A longer record is not worth parsing for one line on a terminal."""
+"""A longer record is not parsed."""
 
 
 def _message(event: Message) -> str:
@@ -44,7 +44,10 @@ def _message(event: Message) -> str:
 
 
 def _tool_start(event: ToolStart) -> str:
-    return one_line(_call(event.tool_name, event.args), MAX_LINE_CHARS)
+    name = event.tool_name.removeprefix("mcp__").replace("__", ":")
+    inputs = event.args.items() if isinstance(event.args, Mapping) else ()
+    shown = ", ".join(f"{key}={one_line(str(item), MAX_INPUT_CHARS)}" for key, item in inputs)
+    return one_line(f"▸ {name}({shown})", MAX_LINE_CHARS)
 
 
 def _tool_end(event: ToolEnd) -> str:
@@ -57,11 +60,20 @@ def _session_init(event: SessionInit) -> str:
 
 def _final_result(event: Result) -> str:
     parts = [event.error_category or ("failure" if event.is_error else "success")]
-    if (cost := event.cost) is not None:
-        parts += _spent(cost.num_turns, cost.duration_ms, cost.total_cost_usd)
+    if event.cost is not None:
+        parts += _usage(event.cost)
     mark = "✗" if event.is_error else "✓"
-    said = f": {_text(event.output)}" if event.output else ""
-    return one_line(f"{mark} {', '.join(parts)}{said}", MAX_LINE_CHARS)
+    output = f": {_text(event.output)}" if event.output else ""
+    return one_line(f"{mark} {', '.join(parts)}{output}", MAX_LINE_CHARS)
+
+
+def _usage(cost: CostData) -> Iterator[str]:
+    if cost.num_turns is not None:
+        yield f"{cost.num_turns} turns"
+    if cost.duration_ms is not None:
+        yield f"{cost.duration_ms / 1000:.1f} s"
+    if cost.total_cost_usd is not None:
+        yield f"${cost.total_cost_usd:.4f}"
 
 
 def _error(event: Error) -> str:
@@ -74,6 +86,13 @@ def _progress(event: Progress) -> str:
 
 def _compaction(event: Compaction) -> str:
     return f"context compacted ({event.compact_trigger}), from {event.pre_compact_tokens:,} tokens"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        value = " ".join(str(part.get("text", "")) for part in value if isinstance(part, Mapping))
+    text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    return one_line(text, MAX_PART_CHARS)
 
 
 _DESCRIPTIONS: Mapping[type, Callable[[Any], str]] = {
@@ -89,7 +108,7 @@ _DESCRIPTIONS: Mapping[type, Callable[[Any], str]] = {
 
 
 class Console:
-    """A session listener that logs what the session says; does nothing if the log hides it."""
+    """A session listener that logs a line for each event; does nothing if the log hides info."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -100,7 +119,7 @@ class Console:
 
     @listens_to(*_DESCRIPTIONS, RawStderr, lines="unexplained")
     def on_event(self, event: ProviderEvent) -> None:
-        """Log one event, if there is something to be read in it."""
+        """Log one event, unless its line is empty."""
         if not self._is_shown:
             return
         describe = _DESCRIPTIONS.get(type(event))
@@ -119,127 +138,39 @@ class Console:
     def _take_record(self, record: str) -> None:
         """Wait for the events of a record: they come before the loop's step ends, or never."""
         if self._unexplained is not None:
-            self._explain()
+            self._log_record()
         self._unexplained = record
         if self._is_scheduled:
             return
         try:
             asyncio.get_running_loop().call_soon(self._end_step)
-        except RuntimeError:  # no loop in this thread: nobody would say when the step ends
-            self._explain()
+        except RuntimeError:  # no loop in this thread, and so no end of a step
+            self._log_record()
         else:
             self._is_scheduled = True
 
     def _end_step(self) -> None:
         self._is_scheduled = False
-        self._explain()
+        self._log_record()
 
-    def _explain(self) -> None:
-        """Log a record that no event has come of."""
+    def _log_record(self) -> None:
+        """Log a record of which no event came."""
         record, self._unexplained = self._unexplained, None
-        if record is not None and (text := brief(record)):
+        if record is not None and (text := describe_record(record)):
             self._log.output(Event.SESSION_OUTPUT, text)
 
 
-def brief(record: str) -> str | None:
-    """Return one readable line for one record of a session's log, or nothing.
-
-    Anything is taken: Claude's stream, the records of other harnesses, plain text.
-    """
+def describe_record(record: str) -> str:
+    """Return one line for one record of a journal; empty if there is nothing to show."""
     if len(record) > MAX_PARSED_CHARS:
         return f"[{len(record):,} characters] {one_line(record, MAX_PART_CHARS)}"
     try:
         value = orjson.loads(record)
     except ValueError:
-        return one_line(record, MAX_LINE_CHARS) or None
+        value = None
     if not isinstance(value, dict):
-        return one_line(record, MAX_LINE_CHARS) or None
-    return one_line(_describe(value), MAX_LINE_CHARS) or None
-
-
-def _describe(record: dict[str, Any]) -> str:
-    kind = str(record.get("type", ""))
-    match kind:
-        case "assistant" | "user":
-            return " · ".join(_blocks(record))
-        case "system":
-            return _system(record)
-        case "result":
-            return _result(record)
-        case "stdout" | "stderr":
-            return str(record.get("content", ""))
-        case "error":
-            return f"✗ {_text(record.get('message') or record.get('error') or record)}"
-        case "stream_event":
-            return ""
-    return f"[{kind or 'event'}] {_text(record)}"
-
-
-def _system(record: dict[str, Any]) -> str:
-    subtype = str(record.get("subtype", "system"))
-    if subtype == "init":
-        tools = record.get("tools")
-        count = len(tools) if isinstance(tools, list) else 0
-        return f"session starts: model {record.get('model', 'unknown')}, {count} tools"
-    said = record.get("message") or record.get("content") or record.get("hook_name") or ""
-    return f"[{subtype}] {_text(said)}"
-
-
-def _result(record: dict[str, Any]) -> str:
-    parts = [str(record.get("subtype", "result"))]
-    turns, duration_ms = record.get("num_turns"), record.get("duration_ms")
-    cost_usd = record.get("total_cost_usd")
-    parts += _spent(turns, duration_ms, cost_usd)
-    mark = "✗" if record.get("is_error") else "✓"
-    said = record.get("result")
-    return f"{mark} {', '.join(parts)}" + (f": {_text(said)}" if said else "")
-
-
-def _spent(turns: object, duration_ms: object, cost_usd: object) -> Iterator[str]:
-    if isinstance(turns, int):
-        yield f"{turns} turns"
-    if isinstance(duration_ms, (int, float)):
-        yield f"{duration_ms / 1000:.1f} s"
-    if isinstance(cost_usd, (int, float)):
-        yield f"${cost_usd:.4f}"
-
-
-def _blocks(record: dict[str, Any]) -> Iterator[str]:
-    message = record.get("message")
-    content = message.get("content") if isinstance(message, Mapping) else message
-    if isinstance(content, str):
-        yield _text(content)
-    for block in content if isinstance(content, list) else ():
-        if isinstance(block, Mapping) and (line := _block(block)):
-            yield line
-
-
-def _block(block: Mapping[str, Any]) -> str:
-    match block.get("type"):
-        case "text":
-            return _text(block.get("text"))
-        case "thinking":
-            return f"(thinking) {_text(block.get('thinking'))}"
-        case "tool_use":
-            return _call(str(block.get("name", "tool")), block.get("input"))
-        case "tool_result":
-            return f"{'✗' if block.get('is_error') else '◂'} {_text(block.get('content'))}"
-    return ""
-
-
-def _call(tool_name: str, args: Any) -> str:
-    name = tool_name.removeprefix("mcp__").replace("__", ":")
-    return f"▸ {name}({_inputs(args)})"
-
-
-def _inputs(value: Any) -> str:
-    if not isinstance(value, Mapping):
-        return ""
-    return ", ".join(f"{key}={one_line(str(item), MAX_INPUT_CHARS)}" for key, item in value.items())
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        value = " ".join(str(part.get("text", "")) for part in value if isinstance(part, Mapping))
-    text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
-    return one_line(text, MAX_PART_CHARS)
+        return one_line(record, MAX_LINE_CHARS)
+    kind = value.get("type") or "event"
+    if kind in ("stdout", "stderr"):  # the journal's form of plain text
+        return one_line(str(value.get("content", "")), MAX_LINE_CHARS)
+    return one_line(f"[{kind}] {one_line(record, MAX_PART_CHARS)}", MAX_LINE_CHARS)

@@ -1,6 +1,6 @@
-"""How full the model's context window is, told to the server (docs/api.md 11).
+"""Report how full the model's context window is (docs/api.md 11), at most once per interval.
 
-At most one value per interval, and never the wrong one last.
+`Throttle` sends the newest value of each interval, so the last report is never an outdated one.
 """
 
 from __future__ import annotations
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 
 
 class ContextReports:
-    """Keeps the sums of one session and posts snapshots of them.
+    """Keeps the token sums of one session and sends snapshots of them.
 
-    What the harness says of the window counts; until it does, `context_window` is asked for the
-    size of the model's.
-
-    Only the main thread's usage belongs here: translators emit none for helpers the agent starts.
+    The window's size is the one that the harness reports; before it does, `context_window` gives
+    the model's. Translators emit no usage for subagents, so the sums are those of the main thread.
     """
 
     def __init__(
@@ -39,23 +37,23 @@ class ContextReports:
     ) -> None:
         self._context_window = context_window
         self._send, self._session_uuid, self._model = send, session_uuid, model
-        self._throttle = Throttle(interval_s=interval_s, send=self._post_usage, clock=clock)
+        self._throttle = Throttle(interval_s=interval_s, send=self._send_usage, clock=clock)
         self._total_tokens: int | None = None
         self._used_tokens: int | None = None
         self._output_tokens = 0
 
     def model_known(self, model: str) -> None:
-        """The harness named the model that really runs."""
+        """Use the model that the harness named."""
         self._model = model
 
     def usage(self, event: ContextUsage) -> None:
-        """Take one measurement; every one counts, few are posted."""
+        """Add one measurement; few are sent."""
         self._output_tokens += max(0, event.output_tokens or 0)
         self._used_tokens = event.context_used_tokens
         self._total_tokens = event.context_total_tokens or self._total_tokens
         self._throttle.offer(event)
 
-    def _post_usage(self, event: ContextUsage) -> None:
+    def _send_usage(self, event: ContextUsage) -> None:
         total = self._window(event.context_total_tokens)
         percent = event.context_percent
         if percent is None and total:
@@ -74,17 +72,17 @@ class ContextReports:
         )
 
     def compaction(self, event: Compaction) -> None:
-        """The context was shortened; each one is posted, since the server counts them."""
+        """Send a compaction at once: the server counts them."""
         self._throttle.flush()
         complete = replace(event, context_total_tokens=self._window(event.context_total_tokens))
         self._send(context_body(complete, session_id=self._session_uuid))
 
     def tick(self) -> None:
-        """Post what the throttle kept back, if it is time."""
+        """Send the waiting snapshot if it is due."""
         self._throttle.tick()
 
     def completion(self, cost: CostData | None) -> None:
-        """Post the final sums, if there is anything to say."""
+        """Send the final sums, if any are known."""
         self._throttle.flush()
         if cost is None and self._used_tokens is None:
             return
@@ -100,7 +98,7 @@ class ContextReports:
         )
 
     def _window(self, reported: int | None) -> int | None:
-        """What the harness says, else what it said before, else the table."""
+        """Return the reported size, else the last reported one, else the model's."""
         if reported and reported > 0:
             self._total_tokens = reported
         return self._total_tokens or self._context_window(self._model)
@@ -110,11 +108,7 @@ T = TypeVar("T")
 
 
 class Throttle(Generic[T]):
-    """Lets the first value through at once and then the *latest* one of each interval.
-
-    A throttle that drops the excess leaves a task saying what it did minutes ago; this one keeps
-    the newest value back and sends it when the interval ends.
-    """
+    """Sends the first value at once, then the newest value of each interval when it ends."""
 
     def __init__(self, *, interval_s: float, send: Callable[[T], None], clock: Clock) -> None:
         self._interval_s, self._send, self._clock = interval_s, send, clock
@@ -122,23 +116,23 @@ class Throttle(Generic[T]):
         self._waiting: list[T] = []
 
     def offer(self, value: T) -> None:
-        """Send `value` now if the interval is over, else keep it in place of an older one."""
+        """Send `value` now, or when the interval ends unless a newer one replaces it."""
         self._waiting = [value]
         self.tick()
 
     def tick(self) -> None:
-        """Send what was kept back, if it is time."""
+        """Send the waiting value if the interval is over."""
         now = self._clock.monotonic()
         if self._sent_at is None or now - self._sent_at >= self._interval_s:
             self.flush()
 
     def flush(self) -> None:
-        """Send what was kept back, time or not."""
+        """Send the waiting value now."""
         if self._waiting:
             self._send(self._waiting[0])
             self._waiting.clear()
             self._sent_at = self._clock.monotonic()
 
     def drop(self) -> None:
-        """Forget what was kept back."""
+        """Discard the waiting value."""
         self._waiting.clear()

@@ -1,8 +1,7 @@
-"""How a task ends: completed with which output, or failed for which reason.
+"""Decide how a task ends: completed with which output, or failed for which reason.
 
-A decision and nothing else; the worker puts it into the queue behind the session's other writes.
-
-What a session cost, told exactly once.
+The worker puts the decision into the queue behind the session's other writes. `LatestCost` selects
+the cost that is reported with it.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from agent_swarm_worker.api.wire import TERMINAL_STATUSES
 from agent_swarm_worker.contract import CostData
-from agent_swarm_worker.guards.hangs import with_hint
-from agent_swarm_worker.reporting.output_schema import Judge, Question, judge_apart
+from agent_swarm_worker.guards.hangs import with_retry_hint
+from agent_swarm_worker.reporting.output_schema import Checker, OutputCheck, check_isolated
 from agent_swarm_worker.text import clip
 
 if TYPE_CHECKING:
@@ -23,24 +22,24 @@ if TYPE_CHECKING:
 
 NO_OUTPUT = "(The session ended without an error, but said nothing that could serve as output.)"
 MAX_TEXT_CHARS = 30_000
-"""Longest output that is made of the agent's words rather than given as output."""
+"""Limit of an output that is taken from the agent's last message."""
 MAX_REASON_CHARS = 12_000
-MAX_KEPT_OUTPUT_CHARS = 10_000
-MAX_LAST_WORDS_CHARS = 2_000
+MAX_QUOTED_OUTPUT_CHARS = 10_000
+MAX_QUOTED_MESSAGE_CHARS = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishBody:
-    """The end of a task, as ``POST /api/tasks/{id}/finish`` wants it (docs/api.md 7.1)."""
+    """The body of ``POST /api/tasks/{id}/finish`` (docs/api.md 7.1)."""
 
     status: Literal["completed", "failed"]
     output: str | None = None
     failure_reason: str | None = None
     note: str | None = None
-    """What the operator may want to know of how this came about; not sent."""
+    """A remark for the worker's log; not sent."""
 
     def args(self, task_id: str) -> dict[str, Any]:
-        """The arguments of the ``finish`` write."""
+        """Return the arguments of the ``finish`` write."""
         text = {"output": self.output, "failure_reason": self.failure_reason}
         known = {key: value for key, value in text.items() if value is not None}
         return {"task_id": task_id, "status": self.status, **known}
@@ -55,40 +54,40 @@ async def decide_finish(
     task_status: str | None = None,
     existing_output: str | None = None,
     output_schema: Mapping[str, Any] | None = None,
-    judge: Judge = judge_apart,
+    checker: Checker = check_isolated,
 ) -> FinishBody | None:
     """Decide how a task ends (docs/api.md 7.2).
 
-    The output is the first of: what the harness gave as result, the agent's last words, what the
-    agent stored on the task itself, a sentence saying that there is none.
+    The output is the first that is not blank of: the harness's result, the agent's last message,
+    the output that the agent stored on the task itself, `NO_OUTPUT`.
 
     Args:
         result: how the session ended; ``is_error`` counts as much as the exit code.
         harness: name of the adapter, for messages.
-        redactor: takes secrets out of what is sent.
-        last_text: the last thing the agent said, never that of a helper it started.
-        task_status: the task's present status, if it could be asked for.
+        redactor: scrubs the body.
+        last_text: the agent's last message, never that of a subagent.
+        task_status: the task's present status, if it is known.
         existing_output: output that is on the task already.
-        output_schema: the shape the output must have, if the task demands one.
-        judge: says whether an output has it.
+        output_schema: the schema of the output, if the task has one.
+        checker: checks the output.
 
     Returns:
-        What to send, or nothing when the agent has ended the task itself: its word stands.
+        The body, or nothing if the agent has ended the task itself.
     """
     if task_status in TERMINAL_STATUSES:
         return None
     if has_failed(result):
         return _failed(_failure_reason(result, harness, redactor.text(last_text)), redactor)
-    texts = [text for text in (result.output, last_text, existing_output) if _says(text)]
+    texts = [text for text in (result.output, last_text, existing_output) if _has_text(text)]
     if output_schema:
-        return await _by_schema(output_schema, texts, redactor, judge)
+        return await _by_schema(output_schema, texts, redactor, checker)
     if not texts:
         return FinishBody(status="completed", output=NO_OUTPUT)
-    # Scrubbed before it is cut; and only mere words are cut, never what was meant as output.
+    # Scrubbed before it is cut; and only a message is cut, never a result.
     output = redactor.text(texts[0])
-    is_spoken = not _says(result.output) and _says(last_text)
+    is_message = not _has_text(result.output) and _has_text(last_text)
     return FinishBody(
-        status="completed", output=clip(output, MAX_TEXT_CHARS) if is_spoken else output
+        status="completed", output=clip(output, MAX_TEXT_CHARS) if is_message else output
     )
 
 
@@ -98,27 +97,27 @@ def has_failed(result: ProviderResult) -> bool:
 
 
 async def _by_schema(
-    schema: Mapping[str, Any], texts: list[str], redactor: Redactor, judge: Judge
+    schema: Mapping[str, Any], texts: list[str], redactor: Redactor, checker: Checker
 ) -> FinishBody:
-    """Decide by the first text that holds a fitting value."""
+    """Complete with the first text that has a fitting value, else fail."""
     if not texts:
         return _failed("The task demands output of a given shape, and there was none.", redactor)
     output = redactor.text(texts[0])
-    verdict = await judge(Question(schema=schema, texts=texts, shown=output))
-    if verdict.unusable:
-        # Whoever wrote the task made this mistake, not the agent. A failure would throw its work
-        # away and take every dependent task along, for something no second try could do better.
-        why = f"outputSchema cannot be used, output not checked: {verdict.unusable}"
+    outcome = await checker(OutputCheck(schema=schema, texts=texts, shown=output))
+    if outcome.unusable:
+        # The author of the task made this mistake, not the agent. A failure would discard its work
+        # and fail every dependent task, and no retry could do better.
+        why = f"outputSchema cannot be used, output not checked: {outcome.unusable}"
         return FinishBody(status="completed", output=output, note=why)
-    if verdict.fitting:
-        is_whole = any(verdict.fitting == text.strip() for text in texts)
+    if outcome.fitting:
+        is_whole = any(outcome.fitting == text.strip() for text in texts)
         note = None if is_whole else "output taken out of a longer text"
-        # Scrubbed only now, as JSON: a secret made of digits can be a number in it.
-        fitting, _ = redactor.json_line(verdict.fitting.encode("utf-8", "replace"))
+        # Scrubbed as JSON: a secret made of digits can be a number in it.
+        fitting, _ = redactor.json_line(outcome.fitting.encode("utf-8", "replace"))
         return FinishBody(status="completed", output=fitting.decode("utf-8", "replace"), note=note)
-    kept = clip(output, MAX_KEPT_OUTPUT_CHARS)
+    quoted = clip(output, MAX_QUOTED_OUTPUT_CHARS)
     reason = (
-        f"The output does not fit the task's outputSchema: {verdict.why_not}\n\nOutput:\n{kept}"
+        f"The output does not fit the task's outputSchema: {outcome.mismatch}\n\nOutput:\n{quoted}"
     )
     return _failed(reason, redactor)
 
@@ -127,44 +126,45 @@ def _failed(reason: str, redactor: Redactor) -> FinishBody:
     return FinishBody(status="failed", failure_reason=clip(redactor.text(reason), MAX_REASON_CHARS))
 
 
-def _failure_reason(result: ProviderResult, harness: str, last_words: str) -> str:
+def _failure_reason(result: ProviderResult, harness: str, last_text: str) -> str:
     reason = (result.failure_reason or "").strip()
     if not reason:
         reason = f"{harness} ended with an error (exit code {result.exit_code})"
-        if _says(last_words):
-            reason += f"; its last words: {clip(last_words.strip(), MAX_LAST_WORDS_CHARS)}"
+        if _has_text(last_text):
+            reason += f"; its last words: {clip(last_text.strip(), MAX_QUOTED_MESSAGE_CHARS)}"
     category = result.error_category
-    told = f"{reason} [{category}]" if category and category not in reason else reason
-    return with_hint(told, category)
+    if category and category not in reason:
+        reason = f"{reason} [{category}]"
+    return with_retry_hint(reason, category)
 
 
-def _says(text: str | None) -> TypeGuard[str]:
+def _has_text(text: str | None) -> TypeGuard[str]:
     return bool(text and text.strip())
 
 
-class CostKeeper:
-    """Keeps the best of the cumulative costs a session reports.
+class LatestCost:
+    """Selects the cost to report from the cumulative costs of a session.
 
-    Harnesses report the running total again and again, and an error at the end often comes with
-    one that is all zero. That must not wipe out the real one: budgets are enforced on it.
+    Harnesses report the running total repeatedly, and an error at the end often comes with an
+    all-zero one. That must not replace the real one: budgets are enforced on it.
     """
 
     def __init__(self) -> None:
-        self._kept: CostData | None = None
+        self._cost: CostData | None = None
 
-    def note(self, cost: CostData | None) -> None:
-        """Take one cumulative cost; what is not one is passed over."""
-        if isinstance(cost, CostData) and (self._kept is None or not _is_empty(cost)):
-            self._kept = _keep_price(self._kept, cost)
+    def add(self, cost: CostData | None) -> None:
+        """Take one cumulative cost; other values are ignored."""
+        if isinstance(cost, CostData) and (self._cost is None or not _is_empty(cost)):
+            self._cost = _with_price(self._cost, cost)
 
     @property
     def cost(self) -> CostData | None:
-        """The cost to report, if any was ever given."""
-        return self._kept
+        """The cost to report, if there was any."""
+        return self._cost
 
 
-def _keep_price(before: CostData | None, now: CostData) -> CostData:
-    """A running total does not fall back to nothing, so an earlier price outlives a missing one."""
+def _with_price(before: CostData | None, now: CostData) -> CostData:
+    """Return `now`, with the earlier price if it has none: a total does not fall to zero."""
     if before is not None and before.total_cost_usd and not now.total_cost_usd:
         return replace(now, total_cost_usd=before.total_cost_usd)
     return now

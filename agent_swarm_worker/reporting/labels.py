@@ -1,11 +1,7 @@
-"""One short line on what the agent is doing, made from a tool call.
+"""Make a short progress line of a tool call, for the task's progress text (docs/api.md 5.9).
 
-It becomes the task's progress text (docs/api.md 5.9).
-
-What the swarm's own tools do, in a few words each, for the progress line of a task.
-
-The emoji of each group are those of the public worker (docs/api.md 5.9), so dashboards
-look familiar; the words are ours.
+The emoji of each group of swarm tools are the public worker's, so dashboards look familiar; the
+texts are our own.
 """
 
 from __future__ import annotations
@@ -38,7 +34,7 @@ USUAL_TOOLS: Final[Mapping[str, ActionKind]] = {
     "todoread": "housekeeping",
     "todowrite": "housekeeping",
 }
-"""What tools of these names do in most harnesses; a harness's spec adds its own."""
+"""The actions of tools by their usual names; a harness's spec adds its own."""
 _SWARM_SERVER = "agent-swarm"
 _OWN_REPORT = "store-progress"
 _ACRONYMS = re.compile(r"\b(?:mcp|kv|api|url|id)\b", re.IGNORECASE)
@@ -51,23 +47,23 @@ def label(
     scrub: Callable[[str], str] = str,
     tools: Mapping[str, ActionKind] = USUAL_TOOLS,
 ) -> str | None:
-    """Describe a tool call, or return nothing for one that is not worth telling.
+    """Return the label of a tool call; nothing for housekeeping and for progress reports.
 
     Args:
         tool_name: as the harness names it.
-        args: whatever the harness passed; used only as far as it is a mapping with strings.
-        tools: what the harness's own tools do, by their name in lower case.
-        scrub: takes secrets out; runs before the text is cut, so that no half secret is left.
+        args: of the call; used if they are a mapping.
+        scrub: replaces secrets, before the text is cut.
+        tools: the actions of the harness's own tools, by their name in lower case.
 
     Returns:
         One line of at most `MAX_LABEL_CHARS` characters, without control characters.
     """
-    words = _words(tool_name, args if isinstance(args, Mapping) else {}, tools)
-    return one_line(scrub(words), MAX_LABEL_CHARS) if words else None
+    text = _label(tool_name, args if isinstance(args, Mapping) else {}, tools)
+    return one_line(scrub(text), MAX_LABEL_CHARS) if text else None
 
 
 def has_label(tool_name: str, args: Any, *, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> bool:
-    """True if `label` has something to say of this call."""
+    """True if `label` returns a text for this call."""
     name = canonical_name(tool_name, args)
     return _kind(name, tools) != "housekeeping" and not _is_own_report(name)
 
@@ -78,7 +74,7 @@ def _kind(name: str, tools: Mapping[str, ActionKind]) -> ActionKind | None:
 
 
 def canonical_name(tool_name: str, args: Any) -> str:
-    """Return one spelling for tools that harnesses spell differently.
+    """Return one name for a tool that harnesses name differently.
 
     Some pass server and tool of an MCP call as arguments; some write built-in tools in lower case.
     """
@@ -91,22 +87,22 @@ def canonical_name(tool_name: str, args: Any) -> str:
     return tool_name[:1].upper() + tool_name[1:]
 
 
-def _words(tool_name: str, args: Mapping[Any, Any], tools: Mapping[str, ActionKind]) -> str | None:
+def _label(tool_name: str, args: Mapping[Any, Any], tools: Mapping[str, ActionKind]) -> str | None:
     name = canonical_name(tool_name, args)
     kind = _kind(name, tools)
     if kind == "housekeeping" or _is_own_report(name):
         return None
     if name.startswith("mcp__"):
-        return _mcp_words(name)
+        return _mcp_label(name)
     return (
-        (_builtin_words(kind, args) if kind else None)
+        (_builtin_label(kind, args) if kind else None)
         or swarm_label(tool_name)
         or f"🔧 {_humanise(name)}"
     )
 
 
 def _is_own_report(name: str) -> bool:
-    """True for the agent's own report of its progress."""
+    """True for the swarm tool by which an agent reports its progress."""
     if name.lower().replace("_", "-") == _OWN_REPORT:
         return True
     if not name.startswith("mcp__"):
@@ -115,14 +111,14 @@ def _is_own_report(name: str) -> bool:
     return server.replace("_", "-") == _SWARM_SERVER and tool.replace("_", "-") == _OWN_REPORT
 
 
-def _mcp_words(name: str) -> str:
+def _mcp_label(name: str) -> str:
     server, _, tool = name.removeprefix("mcp__").partition("__")
     if server.replace("_", "-") != _SWARM_SERVER:
         return f"🔌 {server}: {_humanise(tool)}" if tool else f"🔌 {_humanise(server)}"
     return swarm_label(tool) or f"🔌 {_humanise(tool)}"
 
 
-def _builtin_words(kind: ActionKind, args: Mapping[Any, Any]) -> str | None:
+def _builtin_label(kind: ActionKind, args: Mapping[Any, Any]) -> str | None:
     match kind:
         case "read":
             return f"📖 Reading {_short_path(args)}"
@@ -137,8 +133,8 @@ def _builtin_words(kind: ActionKind, args: Mapping[Any, Any]) -> str | None:
         case "find-files":
             return f"📁 Looking for {_text(args, 'pattern') or 'files'}"
         case "list-directory":
-            place = _text(args, "path")
-            return f"📁 Listing {'the directory' if place in ('', '.') else _short_path(args)}"
+            is_here = _text(args, "path") in ("", ".")
+            return f"📁 Listing {'the directory' if is_here else _short_path(args)}"
         case "subagent":
             return f"🤖 {_text(args, 'description') or 'Starting a helper'}"
         case "skill":
@@ -153,15 +149,15 @@ def _short_path(args: Mapping[Any, Any]) -> str:
 
 
 def _text(args: Mapping[Any, Any], *keys: str) -> str:
-    """Return the first of these that is a string and not blank, or an empty string."""
+    """Return the first of these values that is a string and not blank, or an empty string."""
     values = (args.get(key) for key in keys)
     return next((value for value in values if isinstance(value, str) and value.strip()), "")
 
 
 def _humanise(name: str) -> str:
     """``create_issue-id`` becomes ``Create issue ID``."""
-    words = re.sub(r"[-_]+", " ", name).strip()
-    sentence = words[:1].upper() + words[1:]
+    text = re.sub(r"[-_]+", " ", name).strip()
+    sentence = text[:1].upper() + text[1:]
     return _ACRONYMS.sub(lambda match: match.group().upper(), sentence) or "Using a tool"
 
 
@@ -295,12 +291,12 @@ _TABLE = """
 """
 
 _ROWS = (row.split(maxsplit=2) for row in _TABLE.strip().splitlines())
-_LABELS = {name: f"{emoji} {words}" for emoji, name, words in _ROWS}
+_LABELS = {name: f"{emoji} {text}" for emoji, name, text in _ROWS}
 
 
 def swarm_label(tool: str) -> str | None:
-    """Return the label of a swarm tool, or nothing if the name is not one of them.
+    """Return the label of a swarm tool; nothing for other names.
 
-    Some names are spelt with underscores, by the server or by a harness that allows no hyphen.
+    The server, or a harness that allows no hyphen, writes some names with underscores.
     """
     return _LABELS.get(tool.lower().replace("_", "-"))

@@ -1,30 +1,31 @@
-"""Finding, in what an agent said, the JSON that its task asked for.
+"""Check a task's output against its ``outputSchema``, and find the fitting JSON in a text.
 
-A task may demand output of a certain shape (``outputSchema``). The server does not check it when a
-task is finished (docs/api.md 7.1), so it is done here, with the full JSON Schema rules; and in a
-process apart, since a schema may hold a pattern or a nest of choices that never comes to an end.
+The server does not check the output of a finished task (docs/api.md 7.1), so it is checked here, by
+the full rules of JSON Schema, and in a process of its own: a schema may have a pattern, or nested
+alternatives, whose evaluation never ends.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agent_swarm_worker.processes.isolated_call import IsolatedCallFailed, call_isolated
+from agent_swarm_worker.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 MAX_ERROR_CHARS = 300
-JUDGE_LIMIT_S = 10.0
-"""How long the question whether an output fits may take."""
+CHECK_LIMIT_S = 10.0
+"""Time limit of a check."""
 _FENCE = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)```", re.DOTALL)
 _VALUE_START = re.compile(r"[\[{]")
 _MAX_BLOCKS = 1000
 _MAX_EFFORT = 2_000_000
-"""How much may be read in vain while looking for a value, in characters; bounds hostile text."""
+"""How many characters may be read without finding a value; limits the time of hostile text."""
 
 
 class BadSchema(ValueError):
@@ -33,83 +34,75 @@ class BadSchema(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A JSON value as it stands in the text."""
+    """A JSON value, and its text."""
 
     text: str
     value: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What is to be judged."""
+class OutputCheck:
+    """A schema and the texts to search for a value that fits it."""
 
     schema: Mapping[str, Any]
     texts: Sequence[str]
-    """The first that holds a fitting value decides."""
+    """In order: the first text with a fitting value is used."""
     shown: str
-    """The first of them as it may be quoted, for the reason that none does."""
+    """The first text, scrubbed: the reason for a mismatch may quote it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """How it was judged; of the three one is given."""
+class CheckOutcome:
+    """The outcome of a check; one of the fields is set."""
 
     fitting: str = ""
-    """The fitting JSON, as it stands in its text."""
-    why_not: str = ""
+    """The fitting JSON, as it is in its text."""
+    mismatch: str = ""
+    """Why no value fits."""
     unusable: str = ""
-    """Why nothing can be judged by this schema."""
+    """Why the schema cannot be used."""
 
 
-Judge: TypeAlias = "Callable[[Question], Awaitable[Verdict]]"
+Checker: TypeAlias = "Callable[[OutputCheck], Awaitable[CheckOutcome]]"
 
 
-async def judge_apart(question: Question) -> Verdict:
-    """Judge in a process of its own, within `JUDGE_LIMIT_S`."""
-    asked = {
-        "schema": dict(question.schema),
-        "texts": list(question.texts),
-        "shown": question.shown,
-    }
+async def check_isolated(check: OutputCheck) -> CheckOutcome:
+    """Run `check_output` in a process of its own, within `CHECK_LIMIT_S`."""
+    args = {"schema": dict(check.schema), "texts": list(check.texts), "shown": check.shown}
     try:
-        return Verdict(**await call_isolated(_judge_json, asked, limit_s=JUDGE_LIMIT_S))
+        return CheckOutcome(**await call_isolated(_check_json, args, limit_s=CHECK_LIMIT_S))
     except IsolatedCallFailed as error:
-        return Verdict(unusable=str(error))
+        return CheckOutcome(unusable=str(error))
 
 
-def _judge_json(asked: dict[str, Any]) -> dict[str, str]:
-    verdict = judge(Question(**asked))
-    return {
-        "fitting": verdict.fitting,
-        "why_not": verdict.why_not,
-        "unusable": verdict.unusable,
-    }
+def _check_json(args: dict[str, Any]) -> dict[str, str]:
+    return asdict(check_output(OutputCheck(**args)))
 
 
-def judge(question: Question) -> Verdict:
-    """Judge here and now, however long that takes."""
+def check_output(check: OutputCheck) -> CheckOutcome:
+    """Find the first fitting value in the texts; may take for ever."""
     try:
-        demand = OutputSchema(question.schema)
-        for text in question.texts:
-            found, _ = demand.find(text)
+        schema = OutputSchema(check.schema)
+        for text in check.texts:
+            found, _ = schema.find(text)
             if found:
-                return Verdict(fitting=found.text)
-        # The reason quotes the value, so it is made from the text that may be quoted.
-        return Verdict(why_not=demand.find(question.shown)[1] or "it does not fit")
+                return CheckOutcome(fitting=found.text)
+        # The reason quotes the value, so it is made from the scrubbed text.
+        return CheckOutcome(mismatch=schema.find(check.shown)[1] or "it does not fit")
     except BadSchema as error:
-        return Verdict(unusable=str(error) or "it is none")
+        return CheckOutcome(unusable=str(error) or "it is none")
 
 
 class OutputSchema:
-    """One task's demand on its output.
+    """A compiled JSON Schema.
 
     Raises:
-        BadSchema: it is not a usable JSON Schema.
+        BadSchema: the schema cannot be used.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        # Imported here: most tasks have no schema, and the library takes a while to load. It has
-        # no type information of its own.
+        # Imported here: most tasks have no schema, and the library takes a while to load. It has no
+        # type information.
         from jsonschema import (  # type: ignore[import-untyped]  # noqa: PLC0415
             Draft202012Validator,
             SchemaError,
@@ -121,33 +114,30 @@ class OutputSchema:
             dialect = validators.validator_for(schema, default=Draft202012Validator)
             dialect.check_schema(schema)
         except (SchemaError, RecursionError, TypeError, ValueError) as error:
-            raise BadSchema(_brief(error)) from None
-        # An explicit registry: by default the library would fetch a foreign $ref over the network.
+            raise BadSchema(_message(error)) from None
+        # Without a registry the library would fetch a foreign $ref over the network.
         self._validator = dialect(schema, registry=EMPTY_REGISTRY)
 
     def mismatch(self, value: Any) -> str | None:
-        """Return the first thing wrong with `value`, or nothing.
+        """Return the first error of `value`, or nothing.
 
         Raises:
-            BadSchema: a reference in the schema leads nowhere or round in circles.
+            BadSchema: a reference in the schema is unresolvable or circular.
         """
         from referencing.exceptions import Unresolvable  # noqa: PLC0415 - as above
 
         try:
             first = next(iter(self._validator.iter_errors(value)), None)
         except (Unresolvable, RecursionError) as error:
-            raise BadSchema(_brief(error)) from None
+            raise BadSchema(_message(error)) from None
         if first is None:
             return None
-        return f"{first.json_path}: {_cut(first.message)}"
+        return f"{first.json_path}: {shorten(first.message, MAX_ERROR_CHARS)}"
 
     def find(self, text: str) -> tuple[Found | None, str]:
-        """Look for a value that fits: the whole text, else the last one inside it.
+        """Return the whole text if it fits, else the last fitting value in it, else the reason.
 
         The last, because agents explain first and answer at the end.
-
-        Returns:
-            What was found, if anything, and else why not.
         """
         whole = _parse(text)
         if whole is not None:
@@ -164,7 +154,7 @@ class OutputSchema:
 
 
 def _values_within(text: str) -> Iterator[Found]:
-    """Yield the JSON objects and arrays in prose, fenced ones last since they are meant to be."""
+    """Yield the JSON objects and arrays in prose, those in fenced blocks last."""
     blocks = _FENCE.findall(text)[-_MAX_BLOCKS:]
     fenced = [found for block in blocks if (found := _parse(block))]
     yield from _scan(_FENCE.sub("", text))
@@ -182,7 +172,7 @@ def _scan(text: str) -> Iterator[Found]:
             effort += error.pos - start.start() + error.pos // 100
             position = start.end()
         except (ValueError, RecursionError):
-            # A number too long or a value too deep: no honest answer looks like that.
+            # A number too long or a value too deep.
             return
         else:
             yield Found(text[start.start() : end], value)
@@ -204,9 +194,6 @@ def _refuse_constant(name: str) -> None:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def _brief(error: Exception) -> str:
-    return _cut(str(getattr(error, "message", None) or error) or type(error).__name__)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_ERROR_CHARS else text[: MAX_ERROR_CHARS - 1] + "…"
+def _message(error: Exception) -> str:
+    message = str(getattr(error, "message", None) or error) or type(error).__name__
+    return shorten(message, MAX_ERROR_CHARS)

@@ -1,8 +1,6 @@
-"""What reporting needs of the outside: a durable queue of API writes.
+"""The interfaces of reporting: the queue that it puts API writes into, and the session it reports.
 
-`outbox.outbox` provides it; this room knows only the shape.
-
-What a report needs to know of the session it is about.
+`outbox.outbox` implements the queue.
 """
 
 from __future__ import annotations
@@ -19,62 +17,59 @@ if TYPE_CHECKING:
     from agent_swarm_worker.outbox.queue import WriteKind
 
 WORKER_LANE = "worker"
-"""The lane of what concerns the agent and no task: no result waits for it."""
+"""The lane of writes about the agent and no task."""
 
 
 class WriteQueue(Protocol):
-    """Takes API writes and owns them from then on."""
+    """Stores API writes and delivers them."""
 
     def put(self, lane: str, kind: WriteKind, args: Mapping[str, Any]) -> None:
-        """Store one write durably and return; delivery comes later.
+        """Store one write durably; it is delivered later.
 
         Args:
             lane: writes of one lane are delivered in the order they were put.
-            kind: what it is; `outbox.delivery` says what each takes.
+            kind: the kind of write; `outbox.delivery` defines its arguments.
             args: plain JSON values.
         """
-        ...
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Make all that is put in the block one write: after a crash, all of it is there or none.
+        """Store all writes of the block in one transaction: after a crash all of them or none.
 
-        The block must put nothing that a power cut is not to take back.
+        A power cut may undo the transaction.
         """
-        ...
 
     def mark_reported(self) -> None:
-        """Note that whatever the log ranges put so far gave rise to was put as well."""
-        ...
+        """Record that the events of all log ranges put so far were put, too."""
 
 
 def task_lane(effective_id: str) -> str:
-    """The lane of a task: whoever sees its finish can read all its lines.
+    """Return the lane of a task; the finish is delivered behind all its other writes.
 
-    One lane for all of it, and still a line the server chokes on does not hold up the finish: the
-    queue moves a write that fails again and again behind the others.
+    A line that the server refuses does not hold up the finish: the queue moves a write that fails
+    repeatedly behind the others.
     """
     return effective_id
 
 
 def unknown_window(model: str) -> int | None:  # noqa: ARG001 - the default of a callback
-    """Know no model."""
+    """Return no context window for any model."""
     return None
 
 
 def one_session() -> int:
-    """Count this session only."""
+    """Return 1, for a worker with this session only."""
     return 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionFacts:
-    """Whose session it is, and how often to tell what."""
+class SessionInfo:
+    """Identity of a session, and the intervals of its reports."""
 
     task_id: str | None
-    """The task, or ``None`` for a trigger without one: then nothing is said about a task, and
-    logs, events and cost carry no task id (docs/api.md 4.10)."""
+    """The task, or ``None`` for a trigger without one: then nothing is written to a task, and logs,
+    events and cost have no task id (docs/api.md 4.10)."""
     effective_id: str
-    """The task's id, or the id made up in its place."""
+    """The task's id, or the id generated in its place."""
     agent_id: str
     session_uuid: str
     """The runner's id of the session; costs, logs and events are filed under it."""
@@ -83,9 +78,9 @@ class SessionFacts:
     harness: str
     """Name of the adapter."""
     context_window: Callable[[str], int | None] = unknown_window
-    """The context window of a model in tokens, as far as it is known beforehand."""
+    """Returns the context window of a model in tokens, if it is known before the session."""
     tools: Mapping[str, ActionKind] = field(default_factory=dict)
-    """What this harness's tools do, by their name in lower case."""
+    """The action of each tool of the harness, by its name in lower case."""
     wire_provider: str | None
     """The harness as the server knows it, if it does."""
     log_file: Path
@@ -99,17 +94,17 @@ class SessionFacts:
     model_source: str = "adapter_default"
     """Where that choice came from (docs/api.md 3.6)."""
     session_meta: Mapping[str, Any] = field(default_factory=dict)
-    """Kept with the task's session, for whoever continues the task."""
+    """Stored with the task's session, for a worker that resumes the task."""
     observe_only: bool = False
-    """For an offered task, which is not ours: no progress, since that would make it
-    ``in_progress`` (docs/api.md 4.4)."""
+    """True for an offered task: it gets no progress, since that would make it ``in_progress``
+    (docs/api.md 4.4)."""
     progress_interval_s: float = 3.0
     """Least time between two progress texts."""
     context_interval_s: float = 30.0
     """Least time between two context snapshots."""
     log_flush_s: float = 1.0
-    """How often log lines are shipped; less often while many sessions run, see `sessions`."""
+    """Interval of log uploads; longer while many sessions run, see `sessions`."""
     sessions: Callable[[], int] = one_session
-    """How many sessions the worker runs now: together they send log requests at a bounded rate."""
+    """Returns how many sessions run now; together they send log requests at a bounded rate."""
     events_flush_s: float = 5.0
-    """How often tool events are shipped."""
+    """Interval of uploads of tool events."""

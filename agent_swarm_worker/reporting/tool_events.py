@@ -1,8 +1,8 @@
-"""The agent's activity as structured events (docs/api.md 9.1 and 9.2).
+"""Send the agent's activity as structured events (docs/api.md 9.1 and 9.2).
 
-The server refuses a whole batch for one event it does not like, so each is built by `event_body`,
-which knows what the server takes, and joins a batch only if that lets it. What all events of one
-name have in common is built and encoded once; an event is encoded once, when its batch is.
+The server refuses a whole batch for one invalid event, so `event_body` builds each, and only a
+valid one joins a batch. The fields that all events of one name share are encoded once; an event is
+encoded with its batch.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import CostData, ToolEnd, ToolStart
 
 MAX_BATCH = 450
-"""What delivery sends in one request; the server takes 500."""
+"""Events of one request; the server takes 500."""
 MAX_TEXT_CHARS = 500
 MAX_ID_CHARS = 200
 STAMP_S = 0.001
-"""Events closer together than the precision of their stamp share one."""
+"""Events within the precision of a timestamp share it."""
 MAX_HEADS = 64
 MAX_OPEN_CALLS = 1000
-"""Tool calls whose start is remembered; a harness that never ends one must not fill the memory."""
+"""Calls whose start time is kept, in case a harness never ends them."""
 
 _KEY_ARGUMENT = {
     "Read": ("filePath", "file_path"),
@@ -49,7 +49,7 @@ _KEY_ARGUMENT = {
 
 
 class ToolEvents:
-    """Builds events, checks them and hands them on in batches."""
+    """Builds the events of one session and sends them in batches."""
 
     def __init__(
         self,
@@ -63,72 +63,72 @@ class ToolEvents:
     ) -> None:
         self._send, self._clock, self._scrub = send, clock, scrub
         self._agent_id, self._task_id, self._session_uuid = agent_id, task_id, session_uuid
-        # A queue that cannot be written to costs the oldest events, not the worker's memory.
-        self._waiting: deque[tuple[bytes, dict[str, Any]]] = deque(maxlen=2 * MAX_BATCH)
-        """The beginning of an event's JSON, and its data."""
-        self._as_it_came: list[tuple[dict[str, Any], str]] = []
-        """Which fields of the data that waits have text of the agent, to be scrubbed and cut."""
+        # While the queue cannot be written, the oldest events are dropped.
+        self._batch: deque[tuple[bytes, dict[str, Any]]] = deque(maxlen=2 * MAX_BATCH)
+        """The start of an event's JSON, and its data."""
+        self._unscrubbed: list[tuple[dict[str, Any], str]] = []
+        """Fields of waiting data with the agent's text, to be scrubbed and cut."""
         self._heads: dict[tuple[str, str | None, str], bytes] = {}
         """The encoded fields that all events of one name, status and session have in common."""
         self._tool_names: dict[str, str] = {}
-        """Tool names of the events that wait, scrubbed and cut."""
+        """Tool names of the waiting events, scrubbed and cut."""
         self._stamp = ""
         self._stamped_at_s = -math.inf
         self._open_calls: OrderedDict[str, float] = OrderedDict()
 
     def session_started(self, provider_session_id: str) -> None:
-        """The harness has a session; this event alone carries the harness's own id."""
+        """Add the start of the session; only this event has the harness's own id."""
         self._add("session.start", {}, session_id=provider_session_id)
 
     def tool_started(self, event: ToolStart) -> None:
-        """A tool call begins."""
+        """Add the start of a tool call."""
         name = canonical_name(event.tool_name, event.args)
         data = self._call(event)
         wire_name, key = _KEY_ARGUMENT.get(name, ("", ""))
-        told = event.args.get(key) if wire_name and isinstance(event.args, Mapping) else None
-        told = told if isinstance(told, str) else ""
-        if told:
-            self._put_text(data, wire_name, told)
+        text = event.args.get(key) if wire_name and isinstance(event.args, Mapping) else None
+        text = text if isinstance(text, str) else ""
+        if text:
+            self._put_text(data, wire_name, text)
         self._add("tool.start", data)
-        if name == "Skill" and told:
+        if name == "Skill" and text:
             skill: dict[str, Any] = {}
-            self._put_text(skill, wire_name, told)
+            self._put_text(skill, wire_name, text)
             self._add("skill.invoke", skill)
         self._open_calls[event.tool_call_id] = self._clock.monotonic()
         if len(self._open_calls) > MAX_OPEN_CALLS:
             self._open_calls.popitem(last=False)
 
     def tool_ended(self, event: ToolEnd) -> None:
-        """A tool has answered; its answer stays in the log."""
+        """Add the end of a tool call, without its result."""
         began_at = self._open_calls.pop(event.tool_call_id, None)
         took_ms = None if began_at is None else (self._clock.monotonic() - began_at) * 1000
         status = "error" if event.is_error else "ok"
         self._add("tool.end", self._call(event), status=status, duration_ms=took_ms)
 
     def session_ended(self, *, is_error: bool, duration_ms: float, cost: CostData | None) -> None:
-        """The session is over, with what it cost if that is known."""
+        """Add the end of the session, with its cost if known."""
         data: dict[str, Any] = {}
         if cost is not None:
-            spent = {
+            usage = {
                 "model": self._short(cost.model) or None,
                 "totalCostUsd": cost.total_cost_usd,
                 "inputTokens": cost.input_tokens,
                 "outputTokens": cost.output_tokens,
             }
-            data = orjson.loads(encode(spent))
+            data = orjson.loads(encode(usage))
         status = "error" if is_error else "ok"
         self._add("session.end", data, status=status, duration_ms=duration_ms)
 
     def flush(self) -> None:
-        """Hand on everything that waits."""
-        self._tidy()
-        # A secret may have become known since: names are looked at again in the next batch.
+        """Send all waiting events."""
+        self._scrub_texts()
+        # A secret may be registered until the next batch, so its names are scrubbed again.
         self._tool_names.clear()
-        while self._waiting:
-            batch = list(self._waiting)[:MAX_BATCH]
+        while self._batch:
+            batch = list(self._batch)[:MAX_BATCH]
             self._send([b'%b"data":%b}' % (head, orjson.dumps(data)) for head, data in batch])
             for _ in batch:
-                self._waiting.popleft()
+                self._batch.popleft()
 
     def _add(
         self,
@@ -145,17 +145,17 @@ class ToolEvents:
         took_ms = whole_number(duration_ms)
         if took_ms is not None and took_ms >= 0:
             head = b'%b"durationMs":%d,' % (head, took_ms)
-        # The server files an event under the time it arrives, which an outage can make hours late.
+        # The server's own timestamp is the arrival, which an outage can delay by hours.
         now_s = self._clock.monotonic()
         if now_s - self._stamped_at_s >= STAMP_S:
             self._stamp, self._stamped_at_s = wire_time(self._clock.now()), now_s
         data["clientTimestamp"] = self._stamp
-        self._waiting.append((head, data))
-        if len(self._waiting) >= MAX_BATCH:
+        self._batch.append((head, data))
+        if len(self._batch) >= MAX_BATCH:
             self.flush()
 
     def _head(self, name: str, status: str | None, session_id: str) -> bytes:
-        """Return the beginning of an event's JSON; nothing if the server would refuse it."""
+        """Return the start of an event's JSON; nothing if the server would refuse it."""
         head = self._heads.get((name, status, session_id))
         if head is None:
             if len(self._heads) >= MAX_HEADS:  # a harness with a new session at every turn
@@ -182,21 +182,21 @@ class ToolEvents:
             data[key] = self._short(text)
         else:
             data[key] = text
-            self._as_it_came.append((data, key))
+            self._unscrubbed.append((data, key))
 
-    def _tidy(self) -> None:
-        """Scrub and cut the texts that wait: they are searched in one piece, and rarely again."""
-        texts = [data[key] for data, key in self._as_it_came]
+    def _scrub_texts(self) -> None:
+        """Scrub and cut the waiting texts: joined, and one by one only if that finds a secret."""
+        texts = [data[key] for data, key in self._unscrubbed]
         joined = "\n".join(texts)
-        shorten = self._short if self._scrub(joined) != joined else _cut
-        for (data, key), text in zip(self._as_it_came, texts, strict=True):
-            data[key] = shorten(text)
-        self._as_it_came.clear()
+        finish = self._short if self._scrub(joined) != joined else _field
+        for (data, key), text in zip(self._unscrubbed, texts, strict=True):
+            data[key] = finish(text)
+        self._unscrubbed.clear()
 
     def _short(self, text: str) -> str:
-        return _cut(self._scrub(text))
+        return _field(self._scrub(text))
 
 
-def _cut(text: str) -> str:
-    # Leaves nothing in a text that JSON could not take.
+def _field(text: str) -> str:
+    # Also replaces lone surrogates, which JSON cannot encode.
     return one_line(text, MAX_TEXT_CHARS)

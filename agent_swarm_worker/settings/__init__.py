@@ -1,8 +1,8 @@
-"""Floor 2: settings. Every variable the worker reads is declared in one model of its owner.
+"""Settings: each variable that the worker reads is declared in the model of its owner.
 
-`base` has what the models share, `core` the worker's own model, `harness` the base of a harness's.
-The other models are beside their owners: ``providers/<name>/options.py`` and modules that are
-called ``settings.py``. ``docs/configuration.md`` is generated from all of them.
+`base` has the base class and the value types, `core` the worker's own model and the base of a
+harness's. The other models are beside their users, such as ``providers/<name>/options.py``.
+``docs/configuration.md`` is generated from all of them.
 """
 
 from agent_swarm_worker.settings.base import (

@@ -1,11 +1,10 @@
-"""The base of all settings models: a mapping is their only source, and an error names the variable.
+"""The base of all settings models, and the types of values beyond text and numbers.
 
 A model reads nothing by itself: no process environment, no ``.env`` file, no directory of secrets.
-`SettingsModel.load` is given the mapping, so that the process environment and the same environment
-overlaid with the server's configuration rows are read by the same rules. A blank value counts as
-no value, as compose files and charts produce them, unless its field says otherwise.
-
-The kinds of values a setting may have that are more than a text or a number.
+`SettingsModel.load` is given a mapping, so the process environment and the same environment
+overlaid with the server's configuration rows are read by the same rules. A blank value counts as no
+value, as compose files and charts produce it, unless its field says otherwise. An error names the
+variable.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticUseDefault
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from agent_swarm_worker.clock import seconds_of
+from agent_swarm_worker.clock import parse_duration
 from agent_swarm_worker.errors import BadSetting
 
 if TYPE_CHECKING:
@@ -38,28 +37,28 @@ class Effect(StrEnum):
     BOOT = "boot"
     """At the next start of the worker."""
     LIVE = "live"
-    """While the worker runs: for the next session, or the next round of a loop."""
+    """While the worker runs: for the next session, or the next iteration of a loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What a field says of its variable."""
+    """The declaration of a variable by its field."""
 
     names: tuple[str, ...]
     """The variable's names, the preferred one first."""
     effect: Effect
     keeps_blank: bool = False
-    """A blank value is a value, and not the absence of one."""
+    """A blank value counts as a value."""
     is_checked_late: bool = False
     """A bad value fails the session that uses it, and not the start of the worker."""
     is_native: bool = False
-    """The variable is the vendor's: its program, credentials or folders, which others read, too."""
+    """The variable is the vendor's, and other programs read it: a program, credential or folder."""
     is_shared: bool = False
     """Another model owns the variable and documents it."""
 
 
 def boot(*names: str, default: Any = None, **rules: Any) -> Any:
-    """Declare a variable that is read at the start; `rules` as for `live`."""
+    """Declare a variable that is read at start-up; `rules` as for `live`."""
     return _declared(names, Effect.BOOT, default, rules)
 
 
@@ -120,8 +119,8 @@ class SettingsModel(BaseSettings):
         """Return an error for each variable of `env` that cannot be used.
 
         Args:
-            env: where they are.
-            early: leave out those that are only checked when a session uses them.
+            env: the variables.
+            early: skip variables that are checked when a session uses them.
         """
         source = _MappingSource(cls, env)
         try:
@@ -139,7 +138,7 @@ class SettingsModel(BaseSettings):
 
     @classmethod
     def declarations(cls) -> Mapping[str, Declaration]:
-        """Return what each field says of its variable."""
+        """Return the declaration of each field's variable."""
         return _declarations(cls)
 
     @classmethod
@@ -149,7 +148,7 @@ class SettingsModel(BaseSettings):
 
 
 class _MappingSource(PydanticBaseSettingsSource):
-    """Gives a model the variables it declares, as they are in a mapping."""
+    """Provides the variables that a model declares, from a mapping."""
 
     def __init__(self, model: type[SettingsModel], env: Mapping[str, str]) -> None:
         super().__init__(model)
@@ -161,7 +160,7 @@ class _MappingSource(PydanticBaseSettingsSource):
         }
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Unused: the mapping is taken as a whole, and the model chooses among a field's names."""
+        """Unused: `__call__` returns all values, and the model chooses among a field's names."""
         raise NotImplementedError
 
     def __call__(self) -> dict[str, Any]:
@@ -186,24 +185,26 @@ def _bad_settings(
 ) -> tuple[BadSetting, ...]:
     found = []
     for problem in error.errors():
-        # A rule over several fields names none: then the first variable that was given stands in.
-        place = str(problem["loc"][0]) if problem["loc"] else next(iter(given), model.__name__)
-        names = next((names for names in model.variables().values() if place in names), (place,))
-        name = next((name for name in names if name in given), place)
+        # The error of a rule over several fields names none: use the first given variable.
+        location = str(problem["loc"][0]) if problem["loc"] else next(iter(given), model.__name__)
+        names = next(
+            (names for names in model.variables().values() if location in names), (location,)
+        )
+        name = next((name for name in names if name in given), location)
         why = str(problem["msg"]).removeprefix("Value error, ")
         found.append(BadSetting(name, given.get(name), why[:1].lower() + why[1:]))
     return tuple(found)
 
 
 def process_env() -> Mapping[str, str]:
-    """Return the environment of this process; nothing else in the package asks for it."""
+    """Return the environment of this process; the only access to it in the package."""
     return os.environ
 
 
 def named(env: Mapping[str, str], name: str, default: str = "") -> str:
-    """Return a variable whose name is data: of a harness's declaration, or in an operator's file.
+    """Return a variable whose name is data: from a harness's declaration or an operator's file.
 
-    A variable whose name is known beforehand belongs into a model.
+    A variable with a constant name belongs into a model.
     """
     return env.get(name, default)
 
@@ -212,7 +213,7 @@ _YES = frozenset({"1", "true", "on", "yes"})
 
 
 def _flag(value: object) -> object:
-    """``true``/``1`` and ``false``/``0`` count; anything else leaves the default."""
+    """Read ``true``/``1`` and ``false``/``0``; other values leave the default."""
     if not isinstance(value, str):
         return value
     switch = {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower())
@@ -222,7 +223,7 @@ def _flag(value: object) -> object:
 
 
 def _is_yes(value: object) -> object:
-    """``1``, ``true``, ``on`` and ``yes`` turn it on; anything else does not."""
+    """Return true for ``1``, ``true``, ``on`` and ``yes``, else false."""
     return value.strip().lower() in _YES if isinstance(value, str) else value
 
 
@@ -233,19 +234,19 @@ def _comma_list(value: object) -> object:
 
 
 def _path_list(value: object) -> object:
-    """Directories as in ``PATH``; those that are not absolute are left out."""
+    """Split directories as in ``PATH``; relative ones are dropped."""
     if isinstance(value, str):
         return tuple(part for part in value.split(os.pathsep) if os.path.isabs(part))  # noqa: PTH117
     return value
 
 
 def _shell_words(value: object) -> object:
-    """Split a command line as a shell splits words."""
+    """Split a command line as a shell does."""
     return tuple(shlex.split(value)) if isinstance(value, str) else value
 
 
 def _durations(value: object) -> object:
-    """``claude=45m,codex=2h``, or a JSON object; the values as `seconds_of` reads them."""
+    """Read ``claude=45m,codex=2h``, or a JSON object; the values as for `parse_duration`."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("{"):
@@ -260,7 +261,7 @@ def _durations(value: object) -> object:
     if not isinstance(table, dict) or "" in table:
         msg = "expected NAME=DURATION, separated by commas, or a JSON object"
         raise ValueError(msg)
-    return {name: seconds_of(str(limit)) for name, limit in table.items()}
+    return {name: parse_duration(str(limit)) for name, limit in table.items()}
 
 
 def _stripped(value: object) -> object:

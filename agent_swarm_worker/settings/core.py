@@ -1,12 +1,8 @@
-"""The worker's own settings: the swarm it works for, what sessions get, files, timing, logs.
+"""The worker's own settings, and the base of every harness's options.
 
-The names are those of the public worker, so that its containers and charts keep working; what only
-this worker knows starts with ``SWARM_``. ``docs/configuration.md`` has the fields, the texts below
-them, and the comments that group them.
-
-Which model and reasoning effort sessions run with, as far as the operator says.
-
-The base of every harness's options.
+The names are those of the public worker, so that its containers and charts keep working; names that
+only this worker has start with ``SWARM_``. ``docs/configuration.md`` has the fields, the texts
+below them, and the comments that group them.
 """
 
 from __future__ import annotations
@@ -215,10 +211,9 @@ class Settings(SettingsModel):
             raise ValueError(msg)
         return value
 
-    # --- what follows from them
     @property
     def api_key(self) -> str:
-        """The key in force."""
+        """The API key to use."""
         return self.plain_api_key if self.agent_swarm_api_key is None else self.agent_swarm_api_key
 
     @property
@@ -228,7 +223,7 @@ class Settings(SettingsModel):
 
     @property
     def slack_enabled(self) -> bool:
-        """True when the Slack part of the prompt applies."""
+        """True if prompts explain Slack."""
         return not self.slack_disable and bool(self.slack_bot_token and self.slack_app_token)
 
     @property
@@ -238,15 +233,15 @@ class Settings(SettingsModel):
 
     @property
     def human_logs(self) -> bool | None:
-        """Whether log lines are for people; ``None`` if that depends on who reads them."""
+        """Whether log lines are for people; ``None``: if the output is a terminal."""
         return {"human": True, "json": False}.get(self.log_format)
 
     def slots(self, role: str) -> int:
-        """How many sessions may run at once."""
+        """Return how many sessions may run at once."""
         return self.max_concurrent_tasks or (2 if role == "lead" else 1)
 
     def state_root(self) -> Path:
-        """Directory under which each agent has one of its own."""
+        """Return the directory above the agents' state directories."""
         if self.state_dir:
             return self.state_dir
         container_home = self.workspace_dir / "personal"
@@ -279,7 +274,7 @@ class ModelSettings(SettingsModel):
     model_tier_ultra: Stripped = live("MODEL_TIER_ULTRA", default="", is_shared=True)
 
     def of_tier(self, tier: str) -> str:
-        """Return the model that the variable of a tier (one of `TIERS`) names; else nothing."""
+        """Return the model of a tier (one of `TIERS`); empty if none is set."""
         return {
             "smol": self.model_tier_smol,
             "regular": self.model_tier_regular,
@@ -289,9 +284,9 @@ class ModelSettings(SettingsModel):
 
 
 class HarnessOptions(SettingsModel):
-    """Variables of one harness, declared in ``options.py`` of its package.
+    """The settings of one harness, declared in ``options.py`` of its package.
 
-    They are read from a session's environment, so a configuration row holds from the next session.
+    They are read from a session's environment, so a configuration row applies to the next session.
     """
 
     home: str = live("HOME", default="", is_shared=True, is_native=True)

@@ -20,7 +20,7 @@ import anyio
 from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.ids import IdSource, random_ids
-from agent_swarm_worker.imports import settle
+from agent_swarm_worker.imports import freeze_imported
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.processes.subreaper import adopt_orphans
 from agent_swarm_worker.worker.boot.environment import Environment
@@ -180,7 +180,7 @@ class Daemon:
 async def _collect_import_garbage(worker: Worker) -> None:
     """Run the garbage collection that the start has put off."""
     await worker.clock.sleep(GC_AFTER_S)
-    settle()
+    freeze_imported()
 
 
 def _kill_sessions(worker: Worker) -> None:

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from agent_swarm_worker.cli.output import columns, one_line, plain, print_json, print_table
+from agent_swarm_worker.cli.output import fit_line, plain, print_json, print_table
+from agent_swarm_worker.text import columns
 
 HOSTILE = "a\x1b[31mb\x07c\x7fd\x9b2Je\u202ef\u2066g\rh\x00i"
 Capture = pytest.CaptureFixture[str]
@@ -18,24 +19,24 @@ def test_what_could_drive_a_terminal_is_taken_out():
     assert plain("عربي 日本語 👩‍💻 é") == "عربي 日本語 👩‍💻 é"
 
 
-def test_one_line_folds_white_space():
-    assert one_line(" a\r\nb\t c\u2028d\x85e ", 80) == "a b c d e"
-    assert one_line(HOSTILE, 80).isprintable()
+def test_fit_line_folds_white_space():
+    assert fit_line(" a\r\nb\t c\u2028d\x85e ", 80) == "a b c d e"
+    assert fit_line(HOSTILE, 80).isprintable()
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 20])
 @pytest.mark.parametrize("text", ["abcdefghij" * 3, "日本語のテキスト" * 3, "éa" * 20, "a日" * 9])
 def test_a_cut_line_fits(text: str, width: int):
-    line = one_line(text, width)
+    line = fit_line(text, width)
     assert columns(line) <= width
     assert columns(line) >= width - 1  # half of a wide character is not to be had
     assert line.endswith("…")
 
 
 def test_a_line_that_fits_is_left_alone():
-    assert one_line("日本", 4) == "日本"
-    assert one_line("e\u0301" * 5, 5) == "e\u0301" * 5  # accents that are characters of their own
-    assert one_line("", 0) == ""
+    assert fit_line("日本", 4) == "日本"
+    assert fit_line("e\u0301" * 5, 5) == "e\u0301" * 5  # accents that are characters of their own
+    assert fit_line("", 0) == ""
 
 
 def test_columns_line_up_whatever_is_in_them(capsys: Capture):

@@ -15,8 +15,8 @@ from typing import TextIO
 import pytest
 from patience import until_blocking
 
-from agent_swarm_worker.cli.output import columns
 from agent_swarm_worker.cli.view import View
+from agent_swarm_worker.text import columns
 
 CLEAR = "\r\x1b[2K"
 STYLES = re.compile(r"\x1b\[[0-9]m")

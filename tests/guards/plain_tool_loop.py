@@ -214,7 +214,7 @@ def _judge_repeats(calls: Sequence[_Call], profile: LoopProfile) -> LoopVerdict:
     call = calls[-1]
     count = 1 + sum(c.is_repeat for c in calls if c.pattern == call.pattern)
     limit = profile.repeat_block_vague if call.is_vague else profile.repeat_block
-    reason = f"{call.pattern[0]} was called {count} times with the same arguments and no news"
+    reason = f"{call.pattern[0]} was called {count} times with the same arguments and no new result"
     return _verdict(count, profile.repeat_warn, limit, reason)
 
 
@@ -233,7 +233,7 @@ def _judge_pingpong(calls: Sequence[_Call], profile: LoopProfile) -> LoopVerdict
         or rarer_count < profile.pingpong_rarer_share * count
     ):
         return _OK
-    reason = f"{often[0]} and {rarer[0]} took turns for {count} calls and brought no news"
+    reason = f"{often[0]} and {rarer[0]} alternated for {count} calls without a new result"
     return _verdict(count, warn, block, reason)
 
 
@@ -245,7 +245,7 @@ def _judge_cycles(calls: Sequence[_Call], profile: LoopProfile) -> LoopVerdict:
         warn = period * profile.cycle_warn_rounds * patience
         block = min(period * profile.cycle_block_rounds * patience, profile.window)
         tools = ", ".join(call.pattern[0] for call in calls[-period:])
-        reason = f"{tools} came round for {length} calls and brought no news"
+        reason = f"{tools} repeated for {length} calls without a new result"
         verdict = _verdict(length, warn, block, reason)
         if verdict.level == "block":
             return verdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent_swarm_worker.guards.child_env import PASS, harness_env, helper_env
+from agent_swarm_worker.guards.child_env import harness_env, helper_env
 from agent_swarm_worker.providers.claude.spec import SPEC as CLAUDE
 
 FOR_AGENTS = {
@@ -56,7 +56,7 @@ def test_a_helper_gets_no_secret_whose_name_does_not_tell():
 
 @pytest.mark.parametrize("name", [*FOR_OTHERS])
 def test_what_is_named_gets_through_all_the_same(name: str):
-    env = {**FOR_AGENTS, **FOR_OTHERS, PASS: f"X, {name} "}
+    env = {**FOR_AGENTS, **FOR_OTHERS, "SWARM_PASS_ENV": f"X, {name} "}
     assert harness_env(env).get(name) == FOR_OTHERS[name]
     assert helper_env(env).get(name) == FOR_OTHERS[name]
 

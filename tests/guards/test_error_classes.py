@@ -6,7 +6,6 @@ import pytest
 
 from agent_swarm_worker.guards.error_classes import (
     TEXTS,
-    AwsClass,
     ErrorClass,
     classify_aws,
     classify_error,
@@ -184,22 +183,16 @@ def test_other_failures_are_not_the_credentials(kind: str) -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("ExpiredToken: x", AwsClass.AUTH),
-        ("ExpiredTokenException: x", AwsClass.AUTH),
-        ("Error: Unable to locate credentials", AwsClass.AUTH),
-        ("the request is expired because of the security token", AwsClass.AUTH),
-        ("UnrecognizedClientException: AccessDeniedException", AwsClass.AUTH),
-        ("TooManyRequestsException", AwsClass.THROTTLE),
-        ("User: x is not authorized to perform: y", AwsClass.ACCESS),
-        ("ModelNotReadyException", AwsClass.MODEL),
+        ("ExpiredToken: x", ErrorClass.AUTHENTICATION_FAILED),
+        ("ExpiredTokenException: x", ErrorClass.AUTHENTICATION_FAILED),
+        ("Error: Unable to locate credentials", ErrorClass.AUTHENTICATION_FAILED),
+        ("the request is expired because of the security token", ErrorClass.AUTHENTICATION_FAILED),
+        ("UnrecognizedClientException: AccessDeniedException", ErrorClass.AUTHENTICATION_FAILED),
+        ("TooManyRequestsException", ErrorClass.RATE_LIMIT),
+        ("User: x is not authorized to perform: y", ErrorClass.PERMISSION_DENIED),
+        ("ModelNotReadyException", ErrorClass.MODEL_NOT_FOUND),
         ("all is well", None),
     ],
 )
-def test_aws(text: str, kind: AwsClass | None) -> None:
+def test_aws(text: str, kind: ErrorClass | None) -> None:
     assert classify_aws(text) is kind
-
-
-def test_every_aws_class_has_advice_of_its_own() -> None:
-    advice = [kind.advice for kind in AwsClass]
-    assert len(set(advice)) == len(AwsClass)
-    assert all(text.endswith(".") and text.count(".") == 1 for text in advice)

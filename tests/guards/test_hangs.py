@@ -7,7 +7,13 @@ import json
 import pytest
 
 from agent_swarm_worker.guards.error_classes import ErrorClass
-from agent_swarm_worker.guards.hangs import RETRY_HINTS, Hang, excerpt, why_it_hangs, with_hint
+from agent_swarm_worker.guards.hangs import (
+    RETRY_HINTS,
+    Hang,
+    classify_hang,
+    quote_line,
+    with_retry_hint,
+)
 
 
 def out(content: str) -> str:
@@ -67,58 +73,58 @@ NO_REASON = [
 @pytest.mark.parametrize("said", [out(words) for words in QUESTIONS] + QUESTIONS)
 @pytest.mark.parametrize("is_cut_off", [True, False])
 def test_a_question_is_one_wherever_the_line_ends(said: str, is_cut_off: bool):
-    assert why_it_hangs(Hang.STALLED, said, is_cut_off=is_cut_off) is Hang.AWAITING_INPUT
+    assert classify_hang(Hang.STALLED, said, is_cut_off=is_cut_off) is Hang.AWAITING_INPUT
 
 
 @pytest.mark.parametrize("words", PROMPTS)
 def test_a_prompt_leaves_the_cursor_behind_it(words: str):
-    assert why_it_hangs(Hang.STALLED, out(words), is_cut_off=True) is Hang.AWAITING_INPUT
-    assert why_it_hangs(Hang.STALLED, out(words), is_cut_off=False) is Hang.STALLED
+    assert classify_hang(Hang.STALLED, out(words), is_cut_off=True) is Hang.AWAITING_INPUT
+    assert classify_hang(Hang.STALLED, out(words), is_cut_off=False) is Hang.STALLED
 
 
 @pytest.mark.parametrize("words", NO_PROMPTS)
 def test_what_is_said_of_the_signal_is_no_prompt(words: str):
     for said in (out(words), json.dumps({"type": "stderr", "content": f"{words}\n{words}"})):
-        assert why_it_hangs(Hang.STALLED, said, is_cut_off=True) is Hang.STALLED
+        assert classify_hang(Hang.STALLED, said, is_cut_off=True) is Hang.STALLED
 
 
 @pytest.mark.parametrize("event", QUESTION_EVENTS)
 def test_a_protocols_question_is_one(event: dict[str, object]):
     said = json.dumps(event)
-    assert why_it_hangs(Hang.STALLED, said, is_cut_off=False) is Hang.AWAITING_INPUT
-    assert why_it_hangs(Hang.TIMEOUT, said, is_cut_off=False) is Hang.AWAITING_INPUT
+    assert classify_hang(Hang.STALLED, said, is_cut_off=False) is Hang.AWAITING_INPUT
+    assert classify_hang(Hang.TIMEOUT, said, is_cut_off=False) is Hang.AWAITING_INPUT
 
 
 @pytest.mark.parametrize("said", NETWORK)
 def test_a_network_that_is_waited_for(said: str):
-    assert why_it_hangs(Hang.STALLED, said, is_cut_off=False) is Hang.NETWORK
+    assert classify_hang(Hang.STALLED, said, is_cut_off=False) is Hang.NETWORK
 
 
 def test_one_that_is_busy_with_a_network_it_waits_for_is_no_long_work():
-    assert why_it_hangs(Hang.TIMEOUT, NETWORK[0], is_cut_off=False) is Hang.NETWORK
+    assert classify_hang(Hang.TIMEOUT, NETWORK[0], is_cut_off=False) is Hang.NETWORK
     # A test that passes may speak of refused connections; a limit on time is then just that.
     said = out("ok 17 - connection refused is reported")
-    assert why_it_hangs(Hang.TIMEOUT, said, is_cut_off=False) is Hang.TIMEOUT
+    assert classify_hang(Hang.TIMEOUT, said, is_cut_off=False) is Hang.TIMEOUT
 
 
 @pytest.mark.parametrize("said", NO_REASON)
 @pytest.mark.parametrize("hang", [Hang.STALLED, Hang.TIMEOUT])
 def test_what_shows_no_reason_leaves_the_limit_as_it_is(said: str, hang: Hang):
-    assert why_it_hangs(hang, said, is_cut_off=False) is hang
+    assert classify_hang(hang, said, is_cut_off=False) is hang
 
 
 def test_last_words_are_quoted_for_people():
-    assert excerpt(out("Continue?\t [y/N] ")) == "Continue? [y/N]"
-    assert excerpt(json.dumps({"type": "stderr", "content": "one\ntwo\n\n"})) == "two"
-    assert excerpt(json.dumps({"type": "assistant", "message": {"x": 1}})) == "assistant"
-    assert excerpt(json.dumps({"type": "error", "message": "no way"})) == "error no way"
-    assert excerpt("") == ""
-    assert len(excerpt(out("x" * 5000))) == 200
+    assert quote_line(out("Continue?\t [y/N] ")) == "Continue? [y/N]"
+    assert quote_line(json.dumps({"type": "stderr", "content": "one\ntwo\n\n"})) == "two"
+    assert quote_line(json.dumps({"type": "assistant", "message": {"x": 1}})) == "assistant"
+    assert quote_line(json.dumps({"type": "error", "message": "no way"})) == "error no way"
+    assert quote_line("") == ""
+    assert len(quote_line(out("x" * 5000))) == 200
 
 
 @pytest.mark.parametrize("hang", Hang)
 def test_each_way_has_a_hint_of_its_own(hang: Hang):
-    told = with_hint("it hung", hang.value)
+    told = with_retry_hint("it hung", hang.value)
     assert told.startswith("it hung\nRetry: ")
     assert RETRY_HINTS[hang] in told
     assert len(set(RETRY_HINTS.values())) == len(Hang)
@@ -126,4 +132,4 @@ def test_each_way_has_a_hint_of_its_own(hang: Hang):
 
 @pytest.mark.parametrize("category", [None, "", "crashed", "cancelled", ErrorClass.RATE_LIMIT])
 def test_other_failures_have_none(category: str | None):
-    assert with_hint("it failed", category) == "it failed"
+    assert with_retry_hint("it failed", category) == "it failed"

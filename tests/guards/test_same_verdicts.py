@@ -183,10 +183,10 @@ def test_what_is_kept_of_results_is_bounded_and_given_back() -> None:
         # Every second call is like an earlier one, with a result that was there or was not.
         detector.started("Read", {"file": number - number % 2 * 7}, str(number))
         detector.ended(str(number), f"{number % 3}" * 70_000)
-        assert 0 <= budget.left_bytes <= calls.KEPT_BYTES
+        assert 0 <= budget.left_bytes <= calls.MAX_KEPT_BYTES
     for number in range(41):
         detector.started("Read", {"other": number}, f"other {number}")
-    assert budget.left_bytes == calls.KEPT_BYTES
+    assert budget.left_bytes == calls.MAX_KEPT_BYTES
 
 
 JSON = st.recursive(

@@ -1,4 +1,4 @@
-"""Counting child_env, and never over the network."""
+"""Counting tokens, and never over the network."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_swarm_worker.guards import child_env
-from agent_swarm_worker.guards.child_env import count_tokens, truncate_to_tokens
+from agent_swarm_worker.guards import tokens
+from agent_swarm_worker.guards.tokens import count_tokens, truncate_to_tokens
 
 
 @pytest.fixture(autouse=True)
 def forgotten():
     """Let each test look for the table anew."""
-    child_env._encoding.cache_clear()
+    tokens._encoding.cache_clear()
     yield
-    child_env._encoding.cache_clear()
+    tokens._encoding.cache_clear()
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def one_token_a_byte(monkeypatch):
     encoding = tiktoken.Encoding(
         "bytes", pat_str=r"[\s\S]+?", mergeable_ranks=ranks, special_tokens={"<|endoftext|>": 256}
     )
-    monkeypatch.setattr(child_env, "_encoding", lambda: encoding)
+    monkeypatch.setattr(tokens, "_encoding", lambda: encoding)
 
 
 @pytest.mark.parametrize(

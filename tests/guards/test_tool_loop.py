@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from guards_doubles import HandClock
+from plain_tool_loop import args_hash
 
-from agent_swarm_worker.guards.calls import args_hash, is_low_cardinality, result_digest
+from agent_swarm_worker.guards.calls import is_low_cardinality, result_digest
 from agent_swarm_worker.guards.tool_loop import LoopProfile, ToolLoopDetector
 
 CORPUS = Path(__file__).parent / "corpus"

@@ -100,7 +100,7 @@ class Observed:
         self.noted.append(("unwritten", lines))
         self.shipped += lines
 
-    def heard(self, lines: Sequence[bytes]) -> None:
+    def received(self, lines: Sequence[bytes]) -> None:
         self.signs_of_life.append([line for line in lines if line])
 
     # --- the listener

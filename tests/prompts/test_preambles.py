@@ -9,7 +9,7 @@ from prompts_doubles import SECRET, TaskStore
 
 from agent_swarm_worker.api.wire import LogEntry, SteeringMessage, Task
 from agent_swarm_worker.errors import ApiUnreachable
-from agent_swarm_worker.guards import child_env
+from agent_swarm_worker.guards import tokens
 from agent_swarm_worker.prompts.preambles import follow_up_preamble, resume_preamble
 
 pytestmark = pytest.mark.anyio
@@ -81,7 +81,7 @@ async def test_the_budget_holds_and_oldest_history_goes_first(redactor):
 
 
 async def test_budgets_are_tokens_and_not_characters(redactor, monkeypatch):
-    monkeypatch.setattr(child_env, "_measure", len)  # a token for each character
+    monkeypatch.setattr(tokens, "_measure", len)  # a token for each character
     rows = line(5)
     rows[0]["output"] = "o" * 50_000
     text = await follow_up_preamble(TaskStore(*rows), CHILD, redactor, max_tokens=500)

@@ -1,4 +1,4 @@
-"""Cleaning and cutting text for prompts."""
+"""Cleaning and joining."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_swarm_worker.prompts.texts import clean, cut_bytes, join, squeeze
-from agent_swarm_worker.text import one_line
+from agent_swarm_worker.prompts.texts import clean, join, squeeze
 
 
 @pytest.mark.parametrize(
@@ -32,20 +31,6 @@ def test_cleaned_text_can_always_be_an_argument(text):
     assert "\0" not in cleaned
     cleaned.encode()
     assert clean(cleaned) == cleaned
-
-
-@given(st.text(max_size=300), st.integers(0, 200))
-def test_cut_bytes_counts_bytes_and_never_splits_a_character(text, limit):
-    text = clean(text)
-    result = cut_bytes(text, limit, "[cut]")
-    assert len(result.encode()) <= limit
-    assert result in {text, ""} or result.endswith("[cut]")
-
-
-def test_one_line_and_cut():
-    assert one_line(" a\n\n b\tc ") == "a b c"
-    assert one_line("abcdef", 4) == "abc…"
-    assert one_line("abcd", 4) == "abcd"
 
 
 def test_join_leaves_out_what_is_blank_and_keeps_inner_newlines():

@@ -148,7 +148,7 @@ def test_a_spec_that_is_none_harms_no_other_harness(install: Install, spec: str)
 def test_a_provider_for_the_previous_contract_has_a_spec_made_of_its_traits(install: Install):
     install("elsewhere", {"older": "elsewhere:Older"})
     spec = adapter_spec(create_provider("older"))
-    assert (spec.name, spec.told_name) == ("older", "codex")
+    assert (spec.name, spec.server_name) == ("older", "codex")
     assert spec.credentials.variables == ("OLD_KEY",)
     assert spec.capabilities.steer_modes == ("queue",)
     assert spec.capabilities.mcp_transports == ()

@@ -5,7 +5,7 @@ from reporting_doubles import ManualClock, Recorder, WordRedactor
 
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.reporting.port import SessionFacts
+from agent_swarm_worker.reporting.port import SessionInfo
 from agent_swarm_worker.reporting.reporter import SessionReporter
 
 
@@ -53,7 +53,7 @@ def make_reporter(writes, clock, redactor, journal):
             "model": "opus",
             "model_source": "task",
         }
-        return SessionReporter(SessionFacts(**(facts | changes)), **parts)
+        return SessionReporter(SessionInfo(**(facts | changes)), **parts)
 
     return make
 

@@ -12,13 +12,13 @@ from reporting_doubles import WordRedactor
 from agent_swarm_worker.contract import ProviderResult
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.reporting.finish import (
-    MAX_LAST_WORDS_CHARS,
+    MAX_QUOTED_MESSAGE_CHARS,
     MAX_REASON_CHARS,
     MAX_TEXT_CHARS,
     NO_OUTPUT,
     decide_finish,
 )
-from agent_swarm_worker.reporting.output_schema import MAX_ERROR_CHARS, judge
+from agent_swarm_worker.reporting.output_schema import MAX_ERROR_CHARS, check_output
 
 SCHEMA = {
     "type": "object",
@@ -32,12 +32,12 @@ FITS = '{"count": 3}'
 def decide(output=None, **changes):
     result = ProviderResult(exit_code=0, is_error=False, output=output)
     values = {"harness": "claude", "redactor": WordRedactor()} | changes
-    decision = partial(decide_finish, values.pop("result", result), judge=judge_here, **values)
+    decision = partial(decide_finish, values.pop("result", result), checker=check_here, **values)
     return anyio.run(decision)
 
 
-async def judge_here(question):
-    return judge(question)
+async def check_here(check):
+    return check_output(check)
 
 
 def failed(**fields):
@@ -197,7 +197,7 @@ def test_no_half_secret_is_left_where_a_message_is_cut():
     for length in range(MAX_ERROR_CHARS - 40, MAX_ERROR_CHARS):
         text = f'{{"count": "{"n" * length}{WordRedactor.SECRET}"}}'
         assert "hunter" not in decide(text, output_schema=SCHEMA).failure_reason
-    for length in range(MAX_LAST_WORDS_CHARS - 20, MAX_LAST_WORDS_CHARS):
+    for length in range(MAX_QUOTED_MESSAGE_CHARS - 20, MAX_QUOTED_MESSAGE_CHARS):
         result = ProviderResult(exit_code=2, is_error=True)
         body = decide(result=result, last_text="n" * length + WordRedactor.SECRET)
         assert "hunter" not in body.failure_reason

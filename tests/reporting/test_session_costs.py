@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from agent_swarm_worker.contract import CostData, ModelCost
-from agent_swarm_worker.reporting.finish import CostKeeper
+from agent_swarm_worker.reporting.finish import LatestCost
 
 
 def kept(*costs):
-    keeper = CostKeeper()
+    latest = LatestCost()
     for cost in costs:
-        keeper.note(cost)
-    return keeper.cost
+        latest.add(cost)
+    return latest.cost
 
 
 def test_the_last_running_total_counts():

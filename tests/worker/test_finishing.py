@@ -110,7 +110,7 @@ async def test_a_schema_that_breaks_its_checker_does_not_break_the_worker(tmp_pa
 async def test_a_pattern_that_never_ends_stops_neither_the_worker_nor_the_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(output_schema, "JUDGE_LIMIT_S", 2.0)
+    monkeypatch.setattr(output_schema, "CHECK_LIMIT_S", 2.0)
     async with swarm_rig(tmp_path) as rig:
         env = rig.prints([words("x"), result('"' + "a" * 64 + '!"')], SWARM_POLL_INTERVAL_S="0.1")
         async with running_worker(rig, env):

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from agent_swarm_worker import logs
-from agent_swarm_worker.clock import in_words, seconds_of
+from agent_swarm_worker.clock import format_duration, parse_duration
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.logs import Log
 from agent_swarm_worker.settings import Settings
@@ -104,7 +104,7 @@ def test_nonsense_is_passed_over_and_said(tag: str):
     ],
 )
 def test_durations_as_people_write_them(text: str, seconds: float):
-    assert seconds_of(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -121,4 +121,4 @@ def test_durations_as_people_write_them(text: str, seconds: float):
     ],
 )
 def test_durations_in_words(seconds: float, words: str):
-    assert in_words(seconds) == words
+    assert format_duration(seconds) == words

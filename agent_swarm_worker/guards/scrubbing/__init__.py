@@ -1,1 +1,1 @@
-"""Secret scrubbing: finds registered secrets, and what looks like one, in all that leaves."""
+"""Replace registered secrets, and text with the shape of one, in all output."""

@@ -1,16 +1,15 @@
-r"""Scrubbing one line of JSON so that it stays JSON.
+r"""Scrub a line of JSON so that it stays JSON.
 
-Replacing bytes in JSON is not safe: a secret of digits can stand in a number, one that reads
-``,"id":`` in the structure, one that starts with ``n`` right after a backslash. So a line in which
-anything was found is rewritten token by token: a string is decoded, scrubbed and encoded again, and
-a number that gives something away becomes a string. What is not touched stays byte for byte as it
-was: order, repeated keys, spaces, huge numbers, any depth.
+Replacing bytes in JSON is not safe: a secret of digits can be inside a number, one that reads
+``,"id":`` in the structure, one that starts with ``n`` right after a backslash. So a line with a
+match is rewritten token by token: a string is decoded, scrubbed and encoded again, and a number
+with a secret in it becomes a string. All other bytes are unchanged: order, repeated keys, spaces,
+huge numbers, any depth.
 
-Secrets behind escapes that no encoder has to write: ``\u0041`` for an A, ``\/`` for a slash.
-
-The needles know the escapes that JSON asks for, in JSON and in JSON inside its strings. These
-others can stand anywhere in a secret, and strings can be nested deeper; so a text with such escapes
-is looked at again with its escapes taken out, as often as there are some left.
+Needles have the escapes that JSON requires, also in JSON inside a string. Two other spellings can
+be anywhere in a secret: escapes that no encoder has to write (``\u0041`` for an A, ``\/`` for a
+slash), and deeper nested strings. A text with such escapes is searched again with one level of
+escapes removed, and again while there are some left.
 """
 
 from __future__ import annotations
@@ -58,27 +57,27 @@ def scrub_json_line(line: bytes, matcher: Matcher) -> tuple[bytes, Any]:
 def scrub_json_lines(lines: Sequence[bytes], matcher: Matcher) -> list[tuple[bytes, Any]]:
     """Scrub several lines, each as `scrub_json_line` does.
 
-    They are searched in one piece. Only a line in which a secret may begin, or which has unusual
-    escapes, is looked at by itself; nearly none does.
+    They are searched joined. Only a line in which a secret may begin, or which has unusual escapes,
+    is scrubbed by itself; few are.
     """
     if len(lines) < 2:
         return [scrub_json_line(line, matcher) for line in lines]
     data = b"\n".join(lines)
     suspects = _lines_at(lines, [*matcher.possible(data), *unusual_escapes(data)])
-    taken: list[tuple[bytes, Any]] = []
+    scrubbed: list[tuple[bytes, Any]] = []
     for number, line in enumerate(lines):
         if number not in suspects:
             try:
-                taken.append((line, orjson.loads(line)))
+                scrubbed.append((line, orjson.loads(line)))
                 continue
             except orjson.JSONDecodeError:
                 pass
-        taken.append(scrub_json_line(line, matcher))
-    return taken
+        scrubbed.append(scrub_json_line(line, matcher))
+    return scrubbed
 
 
 def _lines_at(lines: Sequence[bytes], offsets: list[int]) -> set[int]:
-    """Return the numbers of the lines in which these offsets of the joined lines lie."""
+    """Return the numbers of the lines that contain these offsets of the joined lines."""
     if not offsets:
         return set()
     ends = list(accumulate(len(line) + 1 for line in lines))
@@ -107,9 +106,9 @@ def map_strings(value: Any, change: Callable[[str], str]) -> Any:
     root = copy(value)
     while pending:
         container = pending.pop()
-        places = list(container) if isinstance(container, dict) else range(len(container))
-        for place in places:
-            container[place] = copy(container[place])
+        keys = list(container) if isinstance(container, dict) else range(len(container))
+        for key in keys:
+            container[key] = copy(container[key])
     return root
 
 
@@ -132,7 +131,7 @@ def _rewrite(line: bytes, found: Sequence[Span], matcher: Matcher) -> bytes:
 
 
 def _clean_token(token: bytes, hits: Sequence[Span], matcher: Matcher) -> bytes:
-    """Scrub one string or number, given what was found where it stands, relative to it."""
+    """Scrub one string or number; `hits` are the matches in it, relative to its start."""
     if not token.startswith(b'"'):
         return _masked(hits)
     if hits and (hits[0].start < 1 or hits[-1].end > len(token) - 1):
@@ -142,7 +141,7 @@ def _clean_token(token: bytes, hits: Sequence[Span], matcher: Matcher) -> bytes:
     clean = orjson.dumps(replace(text, found).decode("utf-8", "replace")) if found else token
     alone = [(span.start, span.end) for span in merge(matcher.find(token))] if hits else []
     if not all(is_inside(hit, alone) for hit in hits):
-        clean = replace(token, hits)  # some are secrets only by what stands around the token
+        clean = replace(token, hits)  # some are secrets only by the bytes around the token
     if not hits and not found:
         return token
     return clean if _is_clean(clean, matcher) else _masked(hits or found)
@@ -160,7 +159,7 @@ def _masked(hits: Sequence[Span]) -> bytes:
 
 
 def _decode(token: bytes) -> bytes:
-    """Return what a JSON string says, as UTF-8."""
+    """Decode a JSON string to UTF-8."""
     try:
         text = orjson.loads(token)
     except orjson.JSONDecodeError:
@@ -169,7 +168,7 @@ def _decode(token: bytes) -> bytes:
 
 
 def _load(line: bytes) -> tuple[bytes, Any]:
-    """Parse a line; return it, mended if it had to be, and its value.
+    """Parse a line; return it, with invalid Unicode replaced, and its value.
 
     Raises:
         ValueError: it is not JSON.
@@ -203,7 +202,7 @@ def _mended(text: str) -> str:
 
 
 def _integer(digits: str) -> int | float:
-    """Beyond 64 bits as a float, like the fast parser; Python refuses more than 4300 digits."""
+    """Parse an integer; beyond 64 bits as a float, since Python refuses more than 4300 digits."""
     return int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else float(digits)
 
 
@@ -213,7 +212,7 @@ def _refuse(constant: str) -> None:
 
 
 MAX_LEVELS: Final = 4
-"""How often escapes are taken out: JSON in JSON deeper than that is nobody's way to write."""
+"""How many levels of escapes are removed."""
 
 _PLAIN_AS_ESCAPE: Final = re.compile(rb"\\u00[02-7]")
 _LONG_BYTES: Final = 2048
@@ -222,7 +221,7 @@ _UNUSUAL: Final = BytesAhoCorasick(
     MATCHKIND_STANDARD,
     Implementation.DFA,
 ).find_matches_as_indexes
-"""The same for long texts, which are full of line ends, and so of backslashes."""
+"""The search for long texts, which are full of line ends, and so of backslashes."""
 _ESCAPE: Final = re.compile(rb'\\(?:u([0-9A-Fa-f]{4})|(["\\/bfnrt]))')
 _SHORT: Final = dict(zip(b"bfnrt", b"\b\f\n\r\t", strict=True))
 _CODE_ESCAPE: Final = re.compile(rb"\\u([0-9A-Fa-f]{4})()")
@@ -232,17 +231,17 @@ _SIMPLE_ESCAPES: Final = (
     *((b"\\%c" % letter, b"%c" % plain) for letter, plain in _SHORT.items()),
 )
 _STAND_INS: Final = (b"\xff", b"\xfe", b"\xf8", b"\x00", b"\x01")
-"""Bytes of which most are in no text at all."""
+"""Bytes that rarely occur in text."""
 _BYTES_PER_SUBSTITUTION: Final = 64
-"""With fewer escapes than one in so many bytes, one pass over them beats nine over the text."""
+"""With fewer escapes than one in so many bytes, one regular expression beats nine replacements."""
 _SURROGATES: Final = range(0xD800, 0xE000)
 
 
 def has_unusual_escapes(data: bytes) -> bool:
-    r"""True if secrets can stand in it in a way that the needles do not know.
+    r"""True if `data` may spell a secret in a way that no needle has.
 
-    Those are plain characters spelt as escapes (``\u0041``, ``\/``), which can turn up anywhere in
-    a secret, and a string within strings so deep that its escapes are escaped thrice.
+    That is a plain character as an escape (``\u0041``, ``\/``), or a string nested so deep that its
+    escapes are escaped three times.
     """
     if b"\\" not in data:  # a single byte is looked for much faster than two
         return False
@@ -256,24 +255,24 @@ def has_unusual_escapes(data: bytes) -> bool:
 
 
 def unusual_escapes(data: bytes) -> list[int]:
-    """Return where such escapes begin, of several that overlap at least one."""
+    """Return where unusual escapes begin; of several that overlap at least one."""
     if b"\\" not in data:
         return []
     return [begin for _, begin, _ in _UNUSUAL(data, overlapping=False)]
 
 
 def find_behind_escapes(data: bytes, matcher: Matcher) -> list[Span]:
-    """Return where secrets stand in `data`, however it is escaped; sorted, not merged."""
+    """Return the spans of secrets in `data`, at any level of escapes; sorted, not merged."""
     spans = matcher.find(data)
     if not has_unusual_escapes(data) or not _has_more_behind_escapes(data, matcher):
         return spans
-    places: list[list[tuple[int, int]]] = []
+    levels: list[list[tuple[int, int]]] = []
     for _ in range(MAX_LEVELS):
         data, shifts = _unescaped(data)
-        places.append(shifts)
+        levels.append(shifts)
         for start, end, name in matcher.find(data):
-            for level in reversed(places):
-                # The end is that of the last character, which may have been an escape.
+            for level in reversed(levels):
+                # The end is that of the last character, which may be an escape.
                 start, end = _origin(level, start)[0], _origin(level, end - 1)[1]  # noqa: PLW2901
             spans.append(Span(start, end, name))
         if not has_unusual_escapes(data):
@@ -283,9 +282,9 @@ def find_behind_escapes(data: bytes, matcher: Matcher) -> list[Span]:
 
 
 def may_hide_in_strings(line: bytes, matcher: Matcher) -> bool:
-    """True if `find_behind_escapes` finds something in one of the strings of a line of JSON.
+    """True if `find_behind_escapes` may find a secret in one of the strings of a line of JSON.
 
-    False is certain. All strings are looked at in one piece, which takes a fraction of the time.
+    False is certain. All strings are searched joined, which takes a fraction of the time.
     """
     if not has_unusual_escapes(line):
         return False
@@ -299,8 +298,8 @@ def may_hide_in_strings(line: bytes, matcher: Matcher) -> bool:
 
 
 def _strings_of(line: bytes) -> Iterator[str]:
-    """Yield every string in a line of JSON, keys included, also those of keys that repeat."""
-    # A list of pairs instead of a dictionary keeps what repeated keys would hide.
+    """Yield every string in a line of JSON, keys included, also those of repeated keys."""
+    # A list of pairs keeps the values of repeated keys, which a dictionary would drop.
     pending = [json.loads(line, object_pairs_hook=list, parse_int=_no_number)]
     while pending:
         value = pending.pop()
@@ -311,11 +310,11 @@ def _strings_of(line: bytes) -> Iterator[str]:
 
 
 def _no_number(_: str) -> None:
-    """Stand in for a number, which may have more digits than Python converts."""
+    """Ignore a number, which may have more digits than Python converts."""
 
 
 def _has_more_behind_escapes(data: bytes, matcher: Matcher) -> bool:
-    """True if something is found at a level of escapes. Nearly always nothing is."""
+    """True if a secret is found at any level of escapes."""
     for _ in range(MAX_LEVELS):
         data = _plain_text(data)
         if matcher.find(data):
@@ -326,10 +325,10 @@ def _has_more_behind_escapes(data: bytes, matcher: Matcher) -> bool:
 
 
 def _plain_text(data: bytes) -> bytes:
-    """Take one level of escapes out, like `_unescaped`, but do not say where.
+    """Remove one level of escapes, like `_unescaped`, without the positions.
 
-    Escaped backslashes step aside for a byte that `data` does not hold; each backslash that is left
-    begins an escape or means itself, whatever comes before it.
+    Escaped backslashes are replaced by a byte that `data` does not have; each remaining backslash
+    then begins an escape or means itself, whatever precedes it.
     """
     if data.count(b"\\") * _BYTES_PER_SUBSTITUTION < len(data):
         return _ESCAPE.sub(_plain, data)
@@ -346,7 +345,7 @@ def _plain_text(data: bytes) -> bytes:
 
 
 def _unescaped(data: bytes) -> tuple[bytes, list[tuple[int, int]]]:
-    """Take one level of escapes out; say where: ``(place in the result, place in data)``."""
+    """Remove one level of escapes; also return pairs of ``(offset in result, offset in data)``."""
     parts: list[bytes] = []
     shifts = [(0, 0)]
     size = position = 0
@@ -354,7 +353,7 @@ def _unescaped(data: bytes) -> tuple[bytes, list[tuple[int, int]]]:
         plain = _plain(match)
         parts += (data[position : match.start()], plain)
         size += match.start() - position
-        # The first byte stands for all of the escape; whatever follows is aligned anew.
+        # The first byte maps to all of the escape; the next pair aligns the bytes behind it.
         shifts += ((size, match.start()), (size + len(plain), match.end()))
         size += len(plain)
         position = match.end()
@@ -366,14 +365,14 @@ def _plain(match: re.Match[bytes]) -> bytes:
         char = match[2][0]
         return bytes([_SHORT.get(char, char)])
     code = int(match[1], 16)
-    # Half of a pair; the needles know pairs as they are.
+    # Half of a surrogate pair; needles have pairs in their escaped form.
     return match[0] if code in _SURROGATES else chr(code).encode()
 
 
 def _origin(shifts: list[tuple[int, int]], at: int) -> tuple[int, int]:
-    """Return where the byte at `at` came from: the first and the last byte plus one."""
+    """Return the range of bytes that the byte at `at` was made from."""
     nearest = bisect_right(shifts, at, key=lambda shift: shift[0]) - 1
-    place, origin = shifts[nearest]
+    offset, origin = shifts[nearest]
     if nearest + 1 < len(shifts) and nearest % 2:  # odd entries begin an escape
         return origin, shifts[nearest + 1][1]
-    return origin + at - place, origin + at - place + 1
+    return origin + at - offset, origin + at - offset + 1

@@ -1,20 +1,18 @@
-"""The compiled form of a set of secrets: one automaton that finds them all, and the shapes.
+"""Find secrets in bytes: one automaton for all needles, and for the shapes of tokens.
 
-A `Matcher` never changes. All needles, the anchors of the shapes and the placeholders themselves
-are patterns. One Aho-Corasick automaton reads each byte once and reports every place where one of
-their heads stands, overlapping ones too; what is longer than its head is compared there. Heads keep
-the automaton small enough to be a dense one, which is five to ten times as fast as a sparse one,
-and cheap enough to be built anew whenever a secret becomes known. Hits that overlap become one
-span, so two secrets that share bytes leave nothing behind.
+A `Matcher` is immutable. Its patterns are all needles, the anchors of the shapes and the
+placeholders. One Aho-Corasick automaton reads each byte once and reports every place of a pattern's
+head, its first eight bytes, overlapping ones too; a longer pattern is compared there. Heads keep
+the automaton small enough for the dense implementation, which is five to ten times as fast as the
+sparse one, and quick to rebuild when a secret is registered. Overlapping matches become one span,
+so of two secrets that share bytes nothing remains.
 
-Secrets that are known by their looks, whoever issued them: tokens with a telling prefix.
-
-Each shape names *anchors*, short byte strings of which one stands where a match starts (that of a
-JWT stands behind its first part). The automaton that looks for the needles finds them, too, and an
-expression is tried only there. The expressions are linear: what repeats is possessive or bounded,
-so that a line of many prefixes costs no more than any other.
-
-A left boundary is asked for only where a prefix is also the end of a word (``task-``, ``ASIA``).
+A shape is a kind of token with a known prefix, whoever issued it. It has *anchors*: short byte
+strings of which one is at the start of a match (that of a JWT is behind its first part). The
+automaton finds them too, and the regular expression is tried only there. The expressions are
+linear: every repetition is possessive or bounded, so a line of many prefixes costs no more than
+any other. A left boundary is required only where a prefix is also the end of a word (``task-``,
+``ASIA``).
 """
 
 from __future__ import annotations
@@ -35,9 +33,9 @@ MAX_NAME_CHARS: Final = 64
 MAX_PLACEHOLDER_BYTES: Final = MAX_NAME_CHARS + len("[REDACTED:]")
 
 _HEAD_BYTES: Final = 8
-"""How much of a pattern the automaton knows."""
+"""How many bytes of a pattern the automaton has."""
 _OPEN_HEAD_BYTES: Final = 5
-"""How much of a needle must be there before `Matcher.open_from` looks closer; less than any."""
+"""How many bytes of a needle `Matcher.open_from` searches for; less than any needle has."""
 
 
 class _Hits(Protocol):
@@ -45,7 +43,7 @@ class _Hits(Protocol):
 
 
 class Span(NamedTuple):
-    """Where a secret stands, and the name that replaces it."""
+    """The place of a secret, and the name for its placeholder."""
 
     start: int
     end: int
@@ -53,7 +51,7 @@ class Span(NamedTuple):
 
 
 def placeholder(name: str) -> bytes:
-    """Return what stands in a secret's place."""
+    """Return the placeholder of a secret."""
     return b"[REDACTED:%b]" % name.encode()
 
 
@@ -70,7 +68,7 @@ def merge(spans: Iterable[Span]) -> list[Span]:
 
 
 def replace(data: bytes, spans: Iterable[Span]) -> bytes:
-    """Put placeholders where merged spans stand."""
+    """Replace merged spans by placeholders."""
     parts: list[bytes] = []
     position = 0
     for span in spans:
@@ -79,17 +77,17 @@ def replace(data: bytes, spans: Iterable[Span]) -> bytes:
     return b"".join((*parts, data[position:]))
 
 
-def is_inside(span: Span, places: Sequence[tuple[int, int]]) -> bool:
-    """True if one of `places`, which are sorted and lie apart, holds the whole span."""
-    nearest = bisect_right(places, span.start, key=lambda place: place[0]) - 1
-    return nearest >= 0 and span.end <= places[nearest][1]
+def is_inside(span: Span, ranges: Sequence[tuple[int, int]]) -> bool:
+    """True if one of `ranges`, which are sorted and disjoint, contains the whole span."""
+    nearest = bisect_right(ranges, span.start, key=lambda each: each[0]) - 1
+    return nearest >= 0 and span.end <= ranges[nearest][1]
 
 
 class Matcher:
-    """Finds a fixed set of needles, and whatever looks like a token.
+    """Finds a fixed set of needles, and text with the shape of a token.
 
     Args:
-        names: what each needle belongs to.
+        names: the placeholder name of each needle.
     """
 
     def __init__(self, names: Mapping[bytes, str]) -> None:
@@ -98,7 +96,7 @@ class Matcher:
         self._placeholders = frozenset(placeholder(label) for label in labels)
         shapes = {anchor: shape for shape in SHAPES for anchor in shape.anchors}
         patterns = sorted({*self._names, *self._placeholders, *shapes})
-        # What a hit of each pattern means, by the number of the pattern.
+        # The meaning of each pattern, by its number.
         self._size_of = [len(pattern) for pattern in patterns]
         self._name_of = [self._names.get(pattern) for pattern in patterns]
         self._is_placeholder = [pattern in self._placeholders for pattern in patterns]
@@ -113,47 +111,48 @@ class Matcher:
         ).find_matches_as_indexes
 
     def possible(self, data: bytes) -> list[int]:
-        """Return offsets of which at least one lies in each place that `find` would return."""
+        """Return offsets of which at least one is in each span that `find` would return."""
         return [begin for _, begin, _ in self._hits(data, overlapping=True)]
 
     def find(self, data: bytes, start: int = 0) -> list[Span]:
-        """Return where secrets start at or after `start`, sorted, overlaps not merged.
+        """Return the secrets that start at or after `start`; sorted, overlaps not merged.
 
-        What stands inside a placeholder of ours is left alone, so that scrubbing twice changes
-        nothing, even if a secret reads ``REDACTED``.
+        A match inside a placeholder is ignored, so that scrubbing twice changes nothing, even if a
+        secret reads ``REDACTED``.
         """
         hits = self._hits(data, overlapping=True)
         if not hits:
             return []
         spans: list[Span] = []
-        kept: list[tuple[int, int]] = []
+        placeholders: list[tuple[int, int]] = []
         anchors: dict[Shape, list[int]] = {}
-        for index, found in self._places(hits, data):
+        for index, found in self._occurrences(hits, data):
             size = self._size_of[index]
             if (name := self._name_of[index]) is not None:
                 spans += [Span(begin, begin + size, name) for begin in found if begin >= start]
             if (shape := self._shape_of[index]) is not None:
                 anchors.setdefault(shape, []).extend(found)
             if self._is_placeholder[index]:
-                kept += [(begin, begin + size) for begin in found]
-        kept.sort()
-        # Of what starts at one place a registered secret names the span, the longest one first.
+                placeholders += [(begin, begin + size) for begin in found]
+        placeholders.sort()
+        # Of spans that start at one place a registered secret comes first, the longest before
+        # others.
         spans.sort(key=lambda span: (span.start, -span.end))
         if anchors:
             for shape in SHAPES:
-                if places := anchors.get(shape):
-                    places.sort()
-                    spans += (Span(*span, shape.name) for span in shape.spans(data, places, start))
-        if kept:
-            spans = [span for span in spans if not is_inside(span, kept)]
+                if begins := anchors.get(shape):
+                    begins.sort()
+                    spans += (Span(*span, shape.name) for span in shape.spans(data, begins, start))
+        if placeholders:
+            spans = [span for span in spans if not is_inside(span, placeholders)]
         spans.sort(key=lambda span: span.start)
         return spans
 
-    def _places(
+    def _occurrences(
         self, hits: list[tuple[int, int, int]], data: bytes
     ) -> Iterator[tuple[int, list[int]]]:
-        """Yield the number of each pattern that stands in `data`, and where it begins."""
-        # Anchors can be many; what a head means is looked up once, not at each hit of it.
+        """Yield the number of each pattern found in `data`, and where it begins."""
+        # Anchors can be many, so the patterns of a head are looked up once, not for each hit.
         heads: defaultdict[int, list[int]] = defaultdict(list)
         for head, begin, _ in hits:
             heads[head].append(begin)
@@ -170,7 +169,7 @@ class Matcher:
         return replace(data, merge(spans)) if spans else data
 
     def open_from(self, data: bytes) -> int:
-        """Return where the longest tail of `data` starts that could yet grow into a needle.
+        """Return where the longest tail of `data` starts that could become a needle.
 
         ``len(data)`` if there is none.
         """
@@ -182,7 +181,7 @@ class Matcher:
         starts.extend(range(max(first, size - _OPEN_HEAD_BYTES + 1), size))
         for start in starts:
             tail = data[start:]
-            # Whatever begins with the tail and is longer sorts right behind it.
+            # A needle that begins with the tail and is longer sorts right behind it.
             nearest = bisect_right(needles, tail)
             if nearest < len(needles) and needles[nearest].startswith(tail):
                 return start
@@ -200,23 +199,23 @@ class Shape:
     """One kind of token."""
 
     name: str
-    """What stands in its place."""
+    """The name for its placeholder."""
     anchors: tuple[bytes, ...]
     pattern: re.Pattern[bytes]
-    """If it has a group, that is where the secret starts; it can lie in a look-ahead."""
+    """Its group, if it has one, is the secret; it can be in a look-ahead."""
     lead: bytes = b""
-    """The bytes that stand before an anchor: a match starts where the run of them does."""
+    """Bytes that can precede an anchor: a match starts where the run of them starts."""
     tail: re.Pattern[bytes] | None = None
-    """With `lead`: what must follow from the anchor on, looked at first."""
+    """With `lead`: must match at the anchor; tried first."""
     needed: bytes = b""
-    """What must stand somewhere, too."""
+    """Must be somewhere in the data, too."""
 
     def spans(self, data: bytes, anchors: Iterable[int], start: int) -> Iterator[tuple[int, int]]:
-        """Yield where this shape stands in `data`, from `start` on.
+        """Yield the matches of this shape in `data` from `start` on.
 
         Args:
-            data: where to look.
-            anchors: where the anchors of this shape stand in it, in ascending order.
+            data: the bytes to search.
+            anchors: offsets of the shape's anchors in it, ascending.
             start: no match starts before.
         """
         if self.needed not in data:
@@ -233,7 +232,7 @@ class Shape:
     ) -> Iterator[int]:
         for anchor in anchors:
             if tail.match(data, anchor):
-                # No run holds the first byte of an anchor, so the runs before them do not overlap.
+                # No run has the first byte of an anchor in it, so runs do not overlap.
                 run = data[data.rfind(self.anchors[0][:1], 0, anchor) + 1 : anchor]
                 yield anchor - len(run) + len(run.rstrip(self.lead))
 
@@ -241,8 +240,8 @@ class Shape:
 def _left(width: int) -> str:
     r"""No letter or digit before the `width` bytes just matched, unless it ends an escape.
 
-    Escapes are ``\n`` and its like, ``%20``, ``\u003d`` and the colours of terminals. Standing
-    after the literal, the check leaves the literal to the fast search of the engine.
+    Escapes are ``\n`` and the like, ``%20``, ``\u003d`` and terminal colours. The check is behind
+    the literal, so that the engine can search for the literal first.
     """
     before = f".{{{width}}}"
     return (
@@ -252,7 +251,7 @@ def _left(width: int) -> str:
 
 
 def _glued(width: int) -> str:
-    """Like `_left`, or anything if what follows mixes capitals and digits as no word does."""
+    """Like `_left`, or no boundary if capitals and digits follow, as in no word."""
     run = "[A-Za-z0-9_-]{0,60}?"
     return rf"(?:{_left(width)}|(?={run}[0-9])(?={run}[A-Z]))"
 
@@ -280,13 +279,13 @@ _AUTHORIZATION = (
     rf"(?i:bearer|basic|token)(?:[ \t]{{1,4}}|%20)(?=({_CREDENTIAL}{{6,}}+))"
 )
 _BEARER = (
-    # Without the header around it this is prose, unless there are digits in it.
+    # Without the header before it this is prose, unless it has digits.
     r"(?:earer|EARER)(?:[ \t]{1,4}|%20)"
     rf"(?=({_CREDENTIAL}{{16,}}+))(?={_CREDENTIAL}{{0,64}}?[0-9])"
 )
 _AUTHORITY = r"[^\s/\"'<>\\?#]"
 _URL_PASSWORD = (
-    # A password that starts like a template or a placeholder ($, {, *, [) is none.
+    # A password does not start like a template or a placeholder ($, {, *, [).
     r":(?:\\?/){2}[^\s/:@\"'<>\\?#]{0,256}:"
     rf"((?![\[${{*@]){_AUTHORITY}{{1,256}})(?=@)"
 )
@@ -303,7 +302,7 @@ SHAPES: Final = (
     _shape(
         "sk_key",
         "sk-",
-        # With underscores and no digit it is more likely the name of something.
+        # With underscores and without digits it is more likely an identifier.
         rf"sk-(?=[A-Za-z0-9_]{{20}}){_left(3)}"
         rf"(?:[A-Za-z0-9]{{20}}|(?=[A-Za-z0-9_]{{0,64}}?[0-9])[A-Za-z0-9_]{{20}}){_WORD}*+",
     ),
@@ -327,7 +326,7 @@ SHAPES: Final = (
     _shape(
         "atlassian_token",
         "ATATT",
-        # Without a digit it is a piece of a genome.
+        # Without a digit it may be part of a genome.
         rf"ATATT{_left(5)}(?=[A-Za-z0-9_=-]{{0,64}}?[0-9])[A-Za-z0-9_=-]{{20,}}+",
     ),
     _shape("mcp_token", "aswt_", "aswt_[A-Za-z0-9]{20,}+"),

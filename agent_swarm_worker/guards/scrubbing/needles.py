@@ -1,10 +1,10 @@
-"""From a secret to the byte strings that give it away: its *needles*.
+"""Derive from a secret its *needles*: the byte strings that reveal it.
 
-A secret seldom leaves a machine as it was typed in. Tool results nest JSON in JSON, URLs quote it,
-headers carry it in base64. Each such form is one needle; the automaton in `matcher` looks for all
-of them at once, so their number costs little.
+A secret seldom appears as it was entered. Tool results nest JSON in JSON, URLs quote it, headers
+carry it in base64. Each form is one needle; the automaton of `matcher` searches for all of them at
+once, so their number costs little.
 
-Which environment variables hold secrets, by their names.
+`is_secret_name` and `secret_values_of` find the secrets among environment variables by name.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MIN_SECRET_CHARS: Final = 6
-"""A shorter value stands in too much ordinary text. Every encoding makes a value longer, so this
-is the least length of an encoded needle too: base64 cut at its ambiguous edges has 7 or more."""
+"""A shorter value is part of too much ordinary text. An encoding makes a value longer, so this is
+the least length of an encoded needle too: base64 cut at its ambiguous edges has 7 or more."""
 MIN_LINE_CHARS: Final = 16
 """Least length of one line of a multi-line secret: a short one (``}``, ``fi``) is ordinary text."""
 MIN_LEAF_CHARS: Final = 16
 """Least length of one string inside a secret that is a JSON document: ``"oauth"`` is a word."""
 MAX_ENCODED_CHARS: Final = 16 * 1024
-"""Longer values are looked for as text only; their encodings would fill the automaton."""
+"""A longer value gets needles as text only; its encodings would fill the automaton."""
 
 _PEM_MARK = "-----"
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]{0,30})://([^\s/:@]*):([^\s/]+)@", re.IGNORECASE)
@@ -40,13 +40,13 @@ _C_ESCAPES = {
     **{ord(char): f"\\{letter}" for char, letter in _C_SHORT.items()},
 }
 _ESCAPED_BYTES = range(0xDC80, 0xDD00)
-"""How Python keeps the bytes that are not UTF-8."""
+"""The surrogates by which Python represents bytes that are not UTF-8."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MARKUP = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
 def needles_of(value: str) -> frozenset[bytes]:
-    """Return every byte string that would give `value` away; empty if it is too short to mask.
+    """Return every byte string that reveals `value`; empty if it is too short to mask.
 
     A value can hold several secrets: the members of a comma-separated pool, the lines of a key
     file, the strings of a JSON document, the password of a URL, the token after ``Bearer``.
@@ -85,7 +85,7 @@ def url_passwords(value: str) -> Iterator[str]:
 
 
 def to_bytes(text: str) -> bytes:
-    """Encode as UTF-8; what came in undecodable from the environment goes out as it was."""
+    """Encode as UTF-8; undecodable bytes of the environment are restored."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -97,7 +97,7 @@ def _all_forms(text: str) -> set[bytes]:
         return set()
     forms = {to_bytes(form) for form in _text_forms(text)}
     if not text.isascii():
-        # Many a program prints a replacement character for what is not UTF-8, and so do we.
+        # Many programs print a replacement character for invalid UTF-8, and so does the scrubber.
         for mended in (to_bytes(text).decode("utf-8", "replace"), _SURROGATE.sub("\ufffd", text)):
             forms |= {to_bytes(form) for form in _text_forms(mended)} if mended != text else set()
     if len(text) <= MAX_ENCODED_CHARS:
@@ -115,7 +115,7 @@ def _line_forms(line: str, *, is_encoded: bool) -> set[bytes]:
 
 
 def _text_forms(text: str) -> set[str]:
-    """The value itself, with the line ends of files, terminals and ``echo``, and as JSON."""
+    """Return the value with the line ends of files, terminals and ``echo``, and as JSON."""
     unix = text.replace("\r\n", "\n")
     raw = {text, unix, unix.replace("\n", "\r\n"), unix.replace("\n", " ")}
     once = {form for variant in raw for form in _json_forms(variant)}
@@ -128,7 +128,7 @@ def _text_forms(text: str) -> set[str]:
 
 
 def _json_forms(text: str) -> set[str]:
-    """The inside of the JSON string, by the habits of several encoders."""
+    """Return the inside of the JSON string as several encoders write it."""
     forms = set()
     for ascii_only in (False, True):
         body = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
@@ -142,7 +142,7 @@ def _json_forms(text: str) -> set[str]:
 
 
 def _quoted_forms(text: str) -> set[str]:
-    """As URLs, HTML, Python and shells write it."""
+    """Return the forms of URLs, HTML, Python and shells."""
     raw = to_bytes(text)
     # The last set of safe characters is that of encodeURIComponent.
     percent = {quote(raw, safe=safe) for safe in ("", "/", "!'()*")} | {quote_plus(raw)}
@@ -160,7 +160,7 @@ def _quoted_forms(text: str) -> set[str]:
 
 
 def _source_forms(text: str) -> set[str]:
-    """As Go (``%q``, ``%+q``) and C quote it; git writes file names like the latter."""
+    """Return the forms of Go (``%q``, ``%+q``) and C; git writes file names like the latter."""
     octal = "".join(_C_ESCAPES.get(byte) or chr(byte) for byte in to_bytes(text))
     unicode = "".join(_go_char(char, ascii_only=False) for char in text)
     ascii_only = "".join(_go_char(char, ascii_only=True) for char in text)
@@ -183,11 +183,10 @@ def _go_control(char: str) -> str:
 
 
 def _binary_forms(raw: bytes) -> set[bytes]:
-    """Hexadecimal and base64, the latter wherever the value may stand inside a larger blob.
+    """Return hexadecimal and base64, the latter for all three alignments in a larger blob.
 
-    A value that starts at byte 1 or 2 of a three-byte group shares its first characters with what
-    stands before it, and its last one with what follows; those are cut off, so that the rest is
-    found in any company.
+    A value that starts at byte 1 or 2 of a three-byte group shares its first characters with the
+    bytes before it, and its last one with the bytes behind it; those characters are left out.
     """
     forms = {raw.hex().encode(), raw.hex().upper().encode()}
     for offset, shared_chars in ((0, 0), (1, 2), (2, 3)):
@@ -254,7 +253,7 @@ _NAMES: Final = frozenset(
 )
 _NEVER: Final = frozenset({"MCP_BASE_URL", "APP_URL", "API_URL", "TEMPLATE_REGISTRY_URL"})
 _NUMBERED: Final = re.compile(r"[A-Z0-9_]+_OAUTH_\d+")
-"""One of several logins in a pool."""
+"""One login of a pool."""
 _CONNECTION_PASSWORD: Final = re.compile(
     r"\b(?:password|pwd|accountkey|sharedaccesskey|sharedaccesssignature)\s*=\s*([^;\s]+)",
     re.IGNORECASE,
@@ -272,10 +271,10 @@ def is_secret_name(name: str) -> bool:
 def secret_values_of(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield ``(name, value)`` for every secret in an environment.
 
-    A variable with a secret's name gives its whole value, and the credentials inside a list of
-    headers or a connection string. Any other one gives only the passwords of URLs in it, so a
-    ``DATABASE_URL`` or a DSN stays readable except for that part. The base URLs of the swarm
-    are never touched.
+    A variable with a secret's name has its whole value as a secret, and the credentials inside a
+    list of headers or a connection string. Any other one has only the passwords of URLs in it, so a
+    ``DATABASE_URL`` or a DSN stays readable except for that part. The base URLs of the swarm are
+    never secrets.
     """
     for name, value in env.items():
         if name.upper() in _NEVER or not value:
@@ -290,7 +289,7 @@ def secret_values_of(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _header_values(value: str) -> Iterator[str]:
-    """The values of ``name=value,…`` (OpenTelemetry) or of ``Name: value`` lines."""
+    """Yield the values of ``name=value,…`` (OpenTelemetry) or of ``Name: value`` lines."""
     for header in re.split(r"[,\n]", value):
         _, separator, content = header.partition(":" if ": " in header else "=")
         if separator:

@@ -1,7 +1,8 @@
-"""The scrubber: takes registered secrets, and what looks like one, out of all that leaves.
+"""Replace registered secrets, and text with the shape of one, by placeholders.
 
-One scrubber serves the process and one each session; a session's sees everything the process's
-knows, whenever it is learnt. Secrets are never forgotten: a rotated one may still be in a log.
+There is one scrubber for the process and one for each session; a session's knows every secret of
+the process's, also those registered later. Secrets are never forgotten: a rotated one may still be
+in a log.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Scrubber:
     """Implements `contract.Redactor`.
 
     Args:
-        parent: a scrubber whose secrets, present and future, this one knows too.
+        parent: a scrubber whose secrets, present and future, this one replaces too.
         on_too_short: called once with the name of each secret that is too short to be masked;
             by default a warning is logged.
     """
@@ -49,9 +50,9 @@ class Scrubber:
         self._compiled_needles = 0
 
     def add(self, name: str, value: str) -> None:
-        """Register a secret from now on; `name` is what stands in its place.
+        """Register a secret from now on; `name` becomes its placeholder.
 
-        Characters that could break what the name is put into are replaced. A value registered
+        Characters of the name that could break JSON or markup are replaced. A value registered
         under two names keeps the first.
         """
         needles = needles_of(value)
@@ -63,7 +64,7 @@ class Scrubber:
             self._names.setdefault(needle, label)
 
     def add_env(self, env: Mapping[str, str]) -> None:
-        """Register every secret of an environment, going by the names of its variables."""
+        """Register every secret of an environment (`needles.secret_values_of`)."""
         for name, value in secret_values_of(env):
             self.add(name, value)
 
@@ -92,15 +93,15 @@ class Scrubber:
         return scrub_json_line(line, self._matcher())
 
     def json_lines(self, lines: Sequence[bytes]) -> list[tuple[bytes, Any]]:
-        """Scrub JSON lines that come together, each as `json_line` does."""
+        """Scrub several JSON lines, each as `json_line` does."""
         return scrub_json_lines(lines, self._matcher())
 
     def stream(self) -> StreamScrubber:
-        """Return a scrubber for a stream that arrives in pieces."""
+        """Return a scrubber for a stream that arrives in chunks."""
         return StreamScrubber(self._matcher)
 
     def _matcher(self) -> Matcher:
-        """Return the automaton of everything known, built anew if there is something new."""
+        """Return the matcher for all known secrets; rebuilt if a secret was added."""
         known = self._count()
         if known != self._compiled_needles:
             self._compiled = Matcher(self._all_names()) if self._names else self._inherited()
@@ -108,7 +109,7 @@ class Scrubber:
         return self._compiled
 
     def _count(self) -> int:
-        """How many needles are known. They are only ever added, so a new one always shows."""
+        """Return how many needles are known. They are only added, so each new one changes it."""
         own = len(self._names)
         return own if self._parent is None else own + self._parent._count()
 

@@ -1,10 +1,10 @@
-"""Scrubbing a byte stream whose reads cut secrets anywhere.
+"""Scrub a byte stream of which a read may cut a secret anywhere.
 
-What comes out is exactly what scrubbing the whole stream at once would give, wherever it was cut.
-To that end the end of the stream is held back as long as it may still become, or become more of, a
-secret: the longest tail that begins a needle, and the run of token characters that a shape could
-match. The hold is bounded. Only of a token of more than `MAX_HELD_BYTES` is part given up early,
-and if that part was recognised, the rest of the run is swallowed with it.
+The output equals that of scrubbing the whole stream at once. For that, the end of the stream is
+held back as long as more bytes could make it a secret: the longest tail that begins a needle, and
+the run of token characters that a shape could match. The hold is limited to `MAX_HELD_BYTES`: of a
+longer token the first part is released early, and if it was recognised, the rest of the run is
+dropped.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from agent_swarm_worker.guards.scrubbing.matcher import Matcher
 
 MAX_HELD_BYTES: Final = 16 * 1024
-"""A key of 16384 bits as PEM, or a token with two hundred claims, still fits."""
-_KEPT_BYTES: Final = MAX_HELD_BYTES // 2
+"""Enough for a key of 16384 bits as PEM, or a token with two hundred claims."""
+_RETAINED_BYTES: Final = MAX_HELD_BYTES // 2
 _CONTEXT_BYTES: Final = 2 * MAX_PLACEHOLDER_BYTES
-"""Bytes already written that are kept, since matching looks back at them."""
+"""Bytes already written that are kept because matching looks back at them."""
 
 _TOKEN_BYTES: Final = rb"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.~+/=:%@\\"
 _HEADER: Final = re.compile(
@@ -43,36 +43,36 @@ class StreamScrubber:
     """Implements `contract.StreamRedactor`.
 
     Args:
-        matcher: returns the automaton in force; asked at each read, so that a secret registered
-            while the stream flows counts from then on.
+        matcher: returns the current matcher; called at each read, so that a secret which is
+            registered while the stream flows is replaced from then on.
     """
 
     def __init__(self, matcher: Callable[[], Matcher]) -> None:
         self._matcher = matcher
         self._buffer = b""
         self._start = 0
-        """Where in the buffer a secret may begin; before that everything is decided."""
+        """Where in the buffer the first undecided byte is."""
         self._written = 0
-        """Up to where the buffer has gone out, as it was or as a placeholder."""
-        self._swallowing = False
-        """A token too long to hold has gone out as a placeholder and may not have ended yet."""
+        """How much of the buffer was written, as it was or as a placeholder."""
+        self._drops_token = False
+        """A token too long to hold was written as a placeholder, and may not have ended yet."""
 
     @property
     def held_bytes(self) -> int:
-        """How many of the bytes that were taken are held back, since they may become a secret."""
+        """How many bytes are held back because they may become a secret."""
         return len(self._buffer) - self._written
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take the next bytes, return those that can no longer be part of a secret."""
+        """Take the next bytes; return those that can no longer be part of a secret."""
         data = self._buffer + chunk
         matcher = self._matcher()
         undecided = max(self._start, _undecided_from(data, matcher))
         is_too_long = len(data) - undecided > MAX_HELD_BYTES
         if is_too_long:
-            undecided = max(self._start, min(len(data) - _KEPT_BYTES, matcher.open_from(data)))
+            undecided = max(self._start, min(len(data) - _RETAINED_BYTES, matcher.open_from(data)))
         out = self._write(data, undecided, matcher)
         if is_too_long and self._written == len(data):
-            self._swallowing = True
+            self._drops_token = True
         keep_from = max(0, undecided - _CONTEXT_BYTES)
         self._buffer = data[keep_from:]
         self._start = undecided - keep_from
@@ -80,22 +80,22 @@ class StreamScrubber:
         return out
 
     def close(self) -> bytes:
-        """Return what was held back, scrubbed."""
+        """Return the held bytes, scrubbed."""
         out = self._write(self._buffer, len(self._buffer), self._matcher())
-        self._buffer, self._start, self._written, self._swallowing = b"", 0, 0, False
+        self._buffer, self._start, self._written, self._drops_token = b"", 0, 0, False
         return out
 
     def _write(self, data: bytes, end: int, matcher: Matcher) -> bytes:
-        """Return what is due of `data`: all that lies, or begins as a secret, before `end`."""
-        if self._swallowing:
+        """Return `data`, scrubbed, up to `end` or the end of a secret that begins before it."""
+        if self._drops_token:
             rest = data[self._written :].lstrip(_TOKEN_BYTES)
-            self._swallowing = not rest
+            self._drops_token = not rest
             self._written = len(data) - len(rest)
         parts: list[bytes] = []
         position = self._written
         spans = matcher.find(data, self._start)
         for span in merge(span for span in spans if span.start < end):
-            # What overlaps a secret that is already out belongs to its placeholder.
+            # A span that overlaps a secret already written belongs to its placeholder.
             if span.start >= position:
                 parts += (data[position : span.start], placeholder(span.name))
             position = max(position, span.end)
@@ -105,17 +105,17 @@ class StreamScrubber:
 
 
 def _undecided_from(data: bytes, matcher: Matcher) -> int:
-    """Return where the part of `data` starts that more bytes could turn into a secret."""
+    """Return where the tail of `data` starts that more bytes could turn into a secret."""
     token_run = len(data.rstrip(_TOKEN_BYTES))
     start = min(token_run, _open_key(data), matcher.open_from(data))
-    # What makes a token of the bytes that follow must stay with them.
+    # A header that makes a token of the bytes behind it is held with them.
     while header := _HEADER.search(data, max(0, start - _MAX_HEADER_BYTES), start):
         start = header.start()
     return _open_authority(data, start)
 
 
 def _open_authority(data: bytes, end: int) -> int:
-    """Return where the URL starts whose user and password may reach to `end`; else `end`."""
+    """Return the start of a URL whose user and password may reach to `end`; else `end`."""
     begin = max(0, end - _MAX_AUTHORITY_BYTES)
     start, length = data.rfind(b"://", begin, end), 3
     escaped = data.rfind(b":\\/\\/", begin, end)
@@ -126,7 +126,7 @@ def _open_authority(data: bytes, end: int) -> int:
 
 
 def _open_key(data: bytes) -> int:
-    """Return where a private key starts that has not ended yet; else the end of `data`."""
+    """Return the start of a private key that has not ended yet; else the end of `data`."""
     start = data.rfind(b"-----BEGIN")
     is_open = start >= 0 and not _KEY_END.search(data, start) and _OPEN_KEY.fullmatch(data, start)
     return start if is_open else len(data)

@@ -17,14 +17,15 @@ from agent_swarm_worker.providers.claude.spec import SPEC
 from agent_swarm_worker.providers.kit.native import count, items, text
 from agent_swarm_worker.providers.kit.outcome import (
     LABELS,
+    MAX_REASON_CHARS,
     Failure,
     aborted,
     concluded,
     failure,
-    one_line,
     reset_of,
     unfinished,
 )
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
@@ -129,7 +130,9 @@ def _empty_run(state: TranslationState) -> Failure:
     taken_as = f"took the prompt as {state.local_command}" if state.local_command else "ended"
     answer = text((state.result or {}).get("result")) or state.last_text
     reason = f"Claude {taken_as} without asking a model"
-    return Failure("empty_run", one_line(f"{reason}: {answer}" if answer else reason))
+    return Failure(
+        "empty_run", one_line(f"{reason}: {answer}" if answer else reason, MAX_REASON_CHARS)
+    )
 
 
 def _category(state: TranslationState, result: dict[str, Any], message: str) -> str:

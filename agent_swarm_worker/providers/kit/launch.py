@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.contract import PrivateFile
-from agent_swarm_worker.contract.translator import Ending, Rereads, TextTranslator, Translator
+from agent_swarm_worker.contract.translator import (
+    Ending,
+    ReplayableAdapter,
+    TextTranslator,
+    Translator,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,7 +30,7 @@ __all__ = [
     "JsonTranslator",
     "Launch",
     "PrivateFile",
-    "Rereads",
+    "ReplayableAdapter",
     "SpecAdapter",
     "TextTranslator",
     "Translator",

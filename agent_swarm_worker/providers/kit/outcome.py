@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from agent_swarm_worker import text
 from agent_swarm_worker.clock import Clock, wire_time
 from agent_swarm_worker.contract import ProviderResult, RateLimitWindow
 from agent_swarm_worker.guards.error_classes import ErrorClass
 from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_reset_time
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -62,14 +62,16 @@ class Failure:
 def failure(category: str, message: str = "", labels: Mapping[str, str] = LABELS) -> Failure:
     """Return a failure whose reason is the category's label, then the harness's message."""
     label = labels.get(category, "Session error")
-    return Failure(category, one_line(f"{label}: {message}" if message else label))
+    return Failure(
+        category, one_line(f"{label}: {message}" if message else label, MAX_REASON_CHARS)
+    )
 
 
 def aborted(ending: Ending) -> Failure | None:
     """Return the failure of a session that was aborted; ``None`` if it was not."""
     if ending.aborted is None:
         return None
-    return Failure("aborted", one_line(f"Aborted: {ending.aborted}"))
+    return Failure("aborted", one_line(f"Aborted: {ending.aborted}", MAX_REASON_CHARS))
 
 
 def as_aborted(result: ProviderResult, reason: str) -> ProviderResult:
@@ -84,7 +86,7 @@ def as_aborted(result: ProviderResult, reason: str) -> ProviderResult:
         exit_code=result.exit_code or ABORTED_EXIT,
         is_error=True,
         error_category="aborted",
-        failure_reason=one_line(f"Aborted: {reason}"),
+        failure_reason=one_line(f"Aborted: {reason}", MAX_REASON_CHARS),
         cost=replace(result.cost, is_error=True) if result.cost is not None else None,
     )
 
@@ -109,7 +111,7 @@ def unfinished(
     how = f"{name} {exit_text(ending.exit_code)} before it was finished"
     how += f", without an answer to {waiting_for}" if waiting_for else ""
     if last_error is not None:
-        reason = one_line(f"{how}; before that: {last_error.message}")
+        reason = one_line(f"{how}; before that: {last_error.message}", MAX_REASON_CHARS)
         return Failure(last_error.category or "crashed", reason)
     if ending.truncated:
         return Failure("truncated", f"{how}; its output was cut off")
@@ -117,7 +119,7 @@ def unfinished(
     category = classify(tail) if tail else ErrorClass.UNKNOWN.value
     if category == ErrorClass.UNKNOWN.value:
         category = "killed" if ending.exit_code > 128 else "crashed"
-    return Failure(category, one_line(f"{how}: {tail}" if tail else how))
+    return Failure(category, one_line(f"{how}: {tail}" if tail else how, MAX_REASON_CHARS))
 
 
 def concluded(
@@ -164,11 +166,6 @@ def reset_of(
     known = (moment for moment in moments if moment is not None)
     moment = next(known, None) or parse_reset_time(reason, now)
     return wire_time(clamp_reset(moment, now)) if moment else None
-
-
-def one_line(reason: str) -> str:
-    """Return a failure reason on one line of at most `MAX_REASON_CHARS`."""
-    return text.one_line(reason, MAX_REASON_CHARS)
 
 
 def exit_text(exit_code: int) -> str:

@@ -85,7 +85,7 @@ class BaseSession:
     def emit(self, event: ProviderEvent) -> None:
         """Pass one event that comes from no line to the listeners."""
         if self.config.sink is not None:
-            self.config.sink.heard(())
+            self.config.sink.received(())
         self._deliver(event)
 
     def _deliver(self, event: ProviderEvent) -> None:
@@ -141,7 +141,7 @@ class BaseSession:
                 admitted.append(record)
         self.journal.append(admitted, checkpoint)
         if self.config.sink is not None:
-            self.config.sink.heard(records)
+            self.config.sink.received(records)
         has_line_listeners = self._fallbacks or self._listeners_for(RawLog) or not self._listeners
         for record, events in zip(records, events_of_records, strict=True):
             if record and has_line_listeners:

@@ -17,8 +17,8 @@ import orjson
 from pydantic_ai.messages import ModelRequest, ModelResponse, ToolCallPart, ToolReturnPart
 from pydantic_ai.tools import ToolDefinition
 
-from agent_swarm_worker.guards.child_env import count_tokens
 from agent_swarm_worker.guards.error_classes import ErrorClass
+from agent_swarm_worker.guards.tokens import count_tokens
 from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.compaction import (
     compacted,

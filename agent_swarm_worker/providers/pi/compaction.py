@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import orjson
@@ -15,7 +16,8 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from agent_swarm_worker.guards.child_env import count_tokens
+from agent_swarm_worker.guards.tokens import count_tokens
+from agent_swarm_worker.text import shorten_middle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,12 +56,12 @@ Go on from there."""
 
 def estimate_tokens(messages: Sequence[ModelMessage]) -> int:
     """Estimate the tokens of messages that no model has counted yet."""
-    return sum(count_tokens(line) for line in _lines(messages, cut=False))
+    return sum(count_tokens(line) for line in _lines(messages))
 
 
 def request_for_summary(messages: Sequence[ModelMessage], window: int) -> list[ModelMessage]:
     """Return the request for a summary; it fits into the context window."""
-    text = "\n\n".join(_lines(messages, cut=True))
+    text = "\n\n".join(_lines(messages, max_chars=MAX_RESULT_CHARS))
     most = int(window * TRANSCRIPT_SHARE) * CHARS_PER_TOKEN
     if len(text) > most:
         text = f"{text[: most // 3]}\n\n[…]\n\n{text[-2 * most // 3 :]}"
@@ -99,7 +101,7 @@ def _asked_for(messages: Sequence[ModelMessage]) -> str:
     return "\n\n".join(texts)[-MAX_TASK_CHARS:]
 
 
-def _lines(messages: Sequence[ModelMessage], *, cut: bool) -> Iterator[str]:
+def _lines(messages: Sequence[ModelMessage], *, max_chars: int = sys.maxsize) -> Iterator[str]:
     for message in messages:
         for part in message.parts:
             if isinstance(part, UserPromptPart):
@@ -108,14 +110,7 @@ def _lines(messages: Sequence[ModelMessage], *, cut: bool) -> Iterator[str]:
                 yield f"Agent: {part.content}"
             elif isinstance(part, ToolCallPart):
                 args = orjson.dumps(part.args, default=str).decode()
-                yield f"Agent calls {part.tool_name}: {_cut(args) if cut else args}"
+                yield f"Agent calls {part.tool_name}: {shorten_middle(args, max_chars)}"
             elif isinstance(part, ToolReturnPart):
                 text = str(part.content)
-                yield f"{part.tool_name} answers: {_cut(text) if cut else text}"
-
-
-def _cut(text: str) -> str:
-    if len(text) <= MAX_RESULT_CHARS:
-        return text
-    half = MAX_RESULT_CHARS // 2
-    return f"{text[:half]} […] {text[-half:]}"
+                yield f"{part.tool_name} answers: {shorten_middle(text, max_chars)}"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
-from agent_swarm_worker.providers.kit.outcome import LABELS, one_line, reset_of
+from agent_swarm_worker.providers.kit.outcome import LABELS, MAX_REASON_CHARS, reset_of
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -56,4 +57,6 @@ def model_failure(
     where = f" (HTTP {status})" if status else ""
     reason = f"{label}{where}: {plain}" if plain else f"{label}{where}"
     asked = f"{text}\nretry-after: {retry_after_s or 0:.0f}"
-    return SessionFailed(kind.value, one_line(reason), reset_at=reset_of(kind.value, asked, now))
+    return SessionFailed(
+        kind.value, one_line(reason, MAX_REASON_CHARS), reset_at=reset_of(kind.value, asked, now)
+    )

@@ -19,11 +19,12 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from agent_swarm_worker.errors import SwarmWorkerError
 from agent_swarm_worker.guards.error_classes import ErrorClass
 from agent_swarm_worker.providers.kit.costs import Tokens
-from agent_swarm_worker.providers.kit.outcome import one_line
+from agent_swarm_worker.providers.kit.outcome import MAX_REASON_CHARS
 from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.client import request_settings
 from agent_swarm_worker.providers.pi.costs import context_of
 from agent_swarm_worker.providers.pi.failures import SessionFailed, model_failure
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -173,7 +174,9 @@ class ModelRequester:
             # Not the error of a service: the connection broke, or the answer is malformed.
             kind = "bad_response" if isinstance(error, AgentRunError) else "network"
             what = f"{type(error).__name__}: {text}"
-            failure = SessionFailed(kind, one_line(f"The model API cannot be used: {what}"))
+            failure = SessionFailed(
+                kind, one_line(f"The model API cannot be used: {what}", MAX_REASON_CHARS)
+            )
             is_temporary = True
         return (
             _RetryableFailure(failure, after_s=after_s, timed_out=False)

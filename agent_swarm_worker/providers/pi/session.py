@@ -21,7 +21,7 @@ from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.conversation import ENDED, SteeringQueue
 from agent_swarm_worker.providers.kit.launch import Ending
-from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, one_line
+from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, MAX_REASON_CHARS
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.client import open_model
@@ -29,6 +29,7 @@ from agent_swarm_worker.providers.pi.costs import CostBook
 from agent_swarm_worker.providers.pi.failures import SessionFailed
 from agent_swarm_worker.providers.pi.spec import PiOptions
 from agent_swarm_worker.providers.pi.translate import PiTranslator
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,15 +139,21 @@ class PiSession(BaseSession):
         except SessionFailed as failure:
             return _End("error", failure.kind, failure.reason, failure.reset_at)
         except ProviderError as error:
-            return _End("error", error.category, one_line(str(error)))
+            return _End("error", error.category, one_line(str(error), MAX_REASON_CHARS))
         except ConfigError as error:
-            return _End("error", "provider_error", one_line(f"{error} {error.advice}"))
+            return _End(
+                "error", "provider_error", one_line(f"{error} {error.advice}", MAX_REASON_CHARS)
+            )
         except OSError as error:
-            reason = f"The conversation cannot be saved: {error.strerror or error}"
-            return _End("error", "provider_error", one_line(reason))
+            why = f"The conversation cannot be saved: {error.strerror or error}"
+            return _End("error", "provider_error", one_line(why, MAX_REASON_CHARS))
         except Exception as error:  # a bug here or in a library must end this session only
             self.log.error(Event.TRANSLATE_FAILED, why=repr(error))
-            return _End("error", "internal_error", one_line(f"pi itself failed: {error!r}"))
+            return _End(
+                "error",
+                "internal_error",
+                one_line(f"pi itself failed: {error!r}", MAX_REASON_CHARS),
+            )
         return _End()
 
     async def _converse(self) -> None:

@@ -73,7 +73,7 @@ class Harness:
 
 def wire_name(adapter: ProviderAdapter) -> str:
     """Return the name that is sent to the server."""
-    nearest = adapter_spec(adapter).told_name
+    nearest = adapter_spec(adapter).server_name
     return nearest if nearest in SESSION_NAMES else DEFAULT_HARNESS
 
 

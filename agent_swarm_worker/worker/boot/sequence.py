@@ -24,7 +24,7 @@ from agent_swarm_worker.errors import (
     CredentialWaitExceeded,
     Unauthorized,
 )
-from agent_swarm_worker.imports import import_beside
+from agent_swarm_worker.imports import import_in_thread
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.worker.boot import registration
 from agent_swarm_worker.worker.boot.credentials import missing_credentials, report_credentials
@@ -75,7 +75,7 @@ async def boot(worker: BootParts, background: TaskGroup) -> None:
     """
     await _sweep_claimed_sessions(worker)
     rows, _ = await wait_all(
-        partial(_until_api_answers, worker), partial(import_beside, *DEFERRED_MODULES)
+        partial(_until_api_answers, worker), partial(import_in_thread, *DEFERRED_MODULES)
     )
     if rows is not None:
         apply_configuration(worker, rows)

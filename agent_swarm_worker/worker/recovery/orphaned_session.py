@@ -23,7 +23,7 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.contract.listening import ByteRange
-from agent_swarm_worker.contract.translator import Ending, Rereads
+from agent_swarm_worker.contract.translator import Ending, ReplayableAdapter
 from agent_swarm_worker.errors import SwarmWorkerError
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal.files import continuation_of, number_of_rest, read_head
@@ -35,8 +35,8 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.catalog import context_window
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.registry import adapter_spec, create_provider
-from agent_swarm_worker.reporting.finish import CostKeeper
-from agent_swarm_worker.reporting.port import SessionFacts
+from agent_swarm_worker.reporting.finish import LatestCost
+from agent_swarm_worker.reporting.port import SessionInfo
 from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.state.directory import FULLY_REPORTED
 from agent_swarm_worker.worker.boot.harness import wire_name
@@ -140,7 +140,7 @@ class OrphanedSession:
 
     async def _translator(self) -> Translator:
         adapter: object = self._adapter
-        if isinstance(adapter, Rereads):
+        if isinstance(adapter, ReplayableAdapter):
             try:
                 return await adapter.translator(self._config) or NoTranslator()
             except SwarmWorkerError as error:
@@ -152,7 +152,7 @@ class OrphanedSession:
         adapter = self._adapter
         known = wire_name(adapter) if adapter is not None else None
         spec = HarnessSpec(name=claim.harness) if adapter is None else adapter_spec(adapter)
-        facts = SessionFacts(
+        info = SessionInfo(
             task_id=claim.task_id if claim.phase != "no_task" else None,
             effective_id=claim.task_id,
             agent_id=worker.agent_id,
@@ -168,7 +168,7 @@ class OrphanedSession:
             elapsed_s=_elapsed_s(claim),
         )
         return SessionReporter(
-            facts,
+            info,
             writes=self._cursor,
             clock=worker.clock,
             redactor=self._config.redactor,
@@ -253,7 +253,7 @@ class ReplayedOutcome:
 
     def __init__(self, translator: Translator) -> None:
         self._translator = translator
-        self._costs = CostKeeper()
+        self._costs = LatestCost()
         self._is_final = False
         self.last_text = ""
         """The agent's last message."""
@@ -262,7 +262,7 @@ class ReplayedOutcome:
         """Record one event; output after a result is another turn."""
         match event:
             case Result():
-                self._costs.note(event.cost)
+                self._costs.add(event.cost)
                 self._is_final = True
             case Message(role="assistant", subagent=False):
                 self.last_text = event.content if event.content.strip() else self.last_text
@@ -280,5 +280,5 @@ class ReplayedOutcome:
         over = Ending(exit_code=0, hung_after_result=True)
         killed = Ending(exit_code=KILLED, aborted=WHY_KILLED)
         result = self._translator.conclude(over if self.has_result else killed)
-        self._costs.note(result.cost)
+        self._costs.add(result.cost)
         return replace(result, cost=self._costs.cost)

@@ -24,7 +24,7 @@ from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.providers.catalog import context_window
 from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.reporting.console import Console
-from agent_swarm_worker.reporting.port import SessionFacts
+from agent_swarm_worker.reporting.port import SessionInfo
 from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.state.directory import Claim
 from agent_swarm_worker.worker.boot.harness import wire_name
@@ -216,8 +216,8 @@ class _Sink:
     def unwritten(self, lines: bytes) -> None:
         self.reporter.unwritten(lines)
 
-    def heard(self, lines: Sequence[bytes]) -> None:
-        self.watchdog.heard(lines)
+    def received(self, lines: Sequence[bytes]) -> None:
+        self.watchdog.received(lines)
 
 
 def _track_result(task: RunningTask, event: ProviderEvent) -> None:
@@ -295,7 +295,7 @@ def _reporter(
     config, settings = setup.config, worker.settings
     spec = adapter_spec(setup.adapter)
     is_known = wire_name(setup.adapter) == setup.adapter.name
-    facts = SessionFacts(
+    facts = SessionInfo(
         task_id=task.task_id if task.has_task else None,
         effective_id=task.task_id,
         agent_id=worker.agent_id,

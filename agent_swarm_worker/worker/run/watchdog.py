@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from agent_swarm_worker.clock import in_words, seconds_of
+from agent_swarm_worker.clock import format_duration, parse_duration
 from agent_swarm_worker.contract import RawLog, RawStderr
 from agent_swarm_worker.contract.listening import listens_to
-from agent_swarm_worker.guards.hangs import Hang, excerpt, why_it_hangs
+from agent_swarm_worker.guards.hangs import Hang, classify_hang, quote_line
 from agent_swarm_worker.logs import Event
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Watchdog:
         """
         self._record([event.content] if isinstance(event, (RawLog, RawStderr)) else ())
 
-    def heard(self, lines: Sequence[bytes]) -> None:
+    def received(self, lines: Sequence[bytes]) -> None:
         """Record lines that were read together, perhaps none, as output."""
         self._record([line for line in lines if line])
 
@@ -98,7 +98,7 @@ class Watchdog:
             self._is_stalled = False
             quiet_s = self._output_at_s - before_s
             self._log.info(Event.SESSION_STALLED, quiet_s=round(quiet_s), over=True)
-            self._report(f"It goes on, after {in_words(quiet_s)} without output")
+            self._report(f"It goes on, after {format_duration(quiet_s)} without output")
 
     async def run(self) -> None:
         """End the session when a limit is passed; abandon it if it does not end then."""
@@ -117,11 +117,11 @@ class Watchdog:
             return self._task.ended_by
         found = self._hang
         lines = [_text(line) for line in (self._last_line, *self._lines_after) if line is not None]
-        last = excerpt(lines[0]) if lines else ""
+        last = quote_line(lines[0]) if lines else ""
         for number, line in enumerate(lines):
-            found = why_it_hangs(self._hang, line, is_cut_off=number > 0, texts=self._hang_texts)
+            found = classify_hang(self._hang, line, is_cut_off=number > 0, texts=self._hang_texts)
             if found is not self._hang:
-                last = excerpt(line, is_cut_off=number > 0)
+                last = quote_line(line, is_cut_off=number > 0)
                 break
         _, _, why = (self._task.ended_by or "").partition(": ")
         return f"{found}: {why}" + (f"; it said last: {last}" if last else "")
@@ -130,21 +130,20 @@ class Watchdog:
         wall_s, silence_s = self._limits.wall_s, self._limits.silence_s
         quiet_s = self._quiet_s()
         if wall_s and self._clock.monotonic() - self._started_at_s >= wall_s:
-            await self._end(Hang.TIMEOUT, f"still running after {in_words(wall_s)}")
+            await self._end(Hang.TIMEOUT, f"still running after {format_duration(wall_s)}")
         elif silence_s and quiet_s >= silence_s:
-            await self._end(Hang.STALLED, f"no output for {in_words(silence_s)}")
+            await self._end(Hang.STALLED, f"no output for {format_duration(silence_s)}")
         elif silence_s and quiet_s >= silence_s / 2 and not self._is_stalled:
             self._is_stalled = True
-            last = excerpt(_text(self._last_line)) if self._last_line is not None else ""
+            last = quote_line(_text(self._last_line)) if self._last_line is not None else ""
             self._log.warning(
                 Event.SESSION_STALLED,
                 quiet_s=round(quiet_s),
                 ends_in_s=round(silence_s - quiet_s),
                 said=last or None,
             )
-            self._report(
-                f"No output for {in_words(quiet_s)}; it is ended after {in_words(silence_s)}"
-            )
+            quiet, limit = format_duration(quiet_s), format_duration(silence_s)
+            self._report(f"No output for {quiet}; it is ended after {limit}")
 
     async def _end(self, hang: Hang, why: str) -> None:
         self._hang = hang
@@ -212,7 +211,7 @@ class _TaskLimits:
             if not colon or key.strip().lower() != name:
                 continue
             try:
-                requested_s = seconds_of(text)
+                requested_s = parse_duration(text)
             except ValueError as error:
                 self._log.warning(Event.LIMIT_IGNORED, tag=tag[:100], why=str(error)[:200])
                 continue

@@ -87,13 +87,13 @@ READERS: dict[str, Callable[[str], Any]] = {
     "a tool": lambda text: labels.label(text, {}),
     "a line": lambda text: one_line(text, 100),
     "a result": lambda text: list(output_schema._values_within(text)),
-    "a page of an error": outcome.one_line,
+    "a page of an error": lambda text: one_line(text, outcome.MAX_REASON_CHARS),
     "a repository": lambda text: (repository._name_of(text), repository._tail(text)),
     "a branch": lambda text: (git.is_safe_ref(text), git.is_safe_url(text)),
     "a URL": git.without_credentials,
     "an answer": _answer(200),
     "a 404": _answer(404),
-    "a terminal": lambda text: (output.one_line(text, 80), list(follow.render_line(text))),
+    "a terminal": lambda text: (output.fit_line(text, 80), list(follow.render_line(text))),
 }
 
 

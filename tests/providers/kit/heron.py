@@ -170,7 +170,7 @@ class HeronTranslator(JsonTranslator):
         return cost_data(
             self._config,
             self._costs.models,
-            provider=SPEC.told_name,
+            provider=SPEC.server_name,
             model=self._model,
             is_error=is_error,
         )

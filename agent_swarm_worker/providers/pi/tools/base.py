@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 import anyio
 
 from agent_swarm_worker.errors import ProviderError
+from agent_swarm_worker.text import truncate_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -230,12 +231,6 @@ def size_of(count: int) -> str:
     raise AssertionError
 
 
-def cut(text: str, max_bytes: int) -> str:
-    """Return the beginning of `text` in at most `max_bytes` of UTF-8, in whole characters."""
-    raw = text.encode("utf-8", "surrogatepass")
-    return text if len(raw) <= max_bytes else raw[:max_bytes].decode("utf-8", "ignore")
-
-
 def clipped(
     text: str, *, max_bytes: int = MAX_BYTES, max_lines: int = MAX_LINES, dropped: int = 0
 ) -> str:
@@ -253,7 +248,7 @@ def clipped(
     raw = text.encode("utf-8", "surrogatepass")
     if len(raw) <= max_bytes and len(lines) <= max_lines and not dropped:
         return text
-    head = cut("".join(lines[: max_lines * 2 // 5]), max_bytes * 2 // 5)
+    head = truncate_bytes("".join(lines[: max_lines * 2 // 5]), max_bytes * 2 // 5)
     tail_lines = "".join(lines[-(max_lines * 3 // 5) :]).encode("utf-8", "surrogatepass")
     tail = tail_lines[-(max_bytes * 3 // 5) :].decode("utf-8", "ignore")
     missing = dropped + len(raw) - len(head.encode("utf-8", "surrogatepass"))
