@@ -22,7 +22,7 @@ from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.prompts import texts, user
 from agent_swarm_worker.providers.kit import outcome
 from agent_swarm_worker.reporting import labels, output_schema
-from agent_swarm_worker.skills import places, writer
+from agent_swarm_worker.skills import folders, writer
 from agent_swarm_worker.text import front_matter, one_line
 from agent_swarm_worker.workspace import git, repository
 
@@ -79,7 +79,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "a rate limit": rate_limits.is_rate_limited,
     "its end": lambda text: rate_limits.parse_reset_time(text, datetime(2026, 1, 1, tzinfo=UTC)),
     "front matter": lambda text: front_matter(f"---\n{text}"),
-    "a command": lambda text: places.resolve_command(f"/{text}", Path("/nowhere")),
+    "a command": lambda text: folders.resolve_command(f"/{text}", Path("/nowhere")),
     "a skill": lambda text: (writer.folder_name(text), writer.is_safe_path(text)),
     "an attachment": user.safe_name,
     "a prompt": lambda text: (texts.clean(text), texts.squeeze(text)),
