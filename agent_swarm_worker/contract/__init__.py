@@ -16,6 +16,7 @@ from agent_swarm_worker.contract.events import (
     CostData,
     Custom,
     Error,
+    EventListener,
     Message,
     ModelCost,
     Progress,
@@ -46,7 +47,6 @@ from agent_swarm_worker.contract.guest import (
     Process,
 )
 from agent_swarm_worker.contract.session import (
-    EventListener,
     McpServer,
     ProviderAdapter,
     ProviderResult,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +192,6 @@ class CostData:
     is_error: bool = False
     provider: str | None = None
     """The harness name as the server knows it; with it the server prices the row itself."""
+
+
+EventListener: TypeAlias = "Callable[[ProviderEvent], None]"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from agent_swarm_worker.contract.session import EventListener
+    from agent_swarm_worker.contract.events import EventListener
 
 _Listener = TypeVar("_Listener", bound=Callable[..., None])
 Lines = Literal["all", "unexplained", "none"]

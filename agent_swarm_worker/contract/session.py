@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
-
-from agent_swarm_worker.contract.events import ProviderEvent
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path, PurePath
 
-    from agent_swarm_worker.contract.events import CostData
+    from agent_swarm_worker.contract.events import CostData, EventListener
     from agent_swarm_worker.contract.guest import Guest
     from agent_swarm_worker.contract.listening import SessionSink
     from agent_swarm_worker.contract.spec import HarnessSpec, SteerMode
-
-EventListener: TypeAlias = Callable[[ProviderEvent], None]
 
 
 class StreamRedactor(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.local_swarm import history, telemetry
+from agent_swarm_worker.local_swarm import history
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route, found
 from agent_swarm_worker.local_swarm.tables import AGENTS, TASKS
 from agent_swarm_worker.local_swarm.validation import (
@@ -259,7 +259,7 @@ def _digest(text: str) -> str:
 
 
 def _record(store: Store, event: str, agent_id: str, data: Document) -> None:
-    telemetry.record(
+    history.record_event(
         store,
         {
             "category": "system",

@@ -1,4 +1,4 @@
-"""Keep the history of tasks and agents: one row per change."""
+"""Store events, and the history of tasks and agents: one row per change."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from agent_swarm_worker.local_swarm.tables import TASK_LOGS
+from agent_swarm_worker.local_swarm.tables import EVENTS, TASK_LOGS
 
 if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
@@ -42,3 +42,8 @@ def task_history(store: Store, task_id: str, limit: int) -> list[Document]:
     """Return the newest rows of a task, newest first."""
     where = "taskId = ? ORDER BY createdAt DESC, rowid DESC LIMIT ?"
     return store.find(TASK_LOGS, where, task_id, limit)
+
+
+def record_event(store: Store, event: Document) -> Document:
+    """Store one event with the server's time."""
+    return store.insert(EVENTS, {"status": "ok", **event, "createdAt": store.now()})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.local_swarm import tasks
+from agent_swarm_worker.local_swarm import history, tasks
 from agent_swarm_worker.local_swarm.endpoint import Call, Reply, Route
 from agent_swarm_worker.local_swarm.scrub import Scrubber
 from agent_swarm_worker.local_swarm.tables import EVENTS, SESSION_LOGS, SNAPSHOTS, TASKS
@@ -64,18 +64,13 @@ FILTER = Shape(
 _EQUAL = ("category", "event", "status", "source", "agentId", "taskId", "sessionId")
 
 
-def record(store: Store, event: Document) -> Document:
-    """Store one event with the server's time."""
-    return store.insert(EVENTS, {"status": "ok", **event, "createdAt": store.now()})
-
-
 def _one(call: Call) -> Reply:
-    return Reply(201, {"success": True, "event": record(call.store, call.body)})
+    return Reply(201, {"success": True, "event": history.record_event(call.store, call.body)})
 
 
 def _batch(call: Call) -> Reply:
     for event in call.body["events"]:
-        record(call.store, event)
+        history.record_event(call.store, event)
     return Reply(201, {"success": True, "count": len(call.body["events"])})
 
 

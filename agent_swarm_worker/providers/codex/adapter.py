@@ -16,7 +16,6 @@ from agent_swarm_worker.providers.codex.credentials import find_credential
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
 from agent_swarm_worker.providers.codex.launch import (
     MAX_PROMPT_CHARS,
-    Transport,
     choose_transport,
     codex_launch,
     operator_config,
@@ -36,6 +35,7 @@ from agent_swarm_worker.providers.codex.spec import (
     SPEC,
     CodexLogin,
     CodexOptions,
+    Transport,
     native_effort,
     resolve_model,
 )

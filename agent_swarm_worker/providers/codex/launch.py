@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import tomllib
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.contract import PrivateFile
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.codex.credentials import without_credentials
-from agent_swarm_worker.providers.codex.spec import CodexLogin, CodexOptions
+from agent_swarm_worker.providers.codex.spec import CodexLogin, CodexOptions, Transport
 from agent_swarm_worker.providers.kit.launch import Launch
 from agent_swarm_worker.providers.kit.mcp_config import (
     mcp_table,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.codex.credentials import Credential
     from agent_swarm_worker.providers.codex.state import Plan
 
-Transport: TypeAlias = Literal["app-server", "exec"]
 
 MAX_PROMPT_CHARS = 1_048_576
 """Longest prompt that the CLI takes (measured with 0.169.0)."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import Guest, ProviderSessionConfig
-    from agent_swarm_worker.providers.codex.launch import Transport
+    from agent_swarm_worker.providers.codex.spec import Transport
     from agent_swarm_worker.providers.kit.launch import Translator
 
 MAX_ROLLOUT_BYTES = 1 << 30

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, field_validator
 
@@ -22,6 +22,8 @@ from agent_swarm_worker.settings import HarnessOptions, live
 from agent_swarm_worker.settings.base import ShellWords, Stripped  # noqa: TC001 - pydantic reads them
 
 NETWORK_TIMEOUT_S = 180.0
+
+Transport: TypeAlias = Literal["app-server", "exec"]
 
 
 class CodexLogin(HarnessOptions):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import CostData, ProviderSessionConfig
     from agent_swarm_worker.providers.codex.credentials import Credential
-    from agent_swarm_worker.providers.codex.launch import Transport
+    from agent_swarm_worker.providers.codex.spec import Transport
     from agent_swarm_worker.providers.kit.outcome import LimitWindows
 
 

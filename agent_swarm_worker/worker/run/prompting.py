@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from anyio import to_thread
 
@@ -35,7 +35,6 @@ from agent_swarm_worker.worker.boot.registration import profile_facts
 from agent_swarm_worker.worker.run.continuity import preamble
 from agent_swarm_worker.workspace.profiles import is_default
 from agent_swarm_worker.workspace.repository import RepoContext, RepositoryRequest, is_first_kickoff
-from agent_swarm_worker.workspace.working_directory import choose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.prompts.render import PromptBuild
     from agent_swarm_worker.worker.boot.parts import SessionParts
     from agent_swarm_worker.worker.run.running_task import RunningTask
-    from agent_swarm_worker.workspace.working_directory import WorkingDirectory
 
 
 async def compose_prompts(
@@ -215,7 +213,7 @@ async def prepare_workspace(
             first_kickoff=is_first_kickoff(row.task_type, parent.status if parent else None),
         )
         repository = await stack.enter_async_context(worker.repositories.prepared(request))
-    directory = choose(
+    directory = choose_directory(
         row.dir if row else None,
         repository.clone_path if repository else None,
         _process_directory(worker),
@@ -228,3 +226,35 @@ def _process_directory(worker: SessionParts) -> Path:
         return Path.cwd()
     except OSError:  # an earlier session has removed it
         return worker.settings.home
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkingDirectory:
+    """The directory of a session, and where it comes from."""
+
+    path: Path
+    source: Literal["task", "clone", "process"]
+    missing: str | None = None
+    """The directory that the task asks for, if it does not exist."""
+
+
+def choose_directory(
+    task_dir: str | None, clone: Path | None, process_cwd: Path
+) -> WorkingDirectory:
+    """Return the task's directory, else the clone, else the worker's own directory.
+
+    `task_dir` counts only if it is an existing directory, `clone` likewise.
+    """
+    if task_dir and _is_directory(process_cwd / task_dir):
+        return WorkingDirectory(path=process_cwd / task_dir, source="task")
+    missing = task_dir or None
+    if clone is not None and clone.is_dir():
+        return WorkingDirectory(path=clone, source="clone", missing=missing)
+    return WorkingDirectory(path=process_cwd, source="process", missing=missing)
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a NUL byte, a name too long
+        return False

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from agent_swarm_worker.workspace.working_directory import choose
+from agent_swarm_worker.worker.run.prompting import choose_directory
 
 
 def test_the_tasks_directory_wins_if_it_exists(tmp_path):
     wanted, clone = tmp_path / "wanted", tmp_path / "clone"
     wanted.mkdir()
     clone.mkdir()
-    chosen = choose(str(wanted), clone, tmp_path)
+    chosen = choose_directory(str(wanted), clone, tmp_path)
     assert (chosen.path, chosen.source, chosen.missing) == (wanted, "task", None)
-    relative = choose("wanted", None, tmp_path)
+    relative = choose_directory("wanted", None, tmp_path)
     assert relative.path == wanted
 
 
@@ -20,12 +20,12 @@ def test_a_missing_directory_falls_back_and_is_named_with_and_without_a_clone(tm
     clone.mkdir()
     (tmp_path / "file").touch()
     for gone in ("/no/such/place", str(tmp_path / "file"), "nul\0byte", "x" * 5000):
-        with_clone = choose(gone, clone, tmp_path)
+        with_clone = choose_directory(gone, clone, tmp_path)
         assert (with_clone.path, with_clone.source, with_clone.missing) == (clone, "clone", gone)
-        without = choose(gone, None, tmp_path)
+        without = choose_directory(gone, None, tmp_path)
         assert (without.path, without.source, without.missing) == (tmp_path, "process", gone)
 
 
 def test_a_clone_that_is_not_there_is_not_used(tmp_path):
-    chosen = choose(None, tmp_path / "gone", tmp_path)
+    chosen = choose_directory(None, tmp_path / "gone", tmp_path)
     assert (chosen.path, chosen.source, chosen.missing) == (tmp_path, "process", None)
