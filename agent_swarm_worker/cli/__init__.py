@@ -1,1 +1,1 @@
-"""Floor 6: one file per command. They parse, print and exit; what they do lies below."""
+"""The commands, one file each: they parse, print and exit."""

@@ -1,1 +1,1 @@
-"""Floor 2: child processes: spawn, line framing, escalation, sweep, isolated calls."""
+"""Child processes: spawn, pipes, capture buffer, escalation, sweep, isolated calls."""

@@ -1,1 +1,1 @@
-"""Floor 4: the harnesses. One package each, and the session base that they share."""
+"""The harnesses: one package each, and the kit that they share."""

@@ -1,1 +1,1 @@
-"""Floor 4: from a session's events to API writes."""
+"""From the events of a session to API writes."""

@@ -27,7 +27,8 @@ class WriteQueue(Protocol):
         """Store one write durably; it is delivered later.
 
         Args:
-            lane: writes of one lane are delivered in the order they were put.
+            lane: of a task, or of the worker; `outbox.queue.STREAMS` says which writes of a lane
+                keep their order.
             kind: the kind of write; `outbox.delivery` defines its arguments.
             args: plain JSON values.
         """

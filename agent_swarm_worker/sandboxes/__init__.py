@@ -1,1 +1,1 @@
-"""Floor 3: where a child process runs; on this machine for now."""
+"""Where sessions run: the port, and this machine."""

@@ -1,7 +1,7 @@
 """Settings: each variable that the worker reads is declared in the model of its owner.
 
 `base` has the base class and the value types, `core` the worker's own model and the base of a
-harness's. The other models are beside their users, such as ``providers/<name>/options.py``.
+harness's. The other models are beside their users, such as ``providers/<name>/spec.py``.
 ``docs/configuration.md`` is generated from all of them.
 """
 

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 
 class Effect(StrEnum):
-    """When a configuration row of the server for a variable takes effect."""
+    """When a variable is read, and so whether a configuration row of the server changes it."""
 
     BOOT = "boot"
-    """At the next start of the worker."""
+    """At the start of the worker, before its first configuration row: the environment decides."""
     LIVE = "live"
     """While the worker runs: for the next session, or the next iteration of a loop."""
 

@@ -284,7 +284,7 @@ class ModelSettings(SettingsModel):
 
 
 class HarnessOptions(SettingsModel):
-    """The settings of one harness, declared in ``options.py`` of its package.
+    """The settings of one harness, declared in ``spec.py`` of its package.
 
     They are read from a session's environment, so a configuration row applies to the next session.
     """

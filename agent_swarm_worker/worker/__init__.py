@@ -1,1 +1,1 @@
-"""Floor 5: the daemon. One loop, one file; `daemon` owns the task group they all live in."""
+"""The daemon: boot, task runs, loops, recovery. `daemon` owns the task group of all loops."""

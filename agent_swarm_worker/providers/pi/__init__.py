@@ -1,1 +1,1 @@
-"""Floor 4: the harness ``pi``, an agent inside the worker's own process."""
+"""The harness ``pi``: an agent inside the worker's own process."""

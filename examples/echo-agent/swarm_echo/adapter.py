@@ -45,3 +45,7 @@ class EchoAdapter(SpecAdapter):
         home = config.env.get("ECHO_AGENT_HOME") or f"{config.env.get('HOME', '')}/.echo-agent"
         found = await config.guest.files.info(f"{home}/{name}")
         return found is not None and found.kind == "file"
+
+    async def translator(self, config: ProviderSessionConfig) -> EchoTranslator:
+        """Return a translator for the replay of a session that a killed worker left."""
+        return EchoTranslator(config)

@@ -15,7 +15,9 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
+from agent_swarm_worker.guards.error_classes import classify_error
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
+from swarm_echo.spec import SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,13 +48,17 @@ class EchoTranslator(JsonTranslator):
         return bool(self._bye)
 
     def conclude(self, ending: Ending) -> ProviderResult:
-        """Return the result: a success only if the agent reported one."""
-        if self._bye.get("ok") is True and ending.aborted is None:
+        """Return the result: a success only if the agent reported one.
+
+        The shared session turns one that was reported after an abort into ``aborted``.
+        """
+        if self._bye.get("ok") is True:
             return self._result(0, None, None)
         if ending.aborted is not None:
             return self._result(ending.exit_code, "aborted", f"Aborted: {ending.aborted}")
         why = self._bye.get("why") or ending.stderr_tail or f"exit code {ending.exit_code}"
-        return self._result(ending.exit_code or 1, "agent_error", f"echo-agent failed: {why}")
+        category = classify_error(str(why), also=SPEC.error_texts).value
+        return self._result(ending.exit_code or 1, category, f"echo-agent failed: {why}")
 
     def _events(self, native: dict[str, Any]) -> Iterator[ProviderEvent]:
         match native:
@@ -96,6 +102,6 @@ class EchoTranslator(JsonTranslator):
                     output_tokens=given,
                     model=self._model,
                     is_error=is_error,
-                    provider="echo",
+                    provider=SPEC.server_name,
                 )
         return None
