@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from cli_rig import CliRig, cli_rig, processes
 from real_claude import PROGRAM, hermetic_env
+from real_cli_rig import CliRig, cli_rig, processes
 
 from agent_swarm_worker.contract import ToolEnd, ToolStart
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from cli_rig import CliRig, Ran, cli_rig, jwt, processes
+from real_cli_rig import CliRig, Ran, cli_rig, jwt, processes
 from real_codex import PROGRAM, TRANSPORTS, codex_env
 
 from agent_swarm_worker.contract import McpServer, ToolEnd, ToolStart

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from cli_rig import CliRig, Ran, cli_rig
+from real_cli_rig import CliRig, Ran, cli_rig
 from real_codex import PROGRAM, TRANSPORTS, codex_env
 
 from agent_swarm_worker.contract import Custom, Error, SteerDelivery, ToolStart
