@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -41,6 +42,8 @@ def freeze_imported() -> None:
 
 
 def _import(names: tuple[str, ...]) -> None:
-    with gc_disabled():
-        for name in names:
-            import_module(name)
+    missing = [name for name in names if name not in sys.modules]
+    if missing:
+        with gc_disabled():
+            for name in missing:
+                import_module(name)

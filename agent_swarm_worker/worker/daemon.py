@@ -154,7 +154,8 @@ class Daemon:
             loops.start_soon(reconfigure_loop, worker)
             loops.start_soon(retention_loop, worker)
             loops.start_soon(Steering(worker).run)
-            loops.start_soon(_collect_import_garbage, worker)
+            if self._handles_signals:  # the process is the daemon's own, and so is its heap
+                loops.start_soon(_collect_import_garbage, worker)
             async with anyio.create_task_group() as sessions:
                 release_when_delivered(worker, sessions)
                 run = partial(run_trigger, worker)
