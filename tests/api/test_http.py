@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import socket
 import time
 
+import httpx2
 import pytest
 from fake_api import FakeClock, Hang, Reply, Reset, connected, free_port, serving
 from patience import HANG_S
@@ -46,6 +48,19 @@ async def test_an_empty_key_sends_no_header() -> None:
     async with serving(lambda _: Reply()) as server, connected(server.url, api_key=" \n") as client:
         await client.http.request("POST", "/ping")
     assert "authorization" not in server.requests[0].headers
+
+
+async def test_a_sent_body_is_released_without_a_garbage_collection() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving(lambda _: Reply()) as server, connected(server.url) as client:
+            for _ in range(3):
+                await client.http.request("POST", "/ping", body={"text": "x" * 1000})
+            kept = [it for it in gc.get_objects() if isinstance(it, httpx2.Request)]
+    finally:
+        gc.enable()
+    assert kept == []
 
 
 async def test_bodies_hold_no_nulls_and_nothing_json_cannot_say() -> None:

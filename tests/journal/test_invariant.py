@@ -151,6 +151,15 @@ def test_intent_disk_sink_then_each_line_and_its_events(tmp_path: Path):
     assert seen.noted[2] == ("raw_stderr", RawStderr("oh\nno"))
 
 
+def test_an_event_that_no_line_says_is_a_sign_of_life(tmp_path: Path):
+    seen = Observed(tmp_path)
+    seen.session.emit(Message("assistant", "from the agent in this process"))
+    assert seen.signs_of_life == [[]]
+    assert seen.kinds() == ["message"]
+    seen.say("one")
+    assert len(seen.signs_of_life) == 2, "a line is one, whatever events come of it"
+
+
 def test_near_the_limit_nobody_hears_of_a_line_before_it_is_settled(tmp_path: Path):
     seen = Observed(tmp_path, max_bytes=6000)
     for number in range(40):
