@@ -85,54 +85,31 @@ async def prepared(
     """
     trigger = await _with_task_text(worker, trigger)
     row = trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None
-    adapter = worker.harness.adapter
-    redactor = Scrubber(worker.scrubber)
     async with AsyncExitStack() as stack:
         # A resumed task continues itself: its own session, on its own branch.
         resumed = row if task.trigger_type == RESUMED else None
-        folder = worker.state.path / SESSIONS_DIR
-        private = stack.enter_context(private_dir(folder, task.session_uuid, log=worker.log))
-        model = _model_of(worker, adapter, row)
-        # Independent requests, sent at once.
-        (parent, workspace), credentials, tools, _ = await wait_all(
-            partial(_parent_and_workspace, worker, row, resumed, stack),
-            partial(select_credentials_for, worker, adapter, row, model.model),
-            partial(session_mcp_servers, worker, adapter, task, row, redactor),
-            partial(_refresh_skills, worker, adapter),
-        )
-        for selection in credentials:
-            redactor.add(selection.key_type, selection.value)
-        inputs = _SessionInputs(
-            adapter=adapter,
-            model=model,
-            credentials=credentials,
-            tools=tools,
-            workspace=workspace,
-            guest=await _open_guest(worker, task, workspace, private, stack),
-            private_dir=private,
-            redactor=redactor,
-        )
+        inputs, parent = await _inputs(worker, task, row, resumed, stack)
         config = _config(worker, task, row, inputs)
-        config = await with_native_resume(worker, adapter, config, row, parent)
+        config = await with_native_resume(worker, inputs.adapter, config, row, parent)
         compose = partial(
             compose_prompts,
             worker,
-            adapter,
+            inputs.adapter,
             config,
             task=task,
             trigger=trigger,
-            workspace=workspace,
-            mcp_servers=tools.installed,
+            workspace=inputs.workspace,
+            mcp_servers=inputs.tools.installed,
         )
         config, _ = await wait_all(compose, final_check)
         yield PreparedSession(
-            adapter=adapter,
+            adapter=inputs.adapter,
             config=config,
-            model=model,
-            credentials=tuple(credentials),
+            model=inputs.model,
+            credentials=tuple(inputs.credentials),
             metadata_bytes=_begin_journal(worker, config, task),
-            directory=workspace.directory.path,
-            limits=_limits(worker, adapter, task, row),
+            directory=inputs.workspace.directory.path,
+            limits=_limits(worker, inputs.adapter, task, row),
         )
 
 
@@ -148,6 +125,49 @@ class _SessionInputs:
     guest: Guest
     private_dir: Path
     redactor: Scrubber
+
+
+async def _inputs(
+    worker: SessionParts,
+    task: RunningTask,
+    row: Task | None,
+    resumed: Task | None,
+    stack: AsyncExitStack,
+) -> tuple[_SessionInputs, Task | None]:
+    """Collect what a session is built from; return it, and the parent of the task.
+
+    Args:
+        worker: parts of the worker.
+        task: the running task.
+        row: its row.
+        resumed: the same, if the task continues its own session.
+        stack: releases the guest, the clone and the private directory.
+    """
+    adapter = worker.harness.adapter
+    redactor = Scrubber(worker.scrubber)
+    folder = worker.state.path / SESSIONS_DIR
+    private = stack.enter_context(private_dir(folder, task.session_uuid, log=worker.log))
+    model = _model_of(worker, adapter, row)
+    # Independent requests, sent at once.
+    (parent, workspace), credentials, tools, _ = await wait_all(
+        partial(_parent_and_workspace, worker, row, resumed, stack),
+        partial(select_credentials_for, worker, adapter, row, model.model),
+        partial(session_mcp_servers, worker, adapter, task, row, redactor),
+        partial(_refresh_skills, worker, adapter),
+    )
+    for selection in credentials:
+        redactor.add(selection.key_type, selection.value)
+    inputs = _SessionInputs(
+        adapter=adapter,
+        model=model,
+        credentials=credentials,
+        tools=tools,
+        workspace=workspace,
+        guest=await _open_guest(worker, task, workspace, private, stack),
+        private_dir=private,
+        redactor=redactor,
+    )
+    return inputs, parent
 
 
 def _config(

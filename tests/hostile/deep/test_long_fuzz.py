@@ -40,7 +40,7 @@ async def test_lies_do_not_fill_the_memory(tmp_path: Path) -> None:
     assert gone == before
 
 
-async def test_a_long_siege(tmp_path: Path) -> None:
+async def test_a_long_fuzz(tmp_path: Path) -> None:
     async with fuzz(tmp_path) as (rig, proxy):
         for _ in range(3):
             proxy.is_lying = True
