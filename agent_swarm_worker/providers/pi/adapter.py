@@ -5,11 +5,10 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.errors import MissingExtra
+from agent_swarm_worker.errors import CredentialsMissing, MissingExtra
 from agent_swarm_worker.providers.kit.launch import SpecAdapter
-from agent_swarm_worker.providers.pi.credentials import require_credential
 from agent_swarm_worker.providers.pi.files import is_saved, read_agent_files
-from agent_swarm_worker.providers.pi.models import choose_model
+from agent_swarm_worker.providers.pi.models import choose_model, missing_credentials
 from agent_swarm_worker.providers.pi.spec import SPEC, PiOptions
 from agent_swarm_worker.providers.pi.translate import PiReplay
 
@@ -36,7 +35,9 @@ class PiAdapter(SpecAdapter):
         if find_spec("pydantic_ai") is None:
             raise MissingExtra("the harness pi", "pi")
         model = PiOptions.load(env).model_override
-        require_credential(model, env, await read_agent_files(env, guest))
+        missing = missing_credentials(model, env, await read_agent_files(env, guest))
+        if missing:
+            raise CredentialsMissing("pi", missing)
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
         """Create a session.
@@ -61,13 +62,7 @@ class PiAdapter(SpecAdapter):
         return await is_saved(config.env, session_id, config.guest)
 
     async def translator(self, config: ProviderSessionConfig) -> Translator:
-        """Return the translator for a replay of the session's journal.
-
-        Raises:
-            UnknownModel: the model it ran with cannot be resolved any more.
-            CredentialsMissing: there is no credential for its provider.
-            UnreadableFile: ``auth.json`` or ``models.json`` cannot be used.
-        """
+        """Return the translator for a replay; raises the errors of `create_session`."""
         choice = choose_model(
             config.model, config.env, await read_agent_files(config.env, config.guest)
         )

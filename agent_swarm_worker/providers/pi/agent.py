@@ -20,15 +20,14 @@ from pydantic_ai.tools import ToolDefinition
 from agent_swarm_worker.guards.error_classes import ErrorClass
 from agent_swarm_worker.guards.tokens import count_tokens
 from agent_swarm_worker.providers.pi import native
-from agent_swarm_worker.providers.pi.compaction import (
+from agent_swarm_worker.providers.pi.history import (
     compacted,
     estimate_tokens,
     request_for_summary,
+    text_of,
 )
-from agent_swarm_worker.providers.pi.costs import context_of
-from agent_swarm_worker.providers.pi.failures import SessionFailed
-from agent_swarm_worker.providers.pi.history import text_of
 from agent_swarm_worker.providers.pi.model_requests import ModelRequester, usage_of
+from agent_swarm_worker.providers.pi.native import SessionFailed, context_of
 from agent_swarm_worker.providers.pi.tools.base import ToolOutcome
 
 if TYPE_CHECKING:

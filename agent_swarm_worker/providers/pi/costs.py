@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 _PRICED_AS = {"amazon-bedrock": "aws"}
 
 
-def context_of(usage: Tokens) -> int:
-    """Return the tokens of the conversation after this request."""
-    return usage.input + usage.cache_read + usage.cache_write + usage.output
-
-
 class CostBook(costs.CostBook):
     """Sums up the requests of one session."""
 
@@ -33,13 +28,7 @@ class CostBook(costs.CostBook):
         """Known cost so far; a lower bound if a price is unknown."""
 
     def count(self, model: str | None, usage: Tokens, *, reported_usd: float | None = None) -> None:
-        """Add one request.
-
-        Args:
-            model: the model that answered, as the service names it.
-            usage: its tokens.
-            reported_usd: its cost, if the service reports it.
-        """
+        """Add one request: the model that answered, and its cost if the service reports it."""
         self.requests += 1
         name = model or self._choice.model
         usd = self._usd(name, usage) if reported_usd is None else reported_usd

@@ -11,7 +11,6 @@ from agent_swarm_worker.contract import (
     Message,
     Progress,
     ProviderEvent,
-    ProviderResult,
     RawStderr,
     Result,
     SessionInit,
@@ -19,13 +18,14 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
+from agent_swarm_worker.providers.kit.outcome import Failure, concluded
 from agent_swarm_worker.providers.pi.costs import CostBook
-from agent_swarm_worker.providers.pi.native import FORMULA, usage_of
+from agent_swarm_worker.providers.pi.native import usage_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from agent_swarm_worker.contract import CostData, ProviderSessionConfig
+    from agent_swarm_worker.contract import CostData, ProviderResult, ProviderSessionConfig
     from agent_swarm_worker.providers.kit.launch import Ending
     from agent_swarm_worker.providers.pi.models import ModelChoice
     from agent_swarm_worker.providers.pi.native import Record
@@ -59,16 +59,14 @@ class PiTranslator(JsonTranslator):
         """Return the result of the session."""
         end = self._end or {"subtype": "error", "error": "the session has no end"}
         is_error = end["subtype"] != "stop"
-        return ProviderResult(
+        return concluded(
+            Failure(end.get("category"), end["error"]) if is_error else None,
             exit_code=ending.exit_code,
-            is_error=is_error,
             session_id=self._session_id,
             cost=self._cost,
             output=self._output or None,
-            error_category=end.get("category"),
-            failure_reason=end.get("error"),
-            rate_limit_reset_at=end.get("rate_limit_reset_at"),
-            applied_reasoning_effort=self.applied_effort,
+            reset_at=end.get("rate_limit_reset_at"),
+            applied_effort=self.applied_effort,
         )
 
     def _init(self, native: Record) -> Iterator[ProviderEvent]:
@@ -106,7 +104,7 @@ class PiTranslator(JsonTranslator):
             context_total_tokens=window,
             context_percent=min(100.0, used / window * 100),
             output_tokens=native["output_tokens"],
-            context_formula=FORMULA,
+            context_formula="input-cache-output",
         )
 
     def _retry(self, native: Record) -> Iterator[ProviderEvent]:
@@ -152,17 +150,16 @@ class PiReplay(PiTranslator):
     """
 
     def __init__(self, config: ProviderSessionConfig, choice: ModelChoice) -> None:
-        self._replay_book = CostBook(choice)
-        super().__init__(config, self._replay_book)
+        super().__init__(config, CostBook(choice))
 
     def feed(self, native: Any) -> Iterable[ProviderEvent]:
         """Translate one record and add its tokens."""
         if native["type"] == "assistant":
-            self._replay_book.count(native["message"]["model"], usage_of(native["message"]))
+            self._book.count(native["message"]["model"], usage_of(native["message"]))
         return super().feed(native)
 
     def conclude(self, ending: Ending) -> ProviderResult:
         """Return the result of the session, which may have been cut off."""
         if not self.is_final:
-            self._cost = self._replay_book.cost(self._config, is_error=True, duration_ms=0)
+            self._cost = self._book.cost(self._config, is_error=True, duration_ms=0)
         return super().conclude(ending)

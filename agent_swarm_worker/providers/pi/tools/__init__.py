@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.providers.pi.skills import skill_folders
+from agent_swarm_worker.providers.pi.tools.base import PathResolver
 from agent_swarm_worker.providers.pi.tools.bash import BashTool
-from agent_swarm_worker.providers.pi.tools.edit import EditTool, WriteTool
-from agent_swarm_worker.providers.pi.tools.path_resolution import PathResolver
-from agent_swarm_worker.providers.pi.tools.read import ReadTool
+from agent_swarm_worker.providers.pi.tools.files import EditTool, ReadTool, WriteTool
 from agent_swarm_worker.providers.pi.tools.search import FindTool, GrepTool, LsTool, Searcher
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ async def coding_tools(config: ProviderSessionConfig, *, clock: Clock) -> tuple[
     skills = await skill_folders(guest, config.env)
     paths = await PathResolver.open(guest, config.cwd, config.env, readable=(output_dir, *skills))
     searcher = Searcher(guest, clock=clock)
-    return (
+    tools = (
         ReadTool(paths, redactor),
         WriteTool(paths, redactor),
         EditTool(paths, redactor),
@@ -40,3 +39,4 @@ async def coding_tools(config: ProviderSessionConfig, *, clock: Clock) -> tuple[
         FindTool(paths, redactor, searcher),
         LsTool(paths, redactor),
     )
+    return tuple(tool.tool() for tool in tools)

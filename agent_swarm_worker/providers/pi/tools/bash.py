@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import AppendFile, Guest, Process, ProviderSessionConfig
-    from agent_swarm_worker.providers.pi.tools.path_resolution import PathResolver
+    from agent_swarm_worker.providers.pi.tools.base import PathResolver
 
 DEFAULT_TIMEOUT_S = 120
 MAX_TIMEOUT_S = 3600

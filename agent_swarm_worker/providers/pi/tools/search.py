@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import Guest, Process, Redactor
     from agent_swarm_worker.contract.guest import FileKind
-    from agent_swarm_worker.providers.pi.tools.path_resolution import PathResolver, ResolvedPath
+    from agent_swarm_worker.providers.pi.tools.base import PathResolver, ResolvedPath
 
 SEARCH_S = 30.0
 """Time limit of a search; results until then are shown."""
