@@ -7,7 +7,7 @@ import re
 import pytest
 from structlog.testing import capture_logs
 
-from agent_swarm_worker.prompts.texts import TemplateLibrary, interpolate, shipped_texts
+from agent_swarm_worker.prompts.render import TemplateLibrary, interpolate, shipped_texts
 
 SYSTEM_VARIABLES = {
     "system.session": {"name", "role", "agentId", "persona"},

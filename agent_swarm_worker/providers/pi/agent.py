@@ -1,9 +1,8 @@
 """Run the agent: ask the model, execute the tool calls of its answer, until it makes no more calls.
 
-The loop is here rather than in a library, so that steering, compaction and limits are explicit;
-``pydantic_ai`` only translates to the vendors' APIs. Of the tool calls of one turn, those that only
-read run concurrently and the others one after the other, in the model's order. An error of a tool
-is returned to the model.
+Steering, compaction and limits are explicit here; ``pydantic_ai`` only translates to the vendors'
+APIs. Of the tool calls of one turn, those that only read run concurrently and the others one after
+the other, in the model's order. An error of a tool is returned to the model.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from agent_swarm_worker.providers.pi.history import (
     estimate_tokens,
     request_for_summary,
     text_of,
+    user_message,
 )
 from agent_swarm_worker.providers.pi.model_requests import ModelRequester, usage_of
 from agent_swarm_worker.providers.pi.native import SessionFailed, context_of
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.pi.tools.base import Tool
 
 _STOPS = {
-    "length": (ErrorClass.MAX_OUTPUT_TOKENS.value, "the answer is longer than the model may write"),
+    "length": (ErrorClass.MAX_OUTPUT_TOKENS, "the answer is longer than the model may write"),
     "content_filter": ("refused", "the model or its provider declined to answer"),
-    "error": (ErrorClass.SERVER_ERROR.value, "the model stopped with an error"),
+    "error": (ErrorClass.SERVER_ERROR, "the model stopped with an error"),
 }
 
 READ_ONLY = frozenset({"read", "grep", "find", "ls"})
@@ -98,7 +98,7 @@ class Agent:
             raise SessionFailed("empty_response", "the model ended without a word")
 
     async def _add_user_message(self, text: str) -> None:
-        await self.history.add_user_message(text)
+        await self.history.add(user_message(text))
         self.emit(native.user_message(text))
 
     async def _add_steering(self, mode: SteerMode | None = None) -> bool:
@@ -126,7 +126,7 @@ class Agent:
         try:
             response = await self._request()
         except SessionFailed as failure:
-            if failure.kind != ErrorClass.CONTEXT_OVERFLOW.value:
+            if failure.kind != ErrorClass.CONTEXT_OVERFLOW:
                 raise
             await self._compact("overflow")
             response = await self._request()
@@ -138,7 +138,14 @@ class Agent:
         *earlier, last = self.history.messages
         assert isinstance(last, ModelRequest)
         last = replace(last, instructions=self.system_prompt)
-        definitions = [_definition(tool) for tool in self.tools.values()]
+        definitions = [
+            ToolDefinition(
+                name=tool.name,
+                description=tool.description,
+                parameters_json_schema=dict(tool.parameters),
+            )
+            for tool in self.tools.values()
+        ]
         return await self.requester.request([*earlier, last], definitions)
 
     async def _add_response(self, response: ModelResponse) -> None:
@@ -195,8 +202,8 @@ class Agent:
     async def _outcome(self, name: str, args: dict[str, Any]) -> ToolOutcome:
         tool = self.tools.get(name)
         if tool is None:
-            known = ", ".join(self.tools)
-            return ToolOutcome(f"There is no tool {name!r}; there are: {known}", True)
+            text = f"There is no tool {name!r}; there are: {', '.join(self.tools)}"
+            return ToolOutcome(text, True)
         if set(args) == {BAD_ARGUMENTS}:
             text = f"The arguments of {name} are not a JSON object; call it again"
             return ToolOutcome(text, True)
@@ -226,21 +233,13 @@ class Agent:
         summary = text_of(answer)
         if not summary:
             raise SessionFailed(
-                ErrorClass.CONTEXT_OVERFLOW.value,
+                ErrorClass.CONTEXT_OVERFLOW,
                 "the conversation is too long, and the model gave no summary of it",
             )
         shorter = compacted(messages, summary, window)
         await self.history.replace(shorter, tokens_before=before)
         self._counted = (0, 0)
         self.emit(native.compaction(before, window, reason=reason, summary=summary))
-
-
-def _definition(tool: Tool) -> ToolDefinition:
-    return ToolDefinition(
-        name=tool.name,
-        description=tool.description,
-        parameters_json_schema=dict(tool.parameters),
-    )
 
 
 def _normalize_arguments(call: ToolCallPart) -> None:

@@ -4,9 +4,9 @@
     {"type": "message", "message": {…}}
     {"type": "compaction", "tokensBefore": …, "messages": [{…}, …]}     replaces all before it
 
-One file per session in the agent directory, mode 0600, append-only and scrubbed. After a kill of
-the worker it may end in half a line, which is dropped, and in calls without a result, which get
-the result `INTERRUPTED` when the session is resumed.
+One file per session, mode 0600, append-only and scrubbed. After a kill of the worker it may end in
+half a line, which is dropped, and in calls without a result, which get the result `INTERRUPTED`
+when the session is resumed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED = "Interrupted: the session ended before this call was done. It may have taken effect."
 CHARS_PER_TOKEN = 4
-"""A rough estimate, used to shorten text."""
 KEPT_SHARE = 0.2
 """Share of the context window for the last turns, which are kept."""
 TRANSCRIPT_SHARE = 0.5
@@ -123,10 +122,6 @@ class History:
         self.messages.append(message)
         await self._write({"type": "message", "message": _plain([message])[0]})
 
-    async def add_user_message(self, text: str) -> None:
-        """Append a message of the user."""
-        await self.add(ModelRequest(parts=[UserPromptPart(content=text)]))
-
     async def replace(self, messages: list[ModelMessage], *, tokens_before: int) -> None:
         """Replace all messages by a shorter conversation."""
         self.messages = messages
@@ -164,14 +159,18 @@ def load(content: bytes) -> list[ModelMessage]:
     return messages
 
 
+def user_message(text: str) -> ModelRequest:
+    """Return a message of the user."""
+    return ModelRequest(parts=[UserPromptPart(content=text)])
+
+
 def text_of(message: ModelResponse) -> str:
     """Return the text of an answer, without the model's thinking."""
     return (message.text or "").strip()
 
 
 def _plain(messages: Sequence[ModelMessage]) -> list[Any]:
-    dumped = ModelMessagesTypeAdapter.dump_python(list(messages), mode="json")
-    return list(dumped)
+    return list(ModelMessagesTypeAdapter.dump_python(list(messages), mode="json"))
 
 
 def _missing_answers(messages: Sequence[ModelMessage]) -> list[ToolReturnPart]:
@@ -201,13 +200,12 @@ def request_for_summary(messages: Sequence[ModelMessage], window: int) -> list[M
     most = int(window * TRANSCRIPT_SHARE) * CHARS_PER_TOKEN
     if len(text) > most:
         text = f"{text[: most // 3]}\n\n[…]\n\n{text[-2 * most // 3 :]}"
-    return [ModelRequest(parts=[UserPromptPart(content=_ASK.format(conversation=text))])]
+    return [user_message(_ASK.format(conversation=text))]
 
 
 def compacted(messages: Sequence[ModelMessage], summary: str, window: int) -> list[ModelMessage]:
     """Return the shorter conversation: task, summary, and the last turns that fit."""
-    text = _GO_ON.format(task=_asked_for(messages), summary=summary)
-    head = ModelRequest(parts=[UserPromptPart(content=text)])
+    head = user_message(_GO_ON.format(task=_asked_for(messages), summary=summary))
     return [head, *messages[_first_kept(messages, window) :]]
 
 

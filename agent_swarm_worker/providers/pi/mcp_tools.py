@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import re
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import orjson
+from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
 from mcp.client.session import ClientSession
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
@@ -125,10 +126,7 @@ async def open_mcp_tools(
 def _tools(connections: Sequence[Connection]) -> tuple[Tool, ...]:
     found = [(link, tool) for link in connections for tool in link.tools]
     names = exposed_names([(link.server.name, tool.name) for link, tool in found])
-    return tuple(
-        Tool(name, tool.description, tool.parameters, partial(link.call, tool.name))
-        for name, (link, tool) in zip(names, found, strict=True)
-    )
+    return tuple(replace(tool, name=name) for name, (_, tool) in zip(names, found, strict=True))
 
 
 def exposed_names(tools: Sequence[tuple[str, str]]) -> list[str]:
@@ -160,16 +158,19 @@ def _supported(name: str) -> str:
 class _Attempt:
     """One connection, from the first attempt to its end."""
 
-    settled: anyio.Event = field(default_factory=anyio.Event)
-    """Set when it is known whether the connection works."""
     session: ClientSession | None = None
     """Not ``None`` while the connection works."""
+    settled: anyio.Event = field(default_factory=anyio.Event)
+    """It is known whether the connection works."""
     closing: anyio.Event = field(default_factory=anyio.Event)
-    """Set when the connection broke or is to be closed."""
+    """It broke or is to be closed."""
     closed: anyio.Event = field(default_factory=anyio.Event)
-    """Set when it is closed."""
     reason: str = ""
     """Why it failed."""
+
+    async def close(self) -> None:
+        self.closing.set()
+        await self.closed.wait()
 
 
 class Connection:
@@ -186,7 +187,7 @@ class Connection:
         warn: Callable[[str, str], None],
     ) -> None:
         self.server = server
-        self.tools: tuple[ListedTool, ...] = ()
+        self.tools: tuple[Tool, ...] = ()
         self._transports = transports
         self._redactor = redactor
         self._connect_s, self._call_s = connect_s, call_s
@@ -218,10 +219,9 @@ class Connection:
             self._warn(self.server.name, f"not available: {self._clean(attempt.reason)}")
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, and wait for its end."""
         if self._attempt is not None:
-            self._attempt.closing.set()
-            await self._attempt.closed.wait()
+            await self._attempt.close()
 
     async def call(self, name: str, args: Mapping[str, Any]) -> ToolOutcome:
         """Call a tool; every failure is returned as an outcome."""
@@ -236,16 +236,16 @@ class Connection:
                 return self._failure(f"no answer to {name} within {self._call_s:g} s")
             except MCPError as error:
                 if error.message == _SESSION_GONE and not is_last:
-                    await self._drop(attempt)
+                    await attempt.close()
                     continue
                 if error.code != CONNECTION_CLOSED:
                     return self._failure(error.message)
-                await self._drop(attempt)
+                await attempt.close()
                 return self._failure(f"the connection broke: {attempt.reason or error.message}")
             except (ValidationError, ValueError, RecursionError) as error:
                 return self._failure(f"a malformed result: {_reason(error)}")
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, RuntimeError) as error:
-                await self._drop(attempt)
+                await attempt.close()
                 return self._failure(f"the connection broke: {attempt.reason or _reason(error)}")
             return outcome_of(result, self._redactor)
         raise AssertionError
@@ -263,10 +263,6 @@ class Connection:
             assert attempt is not None
         await attempt.settled.wait()
         return attempt
-
-    async def _drop(self, attempt: _Attempt) -> None:
-        attempt.closing.set()
-        await attempt.closed.wait()
 
     async def _hold(self, attempt: _Attempt) -> None:
         # One scope for start and end: a scope for the start alone could not be left while the
@@ -293,9 +289,9 @@ class Connection:
         if scope.cancelled_caught and not attempt.settled.is_set():
             attempt.reason = f"no answer within {self._connect_s:g} s"
 
-    async def _list_tools(self, session: ClientSession) -> tuple[ListedTool, ...]:
+    async def _list_tools(self, session: ClientSession) -> tuple[Tool, ...]:
         """Request the pages of the list, at most `MAX_PAGES`."""
-        found: dict[str, ListedTool] = {}
+        found: dict[str, Tool] = {}
         cursor: str | None = None
         seen: set[str] = set()
         for _ in range(MAX_PAGES):
@@ -306,15 +302,14 @@ class Connection:
                     self._warn(self.server.name, f"only its first {MAX_TOOLS} tools are used")
                     return tuple(found.values())
                 try:
-                    listed = model_tool(
-                        tool.name, tool.description or "", tool.input_schema, self._redactor
-                    )
+                    parameters = self._redactor.leaves(usable_schema(tool.input_schema))
                 except UnusableTool as error:
-                    self._warn(
-                        self.server.name, f"its tool {tool.name[:64]!r} is left out: {error}"
-                    )
-                else:
-                    found.setdefault(tool.name, listed)
+                    reason = f"its tool {tool.name[:64]!r} is left out: {error}"
+                    self._warn(self.server.name, reason)
+                    continue
+                text = self._redactor.text(tool.description or "")[:MAX_DESCRIPTION_CHARS]
+                run = partial(self.call, tool.name)
+                found.setdefault(tool.name, Tool(tool.name, text, parameters, run))
             cursor = page.next_cursor
             if not cursor or cursor in seen:
                 break
@@ -351,22 +346,13 @@ class UnusableTool(ValueError):
     """A listed tool that cannot be passed to a model."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListedTool:
-    """A tool as a server lists it, made acceptable to every vendor."""
+def usable_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a tool's arguments in a form that every vendor accepts.
 
-    name: str
-    description: str
-    parameters: Mapping[str, Any]
-
-
-def model_tool(
-    name: str, description: str, schema: Mapping[str, Any], redactor: Redactor
-) -> ListedTool:
-    """Return a listed tool in a form that every vendor accepts.
+    A vendor refuses a whole request for one bad tool.
 
     Raises:
-        UnusableTool: its schema cannot be used.
+        UnusableTool: there is no such form.
     """
     found = {key: value for key, value in schema.items() if key not in _REFUSED}
     found["type"] = "object"
@@ -380,22 +366,12 @@ def model_tool(
             raise UnusableTool(f"its schema is larger than {MAX_SCHEMA_BYTES} bytes")
     except orjson.JSONEncodeError as error:
         raise UnusableTool(f"its schema cannot be written as JSON: {error}") from None
-    _check(found)
-    text = redactor.text(description)
-    return ListedTool(name, text[:MAX_DESCRIPTION_CHARS], redactor.leaves(found))
-
-
-def _check(schema: dict[str, Any]) -> None:
-    from jsonschema import (  # type: ignore[import-untyped]  # noqa: PLC0415 - takes long to load
-        Draft202012Validator,
-        SchemaError,
-    )
-
     try:
-        Draft202012Validator.check_schema(schema)
+        Draft202012Validator.check_schema(found)
     except (SchemaError, RecursionError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise UnusableTool(f"its schema is invalid: {reason}") from None
+    return found
 
 
 def outcome_of(result: CallToolResult, redactor: Redactor) -> ToolOutcome:

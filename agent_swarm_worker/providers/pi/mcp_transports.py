@@ -1,7 +1,7 @@
 """Open the streams to an MCP server: Streamable HTTP, server-sent events, or a child process.
 
-A stdio server is started and ended through the guest rather than by the library's own client, which
-ends the process group only; processes that left the group would survive.
+A stdio server runs in the guest, which ends processes that left the process group, too; the
+library's own client does not.
 """
 
 from __future__ import annotations
@@ -51,10 +51,6 @@ _STDERR_TAIL_BYTES = 2048
 GRACE = Grace(interrupt_s=0, terminate_s=1.0)
 
 
-class ServerGone(ProviderError):
-    """The process of a stdio server ended by itself."""
-
-
 class Transports:
     """Opens streams to servers; stdio servers run in `guest`, with some variables of `env`."""
 
@@ -80,12 +76,7 @@ class Transports:
 
     @asynccontextmanager
     async def _stdio(self, server: McpServer) -> AsyncIterator[Streams]:
-        """Run a server; leaving it ends the process.
-
-        Raises:
-            ProviderError: it cannot be started.
-            ServerGone: it ended by itself; the message quotes its last line.
-        """
+        """Run a server; raise `ProviderError` if it cannot be started or ends by itself."""
         inherited = {key: value for key, value in self._env.items() if key in INHERITED}
         command = Command(
             argv=(server.command, *server.args),
@@ -183,10 +174,7 @@ class _LimitedStream(httpx2.AsyncByteStream):
 
 
 async def _read(
-    child: Process,
-    to_us: MemoryObjectSendStream[Any],
-    stderr: bytearray,
-    redactor: Redactor,
+    child: Process, to_us: MemoryObjectSendStream[Any], stderr: bytearray, redactor: Redactor
 ) -> None:
     framer = LineFramer(MAX_LINE_BYTES)
     while True:
@@ -198,12 +186,11 @@ async def _read(
             if not line.strip():
                 continue
             try:
-                message: Any = SessionMessage(
-                    jsonrpc_message_adapter.validate_json(line, by_name=False)
-                )
+                message = jsonrpc_message_adapter.validate_json(line, by_name=False)
             except (ValueError, RecursionError) as error:  # some print text there
-                message = error
-            await to_us.send(message)
+                await to_us.send(error)
+            else:
+                await to_us.send(SessionMessage(message))
     with anyio.move_on_after(EXIT_S):
         await child.wait()
     # Its last line often gives the reason; it may not have arrived yet.
@@ -212,7 +199,7 @@ async def _read(
     last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
     code = child.returncode
     how = "it closed its output" if code is None else f"it ended with exit code {code}"
-    raise ServerGone(f"{how}: {last}" if last else how)
+    raise ProviderError(f"{how}: {last}" if last else how)
 
 
 async def _write(child: Process, from_us: MemoryObjectReceiveStream[SessionMessage]) -> None:

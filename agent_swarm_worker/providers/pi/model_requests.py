@@ -20,7 +20,6 @@ import httpx2
 from pydantic_ai.direct import model_request_stream
 from pydantic_ai.exceptions import AgentRunError, ModelAPIError, ModelHTTPError
 from pydantic_ai.models import ModelRequestParameters
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from agent_swarm_worker.errors import MissingExtra, SwarmWorkerError
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
     from pydantic_ai.messages import ModelMessage, ModelResponse
     from pydantic_ai.models import Model, StreamedResponse
-    from pydantic_ai.profiles import ModelProfile
     from pydantic_ai.settings import ModelSettings
     from pydantic_ai.tools import ToolDefinition
 
@@ -79,7 +77,7 @@ async def open_model(choice: ModelChoice, env: Mapping[str, str]) -> AsyncIterat
     if choice.api == "bedrock":
         yield _bedrock(choice, env)
         return
-    # `model_requests` limits the time between chunks; a read limit here would do so twice.
+    # No read limit: `ModelRequester` limits the time between chunks.
     timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S)
     is_here = urlsplit(choice.base_url).hostname in _LOOPBACK
     async with httpx2.AsyncClient(
@@ -88,9 +86,8 @@ async def open_model(choice: ModelChoice, env: Mapping[str, str]) -> AsyncIterat
         yield _model(choice, http)
 
 
-def request_settings(choice: ModelChoice, effort: str | None) -> ModelSettings:
-    """Return the settings of every request of the session."""
-    settings: dict[str, Any] = {"max_retries": 0}  # `model_requests` retries, and reports it
+def _request_settings(choice: ModelChoice, effort: str | None) -> ModelSettings:
+    settings: dict[str, Any] = {"max_retries": 0}  # `ModelRequester` retries, and reports it
     if choice.max_tokens:
         settings["max_tokens"] = choice.max_tokens
     if choice.api == "anthropic-messages":
@@ -103,34 +100,27 @@ def request_settings(choice: ModelChoice, effort: str | None) -> ModelSettings:
 
 
 def _model(choice: ModelChoice, http: httpx2.AsyncClient) -> Model:
-    key = choice.credential.key or NO_KEY
     if choice.api == "anthropic-messages":
         return _anthropic(choice, http)
+    from openai import AsyncOpenAI  # noqa: PLC0415 - only what is needed
+    from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel  # noqa: PLC0415
+    from pydantic_ai.profiles.openai import OpenAIModelProfile  # noqa: PLC0415
+    from pydantic_ai.providers.openai import OpenAIProvider  # noqa: PLC0415
+
+    key = choice.credential.key or NO_KEY
+    client = AsyncOpenAI(api_key=key, base_url=choice.base_url, http_client=http)
+    # An answer without a finish reason counts as cut off.
+    profile = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
     if choice.api == "openrouter":
-        from openai import AsyncOpenAI  # noqa: PLC0415 - only what is needed
         from pydantic_ai.models.openrouter import OpenRouterModel  # noqa: PLC0415
         from pydantic_ai.providers.openrouter import OpenRouterProvider  # noqa: PLC0415
 
-        client = AsyncOpenAI(api_key=key, base_url=choice.base_url, http_client=http)
         router = OpenRouterProvider(openai_client=client)
-        return OpenRouterModel(choice.model, provider=router, profile=_needs_finish_reason())
-    from pydantic_ai.providers.openai import OpenAIProvider  # noqa: PLC0415
-
-    provider = OpenAIProvider(api_key=key, base_url=choice.base_url, http_client=http)
+        return OpenRouterModel(choice.model, provider=router, profile=profile)
+    provider = OpenAIProvider(openai_client=client)
     if choice.api == "openai-responses":
-        from pydantic_ai.models.openai import OpenAIResponsesModel  # noqa: PLC0415
-
         return OpenAIResponsesModel(choice.model, provider=provider)
-    from pydantic_ai.models.openai import OpenAIChatModel  # noqa: PLC0415
-
-    return OpenAIChatModel(choice.model, provider=provider, profile=_needs_finish_reason())
-
-
-def _needs_finish_reason() -> ModelProfile:
-    """Return a profile in which an answer without a finish reason counts as cut off."""
-    from pydantic_ai.profiles.openai import OpenAIModelProfile  # noqa: PLC0415
-
-    return OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
+    return OpenAIChatModel(choice.model, provider=provider, profile=profile)
 
 
 def _anthropic(choice: ModelChoice, http: httpx2.AsyncClient) -> Model:
@@ -216,18 +206,18 @@ class ModelRequester:
     async def _request_with_retries(
         self, messages: Sequence[ModelMessage], tools: Sequence[ToolDefinition]
     ) -> ModelResponse:
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_RetryableFailure),
-            stop=_is_last_attempt,
-            wait=self._wait_s,
-            sleep=self.clock.sleep,
-            before_sleep=self._announce,
-            reraise=True,
-        )
-        try:
-            return await retrying(self._once, messages, tools)
-        except _RetryableFailure as error:
-            raise error.failure from error
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._once(messages, tools)
+            except _RetryableFailure as error:
+                if attempt >= (MAX_TIMEOUTS if error.timed_out else MAX_ATTEMPTS):
+                    raise error.failure from error
+                wait_s = min(self.settings.retry_base_s * 2 ** (attempt - 1), MAX_WAIT_S)
+                wait_s = max(wait_s, error.after_s or 0.0)
+                self.emit(native.retry(attempt, wait_s, error.failure.reason))
+            await self.clock.sleep(wait_s)
 
     async def _once(
         self, messages: Sequence[ModelMessage], tools: Sequence[ToolDefinition]
@@ -239,7 +229,7 @@ class ModelRequester:
                 request = model_request_stream(
                     self.model,
                     messages,
-                    model_settings=request_settings(self.choice, self.effort),
+                    model_settings=_request_settings(self.choice, self.effort),
                     model_request_parameters=ModelRequestParameters(function_tools=list(tools)),
                 )
                 async with request as stream:
@@ -296,15 +286,6 @@ class ModelRequester:
         reported = float(cost) if isinstance(cost, int | float) else None
         self.book.count(stream.model_name, usage, reported_usd=reported)
 
-    def _wait_s(self, state: RetryCallState) -> float:
-        wait_s: float = self.settings.retry_base_s * 2 ** (state.attempt_number - 1)
-        return max(min(wait_s, MAX_WAIT_S), _failure_of(state).after_s or 0.0)
-
-    def _announce(self, state: RetryCallState) -> None:
-        delay_s = state.next_action.sleep if state.next_action else 0.0
-        reason = _failure_of(state).failure.reason
-        self.emit(native.retry(state.attempt_number, delay_s, reason))
-
 
 def usage_of(answer: StreamedResponse | ModelResponse) -> Tokens:
     """Return the tokens of an answer; the library's input count includes those of the cache."""
@@ -318,17 +299,6 @@ def usage_of(answer: StreamedResponse | ModelResponse) -> Tokens:
         cache_write_1h=usage.cache_write_1h_tokens,
         reasoning=usage.output_reasoning_tokens,
     )
-
-
-def _is_last_attempt(state: RetryCallState) -> bool:
-    most = MAX_TIMEOUTS if _failure_of(state).timed_out else MAX_ATTEMPTS
-    return state.attempt_number >= most
-
-
-def _failure_of(state: RetryCallState) -> _RetryableFailure:
-    error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, _RetryableFailure)
-    return error
 
 
 def _message_of(body: object) -> str:

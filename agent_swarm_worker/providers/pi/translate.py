@@ -108,10 +108,8 @@ class PiTranslator(JsonTranslator):
         )
 
     def _retry(self, native: Record) -> Iterator[ProviderEvent]:
-        delay_s = native["delay_ms"] / 1000
-        attempt, reason = native["attempt"], native["error"]
-        retry = f"trying again in {delay_s:.0f} s ({attempt})"
-        yield Progress(f"Model request failed, {retry}: {reason}")
+        retry = f"trying again in {native['delay_ms'] / 1000:.0f} s ({native['attempt']})"
+        yield Progress(f"Model request failed, {retry}: {native['error']}")
 
     def _compaction(self, native: Record) -> Iterator[ProviderEvent]:
         yield Compaction(native["tokens_before"], "auto", native["context_window"])

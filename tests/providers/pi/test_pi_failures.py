@@ -176,7 +176,7 @@ async def test_too_expensive(dirs: SessionDirs):
 async def test_too_long(dirs: SessionDirs):
     load_libraries()
     async with FakeModel(Turn("One.", [LS]), Silence()) as model:
-        ran = await run(dirs, model, env={"PI_MAX_SECONDS": "1.5"})
+        ran = await run(dirs, model, env={"PI_MAX_SECONDS": "5"})
     assert ran.result.error_category == "max_time"
     assert ran.result.cost is not None
 
