@@ -61,9 +61,6 @@ class TemplateLibrary:
         }
         self._expanded: dict[str, str] = {}
 
-    def __contains__(self, template_id: str) -> bool:
-        return template_id in self._bodies
-
     def render(self, template_id: str, variables: Variables) -> str:
         """Return the template filled in; empty if there is no such template."""
         if template_id not in self._bodies:
@@ -99,11 +96,9 @@ def interpolate(body: str, variables: Variables) -> str:
         value: object = variables
         for key in token[1].strip().split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
-        if value is None:
-            return ""
-        return (
-            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-        )
+        if value is None or isinstance(value, str):
+            return value or ""
+        return json.dumps(value, ensure_ascii=False, default=str)
 
     return _VARIABLE.sub(value_of, body)
 
@@ -232,10 +227,7 @@ class PromptBuild:
 
 
 def shipped_texts(kind: str) -> Path:
-    """Return the folder of the package's own ``prompts`` or ``skills`` texts.
-
-    An installed wheel carries them inside the package; a checkout has them at its top level.
-    """
+    """Return the folder of the package's ``prompts`` or ``skills``, in a wheel or a checkout."""
     package = Path(str(importlib.resources.files("agent_swarm_worker")))
     installed = package / "_texts" / kind
     return installed if installed.is_dir() else package.parent / kind
@@ -245,8 +237,7 @@ def clean(text: str) -> str:
     """Return `text` without characters that a prompt cannot carry.
 
     Control characters other than newline and tab are removed (a NUL cannot be an argument, an
-    escape could drive a terminal), line ends become newlines, and lone surrogates, which have no
-    UTF-8 form, become U+FFFD.
+    escape could drive a terminal). Line ends become newlines, lone surrogates U+FFFD.
     """
     text = _LINE_ENDS.sub("\n", text)
     return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))

@@ -40,13 +40,7 @@ class PiAdapter(SpecAdapter):
             raise CredentialsMissing("pi", missing)
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
-        """Create a session.
-
-        Raises:
-            UnknownModel: the requested model cannot be resolved.
-            CredentialsMissing: there is no credential for its provider.
-            UnreadableFile: ``auth.json`` or ``models.json`` cannot be used.
-        """
+        """Create a session; raises the errors of `choose_model` and `read_agent_files`."""
         from agent_swarm_worker.providers.pi.session import PiSession  # noqa: PLC0415 - see check
 
         files = await read_agent_files(config.env, config.guest)

@@ -12,8 +12,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import orjson
-from pydantic_ai.messages import ModelRequest, ModelResponse, ToolCallPart, ToolReturnPart
+from pydantic_ai.messages import (
+    INVALID_JSON_KEY,
+    ModelRequest,
+    ModelResponse,
+    ToolCallPart,
+    ToolReturnPart,
+)
 from pydantic_ai.tools import ToolDefinition
 
 from agent_swarm_worker.guards.error_classes import ErrorClass
@@ -35,11 +40,8 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import SteerMode
     from agent_swarm_worker.providers.kit.conversation import SteeringQueue
-    from agent_swarm_worker.providers.pi.costs import CostBook
     from agent_swarm_worker.providers.pi.history import History
-    from agent_swarm_worker.providers.pi.models import ModelChoice
     from agent_swarm_worker.providers.pi.native import Record
-    from agent_swarm_worker.providers.pi.spec import PiOptions
     from agent_swarm_worker.providers.pi.tools.base import Tool
 
 _STOPS = {
@@ -49,8 +51,6 @@ _STOPS = {
 }
 
 READ_ONLY = frozenset({"read", "grep", "find", "ls"})
-BAD_ARGUMENTS = "malformed_arguments"
-"""Key under which arguments that are not a JSON object stay in the conversation."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -58,25 +58,18 @@ class Agent:
     """Runs one conversation to its end."""
 
     requester: ModelRequester
-    choice: ModelChoice
-    settings: PiOptions
     history: History
     system_prompt: str
     tools: Mapping[str, Tool]
     """By name."""
     steering: SteeringQueue
-    book: CostBook
     emit: Callable[[Record], None]
     _steps: int = 0
     _counted: tuple[int, int] = (0, 0)
     """The model's own count of the conversation's tokens, and how many messages it covers."""
 
     async def run(self, prompt: str) -> None:
-        """Work on `prompt` until the model is done.
-
-        Raises:
-            SessionFailed: it cannot continue, or a limit was reached.
-        """
+        """Work on `prompt` until the model is done; raise `SessionFailed` if it cannot be."""
         await self._add_user_message(prompt)
         has_text = False
         while True:
@@ -110,18 +103,18 @@ class Agent:
         return bool(requests)
 
     def _check_limits(self) -> None:
-        settings = self.settings
+        settings = self.requester.settings
         if settings.max_steps and self._steps >= settings.max_steps:
             reason = f"Max turns exceeded: {self._steps} model requests (PI_MAX_STEPS)"
             raise SessionFailed("max_turns", reason)
-        spent, most = self.book.spent_usd, settings.max_cost_usd
+        spent, most = self.requester.book.spent_usd, settings.max_cost_usd
         if most and spent >= most:
             reason = f"Budget limit exceeded: ${spent:.4f} of ${most:.4f} (PI_MAX_COST_USD)"
             raise SessionFailed("max_budget", reason)
 
     async def _turn(self) -> ModelResponse:
-        window = self.choice.context_window
-        if self._tokens() > window * self.settings.compact_at_percent / 100:
+        window = self.requester.choice.context_window
+        if self._tokens() > window * self.requester.settings.compact_at_percent / 100:
             await self._compact_if_possible()
         try:
             response = await self._request()
@@ -150,8 +143,8 @@ class Agent:
 
     async def _add_response(self, response: ModelResponse) -> None:
         calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
-        for call in calls:
-            _normalize_arguments(call)
+        for call in calls:  # no service accepts anything but an object in a later request
+            call.args = call.args_as_dict()
         await self.history.add(response)
         self.steering.confirm_sent()
         usage = usage_of(response)
@@ -161,13 +154,13 @@ class Agent:
             native.assistant_message(
                 text_of(response),
                 [(call.tool_call_id, call.tool_name, call.args) for call in calls],
-                model=response.model_name or self.choice.model,
+                model=response.model_name or self.requester.choice.model,
                 stop=response.finish_reason or "stop",
                 usage=usage,
             )
         )
         if context_of(usage):
-            self.emit(native.context_usage(usage, self.choice.context_window))
+            self.emit(native.context_usage(usage, self.requester.choice.context_window))
 
     async def _run_calls(self, calls: Sequence[ToolCallPart]) -> list[ToolReturnPart]:
         """Execute `calls`; return their results in the same order."""
@@ -188,9 +181,8 @@ class Agent:
         return [results[number] for number, _ in numbered]
 
     async def _run_call(self, call: ToolCallPart) -> ToolReturnPart:
-        args = call.args if isinstance(call.args, dict) else {}
         self.emit(native.tool_start(call.tool_call_id))
-        outcome = await self._outcome(call.tool_name, args)
+        outcome = await self._outcome(call.tool_name, call.args_as_dict())
         self.emit(native.tool_end(call.tool_call_id, outcome.text, is_error=outcome.is_error))
         return ToolReturnPart(
             tool_name=call.tool_name,
@@ -204,7 +196,7 @@ class Agent:
         if tool is None:
             text = f"There is no tool {name!r}; there are: {', '.join(self.tools)}"
             return ToolOutcome(text, True)
-        if set(args) == {BAD_ARGUMENTS}:
+        if INVALID_JSON_KEY in args:
             text = f"The arguments of {name} are not a JSON object; call it again"
             return ToolOutcome(text, True)
         try:
@@ -227,7 +219,7 @@ class Agent:
 
     async def _compact(self, reason: str) -> None:
         messages = self.history.messages
-        window = self.choice.context_window
+        window = self.requester.choice.context_window
         before = self._tokens()
         answer = await self.requester.request(request_for_summary(messages, window), [])
         summary = text_of(answer)
@@ -240,15 +232,3 @@ class Agent:
         await self.history.replace(shorter, tokens_before=before)
         self._counted = (0, 0)
         self.emit(native.compaction(before, window, reason=reason, summary=summary))
-
-
-def _normalize_arguments(call: ToolCallPart) -> None:
-    """Make the arguments an object: no service accepts anything else in a later request."""
-    if isinstance(call.args, dict):
-        return
-    raw = call.args or "{}"
-    try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        value = None
-    call.args = value if isinstance(value, dict) else {BAD_ARGUMENTS: raw}

@@ -72,12 +72,9 @@ def _objects(path: PurePath, value: dict[str, Any]) -> dict[str, Mapping[str, An
 
 
 def session_path(env: Mapping[str, str], session_id: str) -> PurePath:
-    """Return the file of a session.
+    """Return the file of a session; raise `UnreadableFile` if this cannot be the id of one.
 
     It is in a folder of its own, since the pi command line reads the others and not this format.
-
-    Raises:
-        UnreadableFile: this cannot be the id of a session.
     """
     folder = PiOptions.load(env).agent_dir / "sessions" / "swarm-worker"
     if not _ID.match(session_id):

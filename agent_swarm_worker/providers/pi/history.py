@@ -94,11 +94,8 @@ class History:
     async def open(self, *, resumed: bool) -> bool:
         """Create the file, or open and read that of a resumed session.
 
-        Returns:
-            False if the session cannot be resumed, or another process is doing so.
-
-        Raises:
-            OSError: the file cannot be written.
+        Returns whether the session can be resumed, and no other process is doing so. Raises
+        `OSError` if the file cannot be written.
         """
         files = self._guest.files
         if not resumed:

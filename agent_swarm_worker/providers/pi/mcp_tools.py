@@ -99,7 +99,12 @@ async def open_mcp_tools(
     transports = Transports(guest=guest, cwd=cwd, env=env, redactor=redactor)
     connections = [
         Connection(
-            server, transports, redactor=redactor, connect_s=connect_s, call_s=call_s, warn=warn
+            server=server,
+            transports=transports,
+            redactor=redactor,
+            connect_s=connect_s,
+            call_s=call_s,
+            warn=warn,
         )
         for server in servers
     ]
@@ -173,28 +178,21 @@ class _Attempt:
         await self.closed.wait()
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
 class Connection:
-    """One MCP server, connected or not; `warn` gets the server's name and a message."""
+    """One MCP server, connected or not."""
 
-    def __init__(
-        self,
-        server: McpServer,
-        transports: Transports,
-        *,
-        redactor: Redactor,
-        connect_s: float,
-        call_s: float,
-        warn: Callable[[str, str], None],
-    ) -> None:
-        self.server = server
-        self.tools: tuple[Tool, ...] = ()
-        self._transports = transports
-        self._redactor = redactor
-        self._connect_s, self._call_s = connect_s, call_s
-        self._warn = warn
-        self._attempt: _Attempt | None = None
-        self._requested = anyio.Event()
-        self._is_first = True
+    server: McpServer
+    transports: Transports
+    redactor: Redactor
+    connect_s: float
+    call_s: float
+    warn: Callable[[str, str], None]
+    """Gets the server's name and a message."""
+    tools: tuple[Tool, ...] = ()
+    _attempt: _Attempt | None = None
+    _requested: anyio.Event = field(default_factory=anyio.Event)
+    _is_first: bool = True
 
     async def run(self) -> None:
         """Open a connection whenever one is requested, and own it; until cancelled."""
@@ -216,7 +214,7 @@ class Connection:
         """Connect for the first time; warn if that fails."""
         attempt = await self._current()
         if attempt.session is None:
-            self._warn(self.server.name, f"not available: {self._clean(attempt.reason)}")
+            self.warn(self.server.name, f"not available: {self._clean(attempt.reason)}")
 
     async def close(self) -> None:
         """Close the connection, and wait for its end."""
@@ -230,10 +228,10 @@ class Connection:
             if attempt.session is None:
                 return self._failure(f"not available: {attempt.reason}")
             try:
-                with anyio.fail_after(self._call_s):
+                with anyio.fail_after(self.call_s):
                     result = await _request(attempt, name, dict(args))
             except TimeoutError:
-                return self._failure(f"no answer to {name} within {self._call_s:g} s")
+                return self._failure(f"no answer to {name} within {self.call_s:g} s")
             except MCPError as error:
                 if error.message == _SESSION_GONE and not is_last:
                     await attempt.close()
@@ -247,7 +245,7 @@ class Connection:
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, RuntimeError) as error:
                 await attempt.close()
                 return self._failure(f"the connection broke: {attempt.reason or _reason(error)}")
-            return outcome_of(result, self._redactor)
+            return outcome_of(result, self.redactor)
         raise AssertionError
 
     async def _current(self) -> _Attempt:
@@ -268,9 +266,9 @@ class Connection:
         # One scope for start and end: a scope for the start alone could not be left while the
         # connection, which is entered inside it, exists.
         with anyio.CancelScope() as scope:
-            scope.deadline = anyio.current_time() + self._connect_s
+            scope.deadline = anyio.current_time() + self.connect_s
             async with AsyncExitStack() as stack:
-                streams = await stack.enter_async_context(self._transports.open(self.server))
+                streams = await stack.enter_async_context(self.transports.open(self.server))
                 stack.callback(attempt.closing.set)
                 info = Implementation(name="agent-swarm-worker", version="1")
                 session = await stack.enter_async_context(
@@ -287,7 +285,7 @@ class Connection:
                 attempt.session = None
                 scope.deadline = anyio.current_time() + CLOSE_S
         if scope.cancelled_caught and not attempt.settled.is_set():
-            attempt.reason = f"no answer within {self._connect_s:g} s"
+            attempt.reason = f"no answer within {self.connect_s:g} s"
 
     async def _list_tools(self, session: ClientSession) -> tuple[Tool, ...]:
         """Request the pages of the list, at most `MAX_PAGES`."""
@@ -299,15 +297,15 @@ class Connection:
             page = await session.send_request(request, ListToolsResult)
             for tool in page.tools:
                 if len(found) == MAX_TOOLS:
-                    self._warn(self.server.name, f"only its first {MAX_TOOLS} tools are used")
+                    self.warn(self.server.name, f"only its first {MAX_TOOLS} tools are used")
                     return tuple(found.values())
                 try:
-                    parameters = self._redactor.leaves(usable_schema(tool.input_schema))
+                    parameters = self.redactor.leaves(usable_schema(tool.input_schema))
                 except UnusableTool as error:
                     reason = f"its tool {tool.name[:64]!r} is left out: {error}"
-                    self._warn(self.server.name, reason)
+                    self.warn(self.server.name, reason)
                     continue
-                text = self._redactor.text(tool.description or "")[:MAX_DESCRIPTION_CHARS]
+                text = self.redactor.text(tool.description or "")[:MAX_DESCRIPTION_CHARS]
                 run = partial(self.call, tool.name)
                 found.setdefault(tool.name, Tool(tool.name, text, parameters, run))
             cursor = page.next_cursor
@@ -320,7 +318,7 @@ class Connection:
         return ToolOutcome(self._clean(f"tool server {self.server.name}: {reason}"), is_error=True)
 
     def _clean(self, reason: str) -> str:
-        return self._redactor.text(reason)[:_MAX_REASON_CHARS]
+        return self.redactor.text(reason)[:_MAX_REASON_CHARS]
 
 
 async def _request(attempt: _Attempt, name: str, args: dict[str, Any]) -> CallToolResult:

@@ -70,7 +70,7 @@ class Transports:
                 headers=dict(server.headers),
                 timeout=REQUEST_S,
                 sse_read_timeout=SILENCE_S,
-                httpx_client_factory=partial(_sse_client, server.url),
+                httpx_client_factory=partial(_client, server.url),
             )
         return _streamable(server)
 
@@ -120,26 +120,19 @@ async def _streamable(server: McpServer) -> AsyncIterator[Streams]:
         yield streams
 
 
-def _sse_client(
+def _client(
     url: str,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     timeout: httpx2.Timeout | None = None,
     auth: httpx2.Auth | None = None,
 ) -> httpx2.AsyncClient:
-    assert auth is None
-    return _client(url, headers or {}, timeout)
-
-
-def _client(
-    url: str, headers: Mapping[str, str], timeout: httpx2.Timeout | None
-) -> httpx2.AsyncClient:
     address = urlsplit(url)
-    is_loopback = address.hostname in _LOOPBACK
     return httpx2.AsyncClient(
-        headers={**headers, "Accept-Encoding": "identity"},
+        headers={**(headers or {}), "Accept-Encoding": "identity"},
         timeout=timeout,
+        auth=auth,
         # A proxy of the environment cannot reach this machine's loopback.
-        trust_env=not is_loopback,
+        trust_env=address.hostname not in _LOOPBACK,
         # Loading the system's certificates takes long and is needed for https only.
         verify=address.scheme == "https" or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         event_hooks={"response": [_limit_body]},

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from pydantic_ai.tools import ToolDefinition
 
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.providers.pi.costs import CostBook
     from agent_swarm_worker.providers.pi.models import ModelChoice
     from agent_swarm_worker.providers.pi.native import Record
+    from agent_swarm_worker.providers.pi.translate import CostBook
 
 CONNECT_TIMEOUT_S = 15.0
 NO_KEY = "none"
@@ -69,11 +69,7 @@ _MARKUP = re.compile(r"<(?:script|style)\b.*?</(?:script|style)>|<[^>]{1,500}>",
 
 @asynccontextmanager
 async def open_model(choice: ModelChoice, env: Mapping[str, str]) -> AsyncIterator[Model]:
-    """Open a model, and close its connections at the end.
-
-    Raises:
-        MissingExtra: the vendor's library is not installed.
-    """
+    """Open a model; raise `MissingExtra` if the vendor's library is not installed."""
     if choice.api == "bedrock":
         yield _bedrock(choice, env)
         return
@@ -187,11 +183,7 @@ class ModelRequester:
     async def request(
         self, messages: Sequence[ModelMessage], tools: Sequence[ToolDefinition]
     ) -> ModelResponse:
-        """Return the model's next message.
-
-        Raises:
-            SessionFailed: all attempts failed, or no further one may help.
-        """
+        """Return the model's next message; raise `SessionFailed` if all attempts failed."""
         try:
             return await self._request_with_retries(messages, tools)
         except SessionFailed as failure:

@@ -250,8 +250,7 @@ def credential(provider: str, env: Mapping[str, str], files: AgentFiles) -> Cred
 def key_of(owner: str, value: Any, env: Mapping[str, str]) -> str:
     """Return a key of pi's files, which is literal or names a variable.
 
-    Raises:
-        UnknownModel: the key is the output of a command, which is not supported.
+    The output of a command is not supported, and raises `UnknownModel`.
     """
     if not isinstance(value, str):
         return ""

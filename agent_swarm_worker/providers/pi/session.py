@@ -23,10 +23,9 @@ from agent_swarm_worker.providers.kit.launch import Ending
 from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.pi import native
-from agent_swarm_worker.providers.pi.costs import CostBook
 from agent_swarm_worker.providers.pi.native import SessionFailed
 from agent_swarm_worker.providers.pi.spec import PiOptions
-from agent_swarm_worker.providers.pi.translate import PiTranslator
+from agent_swarm_worker.providers.pi.translate import CostBook, PiTranslator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.pi.native import Record
     from agent_swarm_worker.providers.pi.tools.base import Tool
 
-_PACKAGE = "agent_swarm_worker.providers.pi"
 CONTEXT_FILES = ("AGENTS.md", "CLAUDE.md")
 """The first one that exists is used, as by the pi command line."""
 MAX_CONTEXT_BYTES = 64 * 1024
@@ -160,13 +158,10 @@ class PiSession(BaseSession):
             )
             runner = agent.Agent(
                 requester=requester,
-                choice=self._choice,
-                settings=self._settings,
                 history=history,
                 system_prompt=system_text,
                 tools={tool.name: tool for tool in tools},
                 steering=self._steering,
-                book=self._book,
                 emit=self._emit,
             )
             try:
@@ -226,13 +221,9 @@ class PiSession(BaseSession):
 
 
 def _load(name: str) -> Any:
-    """Import a module of pi that needs the model library, which idle workers do not load.
-
-    Raises:
-        MissingExtra: that library is not installed.
-    """
+    """Import a module of pi that needs the model library, which idle workers do not load."""
     try:
-        return importlib.import_module(f"{_PACKAGE}.{name}")
+        return importlib.import_module(f"{__package__}.{name}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("agent_swarm_worker"):
             raise

@@ -37,10 +37,12 @@ async def skills_section(guest: Guest, env: Mapping[str, str]) -> str:
     size = 0
     async for path in _files(guest, env):
         line = await _line(guest, path)
-        size += len(line) + 1 if line else 0
+        if not line:
+            continue
+        size += len(line) + 1
         if len(lines) == MAX_LISTED or size > MAX_SECTION_CHARS:
             break
-        lines += [line] if line else []
+        lines.append(line)
     if not lines:
         return ""
     intro = (

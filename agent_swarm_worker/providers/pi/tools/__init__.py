@@ -20,21 +20,17 @@ OUTPUT_DIR = "tool-output"
 
 
 async def coding_tools(config: ProviderSessionConfig, *, clock: Clock) -> tuple[Tool, ...]:
-    """Return the tools of one session.
-
-    Commands may leave background processes; the caller must end all processes of the guest when the
-    session ends.
-    """
+    """Return the tools of one session, whose end must end all processes of the guest."""
     guest, redactor = config.guest, config.redactor
     output_dir = config.private_dir / OUTPUT_DIR
     skills = await skill_folders(guest, config.env)
-    paths = await PathResolver.open(guest, config.cwd, config.env, readable=(output_dir, *skills))
-    searcher = Searcher(guest, clock=clock)
+    paths = await PathResolver.open(guest, config.cwd, config.env, (output_dir, *skills))
+    searcher = Searcher(guest, clock)
     tools = (
         ReadTool(paths, redactor),
         WriteTool(paths, redactor),
         EditTool(paths, redactor),
-        BashTool(paths, config, clock=clock, output_dir=output_dir),
+        BashTool(paths, config, clock, output_dir),
         GrepTool(paths, redactor, searcher),
         FindTool(paths, redactor, searcher),
         LsTool(paths, redactor),

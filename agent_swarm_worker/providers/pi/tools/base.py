@@ -7,6 +7,7 @@ appears after the check has no effect. Commands of `bash` have all rights of the
 
 from __future__ import annotations
 
+import itertools
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import Guest, GuestFiles, Listing, OpenFile, Redactor
 
 Kind: TypeAlias = Literal["string", "integer", "boolean", "array"]
+_TYPES: dict[Kind, Any] = {"string": str, "integer": int, "boolean": bool, "array": list}
 MAX_BYTES = 50 * 1024
 MAX_LINES = 2000
 _QUOTED_CHARS = 60
@@ -157,7 +159,7 @@ def _value(param: Param, value: Any, where: str) -> Any:
     name = f"{where}{param.name}"
     if param.kind == "integer" and isinstance(value, float) and value.is_integer():
         value = int(value)
-    if not _has_kind(param.kind, value):
+    if type(value) is not _TYPES[param.kind]:
         raise ToolRefusal(f"the argument {name} must be of type {param.kind}, not {_quoted(value)}")
     if param.kind == "integer":
         if param.least is not None and value < param.least:
@@ -173,18 +175,6 @@ def _member(param: Param, item: Any, name: str) -> dict[str, Any]:
     if not isinstance(item, dict):
         raise ToolRefusal(f"{name} must be an object, not {_quoted(item)}")
     return _checked(param.items, item, f"{name}.")
-
-
-def _has_kind(kind: Kind, value: Any) -> bool:
-    match kind:
-        case "string":
-            return isinstance(value, str)
-        case "integer":
-            return isinstance(value, int) and not isinstance(value, bool)
-        case "boolean":
-            return isinstance(value, bool)
-        case "array":
-            return isinstance(value, list | tuple)
 
 
 def _quoted(value: Any) -> str:
@@ -218,30 +208,22 @@ class ResolvedPath:
         return await self.files.write(self.path, content, within=self.root)
 
 
+@dataclass(frozen=True, slots=True)
 class PathResolver:
     """The roots of one session; create it with `open`."""
 
-    def __init__(
-        self, files: GuestFiles, home: str, roots: tuple[str, ...], readable: tuple[str, ...]
-    ) -> None:
-        self._files = files
-        self._home = home
-        self.cwd = roots[0]
-        self._roots, self._readable = roots, readable
+    files: GuestFiles
+    home: str
+    cwd: str
+    roots: tuple[str, ...]
+    readable: tuple[str, ...]
+    """The roots, and directories that may be read only: skills, and outputs of commands."""
 
     @classmethod
     async def open(
-        cls,
-        guest: Guest,
-        cwd: PurePath,
-        env: Mapping[str, str],
-        *,
-        readable: Iterable[PurePath] = (),
+        cls, guest: Guest, cwd: PurePath, env: Mapping[str, str], readable: Iterable[PurePath] = ()
     ) -> Self:
-        """Resolve the roots of a session: `cwd`, where relative paths start, and those of `env`.
-
-        Files below `readable` may be read only: skills, and outputs of commands.
-        """
+        """Resolve the roots of a session: `cwd`, where relative paths start, and those of `env`."""
         files = guest.files
         root = await files.real_path(str(cwd))
         options = PiOptions.load(env)
@@ -249,21 +231,20 @@ class PathResolver:
         if not options.allow_outside_cwd:
             roots = [root, *[await files.real_path(str(path)) for path in options.extra_roots]]
         more = [await files.real_path(str(path)) for path in readable]
-        return cls(files, options.home, tuple(roots), (*roots, *more))
+        return cls(files, options.home, root, tuple(roots), (*roots, *more))
 
     async def resolve(self, path: str, *, to_write: bool = False) -> ResolvedPath:
-        """Resolve a path from the model.
-
-        Raises:
-            ToolRefusal: it is outside of the roots, or not a valid path.
-        """
+        """Resolve a path from the model; raises `ToolRefusal` if it is not valid or allowed."""
+        full = path
+        if self.home and (path == "~" or path.startswith("~/")):
+            full = self.home + path[1:]
         try:
-            real = await self._files.real_path(str(PurePosixPath(self.cwd, self._expanded(path))))
+            real = await self.files.real_path(str(PurePosixPath(self.cwd, full)))
         except (ValueError, OSError) as error:  # a NUL, a lone surrogate
             raise ToolRefusal(f"{path!r} is no usable path: {error}") from None
-        for root in self._roots if to_write else self._readable:
+        for root in self.roots if to_write else self.readable:
             if PurePosixPath(real).is_relative_to(root):
-                return ResolvedPath(self._files, root, PurePosixPath(real).relative_to(root).parts)
+                return ResolvedPath(self.files, root, PurePosixPath(real).relative_to(root).parts)
         raise ToolRefusal(
             f"{path} is outside of the working directory {self.cwd}, where this tool may not go"
         )
@@ -277,11 +258,6 @@ class PathResolver:
         """Return a path found by a search below `target`, as it is shown to the model."""
         return os.path.normpath(f"{self.display(target)}/{path}") + "/" * path.endswith("/")
 
-    def _expanded(self, path: str) -> str:
-        if self._home and (path == "~" or path.startswith("~/")):
-            return self._home + path[1:]
-        return path
-
 
 def lock_of(path: str) -> anyio.Lock:
     """Return the lock of one file, shared by all sessions of this worker."""
@@ -289,11 +265,7 @@ def lock_of(path: str) -> anyio.Lock:
 
 
 def to_utf8(text: str, argument: str) -> bytes:
-    """Encode text from the model.
-
-    Raises:
-        ToolRefusal: it contains half a surrogate pair.
-    """
+    """Encode text from the model; raises `ToolRefusal` if it has half a surrogate pair."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -304,12 +276,12 @@ def size_of(count: int) -> str:
     """Format a number of bytes for people."""
     if count < 1024:
         return f"{count} bytes"
-    for unit in ("KB", "MB", "GB"):
-        count_in_unit = count / 1024
-        if count_in_unit < 1024 or unit == "GB":
-            return f"{count_in_unit:.1f} {unit}"
-        count //= 1024
-    raise AssertionError
+    size = count / 1024
+    for unit in ("KB", "MB"):
+        if size < 1024:
+            return f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GB"
 
 
 def clipped(
@@ -351,7 +323,5 @@ def scrubbed_part(redactor: Redactor, before: str, part: str, after: str) -> str
 
 
 def _common_prefix(one: str, other: str) -> str:
-    for index, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return one[:index]
-    return one[: len(other)]
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return one[: sum(1 for _ in same)]
