@@ -57,7 +57,5 @@ class PiAdapter(SpecAdapter):
 
     async def translator(self, config: ProviderSessionConfig) -> Translator:
         """Return the translator for a replay; raises the errors of `create_session`."""
-        choice = choose_model(
-            config.model, config.env, await read_agent_files(config.env, config.guest)
-        )
-        return PiReplay(config, choice)
+        files = await read_agent_files(config.env, config.guest)
+        return PiReplay(config, choose_model(config.model, config.env, files))

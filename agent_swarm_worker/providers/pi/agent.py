@@ -115,7 +115,11 @@ class Agent:
     async def _turn(self) -> ModelResponse:
         window = self.requester.choice.context_window
         if self._tokens() > window * self.requester.settings.compact_at_percent / 100:
-            await self._compact_if_possible()
+            try:
+                await self._compact("threshold")
+            except SessionFailed as failure:  # the window may still be large enough
+                warning = f"the conversation was not shortened: {failure.reason}"
+                self.emit(native.warning(warning))
         try:
             response = await self._request()
         except SessionFailed as failure:
@@ -210,12 +214,6 @@ class Agent:
         rest = estimate_tokens(self.history.messages[known:])
         prompt = count_tokens(self.system_prompt) if not known else 0
         return tokens + rest + prompt
-
-    async def _compact_if_possible(self) -> None:
-        try:
-            await self._compact("threshold")
-        except SessionFailed as failure:  # the window may still be large enough
-            self.emit(native.warning(f"the conversation was not shortened: {failure.reason}"))
 
     async def _compact(self, reason: str) -> None:
         messages = self.history.messages

@@ -250,17 +250,13 @@ def _tools_section(cwd: PurePath, tools: Iterable[Tool]) -> str:
 
 async def _project_section(guest: Guest, cwd: PurePath) -> str:
     for name in CONTEXT_FILES:
-        text = await _read(guest, cwd / name)
+        try:
+            content = await guest.read(cwd / name, max_bytes=MAX_CONTEXT_BYTES + 1)
+        except OSError:
+            continue
+        text = content[:MAX_CONTEXT_BYTES].decode("utf-8", "replace").strip()
+        if len(content) > MAX_CONTEXT_BYTES:
+            text += "\n\n[the rest of this file is left out]"
         if text:
             return f"## Project instructions ({name})\n\n{text}"
     return ""
-
-
-async def _read(guest: Guest, path: PurePath) -> str:
-    try:
-        content = await guest.read(path, max_bytes=MAX_CONTEXT_BYTES + 1)
-    except OSError:
-        return ""
-    text = content[:MAX_CONTEXT_BYTES].decode("utf-8", "replace").strip()
-    cut = "\n\n[the rest of this file is left out]" if len(content) > MAX_CONTEXT_BYTES else ""
-    return text + cut
