@@ -7,20 +7,15 @@ doubled where the arguments of an edit do not say what was edited.
 The rules differ from that worker's where it was wrong:
 
 * **Progress is no loop.** A call is a repeat only if the same arguments gave a result that was seen
-  before, and no new call stood in between. So polling with changing output passes, and so do rounds
-  of editing and testing. Results are compared without clock times, durations and request ids.
-  Without results all equal calls count, as there.
+  before, and no new call stood in between. Without results all equal calls count.
 * **Waiting is no loop.** A call does not count if `LoopProfile.spaced_s` or more passed between two
-  calls since the last one like it. There, polling ends at the 15th look.
+  calls since the last one like it.
 * **One odd call is no ping-pong.** The rarer of two alternating calls must make up a quarter of
   them. The trace ``B, A x 14`` was ``.......wwwwBwww``; it is ``........wwwwwww``.
 * **Longer cycles are loops too.** Three to six calls repeated in the same order warn after three
-  rounds and block after four (``ABC`` at the 12th call). There, they never block.
-* **A call announced twice counts once**, by its id. There, two watchers block at the 8th call.
+  rounds and block after four (``ABC`` at the 12th call).
+* **A call announced twice counts once**, by its id.
 * **Arguments that cannot be compared** (nested too deeply) make that one call unlike any other.
-* **Arguments are the same if all of them are**, not if 32 bits of hash are.
-
-The state is one session's, in memory, and bounded by the window.
 """
 
 from __future__ import annotations

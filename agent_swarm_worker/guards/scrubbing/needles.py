@@ -217,39 +217,24 @@ def _strings(document: Any) -> Iterator[str]:
             pending.extend(value)
 
 
-_SUFFIXES: Final = (
-    "_API_KEY",
-    "_ACCESS_KEY",
-    "_PRIVATE_KEY",
-    "_SECRET_KEY",
-    "_SIGNING_KEY",
-    "_ENCRYPTION_KEY",
-    "_INGESTION_KEY",
-    "_SSH_KEY",
-    "_TOKEN",
-    "_AUTHTOKEN",
-    "_SECRET",
-    "_PASSWORD",
-    "_PASSWD",
-    "_PASSPHRASE",
-    "_CONNECTION_STRING",
-    "_OAUTH",
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text: the names of a table."""
+    return frozenset(text.split())
+
+
+_SUFFIXES: Final = tuple(
+    words(
+        """
+        _API_KEY _ACCESS_KEY _PRIVATE_KEY _SECRET_KEY _SIGNING_KEY _ENCRYPTION_KEY _INGESTION_KEY
+        _SSH_KEY _TOKEN _AUTHTOKEN _SECRET _PASSWORD _PASSWD _PASSPHRASE _CONNECTION_STRING _OAUTH
+        """
+    )
 )
-_NAMES: Final = frozenset(
-    {
-        "API_KEY",
-        "APIKEY",
-        "TOKEN",
-        "SECRET",
-        "PASSWORD",
-        "PASSWD",
-        "PGPASSWORD",
-        "MYSQL_PWD",
-        "REDISCLI_AUTH",
-        "GSC_SERVICE_ACCOUNT_BASE64",
-        "OTEL_EXPORTER_OTLP_HEADERS",
-        "ANTHROPIC_CUSTOM_HEADERS",
-    }
+_NAMES: Final = words(
+    """
+    API_KEY APIKEY TOKEN SECRET PASSWORD PASSWD PGPASSWORD MYSQL_PWD REDISCLI_AUTH
+    GSC_SERVICE_ACCOUNT_BASE64 OTEL_EXPORTER_OTLP_HEADERS ANTHROPIC_CUSTOM_HEADERS
+    """
 )
 _NEVER: Final = frozenset({"MCP_BASE_URL", "APP_URL", "API_URL", "TEMPLATE_REGISTRY_URL"})
 _NUMBERED: Final = re.compile(r"[A-Z0-9_]+_OAUTH_\d+")

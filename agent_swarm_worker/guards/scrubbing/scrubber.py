@@ -1,8 +1,7 @@
 """Replace registered secrets, and text with the shape of one, by placeholders.
 
-There is one scrubber for the process and one for each session; a session's knows every secret of
-the process's, also those registered later. Secrets are never forgotten: a rotated one may still be
-in a log.
+There is one scrubber for the process and one for each session. Secrets are never forgotten: a
+rotated one may still be in a log.
 """
 
 from __future__ import annotations
