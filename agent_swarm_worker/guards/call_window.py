@@ -150,7 +150,7 @@ class CallWindow:
         if call is None or call.result is not None:
             return
         self._forget_unanswered(call)
-        call.result = CallResult(result, self._budget)
+        call.result = CallResult(result, self._budget, call_id)
         if len(call.pattern.calls) == 1:
             return
         seen = [c.result for c in call.pattern.calls if c is not call and c.result is not None]
