@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.contract import ActionKind
+    from agent_swarm_worker.contract import ActionKind, Helper
 
 MAX_LABEL_CHARS = 300
+MAX_HELPER_CHARS = 60
 
 USUAL_TOOLS: Final[Mapping[str, ActionKind]] = {
     "read": "read",
@@ -46,6 +47,7 @@ def label(
     *,
     scrub: Callable[[str], str] = str,
     tools: Mapping[str, ActionKind] = USUAL_TOOLS,
+    helper: Helper | None = None,
 ) -> str | None:
     """Return the label of a tool call; nothing for housekeeping and for progress reports.
 
@@ -54,12 +56,22 @@ def label(
         args: of the call; used if they are a mapping.
         scrub: replaces secrets, before the text is cut.
         tools: the actions of the harness's own tools, by their name in lower case.
+        helper: the one who calls.
 
     Returns:
         One line of at most `MAX_LABEL_CHARS` characters, without control characters.
     """
     text = _label(tool_name, args if isinstance(args, Mapping) else {}, tools)
-    return one_line(scrub(text), MAX_LABEL_CHARS) if text else None
+    if not text:
+        return None
+    if helper is None:
+        return one_line(scrub(text), MAX_LABEL_CHARS)
+    return one_line(f"{helper_name(helper, scrub)}: {scrub(text)}", MAX_LABEL_CHARS)
+
+
+def helper_name(helper: Helper, scrub: Callable[[str], str] = str) -> str:
+    """Return a helper's name for people."""
+    return f"🤖 {one_line(scrub(helper.name), MAX_HELPER_CHARS) or 'helper'}"
 
 
 def has_label(tool_name: str, args: Any, *, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> bool:

@@ -10,8 +10,15 @@ import pytest
 from guards_doubles import HandClock
 from plain_tool_loop import args_hash
 
-from agent_swarm_worker.guards.calls import is_low_cardinality, result_digest
-from agent_swarm_worker.guards.tool_loop import LoopProfile, ToolLoopDetector
+from agent_swarm_worker.contract import Helper, ToolEnd, ToolStart
+from agent_swarm_worker.guards.calls import MAX_KEPT_BYTES, is_low_cardinality, result_digest
+from agent_swarm_worker.guards.tool_loop import (
+    MAX_HELPERS,
+    LoopProfile,
+    ToolLoopDetector,
+    ToolLoopGuard,
+)
+from agent_swarm_worker.logs import Log
 
 CORPUS = Path(__file__).parent / "corpus"
 EDIT = ("Edit", {"changes": [{"path": "src/be/db.ts", "kind": "update"}]})
@@ -263,3 +270,15 @@ def test_an_item_of_codex_that_fails_again_and_again_is_a_loop(output: str) -> N
         levels.append(detector.started("bash", {"command": "cat x"}, item["id"]).level)
         detector.ended(item["id"], item)
     assert levels.index("block") == 14
+
+
+def test_results_of_helpers_that_are_forgotten_take_no_room() -> None:
+    guard = ToolLoopGuard(lambda _: None, clock=HandClock(), log=Log())
+    for number in range(3 * MAX_HELPERS):
+        helper = Helper(f"h{number}")
+        guard.on_event(ToolStart("c", "Read", {"file": 1}, helper))
+        guard.on_event(ToolEnd("c", "Read", "x" * 100_000, helper=helper))
+    assert len(guard._helpers) == MAX_HELPERS
+    for helper_id in list(guard._helpers):
+        guard._helpers.pop(helper_id).release()
+    assert guard._budget.left_bytes == MAX_KEPT_BYTES
