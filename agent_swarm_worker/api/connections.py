@@ -245,16 +245,16 @@ def _is_exempt(entry: str, address: Address) -> bool:
     if scheme not in {"", "all", "https" if address.is_encrypted else "http"}:
         return False
     try:
+        return ip_address(address.host) in ip_network(name.strip("[]"), strict=False)
+    except ValueError:  # not both of them are addresses
+        pass
+    try:
         parts = urlsplit(f"//{name}")
         host, port = parts.hostname or "", parts.port
     except ValueError:
         return False
-    if port not in {None, address.port}:
+    if port not in {None, address.port} or parts.path:
         return False
-    try:
-        return ip_address(address.host) in ip_network(host + parts.path, strict=False)
-    except ValueError:  # not both of them are addresses
-        pass
     if host.startswith((".", "*.")):
         return address.host.endswith(host.removeprefix("*"))
     is_below = not is_exact and host != "localhost" and address.host.endswith(f".{host}")
