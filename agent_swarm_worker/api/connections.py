@@ -16,6 +16,7 @@ from urllib.request import getproxies
 
 import anyio
 import httpcore2
+from anyio.abc import SocketAttribute
 
 from agent_swarm_worker.errors import BadSetting
 
@@ -36,8 +37,6 @@ one that is just being closed may or may not be carried out."""
 MAX_CONNECTIONS = 32
 MAX_UNREAD_BYTES = 512 * 1024
 """Of one socket, before it stops to read."""
-SECOND_ADDRESS_AFTER_S = 0.25
-"""How long a host's first address may take before the next one is tried as well (RFC 8305)."""
 
 
 class Connections:
@@ -98,11 +97,16 @@ class _Network(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """Connect to one of the host's addresses."""
         try:
-            made = await asyncio.get_running_loop().create_connection(
-                _Socket, host, port, happy_eyeballs_delay=SECOND_ADDRESS_AFTER_S
-            )
+            stream = await anyio.connect_tcp(host, port)
         except OSError as error:
             raise httpcore2.ConnectError(error) from error
+        socket = stream.extra(SocketAttribute.raw_socket).dup()  # noqa: S610 - not Django's
+        try:
+            await stream.aclose()
+            made = await asyncio.get_running_loop().create_connection(_Socket, sock=socket)
+        except BaseException:
+            socket.close()
+            raise
         return made[1]
 
 
