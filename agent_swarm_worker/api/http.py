@@ -101,11 +101,7 @@ class Http:
         await self._connections.aclose()
 
     async def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """Do as `request`, for an answer that must be a JSON object; without a body it is ``{}``.
-
-        Raises:
-            ApiGarbled: it is not an object.
-        """
+        """Do as `request`, for an answer that must be a JSON object; ``{}`` without a body."""
         answer = await self.request(method, path, **options)
         if answer is None:
             return {}
@@ -286,11 +282,7 @@ _MAX_NO_ROUTE_BYTES = 200
 def read_answer(url: str, status: int, content_type: str, body: Body) -> Any:
     """Return the parsed body of a success, ``None`` if it is empty.
 
-    Args:
-        url: of the request, without credentials.
-        status: of the answer.
-        content_type: of the answer; used only to describe a body that is not JSON.
-        body: the complete body.
+    The URL (without credentials) and the content type only describe what is wrong.
 
     Raises:
         ApiGarbled: the answer is a redirect, HTML, or not JSON.

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agent_swarm_worker.api.client import SwarmClient
-    from agent_swarm_worker.api.wire import LogEntry, Task
+    from agent_swarm_worker.api.wire.resources import LogEntry
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.cli.view import View
 
 INTERVAL_S = 0.4
@@ -61,7 +62,7 @@ class Follower:
     async def costs(self) -> list[dict[str, Any]]:
         """Return the cost rows of the task."""
         try:
-            return list(await self._client.telemetry.costs_of(task_id=self._task_id) or ())
+            return list(await self._client.records.costs_of(task_id=self._task_id) or ())
         except ApiError:
             return []
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from agent_swarm_worker.api.client import SwarmClient
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from agent_swarm_worker.api.resources import SetupScripts
-    from agent_swarm_worker.api.wire import ConfigRow, Repo
+    from agent_swarm_worker.api.wire.resources import ConfigRow, Repo
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import HarnessSpec
     from agent_swarm_worker.settings import Settings

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from agent_swarm_worker.api.wire import Repo
+    from agent_swarm_worker.api.wire.resources import Repo
     from agent_swarm_worker.clock import Clock
 
 LIMIT_S = 30.0

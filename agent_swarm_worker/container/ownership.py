@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.api.wire import is_identifier
+from agent_swarm_worker.api.wire.values import is_identifier
 from agent_swarm_worker.errors import ContainerError
 from agent_swarm_worker.files import write_atomically
 from agent_swarm_worker.logs import Event, Log

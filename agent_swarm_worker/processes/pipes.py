@@ -208,7 +208,7 @@ async def pump(stream: ByteSource, on_chunk: Callable[[bytes], None]) -> None:
         try:
             chunk = await stream.receive()
         except (anyio.EndOfStream, anyio.ClosedResourceError):
-            return
+            return None
         on_chunk(chunk)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from agent_swarm_worker.api.wire import completion_body, context_body
+from agent_swarm_worker.api.wire.bodies import completion_body, context_body
 from agent_swarm_worker.reporting.port import unknown_window
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
-from agent_swarm_worker.api.wire import TERMINAL_STATUSES
+from agent_swarm_worker.api.wire.tasks import TERMINAL_STATUSES
 from agent_swarm_worker.contract import CostData
 from agent_swarm_worker.guards.hangs import with_retry_hint
 from agent_swarm_worker.reporting.output_schema import Checker, OutputCheck, check_isolated

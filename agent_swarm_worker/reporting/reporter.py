@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agent_swarm_worker.api.wire import cost_body, latest_model_body
+from agent_swarm_worker.api.wire.bodies import cost_body, latest_model_body
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.contract import (
     Compaction,

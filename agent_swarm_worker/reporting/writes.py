@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agent_swarm_worker.api.wire import session_body
+from agent_swarm_worker.api.wire.bodies import session_body
 from agent_swarm_worker.contract.listening import ByteRange
 from agent_swarm_worker.journal.files import number
 from agent_swarm_worker.journal.reading import end_of_last_line, range_args, text_args, upload_args

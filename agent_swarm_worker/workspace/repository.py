@@ -26,7 +26,7 @@ from weakref import WeakValueDictionary
 import anyio
 from anyio import to_thread
 
-from agent_swarm_worker.api.wire import Guidelines, Repo
+from agent_swarm_worker.api.wire.resources import Guidelines, Repo
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event, Log

@@ -17,7 +17,7 @@ from fake_api import Reply, connected, serving
 import agent_swarm_worker
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.configuration import PoolKey
-from agent_swarm_worker.api.wire import ChannelCursor
+from agent_swarm_worker.api.wire.tasks import ChannelCursor
 from agent_swarm_worker.errors import ApiError
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_swarm_worker.api.wire import (
+from agent_swarm_worker.api.wire.bodies import (
     completion_body,
     context_body,
     cost_body,

@@ -22,7 +22,7 @@ from lying_proxy import IDS, value_paths, with_wrong_value
 
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.resources import Rendered, SetupScripts
-from agent_swarm_worker.api.wire import (
+from agent_swarm_worker.api.wire.resources import (
     Agent,
     ConfigRow,
     InstalledMcpServer,
@@ -33,10 +33,9 @@ from agent_swarm_worker.api.wire import (
     SkillFile,
     SteeringMessage,
     StoredEvent,
-    Task,
-    Trigger,
-    is_identifier,
 )
+from agent_swarm_worker.api.wire.tasks import Task, Trigger
+from agent_swarm_worker.api.wire.values import is_identifier
 from agent_swarm_worker.errors import ApiError
 
 pytestmark = pytest.mark.anyio

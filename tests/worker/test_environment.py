@@ -8,7 +8,7 @@ import pytest
 import structlog
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
-from agent_swarm_worker.api.wire import ConfigRow
+from agent_swarm_worker.api.wire.resources import ConfigRow
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.claude.spec import SPEC as CLAUDE

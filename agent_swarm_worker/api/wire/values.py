@@ -104,6 +104,10 @@ class Row:
         value = self.raw.get(key)
         return value if isinstance(value, list) else []
 
+    def objects(self, key: str) -> tuple[dict[str, Any], ...]:
+        """Return the objects of an array."""
+        return tuple(value for value in self.array(key) if isinstance(value, dict))
+
     def rows(self, key: str, read: Callable[[object], T | None]) -> tuple[T, ...]:
         """Return the array's items as returned by `read`, without any ``None``."""
         items = (read(value) for value in self.array(key))

@@ -21,7 +21,7 @@ from agent_swarm_worker.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from agent_swarm_worker.api.wire import ConfigRow
+    from agent_swarm_worker.api.wire.resources import ConfigRow
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import Guest, ProviderAdapter
     from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber

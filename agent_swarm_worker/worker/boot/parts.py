@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.api.client import SwarmClient
-    from agent_swarm_worker.api.wire import Agent, Skill, Task
+    from agent_swarm_worker.api.wire.resources import Agent, Skill
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.errors import ApiError
     from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber

@@ -17,7 +17,7 @@ from agent_swarm_worker.workspace.profiles import AgentDetails
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from agent_swarm_worker.api.wire import ConfigRow
+    from agent_swarm_worker.api.wire.resources import ConfigRow
     from agent_swarm_worker.worker.boot.parts import Core, LoopParts
 
 REFRESH_S = 300.0

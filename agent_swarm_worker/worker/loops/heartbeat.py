@@ -24,7 +24,7 @@ from agent_swarm_worker.worker.boot import registration
 from agent_swarm_worker.worker.loops.paused_tasks import HISTORY_ROWS, was_resumed
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.worker.boot.parts import Core, LoopParts
     from agent_swarm_worker.worker.run.running_task import RunningTask
 

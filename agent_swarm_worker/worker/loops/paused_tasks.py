@@ -20,7 +20,7 @@ from agent_swarm_worker.logs import Event
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.state.directory import StateDir
     from agent_swarm_worker.worker.boot.parts import LoopParts
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 
 from agent_swarm_worker.aio import wait_any
-from agent_swarm_worker.api.wire import (
+from agent_swarm_worker.api.wire.tasks import (
     BudgetRefused,
     TaskAssigned,
     TaskOffered,
@@ -37,7 +37,7 @@ from agent_swarm_worker.worker.run.running_task import RESUMED, RunningTask
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.worker.boot.parts import LoopParts
     from agent_swarm_worker.worker.loops.run_policy import RunPolicy
 

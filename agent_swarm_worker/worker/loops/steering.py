@@ -25,7 +25,7 @@ from agent_swarm_worker.worker.run.running_task import PerTask
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from agent_swarm_worker.api.wire import SteeringMessage
+    from agent_swarm_worker.api.wire.resources import SteeringMessage
     from agent_swarm_worker.contract import SteerMode
     from agent_swarm_worker.worker.boot.parts import LoopParts
     from agent_swarm_worker.worker.run.running_task import RunningTask

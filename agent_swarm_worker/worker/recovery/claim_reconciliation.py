@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from agent_swarm_worker.api.wire import TaskAssigned, TaskOffered
+from agent_swarm_worker.api.wire.tasks import TaskAssigned, TaskOffered
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError, ApiRefused, Unauthorized
 from agent_swarm_worker.logs import Event
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from agent_swarm_worker.api.sessions import SessionRow
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.worker.boot.parts import LoopParts
 
 NOTE_KEY = "lost-claims"

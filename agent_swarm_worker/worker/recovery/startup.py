@@ -32,7 +32,7 @@ from agent_swarm_worker.worker.run.running_task import RunningTask
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.state.directory import Claim
     from agent_swarm_worker.worker.boot.parts import BootParts
 

@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from agent_swarm_worker.api.wire import (
-    ChannelActivity,
-    Task,
-    TaskAssigned,
-    TaskOffered,
-)
+from agent_swarm_worker.api.wire.tasks import ChannelActivity, Task, TaskAssigned, TaskOffered
 from agent_swarm_worker.errors import ApiError, ApiRefused, RouteMissing
 from agent_swarm_worker.journal.writer import make_durable
 from agent_swarm_worker.logs import Event
@@ -31,7 +26,7 @@ from agent_swarm_worker.worker.run.running_task import PAUSED
 from agent_swarm_worker.worker.run.session_credentials import report_limits
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.api.wire import Trigger
+    from agent_swarm_worker.api.wire.tasks import Trigger
     from agent_swarm_worker.contract import ProviderResult, Redactor
     from agent_swarm_worker.logs import Log
     from agent_swarm_worker.reporting.reporter import SessionReporter

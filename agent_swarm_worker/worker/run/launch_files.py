@@ -28,7 +28,8 @@ from agent_swarm_worker.providers.registry import adapter_spec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent_swarm_worker.api.wire import InstalledMcpServer, Task
+    from agent_swarm_worker.api.wire.resources import InstalledMcpServer
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.contract import ProviderAdapter, Redactor
     from agent_swarm_worker.worker.boot.parts import Core
     from agent_swarm_worker.worker.run.running_task import RunningTask

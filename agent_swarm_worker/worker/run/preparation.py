@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.aio import wait_all
-from agent_swarm_worker.api.wire import TaskAssigned, TaskOffered
+from agent_swarm_worker.api.wire.tasks import TaskAssigned, TaskOffered
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.credentials.pools import session_env
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from agent_swarm_worker.api.wire import Task, Trigger
+    from agent_swarm_worker.api.wire.tasks import Task, Trigger
     from agent_swarm_worker.contract import Guest, ProviderAdapter
     from agent_swarm_worker.credentials.pools import Selection
     from agent_swarm_worker.worker.boot.parts import Core, SessionParts

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.api.wire import windows_body
+from agent_swarm_worker.api.wire.bodies import windows_body
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.credentials.hook import LoginServices
 from agent_swarm_worker.credentials.pools import (
@@ -29,7 +29,7 @@ from agent_swarm_worker.reporting.port import WORKER_LANE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.contract import HarnessSpec, ProviderAdapter, ProviderResult
     from agent_swarm_worker.credentials.hook import LoginHook
     from agent_swarm_worker.credentials.pools import AvailableKeys

@@ -13,7 +13,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from agent_swarm_worker.aio import wait_all
-from agent_swarm_worker.api.wire import vcs_body
+from agent_swarm_worker.api.wire.bodies import vcs_body
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolStart
 from agent_swarm_worker.contract.listening import listens_to
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from agent_swarm_worker.api.wire import Trigger
+    from agent_swarm_worker.api.wire.tasks import Trigger
     from agent_swarm_worker.contract import ProviderEvent, ProviderSession
     from agent_swarm_worker.contract.listening import ByteRange
     from agent_swarm_worker.worker.boot.parts import RunParts
