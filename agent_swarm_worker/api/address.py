@@ -33,12 +33,7 @@ class Address:
 
     @classmethod
     def parse(cls, base_url: str, *, has_key: bool) -> Address:
-        """Read a base URL.
-
-        Args:
-            base_url: as the operator gave it.
-            has_key: an API key will be sent. Credentials in the URL would replace it, so they are
-                removed.
+        """Read a base URL. Its credentials are removed if a key will be sent, which they replace.
 
         Raises:
             BadSetting: it is not an HTTP URL.
@@ -47,10 +42,10 @@ class Address:
         try:
             parts = urlsplit(base)
             host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+            if not base.isprintable():
+                raise ValueError  # noqa: TRY301 - the same error
         except ValueError:
             raise BadSetting("MCP_BASE_URL", "***", "this is not a URL") from None
-        if not base.isprintable():
-            raise BadSetting("MCP_BASE_URL", "***", "this is not a URL")
         shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         is_usable = parts.scheme in _DEFAULT_PORTS and host and port != 0
         if not is_usable or parts.query or parts.fragment:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class SwarmClient:
     """All endpoints, grouped by subject.
 
-    Every method may raise `errors.ApiError`, an `ApiGarbled` for an answer of another shape. A method of a feature that the server lacks sends nothing and returns an empty value.
+    Every method may raise an `errors.ApiError`: `ApiGarbled` if the answer has another shape. A
+    method of a feature that the server lacks sends nothing and returns an empty value.
     """
 
     def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:

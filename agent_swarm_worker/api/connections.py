@@ -43,11 +43,7 @@ class Connections:
     """The connections to one API; at most `MAX_CONNECTIONS` requests at a time, others wait."""
 
     def __init__(self, address: Address) -> None:
-        """Prepare; nothing is connected yet.
-
-        Raises:
-            BadSetting: the environment names a proxy that cannot be used.
-        """
+        """Raise `BadSetting` if the environment names a proxy that cannot be used."""
         proxy = None if address.is_loopback else proxy_for(address)
         self._factory = httpcore2.AsyncConnectionPool(
             # Loading the system's certificates takes longer than most calls.

@@ -56,7 +56,7 @@ class Http:
         """Prepare the connection; nothing is sent yet.
 
         Args:
-            base_url: of the API, without a trailing slash.
+            base_url: of the API.
             health: gets the outcome of every call.
             api_key: sent as a bearer token; no header at all when empty.
             agent_id: of the caller; ``None`` for a tool that is no agent.
@@ -126,12 +126,11 @@ class Http:
         Args:
             method: GET, POST and so on.
             path: below the base URL; identifiers in it go through `address.segment`.
-            body: sent as JSON; keys whose value is ``None`` are left out.
+            body: sent as JSON, without keys whose value is ``None``.
             content: sent instead of `body`: JSON that is encoded already.
-            params: the query; keys whose value is ``None`` are left out.
+            params: the query, without keys whose value is ``None``.
             headers: additional; a value that a header cannot carry is left out.
-            timeout_s: wall-clock limit of the whole call, from resolving the name to the last
-                byte.
+            timeout_s: wall-clock limit, from resolving the name to the last byte.
             identified: send agent id and runtime instance id.
 
         Raises:
@@ -153,7 +152,7 @@ class Http:
         request = httpcore2.Request(method, target, headers=sent, content=content)
         exchange, url = _Exchange(self._connections, request, self._large), self.shown_url + path
         try:
-            async with exchange:
+            with exchange:
                 await exchange.run(url, timeout_s or self._timeout_s)
                 answer = read_answer(url, exchange.status, exchange.content_type, exchange.body)
         except ApiError as error:
@@ -185,10 +184,10 @@ class _Exchange:
         self.content_type = ""
         self.body = bytearray()
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self.body = bytearray()
         # `trace` closes a reference cycle, which would hold the request's body in memory until the
         # garbage collector runs.
