@@ -209,7 +209,7 @@ async def pump(stream: ByteSource, on_chunk: Callable[[bytes], None]) -> None:
         try:
             chunk = await stream.receive()
         except (anyio.EndOfStream, anyio.ClosedResourceError):
-            return None
+            return
         on_chunk(chunk)
 
 
