@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.api.address import Address
 
-FAILURES = (
-    httpcore2.NetworkError,
-    httpcore2.ProtocolError,
-    httpcore2.ProxyError,
-)
+FAILURES = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.ProxyError)
 """What a request of a connection raises when it gets no answer, or not all of it."""
 KEEP_ALIVE_S = 4.0
 """Below the five seconds after which common servers close an idle connection: a request written to
@@ -172,11 +168,7 @@ class _Socket(asyncio.Protocol, httpcore2.AsyncNetworkStream):
         return data
 
     async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        *_: Any,
-        **__: Any,
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, *_: Any, **__: Any
     ) -> httpcore2.AsyncNetworkStream:
         """Encrypt the stream from here on."""
         try:
