@@ -13,6 +13,7 @@ import pytest
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract import (
+    Ending,
     Message,
     ProviderEvent,
     ProviderResult,
@@ -21,7 +22,6 @@ from agent_swarm_worker.contract import (
     RawStderr,
 )
 from agent_swarm_worker.contract.listening import ByteRange, listens_to
-from agent_swarm_worker.contract.translator import Ending
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal import writer
 from agent_swarm_worker.journal.files import continuation_of, continuation_record, read_head

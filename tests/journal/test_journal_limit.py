@@ -22,6 +22,7 @@ from agent_swarm_worker.contract import (
     ProviderSessionConfig,
     RawLog,
     Result,
+    Translator,
 )
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal.limit import Weight, weigh
@@ -29,7 +30,6 @@ from agent_swarm_worker.journal.records import LIMIT_RECORD
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit import session as sessions
-from agent_swarm_worker.providers.kit.launch import Translator
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.subprocess.translate import SubprocessTranslator
 from agent_swarm_worker.sandboxes.local import LocalGuest

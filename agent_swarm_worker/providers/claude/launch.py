@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from agent_swarm_worker.contract import PrivateFile
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.catalog import effort_levels, lowered_effort
 from agent_swarm_worker.providers.claude.spec import ANTHROPIC_KEY, SPEC, ClaudeOptions
-from agent_swarm_worker.providers.kit.launch import Launch, PrivateFile
+from agent_swarm_worker.providers.kit.launch import Launch
 from agent_swarm_worker.providers.kit.mcp_config import (
     SWARM_SERVER,
     mcp_config_bytes,

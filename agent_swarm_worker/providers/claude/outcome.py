@@ -29,8 +29,7 @@ from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import CostData, ProviderResult, ProviderSessionConfig
-    from agent_swarm_worker.providers.kit.launch import Ending
+    from agent_swarm_worker.contract import CostData, Ending, ProviderResult, ProviderSessionConfig
     from agent_swarm_worker.providers.kit.outcome import LimitWindows
 
 _BY_SUBTYPE = {

@@ -34,9 +34,8 @@ from agent_swarm_worker.providers.kit.outcome import REJECTED, LimitWindows
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from agent_swarm_worker.contract import ProviderResult, ProviderSessionConfig
+    from agent_swarm_worker.contract import Ending, ProviderResult, ProviderSessionConfig
     from agent_swarm_worker.providers.claude.cost import FrameTokens
-    from agent_swarm_worker.providers.kit.launch import Ending
 
 
 MAX_OPEN_CALLS = 1000

@@ -52,9 +52,9 @@ if TYPE_CHECKING:
         ProviderResult,
         ProviderSession,
         ProviderSessionConfig,
+        Translator,
     )
     from agent_swarm_worker.providers.kit.cli_session import HarnessFactory
-    from agent_swarm_worker.providers.kit.launch import Translator
 
 
 class CodexAdapter(SpecAdapter):

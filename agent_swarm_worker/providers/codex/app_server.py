@@ -23,11 +23,10 @@ from agent_swarm_worker.providers.kit.outcome import REJECTED, LimitWindows, exi
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from agent_swarm_worker.contract import ProviderResult
+    from agent_swarm_worker.contract import Ending, ProviderResult
     from agent_swarm_worker.providers.codex.state import TranslationState
     from agent_swarm_worker.providers.kit.conversation import SteerRequest
     from agent_swarm_worker.providers.kit.jsonrpc import RpcError
-    from agent_swarm_worker.providers.kit.launch import Ending
 
 _UNWANTED = (
     "account/updated",

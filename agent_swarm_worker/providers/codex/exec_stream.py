@@ -27,9 +27,8 @@ from agent_swarm_worker.providers.kit.native import items, mapping, text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from agent_swarm_worker.contract import ProviderResult
+    from agent_swarm_worker.contract import Ending, ProviderResult
     from agent_swarm_worker.providers.codex.state import TranslationState
-    from agent_swarm_worker.providers.kit.launch import Ending
 
 
 _FAILED = frozenset({"failed", "declined", "errored"})

@@ -25,9 +25,8 @@ from agent_swarm_worker.providers.kit.outcome import (
 )
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.contract import ProviderResult
+    from agent_swarm_worker.contract import Ending, ProviderResult
     from agent_swarm_worker.providers.codex.state import TranslationState
-    from agent_swarm_worker.providers.kit.launch import Ending
     from agent_swarm_worker.providers.kit.outcome import Failure
 
 

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path, PurePath
 
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import Guest, ProviderSessionConfig
+    from agent_swarm_worker.contract import Guest, ProviderSessionConfig, Translator
     from agent_swarm_worker.providers.codex.spec import Transport
-    from agent_swarm_worker.providers.kit.launch import Translator
 
 MAX_ROLLOUT_BYTES = 1 << 30
 _MARK = b'"token_count"'

@@ -22,6 +22,7 @@ from agent_swarm_worker.contract import (
     DEFAULT_GRACE,
     NO_GRACE,
     Command,
+    Ending,
     Progress,
     ProviderResult,
     SteerDelivery,
@@ -31,13 +32,13 @@ from agent_swarm_worker.journal.files import continuation_of, continuation_recor
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes.pipes import DRAIN_S, LineFramer, drain, pump
 from agent_swarm_worker.providers.kit.conversation import Conversation, StdinWriter, SteeringRouter
-from agent_swarm_worker.providers.kit.launch import CliHarness, Ending
+from agent_swarm_worker.providers.kit.launch import CliHarness
 from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, as_aborted
 from agent_swarm_worker.providers.kit.session import BaseSession
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.contract import Process, ProviderSessionConfig, SteerMode
-    from agent_swarm_worker.providers.kit.launch import Launch, Translator
+    from agent_swarm_worker.contract import Process, ProviderSessionConfig, SteerMode, Translator
+    from agent_swarm_worker.providers.kit.launch import Launch
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Longest line taken whole; a screenshot in a tool result has several MiB."""

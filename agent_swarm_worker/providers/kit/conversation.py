@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import anyio
 
 from agent_swarm_worker.aio import Broadcast, wait_any
-from agent_swarm_worker.contract import SteerDelivery
-from agent_swarm_worker.providers.kit.launch import Translator
+from agent_swarm_worker.contract import SteerDelivery, Translator
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence

@@ -10,31 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.contract import PrivateFile
-from agent_swarm_worker.contract.translator import (
-    Ending,
-    ReplayableAdapter,
-    TextTranslator,
-    Translator,
-)
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import PurePath
 
-    from agent_swarm_worker.contract import HarnessSpec, ProviderEvent, ProviderTraits
-
-__all__ = [
-    "CliHarness",
-    "Ending",
-    "JsonTranslator",
-    "Launch",
-    "PrivateFile",
-    "ReplayableAdapter",
-    "SpecAdapter",
-    "TextTranslator",
-    "Translator",
-]
+    from agent_swarm_worker.contract import (
+        HarnessSpec,
+        PrivateFile,
+        ProviderEvent,
+        Translator,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +57,6 @@ class SpecAdapter:
     def name(self) -> str:
         """The name of the harness, as in ``HARNESS_PROVIDER``."""
         return self.spec.name
-
-    @property
-    def traits(self) -> ProviderTraits:
-        """The specification in the form of the previous contract."""
-        return self.spec.traits
 
     def format_command(self, command_name: str) -> str:
         """Return a swarm command in the form in which the harness finds its skills."""

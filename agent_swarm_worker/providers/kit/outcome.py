@@ -21,8 +21,7 @@ from agent_swarm_worker.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from agent_swarm_worker.contract import CostData, Error
-    from agent_swarm_worker.providers.kit.launch import Ending
+    from agent_swarm_worker.contract import CostData, Ending, Error
 
 ABORTED_EXIT: Final = 130
 """Exit code of a session that was aborted, unless its process has another; a shell's for SIGINT."""

@@ -12,9 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.clock import wire_time
-from agent_swarm_worker.contract import RawLog, RawStderr, SessionInit
+from agent_swarm_worker.contract import RawLog, RawStderr, SessionInit, TextTranslator
 from agent_swarm_worker.contract.listening import interest_of
-from agent_swarm_worker.contract.translator import TextTranslator
 from agent_swarm_worker.journal.limit import Weight, weigh
 from agent_swarm_worker.journal.records import stderr_record, text_record
 from agent_swarm_worker.journal.writer import SessionJournal
@@ -26,8 +25,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import EventListener, ProviderEvent, ProviderSessionConfig
-    from agent_swarm_worker.contract.translator import Translator
+    from agent_swarm_worker.contract import (
+        EventListener,
+        ProviderEvent,
+        ProviderSessionConfig,
+        Translator,
+    )
     from agent_swarm_worker.journal.writer import Checkpoint
 
 MAX_BACKLOG = 10_000

@@ -25,8 +25,7 @@ from agent_swarm_worker.providers.pi.native import FORMULA, usage_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from agent_swarm_worker.contract import CostData, ProviderSessionConfig
-    from agent_swarm_worker.providers.kit.launch import Ending
+    from agent_swarm_worker.contract import CostData, Ending, ProviderSessionConfig
     from agent_swarm_worker.providers.pi.models import ModelChoice
     from agent_swarm_worker.providers.pi.native import Record
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.contract import PrivateFile
 from agent_swarm_worker.errors import BadSetting, BinaryMissing
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.cli_session import CliSession
-from agent_swarm_worker.providers.kit.launch import CliHarness, Launch, PrivateFile, SpecAdapter
+from agent_swarm_worker.providers.kit.launch import CliHarness, Launch, SpecAdapter
 from agent_swarm_worker.providers.kit.mcp_config import mcp_config_bytes
 from agent_swarm_worker.providers.subprocess.spec import SPEC, SubprocessOptions
 from agent_swarm_worker.providers.subprocess.translate import SubprocessTranslator

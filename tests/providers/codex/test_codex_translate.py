@@ -22,6 +22,7 @@ from agent_swarm_worker.contract import (
     Compaction,
     ContextUsage,
     Custom,
+    Ending,
     Error,
     Message,
     Progress,
@@ -32,7 +33,6 @@ from agent_swarm_worker.contract import (
 )
 from agent_swarm_worker.providers.codex.state import TranslationState
 from agent_swarm_worker.providers.kit.costs import Tokens
-from agent_swarm_worker.providers.kit.launch import Ending
 
 ALL = sorted(tuple(path.stem.split("_", 1)) for path in STREAMS.glob("*.jsonl"))
 
