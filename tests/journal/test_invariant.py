@@ -238,7 +238,7 @@ def test_a_session_goes_on_in_another_file(tmp_path: Path):
     seen.say("first")
     second = continuation_of(seen.path)
     head = continuation_record(stale_session_id="gone", timestamp="now")
-    seen.session.switch_journal(second, head)
+    seen.session.journal.switch(second, head)
     seen.say("second")
     seen.session.close_journal()
     assert ("switched", read_head(second).size) in seen.noted

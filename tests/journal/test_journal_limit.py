@@ -146,7 +146,7 @@ def test_the_limit_is_that_of_the_session_not_of_one_of_its_files(tmp_path: Path
     spoken = Spoken(tmp_path)
     spoken.say(SAID, times=40)
     second = tmp_path / "journal-fresh.jsonl"
-    spoken.session.switch_journal(second, {"type": "fresh_session"})
+    spoken.session.journal.switch(second, {"type": "fresh_session"})
     spoken.say(SAID, RESULT)
     spoken.session.close_journal()
     assert [r["type"] for r in spoken.recorded(second)] == ["fresh_session", "result", LIMIT_RECORD]
