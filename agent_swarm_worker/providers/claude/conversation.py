@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _REPORTS = "msg_lifecycle_v1"
 """The capability to report the lifecycle of a line that has an id."""
 BACKGROUND_WAIT_S = 600.0
-"""How long a session may wait for background tasks after its last turn. The CLI waits as long with a
-plain prompt, and without limit with streaming input."""
+"""How long a session may wait for background tasks after its last turn. The CLI waits as long for
+those of a plain prompt, and without limit with streaming input."""
 _ENDING = "the session is at its end"
 _NO_REPORTS = "this Claude Code does not say which messages it takes in"
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 OutputMode: TypeAlias = Literal["auto", "stream-json", "jsonl", "text"]
 
 MAX_TEXT_OUTPUT = 30_000
-"""Characters of plain text kept as the output of the task; the beginning is dropped."""
+"""Characters of plain text kept as the output of the task, from the end."""
 MAX_REASON_CHARS = 2000
 """The end of standard error or output that the reason of a failure quotes."""
 
