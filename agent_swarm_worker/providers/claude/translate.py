@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import (
     Compaction,
-    ContextUsage,
     Error,
     Message,
     Progress,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from agent_swarm_worker.contract import Ending, ProviderResult, ProviderSessionConfig
-    from agent_swarm_worker.providers.claude.cost import FrameTokens
     from agent_swarm_worker.providers.kit.outcome import LimitWindows
 
 MAX_OPEN_CALLS = 1000
@@ -94,7 +92,8 @@ def assistant(state: ClaudeState, event: dict[str, Any]) -> list[ProviderEvent]:
             # Each block of a message has a frame of its own, with the same id and usage.
             if is_main and not (message_id and message_id == state.last_message_id):
                 state.last_message_id = message_id
-                events.append(_context_usage(state, tokens))
+                used = sum(number or 0 for number in tokens)
+                events.append(state.context_usage(used, tokens[1], "input-cache-output"))
     for block in map(mapping, items(message.get("content"))):
         events += _block(state, block, is_main=is_main)
     return events
@@ -142,11 +141,6 @@ def _api_error(state: ClaudeState, category: str, event: dict[str, Any]) -> Erro
     message = " ".join(filter(None, (text(block.get("text")) for block in blocks)))
     state.last_error = Error(message or category, category)
     return state.last_error
-
-
-def _context_usage(state: ClaudeState, tokens: FrameTokens) -> ContextUsage:
-    used = sum(number or 0 for number in tokens)
-    return state.context_usage(used, tokens[1], "input-cache-output")
 
 
 def system(state: ClaudeState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
