@@ -175,7 +175,6 @@ class CliSession(BaseSession):
         return result if run.abort_reason is None else as_aborted(result, run.abort_reason)
 
     async def _write_files(self, launch: Launch) -> None:
-        """Raises `ProviderError` if the disk is full or the directory cannot be written."""
         for file in launch.files:
             try:
                 await self._guest.put([file])
