@@ -5,17 +5,15 @@ ignores a signal sent to it alone, or dies of it and leaves the real harness run
 first because harnesses may still write their final event on it. Commands that a harness started in
 a session of their own survive a signal to the group; the sweep finds those.
 
-Worst case: the sum of the graces, the sweep's time and `LINGER_S`; 11.5 s by default. A session
-first gives a harness 2 s to stop by its own means, and gives up 3 s after the escalation.
+Worst case: the sum of the graces, the sweep's time and `LINGER_S`; 11.5 s with a guest's defaults.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.processes import procfs
@@ -29,7 +27,7 @@ from agent_swarm_worker.processes.stop_tree import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.processes.spawn import Child
@@ -47,16 +45,8 @@ class Step:
     grace_s: float
 
 
-DEFAULT_STEPS = (
-    Step(signal.SIGINT, 3.0),
-    Step(signal.SIGTERM, 4.0),
-    Step(signal.SIGKILL, 1.0),
-)
-KILL_ONLY = (Step(signal.SIGKILL, 1.0),)
+KILL = Step(signal.SIGKILL, 1.0)
 SWEEP_STEP = "sweep"
-
-OnStep: TypeAlias = Callable[[str, float], None]
-"""Called as each step begins, with its name and the seconds since the first one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +65,12 @@ async def end_process_tree(
     child: Child,
     *,
     clock: Clock,
-    steps: Sequence[Step] = DEFAULT_STEPS,
-    on_step: OnStep | None = None,
+    steps: Sequence[Step],
+    on_step: Callable[[str, float], None] | None = None,
 ) -> KillReport:
     """End `child` and all it started; for a child that has exited only the sweep is done.
 
+    `on_step` is called as each step begins, with its name and the seconds since the first one.
     Call it shielded from cancellation. If it is cancelled or `on_step` raises nevertheless, all
     processes found are killed without waiting. A second concurrent call waits for the first.
     """
@@ -113,18 +104,17 @@ async def end_process_tree(
         return KillReport(child.returncode, tuple(taken), clock.monotonic() - begin_s, swept)
 
 
-async def kill_now(child: Child, *, clock: Clock, on_step: OnStep | None = None) -> KillReport:
+async def kill_now(
+    child: Child, *, clock: Clock, on_step: Callable[[str, float], None] | None = None
+) -> KillReport:
     """Kill `child` and all it started at once; also cuts short an escalation under way."""
     if child.returncode is None:
         signal_group(child, signal.SIGKILL)
-    return await end_process_tree(child, clock=clock, steps=KILL_ONLY, on_step=on_step)
+    return await end_process_tree(child, clock=clock, steps=(KILL,), on_step=on_step)
 
 
 async def _wait_for_group(child: Child, grace_s: float, clock: Clock) -> None:
-    """Wait until the child has exited, and up to `LINGER_S` longer for its group.
-
-    A harness may still be writing its final event when its launcher has exited.
-    """
+    # Longer than the child: a harness may still write its final event after its launcher's exit.
     await wait_any(child.wait, partial(clock.sleep, grace_s))
     if child.returncode is not None:
         deadline_s = clock.monotonic() + LINGER_S

@@ -51,11 +51,7 @@ async def call_isolated(function: Callable[[Any], Any], argument: Any, *, limit_
 
 
 def call_isolated_blocking(function: Callable[[Any], Any], argument: Any, *, limit_s: float) -> Any:
-    """Do the same in synchronous code, blocking the caller.
-
-    Raises:
-        IsolatedCallFailed: there is no result.
-    """
+    """Do the same in synchronous code, blocking the caller."""
     try:
         done = subprocess.run(
             _argv(function, limit_s),

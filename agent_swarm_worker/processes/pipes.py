@@ -2,15 +2,7 @@
 
 asyncio's pipe transports are not used: they stay open while another process holds the other end,
 also after they were closed with unsent data; they read ahead; and in older Pythons they make
-standard input a socket, which a harness cannot open as ``/dev/stdin``. Here closing takes effect at
-once.
-
-A pipe ends when its *last* holder closes it, and a background process left by the harness may hold
-it for ever. So `drain` waits for the exit of the child, and from then on only `DRAIN_S` for the end
-of its pipes.
-
-Only a newline byte ends a line: JSON may carry U+2028 and its like unescaped, which text splitters
-take for line ends. Lines are decoded when complete, so no character is cut in two.
+standard input a socket, which a harness cannot open as ``/dev/stdin``.
 """
 
 from __future__ import annotations
@@ -33,7 +25,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
 
 DRAIN_S = 2.0
-"""How long readers go on after the exit of the child."""
 
 
 class PipeReader(ByteReceiveStream):
@@ -51,7 +42,7 @@ class PipeReader(ByteReceiveStream):
 
         Raises:
             anyio.EndOfStream: every process that held the other end closed it.
-            anyio.ClosedResourceError: we closed our end.
+            anyio.ClosedResourceError: `close` was called.
         """
         # Other tasks must run even if the child writes without pause.
         await checkpoint()
@@ -80,7 +71,7 @@ class PipeReader(ByteReceiveStream):
         _close(self._file)
 
     async def aclose(self) -> None:
-        """Close our end, as anyio's streams do."""
+        """Close our end."""
         self.close()
 
     def _read(self, max_bytes: int) -> bytes | None:
@@ -98,11 +89,7 @@ class PipeWriter:
         self._lock = anyio.Lock()
 
     async def send(self, data: bytes) -> bool:
-        """Write `data`, for as long as that takes; the caller bounds it by cancelling.
-
-        Returns:
-            Whether all was written. It was not if the child closed its end or we closed ours.
-        """
+        """Write `data`; false if one of the ends was closed before all was written."""
         async with self._lock:
             rest = memoryview(data)
             while rest:
@@ -133,26 +120,23 @@ def _close(file: FileIO) -> None:
 
 
 class Waitable(Protocol):
-    """Anything whose end can be waited for."""
+    """A child, as `drain` needs it."""
 
     async def wait(self) -> int | None:
-        """Return once it has ended, with its exit code if that is known."""
-        ...
+        """Return once it has ended."""
 
 
 class ByteSource(Protocol):
-    """Anything bytes can be read from, such as an anyio stream."""
+    """An output of a child, as `pump` needs it."""
 
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        """Return the next bytes; raises ``EndOfStream`` or ``ClosedResourceError``."""
-        ...
+    async def receive(self) -> bytes:
+        """Return the next bytes; raises as `PipeReader.receive` does."""
 
 
 async def pump(stream: ByteSource, on_chunk: Callable[[bytes], None]) -> None:
     """Pass every chunk of `stream` to `on_chunk`, until the stream ends or is closed.
 
-    `on_chunk` is a plain function, so that a cancellation cannot come between reading and passing
-    on and lose bytes.
+    `on_chunk` is not awaited, so that no cancellation after a read loses bytes.
     """
     while True:
         try:
@@ -170,8 +154,8 @@ async def drain(
 ) -> bool:
     """Run the readers side by side until each is done, or `drain_s` after the child's exit.
 
-    Returns:
-        Whether each reader was done. If not, another process holds a pipe open.
+    A pipe ends when its *last* holder closes it, and a background process left by the harness may
+    hold it for ever: then the result is false.
     """
 
     async def exited_long_ago() -> None:
@@ -185,9 +169,8 @@ async def drain(
 class LineFramer:
     """Splits a byte stream into lines, in time linear to its length.
 
-    Args:
-        max_line_bytes: longest line delivered whole. Of a longer one the first `max_line_bytes`
-            are delivered as a line, and the rest up to the newline is dropped.
+    Only a newline byte ends a line: JSON may carry U+2028 and its like unescaped, which text
+    splitters take for line ends. Of a line of more than `max_line_bytes` the rest is dropped.
     """
 
     def __init__(self, max_line_bytes: int) -> None:

@@ -43,8 +43,7 @@ class ProcessSpec:
     """Value of `TAG_VARIABLE` for every process of this tree. A search for the tag ``session``
     finds ``session/3`` too; a search for ``session/3`` finds that one only."""
     stdin: bool = False
-    """Whether `send` will be used. If not, standard input is /dev/null: some harnesses wait for the
-    end of an open pipe before they start."""
+    """Whether `send` will be used; if not, standard input is /dev/null."""
     durable: bool = False
     """Whether unread output is to survive this process (see `pipe_holder`)."""
 
@@ -65,12 +64,12 @@ class Child(AsyncResource):
         self.pid = process.pid
         info = procfs.inspect(process.pid)
         self.start_time: int | None = info.start_time if info else None
-        """As in ``/proc``, to recognise a recycled pid; ``None`` if not known."""
+        """As in ``/proc``, to recognise a recycled pid."""
         self.stdout = out
         self.stderr = err
         self.pipe_holder: Process | None = None
         self.ending = anyio.Lock()
-        """Held while this child is being ended, so that it is not done twice at once."""
+        """Held while this child is being ended."""
 
     @property
     def label(self) -> str:
@@ -91,14 +90,10 @@ class Child(AsyncResource):
         return code
 
     async def send(self, data: bytes) -> bool:
-        """Write to standard input, waiting for the child to read.
+        """Write to standard input; false if the child closed it or has exited.
 
         Bound it with a cancel scope: a child that never reads blocks for ever. After a cancellation
         the child may have the first part of `data`.
-
-        Returns:
-            Whether all of it was written. A child that closed its standard input or has exited is
-            no error; its exit code tells more.
         """
         return self._stdin is not None and await self._stdin.send(data)
 
@@ -108,7 +103,7 @@ class Child(AsyncResource):
             self._stdin.close()
 
     async def aclose(self) -> None:
-        """Close our ends of the pipes at once."""
+        """Close our ends of the pipes."""
         await pipe_holder.end_holder(self.pipe_holder)
         await self.close_stdin()
         self.stdout.close()

@@ -1,13 +1,12 @@
 """Find, stop and kill all processes of a session, wherever they went.
 
 A signal to the group misses processes that lead a session of their own, and harnesses start their
-commands so. The process table is searched by three marks that survive different ways of leaving:
-the tag in the environment, the leader's group and session, and descent.
+commands so. So the process table is searched, see `find`.
 
 Processes are stopped (SIGSTOP) before any is killed, and searched for until no new one is found.
-Killing alone is not enough for two kinds of trees: two processes that watch each other restart the
-one that was killed, and a process that forks and exits over and over has gone wherever it was last
-seen. New processes are therefore checked first, within a fraction of a millisecond.
+Killing alone is not enough: two processes that watch each other restart the one that was killed,
+and a process that forks and exits over and over has gone wherever it was last seen. New processes
+are therefore checked first, within a fraction of a millisecond.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ import os
 import signal
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE
 from agent_swarm_worker.processes.subreaper import reap_orphans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Collection, Iterable
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.processes.procfs import ProcessInfo
@@ -33,15 +32,11 @@ SWEEP_S = 3.0
 """Time limit of a sweep; only processes stuck in the kernel take longer."""
 _PAUSE_S = 0.02
 MAX_SCANS = 20
-"""Scans of the whole table in one call of `stop_all`; the next round of the sweep continues."""
+"""Scans of the whole table in one round of a sweep."""
 MAX_NEWCOMER_SCANS = 100
-"""Scans for new processes alone, after each scan of the table."""
+"""Scans for new processes alone, after each scan of the table; `QUIET_SCANS` in a row without a
+new process end them."""
 QUIET_SCANS = 5
-"""Scans in a row without a new process that end those."""
-Search: TypeAlias = (
-    "Callable[[dict[int, ProcessInfo], Iterable[tuple[int, int]]], list[ProcessInfo]]"
-)
-"""Finds the living processes of a session in a table, given those known already."""
 
 
 class Leader(Protocol):
@@ -73,9 +68,8 @@ def find(
 ) -> list[ProcessInfo]:
     """Find the living processes of a session; never this process nor pid 1.
 
-    A process belongs to it if its environment has the tag, if it is in the leader's group or
-    session, if it is one of `known` (pid and start time, from an earlier search), or if it
-    descends from such a process.
+    Those have the tag, are in the leader's group or session, are `known` from an earlier search, by
+    pid and start time, or descend from such a process.
     """
     return _search(procfs.snapshot(), _entry(tag), leader, known)
 
@@ -110,15 +104,14 @@ def _search(
 def kill(processes: Iterable[ProcessInfo]) -> None:
     """Send SIGKILL to each; processes that are gone or not ours are skipped."""
     for info in processes:
-        send(info.pid, signal.SIGKILL)
+        _send(info.pid, signal.SIGKILL)
 
 
 def stop_and_kill(
-    tag: str, leader: Leader | None = None, known: Iterable[tuple[int, int]] = ()
+    tag: str, leader: Leader | None = None, known: Collection[tuple[int, int]] = ()
 ) -> None:
     """Stop and kill the processes that `find` finds, once and without waiting."""
-    entry, everyone = _entry(tag), tuple(known)
-    kill(stop_all(lambda table, more: _search(table, entry, leader, {*everyone, *more}), entry))
+    kill(_stop_all(_entry(tag), leader, known))
 
 
 def signal_group(leader: Leader, number: signal.Signals) -> None:
@@ -141,17 +134,13 @@ async def sweep(
 
     Two, because a process has no environment for a moment while it executes another program.
     Without ``/proc`` only the leader's group is killed, and the report is empty.
-
-    The arguments are those of `find`; `clock` measures `timeout_s`.
     """
     begin_s, entry = clock.monotonic(), _entry(tag)
     killed: dict[tuple[int, int], SweptProcess] = {}
     everyone = set(known)
     quiet_scans = 0
     while True:
-        found = stop_all(
-            lambda table, known: _search(table, entry, leader, {*everyone, *known}), entry
-        )
+        found = _stop_all(entry, leader, everyone)
         for info in found:
             killed.setdefault(info.identity, SweptProcess(info.pid, procfs.command_line(info.pid)))
         if leader is not None:
@@ -173,10 +162,8 @@ def _is_same(pid: int, start_time: int | None, table: dict[int, ProcessInfo]) ->
 
 
 def _members(leader: Leader | None, table: dict[int, ProcessInfo]) -> set[int]:
-    """Return the leader, its group and its session; nothing if its pid was reused.
-
-    A pid is not reused while it is the id of a group or a session.
-    """
+    """Return the leader, its group and its session; nothing if its pid was reused."""
+    # A pid is not reused while it is the id of a group or a session.
     if leader is None or (
         leader.pid in table and not _is_same(leader.pid, leader.start_time, table)
     ):
@@ -198,15 +185,17 @@ def _with_descendants(
     return found
 
 
-def stop_all(search: Search, entry: bytes) -> list[ProcessInfo]:
-    """Send SIGSTOP to the processes of a session, by `search` and `entry`; return all found."""
+def _stop_all(
+    entry: bytes, leader: Leader | None, known: Collection[tuple[int, int]]
+) -> list[ProcessInfo]:
+    """Send SIGSTOP to the processes of a session until no new one is found; return all found."""
     stopped: dict[tuple[int, int], ProcessInfo] = {}
     for _ in range(MAX_SCANS):
         table = procfs.snapshot()
-        found = search(table, stopped)
+        found = _search(table, entry, leader, {*known, *stopped})
         new = [info for info in found if info.identity not in stopped]
         for info in new:
-            send(info.pid, signal.SIGSTOP)
+            _send(info.pid, signal.SIGSTOP)
         new += _stop_newcomers(set(table), entry)
         stopped.update((info.identity, info) for info in new)
         if not new:
@@ -214,8 +203,7 @@ def stop_all(search: Search, entry: bytes) -> list[ProcessInfo]:
     return list(stopped.values())
 
 
-def send(pid: int, number: signal.Signals) -> None:
-    """Signal one process; one that is gone or not ours is skipped."""
+def _send(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
 
@@ -227,7 +215,7 @@ def _stop_newcomers(seen: set[int], entry: bytes) -> list[ProcessInfo]:
         fresh = procfs.pids() - seen
         for pid in fresh:
             if procfs.has_variable(pid, entry):
-                send(pid, signal.SIGSTOP)
+                _send(pid, signal.SIGSTOP)
                 stopped.append(procfs.inspect(pid))
         seen |= fresh
         quiet = 0 if fresh else quiet + 1

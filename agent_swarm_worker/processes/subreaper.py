@@ -36,12 +36,10 @@ class DirectChild(Protocol):
     @property
     def pid(self) -> int:
         """Its process id."""
-        ...
 
     @property
     def returncode(self) -> int | None:
         """``None`` until asyncio has its exit status; afterwards the pid may be reused."""
-        ...
 
 
 class _Registry:
@@ -54,7 +52,6 @@ class _Registry:
 
 
 _registry = _Registry()
-"""One per process, like the table of its children."""
 
 
 @contextlib.contextmanager
@@ -73,11 +70,7 @@ def register(child: DirectChild) -> None:
 
 
 async def adopt_orphans(*, clock: Clock, interval_s: float = 5.0) -> None:
-    """Adopt orphans and reap them every `interval_s`, until cancelled.
-
-    Also reaps for a worker that is the first process of a container, where the kernel makes orphans
-    its children anyway.
-    """
+    """Adopt orphans and reap them every `interval_s`, until cancelled."""
     _set_subreaper(on=True)
     try:
         while True:

@@ -26,8 +26,8 @@ from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.processes import stop_tree
 from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
-from agent_swarm_worker.processes.escalation import Step, end_process_tree, kill_now
-from agent_swarm_worker.processes.pipe_holder import HeldPipes, PipeHolders
+from agent_swarm_worker.processes.escalation import KILL, Step, end_process_tree, kill_now
+from agent_swarm_worker.processes.pipe_holder import PipeHolders
 from agent_swarm_worker.processes.pipes import drain, pump
 from agent_swarm_worker.processes.spawn import Child, ProcessSpec, spawn
 from agent_swarm_worker.sandboxes.local_files import LocalFiles, open_regular, write_private
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 SCHEME = "local:"
 """Prefix of this sandbox's handles."""
-KILL_GRACE_S = 1.0
 _LOGGED_COMMANDS = 5
 
 
@@ -61,7 +60,7 @@ class LocalSandbox:
 
     @asynccontextmanager
     async def open(self, spec: GuestSpec) -> AsyncIterator[LocalGuest]:
-        """Open a guest on this machine; see `Sandbox.open`."""
+        """Open a guest on this machine."""
         tag = _tag(spec.handle) or spec.name
         guest = LocalGuest(tag, clock=self._clock, log=self._log)
         try:
@@ -75,13 +74,13 @@ class LocalSandbox:
         return await _sweep(_tag(handle), self._clock, self._log)
 
     @asynccontextmanager
-    async def recover_output(self, handle: str) -> AsyncIterator[HeldPipes]:
+    async def recover_output(self, handle: str) -> AsyncIterator[PipeHolders]:
         """Do the same, and give the unread output."""
         with PipeHolders(_tag(handle)) as holders:
             holders.drain()  # before the kill: a process blocked by a full pipe is inside a line
             await self.sweep(handle)
             holders.drain()
-            yield holders.pipes
+            yield holders
 
     def kill(self, handle: str) -> None:
         """Kill its processes and its pipe holders, without waiting."""
@@ -101,7 +100,6 @@ class LocalGuest:
         self._children: WeakValueDictionary[int, Child] = WeakValueDictionary()
         """The processes that were started here, by their `id`."""
         self._may_have_processes = False
-        """A process was started since everything was ended the last time."""
         self.files: GuestFiles = LocalFiles()
         self.capabilities = GuestCapabilities(
             durable_output=CaptureBuffer.is_possible(),
@@ -178,8 +176,16 @@ class LocalGuest:
         if grace == NO_GRACE:
             report = await kill_now(child, clock=self._clock, on_step=on_step)
         else:
+            steps = (
+                Step(signal.SIGINT, grace.interrupt_s),
+                Step(signal.SIGTERM, grace.terminate_s),
+                KILL,
+            )
             report = await end_process_tree(
-                child, clock=self._clock, steps=_steps(grace), on_step=on_step
+                child,
+                clock=self._clock,
+                steps=[step for step in steps if step.grace_s > 0],
+                on_step=on_step,
             )
         _log_swept(child.tag, report.swept, self._log)
         if child.tag == self._tag:
@@ -201,17 +207,6 @@ class LocalGuest:
 def _tag(handle: str) -> str:
     """Return the tag of a handle; earlier versions stored the tag itself."""
     return handle.removeprefix(SCHEME)
-
-
-def _steps(grace: Grace) -> tuple[Step, ...]:
-    asked = (
-        Step(signal.SIGINT, grace.interrupt_s),
-        Step(signal.SIGTERM, grace.terminate_s),
-    )
-    return (
-        *(step for step in asked if step.grace_s > 0),
-        Step(signal.SIGKILL, KILL_GRACE_S),
-    )
 
 
 async def _sweep(tag: str, clock: Clock, log: Log) -> EndReport:
@@ -246,7 +241,7 @@ def _read(path: str, max_bytes: int) -> bytes:
 async def run_to_end(
     guest: Guest, command: Command, *, timeout_s: float, max_output: int, clock: Clock
 ) -> Completed:
-    """Run `command` without input in any guest, and end all it started; see `Guest.run`.
+    """Run `command` without input in any guest, and end all it started.
 
     Of each stream the first `max_output` bytes are returned; the rest is read and dropped.
     """

@@ -1,8 +1,4 @@
-"""Read and write files of this machine for a guest (`GuestFiles`).
-
-A confined operation (`within`) opens its path directory by directory from that root and follows no
-link, so a link that appears after the path was checked has no effect.
-"""
+"""Read and write files of this machine for a guest (`GuestFiles`)."""
 
 from __future__ import annotations
 
@@ -87,7 +83,7 @@ class LocalFiles:
         await _in_thread(Path(path).unlink, missing_ok=True)
 
     async def append_to(self, path: str, *, create: bool) -> _AppendFile:
-        """Open a file to append to, with a lock that ends with this process."""
+        """Open a file to append to; its lock ends with this process."""
         return _AppendFile(await _in_thread(_open_to_append, path, create))
 
 
@@ -297,7 +293,7 @@ def _directory(root: str, parts: tuple[str, ...], *, make: bool = False) -> Iter
 
 @contextmanager
 def _parent(path: str, within: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-    """Open the directory that contains `path`; give it and the name of `path` in it."""
+    """Open the directory that contains `path`; yield it and the name of `path` in it."""
     parts = _parts(path, within)
     if not parts:
         raise IsADirectoryError(errno.EISDIR, "it is a directory, not a file", path)
@@ -317,11 +313,6 @@ def _step(fd: int, name: str, *, make: bool) -> int:
 
 
 def _refuse_special(mode: int, path: str) -> None:
-    """Check that a mode is that of a regular file.
-
-    Raises:
-        OSError: it is another kind of file.
-    """
     if stat.S_ISREG(mode):
         return
     if stat.S_ISDIR(mode):

@@ -1,10 +1,6 @@
 """Define what a sandbox is: it opens guests, and finds them again after a crash of the worker.
 
 `contract.guest` defines the guest, which adapters use. Here is the part that only the worker uses.
-
-On this machine a session gets the worker's environment without the variables meant for other
-programs (`guards.child_env`). In another place the worker's paths do not exist and its secrets may
-leak, so `guest_environment` selects by an allow-list and by the session's needs.
 """
 
 from __future__ import annotations
@@ -42,26 +38,18 @@ class Sandbox(Protocol):
         Raises:
             ProviderError: it cannot be created.
         """
-        ...
 
     async def sweep(self, handle: str) -> EndReport:
-        """End all processes in a guest of a crashed worker.
-
-        Their unread output stays available to `recover_output`.
-        """
-        ...
+        """End all processes in a guest of a crashed worker, and keep their unread output."""
 
     def recover_output(self, handle: str) -> AbstractAsyncContextManager[Unread]:
-        """End such a guest, and give its unread output.
+        """End such a guest, and give its unread output inside the block.
 
-        The output is available inside the block only; if the block is left by an error, it is kept
-        for the next call.
+        If the block is left by an error, the output is kept for the next call.
         """
-        ...
 
     def kill(self, handle: str) -> None:
         """End a guest at once and without waiting, for a worker that is about to exit."""
-        ...
 
 
 ALLOWED: Final = frozenset(
@@ -77,12 +65,12 @@ ALLOWED_PREFIXES: Final = ("LC_", "AGENT_SWARM_", "GIT_AUTHOR_", "GIT_COMMITTER_
 
 
 def guest_environment(
-    env: Mapping[str, str],
-    needed: Iterable[str] = (),
-    *,
-    own: Mapping[str, str],
+    env: Mapping[str, str], needed: Iterable[str] = (), *, own: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the environment for a session's processes in a guest.
+    """Return the environment for a session's processes in a guest elsewhere, by an allow-list.
+
+    There the worker's paths do not exist and its secrets may leak. On this machine a session gets
+    the worker's environment without the variables meant for other programs (`guards.child_env`).
 
     Args:
         env: the environment of a session on the worker's machine.
