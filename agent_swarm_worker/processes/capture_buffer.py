@@ -4,8 +4,6 @@ The kernel splices the bytes from the pipe into a memfd that the pipe holder has
 are read there. Before an append to the journal, a write intent in the first page of the memfd
 records the size of the journal before and after it; after a crash the journal's real size tells
 whether the append took place. An incomplete line stays in the buffer until it is complete.
-
-Needs Linux; see `CaptureBuffer.is_possible`.
 """
 
 from __future__ import annotations
@@ -45,8 +43,7 @@ class WriteIntent(NamedTuple):
 class CaptureBuffer:
     """A memfd through which a pipe is read. Not for concurrent use; owns `handle`.
 
-    Positions count the bytes of the stream from its beginning. The file never gets shorter; the
-    memory of journaled bytes is freed by punching holes.
+    The file never gets shorter; the memory of journaled bytes is freed by punching holes.
     """
 
     def __init__(self, handle: int) -> None:
@@ -102,7 +99,7 @@ class CaptureBuffer:
     def checkpoint(
         self, pending: int, journal_begin: int, journal_end: int, *, ends_inside: bool = False
     ) -> None:
-        """Write the intent to append everything received but `pending` bytes of incomplete line.
+        """Write the intent to append all that was received but `pending` bytes of incomplete line.
 
         Bytes of the last intent that are not in the journal yet (its disk may be full) are part of
         the new one. With `ends_inside` the rest of the last line is dropped.

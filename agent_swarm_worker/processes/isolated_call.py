@@ -26,15 +26,12 @@ class IsolatedCallFailed(Exception):
 
 
 async def call_isolated(function: Callable[[Any], Any], argument: Any, *, limit_s: float) -> Any:
-    """Return ``function(argument)``, calculated by a child process.
+    """Return ``function(argument)``, calculated by a child process; both values are JSON.
 
-    Args:
-        function: a function of a module's top level; the child imports it by its name.
-        argument: a JSON value, as the result is.
-        limit_s: wall-clock seconds after which the child is killed.
+    The child imports the function by its name, from the top level of its module.
 
     Raises:
-        IsolatedCallFailed: there is no result.
+        IsolatedCallFailed: there is no result, or none within `limit_s`.
     """
     try:
         with anyio.fail_after(limit_s):

@@ -4,9 +4,7 @@ Bytes that a child wrote and nobody read are in the kernel, and are lost when th
 of the pipe is closed; the child's next write then ends it with SIGPIPE. So each child gets a pipe
 holder: a ``sleep`` process with the reading ends and the capture buffers (`capture_buffer`) open.
 After a crash the child runs on until the pipe is full, and the next worker finds the holder, reads
-the pipes and buffers, and ends both.
-
-Linux only; elsewhere there is no holder.
+the pipes and buffers, and ends both. Linux only.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from io import FileIO
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import ByteReceiveStream
@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint
 from agent_swarm_worker.aio import wait_all, wait_any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
@@ -38,12 +38,7 @@ class PipeReader(ByteReceiveStream):
         self._file = FileIO(fd, "rb")
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """Return the next bytes, at most `max_bytes`.
-
-        Raises:
-            anyio.EndOfStream: every process that held the other end closed it.
-            anyio.ClosedResourceError: `close` was called.
-        """
+        """Return the next bytes; it ends when every process that held the other end closed it."""
         # Other tasks must run even if the child writes without pause.
         await checkpoint()
         while not self._file.closed:
@@ -119,35 +114,21 @@ def _close(file: FileIO) -> None:
         file.close()
 
 
-class Waitable(Protocol):
-    """A child, as `drain` needs it."""
-
-    async def wait(self) -> int | None:
-        """Return once it has ended."""
-
-
-class ByteSource(Protocol):
-    """An output of a child, as `pump` needs it."""
-
-    async def receive(self) -> bytes:
-        """Return the next bytes; raises as `PipeReader.receive` does."""
-
-
-async def pump(stream: ByteSource, on_chunk: Callable[[bytes], None]) -> None:
-    """Pass every chunk of `stream` to `on_chunk`, until the stream ends or is closed.
+async def pump(receive: Callable[[], Awaitable[bytes]], on_chunk: Callable[[bytes], None]) -> None:
+    """Pass every chunk of a stream to `on_chunk`, until the stream ends or is closed.
 
     `on_chunk` is not awaited, so that no cancellation after a read loses bytes.
     """
     while True:
         try:
-            chunk = await stream.receive()
+            chunk = await receive()
         except (anyio.EndOfStream, anyio.ClosedResourceError):
             return
         on_chunk(chunk)
 
 
 async def drain(
-    child: Waitable,
+    wait: Callable[[], Awaitable[object]],
     *readers: Callable[[], Coroutine[Any, Any, object]],
     clock: Clock,
     drain_s: float = DRAIN_S,
@@ -159,7 +140,7 @@ async def drain(
     """
 
     async def exited_long_ago() -> None:
-        await child.wait()
+        await wait()
         await clock.sleep(drain_s)
 
     first = await wait_any(partial(wait_all, *readers), exited_long_ago)

@@ -25,7 +25,6 @@ class ProcessInfo(NamedTuple):
     group: int
     session: int
     start_time: int
-    """Clock ticks since boot."""
 
     @property
     def is_dead(self) -> bool:

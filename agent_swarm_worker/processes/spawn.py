@@ -51,7 +51,7 @@ class ProcessSpec:
 class Child(AsyncResource):
     """A running child. Use as a context manager: leaving it closes our ends of the pipes.
 
-    Closing does not end the process; `escalation` does. Signals are sent from there and never by
+    Closing does not end the process; `stop_tree` does. Signals are sent from there and never by
     the standard library's ``Popen``, which may take the exit status away from asyncio.
     """
 
@@ -69,7 +69,6 @@ class Child(AsyncResource):
         self.stderr = err
         self.pipe_holder: Process | None = None
         self.ending = anyio.Lock()
-        """Held while this child is being ended."""
 
     @property
     def label(self) -> str:
@@ -141,9 +140,9 @@ async def spawn(spec: ProcessSpec) -> Child:
                         env={**spec.env, TAG_VARIABLE: spec.tag},
                         start_new_session=True,
                     )
+                    subreaper.register(process)
                     child = Child(process, spec.tag, stdin, stdout, stderr)
                     child.pipe_holder = holder
-                    subreaper.register(child)
             except BaseException:
                 await pipe_holder.end_holder(holder)
                 raise

@@ -1,12 +1,17 @@
-"""Find, stop and kill all processes of a session, wherever they went.
+"""End a child and everything it started: SIGINT, SIGTERM and SIGKILL to its group, then a sweep.
+
+Signals go to the group, as a terminal's Ctrl-C does: some harnesses run behind a launcher that
+ignores a signal sent to it alone, or dies of it and leaves the real harness running. SIGINT comes
+first because harnesses may still write their final event on it.
 
 A signal to the group misses processes that lead a session of their own, and harnesses start their
-commands so. So the process table is searched, see `find`.
+commands so. The sweep searches the process table for them, see `find`. Processes are stopped
+(SIGSTOP) before any is killed, and searched for until no new one is found. Killing alone is not
+enough: two processes that watch each other restart the one that was killed, and a process that
+forks and exits over and over has gone wherever it was last seen. New processes are therefore
+checked first, within a fraction of a millisecond.
 
-Processes are stopped (SIGSTOP) before any is killed, and searched for until no new one is found.
-Killing alone is not enough: two processes that watch each other restart the one that was killed,
-and a process that forks and exits over and over has gone wherever it was last seen. New processes
-are therefore checked first, within a fraction of a millisecond.
+Worst case: the sum of the graces, the sweep's time and `LINGER_S`; 11.5 s with a guest's defaults.
 """
 
 from __future__ import annotations
@@ -15,18 +20,21 @@ import contextlib
 import os
 import signal
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
+from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE
 from agent_swarm_worker.processes.subreaper import reap_orphans
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.processes.procfs import ProcessInfo
+    from agent_swarm_worker.processes.spawn import Child
 
 SWEEP_S = 3.0
 """Time limit of a sweep; only processes stuck in the kernel take longer."""
@@ -37,13 +45,6 @@ MAX_NEWCOMER_SCANS = 100
 """Scans for new processes alone, after each scan of the table; `QUIET_SCANS` in a row without a
 new process end them."""
 QUIET_SCANS = 5
-
-
-class Leader(Protocol):
-    """The first process of a tree."""
-
-    pid: int
-    start_time: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class SweepReport:
 
 
 def find(
-    tag: str, leader: Leader | None = None, known: Iterable[tuple[int, int]] = ()
+    tag: str, leader: Child | None = None, known: Iterable[tuple[int, int]] = ()
 ) -> list[ProcessInfo]:
     """Find the living processes of a session; never this process nor pid 1.
 
@@ -83,7 +84,7 @@ def _entry(tag: str) -> bytes:
 def _search(
     table: dict[int, ProcessInfo],
     entry: bytes,
-    leader: Leader | None,
+    leader: Child | None,
     known: Iterable[tuple[int, int]],
 ) -> list[ProcessInfo]:
     untouchable = {1, os.getpid()}
@@ -108,13 +109,13 @@ def kill(processes: Iterable[ProcessInfo]) -> None:
 
 
 def stop_and_kill(
-    tag: str, leader: Leader | None = None, known: Collection[tuple[int, int]] = ()
+    tag: str, leader: Child | None = None, known: Collection[tuple[int, int]] = ()
 ) -> None:
     """Stop and kill the processes that `find` finds, once and without waiting."""
     kill(_stop_all(_entry(tag), leader, known))
 
 
-def signal_group(leader: Leader, number: signal.Signals) -> None:
+def signal_group(leader: Child, number: signal.Signals) -> None:
     """Signal the leader's group, unless its pid was reused."""
     info = procfs.inspect(leader.pid)
     if info is None or info.start_time == leader.start_time:
@@ -126,7 +127,7 @@ async def sweep(
     tag: str,
     *,
     clock: Clock,
-    leader: Leader | None = None,
+    leader: Child | None = None,
     known: Iterable[tuple[int, int]] = (),
     timeout_s: float = SWEEP_S,
 ) -> SweepReport:
@@ -161,7 +162,7 @@ def _is_same(pid: int, start_time: int | None, table: dict[int, ProcessInfo]) ->
     return info is not None and info.start_time == start_time
 
 
-def _members(leader: Leader | None, table: dict[int, ProcessInfo]) -> set[int]:
+def _members(leader: Child | None, table: dict[int, ProcessInfo]) -> set[int]:
     """Return the leader, its group and its session; nothing if its pid was reused."""
     # A pid is not reused while it is the id of a group or a session.
     if leader is None or (
@@ -186,7 +187,7 @@ def _with_descendants(
 
 
 def _stop_all(
-    entry: bytes, leader: Leader | None, known: Collection[tuple[int, int]]
+    entry: bytes, leader: Child | None, known: Collection[tuple[int, int]]
 ) -> list[ProcessInfo]:
     """Send SIGSTOP to the processes of a session until no new one is found; return all found."""
     stopped: dict[tuple[int, int], ProcessInfo] = {}
@@ -222,3 +223,97 @@ def _stop_newcomers(seen: set[int], entry: bytes) -> list[ProcessInfo]:
         if quiet == QUIET_SCANS:
             break
     return [info for info in stopped if info is not None and not info.is_dead]
+
+
+# --- escalation
+LINGER_S = 0.5
+"""Time for the rest of the group to exit once the child itself has exited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A signal, and how long the child may take to exit on it."""
+
+    signal: signal.Signals
+    grace_s: float
+
+
+KILL = Step(signal.SIGKILL, 1.0)
+SWEEP_STEP = "sweep"
+
+
+@dataclass(frozen=True, slots=True)
+class KillReport:
+    """How a process tree ended."""
+
+    exit_code: int | None
+    """As a shell gives it; ``None`` if SIGKILL did not end the child in time."""
+    steps: tuple[str, ...]
+    """The signals that were sent; none if the child had exited before."""
+    elapsed_s: float
+    swept: SweepReport = field(default_factory=SweepReport)
+
+
+async def end_process_tree(
+    child: Child,
+    *,
+    clock: Clock,
+    steps: Sequence[Step],
+    on_step: Callable[[str, float], None] | None = None,
+) -> KillReport:
+    """End `child` and all it started; for a child that has exited only the sweep is done.
+
+    `on_step` is called as each step begins, with its name and the seconds since the first one.
+    Call it shielded from cancellation. If it is cancelled or `on_step` raises nevertheless, all
+    processes found are killed without waiting. A second concurrent call waits for the first.
+    """
+    async with child.ending:
+        begin_s = clock.monotonic()
+        taken: list[str] = []
+        known: set[tuple[int, int]] = set()
+
+        def report(name: str) -> None:
+            if on_step is not None:
+                on_step(name, clock.monotonic() - begin_s)
+
+        try:
+            for step in steps:
+                if child.returncode is not None:
+                    break
+                # Searched while the parents live: afterwards descent cannot be seen any more.
+                known.update(info.identity for info in find(child.tag, child))
+                taken.append(step.signal.name)
+                report(step.signal.name)
+                signal_group(child, step.signal)
+                await _wait_for_group(child, step.grace_s, clock)
+            report(SWEEP_STEP)
+            swept = await sweep(
+                child.tag, clock=clock, leader=child, known=known, timeout_s=SWEEP_S
+            )
+        except BaseException:
+            signal_group(child, signal.SIGKILL)
+            stop_and_kill(child.tag, child, known)
+            raise
+        return KillReport(child.returncode, tuple(taken), clock.monotonic() - begin_s, swept)
+
+
+async def kill_now(
+    child: Child, *, clock: Clock, on_step: Callable[[str, float], None] | None = None
+) -> KillReport:
+    """Kill `child` and all it started at once; also cuts short an escalation under way."""
+    if child.returncode is None:
+        signal_group(child, signal.SIGKILL)
+    return await end_process_tree(child, clock=clock, steps=(KILL,), on_step=on_step)
+
+
+async def _wait_for_group(child: Child, grace_s: float, clock: Clock) -> None:
+    # Longer than the child: a harness may still write its final event after its launcher's exit.
+    await wait_any(child.wait, partial(clock.sleep, grace_s))
+    if child.returncode is not None:
+        deadline_s = clock.monotonic() + LINGER_S
+        while _has_group(child) and clock.monotonic() < deadline_s:
+            await clock.sleep(_PAUSE_S)
+
+
+def _has_group(child: Child) -> bool:
+    return any(info.group == child.pid and not info.is_dead for info in procfs.snapshot().values())

@@ -17,7 +17,7 @@ import contextlib
 import ctypes
 import os
 import sys
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from agent_swarm_worker.processes import procfs
@@ -25,29 +25,20 @@ from agent_swarm_worker.processes import procfs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from anyio.abc import Process
+
     from agent_swarm_worker.clock import Clock
 
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-class DirectChild(Protocol):
-    """A process that `spawn` started: asyncio waits for it."""
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-
-    @property
-    def returncode(self) -> int | None:
-        """``None`` until asyncio has its exit status; afterwards the pid may be reused."""
-
-
 class _Registry:
     def __init__(self) -> None:
         self.starting = 0
-        self.direct: WeakSet[DirectChild] = WeakSet()
+        self.direct: WeakSet[Process] = WeakSet()
 
     def watched_pids(self) -> set[int]:
+        # Once asyncio has the exit status, the pid may be reused.
         return {child.pid for child in self.direct if child.returncode is None}
 
 
@@ -64,7 +55,7 @@ def starting() -> Iterator[None]:
         _registry.starting -= 1
 
 
-def register(child: DirectChild) -> None:
+def register(child: Process) -> None:
     """Register `child` as one that asyncio waits for; call it inside `starting`."""
     _registry.direct.add(child)
 

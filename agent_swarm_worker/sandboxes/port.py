@@ -35,8 +35,7 @@ class Sandbox(Protocol):
     def open(self, spec: GuestSpec) -> AbstractAsyncContextManager[Guest]:
         """Create a guest, or attach to one by its handle; leaving it ends its processes.
 
-        Raises:
-            ProviderError: it cannot be created.
+        A guest that cannot be created is a `ProviderError`.
         """
 
     async def sweep(self, handle: str) -> EndReport:
@@ -70,13 +69,10 @@ def guest_environment(
     """Return the environment for a session's processes in a guest elsewhere, by an allow-list.
 
     There the worker's paths do not exist and its secrets may leak. On this machine a session gets
-    the worker's environment without the variables meant for other programs (`guards.child_env`).
-
-    Args:
-        env: the environment of a session on the worker's machine.
-        needed: names of variables that this session needs: its credentials, the settings of its
-            harness, and those that the operator passes on (``SWARM_PASS_ENV``).
-        own: variables that the guest sets itself, such as ``PATH`` and ``HOME``; they win.
+    the worker's environment without the variables meant for other programs (`guards.child_env`):
+    `env`. From it `needed` names the variables that this session needs: its credentials, the
+    settings of its harness, and those that the operator passes on (``SWARM_PASS_ENV``). `own` are
+    those that the guest sets itself, such as ``PATH`` and ``HOME``.
     """
     names = ALLOWED | set(needed)
     chosen = {

@@ -13,15 +13,16 @@ from patience import HANG_S
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract.guest import DEFAULT_GRACE
-from agent_swarm_worker.processes.escalation import (
+from agent_swarm_worker.processes.spawn import spawn
+from agent_swarm_worker.processes.stop_tree import (
     KILL,
     LINGER_S,
+    SWEEP_S,
     Step,
     end_process_tree,
+    find,
     kill_now,
 )
-from agent_swarm_worker.processes.spawn import spawn
-from agent_swarm_worker.processes.stop_tree import SWEEP_S, find
 
 pytestmark = pytest.mark.anyio
 CLOCK = SystemClock()

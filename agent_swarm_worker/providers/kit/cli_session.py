@@ -118,7 +118,7 @@ class CliSession(BaseSession):
         is_stale = resume is not None and result.error_category in harness.stale_resume
         if not is_stale or self._abort_reason is not None:
             return result
-        self.log.warning(Event.SESSION_RESUMED, session=resume, found=False)
+        self.log.warning(Event.SESSION_RESUMED, session=resume, state="not found")
         self.emit(Progress("The earlier session is gone; starting afresh"))
         self.switch_journal(
             continuation_of(self.config.log_file),
@@ -207,7 +207,7 @@ class CliSession(BaseSession):
                 tasks.start_soon(self._write_stdin, child, launch.stdin, writer)
                 tasks.start_soon(self._end_on_abort, child, run, tasks.cancel_scope)
                 tasks.start_soon(self._end_after_result, child, run, tasks.cancel_scope)
-                await drain(child, stdout, stderr, clock=self.clock)
+                await drain(child.wait, stdout, stderr, clock=self.clock)
                 exit_code, has_ended = await child.wait(), True
                 tasks.cancel_scope.cancel()
             grace = DEFAULT_GRACE if has_ended else NO_GRACE  # `_end` gave up
@@ -283,7 +283,7 @@ class CliSession(BaseSession):
                 self.log.warning(Event.LINE_OVERSIZE, bytes=framer.last_oversize_bytes)
 
         try:
-            await pump(output, on_chunk)
+            await pump(output.receive, on_chunk)
         finally:
             rest = framer.close()
             if rest:
@@ -311,7 +311,7 @@ class CliSession(BaseSession):
                 self.take_stderr(b"\n".join(lines), run.translator, checkpoint)
 
         try:
-            await pump(output, on_chunk)
+            await pump(output.receive, on_chunk)
         finally:
             lines = framer.feed(scrubber.feed(bytes(partial_line)) + scrubber.close())
             if rest := framer.close():
