@@ -84,7 +84,7 @@ async def test_a_pump_ends_quietly_when_the_stream_is_closed(tag):
         await spawn(spec(("sleep", "600"), tag)) as child,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(pump, child.stdout, lambda _: None)
+        tasks.start_soon(pump, child.stdout.receive, lambda _: None)
         await anyio.wait_all_tasks_blocked()
         await child.aclose()
         await sweep(tag, clock=CLOCK, leader=child)
