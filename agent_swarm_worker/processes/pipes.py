@@ -7,10 +7,11 @@ standard input a socket, which a harness cannot open as ``/dev/stdin``.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from functools import partial
 from io import FileIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 from anyio.abc import ByteReceiveStream
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
 
+READ_BYTES = 1 << 16
+"""At most so much is read at once: a chunk of short lines is hundreds of events."""
+LONG_READ_BYTES = 1 << 18
+"""Of a stream of long lines; also the size of its pipe. A read costs as much as some lines."""
+LONG_LINE_BYTES = 4096
 DRAIN_S = 2.0
 
 
@@ -36,8 +42,9 @@ class PipeReader(ByteReceiveStream):
         self.capture_buffer: CaptureBuffer | None = None
         """Set if output is to survive this process: the pipe is read through it."""
         self._file = FileIO(fd, "rb")
+        self._pump_end: asyncio.Future[None] | None = None
 
-    async def receive(self, max_bytes: int = 65536) -> bytes:
+    async def receive(self, max_bytes: int = READ_BYTES) -> bytes:
         """Return the next bytes; it ends when every process that held the other end closed it."""
         # Other tasks must run even if the child writes without pause.
         await checkpoint()
@@ -50,6 +57,42 @@ class PipeReader(ByteReceiveStream):
             await anyio.wait_readable(self._file)
         raise anyio.ClosedResourceError
 
+    async def pump(self, on_chunk: Callable[[bytes], None]) -> None:
+        """Pass every chunk to `on_chunk`, until the pipe ends or we close our end.
+
+        The event loop calls it right after the read: no task is woken for a chunk.
+        """
+        if self._file.closed:
+            return
+        loop, max_bytes = asyncio.get_running_loop(), READ_BYTES
+        self._pump_end = end = loop.create_future()
+
+        def on_readable() -> None:
+            nonlocal max_bytes
+            if end.done():
+                return
+            try:
+                chunk = self._read(max_bytes)
+                if chunk:
+                    on_chunk(chunk)
+                    is_full = len(chunk) == max_bytes
+                    is_long = is_full and chunk.count(b"\n") * LONG_LINE_BYTES < max_bytes
+                    max_bytes = LONG_READ_BYTES if is_long else READ_BYTES
+                elif chunk is not None:
+                    end.set_result(None)
+            except Exception as error:
+                if end.done():  # `on_chunk` closed the pipe before
+                    raise
+                end.set_exception(error)
+
+        loop.add_reader(self.fd, on_readable)
+        try:
+            await end
+        finally:
+            self._pump_end = None
+            if not self._file.closed:
+                loop.remove_reader(self.fd)
+
     def checkpoint(
         self, pending: int, journal_begin: int, journal_end: int, *, ends_inside: bool = False
     ) -> None:
@@ -61,7 +104,12 @@ class PipeReader(ByteReceiveStream):
 
     def close(self) -> None:
         """Close our end; a process that still writes gets a broken pipe."""
-        if self.capture_buffer is not None and not self._file.closed:
+        if self._file.closed:
+            return
+        if self._pump_end is not None and not self._pump_end.done():
+            self._pump_end.get_loop().remove_reader(self.fd)
+            self._pump_end.set_result(None)
+        if self.capture_buffer is not None:
             self.capture_buffer.close()
         _close(self._file)
 
@@ -114,14 +162,24 @@ def _close(file: FileIO) -> None:
         file.close()
 
 
-async def pump(receive: Callable[[], Awaitable[bytes]], on_chunk: Callable[[bytes], None]) -> None:
-    """Pass every chunk of a stream to `on_chunk`, until the stream ends or is closed.
+class ByteSource(Protocol):
+    """An output of a child, as `pump` needs it."""
+
+    async def receive(self) -> bytes:
+        """Return the next bytes; raises ``EndOfStream`` or ``ClosedResourceError``."""
+
+
+async def pump(stream: ByteSource, on_chunk: Callable[[bytes], None]) -> None:
+    """Pass every chunk of `stream` to `on_chunk`, until the stream ends or is closed.
 
     `on_chunk` is not awaited, so that no cancellation after a read loses bytes.
     """
+    if isinstance(stream, PipeReader):
+        await stream.pump(on_chunk)
+        return
     while True:
         try:
-            chunk = await receive()
+            chunk = await stream.receive()
         except (anyio.EndOfStream, anyio.ClosedResourceError):
             return
         on_chunk(chunk)

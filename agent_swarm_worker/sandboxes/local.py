@@ -244,8 +244,8 @@ async def run_to_end(
             with anyio.move_on_after(timeout_s) as limit:
                 await drain(
                     process.wait,
-                    lambda: pump(process.stdout.receive, lambda chunk: add(stdout, chunk)),
-                    lambda: pump(process.stderr.receive, lambda chunk: add(stderr, chunk)),
+                    lambda: pump(process.stdout, lambda chunk: add(stdout, chunk)),
+                    lambda: pump(process.stderr, lambda chunk: add(stderr, chunk)),
                     clock=clock,
                 )
                 exit_code = await process.wait()

@@ -158,8 +158,8 @@ async def _finish(child: Child, program: str) -> CommandResult:
     out, err = bytearray(), bytearray()
     await drain(
         child.wait,
-        partial(pump, child.stdout.receive, partial(_append, out)),
-        partial(pump, child.stderr.receive, partial(_append, err)),
+        partial(pump, child.stdout, partial(_append, out)),
+        partial(pump, child.stderr, partial(_append, err)),
         clock=_CLOCK,
     )
     code = await child.wait()

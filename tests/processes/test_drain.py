@@ -22,8 +22,8 @@ async def test_both_pipes_are_read_to_their_end(tag, tmp_path):
     async with await spawn(spec(python(tmp_path, source), tag)) as child:
         complete = await drain(
             child.wait,
-            lambda: pump(child.stdout.receive, out.extend),
-            lambda: pump(child.stderr.receive, err.extend),
+            lambda: pump(child.stdout, out.extend),
+            lambda: pump(child.stderr, err.extend),
             clock=CLOCK,
             drain_s=30,
         )
@@ -48,7 +48,7 @@ async def test_a_grandchild_that_holds_the_pipe_does_not_hold_the_reader(tag, tm
         await child.close_stdin()
         with anyio.fail_after(HANG_S):
             complete = await drain(
-                child.wait, lambda: pump(child.stdout.receive, out.extend), clock=CLOCK, drain_s=0.1
+                child.wait, lambda: pump(child.stdout, out.extend), clock=CLOCK, drain_s=0.1
             )
         assert not complete
         assert out.endswith(b"xlast")
@@ -66,9 +66,7 @@ async def test_the_time_begins_with_the_exit_not_before(tag):
 
         async def run() -> None:
             results.append(
-                await drain(
-                    child.wait, lambda: pump(child.stdout.receive, lambda _: None), clock=clock
-                )
+                await drain(child.wait, lambda: pump(child.stdout, lambda _: None), clock=clock)
             )
 
         tasks.start_soon(run)
@@ -84,7 +82,7 @@ async def test_a_pump_ends_quietly_when_the_stream_is_closed(tag):
         await spawn(spec(("sleep", "600"), tag)) as child,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(pump, child.stdout.receive, lambda _: None)
+        tasks.start_soon(pump, child.stdout, lambda _: None)
         await anyio.wait_all_tasks_blocked()
         await child.aclose()
         await sweep(tag, clock=CLOCK, leader=child)

@@ -278,12 +278,12 @@ class CliSession(BaseSession):
                 checkpoint = partial(output.checkpoint, pending, ends_inside=is_cutting)
                 self.take(lines, run.translator, checkpoint)
             if self._steering.writer is not None:
-                self._steering.writer.notify()
+                self._steering.writer.after_read()
             if framer.oversize > cut_before:
                 self.log.warning(Event.LINE_OVERSIZE, bytes=framer.last_oversize_bytes)
 
         try:
-            await pump(output.receive, on_chunk)
+            await pump(output, on_chunk)
         finally:
             rest = framer.close()
             if rest:
@@ -311,7 +311,7 @@ class CliSession(BaseSession):
                 self.take_stderr(b"\n".join(lines), run.translator, checkpoint)
 
         try:
-            await pump(output.receive, on_chunk)
+            await pump(output, on_chunk)
         finally:
             lines = framer.feed(scrubber.feed(bytes(partial_line)) + scrubber.close())
             if rest := framer.close():

@@ -101,7 +101,7 @@ class Transports:
                 with to_us, from_server, to_server, from_us:
                     async with anyio.create_task_group() as tasks:
                         stderr = bytearray()
-                        tasks.start_soon(pump, child.stderr.receive, _tail(stderr))
+                        tasks.start_soon(pump, child.stderr, _tail(stderr))
                         tasks.start_soon(_write, child, from_us)
                         tasks.start_soon(_read, child, to_us, stderr, self._redactor)
                         yield from_server, to_server

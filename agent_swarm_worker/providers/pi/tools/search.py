@@ -128,7 +128,7 @@ class Searcher:
             tasks.start_soon(stop_in_time, tasks.cancel_scope)
             await child.send(request)
             await child.close_stdin()
-            await drain(child.wait, lambda: pump(child.stdout.receive, on_chunk), clock=self._clock)
+            await drain(child.wait, lambda: pump(child.stdout, on_chunk), clock=self._clock)
             tasks.cancel_scope.cancel()
 
 
