@@ -304,10 +304,7 @@ class Callback:
 
 @asynccontextmanager
 async def listening(port: int, state: str) -> AsyncIterator[tuple[Callback, int]]:
-    """Listen on loopback while the block runs; yield the callback and the port.
-
-    If the port is taken, an `OSError` is raised.
-    """
+    """Listen on loopback while the block runs; an `OSError` means that the port is taken."""
     listeners = await _bind(port)
     callback = Callback(state)
     try:

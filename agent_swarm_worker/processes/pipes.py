@@ -1,8 +1,7 @@
 """Read and write a child's pipes, read output to its end, and split it into lines.
 
 asyncio's pipe transports are not used: they stay open while another process holds the other end,
-also after they were closed with unsent data; they read ahead; and in older Pythons they make
-standard input a socket, which a harness cannot open as ``/dev/stdin``.
+they read ahead, and in older Pythons standard input is a socket, not to be opened by name.
 """
 
 from __future__ import annotations

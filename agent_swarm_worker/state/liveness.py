@@ -1,7 +1,4 @@
-"""Writes and reads the time stamp of the worker's event loop.
-
-A process may exist and do nothing: stopped, or stuck in a call that never returns.
-"""
+"""Writes and reads the time stamp of the event loop: a process may exist and do nothing."""
 
 from __future__ import annotations
 

@@ -182,10 +182,7 @@ async def fetch_template(
     *,
     transport: httpx2.AsyncBaseTransport | None = None,
 ) -> AgentTemplate | None:
-    """Return the template with an id such as ``official/coder``, ``None`` without one.
-
-    If `registry_url` is blank, no request is made.
-    """
+    """Return the template with an id such as ``official/coder``; ``None`` without a registry."""
     if not registry_url.strip() or not _TEMPLATE_ID.fullmatch(template_id):
         return None
     copy = cache_dir / f"{re.sub(r'[^a-zA-Z0-9_-]', '_', template_id)}.json"

@@ -302,10 +302,7 @@ class CloneLocks:
 
     @asynccontextmanager
     async def preparing(self, clone: Path, *, timeout_s: float) -> AsyncIterator[None]:
-        """Hold the exclusive lock for cloning or updating.
-
-        An `OSError` means that another task held it for too long, or that it cannot be created.
-        """
+        """Hold the exclusive lock; an `OSError` if another task holds it for too long."""
         lock = self._in_process.setdefault(str(clone), anyio.Lock())
         with _open_lock_file(clone, "lock") as fd, ExitStack() as held:
             try:
