@@ -20,7 +20,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from agent_swarm_worker.contract import InvalidEvent, Message, Progress, Result, event_from_dict
+from agent_swarm_worker.contract import Message, Progress, Result
+from agent_swarm_worker.contract.codec import InvalidEvent, event_from_dict
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
 from agent_swarm_worker.providers.kit.native import number
@@ -30,9 +31,8 @@ from agent_swarm_worker.providers.subprocess.spec import SPEC
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from agent_swarm_worker.contract import ProviderEvent, ProviderResult
+    from agent_swarm_worker.contract import Ending, ProviderEvent, ProviderResult, Translator
     from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
-    from agent_swarm_worker.providers.kit.launch import Ending, Translator
 
 OutputMode: TypeAlias = Literal["auto", "stream-json", "jsonl", "text"]
 

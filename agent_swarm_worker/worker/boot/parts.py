@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.worker.loops.paused_tasks import PausedTaskStore
     from agent_swarm_worker.worker.loops.shutdown import Shutdown
     from agent_swarm_worker.worker.run.running_task import Slots
-    from agent_swarm_worker.workspace.profile_sync import ProfileSync
+    from agent_swarm_worker.workspace.identity import ProfileSync
     from agent_swarm_worker.workspace.profiles import AgentTemplate
     from agent_swarm_worker.workspace.repository import Repositories
 
