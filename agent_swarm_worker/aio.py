@@ -134,6 +134,14 @@ def _raise_first(errors: dict[int, Exception]) -> None:
     raise first
 
 
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error of a group, to be shown."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 class Broadcast:
     """Wakes all current waiters at each notification; later waiters wait for the next one."""
 

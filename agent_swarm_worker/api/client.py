@@ -13,6 +13,7 @@ from agent_swarm_worker.api.configuration import Config, Keys, RefreshLocks
 from agent_swarm_worker.api.resources import Resources
 from agent_swarm_worker.api.sessions import Sessions, Telemetry
 from agent_swarm_worker.api.tasks import Tasks
+from agent_swarm_worker.api.values import NULL
 from agent_swarm_worker.api.wire import (
     Agent,
     ChannelCursor,
@@ -21,7 +22,6 @@ from agent_swarm_worker.api.wire import (
     Trigger,
     trigger_from_wire,
 )
-from agent_swarm_worker.api.wire.values import NULL
 from agent_swarm_worker.errors import ApiGarbled
 
 if TYPE_CHECKING:

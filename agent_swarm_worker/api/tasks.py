@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agent_swarm_worker.api.address import segment
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
+from agent_swarm_worker.api.values import verbatim
 from agent_swarm_worker.api.wire import LogEntry, Row, Task
 from agent_swarm_worker.api.wire.tasks import TERMINAL_STATUSES
-from agent_swarm_worker.api.wire.values import verbatim
 from agent_swarm_worker.errors import (
     ApiGarbled,
     ApiRefused,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVarTuple, Unpack
 
 import anyio
 
+from agent_swarm_worker.aio import first_error
 from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.health import ApiHealth
@@ -51,14 +52,6 @@ def run_until_signal(action: Callable[[Unpack[Ts]], Awaitable[int]], *args: *Ts)
         return anyio.run(_run, action, args)
     except BaseExceptionGroup as group:
         raise first_error(group) from None
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error of a group, to be shown."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 async def _run(action: Callable[[Unpack[Ts]], Awaitable[int]], args: tuple[*Ts]) -> int:

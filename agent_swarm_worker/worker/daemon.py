@@ -20,13 +20,14 @@ import anyio
 from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.ids import IdSource, random_ids
-from agent_swarm_worker.imports import freeze_imported
+from agent_swarm_worker.imports import freeze_imported, import_in_thread
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.processes.subreaper import adopt_orphans
+from agent_swarm_worker.worker.boot.connection import connect
 from agent_swarm_worker.worker.boot.environment import Environment
 from agent_swarm_worker.worker.boot.harness import Harness
 from agent_swarm_worker.worker.boot.registration import reconfigure_loop
-from agent_swarm_worker.worker.boot.sequence import boot
+from agent_swarm_worker.worker.boot.sequence import DEFERRED_MODULES, boot
 from agent_swarm_worker.worker.boot.wiring import WorkerInputs, wire
 from agent_swarm_worker.worker.loops.cancellation import Cancellation
 from agent_swarm_worker.worker.loops.heartbeat import Heartbeat, ping_loop
@@ -48,11 +49,16 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup, TaskStatus
 
+    from agent_swarm_worker.api.wire import Trigger
     from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+    from agent_swarm_worker.worker.boot.connection import Connection
     from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
+    from agent_swarm_worker.worker.run.running_task import RunningTask
 
+IMPORT_AFTER_S = 0.1
+"""Seconds after boot until the deferred modules are imported: the first poll goes first."""
 GC_AFTER_S = 1.0
-"""Seconds after boot until the garbage of importing is collected: the first poll goes first."""
+"""Seconds until the garbage of importing is collected."""
 
 
 class Daemon:
@@ -66,6 +72,7 @@ class Daemon:
         scrubber: Scrubber,
         clock: Clock | None = None,
         ids: IdSource = random_ids,
+        connection: Connection | None = None,
         handles_signals: bool = True,
     ) -> None:
         """Read the settings.
@@ -76,6 +83,7 @@ class Daemon:
             scrubber: of the process; its log lines pass through the same one.
             clock: time.
             ids: makes the runtime and session ids.
+            connection: to the API, if there is one already; its owner closes it.
             handles_signals: false if the process handles signals elsewhere.
 
         Raises:
@@ -88,6 +96,7 @@ class Daemon:
         self._scrubber = scrubber
         self._environment = Environment(env, scrubber=scrubber, log=self._log)
         self._harness = Harness(env, log=self._log)
+        self._connection = connection
         self._handles_signals = handles_signals
         self.shutdown = Shutdown(log=self._log)
         self._exit_timer = ExitTimer()
@@ -99,17 +108,23 @@ class Daemon:
             SwarmWorkerError: the worker cannot start.
         """
         async with AsyncExitStack() as stack:
+            connection = self._connection
+            if connection is None:
+                settings = self._environment.settings
+                connection = connect(settings, clock=self._clock, ids=self._ids, log=self._log)
+                await stack.enter_async_context(connection.http)
             inputs = WorkerInputs(
                 options=self._options,
                 environment=self._environment,
                 harness=self._harness,
+                connection=connection,
                 shutdown=self.shutdown,
                 scrubber=self._scrubber,
                 clock=self._clock,
                 ids=self._ids,
                 log=self._log,
             )
-            worker = await wire(inputs, stack)
+            worker = wire(inputs, stack)
             self.shutdown.before_exit = partial(_kill_sessions, worker)
             async with anyio.create_task_group() as group:
                 if self._handles_signals:
@@ -141,12 +156,6 @@ class Daemon:
         return not self.shutdown.is_draining
 
     async def _work(self, worker: Worker) -> None:
-        # Deferred imports: see `boot.sequence.DEFERRED_MODULES`.
-        from agent_swarm_worker.worker.recovery.startup import (  # noqa: PLC0415
-            release_when_delivered,
-        )
-        from agent_swarm_worker.worker.run.task_run import run_trigger  # noqa: PLC0415
-
         async with anyio.create_task_group() as loops:
             loops.start_soon(Heartbeat(worker).run)
             loops.start_soon(ping_loop, worker)
@@ -155,11 +164,16 @@ class Daemon:
             loops.start_soon(retention_loop, worker)
             loops.start_soon(Steering(worker).run)
             if self._handles_signals:  # the process is the daemon's own, and so is its heap
-                loops.start_soon(_collect_import_garbage, worker)
+                loops.start_soon(_finish_imports, worker)
             async with anyio.create_task_group() as sessions:
-                release_when_delivered(worker, sessions)
-                run = partial(run_trigger, worker)
-                sessions.start_soon(self._poll, worker, sessions, run)
+                if len(worker.slots):  # of results that are not delivered yet
+                    # Deferred import: see `boot.sequence.DEFERRED_MODULES`.
+                    from agent_swarm_worker.worker.recovery.startup import (  # noqa: PLC0415
+                        release_when_delivered,
+                    )
+
+                    release_when_delivered(worker, sessions)
+                sessions.start_soon(self._poll, worker, sessions, partial(_run_trigger, worker))
                 await self.shutdown.wait_draining()
                 await drain_and_supersede(worker)
                 sessions.cancel_scope.cancel()
@@ -178,8 +192,17 @@ class Daemon:
             self.shutdown.polling_over.set()
 
 
-async def _collect_import_garbage(worker: Worker) -> None:
-    """Run the garbage collection that the start has put off."""
+async def _run_trigger(worker: Worker, task: RunningTask, trigger: Trigger) -> None:
+    await import_in_thread(*DEFERRED_MODULES)
+    from agent_swarm_worker.worker.run.task_run import run_trigger  # noqa: PLC0415
+
+    await run_trigger(worker, task, trigger)
+
+
+async def _finish_imports(worker: Worker) -> None:
+    """Import what the first task needs, and run the garbage collection that the start put off."""
+    await worker.clock.sleep(IMPORT_AFTER_S)
+    await import_in_thread(*DEFERRED_MODULES)
     await worker.clock.sleep(GC_AFTER_S)
     freeze_imported()
 

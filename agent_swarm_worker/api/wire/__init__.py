@@ -1,5 +1,6 @@
 """Shapes of the wire, the only place with its camelCase names: tolerant readers, strict writers."""
 
+from agent_swarm_worker.api.values import Row, is_identifier
 from agent_swarm_worker.api.wire.bodies import (
     completion_body,
     context_body,
@@ -41,7 +42,6 @@ from agent_swarm_worker.api.wire.tasks import (
     UnreadMentions,
     trigger_from_wire,
 )
-from agent_swarm_worker.api.wire.values import Row, is_identifier
 
 __all__ = [
     "TERMINAL_STATUSES",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agent_swarm_worker.api.wire.values import Identifier, Row, is_identifier, read_row
+from agent_swarm_worker.api.values import Identifier, Row, is_identifier, read_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -31,6 +31,7 @@ from agent_swarm_worker.worker.boot.credentials import missing_credentials, repo
 from agent_swarm_worker.worker.boot.environment import check_harness
 from agent_swarm_worker.worker.boot.registration import apply_configuration, reconfigure
 from agent_swarm_worker.worker.loops.paused_tasks import list_paused
+from agent_swarm_worker.worker.run.launch_files import SESSIONS_DIR, remove_private_dirs
 from agent_swarm_worker.workspace.identity import (
     missing_texts,
     profile_of,
@@ -54,12 +55,8 @@ DEFERRED_MODULES = (
     "agent_swarm_worker.worker.recovery.startup",
     "agent_swarm_worker.worker.run.task_run",
 )
-"""Modules imported in a thread while `boot` waits for the API's first answer.
-
-They import most of the code, and nothing needs them earlier. The functions that use them import
-them locally, here and in `daemon.py`, marked ``PLC0415``: a top-level import would add them to the
-time until the first request.
-"""
+"""Modules that only sessions and recovery need: imported in a thread after the first poll, or
+before recovery. The functions that use them import them locally, here and in `daemon.py`."""
 
 
 async def boot(worker: BootParts, background: TaskGroup) -> None:
@@ -74,9 +71,7 @@ async def boot(worker: BootParts, background: TaskGroup) -> None:
         ConfigError: the harness cannot be used, or no credential arrived.
     """
     await _sweep_claimed_sessions(worker)
-    rows, _ = await wait_all(
-        partial(_until_api_answers, worker), partial(import_in_thread, *DEFERRED_MODULES)
-    )
+    rows = await _until_api_answers(worker)
     if rows is not None:
         apply_configuration(worker, rows)
     await _check_harness(worker)
@@ -85,12 +80,17 @@ async def boot(worker: BootParts, background: TaskGroup) -> None:
     await wait_all(
         partial(_load_template_and_register, worker),
         partial(_best_effort, worker, "agent credentials", file_store),
-        *(() if has_unfinished_work else (partial(_clear_rows, worker),)),
+        partial(import_in_thread, *DEFERRED_MODULES)
+        if has_unfinished_work
+        else partial(_clear_rows, worker),
     )
-    # Deferred import: see DEFERRED_MODULES.
-    from agent_swarm_worker.worker.recovery.startup import recover  # noqa: PLC0415
+    if has_unfinished_work:
+        # Deferred import: see DEFERRED_MODULES.
+        from agent_swarm_worker.worker.recovery.startup import recover  # noqa: PLC0415
 
-    await recover(worker)
+        await recover(worker)
+    worker.state.mark_reboot_handled()
+    remove_private_dirs(worker.state.path / SESSIONS_DIR)
     if await wait_for_credentials(worker):
         # The first registration may be out of date by now.
         await _register_with_retries(worker)
@@ -152,13 +152,13 @@ async def _recover_server_rows(worker: BootParts, *, has_unfinished_work: bool) 
     The order matters: a session row of an earlier process would hide its task from the orphan
     recovery, while a result in the outbox needs a row that does hide its task.
     """
-    # Deferred import: see DEFERRED_MODULES.
-    from agent_swarm_worker.worker.recovery.startup import hold_undelivered  # noqa: PLC0415
-
     if has_unfinished_work:
+        # Deferred import: see DEFERRED_MODULES.
+        from agent_swarm_worker.worker.recovery.startup import hold_undelivered  # noqa: PLC0415
+
         await _clear_rows(worker)
+        await hold_undelivered(worker)
     sessions, agent_id = worker.client.sessions, worker.agent_id
-    await hold_undelivered(worker)
     await _best_effort(worker, "orphan recovery", lambda: sessions.recover_orphaned(agent_id))
     if worker.facts.is_lead:
         await _best_effort(worker, "heartbeat sweep", worker.client.resources.sweep)
