@@ -1,7 +1,4 @@
-"""Connect commands to the swarm API, and run their coroutines until they end or a signal comes.
-
-The daemon handles signals itself (`worker.loops.shutdown`).
-"""
+"""Connect commands to the API, and run their coroutines; the daemon handles signals itself."""
 
 from __future__ import annotations
 
@@ -43,10 +40,10 @@ async def connected(settings: Settings) -> AsyncIterator[SwarmClient]:
 
 
 def run_until_signal(action: Callable[[Unpack[Ts]], Awaitable[int]], *args: *Ts) -> int:
-    """Run `action` to its end; return its exit code, or 128 + N if signal N ended it.
+    """Run `action`; return its exit code, or 128 + N if signal N cancelled it.
 
-    A signal cancels the action, which then cleans up; further ones are ignored, so that the cleanup
-    is complete. A signal that was ignored at the start (``nohup``) stays ignored.
+    Further signals are ignored, so that its cleanup is complete. A signal that was ignored at the
+    start (``nohup``) stays ignored.
     """
     try:
         return anyio.run(_run, action, args)

@@ -86,14 +86,7 @@ async def _run(
 
 
 def _operator_prompt(args: argparse.Namespace, settings: Settings) -> str | None:
-    """Return ``--system-prompt``, or the content of ``--system-prompt-file``.
-
-    ``None`` without these, or if ``SYSTEM_PROMPT`` is set: the settings then apply, which the
-    swarm's configuration may change at any time.
-
-    Raises:
-        UnreadableFile: the file cannot be read.
-    """
+    """Return the prompt of the options; ``None`` if that of the settings applies."""
     if args.system_prompt is not None:
         return str(args.system_prompt)
     if args.system_prompt_file is None and settings.system_prompt_file is None:

@@ -1,10 +1,8 @@
 """The base of all settings models, and the types of values beyond text and numbers.
 
-A model reads nothing by itself: no process environment, no ``.env`` file, no directory of secrets.
-`SettingsModel.load` is given a mapping, so the process environment and the same environment
-overlaid with the server's configuration rows are read by the same rules. A blank value counts as no
-value, as compose files and charts produce it, unless its field says otherwise. An error names the
-variable.
+A model reads nothing by itself: `SettingsModel.load` is given a mapping, so the process environment
+and the same environment overlaid with configuration rows are read by the same rules. A blank value
+counts as no value, as compose files and charts produce it, unless its field says otherwise.
 """
 
 from __future__ import annotations
@@ -103,11 +101,7 @@ class SettingsModel(BaseSettings):
 
     @classmethod
     def load(cls, env: Mapping[str, str]) -> Self:
-        """Read the settings from `env`.
-
-        Raises:
-            BadSetting: a value cannot be used; it names the variable.
-        """
+        """Read the settings from `env`; `BadSetting` names a variable that cannot be used."""
         source = _MappingSource(cls, env)
         try:
             return cls(_build_sources=((source,), {}))  # type: ignore[call-arg]
@@ -116,12 +110,7 @@ class SettingsModel(BaseSettings):
 
     @classmethod
     def problems(cls, env: Mapping[str, str], *, early: bool = False) -> tuple[BadSetting, ...]:
-        """Return an error for each variable of `env` that cannot be used.
-
-        Args:
-            env: the variables.
-            early: skip variables that are checked when a session uses them.
-        """
+        """Return an error for each bad variable; if `early`, not for those checked by a session."""
         source = _MappingSource(cls, env)
         try:
             cls(_build_sources=((source,), {}))  # type: ignore[call-arg]
@@ -148,8 +137,6 @@ class SettingsModel(BaseSettings):
 
 
 class _MappingSource(PydanticBaseSettingsSource):
-    """Provides the variables that a model declares, from a mapping."""
-
     def __init__(self, model: type[SettingsModel], env: Mapping[str, str]) -> None:
         super().__init__(model)
         self.given = {
@@ -160,7 +147,7 @@ class _MappingSource(PydanticBaseSettingsSource):
         }
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Unused: `__call__` returns all values, and the model chooses among a field's names."""
+        """Unused: `__call__` returns all values."""
         raise NotImplementedError
 
     def __call__(self) -> dict[str, Any]:
@@ -202,10 +189,7 @@ def process_env() -> Mapping[str, str]:
 
 
 def named(env: Mapping[str, str], name: str, default: str = "") -> str:
-    """Return a variable whose name is data: from a harness's declaration or an operator's file.
-
-    A variable with a constant name belongs into a model.
-    """
+    """Return a variable whose name is data; one with a constant name belongs into a model."""
     return env.get(name, default)
 
 
@@ -223,7 +207,6 @@ def _flag(value: object) -> object:
 
 
 def _is_yes(value: object) -> object:
-    """Return true for ``1``, ``true``, ``on`` and ``yes``, else false."""
     return value.strip().lower() in _YES if isinstance(value, str) else value
 
 
@@ -241,7 +224,6 @@ def _path_list(value: object) -> object:
 
 
 def _shell_words(value: object) -> object:
-    """Split a command line as a shell does."""
     return tuple(shlex.split(value)) if isinstance(value, str) else value
 
 

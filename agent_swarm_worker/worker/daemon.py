@@ -80,7 +80,7 @@ class Daemon:
         Args:
             env: the environment; settings are read from nothing else.
             options: of the command line.
-            scrubber: of the process; its log lines pass through the same one.
+            scrubber: of the process; its log lines pass through it too.
             clock: time.
             ids: makes the runtime and session ids.
             connection: to the API, if there is one already; its owner closes it.
@@ -144,7 +144,7 @@ class Daemon:
             self._exit_timer.end_within(EXIT_WITHIN_S, exit_code=0)
 
     async def _limit_shutdown(self, worker: Worker) -> None:
-        """Start the exit timer with the drain, in case the event loop hangs during the shutdown."""
+        """Start the exit timer with the drain."""
         await self.shutdown.wait_draining()
         self._exit_timer.end_within(
             worker.settings.drain_s + OVERTIME_S, exit_code=1, before_exit=self.shutdown.before_exit
@@ -200,7 +200,6 @@ async def _run_trigger(worker: Worker, task: RunningTask, trigger: Trigger) -> N
 
 
 async def _finish_imports(worker: Worker) -> None:
-    """Import what the first task needs, and run the garbage collection that the start put off."""
     await worker.clock.sleep(IMPORT_AFTER_S)
     await import_in_thread(*DEFERRED_MODULES)
     await worker.clock.sleep(GC_AFTER_S)
@@ -208,7 +207,6 @@ async def _finish_imports(worker: Worker) -> None:
 
 
 def _kill_sessions(worker: Worker) -> None:
-    """Kill all sessions without waiting, before the process exits at once."""
     for task in worker.slots:
         if task.handle:
             worker.sandbox.kill(task.handle)

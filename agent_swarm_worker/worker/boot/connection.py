@@ -34,12 +34,7 @@ class Connection:
 
 
 def connect(settings: Settings, *, clock: Clock, ids: IdSource, log: Log) -> Connection:
-    """Prepare the connection; enter its ``http`` before the first call.
-
-    Raises:
-        BadSetting: the API's address or key cannot be used.
-        StateUnwritable: a generated agent id cannot be stored.
-    """
+    """Prepare the connection; enter its ``http`` before the first call."""
     agent_id = settings.agent_id or generated_agent_id(settings.state_root(), ids)
     runtime_id = ids()
     http = Http(

@@ -56,15 +56,7 @@ class WorkerInputs:
 
 
 def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
-    """Lock the state directory and build the worker.
-
-    Args:
-        inputs: settings, harness, connection and services of the process.
-        stack: closes what is opened here.
-
-    Raises:
-        StateError: the state directory cannot be used.
-    """
+    """Lock the state directory and build the worker; `stack` closes what is opened here."""
     settings, clock, log = inputs.environment.settings, inputs.clock, inputs.log
     connection = inputs.connection
     agent_id = connection.agent_id
