@@ -58,10 +58,6 @@ async def wait_all(
 ) -> tuple[A, B]: ...
 @overload
 async def wait_all(
-    a: Callable[[], Awaitable[A]], b: Callable[[], Awaitable[B]], c: Callable[[], Awaitable[C]], /
-) -> tuple[A, B, C]: ...
-@overload
-async def wait_all(
     a: Callable[[], Awaitable[A]],
     b: Callable[[], Awaitable[B]],
     c: Callable[[], Awaitable[C]],

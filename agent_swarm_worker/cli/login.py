@@ -152,10 +152,7 @@ async def _log_in(args: argparse.Namespace, client: SwarmClient) -> int:
     number, replaced = _target(args, entries)
     print_line(f"Logging in with ChatGPT for slot {number} of {client.http.shown_url}")
     credential = await obtain_credential(
-        port=args.port,
-        opens_browser=not args.no_browser,
-        timeout_s=args.timeout,
-        env=process_env(),
+        port=args.port, opens_browser=not args.no_browser, timeout_s=args.timeout, env=process_env()
     )
     row = replaced.row if replaced else None
     await pool.put(number, credential, instead_of=row)

@@ -30,10 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     if parser.prog.endswith("run"):
         parser.add_argument("--role", choices=["worker", "lead"], help="default: AGENT_ROLE")
     parser.add_argument(
-        "-m",
-        "--msg",
-        default="",
-        help="prompt for triggers of unknown kinds; default: ignore them",
+        "-m", "--msg", default="", help="prompt for triggers of unknown kinds; default: ignore them"
     )
     parser.add_argument("--yolo", action="store_true", help="as YOLO=true")
     parser.add_argument("--system-prompt", help="appended to the system prompt")

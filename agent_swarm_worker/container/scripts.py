@@ -24,14 +24,7 @@ if TYPE_CHECKING:
 
 BEGIN = "# === Agent-managed setup (from DB) ==="
 END = "# === End agent-managed setup ==="
-NAMES = (
-    "start-up.sh",
-    "start-up.bash",
-    "start-up.js",
-    "start-up.ts",
-    "start-up.bun",
-    "start-up",
-)
+NAMES = ("start-up.sh", "start-up.bash", "start-up.js", "start-up.ts", "start-up.bun", "start-up")
 _BLOCK = re.compile(rf"^{re.escape(BEGIN)}\n.*?^{re.escape(END)}\n?", re.DOTALL | re.MULTILINE)
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh"})
 _BY_SUFFIX = {

@@ -102,28 +102,32 @@ class SettingsModel(BaseSettings):
     @classmethod
     def load(cls, env: Mapping[str, str]) -> Self:
         """Read the settings from `env`; `BadSetting` names a variable that cannot be used."""
-        source = _MappingSource(cls, env)
-        try:
-            return cls(_build_sources=((source,), {}))  # type: ignore[call-arg]
-        except ValidationError as error:
-            raise _bad_settings(cls, error, source.given)[0] from None
+        found = cls._read(env)
+        if isinstance(found, tuple):
+            raise found[0]
+        return found
 
     @classmethod
     def problems(cls, env: Mapping[str, str], *, early: bool = False) -> tuple[BadSetting, ...]:
         """Return an error for each bad variable; if `early`, not for those checked by a session."""
+        found = cls._read(env)
+        if not isinstance(found, tuple):
+            return ()
+        late = {
+            name
+            for declared in cls.declarations().values()
+            for name in declared.names
+            if early and declared.is_checked_late
+        }
+        return tuple(problem for problem in found if problem.name not in late)
+
+    @classmethod
+    def _read(cls, env: Mapping[str, str]) -> Self | tuple[BadSetting, ...]:
         source = _MappingSource(cls, env)
         try:
-            cls(_build_sources=((source,), {}))  # type: ignore[call-arg]
+            return cls(_build_sources=((source,), {}))  # type: ignore[call-arg]
         except ValidationError as error:
-            late = {
-                name
-                for declared in cls.declarations().values()
-                for name in declared.names
-                if early and declared.is_checked_late
-            }
-            found = _bad_settings(cls, error, source.given)
-            return tuple(problem for problem in found if problem.name not in late)
-        return ()
+            return _bad_settings(cls, error, source.given)
 
     @classmethod
     def declarations(cls) -> Mapping[str, Declaration]:

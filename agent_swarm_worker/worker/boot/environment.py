@@ -30,27 +30,12 @@ if TYPE_CHECKING:
 
 NEVER_OVERLAID = frozenset(
     {
-        "API_KEY",
-        "AGENT_SWARM_API_KEY",
-        "AGENT_ID",
-        "MCP_BASE_URL",
-        "PORT",
+        *("API_KEY", "AGENT_SWARM_API_KEY", "AGENT_ID", "MCP_BASE_URL", "PORT"),
         "SECRETS_ENCRYPTION_KEY",
         # where the worker keeps its files
-        "HOME",
-        "LOG_DIR",
-        "SWARM_STATE_DIR",
-        "SWARM_WORKSPACE_DIR",
-        "TMPDIR",
-        "XDG_STATE_HOME",
+        *("HOME", "LOG_DIR", "SWARM_STATE_DIR", "SWARM_WORKSPACE_DIR", "TMPDIR", "XDG_STATE_HOME"),
         # which programs run, and which code is loaded into them
-        "BASH_ENV",
-        "ENV",
-        "NODE_OPTIONS",
-        "NODE_PATH",
-        "PATH",
-        "SHELL",
-        "USER",
+        *("BASH_ENV", "ENV", "NODE_OPTIONS", "NODE_PATH", "PATH", "SHELL", "USER"),
     }
 )
 """Names that no configuration row may set: the worker's identity, its server, its paths, and the
