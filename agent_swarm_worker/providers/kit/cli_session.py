@@ -278,7 +278,7 @@ class CliSession(BaseSession):
                 checkpoint = partial(output.checkpoint, pending, ends_inside=is_cutting)
                 self.take(lines, run.translator, checkpoint)
             if self._steering.writer is not None:
-                self._steering.writer.notify()
+                self._steering.writer.after_read()
             if framer.oversize > cut_before:
                 self.log.warning(Event.LINE_OVERSIZE, bytes=framer.last_oversize_bytes)
 

@@ -21,7 +21,7 @@ from agent_swarm_worker.contract import SteerDelivery
 from agent_swarm_worker.providers.kit.launch import Translator
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -84,7 +84,12 @@ class StdinWriter:
         self._child = child
         self._conversation = conversation
         self._clock = clock
+        self._requests = conversation if isinstance(conversation, HandlesRequests) else None
+        self._unsent = b""
+        self._calls: list[HandlerCall] = []
         self._changed = Broadcast()
+        self._waiting = 0
+        """Callers that wait for what the conversation learns from the harness."""
         self._is_closed = False
         """Nothing can be written any more."""
         self._has_child_ended = False
@@ -100,27 +105,39 @@ class StdinWriter:
             self.notify()
 
     async def _write(self, handlers: TaskGroup) -> None:
-        conversation = self._conversation
-        requests = conversation if isinstance(conversation, HandlesRequests) else None
         while True:
             changed = self._changed.next
-            for call in requests.handler_calls() if requests is not None else ():
+            self._collect()
+            calls, self._calls = self._calls, []
+            for call in calls:
                 handlers.start_soon(self._handle, call)
-            data = conversation.outgoing()
+            data, self._unsent = self._unsent, b""
             if data and not await self._child.send(data):
                 return
-            if conversation.is_input_over:
+            if self._conversation.is_input_over:
                 await self._child.close_stdin()
                 return
             if not data:
                 await changed.wait()
+
+    def _collect(self) -> bool:
+        """Take what the conversation wants done; return whether there is anything to do."""
+        self._unsent += self._conversation.outgoing()
+        if self._requests is not None:
+            self._calls += self._requests.handler_calls()
+        return bool(self._unsent or self._calls or self._conversation.is_input_over)
+
+    def after_read(self) -> None:
+        """Wake those for whom the harness's latest output means something; mostly nobody."""
+        if self._collect() or self._waiting:
+            self.notify()
 
     async def _handle(self, call: HandlerCall) -> None:
         await call.run()
         self.notify()
 
     def notify(self) -> None:
-        """Wake the writer: the conversation may have more to write, or a delivery is settled."""
+        """Wake the writer and all waiting callers."""
         self._changed.notify()
 
     async def steer(self, mode: SteerMode, text: str) -> SteerDelivery | None:
@@ -137,7 +154,7 @@ class StdinWriter:
         self._conversation.steer(request)
         self.notify()
         # A message that was written before the child closed its input may still be confirmed.
-        await self._changed.wait_for(lambda: request.delivery is not None or self._has_child_ended)
+        await self._wait_for(lambda: request.delivery is not None or self._has_child_ended)
         return request.delivery
 
     async def interrupt(self) -> None:
@@ -146,9 +163,16 @@ class StdinWriter:
             return
         self.notify()
         await wait_any(
-            partial(self._changed.wait_for, lambda: self._conversation.is_final or self._is_closed),
+            partial(self._wait_for, lambda: self._conversation.is_final or self._is_closed),
             partial(self._clock.sleep, INTERRUPT_GRACE_S),
         )
+
+    async def _wait_for(self, condition: Callable[[], bool]) -> None:
+        self._waiting += 1
+        try:
+            await self._changed.wait_for(condition)
+        finally:
+            self._waiting -= 1
 
     def close(self) -> None:
         """End every wait for a delivery: the child has ended."""
