@@ -16,6 +16,7 @@ from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.imports import import_in_thread
 from agent_swarm_worker.settings import Settings, process_env
 from agent_swarm_worker.worker.boot.connection import connect
+from agent_swarm_worker.worker.loops.run_policy import Shutdown
 
 if TYPE_CHECKING:
     import argparse
@@ -67,7 +68,9 @@ async def _run(
 ) -> None:
     """Send the first request, import the daemon while the API answers, and run it."""
     connection = connect(settings, clock=SystemClock(), ids=random_ids, log=logs.Log())
+    shutdown = Shutdown(log=logs.Log())
     async with connection.http, anyio.create_task_group() as group:
+        group.start_soon(shutdown.watch_signals)
         group.start_soon(connection.send_first_request)
         await import_in_thread("agent_swarm_worker.worker.daemon")
         from agent_swarm_worker.worker.boot.parts import WorkerOptions  # noqa: PLC0415
@@ -80,7 +83,8 @@ async def _run(
             operator_prompt=prompt,
             additional_args=args.passed_on,
         )
-        await Daemon(env, options, scrubber=scrubber, connection=connection).run()
+        daemon = Daemon(env, options, scrubber=scrubber, connection=connection, shutdown=shutdown)
+        await daemon.run()
         group.cancel_scope.cancel()
 
 

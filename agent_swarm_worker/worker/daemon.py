@@ -33,12 +33,11 @@ from agent_swarm_worker.worker.loops.cancellation import Cancellation
 from agent_swarm_worker.worker.loops.heartbeat import Heartbeat, ping_loop
 from agent_swarm_worker.worker.loops.housekeeping import liveness_loop, retention_loop
 from agent_swarm_worker.worker.loops.poll import Poller, RunTrigger
-from agent_swarm_worker.worker.loops.run_policy import RunPolicy
+from agent_swarm_worker.worker.loops.run_policy import RunPolicy, Shutdown
 from agent_swarm_worker.worker.loops.shutdown import (
     EXIT_WITHIN_S,
     OVERTIME_S,
     ExitTimer,
-    Shutdown,
     drain_and_supersede,
     flush_and_close,
 )
@@ -73,6 +72,7 @@ class Daemon:
         clock: Clock | None = None,
         ids: IdSource = random_ids,
         connection: Connection | None = None,
+        shutdown: Shutdown | None = None,
         handles_signals: bool = True,
     ) -> None:
         """Read the settings.
@@ -84,6 +84,7 @@ class Daemon:
             clock: time.
             ids: makes the runtime and session ids.
             connection: to the API, if there is one already; its owner closes it.
+            shutdown: if there is one already; its owner watches the signals.
             handles_signals: false if the process handles signals elsewhere.
 
         Raises:
@@ -98,7 +99,8 @@ class Daemon:
         self._harness = Harness(env, log=self._log)
         self._connection = connection
         self._handles_signals = handles_signals
-        self.shutdown = Shutdown(log=self._log)
+        self._watches_signals = handles_signals and shutdown is None
+        self.shutdown = shutdown or Shutdown(log=self._log)
         self._exit_timer = ExitTimer()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -127,8 +129,9 @@ class Daemon:
             worker = wire(inputs, stack)
             self.shutdown.before_exit = partial(_kill_sessions, worker)
             async with anyio.create_task_group() as group:
-                if self._handles_signals:
+                if self._watches_signals:
                     group.start_soon(self.shutdown.watch_signals)
+                if self._handles_signals:
                     group.start_soon(self._limit_shutdown, worker)
                 group.start_soon(worker.outbox.run)
                 group.start_soon(partial(adopt_orphans, clock=worker.clock))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.worker.boot.connection import Connection
     from agent_swarm_worker.worker.boot.environment import Environment
     from agent_swarm_worker.worker.boot.harness import Harness
-    from agent_swarm_worker.worker.loops.shutdown import Shutdown
+    from agent_swarm_worker.worker.loops.run_policy import Shutdown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
