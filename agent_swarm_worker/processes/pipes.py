@@ -203,7 +203,8 @@ async def pump(stream: ByteSource, on_chunk: Callable[[bytes], None]) -> None:
     on and lose bytes.
     """
     if isinstance(stream, PipeReader):
-        return await stream.pump(on_chunk)
+        await stream.pump(on_chunk)
+        return
     while True:
         try:
             chunk = await stream.receive()

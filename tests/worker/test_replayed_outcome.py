@@ -165,7 +165,7 @@ async def test_pi_counts_what_is_on_record(tmp_path: Path, is_over: bool):
         native.assistant_message("two", [], model="claude-sonnet-4-5", stop="stop", usage=usage),
     ]
     if is_over:
-        records.append(native.end("stop", 1234, {}))
+        records.append(native.end("stop", 1234, None))
     journal_of([orjson.dumps(record) for record in records], config)
     word, _ = await tell(config, await PiAdapter().translator(config))
     result = word.conclude()

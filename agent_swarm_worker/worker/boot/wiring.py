@@ -10,8 +10,7 @@ from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.outbox import Outbox
-from agent_swarm_worker.prompts.render import Renderer
-from agent_swarm_worker.prompts.texts import TemplateLibrary, shipped_texts
+from agent_swarm_worker.prompts.render import Renderer, TemplateLibrary, shipped_texts
 from agent_swarm_worker.skills.folders import skill_folders
 from agent_swarm_worker.skills.sync import SkillSync
 from agent_swarm_worker.state.directory import StateDir
