@@ -15,11 +15,11 @@ import anyio.to_thread
 import orjson
 
 from agent_swarm_worker.clock import Clock, SystemClock
+from agent_swarm_worker.contract import Ending
 from agent_swarm_worker.errors import ConfigError, MissingExtra, ProviderError
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.conversation import ENDED, SteeringQueue
-from agent_swarm_worker.providers.kit.launch import Ending
 from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.pi import native
