@@ -1,13 +1,8 @@
 """Log events of one closed vocabulary with structlog: readable lines on a terminal, else JSON.
 
-`Event` is the vocabulary. Tests and operators depend on the names, so a new event is added here.
-Each line passes through `scrub` first. A line that cannot be written (disk full, reader gone) is
-dropped: logging never fails.
-
-Every line is written at once, except the output of sessions (`Log.output`): those lines are
-buffered until the event loop's current step ends, or another line is logged, and are then scrubbed
-and written together. So the order is kept, and a killed process loses the output of one step at
-most.
+Tests and operators depend on the names in `Event`. Each line passes through `scrub`. A line that
+cannot be written (disk full, reader gone) is dropped: logging never fails. Lines are written at
+once, except a session's output, for which see `LineBuffer`.
 """
 
 from __future__ import annotations
@@ -194,8 +189,6 @@ def configure(
 
 
 class _Lines:
-    """Writes finished lines; the logger that structlog wraps."""
-
     def __init__(self, stream: TextIO, buffer: LineBuffer | None) -> None:
         self._stream, self._buffer = stream, buffer
 
@@ -284,8 +277,6 @@ class LineBuffer:
 
 
 class _Configuration:
-    """The configuration that `Log.output` uses."""
-
     level = 0
     buffer: LineBuffer | None = None
 
@@ -365,5 +356,4 @@ def _render_human(values: MutableMapping[str, Any], scrub: Callable[[str], str])
 
 
 def _printable(text: str) -> str:
-    """Quote text that has spaces, line ends or control characters."""
     return text if text.isprintable() and " " not in text else repr(text)

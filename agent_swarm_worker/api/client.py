@@ -13,9 +13,9 @@ from agent_swarm_worker.api.configuration import Config, Keys, RefreshLocks
 from agent_swarm_worker.api.resources import Resources
 from agent_swarm_worker.api.sessions import Records, Sessions
 from agent_swarm_worker.api.tasks import Tasks
+from agent_swarm_worker.api.values import NULL, Row
 from agent_swarm_worker.api.wire.resources import Agent, SteeringMessage
 from agent_swarm_worker.api.wire.tasks import ChannelCursor, Trigger, trigger_from_wire
-from agent_swarm_worker.api.wire.values import NULL, Row
 from agent_swarm_worker.errors import ApiGarbled
 
 if TYPE_CHECKING:

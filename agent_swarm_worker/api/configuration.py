@@ -8,21 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.address import segment
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
+from agent_swarm_worker.api.first_request import request_configuration
+from agent_swarm_worker.api.values import Row
 from agent_swarm_worker.api.wire.resources import ConfigRow
-from agent_swarm_worker.api.wire.values import Row
 from agent_swarm_worker.errors import ApiGarbled, ApiRefused, RouteMissing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent_swarm_worker.api.first_request import FirstRequest
+
 
 class Config(Endpoints):
     """Configuration rows (docs/api.md 13)."""
 
+    first_request: FirstRequest | None = None
+    """A request under way; the next call of `resolved` takes its answer."""
+
     async def resolved(self, agent_id: str | None = None) -> tuple[ConfigRow, ...]:
         """Return the rows that apply to an agent, or to all; secrets in clear, sorted by key."""
-        query = {"agentId": agent_id, "includeSecrets": "true"}
-        answer = await self._http.call("GET", "/api/config/resolved", params=query)
+        first, self.first_request = self.first_request, None
+        answer = await (first.answer() if first else request_configuration(self._http, agent_id))
         return Row(answer).rows("configs", ConfigRow.from_wire)
 
     async def put(

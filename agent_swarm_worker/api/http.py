@@ -18,7 +18,7 @@ import orjson
 
 from agent_swarm_worker.api.address import Address, fits_a_header, header
 from agent_swarm_worker.api.connections import FAILURES, Connections
-from agent_swarm_worker.api.wire.values import encode
+from agent_swarm_worker.api.values import encode
 from agent_swarm_worker.errors import (
     ApiError,
     ApiGarbled,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.address import segment
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
+from agent_swarm_worker.api.values import Row
 from agent_swarm_worker.api.wire.resources import (
     InstalledMcpServer,
     Memory,
@@ -18,7 +19,6 @@ from agent_swarm_worker.api.wire.resources import (
     SkillFile,
     StoredEvent,
 )
-from agent_swarm_worker.api.wire.values import Row
 from agent_swarm_worker.errors import ApiGarbled
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.address import segment
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
+from agent_swarm_worker.api.values import Identifier, Row, read_row, verbatim
 from agent_swarm_worker.api.wire.tasks import Task
-from agent_swarm_worker.api.wire.values import Identifier, Row, read_row, verbatim
 from agent_swarm_worker.errors import ApiGarbled, ApiRefused
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agent_swarm_worker.api.address import segment
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
+from agent_swarm_worker.api.values import Row, verbatim
 from agent_swarm_worker.api.wire.resources import LogEntry
 from agent_swarm_worker.api.wire.tasks import TERMINAL_STATUSES, Task
-from agent_swarm_worker.api.wire.values import Row, verbatim
 from agent_swarm_worker.errors import (
     ApiGarbled,
     ApiRefused,

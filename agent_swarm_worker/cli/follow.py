@@ -67,7 +67,6 @@ class Follower:
             return []
 
     async def _look(self) -> Task:
-        """Show new log lines and the status."""
         task = await self._client.tasks.get(self._task_id)
         for entry in await self._new_lines():
             for mark, text in render_line(entry.content):
@@ -76,7 +75,6 @@ class Follower:
         return task
 
     async def _look_with_patience(self) -> Task | None:
-        """As `_look`, but tolerate an outage."""
         try:
             task = await self._look()
         except ApiError as error:

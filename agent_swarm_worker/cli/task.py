@@ -158,11 +158,6 @@ async def _list(args: argparse.Namespace, client: SwarmClient) -> int:
 
 
 def _task_text(text: str) -> str:
-    """Return the text of the task; ``-`` reads standard input.
-
-    Raises:
-        UsageError: it is empty or not UTF-8.
-    """
     if text == "-":
         try:
             text = sys.stdin.buffer.read().decode()

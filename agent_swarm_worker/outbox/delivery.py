@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from agent_swarm_worker.api.values import encode
 from agent_swarm_worker.api.wire.tasks import ChannelCursor
-from agent_swarm_worker.api.wire.values import encode
 from agent_swarm_worker.errors import ApiError, ApiGarbled, ApiRefused, ApiUnreachable, Unauthorized
 from agent_swarm_worker.journal.files import AFTER_ALL_LINES
 from agent_swarm_worker.logs import Event

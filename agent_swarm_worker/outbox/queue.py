@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from agent_swarm_worker.api.configuration import PoolKey
-from agent_swarm_worker.api.wire.values import encode
+from agent_swarm_worker.api.values import encode
 from agent_swarm_worker.journal.reading import joined
 from agent_swarm_worker.logs import Event, Log
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from agent_swarm_worker.api.values import encode, whole_number
 from agent_swarm_worker.api.wire.bodies import event_body
-from agent_swarm_worker.api.wire.values import encode, whole_number
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.reporting.labels import canonical_name
 from agent_swarm_worker.text import one_line

@@ -18,7 +18,7 @@ from agent_swarm_worker.api import http as http_module
 from agent_swarm_worker.api.address import Address, segment
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
-from agent_swarm_worker.api.wire.values import NULL, encode, verbatim
+from agent_swarm_worker.api.values import NULL, encode, verbatim
 from agent_swarm_worker.errors import (
     ApiError,
     ApiGarbled,

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent_swarm_worker.api.values import is_identifier
 from agent_swarm_worker.api.wire.resources import (
     Agent,
     ConfigRow,
@@ -33,7 +34,6 @@ from agent_swarm_worker.api.wire.tasks import (
     UnreadMentions,
     trigger_from_wire,
 )
-from agent_swarm_worker.api.wire.values import is_identifier
 
 ROWS = (
     Agent,

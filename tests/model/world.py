@@ -258,8 +258,8 @@ class World:
         """Put in what is played; the rest of the worker is as it is."""
         real_wire, real_run = daemon_module.wire, Database.run
 
-        async def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
-            worker = await real_wire(inputs, stack)
+        def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
+            worker = real_wire(inputs, stack)
             process = next(p for p in self.processes.values() if p.agent_id == worker.agent_id)
             process.worker = worker
             process.line = Line(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from agent_swarm_worker.api.values import MAX_INT, whole_number
 from agent_swarm_worker.api.wire.harness_names import COST_NAMES, REQUIRED_METADATA, SESSION_NAMES
-from agent_swarm_worker.api.wire.values import MAX_INT, whole_number
 from agent_swarm_worker.contract.events import Compaction, ContextUsage, SessionInit
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
-from agent_swarm_worker.api.wire.values import (
+from agent_swarm_worker.api.values import (
     Identifier,
     Row,
     WireRow,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
-from agent_swarm_worker.api.wire.values import Identifier, Row, WireRow, read_row
+from agent_swarm_worker.api.values import Identifier, Row, WireRow, read_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.worker.boot.environment import Environment
     from agent_swarm_worker.worker.boot.harness import Harness
     from agent_swarm_worker.worker.loops.paused_tasks import PausedTaskStore
-    from agent_swarm_worker.worker.loops.shutdown import Shutdown
+    from agent_swarm_worker.worker.loops.run_policy import Shutdown
     from agent_swarm_worker.worker.run.running_task import Slots
     from agent_swarm_worker.workspace.identity import ProfileSync
     from agent_swarm_worker.workspace.profiles import AgentTemplate
@@ -65,7 +65,7 @@ class AgentRecord:
     role_label: str = "worker"
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Core:
     """Services and facts of the process that every part of the worker may use."""
 
@@ -92,7 +92,7 @@ class Core:
         return self.environment.settings
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class LoopParts(Core):
     """Used by the loops: the running tasks, the paused ones, and the shutdown."""
 
@@ -103,7 +103,7 @@ class LoopParts(Core):
     """The paused tasks boot fetched for the poll loop, or why it could not; ``None`` once used."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class WorkspaceParts(Core):
     """What keeps the agent's profile files and skills current."""
 
@@ -111,7 +111,7 @@ class WorkspaceParts(Core):
     skills: SkillSync | None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class SessionParts(WorkspaceParts):
     """Used to prepare one session and to report its end."""
 
@@ -125,12 +125,12 @@ class SessionParts(WorkspaceParts):
         return self.sessions_started
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class RunParts(LoopParts, SessionParts):
     """Used to run a task from its trigger to its finish."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class BootParts(LoopParts, WorkspaceParts):
     """Used by the boot sequence and by crash recovery."""
 
@@ -139,6 +139,6 @@ class BootParts(LoopParts, WorkspaceParts):
     report; true once it succeeded."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Worker(RunParts, BootParts):
     """One worker process."""

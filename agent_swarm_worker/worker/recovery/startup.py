@@ -11,7 +11,6 @@ until that is done; otherwise the server would give it to another worker.
 
 from __future__ import annotations
 
-import shutil
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,8 +24,6 @@ from agent_swarm_worker.worker.loops.heartbeat import announce
 from agent_swarm_worker.worker.recovery.orphaned_session import OrphanedSession
 from agent_swarm_worker.worker.recovery.upload_cursor import with_resynced_cursor
 from agent_swarm_worker.worker.run.finishing import DELIVERY_WAIT_S
-from agent_swarm_worker.worker.run.launch_files import remove_fallback_dirs
-from agent_swarm_worker.worker.run.preparation import SESSIONS_DIR
 from agent_swarm_worker.worker.run.running_task import RunningTask
 
 if TYPE_CHECKING:
@@ -60,12 +57,8 @@ async def recover(worker: BootParts) -> None:
             worker.state.forget(claim.task_id)
         else:
             worker.unsettled_claims[claim.task_id] = partial(_retry_settling, worker, claim, orphan)
-    worker.state.mark_reboot_handled()
     # Results must arrive before the server is asked to put back tasks that were never started.
     await worker.outbox.flush_all(FLUSH_WAIT_S)
-    # Private files of ended sessions, which a killed process could not remove.
-    shutil.rmtree(worker.state.path / SESSIONS_DIR, ignore_errors=True)
-    remove_fallback_dirs(worker.state.path / SESSIONS_DIR)
 
 
 async def _settle(worker: BootParts, claim: Claim, orphan: OrphanedSession) -> bool:

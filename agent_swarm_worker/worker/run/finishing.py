@@ -21,8 +21,7 @@ from agent_swarm_worker.reporting.finish import (
 )
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.text import clip
-from agent_swarm_worker.worker.loops.shutdown import GRACEFUL_SHUTDOWN
-from agent_swarm_worker.worker.run.running_task import PAUSED
+from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN, PAUSED
 from agent_swarm_worker.worker.run.session_credentials import report_limits
 
 if TYPE_CHECKING:

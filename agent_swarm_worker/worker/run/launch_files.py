@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.worker.boot.parts import Core
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
+SESSIONS_DIR = "sessions"
+"""Folder of the private directories, in the state directory."""
 PROBE_BYTES = 256 * 1024
 """The space that is probed: enough for configuration, prompts and MCP servers."""
 MIN_SECRET_CHARS = 16
@@ -71,8 +73,9 @@ def private_dir(folder: Path, name: str, *, log: Log) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def remove_fallback_dirs(folder: Path) -> None:
-    """Remove the fallback directories that a killed process has left."""
+def remove_private_dirs(folder: Path) -> None:
+    """Remove the private directories of a killed process: `folder`, and the fallbacks."""
+    shutil.rmtree(folder, ignore_errors=True)
     spare = _fallback_path(folder, "*")
     with contextlib.suppress(OSError):
         for path in spare.parent.glob(spare.name):
@@ -94,7 +97,7 @@ def _make(path: Path) -> None:
 
 
 def _fallback_path(folder: Path, name: str) -> Path:
-    """Return the fallback; its name has a digest of `folder`, for `remove_fallback_dirs`."""
+    """Return the fallback; its name has a digest of `folder`, for `remove_private_dirs`."""
     digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"swarm-worker-{digest}-{name}"
 

@@ -25,6 +25,7 @@ from agent_swarm_worker.worker.boot.environment import needed_variables
 from agent_swarm_worker.worker.loops.housekeeping import owner
 from agent_swarm_worker.worker.run.continuity import parent_of, with_native_resume
 from agent_swarm_worker.worker.run.launch_files import (
+    SESSIONS_DIR,
     SessionMcpServers,
     private_dir,
     session_mcp_servers,
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.worker.boot.parts import Core, SessionParts
     from agent_swarm_worker.worker.run.prompting import SessionWorkspace
     from agent_swarm_worker.worker.run.running_task import RunningTask
-
-SESSIONS_DIR = "sessions"
-"""In the state directory: one private directory per running session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 
@@ -21,6 +21,8 @@ PAUSED = "paused"
 """`ended_by` of a task that was paused."""
 RESUMED = "task_resumed"
 """The trigger type of a task that is resumed after a pause."""
+GRACEFUL_SHUTDOWN: Final = "graceful_shutdown"
+"""`ended_by` of a task that a shutdown handed back."""
 
 
 class TaskState(StrEnum):

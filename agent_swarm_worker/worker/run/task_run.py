@@ -29,11 +29,12 @@ from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.state.directory import Claim
 from agent_swarm_worker.worker.boot.harness import wire_name
 from agent_swarm_worker.worker.loops.heartbeat import announce, check_before_session
-from agent_swarm_worker.worker.loops.shutdown import GRACEFUL_SHUTDOWN, supersede
+from agent_swarm_worker.worker.loops.shutdown import supersede
 from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 from agent_swarm_worker.worker.run.continuity import HARNESS_KEY
 from agent_swarm_worker.worker.run.finishing import SessionOutcome, fail_unreported, finish_task
 from agent_swarm_worker.worker.run.preparation import PreparedSession, prepared
+from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN
 from agent_swarm_worker.worker.run.watchdog import Watchdog
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.vcs import find_request
