@@ -37,7 +37,7 @@ class ContextReports:
     ) -> None:
         self._context_window = context_window
         self._send, self._session_uuid, self._model = send, session_uuid, model
-        self._throttle = Throttle(interval_s=interval_s, send=self._send_usage, clock=clock)
+        self._throttle = Throttle(interval_s=lambda: interval_s, send=self._send_usage, clock=clock)
         self._total_tokens: int | None = None
         self._used_tokens: int | None = None
         self._output_tokens = 0
@@ -110,7 +110,9 @@ T = TypeVar("T")
 class Throttle(Generic[T]):
     """Sends the first value at once, then the newest value of each interval when it ends."""
 
-    def __init__(self, *, interval_s: float, send: Callable[[T], None], clock: Clock) -> None:
+    def __init__(
+        self, *, interval_s: Callable[[], float], send: Callable[[T], None], clock: Clock
+    ) -> None:
         self._interval_s, self._send, self._clock = interval_s, send, clock
         self._sent_at: float | None = None
         self._waiting: list[T] = []
@@ -123,7 +125,7 @@ class Throttle(Generic[T]):
     def tick(self) -> None:
         """Send the waiting value if the interval is over."""
         now = self._clock.monotonic()
-        if self._sent_at is None or now - self._sent_at >= self._interval_s:
+        if self._sent_at is None or now - self._sent_at >= self._interval_s():
             self.flush()
 
     def flush(self) -> None:

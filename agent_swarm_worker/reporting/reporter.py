@@ -43,9 +43,11 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract.listening import ByteRange
     from agent_swarm_worker.reporting.port import SessionInfo, WriteQueue
 
-MAX_LOG_FLUSHES_PER_S = 10
-"""Shared by all sessions of a worker; with ten or fewer each has its full rate. Lines that are
-flushed together with tool events are not counted."""
+MAX_POSTS_PER_S = 5
+"""Of one kind (logs, events, progress), by all sessions of a worker together: with more sessions
+each waits longer and sends more at once."""
+MAX_SHARED_INTERVAL_S = 30.0
+"""How long at most a session waits because of the others."""
 
 
 class SessionReporter:
@@ -67,7 +69,9 @@ class SessionReporter:
         self._logged_errors: set[tuple[str, str]] = set()
         self._costs = LatestCost()
         self._progress: Throttle[str | ToolStart] = Throttle(
-            interval_s=info.progress_interval_s, send=self._send_progress, clock=clock
+            interval_s=partial(self._interval_s, info.progress_interval_s),
+            send=self._send_progress,
+            clock=clock,
         )
         self._events = ToolEvents(
             send=self._writes.events,
@@ -255,17 +259,17 @@ class SessionReporter:
         now = self._clock.monotonic()
         self._guarded("progress", self._progress.tick)
         self._guarded("context", self._context.tick)
-        if now - self._events_at >= self._info.events_flush_s:
+        if now - self._events_at >= self._interval_s(self._info.events_flush_s):
             self._events_at = self._logs_at = now
             self._guarded("events", self._flush_events)
-        elif now - self._logs_at >= self._log_interval_s():
+        elif now - self._logs_at >= self._interval_s(self._info.log_flush_s):
             self._logs_at = now
             self._guarded("logs", self._tail.pump)
 
-    def _log_interval_s(self) -> float:
-        """Return the seconds between two log flushes: a request has lines of one session only."""
-        share_s = self._info.sessions() / MAX_LOG_FLUSHES_PER_S
-        return max(self._info.log_flush_s, share_s)
+    def _interval_s(self, usual_s: float) -> float:
+        """Return the seconds between two posts of one kind: a request has one session's only."""
+        share_s = self._info.sessions() / MAX_POSTS_PER_S
+        return max(usual_s, min(share_s, MAX_SHARED_INTERVAL_S))
 
     def _flush_events(self) -> None:
         """Put lines and events in one transaction, so that a crash keeps both or neither."""

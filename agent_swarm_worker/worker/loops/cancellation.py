@@ -7,7 +7,6 @@ so each task is also checked by itself once a minute.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import anyio
@@ -50,9 +49,9 @@ class Cancellation:
                 await self._worker.clock.sleep(self._worker.settings.cancel_check_interval_s)
 
     def _due(self, running: list[RunningTask]) -> list[RunningTask]:
-        """Return the tasks to check by themselves now."""
+        """Return the tasks to check by themselves now; of many, none that has just begun."""
         now_s = self._worker.clock.monotonic()
-        self._checked_at_s = {task: self._checked_at_s.get(task, -math.inf) for task in running}
+        self._checked_at_s = {task: self._checked_at_s.get(task, now_s) for task in running}
         every_s = OWN_CHECK_S if len(running) >= BATCH_FROM else 0.0
         due = [task for task in running if now_s - self._checked_at_s[task] >= every_s]
         self._checked_at_s |= dict.fromkeys(due, now_s)
