@@ -43,9 +43,10 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract.listening import ByteRange
     from agent_swarm_worker.reporting.port import SessionInfo, WriteQueue
 
-MAX_POSTS_PER_S = 5
-"""Of one kind (logs, events, progress), by all sessions of a worker together: with more sessions
-each waits longer and sends more at once."""
+MAX_POSTS_PER_S = 5.0
+"""Of logs and of progress, by all sessions of a worker together: with more sessions each waits
+longer and sends more at once."""
+MAX_EVENT_POSTS_PER_S = 2.5
 MAX_SHARED_INTERVAL_S = 30.0
 """How long at most a session waits because of the others."""
 
@@ -259,16 +260,18 @@ class SessionReporter:
         now = self._clock.monotonic()
         self._guarded("progress", self._progress.tick)
         self._guarded("context", self._context.tick)
-        if now - self._events_at >= self._interval_s(self._info.events_flush_s):
+        if now - self._events_at >= self._interval_s(
+            self._info.events_flush_s, MAX_EVENT_POSTS_PER_S
+        ):
             self._events_at = self._logs_at = now
             self._guarded("events", self._flush_events)
         elif now - self._logs_at >= self._interval_s(self._info.log_flush_s):
             self._logs_at = now
             self._guarded("logs", self._tail.pump)
 
-    def _interval_s(self, usual_s: float) -> float:
+    def _interval_s(self, usual_s: float, max_per_s: float = MAX_POSTS_PER_S) -> float:
         """Return the seconds between two posts of one kind: a request has one session's only."""
-        share_s = self._info.sessions() / MAX_POSTS_PER_S
+        share_s = self._info.sessions() / max_per_s
         return max(usual_s, min(share_s, MAX_SHARED_INTERVAL_S))
 
     def _flush_events(self) -> None:

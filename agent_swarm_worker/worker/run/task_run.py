@@ -336,6 +336,7 @@ async def pull_request_loop(
     worker: RunParts, task: RunningTask, setup: PreparedSession, lane: str
 ) -> None:
     """Search for a pull request every minute until there is one."""
+    await worker.clock.sleep(PULL_REQUEST_INTERVAL_S)
     while not await link_pull_request(worker, task, setup, lane):
         await worker.clock.sleep(PULL_REQUEST_INTERVAL_S)
 
