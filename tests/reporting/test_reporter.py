@@ -413,6 +413,33 @@ async def test_many_sessions_share_a_rate_of_log_requests(
     assert writes.shipped() == ["{}"] * 4
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("sessions", "progress_s", "events_s"), [(1, 3, 5), (15, 3, 6), (50, 10, 20), (9000, 30, 30)]
+)
+async def test_many_sessions_share_a_rate_of_progress_and_events(
+    make_reporter, writes, clock, sessions, progress_s, events_s
+):
+    reporter = make_reporter(sessions=lambda: sessions)
+
+    async def test():
+        reporter.on_event(Progress("first"))
+        reporter.on_event(ToolStart("c1", "Read", {"file_path": "second"}))
+        passed_s = 0
+        for kind, count, due_s in (
+            ("progress", 2, progress_s),
+            ("events", 1, events_s),
+        ):
+            await clock.pass_time(max(0, due_s - 1 - passed_s))
+            if passed_s < due_s:
+                assert len(writes.of(kind)) == count - 1
+            await clock.pass_time(1)
+            passed_s = due_s
+            assert len(writes.of(kind)) == count
+
+    await running(reporter, test)
+
+
 # --- events
 
 
