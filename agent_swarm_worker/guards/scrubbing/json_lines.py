@@ -48,7 +48,7 @@ def scrub_json_line(line: bytes, matcher: Matcher) -> tuple[bytes, Any]:
         found = merge(find_behind_escapes(line, matcher))
         return (replace(line, found) if found else line), None
     found = merge(matcher.find(line))
-    if not found and not may_hide_in_strings(line, matcher):
+    if not found and not _may_hide_in_strings(line, matcher):
         return line, value
     clean = _rewrite(line, found, matcher)
     return (line, value) if clean == line else _load(clean)
@@ -57,16 +57,18 @@ def scrub_json_line(line: bytes, matcher: Matcher) -> tuple[bytes, Any]:
 def scrub_json_lines(lines: Sequence[bytes], matcher: Matcher) -> list[tuple[bytes, Any]]:
     """Scrub several lines, each as `scrub_json_line` does.
 
-    They are searched joined. Only a line in which a secret may begin, or which has unusual escapes,
-    is scrubbed by itself; few are.
+    They are searched joined. Only a line with a secret in it is scrubbed by itself; few are.
     """
-    if len(lines) < 2:
-        return [scrub_json_line(line, matcher) for line in lines]
     data = b"\n".join(lines)
-    suspects = _lines_at(lines, [*matcher.possible(data), *unusual_escapes(data)])
+    spans = matcher.find(data)
+    with_secret = set(_lines_at(lines, [(span.start, span.end - 1) for span in spans]))
+    begins = unusual_escapes(data)
+    for number in _lines_at(lines, [(begin, begin) for begin in begins]):
+        if number not in with_secret and _may_hide_in_strings(lines[number], matcher):
+            with_secret.add(number)
     scrubbed: list[tuple[bytes, Any]] = []
     for number, line in enumerate(lines):
-        if number not in suspects:
+        if number not in with_secret:
             try:
                 scrubbed.append((line, orjson.loads(line)))
                 continue
@@ -76,12 +78,15 @@ def scrub_json_lines(lines: Sequence[bytes], matcher: Matcher) -> list[tuple[byt
     return scrubbed
 
 
-def _lines_at(lines: Sequence[bytes], offsets: list[int]) -> set[int]:
-    """Return the numbers of the lines that contain these offsets of the joined lines."""
-    if not offsets:
-        return set()
+def _lines_at(lines: Sequence[bytes], ranges: list[tuple[int, int]]) -> list[int]:
+    """Return the numbers of the lines that these ranges (first, last) of the joined lines touch."""
+    if not ranges:
+        return []
     ends = list(accumulate(len(line) + 1 for line in lines))
-    return {bisect_right(ends, offset) for offset in offsets}
+    touched: set[int] = set()
+    for first, last in ranges:
+        touched.update(range(bisect_right(ends, first), bisect_right(ends, last) + 1))
+    return sorted(touched)
 
 
 def map_strings(value: Any, change: Callable[[str], str]) -> Any:
@@ -264,7 +269,7 @@ def unusual_escapes(data: bytes) -> list[int]:
 def find_behind_escapes(data: bytes, matcher: Matcher) -> list[Span]:
     """Return the spans of secrets in `data`, at any level of escapes; sorted, not merged."""
     spans = matcher.find(data)
-    if not has_unusual_escapes(data) or not _has_more_behind_escapes(data, matcher):
+    if not _has_more_behind_escapes(data, matcher):
         return spans
     levels: list[list[tuple[int, int]]] = []
     for _ in range(MAX_LEVELS):
@@ -281,7 +286,7 @@ def find_behind_escapes(data: bytes, matcher: Matcher) -> list[Span]:
     return spans
 
 
-def may_hide_in_strings(line: bytes, matcher: Matcher) -> bool:
+def _may_hide_in_strings(line: bytes, matcher: Matcher) -> bool:
     """True if `find_behind_escapes` may find a secret in one of the strings of a line of JSON.
 
     False is certain. All strings are searched joined, which takes a fraction of the time.
@@ -292,9 +297,7 @@ def may_hide_in_strings(line: bytes, matcher: Matcher) -> bool:
         text = "\n".join(_strings_of(line)).encode("utf-8", "replace")
     except (ValueError, RecursionError):
         return True
-    if matcher.find(text):
-        return True
-    return has_unusual_escapes(text) and _has_more_behind_escapes(text, matcher)
+    return bool(matcher.find(text)) or _has_more_behind_escapes(text, matcher)
 
 
 def _strings_of(line: bytes) -> Iterator[str]:
@@ -314,13 +317,13 @@ def _no_number(_: str) -> None:
 
 
 def _has_more_behind_escapes(data: bytes, matcher: Matcher) -> bool:
-    """True if a secret is found at any level of escapes."""
+    """True if a secret is found at any level of unusual escapes."""
     for _ in range(MAX_LEVELS):
+        if not has_unusual_escapes(data):
+            return False
         data = _plain_text(data)
         if matcher.find(data):
             return True
-        if not has_unusual_escapes(data):
-            break
     return False
 
 

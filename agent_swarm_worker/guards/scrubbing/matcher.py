@@ -110,10 +110,6 @@ class Matcher:
             list(with_head), MATCHKIND_STANDARD, Implementation.DFA
         ).find_matches_as_indexes
 
-    def possible(self, data: bytes) -> list[int]:
-        """Return offsets of which at least one is in each span that `find` would return."""
-        return [begin for _, begin, _ in self._hits(data, overlapping=True)]
-
     def find(self, data: bytes, start: int = 0) -> list[Span]:
         """Return the secrets that start at or after `start`; sorted, overlaps not merged.
 
