@@ -1,8 +1,7 @@
 """Log one short line for each event of a session, for people who watch the worker's log.
 
-The lines are made from normalized events, so they look the same for every harness. A record of
-which no event came is shown by its type and its JSON; plain text as it is. Nothing parses these
-lines, and the journal has everything they leave out.
+A record of which no event came is shown by its type and its JSON; plain text as it is. The journal
+has everything that is left out.
 """
 
 from __future__ import annotations
@@ -108,7 +107,7 @@ _DESCRIPTIONS: Mapping[type, Callable[[Any], str]] = {
 
 
 class Console:
-    """A session listener that logs a line for each event; does nothing if the log hides info."""
+    """A session listener that logs a line for each event, unless the log hides info."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -154,7 +153,6 @@ class Console:
         self._log_record()
 
     def _log_record(self) -> None:
-        """Log a record of which no event came."""
         record, self._unexplained = self._unexplained, None
         if record is not None and (text := describe_record(record)):
             self._log.output(Event.SESSION_OUTPUT, text)

@@ -1,7 +1,4 @@
-"""Report how full the model's context window is (docs/api.md 11), at most once per interval.
-
-`Throttle` sends the newest value of each interval, so the last report is never an outdated one.
-"""
+"""Report how full the model's context window is (docs/api.md 11), at most once per interval."""
 
 from __future__ import annotations
 
@@ -17,12 +14,14 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import Compaction, ContextUsage, CostData
 
+INTERVAL_S = 30.0
+
 
 class ContextReports:
-    """Keeps the token sums of one session and sends snapshots of them.
+    """Keeps the token sums of one session's main thread and sends snapshots of them.
 
     The window's size is the one that the harness reports; before it does, `context_window` gives
-    the model's. Translators emit no usage for subagents, so the sums are those of the main thread.
+    the model's.
     """
 
     def __init__(
@@ -31,13 +30,12 @@ class ContextReports:
         send: Callable[[dict[str, Any]], None],
         session_uuid: str,
         model: str,
-        interval_s: float,
         clock: Clock,
         context_window: Callable[[str], int | None] = unknown_window,
     ) -> None:
         self._context_window = context_window
         self._send, self._session_uuid, self._model = send, session_uuid, model
-        self._throttle = Throttle(interval_s=lambda: interval_s, send=self._send_usage, clock=clock)
+        self._throttle = Throttle(interval_s=lambda: INTERVAL_S, send=self._send_usage, clock=clock)
         self._total_tokens: int | None = None
         self._used_tokens: int | None = None
         self._output_tokens = 0

@@ -1,8 +1,4 @@
-"""Make a short progress line of a tool call, for the task's progress text (docs/api.md 5.9).
-
-The emoji of each group of swarm tools are the public worker's, so dashboards look familiar; the
-texts are our own.
-"""
+"""Make a short progress line of a tool call, for the task's progress text (docs/api.md 5.9)."""
 
 from __future__ import annotations
 
@@ -47,16 +43,13 @@ def label(
     scrub: Callable[[str], str] = str,
     tools: Mapping[str, ActionKind] = USUAL_TOOLS,
 ) -> str | None:
-    """Return the label of a tool call; nothing for housekeeping and for progress reports.
+    """Return one line for a tool call; nothing for housekeeping and for progress reports.
 
     Args:
         tool_name: as the harness names it.
         args: of the call; used if they are a mapping.
         scrub: replaces secrets, before the text is cut.
         tools: the actions of the harness's own tools, by their name in lower case.
-
-    Returns:
-        One line of at most `MAX_LABEL_CHARS` characters, without control characters.
     """
     text = _label(tool_name, args if isinstance(args, Mapping) else {}, tools)
     return one_line(scrub(text), MAX_LABEL_CHARS) if text else None
@@ -295,8 +288,5 @@ _LABELS = {name: f"{emoji} {text}" for emoji, name, text in _ROWS}
 
 
 def swarm_label(tool: str) -> str | None:
-    """Return the label of a swarm tool; nothing for other names.
-
-    The server, or a harness that allows no hyphen, writes some names with underscores.
-    """
+    """Return the label of a swarm tool, some of which have underscores for hyphens."""
     return _LABELS.get(tool.lower().replace("_", "-"))

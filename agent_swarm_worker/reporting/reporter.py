@@ -1,8 +1,7 @@
 """Turn one session's events into API writes.
 
-All writes go through the durable queue, so this is synchronous code that does not wait for the
-network. Log lines, tool events and the newest progress text are flushed by the timer in
-`SessionReporter.run`.
+All writes go through the durable queue, so nothing here waits for the network. The timer in
+`SessionReporter.run` flushes log lines, tool events and the newest progress text.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agent_swarm_worker.api.wire import cost_body, latest_model_body
+from agent_swarm_worker.api.wire import cost_body, latest_model_body, session_body
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.contract import (
     Compaction,
@@ -26,12 +25,16 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.contract.listening import listens_to
+from agent_swarm_worker.journal.files import number
+from agent_swarm_worker.journal.reading import range_args, text_args, upload_args
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.reporting.context import ContextReports, Throttle
 from agent_swarm_worker.reporting.finish import LatestCost, has_failed
 from agent_swarm_worker.reporting.labels import MAX_LABEL_CHARS, has_label, label
+from agent_swarm_worker.reporting.log_tail import LogTail
+from agent_swarm_worker.reporting.port import WORKER_LANE, task_lane
 from agent_swarm_worker.reporting.tool_events import MAX_ID_CHARS, ToolEvents
-from agent_swarm_worker.reporting.writes import LogTail, SessionWrites
 from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
@@ -43,12 +46,15 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract.listening import ByteRange
     from agent_swarm_worker.reporting.port import SessionInfo, WriteQueue
 
+PROGRESS_INTERVAL_S = 3.0
 MAX_POSTS_PER_S = 5.0
 """Of logs and of progress, by all sessions of a worker together: with more sessions each waits
 longer and sends more at once."""
 MAX_EVENT_POSTS_PER_S = 2.5
 MAX_SHARED_INTERVAL_S = 30.0
 """How long at most a session waits because of the others."""
+MAX_UNWRITTEN_BYTES = 256 * 1024
+"""Limit of one write of lines that are in no journal; the queue stores those."""
 
 
 class SessionReporter:
@@ -59,8 +65,9 @@ class SessionReporter:
     ) -> None:
         self._info, self._clock, self._redactor, self._log = info, clock, redactor, log
         self._task_id, self._model = info.task_id, info.model
-        self._writes = SessionWrites(queue=writes, info=info)
-        self._tick_s = min(info.log_flush_s, info.events_flush_s, info.progress_interval_s)
+        self._writes, self._lane = writes, task_lane(info.effective_id)
+        self._logged_bytes = 0
+        self._tick_s = min(info.log_flush_s, info.events_flush_s, PROGRESS_INTERVAL_S)
         self._logs_at = self._events_at = clock.monotonic()
         self._began_at = self._logs_at - info.elapsed_s
         self._session: SessionInit | None = None
@@ -70,12 +77,12 @@ class SessionReporter:
         self._logged_errors: set[tuple[str, str]] = set()
         self._costs = LatestCost()
         self._progress: Throttle[str | ToolStart] = Throttle(
-            interval_s=partial(self._interval_s, info.progress_interval_s),
+            interval_s=partial(self._interval_s, PROGRESS_INTERVAL_S),
             send=self._send_progress,
             clock=clock,
         )
         self._events = ToolEvents(
-            send=self._writes.events,
+            send=self._put_events,
             agent_id=info.agent_id,
             task_id=info.task_id,
             session_uuid=info.session_uuid,
@@ -83,15 +90,14 @@ class SessionReporter:
             scrub=redactor.text,
         )
         self._context = ContextReports(
-            send=self._writes.context,
+            send=self._put_context,
             session_uuid=info.session_uuid,
             model=info.model,
-            interval_s=info.context_interval_s,
             clock=clock,
             context_window=info.context_window,
         )
         self._tail = LogTail(
-            path=info.log_file, start=info.metadata_bytes, send=self._writes.logs, log=log
+            path=info.log_file, start=info.metadata_bytes, send=self._put_range, log=log
         )
         self._takes: dict[type, Callable[[Any], None]] = {
             Message: self._take_message,
@@ -108,11 +114,6 @@ class SessionReporter:
     def last_text(self) -> str:
         """The agent's last message, unscrubbed."""
         return self._last_text
-
-    @property
-    def lane(self) -> str:
-        """The lane of the task's writes; a finish put there is delivered after them."""
-        return self._writes.lane
 
     @listens_to(
         Message, ContextUsage, ToolStart, ToolEnd, Progress, Result, SessionInit, Compaction
@@ -144,7 +145,7 @@ class SessionReporter:
         """Put lines that will not be in the journal, behind those that are."""
         if not self._closed:
             self._guarded("logs", self._tail.pump)
-            self._guarded("logs", partial(self._writes.unwritten, lines))
+            self._guarded("logs", partial(self._put_unwritten, lines))
 
     async def run(self) -> None:
         """Flush waiting reports when they are due, until cancelled."""
@@ -153,13 +154,12 @@ class SessionReporter:
             self._tick()
 
     def note(self, text: str) -> None:
-        """Put a note of the worker on the task, if progress is still sent.
-
-        Unlike a progress text it is not replaced by the next one.
-        """
+        """Put a note of the worker on the task; the next progress text does not replace it."""
         if self._sends_progress:
             self._progress.flush()
-            self._guarded("note", lambda: self._writes.note(one_line(text, MAX_LABEL_CHARS)))
+            self._guarded(
+                "note", lambda: self._put_text(WriteKind.NOTE, one_line(text, MAX_LABEL_CHARS))
+            )
 
     def stop_progress(self) -> None:
         """Send no more progress: a late text would revive a paused or superseded task."""
@@ -167,12 +167,9 @@ class SessionReporter:
         self._progress.drop()
 
     def close(self, result: ProviderResult, *, owns_task: bool = True) -> None:
-        """Put all remaining reports. Call once, when the session has ended.
+        """Put all remaining reports, when the session has ended.
 
-        Args:
-            result: of the session.
-            owns_task: false if the task was taken from this worker; then only logs, events, cost
-                and model are reported.
+        If the task was taken from this worker, only logs, events, cost and model are reported.
         """
         if self._closed:
             return
@@ -223,7 +220,7 @@ class SessionReporter:
         else:
             text = source
         if text:
-            self._writes.progress(text)
+            self._put_text(WriteKind.PROGRESS, text)
 
     def _take_session(self, event: SessionInit) -> None:
         if event.model:
@@ -243,7 +240,7 @@ class SessionReporter:
         is_new = self._session is None or self._session.session_id != known.session_id
         self._session = known
         if is_new or self._task_id is not None:
-            self._writes.session(known, model=self._model)
+            self._put_session(known)
         if is_new:
             self._events.session_started(known.session_id)
 
@@ -276,10 +273,10 @@ class SessionReporter:
 
     def _flush_events(self) -> None:
         """Put lines and events in one transaction, so that a crash keeps both or neither."""
-        with self._writes.queue.transaction():
+        with self._writes.transaction():
             self._tail.pump()
             self._events.flush()
-            self._writes.queue.mark_reported()
+            self._writes.mark_reported()
 
     def _final_cost(self, result: ProviderResult) -> CostData | None:
         cost = self._costs.cost
@@ -308,7 +305,7 @@ class SessionReporter:
             created_at_ms=epoch_ms(self._clock.now()),
         )
         if body is not None:
-            self._writes.cost(body)
+            self._put(WriteKind.COST, body)
 
     def _complete_context(self, cost: CostData | None) -> None:
         if self._task_id is not None:
@@ -324,7 +321,50 @@ class SessionReporter:
             reasoning_effort=result.applied_reasoning_effort,
         )
         if body is not None:
-            self._writes.latest_model(body)
+            args = {"agent_id": self._info.agent_id, "latest_model": body}
+            self._writes.put(WORKER_LANE, WriteKind.LATEST_MODEL, args)
+
+    def _put(self, kind: WriteKind, args: dict[str, Any]) -> None:
+        self._writes.put(self._lane, kind, args)
+
+    def _put_text(self, kind: WriteKind, text: str) -> None:
+        self._put(kind, {"task_id": self._task_id, "text": text})
+
+    def _put_context(self, snapshot: dict[str, Any]) -> None:
+        self._put(WriteKind.CONTEXT, {"task_id": self._task_id, "snapshot": snapshot})
+
+    def _put_session(self, init: SessionInit) -> None:
+        """Put the harness's session on the task, or on the active session if there is no task."""
+        if self._task_id is not None:
+            session = session_body(init, model=self._model)
+            self._put(WriteKind.SESSION, {"task_id": self._task_id, "session": session})
+        else:
+            args = {"task_id": self._info.effective_id, "provider_session_id": init.session_id}
+            self._put(WriteKind.PROVIDER_SESSION, args)
+
+    def _put_events(self, events: list[bytes]) -> None:
+        batch = orjson.Fragment(b"[%b]" % b",".join(events))
+        self._put(WriteKind.EVENTS, {"events": batch})
+
+    def _put_range(self, path: Path, lines: ByteRange) -> None:
+        self._put_lines(range_args(path, lines), lines.end - lines.start)
+
+    def _put_unwritten(self, lines: bytes) -> None:
+        while lines:
+            size = lines.rfind(b"\n", 0, MAX_UNWRITTEN_BYTES) + 1 or lines.find(b"\n") + 1
+            part = lines[: size or len(lines)]
+            self._put_lines(text_args(part), len(part))
+            lines = lines[len(part) :]
+
+    def _put_lines(self, where: dict[str, Any], size: int) -> None:
+        args = upload_args(
+            task_id=self._task_id,
+            session_uuid=self._info.session_uuid,
+            number=number(self._info.iteration, self._logged_bytes),
+            harness=self._info.harness,
+        )
+        self._put(WriteKind.LOGS, args | where)
+        self._logged_bytes += size
 
     def _elapsed_ms(self) -> int:
         return round((self._clock.monotonic() - self._began_at) * 1000)

@@ -149,8 +149,8 @@ def test_all_writes_of_a_task_share_a_lane_so_that_its_finish_comes_last(reporte
     reporter.on_event(Result(COST))
     reporter.close(GOOD)
     lanes = {str(kind): lane for lane, kind, _ in writes.puts}
-    assert {lanes[kind] for kind in ("session", "cost", "logs", "events")} == {reporter.lane}
-    assert lanes["latest_model"] != reporter.lane
+    assert {lanes[kind] for kind in ("session", "cost", "logs", "events")} == {"task-1"}
+    assert lanes["latest_model"] == "worker"
 
 
 # --- session
@@ -353,7 +353,7 @@ def test_a_session_may_go_on_in_a_second_journal(reporter, writes, journal):
 def test_lines_the_disk_did_not_take_are_told_in_their_place(
     reporter, writes, journal, monkeypatch
 ):
-    monkeypatch.setattr("agent_swarm_worker.reporting.writes.MAX_UNWRITTEN_BYTES", 10)
+    monkeypatch.setattr("agent_swarm_worker.reporting.reporter.MAX_UNWRITTEN_BYTES", 10)
     say(journal, reporter, '"first"')
     held = b'"a"\n"bb"\n"longer than a part"\n"c"\n'
     reporter.unwritten(held)

@@ -24,7 +24,7 @@ from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.providers.catalog import context_window
 from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.reporting.console import Console
-from agent_swarm_worker.reporting.port import SessionInfo
+from agent_swarm_worker.reporting.port import SessionInfo, task_lane
 from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.state.directory import Claim
 from agent_swarm_worker.worker.boot.harness import wire_name
@@ -170,7 +170,7 @@ async def _run_with_listeners(
         helpers.start_soon(watchdog.run)
         helpers.start_soon(loop_ender.run)
         if has_link:
-            helpers.start_soon(pull_request_loop, worker, task, setup, reporter.lane)
+            helpers.start_soon(pull_request_loop, worker, task, setup)
         result = _failure("the session did not end when it was asked to", ABORTED)
         with watchdog.abort_scope:
             result = await session.wait_for_completion()
@@ -183,7 +183,7 @@ async def _run_with_listeners(
     if has_link and task.ended_by is None:
         # Most pull requests are opened by the agent's last call.
         with anyio.move_on_after(PULL_REQUEST_CHECK_S):
-            await link_pull_request(worker, task, setup, reporter.lane)
+            await link_pull_request(worker, task, setup)
     return result
 
 
@@ -332,18 +332,14 @@ def _failure(reason: str, category: str) -> ProviderResult:
     )
 
 
-async def pull_request_loop(
-    worker: RunParts, task: RunningTask, setup: PreparedSession, lane: str
-) -> None:
+async def pull_request_loop(worker: RunParts, task: RunningTask, setup: PreparedSession) -> None:
     """Search for a pull request every minute until there is one."""
     await worker.clock.sleep(PULL_REQUEST_INTERVAL_S)
-    while not await link_pull_request(worker, task, setup, lane):
+    while not await link_pull_request(worker, task, setup):
         await worker.clock.sleep(PULL_REQUEST_INTERVAL_S)
 
 
-async def link_pull_request(
-    worker: RunParts, task: RunningTask, setup: PreparedSession, lane: str
-) -> bool:
+async def link_pull_request(worker: RunParts, task: RunningTask, setup: PreparedSession) -> bool:
     """Search once; true if a pull request was found and its link queued."""
     if not adapter_spec(setup.adapter).capabilities.has_local_environment:
         return False
@@ -357,5 +353,6 @@ async def link_pull_request(
         return False
     link = vcs_body(provider=found.provider, repo=found.repo, number=found.number, url=found.url)
     if link is not None:
-        worker.outbox.put(lane, WriteKind.VCS, {"task_id": task.task_id, "link": link})
+        args = {"task_id": task.task_id, "link": link}
+        worker.outbox.put(task_lane(task.task_id), WriteKind.VCS, args)
     return True
