@@ -4,10 +4,9 @@ A session writes one file, or two: if the session to be resumed does not exist a
 is recorded in a *continuation* beside the first file. The first record of a file describes the run;
 it is not uploaded.
 
-Upload numbering keeps the lines of a session in order on the server, which numbers lines within one
-request and sorts by the request's ``iteration`` first. So ``iteration`` is the session's iteration
-plus the number of bytes of the session's log before the request. A request with a part of a range
-adds the bytes of the range before that part; joined ranges get the same numbers as separate ones.
+The server sorts lines by their request's ``iteration``, then by their index in the request. So
+``iteration`` is sent as the session's iteration plus the number of bytes of the session's log
+before the request.
 """
 
 from __future__ import annotations
@@ -38,14 +37,7 @@ class Head(NamedTuple):
 
 
 def file_name(*, timestamp: str, label: str, session_uuid: str, resumes_task: bool) -> str:
-    """Return the name of a session's first file, of safe characters only.
-
-    Args:
-        timestamp: the start, formatted by `clock.wire_time`.
-        label: the task's id, or another name if there is no task.
-        session_uuid: of the session.
-        resumes_task: true if the trigger resumed a paused task.
-    """
+    """Return the name of a session's first file, of safe characters only."""
     stamp = timestamp.replace(":", "-").replace(".", "-")
     kind = "resume-" if resumes_task else ""
     name = "".join(c for c in label[:8] if c.isalnum() or c in "-_") or "task"
@@ -134,12 +126,9 @@ def read_head(path: Path) -> Head:
 
 
 def owner_of(first: Path) -> str | None:
-    """Return the owner that a session's first file names; "" if it names none.
+    """Return the owner that a session's first file names, or ""; ``None`` if it is unreadable.
 
     Follows no link and reads only the beginning, since other users may write to the folder.
-
-    Returns:
-        ``None`` if the file cannot be read.
     """
     try:
         handle = os.open(first, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -167,12 +156,6 @@ def number_of_rest(iteration: int, offset: int) -> int:
 
 
 def possible_offsets(number: int, *, iteration: int, head_bytes: int) -> Iterator[int]:
-    """Yield the possible offsets of a request's lines in the session's file, likeliest first.
-
-    Args:
-        number: upload number of the request.
-        iteration: of the session.
-        head_bytes: length of the file's first record, which is not uploaded.
-    """
+    """Yield the possible offsets of a request's lines in the session's file, likeliest first."""
     yield head_bytes + number - iteration
     yield number - iteration - _AFTER_ALL_BYTES

@@ -1,7 +1,7 @@
 """Wraps output lines as records of a journal, and replays a journal into events.
 
-A line of JSON is recorded as it is, after scrubbing. Other lines are wrapped, so that a journal
-consists of JSON lines: plain text on standard output, standard error, and the notes of `limit`.
+A line of JSON is recorded as it is. Plain text on standard output, standard error, and the notes of
+`limit` are wrapped, so that a journal consists of JSON lines.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract.translator import Translator
 
 LIMIT_RECORD = "journal_limit"
-"""Type of the notes on lines that the size limit left out."""
 
 
 def text_record(line: bytes) -> bytes:
@@ -60,7 +59,7 @@ def events_of(record: bytes, translator: Translator) -> Iterable[ProviderEvent]:
 
 
 _CHECKPOINT_LINES = 500
-"""Lines between two cancellation points of `replay`."""
+"""Between two cancellation points of `replay`."""
 
 
 async def replay(

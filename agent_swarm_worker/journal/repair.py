@@ -1,8 +1,7 @@
 """Repairs the end of a journal after a kill, and resyncs its upload cursor after a power cut.
 
-After a kill, an interrupted append is undone, and the output that is not in the journal is
-returned. A power cut may set the upload cursor back; the upload number of the newest stored request
-tells how far the server has the journal (`files`).
+A power cut may set the upload cursor back; the upload number of the newest stored request tells how
+far the server has the journal (`files`).
 """
 
 from __future__ import annotations
@@ -46,10 +45,9 @@ def cut_torn_end(journal: Path) -> None:
 
 
 def repair(journal: Path, left: Unread) -> tuple[list[Unrecorded], list[Unrecorded]]:
-    """Undo an interrupted append, and find the output that is not in the journal.
+    """Undo an interrupted append; return the output that is not in the journal.
 
-    Returns:
-        The rest of standard output and of standard error, for each pipe holder that has one.
+    That is the rest of standard output and of standard error, for each pipe holder that has one.
     """
     with suppress(OSError):
         cut_torn_end(journal)

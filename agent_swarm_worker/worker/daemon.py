@@ -32,12 +32,11 @@ from agent_swarm_worker.worker.loops.cancellation import Cancellation
 from agent_swarm_worker.worker.loops.heartbeat import Heartbeat, ping_loop
 from agent_swarm_worker.worker.loops.housekeeping import liveness_loop, retention_loop
 from agent_swarm_worker.worker.loops.poll import Poller, RunTrigger
-from agent_swarm_worker.worker.loops.run_policy import RunPolicy
+from agent_swarm_worker.worker.loops.run_policy import RunPolicy, Shutdown
 from agent_swarm_worker.worker.loops.shutdown import (
     EXIT_WITHIN_S,
     OVERTIME_S,
     ExitTimer,
-    Shutdown,
     drain_and_supersede,
     flush_and_close,
 )

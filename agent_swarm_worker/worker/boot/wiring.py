@@ -20,8 +20,7 @@ from agent_swarm_worker.state.directory import StateDir, generated_agent_id
 from agent_swarm_worker.worker.boot.environment import make_sandbox
 from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
 from agent_swarm_worker.worker.loops.flushing import AGENT_ID_KEY
-from agent_swarm_worker.worker.loops.paused_tasks import PausedTaskStore
-from agent_swarm_worker.worker.run.running_task import Slots
+from agent_swarm_worker.worker.run.running_task import PausedTaskStore, Slots
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.identity import Baselines, profile_lock
 from agent_swarm_worker.workspace.profile_sync import ProfileSync
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.settings import Settings
     from agent_swarm_worker.worker.boot.environment import Environment
     from agent_swarm_worker.worker.boot.harness import Harness
-    from agent_swarm_worker.worker.loops.shutdown import Shutdown
+    from agent_swarm_worker.worker.loops.run_policy import Shutdown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,7 @@
 """Ends the sessions of cancelled tasks; the server is asked every second.
 
-Up to three running tasks are checked one by one, each on its own. From four on, one request asks
-for all cancelled tasks of this agent. The server answers that one with the last five minutes only,
-so each task is also checked by itself once a minute.
+From four running tasks on, one request asks for all cancelled tasks of this agent. Its answer
+covers the last five minutes only, so each task is also checked by itself once a minute.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 BATCH_FROM = 4
 OWN_CHECK_S = 60.0
-"""How often each of many is checked by itself; well within the server's five minutes."""
 SHARED_TIMEOUT_S = 5.0
 """Shorter than the usual limit: all tasks wait for this answer."""
 
@@ -32,7 +30,7 @@ class Cancellation:
     def __init__(self, worker: LoopParts) -> None:
         self._worker = worker
         self._checked_at_s: dict[RunningTask, float] = {}
-        """When each task was last checked by itself."""
+        """When each task was last checked by itself, or first seen among many."""
         self._is_checking_all = False
 
     async def run(self) -> None:

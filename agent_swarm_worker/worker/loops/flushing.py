@@ -1,7 +1,6 @@
 """Delivers the outbox and the unqueued journal lines of a stopped worker (`swarm-worker flush`).
 
-No session begins, no task is claimed or handed back. The next start of the worker finds less to do,
-in a consistent state.
+No session begins, and no task is claimed or handed back.
 """
 
 from __future__ import annotations
@@ -79,11 +78,9 @@ class Flush:
         return (*backlog(self.state.database), *unqueued)
 
     async def deliver(self, timeout_s: float, on_count: Callable[[int], None]) -> None:
-        """Deliver until nothing is left, or the time is over.
+        """Deliver until nothing is left, or the wall-clock time is over; the rest stays on disk.
 
-        Args:
-            timeout_s: in wall-clock seconds; undelivered writes stay on disk.
-            on_count: called with the number of writes left.
+        `on_count` is called with the number of writes left.
         """
         for claim in self.state.running():
             self._queue_unqueued(
@@ -100,7 +97,6 @@ class Flush:
             group.cancel_scope.cancel()
 
     def _queue_unqueued(self, claim: Claim) -> None:
-        """Queue the journal's unqueued lines, and move the upload cursor behind them."""
         end = _unqueued_end(claim)
         if end <= claim.log_offset:
             return

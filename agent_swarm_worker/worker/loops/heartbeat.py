@@ -1,8 +1,8 @@
 """Sends heartbeats for the process and each running task, and ends tasks that were taken away.
 
-Heartbeats keep to the clock, whatever a tool does: seconds after its own restart the server gives
-up every task without a recent heartbeat, and starts it a second time (docs/api.md 16.1). So each
-running task gets one every three seconds, and all at once when the API is back after an outage.
+Seconds after its own restart the server gives up every task without a recent heartbeat, and starts
+it a second time (docs/api.md 16.1). So each running task gets one every three seconds, whatever a
+tool does, and all at once when the API is back after an outage.
 
 The server may give a task up without telling its worker. So the task itself is read just before its
 session begins (a sweep may have come between the claim and the first heartbeat), every five
@@ -32,13 +32,12 @@ PING_INTERVAL_S = 10.0
 ACTIVITY_INTERVAL_S = 15.0
 """The server pins a resume to an agent that was active within 30 s."""
 CHECK_INTERVAL_S = 5.0
-"""How often the task itself is read: one that was paused or superseded by hand keeps its session
-row, so its heartbeat succeeds."""
+"""A task that was paused or superseded by hand keeps its session row, so its heartbeat succeeds."""
 BATCH_FROM = 4
 """From so many tasks on, one list is read instead of each task."""
 MAX_LISTED = 100
 OWN_CHECK_S = 60.0
-"""How often each of many is still read by itself: a list may lack some fields."""
+"""Of many, each is still read by itself: a list may lack some fields."""
 MAX_CONCURRENT_BEATS = 16
 """Half of the connections of the pool; the rest is for other requests."""
 LATE_PROGRESS_S = 1.0
@@ -94,9 +93,7 @@ class Heartbeat:
     async def beat(self, task: RunningTask, scope: anyio.CancelScope) -> None:
         """Send one heartbeat for one task; restore a lost session row, end a task that is gone.
 
-        Args:
-            task: a running task.
-            scope: around the request only, so that ending a session is not cancelled.
+        `scope` is around the request only, so that ending a session is not cancelled.
         """
         worker = self._worker
         try:
@@ -106,7 +103,7 @@ class Heartbeat:
                 return  # its row was removed by this worker
             if await end_if_gone(worker, task):
                 return
-            await announce(worker, task)
+            await create_session_row(worker, task)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="heartbeat", why=str(error))
 
@@ -207,7 +204,7 @@ class Heartbeat:
         self._recovered.notify()
 
 
-async def announce(worker: Core, task: RunningTask) -> None:
+async def create_session_row(worker: Core, task: RunningTask) -> None:
     """Create the task's session row on the server (docs/api.md 6.2).
 
     Raises:
@@ -242,7 +239,7 @@ async def ping_loop(worker: LoopParts) -> None:
 
 
 async def check_before_session(worker: LoopParts, task: RunningTask) -> bool:
-    """Read the task before its session begins; true if it is gone, false also without an answer.
+    """Read the task before its session begins, and end it if it is gone.
 
     Seconds after its own restart the server fails tasks without a session, and starts them a second
     time (docs/api.md 16.1), perhaps while the answer of the claim was in transit.

@@ -3,8 +3,8 @@
 The server claims a task before it returns it (docs/api.md 4.2), so no trigger may be dropped
 without a log line: not at a shutdown, and not for a task that runs here already.
 
-A session needs a few private files. On a full disk each task would fail at once and the next one be
-claimed, until the queue of the swarm had failed. So nothing is claimed until the disk has space.
+A session needs a few private files. On a full disk each task would fail at once, until the queue of
+the swarm had failed. So nothing is claimed until the disk has space.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Delivers steering messages to running sessions, each once, and reports the result of each.
 
-Whether steering is enabled is read each time, so that it can be switched while tasks run. The
-report goes through the outbox, in the lane of its task: it is repeated until the server has it, and
-arrives before the task's finish, which makes a follow-up task of every unreported message
-(docs/api.md 12.2).
+The report goes through the outbox, in the lane of its task: it arrives before the task's finish,
+which makes a follow-up task of every unreported message (docs/api.md 12.2).
 """
 
 from __future__ import annotations
@@ -98,7 +96,6 @@ class Steering:
         return first.value
 
     async def _session_over(self, task: RunningTask) -> SteerDelivery:
-        """Wait for the end of the session."""
         while task.is_live and task.task_id in self._worker.slots:
             await self._worker.clock.sleep(INTERVAL_S)
         return SteerDelivery(False, reason="the session ended before it took the message")

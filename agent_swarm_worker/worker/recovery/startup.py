@@ -21,7 +21,7 @@ from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.reporting.finish import decide_finish
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.sandboxes.port import GuestSpec
-from agent_swarm_worker.worker.loops.heartbeat import announce
+from agent_swarm_worker.worker.loops.heartbeat import create_session_row
 from agent_swarm_worker.worker.recovery.orphaned_session import OrphanedSession
 from agent_swarm_worker.worker.recovery.upload_cursor import with_resynced_cursor
 from agent_swarm_worker.worker.run.finishing import DELIVERY_WAIT_S
@@ -125,7 +125,7 @@ async def hold_undelivered(worker: BootParts) -> None:
         task = RunningTask.reporting(task_id, worker.ids(), "result_undelivered")
         worker.slots.add(task)
         try:
-            await announce(worker, task)
+            await create_session_row(worker, task)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="active-session", why=str(error))
 

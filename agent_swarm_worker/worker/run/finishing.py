@@ -19,15 +19,14 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.reporting.finish import (
-    MAX_TEXT_CHARS,
+    MAX_MESSAGE_CHARS,
     FinishBody,
     decide_finish,
     has_failed,
 )
 from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.text import clip
-from agent_swarm_worker.worker.loops.shutdown import GRACEFUL_SHUTDOWN
-from agent_swarm_worker.worker.run.running_task import PAUSED
+from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN, PAUSED
 from agent_swarm_worker.worker.run.session_credentials import report_limits
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
 DELIVERY_WAIT_S = 3600.0
-"""How long a slot is held for an undelivered finish. The task gets heartbeats meanwhile, so that
+"""How long a slot is held for an undelivered finish; the task gets heartbeats meanwhile, so that
 the server does not start it a second time."""
 
 
@@ -121,7 +120,7 @@ async def _queue_late_result(
         return
     args = body.args(task.task_id) | {
         "session_uuid": task.session_uuid,
-        "output": body.output or clip(_redactor(worker, outcome).text(last_text), MAX_TEXT_CHARS),
+        "output": body.output or clip(_redactor(worker, outcome).text(last_text), MAX_MESSAGE_CHARS),
     }
     worker.outbox.put(task_lane(task.task_id), WriteKind.LATE_RESULT, args)
 
@@ -191,7 +190,6 @@ async def _read_task(worker: SessionParts, task: RunningTask, log: Log) -> Task 
 
 
 async def _sync_profile(worker: SessionParts, outcome: SessionOutcome, log: Log) -> None:
-    """Upload the profile files that the agent changed (docs/api.md 3.7)."""
     if worker.profile_sync is None or outcome.setup is None:
         return
     if not adapter_spec(outcome.setup.adapter).capabilities.has_local_environment:

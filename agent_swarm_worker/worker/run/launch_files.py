@@ -1,8 +1,7 @@
 """Makes the private directory of a session, and lists its MCP servers.
 
-The directory has mode 0700 and is removed after the session. It is in the state directory, or in
-the system's temporary directory if nothing can be written there: a full disk must not fail a
-session for its few private files.
+The directory is in the state directory, or in the system's temporary directory if nothing can be
+written there: a full disk must not fail a session for its few private files.
 """
 
 from __future__ import annotations
@@ -42,15 +41,10 @@ TRANSPORTS = frozenset({"http", "sse", "stdio"})
 
 @contextmanager
 def private_dir(folder: Path, name: str, *, log: Log) -> Iterator[Path]:
-    """Make a private directory, and remove it afterwards.
-
-    Args:
-        folder: where it is made; used by this worker only.
-        name: unique, and not guessable.
-        log: for the warning that the fallback is used.
+    """Make a private directory of mode 0700, and remove it afterwards.
 
     Raises:
-        StateUnwritable: neither directory can be made.
+        StateUnwritable: it can neither be made in `folder` nor in the temporary directory.
     """
     path = folder / name
     try:
@@ -80,11 +74,7 @@ def remove_fallback_dirs(folder: Path) -> None:
 
 
 def _make(path: Path) -> None:
-    """Make the directory, and check that the disk has space for its files.
-
-    Raises:
-        OSError: it cannot be made, or not be written.
-    """
+    """Make the directory, and check that the disk has space for its files."""
     make_private_dir(path.parent)
     path.mkdir(mode=0o700)  # an existing one is not ours
     with tempfile.TemporaryFile(dir=path) as probe:  # 0600 whatever the umask

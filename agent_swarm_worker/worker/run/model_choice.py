@@ -35,12 +35,7 @@ def choose_model(
 ) -> ModelChoice:
     """Return the task's model, else its tier's model, else the agent's override.
 
-    Args:
-        tiers: the harness's model of each tier.
-        env: the variables in force.
-        task_model: the model of the task.
-        task_tier: the tier of the task.
-        task_effort: the reasoning effort of the task.
+    `tiers` has the harness's model of each tier, `env` the variables in force.
     """
     settings = ModelSettings.load(env)
     override = settings.model_override

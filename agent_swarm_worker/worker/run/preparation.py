@@ -74,11 +74,7 @@ async def prepared(
 ) -> AsyncIterator[PreparedSession]:
     """Prepare a session; its guest, clone and private directory are released afterwards.
 
-    Args:
-        worker: parts of the worker.
-        task: the running task.
-        trigger: of the task.
-        final_check: called while the prompts are composed; it may end the task.
+    `final_check` is called while the prompts are composed; it may end the task.
 
     Raises:
         SwarmWorkerError: it cannot be prepared; the task fails with this reason.
@@ -136,12 +132,8 @@ async def _inputs(
 ) -> tuple[_SessionInputs, Task | None]:
     """Collect what a session is built from; return it, and the parent of the task.
 
-    Args:
-        worker: parts of the worker.
-        task: the running task.
-        row: its row.
-        resumed: the same, if the task continues its own session.
-        stack: releases the guest, the clone and the private directory.
+    `resumed` is the row of a task that continues its own session. `stack` releases the guest, the
+    clone and the private directory.
     """
     adapter = worker.harness.adapter
     redactor = Scrubber(worker.scrubber)
@@ -173,7 +165,6 @@ async def _inputs(
 def _config(
     worker: SessionParts, task: RunningTask, row: Task | None, inputs: _SessionInputs
 ) -> ProviderSessionConfig:
-    """Return the configuration of a session, without its prompts."""
     settings, guest = worker.settings, inputs.guest
     return ProviderSessionConfig(
         prompt="",
@@ -214,7 +205,6 @@ def _model_of(worker: Core, adapter: ProviderAdapter, row: Task | None) -> Model
 async def _parent_and_workspace(
     worker: SessionParts, row: Task | None, resumed: Task | None, stack: AsyncExitStack
 ) -> tuple[Task | None, SessionWorkspace]:
-    """Return the task that this one continues, and the workspace."""
     parent = resumed or await parent_of(worker, row)
     return parent, await prepare_workspace(worker, row, parent, stack)
 
@@ -253,7 +243,6 @@ async def _open_guest(
     private: Path,
     stack: AsyncExitStack,
 ) -> Guest:
-    """Open the guest of a session; closing `stack` ends its processes."""
     mounts = {"work": workspace.directory.path, "private": private, "home": worker.settings.home}
     spec = GuestSpec(name=task.session_uuid, mounts=mounts)
     guest = await stack.enter_async_context(worker.sandbox.open(spec))

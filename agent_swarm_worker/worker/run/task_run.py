@@ -28,12 +28,13 @@ from agent_swarm_worker.reporting.port import SessionInfo, task_lane
 from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.state.directory import Claim
 from agent_swarm_worker.worker.boot.harness import wire_name
-from agent_swarm_worker.worker.loops.heartbeat import announce, check_before_session
-from agent_swarm_worker.worker.loops.shutdown import GRACEFUL_SHUTDOWN, supersede
+from agent_swarm_worker.worker.loops.heartbeat import check_before_session, create_session_row
+from agent_swarm_worker.worker.loops.shutdown import supersede
 from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 from agent_swarm_worker.worker.run.continuity import HARNESS_KEY
 from agent_swarm_worker.worker.run.finishing import SessionOutcome, fail_unreported, finish_task
 from agent_swarm_worker.worker.run.preparation import PreparedSession, prepared
+from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN
 from agent_swarm_worker.worker.run.watchdog import Watchdog
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.vcs import find_request
@@ -64,10 +65,10 @@ async def run_trigger(worker: RunParts, task: RunningTask, trigger: Trigger) -> 
             # Claimed by the last poll before the shutdown: handed back without a session.
             await supersede(worker, task)
             return
-        announced = anyio.Event()
+        row_created = anyio.Event()
         outcome, _ = await wait_all(
-            partial(_run_session, worker, task, trigger, announced, log),
-            partial(_announce, worker, task, announced),
+            partial(_run_session, worker, task, trigger, row_created, log),
+            partial(_create_row, worker, task, row_created),
         )
         if task.is_live:
             task.session_ended(task.ended_by)
@@ -79,35 +80,35 @@ async def run_trigger(worker: RunParts, task: RunningTask, trigger: Trigger) -> 
         worker.slots.remove(task)
 
 
-async def _announce(worker: RunParts, task: RunningTask, announced: anyio.Event) -> None:
+async def _create_row(worker: RunParts, task: RunningTask, row_created: anyio.Event) -> None:
     """Create the session row at once: a claim without one is given to another worker."""
     try:
-        await announce(worker, task)
+        await create_session_row(worker, task)
     except ApiError as error:
         worker.log.debug(Event.API_REFUSED, call="active-session", why=str(error))
     except Exception as error:  # a bug must not end the session that runs beside it
         worker.log.error(Event.API_REFUSED, call="active-session", why=repr(error))
     finally:
-        announced.set()
+        row_created.set()
 
 
 async def _check_before_session(
-    worker: RunParts, task: RunningTask, announced: anyio.Event
+    worker: RunParts, task: RunningTask, row_created: anyio.Event
 ) -> None:
     """End the task if the server gave it up before it had a session row."""
-    await announced.wait()
+    await row_created.wait()
     await check_before_session(worker, task)
 
 
 async def _run_session(
-    worker: RunParts, task: RunningTask, trigger: Trigger, announced: anyio.Event, log: Log
+    worker: RunParts, task: RunningTask, trigger: Trigger, row_created: anyio.Event, log: Log
 ) -> SessionOutcome:
     """Prepare and run the session; an error becomes a failed result."""
-    # Let the announcement start first: without a session row a sweep takes the task for lost.
+    # Let `_create_row` start first: without a session row a sweep takes the task for lost.
     await checkpoint()
     try:
         with task.scope:
-            final_check = partial(_check_before_session, worker, task, announced)
+            final_check = partial(_check_before_session, worker, task, row_created)
             async with prepared(worker, task, trigger, final_check) as setup:
                 _write_claim(worker, task, setup)
                 reporter = _reporter(worker, task, setup, log)
@@ -228,7 +229,6 @@ def _track_result(task: RunningTask, event: ProviderEvent) -> None:
 
 
 def _failure_from(error: Exception, log: Log) -> ProviderResult:
-    """Return the failed result for an exception."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, ProviderError):

@@ -1,12 +1,10 @@
 """Ends sessions that run too long, produce no output, or do not end when asked to.
 
 Harnesses may be silent for minutes and then continue, so half of the silence limit is reported as
-*stalled*, in the log and on the task, before the whole of it ends the session. A session that was
-ended for any reason and does not exit in time is abandoned.
+*stalled*, in the log and on the task, before the whole of it ends the session.
 
-The limits come from the settings, per harness, and from tags of the task (the API has no field for
-them): ``timeout:45m`` and ``silence:15m``. A tag may always lower a limit. It may raise it up to
-``SWARM_TASK_LIMIT_MAX_S``, so that no task can disable the watchdog.
+The limits come from the settings, per harness, and from tags of the task: ``timeout:45m`` and
+``silence:15m``. A tag may always lower a limit, and raise it up to ``SWARM_TASK_LIMIT_MAX_S``.
 """
 
 from __future__ import annotations
@@ -180,13 +178,9 @@ class SessionLimits:
 
 
 def limits_of(settings: Settings, *, harness: str, tags: Iterable[str], log: Log) -> SessionLimits:
-    """Return the limits of a session.
+    """Return the limits of a session: the operator's, and those in the task's tags.
 
-    Args:
-        settings: the operator's limits.
-        harness: name of the adapter.
-        tags: of the task; other tags are ignored.
-        log: for tags that are invalid or exceed the maximum.
+    Invalid tags, and those above the maximum, are logged.
     """
     wall_s = settings.session_timeout_by_harness.get(harness, settings.session_timeout_s)
     silence_s = settings.session_silence_by_harness.get(harness, settings.session_silence_s)
@@ -198,8 +192,6 @@ def limits_of(settings: Settings, *, harness: str, tags: Iterable[str], log: Log
 
 
 class _TaskLimits:
-    """The limits in the tags of a task."""
-
     def __init__(self, tags: Iterable[str], max_s: float, log: Log) -> None:
         self._tags, self._max_s, self._log = tuple(tags), max_s, log
 
@@ -222,5 +214,5 @@ class _TaskLimits:
         return 0.0 if limit_s == math.inf else limit_s
 
     def _maximum(self, own_s: float) -> float:
-        """Return the upper bound of a task's limit: the larger of default and maximum."""
+        """Return the larger of default and maximum."""
         return max(own_s or math.inf, self._max_s or math.inf)
