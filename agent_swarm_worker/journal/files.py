@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _CONTINUED = "-fresh"
-_NAME = re.compile(r"\d{4}-\d\d-\d\dT[\d-]+Z-[\w-]+\.jsonl", re.ASCII)
+NAME = re.compile(r"\d{4}-\d\d-\d\dT[\d-]+Z-[\w-]+\.jsonl", re.ASCII)
 _METADATA = "_metadata"
 _CONTINUATION_RECORD = "fresh_session"
 _OWNER = re.compile(rb'\{"type":"\w+_metadata","owner":"([^"]{1,100})"')
@@ -44,11 +44,6 @@ def file_name(*, timestamp: str, label: str, session_uuid: str, resumes_task: bo
     return f"{stamp}-{kind}{name}-{session_uuid[:4]}.jsonl"
 
 
-def is_journal_name(name: str) -> bool:
-    """True if a file of this name may be a journal."""
-    return _NAME.fullmatch(name) is not None
-
-
 def continuation_of(first: Path) -> Path:
     """Return the second file of the session whose first one is given."""
     return first.with_stem(first.stem + _CONTINUED)
@@ -59,39 +54,9 @@ def first_of(path: Path) -> Path:
     return path.with_stem(path.stem.removesuffix(_CONTINUED))
 
 
-def first_record(
-    *,
-    role: str,
-    owner: str,
-    session_uuid: str,
-    iteration: int,
-    timestamp: str,
-    harness: str,
-    trigger: str,
-    task_id: str,
-    yolo: bool,
-    model: str,
-    resumes: str | None,
-    prompt: str,
-) -> dict[str, Any]:
-    """Return the first record of a session's first file.
-
-    `owner_of` relies on the type and the owner being its first two fields, in this order.
-    """
-    return {
-        "type": f"{role}{_METADATA}",
-        "owner": owner,
-        "sessionId": session_uuid,
-        "iteration": iteration,
-        "timestamp": timestamp,
-        "harness": harness,
-        "trigger": trigger,
-        "taskId": task_id,
-        "yolo": yolo,
-        "model": model or None,
-        "resumes": resumes,
-        "prompt": prompt,
-    }
+def first_record(role: str, owner: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the first record of a session's first file; `owner_of` relies on its beginning."""
+    return {"type": f"{role}{_METADATA}", "owner": owner, **fields}
 
 
 def continuation_record(*, stale_session_id: str | None, timestamp: str) -> dict[str, Any]:
@@ -101,11 +66,6 @@ def continuation_record(*, stale_session_id: str | None, timestamp: str) -> dict
         "staleSessionId": stale_session_id,
         "timestamp": timestamp,
     }
-
-
-def encode_head(record: dict[str, Any]) -> bytes:
-    """Encode a first record, without its newline."""
-    return orjson.dumps(record, default=str)
 
 
 def read_head(path: Path) -> Head:

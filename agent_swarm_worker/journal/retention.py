@@ -12,7 +12,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.journal.files import first_of, is_journal_name, owner_of
+from agent_swarm_worker.journal.files import NAME, first_of, owner_of
 from agent_swarm_worker.logs import Event, Log
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
             continue
         for path, file_status in _entries(folder):
             is_file = stat.S_ISREG(file_status.st_mode) and file_status.st_uid == os.geteuid()
-            if is_file and is_journal_name(path.name):
+            if is_file and NAME.fullmatch(path.name):
                 yield path, file_status
 
 

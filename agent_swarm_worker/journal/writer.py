@@ -10,9 +10,10 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
+import orjson
+
 from agent_swarm_worker.contract.listening import ByteRange
 from agent_swarm_worker.files import make_private_dir
-from agent_swarm_worker.journal.files import encode_head
 from agent_swarm_worker.journal.limit import JournalLimit
 from agent_swarm_worker.logs import Event, Log
 
@@ -68,7 +69,7 @@ class Journal:
     def begin(cls, path: Path, head: dict[str, Any], *, log: Log | None = None) -> int:
         """Create the file with its first record; return the record's length, 0 if not written."""
         journal = cls(path, log=log)
-        record = encode_head(head)
+        record = orjson.dumps(head, default=str)
         journal.append([record])
         return len(record) + 1 if journal.close() else 0
 

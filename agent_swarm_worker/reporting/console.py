@@ -38,23 +38,11 @@ MAX_PARSED_CHARS = 256 * 1024
 """A longer record is not parsed."""
 
 
-def _message(event: Message) -> str:
-    return _text(event.content)
-
-
 def _tool_start(event: ToolStart) -> str:
     name = event.tool_name.removeprefix("mcp__").replace("__", ":")
     inputs = event.args.items() if isinstance(event.args, Mapping) else ()
     shown = ", ".join(f"{key}={one_line(str(item), MAX_INPUT_CHARS)}" for key, item in inputs)
     return one_line(f"▸ {name}({shown})", MAX_LINE_CHARS)
-
-
-def _tool_end(event: ToolEnd) -> str:
-    return f"{'✗' if event.is_error else '◂'} {_text(event.result)}"
-
-
-def _session_init(event: SessionInit) -> str:
-    return one_line(f"session starts: model {event.model or 'unknown'}", MAX_LINE_CHARS)
 
 
 def _final_result(event: Result) -> str:
@@ -75,14 +63,6 @@ def _usage(cost: CostData) -> Iterator[str]:
         yield f"${cost.total_cost_usd:.4f}"
 
 
-def _error(event: Error) -> str:
-    return f"✗ {_text(event.message)}"
-
-
-def _progress(event: Progress) -> str:
-    return one_line(event.message, MAX_LINE_CHARS)
-
-
 def _compaction(event: Compaction) -> str:
     return f"context compacted ({event.compact_trigger}), from {event.pre_compact_tokens:,} tokens"
 
@@ -95,13 +75,13 @@ def _text(value: Any) -> str:
 
 
 _DESCRIPTIONS: Mapping[type, Callable[[Any], str]] = {
-    Message: _message,
+    Message: lambda event: _text(event.content),
     ToolStart: _tool_start,
-    ToolEnd: _tool_end,
-    SessionInit: _session_init,
+    ToolEnd: lambda event: f"{'✗' if event.is_error else '◂'} {_text(event.result)}",
+    SessionInit: lambda event: f"session starts: model {one_line(event.model or 'unknown', 100)}",
     Result: _final_result,
-    Error: _error,
-    Progress: _progress,
+    Error: lambda event: f"✗ {_text(event.message)}",
+    Progress: lambda event: one_line(event.message, MAX_LINE_CHARS),
     Compaction: _compaction,
 }
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from agent_swarm_worker.api.wire import completion_body, context_body
-from agent_swarm_worker.reporting.port import unknown_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +30,7 @@ class ContextReports:
         session_uuid: str,
         model: str,
         clock: Clock,
-        context_window: Callable[[str], int | None] = unknown_window,
+        context_window: Callable[[str], int | None],
     ) -> None:
         self._context_window = context_window
         self._send, self._session_uuid, self._model = send, session_uuid, model
@@ -56,11 +55,9 @@ class ContextReports:
         percent = event.context_percent
         if percent is None and total:
             percent = round(event.context_used_tokens / total * 100, 2)
-        complete = replace(
-            event,
-            context_total_tokens=total,
-            context_percent=None if percent is None else min(max(percent, 0.0), 100.0),
-        )
+        if percent is not None:
+            percent = min(max(percent, 0.0), 100.0)
+        complete = replace(event, context_total_tokens=total, context_percent=percent)
         self._send(
             context_body(
                 complete,

@@ -87,11 +87,8 @@ def _label(tool_name: str, args: Mapping[Any, Any], tools: Mapping[str, ActionKi
         return None
     if name.startswith("mcp__"):
         return _mcp_label(name)
-    return (
-        (_builtin_label(kind, args) if kind else None)
-        or swarm_label(tool_name)
-        or f"🔧 {_humanise(name)}"
-    )
+    builtin = _builtin_label(kind, args) if kind else None
+    return builtin or _swarm_label(tool_name) or f"🔧 {_humanise(name)}"
 
 
 def _is_own_report(name: str) -> bool:
@@ -108,7 +105,7 @@ def _mcp_label(name: str) -> str:
     server, _, tool = name.removeprefix("mcp__").partition("__")
     if server.replace("_", "-") != _SWARM_SERVER:
         return f"🔌 {server}: {_humanise(tool)}" if tool else f"🔌 {_humanise(server)}"
-    return swarm_label(tool) or f"🔌 {_humanise(tool)}"
+    return _swarm_label(tool) or f"🔌 {_humanise(tool)}"
 
 
 def _builtin_label(kind: ActionKind, args: Mapping[Any, Any]) -> str | None:
@@ -287,6 +284,6 @@ _ROWS = (row.split(maxsplit=2) for row in _TABLE.strip().splitlines())
 _LABELS = {name: f"{emoji} {text}" for emoji, name, text in _ROWS}
 
 
-def swarm_label(tool: str) -> str | None:
-    """Return the label of a swarm tool, some of which have underscores for hyphens."""
+def _swarm_label(tool: str) -> str | None:
+    # The server, or a harness that allows no hyphen, writes some names with underscores.
     return _LABELS.get(tool.lower().replace("_", "-"))

@@ -35,16 +35,6 @@ def task_lane(effective_id: str) -> str:
     return effective_id
 
 
-def unknown_window(model: str) -> int | None:  # noqa: ARG001 - the default of a callback
-    """Return no context window for any model."""
-    return None
-
-
-def one_session() -> int:
-    """Return 1, for a worker with this session only."""
-    return 1
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionInfo:
     """Identity of a session, and the intervals of its reports."""
@@ -60,7 +50,7 @@ class SessionInfo:
     iteration: int
     """Number of this session within the worker's life, from 1."""
     harness: str
-    context_window: Callable[[str], int | None] = unknown_window
+    context_window: Callable[[str], int | None] = lambda _model: None
     """Returns the context window of a model in tokens, if it is known before the session."""
     tools: Mapping[str, ActionKind] = field(default_factory=dict)
     """The action of each tool of the harness, by its name in lower case."""
@@ -81,5 +71,5 @@ class SessionInfo:
     """True for an offered task: progress would make it ``in_progress`` (docs/api.md 4.4)."""
     log_flush_s: float = 1.0
     events_flush_s: float = 5.0
-    sessions: Callable[[], int] = one_session
+    sessions: Callable[[], int] = lambda: 1
     """Returns how many sessions run now; of many, each flushes less often."""

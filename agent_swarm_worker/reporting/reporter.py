@@ -105,7 +105,7 @@ class SessionReporter:
             ToolStart: self._take_tool_start,
             ToolEnd: self._events.tool_ended,
             Progress: self._take_progress,
-            Result: self._take_result,
+            Result: lambda event: self._costs.add(event.cost),
             SessionInit: self._take_session,
             Compaction: self._take_compaction,
         }
@@ -181,8 +181,8 @@ class SessionReporter:
         self._guarded("events", self._flush_events)
         self._guarded("logs", self._tail.finish)
         self._guarded("cost", lambda: self._put_cost(cost))
-        if owns_task:
-            self._guarded("context", lambda: self._complete_context(cost))
+        if owns_task and self._task_id is not None:
+            self._guarded("context", partial(self._context.completion, cost))
         self._guarded("latest_model", lambda: self._put_latest_model(result, cost))
 
     def _take_message(self, event: Message) -> None:
@@ -203,9 +203,6 @@ class SessionReporter:
         text = one_line(self._redactor.text(event.message), MAX_LABEL_CHARS)
         if text and self._sends_progress:
             self._progress.offer(text)
-
-    def _take_result(self, event: Result) -> None:
-        self._costs.add(event.cost)
 
     def _take_compaction(self, event: Compaction) -> None:
         if self._task_id is not None:
@@ -306,10 +303,6 @@ class SessionReporter:
         )
         if body is not None:
             self._put(WriteKind.COST, body)
-
-    def _complete_context(self, cost: CostData | None) -> None:
-        if self._task_id is not None:
-            self._context.completion(cost)
 
     def _put_latest_model(self, result: ProviderResult, cost: CostData | None) -> None:
         body = latest_model_body(

@@ -58,7 +58,7 @@ class Heartbeat:
         self._checked_at_s: dict[RunningTask, float] = {}
         """When each of many was last read by itself, or first seen among many."""
         self._limiter = anyio.CapacityLimiter(MAX_CONCURRENT_BEATS)
-        worker.client.http.health.on_recovered(self._on_recovered)
+        worker.client.http.health.on_recovered(self._recovered.notify)
 
     async def run(self) -> None:
         """Send heartbeats until cancelled; a slow one delays no other task's."""
@@ -200,9 +200,6 @@ class Heartbeat:
             except ApiError as error:
                 worker.log.warning(Event.API_REFUSED, call="pause", why=str(error))
 
-    def _on_recovered(self) -> None:
-        self._recovered.notify()
-
 
 async def create_session_row(worker: Core, task: RunningTask) -> None:
     """Create the task's session row on the server (docs/api.md 6.2).
@@ -238,18 +235,20 @@ async def ping_loop(worker: LoopParts) -> None:
         await worker.clock.sleep(PING_INTERVAL_S)
 
 
-async def check_before_session(worker: LoopParts, task: RunningTask) -> bool:
+async def check_before_session(
+    worker: LoopParts, task: RunningTask, row_created: anyio.Event
+) -> None:
     """Read the task before its session begins, and end it if it is gone.
 
     Seconds after its own restart the server fails tasks without a session, and starts them a second
     time (docs/api.md 16.1), perhaps while the answer of the claim was in transit.
     """
+    await row_created.wait()
     with anyio.move_on_after(CHECK_TIMEOUT_S):
         try:
-            return await end_if_gone(worker, task)
+            await end_if_gone(worker, task)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="task", why=str(error))
-    return False
 
 
 async def end_if_gone(worker: LoopParts, task: RunningTask) -> bool:

@@ -120,7 +120,8 @@ async def _queue_late_result(
         return
     args = body.args(task.task_id) | {
         "session_uuid": task.session_uuid,
-        "output": body.output or clip(_redactor(worker, outcome).text(last_text), MAX_MESSAGE_CHARS),
+        "output": body.output
+        or clip(_redactor(worker, outcome).text(last_text), MAX_MESSAGE_CHARS),
     }
     worker.outbox.put(task_lane(task.task_id), WriteKind.LATE_RESULT, args)
 

@@ -105,7 +105,12 @@ async def prepared(
             credentials=tuple(inputs.credentials),
             metadata_bytes=_begin_journal(worker, config, task),
             directory=inputs.workspace.directory.path,
-            limits=_limits(worker, inputs.adapter, task, row),
+            limits=limits_of(
+                worker.settings,
+                harness=inputs.adapter.name,
+                tags=row.tags if row else (),
+                log=worker.log.bind(task=task.task_id),
+            ),
         )
 
 
@@ -225,17 +230,6 @@ async def _with_task_text(worker: SessionParts, trigger: Trigger) -> Trigger:
         return trigger
 
 
-def _limits(
-    worker: SessionParts, adapter: ProviderAdapter, task: RunningTask, row: Task | None
-) -> SessionLimits:
-    return limits_of(
-        worker.settings,
-        harness=adapter.name,
-        tags=row.tags if row else (),
-        log=worker.log.bind(task=task.task_id),
-    )
-
-
 async def _open_guest(
     worker: SessionParts,
     task: RunningTask,
@@ -264,10 +258,7 @@ def _session_env(
         session_env(spec.credentials, worker.environment.values(), credentials, all_credentials),
         tracing_switches=spec.tracing_variables,
     )
-    needed = (
-        *needed_variables(adapter, env),
-        *(selection.key_type for selection in credentials),
-    )
+    needed = (*needed_variables(adapter, env), *(used.key_type for used in credentials))
     return {
         **guest.environment(env, needed),
         **identity(env),
@@ -290,18 +281,17 @@ def _log_file(worker: SessionParts, task: RunningTask) -> Path:
 
 def _begin_journal(worker: SessionParts, config: ProviderSessionConfig, task: RunningTask) -> int:
     """Write the journal's first record, which is not uploaded; return its size."""
-    record = first_record(
-        role=worker.options.role,
-        owner=owner(worker.state, worker.ids),
-        session_uuid=config.session_uuid,
-        iteration=config.iteration,
-        timestamp=wire_time(worker.clock.now()),
-        harness=worker.harness.name,
-        trigger=task.trigger_type,
-        task_id=task.task_id,
-        yolo=bool(worker.settings.yolo),
-        model=config.model,
-        resumes=config.resume_session_id,
-        prompt=config.prompt,
-    )
+    fields = {
+        "sessionId": config.session_uuid,
+        "iteration": config.iteration,
+        "timestamp": wire_time(worker.clock.now()),
+        "harness": worker.harness.name,
+        "trigger": task.trigger_type,
+        "taskId": task.task_id,
+        "yolo": bool(worker.settings.yolo),
+        "model": config.model or None,
+        "resumes": config.resume_session_id,
+        "prompt": config.prompt,
+    }
+    record = first_record(worker.options.role, owner(worker.state, worker.ids), fields)
     return Journal.begin(config.log_file, config.redactor.leaves(record), log=worker.log)

@@ -92,14 +92,6 @@ async def _create_row(worker: RunParts, task: RunningTask, row_created: anyio.Ev
         row_created.set()
 
 
-async def _check_before_session(
-    worker: RunParts, task: RunningTask, row_created: anyio.Event
-) -> None:
-    """End the task if the server gave it up before it had a session row."""
-    await row_created.wait()
-    await check_before_session(worker, task)
-
-
 async def _run_session(
     worker: RunParts, task: RunningTask, trigger: Trigger, row_created: anyio.Event, log: Log
 ) -> SessionOutcome:
@@ -108,7 +100,7 @@ async def _run_session(
     await checkpoint()
     try:
         with task.scope:
-            final_check = partial(_check_before_session, worker, task, row_created)
+            final_check = partial(check_before_session, worker, task, row_created)
             async with prepared(worker, task, trigger, final_check) as setup:
                 _write_claim(worker, task, setup)
                 reporter = _reporter(worker, task, setup, log)
@@ -156,20 +148,18 @@ async def _run_with_listeners(
     """Run the session with its listeners, and the loops that may end it."""
     reporter, watchdog = sink.reporter, sink.watchdog
     log = worker.log.bind(task=task.task_id)
-    loop_ender = _ToolLoopEnder(task)
-    guard = ToolLoopGuard(loop_ender.found, clock=worker.clock, log=log)
-    console = Console(log)
-    tracker = listens_to(Result, Message, ToolStart)(partial(_track_result, task))
-    handlers = (reporter.on_event, watchdog.on_event, guard.on_event, console.on_event, tracker)
-    for listener in handlers:
-        session.on_event(listener)
-    if task.ended_by is not None:
-        await session.abort(task.ended_by)
     has_link = task.has_task and not task.observe_only
     async with anyio.create_task_group() as helpers:
+        end_soon = partial(helpers.start_soon, task.end)  # listeners cannot await
+        guard = ToolLoopGuard(end_soon, clock=worker.clock, log=log)
+        tracker = listens_to(Result, Message, ToolStart)(partial(_track_result, task))
+        console = Console(log).on_event
+        for listener in (reporter.on_event, watchdog.on_event, guard.on_event, console, tracker):
+            session.on_event(listener)
+        if task.ended_by is not None:
+            await session.abort(task.ended_by)
         helpers.start_soon(reporter.run)
         helpers.start_soon(watchdog.run)
-        helpers.start_soon(loop_ender.run)
         if has_link:
             helpers.start_soon(pull_request_loop, worker, task, setup)
         result = _failure("the session did not end when it was asked to", ABORTED)
@@ -244,23 +234,6 @@ def _with_cause(result: ProviderResult, ended_by: str | None) -> ProviderResult:
     if ended_by is None or result.error_category != ABORTED:
         return result
     return replace(result, error_category=ended_by.partition(":")[0], failure_reason=ended_by)
-
-
-class _ToolLoopEnder:
-    """Ends the task when the tool-loop guard reports a loop; listeners cannot await."""
-
-    def __init__(self, task: RunningTask) -> None:
-        self._task = task
-        self._reason = ""
-        self._found = anyio.Event()
-
-    def found(self, reason: str) -> None:
-        self._reason = reason
-        self._found.set()
-
-    async def run(self) -> None:
-        await self._found.wait()
-        await self._task.end(self._reason)
 
 
 def _write_claim(worker: RunParts, task: RunningTask, setup: PreparedSession | None = None) -> None:
