@@ -37,7 +37,7 @@ class Head(NamedTuple):
 
 
 def file_name(*, timestamp: str, label: str, session_uuid: str, resumes_task: bool) -> str:
-    """Return the name of a session's first file, of safe characters only."""
+    """Return the name of a session's first file; `clock.wire_time` gives the timestamp."""
     stamp = timestamp.replace(":", "-").replace(".", "-")
     kind = "resume-" if resumes_task else ""
     name = "".join(c for c in label[:8] if c.isalnum() or c in "-_") or "task"

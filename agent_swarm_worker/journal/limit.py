@@ -10,14 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.contract import (
-    Compaction,
-    ContextUsage,
-    Custom,
-    Error,
-    Result,
-    SessionInit,
-)
+from agent_swarm_worker.contract import Compaction, ContextUsage, Custom, Error, Result, SessionInit
 from agent_swarm_worker.journal.records import limit_record
 from agent_swarm_worker.logs import Event
 

@@ -139,12 +139,7 @@ def upload_args(
     *, task_id: str | None, session_uuid: str, number: int, harness: str
 ) -> dict[str, Any]:
     """Return the arguments of every upload; `number` comes from `files.number`."""
-    return {
-        "task_id": task_id,
-        "session_uuid": session_uuid,
-        "iteration": number,
-        "cli": harness,
-    }
+    return {"task_id": task_id, "session_uuid": session_uuid, "iteration": number, "cli": harness}
 
 
 def range_args(path: Path, lines: ByteRange) -> dict[str, Any]:

@@ -70,14 +70,9 @@ async def replay(
     reported_offset: int,
     unreported: EventListener,
 ) -> None:
-    """Translate all records of a journal into events.
+    """Translate all records of a journal into events, with a new `translator` of the harness.
 
-    Args:
-        path: of the journal.
-        translator: a new one of the harness.
-        listener: gets every event.
-        reported_offset: in bytes; the events of lines before it were reported already.
-        unreported: gets the events of the lines behind it.
+    `unreported` gets the events of the lines behind the byte `reported_offset` only.
 
     Raises:
         OSError: the file cannot be read.

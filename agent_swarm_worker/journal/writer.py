@@ -76,14 +76,9 @@ class Journal:
     def append(self, records: Sequence[bytes], checkpoint: Checkpoint | None = None) -> ByteRange:
         """Write complete lines, given without their newline. Never raises.
 
-        Args:
-            records: may be empty.
-            checkpoint: called before the write, with the length of the file before and after it;
-                lines that were held in memory are included.
-
-        Returns:
-            The range of these records and of those that were held before. Empty if nothing was
-            written: the records are held, and the range of a later call may include them.
+        `checkpoint` is called before the write, with the length of the file before and after it.
+        Lines that were held in memory are included, also in the range that is returned. That is
+        empty if nothing was written: then the range of a later call may include these lines.
         """
         if not records and checkpoint is None:
             return EMPTY

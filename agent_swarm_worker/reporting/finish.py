@@ -53,18 +53,8 @@ async def decide_finish(
 ) -> FinishBody | None:
     """Return how a task ends (docs/api.md 7.2); nothing if the agent has ended it itself.
 
-    The output is the first that is not blank of: the harness's result, the agent's last message,
-    the output that the agent stored on the task itself, `NO_OUTPUT`.
-
-    Args:
-        result: how the session ended.
-        harness: name of the adapter, for messages.
-        redactor: scrubs the body.
-        last_text: the agent's last message, never that of a subagent.
-        task_status: the task's present status, if it is known.
-        existing_output: output that is on the task already.
-        output_schema: of the task, if it has one.
-        checker: checks the output.
+    The output is the first that is not blank of: the harness's result, the agent's last message
+    (`last_text`), the output that the agent stored on the task itself, `NO_OUTPUT`.
     """
     if task_status in TERMINAL_STATUSES:
         return None

@@ -45,11 +45,8 @@ def label(
 ) -> str | None:
     """Return one line for a tool call; nothing for housekeeping and for progress reports.
 
-    Args:
-        tool_name: as the harness names it.
-        args: of the call; used if they are a mapping.
-        scrub: replaces secrets, before the text is cut.
-        tools: the actions of the harness's own tools, by their name in lower case.
+    `scrub` replaces secrets, before the text is cut; `tools` has the actions of the harness's own
+    tools, by their name in lower case.
     """
     text = _label(tool_name, args if isinstance(args, Mapping) else {}, tools)
     return one_line(scrub(text), MAX_LABEL_CHARS) if text else None

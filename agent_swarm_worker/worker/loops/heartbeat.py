@@ -240,8 +240,8 @@ async def check_before_session(
 ) -> None:
     """Read the task before its session begins, and end it if it is gone.
 
-    Seconds after its own restart the server fails tasks without a session, and starts them a second
-    time (docs/api.md 16.1), perhaps while the answer of the claim was in transit.
+    A sweep of the server may have come while the answer of the claim was in transit (docs/api.md
+    16.1).
     """
     await row_created.wait()
     with anyio.move_on_after(CHECK_TIMEOUT_S):

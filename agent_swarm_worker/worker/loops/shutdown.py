@@ -47,10 +47,7 @@ EXIT_WITHIN_S = 1.0
 
 
 async def drain_and_supersede(worker: LoopParts) -> None:
-    """Wait for running sessions, then supersede those that still run, within the budget.
-
-    `flush_and_close` has the rest of the budget.
-    """
+    """Wait for running sessions, then supersede those that still run."""
     budget_s = worker.settings.drain_s
     ending_s = min(ENDING_S, budget_s * 2 / 3)
     with anyio.move_on_after(budget_s - ending_s):

@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from agent_swarm_worker.api.wire import (
-    ChannelActivity,
-    Task,
-    TaskAssigned,
-    TaskOffered,
-)
+from agent_swarm_worker.api.wire import ChannelActivity, Task, TaskAssigned, TaskOffered
 from agent_swarm_worker.errors import ApiError, ApiRefused, RouteMissing
 from agent_swarm_worker.journal.writer import make_durable
 from agent_swarm_worker.logs import Event

@@ -99,11 +99,7 @@ class SessionMcpServers:
 
 
 async def session_mcp_servers(
-    worker: Core,
-    adapter: ProviderAdapter,
-    task: RunningTask,
-    row: Task | None,
-    redactor: Redactor,
+    worker: Core, adapter: ProviderAdapter, task: RunningTask, row: Task | None, redactor: Redactor
 ) -> SessionMcpServers:
     """Return the swarm's MCP server and the installed ones, with resolved secrets.
 

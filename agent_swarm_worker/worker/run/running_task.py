@@ -76,13 +76,11 @@ class RunningTask:
     was_paused: bool = False
     """It was paused before this session; the server keeps that flag."""
     session_row: bool = False
-    """True once the server has a row for the running session."""
     stop_progress: Callable[[], None] = lambda: None
     """Called before the task is handed back: late progress would resume it."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """Around the whole run; cancelled only if there is no session, or one that cannot abort."""
     over: anyio.Event = field(default_factory=anyio.Event)
-    """Set when the session has ended."""
     _state: TaskState = field(default=TaskState.PREPARING, init=False)
     _session: ProviderSession | None = field(default=None, init=False)
     _ended_by: str | None = field(default=None, init=False)

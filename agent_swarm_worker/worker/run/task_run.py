@@ -150,7 +150,10 @@ async def _run_with_listeners(
     log = worker.log.bind(task=task.task_id)
     has_link = task.has_task and not task.observe_only
     async with anyio.create_task_group() as helpers:
-        end_soon = partial(helpers.start_soon, task.end)  # listeners cannot await
+
+        def end_soon(reason: str) -> None:  # listeners cannot await
+            helpers.start_soon(task.end, reason)
+
         guard = ToolLoopGuard(end_soon, clock=worker.clock, log=log)
         tracker = listens_to(Result, Message, ToolStart)(partial(_track_result, task))
         console = Console(log).on_event

@@ -70,11 +70,7 @@ class Watchdog:
 
     @listens_to(RawStderr)
     def on_event(self, event: ProviderEvent) -> None:
-        """Record one event as output.
-
-        A session built on `providers.kit.session` reports its lines by `heard`, and only standard
-        error here; any other session reports all its events here.
-        """
+        """Record standard error, or any event of a session with a base of its own, as output."""
         self._record([event.content] if isinstance(event, (RawLog, RawStderr)) else ())
 
     def received(self, lines: Sequence[bytes]) -> None:
