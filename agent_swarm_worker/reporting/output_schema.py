@@ -54,9 +54,7 @@ class CheckOutcome:
     """The outcome of a check; one of the fields is set."""
 
     fitting: str = ""
-    """The fitting JSON, as it is in its text."""
     mismatch: str = ""
-    """Why no value fits."""
     unusable: str = ""
     """Why the schema cannot be used."""
 

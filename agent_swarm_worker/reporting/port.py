@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.outbox.queue import WriteKind
 
 WORKER_LANE = "worker"
-"""The lane of writes about the agent and no task."""
+"""The lane of writes about the agent and no task; a task's lane is its id."""
 
 
 class WriteQueue(Protocol):
@@ -30,11 +30,6 @@ class WriteQueue(Protocol):
         """Record that the events of all log ranges put so far were put, too."""
 
 
-def task_lane(effective_id: str) -> str:
-    """Return the lane of a task; its finish is delivered behind all its other writes."""
-    return effective_id
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionInfo:
     """Identity of a session, and the intervals of its reports."""
@@ -43,7 +38,7 @@ class SessionInfo:
     """``None`` for a trigger without a task: then nothing is written to a task, and logs, events
     and cost have no task id (docs/api.md 4.10)."""
     effective_id: str
-    """The task's id, or the id generated in its place."""
+    """The task's id, or the id generated in its place; also the lane of its writes."""
     agent_id: str
     session_uuid: str
     """The runner's id of the session; costs, logs and events are filed under it."""

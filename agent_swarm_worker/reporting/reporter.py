@@ -33,7 +33,7 @@ from agent_swarm_worker.reporting.context import ContextReports, Throttle
 from agent_swarm_worker.reporting.finish import LatestCost, has_failed
 from agent_swarm_worker.reporting.labels import MAX_LABEL_CHARS, has_label, label
 from agent_swarm_worker.reporting.log_tail import LogTail
-from agent_swarm_worker.reporting.port import WORKER_LANE, task_lane
+from agent_swarm_worker.reporting.port import WORKER_LANE
 from agent_swarm_worker.reporting.tool_events import MAX_ID_CHARS, ToolEvents
 from agent_swarm_worker.text import one_line
 
@@ -65,7 +65,7 @@ class SessionReporter:
     ) -> None:
         self._info, self._clock, self._redactor, self._log = info, clock, redactor, log
         self._task_id, self._model = info.task_id, info.model
-        self._writes, self._lane = writes, task_lane(info.effective_id)
+        self._writes = writes
         self._logged_bytes = 0
         self._tick_s = min(info.log_flush_s, info.events_flush_s, PROGRESS_INTERVAL_S)
         self._logs_at = self._events_at = clock.monotonic()
@@ -99,16 +99,18 @@ class SessionReporter:
         self._tail = LogTail(
             path=info.log_file, start=info.metadata_bytes, send=self._put_range, log=log
         )
+        self.received: Callable[[Sequence[bytes]], None] = lambda _lines: None
+        """Gets the lines of the session; they are reported by their range in the journal."""
         self._takes: dict[type, Callable[[Any], None]] = {
             Message: self._take_message,
-            ContextUsage: self._take_usage,
             ToolStart: self._take_tool_start,
             ToolEnd: self._events.tool_ended,
             Progress: self._take_progress,
             Result: lambda event: self._costs.add(event.cost),
             SessionInit: self._take_session,
-            Compaction: self._take_compaction,
         }
+        if info.task_id is not None:
+            self._takes |= {ContextUsage: self._context.usage, Compaction: self._context.compaction}
 
     @property
     def last_text(self) -> str:
@@ -137,9 +139,6 @@ class SessionReporter:
         """Continue with another journal file."""
         if not self._closed:
             self._guarded("logs", partial(self._tail.switched, path, start))
-
-    def received(self, lines: Sequence[bytes]) -> None:
-        """Do nothing: lines are reported by their range in the journal."""
 
     def unwritten(self, lines: bytes) -> None:
         """Put lines that will not be in the journal, behind those that are."""
@@ -189,10 +188,6 @@ class SessionReporter:
         if event.role == "assistant" and not event.subagent and event.content.strip():
             self._last_text = event.content
 
-    def _take_usage(self, event: ContextUsage) -> None:
-        if self._task_id is not None:
-            self._context.usage(event)
-
     def _take_tool_start(self, event: ToolStart) -> None:
         tools = self._info.tools
         if self._sends_progress and has_label(event.tool_name, event.args, tools=tools):
@@ -203,10 +198,6 @@ class SessionReporter:
         text = one_line(self._redactor.text(event.message), MAX_LABEL_CHARS)
         if text and self._sends_progress:
             self._progress.offer(text)
-
-    def _take_compaction(self, event: Compaction) -> None:
-        if self._task_id is not None:
-            self._context.compaction(event)
 
     def _send_progress(self, source: str | ToolStart) -> None:
         """Put a progress text. A tool call gets its label here, since few labels are ever sent."""
@@ -318,7 +309,7 @@ class SessionReporter:
             self._writes.put(WORKER_LANE, WriteKind.LATEST_MODEL, args)
 
     def _put(self, kind: WriteKind, args: dict[str, Any]) -> None:
-        self._writes.put(self._lane, kind, args)
+        self._writes.put(self._info.effective_id, kind, args)
 
     def _put_text(self, kind: WriteKind, text: str) -> None:
         self._put(kind, {"task_id": self._task_id, "text": text})

@@ -19,7 +19,6 @@ import anyio
 from agent_swarm_worker.aio import Broadcast, wait_any
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.worker.boot import registration
 from agent_swarm_worker.worker.loops.paused_tasks import HISTORY_ROWS, was_resumed
 
@@ -71,7 +70,7 @@ class Heartbeat:
                 for task in worker.slots:
                     if task not in self._beating:
                         self._beating[task] = anyio.CancelScope()
-                        beats.start_soon(self._beat_once, task)
+                        beats.start_soon(self._beat, task)
                 await wait_any(recovered.wait, partial(worker.clock.sleep, interval_s))
                 if recovered.is_set():
                     self._cancel_stale_beats()
@@ -82,20 +81,10 @@ class Heartbeat:
             scope.cancel()
         self._beating.clear()
 
-    async def _beat_once(self, task: RunningTask) -> None:
-        scope = self._beating[task]
-        try:
-            await self.beat(task, scope)
-        finally:
-            if self._beating.get(task) is scope:
-                del self._beating[task]
-
-    async def beat(self, task: RunningTask, scope: anyio.CancelScope) -> None:
-        """Send one heartbeat for one task; restore a lost session row, end a task that is gone.
-
-        `scope` is around the request only, so that ending a session is not cancelled.
-        """
+    async def _beat(self, task: RunningTask) -> None:
+        """Send one heartbeat for one task; restore a lost session row, end a task that is gone."""
         worker = self._worker
+        scope = self._beating[task]  # around the request only: ending a session is not cancelled
         try:
             if task.session_row and await self._is_on_record(task, scope):
                 return
@@ -106,6 +95,9 @@ class Heartbeat:
             await create_session_row(worker, task)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="heartbeat", why=str(error))
+        finally:
+            if self._beating.get(task) is scope:
+                del self._beating[task]
 
     async def _is_on_record(self, task: RunningTask, scope: anyio.CancelScope) -> bool:
         """Send the request; false only if the server answers that it has no such session."""
@@ -194,7 +186,7 @@ class Heartbeat:
         worker.paused_tasks.add(task.task_id)
         worker.log.info(Event.TASK_PAUSED, task=task.task_id)
         if pause_again:
-            await worker.outbox.flushed(task_lane(task.task_id), timeout_s=LATE_PROGRESS_S)
+            await worker.outbox.flushed(task.task_id, timeout_s=LATE_PROGRESS_S)
             try:
                 await worker.client.tasks.pause(task.task_id)
             except ApiError as error:

@@ -17,7 +17,6 @@ from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.prompts.user import delivery_text
-from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.worker.run.running_task import PerTask
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class Steering:
             args["mode"] = delivery.mode or "queue"
         else:
             args["reason"] = self._worker.scrubber.text(delivery.reason or "not delivered")
-        self._worker.outbox.put(task_lane(task.task_id), WriteKind.STEERED, args)
+        self._worker.outbox.put(task.task_id, WriteKind.STEERED, args)
         self._worker.log.info(
             Event.STEERING, task=task.task_id, message=message.id, delivered=delivery.delivered
         )

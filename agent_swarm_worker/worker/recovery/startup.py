@@ -19,7 +19,6 @@ from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.reporting.finish import decide_finish
-from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.worker.loops.heartbeat import create_session_row
 from agent_swarm_worker.worker.recovery.orphaned_session import OrphanedSession
@@ -91,7 +90,7 @@ async def _retry_settling(worker: BootParts, claim: Claim, orphan: OrphanedSessi
     """Settle a claim again; its task has a session row by now, which is removed."""
     if not await _settle(worker, claim, orphan):
         return False
-    lane = task_lane(claim.task_id)
+    lane = claim.task_id
     worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": claim.task_id})
     worker.state.forget(claim.task_id)
     del worker.unsettled_claims[claim.task_id]
@@ -110,7 +109,7 @@ async def _finish(worker: BootParts, claim: Claim, orphan: OrphanedSession, curr
         existing_output=current.output,
         output_schema=current.output_schema,
     )
-    lane = task_lane(claim.task_id)
+    lane = claim.task_id
     if body is not None:
         worker.outbox.put(
             lane, WriteKind.FINISH, body.args(claim.task_id) | {"session_uuid": claim.session_uuid}

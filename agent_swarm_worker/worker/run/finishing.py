@@ -19,7 +19,6 @@ from agent_swarm_worker.reporting.finish import (
     decide_finish,
     has_failed,
 )
-from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.text import clip
 from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN, PAUSED
 from agent_swarm_worker.worker.run.session_credentials import report_limits
@@ -52,7 +51,7 @@ async def finish_task(
     worker: SessionParts, task: RunningTask, trigger: Trigger, outcome: SessionOutcome, log: Log
 ) -> None:
     """Queue all reports of the end of a run, the finish last; then wait for their delivery."""
-    lane = task_lane(task.task_id)
+    lane = task.task_id
     is_handed_over = task.ended_by == GRACEFUL_SHUTDOWN
     if outcome.reporter is not None:
         # One transaction with `mark_fully_reported`: a crash in between would report it twice.
@@ -85,12 +84,11 @@ async def finish_task(
 
 def fail_unreported(worker: SessionParts, task: RunningTask, error: Exception) -> None:
     """Fail a task whose report raised an error, so that it does not stay in progress."""
-    lane = task_lane(task.task_id)
     if _is_ours_to_end(task):
         reason = f"The worker failed to report the result: {type(error).__name__}"
         body = FinishBody(status="failed", failure_reason=reason)
-        worker.outbox.put(lane, WriteKind.FINISH, body.args(task.task_id))
-    worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": task.task_id})
+        worker.outbox.put(task.task_id, WriteKind.FINISH, body.args(task.task_id))
+    worker.outbox.put(task.task_id, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": task.task_id})
     worker.state.forget(task.task_id)
 
 
@@ -118,7 +116,7 @@ async def _queue_late_result(
         "output": body.output
         or clip(_redactor(worker, outcome).text(last_text), MAX_MESSAGE_CHARS),
     }
-    worker.outbox.put(task_lane(task.task_id), WriteKind.LATE_RESULT, args)
+    worker.outbox.put(task.task_id, WriteKind.LATE_RESULT, args)
 
 
 async def _put_finish(
@@ -138,7 +136,7 @@ async def _put_finish(
             await _queue_late_result(worker, task, outcome, log)
         return
     args = body.args(task.task_id) | {"session_uuid": task.session_uuid}
-    worker.outbox.put(task_lane(task.task_id), WriteKind.FINISH, args)
+    worker.outbox.put(task.task_id, WriteKind.FINISH, args)
     reason = body.failure_reason
     why = reason.splitlines()[0][:300] if reason else None
     log.info(Event.TASK_FINISHED, status=body.status, why=why, note=body.note)

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
 PROBE_BYTES = 256 * 1024
-"""The space that is probed: enough for configuration, prompts and MCP servers."""
 MIN_SECRET_CHARS = 16
 """From this length on any value counts as a secret; words such as ``production`` are shorter."""
 TRANSPORTS = frozenset({"http", "sse", "stdio"})
@@ -93,7 +92,6 @@ class SessionMcpServers:
     """The MCP servers of a session."""
 
     servers: tuple[McpServer, ...]
-    """The swarm's own is the first."""
     installed: tuple[str, ...]
     """Names of the usable installed ones, for the prompt."""
 

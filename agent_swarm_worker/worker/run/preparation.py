@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.api.wire import Task, Trigger
     from agent_swarm_worker.contract import Guest, ProviderAdapter
     from agent_swarm_worker.credentials.pools import Selection
-    from agent_swarm_worker.worker.boot.parts import Core, SessionParts
+    from agent_swarm_worker.worker.boot.parts import SessionParts
     from agent_swarm_worker.worker.run.prompting import SessionWorkspace
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
@@ -61,7 +61,6 @@ class PreparedSession:
     credentials: tuple[Selection, ...]
     metadata_bytes: int
     directory: Path
-    """Where the session works, on this machine."""
     limits: SessionLimits
 
 
@@ -116,8 +115,6 @@ async def prepared(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SessionInputs:
-    """The parts from which a session's configuration is built."""
-
     adapter: ProviderAdapter
     model: ModelChoice
     credentials: list[Selection]
@@ -144,7 +141,9 @@ async def _inputs(
     redactor = Scrubber(worker.scrubber)
     folder = worker.state.path / SESSIONS_DIR
     private = stack.enter_context(private_dir(folder, task.session_uuid, log=worker.log))
-    model = _model_of(worker, adapter, row)
+    model = choose_model(
+        row, tiers=adapter_spec(adapter).models.tiers, env=worker.environment.values()
+    )
     # Independent requests, sent at once.
     (parent, workspace), credentials, tools, _ = await wait_all(
         partial(_parent_and_workspace, worker, row, resumed, stack),
@@ -197,16 +196,6 @@ def _config(
     )
 
 
-def _model_of(worker: Core, adapter: ProviderAdapter, row: Task | None) -> ModelChoice:
-    return choose_model(
-        tiers=adapter_spec(adapter).models.tiers,
-        env=worker.environment.values(),
-        task_model=row.model if row else None,
-        task_tier=row.model_tier if row else None,
-        task_effort=row.effort if row else None,
-    )
-
-
 async def _parent_and_workspace(
     worker: SessionParts, row: Task | None, resumed: Task | None, stack: AsyncExitStack
 ) -> tuple[Task | None, SessionWorkspace]:
@@ -251,7 +240,6 @@ def _session_env(
     credentials: list[Selection],
     guest: Guest,
 ) -> dict[str, str]:
-    """The complete environment of the harness (docs/api.md 15.9)."""
     spec = adapter_spec(adapter)
     all_credentials = [each.credentials for each in worker.harness.all_specs]
     env = harness_env(

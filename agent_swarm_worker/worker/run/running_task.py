@@ -74,7 +74,6 @@ class RunningTask:
     observe_only: bool = False
     """An offered task: the worker neither reports progress nor finishes it (docs/api.md 4.4)."""
     was_paused: bool = False
-    """It was paused before this session; the server keeps that flag."""
     session_row: bool = False
     stop_progress: Callable[[], None] = lambda: None
     """Called before the task is handed back: late progress would resume it."""
@@ -262,10 +261,7 @@ class PerTask:
 
 
 class PausedTaskStore:
-    """The paused tasks that this worker continues when they are resumed; stored on each change.
-
-    So a restart neither resumes a task that a person paused nor misses one that a person resumed.
-    """
+    """The paused tasks to continue when they are resumed; stored on each change."""
 
     def __init__(self, state: StateDir) -> None:
         self._state = state

@@ -5,7 +5,7 @@ Also links a task with the pull request that its agent opened (docs/api.md 5.11)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.providers.catalog import context_window
 from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.reporting.console import Console
-from agent_swarm_worker.reporting.port import SessionInfo, task_lane
+from agent_swarm_worker.reporting.port import SessionInfo
 from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.state.directory import Claim
 from agent_swarm_worker.worker.boot.harness import wire_name
@@ -40,12 +40,8 @@ from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.vcs import find_request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from agent_swarm_worker.api.wire import Trigger
     from agent_swarm_worker.contract import ProviderEvent, ProviderSession
-    from agent_swarm_worker.contract.listening import ByteRange
     from agent_swarm_worker.worker.boot.parts import RunParts
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
@@ -104,11 +100,21 @@ async def _run_session(
             async with prepared(worker, task, trigger, final_check) as setup:
                 _write_claim(worker, task, setup)
                 reporter = _reporter(worker, task, setup, log)
-                sink = _Sink(reporter, _watchdog(worker, task, setup, reporter, log))
-                session = await setup.adapter.create_session(replace(setup.config, sink=sink))
+                watchdog = Watchdog(
+                    task,
+                    limits=setup.limits,
+                    report_progress=reporter.note,
+                    clock=worker.clock,
+                    log=log,
+                    hang_texts=adapter_spec(setup.adapter).hang_texts,
+                )
+                reporter.received = watchdog.received
+                session = await setup.adapter.create_session(replace(setup.config, sink=reporter))
                 task.begin(session)
                 log.info(Event.TASK_STARTED, harness=setup.adapter.name, cwd=str(setup.config.cwd))
-                return await _drive(worker, task, setup, session, sink, log=log)
+                return await _drive(
+                    worker, task, setup, session, reporter=reporter, watchdog=watchdog, log=log
+                )
     except Exception as error:
         return SessionOutcome(result=_failure_from(error, log))
     return SessionOutcome(result=_with_cause(_failure("cancelled", ABORTED), task.ended_by))
@@ -119,13 +125,16 @@ async def _drive(
     task: RunningTask,
     setup: PreparedSession,
     session: ProviderSession,
-    sink: _Sink,
     *,
+    reporter: SessionReporter,
+    watchdog: Watchdog,
     log: Log,
 ) -> SessionOutcome:
     """Run the session to its result; its output is reported even after an error."""
     try:
-        result = await _run_with_listeners(worker, task, setup, session, sink)
+        result = await _run_with_listeners(
+            worker, task, setup, session, reporter=reporter, watchdog=watchdog, log=log
+        )
     except Exception as error:
         result = _failure_from(error, log)
     result = _with_cause(result, task.ended_by)
@@ -135,7 +144,7 @@ async def _drive(
         is_error=result.is_error,
         category=result.error_category,
     )
-    return SessionOutcome(result=result, setup=setup, reporter=sink.reporter)
+    return SessionOutcome(result=result, setup=setup, reporter=reporter)
 
 
 async def _run_with_listeners(
@@ -143,11 +152,12 @@ async def _run_with_listeners(
     task: RunningTask,
     setup: PreparedSession,
     session: ProviderSession,
-    sink: _Sink,
+    *,
+    reporter: SessionReporter,
+    watchdog: Watchdog,
+    log: Log,
 ) -> ProviderResult:
     """Run the session with its listeners, and the loops that may end it."""
-    reporter, watchdog = sink.reporter, sink.watchdog
-    log = worker.log.bind(task=task.task_id)
     has_link = task.has_task and not task.observe_only
     async with anyio.create_task_group() as helpers:
 
@@ -181,39 +191,6 @@ async def _run_with_listeners(
     return result
 
 
-def _watchdog(
-    worker: RunParts, task: RunningTask, setup: PreparedSession, reporter: SessionReporter, log: Log
-) -> Watchdog:
-    return Watchdog(
-        task,
-        limits=setup.limits,
-        report_progress=reporter.note,
-        clock=worker.clock,
-        log=log,
-        hang_texts=adapter_spec(setup.adapter).hang_texts,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Sink:
-    """A `SessionSink` that passes journal ranges to the reporter, and output to the watchdog."""
-
-    reporter: SessionReporter
-    watchdog: Watchdog
-
-    def wrote(self, written: ByteRange) -> None:
-        self.reporter.wrote(written)
-
-    def switched(self, path: Path, start: int) -> None:
-        self.reporter.switched(path, start)
-
-    def unwritten(self, lines: bytes) -> None:
-        self.reporter.unwritten(lines)
-
-    def received(self, lines: Sequence[bytes]) -> None:
-        self.watchdog.received(lines)
-
-
 def _track_result(task: RunningTask, event: ProviderEvent) -> None:
     if isinstance(event, Message) and (event.subagent or event.role != "assistant"):
         return
@@ -233,7 +210,6 @@ def _failure_from(error: Exception, log: Log) -> ProviderResult:
 
 
 def _with_cause(result: ProviderResult, ended_by: str | None) -> ProviderResult:
-    """Set the cause as the failure of a session that was ended by the worker."""
     if ended_by is None or result.error_category != ABORTED:
         return result
     return replace(result, error_category=ended_by.partition(":")[0], failure_reason=ended_by)
@@ -330,5 +306,5 @@ async def link_pull_request(worker: RunParts, task: RunningTask, setup: Prepared
     link = vcs_body(provider=found.provider, repo=found.repo, number=found.number, url=found.url)
     if link is not None:
         args = {"task_id": task.task_id, "link": link}
-        worker.outbox.put(task_lane(task.task_id), WriteKind.VCS, args)
+        worker.outbox.put(task.task_id, WriteKind.VCS, args)
     return True
