@@ -145,7 +145,9 @@ class Log:
 
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-MAX_BUFFERED_LINES = 1000
+MAX_BUFFERED_LINES = 200
+BUFFER_S = 0.05
+"""How long a line of a session's output waits for others: a write costs as much as many lines."""
 """With this many lines the buffer is flushed before the step ends."""
 STAMP_S = 0.001
 """Lines within this time share a timestamp."""
@@ -206,7 +208,7 @@ class _Lines:
 
 
 class LineBuffer:
-    """Buffers lines of JSON, and writes them when the event loop's current step ends.
+    """Buffers lines of JSON, and writes them at most `BUFFER_S` later.
 
     Without an event loop in this thread a line is written at once.
     """
@@ -214,7 +216,8 @@ class LineBuffer:
     def __init__(self, stream: TextIO, scrub: Callable[[str], str]) -> None:
         self._stream, self._scrub = stream, scrub
         self._lines: deque[tuple[dict[str, object], Event, str, str]] = deque()
-        self._is_scheduled = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The event loop that will write the lines."""
         self._stamp = ""
         self._stamped_at_s = 0.0
         self._lock = threading.Lock()
@@ -226,16 +229,16 @@ class LineBuffer:
             self._stamped_at_s = now_s
             self._stamp = datetime.fromtimestamp(now_s, UTC).isoformat().replace("+00:00", "Z")
         self._lines.append((bound, event, text, self._stamp))
-        if self._is_scheduled and len(self._lines) < MAX_BUFFERED_LINES:
-            return
         try:
-            asyncio.get_running_loop().call_soon(self._flush_in_step)
-        except RuntimeError:  # no loop in this thread
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # this thread has none
             self.flush()
-        else:
-            self._is_scheduled = True
-            if len(self._lines) >= MAX_BUFFERED_LINES:
-                self.flush()
+            return
+        if self._loop is not loop:
+            self._loop = loop
+            loop.call_later(BUFFER_S, self._flush_later)
+        if len(self._lines) >= MAX_BUFFERED_LINES:
+            self.flush()
 
     def flush(self, *, wait_s: float = -1) -> None:
         """Write the buffered lines.
@@ -275,8 +278,8 @@ class LineBuffer:
             rendered.append(f"{head}{_quoted(text)}{tail}")
         return rendered
 
-    def _flush_in_step(self) -> None:
-        self._is_scheduled = False
+    def _flush_later(self) -> None:
+        self._loop = None
         self.flush()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import agent_swarm_worker
-from agent_swarm_worker.prompts.texts import shipped_texts
+from agent_swarm_worker.prompts.render import shipped_texts
 
 PACKAGE = Path(agent_swarm_worker.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))

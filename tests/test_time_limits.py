@@ -46,7 +46,7 @@ BOUNDED_BY = {
     "api/http.py: httpx2.AsyncClient": "fail_after around each exchange",
     "credentials/vendor.py: httpx2.AsyncClient": "fail_after around each exchange",
     "workspace/profiles.py: httpx2.AsyncClient": "fail_after around the download",
-    "providers/pi/client.py: httpx2.AsyncClient": "request_timeout_s; connecting has a limit",
+    "providers/pi/model_requests.py: httpx2.AsyncClient": "request_timeout_s; CONNECT_TIMEOUT_S",
     "providers/pi/mcp_transports.py: httpx2.AsyncClient": "`Connection`: connect_s and call_s",
     "processes/isolated_call.py: anyio.run_process": "fail_after",
     "processes/isolated_call.py: subprocess.run": "timeout",

@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
         anyio.run(daemon.run)
     except BaseExceptionGroup as group:
         raise first_error(group) from None
+    finally:
+        logs.flush()
     return 0
 
 

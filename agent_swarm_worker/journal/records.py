@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from anyio.lowlevel import checkpoint
 
-from agent_swarm_worker.contract.translator import TextTranslator
+from agent_swarm_worker.contract import TextTranslator
 from agent_swarm_worker.journal.files import read_head
 from agent_swarm_worker.processes.pipes import decode_line
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from agent_swarm_worker.contract import EventListener, ProviderEvent
-    from agent_swarm_worker.contract.translator import Translator
+    from agent_swarm_worker.contract import EventListener, ProviderEvent, Translator
 
 LIMIT_RECORD = "journal_limit"
 

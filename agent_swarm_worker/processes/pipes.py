@@ -15,6 +15,7 @@ take for line ends. Lines are decoded when complete, so no character is cut in t
 
 from __future__ import annotations
 
+import asyncio
 import os
 from functools import partial
 from io import FileIO
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
 
+READ_BYTES = 1 << 16
+"""At most so much is read at once: a chunk of short lines is hundreds of events."""
+LONG_READ_BYTES = 1 << 18
+"""Of a stream of long lines; also the size of its pipe. A read costs as much as some lines."""
+LONG_LINE_BYTES = 4096
 DRAIN_S = 2.0
 """How long readers go on after the exit of the child."""
 
@@ -45,8 +51,9 @@ class PipeReader(ByteReceiveStream):
         self.capture_buffer: CaptureBuffer | None = None
         """Set if output is to survive this process: the pipe is read through it."""
         self._file = FileIO(fd, "rb")
+        self._pump_end: asyncio.Future[None] | None = None
 
-    async def receive(self, max_bytes: int = 65536) -> bytes:
+    async def receive(self, max_bytes: int = READ_BYTES) -> bytes:
         """Return the next bytes, at most `max_bytes`.
 
         Raises:
@@ -64,6 +71,42 @@ class PipeReader(ByteReceiveStream):
             await anyio.wait_readable(self._file)
         raise anyio.ClosedResourceError
 
+    async def pump(self, on_chunk: Callable[[bytes], None]) -> None:
+        """Pass every chunk to `on_chunk`, until the pipe ends or we close our end.
+
+        The event loop calls it right after the read: no task is woken for a chunk.
+        """
+        if self._file.closed:
+            return
+        loop, max_bytes = asyncio.get_running_loop(), READ_BYTES
+        self._pump_end = end = loop.create_future()
+
+        def on_readable() -> None:
+            nonlocal max_bytes
+            if end.done():
+                return
+            try:
+                chunk = self._read(max_bytes)
+                if chunk:
+                    on_chunk(chunk)
+                    is_full = len(chunk) == max_bytes
+                    is_long = is_full and chunk.count(b"\n") * LONG_LINE_BYTES < max_bytes
+                    max_bytes = LONG_READ_BYTES if is_long else READ_BYTES
+                elif chunk is not None:
+                    end.set_result(None)
+            except Exception as error:
+                if end.done():  # `on_chunk` closed the pipe before
+                    raise
+                end.set_exception(error)
+
+        loop.add_reader(self.fd, on_readable)
+        try:
+            await end
+        finally:
+            self._pump_end = None
+            if not self._file.closed:
+                loop.remove_reader(self.fd)
+
     def checkpoint(
         self, pending: int, journal_begin: int, journal_end: int, *, ends_inside: bool = False
     ) -> None:
@@ -75,7 +118,12 @@ class PipeReader(ByteReceiveStream):
 
     def close(self) -> None:
         """Close our end; a process that still writes gets a broken pipe."""
-        if self.capture_buffer is not None and not self._file.closed:
+        if self._file.closed:
+            return
+        if self._pump_end is not None and not self._pump_end.done():
+            self._pump_end.get_loop().remove_reader(self.fd)
+            self._pump_end.set_result(None)
+        if self.capture_buffer is not None:
             self.capture_buffer.close()
         _close(self._file)
 
@@ -143,7 +191,7 @@ class Waitable(Protocol):
 class ByteSource(Protocol):
     """Anything bytes can be read from, such as an anyio stream."""
 
-    async def receive(self, max_bytes: int = 65536) -> bytes:
+    async def receive(self, max_bytes: int = READ_BYTES) -> bytes:
         """Return the next bytes; raises ``EndOfStream`` or ``ClosedResourceError``."""
         ...
 
@@ -154,6 +202,9 @@ async def pump(stream: ByteSource, on_chunk: Callable[[bytes], None]) -> None:
     `on_chunk` is a plain function, so that a cancellation cannot come between reading and passing
     on and lose bytes.
     """
+    if isinstance(stream, PipeReader):
+        await stream.pump(on_chunk)
+        return
     while True:
         try:
             chunk = await stream.receive()

@@ -7,10 +7,11 @@ starts, and carries a tag in its environment, so that `stop_tree.sweep` finds th
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from anyio.abc import AsyncResource
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.processes import pipe_holder, procfs, subreaper
 from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
-from agent_swarm_worker.processes.pipes import PipeReader, PipeWriter
+from agent_swarm_worker.processes.pipes import LONG_READ_BYTES, PipeReader, PipeWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -176,6 +177,9 @@ def _output(ours: ExitStack, theirs: ExitStack, buffer_name: str) -> tuple[PipeR
     theirs.callback(os.close, their_end)
     reader = PipeReader(our_end)
     ours.callback(reader.close)
+    if buffer_name == pipe_holder.STDOUT and hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):  # the user has too many large pipes
+            fcntl.fcntl(our_end, fcntl.F_SETPIPE_SZ, LONG_READ_BYTES)
     if buffer_name and CaptureBuffer.is_possible():
         reader.capture_buffer = CaptureBuffer.make(buffer_name)
     return reader, their_end

@@ -8,7 +8,7 @@ import anyio
 
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.prompts.texts import clean
+from agent_swarm_worker.prompts.render import clean, join
 from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ LIMIT = 5
 INTENT = "pre-task memory recall"
 _CONTENT_CHARS = 300
 _QUERY_CHARS = 8000
-"""Embedding models read no more; a task's text may be a megabyte."""
+"""Embedding models read no more."""
 _TIMEOUT_S = 10.0
 _RATER = "explicit-self"
 
@@ -38,12 +38,7 @@ async def memories_section(
 ) -> str:
     """Return the section on past knowledge; empty if nothing similar is known or the search fails.
 
-    Args:
-        server: searches the memories.
-        task: its text is the query.
-        redactor: removes secrets from the query and from what is found.
-        raters: the ``MEMORY_RATERS`` setting.
-        has_mcp: whether the agent has the swarm's tools, so that the text may name them.
+    `raters` is the ``MEMORY_RATERS`` setting; without `has_mcp` the text names no swarm tools.
     """
     query = redactor.text(clean(task.text)).strip()[:_QUERY_CHARS]
     if not query:
@@ -64,13 +59,11 @@ async def memories_section(
     ]
     if not lines:
         return ""
-    section = "### Relevant Past Knowledge\n\n"
-    if not has_mcp:
-        return section + "\n".join(lines)
-    hint = (
-        "\n\nRate two to five of those you look at with `memory_rate` (`useful`: true or false)."
-        if _RATER in raters
-        else ""
+    pointer = "`memory-get` with the id gives the whole text."
+    hint = "Rate two to five of those you look at with `memory_rate` (`useful`: true or false)."
+    return join(
+        "### Relevant Past Knowledge",
+        pointer if has_mcp else "",
+        "\n".join(lines),
+        hint if has_mcp and _RATER in raters else "",
     )
-    pointer = "`memory-get` with the id gives the whole text.\n\n"
-    return section + pointer + "\n".join(lines) + hint

@@ -5,11 +5,13 @@ calls, artifacts and undelivered messages (docs/api.md 7.5). A *follow-up* task 
 one; its preamble quotes that task's outcome and names older tasks (docs/api.md 7.6).
 
 Budgets are in tokens. The description of a resume task is never cut; one that is longer than its
-share of the budget takes the room of logs and artifacts.
+share of the budget takes the room of logs and artifacts. Links to artifacts begin with `app_url`.
+Without `has_mcp`, the agent has no swarm tools, and the text names none.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -20,12 +22,10 @@ import orjson
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.guards.tokens import count_tokens, truncate_to_tokens
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.prompts.texts import clean, join
+from agent_swarm_worker.prompts.render import clean, join
 from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from agent_swarm_worker.api.client import Steering
     from agent_swarm_worker.api.tasks import Tasks
     from agent_swarm_worker.api.wire import Attachment, LogEntry, SteeringMessage, Task
@@ -37,7 +37,7 @@ MAX_ANCESTORS = 5
 MAX_LOG_LINES = 50
 MAX_ARTIFACTS = 10
 WALK_TIMEOUT_S = 20.0
-"""For all ancestors together; those read by then are used."""
+"""For all ancestors together."""
 _LOGS_PER_TASK = 200
 """More than are shown: the server returns those of the largest uploads, not the newest ones."""
 _DESCRIPTION_SHARE, _LOG_SHARE, _ARTIFACT_SHARE, _STEERING_SHARE = 0.4, 0.3, 0.1, 0.1
@@ -51,8 +51,6 @@ _NOTICE = "[Earlier history is left out here.]"
 
 @dataclass(slots=True)
 class _History:
-    """What the server knows of the interrupted work."""
-
     chain: list[Task]
     logs: list[LogEntry]
     messages: list[SteeringMessage]
@@ -70,18 +68,11 @@ async def resume_preamble(
 ) -> str:
     """Return the section on the interrupted work; empty if its task cannot be read.
 
-    Args:
-        server: reads tasks and their logs.
-        task: the resume task.
-        redactor: removes secrets, before texts are cut.
-        max_tokens: limit of the section; only the description may exceed it.
-        app_url: base URL for links to artifacts.
-        steering: lists undelivered messages; ``None`` if steering is off.
-        has_mcp: whether the agent has the swarm's tools, so that the text may name them.
+    `steering` lists undelivered messages; ``None`` if steering is off.
     """
     history = _History([], [], [])
     with anyio.move_on_after(WALK_TIMEOUT_S):
-        await _ancestors(server, task, history.chain, limit=MAX_RESUMED, follow=_is_resume)
+        await _ancestors(server, task, history.chain, limit=MAX_RESUMED, only_interrupted=True)
         await _fetch_details(server, steering, history)
     if not history.chain:
         return ""
@@ -99,23 +90,23 @@ async def follow_up_preamble(
     app_url: str = "",
     has_mcp: bool = True,
 ) -> str:
-    """Return the section on prior tasks; empty if there is no parent or it cannot be read.
-
-    Args:
-        server: reads tasks.
-        task: the follow-up task.
-        redactor: removes secrets, before texts are cut.
-        max_tokens: limit of the section.
-        app_url: base URL for links to artifacts.
-        has_mcp: whether the agent has the swarm's tools, so that the text may name them.
-    """
+    """Return the section on prior tasks; empty if there is no parent or it cannot be read."""
     chain: list[Task] = []
     with anyio.move_on_after(WALK_TIMEOUT_S):
         await _ancestors(server, task, chain, limit=MAX_ANCESTORS)
     if not chain:
         return ""
-    outcome = _outcome(chain[0], redactor, int(max_tokens * _OUTCOME_SHARE), has_mcp=has_mcp)
-    text = _parent_section(chain[0], redactor, app_url, outcome, has_mcp=has_mcp)
+    parent = chain[0]
+    outcome = _outcome(parent, redactor, int(max_tokens * _OUTCOME_SHARE), has_mcp=has_mcp)
+    artifacts = _artifact_lines(parent, redactor, app_url)
+    text = join(
+        "## Prior Conversation Context",
+        "This task follows an earlier one. Build on it and do not repeat it.",
+        f"Previous task `{parent.id}`: {one_line(_scrubbed(redactor, parent.text), _PARENT_CHARS)}",
+        outcome,
+        "Artifacts:\n" + "\n".join(artifacts) if artifacts else "",
+        f'More: `get-task-details` with the ID "{parent.id}".' if has_mcp else "",
+    )
     older = [
         f"- `{ancestor.id}`: {one_line(_scrubbed(redactor, ancestor.text), _ANCESTOR_CHARS)}"
         for ancestor in chain[1:]
@@ -134,13 +125,13 @@ async def _ancestors(
     found: list[Task],
     *,
     limit: int,
-    follow: Callable[[Task], bool] = lambda _: True,
+    only_interrupted: bool = False,
 ) -> None:
     """Append the parent of `task`, its parent and so on to `found`, nearest first.
 
-    Stops after `limit` tasks, after one for which `follow` is false, and at a parent that is
-    missing, cannot be read or was seen before. `found` grows task by task, so a caller that times
-    out has the nearest ones.
+    Stops after `limit` tasks and at a parent that cannot be read or was seen before; with
+    `only_interrupted` also after a task that is no resume task. A caller that times out has the
+    nearest ones in `found`.
     """
     seen = {task.id}
     next_id = task.parent_task_id
@@ -152,27 +143,21 @@ async def _ancestors(
             Log().debug(Event.PROMPT_FALLBACK, left_out=f"task {next_id}", why=str(error))
             return
         found.append(parent)
-        next_id = parent.parent_task_id if follow(parent) else None
-
-
-def _is_resume(task: Task) -> bool:
-    return task.task_type == "resume"
+        if only_interrupted and parent.task_type != "resume":
+            return
+        next_id = parent.parent_task_id
 
 
 async def _fetch_details(server: Tasks, steering: Steering | None, history: _History) -> None:
     """Read logs and messages of the tasks in `history`; those that cannot be read stay out."""
 
     async def logs_of(task_id: str) -> None:
-        try:
+        with suppress(ApiError):
             history.logs += await server.session_logs(task_id, limit=_LOGS_PER_TASK)
-        except ApiError:
-            return
 
     async def messages_of(task_id: str) -> None:
-        try:
+        with suppress(ApiError):
             history.messages += await steering.of_task(task_id) if steering else ()
-        except ApiError:
-            return
 
     async with anyio.create_task_group() as tasks:
         for member in history.chain:
@@ -196,20 +181,20 @@ def _compose(history: _History, redactor: Redactor, budget: int, app_url: str, p
     messages, room = _section(
         "### Undelivered Steering Messages",
         _message_lines(history.messages, redactor),
-        min(int(budget * _STEERING_SHARE), room),
+        int(budget * _STEERING_SHARE),
         room,
     )
     artifacts, room = _section(
         "### Artifacts In Flight",
         _artifact_lines(parent, redactor, app_url),
-        min(int(budget * _ARTIFACT_SHARE) - overflow, room),
+        int(budget * _ARTIFACT_SHARE) - overflow,
         room,
         keep_first=True,
     )
     logs, room = _section(
         "### Recent Tool Calls",
         _log_lines(history.logs, redactor),
-        min(int(budget * _LOG_SHARE) - overflow, room),
+        int(budget * _LOG_SHARE) - overflow,
         room,
     )
     return join(head, logs, artifacts, messages, pointer)
@@ -223,7 +208,7 @@ def _section(
     kept: list[str] = []
     for line in lines if keep_first else reversed(lines):
         cost = count_tokens(f"{line}\n")
-        if size + cost > share:
+        if size + cost > min(share, room):
             break
         size += cost
         kept.append(line)
@@ -249,7 +234,7 @@ def _log_lines(logs: list[LogEntry], redactor: Redactor) -> list[str]:
 
 
 def _summary(content: str, redactor: Redactor) -> str:
-    """Return a log line in short: its tool calls with their targets, else its beginning."""
+    """Return the tool calls of a log line with their targets, else its beginning."""
     try:
         native = redactor.leaves(orjson.loads(content))
     except orjson.JSONDecodeError:
@@ -286,20 +271,6 @@ def _outcome(parent: Task, redactor: Redactor, max_tokens: int, *, has_mcp: bool
         return "It has no recorded outcome yet."
     notice = "(Cut; `get-task-details` has all of it.)" if has_mcp else "(Cut.)"
     return f"Outcome:\n{truncate_to_tokens(outcome, max_tokens, notice=notice)}"
-
-
-def _parent_section(
-    parent: Task, redactor: Redactor, app_url: str, outcome: str, *, has_mcp: bool
-) -> str:
-    artifacts = _artifact_lines(parent, redactor, app_url)
-    return join(
-        "## Prior Conversation Context",
-        "This task follows an earlier one. Build on it and do not repeat it.",
-        f"Previous task `{parent.id}`: {one_line(_scrubbed(redactor, parent.text), _PARENT_CHARS)}",
-        outcome,
-        "Artifacts:\n" + "\n".join(artifacts) if artifacts else "",
-        f'More: `get-task-details` with the ID "{parent.id}".' if has_mcp else "",
-    )
 
 
 def _scrubbed(redactor: Redactor, text: str | None) -> str:

@@ -1,7 +1,7 @@
 """Warn an agent in its next prompt that the server refused an edit of its profile.
 
-The refusal comes after the session that made the edit, so the agent learns of it here only. The
-warning is repeated until a later edit of the field is stored (docs/api.md 3.7).
+The refusal comes after the session that made the edit. The warning is repeated until a later edit
+of the field is stored (docs/api.md 3.7).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from agent_swarm_worker.errors import ApiError
-from agent_swarm_worker.prompts.texts import join
+from agent_swarm_worker.prompts.render import Part, join
 from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _LABELS = {
     "claudeMd": "CLAUDE.md",
 }
 _LIMIT = 100
-"""Newest refusals read, over all fields; one field can have several."""
+"""Of refusals read, over all fields."""
 _TIMEOUT_S = 10.0
 _GUIDANCE = (
     "Shorten the text below its budget; it is stored when the session ends. After a restart of the"
@@ -45,24 +45,18 @@ async def refused_edits_warning(
 ) -> str:
     """Return one warning per field whose last edit was refused; usually empty.
 
-    Takes one request while no edit was ever refused.
-
-    Args:
-        build: renders the warning.
-        server: where events are stored.
-        agent_id: the agent that owns the profile.
-        stored_profile: reads the server's texts by field; called only if a refusal is open.
+    `stored_profile` reads the server's texts by field; it is called only if a refusal is open.
     """
     try:
         with anyio.fail_after(_TIMEOUT_S):
             refusals = await _open_refusals(server, agent_id, stored_profile)
     except (ApiError, TimeoutError):
         return ""
-    warnings = [
-        await build.text("task.profile_sync_rejection", _variables(field, refusal))
+    parts = [
+        Part("task.profile_sync_rejection", _variables(field, refusal))
         for field, refusal in refusals.items()
     ]
-    return join(*warnings)
+    return join(*await build.texts(parts))
 
 
 async def _open_refusals(

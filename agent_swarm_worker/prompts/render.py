@@ -1,33 +1,106 @@
 """Render templates: from the server, where operators can customise them, else from the package.
 
-A prompt has up to eight parts. They are rendered concurrently, and answers are cached for a minute,
-since most parts are the same for every task. After the first failure the rest of the same prompt
-uses the package's texts, so a server that does not answer costs a prompt one time limit.
+The parts of a prompt are rendered concurrently, and answers are cached, since most are the same for
+every task. After a failure the rest of the same prompt uses the package's texts, so a server that
+does not answer costs a prompt one time limit.
+
+A template is one markdown file per id. Its tokens: ``{{name}}`` or ``{{a.b}}`` is a variable,
+``{{@template[id]}}`` another template. Both are replaced once; inserted values are not scanned
+again, so a task that contains ``{{name}}`` shows exactly that.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.resources
+import json
+import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 import orjson
 
 from agent_swarm_worker.errors import ApiError, ApiRefused, RouteMissing, Unauthorized
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.prompts.texts import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from agent_swarm_worker.api.resources import Resources
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.prompts.texts import TemplateLibrary
 
+Variables: TypeAlias = Mapping[str, object]
+
+MAX_DEPTH = 3
+"""How deep templates may refer to each other (docs/prompts.md)."""
+
+_REFERENCE = re.compile(r"\{\{@template\[([^\]]+)\]\}\}")
+_VARIABLE = re.compile(r"\{\{(?!@template\[)([^}]+)\}\}")
+_LINE_ENDS = re.compile(r"\r\n?")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+_BLANK_LINES = re.compile(r"\n{3,}")
 _MAX_CACHED = 64
 _MAX_CACHED_CHARS = 64 * 1024
+
+
+class TemplateLibrary:
+    """All templates of a folder; each is read once, and its references are expanded once.
+
+    A circular, too deep or dangling reference stays in the text, with a warning in the log.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._bodies = {
+            path.name.removesuffix(".md"): path.read_text("utf-8", errors="replace").strip("\n")
+            for path in sorted(directory.glob("*.md"))
+        }
+        self._expanded: dict[str, str] = {}
+
+    def render(self, template_id: str, variables: Variables) -> str:
+        """Return the template filled in; empty if there is no such template."""
+        if template_id not in self._bodies:
+            return ""
+        if template_id not in self._expanded:
+            self._expanded[template_id] = self._expand(template_id, ())
+        return interpolate(self._expanded[template_id], variables)
+
+    def _expand(self, template_id: str, trail: tuple[str, ...]) -> str:
+        trail = (*trail, template_id)
+
+        def replace(token: re.Match[str]) -> str:
+            target = token[1].strip()
+            if why := self._reference_fault(target, trail):
+                Log().warning(Event.PROMPT_FALLBACK, template=trail[0], reference=target, why=why)
+                return token[0]
+            return f"\n{self._expand(target, trail)}\n"
+
+        return _REFERENCE.sub(replace, self._bodies[template_id])
+
+    def _reference_fault(self, target: str, trail: tuple[str, ...]) -> str:
+        if target in trail:
+            return "the templates refer to each other in a circle"
+        if len(trail) > MAX_DEPTH:
+            return f"the templates refer to each other more than {MAX_DEPTH} deep"
+        return "" if self._bodies.get(target) else "there is no such template, or it is empty"
+
+
+def interpolate(body: str, variables: Variables) -> str:
+    """Replace each ``{{path}}`` by its value; by nothing if there is none."""
+
+    def value_of(token: re.Match[str]) -> str:
+        value: object = variables
+        for key in token[1].strip().split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is None or isinstance(value, str):
+            return value or ""
+        return json.dumps(value, ensure_ascii=False, default=str)
+
+    return _VARIABLE.sub(value_of, body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +112,11 @@ class Part:
 
 
 class Renderer:
-    """Makes a `PromptBuild` per prompt; owns the templates, the server client and the cache."""
+    """Makes a `PromptBuild` per prompt; owns the templates, the server client and the cache.
+
+    Without `server`, only `library` is used. `timeout_s` is the limit of each request to the
+    server; its answers are reused for `cache_s`.
+    """
 
     def __init__(
         self,
@@ -51,27 +128,17 @@ class Renderer:
         timeout_s: float = 5.0,
         cache_s: float = 60.0,
     ) -> None:
-        """Set up rendering.
-
-        Args:
-            library: the package's templates.
-            clock: dates the cached answers.
-            server: renders customised templates; ``None``: use `library` only.
-            agent_id: selects templates customised for this agent.
-            timeout_s: limit of each request to the server.
-            cache_s: how long an answer of the server is reused.
-        """
         self.library, self.server, self.agent_id = library, server, agent_id
         self.timeout_s = timeout_s
         self._clock, self._cache_s = clock, cache_s
         self._cache: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
 
     def build(self) -> PromptBuild:
-        """Start a prompt; one build serves all parts of one task."""
+        """Start a prompt."""
         return PromptBuild(self)
 
     def cached(self, key: bytes) -> str | None:
-        """Return a cached answer that is not older than `cache_s`."""
+        """Return a cached answer."""
         expires, text = self._cache.get(key, (0.0, ""))
         return text if self._clock.monotonic() < expires else None
 
@@ -100,8 +167,8 @@ class PromptBuild:
 
     async def required(self, template_id: str, variables: Mapping[str, str]) -> str:
         """Return a part that must not be empty: the package's text if the server's is blank."""
-        text = await self.text(template_id, variables)
-        return text if text.strip() else self._renderer.library.render(template_id, variables)
+        text = (await self.text(template_id, variables)).strip()
+        return text or self._renderer.library.render(template_id, variables).strip()
 
     async def texts(self, parts: Sequence[Part]) -> list[str]:
         """Return all the parts, rendered concurrently, in the given order."""
@@ -110,31 +177,32 @@ class PromptBuild:
         async def fill(index: int, part: Part) -> None:
             # Values come from tasks, profiles and paths, and may hold text that JSON cannot carry.
             values = {name: clean(value) for name, value in part.variables.items()}
-            part = Part(part.template_id, values)
-            remote = await self._remote(part)
-            local = self._renderer.library.render
-            results[index] = local(part.template_id, part.variables) if remote is None else remote
+            text = await self._remote(part.template_id, values)
+            if text is None:
+                text = self._renderer.library.render(part.template_id, values)
+            results[index] = text
 
         async with anyio.create_task_group() as tasks:
             for index, part in enumerate(parts):
                 tasks.start_soon(fill, index, part)
         return results
 
-    async def _remote(self, part: Part) -> str | None:
+    async def _remote(self, template_id: str, variables: Mapping[str, str]) -> str | None:
         """Return the server's text; ``None``: use the package's."""
         server = self._renderer.server
         if server is None or not self._ask_server:
             return None
-        key = _cache_key(part)
+        values = orjson.dumps(variables, option=orjson.OPT_SORT_KEYS)
+        key = hashlib.sha256(template_id.encode() + b"\0" + values).digest()
         if (cached := self._renderer.cached(key)) is not None:
             return cached
         try:
             with anyio.fail_after(self._renderer.timeout_s):
                 answer = await server.render_template(
-                    part.template_id, part.variables, agent_id=self._renderer.agent_id
+                    template_id, variables, agent_id=self._renderer.agent_id
                 )
         except (ApiError, TimeoutError) as error:
-            self._fall_back(part, error)
+            self._fall_back(template_id, error)
             return None
         if answer is None:
             return None
@@ -142,7 +210,7 @@ class PromptBuild:
         self._renderer.store(key, text)
         return text
 
-    def _fall_back(self, part: Part, error: ApiError | TimeoutError) -> None:
+    def _fall_back(self, template_id: str, error: ApiError | TimeoutError) -> None:
         affects_this_part_only = (
             isinstance(error, ApiRefused)
             and not isinstance(error, (RouteMissing, Unauthorized))
@@ -150,11 +218,41 @@ class PromptBuild:
         )
         if affects_this_part_only or self._ask_server:
             why = str(error) or f"no answer within {self._renderer.timeout_s:g} s"
-            self._log.warning(Event.PROMPT_FALLBACK, template=part.template_id, why=why)
+            self._log.warning(Event.PROMPT_FALLBACK, template=template_id, why=why)
         if not affects_this_part_only:
             self._ask_server = False
 
 
-def _cache_key(part: Part) -> bytes:
-    variables = orjson.dumps(dict(part.variables), option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(part.template_id.encode() + b"\0" + variables).digest()
+# --- texts
+
+
+def shipped_texts(kind: str) -> Path:
+    """Return the folder of the package's ``prompts`` or ``skills``, in a wheel or a checkout."""
+    package = Path(str(importlib.resources.files("agent_swarm_worker")))
+    installed = package / "_texts" / kind
+    return installed if installed.is_dir() else package.parent / kind
+
+
+def clean(text: str) -> str:
+    """Return `text` without characters that a prompt cannot carry.
+
+    Control characters other than newline and tab are removed (a NUL cannot be an argument, an
+    escape could drive a terminal). Line ends become newlines, lone surrogates U+FFFD.
+    """
+    text = _LINE_ENDS.sub("\n", text)
+    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
+
+
+def squeeze(text: str) -> str:
+    """Return `text` with at most one blank line in a row."""
+    return _BLANK_LINES.sub("\n\n", text)
+
+
+def block(text: str) -> str:
+    """Put a line break before and after `text`, unless it is blank."""
+    return f"\n{text.strip()}\n" if text.strip() else ""
+
+
+def join(*parts: str) -> str:
+    """Join the parts that are not blank, with a blank line between two."""
+    return "\n\n".join(part.strip("\n") for part in parts if part.strip())

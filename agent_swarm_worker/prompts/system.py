@@ -1,8 +1,7 @@
 """Compose the system prompt: parts that all tasks share first, so that vendors' caches hit.
 
 The order and the conditions of the parts are those of the public worker (docs/prompts.md). The
-prompt as a whole has no size limit: a harness gets it by file or standard input, not as an
-argument.
+prompt as a whole has no size limit.
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.errors import UnreadableFile
-from agent_swarm_worker.prompts.render import Part
-from agent_swarm_worker.prompts.texts import block, clean, join, squeeze
+from agent_swarm_worker.prompts.render import Part, block, clean, join, squeeze
 from agent_swarm_worker.text import clip_bytes, one_line
 
 if TYPE_CHECKING:
@@ -24,9 +22,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.prompts.render import PromptBuild
     from agent_swarm_worker.settings import Settings
 
-
 PERSONA_MAX_BYTES = 20_000
-"""Per persona file; the server stores up to 10,000 characters of new ones, older may be longer."""
+"""Per persona file."""
 NOTES_MAX_BYTES = 20_000
 REPO_NOTES_MAX_BYTES = 12_000
 PROMPT_MAX_BYTES = 120_000
@@ -65,7 +62,7 @@ class AgentContext:
 class TaskContext:
     """Facts about one task."""
 
-    repository: RepositoryView | None = None
+    repository: _Repository | None = None
     requester: Requester | None = None
     slack_channel_id: str | None = None
     slack_thread_ts: str | None = None
@@ -77,46 +74,31 @@ class TaskContext:
     """The session's working directory."""
 
 
-class RepositoryView(Protocol):
-    """The repository as the session finds it; implemented by `workspace.repository`."""
+class _Repository(Protocol):
+    """The part of `workspace.repository.RepoContext` that the prompt uses."""
 
     @property
-    def clone_path(self) -> Path | None:
-        """``None`` if there is no clone."""
+    def clone_path(self) -> Path | None: ...
 
     @property
-    def warning(self) -> str | None:
-        """Faults of cloning or updating it."""
+    def warning(self) -> str | None: ...
 
     @property
-    def claude_md(self) -> str:
-        """The repository's own notes for agents."""
+    def claude_md(self) -> str: ...
 
     @property
-    def auto_stashes(self) -> Mapping[str, str]:
-        """Messages of stashed work of earlier sessions, by git ref."""
+    def auto_stashes(self) -> Mapping[str, str]: ...
 
     @property
-    def guidelines(self) -> Guidelines | None:
-        """The swarm's rules for this repository."""
+    def guidelines(self) -> Guidelines | None: ...
 
 
 async def system_prompt(
     build: PromptBuild, agent: AgentContext, task: TaskContext, *, operator_prompt: str = ""
 ) -> str:
-    """Compose the system prompt of one session.
-
-    Args:
-        build: renders the parts.
-        agent: facts that all tasks share.
-        task: facts of this task.
-        operator_prompt: see the function `operator_prompt`.
-    """
+    """Compose the system prompt of one session; for `operator_prompt` see the function."""
     fixed = _fixed_parts(agent, task)
-    repository = _repository_part(agent, task)
-    requester = _requester_part(task)
-    # One call renders all parts concurrently.
-    texts = await build.texts([*fixed, *repository, *requester])
+    texts = await build.texts([*fixed, *_task_parts(agent, task)])
     base = squeeze(join(*texts[: len(fixed)]))
     notes = ""
     if agent.spec.capabilities.has_local_environment and not _finds_agent_notes(agent, task):
@@ -136,9 +118,7 @@ async def system_prompt(
 def operator_prompt(settings: Settings) -> str:
     """Return ``SYSTEM_PROMPT``; if it is blank, the content of ``SYSTEM_PROMPT_FILE``.
 
-    Raises:
-        UnreadableFile: the file cannot be read; a worker must not run without the operator's
-            instructions.
+    Raises `UnreadableFile`: a worker must not run without the operator's instructions.
     """
     if settings.system_prompt.strip() or settings.system_prompt_file is None:
         return settings.system_prompt
@@ -207,10 +187,14 @@ def _can(agent: AgentContext, capability: str) -> bool:
     return agent.server_capabilities is None or capability in agent.server_capabilities
 
 
-def _repository_part(agent: AgentContext, task: TaskContext) -> list[Part]:
-    if task.repository is None:
-        return []
-    return [Part("system.agent.repository", _repository_variables(task.repository, agent.spec))]
+def _task_parts(agent: AgentContext, task: TaskContext) -> list[Part]:
+    parts = []
+    if task.repository is not None:
+        variables = _repository_variables(task.repository, agent.spec)
+        parts.append(Part("system.agent.repository", variables))
+    if task.requester is not None and (variables := _requester_variables(task.requester)):
+        parts.append(Part("task.requester.profile", variables))
+    return parts
 
 
 def _finds_agent_notes(agent: AgentContext, task: TaskContext) -> bool:
@@ -218,11 +202,6 @@ def _finds_agent_notes(agent: AgentContext, task: TaskContext) -> bool:
     if not agent.spec.prompt.reads_agent_notes:
         return False
     return task.cwd is None or task.cwd.is_relative_to(agent.settings.workspace_dir)
-
-
-def _requester_part(task: TaskContext) -> list[Part]:
-    variables = _requester_variables(task.requester) if task.requester else None
-    return [Part("task.requester.profile", variables)] if variables else []
 
 
 def _missing_directory(task: TaskContext) -> str:
@@ -236,7 +215,6 @@ def _missing_directory(task: TaskContext) -> str:
 
 
 def _persona(description: str, soul: str, identity: str) -> str:
-    """Return description, SOUL.md and IDENTITY.md as one block."""
     parts = [
         clip_bytes(clean(part).strip(), PERSONA_MAX_BYTES, "[...truncated]")
         for part in (description, soul, identity)
@@ -245,7 +223,6 @@ def _persona(description: str, soul: str, identity: str) -> str:
 
 
 def _skills(installed: Sequence[Skill], spec: HarnessSpec) -> str:
-    """Return the text on installed skills; empty if there are none."""
     if not installed:
         return ""
     find = "`skill-list` shows them all, `skill-search` finds one by intent, `skill-get` reads one."
@@ -269,7 +246,6 @@ def _skills(installed: Sequence[Skill], spec: HarnessSpec) -> str:
 
 
 def _mcp_servers(names: Sequence[str]) -> str:
-    """Return the text on connected tool servers; empty if there are none."""
     listed = ", ".join(flat for name in names if (flat := one_line(name, 100)))
     text = f"Connected MCP servers: {listed}. Their tools are in your tool list."
     return block(text if listed else "")
@@ -284,11 +260,8 @@ def _agent_notes(notes: str, *, used_bytes: int) -> str:
     return header + text if text else ""
 
 
-def _repository_variables(repo: RepositoryView, spec: HarnessSpec) -> dict[str, str]:
-    """Return the variables of the repository part.
-
-    The repository's CLAUDE.md is quoted for a harness that does not read it by itself.
-    """
+def _repository_variables(repo: _Repository, spec: HarnessSpec) -> dict[str, str]:
+    """Quote the repository's CLAUDE.md for a harness that does not read it by itself."""
     local = spec.capabilities.has_local_environment and repo.clone_path is not None
     notes = repo.claude_md if local and not spec.prompt.reads_repository_notes else ""
     notice = f"[...truncated, see {repo.clone_path}/CLAUDE.md for full content]"
@@ -333,14 +306,14 @@ def _guidelines(rules: Guidelines | None) -> str:
     return block("\n\n".join(parts))
 
 
-def _requester_variables(person: Requester) -> dict[str, str] | None:
-    """Return the variables of the requester part; ``None`` if only the name is known."""
+def _requester_variables(person: Requester) -> dict[str, str]:
+    """Return the variables of the requester part; empty if only the name is known."""
     preferences = {"Tone": person.tone, "language": person.language, "verbosity": person.verbosity}
     stated = [f"{label}: {one_line(value, 200)}" for label, value in preferences.items() if value]
     notes = clean(person.notes or "").strip()
     notes = clip_bytes(notes, REQUESTER_NOTES_MAX_BYTES, "[...truncated]")
     if not (person.role or notes or stated):
-        return None
+        return {}
     return {
         "requester_name": one_line(person.name, 200),
         "requester_role_suffix": f" ({one_line(person.role, 200)})" if person.role else "",

@@ -3,8 +3,8 @@
 A skill command (``/work-on-task <id>``) must be the first line, or the harness does not see it, so
 all other sections go below it.
 
-Names of attachments are untrusted input to a shell command that the agent runs. The command
-writes to a sanitised name, quoted, in a directory that the worker chooses.
+Names of attachments are untrusted input to a shell command that the agent runs. It writes to a
+sanitised name, quoted, in a directory that the worker chooses.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from agent_swarm_worker.api.wire import (
     TaskOffered,
     UnreadMentions,
 )
-from agent_swarm_worker.prompts.texts import clean, join
+from agent_swarm_worker.prompts.render import clean, join
 from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from pathlib import PurePath
 
     from agent_swarm_worker.api.wire import Attachment, ChannelMessage, Requester, Task, Trigger
@@ -58,17 +58,23 @@ async def trigger_prompt(build: PromptBuild, trigger: Trigger, harness: PromptHa
     """Return the prompt of a trigger; empty for one that starts no session."""
     match trigger:
         case TaskAssigned():
-            return await _assigned(build, trigger, harness)
+            kind, variables = "assigned", _assigned(trigger, harness)
         case TaskOffered():
-            return await _offered(build, trigger, harness)
+            kind, variables = "offered", _offered(trigger, harness)
         case UnreadMentions():
             count = str(trigger.count) if trigger.count else "unread"
-            return await _plain(build, "unread_mentions", {"mention_count": count})
+            kind, variables = "unread_mentions", {"mention_count": count}
         case PoolTasksAvailable():
-            return await _plain(build, "pool_available", {"task_count": str(trigger.count)})
+            kind, variables = "pool_available", {"task_count": str(trigger.count)}
         case ChannelActivity():
-            return await _channel_activity(build, trigger)
-    return ""
+            if not trigger.messages:
+                return "There is news in the Slack channels you watch. Read it with `slack-read`."
+            lines = "\n".join(_message_line(message) for message in trigger.messages)
+            kind = "channel_activity"
+            variables = {"message_count": str(trigger.count), "messages_detail": lines}
+        case _:
+            return ""
+    return await build.required(f"task.trigger.{kind}", variables)
 
 
 async def paused_prompt(build: PromptBuild, task: Task, harness: PromptHarness) -> str:
@@ -82,7 +88,7 @@ async def paused_prompt(build: PromptBuild, task: Task, harness: PromptHarness) 
         "completion_instructions": _output_instructions(task, harness),
     }
     kind = "with_progress" if progress else "no_progress"
-    return (await build.required(f"task.resumption.{kind}", variables)).strip()
+    return await build.required(f"task.resumption.{kind}", variables)
 
 
 def directory_note(cwd: PurePath, source: Literal["task", "clone", "process"]) -> str:
@@ -104,13 +110,7 @@ def compose(
 ) -> str:
     """Join the sections of the user prompt; empty ones are left out.
 
-    Args:
-        body: the result of `trigger_prompt` or `paused_prompt`.
-        harness: formats the commands that may be the first line of `body`.
-        warning: see `refused_edits_warning`.
-        preamble: see `preambles`.
-        memories: see `memories_section`.
-        note: see `directory_note`.
+    `body` is the result of `trigger_prompt` or `paused_prompt`, `note` of `directory_note`.
     """
     commands = (harness.command("work-on-task"), harness.command("review-offered-task"))
     first, _, rest = body.partition("\n")
@@ -120,40 +120,24 @@ def compose(
     return join(command_line, warning, preamble, body, memories, note)
 
 
-async def _plain(build: PromptBuild, kind: str, variables: Mapping[str, str]) -> str:
-    return (await build.required(f"task.trigger.{kind}", variables)).strip()
-
-
-async def _assigned(build: PromptBuild, trigger: TaskAssigned, harness: PromptHarness) -> str:
+def _assigned(trigger: TaskAssigned, harness: PromptHarness) -> dict[str, str]:
     task = trigger.task
-    variables = {
+    return {
         "work_on_task_cmd": harness.command("work-on-task"),
         "task_id": task.id if harness.has_mcp else "",
         "task_desc_section": f'\n\nTask: "{clean(task.text)}"{_requested_by(trigger.requested_by)}',
         "attachments_section": attachments_section(task.id, task.attachments, harness.download_dir),
         "output_instructions": _output_instructions(task, harness),
     }
-    return await _plain(build, "assigned", variables)
 
 
-async def _offered(build: PromptBuild, trigger: TaskOffered, harness: PromptHarness) -> str:
+def _offered(trigger: TaskOffered, harness: PromptHarness) -> dict[str, str]:
     text = clean(trigger.task.text)
-    variables = {
+    return {
         "review_offered_task_cmd": harness.command("review-offered-task"),
         "task_id": trigger.task.id if harness.has_mcp else "",
         "task_desc_section": f'\n\nThis task is offered to you:\n\n"{text}"',
     }
-    return await _plain(build, "offered", variables)
-
-
-async def _channel_activity(build: PromptBuild, trigger: ChannelActivity) -> str:
-    if not trigger.messages:
-        return "There is news in the Slack channels you watch. Read it with `slack-read`."
-    variables = {
-        "message_count": str(trigger.count),
-        "messages_detail": "\n".join(_message_line(message) for message in trigger.messages),
-    }
-    return await _plain(build, "channel_activity", variables)
 
 
 def _message_line(message: ChannelMessage) -> str:
@@ -191,9 +175,9 @@ def _output_instructions(task: Task, harness: PromptHarness) -> str:
 def attachments_section(
     task_id: str, attachments: Iterable[Attachment], directory: PurePath | None
 ) -> str:
-    """Return the list of attachments, each with a download command; empty if there are none.
+    """Return the list of named attachments, each with a download command; empty if there are none.
 
-    Attachments without a name are left out, and commands if `directory` is ``None``.
+    Without a `directory` there are no commands.
     """
     lines = []
     taken: set[str] = set()
@@ -216,7 +200,7 @@ def attachments_section(
 def safe_name(name: str) -> str:
     """Return a file name without a path and without characters special to shells or options.
 
-    Letters and digits of every script and the extension are kept.
+    Letters and digits of every script are kept.
     """
     normal = unicodedata.normalize("NFC", clean(name).replace("\\", "/"))
     last = normal.rstrip("/").rsplit("/", 1)[-1]

@@ -1,6 +1,6 @@
 """Locate the folders in which harnesses look for skills, and read a skill into a prompt.
 
-`resolve_command` serves harnesses that do not know skill commands (docs/skills.md).
+`home` is the home directory of the user that the harnesses run as; folders of specs are below it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,16 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import HarnessSpec
 
 COMMON_FOLDER = ".agents/skills"
-"""Read by several harnesses; below the home directory (docs/skills.md)."""
-
+"""Read by several harnesses (docs/skills.md)."""
 BUILDING = ".swarm-building-"
 """Prefix of the temporary folders of a write."""
-
 _LOCK_TIMEOUT_S = 5.0
-"""A write takes milliseconds."""
 MAX_SKILL_CHARS = 100_000
 _COMMAND = re.compile(r"/([a-z0-9:_-]+)(?:\s+(.*))?")
 
 
 def skill_folders(specs: Iterable[HarnessSpec]) -> tuple[str, ...]:
-    """Return the folders that installed skills are written to, below the home directory."""
+    """Return the folders that installed skills are written to."""
     named = [folder for spec in specs for folder in spec.skills.folders]
     return tuple(dict.fromkeys([*named, COMMON_FOLDER]))
 
@@ -43,10 +40,7 @@ def skill_folders(specs: Iterable[HarnessSpec]) -> tuple[str, ...]:
 def command_folders(spec: HarnessSpec, env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
     """Return the folders in which a harness's commands are looked up, in order.
 
-    Args:
-        spec: of a harness that does not know commands itself.
-        env: the session's environment; a variable may name another folder.
-        home: the home directory of the user that the harness runs as.
+    A variable of `env` may name another folder.
     """
     skills = spec.skills
     variable = skills.folder_variable or f"{spec.name.upper().replace('-', '_')}_SKILLS_DIR"
@@ -60,14 +54,9 @@ def command_folders(spec: HarnessSpec, env: Mapping[str, str], home: Path) -> tu
 def skill_roots(
     home: Path, folders: Iterable[str], errors: list[str], skipped: list[str], *, create: bool
 ) -> list[Path]:
-    """Return the real paths of `folders` below `home`; symbolic links must lead inside `home`.
+    """Return the real paths of `folders`; symbolic links must lead inside `home`.
 
-    Args:
-        home: the home directory of the user that the harnesses run as.
-        folders: relative to `home`.
-        errors: gets a message per folder that cannot be created or read.
-        skipped: gets a message per folder outside `home`.
-        create: whether to create missing folders.
+    Folders outside of it are named in `skipped`, and those that cannot be used in `errors`.
     """
     # Not `Path.resolve`: it raises for a loop of links.
     real_home = os.path.realpath(home)
@@ -91,8 +80,7 @@ def skill_roots(
 def locked(root: Path) -> Iterator[None]:
     """Lock a skills folder against other workers of this machine; removes what a killed one left.
 
-    Raises:
-        OSError: it was locked for `_LOCK_TIMEOUT_S`, or cannot be opened.
+    Raises `OSError` if it stays locked for `_LOCK_TIMEOUT_S`, or cannot be opened.
     """
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -114,21 +102,14 @@ def locked(root: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedPrompt:
-    """A prompt in which the skill's text replaces the command."""
+    """A prompt in which the skill's text replaces the command, and a warning for the log."""
 
     prompt: str
     warning: str | None = None
-    """To be logged."""
 
 
 def is_installed(prompt: str, home: Path, specs: Sequence[HarnessSpec]) -> bool:
-    """True unless `prompt` begins with a command that no folder below `home` contains.
-
-    Args:
-        prompt: the user prompt.
-        home: the home directory of the user that the harnesses run as.
-        specs: of the installed harnesses.
-    """
+    """True unless `prompt` begins with a command that no folder below `home` contains."""
     command = _command(prompt.partition("\n")[0])
     if command is None:
         return True
@@ -145,10 +126,8 @@ def resolve_command(
 ) -> ResolvedPrompt:
     """Replace a leading ``/name arguments`` or ``/skill:name arguments`` by the skill's text.
 
-    Args:
-        prompt: unchanged unless its first line is a command whose skill exists.
-        skills_dirs: searched in order for ``<name>/SKILL.md``; the name has no slash and no dot.
-        max_chars: a longer skill is cut.
+    The first of `skills_dirs` with ``<name>/SKILL.md`` is used; the name has no slash and no dot. A
+    skill longer than `max_chars` is cut. For harnesses that do not know commands (docs/skills.md).
     """
     first, _, rest = prompt.partition("\n")
     command = _command(first)

@@ -39,26 +39,15 @@ _FETCHES_AT_ONCE = 4
 
 
 class SkillSync:
-    """Synchronises the skills on disk with the server's, for one task at a time."""
+    """Synchronises the skills on disk with the server's, for one task at a time.
+
+    `shipped` is the folder of the package's skills; the harnesses look for skills in `folders`
+    below `home`.
+    """
 
     def __init__(
-        self,
-        server: Resources,
-        agent_id: str,
-        home: Path,
-        *,
-        shipped: Path,
-        folders: Sequence[str],
+        self, server: Resources, agent_id: str, home: Path, *, shipped: Path, folders: Sequence[str]
     ) -> None:
-        """Set up.
-
-        Args:
-            server: lists skills and their files.
-            agent_id: the agent that the skills are installed for.
-            home: the home directory of the user that the harnesses run as.
-            shipped: the folder of the package's skills.
-            folders: where the harnesses look for skills, below `home`.
-        """
         self._server, self._agent_id, self._home = server, agent_id, home
         self._shipped, self._folders = shipped, folders
         self._lock = anyio.Lock()
@@ -67,7 +56,7 @@ class SkillSync:
         self._log = Log()
 
     async def install_shipped(self) -> None:
-        """Install the package's skills, except those whose name the server or the user has used."""
+        """Install the package's skills."""
         async with self._lock:
             await self._install_shipped()
 
@@ -165,10 +154,7 @@ class SkillSync:
 
 
 def install_builtin_skills(texts: Path, home: Path, folders: Iterable[str]) -> WriteReport:
-    """Install the skills of the folder `texts` in `folders` below `home`.
-
-    Skills of the user or the server with the same name stay as they are.
-    """
+    """Install the skills in `texts`, except where the user or the server has one of that name."""
     skills = [
         SkillFolder(name=path.parent.name, text=path.read_text(encoding="utf-8"))
         for path in sorted(texts.glob("*/SKILL.md"))

@@ -27,8 +27,7 @@ MARKER = ".swarm-managed"
 SERVER = "server"
 """Owner of the server's skills; its marker is empty, as the public worker writes it."""
 BUILTIN = "builtin"
-"""Owner of the package's skills; a skill of the server with the same name replaces one."""
-
+"""Owner of the package's skills, which the server's of the same name replace."""
 MAX_FILES = 100
 MAX_FILE_BYTES = 512_000
 MAX_TOTAL_BYTES = 10 * 1024 * 1024
@@ -40,13 +39,11 @@ _UNSAFE_IN_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkillFolder:
-    """One skill to be written."""
+    """One skill: its name, its SKILL.md, and bundled text files by relative path."""
 
     name: str
     text: str
-    """The content of its SKILL.md."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """Bundled text files by relative path."""
 
 
 @dataclass(slots=True)
@@ -56,7 +53,7 @@ class WriteReport:
     written: int = 0
     removed: int = 0
     errors: list[str] = field(default_factory=list)
-    """Failed writes, to be tried again."""
+    """Of writes, to be tried again."""
     skipped: list[str] = field(default_factory=list)
     """Invalid skills, and skills whose folder the user owns."""
 
@@ -72,9 +69,9 @@ def write_skills(
     """Write the owner's `skills` into `folders`, and remove the owner's other skills there.
 
     Args:
-        home: the home directory of the user that the harnesses run as.
+        home: the home directory of the user that the harnesses run as; has the folders.
         skills: all skills of the owner.
-        folders: where the harnesses look, relative to `home`.
+        folders: where the harnesses look.
         owner: `SERVER` or `BUILTIN`.
         keep: names of skills of unknown content, which stay unchanged on disk.
     """

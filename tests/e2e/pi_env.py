@@ -14,7 +14,7 @@ APIS = ("anthropic", "openai")
 SHELL = "bash"
 """What it calls its shell tool."""
 
-_MODULES = ("agent", "model_requests", "mcp_connection", "mcp_tools", "mcp_transports", "tools")
+_MODULES = ("agent", "model_requests", "mcp_tools", "mcp_transports", "tools")
 _LIBRARIES = (
     "anthropic",
     "openai",

@@ -16,6 +16,7 @@ import orjson
 from agent_swarm_worker.clock import Clock
 from agent_swarm_worker.contract import (
     CostData,
+    Ending,
     Guest,
     Message,
     ProviderEvent,
@@ -32,7 +33,6 @@ from agent_swarm_worker.contract import (
 )
 from agent_swarm_worker.contract.guest import EndReport
 from agent_swarm_worker.processes.pipe_holder import HeldPipes
-from agent_swarm_worker.providers.kit.launch import Ending
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.sandboxes.local import SCHEME, LocalGuest
 from agent_swarm_worker.sandboxes.port import GuestSpec

@@ -8,9 +8,8 @@ from prompts_doubles import SECRET, ManualClock
 
 from agent_swarm_worker.contract import ProviderTraits
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
-from agent_swarm_worker.prompts.render import Renderer
+from agent_swarm_worker.prompts.render import Renderer, TemplateLibrary, shipped_texts
 from agent_swarm_worker.prompts.system import AgentContext
-from agent_swarm_worker.prompts.texts import TemplateLibrary, shipped_texts
 from agent_swarm_worker.prompts.user import PromptHarness
 from agent_swarm_worker.providers.registry import adapter_spec, spec_of
 from agent_swarm_worker.settings import Settings

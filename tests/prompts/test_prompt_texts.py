@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_swarm_worker.prompts.texts import clean, join, squeeze
+from agent_swarm_worker.prompts.render import clean, join, squeeze
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_swarm_worker.local_swarm.tools import TOOLS
-from agent_swarm_worker.prompts.texts import shipped_texts
+from agent_swarm_worker.prompts.render import shipped_texts
 from agent_swarm_worker.skills.writer import folder_name, front_matter, is_safe_path, text_fault
 
 GOOD = "---\nname: x\ndescription: does x\n---\n\nbody"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_swarm_worker.prompts.texts import shipped_texts
+from agent_swarm_worker.prompts.render import shipped_texts
 from agent_swarm_worker.providers.registry import known_specs
 from agent_swarm_worker.skills import folders
 from agent_swarm_worker.skills.folders import skill_folders

@@ -5,19 +5,22 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.errors import MissingExtra
+from agent_swarm_worker.errors import CredentialsMissing, MissingExtra
 from agent_swarm_worker.providers.kit.launch import SpecAdapter
-from agent_swarm_worker.providers.pi.credentials import require_credential
 from agent_swarm_worker.providers.pi.files import is_saved, read_agent_files
-from agent_swarm_worker.providers.pi.models import choose_model
+from agent_swarm_worker.providers.pi.models import choose_model, missing_credentials
 from agent_swarm_worker.providers.pi.spec import SPEC, PiOptions
 from agent_swarm_worker.providers.pi.translate import PiReplay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.contract import Guest, ProviderSession, ProviderSessionConfig
-    from agent_swarm_worker.providers.kit.launch import Translator
+    from agent_swarm_worker.contract import (
+        Guest,
+        ProviderSession,
+        ProviderSessionConfig,
+        Translator,
+    )
 
 
 class PiAdapter(SpecAdapter):
@@ -36,16 +39,12 @@ class PiAdapter(SpecAdapter):
         if find_spec("pydantic_ai") is None:
             raise MissingExtra("the harness pi", "pi")
         model = PiOptions.load(env).model_override
-        require_credential(model, env, await read_agent_files(env, guest))
+        missing = missing_credentials(model, env, await read_agent_files(env, guest))
+        if missing:
+            raise CredentialsMissing("pi", missing)
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
-        """Create a session.
-
-        Raises:
-            UnknownModel: the requested model cannot be resolved.
-            CredentialsMissing: there is no credential for its provider.
-            UnreadableFile: ``auth.json`` or ``models.json`` cannot be used.
-        """
+        """Create a session; raises the errors of `choose_model` and `read_agent_files`."""
         from agent_swarm_worker.providers.pi.session import PiSession  # noqa: PLC0415 - see check
 
         files = await read_agent_files(config.env, config.guest)
@@ -61,14 +60,6 @@ class PiAdapter(SpecAdapter):
         return await is_saved(config.env, session_id, config.guest)
 
     async def translator(self, config: ProviderSessionConfig) -> Translator:
-        """Return the translator for a replay of the session's journal.
-
-        Raises:
-            UnknownModel: the model it ran with cannot be resolved any more.
-            CredentialsMissing: there is no credential for its provider.
-            UnreadableFile: ``auth.json`` or ``models.json`` cannot be used.
-        """
-        choice = choose_model(
-            config.model, config.env, await read_agent_files(config.env, config.guest)
-        )
-        return PiReplay(config, choice)
+        """Return the translator for a replay; raises the errors of `create_session`."""
+        files = await read_agent_files(config.env, config.guest)
+        return PiReplay(config, choose_model(config.model, config.env, files))

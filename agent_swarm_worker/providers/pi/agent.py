@@ -1,9 +1,8 @@
 """Run the agent: ask the model, execute the tool calls of its answer, until it makes no more calls.
 
-The loop is here rather than in a library, so that steering, compaction and limits are explicit;
-``pydantic_ai`` only translates to the vendors' APIs. Of the tool calls of one turn, those that only
-read run concurrently and the others one after the other, in the model's order. An error of a tool
-is returned to the model.
+Steering, compaction and limits are explicit here; ``pydantic_ai`` only translates to the vendors'
+APIs. Of the tool calls of one turn, those that only read run concurrently and the others one after
+the other, in the model's order. An error of a tool is returned to the model.
 """
 
 from __future__ import annotations
@@ -13,22 +12,27 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import orjson
-from pydantic_ai.messages import ModelRequest, ModelResponse, ToolCallPart, ToolReturnPart
+from pydantic_ai.messages import (
+    INVALID_JSON_KEY,
+    ModelRequest,
+    ModelResponse,
+    ToolCallPart,
+    ToolReturnPart,
+)
 from pydantic_ai.tools import ToolDefinition
 
 from agent_swarm_worker.guards.error_classes import ErrorClass
 from agent_swarm_worker.guards.tokens import count_tokens
 from agent_swarm_worker.providers.pi import native
-from agent_swarm_worker.providers.pi.compaction import (
+from agent_swarm_worker.providers.pi.history import (
     compacted,
     estimate_tokens,
     request_for_summary,
+    text_of,
+    user_message,
 )
-from agent_swarm_worker.providers.pi.costs import context_of
-from agent_swarm_worker.providers.pi.failures import SessionFailed
-from agent_swarm_worker.providers.pi.history import text_of
 from agent_swarm_worker.providers.pi.model_requests import ModelRequester, usage_of
+from agent_swarm_worker.providers.pi.native import SessionFailed, context_of
 from agent_swarm_worker.providers.pi.tools.base import ToolOutcome
 
 if TYPE_CHECKING:
@@ -36,22 +40,17 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import SteerMode
     from agent_swarm_worker.providers.kit.conversation import SteeringQueue
-    from agent_swarm_worker.providers.pi.costs import CostBook
     from agent_swarm_worker.providers.pi.history import History
-    from agent_swarm_worker.providers.pi.models import ModelChoice
     from agent_swarm_worker.providers.pi.native import Record
-    from agent_swarm_worker.providers.pi.spec import PiOptions
     from agent_swarm_worker.providers.pi.tools.base import Tool
 
 _STOPS = {
-    "length": (ErrorClass.MAX_OUTPUT_TOKENS.value, "the answer is longer than the model may write"),
+    "length": (ErrorClass.MAX_OUTPUT_TOKENS, "the answer is longer than the model may write"),
     "content_filter": ("refused", "the model or its provider declined to answer"),
-    "error": (ErrorClass.SERVER_ERROR.value, "the model stopped with an error"),
+    "error": (ErrorClass.SERVER_ERROR, "the model stopped with an error"),
 }
 
 READ_ONLY = frozenset({"read", "grep", "find", "ls"})
-BAD_ARGUMENTS = "malformed_arguments"
-"""Key under which arguments that are not a JSON object stay in the conversation."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -59,25 +58,18 @@ class Agent:
     """Runs one conversation to its end."""
 
     requester: ModelRequester
-    choice: ModelChoice
-    settings: PiOptions
     history: History
     system_prompt: str
     tools: Mapping[str, Tool]
     """By name."""
     steering: SteeringQueue
-    book: CostBook
     emit: Callable[[Record], None]
     _steps: int = 0
     _counted: tuple[int, int] = (0, 0)
     """The model's own count of the conversation's tokens, and how many messages it covers."""
 
     async def run(self, prompt: str) -> None:
-        """Work on `prompt` until the model is done.
-
-        Raises:
-            SessionFailed: it cannot continue, or a limit was reached.
-        """
+        """Work on `prompt` until the model is done; raise `SessionFailed` if it cannot be."""
         await self._add_user_message(prompt)
         has_text = False
         while True:
@@ -99,7 +91,7 @@ class Agent:
             raise SessionFailed("empty_response", "the model ended without a word")
 
     async def _add_user_message(self, text: str) -> None:
-        await self.history.add_user_message(text)
+        await self.history.add(user_message(text))
         self.emit(native.user_message(text))
 
     async def _add_steering(self, mode: SteerMode | None = None) -> bool:
@@ -111,23 +103,27 @@ class Agent:
         return bool(requests)
 
     def _check_limits(self) -> None:
-        settings = self.settings
+        settings = self.requester.settings
         if settings.max_steps and self._steps >= settings.max_steps:
             reason = f"Max turns exceeded: {self._steps} model requests (PI_MAX_STEPS)"
             raise SessionFailed("max_turns", reason)
-        spent, most = self.book.spent_usd, settings.max_cost_usd
+        spent, most = self.requester.book.spent_usd, settings.max_cost_usd
         if most and spent >= most:
             reason = f"Budget limit exceeded: ${spent:.4f} of ${most:.4f} (PI_MAX_COST_USD)"
             raise SessionFailed("max_budget", reason)
 
     async def _turn(self) -> ModelResponse:
-        window = self.choice.context_window
-        if self._tokens() > window * self.settings.compact_at_percent / 100:
-            await self._compact_if_possible()
+        window = self.requester.choice.context_window
+        if self._tokens() > window * self.requester.settings.compact_at_percent / 100:
+            try:
+                await self._compact("threshold")
+            except SessionFailed as failure:  # the window may still be large enough
+                warning = f"the conversation was not shortened: {failure.reason}"
+                self.emit(native.warning(warning))
         try:
             response = await self._request()
         except SessionFailed as failure:
-            if failure.kind != ErrorClass.CONTEXT_OVERFLOW.value:
+            if failure.kind != ErrorClass.CONTEXT_OVERFLOW:
                 raise
             await self._compact("overflow")
             response = await self._request()
@@ -139,13 +135,20 @@ class Agent:
         *earlier, last = self.history.messages
         assert isinstance(last, ModelRequest)
         last = replace(last, instructions=self.system_prompt)
-        definitions = [_definition(tool) for tool in self.tools.values()]
+        definitions = [
+            ToolDefinition(
+                name=tool.name,
+                description=tool.description,
+                parameters_json_schema=dict(tool.parameters),
+            )
+            for tool in self.tools.values()
+        ]
         return await self.requester.request([*earlier, last], definitions)
 
     async def _add_response(self, response: ModelResponse) -> None:
         calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
-        for call in calls:
-            _normalize_arguments(call)
+        for call in calls:  # no service accepts anything but an object in a later request
+            call.args = call.args_as_dict()
         await self.history.add(response)
         self.steering.confirm_sent()
         usage = usage_of(response)
@@ -155,13 +158,13 @@ class Agent:
             native.assistant_message(
                 text_of(response),
                 [(call.tool_call_id, call.tool_name, call.args) for call in calls],
-                model=response.model_name or self.choice.model,
+                model=response.model_name or self.requester.choice.model,
                 stop=response.finish_reason or "stop",
                 usage=usage,
             )
         )
         if context_of(usage):
-            self.emit(native.context_usage(usage, self.choice.context_window))
+            self.emit(native.context_usage(usage, self.requester.choice.context_window))
 
     async def _run_calls(self, calls: Sequence[ToolCallPart]) -> list[ToolReturnPart]:
         """Execute `calls`; return their results in the same order."""
@@ -182,9 +185,8 @@ class Agent:
         return [results[number] for number, _ in numbered]
 
     async def _run_call(self, call: ToolCallPart) -> ToolReturnPart:
-        args = call.args if isinstance(call.args, dict) else {}
         self.emit(native.tool_start(call.tool_call_id))
-        outcome = await self._outcome(call.tool_name, args)
+        outcome = await self._outcome(call.tool_name, call.args_as_dict())
         self.emit(native.tool_end(call.tool_call_id, outcome.text, is_error=outcome.is_error))
         return ToolReturnPart(
             tool_name=call.tool_name,
@@ -196,9 +198,9 @@ class Agent:
     async def _outcome(self, name: str, args: dict[str, Any]) -> ToolOutcome:
         tool = self.tools.get(name)
         if tool is None:
-            known = ", ".join(self.tools)
-            return ToolOutcome(f"There is no tool {name!r}; there are: {known}", True)
-        if set(args) == {BAD_ARGUMENTS}:
+            text = f"There is no tool {name!r}; there are: {', '.join(self.tools)}"
+            return ToolOutcome(text, True)
+        if INVALID_JSON_KEY in args:
             text = f"The arguments of {name} are not a JSON object; call it again"
             return ToolOutcome(text, True)
         try:
@@ -213,44 +215,18 @@ class Agent:
         prompt = count_tokens(self.system_prompt) if not known else 0
         return tokens + rest + prompt
 
-    async def _compact_if_possible(self) -> None:
-        try:
-            await self._compact("threshold")
-        except SessionFailed as failure:  # the window may still be large enough
-            self.emit(native.warning(f"the conversation was not shortened: {failure.reason}"))
-
     async def _compact(self, reason: str) -> None:
         messages = self.history.messages
-        window = self.choice.context_window
+        window = self.requester.choice.context_window
         before = self._tokens()
         answer = await self.requester.request(request_for_summary(messages, window), [])
         summary = text_of(answer)
         if not summary:
             raise SessionFailed(
-                ErrorClass.CONTEXT_OVERFLOW.value,
+                ErrorClass.CONTEXT_OVERFLOW,
                 "the conversation is too long, and the model gave no summary of it",
             )
         shorter = compacted(messages, summary, window)
         await self.history.replace(shorter, tokens_before=before)
         self._counted = (0, 0)
         self.emit(native.compaction(before, window, reason=reason, summary=summary))
-
-
-def _definition(tool: Tool) -> ToolDefinition:
-    return ToolDefinition(
-        name=tool.name,
-        description=tool.description,
-        parameters_json_schema=dict(tool.parameters),
-    )
-
-
-def _normalize_arguments(call: ToolCallPart) -> None:
-    """Make the arguments an object: no service accepts anything else in a later request."""
-    if isinstance(call.args, dict):
-        return
-    raw = call.args or "{}"
-    try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        value = None
-    call.args = value if isinstance(value, dict) else {BAD_ARGUMENTS: raw}

@@ -1,7 +1,7 @@
 """Serve the scripted model of the demo, as an OpenAI-compatible service on loopback.
 
-Its answers make the agent list its directory and write a file there, with its real tools. The texts
-are scripted and the prices invented, and the demo says so.
+Its answers make the agent list its directory and write a file there, with its real tools. Texts and
+prices are invented, and the demo says so.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ PROVIDER, MODEL = "scripted", "demo"
 NOTE = "hello-from-the-swarm.md"
 PAUSE_S = 0.15
 """Between two chunks of an answer, so that people can watch."""
+_FRAME = {"id": "chatcmpl-demo", "object": "chat.completion.chunk", "created": 1, "model": MODEL}
 _PRICE = {"input": 1.0, "output": 4.0, "cacheRead": 0.1, "cacheWrite": 1.25}
 _USAGE = {
     "prompt_tokens": 2000,
@@ -40,9 +41,8 @@ _USAGE = {
 async def demo_model(agent_dir: Path, serve: Serve) -> AsyncIterator[dict[str, str]]:
     """Serve the model; give the settings that make it the worker's only one.
 
-    Args:
-        agent_dir: the agent directory to create; its ``models.json`` has the model's address.
-        serve: serves an ASGI application on a listening socket.
+    `agent_dir` is created; its ``models.json`` has the model's address. `serve` serves an ASGI
+    application on a listening socket.
     """
     from starlette.applications import Starlette  # noqa: PLC0415 - an extra
     from starlette.routing import Route  # noqa: PLC0415
@@ -51,10 +51,7 @@ async def demo_model(agent_dir: Path, serve: Serve) -> AsyncIterator[dict[str, s
     with socket.create_server(("127.0.0.1", 0)) as listener:
         _write_models(agent_dir, listener.getsockname()[1])
         async with serve(app, listener):
-            yield {
-                "MODEL_OVERRIDE": f"{PROVIDER}/{MODEL}",
-                "PI_CODING_AGENT_DIR": str(agent_dir),
-            }
+            yield {"MODEL_OVERRIDE": f"{PROVIDER}/{MODEL}", "PI_CODING_AGENT_DIR": str(agent_dir)}
 
 
 def _write_models(agent_dir: Path, port: int) -> None:
@@ -105,21 +102,12 @@ def _chunks(text: str, call: tuple[str, dict[str, str]] | None) -> Iterator[byte
         entry = {"index": 0, "id": f"call_{name}", "type": "function", "function": function}
         yield _chunk({"tool_calls": [entry]})
     yield _chunk({}, finish="tool_calls" if call else "stop")
-    yield _event({**_frame(), "choices": [], "usage": _USAGE}) + b"data: [DONE]\n\n"
+    yield _event({**_FRAME, "choices": [], "usage": _USAGE}) + b"data: [DONE]\n\n"
 
 
 def _chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return _event({**_frame(), "choices": [choice]})
-
-
-def _frame() -> dict[str, Any]:
-    return {
-        "id": "chatcmpl-demo",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": MODEL,
-    }
+    return _event({**_FRAME, "choices": [choice]})
 
 
 def _event(value: dict[str, Any]) -> bytes:

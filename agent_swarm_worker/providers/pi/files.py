@@ -1,7 +1,7 @@
 """Read the agent directory: ``auth.json``, ``models.json`` and the files of saved sessions.
 
-The two files have the format of the pi command line, so that one directory serves both, and are
-never written here.
+The first two have the format of the pi command line and are never written here, so that one
+directory serves both.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import Guest
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
-"""A larger file is rejected."""
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,63}\Z")
 
 
@@ -37,11 +36,7 @@ class AgentFiles:
 
 
 async def read_agent_files(env: Mapping[str, str], guest: Guest) -> AgentFiles:
-    """Read both files.
-
-    Raises:
-        UnreadableFile: one exists but cannot be read, or is malformed.
-    """
+    """Read both files; raise `UnreadableFile` if one exists and cannot be used."""
     folder = PiOptions.load(env).agent_dir
     auth_path, models_path = folder / "auth.json", folder / "models.json"
     auth = _objects(auth_path, await _json_object(guest, auth_path))
@@ -77,12 +72,9 @@ def _objects(path: PurePath, value: dict[str, Any]) -> dict[str, Mapping[str, An
 
 
 def session_path(env: Mapping[str, str], session_id: str) -> PurePath:
-    """Return the file of a session.
+    """Return the file of a session; raise `UnreadableFile` if this cannot be the id of one.
 
     It is in a folder of its own, since the pi command line reads the others and not this format.
-
-    Raises:
-        UnreadableFile: this cannot be the id of a session.
     """
     folder = PiOptions.load(env).agent_dir / "sessions" / "swarm-worker"
     if not _ID.match(session_id):

@@ -1,7 +1,7 @@
 """Open the streams to an MCP server: Streamable HTTP, server-sent events, or a child process.
 
-A stdio server is started and ended through the guest rather than by the library's own client, which
-ends the process group only; processes that left the group would survive.
+A stdio server runs in the guest, which ends processes that left the process group, too; the
+library's own client does not.
 """
 
 from __future__ import annotations
@@ -51,10 +51,6 @@ _STDERR_TAIL_BYTES = 2048
 GRACE = Grace(interrupt_s=0, terminate_s=1.0)
 
 
-class ServerGone(ProviderError):
-    """The process of a stdio server ended by itself."""
-
-
 class Transports:
     """Opens streams to servers; stdio servers run in `guest`, with some variables of `env`."""
 
@@ -74,18 +70,13 @@ class Transports:
                 headers=dict(server.headers),
                 timeout=REQUEST_S,
                 sse_read_timeout=SILENCE_S,
-                httpx_client_factory=partial(_sse_client, server.url),
+                httpx_client_factory=partial(_client, server.url),
             )
         return _streamable(server)
 
     @asynccontextmanager
     async def _stdio(self, server: McpServer) -> AsyncIterator[Streams]:
-        """Run a server; leaving it ends the process.
-
-        Raises:
-            ProviderError: it cannot be started.
-            ServerGone: it ended by itself; the message quotes its last line.
-        """
+        """Run a server; raise `ProviderError` if it cannot be started or ends by itself."""
         inherited = {key: value for key, value in self._env.items() if key in INHERITED}
         command = Command(
             argv=(server.command, *server.args),
@@ -129,26 +120,19 @@ async def _streamable(server: McpServer) -> AsyncIterator[Streams]:
         yield streams
 
 
-def _sse_client(
+def _client(
     url: str,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     timeout: httpx2.Timeout | None = None,
     auth: httpx2.Auth | None = None,
 ) -> httpx2.AsyncClient:
-    assert auth is None
-    return _client(url, headers or {}, timeout)
-
-
-def _client(
-    url: str, headers: Mapping[str, str], timeout: httpx2.Timeout | None
-) -> httpx2.AsyncClient:
     address = urlsplit(url)
-    is_loopback = address.hostname in _LOOPBACK
     return httpx2.AsyncClient(
-        headers={**headers, "Accept-Encoding": "identity"},
+        headers={**(headers or {}), "Accept-Encoding": "identity"},
         timeout=timeout,
+        auth=auth,
         # A proxy of the environment cannot reach this machine's loopback.
-        trust_env=not is_loopback,
+        trust_env=address.hostname not in _LOOPBACK,
         # Loading the system's certificates takes long and is needed for https only.
         verify=address.scheme == "https" or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         event_hooks={"response": [_limit_body]},
@@ -183,10 +167,7 @@ class _LimitedStream(httpx2.AsyncByteStream):
 
 
 async def _read(
-    child: Process,
-    to_us: MemoryObjectSendStream[Any],
-    stderr: bytearray,
-    redactor: Redactor,
+    child: Process, to_us: MemoryObjectSendStream[Any], stderr: bytearray, redactor: Redactor
 ) -> None:
     framer = LineFramer(MAX_LINE_BYTES)
     while True:
@@ -198,12 +179,11 @@ async def _read(
             if not line.strip():
                 continue
             try:
-                message: Any = SessionMessage(
-                    jsonrpc_message_adapter.validate_json(line, by_name=False)
-                )
+                message = jsonrpc_message_adapter.validate_json(line, by_name=False)
             except (ValueError, RecursionError) as error:  # some print text there
-                message = error
-            await to_us.send(message)
+                await to_us.send(error)
+            else:
+                await to_us.send(SessionMessage(message))
     with anyio.move_on_after(EXIT_S):
         await child.wait()
     # Its last line often gives the reason; it may not have arrived yet.
@@ -212,7 +192,7 @@ async def _read(
     last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
     code = child.returncode
     how = "it closed its output" if code is None else f"it ended with exit code {code}"
-    raise ServerGone(f"{how}: {last}" if last else how)
+    raise ProviderError(f"{how}: {last}" if last else how)
 
 
 async def _write(child: Process, from_us: MemoryObjectReceiveStream[SessionMessage]) -> None:

@@ -1,19 +1,22 @@
 """Resolve a model name to one model, its API, its address and its credential.
 
 A name is never resolved to another model than the requested one; if it cannot be resolved, the
-error says why.
+error says why. A credential is sent to its own provider only: a Claude token in the environment
+neither selects Anthropic nor is sent there.
 """
 
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from agent_swarm_worker.errors import CredentialsMissing, UnknownModel
 from agent_swarm_worker.providers import catalog
-from agent_swarm_worker.providers.pi.credentials import Credential, credential, key_of
-from agent_swarm_worker.providers.pi.spec import KEY_VARIABLES, SPEC, PiOptions
+from agent_swarm_worker.providers.kit.native import count, items, mapping, number, text
+from agent_swarm_worker.providers.pi.spec import FAMILIES, KEY_VARIABLES, SPEC, PiOptions
+from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,9 +32,7 @@ _APIS: dict[str, Api] = {
     "openai": "openai-responses",
     "openrouter": "openrouter",
 }
-_CUSTOM_APIS: frozenset[str] = frozenset(
-    {"anthropic-messages", "openai-completions", "openai-responses"}
-)
+_CUSTOM_APIS = frozenset({"anthropic-messages", "openai-completions", "openai-responses"})
 _BASE_URLS = {
     "anthropic": "https://api.anthropic.com",
     "openai": "https://api.openai.com/v1",
@@ -39,7 +40,6 @@ _BASE_URLS = {
 }
 
 ANTHROPIC_ALIASES = SPEC.models.aliases
-"""Short names at Anthropic."""
 OPENROUTER_ALIASES = {
     "fable": "anthropic/claude-fable-5",
     "opus": "anthropic/claude-opus-4.8",
@@ -56,10 +56,15 @@ DEFAULT_MODELS = {
 
 DEFAULT_WINDOW = 200_000
 """Context window of a model that is not in the catalogue."""
-_VENDORS = (
-    (re.compile(r"claude-"), "anthropic"),
-    (re.compile(r"(?:gpt-|chatgpt-|codex-|o\d)"), "openai"),
-)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A key or a token; both empty if the service needs none."""
+
+    key: str = field(default="", repr=False)
+    bearer: str = field(default="", repr=False)
+    """An OAuth access token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +99,7 @@ class ModelChoice:
 
 
 def choose_model(wanted: str, env: Mapping[str, str], files: AgentFiles) -> ModelChoice:
-    """Resolve a model.
-
-    Args:
-        wanted: a short name, ``provider/id``, an id, or empty for the default.
-        env: the session's environment.
-        files: the files of the agent directory.
+    """Resolve a model: a short name, ``provider/id``, an id, or empty for the default.
 
     Raises:
         UnknownModel: there is no such model.
@@ -143,7 +143,7 @@ def _without_provider(model: str, env: Mapping[str, str], files: AgentFiles) -> 
     for provider in files.providers:
         if provider not in _APIS and model in _models(files, provider):
             return _custom(provider, model, env, files)
-    vendor = next((vendor for name, vendor in _VENDORS if name.match(model)), None)
+    vendor = next((vendor for names, vendor in FAMILIES if re.match(names, model)), None)
     if vendor and not credential(vendor, env, files) and credential("openrouter", env, files):
         return _built_in("openrouter", f"{vendor}/{model}", env, files)
     if vendor is None and credential("openai", env, files):
@@ -157,28 +157,19 @@ def _built_in(provider: str, model: str, env: Mapping[str, str], files: AgentFil
     if not model:
         raise UnknownModel(f"{provider}/", "it has no id")
     if provider == BEDROCK:
-        return ModelChoice(
-            provider=provider,
-            model=model,
-            api="bedrock",
-            base_url="",
-            credential=Credential(),
-            context_window=_context_window(model.rpartition(".")[2]),
-        )
+        return _choice(provider, model, "bedrock", base_url="", found=Credential(), details={})
     found = credential(provider, env, files)
     if found is None:
         raise CredentialsMissing("pi", (KEY_VARIABLES[provider],))
     entry = files.providers.get(provider, {})
     details = _models(files, provider).get(model, {})
     given = PiOptions.load(env).base_urls[provider] or _string(entry, "baseUrl")
-    base_url = (given or _BASE_URLS[provider]).rstrip("/")
     api = _APIS[provider]
     if provider == "openai" and given:
         # Of the services with OpenAI's API, only OpenAI itself is sure to have the newer one.
-        api = _api(provider, entry, details, default="openai-completions")
-    if provider == "anthropic":
-        base_url = base_url.removesuffix("/v1")
-    return _choice(provider, model, api=api, base_url=base_url, found=found, details=details)
+        api = _api(provider, entry, details)
+    base_url = given or _BASE_URLS[provider]
+    return _choice(provider, model, api, base_url=base_url, found=found, details=details)
 
 
 def _custom(provider: str, model: str, env: Mapping[str, str], files: AgentFiles) -> ModelChoice:
@@ -187,22 +178,18 @@ def _custom(provider: str, model: str, env: Mapping[str, str], files: AgentFiles
     if details is None:
         known = ", ".join(_models(files, provider)) or "none"
         raise UnknownModel(f"{provider}/{model}", f"models.json lists {known}")
-    base_url = (_string(details, "baseUrl") or _string(entry, "baseUrl")).rstrip("/")
-    if not base_url:
+    base_url = _string(details, "baseUrl") or _string(entry, "baseUrl")
+    if not base_url.strip("/"):
         raise UnknownModel(f"{provider}/{model}", "models.json gives it no baseUrl")
-    api = _api(provider, entry, details, default="openai-completions")
-    if api == "anthropic-messages":
-        base_url = base_url.removesuffix("/v1")
     found = credential(provider, env, files)
     if found is None:
         found = Credential(key=key_of(provider, entry.get("apiKey"), env))
-    return _choice(provider, model, api=api, base_url=base_url, found=found, details=details)
+    api = _api(provider, entry, details)
+    return _choice(provider, model, api, base_url=base_url, found=found, details=details)
 
 
-def _api(
-    provider: str, entry: Mapping[str, Any], details: Mapping[str, Any], *, default: Api
-) -> Api:
-    name = _string(details, "api") or _string(entry, "api") or default
+def _api(provider: str, entry: Mapping[str, Any], details: Mapping[str, Any]) -> Api:
+    name = _string(details, "api") or _string(entry, "api") or "openai-completions"
     if name not in _CUSTOM_APIS:
         raise UnknownModel(provider, f"its api {name!r} is none of {', '.join(_CUSTOM_APIS)}")
     return name  # type: ignore[return-value]  # checked above
@@ -211,51 +198,95 @@ def _api(
 def _choice(
     provider: str,
     model: str,
-    *,
     api: Api,
+    *,
     base_url: str,
     found: Credential,
     details: Mapping[str, Any],
 ) -> ModelChoice:
+    base_url = base_url.rstrip("/")
+    known_as = model.rpartition(".")[2] if api == "bedrock" else model
+    window = catalog.context_window(known_as, SPEC.models) or DEFAULT_WINDOW
     return ModelChoice(
         provider=provider,
         model=model,
         api=api,
-        base_url=base_url,
+        base_url=base_url.removesuffix("/v1") if api == "anthropic-messages" else base_url,
         credential=found,
-        context_window=_count(details.get("contextWindow")) or _context_window(model),
-        max_tokens=_count(details.get("maxTokens")),
-        price=_price(details.get("cost")),
+        context_window=count(details.get("contextWindow")) or window,
+        max_tokens=count(details.get("maxTokens")) or None,
+        price=_price(mapping(details.get("cost"))),
     )
 
 
 def _models(files: AgentFiles, provider: str) -> dict[str, Mapping[str, Any]]:
-    listed = files.providers.get(provider, {}).get("models")
-    entries = listed if isinstance(listed, list) else []
-    return {
-        entry["id"]: entry
-        for entry in entries
-        if isinstance(entry, dict) and isinstance(entry.get("id"), str)
-    }
+    listed = map(mapping, items(files.providers.get(provider, {}).get("models")))
+    return {entry["id"]: entry for entry in listed if isinstance(entry.get("id"), str)}
 
 
-def _price(cost: Any) -> Price | None:
-    if not isinstance(cost, dict):
-        return None
-    values = [cost.get(name) for name in ("input", "output", "cacheRead", "cacheWrite")]
-    known = [value for value in values if isinstance(value, int | float) and value >= 0]
+def _price(cost: Mapping[str, Any]) -> Price | None:
+    values = [number(cost.get(name)) for name in ("input", "output", "cacheRead", "cacheWrite")]
+    known = [value for value in values if value is not None]
     return Price(*known) if len(known) == len(values) else None
 
 
-def _count(value: Any) -> int | None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
-    return value if is_count else None
-
-
 def _string(entry: Mapping[str, Any], name: str) -> str:
-    value = entry.get(name)
-    return value.strip() if isinstance(value, str) else ""
+    return text(entry.get(name)).strip()
 
 
-def _context_window(model: str) -> int:
-    return catalog.context_window(model, SPEC.models) or DEFAULT_WINDOW
+def credential(provider: str, env: Mapping[str, str], files: AgentFiles) -> Credential | None:
+    """Return the credential for a provider; ``None`` if there is none.
+
+    An expired token in ``auth.json`` is ignored: only the pi command line renews it.
+    """
+    options = PiOptions.load(env)
+    if key := options.keys.get(provider):
+        return Credential(key=key)
+    if provider == "anthropic" and options.anthropic_oauth_token:
+        return Credential(bearer=options.anthropic_oauth_token)
+    return _from_file(files.auth.get(provider, {}), env)
+
+
+def key_of(owner: str, value: Any, env: Mapping[str, str]) -> str:
+    """Return a key of pi's files, which is literal or names a variable.
+
+    The output of a command is not supported, and raises `UnknownModel`.
+    """
+    if not isinstance(value, str):
+        return ""
+    if value.startswith("!"):
+        raise UnknownModel(owner, "its key is to come from a command; state it, or a variable")
+    name = value.removeprefix("$").strip("{}") if value.startswith("$") else value
+    return named(env, name, "" if value.startswith("$") else value).strip()
+
+
+def missing_credentials(model: str, env: Mapping[str, str], files: AgentFiles) -> tuple[str, ...]:
+    """Return the variables of which `model` needs one, if there is no credential for it."""
+    model = model.strip().lower()
+    options = PiOptions.load(env)
+    mode = options.bedrock_auth_mode
+    if mode == "sdk" or (not mode and model.startswith(f"{BEDROCK}/")):
+        return () if options.aws_region else ("AWS_REGION",)
+    provider = model.partition("/")[0]
+    if files.auth or provider in files.providers:
+        return ()
+    if model in ANTHROPIC_ALIASES:
+        candidates: tuple[str, ...] = ("anthropic", "openrouter")
+    elif "/" in model and provider in KEY_VARIABLES:
+        candidates = (provider,)
+    elif files.providers:
+        return ()
+    else:
+        candidates = tuple(KEY_VARIABLES)
+    if any(credential(name, env, files) for name in candidates):
+        return ()
+    return tuple(KEY_VARIABLES[name] for name in candidates)
+
+
+def _from_file(entry: Mapping[str, Any], env: Mapping[str, str]) -> Credential | None:
+    if entry.get("type") == "oauth":
+        access, expires_ms = entry.get("access"), entry.get("expires")
+        is_over = isinstance(expires_ms, int | float) and expires_ms / 1000 <= time.time()
+        return Credential(bearer=access) if isinstance(access, str) and not is_over else None
+    key = key_of("auth.json", entry.get("key"), env)
+    return Credential(key=key) if key else None

@@ -15,17 +15,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.providers.kit.costs import Tokens
-from agent_swarm_worker.providers.pi.costs import context_of
+from agent_swarm_worker.providers.kit.outcome import MAX_REASON_CHARS
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from agent_swarm_worker.providers.pi.models import ModelChoice
 
 Record: TypeAlias = dict[str, Any]
-FORMULA = "input-cache-output"
-"""The tokens that `context_usage` adds up."""
+_USAGE = {
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "cache_read": "cache_read_input_tokens",
+    "cache_write": "cache_creation_input_tokens",
+}
+
+
+class SessionFailed(ProviderError):
+    """The session cannot continue; has an error category and one readable line."""
+
+    def __init__(self, kind: str, reason: str, *, reset_at: str | None = None) -> None:
+        self.kind, self.reset_at = kind, reset_at
+        self.reason = one_line(reason, MAX_REASON_CHARS)
+        super().__init__(self.reason)
 
 
 def session(session_id: str, choice: ModelChoice, cwd: str, *, resumed: bool) -> Record:
@@ -43,20 +58,21 @@ def session(session_id: str, choice: ModelChoice, cwd: str, *, resumed: bool) ->
 
 def user_message(text: str) -> Record:
     """The task's prompt, or a steering message."""
-    return {"type": "user", "message": {"role": "user", "content": [_text_block(text)]}}
+    return _user({"type": "text", "text": text})
 
 
 def assistant_message(
     text: str, calls: Iterable[tuple[str, str, Any]], *, model: str, stop: str, usage: Tokens
 ) -> Record:
     """A turn of the model; each call is an id, a tool's name and arguments."""
-    content: list[Record] = [_text_block(text)] if text else []
+    content: list[Record] = [{"type": "text", "text": text}] if text else []
     content += [
         {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
         for call_id, name, arguments in calls
     ]
     message = {"role": "assistant", "content": content, "model": model, "stop_reason": stop}
-    return {"type": "assistant", "message": {**message, "usage": _usage(usage)}}
+    counts = {key: getattr(usage, name) for name, key in _USAGE.items()}
+    return {"type": "assistant", "message": {**message, "usage": counts}}
 
 
 def tool_start(call_id: str) -> Record:
@@ -66,8 +82,9 @@ def tool_start(call_id: str) -> Record:
 
 def tool_end(call_id: str, text: str, *, is_error: bool) -> Record:
     """A tool call ended."""
-    block = {"type": "tool_result", "tool_use_id": call_id, "content": text, "is_error": is_error}
-    return {"type": "user", "message": {"role": "user", "content": [block]}}
+    return _user(
+        {"type": "tool_result", "tool_use_id": call_id, "content": text, "is_error": is_error}
+    )
 
 
 def context_usage(usage: Tokens, window: int) -> Record:
@@ -109,30 +126,27 @@ def warning(message: str) -> Record:
     return {"type": "stderr", "content": message}
 
 
-def end(stop: str, duration_ms: int, failure: Mapping[str, str | None]) -> Record:
+def end(stop: str, duration_ms: int, failure: SessionFailed | None) -> Record:
     """The session ended; `stop` is ``stop``, ``error`` or ``aborted``."""
-    return {"type": "result", "subtype": stop, "duration_ms": duration_ms, **failure}
+    return {
+        "type": "result",
+        "subtype": stop,
+        "duration_ms": duration_ms,
+        "category": failure.kind if failure else None,
+        "error": failure.reason if failure else None,
+        "rate_limit_reset_at": failure.reset_at if failure else None,
+    }
+
+
+def context_of(usage: Tokens) -> int:
+    """Return the tokens of the conversation after a request."""
+    return usage.input + usage.cache_read + usage.cache_write + usage.output
 
 
 def usage_of(message: Record) -> Tokens:
     """Return the tokens of a recorded turn."""
-    usage = message["usage"]
-    return Tokens(
-        input=usage["input_tokens"],
-        output=usage["output_tokens"],
-        cache_read=usage["cache_read_input_tokens"],
-        cache_write=usage["cache_creation_input_tokens"],
-    )
+    return Tokens(**{name: message["usage"][key] for name, key in _USAGE.items()})
 
 
-def _text_block(text: str) -> Record:
-    return {"type": "text", "text": text}
-
-
-def _usage(usage: Tokens) -> Record:
-    return {
-        "input_tokens": usage.input,
-        "output_tokens": usage.output,
-        "cache_read_input_tokens": usage.cache_read,
-        "cache_creation_input_tokens": usage.cache_write,
-    }
+def _user(block: Record) -> Record:
+    return {"type": "user", "message": {"role": "user", "content": [block]}}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,20 +15,17 @@ import anyio.to_thread
 import orjson
 
 from agent_swarm_worker.clock import Clock, SystemClock
+from agent_swarm_worker.contract import Ending
 from agent_swarm_worker.errors import ConfigError, MissingExtra, ProviderError
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.conversation import ENDED, SteeringQueue
-from agent_swarm_worker.providers.kit.launch import Ending
-from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, MAX_REASON_CHARS
+from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.pi import native
-from agent_swarm_worker.providers.pi.client import open_model
-from agent_swarm_worker.providers.pi.costs import CostBook
-from agent_swarm_worker.providers.pi.failures import SessionFailed
+from agent_swarm_worker.providers.pi.native import SessionFailed
 from agent_swarm_worker.providers.pi.spec import PiOptions
-from agent_swarm_worker.providers.pi.translate import PiTranslator
-from agent_swarm_worker.text import one_line
+from agent_swarm_worker.providers.pi.translate import CostBook, PiTranslator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,24 +43,9 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.pi.native import Record
     from agent_swarm_worker.providers.pi.tools.base import Tool
 
-_PACKAGE = "agent_swarm_worker.providers.pi"
 CONTEXT_FILES = ("AGENTS.md", "CLAUDE.md")
 """The first one that exists is used, as by the pi command line."""
 MAX_CONTEXT_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """How the session ended."""
-
-    stop: str = "stop"
-    category: str | None = None
-    reason: str | None = None
-    reset_at: str | None = None
-
-    @property
-    def exit_code(self) -> int:
-        return {"stop": 0, "aborted": ABORTED_EXIT}.get(self.stop, 1)
 
 
 class PiSession(BaseSession):
@@ -109,52 +90,43 @@ class PiSession(BaseSession):
 
     async def _run_to_result(self) -> ProviderResult:
         started_s = self.clock.monotonic()
-        end: _End | None = None
+        stop = "aborted"
+        failure: SessionFailed | None = None
         with self._scope:
-            end = await self._run()
-        if end is None:
-            reason = f"Session was aborted: {self._abort_reason}"
-            end = _End("aborted", "aborted", reason)
-        self._steering.close(f"{ENDED}: {end.reason}" if end.reason else ENDED)
+            failure = await self._run()
+            stop = "error" if failure else "stop"
+        if stop == "aborted":
+            failure = SessionFailed("aborted", f"Session was aborted: {self._abort_reason}")
+        self._steering.close(f"{ENDED}: {failure.reason}" if failure else ENDED)
         duration_ms = round((self.clock.monotonic() - started_s) * 1000)
-        failure = {
-            "category": end.category,
-            "error": end.reason,
-            "rate_limit_reset_at": end.reset_at,
-        }
-        self._emit(native.end(end.stop, duration_ms, failure))
+        self._emit(native.end(stop, duration_ms, failure))
+        exit_code = {"stop": 0, "aborted": ABORTED_EXIT}.get(stop, 1)
         return self._translator.conclude(
-            Ending(exit_code=end.exit_code, aborted=self._abort_reason, duration_ms=duration_ms)
+            Ending(exit_code=exit_code, aborted=self._abort_reason, duration_ms=duration_ms)
         )
 
-    async def _run(self) -> _End:
+    async def _run(self) -> SessionFailed | None:
+        """Run the conversation; return why it failed."""
         most_s = self._settings.max_session_s
         try:
             with anyio.move_on_after(most_s or None) as wall:
                 await self._converse()
-            if wall.cancelled_caught:
-                return _End(
-                    "error", "max_time", f"Time limit exceeded: {most_s:g} s (PI_MAX_SECONDS)"
-                )
         except SessionFailed as failure:
-            return _End("error", failure.kind, failure.reason, failure.reset_at)
+            return failure
         except ProviderError as error:
-            return _End("error", error.category, one_line(str(error), MAX_REASON_CHARS))
+            return SessionFailed(error.category, str(error))
         except ConfigError as error:
-            return _End(
-                "error", "provider_error", one_line(f"{error} {error.advice}", MAX_REASON_CHARS)
-            )
+            return SessionFailed("provider_error", f"{error} {error.advice}")
         except OSError as error:
             why = f"The conversation cannot be saved: {error.strerror or error}"
-            return _End("error", "provider_error", one_line(why, MAX_REASON_CHARS))
+            return SessionFailed("provider_error", why)
         except Exception as error:  # a bug here or in a library must end this session only
             self.log.error(Event.TRANSLATE_FAILED, why=repr(error))
-            return _End(
-                "error",
-                "internal_error",
-                one_line(f"pi itself failed: {error!r}", MAX_REASON_CHARS),
-            )
-        return _End()
+            return SessionFailed("internal_error", f"pi itself failed: {error!r}")
+        if wall.cancelled_caught:
+            why = f"Time limit exceeded: {most_s:g} s (PI_MAX_SECONDS)"
+            return SessionFailed("max_time", why)
+        return None
 
     async def _converse(self) -> None:
         agent = await anyio.to_thread.run_sync(_load, "agent")
@@ -170,13 +142,15 @@ class PiSession(BaseSession):
                     resumed=bool(history.messages),
                 )
             )
-            model = await stack.enter_async_context(open_model(self._choice, self.config.env))
+            model = await stack.enter_async_context(
+                requests.open_model(self._choice, self.config.env)
+            )
             tools = await self._open_tools(stack)
             system_text, prompt = await self._read_texts(tools, prompt)
             requester = requests.ModelRequester(
-                model,
-                self._choice,
-                self._settings,
+                model=model,
+                choice=self._choice,
+                settings=self._settings,
                 effort=self.config.reasoning_effort,
                 clock=self.clock,
                 book=self._book,
@@ -184,34 +158,35 @@ class PiSession(BaseSession):
             )
             runner = agent.Agent(
                 requester=requester,
-                choice=self._choice,
-                settings=self._settings,
                 history=history,
                 system_prompt=system_text,
                 tools={tool.name: tool for tool in tools},
                 steering=self._steering,
-                book=self._book,
                 emit=self._emit,
             )
             try:
                 await runner.run(prompt)
             finally:
-                self._translator.applied_effort = requester.applied_effort
+                self._translator.applied_effort = requester.effort
 
-    async def _open_tools(self, stack: AsyncExitStack) -> tuple[Any, ...]:
-        tools = await _load("tools").coding_tools(self.config, clock=self.clock)
-        mcp_tools = _load("mcp_tools").open_mcp_tools(
-            self.config.mcp_servers,
-            redactor=self.config.redactor,
-            log=self.log,
-            on_warning=self._warn,
-            guest=self.config.guest,
-            cwd=self.config.cwd,
-            env=self.config.env,
-        )
-        return (*tools, *await stack.enter_async_context(mcp_tools))
+    async def _open_tools(self, stack: AsyncExitStack) -> list[Tool]:
+        tools: list[Tool] = [*await _load("tools").coding_tools(self.config, clock=self.clock)]
+        if self.config.mcp_servers:
+            # In a thread: loading the MCP library takes most of a second.
+            mcp_tools = await anyio.to_thread.run_sync(_load, "mcp_tools")
+            opening = mcp_tools.open_mcp_tools(
+                self.config.mcp_servers,
+                redactor=self.config.redactor,
+                log=self.log,
+                on_warning=self._warn,
+                guest=self.config.guest,
+                cwd=self.config.cwd,
+                env=self.config.env,
+            )
+            tools += await stack.enter_async_context(opening)
+        return tools
 
-    async def _read_texts(self, tools: tuple[Any, ...], prompt: str) -> tuple[str, str]:
+    async def _read_texts(self, tools: list[Tool], prompt: str) -> tuple[str, str]:
         """Return the system prompt, and the prompt with a skill command replaced by the skill."""
         env, guest, skills = self.config.env, self.config.guest, _load("skills")
         section = self.config.redactor.text(await skills.skills_section(guest, env))
@@ -246,13 +221,9 @@ class PiSession(BaseSession):
 
 
 def _load(name: str) -> Any:
-    """Import a module of pi that needs the model library, which idle workers do not load.
-
-    Raises:
-        MissingExtra: that library is not installed.
-    """
+    """Import a module of pi that needs the model library, which idle workers do not load."""
     try:
-        return importlib.import_module(f"{_PACKAGE}.{name}")
+        return importlib.import_module(f"{__package__}.{name}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("agent_swarm_worker"):
             raise
@@ -279,17 +250,13 @@ def _tools_section(cwd: PurePath, tools: Iterable[Tool]) -> str:
 
 async def _project_section(guest: Guest, cwd: PurePath) -> str:
     for name in CONTEXT_FILES:
-        text = await _read(guest, cwd / name)
+        try:
+            content = await guest.read(cwd / name, max_bytes=MAX_CONTEXT_BYTES + 1)
+        except OSError:
+            continue
+        text = content[:MAX_CONTEXT_BYTES].decode("utf-8", "replace").strip()
+        if len(content) > MAX_CONTEXT_BYTES:
+            text += "\n\n[the rest of this file is left out]"
         if text:
             return f"## Project instructions ({name})\n\n{text}"
     return ""
-
-
-async def _read(guest: Guest, path: PurePath) -> str:
-    try:
-        content = await guest.read(path, max_bytes=MAX_CONTEXT_BYTES + 1)
-    except OSError:
-        return ""
-    text = content[:MAX_CONTEXT_BYTES].decode("utf-8", "replace").strip()
-    cut = "\n\n[the rest of this file is left out]" if len(content) > MAX_CONTEXT_BYTES else ""
-    return text + cut

@@ -7,7 +7,6 @@ sync or people write them.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -32,19 +31,14 @@ class UnusableSkill(ValueError):
     """The skill does not exist, or its file cannot be used."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Skill:
-    name: str
-    description: str
-    path: PurePosixPath
-
-
 async def skills_section(guest: Guest, env: Mapping[str, str]) -> str:
     """Return the section about skills for a system prompt; empty if there are none."""
     lines: list[str] = []
     size = 0
-    async for skill in _skills(guest, env):
-        line = f"- {skill.name}: {skill.description} ({skill.path})"
+    async for path in _files(guest, env):
+        line = await _line(guest, path)
+        if not line:
+            continue
         size += len(line) + 1
         if len(lines) == MAX_LISTED or size > MAX_SECTION_CHARS:
             break
@@ -63,11 +57,8 @@ async def with_skill(
 ) -> str:
     """Replace a leading ``/skill:name arguments`` by the text of that skill.
 
-    Args:
-        prompt: unchanged unless its first line is such a command and the skill can be used.
-        guest: has the skills' files.
-        env: the session's environment; ``MAX_SKILL_CHARS`` limits the skill's text.
-        on_warning: called with the reason why a skill is not used or was cut.
+    `on_warning` gets the reason if the skill cannot be used, and the prompt stays as it is; or if
+    it is longer than ``MAX_SKILL_CHARS`` and was cut.
     """
     first, _, rest = prompt.partition("\n")
     if not first.strip().startswith(_COMMAND):
@@ -99,15 +90,16 @@ def _root(env: Mapping[str, str]) -> PurePosixPath | None:
     return PurePosixPath(options.agent_dir, "skills")
 
 
-async def _skills(guest: Guest, env: Mapping[str, str]) -> AsyncIterator[_Skill]:
-    async for path in _files(guest, env):
-        try:
-            found = front_matter(await _read(guest, path, _HEAD_BYTES))
-        except (UnusableSkill, OSError):
-            continue
-        name, about = found.get("name"), found.get("description")
-        if name and about and found.get("disable-model-invocation") != "true":
-            yield _Skill(name[:64], about[:MAX_DESCRIPTION_CHARS], path)
+async def _line(guest: Guest, path: PurePosixPath) -> str:
+    """Return the line that lists a skill; empty if the model is not to see it."""
+    try:
+        found = front_matter(await _read(guest, path, _HEAD_BYTES))
+    except (UnusableSkill, OSError):
+        return ""
+    name, about = found.get("name"), found.get("description")
+    if not name or not about or found.get("disable-model-invocation") == "true":
+        return ""
+    return f"- {name[:64]}: {about[:MAX_DESCRIPTION_CHARS]} ({path})"
 
 
 async def _files(guest: Guest, env: Mapping[str, str]) -> AsyncIterator[PurePosixPath]:

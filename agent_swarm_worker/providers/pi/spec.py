@@ -120,6 +120,8 @@ KEY_VARIABLES = {
     "openai": "OPENAI_API_KEY",
 }
 """The variable with the key of each service."""
+FAMILIES = (("claude-", "anthropic"), (r"gpt-|chatgpt-|codex-|o\d", "openai"))
+"""Regular expressions for the model names of each vendor."""
 
 SPEC = HarnessSpec(
     name="pi",
@@ -130,10 +132,7 @@ SPEC = HarnessSpec(
         files=(".pi/agent/auth.json",),
         by_model=CredentialsByModel(
             gateway=KEY_VARIABLES["openrouter"],
-            families=(
-                (r"claude-", KEY_VARIABLES["anthropic"]),
-                (r"gpt-|chatgpt-|codex-|o\d", KEY_VARIABLES["openai"]),
-            ),
+            families=tuple((names, KEY_VARIABLES[vendor]) for names, vendor in FAMILIES),
             # OpenAI's own key never serves another vendor's model.
             only_own_models=(KEY_VARIABLES["openai"],),
         ),

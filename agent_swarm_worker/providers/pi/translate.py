@@ -1,4 +1,4 @@
-"""Translate pi's native records into normalized events, and into the result at the end."""
+"""Translate pi's native records into normalized events, and sum up what the session cost."""
 
 from __future__ import annotations
 
@@ -11,24 +11,93 @@ from agent_swarm_worker.contract import (
     Message,
     Progress,
     ProviderEvent,
-    ProviderResult,
     RawStderr,
     Result,
     SessionInit,
     ToolEnd,
     ToolStart,
 )
+from agent_swarm_worker.providers.kit import costs
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
-from agent_swarm_worker.providers.pi.costs import CostBook
-from agent_swarm_worker.providers.pi.native import FORMULA, usage_of
+from agent_swarm_worker.providers.kit.outcome import Failure, concluded
+from agent_swarm_worker.providers.pi.native import usage_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from agent_swarm_worker.contract import CostData, ProviderSessionConfig
-    from agent_swarm_worker.providers.kit.launch import Ending
+    from agent_swarm_worker.contract import (
+        CostData,
+        Ending,
+        ProviderResult,
+        ProviderSessionConfig,
+    )
+    from agent_swarm_worker.providers.kit.costs import Tokens
     from agent_swarm_worker.providers.pi.models import ModelChoice
     from agent_swarm_worker.providers.pi.native import Record
+
+
+_PRICED_AS = {"amazon-bedrock": "aws"}
+
+
+class CostBook(costs.CostBook):
+    """Sums up the requests of one session; their input does not include cached tokens."""
+
+    def __init__(self, choice: ModelChoice) -> None:
+        super().__init__()
+        self._choice = choice
+        self.requests = 0
+        self.spent_usd = 0.0
+        """Known cost so far; a lower bound if a price is unknown."""
+
+    def count(self, model: str | None, usage: Tokens, *, reported_usd: float | None = None) -> None:
+        """Add one request: the model that answered, and its cost if the service reports it."""
+        self.requests += 1
+        name = model or self._choice.model
+        usd = self._usd(name, usage) if reported_usd is None else reported_usd
+        self.add(f"{self._choice.provider}/{name}", usage, usd)
+        self.spent_usd += usd or 0.0
+
+    def cost(
+        self, config: ProviderSessionConfig, *, is_error: bool, duration_ms: int
+    ) -> CostData | None:
+        """Return the cost so far; ``None`` if there was no request."""
+        if not self.requests:
+            return None
+        total = self.spent.tokens
+        is_anthropic = self._choice.api == "anthropic-messages"
+        long = total.cache_write_1h
+        return costs.cost_data(
+            config,
+            self.models,
+            provider="pi",
+            model=self._choice.name,
+            is_error=is_error,
+            cache_write_5m_tokens=total.cache_write - long if is_anthropic else None,
+            cache_write_1h_tokens=long if is_anthropic else None,
+            reasoning_output_tokens=total.reasoning or None,
+            duration_ms=duration_ms,
+            num_turns=self.requests,
+        )
+
+    def _usd(self, model: str, usage: Tokens) -> float | None:
+        price = self._choice.price
+        if price is not None:
+            millionths = (
+                usage.input * price.input
+                + usage.output * price.output
+                + usage.cache_read * price.cache_read
+                + usage.cache_write * price.cache_write
+            )
+            return millionths / 1_000_000
+        provider = self._choice.provider
+        return costs.usd(
+            model,
+            provider=_PRICED_AS.get(provider, provider),
+            input_tokens=usage.input + usage.cache_read + usage.cache_write,
+            cached_tokens=usage.cache_read,
+            cache_write_tokens=usage.cache_write,
+            output_tokens=usage.output,
+        )
 
 
 class PiTranslator(JsonTranslator):
@@ -59,16 +128,14 @@ class PiTranslator(JsonTranslator):
         """Return the result of the session."""
         end = self._end or {"subtype": "error", "error": "the session has no end"}
         is_error = end["subtype"] != "stop"
-        return ProviderResult(
+        return concluded(
+            Failure(end.get("category"), end["error"]) if is_error else None,
             exit_code=ending.exit_code,
-            is_error=is_error,
             session_id=self._session_id,
             cost=self._cost,
             output=self._output or None,
-            error_category=end.get("category"),
-            failure_reason=end.get("error"),
-            rate_limit_reset_at=end.get("rate_limit_reset_at"),
-            applied_reasoning_effort=self.applied_effort,
+            reset_at=end.get("rate_limit_reset_at"),
+            applied_effort=self.applied_effort,
         )
 
     def _init(self, native: Record) -> Iterator[ProviderEvent]:
@@ -106,14 +173,12 @@ class PiTranslator(JsonTranslator):
             context_total_tokens=window,
             context_percent=min(100.0, used / window * 100),
             output_tokens=native["output_tokens"],
-            context_formula=FORMULA,
+            context_formula="input-cache-output",
         )
 
     def _retry(self, native: Record) -> Iterator[ProviderEvent]:
-        delay_s = native["delay_ms"] / 1000
-        attempt, reason = native["attempt"], native["error"]
-        retry = f"trying again in {delay_s:.0f} s ({attempt})"
-        yield Progress(f"Model request failed, {retry}: {reason}")
+        retry = f"trying again in {native['delay_ms'] / 1000:.0f} s ({native['attempt']})"
+        yield Progress(f"Model request failed, {retry}: {native['error']}")
 
     def _compaction(self, native: Record) -> Iterator[ProviderEvent]:
         yield Compaction(native["tokens_before"], "auto", native["context_window"])
@@ -152,17 +217,16 @@ class PiReplay(PiTranslator):
     """
 
     def __init__(self, config: ProviderSessionConfig, choice: ModelChoice) -> None:
-        self._replay_book = CostBook(choice)
-        super().__init__(config, self._replay_book)
+        super().__init__(config, CostBook(choice))
 
     def feed(self, native: Any) -> Iterable[ProviderEvent]:
         """Translate one record and add its tokens."""
         if native["type"] == "assistant":
-            self._replay_book.count(native["message"]["model"], usage_of(native["message"]))
+            self._book.count(native["message"]["model"], usage_of(native["message"]))
         return super().feed(native)
 
     def conclude(self, ending: Ending) -> ProviderResult:
         """Return the result of the session, which may have been cut off."""
         if not self.is_final:
-            self._cost = self._replay_book.cost(self._config, is_error=True, duration_ms=0)
+            self._cost = self._book.cost(self._config, is_error=True, duration_ms=0)
         return super().conclude(ending)

@@ -12,8 +12,7 @@ from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.outbox import Outbox
-from agent_swarm_worker.prompts.render import Renderer
-from agent_swarm_worker.prompts.texts import TemplateLibrary, shipped_texts
+from agent_swarm_worker.prompts.render import Renderer, TemplateLibrary, shipped_texts
 from agent_swarm_worker.skills.folders import skill_folders
 from agent_swarm_worker.skills.sync import SkillSync
 from agent_swarm_worker.state.directory import StateDir, generated_agent_id

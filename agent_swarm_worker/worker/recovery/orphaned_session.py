@@ -15,15 +15,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.contract import (
+    Ending,
     HarnessSpec,
     Message,
     ProviderResult,
     ProviderSessionConfig,
+    ReplayableAdapter,
     Result,
     ToolStart,
 )
 from agent_swarm_worker.contract.listening import ByteRange
-from agent_swarm_worker.contract.translator import Ending, ReplayableAdapter
 from agent_swarm_worker.errors import SwarmWorkerError
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal.files import continuation_of, number_of_rest, read_head
@@ -48,9 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from agent_swarm_worker.contract import Guest, ProviderAdapter, ProviderEvent
+    from agent_swarm_worker.contract import Guest, ProviderAdapter, ProviderEvent, Translator
     from agent_swarm_worker.contract.guest import Unread
-    from agent_swarm_worker.contract.translator import Translator
     from agent_swarm_worker.journal.repair import Unrecorded
     from agent_swarm_worker.state.directory import Claim
     from agent_swarm_worker.worker.boot.parts import Core

@@ -15,13 +15,13 @@ from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.prompts.memories import memories_section
 from agent_swarm_worker.prompts.refused_edits import refused_edits_warning
+from agent_swarm_worker.prompts.render import shipped_texts
 from agent_swarm_worker.prompts.system import (
     AgentContext,
     TaskContext,
     operator_prompt,
     system_prompt,
 )
-from agent_swarm_worker.prompts.texts import shipped_texts
 from agent_swarm_worker.prompts.user import (
     PromptHarness,
     compose,

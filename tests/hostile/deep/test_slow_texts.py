@@ -19,7 +19,7 @@ from agent_swarm_worker.cli import follow, output
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.guards import error_classes, rate_limits
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
-from agent_swarm_worker.prompts import texts, user
+from agent_swarm_worker.prompts import render, user
 from agent_swarm_worker.providers.kit import outcome
 from agent_swarm_worker.reporting import labels, output_schema
 from agent_swarm_worker.skills import folders, writer
@@ -82,7 +82,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "a command": lambda text: folders.resolve_command(f"/{text}", Path("/nowhere")),
     "a skill": lambda text: (writer.folder_name(text), writer.is_safe_path(text)),
     "an attachment": user.safe_name,
-    "a prompt": lambda text: (texts.clean(text), texts.squeeze(text)),
+    "a prompt": lambda text: (render.clean(text), render.squeeze(text)),
     "a label": lambda text: labels.label("Bash", {"command": text, "description": text}),
     "a tool": lambda text: labels.label(text, {}),
     "a line": lambda text: one_line(text, 100),

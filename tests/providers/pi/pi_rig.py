@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ class SessionDirs:
 
     root: Path
     scrubber: Scrubber = field(default_factory=Scrubber)
+    tag: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """Of its own: the end of a session ends all processes with its tag."""
 
     def config(
         self, env: dict[str, str], prompt: str = "Do it.", **more: Any
@@ -40,10 +43,10 @@ class SessionDirs:
                 "model": env.get("MODEL_OVERRIDE", ""),
                 "agent_id": "agent-1",
                 "task_id": "task-1",
-                "session_uuid": "00000000-0000-4000-8000-000000000001",
+                "session_uuid": self.tag,
                 "api_url": "http://127.0.0.1:9",
                 "api_key": "none-at-all",
-                "guest": LocalGuest("00000000-0000-4000-8000-000000000001"),
+                "guest": LocalGuest(self.tag),
                 "cwd": self.root / "work",
                 "log_file": self.root / "journal.jsonl",
                 "private_dir": self.root / "private",

@@ -11,6 +11,7 @@ import anyio
 import pytest
 from fake_model import FakeModel, Raw, Silence, Step, Turn
 from patience import HANG_S
+from pi_env import load_libraries
 from pi_rig import SessionDirs, run, start
 
 from agent_swarm_worker.errors import CredentialsMissing, UnknownModel
@@ -173,8 +174,9 @@ async def test_too_expensive(dirs: SessionDirs):
 
 
 async def test_too_long(dirs: SessionDirs):
+    load_libraries()
     async with FakeModel(Turn("One.", [LS]), Silence()) as model:
-        ran = await run(dirs, model, env={"PI_MAX_SECONDS": "1.5"})
+        ran = await run(dirs, model, env={"PI_MAX_SECONDS": "5"})
     assert ran.result.error_category == "max_time"
     assert ran.result.cost is not None
 

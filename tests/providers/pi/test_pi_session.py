@@ -45,7 +45,13 @@ async def test_a_task_with_tools(dirs: SessionDirs, api: str):
 
 
 def test_the_libraries_of_models_and_tool_servers_are_loaded_by_a_session_that_needs_them():
-    modules = "agent_swarm_worker.providers.pi.session, agent_swarm_worker.providers.pi.mcp_tools"
-    code = f"import sys, {modules}; print({{'pydantic_ai', 'mcp'}} & set(sys.modules))"
+    package = "agent_swarm_worker.providers.pi"
+    code = (
+        "import sys\n"
+        f"import {package}.adapter, {package}.session, {package}.tools\n"
+        "print({'pydantic_ai', 'mcp'} & set(sys.modules))\n"
+        f"import {package}.agent, {package}.history, {package}.model_requests\n"
+        "print({'pydantic_ai', 'mcp'} & set(sys.modules))\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    assert done.stdout.splitlines() == ["set()", "{'pydantic_ai'}"]

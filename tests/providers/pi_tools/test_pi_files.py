@@ -12,8 +12,12 @@ import anyio
 import pytest
 from tool_rig import Workshop, shop, workshop
 
-from agent_swarm_worker.providers.pi.tools import path_resolution
-from agent_swarm_worker.providers.pi.tools.base import MAX_BYTES, MAX_LINES
+from agent_swarm_worker.providers.pi.tools.base import (
+    MAX_BYTES,
+    MAX_LINES,
+    PathResolver,
+    ResolvedPath,
+)
 from agent_swarm_worker.sandboxes import local_files
 
 __all__ = ["shop"]
@@ -155,11 +159,11 @@ async def test_a_link_put_in_the_way_after_the_judgement_leads_nowhere(
     (outside / "a.txt").write_text("outside")
     (shop.cwd / "dir").mkdir()
     (shop.cwd / "dir/a.txt").write_text("inside")
-    judge = path_resolution.PathResolver.resolve
+    judge = PathResolver.resolve
 
     async def judge_then_swap(
-        self: path_resolution.PathResolver, path: str, *, to_write: bool = False
-    ) -> path_resolution.ResolvedPath:
+        self: PathResolver, path: str, *, to_write: bool = False
+    ) -> ResolvedPath:
         target = await judge(self, path, to_write=to_write)
         if path.startswith("dir") and not (shop.cwd / "moved").exists():
             (shop.cwd / "dir").rename(shop.cwd / "moved")
@@ -169,7 +173,7 @@ async def test_a_link_put_in_the_way_after_the_judgement_leads_nowhere(
             (shop.cwd / "one.txt").symlink_to(outside / "a.txt")
         return target
 
-    monkeypatch.setattr(path_resolution.PathResolver, "resolve", judge_then_swap)
+    monkeypatch.setattr(PathResolver, "resolve", judge_then_swap)
     assert "outside" not in await shop.fails("read", path="dir/a.txt")
     (shop.cwd / "one.txt").write_text("inside")
     assert "symbolic link" in await shop.fails("read", path="one.txt")

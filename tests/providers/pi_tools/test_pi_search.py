@@ -14,7 +14,7 @@ from tool_rig import Workshop, shop
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.processes.stop_tree import find
 from agent_swarm_worker.providers.pi.tools import search_child
-from agent_swarm_worker.providers.pi.tools.path_resolution import PathResolver
+from agent_swarm_worker.providers.pi.tools.base import PathResolver
 from agent_swarm_worker.providers.pi.tools.search import GrepTool, Searcher
 
 __all__ = ["shop"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.providers.pi.skills import skill_folders
+from agent_swarm_worker.providers.pi.tools.base import PathResolver
 from agent_swarm_worker.providers.pi.tools.bash import BashTool
-from agent_swarm_worker.providers.pi.tools.edit import EditTool, WriteTool
-from agent_swarm_worker.providers.pi.tools.path_resolution import PathResolver
-from agent_swarm_worker.providers.pi.tools.read import ReadTool
+from agent_swarm_worker.providers.pi.tools.files import EditTool, ReadTool, WriteTool
 from agent_swarm_worker.providers.pi.tools.search import FindTool, GrepTool, LsTool, Searcher
 
 if TYPE_CHECKING:
@@ -21,22 +20,19 @@ OUTPUT_DIR = "tool-output"
 
 
 async def coding_tools(config: ProviderSessionConfig, *, clock: Clock) -> tuple[Tool, ...]:
-    """Return the tools of one session.
-
-    Commands may leave background processes; the caller must end all processes of the guest when the
-    session ends.
-    """
+    """Return the tools of one session, whose end must end all processes of the guest."""
     guest, redactor = config.guest, config.redactor
     output_dir = config.private_dir / OUTPUT_DIR
     skills = await skill_folders(guest, config.env)
-    paths = await PathResolver.open(guest, config.cwd, config.env, readable=(output_dir, *skills))
-    searcher = Searcher(guest, clock=clock)
-    return (
+    paths = await PathResolver.open(guest, config.cwd, config.env, (output_dir, *skills))
+    searcher = Searcher(guest, clock)
+    tools = (
         ReadTool(paths, redactor),
         WriteTool(paths, redactor),
         EditTool(paths, redactor),
-        BashTool(paths, config, clock=clock, output_dir=output_dir),
+        BashTool(paths, config, clock, output_dir),
         GrepTool(paths, redactor, searcher),
         FindTool(paths, redactor, searcher),
         LsTool(paths, redactor),
     )
+    return tuple(tool.tool() for tool in tools)

@@ -1,28 +1,36 @@
-"""Share what the coding tools have in common: arguments, errors, file locks, clipped output.
+"""Share what the coding tools have in common: arguments, paths, file locks, clipped output.
 
-`CodingTool` checks the arguments of a call against its `Param` declarations, which also give the
-JSON schema for the model, returns errors as text, and scrubs the result.
+Paths from the model are resolved with all links and compared with the session's allowed roots.
+Operations on a path are confined to the root that contains it (`GuestFiles`), so that a link that
+appears after the check has no effect. Commands of `bash` have all rights of the session.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 from weakref import WeakValueDictionary
 
 import anyio
 
 from agent_swarm_worker.errors import ProviderError
+from agent_swarm_worker.providers.pi.spec import PiOptions
 from agent_swarm_worker.text import truncate_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import PurePath
+    from typing import Self
 
-    from agent_swarm_worker.contract import Redactor
-    from agent_swarm_worker.providers.pi.tools.path_resolution import PathResolver
+    from agent_swarm_worker.contract import Guest, GuestFiles, Listing, OpenFile, Redactor
 
 Kind: TypeAlias = Literal["string", "integer", "boolean", "array"]
+_TYPES: dict[Kind, Any] = {"string": str, "integer": int, "boolean": bool, "array": list}
 MAX_BYTES = 50 * 1024
 MAX_LINES = 2000
 _QUOTED_CHARS = 60
@@ -37,35 +45,28 @@ class ToolOutcome:
     is_error: bool = False
 
 
-class Tool(Protocol):
+@dataclass(frozen=True, slots=True)
+class Tool:
     """A tool that the model may call."""
 
-    @property
-    def name(self) -> str:
-        """Its name for the model, for example ``bash`` or ``mcp__github__search``."""
-        ...
+    name: str
+    """For the model, for example ``bash`` or ``mcp__github__search``."""
+    description: str
+    parameters: Mapping[str, Any]
+    """JSON schema of its arguments, an object."""
+    run: Callable[[Mapping[str, Any]], Awaitable[ToolOutcome]]
+    """Executes one call; the arguments come from the model and may be invalid.
 
-    @property
-    def description(self) -> str:
-        """Its purpose, for the model."""
-        ...
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """JSON schema of its arguments, an object."""
-        ...
-
-    async def run(self, args: Mapping[str, Any]) -> ToolOutcome:
-        """Execute one call; the arguments come from the model and may be invalid.
-
-        An error of the model or of a server is returned as an outcome with `is_error`, not raised.
-        Cancelling ends all processes that the call started.
-        """
-        ...
+    An error of the model or of a server is returned as an outcome with `is_error`, not raised.
+    Cancelling ends all processes that the call started.
+    """
 
 
 class CodingTool(ABC):
-    """A tool that works in the session's guest; its result is scrubbed here."""
+    """A tool that works in the session's guest.
+
+    Checks the arguments of a call, returns errors as text, and scrubs the result.
+    """
 
     name: ClassVar[str]
     description: ClassVar[str]
@@ -75,15 +76,14 @@ class CodingTool(ABC):
         self.paths = paths
         self.redactor = redactor
 
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """JSON schema of its arguments."""
-        return object_schema(self.params)
+    def tool(self) -> Tool:
+        """Return the tool as the agent calls it."""
+        return Tool(self.name, self.description, _object_schema(self.params), self.run)
 
     async def run(self, args: Mapping[str, Any]) -> ToolOutcome:
-        """Execute one call; errors are returned as text."""
+        """Execute one call."""
         try:
-            outcome = await self._call(checked(self.params, args))
+            outcome = await self._call(_checked(self.params, args))
         except (ToolRefusal, ProviderError) as refusal:
             outcome = ToolOutcome(f"{self.name}: {refusal}", is_error=True)
         except OSError as error:
@@ -114,19 +114,18 @@ class Param:
     """The members of each object in an array."""
 
     def schema(self) -> dict[str, Any]:
-        """Return the JSON schema of this argument."""
+        """Return the JSON schema of the argument."""
         found: dict[str, Any] = {"type": self.kind, "description": self.about}
         if self.least is not None:
             found["minimum"] = self.least
         if self.most is not None:
             found["maximum"] = self.most
         if self.kind == "array":
-            found["items"] = object_schema(self.items)
+            found["items"] = _object_schema(self.items)
         return found
 
 
-def object_schema(params: Sequence[Param]) -> dict[str, Any]:
-    """Return the JSON schema of an object with these members and no others."""
+def _object_schema(params: Sequence[Param]) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {param.name: param.schema() for param in params},
@@ -135,18 +134,11 @@ def object_schema(params: Sequence[Param]) -> dict[str, Any]:
     }
 
 
-def checked(params: Sequence[Param], args: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+def _checked(params: Sequence[Param], args: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     """Return the valid arguments; one that is null counts as missing.
 
-    Whole numbers are also accepted as ``10.0``, as some models write every number.
-
-    Args:
-        params: the declared arguments.
-        args: the arguments of the call.
-        where: prefix of names in error messages, such as ``edits[2].``.
-
-    Raises:
-        ToolRefusal: something is missing, unknown or of the wrong kind.
+    Whole numbers are also accepted as ``10.0``, as some models write every number. `where` is the
+    prefix of names in error messages, such as ``edits[2].``.
     """
     known = {param.name: param for param in params}
     found = {name: value for name, value in args.items() if value is not None}
@@ -167,7 +159,7 @@ def _value(param: Param, value: Any, where: str) -> Any:
     name = f"{where}{param.name}"
     if param.kind == "integer" and isinstance(value, float) and value.is_integer():
         value = int(value)
-    if not _has_kind(param.kind, value):
+    if type(value) is not _TYPES[param.kind]:
         raise ToolRefusal(f"the argument {name} must be of type {param.kind}, not {_quoted(value)}")
     if param.kind == "integer":
         if param.least is not None and value < param.least:
@@ -182,24 +174,89 @@ def _value(param: Param, value: Any, where: str) -> Any:
 def _member(param: Param, item: Any, name: str) -> dict[str, Any]:
     if not isinstance(item, dict):
         raise ToolRefusal(f"{name} must be an object, not {_quoted(item)}")
-    return checked(param.items, item, f"{name}.")
-
-
-def _has_kind(kind: Kind, value: Any) -> bool:
-    match kind:
-        case "string":
-            return isinstance(value, str)
-        case "integer":
-            return isinstance(value, int) and not isinstance(value, bool)
-        case "boolean":
-            return isinstance(value, bool)
-        case "array":
-            return isinstance(value, list | tuple)
+    return _checked(param.items, item, f"{name}.")
 
 
 def _quoted(value: Any) -> str:
     text = value if isinstance(value, str) and value.isidentifier() else repr(value)
     return text if len(text) <= _QUOTED_CHARS else f"{text[:_QUOTED_CHARS]}…"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedPath:
+    """An allowed path: below `root`, with all links resolved."""
+
+    files: GuestFiles
+    root: str
+    parts: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """The whole path."""
+        return str(PurePosixPath(self.root, *self.parts))
+
+    def open(self) -> AbstractAsyncContextManager[OpenFile]:
+        """Open the regular file for reading."""
+        return self.files.open(self.path, within=self.root)
+
+    async def list(self, limit: int) -> Listing:
+        """Return the entries of the directory."""
+        return await self.files.list(self.path, within=self.root, limit=limit)
+
+    async def replace(self, content: bytes) -> bool:
+        """Replace the file's content; return whether the file existed."""
+        return await self.files.write(self.path, content, within=self.root)
+
+
+@dataclass(frozen=True, slots=True)
+class PathResolver:
+    """The roots of one session; create it with `open`."""
+
+    files: GuestFiles
+    home: str
+    cwd: str
+    roots: tuple[str, ...]
+    readable: tuple[str, ...]
+    """The roots, and directories that may be read only: skills, and outputs of commands."""
+
+    @classmethod
+    async def open(
+        cls, guest: Guest, cwd: PurePath, env: Mapping[str, str], readable: Iterable[PurePath] = ()
+    ) -> Self:
+        """Resolve the roots of a session: `cwd`, where relative paths start, and those of `env`."""
+        files = guest.files
+        root = await files.real_path(str(cwd))
+        options = PiOptions.load(env)
+        roots = [root, "/"]
+        if not options.allow_outside_cwd:
+            roots = [root, *[await files.real_path(str(path)) for path in options.extra_roots]]
+        more = [await files.real_path(str(path)) for path in readable]
+        return cls(files, options.home, root, tuple(roots), (*roots, *more))
+
+    async def resolve(self, path: str, *, to_write: bool = False) -> ResolvedPath:
+        """Resolve a path from the model; raises `ToolRefusal` if it is not valid or allowed."""
+        full = path
+        if self.home and (path == "~" or path.startswith("~/")):
+            full = self.home + path[1:]
+        try:
+            real = await self.files.real_path(str(PurePosixPath(self.cwd, full)))
+        except (ValueError, OSError) as error:  # a NUL, a lone surrogate
+            raise ToolRefusal(f"{path!r} is no usable path: {error}") from None
+        for root in self.roots if to_write else self.readable:
+            if PurePosixPath(real).is_relative_to(root):
+                return ResolvedPath(self.files, root, PurePosixPath(real).relative_to(root).parts)
+        raise ToolRefusal(
+            f"{path} is outside of the working directory {self.cwd}, where this tool may not go"
+        )
+
+    def display(self, target: ResolvedPath) -> str:
+        """Return a path as it is shown to the model: relative if below the working directory."""
+        real = PurePosixPath(target.path)
+        return str(real.relative_to(self.cwd)) if real.is_relative_to(self.cwd) else str(real)
+
+    def display_below(self, target: ResolvedPath, path: str) -> str:
+        """Return a path found by a search below `target`, as it is shown to the model."""
+        return os.path.normpath(f"{self.display(target)}/{path}") + "/" * path.endswith("/")
 
 
 def lock_of(path: str) -> anyio.Lock:
@@ -208,11 +265,7 @@ def lock_of(path: str) -> anyio.Lock:
 
 
 def to_utf8(text: str, argument: str) -> bytes:
-    """Encode text from the model.
-
-    Raises:
-        ToolRefusal: it contains half a surrogate pair.
-    """
+    """Encode text from the model; raises `ToolRefusal` if it has half a surrogate pair."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -223,12 +276,12 @@ def size_of(count: int) -> str:
     """Format a number of bytes for people."""
     if count < 1024:
         return f"{count} bytes"
-    for unit in ("KB", "MB", "GB"):
-        count_in_unit = count / 1024
-        if count_in_unit < 1024 or unit == "GB":
-            return f"{count_in_unit:.1f} {unit}"
-        count //= 1024
-    raise AssertionError
+    size = count / 1024
+    for unit in ("KB", "MB"):
+        if size < 1024:
+            return f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GB"
 
 
 def clipped(
@@ -236,13 +289,8 @@ def clipped(
 ) -> str:
     """Return `text`, or its beginning and end with a note on the size of the part left out.
 
-    The end is the longer part, since it has errors and totals.
-
-    Args:
-        text: complete, except for `dropped` bytes in its middle.
-        max_bytes: limit of bytes shown.
-        max_lines: limit of lines shown.
-        dropped: bytes that were left out before.
+    The end is the longer part, since it has errors and totals. `dropped` bytes were left out in the
+    middle before.
     """
     lines = text.splitlines(keepends=True)
     raw = text.encode("utf-8", "surrogatepass")
@@ -275,7 +323,5 @@ def scrubbed_part(redactor: Redactor, before: str, part: str, after: str) -> str
 
 
 def _common_prefix(one: str, other: str) -> str:
-    for index, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return one[:index]
-    return one[: len(other)]
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return one[: sum(1 for _ in same)]

@@ -1,7 +1,4 @@
-"""The tool `bash`: run a command in the guest.
-
-`Output` keeps the beginning and the end of the output in memory, and all of it in a file.
-"""
+"""The tool `bash`: run a command in the guest."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import AppendFile, Guest, Process, ProviderSessionConfig
-    from agent_swarm_worker.providers.pi.tools.path_resolution import PathResolver
+    from agent_swarm_worker.providers.pi.tools.base import PathResolver
 
 DEFAULT_TIMEOUT_S = 120
 MAX_TIMEOUT_S = 3600
@@ -59,12 +56,7 @@ class BashTool(CodingTool):
     )
 
     def __init__(
-        self,
-        paths: PathResolver,
-        config: ProviderSessionConfig,
-        *,
-        clock: Clock,
-        output_dir: PurePath,
+        self, paths: PathResolver, config: ProviderSessionConfig, clock: Clock, output_dir: PurePath
     ) -> None:
         super().__init__(paths, config.redactor)
         self._config = config
@@ -141,7 +133,7 @@ class BashTool(CodingTool):
 
 
 class Output:
-    """Collects scrubbed output of any length in bounded memory.
+    """Collects scrubbed output of any length: its beginning and end in memory.
 
     If not all can be shown, the whole output is written to `path`, with mode 0600.
     """

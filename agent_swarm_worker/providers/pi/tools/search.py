@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +28,12 @@ from agent_swarm_worker.providers.pi.tools.base import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import Guest, Process, Redactor
     from agent_swarm_worker.contract.guest import FileKind
-    from agent_swarm_worker.providers.pi.tools.path_resolution import PathResolver, ResolvedPath
+    from agent_swarm_worker.providers.pi.tools.base import PathResolver, ResolvedPath
 
 SEARCH_S = 30.0
 """Time limit of a search; results until then are shown."""
@@ -56,48 +58,36 @@ class Findings:
     """The search ended by itself: all was searched, or the limit was reached."""
 
 
+@dataclass(slots=True, eq=False)
 class Searcher:
     """Runs searches, each in a process of its own."""
 
-    def __init__(
-        self,
-        guest: Guest,
-        *,
-        clock: Clock,
-        search_s: float = SEARCH_S,
-        file_s: float = FILE_S,
-    ) -> None:
-        self._guest = guest
-        self._clock = clock
-        self._names = (f"search-{number}" for number in itertools.count(1))
-        self.search_s = search_s
-        self._file_s = file_s
+    guest: Guest
+    clock: Clock
+    search_s: float = SEARCH_S
+    file_s: float = FILE_S
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     async def search(self, target: ResolvedPath, **request: Any) -> Findings:
-        """Search below a path.
-
-        Raises:
-            ToolRefusal: the pattern or the path cannot be used, or there is no Python.
-            ProviderError: the process cannot be started.
-        """
-        message = {"root": target.root, "parts": target.parts, "file_s": self._file_s, **request}
+        """Search below a path; raise `ToolRefusal` or `ProviderError` if that is not possible."""
+        message = {"root": target.root, "parts": target.parts, "file_s": self.file_s, **request}
         findings = Findings([])
-        python = self._guest.capabilities.python
+        python = self.guest.capabilities.python
         if python is None:
             raise ToolRefusal("there is no Python where this session runs; use bash")
         command = Command(
             argv=(python, "-I", "-S", "-B", "-X", "utf8", "-c", _program()),
             cwd=PurePosixPath("/"),
             env={},
-            name=next(self._names),
+            name=f"search-{next(self._numbers)}",
             stdin=True,
         )
-        async with await self._guest.start(command) as child:
+        async with await self.guest.start(command) as child:
             try:
                 await self._exchange(child, orjson.dumps(message), findings)
             finally:
                 with anyio.CancelScope(shield=True):
-                    await self._guest.end(child, NO_GRACE)
+                    await self.guest.end(child, NO_GRACE)
         for line in findings.lines:
             if line[0] == "error":
                 raise ToolRefusal(line[1])
@@ -108,7 +98,7 @@ class Searcher:
         size = 0
 
         async def stop_in_time(scope: anyio.CancelScope) -> None:
-            await self._clock.sleep(self.search_s)
+            await self.clock.sleep(self.search_s)
             scope.cancel()
 
         async with anyio.create_task_group() as tasks:
@@ -128,7 +118,7 @@ class Searcher:
             tasks.start_soon(stop_in_time, tasks.cancel_scope)
             await child.send(request)
             await child.close_stdin()
-            await drain(child, lambda: pump(child.stdout, on_chunk), clock=self._clock)
+            await drain(child, lambda: pump(child.stdout, on_chunk), clock=self.clock)
             tasks.cancel_scope.cancel()
 
 

@@ -1,8 +1,7 @@
 """Walk and search a directory, as a program that `search` runs in the guest.
 
 A regular expression or a file system may take for ever: a signal ends a file that takes too long,
-and the worker ends this process. Only the standard library is used, since the source is run by a
-bare interpreter.
+and the worker ends this process. A bare interpreter runs the source: standard library only.
 
 Reads one JSON request from standard input and writes one JSON list per line, its kind first:
 ``match`` and ``around`` (path, line number, text), ``path`` (path), ``slow`` (path), ``error``
@@ -70,8 +69,7 @@ def emit(*record: Any) -> None:
 def walk(root: str, parts: list[str]) -> Iterator[tuple[int, str, tuple[str, ...], bool]]:
     """Yield entries below a directory: descriptor of its directory, name, path, is_dir.
 
-    Opens one directory after the other from the root and follows no link, so nothing outside of the
-    root is reached. If the start is a file, only that is yielded, with an empty path.
+    Follows no link below the root. A start that is a file is yielded alone, with an empty path.
     """
     fd = os.open(root, _PASS & ~os.O_NOFOLLOW)
     for index, part in enumerate(parts):
@@ -82,14 +80,14 @@ def walk(root: str, parts: list[str]) -> Iterator[tuple[int, str, tuple[str, ...
                 raise
             yield fd, part, (), False
             return
-    yield from _below(fd, ())
+    with contextlib.suppress(PermissionError):
+        yield from _below(fd, ".", ())
 
 
-def _below(fd: int, path: tuple[str, ...]) -> Iterator[tuple[int, str, tuple[str, ...], bool]]:
-    try:
-        handle = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
-    except OSError:
-        return
+def _below(
+    parent: int, folder: str, path: tuple[str, ...]
+) -> Iterator[tuple[int, str, tuple[str, ...], bool]]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     try:
         with os.scandir(handle) as entries:
             names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
@@ -98,19 +96,10 @@ def _below(fd: int, path: tuple[str, ...]) -> Iterator[tuple[int, str, tuple[str
                 continue
             yield handle, name, (*path, name), is_dir
             if is_dir and len(path) < MAX_DEPTH:
-                with contextlib.suppress(OSError), _opened(name, handle) as below:
-                    yield from _below(below, (*path, name))
+                with contextlib.suppress(OSError):
+                    yield from _below(handle, name, (*path, name))
     finally:
         os.close(handle)
-
-
-@contextlib.contextmanager
-def _opened(name: str, fd: int) -> Iterator[int]:
-    below = os.open(name, _PASS, dir_fd=fd)
-    try:
-        yield below
-    finally:
-        os.close(below)
 
 
 # --- names
