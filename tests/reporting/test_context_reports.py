@@ -63,7 +63,13 @@ def test_what_the_harness_does_not_say_comes_from_the_table(context, sent):
 
 
 def test_what_nobody_knows_is_left_out_and_never_null(sent, clock):
-    context = ContextReports(send=sent.append, session_uuid="r", model="gpt-5.4", clock=clock)
+    context = ContextReports(
+        send=sent.append,
+        session_uuid="r",
+        model="gpt-5.4",
+        clock=clock,
+        context_window=lambda _: None,
+    )
     context.usage(ContextUsage(1000, context_formula="made-up"))
     context.compaction(Compaction(900))
     context.completion(None)
@@ -74,7 +80,13 @@ def test_what_nobody_knows_is_left_out_and_never_null(sent, clock):
 
 
 def test_a_window_once_reported_is_remembered(sent, clock):
-    context = ContextReports(send=sent.append, session_uuid="r", model="gpt-5.4", clock=clock)
+    context = ContextReports(
+        send=sent.append,
+        session_uuid="r",
+        model="gpt-5.4",
+        clock=clock,
+        context_window=lambda _: None,
+    )
     context.usage(ContextUsage(1000, 400_000))
     context.completion(None)
     assert sent[-1]["contextTotalTokens"] == 400_000
