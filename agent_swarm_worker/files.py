@@ -1,7 +1,8 @@
-"""Write files atomically, and make private directories."""
+"""Write files atomically, make private directories, and lock files."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from pathlib import Path
@@ -50,3 +51,15 @@ def make_private_dir(path: Path) -> None:
         path = path.parent
     for folder in reversed(missing):
         folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def try_lock(fd: int, how: int = fcntl.LOCK_EX) -> bool:
+    """Lock an open file without waiting; false if another process holds the lock.
+
+    The kernel releases it when the process dies. A file system without locks is an `OSError`.
+    """
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True

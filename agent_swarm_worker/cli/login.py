@@ -21,8 +21,7 @@ from agent_swarm_worker import logs
 from agent_swarm_worker.cli.connect import connected, run_until_signal
 from agent_swarm_worker.cli.output import notice, print_line, print_table, write
 from agent_swarm_worker.clock import SystemClock, wire_time
-from agent_swarm_worker.credentials.callback import listening
-from agent_swarm_worker.credentials.codex import codex_home, login_in_file
+from agent_swarm_worker.credentials.codex import login_in_file
 from agent_swarm_worker.credentials.credential import CodexCredential, masked
 from agent_swarm_worker.credentials.login import (
     MISSING,
@@ -30,9 +29,9 @@ from agent_swarm_worker.credentials.login import (
     begin,
     code_of_paste,
     first_code,
+    listening,
     open_browser,
 )
-from agent_swarm_worker.credentials.settings import LoginSettings
 from agent_swarm_worker.credentials.store import (
     LAST_SLOT,
     STANDALONE,
@@ -40,7 +39,7 @@ from agent_swarm_worker.credentials.store import (
     entry_key,
     lowest_free_number,
 )
-from agent_swarm_worker.credentials.vendor import Vendor, issuer_of
+from agent_swarm_worker.credentials.vendor import LoginSettings, Vendor, issuer_of
 from agent_swarm_worker.errors import CodeUnusable, CredentialUnreadable, UsageError
 from agent_swarm_worker.settings import Settings, process_env
 
@@ -48,8 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from agent_swarm_worker.api.client import SwarmClient
-    from agent_swarm_worker.credentials.callback import Callback
-    from agent_swarm_worker.credentials.login import Authorization, CodeSource
+    from agent_swarm_worker.credentials.login import Authorization, Callback, CodeSource
     from agent_swarm_worker.credentials.store import PoolEntry
 
 DEFAULT_TIMEOUT_S = 300.0
@@ -386,7 +384,7 @@ def _own(env: Mapping[str, str]) -> Iterator[_Login]:
             yield _Login("-", CodexCredential.parse(text), f"environment: {STANDALONE}")
         except CredentialUnreadable:
             yield _Login("-", None, f"environment: {STANDALONE}")
-    path = codex_home(env) / "auth.json"
+    path = LoginSettings.load(env).auth_file
     if (found := login_in_file(path)) is not None:
         yield _Login("-", found, f"file: {path}")
 

@@ -153,7 +153,7 @@ async def _prepared(
         rollout = earlier if config.resume_session_id else None
         if config.resume_session_id and rollout is None:
             # For some ids the CLI would start a new thread and not report it.
-            log.warning(Event.SESSION_RESUMED, session=config.resume_session_id, found=False)
+            log.warning(Event.SESSION_RESUMED, session=config.resume_session_id, state="not found")
             prompt = config.fresh_prompt or config.prompt
             config = replace(config, resume_session_id=None, prompt=prompt)
         state = CodexState(

@@ -115,7 +115,7 @@ class CliSession(BaseSession):
         is_stale = resume is not None and result.error_category in harness.stale_resume
         if not is_stale or self._abort_reason is not None:
             return result
-        self.log.warning(Event.SESSION_RESUMED, session=resume, found=False)
+        self.log.warning(Event.SESSION_RESUMED, session=resume, state="not found")
         self.emit(Progress("The earlier session is gone; starting afresh"))
         self.journal.switch(
             continuation_of(self.config.log_file),
@@ -199,7 +199,7 @@ class CliSession(BaseSession):
                 tasks.start_soon(self._write_stdin, child, launch.stdin, writer)
                 tasks.start_soon(self._end_on_abort, child, run, tasks.cancel_scope)
                 tasks.start_soon(self._end_after_result, child, run, tasks.cancel_scope)
-                await drain(child, stdout, stderr, clock=self.clock)
+                await drain(child.wait, stdout, stderr, clock=self.clock)
                 exit_code, has_ended = await child.wait(), True
                 tasks.cancel_scope.cancel()
             grace = DEFAULT_GRACE if has_ended else NO_GRACE  # `_end` gave up

@@ -206,7 +206,7 @@ class PiSession(BaseSession):
                 await history.close()
             except ConfigError as error:
                 self.log.warning(Event.SESSION_RESUMED, session=resume, why=str(error))
-            self.log.warning(Event.SESSION_RESUMED, session=resume, found=False)
+            self.log.warning(Event.SESSION_RESUMED, session=resume, state="not found")
         history = make(self.config, random_ids(), clock=self.clock)
         await history.open(resumed=False)
         fresh = self.config.fresh_prompt if resume else None

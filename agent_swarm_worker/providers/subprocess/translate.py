@@ -16,25 +16,12 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from agent_swarm_worker.contract import (
-    Compaction,
-    ContextUsage,
-    CostData,
-    Custom,
-    Error,
-    Message,
-    Progress,
-    ProviderEvent,
-    RawLog,
-    RawStderr,
-    Result,
-    SessionInit,
-    ToolEnd,
-    ToolStart,
-)
+from agent_swarm_worker.contract import Message, Progress, Result
+from agent_swarm_worker.contract.codec import InvalidEvent, event_from_dict
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
 from agent_swarm_worker.providers.kit.native import number
@@ -44,21 +31,20 @@ from agent_swarm_worker.providers.subprocess.spec import SPEC
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from agent_swarm_worker.contract import Ending, ProviderResult, Translator
+    from agent_swarm_worker.contract import Ending, ProviderEvent, ProviderResult, Translator
     from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 
 OutputMode: TypeAlias = Literal["auto", "stream-json", "jsonl", "text"]
 
 MAX_TEXT_OUTPUT = 30_000
-"""Characters of plain text kept as the output of the task, from the end."""
+"""Characters of plain text kept as the output of the task; the beginning is dropped."""
 MAX_REASON_CHARS = 2000
 """The end of standard error or output that the reason of a failure quotes."""
 
+_Field: TypeAlias = Callable[[dict[str, Any]], Any]
+"""Reads one field out of an object whose keys are in snake_case."""
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _CLAUDE_TYPES = frozenset({"system", "assistant", "user", "stream_event", "rate_limit_event"})
-NORMALIZED_TYPES = frozenset(
-    event.type for event in get_args(ProviderEvent) if event not in (RawLog, RawStderr)
-)
 
 
 class SubprocessTranslator:
@@ -209,75 +195,119 @@ def _with(summary: str, details: str) -> str:
 
 def read_normalized(native: object) -> ProviderEvent | None:
     """Return the event in a JSON value, or ``None`` if it is none."""
-    if not isinstance(native, dict) or not isinstance(native.get("type"), str):
-        return None
-    return _event(native["type"], _snake(native))
-
-
-def _event(kind: str, native: dict[str, Any]) -> ProviderEvent | None:
-    is_error = native.get("is_error") is True
-    call_id, tool = _text(native, "tool_call_id", "id"), _text(native, "tool_name", "name")
-    used, window = _count(native, "context_used_tokens"), _count(native, "context_total_tokens")
-    match kind:
-        case "session_init" if session_id := _text(native, "session_id", "id"):
-            return SessionInit(session_id, model=_text(native, "model") or None)
-        case "message":
-            content = _text(native, "content", "text", "message")
-            return Message("user" if native.get("role") == "user" else "assistant", content)
-        case "tool_start" if tool:
-            return ToolStart(call_id, tool, native.get("args"))
-        case "tool_end":
-            return ToolEnd(call_id, tool, native.get("result"), is_error)
-        case "result":
-            output, category = _text(native, "output", "result"), _text(native, "error_category")
-            return Result(_cost(native.get("cost")), output or None, is_error, category or None)
-        case "context_usage" if used is not None:
-            percent, written = (
-                number(native.get("context_percent")),
-                _count(native, "output_tokens"),
-            )
-            return ContextUsage(used, window, percent, written, "harness-reported")
-        case "compaction":
-            before = _count(native, "pre_compact_tokens") or 0
-            is_manual = native.get("compact_trigger") == "manual"
-            return Compaction(before, "manual" if is_manual else "auto", window)
-        case "error":
-            return Error(_text(native, "message", "error"), _text(native, "category") or None)
-        case "progress" if message := _text(native, "message", "content"):
-            return Progress(message)
-        case "custom":
-            return Custom(_text(native, "name") or "custom", native.get("data"))
-    return None
-
-
-def _cost(native: Any) -> CostData | None:
     if not isinstance(native, dict):
         return None
-    cost = _snake(native)
-    return CostData(
-        input_tokens=_count(cost, "input_tokens"),
-        output_tokens=_count(cost, "output_tokens"),
-        cache_read_tokens=_count(cost, "cache_read_tokens"),
-        cache_write_tokens=_count(cost, "cache_write_tokens"),
-        reasoning_output_tokens=_count(cost, "reasoning_output_tokens"),
-        thinking_tokens=_count(cost, "thinking_tokens"),
-        duration_ms=_count(cost, "duration_ms"),
-        num_turns=_count(cost, "num_turns"),
-        total_cost_usd=number(cost.get("total_cost_usd")),
-        model=_text(cost, "model"),
-        is_error=cost.get("is_error") is True,
-    )
+    kind = native.get("type")
+    fields = _FIELDS.get(kind) if isinstance(kind, str) else None
+    if fields is None:
+        return None
+    try:
+        return event_from_dict({"type": kind} | _filled(fields, native))
+    except InvalidEvent:
+        return None
 
 
-def _snake(native: dict[Any, Any]) -> dict[str, Any]:
-    return {_HUMP.sub("_", str(key)).lower(): value for key, value in native.items()}
+def _filled(fields: dict[str, _Field], native: dict[Any, Any]) -> dict[str, Any]:
+    snake = {_HUMP.sub("_", str(key)).lower(): value for key, value in native.items()}
+    return {name: read(snake) for name, read in fields.items()}
 
 
-def _text(native: dict[str, Any], *names: str) -> str:
-    """Return the first of these fields that is a string, else an empty one."""
-    return next((value for name in names if isinstance(value := native.get(name), str)), "")
+def _text(*names: str) -> _Field:
+    """The first of these keys with a string, else an empty one."""
+    return lambda native: next((v for name in names if isinstance(v := native.get(name), str)), "")
 
 
-def _count(native: dict[str, Any], name: str) -> int | None:
-    value = number(native.get(name))
-    return None if value is None else round(value)
+def _text_or_none(*names: str) -> _Field:
+    """As `_text`, but ``None`` if it is empty."""
+    read = _text(*names)
+    return lambda native: read(native) or None
+
+
+def _number(name: str) -> _Field:
+    return lambda native: number(native.get(name))
+
+
+def _count(name: str, missing: int | None = None) -> _Field:
+    """A number, rounded."""
+    return lambda native: missing if (n := number(native.get(name))) is None else round(n)
+
+
+def _flag(name: str) -> _Field:
+    return lambda native: native.get(name) is True
+
+
+def _value(name: str) -> _Field:
+    return lambda native: native.get(name)
+
+
+def _either(name: str, special: str, usual: str) -> _Field:
+    return lambda native: special if native.get(name) == special else usual
+
+
+def _cost(native: dict[str, Any]) -> dict[str, Any] | None:
+    cost = native.get("cost")
+    return _filled(_COST_FIELDS, cost) if isinstance(cost, dict) else None
+
+
+_COST_COUNTS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_output_tokens",
+    "thinking_tokens",
+    "duration_ms",
+    "num_turns",
+)
+_COST_FIELDS: dict[str, _Field] = {
+    **{name: _count(name) for name in _COST_COUNTS},
+    "total_cost_usd": _number("total_cost_usd"),
+    "model": _text("model"),
+    "is_error": _flag("is_error"),
+}
+_CALL_ID = _text("tool_call_id", "id")
+_FIELDS: dict[str, dict[str, _Field]] = {
+    "session_init": {
+        "session_id": _text_or_none("session_id", "id"),
+        "model": _text_or_none("model"),
+    },
+    "message": {
+        "role": _either("role", "user", "assistant"),
+        "content": _text("content", "text", "message"),
+    },
+    "tool_start": {
+        "tool_call_id": _CALL_ID,
+        "tool_name": _text_or_none("tool_name", "name"),
+        "args": _value("args"),
+    },
+    "tool_end": {
+        "tool_call_id": _CALL_ID,
+        "tool_name": _text("tool_name", "name"),
+        "result": _value("result"),
+        "is_error": _flag("is_error"),
+    },
+    "result": {
+        "cost": _cost,
+        "output": _text_or_none("output", "result"),
+        "is_error": _flag("is_error"),
+        "error_category": _text_or_none("error_category"),
+    },
+    "context_usage": {
+        "context_used_tokens": _count("context_used_tokens"),
+        "context_total_tokens": _count("context_total_tokens"),
+        "context_percent": _number("context_percent"),
+        "output_tokens": _count("output_tokens"),
+        "context_formula": lambda _: "harness-reported",
+    },
+    "compaction": {
+        "pre_compact_tokens": _count("pre_compact_tokens", 0),
+        "compact_trigger": _either("compact_trigger", "manual", "auto"),
+        "context_total_tokens": _count("context_total_tokens"),
+    },
+    "error": {"message": _text("message", "error"), "category": _text_or_none("category")},
+    "progress": {"message": _text_or_none("message", "content")},
+    "custom": {"name": lambda native: _text("name")(native) or "custom", "data": _value("data")},
+}
+"""The reader of each field, by type of event."""
+
+NORMALIZED_TYPES = frozenset(_FIELDS)

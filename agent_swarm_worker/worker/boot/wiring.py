@@ -21,8 +21,7 @@ from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
 from agent_swarm_worker.worker.loops.flushing import AGENT_ID_KEY
 from agent_swarm_worker.worker.run.running_task import PausedTaskStore, Slots
 from agent_swarm_worker.workspace.git import Git
-from agent_swarm_worker.workspace.identity import Baselines, profile_lock
-from agent_swarm_worker.workspace.profile_sync import ProfileSync
+from agent_swarm_worker.workspace.identity import Baselines, ProfileSync, profile_lock
 from agent_swarm_worker.workspace.repository import Repositories
 
 if TYPE_CHECKING:

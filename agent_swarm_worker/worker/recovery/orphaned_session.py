@@ -1,8 +1,7 @@
 """Replays the session of a killed worker: its journal, and its unread output.
 
 Lines and events behind the two offsets of the claim, and the cost, are reported by the same
-reporter that a running session has. `ReplayedOutcome` listens to the replay and tells how the
-session ended.
+reporter that a running session has.
 """
 
 from __future__ import annotations
@@ -96,7 +95,6 @@ class OrphanedSession:
                 self._worker.state.mark_fully_reported(claim.task_id)
 
     def _upload(self, path: Path, start: int) -> None:
-        """Queue the lines behind this offset for upload."""
         with suppress(OSError):
             rest = ByteRange(start, path.stat().st_size)
             for part in split_at_lines(path, rest, MAX_RANGE_BYTES):
@@ -223,7 +221,7 @@ def _elapsed_s(claim: Claim) -> float:
 
 
 KILLED = 137
-"""The exit code of a shell for a process that SIGKILL ended."""
+"""Exit code after SIGKILL."""
 WHY_KILLED = "the worker was killed"
 
 
@@ -256,7 +254,6 @@ class ReplayedOutcome:
         self._costs = LatestCost()
         self._is_final = False
         self.last_text = ""
-        """The agent's last message."""
 
     def on_event(self, event: ProviderEvent) -> None:
         """Record one event; output after a result is another turn."""

@@ -1,7 +1,7 @@
 """Settles the claims of an earlier process at the start of a worker.
 
-Each claimed session is ended and its output reported, with its cost. A finished session's result is
-reported; for any other the task is superseded with ``crash_recovery``, so that the server makes a
+Each claimed session is ended, and its output and cost are reported, with the result if it had
+finished. Otherwise the task is superseded with ``crash_recovery``, so that the server makes a
 resume task for this agent (docs/api.md 7.4).
 
 A task whose result is still in the outbox, or whose claim could not be settled because the API does
@@ -98,7 +98,6 @@ async def _retry_settling(worker: BootParts, claim: Claim, orphan: OrphanedSessi
 
 
 async def _finish(worker: BootParts, claim: Claim, orphan: OrphanedSession, current: Task) -> None:
-    """Queue the result of a session that had finished."""
     assert orphan.result is not None
     body = await decide_finish(
         orphan.result,

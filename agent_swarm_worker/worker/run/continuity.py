@@ -49,11 +49,14 @@ async def with_native_resume(
     if not ran_here or not await adapter.can_resume(parent.claude_session_id, config):
         if mode == "native":
             worker.log.warning(
-                Event.SESSION_RESUMED, task=row.id, session=parent.claude_session_id, found=False
+                Event.SESSION_RESUMED,
+                task=row.id,
+                session=parent.claude_session_id,
+                state="not found",
             )
         return config
     worker.log.info(
-        Event.SESSION_RESUMED, task=row.id, session=parent.claude_session_id, found=True
+        Event.SESSION_RESUMED, task=row.id, session=parent.claude_session_id, state="resuming"
     )
     return replace(config, resume_session_id=parent.claude_session_id)
 
