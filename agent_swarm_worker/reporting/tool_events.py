@@ -29,7 +29,7 @@ MAX_BATCH = 450
 MAX_TEXT_CHARS = 500
 MAX_ID_CHARS = 200
 STAMP_S = 0.001
-"""Events within the precision of a timestamp share it."""
+"""Precision of a timestamp."""
 MAX_HEADS = 64
 MAX_OPEN_CALLS = 1000
 """Calls whose start time is kept, in case a harness never ends them."""

@@ -147,15 +147,15 @@ class Daemon:
             self._exit_timer.end_within(EXIT_WITHIN_S, exit_code=0)
 
     async def _limit_shutdown(self, worker: Worker) -> None:
-        """Start the exit timer with the drain."""
-        await self.shutdown.wait_draining()
+        """Start the exit timer with the drain, in case the event loop hangs during the shutdown."""
+        await self.shutdown.draining.wait()
         self._exit_timer.end_within(
             worker.settings.drain_s + OVERTIME_S, exit_code=1, before_exit=self.shutdown.before_exit
         )
 
     async def _boot_unless_stopped(self, worker: Worker, background: TaskGroup) -> bool:
         """Boot; false if a shutdown began first."""
-        await wait_any(partial(boot, worker, background), self.shutdown.wait_draining)
+        await wait_any(partial(boot, worker, background), self.shutdown.draining.wait)
         return not self.shutdown.is_draining
 
     async def _work(self, worker: Worker) -> None:
@@ -177,7 +177,7 @@ class Daemon:
 
                     release_when_delivered(worker, sessions)
                 sessions.start_soon(self._poll, worker, sessions, partial(_run_trigger, worker))
-                await self.shutdown.wait_draining()
+                await self.shutdown.draining.wait()
                 await drain_and_supersede(worker)
                 sessions.cancel_scope.cancel()
             loops.cancel_scope.cancel()

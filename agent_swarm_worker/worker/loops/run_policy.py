@@ -68,7 +68,7 @@ class RunPolicy:
 
     async def until_leaving(self) -> None:
         """Return when a shutdown begins."""
-        await self._shutdown.wait_draining()
+        await self._shutdown.draining.wait()
 
     async def unless_leaving(self, wait: Callable[[], Awaitable[None]]) -> bool:
         """Await a call; false if a shutdown began, which cancels the call."""
@@ -113,30 +113,24 @@ class Shutdown:
         """Called by the third request, before the process exits."""
         self._log = log
         self._requests = 0
-        self._draining = anyio.Event()
-        self._hurried = anyio.Event()
+        self.draining = anyio.Event()
+        """Set by the first request."""
+        self.hurried = anyio.Event()
+        """Set by the second request."""
 
     @property
     def is_draining(self) -> bool:
         """True from the first request on."""
-        return self._draining.is_set()
-
-    async def wait_draining(self) -> None:
-        """Return at the first request."""
-        await self._draining.wait()
-
-    async def wait_hurried(self) -> None:
-        """Return at the second request."""
-        await self._hurried.wait()
+        return self.draining.is_set()
 
     def request(self, why: str) -> None:
         """Advance the shutdown by one stage."""
         self._requests += 1
         self._log.info(Event.WORKER_DRAINING, why=why, request=self._requests)
         if self._requests == 1:
-            self._draining.set()
+            self.draining.set()
         elif self._requests == 2:
-            self._hurried.set()
+            self.hurried.set()
         else:
             self.before_exit()
             logs.flush(wait_s=1.0)

@@ -23,7 +23,6 @@ from agent_swarm_worker import logs
 from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN, TaskState
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ async def drain_and_supersede(worker: LoopParts) -> None:
     budget_s = worker.settings.drain_s
     ending_s = min(ENDING_S, budget_s * 2 / 3)
     with anyio.move_on_after(budget_s - ending_s):
-        await wait_any(partial(_until_idle, worker), worker.shutdown.wait_hurried)
+        await wait_any(partial(_until_idle, worker), worker.shutdown.hurried.wait)
     with anyio.move_on_after(ending_s - _close_budget_s(worker)):
         async with anyio.create_task_group() as handovers:
             for task in worker.slots:
@@ -98,7 +97,7 @@ async def supersede(worker: LoopParts, task: RunningTask) -> None:
         return
     # An older server pauses it instead, and progress that arrives later would resume it.
     late_s = min(LATE_PROGRESS_S, worker.settings.drain_s / 10)
-    await worker.outbox.flushed(task_lane(task.task_id), timeout_s=late_s)
+    await worker.outbox.flushed(task.task_id, timeout_s=late_s)
     try:
         answer = await worker.client.tasks.supersede(task.task_id, GRACEFUL_SHUTDOWN)
     except ApiError as error:

@@ -32,7 +32,6 @@ from agent_swarm_worker.api.wire.tasks import TaskAssigned, TaskOffered
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError, ApiRefused, Unauthorized
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.worker.run.running_task import RunningTask
 
 if TYPE_CHECKING:
@@ -171,7 +170,7 @@ class ClaimReconciliation:
             or row.id in worker.paused_tasks
             or row.id in self._begun
             or (row.id, row.last_updated_at) in self._not_ours
-            or worker.outbox.pending(task_lane(row.id)) > 0
+            or worker.outbox.pending(row.id) > 0
         )
 
     def _watch(self, since_s: float) -> None:

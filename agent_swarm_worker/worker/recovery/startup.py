@@ -18,9 +18,8 @@ from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.reporting.finish import decide_finish
-from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.sandboxes.port import GuestSpec
-from agent_swarm_worker.worker.loops.heartbeat import announce
+from agent_swarm_worker.worker.loops.heartbeat import create_session_row
 from agent_swarm_worker.worker.recovery.orphaned_session import OrphanedSession
 from agent_swarm_worker.worker.recovery.upload_cursor import with_resynced_cursor
 from agent_swarm_worker.worker.run.finishing import DELIVERY_WAIT_S
@@ -84,7 +83,7 @@ async def _retry_settling(worker: BootParts, claim: Claim, orphan: OrphanedSessi
     """Settle a claim again; its task has a session row by now, which is removed."""
     if not await _settle(worker, claim, orphan):
         return False
-    lane = task_lane(claim.task_id)
+    lane = claim.task_id
     worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": claim.task_id})
     worker.state.forget(claim.task_id)
     del worker.unsettled_claims[claim.task_id]
@@ -102,7 +101,7 @@ async def _finish(worker: BootParts, claim: Claim, orphan: OrphanedSession, curr
         existing_output=current.output,
         output_schema=current.output_schema,
     )
-    lane = task_lane(claim.task_id)
+    lane = claim.task_id
     if body is not None:
         worker.outbox.put(
             lane, WriteKind.FINISH, body.args(claim.task_id) | {"session_uuid": claim.session_uuid}
@@ -117,7 +116,7 @@ async def hold_undelivered(worker: BootParts) -> None:
         task = RunningTask.reporting(task_id, worker.ids(), "result_undelivered")
         worker.slots.add(task)
         try:
-            await announce(worker, task)
+            await create_session_row(worker, task)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="active-session", why=str(error))
 

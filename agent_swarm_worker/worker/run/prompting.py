@@ -241,10 +241,7 @@ class WorkingDirectory:
 def choose_directory(
     task_dir: str | None, clone: Path | None, process_cwd: Path
 ) -> WorkingDirectory:
-    """Return the task's directory, else the clone, else the worker's own directory.
-
-    `task_dir` counts only if it is an existing directory, `clone` likewise.
-    """
+    """Return the task's directory if it exists, else the clone, else the worker's own directory."""
     if task_dir and _is_directory(process_cwd / task_dir):
         return WorkingDirectory(path=process_cwd / task_dir, source="task")
     missing = task_dir or None
