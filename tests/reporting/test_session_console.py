@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import json
 
-import anyio
 import pytest
 
 from agent_swarm_worker import logs
@@ -107,7 +106,7 @@ async def test_an_event_becomes_a_line_and_its_record_none(written, event, line)
     console = Console(Log())
     console.on_event(RawLog('{"type":"whatever.the.harness.calls.it"}'))
     console.on_event(event)
-    await anyio.lowlevel.checkpoint()
+    logs.flush()
     assert texts(written) == [line]
 
 
@@ -123,9 +122,9 @@ async def test_a_record_without_an_event_becomes_a_line_in_its_place(written):
         RawLog('{"type":"stdout","content":"c"}'),
     ):
         console.on_event(event)
-    await anyio.lowlevel.checkpoint()
+    logs.flush()
     console.on_event(RawStderr("warning: x\n"))
-    await anyio.lowlevel.checkpoint()
+    logs.flush()
     assert texts(written) == ["a", f"[assistant] {thinking.content}", "b", "c", "warning: x"]
 
 
@@ -141,5 +140,5 @@ async def test_nothing_is_prepared_for_a_log_that_hides_it():
     console = Console(Log())
     console.on_event(ToolEnd("c1", "Bash", Untouchable()))
     console.on_event(RawLog("{}"))
-    await anyio.lowlevel.checkpoint()
+    logs.flush()
     assert stream.getvalue() == ""
