@@ -103,8 +103,8 @@ def rows_of(method: str, path: str) -> list[tuple[str, str]]:
 def methods_of(client: SwarmClient) -> Iterator[tuple[str, Callable[..., Any]]]:
     for name, group in vars(client).items():
         if name not in {"http", "capabilities"}:
-            for method in vars(type(group)):
-                if not method.startswith("_"):
+            for method, member in vars(type(group)).items():
+                if not method.startswith("_") and callable(member):
                     yield f"{name}.{method}", getattr(group, method)
 
 

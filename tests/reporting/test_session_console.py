@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 
+import anyio
 import pytest
 
 from agent_swarm_worker import logs
@@ -106,7 +107,7 @@ async def test_an_event_becomes_a_line_and_its_record_none(written, event, line)
     console = Console(Log())
     console.on_event(RawLog('{"type":"whatever.the.harness.calls.it"}'))
     console.on_event(event)
-    logs.flush()
+    await anyio.lowlevel.checkpoint()
     assert texts(written) == [line]
 
 
@@ -122,9 +123,9 @@ async def test_a_record_without_an_event_becomes_a_line_in_its_place(written):
         RawLog('{"type":"stdout","content":"c"}'),
     ):
         console.on_event(event)
-    logs.flush()
+    await anyio.lowlevel.checkpoint()
     console.on_event(RawStderr("warning: x\n"))
-    logs.flush()
+    await anyio.lowlevel.checkpoint()
     assert texts(written) == ["a", f"[assistant] {thinking.content}", "b", "c", "warning: x"]
 
 
@@ -140,5 +141,5 @@ async def test_nothing_is_prepared_for_a_log_that_hides_it():
     console = Console(Log())
     console.on_event(ToolEnd("c1", "Bash", Untouchable()))
     console.on_event(RawLog("{}"))
-    logs.flush()
+    await anyio.lowlevel.checkpoint()
     assert stream.getvalue() == ""
