@@ -16,10 +16,8 @@ from agent_swarm_worker.contract import (
     ContextUsage,
     CostData,
     Custom,
-    Envelope,
     Error,
     Helper,
-    InvalidEvent,
     Message,
     ModelCost,
     ProviderEvent,
@@ -28,12 +26,14 @@ from agent_swarm_worker.contract import (
     Result,
     SessionInit,
     ToolStart,
-    event_from_dict,
-    event_to_dict,
 )
 from agent_swarm_worker.contract.codec import (
+    Envelope,
+    InvalidEvent,
     cost_from_dict,
     cost_to_dict,
+    event_from_dict,
+    event_to_dict,
     result_from_dict,
     result_to_dict,
 )

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agent_swarm_worker.api.client import SwarmClient
-    from agent_swarm_worker.api.wire import LogEntry, Task
+    from agent_swarm_worker.api.wire.resources import LogEntry
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.cli.view import View
 
 INTERVAL_S = 0.4
@@ -61,12 +62,11 @@ class Follower:
     async def costs(self) -> list[dict[str, Any]]:
         """Return the cost rows of the task."""
         try:
-            return list(await self._client.telemetry.costs_of(task_id=self._task_id) or ())
+            return list(await self._client.records.costs_of(task_id=self._task_id) or ())
         except ApiError:
             return []
 
     async def _look(self) -> Task:
-        """Show new log lines and the status."""
         task = await self._client.tasks.get(self._task_id)
         for entry in await self._new_lines():
             for mark, text in render_line(entry.content):
@@ -75,7 +75,6 @@ class Follower:
         return task
 
     async def _look_with_patience(self) -> Task | None:
-        """As `_look`, but tolerate an outage."""
         try:
             task = await self._look()
         except ApiError as error:

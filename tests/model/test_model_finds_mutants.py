@@ -10,7 +10,7 @@ from invariants import InvariantViolated
 from machine import Story
 from network import Fault
 
-from agent_swarm_worker.api.sessions import Telemetry
+from agent_swarm_worker.api.sessions import Records
 from agent_swarm_worker.state.directory import StateDir
 from agent_swarm_worker.worker.loops.heartbeat import Heartbeat
 from agent_swarm_worker.worker.run import finishing
@@ -65,7 +65,7 @@ BROKEN = [
     ("log cursor", StateDir, ("set_log_offset", "_catch_up"), nothing, crash, "is there twice"),
     ("claims", StateDir, ("claim",), nothing, a_lost_claim, r"were lost|0\.0 arrived"),
     ("beat", Heartbeat, ("_on_recovered",), nothing, restart_of_the_api, "was given up"),
-    ("cost", Telemetry, ("costs_of",), nobody_answers, answers_get_lost, "is there 2 times"),
+    ("cost", Records, ("costs_of",), nobody_answers, answers_get_lost, "is there 2 times"),
     ("last look", finishing, ("_read_task",), nobody_answers, too_late, "had been taken"),
     ("slots", Slots, ("has_room",), True, much_to_do, "slots are taken"),
 ]

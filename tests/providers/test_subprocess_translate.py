@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from session_config import session_config
 
-from agent_swarm_worker.contract import Custom, Helper, Message, Result, ToolStart
+from agent_swarm_worker.contract import Custom, Ending, Helper, Message, Result, ToolStart
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
-from agent_swarm_worker.providers.kit.launch import Ending
 from agent_swarm_worker.providers.subprocess.translate import (
     MAX_TEXT_OUTPUT,
     NORMALIZED_TYPES,

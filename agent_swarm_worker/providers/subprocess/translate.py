@@ -20,7 +20,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from agent_swarm_worker.contract import InvalidEvent, Message, Progress, Result, event_from_dict
+from agent_swarm_worker.contract import Message, Progress, Result
+from agent_swarm_worker.contract.codec import InvalidEvent, event_from_dict
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
 from agent_swarm_worker.providers.kit.native import number
@@ -30,9 +31,8 @@ from agent_swarm_worker.providers.subprocess.spec import SPEC
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from agent_swarm_worker.contract import ProviderEvent, ProviderResult
+    from agent_swarm_worker.contract import Ending, ProviderEvent, ProviderResult, Translator
     from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
-    from agent_swarm_worker.providers.kit.launch import Ending, Translator
 
 OutputMode: TypeAlias = Literal["auto", "stream-json", "jsonl", "text"]
 
@@ -258,8 +258,9 @@ def _helper(native: dict[str, Any]) -> dict[str, Any] | None:
     helper = native.get("helper", native.get("parent_tool_use_id"))
     if isinstance(helper, str) and helper:
         return {"id": helper}
-    read = _text_or_none("id")(helper) if isinstance(helper, dict) else None
-    return {"id": read, "name": _text("name")(helper)} if read else None
+    if not isinstance(helper, dict) or not _text("id")(helper):
+        return None
+    return {"id": helper["id"], "name": _text("name")(helper)}
 
 
 _COST_COUNTS = (

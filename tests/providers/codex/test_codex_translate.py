@@ -22,6 +22,7 @@ from agent_swarm_worker.contract import (
     Compaction,
     ContextUsage,
     Custom,
+    Ending,
     Error,
     Helper,
     Message,
@@ -33,14 +34,13 @@ from agent_swarm_worker.contract import (
 )
 from agent_swarm_worker.guards.tool_loop import ToolLoopGuard
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.providers.codex.state import TranslationState
+from agent_swarm_worker.providers.codex.outcome import CodexState
 from agent_swarm_worker.providers.kit.costs import Tokens
-from agent_swarm_worker.providers.kit.launch import Ending
 
 ALL = sorted(tuple(path.stem.split("_", 1)) for path in STREAMS.glob("*.jsonl"))
 
 
-def fake(transport: str, name: str, state: TranslationState) -> tuple[Any, list[Any]]:
+def fake(transport: str, name: str, state: CodexState) -> tuple[Any, list[Any]]:
     reader = translator(transport, state)
     return reader, [event for line in recorded(transport, name) for event in reader.feed(line)]
 
