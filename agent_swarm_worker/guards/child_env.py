@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from agent_swarm_worker.guards.scrubbing.needles import is_secret_name, secret_values_of, words
+from agent_swarm_worker.guards.scrubbing.secret_names import secret_values_of, words
 from agent_swarm_worker.settings import SettingsModel, live, named
 from agent_swarm_worker.settings.base import CommaList, YesFlag  # noqa: TC001 - pydantic reads them
 
@@ -84,14 +84,12 @@ def helper_env(
     """
     passed = _passed(env)
 
-    def is_secret(name: str, value: str) -> bool:
-        is_declared_secret = is_secret_name(name) or any(secret_values_of({name: value}))
-        return is_declared_secret or (scrub is not None and scrub(value) != value)
-
+    secrets = {name for name, _ in secret_values_of(env)}
+    secrets |= {name for name, value in env.items() if scrub and scrub(value) != value}
     return {
         name: value
         for name, value in harness_env(env).items()
-        if name in passed or _is_of_a_code_host(name) or not is_secret(name, value)
+        if name in passed or _is_of_a_code_host(name) or name not in secrets
     }
 
 

@@ -15,7 +15,8 @@ from agent_swarm_worker.guards.scrubbing.json_lines import (
     scrub_json_lines,
 )
 from agent_swarm_worker.guards.scrubbing.matcher import MAX_NAME_CHARS, Matcher
-from agent_swarm_worker.guards.scrubbing.needles import needles_of, secret_values_of
+from agent_swarm_worker.guards.scrubbing.needles import needles_of
+from agent_swarm_worker.guards.scrubbing.secret_names import secret_values_of
 from agent_swarm_worker.guards.scrubbing.stream import StreamScrubber
 from agent_swarm_worker.logs import Event, Log
 
@@ -63,7 +64,7 @@ class Scrubber:
             self._names.setdefault(needle, label)
 
     def add_env(self, env: Mapping[str, str]) -> None:
-        """Register every secret of an environment (`needles.secret_values_of`)."""
+        """Register every secret of an environment (`secret_names.secret_values_of`)."""
         for name, value in secret_values_of(env):
             self.add(name, value)
 
