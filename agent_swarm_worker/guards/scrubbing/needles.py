@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 import json
 import re
 from typing import TYPE_CHECKING, Any, Final
@@ -21,13 +22,17 @@ MIN_SECRET_CHARS: Final = 6
 """A shorter value is part of too much ordinary text. An encoding makes a value longer, so this is
 the least length of an encoded needle too: base64 cut at its ambiguous edges has 7 or more."""
 MIN_LINE_CHARS: Final = 16
-"""Least length of one line of a multi-line secret: a short one (``}``, ``fi``) is ordinary text."""
+"""Least length of one line of a multi-line secret: a short one (``}``, ``fi``) is ordinary text,
+except with the line before it, or if it looks random."""
 MIN_LEAF_CHARS: Final = 16
 """Least length of one string inside a secret that is a JSON document: ``"oauth"`` is a word."""
 MAX_ENCODED_CHARS: Final = 16 * 1024
 """A longer value gets needles as text only; its encodings would fill the automaton."""
 
 _PEM_MARK = "-----"
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
+_RANDOM = re.compile(r"(?=.*[0-9+/]|.*=\Z)(?=.*[A-Za-z])[A-Za-z0-9+/_=-]+")
+"""No word, so that it is a secret by itself."""
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]{0,30})://([^\s/:@]*):([^\s/]+)@", re.IGNORECASE)
 _AUTH_SCHEME = re.compile(r"(?:bearer|basic|token)\s+(\S+)", re.IGNORECASE)
 _UNICODE_ESCAPE = re.compile(r"\\u[0-9a-f]{4}")
@@ -57,9 +62,7 @@ def needles_of(value: str) -> frozenset[bytes]:
             if len(leaf) >= MIN_LEAF_CHARS and "://" not in leaf:
                 needles |= needles_of(leaf)
     elif "\n" in whole:
-        is_short = len(whole) <= MAX_ENCODED_CHARS
-        for line in whole.splitlines():
-            needles |= _line_forms(line.strip(), is_encoded=is_short)
+        needles |= _needles_of_lines(whole)
     elif "," in whole:
         for member in whole.split(","):
             needles |= _all_forms(member.strip())
@@ -102,6 +105,31 @@ def _all_forms(text: str) -> set[bytes]:
         forms |= {to_bytes(form) for form in _quoted_forms(text)}
         forms |= _binary_forms(to_bytes(text))
     return forms
+
+
+def _needles_of_lines(whole: str) -> set[bytes]:
+    """Return the needles of each line, and of a short one together with the long one before it."""
+    is_short = len(whole) <= MAX_ENCODED_CHARS
+    lines = [line for line in map(str.strip, whole.splitlines()) if line]
+    needles = set()
+    for before, line in itertools.pairwise(["", *lines]):
+        needles |= _line_forms(line, is_encoded=is_short)
+        if len(line) >= MIN_LINE_CHARS or not _is_body(before):
+            continue
+        if _BASE64.fullmatch(before + line):
+            needles.add((before + line).encode())  # found with any line end between them
+        needles |= {to_bytes(form) for form in _text_forms(f"{before}\n{line}")}
+        if len(line) >= MIN_SECRET_CHARS and _RANDOM.fullmatch(line):
+            needles |= _all_forms(line)
+    body = [line for line in lines if _is_body(line) or line == lines[-1]]
+    body = [line for line in body if not line.startswith(_PEM_MARK)]
+    if is_short and len(body) > 1 and _BASE64.fullmatch("".join(body)):
+        needles.add("".join(body).encode())  # found with other line ends, too
+    return needles
+
+
+def _is_body(line: str) -> bool:
+    return len(line) >= MIN_LINE_CHARS and not line.startswith(_PEM_MARK)
 
 
 def _line_forms(line: str, *, is_encoded: bool) -> set[bytes]:
