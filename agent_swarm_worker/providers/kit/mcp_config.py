@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from agent_swarm_worker.contract import McpServer
-from agent_swarm_worker.guards.scrubbing.needles import is_secret_name, secret_values_of
+from agent_swarm_worker.guards.scrubbing.secret_names import is_secret_name, secret_values_of
 from agent_swarm_worker.providers.kit.native import mapping, text
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def register_secrets(
     for name, value in secret_values_of(env):
         redactor.add(name, value)
     for name, value in (*env.items(), *mapping(entry.get(headers)).items()):
-        if name.lower() in _SECRET_HEADERS or is_secret_name(name.replace("-", "_")):
+        if name.lower() in _SECRET_HEADERS or is_secret_name(name):
             redactor.add(name, text(value))
 
 
