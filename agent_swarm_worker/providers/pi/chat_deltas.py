@@ -41,6 +41,11 @@ class _Call:
     """Its name was passed on."""
 
     @property
+    def is_one(self) -> bool:
+        """Whether it is more than a place kept for a call."""
+        return bool(self.name or self.pieces)
+
+    @property
     def is_complete(self) -> bool:
         is_over = bool(self.pieces) and self.pieces[-1].rstrip().endswith("}")
         return is_over and _object(self.arguments) is not None
@@ -72,8 +77,10 @@ class ToolCalls:
         self._calls: list[_Call] = []
         self._ids: set[str] = set()
 
-    def __len__(self) -> int:
-        return len(self._calls)
+    @property
+    def are_any(self) -> bool:
+        """Whether there is a call."""
+        return any(call.is_one for call in self._calls)
 
     @property
     def are_complete(self) -> bool:
@@ -97,14 +104,14 @@ class ToolCalls:
         if piece:
             call.pieces.append(piece)
         for earlier in self._calls[: call.index + bool(piece)]:
-            if not earlier.is_begun:
+            if earlier.is_one and not earlier.is_begun:
                 yield self._begin(earlier)
         if call.is_begun:
             yield _delta(call, "")
 
     def rest(self) -> Iterator[dict[str, Any]]:
         """Yield what was not passed on."""
-        for call in self._calls:
+        for call in filter(lambda call: call.is_one, self._calls):
             if not call.is_begun:
                 yield self._begin(call)
             yield _delta(call, call.arguments)

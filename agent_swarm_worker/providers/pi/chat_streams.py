@@ -219,7 +219,7 @@ def _error_of(
     """Return the error in a chunk or a body, if it is one."""
     choice = mapping(next(iter(items(value.get("choices"))), None))
     error = value.get("error") or choice.get("error")
-    is_error = event == "error" or "error" in {value.get("type"), value.get("object")}
+    is_error = event == "error" or "error" in (value.get("type"), value.get("object"))
     if not error and "choices" not in value and (is_body or is_error):
         error = value
     if not error:
@@ -276,7 +276,9 @@ class _Answer:
             raise error
         is_last = self._has_content and not choices and bool(chunk.get("usage"))
         self.has_end = self.has_end or is_last
-        delta = mapping(choice.get("delta")) or mapping(choice.get("message"))
+        delta = mapping(choice.get("delta"))
+        if not delta and not self._has_content:  # later it is a repetition
+            delta = mapping(choice.get("message"))
         for part in self._parts(delta or {"content": choice.get("text")}):
             self._has_content = True
             self._repeats_finish = bool(self.finish)
@@ -316,7 +318,7 @@ class _Answer:
             yield self._delta({"tool_calls": [call]})
         is_whole = self._has_content and self._calls.are_complete
         finish = self.finish or ("stop" if self.has_end and is_whole else "")
-        if finish == "stop" and len(self._calls):
+        if finish == "stop" and self._calls.are_any:
             finish = "tool_calls"
         if finish:
             yield self._delta({}, finish)

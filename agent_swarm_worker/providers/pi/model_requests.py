@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -32,6 +32,7 @@ from agent_swarm_worker.providers.pi.chat_streams import (
     mend_stream,
     service_error_of,
 )
+from agent_swarm_worker.providers.pi.history import estimate_tokens
 from agent_swarm_worker.providers.pi.native import SessionFailed, context_of
 from agent_swarm_worker.providers.pi.spec import PiOptions
 
@@ -191,6 +192,7 @@ class ModelRequester:
     clock: Clock
     book: CostBook
     emit: Callable[[Record], None]
+    _has_estimated: bool = False
 
     def __post_init__(self) -> None:
         if not self.model.profile.get("supports_thinking", False):
@@ -254,7 +256,7 @@ class ModelRequester:
             raise self._classified(error) from error
         finally:
             if stream is not None:
-                self._count(stream)
+                self._count(stream, messages)
         if response.finish_reason is None or response.state == "incomplete":
             reason = "the answer broke off in the middle, or was none"
             raise _RetryableFailure(SessionFailed(ErrorClass.NETWORK, reason))
@@ -292,9 +294,18 @@ class ModelRequester:
         is_temporary = kind in _TEMPORARY and (after_s or 0) <= MAX_WAIT_S
         return _RetryableFailure(failure, after_s=after_s) if is_temporary else failure
 
-    def _count(self, stream: StreamedResponse) -> None:
+    def _count(self, stream: StreamedResponse, messages: Sequence[ModelMessage]) -> None:
         """Add the tokens to the cost, also of an answer that was cut off or aborted."""
-        usage = usage_of(stream)
+        usage, answer = usage_of(stream), stream.get()
+        is_counted = context_of(usage) > usage.output
+        if answer.parts and not (is_counted and answer.finish_reason):
+            asked = usage.input if is_counted else estimate_tokens(messages)
+            written = max(usage.output, estimate_tokens([answer]))
+            usage = replace(usage, input=asked, output=written)
+            if not self._has_estimated:
+                self._has_estimated = True
+                what = "an answer came without its count of tokens; the cost has an estimate of it"
+                self.emit(native.warning(what))
         if not context_of(usage):
             return
         cost = (stream.provider_details or {}).get("cost")
