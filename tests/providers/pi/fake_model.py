@@ -65,6 +65,8 @@ class Pieces:
     content_type: str = "text/event-stream"
     then: str = "end"
     """``cut`` or ``hang`` instead."""
+    pause_s: float = 0.0
+    """Between two pieces."""
 
 
 @dataclass
@@ -159,6 +161,7 @@ class FakeModel:
 async def _in_pieces(step: Pieces) -> AsyncIterator[bytes]:
     for piece in step.pieces:
         yield piece
+        await anyio.sleep(step.pause_s)
     if step.then == "hang":
         await anyio.sleep_forever()
     if step.then == "cut":

@@ -319,9 +319,9 @@ async def test_a_connection_that_stays_open_or_breaks_after_the_end_costs_nothin
 async def test_a_finish_reason_in_every_chunk_ends_nothing(
     dirs: SessionDirs, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(chat_streams, "REST_S", 0.0)
+    monkeypatch.setattr(chat_streams, "REST_S", 0.01)
     both = [chunk({"content": text}, "stop") for text in ("One, ", "two, ", "three.")]
-    ran = await complete(dirs, stream(both[0] + both[1], both[2], *END))
+    ran = await complete(dirs, stream(both[0] + both[1], both[2], *END, pause_s=0.2))
     assert ran.result.output == "One, two, three."
 
 
