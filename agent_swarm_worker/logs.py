@@ -141,8 +141,6 @@ class Log:
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_BUFFERED_LINES = 200
-BUFFER_S = 0.05
-"""How long a line of a session's output waits for others: a write costs as much as many lines."""
 """With this many lines the buffer is flushed before the step ends."""
 STAMP_S = 0.001
 """Lines within this time share a timestamp."""
@@ -201,7 +199,7 @@ class _Lines:
 
 
 class LineBuffer:
-    """Buffers lines of JSON, and writes them at most `BUFFER_S` later.
+    """Buffers lines of JSON, and writes them when the event loop's current step ends.
 
     Without an event loop in this thread a line is written at once.
     """
@@ -229,7 +227,7 @@ class LineBuffer:
             return
         if self._loop is not loop:
             self._loop = loop
-            loop.call_later(BUFFER_S, self._flush_later)
+            loop.call_soon(self._flush_in_step)
         if len(self._lines) >= MAX_BUFFERED_LINES:
             self.flush()
 
@@ -271,7 +269,7 @@ class LineBuffer:
             rendered.append(f"{head}{_quoted(text)}{tail}")
         return rendered
 
-    def _flush_later(self) -> None:
+    def _flush_in_step(self) -> None:
         self._loop = None
         self.flush()
 

@@ -54,8 +54,6 @@ def run(args: argparse.Namespace) -> int:
         anyio.run(_run, args, env, settings, scrubber, prompt)
     except BaseExceptionGroup as group:
         raise first_error(group) from None
-    finally:
-        logs.flush()
     return 0
 
 
