@@ -54,6 +54,26 @@ def test_who_and_where_we_are_and_what_we_load_is_not_told_by_the_server(name: s
     assert [line["key"] for line in logged] == [name]
 
 
+def test_no_row_configures_the_workers_own_git():
+    own = {"GIT_ASKPASS": "own", "GIT_SSL_NO_VERIFY": "own"}
+    env = Environment(OWN | own, scrubber=Scrubber(), log=Log())
+    env.apply(
+        rows(
+            GIT_ASKPASS="/tmp/x",
+            GIT_PROXY_COMMAND="/tmp/x",
+            git_trace="/tmp/x",
+            SSH_ASKPASS="/tmp/x",
+            XDG_CONFIG_HOME="/tmp/x",
+            SWARM_GIT_PROTOCOLS="https,evil",
+            GITHUB_TOKEN="rotated",
+        )
+    )
+    session = env.values()
+    assert session["GIT_PROXY_COMMAND"] == "/tmp/x"
+    assert "SWARM_GIT_PROTOCOLS" not in session
+    assert env.for_own_git(session) == OWN | own | {"GITHUB_TOKEN": "rotated"}
+
+
 def test_what_no_process_can_be_given_is_left_out():
     env = environment()
     bad = [("A\0B", "x"), ("A=B", "x"), ("A", "x\0y"), ("", "x"), ("HUGE", "x" * 200_000)]

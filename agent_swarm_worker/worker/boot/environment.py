@@ -36,11 +36,14 @@ NEVER_OVERLAID = frozenset(
         *("HOME", "LOG_DIR", "SWARM_STATE_DIR", "SWARM_WORKSPACE_DIR", "TMPDIR", "XDG_STATE_HOME"),
         # which programs run, and which code is loaded into them
         *("BASH_ENV", "ENV", "NODE_OPTIONS", "NODE_PATH", "PATH", "SHELL", "USER"),
+        "SWARM_GIT_PROTOCOLS",
     }
 )
 """Names that no configuration row may set: the worker's identity, its server, its paths, and the
 programs it starts. A swarm may configure sessions, but not load code into the worker."""
 NEVER_OVERLAID_PREFIXES = ("DYLD_", "GIT_CONFIG", "GIT_EXEC", "GIT_SSH", "LD_", "PYTHON")
+_GIT_PREFIXES = ("GIT_", "SSH_", "XDG_")
+"""Variables by which git finds programs and its configuration."""
 MAX_VARIABLE_BYTES = 128 * 1024
 """Linux starts no process with a longer variable (``MAX_ARG_STRLEN``, see execve(2))."""
 BLANK_IS_IGNORED = frozenset({"MODEL_OVERRIDE", "REASONING_EFFORT_OVERRIDE"})
@@ -70,6 +73,10 @@ class Environment:
         """Return a copy of the environment in force."""
         usable = {key: value for key, value in self._rows.items() if key not in self._ignored}
         return {**self._process, **usable}
+
+    def for_own_git(self, env: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of a session for the worker's own git (`own_git_env`)."""
+        return own_git_env(self._process, env)
 
     def apply(self, rows: Iterable[ConfigRow]) -> frozenset[str]:
         """Replace the overlay; return the names whose value changed.
@@ -130,6 +137,16 @@ class Environment:
 def _is_never_overlaid(key: str) -> bool:
     name = key.upper()
     return name in NEVER_OVERLAID or name.startswith(NEVER_OVERLAID_PREFIXES)
+
+
+def own_git_env(process_env: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
+    """Return `env` with the variables that configure git as in `process_env`: no row sets them."""
+    chosen = {key: value for key, value in env.items() if not _configures_git(key)}
+    return chosen | {key: value for key, value in process_env.items() if _configures_git(key)}
+
+
+def _configures_git(key: str) -> bool:
+    return key.upper().startswith(_GIT_PREFIXES)
 
 
 def _why_unusable(key: str, value: str) -> str:
