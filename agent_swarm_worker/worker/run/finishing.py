@@ -189,7 +189,7 @@ async def _read_task(worker: SessionParts, task: RunningTask, log: Log) -> Task 
             task.lose()
         log.debug(Event.API_REFUSED, call="task", why=str(error))
         return None
-    is_reassigned = current.agent_id not in (None, worker.agent_id)
+    is_reassigned = task.is_assigned_elsewhere(current, worker.agent_id)
     if is_reassigned or current.status in {"cancelled", "superseded"}:
         task.lose()
     return current
