@@ -69,7 +69,7 @@ def load(**env: str) -> Settings:
         ("SWARM_SESSION_TIMEOUT_S", "session_timeout_s", ["0", "1.5"], ["-1", "nan", "x"]),
         ("SWARM_SESSION_SILENCE_S", "session_silence_s", ["0", "1.5"], ["-1", "nan", "x"]),
         ("SWARM_RESULT_GRACE_S", "result_grace_s", ["0.1", "3600"], ["0", "3601"]),
-        ("AGENT_ROLE", "agent_role", ["worker", "lead"], ["boss", "Worker"]),
+        ("AGENT_ROLE", "agent_role", ["worker", "lead", "coder", "R" * 100], ["R" * 101, "a\nb"]),
         ("RESUME_MODE", "resume_mode", ["auto", "native", "preamble"], ["never"]),
         (
             "REASONING_EFFORT_OVERRIDE",
@@ -97,7 +97,7 @@ def test_bounds(variable: str, field: str, good: list[str], bad: list[str]):
     [
         ("PORT", "x", "input should be a valid integer, unable to parse string as an integer"),
         ("PORT", "70000", "input should be less than or equal to 65535"),
-        ("AGENT_ROLE", "boss", "input should be 'worker' or 'lead'"),
+        ("AGENT_ROLE", "a\x1bb", "control characters cannot be part of a role"),
         (
             "REASONING_EFFORT_OVERRIDE",
             "huge",
@@ -192,6 +192,14 @@ def test_a_switch_with_three_positions(value: str, expected: bool | None):
 )
 def test_only_1_turns_the_credential_check_off(value: str, expected: bool):
     assert load(CRED_CHECK_DISABLE=value).cred_check_disable is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "role"),
+    [("LEAD", "lead"), (" Worker ", "worker"), ("Code Reviewer", "Code Reviewer"), ("", "worker")],
+)
+def test_a_role_is_as_given_and_the_two_known_ones_in_any_case(value: str, role: str):
+    assert load(AGENT_ROLE=value).agent_role == role
 
 
 def test_lists_are_split_at_commas():

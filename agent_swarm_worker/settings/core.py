@@ -48,8 +48,9 @@ class Settings(SettingsModel):
     """Stable identity. Without it one is made up once and kept in the state directory."""
     agent_name: str | None = live("AGENT_NAME")
     """What people see. By default the template's name, else role and the start of the id."""
-    agent_role: Literal["worker", "lead"] = boot("AGENT_ROLE", default="worker")
-    """What ``swarm-worker run`` runs as; a lead delegates to workers."""
+    agent_role: Stripped = boot("AGENT_ROLE", default="worker", max_length=100)
+    """The role this agent is registered with, such as ``coder``. ``lead`` delegates to workers;
+    with any other ``swarm-worker run`` runs a worker."""
     capabilities: CommaList = live("CAPABILITIES", default=())
     """Comma-separated tags that leads route by."""
     template_id: str | None = boot("TEMPLATE_ID")
@@ -197,6 +198,14 @@ class Settings(SettingsModel):
     """The least severe lines of the worker's own log that are shown."""
     log_format: Literal["auto", "human", "json"] = boot("SWARM_LOG_FORMAT", default="auto")
     """Readable lines or JSON; ``auto`` is readable on a terminal."""
+
+    @field_validator("agent_role")
+    @classmethod
+    def _known_role_in_lower_case(cls, value: str) -> str:
+        if not value.isprintable():
+            msg = "control characters cannot be part of a role"
+            raise ValueError(msg)
+        return value.lower() if value.lower() in {"worker", "lead"} else value
 
     @field_validator("cred_check_disable", mode="before")
     @classmethod
