@@ -24,7 +24,7 @@ _Rules: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 class SecretNameSettings(SettingsModel):
-    """The operator's own rules. They are read from the environment only."""
+    """The operator's own rules."""
 
     # --- secrets
     secret_names: CommaList = operator_only("SWARM_SECRET_NAMES", default=())
