@@ -1,7 +1,8 @@
-"""Write files atomically, and make private directories."""
+"""Write files atomically, make private directories, and lock files."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from pathlib import Path
@@ -15,9 +16,6 @@ def write_atomically(path: Path, content: bytes, *, mode: int, sync: bool = Fals
         content: its new content.
         mode: its permissions.
         sync: call fsync, so that it survives a crash of the machine.
-
-    Raises:
-        OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -39,10 +37,7 @@ def make_private_dir(path: Path) -> None:
     """Make a directory with mode 0700, and missing parents likewise.
 
     ``Path.mkdir`` applies the umask to the parents, and a user who can write to one can replace the
-    directory. Existing directories are unchanged.
-
-    Raises:
-        OSError: it cannot be made.
+    directory.
     """
     missing = []
     while not path.is_dir():
@@ -50,3 +45,15 @@ def make_private_dir(path: Path) -> None:
         path = path.parent
     for folder in reversed(missing):
         folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def try_lock(fd: int, how: int = fcntl.LOCK_EX) -> bool:
+    """Lock an open file without waiting; false if another process holds the lock.
+
+    The kernel releases it when the process dies. A file system without locks is an `OSError`.
+    """
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True

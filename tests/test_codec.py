@@ -16,9 +16,8 @@ from agent_swarm_worker.contract import (
     ContextUsage,
     CostData,
     Custom,
-    Envelope,
     Error,
-    InvalidEvent,
+    Helper,
     Message,
     ModelCost,
     ProviderEvent,
@@ -27,12 +26,14 @@ from agent_swarm_worker.contract import (
     Result,
     SessionInit,
     ToolStart,
-    event_from_dict,
-    event_to_dict,
 )
 from agent_swarm_worker.contract.codec import (
+    Envelope,
+    InvalidEvent,
     cost_from_dict,
     cost_to_dict,
+    event_from_dict,
+    event_to_dict,
     result_from_dict,
     result_to_dict,
 )
@@ -52,7 +53,7 @@ OBJECT = st.dictionaries(TEXT, JSON, max_size=3)
 def built(cls: type, **special: Any) -> st.SearchStrategy[Any]:
     """A strategy for every field of a dataclass by its written type."""
     plain = {"str": TEXT, "int": COUNT, "float": AMOUNT, "bool": st.booleans(), "Any": JSON}
-    plain |= {"Mapping[str, Any]": OBJECT}
+    plain |= {"Mapping[str, Any]": OBJECT, "Helper": st.builds(Helper, TEXT, TEXT)}
 
     def of(hint: str) -> st.SearchStrategy[Any]:
         if hint.endswith(" | None"):

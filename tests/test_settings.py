@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 import agent_swarm_worker as package
-from agent_swarm_worker.api.wire import ConfigRow
+from agent_swarm_worker.api.wire.resources import ConfigRow
 from agent_swarm_worker.cli.view import TerminalSettings
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.guards.child_env import ChildEnvSettings

@@ -130,11 +130,7 @@ def _fail(error: SwarmWorkerError) -> int:
 
 
 def _prepare_streams() -> None:
-    """Open closed standard streams, and let standard output accept any character.
-
-    The parent may have closed some (``2>&-``); the next file opened would get that descriptor, and
-    with it all output of the stream.
-    """
+    """Open closed standard streams: the next file opened would get the descriptor of one."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             null = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - stays open

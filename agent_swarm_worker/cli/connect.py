@@ -1,7 +1,4 @@
-"""Connect commands to the swarm API, and run their coroutines until they end or a signal comes.
-
-The daemon handles signals itself (`worker.loops.shutdown`).
-"""
+"""Connect commands to the API, and run their coroutines; the daemon handles signals itself."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVarTuple, Unpack
 
 import anyio
 
+from agent_swarm_worker.aio import first_error
 from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.health import ApiHealth
@@ -42,23 +40,15 @@ async def connected(settings: Settings) -> AsyncIterator[SwarmClient]:
 
 
 def run_until_signal(action: Callable[[Unpack[Ts]], Awaitable[int]], *args: *Ts) -> int:
-    """Run `action` to its end; return its exit code, or 128 + N if signal N ended it.
+    """Run `action`; return its exit code, or 128 + N if signal N cancelled it.
 
-    A signal cancels the action, which then cleans up; further ones are ignored, so that the cleanup
-    is complete. A signal that was ignored at the start (``nohup``) stays ignored.
+    Further signals are ignored, so that its cleanup is complete. A signal that was ignored at the
+    start (``nohup``) stays ignored.
     """
     try:
         return anyio.run(_run, action, args)
     except BaseExceptionGroup as group:
         raise first_error(group) from None
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error of a group, to be shown."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 async def _run(action: Callable[[Unpack[Ts]], Awaitable[int]], args: tuple[*Ts]) -> int:

@@ -21,8 +21,7 @@ from agent_swarm_worker import logs
 from agent_swarm_worker.cli.connect import connected, run_until_signal
 from agent_swarm_worker.cli.output import notice, print_line, print_table, write
 from agent_swarm_worker.clock import SystemClock, wire_time
-from agent_swarm_worker.credentials.callback import listening
-from agent_swarm_worker.credentials.codex import codex_home, login_in_file
+from agent_swarm_worker.credentials.codex import login_in_file
 from agent_swarm_worker.credentials.credential import CodexCredential, masked
 from agent_swarm_worker.credentials.login import (
     MISSING,
@@ -30,9 +29,9 @@ from agent_swarm_worker.credentials.login import (
     begin,
     code_of_paste,
     first_code,
+    listening,
     open_browser,
 )
-from agent_swarm_worker.credentials.settings import LoginSettings
 from agent_swarm_worker.credentials.store import (
     LAST_SLOT,
     STANDALONE,
@@ -40,7 +39,7 @@ from agent_swarm_worker.credentials.store import (
     entry_key,
     lowest_free_number,
 )
-from agent_swarm_worker.credentials.vendor import Vendor, issuer_of
+from agent_swarm_worker.credentials.vendor import LoginSettings, Vendor, issuer_of
 from agent_swarm_worker.errors import CodeUnusable, CredentialUnreadable, UsageError
 from agent_swarm_worker.settings import Settings, process_env
 
@@ -48,8 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from agent_swarm_worker.api.client import SwarmClient
-    from agent_swarm_worker.credentials.callback import Callback
-    from agent_swarm_worker.credentials.login import Authorization, CodeSource
+    from agent_swarm_worker.credentials.login import Authorization, Callback, CodeSource
     from agent_swarm_worker.credentials.store import PoolEntry
 
 DEFAULT_TIMEOUT_S = 300.0
@@ -62,8 +60,6 @@ _LOGIN_ELSEWHERE = {
 
 
 class _Once(argparse.Action):
-    """An option that may be given once."""
-
     def __call__(
         self,
         parser: argparse.ArgumentParser,
@@ -77,7 +73,6 @@ class _Once(argparse.Action):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("harness", nargs="?", default="codex", help="default: codex")
     parser.add_argument(
         "--slot", type=_slot, action=_Once, help=f"which of the logins, 0 to {LAST_SLOT}"
@@ -133,7 +128,6 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 async def _settings(args: argparse.Namespace) -> Settings:
-    """Return the settings; on a terminal a missing API key is asked for."""
     env = dict(process_env())
     if args.api_url is not None:
         env["MCP_BASE_URL"] = args.api_url
@@ -156,10 +150,7 @@ async def _log_in(args: argparse.Namespace, client: SwarmClient) -> int:
     number, replaced = _target(args, entries)
     print_line(f"Logging in with ChatGPT for slot {number} of {client.http.shown_url}")
     credential = await obtain_credential(
-        port=args.port,
-        opens_browser=not args.no_browser,
-        timeout_s=args.timeout,
-        env=process_env(),
+        port=args.port, opens_browser=not args.no_browser, timeout_s=args.timeout, env=process_env()
     )
     row = replaced.row if replaced else None
     await pool.put(number, credential, instead_of=row)
@@ -181,7 +172,6 @@ async def _log_in(args: argparse.Namespace, client: SwarmClient) -> int:
 
 
 def _target(args: argparse.Namespace, entries: Sequence[PoolEntry]) -> tuple[int, PoolEntry | None]:
-    """Return the number for the new login, and the entry that it replaces."""
     taken = {it.number: it for it in reversed(entries)}
     if args.slot is None:
         free = lowest_free_number(taken)
@@ -253,10 +243,6 @@ async def obtain_credential(
         opens_browser: open a browser rather than only print the address.
         timeout_s: for the user.
         env: of the browser, and of the settings.
-
-    Raises:
-        LoginError: the login failed.
-        BadSetting: the vendor's address cannot be used.
     """
     issuer = issuer_of(env)
     vendor = Vendor(issuer, clock=SystemClock())
@@ -332,12 +318,7 @@ def _why_no_code(can_come_back: bool) -> str:
 
 
 async def _pasted_code(state: str) -> str | None:
-    """Read the pasted code; ``None`` at the end of standard input.
-
-    Raises:
-        CodeUnusable: it belongs to another login, or two lines were empty.
-        LoginDenied: the pasted address reports that the login was denied.
-    """
+    """Return the code of a pasted line or address; ``None`` at the end of standard input."""
     lines = Lines()
     for is_last in (False, True):
         line = await lines.next()
@@ -359,11 +340,7 @@ class _Login:
 
 
 async def show_status(client: SwarmClient, env: Mapping[str, str]) -> int:
-    """Print a table of the logins; return 0 if one of them is usable, else 1.
-
-    Raises:
-        ApiError: the pool could not be read.
-    """
+    """Print a table of the logins; return 0 if one of them is usable, else 1."""
     stored = await LoginPool(client.config).all()
     logins = [_Login(str(it.number), it.credential, f"swarm: {it.row.key}") for it in stored]
     logins += _own(env)
@@ -386,7 +363,7 @@ def _own(env: Mapping[str, str]) -> Iterator[_Login]:
             yield _Login("-", CodexCredential.parse(text), f"environment: {STANDALONE}")
         except CredentialUnreadable:
             yield _Login("-", None, f"environment: {STANDALONE}")
-    path = codex_home(env) / "auth.json"
+    path = LoginSettings.load(env).auth_file
     if (found := login_in_file(path)) is not None:
         yield _Login("-", found, f"file: {path}")
 

@@ -1,8 +1,5 @@
 """The normalized events of a session, and its cost.
 
-Every harness's native events become these. Python names are snake_case; `api.wire` alone knows the
-camelCase of the wire. ``type`` is the event's name in a plain dictionary (`contract.codec`).
-
 In a cost ``None`` means *unknown* and is left out on the wire; ``0`` means *nothing was used*. The
 two must not be mixed up, since budgets are enforced on these rows.
 """
@@ -27,7 +24,16 @@ class SessionInit:
     harness_variant: str | None = None
     harness_variant_meta: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
-    """The model that the harness uses, if it names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """A subagent of the session's main agent."""
+
+    id: str
+    """The same in all its events; the harness's own."""
+    name: str = ""
+    """For people, for example what the main agent asked of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,8 @@ class Message:
     content: str
     subagent: bool = False
     """True for a message of a subagent: never the task's output."""
+    helper: Helper | None = None
+    """The subagent, if it is known which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,8 @@ class ToolStart:
     tool_call_id: str
     tool_name: str
     args: Any
+    helper: Helper | None = None
+    """The subagent that calls; ``None``: the main agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,8 @@ class ToolEnd:
     tool_name: str
     result: Any
     is_error: bool = False
+    helper: Helper | None = None
+    """That of the call's `ToolStart`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +129,7 @@ class Custom:
 
 @dataclass(frozen=True, slots=True)
 class ContextUsage:
-    """How full the model's context window is; ``None`` if the harness does not report a value."""
+    """How full the model's context window is; ``None`` for a value that is not reported."""
 
     type: ClassVar[Literal["context_usage"]] = "context_usage"
     context_used_tokens: int

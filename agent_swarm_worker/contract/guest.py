@@ -8,15 +8,13 @@ File operations that fail raise `OSError`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from contextlib import AbstractAsyncContextManager
     from pathlib import PurePath
-    from types import TracebackType
-    from typing import Self
 
 OnStep: TypeAlias = Callable[[str, float], None]
 """Called as each step of an end begins: its name, and the seconds since the first one."""
@@ -29,15 +27,13 @@ class Command:
 
     argv: tuple[str, ...]
     cwd: PurePath
-    """Inside the guest."""
     env: Mapping[str, str]
     """The complete environment; the program is looked up in its ``PATH``."""
     name: str = ""
-    """Name of the process in the session, such as ``bash-3``. Ending a process ends all processes
-    with its name; ending the one without a name ends every process of the guest."""
+    """Such as ``bash-3``. Ending a process ends all processes with its name; ending the one without
+    a name ends every process of the guest."""
     stdin: bool = False
-    """Whether `send` is used. Otherwise standard input is empty: many harnesses wait for the end of
-    an open pipe before they start."""
+    """Whether `send` is used; otherwise standard input is empty."""
     durable: bool = False
     """Keep unread output over a crash of the worker, if the guest can."""
 
@@ -75,7 +71,7 @@ class EndReport:
     exit_code: int | None = None
     """As in a shell, 128 + n after signal n; ``None`` if unknown."""
     steps: tuple[str, ...] = ()
-    """The steps that were needed; none if the process had exited."""
+    """None if the process had exited."""
     elapsed_s: float = 0.0
     killed: tuple[str, ...] = ()
     """Commands of remaining processes that were killed."""
@@ -85,10 +81,10 @@ class EndReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestCapabilities:
-    """Features and properties of a guest."""
+    """Features of a guest."""
 
     durable_output: bool = False
-    """`Command.durable` has an effect: unread output survives a crash of the worker."""
+    """`Command.durable` has an effect."""
     is_root: bool = False
     """Processes run as user 0, which some harnesses accept in a sandbox only."""
     python: str | None = None
@@ -100,7 +96,6 @@ class PrivateFile:
     """A file that only the session's user can read."""
 
     path: PurePath
-    """Inside the guest."""
     content: bytes
 
 
@@ -120,7 +115,6 @@ class Listing:
     entries: tuple[tuple[str, FileKind], ...]
     """Names with their kinds; ``link`` for a link, whatever its target."""
     is_complete: bool = True
-    """False if there are more entries than the limit."""
 
 
 class Output(Protocol):
@@ -134,18 +128,13 @@ class Output(Protocol):
     ) -> None:
         """Announce that all received bytes except the last `pending` are about to be journaled.
 
-        Recovery compares the size of the journal with the last checkpoint, to find which bytes are
-        in it. Without durable output this does nothing.
-
-        Args:
-            pending: number of bytes of an incomplete line.
-            journal_begin: size of the journal before.
-            journal_end: size of the journal with the bytes.
-            ends_inside: the bytes end inside a line of which the rest is discarded.
+        Recovery compares the size of the journal with the sizes given here (before and with these
+        bytes), to find which bytes are in it. Without durable output this does nothing. With
+        `ends_inside` the bytes end inside a line of which the rest is discarded.
         """
 
 
-class Process(Protocol):
+class Process(AbstractAsyncContextManager["Process", None], Protocol):
     """A process of a guest. As a context manager it closes its pipes on exit, and does not end."""
 
     @property
@@ -158,11 +147,11 @@ class Process(Protocol):
 
     @property
     def stdout(self) -> Output:
-        """Its standard output."""
+        """Standard output."""
 
     @property
     def stderr(self) -> Output:
-        """Its standard error."""
+        """Standard error."""
 
     async def wait(self) -> int | None:
         """Return the exit code once it has exited, even if other processes have its pipes open."""
@@ -175,15 +164,6 @@ class Process(Protocol):
 
     async def aclose(self) -> None:
         """Close the worker's ends of the pipes."""
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
 
 class OpenFile(Protocol):
@@ -224,18 +204,12 @@ class GuestFiles(Protocol):
         """Return metadata, links followed; ``None`` if there is no file."""
 
     async def real_path(self, path: str) -> str:
-        """Return a path with all its links resolved; it need not exist.
-
-        Raises:
-            ValueError: it is no valid path.
-        """
+        """Return a path with all links resolved; it need not exist. Raises `ValueError`."""
 
     async def glob(self, folder: str, pattern: str) -> tuple[str, ...]:
         """Return the paths of regular, non-empty files below a folder; none if it is missing.
 
-        Args:
-            folder: where to search.
-            pattern: shell patterns for names, joined by slashes.
+        The pattern is one shell pattern per level, joined by slashes.
         """
 
     async def list(self, path: str, *, within: str | None = None, limit: int) -> Listing:
@@ -247,10 +221,9 @@ class GuestFiles(Protocol):
         """Open a regular file without blocking; anything else is an `OSError`."""
 
     async def write(self, path: str, content: bytes, *, within: str | None = None) -> bool:
-        """Replace a file atomically, keeping its mode; missing directories are created.
+        """Replace a file atomically, keeping its mode; return whether it existed.
 
-        Returns:
-            Whether the file existed.
+        Missing directories are created.
         """
 
     async def make_dir(self, path: str) -> None:
@@ -263,11 +236,9 @@ class GuestFiles(Protocol):
         """Remove a file or a link if it exists."""
 
     async def append_to(self, path: str, *, create: bool) -> AppendFile:
-        """Open a file for appending, and lock it until it is closed.
+        """Open a file for appending, and lock it until it is closed; a link is an error.
 
-        Args:
-            path: a link is an error.
-            create: create it with mode 0600, and missing directories; then it must not exist.
+        With `create` it must not exist, and is created with mode 0600, as are missing directories.
         """
 
 
@@ -287,18 +258,16 @@ class Guest(Protocol):
         """Its files."""
 
     def path(self, host_path: PurePath) -> str:
-        """Return the path inside for a directory or file of the worker's machine.
+        """Return the path inside of a directory or file of the worker's machine.
 
         Raises:
             ProviderError: it is not available inside.
         """
 
     def environment(self, env: Mapping[str, str], needed: Iterable[str] = ()) -> dict[str, str]:
-        """Return the environment for the session's processes.
+        """Return the environment for the session's processes, from one of the worker's machine.
 
-        Args:
-            env: the environment of a process on the worker's machine.
-            needed: names of variables that the session needs; they are never removed.
+        The variables in `needed` are never removed.
         """
 
     async def put(self, files: Iterable[PrivateFile]) -> None:
@@ -328,7 +297,7 @@ class Guest(Protocol):
         """
 
     async def start(self, command: Command) -> Process:
-        """Start a process; raises as `run` does."""
+        """Start a process; raises as `run`."""
 
     async def end(
         self, process: Process, grace: Grace = DEFAULT_GRACE, *, on_step: OnStep | None = None

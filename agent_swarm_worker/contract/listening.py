@@ -1,8 +1,4 @@
-"""The interests of event listeners, and the sink of a session's journal. Private.
-
-A listener without `listens_to` gets every event. A session may deliver more than a listener asked
-for, so it ignores other events; the declaration saves creating and passing them.
-"""
+"""The interests of event listeners, and the sink of a session's journal. Private."""
 
 from __future__ import annotations
 
@@ -22,20 +18,22 @@ Lines = Literal["all", "unexplained", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """Which events a listener wants."""
+    """Which events a listener wants. A session may deliver others, too."""
 
     kinds: frozenset[type[Any]] | None = None
     """Classes of events other than `RawLog`; ``None``: all."""
     lines: Lines = "all"
-    """Which lines it wants as `RawLog`; ``unexplained``: lines that produced no event of
-    `kinds`."""
+    """Which lines it wants as `RawLog`; ``unexplained``: those without an event of `kinds`."""
 
 
 EVERYTHING = Interest()
 
 
 def listens_to(*kinds: type[Any], lines: Lines = "none") -> Callable[[_Listener], _Listener]:
-    """Declare the events that a listener wants; without `kinds` every kind."""
+    """Declare the events that a listener wants; without `kinds` every kind.
+
+    This saves creating and passing the others. A listener without a declaration gets every event.
+    """
     interest = Interest(frozenset(kinds) or None, lines)
 
     def mark(listener: _Listener) -> _Listener:

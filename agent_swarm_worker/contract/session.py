@@ -1,4 +1,4 @@
-"""The interfaces of a provider and its sessions, and the configuration of a session."""
+"""The interfaces of a provider: adapter, session, translator; the configuration of a session."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path, PurePath
 
-    from agent_swarm_worker.contract.events import CostData, EventListener
+    from agent_swarm_worker.contract.events import CostData, EventListener, ProviderEvent
     from agent_swarm_worker.contract.guest import Guest
     from agent_swarm_worker.contract.listening import SessionSink
     from agent_swarm_worker.contract.spec import HarnessSpec, SteerMode
@@ -69,7 +69,7 @@ class McpServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSessionConfig:
-    """The configuration of one session. Plain data, except for redactor, sink and guest.
+    """The configuration of one session.
 
     Paths and the environment are those inside the guest; only the journal is the worker's.
     """
@@ -85,7 +85,6 @@ class ProviderSessionConfig:
     api_url: str
     api_key: str = field(repr=False)
     guest: Guest
-    """The environment of the session, for all its processes and files."""
     cwd: PurePath
     log_file: Path
     """The journal: JSON lines, the first one a metadata record that the runner writes."""
@@ -110,8 +109,7 @@ class ProviderSessionConfig:
     vcs_repo: str | None = None
     context_key: str | None = None
     sink: SessionSink | None = field(default=None, repr=False)
-    """For the shared session base only, which notifies it of the journal's growth. A session that
-    writes `log_file` itself ignores it, and the worker reads the file."""
+    """For the shared session base only. The worker reads `log_file` of a session without it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +189,7 @@ class ProviderAdapter(Protocol):
 
     @property
     def name(self) -> str:
-        """Short identifier, as in ``HARNESS_PROVIDER``."""
+        """As in ``HARNESS_PROVIDER``."""
 
     @property
     def spec(self) -> HarnessSpec:
@@ -211,3 +209,67 @@ class ProviderAdapter(Protocol):
 
     def format_command(self, command_name: str) -> str:
         """Return a swarm command such as ``work-on-task`` in the syntax of this harness."""
+
+
+@runtime_checkable
+class ReplayableAdapter(Protocol):
+    """An adapter whose sessions can be replayed; the tasks of others are handed back."""
+
+    async def translator(self, config: ProviderSessionConfig) -> Translator | None:
+        """Return a new translator for the lines of one journal; ``None`` if it has none.
+
+        Args:
+            config: task, agent, session and environment, without a prompt; its
+                `resume_session_id` is set if the session continued another.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """The end of the harness's process."""
+
+    exit_code: int
+    """As in a shell: 128 + n after signal n."""
+    aborted: str | None = None
+    """The reason given to `abort`, if it was called."""
+    hung_after_result: bool = False
+    """The process did not exit after its final event, and was killed."""
+    truncated: bool = False
+    """The last line had no line end."""
+    stderr_tail: str = ""
+    """The last few KiB of standard error, scrubbed."""
+    duration_ms: int = 0
+
+
+class Translator(Protocol):
+    """Turns a harness's output into events and a result. Has state, does no I/O, is used once.
+
+    A session feeds its translator while the harness runs; a replay feeds one from the journal.
+    """
+
+    def feed(self, native: Any) -> Iterable[ProviderEvent]:
+        """Translate one parsed line of standard output; a malformed or unknown one is skipped."""
+
+    def feed_text(self, line: str) -> Iterable[ProviderEvent]:
+        """Translate one line of standard output that is not JSON."""
+
+    def feed_stderr(self, line: str) -> Iterable[ProviderEvent]:
+        """Translate one line of standard error."""
+
+    @property
+    def is_final(self) -> bool:
+        """True after the harness's final event; it should exit soon."""
+
+    def conclude(self, ending: Ending) -> ProviderResult:
+        """Return the session's result. Called once, after the last line.
+
+        A session that failed because of an abort has the category ``aborted``.
+        """
+
+
+@runtime_checkable
+class TextTranslator(Translator, Protocol):
+    """A translator for programs that may print plain text, of which a line can look like JSON."""
+
+    def is_text(self, native: Any) -> bool:
+        """True to feed this JSON line, and blank lines, verbatim as text."""

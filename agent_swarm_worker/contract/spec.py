@@ -1,8 +1,7 @@
 """The declaration of a harness: one `HarnessSpec` per harness, in its own package.
 
 All code outside ``providers/<name>/`` that depends on the harness reads it. The types are plain
-data, so importing a spec costs little; objects with behaviour are named as ``module:attribute`` and
-imported on use.
+data, cheap to import; objects with behaviour are named as ``module:attribute``.
 """
 
 from __future__ import annotations
@@ -57,12 +56,11 @@ class Installation:
     """The package of the harness's program, at the version that the tests use."""
 
     tool: str
-    """The installer's program: ``npm``, ``pip``, ``cargo``."""
+    """``npm``, ``pip``, ``cargo``."""
     package: str
     version: str
     arguments: tuple[str, ...] = ("install",)
     separator: str = "=="
-    """Between package and version."""
 
     @property
     def command(self) -> str:
@@ -77,10 +75,8 @@ class Program:
     """The command-line program of a harness."""
 
     name: str
-    """Looked up on ``PATH`` unless one of `variables` names another."""
     variables: tuple[str, ...] = ()
-    """Environment variables with a command line to use instead of `name`; the first that is set
-    wins."""
+    """Environment variables with a command line to use instead; the first that is set wins."""
     version_arguments: tuple[str, ...] = ("--version",)
     install: Installation | None = None
 
@@ -94,42 +90,41 @@ class CredentialsByModel:
     """
 
     gateway: str
-    """The variable of the service that has the models of all vendors."""
+    """The variable of the service with the models of all vendors."""
     families: tuple[tuple[str, str], ...] = ()
-    """Pairs of a regular expression, matched at the start of a bare model name, and a variable."""
+    """Pairs of a regular expression for the start of a model name, and a variable."""
     only_own_models: tuple[str, ...] = ()
     """Variables that are dropped for a model of another vendor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """The credentials of a harness, and those that other harnesses must not see."""
+    """The credentials of a harness. Variables are those of the environment."""
 
     variables: tuple[str, ...] = ()
-    """Environment variables in order of preference; one of them must be set. Empty: none is needed,
-    and a session sees the credentials of every other harness, too."""
+    """In order of preference; one must be set. Empty: none is needed, and a session sees the
+    credentials of every other harness, too."""
     files: tuple[str, ...] = ()
     """Credential files below the home directory that the program finds by itself."""
     is_pooled: bool = True
-    """A variable may hold several credentials, separated by commas; a session gets one of them,
-    and one that the server reports as rate-limited is skipped."""
+    """A variable may hold several credentials, separated by commas; a session gets one that is not
+    rate-limited."""
     one_at_a_time: bool = False
     """A session gets one credential only, so that the worker knows which one it uses."""
     by_model: CredentialsByModel | None = None
     personal: tuple[str, ...] = ()
-    """Variables with a person's login; withheld from sessions of every other harness that declares
-    credentials, which might log in to the wrong vendor with them."""
+    """Variables with a person's login; withheld from every other harness that declares credentials,
+    which might log in to the wrong vendor with them."""
     withheld: tuple[str, ...] = ()
-    """Regular expressions; a variable whose whole name matches is withheld from every session and
-    every set-up script, such as a login with a refresh token that belongs to the swarm."""
+    """Regular expressions for whole names of variables that no session and no set-up script gets,
+    such as a login with a refresh token that belongs to the swarm."""
     set_by_worker: tuple[str, ...] = ()
     """Variables that only a credential selection of the worker sets; withheld otherwise."""
     chosen_by: tuple[str, ...] = ()
     """Without ``HARNESS_PROVIDER``, this harness is the default if one of these variables is set
     and none of the default harness's own."""
     login: str = ""
-    """``module:attribute`` of the login hook if logging in takes more than reading a variable:
-    leases, refreshing, files."""
+    """``module:attribute`` of the hook for logins that are leased, refreshed or kept in files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,8 +138,8 @@ class Models:
     tiers: Mapping[str, str] = field(default_factory=_no_entries)
     """Models of the tiers ``smol``, ``regular``, ``smart`` and ``ultra``."""
     windows: tuple[tuple[str, int], ...] = ()
-    """Pairs of a regular expression and a context window in tokens, for models whose window differs
-    from the vendor's; searched in the lower-case name, the first match wins."""
+    """Context windows in tokens that differ from the vendor's, by a regular expression that is
+    searched in the lower-case model name; the first match wins."""
     uses_catalog: bool = True
     """Whether the shared catalogue (`providers.catalog`) has the other windows."""
     efforts: tuple[str, ...] = ("off", "low", "medium", "high", "xhigh", "max")
@@ -156,11 +151,11 @@ class Skills:
     """The skill folders of a harness, and how a prompt names a skill."""
 
     folders: tuple[str, ...] = ()
-    """Folders below the home directory for installed skills."""
+    """Below the home directory."""
     command_folders: tuple[str, ...] = ()
-    """Further folders below the home directory for commands, as ``<name>.md``."""
+    """Likewise, for commands as ``<name>.md``."""
     folder_variable: str = ""
-    """Environment variable that names another folder instead; default ``<NAME>_SKILLS_DIR``."""
+    """Environment variable that names another folder; default ``<NAME>_SKILLS_DIR``."""
     native_discovery: bool = True
     """The harness resolves commands; otherwise the worker puts the skill's text into the prompt."""
     command_form: str = "/{name}"
@@ -173,9 +168,8 @@ class Prompt:
     delivery: PromptDelivery = "stdin"
     system_delivery: PromptDelivery = "file"
     reads_agent_notes: bool = False
-    """It reads the agent's notes in the workspace, from the working directory upwards."""
+    """Those in the workspace, from the working directory upwards."""
     reads_repository_notes: bool = False
-    """It, or its adapter, reads the notes file of the repository."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +182,6 @@ class Capabilities:
     mcp_transports: tuple[McpTransport, ...] = ("http", "sse", "stdio")
     """Empty: the prompt names no tools."""
     has_local_environment: bool = True
-    """The session works on local files."""
     permissions: PermissionMode = "bypass"
     cost_source: CostSource = "none"
     keeps_stdin_open: bool = False
@@ -197,9 +190,9 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HangTexts:
-    """Regular expressions for the last line of a hanging session; case is ignored.
+    """Regular expressions for the last line of a hanging session, besides those of `guards.hangs`.
 
-    They are tried besides those for every harness (`guards.hangs`).
+    Case is ignored.
     """
 
     asking: tuple[str, ...] = ()
@@ -217,9 +210,8 @@ class ProviderTraits:
     native_skill_discovery: bool = True
     steer_modes: tuple[SteerMode, ...] = ()
     needs_credential: tuple[str, ...] = ()
-    """Environment variables of which one must be set; empty if the harness needs none."""
+    """As `Credentials.variables`."""
     wire_name: str | None = None
-    """The nearest name that the server accepts, if it does not know this one (docs/api.md 3.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +221,7 @@ class HarnessSpec:
     name: str
     """As in ``HARNESS_PROVIDER``."""
     wire_name: str = ""
-    """The nearest name that the server accepts, if it does not know `name`."""
+    """The nearest name that the server accepts, if it does not know `name` (docs/api.md 3.1)."""
     program: Program | None = None
     """``None`` for a harness inside the worker's process, or one that the operator names."""
     extra: str = ""
@@ -241,16 +233,15 @@ class HarnessSpec:
     prompt: Prompt = Prompt()
     capabilities: Capabilities = Capabilities()
     error_texts: Mapping[str, tuple[str, ...]] = field(default_factory=_no_entries)
-    """Regular expressions of failures by error class (`guards.error_classes`); tried before those
-    for every harness."""
+    """Regular expressions by error class, tried before those of `guards.error_classes`."""
     hang_texts: HangTexts = HangTexts()
     tools: Mapping[str, ActionKind] = field(default_factory=_no_entries)
     """The actions of its tools, by their name in lower case; besides the usual names."""
     tracing_variables: tuple[str, ...] = ()
     """Switches with which this harness reports traces itself; then it gets the collector's key."""
     home_files: Mapping[str, str] = field(default_factory=_no_entries)
-    """Files, by their path below the home directory, that a container creates if they are missing:
-    with them the program asks no first-start questions and no approvals."""
+    """Files below the home directory that a container creates if they are missing, so that the
+    program asks no first-start questions and no approvals."""
     demo: str = ""
     """``module:attribute`` of an asynchronous context manager that serves a scripted model from an
     empty directory and gives the variables that make the worker use it."""
@@ -258,12 +249,7 @@ class HarnessSpec:
     """``module:attribute`` of the conformance fixture, if no entry point names one."""
 
     def __post_init__(self) -> None:
-        """Check the types of the parts and the regular expressions.
-
-        Raises:
-            TypeError: a part has the wrong type.
-            re.error: an expression cannot be compiled.
-        """
+        """Check the spec; raises `TypeError`, or `re.error` for a regular expression."""
         for part, kind in _PARTS.items():
             if not isinstance(getattr(self, part), kind):
                 msg = f"{part} of the spec of {self.name!r} is no {kind.__name__}"
@@ -291,18 +277,6 @@ class HarnessSpec:
     def server_name(self) -> str:
         """The name to send to the server; the caller checks that the server accepts it."""
         return self.wire_name or self.name
-
-    @property
-    def traits(self) -> ProviderTraits:
-        """The features as `ProviderTraits`, for code written before specs."""
-        return ProviderTraits(
-            has_mcp=bool(self.capabilities.mcp_transports),
-            has_local_environment=self.capabilities.has_local_environment,
-            native_skill_discovery=self.skills.native_discovery,
-            steer_modes=self.capabilities.steer_modes,
-            needs_credential=self.credentials.variables,
-            wire_name=self.wire_name or None,
-        )
 
 
 _PARTS: Mapping[str, type] = {

@@ -8,7 +8,7 @@ the swarm's login pool is empty.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -18,7 +18,6 @@ import orjson
 from agent_swarm_worker.credentials.credential import CodexCredential
 from agent_swarm_worker.credentials.pools import SUFFIX_CHARS, Selection, pool_members
 from agent_swarm_worker.credentials.refresh import Refresher
-from agent_swarm_worker.credentials.settings import LoginSettings
 from agent_swarm_worker.credentials.store import (
     POOLED,
     STANDALONE,
@@ -26,9 +25,8 @@ from agent_swarm_worker.credentials.store import (
     entry_key,
     entry_number,
     pool_logins,
-    with_pool_login,
 )
-from agent_swarm_worker.credentials.vendor import Vendor, issuer_of
+from agent_swarm_worker.credentials.vendor import LoginSettings, Vendor, issuer_of
 from agent_swarm_worker.errors import ApiError, CredentialUnreadable, CredentialUnusable, LoginError
 from agent_swarm_worker.files import write_atomically
 from agent_swarm_worker.logs import Event, Log
@@ -51,49 +49,45 @@ class CodexLogins:
     """The login hook of the harness ``codex``."""
 
     async def select(self, services: LoginServices) -> list[Selection]:
-        """Return the first usable option; a login of the pool is refreshed if due.
-
-        Raises:
-            CredentialUnusable: there are logins, but none can be used.
-        """
-        in_file = login_in_file(codex_home(services.env) / "auth.json")
+        """Return the first usable option; a login of the pool is refreshed if due."""
+        in_file = login_in_file(LoginSettings.load(services.env).auth_file)
         if in_file is not None and not in_file.refresh:
             in_file = None  # an old copy from the pool, which may have been removed since
         refresher = _refresher(services)
         failed: dict[str, LoginError] = {}
+        pool = pool_logins(services.env)
         for option in await login_options(services.env, services.available, in_file=in_file):
-            if option.number is None or option.login is None:
-                return [option.selection]
+            if POOLED not in option.also:
+                return [option]
             try:
-                login = await refresher.usable(option.number, option.login)
+                login = await refresher.usable(option.index, pool[option.index])
             except (LoginError, ApiError) as error:
                 why = str(error)
-                key = entry_key(option.number)
+                key = entry_key(option.index)
                 services.log.warning(Event.CREDENTIAL_REFUSED, key=key, why=why)
                 failure = error if isinstance(error, LoginError) else LoginError(why)
-                failed[f"slot {option.number}"] = failure
+                failed[f"slot {option.index}"] = failure
             else:
                 value = login.without_refresh().to_value()
-                return [replace(option.selection, value=value, suffix=login.suffix)]
+                return [replace(option, value=value, suffix=login.suffix)]
         if failed:
             raise CredentialUnusable(services.harness, failed)
         return []
 
     def lend(self, env: Mapping[str, str]) -> dict[str, str]:
-        """Return `env` with a login of the pool, if there is one."""
-        return with_pool_login(env)
+        """Return `env` with the first login of the pool, if there is one."""
+        first = next(iter(pool_logins(env).values()), None)
+        if first is None:
+            return dict(env)
+        return {**env, STANDALONE: first.without_refresh().to_value(), POOLED: "1"}
 
     def restore(self, env: Mapping[str, str], log: Log) -> bool:
         """Write ``auth.json`` with the first usable login; return whether there was one.
 
         A file with a refresh token is left alone: that login was made in this container or its
-        volume. One without is a possibly old copy from the pool, and is replaced. A login of the
-        pool is written without its refresh token, which would be spent twice.
-
-        Raises:
-            OSError: the file cannot be written.
+        volume. One without is a possibly old copy from the pool, and is replaced.
         """
-        path = codex_home(env) / "auth.json"
+        path = LoginSettings.load(env).auth_file
         current = login_in_file(path)
         if current is not None and current.refresh:
             return False
@@ -134,18 +128,7 @@ def _warn_of_unreadable(env: Mapping[str, str], *, usable: set[int], log: Log) -
 
 
 # --- options
-@dataclass(frozen=True, slots=True)
-class LoginOption:
-    """One credential that a session could use."""
-
-    selection: Selection
-    number: int | None = None
-    """Number of the pool entry; ``None`` if it is not from the pool."""
-    login: CodexCredential | None = None
-    """The pool's login as last read."""
-
-
-def _shuffled(options: Sequence[LoginOption]) -> list[LoginOption]:
+def _shuffled(options: Sequence[Selection]) -> list[Selection]:
     return random.sample(options, len(options))
 
 
@@ -154,15 +137,11 @@ async def login_options(
     available: AvailableKeys,
     *,
     in_file: CodexCredential | None,
-    shuffle: Callable[[Sequence[LoginOption]], Sequence[LoginOption]] = _shuffled,
-) -> list[LoginOption]:
-    """Return all options of a session, best first.
+    shuffle: Callable[[Sequence[Selection]], Sequence[Selection]] = _shuffled,
+) -> list[Selection]:
+    """Return all options of a session, best first; `shuffle` distributes the use of equal ones.
 
-    Args:
-        env: variables in force, configuration rows included.
-        available: returns which credentials are not rate-limited.
-        in_file: the login of the program's own ``auth.json``, if there is one.
-        shuffle: distributes the use among equal options.
+    `in_file` is the login of the program's own ``auth.json``.
     """
     logins = await _logins(env, available, in_file)
     keys = await _keys(env, available)
@@ -170,33 +149,29 @@ async def login_options(
         option
         for is_limited in (False, True)
         for group in (logins, keys)
-        for option in shuffle([it for it in group if it.selection.is_fallback is is_limited])
+        for option in shuffle([it for it in group if it.is_fallback is is_limited])
     ]
 
 
 async def _logins(
     env: Mapping[str, str], available: AvailableKeys, in_file: CodexCredential | None
-) -> list[LoginOption]:
+) -> list[Selection]:
     if pool := pool_logins(env):
         members = {
             number: (login.without_refresh().to_value(), login.suffix)
             for number, login in pool.items()
         }
-        found = await _selections(STANDALONE, members, available, also={POOLED: "1"})
-        return [LoginOption(it, it.index, pool[it.index]) for it in found]
+        return await _selections(STANDALONE, members, available, also={POOLED: "1"})
     own = [(text, _suffix(text)) for text in pool_members(LoginSettings.load(env).codex_oauth)]
     if not own and in_file is not None:
         own = [("", in_file.suffix)]
-    return [
-        LoginOption(it) for it in await _selections(STANDALONE, dict(enumerate(own)), available)
-    ]
+    return await _selections(STANDALONE, dict(enumerate(own)), available)
 
 
-async def _keys(env: Mapping[str, str], available: AvailableKeys) -> list[LoginOption]:
+async def _keys(env: Mapping[str, str], available: AvailableKeys) -> list[Selection]:
     keys = pool_members(LoginSettings.load(env).openai_api_key)
     members = {index: (key, key[-SUFFIX_CHARS:]) for index, key in enumerate(keys)}
-    found = await _selections(OPENAI_KEY, members, available, also=KEY_ONLY)
-    return [LoginOption(it) for it in found]
+    return await _selections(OPENAI_KEY, members, available, also=KEY_ONLY)
 
 
 async def _selections(
@@ -211,16 +186,9 @@ async def _selections(
         return []
     total = max(members) + 1
     usable = await available(name, total)
+    limited = set() if usable is None else members.keys() - usable
     return [
-        Selection(
-            name,
-            index,
-            total,
-            suffix,
-            value,
-            is_fallback=usable is not None and index not in usable,
-            also=also,
-        )
+        Selection(name, index, total, suffix, value, is_fallback=index in limited, also=also)
         for index, (value, suffix) in members.items()
     ]
 
@@ -234,14 +202,9 @@ def _suffix(text: str) -> str:
 
 # --- auth.json
 def codex_auth_json(credential: CodexCredential | str, *, keep_refresh: bool) -> bytes:
-    """Return the content of an ``auth.json``.
+    """Return the content of an ``auth.json`` with this login, or with the login that a text holds.
 
-    Args:
-        credential: a login, or its text in any form that can be parsed.
-        keep_refresh: false for a login of the pool: the program must not spend its refresh token.
-
-    Raises:
-        CredentialUnreadable: the text is no credential.
+    `keep_refresh` is false for a login of the pool: the program must not spend its refresh token.
     """
     if isinstance(credential, str):
         credential = CodexCredential.parse(credential)
@@ -269,27 +232,17 @@ def _expiry(credential: CodexCredential) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def write_auth_json(
-    path: Path, credential: CodexCredential | str, *, keep_refresh: bool
-) -> CodexCredential:
-    """Write an ``auth.json`` atomically, mode 0600 in a directory of mode 0700.
+def write_auth_json(path: Path, credential: CodexCredential | str, *, keep_refresh: bool) -> None:
+    """Write the result of `codex_auth_json`, mode 0600 in a directory of mode 0700.
 
     Raises:
         CredentialUnreadable: the text is no credential; nothing is written.
         OSError: the file cannot be written.
     """
-    if isinstance(credential, str):
-        credential = CodexCredential.parse(credential)
     content = codex_auth_json(credential, keep_refresh=keep_refresh)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     write_atomically(path, content, mode=0o600, sync=True)
-    return credential
-
-
-def codex_home(env: Mapping[str, str]) -> Path:
-    """Return the directory of the codex program's own login."""
-    return LoginSettings.load(env).login_dir
 
 
 def login_in_file(path: Path) -> CodexCredential | None:

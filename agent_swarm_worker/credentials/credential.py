@@ -14,12 +14,11 @@ from typing import Any
 
 import orjson
 
+from agent_swarm_worker.credentials.pools import SUFFIX_CHARS
 from agent_swarm_worker.errors import CredentialUnreadable
 
 CLAIMS = "https://api.openai.com/auth"
 """Namespace of the vendor's claims in its tokens."""
-SUFFIX_CHARS = 5
-"""Characters of a credential that the swarm may know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +37,7 @@ class CodexCredential:
 
     @classmethod
     def parse(cls, text: str) -> CodexCredential:
-        """Parse a stored value or an ``auth.json``.
-
-        Raises:
-            CredentialUnreadable: it is neither; the error repeats none of it.
-        """
+        """Parse a stored value or an ``auth.json``; a `CredentialUnreadable` repeats none of it."""
         try:
             value = orjson.loads(text.strip())
         except orjson.JSONDecodeError:
@@ -57,8 +52,7 @@ class CodexCredential:
     ) -> CodexCredential:
         """Build a credential from the vendor's response.
 
-        Raises:
-            CredentialUnreadable: the token names no account, and `account_id` is empty.
+        A token that names no account belongs to `account_id`; else it is `CredentialUnreadable`.
         """
         owner = _claim(access, "chatgpt_account_id") or account_id
         if not owner:

@@ -1,8 +1,4 @@
-"""Define the login hook of a harness whose login takes more than reading a variable.
-
-A harness's spec names its hook (`Credentials.login`); the worker and the container use it through
-this interface only.
-"""
+"""Define the login hook of a harness whose login takes more than reading a variable."""
 
 from __future__ import annotations
 
@@ -25,15 +21,11 @@ class LoginServices:
     """Parts of the worker that a hook may use."""
 
     harness: str
-    """Name of the harness, for errors."""
     env: Mapping[str, str]
     """The variables in force, configuration rows included."""
     available: AvailableKeys
-    """Returns which credentials of a pool are not rate-limited."""
     config: Config
-    """The API's configuration endpoints."""
     refresh_locks: RefreshLocks
-    """Locks of the swarm, so that one worker at a time refreshes a login."""
     agent_id: str
     lock_dir: Path
     """Directory of locks among the workers of this user on this machine."""
@@ -45,7 +37,7 @@ class LoginServices:
 
 
 class LoginHook(Protocol):
-    """Login of one harness. Constructed without arguments for each call."""
+    """Login of one harness, named by `Credentials.login`; constructed for each call."""
 
     async def select(self, services: LoginServices) -> list[Selection]:
         """Return the credentials of one session, the preferred one first; refresh if due.
@@ -53,16 +45,9 @@ class LoginHook(Protocol):
         Raises:
             CredentialUnusable: there are credentials, but none can be used.
         """
-        ...
 
     def lend(self, env: Mapping[str, str]) -> dict[str, str]:
         """Return `env` with a shared login, for checks whether a session could log in."""
-        ...
 
     def restore(self, env: Mapping[str, str], log: Log) -> bool:
-        """Write the login files of a new container; return whether there was a login to write.
-
-        Raises:
-            OSError: a file cannot be written.
-        """
-        ...
+        """Write the login files of a new container; return whether there was a login to write."""

@@ -1,6 +1,6 @@
-"""Authorize in a browser: build the address, open it, and parse the authorization code.
+"""Authorize in a browser: build the address, open it, and receive the authorization code.
 
-The code comes back by redirect or is pasted. No error repeats that text, which may hold the code.
+The code comes back by a redirect to loopback or is pasted. No error repeats that text.
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ import re
 import secrets
 import subprocess
 import sys
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qs, urlencode
 
 import anyio
+from anyio.abc import SocketAttribute
 
-from agent_swarm_worker.credentials.settings import LoginSettings
-from agent_swarm_worker.credentials.vendor import CLIENT_ID, SCOPE, known_code
+from agent_swarm_worker.credentials.vendor import CLIENT_ID, SCOPE, LoginSettings, known_code
 from agent_swarm_worker.errors import CodeUnusable, LoginDenied, LoginError, LoginTimedOut
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    from anyio.abc import SocketStream
+    from anyio.streams.stapled import MultiListener
 
 REGISTERED_PORT = 1455
 """The only port of this machine that the vendor redirects to."""
@@ -76,13 +80,7 @@ class Authorization:
 def begin(
     issuer: str, port: int, *, random_bytes: Callable[[int], bytes] = secrets.token_bytes
 ) -> Authorization:
-    """Start a new login.
-
-    Args:
-        issuer: base URL of the OAuth server.
-        port: of this machine, for the redirect.
-        random_bytes: source of the secrets.
-    """
+    """Start a new login at the OAuth server `issuer`; `port` is that of the redirect."""
     return Authorization(
         issuer=issuer,
         port=port,
@@ -120,12 +118,7 @@ def code_of_query(query: str, state: str) -> str:
 
 
 def code_of_paste(text: str, state: str) -> str:
-    """Return the code in pasted text: the redirect's address, its query, ``code#state`` or a code.
-
-    Raises:
-        CodeUnusable: it belongs to another login, or has no code.
-        LoginDenied: the address reports that the login was denied.
-    """
+    """Return the code in pasted text: a redirect's address or query, ``code#state`` or a code."""
     pasted = _PASTE_MARKS.sub("", text).strip("'\"<>")
     if "?" in pasted or "code=" in pasted or "error=" in pasted:
         query = pasted.partition("?")[2] if "?" in pasted else pasted.lstrip("#&")
@@ -231,3 +224,127 @@ async def first_code(sources: Sequence[CodeSource], *, timeout_s: float) -> str:
     if limit.cancelled_caught:
         raise LoginTimedOut(f"the login was not completed within {timeout_s:g} s")
     raise CodeUnusable("nobody can answer: there is no terminal to paste into, and no browser")
+
+
+# --- redirect
+MAX_REQUEST_BYTES = 16 * 1024
+REQUEST_TIMEOUT_S = 10.0
+ADDRESSES = ("127.0.0.1", "::1")
+"""Browsers resolve ``localhost`` to either."""
+
+_PAGE = """<!doctype html><meta charset="utf-8"><title>swarm-worker</title>
+<body style="font: 1.1em system-ui; margin: 4em auto; max-width: 32em"><h1>{title}</h1><p>{text}"""
+_PAGES = {
+    200: ("Login received", "You can close this page: swarm-worker goes on in the terminal."),
+    400: ("This login cannot be completed", "{why}."),
+    403: ("Login declined", "You can close this page; run the command again to retry."),
+    404: ("Not found", "There is nothing here."),
+    405: ("Method not allowed", "Only the vendor's redirect is answered."),
+}
+
+
+class Callback:
+    """Waits for the redirect with the right state. Plain HTTP, one request per connection.
+
+    Browsers open connections in advance, and other pages may send requests too, so an invalid
+    request does not end the wait.
+    """
+
+    def __init__(self, state: str) -> None:
+        self._state = state
+        self._is_done = anyio.Event()
+        self._code = ""
+        self._error: LoginError | None = None
+
+    async def code(self) -> str:
+        """Wait for the authorization code; raises `LoginDenied` if the redirect reports that."""
+        await self._is_done.wait()
+        if self._error is not None:
+            raise self._error
+        return self._code
+
+    async def serve(self, stream: SocketStream) -> None:
+        """Answer the request of one connection."""
+        async with stream:
+            try:
+                with anyio.fail_after(REQUEST_TIMEOUT_S):
+                    head = await _read_head(stream)
+                    status, why = self._handle(head)
+                    await stream.send(_response(status, why, with_body=head[:4] != b"HEAD"))
+                    await stream.send_eof()
+            except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
+                return  # TimeoutError included: the client sent nothing in time
+            finally:
+                if self._code or self._error:
+                    self._is_done.set()
+
+    def _handle(self, head: bytes) -> tuple[int, str]:
+        """Return the status and, for 400, the reason."""
+        parts = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+        if len(parts) != 3 or not parts[1].startswith("/"):
+            return 400, "This is no request"
+        path, _, query = parts[1].partition("?")
+        if path != CALLBACK_PATH:
+            return 404, ""
+        if parts[0] != "GET":
+            return 405, ""
+        if self._code or self._error:
+            return 200, ""  # the page was reloaded
+        try:
+            self._code = code_of_query(query, self._state)
+        except LoginDenied as error:
+            self._error = error
+            return 403, ""
+        except CodeUnusable as error:
+            return 400, str(error)
+        except ValueError:
+            return 400, "This is no answer of the vendor's"
+        return 200, ""
+
+
+@asynccontextmanager
+async def listening(port: int, state: str) -> AsyncIterator[tuple[Callback, int]]:
+    """Listen on loopback while the block runs; an `OSError` means that the port is taken."""
+    listeners = await _bind(port)
+    callback = Callback(state)
+    try:
+        async with anyio.create_task_group() as group:
+            for listener in listeners:
+                group.start_soon(listener.serve, callback.serve)
+            yield callback, listeners[0].extra(SocketAttribute.local_port)  # noqa: S610 - not Django's
+            group.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            for listener in listeners:
+                await listener.aclose()
+
+
+async def _bind(port: int) -> Sequence[MultiListener[SocketStream]]:
+    first = await anyio.create_tcp_listener(local_host=ADDRESSES[0], local_port=port)
+    bound = first.extra(SocketAttribute.local_port)  # noqa: S610 - not Django's
+    try:
+        second = await anyio.create_tcp_listener(local_host=ADDRESSES[1], local_port=bound)
+    except OSError:
+        return [first]  # without IPv6, or the port is taken there: most browsers use IPv4
+    return [first, second]
+
+
+async def _read_head(stream: SocketStream) -> bytes:
+    head = b""
+    while b"\r\n\r\n" not in head and len(head) < MAX_REQUEST_BYTES:
+        head += await stream.receive(4096)
+    return head
+
+
+def _response(status: int, why: str, *, with_body: bool) -> bytes:
+    title, text = _PAGES[status]
+    body = _PAGE.format(title=title, text=text.format(why=why)).encode()
+    head = (
+        f"HTTP/1.1 {status} {title}\r\n"
+        "Content-Type: text/html; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        "Cache-Control: no-store\r\n"
+        "Referrer-Policy: no-referrer\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode("latin-1") + (body if with_body else b"")

@@ -25,7 +25,6 @@ SUFFIX_CHARS = 5
 
 AvailableKeys: TypeAlias = Callable[[str, int], Awaitable["Sequence[int] | None"]]
 """Returns which indices of `total` keys of a type are usable; ``None`` if not known."""
-Choose: TypeAlias = Callable[["Sequence[int]"], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +66,7 @@ def _documents(text: str) -> list[str]:
 
 
 def variables_for(credentials: Credentials, model: str) -> tuple[str, ...]:
-    """Return the variables a session can log in with, the preferred one first.
-
-    Args:
-        credentials: what the harness declares.
-        model: of the session, as far as it is known.
-    """
+    """Return the variables a session with this model can log in with, the preferred one first."""
     known, rule = credentials.variables, credentials.by_model
     if rule is None:
         return known
@@ -97,16 +91,11 @@ async def select_credentials(
     available: AvailableKeys,
     *,
     is_pooled: bool = True,
-    choose: Choose = random.choice,
+    choose: Callable[[Sequence[int]], int] = random.choice,
 ) -> list[Selection]:
     """Select one key for each of a harness's variables that is set, in order of priority.
 
-    Args:
-        variables: their names.
-        env: the variables in force.
-        available: returns which keys are not rate-limited.
-        is_pooled: false if a variable holds one credential, even with commas in it.
-        choose: selects among equal keys.
+    `is_pooled` is false if a variable holds one credential, even with commas in it.
     """
 
     def members(value: str) -> list[str]:
@@ -120,7 +109,10 @@ async def select_credentials(
 
 
 async def _select(
-    name: str, members: Sequence[str], available: AvailableKeys, choose: Choose
+    name: str,
+    members: Sequence[str],
+    available: AvailableKeys,
+    choose: Callable[[Sequence[int]], int],
 ) -> Selection:
     indices = range(len(members))
     reported = await available(name, len(members))
@@ -141,17 +133,11 @@ def session_env(
     chosen: Sequence[Selection],
     all_credentials: Iterable[Credentials],
 ) -> dict[str, str]:
-    """Return the environment of a session, with one key of each pool.
+    """Return the environment of a session of the harness that declares `credentials`.
 
-    Variables withheld from all sessions are left out. If the harness declares credentials, so are
-    personal logins for other harnesses, and pools from which no key was selected: nothing can log
-    in with a list.
-
-    Args:
-        credentials: what the session's harness declares.
-        env: the variables in force.
-        chosen: the session's credentials.
-        all_credentials: declarations of all known harnesses.
+    It has one key of each pool. Variables withheld from all sessions are left out. If the harness
+    declares credentials, so are personal logins for other harnesses, and pools from which no key
+    was selected: nothing can log in with a list.
     """
     all_credentials = (*all_credentials, credentials)
     own = set(credentials.variables)

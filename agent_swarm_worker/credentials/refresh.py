@@ -7,8 +7,6 @@ login again once it has them, and stores the new login before it is used.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import os
 from contextlib import asynccontextmanager, suppress
@@ -28,6 +26,7 @@ from agent_swarm_worker.errors import (
     RefreshBusy,
     TokenRefused,
 )
+from agent_swarm_worker.files import try_lock
 from agent_swarm_worker.logs import Event, Log
 
 if TYPE_CHECKING:
@@ -63,25 +62,17 @@ class Refresher:
     vendor: Vendor
     clock: Clock
     lock_dir: Path
-    """Directory of file locks, common to the workers of this user."""
     on_secret: Callable[[str, str], None]
     """Registers every new token with the scrubber, before it is used."""
     state: LoginState
     log: Log
 
     async def usable(self, number: int, known: CodexCredential) -> CodexCredential:
-        """Return the login of a pool entry, refreshed if it is about to expire.
-
-        Args:
-            number: of the entry.
-            known: its login as last read.
+        """Return the login of a pool entry, `known` as last read, refreshed if about to expire.
 
         Raises:
-            RefreshBusy: another worker holds the lock for too long; transient.
-            TokenRefused: the vendor refuses the refresh token: log in again.
-            VendorFailed: the vendor does not respond; transient.
-            CredentialNotStored: the new login could not be stored; the entry was deleted.
-            CredentialUnreadable: the entry has no login any more.
+            LoginError: it cannot be refreshed; `RefreshBusy` and `VendorFailed` are transient, and
+                after `CredentialNotStored` the entry has been deleted.
             ApiError: the swarm cannot be reached.
         """
         if not self._is_due(known):
@@ -109,7 +100,7 @@ class Refresher:
             async with file_lock(
                 self.lock_dir / f"{key}.lock", clock=self.clock, timeout_s=LOCK_WAIT_S
             ):
-                stored = await self._stored(number)
+                _, stored = await self._entry(number)
                 if not self._is_due(stored):
                     return stored
                 waited_s = self.clock.monotonic() - started_at_s
@@ -117,7 +108,7 @@ class Refresher:
                     return await self._refresh(number)
         except TimeoutError:
             # The holder of the lock may have just refreshed it.
-            stored = await self._stored(number)
+            _, stored = await self._entry(number)
             if not self._is_due(stored):
                 return stored
             raise RefreshBusy(
@@ -125,17 +116,12 @@ class Refresher:
                 " this passes by itself"
             ) from None
 
-    async def _stored(self, number: int) -> CodexCredential:
-        credential = (await self._entry(number)).credential
-        assert credential is not None
-        return credential
-
-    async def _entry(self, number: int) -> PoolEntry:
+    async def _entry(self, number: int) -> tuple[PoolEntry, CodexCredential]:
         found = await self.pool.get(number)
         if found is None or found.credential is None:
             raise CredentialUnreadable(f"there is no login in slot {number} any more")
         self.on_secret(found.row.key, found.row.value)
-        return found
+        return found, found.credential
 
     @asynccontextmanager
     async def _server_lock(self, key: str, timeout_s: float) -> AsyncIterator[None]:
@@ -160,13 +146,12 @@ class Refresher:
 
     async def _refresh(self, number: int) -> CodexCredential:
         """Exchange and store, shielded from cancellation: a spent token must be replaced."""
-        found = await self._entry(number)
-        assert found.credential is not None
-        if not self._is_due(found.credential):
-            return found.credential
+        found, spent = await self._entry(number)
+        if not self._is_due(spent):
+            return spent
         try:
             with anyio.fail_after(RENEWAL_S, shield=True):
-                fresh = await self._exchange(number, found.credential)
+                fresh = await self._exchange(number, spent)
                 self.on_secret(found.row.key, fresh.to_value())
                 await self._store(found, fresh)
         except TimeoutError:
@@ -207,7 +192,6 @@ class Refresher:
                 return
 
     async def _was_stored(self, number: int, fresh: CodexCredential) -> bool:
-        """Return whether a write without a response has succeeded."""
         try:
             found = await self.pool.get(number)
         except ApiError:
@@ -217,13 +201,10 @@ class Refresher:
 
 @asynccontextmanager
 async def file_lock(path: Path, *, clock: Clock, timeout_s: float) -> AsyncIterator[None]:
-    """Hold an exclusive file lock between processes while the block runs.
+    """Hold an exclusive file lock; raises `TimeoutError` if another process holds it for too long.
 
-    The kernel releases it if the process dies. Where no lock is possible (a read-only directory,
-    some network file systems) the block runs without it: it is one of two locks.
-
-    Raises:
-        TimeoutError: another process held it for `timeout_s` seconds.
+    Where no lock is possible (a read-only directory, some network file systems) the block runs
+    without it: it is one of two locks.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -245,7 +226,6 @@ async def file_lock(path: Path, *, clock: Clock, timeout_s: float) -> AsyncItera
 
 def _try_lock(fd: int) -> bool:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in {errno.EWOULDBLOCK, errno.EACCES, errno.EINTR}
-    return True
+        return try_lock(fd)
+    except OSError:
+        return True

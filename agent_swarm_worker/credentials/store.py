@@ -1,7 +1,6 @@
 """Read and write the login pool: configuration rows ``codex_oauth_<number>`` of the swarm.
 
-Each row is one login that all workers share; a session gets one of them. The number of an entry is
-what ``swarm-worker login --slot`` takes.
+Each row is one login that all workers share. ``swarm-worker login --slot`` takes its number.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from agent_swarm_worker.api.configuration import Config
-    from agent_swarm_worker.api.wire import ConfigRow
+    from agent_swarm_worker.api.wire.resources import ConfigRow
 
 LAST_SLOT = 100
 LEGACY_KEY = "codex_oauth"
@@ -43,22 +42,17 @@ class PoolEntry:
 
 
 class LoginPool:
-    """Reads and writes the rows.
+    """Reads and writes the rows that an agent sees; ``None`` stands for those that all see.
 
-    Args:
-        config: the API's configuration endpoints.
-        agent_id: agent whose view is read; ``None`` for the rows that all agents see.
+    If the swarm refuses a call or cannot be reached, `put` raises `CredentialNotStored`, and the
+    others `ApiError`.
     """
 
     def __init__(self, config: Config, agent_id: str | None = None) -> None:
         self._config, self._agent_id = config, agent_id
 
     async def all(self) -> tuple[PoolEntry, ...]:
-        """Return all entries by number, the legacy row after ``codex_oauth_0``.
-
-        Raises:
-            ApiError: the rows could not be read.
-        """
+        """Return all entries by number, the legacy row after ``codex_oauth_0``."""
         rows = await self._config.resolved(self._agent_id)
         found = [
             _parse(number, row) for row in rows if (number := entry_number(row.key)) is not None
@@ -66,26 +60,13 @@ class LoginPool:
         return tuple(sorted(found, key=lambda it: (it.number, it.row.key == LEGACY_KEY)))
 
     async def get(self, number: int) -> PoolEntry | None:
-        """Return the first readable row with this number.
-
-        Raises:
-            ApiError: the rows could not be read.
-        """
+        """Return the first readable row with this number."""
         return next((it for it in await self.all() if it.number == number and it.credential), None)
 
     async def put(
         self, number: int, credential: CodexCredential, *, instead_of: ConfigRow | None = None
     ) -> None:
-        """Store a credential.
-
-        Args:
-            number: of the entry.
-            credential: to store.
-            instead_of: row to replace; its scope and key are kept.
-
-        Raises:
-            CredentialNotStored: the swarm refused it or could not be reached.
-        """
+        """Store a credential; the scope and key of the row that it replaces are kept."""
         scope = (instead_of.scope if instead_of else "") or "global"
         try:
             await self._config.put(
@@ -105,11 +86,7 @@ class LoginPool:
             raise CredentialNotStored(f"the swarm did not store slot {number}: {why}") from None
 
     async def delete(self, number: int) -> int:
-        """Delete the rows of an entry and return how many there were.
-
-        Raises:
-            ApiError: the rows could not be read or deleted.
-        """
+        """Delete the rows of an entry and return how many there were."""
         rows = [it.row for it in await self.all() if it.number == number and it.row.id]
         return sum([await self._config.delete(row.id) for row in rows])
 
@@ -155,11 +132,3 @@ def pool_logins(env: Mapping[str, str]) -> dict[int, CodexCredential]:
         except CredentialUnreadable:
             continue
     return dict(sorted(found.items()))
-
-
-def with_pool_login(env: Mapping[str, str]) -> dict[str, str]:
-    """Return `env` with the first login of the pool, for checks whether a session could log in."""
-    first = next(iter(pool_logins(env).values()), None)
-    if first is None:
-        return dict(env)
-    return {**env, STANDALONE: first.without_refresh().to_value(), POOLED: "1"}

@@ -6,6 +6,7 @@ Errors contain neither a response body nor a token: the vendor's message may rep
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,10 +14,12 @@ import httpx2
 import orjson
 
 from agent_swarm_worker.api.address import Address
+from agent_swarm_worker.api.values import Row
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.credentials.credential import CodexCredential
-from agent_swarm_worker.credentials.settings import LoginSettings
 from agent_swarm_worker.errors import BadSetting, TokenRefused, VendorFailed
+from agent_swarm_worker.settings import SettingsModel, live
+from agent_swarm_worker.settings.base import Stripped  # noqa: TC001 - pydantic reads it
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 
 ISSUER = "https://auth.openai.com"
 ISSUER_VARIABLE = "CODEX_OAUTH_ISSUER"
-"""Base URL of another OAuth server, such as a gateway: HTTPS, or HTTP on loopback."""
 CLIENT_ID = "app_EMoamEEZ73f0CkXaXp7hrann"
 SCOPE = "openid profile email offline_access"
 TIMEOUT_S = 30.0
@@ -51,12 +53,38 @@ _KNOWN_CODES = frozenset(
 )
 
 
-def issuer_of(env: Mapping[str, str]) -> str:
-    """Return the base URL of the OAuth server in force.
+class LoginSettings(SettingsModel):
+    """Variables of login commands and of sessions' logins."""
 
-    Raises:
-        BadSetting: ``CODEX_OAUTH_ISSUER`` is no URL that tokens may be sent to.
-    """
+    # --- logins
+    issuer: Stripped = live("CODEX_OAUTH_ISSUER", default="")
+    """Base URL of the OAuth server that makes and renews the logins, if it is not the vendor's;
+    HTTPS, or loopback."""
+    display: str = live("DISPLAY", default="", is_native=True)
+    """With this, ``WAYLAND_DISPLAY`` or ``BROWSER``, ``swarm-worker login`` opens a browser."""
+    wayland_display: str = live("WAYLAND_DISPLAY", default="", is_native=True)
+    """See ``DISPLAY``."""
+    browser: str = live("BROWSER", default="", is_native=True)
+    """See ``DISPLAY``."""
+    codex_oauth: str = live("CODEX_OAUTH", default="", is_native=True, is_shared=True)
+    openai_api_key: str = live("OPENAI_API_KEY", default="", is_native=True, is_shared=True)
+    codex_home: Stripped = live("CODEX_HOME", default="", is_native=True, is_shared=True)
+    home: str = live("HOME", default="/", is_native=True, is_shared=True)
+
+    @property
+    def has_screen(self) -> bool:
+        """Whether there is a display for a browser."""
+        return bool(self.display or self.wayland_display or self.browser)
+
+    @property
+    def auth_file(self) -> Path:
+        """The codex program's own login."""
+        folder = Path(self.codex_home) if self.codex_home else Path(self.home) / ".codex"
+        return folder / "auth.json"
+
+
+def issuer_of(env: Mapping[str, str]) -> str:
+    """Return the base URL of the OAuth server; a `BadSetting` if tokens may not be sent to it."""
     named = LoginSettings.load(env).issuer.rstrip("/")
     if not named:
         return ISSUER
@@ -121,17 +149,13 @@ class Vendor:
     ) -> CodexCredential:
         access = answer.get("access_token")
         refresh = answer.get("refresh_token") or refresh
-        lifetime_s = _seconds(answer.get("expires_in"))
-        lacking = [
-            name
-            for name, is_good in (
-                ("access_token", isinstance(access, str) and bool(access)),
-                ("refresh_token", isinstance(refresh, str) and bool(refresh)),
-                ("expires_in", lifetime_s > 0),
-            )
-            if not is_good
-        ]
-        if lacking:
+        lifetime_s = Row(answer).number("expires_in") or 0.0
+        is_usable = {
+            "access_token": isinstance(access, str) and bool(access),
+            "refresh_token": isinstance(refresh, str) and bool(refresh),
+            "expires_in": 0 < lifetime_s < 1e9,
+        }
+        if lacking := [name for name, usable in is_usable.items() if not usable]:
             raise VendorFailed(f"{self._url} answered without a usable {', '.join(lacking)}")
         expires_ms = epoch_ms(self._clock.now()) + int(lifetime_s * 1000)
         return CodexCredential.from_tokens(
@@ -187,9 +211,3 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
 def _error_code(answer: Mapping[str, Any] | None) -> str:
     error = (answer or {}).get("error")
     return known_code(error.get("code")) if isinstance(error, dict) else known_code(error)
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0.0
-    return float(value) if 0 < value < 1e9 else 0.0

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from agent_swarm_worker.api.wire import ChannelCursor
-from agent_swarm_worker.api.wire.values import encode
+from agent_swarm_worker.api.values import encode
+from agent_swarm_worker.api.wire.tasks import ChannelCursor
 from agent_swarm_worker.errors import ApiError, ApiGarbled, ApiRefused, ApiUnreachable, Unauthorized
 from agent_swarm_worker.journal.files import AFTER_ALL_LINES
 from agent_swarm_worker.logs import Event
@@ -37,11 +37,7 @@ Handler: TypeAlias = "Callable[[Delivery], Awaitable[object]]"
 
 
 async def deliver(delivery: Delivery) -> None:
-    """Send one write.
-
-    Raises:
-        ApiError: the server did not acknowledge it.
-    """
+    """Send one write; an `ApiError` means that the server did not acknowledge it."""
     await HANDLERS[WriteKind(delivery.item.kind)](delivery)
 
 
@@ -85,7 +81,7 @@ async def _events(delivery: Delivery) -> None:
 async def _cost(delivery: Delivery) -> None:
     """Args: the row, from `wire.cost_body`."""
     if not await read_back.has_cost(delivery):
-        await delivery.client.telemetry.cost(delivery.args)
+        await delivery.client.records.cost(delivery.args)
 
 
 async def _context(delivery: Delivery) -> None:
@@ -142,11 +138,8 @@ async def _late_result(delivery: Delivery) -> None:
     where = {"task_id": args["task_id"], "session_uuid": session, "number": AFTER_ALL_LINES}
     if delivery.item.maybe_delivered and await read_back.count_lines(delivery, [text], **where):
         return
-    await delivery.client.telemetry.session_logs(
-        [text],
-        session_uuid=session,
-        iteration=AFTER_ALL_LINES,
-        task_id=args["task_id"],
+    await delivery.client.records.session_logs(
+        [text], session_uuid=session, iteration=AFTER_ALL_LINES, task_id=args["task_id"]
     )
 
 

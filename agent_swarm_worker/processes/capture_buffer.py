@@ -4,8 +4,6 @@ The kernel splices the bytes from the pipe into a memfd that the pipe holder has
 are read there. Before an append to the journal, a write intent in the first page of the memfd
 records the size of the journal before and after it; after a crash the journal's real size tells
 whether the append took place. An incomplete line stays in the buffer until it is complete.
-
-Needs Linux; see `CaptureBuffer.is_possible`.
 """
 
 from __future__ import annotations
@@ -36,9 +34,7 @@ class WriteIntent(NamedTuple):
     begin: int = 0
     end: int = 0
     journal_begin: int = 0
-    """Size of the journal without them."""
     journal_end: int = 0
-    """Size of the journal with them."""
     begins_inside: bool = False
     """Whether `begin` is in the middle of a line whose rest is dropped (it is too long)."""
     ends_inside: bool = False
@@ -47,8 +43,7 @@ class WriteIntent(NamedTuple):
 class CaptureBuffer:
     """A memfd through which a pipe is read. Not for concurrent use; owns `handle`.
 
-    Positions count the bytes of the stream from its beginning. The file never gets shorter; the
-    memory of journaled bytes is freed by punching holes.
+    The file never gets shorter; the memory of journaled bytes is freed by punching holes.
     """
 
     def __init__(self, handle: int) -> None:
@@ -60,11 +55,7 @@ class CaptureBuffer:
 
     @classmethod
     def make(cls, name: str) -> Self:
-        """Create an empty buffer; `name` is shown in ``/proc``.
-
-        Raises:
-            OSError: no memory or no file descriptor is available.
-        """
+        """Create an empty buffer; `name` is shown in ``/proc``."""
         handle = os.memfd_create(name)
         os.ftruncate(handle, _DATA_AT)
         return cls(handle)
@@ -86,11 +77,7 @@ class CaptureBuffer:
         return False
 
     def fill(self, pipe: int, max_bytes: int) -> bytes | None:
-        """Move the next bytes of `pipe` into the buffer and return them.
-
-        Returns:
-            ``b""`` at the end of the pipe, ``None`` if it is empty, as `FileIO.read` does.
-        """
+        """Move the next bytes of `pipe` into the buffer and return them, as `FileIO.read` does."""
         if not self._is_abandoned:
             try:
                 at = _DATA_AT + self._received
@@ -112,16 +99,10 @@ class CaptureBuffer:
     def checkpoint(
         self, pending: int, journal_begin: int, journal_end: int, *, ends_inside: bool = False
     ) -> None:
-        """Write the intent to append everything received but the last `pending` bytes.
+        """Write the intent to append all that was received but `pending` bytes of incomplete line.
 
         Bytes of the last intent that are not in the journal yet (its disk may be full) are part of
-        the new one.
-
-        Args:
-            pending: length of the incomplete line at the end.
-            journal_begin: size of the journal before the append.
-            journal_end: size of the journal after it.
-            ends_inside: whether the range ends in the middle of a line whose rest is dropped.
+        the new one. With `ends_inside` the rest of the last line is dropped.
         """
         if self._is_abandoned:
             return
@@ -141,7 +122,7 @@ class CaptureBuffer:
     # --- after a crash
     @property
     def write_intent(self) -> WriteIntent | None:
-        """The last write intent; ``None`` if the buffer was abandoned (see `_abandon`)."""
+        """The last write intent; ``None`` if the buffer was abandoned."""
         if self._is_abandoned:
             return None
         return WriteIntent(*_WRITE_INTENT.unpack(os.pread(self.handle, _WRITE_INTENT.size, 0)))

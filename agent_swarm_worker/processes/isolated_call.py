@@ -26,15 +26,12 @@ class IsolatedCallFailed(Exception):
 
 
 async def call_isolated(function: Callable[[Any], Any], argument: Any, *, limit_s: float) -> Any:
-    """Return ``function(argument)``, calculated by a child process.
+    """Return ``function(argument)``, calculated by a child process; both values are JSON.
 
-    Args:
-        function: a function of a module's top level; the child imports it by its name.
-        argument: a JSON value, as the result is.
-        limit_s: wall-clock seconds after which the child is killed.
+    The child imports the function by its name, from the top level of its module.
 
     Raises:
-        IsolatedCallFailed: there is no result.
+        IsolatedCallFailed: there is no result, or none within `limit_s`.
     """
     try:
         with anyio.fail_after(limit_s):
@@ -51,11 +48,7 @@ async def call_isolated(function: Callable[[Any], Any], argument: Any, *, limit_
 
 
 def call_isolated_blocking(function: Callable[[Any], Any], argument: Any, *, limit_s: float) -> Any:
-    """Do the same in synchronous code, blocking the caller.
-
-    Raises:
-        IsolatedCallFailed: there is no result.
-    """
+    """Do the same in synchronous code, blocking the caller."""
     try:
         done = subprocess.run(
             _argv(function, limit_s),

@@ -4,9 +4,7 @@ Bytes that a child wrote and nobody read are in the kernel, and are lost when th
 of the pipe is closed; the child's next write then ends it with SIGPIPE. So each child gets a pipe
 holder: a ``sleep`` process with the reading ends and the capture buffers (`capture_buffer`) open.
 After a crash the child runs on until the pipe is full, and the next worker finds the holder, reads
-the pipes and buffers, and ends both.
-
-Linux only; elsewhere there is no holder.
+the pipes and buffers, and ends both. Linux only.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import contextlib
 import os
 import signal
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +32,6 @@ HOLDER_VARIABLE = "AGENT_SWARM_KEEPER"
 """Carries the child's tag in a holder's environment. Not the variable of the session's own
 processes, so that a sweep does not kill the holder."""
 HOLDER_LIFETIME_S = 24 * 3600
-"""A holder that no worker came back for ends by itself after this time."""
 END_S = 1.0
 STDOUT, STDERR = "agent-swarm-stdout", "agent-swarm-stderr"
 """Names of the two capture buffers in ``/proc``."""
@@ -47,7 +43,7 @@ MAX_UNREAD_BYTES = 4 << 20
 
 
 async def start_holder(tag: str, stdout: PipeReader, stderr: PipeReader) -> Process | None:
-    """Start the pipe holder of the child with this tag; return ``None`` where not possible."""
+    """Start the pipe holder of the child with this tag; ``None`` where that is not possible."""
     if stdout.capture_buffer is None or stderr.capture_buffer is None:
         return None
     with anyio.CancelScope(shield=True), subreaper.starting():
@@ -86,7 +82,7 @@ class HeldPipe:
 
     @property
     def write_intent(self) -> WriteIntent | None:
-        """The last write intent; ``None`` if it is not known."""
+        """The buffer's."""
         return self._capture_buffer.write_intent
 
     def unjournaled(self, journal_size: int) -> bytes:
@@ -116,16 +112,8 @@ class HeldPipe:
         self._capture_buffer.close()
 
 
-@dataclass(frozen=True, slots=True)
-class HeldPipes:
-    """The held pipes of a session, one for each holder that was found, in no order."""
-
-    stdout: tuple[HeldPipe, ...] = ()
-    stderr: tuple[HeldPipe, ...] = ()
-
-
 class PipeHolders:
-    """The pipe holders of an orphaned session, and the pipes they hold.
+    """The pipe holders of an orphaned session, and the pipes they hold, in no order.
 
     Use as a context manager: leaving it kills the holders, unless it is left by an error: then
     their output may not be safe yet.
@@ -134,7 +122,8 @@ class PipeHolders:
     def __init__(self, tag: str) -> None:
         entry = os.fsencode(f"{HOLDER_VARIABLE}={tag}")
         self._holders = [pid for pid in procfs.snapshot() if procfs.has_variable(pid, entry)]
-        self.pipes = HeldPipes(*(tuple(_open_pipes(self._holders, n)) for n in (STDOUT, STDERR)))
+        self.stdout = tuple(_open_pipes(self._holders, STDOUT))
+        self.stderr = tuple(_open_pipes(self._holders, STDERR))
 
     def __enter__(self) -> PipeHolders:
         return self
@@ -143,12 +132,12 @@ class PipeHolders:
         for pid in self._holders if kind is None else ():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        for pipe in (*self.pipes.stdout, *self.pipes.stderr):
+        for pipe in (*self.stdout, *self.stderr):
             pipe.close()
 
     def drain(self) -> None:
         """Read all pipes until they are empty."""
-        for pipe in (*self.pipes.stdout, *self.pipes.stderr):
+        for pipe in (*self.stdout, *self.stderr):
             pipe.drain()
 
 

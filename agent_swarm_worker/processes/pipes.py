@@ -1,16 +1,7 @@
 """Read and write a child's pipes, read output to its end, and split it into lines.
 
 asyncio's pipe transports are not used: they stay open while another process holds the other end,
-also after they were closed with unsent data; they read ahead; and in older Pythons they make
-standard input a socket, which a harness cannot open as ``/dev/stdin``. Here closing takes effect at
-once.
-
-A pipe ends when its *last* holder closes it, and a background process left by the harness may hold
-it for ever. So `drain` waits for the exit of the child, and from then on only `DRAIN_S` for the end
-of its pipes.
-
-Only a newline byte ends a line: JSON may carry U+2028 and its like unescaped, which text splitters
-take for line ends. Lines are decoded when complete, so no character is cut in two.
+they read ahead, and in older Pythons standard input is a socket, not to be opened by name.
 """
 
 from __future__ import annotations
@@ -28,7 +19,7 @@ from anyio.lowlevel import checkpoint
 from agent_swarm_worker.aio import wait_all, wait_any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
@@ -39,7 +30,6 @@ LONG_READ_BYTES = 1 << 18
 """Of a stream of long lines; also the size of its pipe. A read costs as much as some lines."""
 LONG_LINE_BYTES = 4096
 DRAIN_S = 2.0
-"""How long readers go on after the exit of the child."""
 
 
 class PipeReader(ByteReceiveStream):
@@ -54,12 +44,7 @@ class PipeReader(ByteReceiveStream):
         self._pump_end: asyncio.Future[None] | None = None
 
     async def receive(self, max_bytes: int = READ_BYTES) -> bytes:
-        """Return the next bytes, at most `max_bytes`.
-
-        Raises:
-            anyio.EndOfStream: every process that held the other end closed it.
-            anyio.ClosedResourceError: we closed our end.
-        """
+        """Return the next bytes; it ends when every process that held the other end closed it."""
         # Other tasks must run even if the child writes without pause.
         await checkpoint()
         while not self._file.closed:
@@ -128,7 +113,7 @@ class PipeReader(ByteReceiveStream):
         _close(self._file)
 
     async def aclose(self) -> None:
-        """Close our end, as anyio's streams do."""
+        """Close our end."""
         self.close()
 
     def _read(self, max_bytes: int) -> bytes | None:
@@ -146,11 +131,7 @@ class PipeWriter:
         self._lock = anyio.Lock()
 
     async def send(self, data: bytes) -> bool:
-        """Write `data`, for as long as that takes; the caller bounds it by cancelling.
-
-        Returns:
-            Whether all was written. It was not if the child closed its end or we closed ours.
-        """
+        """Write `data`; false if one of the ends was closed before all was written."""
         async with self._lock:
             rest = memoryview(data)
             while rest:
@@ -180,27 +161,17 @@ def _close(file: FileIO) -> None:
         file.close()
 
 
-class Waitable(Protocol):
-    """Anything whose end can be waited for."""
-
-    async def wait(self) -> int | None:
-        """Return once it has ended, with its exit code if that is known."""
-        ...
-
-
 class ByteSource(Protocol):
-    """Anything bytes can be read from, such as an anyio stream."""
+    """An output of a child, as `pump` needs it."""
 
-    async def receive(self, max_bytes: int = READ_BYTES) -> bytes:
+    async def receive(self) -> bytes:
         """Return the next bytes; raises ``EndOfStream`` or ``ClosedResourceError``."""
-        ...
 
 
 async def pump(stream: ByteSource, on_chunk: Callable[[bytes], None]) -> None:
     """Pass every chunk of `stream` to `on_chunk`, until the stream ends or is closed.
 
-    `on_chunk` is a plain function, so that a cancellation cannot come between reading and passing
-    on and lose bytes.
+    `on_chunk` is not awaited, so that no cancellation after a read loses bytes.
     """
     if isinstance(stream, PipeReader):
         await stream.pump(on_chunk)
@@ -214,19 +185,19 @@ async def pump(stream: ByteSource, on_chunk: Callable[[bytes], None]) -> None:
 
 
 async def drain(
-    child: Waitable,
+    wait: Callable[[], Awaitable[object]],
     *readers: Callable[[], Coroutine[Any, Any, object]],
     clock: Clock,
     drain_s: float = DRAIN_S,
 ) -> bool:
     """Run the readers side by side until each is done, or `drain_s` after the child's exit.
 
-    Returns:
-        Whether each reader was done. If not, another process holds a pipe open.
+    A pipe ends when its *last* holder closes it, and a background process left by the harness may
+    hold it for ever: then the result is false.
     """
 
     async def exited_long_ago() -> None:
-        await child.wait()
+        await wait()
         await clock.sleep(drain_s)
 
     first = await wait_any(partial(wait_all, *readers), exited_long_ago)
@@ -236,9 +207,8 @@ async def drain(
 class LineFramer:
     """Splits a byte stream into lines, in time linear to its length.
 
-    Args:
-        max_line_bytes: longest line delivered whole. Of a longer one the first `max_line_bytes`
-            are delivered as a line, and the rest up to the newline is dropped.
+    Only a newline byte ends a line: JSON may carry U+2028 and its like unescaped, which text
+    splitters take for line ends. Of a line of more than `max_line_bytes` the rest is dropped.
     """
 
     def __init__(self, max_line_bytes: int) -> None:

@@ -25,7 +25,6 @@ class ProcessInfo(NamedTuple):
     group: int
     session: int
     start_time: int
-    """Clock ticks since boot. Pid and start time together identify a process."""
 
     @property
     def is_dead(self) -> bool:
@@ -34,7 +33,7 @@ class ProcessInfo(NamedTuple):
 
     @property
     def identity(self) -> tuple[int, int]:
-        """The pid and the start time."""
+        """The pid and the start time, which together identify a process."""
         return self.pid, self.start_time
 
 

@@ -44,8 +44,7 @@ class ProcessSpec:
     """Value of `TAG_VARIABLE` for every process of this tree. A search for the tag ``session``
     finds ``session/3`` too; a search for ``session/3`` finds that one only."""
     stdin: bool = False
-    """Whether `send` will be used. If not, standard input is /dev/null: some harnesses wait for the
-    end of an open pipe before they start."""
+    """Whether `send` will be used; if not, standard input is /dev/null."""
     durable: bool = False
     """Whether unread output is to survive this process (see `pipe_holder`)."""
 
@@ -53,7 +52,7 @@ class ProcessSpec:
 class Child(AsyncResource):
     """A running child. Use as a context manager: leaving it closes our ends of the pipes.
 
-    Closing does not end the process; `escalation` does. Signals are sent from there and never by
+    Closing does not end the process; `stop_tree` does. Signals are sent from there and never by
     the standard library's ``Popen``, which may take the exit status away from asyncio.
     """
 
@@ -66,12 +65,11 @@ class Child(AsyncResource):
         self.pid = process.pid
         info = procfs.inspect(process.pid)
         self.start_time: int | None = info.start_time if info else None
-        """As in ``/proc``, to recognise a recycled pid; ``None`` if not known."""
+        """As in ``/proc``, to recognise a recycled pid."""
         self.stdout = out
         self.stderr = err
         self.pipe_holder: Process | None = None
         self.ending = anyio.Lock()
-        """Held while this child is being ended, so that it is not done twice at once."""
 
     @property
     def label(self) -> str:
@@ -92,14 +90,10 @@ class Child(AsyncResource):
         return code
 
     async def send(self, data: bytes) -> bool:
-        """Write to standard input, waiting for the child to read.
+        """Write to standard input; false if the child closed it or has exited.
 
         Bound it with a cancel scope: a child that never reads blocks for ever. After a cancellation
         the child may have the first part of `data`.
-
-        Returns:
-            Whether all of it was written. A child that closed its standard input or has exited is
-            no error; its exit code tells more.
         """
         return self._stdin is not None and await self._stdin.send(data)
 
@@ -109,7 +103,7 @@ class Child(AsyncResource):
             self._stdin.close()
 
     async def aclose(self) -> None:
-        """Close our ends of the pipes at once."""
+        """Close our ends of the pipes."""
         await pipe_holder.end_holder(self.pipe_holder)
         await self.close_stdin()
         self.stdout.close()
@@ -147,9 +141,9 @@ async def spawn(spec: ProcessSpec) -> Child:
                         env={**spec.env, TAG_VARIABLE: spec.tag},
                         start_new_session=True,
                     )
+                    subreaper.register(process)
                     child = Child(process, spec.tag, stdin, stdout, stderr)
                     child.pipe_holder = holder
-                    subreaper.register(child)
             except BaseException:
                 await pipe_holder.end_holder(holder)
                 raise

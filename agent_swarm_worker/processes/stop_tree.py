@@ -1,13 +1,17 @@
-"""Find, stop and kill all processes of a session, wherever they went.
+"""End a child and everything it started: SIGINT, SIGTERM and SIGKILL to its group, then a sweep.
+
+Signals go to the group, as a terminal's Ctrl-C does: some harnesses run behind a launcher that
+ignores a signal sent to it alone, or dies of it and leaves the real harness running. SIGINT comes
+first because harnesses may still write their final event on it.
 
 A signal to the group misses processes that lead a session of their own, and harnesses start their
-commands so. The process table is searched by three marks that survive different ways of leaving:
-the tag in the environment, the leader's group and session, and descent.
+commands so. The sweep searches the process table for them, see `find`. Processes are stopped
+(SIGSTOP) before any is killed, and searched for until no new one is found. Killing alone is not
+enough: two processes that watch each other restart the one that was killed, and a process that
+forks and exits over and over has gone wherever it was last seen. New processes are therefore
+checked first, within a fraction of a millisecond.
 
-Processes are stopped (SIGSTOP) before any is killed, and searched for until no new one is found.
-Killing alone is not enough for two kinds of trees: two processes that watch each other restart the
-one that was killed, and a process that forks and exits over and over has gone wherever it was last
-seen. New processes are therefore checked first, within a fraction of a millisecond.
+Worst case: the sum of the graces, the sweep's time and `LINGER_S`; 11.5 s with a guest's defaults.
 """
 
 from __future__ import annotations
@@ -16,39 +20,31 @@ import contextlib
 import os
 import signal
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
+from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.spawn import TAG_VARIABLE
 from agent_swarm_worker.processes.subreaper import reap_orphans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.processes.procfs import ProcessInfo
+    from agent_swarm_worker.processes.spawn import Child
 
 SWEEP_S = 3.0
 """Time limit of a sweep; only processes stuck in the kernel take longer."""
 _PAUSE_S = 0.02
 MAX_SCANS = 20
-"""Scans of the whole table in one call of `stop_all`; the next round of the sweep continues."""
+"""Scans of the whole table in one round of a sweep."""
 MAX_NEWCOMER_SCANS = 100
-"""Scans for new processes alone, after each scan of the table."""
+"""Scans for new processes alone, after each scan of the table; `QUIET_SCANS` in a row without a
+new process end them."""
 QUIET_SCANS = 5
-"""Scans in a row without a new process that end those."""
-Search: TypeAlias = (
-    "Callable[[dict[int, ProcessInfo], Iterable[tuple[int, int]]], list[ProcessInfo]]"
-)
-"""Finds the living processes of a session in a table, given those known already."""
-
-
-class Leader(Protocol):
-    """The first process of a tree."""
-
-    pid: int
-    start_time: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +65,12 @@ class SweepReport:
 
 
 def find(
-    tag: str, leader: Leader | None = None, known: Iterable[tuple[int, int]] = ()
+    tag: str, leader: Child | None = None, known: Iterable[tuple[int, int]] = ()
 ) -> list[ProcessInfo]:
     """Find the living processes of a session; never this process nor pid 1.
 
-    A process belongs to it if its environment has the tag, if it is in the leader's group or
-    session, if it is one of `known` (pid and start time, from an earlier search), or if it
-    descends from such a process.
+    Those have the tag, are in the leader's group or session, are `known` from an earlier search, by
+    pid and start time, or descend from such a process.
     """
     return _search(procfs.snapshot(), _entry(tag), leader, known)
 
@@ -89,7 +84,7 @@ def _entry(tag: str) -> bytes:
 def _search(
     table: dict[int, ProcessInfo],
     entry: bytes,
-    leader: Leader | None,
+    leader: Child | None,
     known: Iterable[tuple[int, int]],
 ) -> list[ProcessInfo]:
     untouchable = {1, os.getpid()}
@@ -110,18 +105,17 @@ def _search(
 def kill(processes: Iterable[ProcessInfo]) -> None:
     """Send SIGKILL to each; processes that are gone or not ours are skipped."""
     for info in processes:
-        send(info.pid, signal.SIGKILL)
+        _send(info.pid, signal.SIGKILL)
 
 
 def stop_and_kill(
-    tag: str, leader: Leader | None = None, known: Iterable[tuple[int, int]] = ()
+    tag: str, leader: Child | None = None, known: Collection[tuple[int, int]] = ()
 ) -> None:
     """Stop and kill the processes that `find` finds, once and without waiting."""
-    entry, everyone = _entry(tag), tuple(known)
-    kill(stop_all(lambda table, more: _search(table, entry, leader, {*everyone, *more}), entry))
+    kill(_stop_all(_entry(tag), leader, known))
 
 
-def signal_group(leader: Leader, number: signal.Signals) -> None:
+def signal_group(leader: Child, number: signal.Signals) -> None:
     """Signal the leader's group, unless its pid was reused."""
     info = procfs.inspect(leader.pid)
     if info is None or info.start_time == leader.start_time:
@@ -133,7 +127,7 @@ async def sweep(
     tag: str,
     *,
     clock: Clock,
-    leader: Leader | None = None,
+    leader: Child | None = None,
     known: Iterable[tuple[int, int]] = (),
     timeout_s: float = SWEEP_S,
 ) -> SweepReport:
@@ -141,17 +135,13 @@ async def sweep(
 
     Two, because a process has no environment for a moment while it executes another program.
     Without ``/proc`` only the leader's group is killed, and the report is empty.
-
-    The arguments are those of `find`; `clock` measures `timeout_s`.
     """
     begin_s, entry = clock.monotonic(), _entry(tag)
     killed: dict[tuple[int, int], SweptProcess] = {}
     everyone = set(known)
     quiet_scans = 0
     while True:
-        found = stop_all(
-            lambda table, known: _search(table, entry, leader, {*everyone, *known}), entry
-        )
+        found = _stop_all(entry, leader, everyone)
         for info in found:
             killed.setdefault(info.identity, SweptProcess(info.pid, procfs.command_line(info.pid)))
         if leader is not None:
@@ -172,11 +162,9 @@ def _is_same(pid: int, start_time: int | None, table: dict[int, ProcessInfo]) ->
     return info is not None and info.start_time == start_time
 
 
-def _members(leader: Leader | None, table: dict[int, ProcessInfo]) -> set[int]:
-    """Return the leader, its group and its session; nothing if its pid was reused.
-
-    A pid is not reused while it is the id of a group or a session.
-    """
+def _members(leader: Child | None, table: dict[int, ProcessInfo]) -> set[int]:
+    """Return the leader, its group and its session; nothing if its pid was reused."""
+    # A pid is not reused while it is the id of a group or a session.
     if leader is None or (
         leader.pid in table and not _is_same(leader.pid, leader.start_time, table)
     ):
@@ -198,15 +186,17 @@ def _with_descendants(
     return found
 
 
-def stop_all(search: Search, entry: bytes) -> list[ProcessInfo]:
-    """Send SIGSTOP to the processes of a session, by `search` and `entry`; return all found."""
+def _stop_all(
+    entry: bytes, leader: Child | None, known: Collection[tuple[int, int]]
+) -> list[ProcessInfo]:
+    """Send SIGSTOP to the processes of a session until no new one is found; return all found."""
     stopped: dict[tuple[int, int], ProcessInfo] = {}
     for _ in range(MAX_SCANS):
         table = procfs.snapshot()
-        found = search(table, stopped)
+        found = _search(table, entry, leader, {*known, *stopped})
         new = [info for info in found if info.identity not in stopped]
         for info in new:
-            send(info.pid, signal.SIGSTOP)
+            _send(info.pid, signal.SIGSTOP)
         new += _stop_newcomers(set(table), entry)
         stopped.update((info.identity, info) for info in new)
         if not new:
@@ -214,8 +204,7 @@ def stop_all(search: Search, entry: bytes) -> list[ProcessInfo]:
     return list(stopped.values())
 
 
-def send(pid: int, number: signal.Signals) -> None:
-    """Signal one process; one that is gone or not ours is skipped."""
+def _send(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
 
@@ -227,10 +216,104 @@ def _stop_newcomers(seen: set[int], entry: bytes) -> list[ProcessInfo]:
         fresh = procfs.pids() - seen
         for pid in fresh:
             if procfs.has_variable(pid, entry):
-                send(pid, signal.SIGSTOP)
+                _send(pid, signal.SIGSTOP)
                 stopped.append(procfs.inspect(pid))
         seen |= fresh
         quiet = 0 if fresh else quiet + 1
         if quiet == QUIET_SCANS:
             break
     return [info for info in stopped if info is not None and not info.is_dead]
+
+
+# --- escalation
+LINGER_S = 0.5
+"""Time for the rest of the group to exit once the child itself has exited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A signal, and how long the child may take to exit on it."""
+
+    signal: signal.Signals
+    grace_s: float
+
+
+KILL = Step(signal.SIGKILL, 1.0)
+SWEEP_STEP = "sweep"
+
+
+@dataclass(frozen=True, slots=True)
+class KillReport:
+    """How a process tree ended."""
+
+    exit_code: int | None
+    """As a shell gives it; ``None`` if SIGKILL did not end the child in time."""
+    steps: tuple[str, ...]
+    """The signals that were sent; none if the child had exited before."""
+    elapsed_s: float
+    swept: SweepReport = field(default_factory=SweepReport)
+
+
+async def end_process_tree(
+    child: Child,
+    *,
+    clock: Clock,
+    steps: Sequence[Step],
+    on_step: Callable[[str, float], None] | None = None,
+) -> KillReport:
+    """End `child` and all it started; for a child that has exited only the sweep is done.
+
+    `on_step` is called as each step begins, with its name and the seconds since the first one.
+    Call it shielded from cancellation. If it is cancelled or `on_step` raises nevertheless, all
+    processes found are killed without waiting. A second concurrent call waits for the first.
+    """
+    async with child.ending:
+        begin_s = clock.monotonic()
+        taken: list[str] = []
+        known: set[tuple[int, int]] = set()
+
+        def report(name: str) -> None:
+            if on_step is not None:
+                on_step(name, clock.monotonic() - begin_s)
+
+        try:
+            for step in steps:
+                if child.returncode is not None:
+                    break
+                # Searched while the parents live: afterwards descent cannot be seen any more.
+                known.update(info.identity for info in find(child.tag, child))
+                taken.append(step.signal.name)
+                report(step.signal.name)
+                signal_group(child, step.signal)
+                await _wait_for_group(child, step.grace_s, clock)
+            report(SWEEP_STEP)
+            swept = await sweep(
+                child.tag, clock=clock, leader=child, known=known, timeout_s=SWEEP_S
+            )
+        except BaseException:
+            signal_group(child, signal.SIGKILL)
+            stop_and_kill(child.tag, child, known)
+            raise
+        return KillReport(child.returncode, tuple(taken), clock.monotonic() - begin_s, swept)
+
+
+async def kill_now(
+    child: Child, *, clock: Clock, on_step: Callable[[str, float], None] | None = None
+) -> KillReport:
+    """Kill `child` and all it started at once; also cuts short an escalation under way."""
+    if child.returncode is None:
+        signal_group(child, signal.SIGKILL)
+    return await end_process_tree(child, clock=clock, steps=(KILL,), on_step=on_step)
+
+
+async def _wait_for_group(child: Child, grace_s: float, clock: Clock) -> None:
+    # Longer than the child: a harness may still write its final event after its launcher's exit.
+    await wait_any(child.wait, partial(clock.sleep, grace_s))
+    if child.returncode is not None:
+        deadline_s = clock.monotonic() + LINGER_S
+        while _has_group(child) and clock.monotonic() < deadline_s:
+            await clock.sleep(_PAUSE_S)
+
+
+def _has_group(child: Child) -> bool:
+    return any(info.group == child.pid and not info.is_dead for info in procfs.snapshot().values())

@@ -17,7 +17,7 @@ import contextlib
 import ctypes
 import os
 import sys
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from agent_swarm_worker.processes import procfs
@@ -25,36 +25,24 @@ from agent_swarm_worker.processes import procfs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from anyio.abc import Process
+
     from agent_swarm_worker.clock import Clock
 
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-class DirectChild(Protocol):
-    """A process that `spawn` started: asyncio waits for it."""
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        ...
-
-    @property
-    def returncode(self) -> int | None:
-        """``None`` until asyncio has its exit status; afterwards the pid may be reused."""
-        ...
-
-
 class _Registry:
     def __init__(self) -> None:
         self.starting = 0
-        self.direct: WeakSet[DirectChild] = WeakSet()
+        self.direct: WeakSet[Process] = WeakSet()
 
     def watched_pids(self) -> set[int]:
+        # Once asyncio has the exit status, the pid may be reused.
         return {child.pid for child in self.direct if child.returncode is None}
 
 
 _registry = _Registry()
-"""One per process, like the table of its children."""
 
 
 @contextlib.contextmanager
@@ -67,17 +55,13 @@ def starting() -> Iterator[None]:
         _registry.starting -= 1
 
 
-def register(child: DirectChild) -> None:
+def register(child: Process) -> None:
     """Register `child` as one that asyncio waits for; call it inside `starting`."""
     _registry.direct.add(child)
 
 
 async def adopt_orphans(*, clock: Clock, interval_s: float = 5.0) -> None:
-    """Adopt orphans and reap them every `interval_s`, until cancelled.
-
-    Also reaps for a worker that is the first process of a container, where the kernel makes orphans
-    its children anyway.
-    """
+    """Adopt orphans and reap them every `interval_s`, until cancelled."""
     _set_subreaper(on=True)
     try:
         while True:

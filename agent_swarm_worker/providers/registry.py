@@ -1,8 +1,7 @@
 """Find the installed harnesses: entry points of the group ``agent_swarm_worker.providers``.
 
-A provider in another distribution registers itself in the same way as ours. Only the chosen adapter
-is imported, so the optional dependencies of the others are not; of those only the specifications
-are (group ``agent_swarm_worker.specs``), which import nothing but the contract.
+Only the chosen adapter is imported, with its optional dependencies. The specifications of all are
+(group ``agent_swarm_worker.specs``); they import nothing but the contract.
 """
 
 from __future__ import annotations
@@ -39,12 +38,7 @@ def supported_providers() -> tuple[str, ...]:
 
 
 def create_provider(name: str) -> ProviderAdapter:
-    """Import and make the adapter of one harness.
-
-    Raises:
-        UnknownProvider: there is no such entry point; the error names the others.
-        UnusableProvider: its code cannot be loaded.
-    """
+    """Import and make the adapter of one harness. Raises `UnknownProvider`, `UnusableProvider`."""
     entries = _entries()
     if name not in entries:
         raise UnknownProvider(name, sorted(entries))
@@ -58,9 +52,9 @@ def create_provider(name: str) -> ProviderAdapter:
 
 
 def installed_options() -> dict[str, type[HarnessOptions]]:
-    """Return the options models of the installed harnesses, by name, as their specs declare them.
+    """Return the options models of the installed harnesses, by name.
 
-    One that is no `HarnessOptions` is left out: choosing that harness raises an error.
+    One that is no `HarnessOptions` is left out; choosing that harness raises an error.
     """
     return {
         spec.name: spec.options
@@ -85,7 +79,7 @@ def spec_of(name: str) -> HarnessSpec:
 def known_specs() -> tuple[HarnessSpec, ...]:
     """Return the specs of all installed harnesses, by name; one that cannot be loaded is skipped.
 
-    A provider without an entry point of its own for the spec has its adapter imported.
+    The adapter of a provider without an entry point for its spec is imported.
     """
     entries = _entries()
     entries |= {name: entry for name, entry in _entries(SPECS).items() if name in entries}
@@ -100,11 +94,7 @@ def adapter_spec(adapter: ProviderAdapter) -> HarnessSpec:
 
 
 def part_of(spec: HarnessSpec, reference: str) -> Any:
-    """Import an object that a spec names as ``module:attribute``.
-
-    Raises:
-        UnusableProvider: it cannot be imported.
-    """
+    """Import an object that a spec names as ``module:attribute``; raises `UnusableProvider`."""
     try:
         return imported(reference)
     except Exception as error:  # foreign code may raise anything

@@ -26,11 +26,10 @@ from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.processes import stop_tree
 from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
-from agent_swarm_worker.processes.escalation import Step, end_process_tree, kill_now
-from agent_swarm_worker.processes.pipe_holder import HeldPipes, PipeHolders
+from agent_swarm_worker.processes.pipe_holder import PipeHolders
 from agent_swarm_worker.processes.pipes import drain, pump
 from agent_swarm_worker.processes.spawn import Child, ProcessSpec, spawn
-from agent_swarm_worker.sandboxes.local_files import LocalFiles, open_regular, write_private
+from agent_swarm_worker.sandboxes.local_files import LOCAL_FILES, write_private
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -38,17 +37,14 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract.guest import (
         Grace,
         Guest,
-        GuestFiles,
         OnStep,
         PrivateFile,
         Process,
     )
-    from agent_swarm_worker.processes.stop_tree import SweepReport
     from agent_swarm_worker.sandboxes.port import GuestSpec
 
 SCHEME = "local:"
 """Prefix of this sandbox's handles."""
-KILL_GRACE_S = 1.0
 _LOGGED_COMMANDS = 5
 
 
@@ -61,7 +57,7 @@ class LocalSandbox:
 
     @asynccontextmanager
     async def open(self, spec: GuestSpec) -> AsyncIterator[LocalGuest]:
-        """Open a guest on this machine; see `Sandbox.open`."""
+        """Open a guest on this machine."""
         tag = _tag(spec.handle) or spec.name
         guest = LocalGuest(tag, clock=self._clock, log=self._log)
         try:
@@ -72,16 +68,16 @@ class LocalSandbox:
 
     async def sweep(self, handle: str) -> EndReport:
         """Kill all processes that have the tag."""
-        return await _sweep(_tag(handle), self._clock, self._log)
+        return await LocalGuest(_tag(handle), clock=self._clock, log=self._log).end_all()
 
     @asynccontextmanager
-    async def recover_output(self, handle: str) -> AsyncIterator[HeldPipes]:
+    async def recover_output(self, handle: str) -> AsyncIterator[PipeHolders]:
         """Do the same, and give the unread output."""
         with PipeHolders(_tag(handle)) as holders:
             holders.drain()  # before the kill: a process blocked by a full pipe is inside a line
             await self.sweep(handle)
             holders.drain()
-            yield holders.pipes
+            yield holders
 
     def kill(self, handle: str) -> None:
         """Kill its processes and its pipe holders, without waiting."""
@@ -101,8 +97,7 @@ class LocalGuest:
         self._children: WeakValueDictionary[int, Child] = WeakValueDictionary()
         """The processes that were started here, by their `id`."""
         self._may_have_processes = False
-        """A process was started since everything was ended the last time."""
-        self.files: GuestFiles = LocalFiles()
+        self.files = LOCAL_FILES
         self.capabilities = GuestCapabilities(
             durable_output=CaptureBuffer.is_possible(),
             is_root=os.geteuid() == 0,
@@ -130,7 +125,8 @@ class LocalGuest:
 
     async def read(self, path: PurePath | str, *, max_bytes: int) -> bytes:
         """Return the beginning of a regular file."""
-        return await anyio.to_thread.run_sync(_read, os.fspath(path), max_bytes)
+        async with self.files.open(os.fspath(path)) as file:
+            return await file.read(max_bytes, 0)
 
     async def exists(self, path: PurePath | str) -> bool:
         """Return whether there is a file or directory."""
@@ -176,10 +172,18 @@ class LocalGuest:
         if child is None or child is not process:
             raise ProviderError(f"{process.label} was not started in this guest")
         if grace == NO_GRACE:
-            report = await kill_now(child, clock=self._clock, on_step=on_step)
+            report = await stop_tree.kill_now(child, clock=self._clock, on_step=on_step)
         else:
-            report = await end_process_tree(
-                child, clock=self._clock, steps=_steps(grace), on_step=on_step
+            steps = (
+                stop_tree.Step(signal.SIGINT, grace.interrupt_s),
+                stop_tree.Step(signal.SIGTERM, grace.terminate_s),
+                stop_tree.KILL,
+            )
+            report = await stop_tree.end_process_tree(
+                child,
+                clock=self._clock,
+                steps=[step for step in steps if step.grace_s > 0],
+                on_step=on_step,
             )
         _log_swept(child.tag, report.swept, self._log)
         if child.tag == self._tag:
@@ -188,9 +192,11 @@ class LocalGuest:
 
     async def end_all(self) -> EndReport:
         """Kill all processes that have the tag."""
-        report = await _sweep(self._tag, self._clock, self._log)
+        report = await stop_tree.sweep(self._tag, clock=self._clock)
+        _log_swept(self._tag, report, self._log)
         self._may_have_processes = False
-        return report
+        killed, survivors = _commands(report)
+        return EndReport(killed=killed, survivors=survivors)
 
     async def close(self) -> None:
         """Kill the processes that may still run."""
@@ -203,32 +209,14 @@ def _tag(handle: str) -> str:
     return handle.removeprefix(SCHEME)
 
 
-def _steps(grace: Grace) -> tuple[Step, ...]:
-    asked = (
-        Step(signal.SIGINT, grace.interrupt_s),
-        Step(signal.SIGTERM, grace.terminate_s),
-    )
-    return (
-        *(step for step in asked if step.grace_s > 0),
-        Step(signal.SIGKILL, KILL_GRACE_S),
-    )
-
-
-async def _sweep(tag: str, clock: Clock, log: Log) -> EndReport:
-    report = await stop_tree.sweep(tag, clock=clock)
-    _log_swept(tag, report, log)
-    killed, survivors = _commands(report)
-    return EndReport(killed=killed, survivors=survivors)
-
-
-def _commands(report: SweepReport) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _commands(report: stop_tree.SweepReport) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (
         tuple(process.command for process in report.killed),
         tuple(process.command for process in report.survivors),
     )
 
 
-def _log_swept(tag: str, report: SweepReport, log: Log) -> None:
+def _log_swept(tag: str, report: stop_tree.SweepReport, log: Log) -> None:
     for processes, log_event, ended in (
         (report.killed, log.info, True),
         (report.survivors, log.error, False),
@@ -238,15 +226,10 @@ def _log_swept(tag: str, report: SweepReport, log: Log) -> None:
             log_event(Event.PROCESS_SWEPT, tag=tag, count=count, ended=ended, commands=first)
 
 
-def _read(path: str, max_bytes: int) -> bytes:
-    with os.fdopen(open_regular(path), "rb") as stream:
-        return stream.read(max_bytes)
-
-
 async def run_to_end(
     guest: Guest, command: Command, *, timeout_s: float, max_output: int, clock: Clock
 ) -> Completed:
-    """Run `command` without input in any guest, and end all it started; see `Guest.run`.
+    """Run `command` without input in any guest, and end all it started.
 
     Of each stream the first `max_output` bytes are returned; the rest is read and dropped.
     """
@@ -260,7 +243,7 @@ async def run_to_end(
         try:
             with anyio.move_on_after(timeout_s) as limit:
                 await drain(
-                    process,
+                    process.wait,
                     lambda: pump(process.stdout, lambda chunk: add(stdout, chunk)),
                     lambda: pump(process.stderr, lambda chunk: add(stderr, chunk)),
                     clock=clock,

@@ -1,8 +1,4 @@
-"""Read and write files of this machine for a guest (`GuestFiles`).
-
-A confined operation (`within`) opens its path directory by directory from that root and follows no
-link, so a link that appears after the path was checked has no effect.
-"""
+"""Read and write files of this machine for a guest (`GuestFiles`)."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ import stat
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio.to_thread
 
@@ -26,7 +22,7 @@ from agent_swarm_worker.files import make_private_dir
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
-    from agent_swarm_worker.contract.guest import FileKind, OpenFile
+    from agent_swarm_worker.contract.guest import FileKind, GuestFiles, OpenFile
 
 T = TypeVar("T")
 
@@ -35,35 +31,29 @@ _PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-class LocalFiles:
+class _LocalFiles:
     """Implements `GuestFiles` with the system's own calls, in threads."""
 
     async def which(self, program: str, env: Mapping[str, str]) -> str | None:
-        """Return the path of a program."""
         return await _in_thread(shutil.which, program, path=env.get("PATH"))
 
     async def info(self, path: str) -> FileInfo | None:
-        """Return kind, size and time of a file."""
         return await _in_thread(_info, path)
 
     async def real_path(self, path: str) -> str:
-        """Return a path with all its links resolved."""
         try:
             return await _in_thread(os.path.realpath, path)
         except OSError as error:
             raise ValueError(error.strerror or str(error)) from None
 
     async def glob(self, folder: str, pattern: str) -> tuple[str, ...]:
-        """Return the regular files below a folder that are not empty."""
         return await _in_thread(_glob, folder, pattern)
 
     async def list(self, path: str, *, within: str | None = None, limit: int) -> Listing:
-        """Return the entries of a directory."""
         return await _in_thread(_list, path, within, limit)
 
     @asynccontextmanager
     async def open(self, path: str, *, within: str | None = None) -> AsyncIterator[OpenFile]:
-        """Open a regular file for reading."""
         handle = await _in_thread(open_regular, path, within)
         try:
             yield _OpenFile(handle)
@@ -71,24 +61,22 @@ class LocalFiles:
             os.close(handle)
 
     async def write(self, path: str, content: bytes, *, within: str | None = None) -> bool:
-        """Replace a file as a whole."""
         return await _in_thread(_write, path, content, within)
 
     async def make_dir(self, path: str) -> None:
-        """Make a private directory."""
         await _in_thread(make_private_dir, Path(path))
 
     async def link(self, path: str, target: str) -> None:
-        """Make a symbolic link."""
         await _in_thread(_link, path, target)
 
     async def remove(self, path: str) -> None:
-        """Remove a file or a link."""
         await _in_thread(Path(path).unlink, missing_ok=True)
 
     async def append_to(self, path: str, *, create: bool) -> _AppendFile:
-        """Open a file to append to, with a lock that ends with this process."""
         return _AppendFile(await _in_thread(_open_to_append, path, create))
+
+
+LOCAL_FILES: Final[GuestFiles] = _LocalFiles()
 
 
 class _OpenFile:
@@ -118,11 +106,7 @@ class _AppendFile:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a new file with mode 0600; follows no link in its place.
-
-    Raises:
-        OSError: it exists, or cannot be written.
-    """
+    """Write a file with mode 0600; an existing one, or a link in its place, is an `OSError`."""
     make_private_dir(path.parent)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "wb") as stream:
@@ -130,11 +114,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def open_regular(path: str, within: str | None = None) -> int:
-    """Open a regular file for reading; never waits for a writer.
-
-    Raises:
-        OSError: it is missing, cannot be read, or is not a regular file.
-    """
+    """Open a regular file for reading without waiting; anything else is an `OSError`."""
     with contextlib.ExitStack() as opened:
         flags, directory, name = _READ, None, path
         if within is not None:
@@ -297,7 +277,7 @@ def _directory(root: str, parts: tuple[str, ...], *, make: bool = False) -> Iter
 
 @contextmanager
 def _parent(path: str, within: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-    """Open the directory that contains `path`; give it and the name of `path` in it."""
+    """Open the directory that contains `path`; yield it and the name of `path` in it."""
     parts = _parts(path, within)
     if not parts:
         raise IsADirectoryError(errno.EISDIR, "it is a directory, not a file", path)
@@ -317,11 +297,6 @@ def _step(fd: int, name: str, *, make: bool) -> int:
 
 
 def _refuse_special(mode: int, path: str) -> None:
-    """Check that a mode is that of a regular file.
-
-    Raises:
-        OSError: it is another kind of file.
-    """
     if stat.S_ISREG(mode):
         return
     if stat.S_ISDIR(mode):

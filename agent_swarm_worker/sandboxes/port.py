@@ -1,10 +1,6 @@
 """Define what a sandbox is: it opens guests, and finds them again after a crash of the worker.
 
 `contract.guest` defines the guest, which adapters use. Here is the part that only the worker uses.
-
-On this machine a session gets the worker's environment without the variables meant for other
-programs (`guards.child_env`). In another place the worker's paths do not exist and its secrets may
-leak, so `guest_environment` selects by an allow-list and by the session's needs.
 """
 
 from __future__ import annotations
@@ -39,29 +35,20 @@ class Sandbox(Protocol):
     def open(self, spec: GuestSpec) -> AbstractAsyncContextManager[Guest]:
         """Create a guest, or attach to one by its handle; leaving it ends its processes.
 
-        Raises:
-            ProviderError: it cannot be created.
+        A guest that cannot be created is a `ProviderError`.
         """
-        ...
 
     async def sweep(self, handle: str) -> EndReport:
-        """End all processes in a guest of a crashed worker.
-
-        Their unread output stays available to `recover_output`.
-        """
-        ...
+        """End all processes in a guest of a crashed worker, and keep their unread output."""
 
     def recover_output(self, handle: str) -> AbstractAsyncContextManager[Unread]:
-        """End such a guest, and give its unread output.
+        """End such a guest, and give its unread output inside the block.
 
-        The output is available inside the block only; if the block is left by an error, it is kept
-        for the next call.
+        If the block is left by an error, the output is kept for the next call.
         """
-        ...
 
     def kill(self, handle: str) -> None:
         """End a guest at once and without waiting, for a worker that is about to exit."""
-        ...
 
 
 ALLOWED: Final = frozenset(
@@ -77,18 +64,15 @@ ALLOWED_PREFIXES: Final = ("LC_", "AGENT_SWARM_", "GIT_AUTHOR_", "GIT_COMMITTER_
 
 
 def guest_environment(
-    env: Mapping[str, str],
-    needed: Iterable[str] = (),
-    *,
-    own: Mapping[str, str],
+    env: Mapping[str, str], needed: Iterable[str] = (), *, own: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the environment for a session's processes in a guest.
+    """Return the environment for a session's processes in a guest elsewhere, by an allow-list.
 
-    Args:
-        env: the environment of a session on the worker's machine.
-        needed: names of variables that this session needs: its credentials, the settings of its
-            harness, and those that the operator passes on (``SWARM_PASS_ENV``).
-        own: variables that the guest sets itself, such as ``PATH`` and ``HOME``; they win.
+    There the worker's paths do not exist and its secrets may leak. On this machine a session gets
+    the worker's environment without the variables meant for other programs (`guards.child_env`):
+    `env`. From it `needed` names the variables that this session needs: its credentials, the
+    settings of its harness, and those that the operator passes on (``SWARM_PASS_ENV``). `own` are
+    those that the guest sets itself, such as ``PATH`` and ``HOME``.
     """
     names = ALLOWED | set(needed)
     chosen = {

@@ -1,10 +1,8 @@
 """The base of all settings models, and the types of values beyond text and numbers.
 
-A model reads nothing by itself: no process environment, no ``.env`` file, no directory of secrets.
-`SettingsModel.load` is given a mapping, so the process environment and the same environment
-overlaid with the server's configuration rows are read by the same rules. A blank value counts as no
-value, as compose files and charts produce it, unless its field says otherwise. An error names the
-variable.
+A model reads nothing by itself: `SettingsModel.load` is given a mapping, so the process environment
+and the same environment overlaid with configuration rows are read by the same rules. A blank value
+counts as no value, as compose files and charts produce it, unless its field says otherwise.
 """
 
 from __future__ import annotations
@@ -103,38 +101,33 @@ class SettingsModel(BaseSettings):
 
     @classmethod
     def load(cls, env: Mapping[str, str]) -> Self:
-        """Read the settings from `env`.
+        """Read the settings from `env`; `BadSetting` names a variable that cannot be used."""
+        found = cls._read(env)
+        if isinstance(found, tuple):
+            raise found[0]
+        return found
 
-        Raises:
-            BadSetting: a value cannot be used; it names the variable.
-        """
+    @classmethod
+    def problems(cls, env: Mapping[str, str], *, early: bool = False) -> tuple[BadSetting, ...]:
+        """Return an error for each bad variable; if `early`, not for those checked by a session."""
+        found = cls._read(env)
+        if not isinstance(found, tuple):
+            return ()
+        late = {
+            name
+            for declared in cls.declarations().values()
+            for name in declared.names
+            if early and declared.is_checked_late
+        }
+        return tuple(problem for problem in found if problem.name not in late)
+
+    @classmethod
+    def _read(cls, env: Mapping[str, str]) -> Self | tuple[BadSetting, ...]:
         source = _MappingSource(cls, env)
         try:
             return cls(_build_sources=((source,), {}))  # type: ignore[call-arg]
         except ValidationError as error:
-            raise _bad_settings(cls, error, source.given)[0] from None
-
-    @classmethod
-    def problems(cls, env: Mapping[str, str], *, early: bool = False) -> tuple[BadSetting, ...]:
-        """Return an error for each variable of `env` that cannot be used.
-
-        Args:
-            env: the variables.
-            early: skip variables that are checked when a session uses them.
-        """
-        source = _MappingSource(cls, env)
-        try:
-            cls(_build_sources=((source,), {}))  # type: ignore[call-arg]
-        except ValidationError as error:
-            late = {
-                name
-                for declared in cls.declarations().values()
-                for name in declared.names
-                if early and declared.is_checked_late
-            }
-            found = _bad_settings(cls, error, source.given)
-            return tuple(problem for problem in found if problem.name not in late)
-        return ()
+            return _bad_settings(cls, error, source.given)
 
     @classmethod
     def declarations(cls) -> Mapping[str, Declaration]:
@@ -148,8 +141,6 @@ class SettingsModel(BaseSettings):
 
 
 class _MappingSource(PydanticBaseSettingsSource):
-    """Provides the variables that a model declares, from a mapping."""
-
     def __init__(self, model: type[SettingsModel], env: Mapping[str, str]) -> None:
         super().__init__(model)
         self.given = {
@@ -160,7 +151,7 @@ class _MappingSource(PydanticBaseSettingsSource):
         }
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Unused: `__call__` returns all values, and the model chooses among a field's names."""
+        """Unused: `__call__` returns all values."""
         raise NotImplementedError
 
     def __call__(self) -> dict[str, Any]:
@@ -202,10 +193,7 @@ def process_env() -> Mapping[str, str]:
 
 
 def named(env: Mapping[str, str], name: str, default: str = "") -> str:
-    """Return a variable whose name is data: from a harness's declaration or an operator's file.
-
-    A variable with a constant name belongs into a model.
-    """
+    """Return a variable whose name is data; one with a constant name belongs into a model."""
     return env.get(name, default)
 
 
@@ -223,7 +211,6 @@ def _flag(value: object) -> object:
 
 
 def _is_yes(value: object) -> object:
-    """Return true for ``1``, ``true``, ``on`` and ``yes``, else false."""
     return value.strip().lower() in _YES if isinstance(value, str) else value
 
 
@@ -241,7 +228,6 @@ def _path_list(value: object) -> object:
 
 
 def _shell_words(value: object) -> object:
-    """Split a command line as a shell does."""
     return tuple(shlex.split(value)) if isinstance(value, str) else value
 
 

@@ -1,8 +1,7 @@
-"""Stores the worker's tables in an SQLite file that survives a full or failing disk.
+"""Stores the worker's tables in an SQLite file, and over a full or failing disk in memory.
 
-While the file cannot be written, the tables live in memory; they are written back once the disk
-allows that. A crash in between loses the changes, so the degraded state is logged. A broken file is
-renamed, and the rows that can be read of it are copied to a new one.
+They are written back once the disk allows that. A crash in between loses the changes, so the
+degraded state is logged. A broken file is renamed, and its readable rows are copied to a new one.
 """
 
 from __future__ import annotations
@@ -34,26 +33,27 @@ class Database:
         self._path = path
         self._clock = clock
         self._log = log or Log()
-        self._in_memory = False
+        self.is_degraded = False
+        """True while the tables are in memory only."""
         self._write_back_at = 0.0
         self._in_transaction: list[tuple[str, tuple[object, ...]]] | None = None
         """The statements of the open transaction, to be repeated if the disk is full."""
         try:
-            self._connection = connect(str(path))
+            self._connection = _connect(str(path))
         except sqlite3.Error as error:
-            self._connection = connect(IN_MEMORY)
-            if is_broken(error):
+            self._connection = _connect(IN_MEMORY)
+            if _is_broken(error):
                 self._replace_broken(error)
                 return
             self._note_degraded(error)
-            if path.exists() and path.stat().st_size and not self._load_earlier_version():
-                # The file's rows were not read, so the file must not be replaced.
-                self._write_back_at = math.inf
-
-    @property
-    def is_degraded(self) -> bool:
-        """True while the tables are in memory only."""
-        return self._in_memory
+            if path.exists() and path.stat().st_size:
+                migrated = _migrated_in_memory(str(path))
+                if migrated is None:
+                    # The file's rows were not read, so the file must not be replaced.
+                    self._write_back_at = math.inf
+                else:
+                    self._connection.close()
+                    self._connection = migrated
 
     def run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Execute one statement and return its rows; it survives a kill unless degraded."""
@@ -68,7 +68,7 @@ class Database:
         return rows
 
     def run_durably(self, statement: str, *values: object) -> None:
-        """Execute one statement with synchronous=FULL, so that it survives a power cut."""
+        """Execute one statement so that it survives a power cut, see `transaction`."""
         with self.transaction(durable=True):
             self.run(statement, *values)
 
@@ -76,14 +76,11 @@ class Database:
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
         """Make the statements of the block one write: after a crash all are there, or none.
 
-        They are committed even if the block raises. An inner block joins the outer one, which then
-        decides on `durable`.
-
-        Args:
-            durable: commit with synchronous=FULL, which waits for the disk.
+        They are committed even if the block raises; if `durable`, with synchronous=FULL, which
+        waits for the disk. An inner block joins the outer one, which decides on `durable`.
         """
         self._write_back_if_due()
-        if self._in_transaction is not None or self._in_memory:
+        if self._in_transaction is not None or self.is_degraded:
             yield
             return
         if durable:
@@ -107,18 +104,14 @@ class Database:
             self._in_transaction = None
 
     def _relocate(self, error: sqlite3.DatabaseError) -> None:
-        """Move the tables to a new file or to memory, and repeat the open transaction there.
-
-        Raises:
-            sqlite3.DatabaseError: the same error, if it is not caused by the disk.
-        """
+        """Move the tables to a new file or to memory, and repeat the open transaction there."""
         # Other subclasses are bugs of the caller.
         is_bug = type(error) not in {sqlite3.OperationalError, sqlite3.DatabaseError}
-        if is_bug or self._in_memory:
+        if is_bug or self.is_degraded:
             raise error
         with contextlib.suppress(sqlite3.Error):
             self._connection.rollback()
-        if is_broken(error):
+        if _is_broken(error):
             self._replace_broken(error)
         else:
             self._move_to_memory(error)
@@ -128,17 +121,14 @@ class Database:
 
     def close(self) -> None:
         """Close, after a last attempt to write back tables that are in memory."""
-        if self._in_memory and self._write_back_at < math.inf:
+        if self.is_degraded and self._write_back_at < math.inf:
             self._write_back()
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
     def _replace_broken(self, error: sqlite3.Error) -> None:
-        """Rename a broken file and copy its readable rows to a new one.
-
-        If the file cannot be renamed, the rows are kept in memory instead.
-        """
-        saved, _ = copy_to_memory(self._connection)
+        """Rename a broken file and copy its readable rows to a new one, or keep them in memory."""
+        saved, _ = _copy_to_memory(self._connection)
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
         self._rename_broken(error)
@@ -146,7 +136,7 @@ class Database:
         try:
             if self._path.exists():
                 raise error
-            fresh = connect(str(self._path))
+            fresh = _connect(str(self._path))
         except sqlite3.Error as again:
             self._note_degraded(again)
             if self._path.exists():
@@ -155,15 +145,6 @@ class Database:
         saved.backup(fresh)
         saved.close()
         self._connection = fresh
-
-    def _load_earlier_version(self) -> bool:
-        """Load a file of an earlier version that cannot be migrated on disk into memory."""
-        earlier = migrated_in_memory(str(self._path))
-        if earlier is None:
-            return False
-        self._connection.close()
-        self._connection = earlier
-        return True
 
     def _rename_broken(self, error: sqlite3.Error) -> None:
         kept = self._path.with_name(f"{self._path.name}.unusable-{self._clock.now():%Y%m%dT%H%M%S}")
@@ -174,7 +155,7 @@ class Database:
 
     def _move_to_memory(self, error: sqlite3.Error) -> None:
         self._note_degraded(error)
-        memory, is_whole = copy_to_memory(self._connection)
+        memory, is_whole = _copy_to_memory(self._connection)
         if not is_whole:
             self._write_back_at = math.inf  # As above: rows were not read.
         with contextlib.suppress(sqlite3.Error):
@@ -182,19 +163,19 @@ class Database:
         self._connection = memory
 
     def _note_degraded(self, error: sqlite3.Error) -> None:
-        self._in_memory = True
+        self.is_degraded = True
         self._write_back_at = self._clock.monotonic() + WRITE_BACK_INTERVAL_S
         self._log.warning(Event.STATE_DEGRADED, path=str(self._path), error=str(error))
 
     def _write_back_if_due(self) -> None:
-        if self._in_memory and self._clock.monotonic() >= self._write_back_at:
+        if self.is_degraded and self._clock.monotonic() >= self._write_back_at:
             self._write_back()
 
     def _write_back(self) -> None:
         """Replace the file's content by the tables in memory, and use the file again."""
         self._write_back_at = self._clock.monotonic() + WRITE_BACK_INTERVAL_S
         try:
-            file = connect(str(self._path))
+            file = _connect(str(self._path))
         except sqlite3.Error:
             return
         try:
@@ -204,7 +185,7 @@ class Database:
             return
         self._connection.close()
         self._connection = file
-        self._in_memory = False
+        self.is_degraded = False
         self._log.info(Event.STATE_DEGRADED, path=str(self._path), over=True)
 
 
@@ -245,7 +226,7 @@ _CHANGES = {
 """By version: the statement that migrates to the next version."""
 
 
-def connect(where: str) -> sqlite3.Connection:
+def _connect(where: str) -> sqlite3.Connection:
     """Open a database and create or migrate its tables.
 
     Raises:
@@ -274,11 +255,10 @@ def connect(where: str) -> sqlite3.Connection:
     return connection
 
 
-def migrated_in_memory(where: str) -> sqlite3.Connection | None:
-    """Return a migrated copy in memory of a file of an earlier version.
+def _migrated_in_memory(where: str) -> sqlite3.Connection | None:
+    """Return a migrated copy of a file of an earlier version, for a disk that is full.
 
-    For a disk that is too full to migrate the file. ``None`` if it needs no migration, or cannot be
-    read.
+    ``None`` if it needs no migration, or cannot be read.
     """
     try:
         with contextlib.closing(sqlite3.connect(where, isolation_level=None, timeout=0.5)) as file:
@@ -301,18 +281,13 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
     connection.executescript(f"BEGIN; {changes} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
-def is_broken(error: sqlite3.Error) -> bool:
+def _is_broken(error: sqlite3.Error) -> bool:
     """True if the file is broken or has other content, rather than being inaccessible."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE
 
 
 def _checked_version(connection: sqlite3.Connection, where: str) -> int:
-    """Return the version of the tables, 0 if there are none.
-
-    Raises:
-        StateNewer: a later version of the worker wrote them.
-        sqlite3.DatabaseError: the tables are not the worker's.
-    """
+    """Return the version of the tables, 0 if there are none; raises as `_connect` does."""
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     if version > SCHEMA_VERSION:
         raise StateNewer(Path(where), version, SCHEMA_VERSION)
@@ -323,18 +298,15 @@ def _checked_version(connection: sqlite3.Connection, where: str) -> int:
     return int(version)
 
 
-def copy_to_memory(source: sqlite3.Connection) -> tuple[sqlite3.Connection, bool]:
-    """Return a copy in memory, and whether it is complete.
-
-    If the copy of a failing disk's pages is not a valid database, the readable rows are copied.
-    """
-    memory = connect(IN_MEMORY)
+def _copy_to_memory(source: sqlite3.Connection) -> tuple[sqlite3.Connection, bool]:
+    """Return a copy in memory, and whether it is complete; else it has the readable rows."""
+    memory = _connect(IN_MEMORY)
     with contextlib.suppress(sqlite3.Error):
         source.backup(memory)
         if memory.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]:
             return memory, True
     memory.close()
-    memory = connect(IN_MEMORY)
+    memory = _connect(IN_MEMORY)
     for table in TABLES:
         with contextlib.suppress(sqlite3.Error):
             for row in source.execute(f"SELECT * FROM {table}"):  # noqa: S608 - our own names

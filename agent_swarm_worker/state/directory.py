@@ -1,17 +1,13 @@
 """Opens and locks the state directory of one agent, and stores its claims and notes.
 
-The directory holds ``worker.sqlite`` with the claims, notes and outbox, from which the next process
-recovers. One process at a time owns it, by a lock.
-
-After a kill all writes of the process are in the file. After a power cut only durable ones are
-certain (`Database.run_durably`): acknowledged writes may be back in the outbox, and cursors may be
-set back. The kernel's boot id tells whether the machine was rebooted since the last process.
+After a kill all writes of the process are in its ``worker.sqlite``. After a power cut only durable
+ones are certain (`Database.run_durably`): acknowledged writes may be back in the outbox, and
+cursors may be set back. The kernel's boot id tells whether the machine was rebooted since.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -24,9 +20,9 @@ from typing import TYPE_CHECKING, Self
 
 import orjson
 
-from agent_swarm_worker.api.wire import is_identifier
+from agent_swarm_worker.api.values import is_identifier
 from agent_swarm_worker.errors import StateLocked, StateNewer, StateUnwritable
-from agent_swarm_worker.files import make_private_dir
+from agent_swarm_worker.files import make_private_dir, try_lock
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.state.database import Database
 
@@ -38,7 +34,9 @@ LOCK_FILE = "lock"
 """Locked by the process that owns the directory; contains its pid."""
 FULLY_REPORTED = -1
 """The reported offset of a session whose end and cost are in the outbox."""
-AGENT_ID_FILE = "agent-id"
+_AGENT_ID_FILE = "agent-id"
+_TRIES = 50
+_PAUSE_S = 0.01
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
@@ -50,7 +48,6 @@ class Claim:
     session_uuid: str
     harness: str
     log_file: Path
-    """The journal."""
     started_at: str
     """In the wire's time format."""
     iteration: int = 1
@@ -78,21 +75,18 @@ class StateDir:
         self.path = path
         self.database = database
         self._lock = lock
-        self.was_rebooted = was_rebooted_since(database)
+        rows = database.run("SELECT value FROM notes WHERE name = ?", _BOOT_NOTE)
+        self.was_rebooted = bool(rows) and rows != [(_boot_id(),)]
         """True after a reboot of the machine until `mark_reboot_handled`: rows may be outdated."""
+        if not rows:
+            self.note(_BOOT_NOTE, _boot_id())
         if self.was_rebooted:
             database.run("UPDATE outbox SET uncertain = 1")  # read back before it is sent
         self._catch_up()
 
     @classmethod
     def open(cls, root: Path, agent_id: str, *, clock: Clock, log: Log | None = None) -> StateDir:
-        """Open the directory of one agent, and lock it; create it if it is missing.
-
-        Args:
-            root: directory of all agents' directories.
-            agent_id: any string; the directory's name is derived from it.
-            clock: for the database.
-            log: for a degraded state.
+        """Open and lock the directory of one agent below `root`; create it if it is missing.
 
         Raises:
             StateLocked: another process owns it.
@@ -101,7 +95,7 @@ class StateDir:
         """
         path = agent_dir(root, agent_id)
         _make_private(path)
-        lock = take_lock(path / LOCK_FILE, log or Log())
+        lock = _take_lock(path / LOCK_FILE, log or Log())
         try:
             database = Database(path / "worker.sqlite", clock=clock, log=log)
         except StateNewer:
@@ -123,7 +117,7 @@ class StateDir:
     def mark_reboot_handled(self) -> None:
         """Note that recovery from the reboot is complete."""
         self.was_rebooted = False
-        note_boot(self.database)
+        self.note(_BOOT_NOTE, _boot_id())
 
     # --- claimed tasks
 
@@ -198,12 +192,10 @@ class StateDir:
 def generated_agent_id(root: Path, ids: IdSource) -> str:
     """Return the id of a worker without ``AGENT_ID``; it is generated once per root.
 
-    Two such workers get the same id, and the lock refuses the second.
-
     Raises:
         StateUnwritable: the id cannot be stored, so that the next start would be another agent.
     """
-    path = root / AGENT_ID_FILE
+    path = root / _AGENT_ID_FILE
     try:
         make_private_dir(root)
         with path.open("a+", encoding="utf-8", errors="replace") as file:
@@ -225,7 +217,7 @@ def generated_agent_id(root: Path, ids: IdSource) -> str:
 def stored_agent_id(root: Path) -> str | None:
     """Return the stored id of a worker without ``AGENT_ID``, ``None`` without one."""
     try:
-        stored = (root / AGENT_ID_FILE).read_text("utf-8", "replace")[:1000].strip()
+        stored = (root / _AGENT_ID_FILE).read_text("utf-8", "replace")[:1000].strip()
     except OSError:
         return None
     return stored if is_identifier(stored) else None
@@ -253,11 +245,8 @@ def _make_private(path: Path) -> None:
 
 
 def _is_planted(directory: Path) -> bool:
-    """True if another user may have created the directory, or a link, to read the worker's files.
-
-    In a parent that others cannot write to, a foreign owner is harmless: some mounted volumes show
-    one owner for all files.
-    """
+    """True if another user may have made the directory, or a link, to read the worker's files."""
+    # A foreign owner alone is harmless: some mounted volumes show one owner for all files.
     return (
         directory.lstat().st_uid not in {0, os.geteuid()}
         and directory.parent.stat().st_mode & stat.S_IWOTH != 0
@@ -269,19 +258,6 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _BOOT_NOTE = "boot_id"
 
 
-def was_rebooted_since(database: Database) -> bool:
-    """True after a reboot until `note_boot`; false where the boot id is not known."""
-    rows = database.run("SELECT value FROM notes WHERE name = ?", _BOOT_NOTE)
-    if not rows:
-        note_boot(database)
-    return bool(rows) and rows != [(_boot_id(),)]
-
-
-def note_boot(database: Database) -> None:
-    """Store the present boot id."""
-    database.run("INSERT OR REPLACE INTO notes VALUES (?, ?)", _BOOT_NOTE, _boot_id())
-
-
 def _boot_id() -> str:
     try:
         return BOOT_ID.read_text("ascii").strip()
@@ -289,47 +265,28 @@ def _boot_id() -> str:
         return ""
 
 
-_TRIES = 50
-_PAUSE_S = 0.01
-_IN_USE = {errno.EWOULDBLOCK, errno.EACCES}
-
-
-def take_lock(path: Path, log: Log) -> int:
-    """Return the descriptor that holds the lock; the kernel releases it when the process dies.
+def _take_lock(path: Path, log: Log) -> int:
+    """Return the descriptor that holds the lock.
 
     A child that a killed process had just forked holds a copy of the descriptor until its exec. So
     a lock that is held is tried for half a second.
-
-    Raises:
-        StateLocked: another process holds it.
-        StateUnwritable: the file cannot be created.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StateUnwritable(path.parent, error.strerror or str(error)) from None
     try:
-        _take(descriptor)
+        tries_left = _TRIES
+        while not try_lock(descriptor):
+            if not tries_left:
+                owner = os.pread(descriptor, 32, 0).strip()
+                os.close(descriptor)
+                raise StateLocked(path.parent, int(owner) if owner.isdigit() else None)
+            tries_left -= 1
+            time.sleep(_PAUSE_S)
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
     except OSError as error:
-        if error.errno in _IN_USE:
-            owner = os.pread(descriptor, 32, 0).strip()
-            os.close(descriptor)
-            raise StateLocked(path.parent, int(owner) if owner.isdigit() else None) from None
         # Some network file systems cannot lock, and a full disk cannot store the pid: continue.
         log.warning(Event.STATE_DEGRADED, path=str(path), error=error.strerror)
     return descriptor
-
-
-def _take(descriptor: int) -> None:
-    for _ in range(_TRIES):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in _IN_USE:
-                raise
-        else:
-            return
-        time.sleep(_PAUSE_S)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

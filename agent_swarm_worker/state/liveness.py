@@ -1,8 +1,4 @@
-"""Writes and reads the time stamp of the worker's event loop.
-
-A process may exist and do nothing: stopped, or stuck in a call that never returns. A health check
-reads the age of the stamp, which needs neither the worker's cooperation nor write permission.
-"""
+"""Writes and reads the time stamp of the event loop: a process may exist and do nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +22,6 @@ class Liveness:
     pid: int | None
     """The process that owns the directory, or owned it last; ``None`` if there was none."""
     exists: bool
-    """True if a process of that pid exists."""
     age_s: float | None
     """Seconds since the last stamp; ``None`` without any."""
 
@@ -36,22 +31,12 @@ class Liveness:
 
 
 def stamp(path: Path) -> None:
-    """Set the stamp of the state directory `path` to now.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Set the stamp of the state directory `path` to now."""
     (path / STAMP_FILE).touch(mode=0o600)
 
 
 def look(root: Path, agent_id: str | None, *, now_epoch_s: float) -> tuple[Liveness, ...]:
-    """Return the state of one agent's worker, or of all workers under `root`.
-
-    Args:
-        root: directory of all agents' directories.
-        agent_id: of the agent; ``None`` for all.
-        now_epoch_s: the time, in seconds since 1970.
-    """
+    """Return the state of one agent's worker, or of all workers under `root`."""
     if agent_id:
         directories = [agent_dir(root, agent_id)]
     else:

@@ -1,8 +1,5 @@
 """Clone a repository, and update a clone without losing local work.
 
-A task's first session starts from the remote's default branch; uncommitted changes are stashed and
-unpushed commits kept on a branch. A follow-up finds the clone as its parent left it.
-
 A login in an address (``https://user:password@host/repo.git``) never becomes an argument or part
 of ``.git/config``, where other users could read it. It is stored in a file of mode 0600 in the
 clone's ``.git``, which git's credential helper reads, for the agent's pushes as well.
@@ -19,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from anyio import to_thread
 
+from agent_swarm_worker.files import write_atomically
 from agent_swarm_worker.workspace.git import (
     CommandResult,
     GitSettings,
@@ -33,12 +31,9 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.workspace.git import Git
 
-STASH_MARK = "swarm-autostash"
+_STASH_MARK = "swarm-autostash"
 _AUTOSAVE = "swarm-autosave"
-
-
-LOGIN_FILE = "swarm-login"
-"""In ``.git``."""
+_LOGIN_FILE = "swarm-login"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +48,11 @@ class Login:
 
 
 async def clone(git: Git, url: str, target: Path, *, branch: str | None, host: str | None) -> str:
-    """Clone `url` to `target`; return a warning, empty on success.
+    """Clone `url` to `target`, absent or empty; return a warning, empty on success.
 
-    The clone is made next to `target` and then renamed, so `target` never holds half a clone.
-
-    Args:
-        git: runs git.
-        url: an address that git understands, or ``owner/repo`` on a host.
-        target: absent, or an empty directory.
-        branch: the branch to check out; by default that of the remote's HEAD.
-        host: ``github`` or ``gitlab``, if known.
+    The clone is made next to `target` and then renamed, so `target` never holds half a clone. `url`
+    is an address that git understands, or ``owner/repo`` on a `host`, ``github`` or ``gitlab``.
+    `branch` is by default that of the remote's HEAD.
     """
     if not is_safe_url(url) or not (branch is None or is_safe_ref(branch)):
         return f"the repository address {url!r} or its branch {branch!r} cannot be used"
@@ -72,18 +62,18 @@ async def clone(git: Git, url: str, target: Path, *, branch: str | None, host: s
     outcome = CommandResult(ok=False)
     # The host's tool would use its own login instead of the address's.
     host = None if login else host
-    login_options = ("-c", f"credential.helper={helper_option(login_file)}") if login else ()
+    login_options = ("-c", f"credential.helper={_helper_option(login_file)}") if login else ()
     try:
         for argv in _clone_commands(git, url, staging, branch, host):
             why = await to_thread.run_sync(_clear_staging, staging, target)
             if why:
                 return f"cannot clone to {target}: {why}"
             if login:
-                write_login(login_file, login)
+                _write_login(login_file, login)
             command = (argv[0], *login_options, *argv[1:])
             outcome = await run(command, env=git.env, timeout_s=git.clone_timeout_s)
             if outcome.ok:
-                why = await store_login(git, staging, login, moved_to=target) if login else ""
+                why = await _store_login(git, staging, login, target) if login else ""
                 why = why or await to_thread.run_sync(_move, staging, target)
                 return f"cannot clone to {target}: {why}" if why else ""
     finally:
@@ -103,7 +93,7 @@ async def reset_to_remote(git: Git, clone: Path, branch: str, *, stamp: str) -> 
         return [why]
     current = (await git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=clone)).stdout.strip()
     if await _is_dirty(git, clone):
-        message = f"{STASH_MARK} {current or 'detached'} {stamp}"
+        message = f"{_STASH_MARK} {current or 'detached'} {stamp}"
         stashed = await git("stash", "push", "--include-untracked", "-m", message, cwd=clone)
         if not stashed.ok:
             return [f"uncommitted changes could not be stashed, so nothing changed: {stashed.why}"]
@@ -152,7 +142,7 @@ async def auto_stashes(git: Git, clone: Path) -> dict[str, str]:
     return {
         f"stash@{{{index}}}": message
         for index, message in enumerate(listed.stdout.splitlines())
-        if STASH_MARK in message
+        if _STASH_MARK in message
     }
 
 
@@ -182,8 +172,7 @@ def _clone_commands(
 ) -> list[list[str]]:
     """Return the commands to try in turn; the host's own tool comes first, as it has a login."""
     flags = [*(("--branch", branch) if branch else ()), "--single-branch"]
-    bare = "://" not in url and url.count("/") == 1 and not url.startswith((".", "~"))
-    bare = bare and ":" not in url
+    bare = ":" not in url and url.count("/") == 1 and not url.startswith((".", "~"))
     commands = []
     tool = {"github": "gh", "gitlab": "glab"}.get(host or "")
     if tool and shutil.which(tool, path=git.env.get("PATH")):
@@ -230,49 +219,34 @@ def split_login(url: str) -> tuple[str, Login | None]:
     return plain, Login(f"{parts.scheme}://{server}", line, user.partition(":")[2])
 
 
-def helper_option(file: Path) -> str:
-    """Return the value of git's ``credential.helper`` that reads `file`."""
+def _helper_option(file: Path) -> str:
     return f"store --file={shlex.quote(str(file))}"
 
 
-def write_login(file: Path, login: Login) -> None:
-    """Replace the file; its mode is 0600 from its creation on.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    file.unlink(missing_ok=True)
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
-        stream.write(f"{login.line}\n")
+def _write_login(file: Path, login: Login) -> None:
+    write_atomically(file, f"{login.line}\n".encode(errors="surrogateescape"), mode=0o600)
 
 
-async def store_login(git: Git, clone: Path, login: Login, *, moved_to: Path | None = None) -> str:
-    """Configure the clone to use `login`; return a warning, empty on success.
-
-    `moved_to` is the path that the clone will be renamed to.
-    """
+async def _store_login(git: Git, clone: Path, login: Login, moved_to: Path) -> str:
+    """Configure a clone that will be at `moved_to` to use `login`; return a warning or nothing."""
     try:
-        write_login(clone / ".git" / LOGIN_FILE, login)
+        _write_login(clone / ".git" / _LOGIN_FILE, login)
     except OSError as error:
         return f"the login for {login.host} could not be kept: {error.strerror or error}"
-    helper = helper_option((moved_to or clone) / ".git" / LOGIN_FILE)
+    helper = _helper_option(moved_to / ".git" / _LOGIN_FILE)
     key = f"credential.{login.host}.helper"
     outcome = await git("config", "--replace-all", key, helper, cwd=clone)
     return "" if outcome.ok else f"the login for {login.host} could not be kept: {outcome.why}"
 
 
 async def update_login(git: Git, clone: Path, login: Login | None) -> list[str]:
-    """Store `login`, else the one in the remote's address; return warnings.
-
-    A login is taken out of the remote's address.
-    """
+    """Store `login`, else the one in the remote's address, and take that out of the address."""
     remote = await git("config", "--get", "remote.origin.url", cwd=clone)
     plain, old = split_login(remote.stdout.strip())
     current = login or old
     if current is None:
         return []
-    warning = await store_login(git, clone, current)
+    warning = await _store_login(git, clone, current, clone)
     if old is not None:
         await git("remote", "set-url", "origin", plain, cwd=clone)
     return [warning] if warning else []

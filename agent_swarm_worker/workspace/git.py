@@ -3,8 +3,6 @@
 Git ignores variables that would point it at another repository (the worker may run inside a git
 hook). Hooks and file-system monitors of the repository do not run, since an agent may have written
 them. Its filters do, with an environment that holds only the secrets that git itself needs.
-
-`GitSettings` are the variables of code hosts.
 """
 
 from __future__ import annotations
@@ -17,21 +15,21 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from agent_swarm_worker.clock import Clock, SystemClock
+from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.guards.child_env import helper_env
 from agent_swarm_worker.ids import random_ids
-from agent_swarm_worker.processes.escalation import kill_now
 from agent_swarm_worker.processes.pipes import drain, pump
 from agent_swarm_worker.processes.spawn import Child, ProcessSpec, spawn
+from agent_swarm_worker.processes.stop_tree import kill_now
 from agent_swarm_worker.settings import SettingsModel, boot, live, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 MAX_OUTPUT_BYTES = 1024 * 1024
-"""Output beyond this is read and discarded."""
 MAX_WHY_CHARS = 300
+_CLOCK = SystemClock()
 _CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
 _SAFE_CONFIG = (
     ("core.hooksPath", "/dev/null"),
@@ -55,14 +53,7 @@ class Git:
         clone_timeout_s: float = 900.0,
         scrub: Callable[[str], str] | None = None,
     ) -> None:
-        """Set up git.
-
-        Args:
-            env: the environment to filter; usually the worker's own.
-            timeout_s: limit of each call, fetches included.
-            clone_timeout_s: limit of a clone, which fetches the whole history.
-            scrub: see `helper_env`.
-        """
+        """Filter `env` (see `clean_env`); the limits are of a call, and of a clone."""
         self.env = clean_env(env, scrub=scrub)
         self.timeout_s = timeout_s
         self.clone_timeout_s = clone_timeout_s
@@ -105,10 +96,7 @@ def identity(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_safe_ref(name: str) -> bool:
-    """True for a branch name that git accepts and does not parse as an option.
-
-    The rules are those of git-check-ref-format(1).
-    """
+    """True for a branch name by git-check-ref-format(1) that git does not parse as an option."""
     return (
         bool(name)
         and not name.startswith(("-", "/", "."))
@@ -139,18 +127,12 @@ async def run(
     env: Mapping[str, str],
     timeout_s: float,
     cwd: Path | None = None,
-    clock: Clock | None = None,
 ) -> CommandResult:
     """Run a program to its end; a failure is a `CommandResult`, never an exception.
 
-    Args:
-        argv: program and arguments; the program is looked up on the PATH of `env`.
-        env: the complete environment.
-        timeout_s: the program and its descendants are killed after this many seconds.
-        cwd: by default that of this process.
-        clock: times the escalation when the program is killed.
+    The program is looked up on the PATH of `env`, which is its whole environment. It is killed with
+    its descendants after `timeout_s` seconds.
     """
-    clock = clock or SystemClock()
     try:
         child = await spawn(ProcessSpec(tuple(argv), cwd or Path.cwd(), env, tag=random_ids()))
     except ProviderError as error:
@@ -158,13 +140,13 @@ async def run(
     async with child:
         try:
             with anyio.fail_after(timeout_s):
-                return await _finish(child, argv[0], clock)
+                return await _finish(child, argv[0])
         except TimeoutError:
             return CommandResult(ok=False, why=f"{argv[0]} took longer than {timeout_s:g} s")
         finally:
             if child.returncode is None:
                 with anyio.CancelScope(shield=True):
-                    await kill_now(child, clock=clock)
+                    await kill_now(child, clock=_CLOCK)
 
 
 def without_credentials(text: str) -> str:
@@ -172,13 +154,13 @@ def without_credentials(text: str) -> str:
     return _CREDENTIALS_IN_URL.sub("", text)
 
 
-async def _finish(child: Child, program: str, clock: Clock) -> CommandResult:
+async def _finish(child: Child, program: str) -> CommandResult:
     out, err = bytearray(), bytearray()
     await drain(
-        child,
+        child.wait,
         partial(pump, child.stdout, partial(_append, out)),
         partial(pump, child.stderr, partial(_append, err)),
-        clock=clock,
+        clock=_CLOCK,
     )
     code = await child.wait()
     stdout = out.decode(errors="replace")

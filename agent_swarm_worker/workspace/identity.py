@@ -1,24 +1,23 @@
-"""Copy the agent's profile from the server to files in the workspace, at boot.
+"""Copy the agent's profile from the server to files in the workspace, and send edits back.
 
 The server owns the profile. Missing texts are generated and stored there; the files are copies
-that the agent may edit, and `profile_sync` sends its edits back (docs/api.md 3.10).
+that are written at boot and that the agent may edit (docs/api.md 3.10).
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import anyio
 import orjson
 from anyio import to_thread
 
 from agent_swarm_worker.clock import wire_time
-from agent_swarm_worker.errors import ApiError
-from agent_swarm_worker.files import write_atomically
+from agent_swarm_worker.errors import ApiError, ApiRefused
+from agent_swarm_worker.files import try_lock, write_atomically
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.workspace.profiles import AgentDetails, default_profile
 
@@ -27,33 +26,32 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.api.client import Agents
-    from agent_swarm_worker.api.wire import Agent
+    from agent_swarm_worker.api.wire.resources import Agent
     from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.contract import Redactor
     from agent_swarm_worker.workspace.profiles import AgentTemplate
 
 
-@dataclass(frozen=True, slots=True)
-class ProfileFile:
-    """A profile field and its file in the workspace."""
-
-    field: str
-    """Name on the wire."""
-    file_name: str
-
-
-PROFILE_FILES = (
-    ProfileFile("soulMd", "SOUL.md"),
-    ProfileFile("identityMd", "IDENTITY.md"),
-    ProfileFile("toolsMd", "TOOLS.md"),
-    ProfileFile("heartbeatMd", "HEARTBEAT.md"),
-    ProfileFile("claudeMd", "CLAUDE.md"),
-)
-SETUP_SCRIPT = ProfileFile("setupScript", "start-up.sh")
+SETUP_SCRIPT = "setupScript"
+PROFILE_FILES = {
+    "soulMd": "SOUL.md",
+    "identityMd": "IDENTITY.md",
+    "toolsMd": "TOOLS.md",
+    "heartbeatMd": "HEARTBEAT.md",
+    "claudeMd": "CLAUDE.md",
+    SETUP_SCRIPT: "start-up.sh",
+}
+"""Names in the workspace, by profile field."""
 MAX_CHARS = 262_144
 """The server's limit for any field."""
 MAX_BACKUPS = 5
 """Per file; older backups are removed."""
 LOCK_FILE = ".swarm-profile.lock"
+MIN_PERSONA_CHARS = 500
+"""A shorter SOUL.md or IDENTITY.md is taken for an accident and not sent."""
+
+_PERSONA = frozenset({"soulMd", "identityMd"})
+_MAY_BE_BLANK = frozenset({"heartbeatMd"})
 
 _SCRIPT_BEGIN = "# === Agent-managed setup (from DB) ==="
 _SCRIPT_END = "# === End agent-managed setup ==="
@@ -61,13 +59,9 @@ _SCRIPT_END = "# === End agent-managed setup ==="
 
 @contextmanager
 def profile_lock(workspace_dir: Path) -> Iterator[bool]:
-    """Lock the profile files of a workspace against other workers while the context lasts.
+    """Lock the profile files of a workspace against other workers; yield whether that succeeded.
 
     Two agents that share the files would each store the other's texts as edits of its own.
-
-    Yields:
-        True if this worker owns the files. False if another worker does, or if the directory is
-        not writable.
     """
     flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -77,10 +71,7 @@ def profile_lock(workspace_dir: Path) -> Iterator[bool]:
         return
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_ours = True
-        except BlockingIOError:
-            is_ours = False
+            is_ours = try_lock(fd)
         except OSError:  # a file system without locks: assume one worker
             is_ours = True
         yield is_ours
@@ -106,7 +97,7 @@ def missing_texts(
 ) -> dict[str, str]:
     """Return the texts that `profile` (see `profile_of`) lacks: the template's, else generated."""
     initial = default_profile(details) | (template.profile(details) if template else {})
-    fields = {item.field for item in (*PROFILE_FILES, SETUP_SCRIPT)} - profile.keys()
+    fields = PROFILE_FILES.keys() - profile.keys()
     return {field: text for field, text in initial.items() if field in fields}
 
 
@@ -142,13 +133,12 @@ class Baselines:
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the baselines at `path`; a missing or damaged file means none."""
         self._path = path
         self._hashes: dict[str, str] = {}
         try:
             stored = orjson.loads(path.read_bytes())
         except (OSError, orjson.JSONDecodeError):
-            return
+            return  # missing or damaged: no baselines
         if isinstance(stored, dict):
             self._hashes = {str(field): str(digest) for field, digest in stored.items()}
 
@@ -173,13 +163,13 @@ def _write_files(workspace_dir: Path, profile: Mapping[str, str], stamp: str) ->
     if not workspace_dir.is_dir():
         return []
     written = []
-    for item in (*PROFILE_FILES, SETUP_SCRIPT):
-        text = profile.get(item.field)
+    for field, file_name in PROFILE_FILES.items():
+        text = profile.get(field)
         if not text:
             continue
-        path = workspace_dir / item.file_name
+        path = workspace_dir / file_name
         try:
-            if _write_file(path, text, stamp, is_script=item is SETUP_SCRIPT):
+            if _write_file(path, text, stamp, is_script=field == SETUP_SCRIPT):
                 written.append(path)
         except OSError as error:
             Log().warning(Event.IDENTITY, state="not written", file=str(path), why=str(error))
@@ -208,8 +198,8 @@ def _write_file(path: Path, text: str, stamp: str, *, is_script: bool) -> bool:
 
 def _read_files(workspace_dir: Path) -> dict[str, str]:
     texts = {}
-    for item in (*PROFILE_FILES, SETUP_SCRIPT):
-        path = workspace_dir / item.file_name
+    for field, file_name in PROFILE_FILES.items():
+        path = workspace_dir / file_name
         try:
             if not path.is_file():  # opening a named pipe would block
                 continue
@@ -218,9 +208,9 @@ def _read_files(workspace_dir: Path) -> dict[str, str]:
                 content = file.read(4 * MAX_CHARS + 1)
         except OSError:
             continue
-        texts[item.field] = content.decode(errors="replace")
-    if SETUP_SCRIPT.field in texts:
-        texts[SETUP_SCRIPT.field] = managed_part(texts[SETUP_SCRIPT.field])
+        texts[field] = content.decode(errors="replace")
+    if SETUP_SCRIPT in texts:
+        texts[SETUP_SCRIPT] = managed_part(texts[SETUP_SCRIPT])
     return texts
 
 
@@ -231,3 +221,85 @@ def managed_part(script: str) -> str:
         return rest.partition(_SCRIPT_END)[0].strip("\n")
     first, newline, rest = script.partition("\n")
     return rest if first.startswith("#!") and "bash" in first and newline else script
+
+
+class ProfileSync:
+    """Sends edited profile files to the server when a session ends, one session's at a time.
+
+    Each field is a request of its own, so that a refused field does not affect the others
+    (docs/api.md 3.7).
+    """
+
+    def __init__(
+        self,
+        server: Agents,
+        agent_id: str,
+        workspace_dir: Path,
+        baselines: Baselines,
+        redactor: Redactor,
+    ) -> None:
+        self._server, self._agent_id, self._workspace_dir = server, agent_id, workspace_dir
+        self._baselines, self._redactor = baselines, redactor
+        self._lock = anyio.Lock()
+        self._refused: dict[str, str] = {}
+        self._log = Log()
+
+    async def sync(self) -> list[str]:
+        """Send the edits since the last call; return the fields that were stored."""
+        async with self._lock:
+            texts = await read_files(self._workspace_dir)
+            return [field for field, text in texts.items() if await self._send(field, text)]
+
+    async def rescue(self, stored: Mapping[str, str]) -> dict[str, str]:
+        """Send the edits of an earlier process, at boot; return the server's profile after that.
+
+        An edit is sent only if the server's text (`stored`) still equals the baseline; otherwise
+        the server's text wins.
+        """
+        async with self._lock:
+            texts = await read_files(self._workspace_dir)
+            edits = {
+                field: text
+                for field, text in texts.items()
+                if field in stored and self._baselines.is_unchanged(field, stored[field])
+            }
+            sent = {field: text for field, text in edits.items() if await self._send(field, text)}
+        return {**stored, **sent}
+
+    async def begin(self, stored: Mapping[str, str]) -> None:
+        """Set the baselines to the files' content, after they were written at boot.
+
+        A file may differ from the server's text (`stored`) without being an edit: one that could
+        not be written, or an existing start-up script.
+        """
+        texts = await read_files(self._workspace_dir)
+        self._baselines.record({field: texts.get(field, text) for field, text in stored.items()})
+
+    async def _send(self, field: str, text: str) -> bool:
+        if self._baselines.is_unchanged(field, text) or self._refused.get(field) == text:
+            return False
+        if not _may_be_sent(field, text):
+            self._log.debug(Event.IDENTITY, state="not synced", field=field, chars=len(text))
+            return False
+        shown = self._redactor.text(text)
+        if shown != text and field == SETUP_SCRIPT:
+            why = "it contains a secret, and would not work without it"
+            self._log.warning(Event.IDENTITY, state="not synced", field=field, why=why)
+            self._refused[field] = text
+            return False
+        try:
+            await self._server.profile(self._agent_id, {field: shown}, change_source="session_sync")
+        except ApiError as error:
+            self._log.warning(Event.IDENTITY, state="not synced", field=field, why=str(error))
+            if isinstance(error, ApiRefused) and not error.is_server_fault:
+                self._refused[field] = text  # not to be sent again
+            return False
+        self._baselines.record({field: text})
+        self._log.info(Event.IDENTITY, state="synced", field=field)
+        return True
+
+
+def _may_be_sent(field: str, text: str) -> bool:
+    if len(text) > MAX_CHARS or (not text.strip() and field not in _MAY_BE_BLANK):
+        return False
+    return field not in _PERSONA or len(text) >= MIN_PERSONA_CHARS

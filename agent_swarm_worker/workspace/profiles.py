@@ -1,9 +1,8 @@
 """Initial texts of an agent's profile: generated, or from a role template.
 
-The agent edits them later. A text that still equals the generated one is left out of prompts.
-
-A role template is named by ``TEMPLATE_ID`` and fetched from ``TEMPLATE_REGISTRY_URL``; without that
-variable no request is made. A copy on disk is used for a day, and longer if the registry fails.
+The agent edits them later. A text that still equals the generated one is left out of prompts. A
+role template is named by ``TEMPLATE_ID`` and fetched from ``TEMPLATE_REGISTRY_URL``. A copy on disk
+is used for a day, and longer if the registry fails.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import httpx2
 import orjson
 from anyio import to_thread
 
-from agent_swarm_worker.api.wire import Row
+from agent_swarm_worker.api.values import Row
 from agent_swarm_worker.files import write_atomically
 from agent_swarm_worker.logs import Event, Log
 
@@ -183,15 +182,7 @@ async def fetch_template(
     *,
     transport: httpx2.AsyncBaseTransport | None = None,
 ) -> AgentTemplate | None:
-    """Return a template; ``None`` if there is none, or no copy and no answer.
-
-    Args:
-        registry_url: base URL of the registry; blank: no request is made.
-        template_id: such as ``official/coder``.
-        cache_dir: directory of the copies.
-        clock: dates the copies.
-        transport: of the HTTP client; for tests.
-    """
+    """Return the template with an id such as ``official/coder``; ``None`` without a registry."""
     if not registry_url.strip() or not _TEMPLATE_ID.fullmatch(template_id):
         return None
     copy = cache_dir / f"{re.sub(r'[^a-zA-Z0-9_-]', '_', template_id)}.json"
@@ -221,8 +212,7 @@ async def _download(url: str, transport: httpx2.AsyncBaseTransport | None) -> by
         async for chunk in response.aiter_bytes():
             content += chunk
             if len(content) > MAX_BYTES:
-                msg = f"the template is larger than {MAX_BYTES} bytes"
-                raise ValueError(msg)
+                raise ValueError(f"the template is larger than {MAX_BYTES} bytes")
     return bytes(content)
 
 
@@ -235,16 +225,11 @@ def _read_copy(path: Path, clock: Clock) -> tuple[AgentTemplate | None, float]:
 
 
 def _parse(content: bytes) -> AgentTemplate:
-    """Parse the registry's answer; fields of a wrong type are left out.
-
-    Raises:
-        ValueError: it is not JSON or not a template.
-    """
+    """Parse the registry's answer; fields of a wrong type are left out."""
     row = Row(orjson.loads(content))
     config, files = Row(row.nested("config")), row.nested("files") or {}
     if not files and not config.raw:
-        msg = "the answer is not a template"
-        raise ValueError(msg)
+        raise ValueError("the answer is not a template")
     defaults = Row(config.nested("agentDefaults"))
     max_tasks = defaults.whole("maxTasks")
     return AgentTemplate(

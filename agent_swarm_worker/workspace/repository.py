@@ -4,8 +4,8 @@ A failure does not fail the task: it becomes a warning in the prompt (docs/api.m
 
 Each clone has two lock files, for the tasks of this process and for other workers on the same
 disk. *Preparing* is exclusive: one task at a time clones or updates. *Using* is shared and lasts as
-long as a session; a clone that another session uses is not updated. The files hold no data and are
-never removed, since unlinking a locked file would let two owners in.
+long as a session; a clone that another session uses is not updated. The files are never removed,
+since unlinking a locked file would let two owners in.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import tempfile
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -26,9 +26,10 @@ from weakref import WeakValueDictionary
 import anyio
 from anyio import to_thread
 
-from agent_swarm_worker.api.wire import Guidelines, Repo
+from agent_swarm_worker.api.wire.resources import Guidelines, Repo
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.files import try_lock
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.workspace import checkout
 from agent_swarm_worker.workspace.checkout import split_login, update_login
@@ -83,12 +84,11 @@ class RepoContext:
     warning: str | None = None
     claude_md: str = ""
     auto_stashes: Mapping[str, str] = field(default_factory=dict)
-    """See `checkout.auto_stashes`."""
     guidelines: Guidelines | None = None
 
 
 class RepositorySource(Protocol):
-    """Lists repositories; implemented by `api.resources`. Raises `ApiError`."""
+    """Lists repositories; implemented by `api.resources`."""
 
     async def repos(self, name: str) -> Sequence[Repo]:
         """Return the repositories of exactly this name."""
@@ -103,7 +103,10 @@ def is_first_kickoff(task_type: str | None, parent_status: str | None) -> bool:
 
 
 class Repositories:
-    """Prepares the clones of this worker."""
+    """Prepares the clones of this worker, in `workspace_dir` if that exists, else `fallback_dir`.
+
+    `on_secret` is called with the password of an address, before git gets the address.
+    """
 
     def __init__(
         self,
@@ -116,17 +119,6 @@ class Repositories:
         lock_timeout_s: float = 960.0,
         on_secret: Callable[[str, str], None] | None = None,
     ) -> None:
-        """Set up.
-
-        Args:
-            server: lists repositories.
-            git: runs git.
-            clock: dates the stashes.
-            workspace_dir: parent of the clones, if it exists.
-            fallback_dir: parent of the clones otherwise.
-            lock_timeout_s: limit of the wait for another task that prepares the same clone.
-            on_secret: called with the password of an address, before git gets the address.
-        """
         self._server, self._git, self._clock = server, git, clock
         self._root = workspace_dir if workspace_dir.is_dir() else fallback_dir
         self._locks, self._lock_timeout_s = CloneLocks(), lock_timeout_s
@@ -135,10 +127,7 @@ class Repositories:
 
     @asynccontextmanager
     async def prepared(self, request: RepositoryRequest) -> AsyncIterator[RepoContext]:
-        """Clone or update the repository; the clone is in use until the context ends.
-
-        While a session uses a clone, other tasks do not change its files.
-        """
+        """Clone or update the repository; the clone is in use until the context ends."""
         row, warnings = await self._find(request)
         clone, path_warnings = self._clone_path(row)
         warnings += path_warnings
@@ -188,13 +177,15 @@ class Repositories:
         self, row: Repo, clone: Path, request: RepositoryRequest, held: AsyncExitStack
     ) -> list[str]:
         async with self._locks.preparing(clone, timeout_s=self._lock_timeout_s):
-            use = held.enter_context(using(clone))
+            use = held.enter_context(_open_lock_file(clone, "in-use"))
             try:
                 if not (clone / ".git").exists():
                     return await self._clone(row, clone, request)
-                return await self._update(row, clone, request, alone=use.is_alone())
+                is_alone = try_lock(use)
+                return await self._update(row, clone, request, alone=is_alone)
             finally:
-                use.share()
+                # Does not block: an exclusive lock is taken only while preparing.
+                fcntl.flock(use, fcntl.LOCK_SH)
 
     async def _clone(self, row: Repo, clone: Path, request: RepositoryRequest) -> list[str]:
         self._login_of(row)
@@ -311,54 +302,20 @@ class CloneLocks:
 
     @asynccontextmanager
     async def preparing(self, clone: Path, *, timeout_s: float) -> AsyncIterator[None]:
-        """Hold the exclusive lock for cloning or refreshing.
-
-        Raises:
-            TimeoutError: another task held it for `timeout_s` seconds.
-            OSError: the lock file cannot be created.
-        """
+        """Hold the exclusive lock; an `OSError` if another task holds it for too long."""
         lock = self._in_process.setdefault(str(clone), anyio.Lock())
-        with _open_lock_file(clone, "lock") as fd:
+        with _open_lock_file(clone, "lock") as fd, ExitStack() as held:
             try:
                 with anyio.fail_after(timeout_s):
                     await lock.acquire()
-                    try:
-                        # flock has no event to wait for, and a thread in it cannot be stopped
-                        while not _try_lock(fd, fcntl.LOCK_EX):  # noqa: ASYNC110
-                            await anyio.sleep(_LOCK_RETRY_S)
-                    except BaseException:
-                        lock.release()
-                        raise
+                    held.callback(lock.release)
+                    # flock has no event to wait for, and a thread in it cannot be stopped
+                    while not try_lock(fd):  # noqa: ASYNC110
+                        await anyio.sleep(_LOCK_RETRY_S)
             except TimeoutError:
-                msg = f"another task has been preparing {clone} for {timeout_s:g} s"
-                raise TimeoutError(msg) from None
-            try:
-                yield
-            finally:
-                lock.release()
-
-
-class CloneUse:
-    """A session's shared lock on a clone, held from before its update to the session's end."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def is_alone(self) -> bool:
-        """True if no other session uses the clone; then none can until `share` is called."""
-        return _try_lock(self._fd, fcntl.LOCK_EX)
-
-    def share(self) -> None:
-        """Let other sessions use the clone as well; to be called while still preparing."""
-        # Does not block: an exclusive lock is taken only while preparing, which is exclusive.
-        fcntl.flock(self._fd, fcntl.LOCK_SH)
-
-
-@contextmanager
-def using(clone: Path) -> Iterator[CloneUse]:
-    """Open the use lock of a clone; it is released when the context ends."""
-    with _open_lock_file(clone, "in-use") as fd:
-        yield CloneUse(fd)
+                why = f"another task has been preparing {clone} for {timeout_s:g} s"
+                raise TimeoutError(why) from None
+            yield
 
 
 @contextmanager
@@ -374,11 +331,3 @@ def _open_lock_file(clone: Path, kind: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def _try_lock(fd: int, how: int) -> bool:
-    try:
-        fcntl.flock(fd, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import orjson
 
+from agent_swarm_worker.api.values import Row
 from agent_swarm_worker.workspace.git import is_safe_ref, run
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ class VcsLink:
 
 
 async def find_request(git: Git, cwd: Path) -> VcsLink | None:
-    """Return the request of the branch that is checked out in `cwd`; ``None`` without one.
+    """Return the request of the branch that is checked out in `cwd`.
 
-    Also ``None`` outside a work tree, on a default branch, and if ``gh`` or ``glab``, which run
-    with git's environment, is not installed or not logged in.
+    ``None`` without one, outside a work tree, on a default branch, and if ``gh`` or ``glab``, which
+    run with git's environment, is not installed or not logged in.
     """
     head = await git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=cwd, timeout_s=_TIMEOUT_S)
     branch = head.stdout.strip()
@@ -64,12 +65,13 @@ async def _query(
     if not outcome.ok:
         return None
     try:
-        rows = orjson.loads(outcome.stdout)
-        row = rows[0]
-        number = row["number"] if provider == "github" else row["iid"]
-        url = row["url"] if provider == "github" else row["web_url"]
+        row = Row(orjson.loads(outcome.stdout)[0])
     except (orjson.JSONDecodeError, LookupError, TypeError):
         return None
-    if not isinstance(number, int) or number <= 0 or not isinstance(url, str):
-        return None
-    return VcsLink(provider=provider, repo=repo, number=number, url=url)
+    number = row.whole("number" if provider == "github" else "iid") or 0
+    url = row.maybe_text("url" if provider == "github" else "web_url")
+    return (
+        VcsLink(provider=provider, repo=repo, number=number, url=url)
+        if number > 0 and url
+        else None
+    )

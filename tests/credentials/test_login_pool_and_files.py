@@ -20,7 +20,7 @@ from agent_swarm_worker.credentials.codex import (
     write_auth_json,
 )
 from agent_swarm_worker.credentials.credential import CodexCredential, claims_of, masked
-from agent_swarm_worker.credentials.store import lowest_free_number, pool_logins, with_pool_login
+from agent_swarm_worker.credentials.store import lowest_free_number, pool_logins
 from agent_swarm_worker.errors import CredentialUnreadable
 from agent_swarm_worker.logs import Log
 
@@ -153,10 +153,10 @@ def test_slots_are_read_from_rows_and_what_cannot_be_read_is_left_out():
 
 
 def test_the_check_sees_a_login_without_its_refresh_token():
-    env = with_pool_login({"codex_oauth_4": flat(4)})
+    env = CodexLogins().lend({"codex_oauth_4": flat(4)})
     assert json.loads(env["CODEX_OAUTH"])["refresh"] == ""
     assert env["CODEX_OAUTH_POOLED"] == "1"
-    assert with_pool_login({"A": "b"}) == {"A": "b"}
+    assert CodexLogins().lend({"A": "b"}) == {"A": "b"}
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ async def tried(env: dict[str, str], limited: set[tuple[str, int]], **more) -> l
 
     more = {"in_file": None, **more}
     options = await login_options(env, available, shuffle=in_order, **more)
-    return [(o.selection.key_type, o.selection.index, o.selection.is_fallback) for o in options]
+    return [(o.key_type, o.index, o.is_fallback) for o in options]
 
 
 @pytest.mark.anyio
@@ -253,6 +253,6 @@ async def test_codex_prefers_the_swarms_logins_to_its_own_and_those_to_its_file(
     ]
     for more, value in (({}, None), (env, env["CODEX_OAUTH"])):
         (option,) = await login_options(more, silent, in_file=in_file)
-        assert option.selection.value == (value or "")
-        assert not option.selection.also
+        assert option.value == (value or "")
+        assert not option.also
     assert await tried({}, set()) == []

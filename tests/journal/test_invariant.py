@@ -13,6 +13,7 @@ import pytest
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract import (
+    Ending,
     Message,
     ProviderEvent,
     ProviderResult,
@@ -21,7 +22,6 @@ from agent_swarm_worker.contract import (
     RawStderr,
 )
 from agent_swarm_worker.contract.listening import ByteRange, listens_to
-from agent_swarm_worker.contract.translator import Ending
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal import writer
 from agent_swarm_worker.journal.files import continuation_of, continuation_record, read_head
@@ -238,7 +238,7 @@ def test_a_session_goes_on_in_another_file(tmp_path: Path):
     seen.say("first")
     second = continuation_of(seen.path)
     head = continuation_record(stale_session_id="gone", timestamp="now")
-    seen.session.switch_journal(second, head)
+    seen.session.journal.switch(second, head)
     seen.say("second")
     seen.session.close_journal()
     assert ("switched", read_head(second).size) in seen.noted

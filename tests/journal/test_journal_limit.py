@@ -22,6 +22,7 @@ from agent_swarm_worker.contract import (
     ProviderSessionConfig,
     RawLog,
     Result,
+    Translator,
 )
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal.limit import Weight, weigh
@@ -29,7 +30,6 @@ from agent_swarm_worker.journal.records import LIMIT_RECORD
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit import session as sessions
-from agent_swarm_worker.providers.kit.launch import Translator
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.subprocess.translate import SubprocessTranslator
 from agent_swarm_worker.sandboxes.local import LocalGuest
@@ -146,7 +146,7 @@ def test_the_limit_is_that_of_the_session_not_of_one_of_its_files(tmp_path: Path
     spoken = Spoken(tmp_path)
     spoken.say(SAID, times=40)
     second = tmp_path / "journal-fresh.jsonl"
-    spoken.session.switch_journal(second, {"type": "fresh_session"})
+    spoken.session.journal.switch(second, {"type": "fresh_session"})
     spoken.say(SAID, RESULT)
     spoken.session.close_journal()
     assert [r["type"] for r in spoken.recorded(second)] == ["fresh_session", "result", LIMIT_RECORD]

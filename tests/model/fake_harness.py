@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -16,6 +17,7 @@ import orjson
 from agent_swarm_worker.clock import Clock
 from agent_swarm_worker.contract import (
     CostData,
+    Ending,
     Guest,
     Message,
     ProviderEvent,
@@ -30,9 +32,7 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
-from agent_swarm_worker.contract.guest import EndReport
-from agent_swarm_worker.processes.pipe_holder import HeldPipes
-from agent_swarm_worker.providers.kit.launch import Ending
+from agent_swarm_worker.contract.guest import EndReport, Unread
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.sandboxes.local import SCHEME, LocalGuest
 from agent_swarm_worker.sandboxes.port import GuestSpec
@@ -288,10 +288,10 @@ class FakeSandbox:
         return EndReport()
 
     @asynccontextmanager
-    async def recover_output(self, handle: str) -> AsyncIterator[HeldPipes]:
+    async def recover_output(self, handle: str) -> AsyncIterator[Unread]:
         """Sweep; a played session leaves nothing in its pipes."""
         await self.sweep(handle)
-        yield HeldPipes()
+        yield SimpleNamespace(stdout=(), stderr=())
 
     def kill(self, handle: str) -> None:
         """Do nothing: the end of a played process is up to the story."""

@@ -21,7 +21,7 @@ async def test_both_pipes_are_read_to_their_end(tag, tmp_path):
     out, err = bytearray(), bytearray()
     async with await spawn(spec(python(tmp_path, source), tag)) as child:
         complete = await drain(
-            child,
+            child.wait,
             lambda: pump(child.stdout, out.extend),
             lambda: pump(child.stderr, err.extend),
             clock=CLOCK,
@@ -48,7 +48,7 @@ async def test_a_grandchild_that_holds_the_pipe_does_not_hold_the_reader(tag, tm
         await child.close_stdin()
         with anyio.fail_after(HANG_S):
             complete = await drain(
-                child, lambda: pump(child.stdout, out.extend), clock=CLOCK, drain_s=0.1
+                child.wait, lambda: pump(child.stdout, out.extend), clock=CLOCK, drain_s=0.1
             )
         assert not complete
         assert out.endswith(b"xlast")
@@ -66,7 +66,7 @@ async def test_the_time_begins_with_the_exit_not_before(tag):
 
         async def run() -> None:
             results.append(
-                await drain(child, lambda: pump(child.stdout, lambda _: None), clock=clock)
+                await drain(child.wait, lambda: pump(child.stdout, lambda _: None), clock=clock)
             )
 
         tasks.start_soon(run)

@@ -12,20 +12,27 @@ from hostile import PatientClock, everything, gone, is_alive, numbers, python, s
 from patience import HANG_S
 
 from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.processes.escalation import (
-    DEFAULT_STEPS,
+from agent_swarm_worker.contract.guest import DEFAULT_GRACE
+from agent_swarm_worker.processes.spawn import spawn
+from agent_swarm_worker.processes.stop_tree import (
+    KILL,
     LINGER_S,
+    SWEEP_S,
     Step,
     end_process_tree,
+    find,
     kill_now,
 )
-from agent_swarm_worker.processes.spawn import spawn
-from agent_swarm_worker.processes.stop_tree import SWEEP_S, find
 
 pytestmark = pytest.mark.anyio
 CLOCK = SystemClock()
 QUICK = (Step(signal.SIGINT, 0.2), Step(signal.SIGTERM, 0.2), Step(signal.SIGKILL, 1.0))
 PATIENT = (Step(signal.SIGINT, 30.0), Step(signal.SIGTERM, 30.0), Step(signal.SIGKILL, 1.0))
+DEFAULT = (
+    Step(signal.SIGINT, DEFAULT_GRACE.interrupt_s),
+    Step(signal.SIGTERM, DEFAULT_GRACE.terminate_s),
+    KILL,
+)
 
 SAYS_LAST_WORD = """
 def last_word(number, frame):
@@ -85,24 +92,24 @@ async def test_the_worst_is_gone_within_twelve_seconds_by_default(tag, tmp_path)
     began_s = time.perf_counter()
     async with await spawn(spec(python(tmp_path, WORST), tag)) as child:
         await numbers(child)
-        report = await end_process_tree(child, clock=CLOCK)
+        report = await end_process_tree(child, clock=CLOCK, steps=DEFAULT)
         assert find(tag, child) == []
     assert report.exit_code == 137
     assert time.perf_counter() - began_s < HANG_S
 
 
 async def test_what_even_the_kernel_will_not_end_takes_at_most_twelve_seconds(tag, monkeypatch):
-    assert sum(step.grace_s for step in DEFAULT_STEPS) + LINGER_S + SWEEP_S <= 12
+    assert sum(step.grace_s for step in DEFAULT) + LINGER_S + SWEEP_S <= 12
     clock = PatientClock()
     async with await spawn(spec(("sleep", "600"), tag)) as child:
         with monkeypatch.context() as patched:
             patched.setattr(os, "kill", lambda *_: None)
             patched.setattr(os, "killpg", lambda *_: None)
-            report = await end_process_tree(child, clock=clock)
+            report = await end_process_tree(child, clock=clock, steps=DEFAULT)
         assert report.exit_code is None
         assert [swept.pid for swept in report.swept.survivors] == [child.pid]
         assert 10 < report.elapsed_s <= 12
-        assert (await end_process_tree(child, clock=CLOCK)).exit_code == 130
+        assert (await end_process_tree(child, clock=CLOCK, steps=DEFAULT)).exit_code == 130
 
 
 async def test_a_dead_child_goes_straight_to_the_sweep(tag, tmp_path):

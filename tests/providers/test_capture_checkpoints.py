@@ -79,11 +79,11 @@ class KeptOutputRig(LocalGuest):
         """What the next worker would find that is not in the journal."""
         holders = PipeHolders(self.tag)  # not left: that would end the holder
         try:
-            (out,), (err,) = holders.pipes.stdout, holders.pipes.stderr
+            (out,), (err,) = holders.stdout, holders.stderr
             size = self.journal.stat().st_size
             return out.unjournaled(size), err.unjournaled(size)
         finally:
-            for stream in (*holders.pipes.stdout, *holders.pipes.stderr):
+            for stream in (*holders.stdout, *holders.stderr):
                 stream.close()
 
     def recorded(self) -> list[str]:
@@ -144,7 +144,7 @@ def test_half_a_line_that_nobody_keeps_is_cut_off(tmp_path: Path):
     journal = tmp_path / "log.jsonl"
     journal.write_bytes(b'{"n":1}\n{"n":')
     with PipeHolders("nobody") as holders:
-        assert repair(journal, holders.pipes) == ([], [])
+        assert repair(journal, holders) == ([], [])
     assert journal.read_bytes() == b'{"n":1}\n'
 
 

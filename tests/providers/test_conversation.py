@@ -16,6 +16,7 @@ from session_config import session_config
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract import (
+    Ending,
     ProviderEvent,
     ProviderResult,
     ProviderSessionConfig,
@@ -24,7 +25,7 @@ from agent_swarm_worker.contract import (
 )
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.conversation import Conversation, SteerRequest
-from agent_swarm_worker.providers.kit.launch import CliHarness, Ending, Launch
+from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio

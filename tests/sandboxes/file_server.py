@@ -21,7 +21,7 @@ import anyio
 import anyio.to_thread
 
 from agent_swarm_worker.contract import FileInfo, Listing
-from agent_swarm_worker.sandboxes.local_files import LocalFiles, open_regular, write_private
+from agent_swarm_worker.sandboxes.local_files import LOCAL_FILES, open_regular, write_private
 
 
 def encoded(value: Any) -> Any:
@@ -41,7 +41,7 @@ class Server:
     """Carries out requests, one after the other."""
 
     def __init__(self) -> None:
-        self._files = LocalFiles()
+        self._files = LOCAL_FILES
         self._open: dict[int, Any] = {}
         self._held: dict[int, AsyncExitStack] = {}
 

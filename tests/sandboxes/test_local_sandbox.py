@@ -147,7 +147,7 @@ async def test_what_was_said_is_kept_until_somebody_has_made_it_safe(tag: str, k
             async with LocalSandbox().recover_output(handle) as unread:
                 assert [stream.unjournaled(0) for stream in unread.stdout] == [b"7\n"]
             with anyio.fail_after(HANG_S):
-                while PipeHolders(tag).pipes.stdout:
+                while PipeHolders(tag).stdout:
                     await anyio.sleep(0.01)
 
 
@@ -166,7 +166,7 @@ async def test_at_the_last_moment_it_kills_without_waiting(guest: Guest, tag: st
     async with await guest.start(command("sleep", "600", durable=True)) as process:
         LocalSandbox().kill(guest.handle)
         assert await process.wait() == 137
-    assert PipeHolders(tag).pipes.stdout == ()
+    assert PipeHolders(tag).stdout == ()
 
 
 async def test_it_ends_only_what_is_its_own(guest: Guest):

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from rig import AGENT, AGENTS, Rig, running_worker, swarm_rig
 
-from agent_swarm_worker.api.wire import Task
+from agent_swarm_worker.api.wire.tasks import Task
 from agent_swarm_worker.contract import (
     ProviderAdapter,
     ProviderSession,
@@ -161,7 +161,10 @@ async def test_a_session_that_is_lost_is_begun_afresh_and_told_the_story(
         assert row["claudeSessionId"] == "session-2"
         said = [line.get("content") or line.get("output") for line in await rig.lines(row["id"])]
         assert said == ["looking for it", "who?", None, "fresh went well"]
-        assert [line["found"] for line in rig.logged(Event.SESSION_RESUMED)] == [True, False]
+        assert [line["state"] for line in rig.logged(Event.SESSION_RESUMED)] == [
+            "resuming",
+            "not found",
+        ]
     session, _, asked = (tmp_path / "asked-2").read_text().partition("\n")
     assert session == "fresh"
     assert "Paint it" in asked

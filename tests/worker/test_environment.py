@@ -8,7 +8,8 @@ import pytest
 import structlog
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
-from agent_swarm_worker.api.wire import ConfigRow
+from agent_swarm_worker.api.wire.resources import ConfigRow
+from agent_swarm_worker.api.wire.tasks import Task
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.claude.spec import SPEC as CLAUDE
@@ -124,9 +125,8 @@ TIERS = {"MODEL_TIER_MAP": '{"smart": "mapped"}', "MODEL_TIER_ULTRA": "by-name"}
 def test_the_model(
     env: dict[str, str], model: str | None, tier: str | None, chosen: str, source: str
 ):
-    found = choose_model(
-        tiers=CLAUDE.models.tiers, env=env, task_model=model, task_tier=tier, task_effort=None
-    )
+    task = Task(id="t", model=model, model_tier=tier)
+    found = choose_model(task, tiers=CLAUDE.models.tiers, env=env)
     assert (found.model, found.source) == (chosen, source)
 
 
@@ -136,7 +136,5 @@ def test_the_model(
 )
 def test_the_effort(task: str | None, own: str, effort: str | None):
     env = {"REASONING_EFFORT_OVERRIDE": own}
-    found = choose_model(
-        tiers=CLAUDE.models.tiers, env=env, task_model=None, task_tier=None, task_effort=task
-    )
+    found = choose_model(Task(id="t", effort=task), tiers=CLAUDE.models.tiers, env=env)
     assert found.effort == effort

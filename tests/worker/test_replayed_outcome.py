@@ -11,13 +11,12 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from agent_swarm_worker.contract import ProviderResult, ProviderSessionConfig
+from agent_swarm_worker.contract import Ending, ProviderResult, ProviderSessionConfig, Translator
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal.records import replay
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter
 from agent_swarm_worker.providers.codex.adapter import CodexAdapter
 from agent_swarm_worker.providers.kit.costs import Tokens
-from agent_swarm_worker.providers.kit.launch import Ending, Translator
 from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.adapter import PiAdapter
 from agent_swarm_worker.providers.subprocess.adapter import SubprocessAdapter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from agent_swarm_worker.api.wire import Guidelines, Repo
+from agent_swarm_worker.api.wire.resources import Guidelines, Repo
 from agent_swarm_worker.errors import ApiUnreachable
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.repository import RepositoryRequest, is_first_kickoff

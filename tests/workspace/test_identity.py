@@ -9,11 +9,13 @@ import stat
 import anyio
 import pytest
 
-from agent_swarm_worker.api.wire import Agent
+from agent_swarm_worker.api.wire.resources import Agent
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiRefused, ApiUnreachable
 from agent_swarm_worker.workspace.identity import (
+    MIN_PERSONA_CHARS,
     Baselines,
+    ProfileSync,
     managed_part,
     missing_texts,
     profile_lock,
@@ -22,7 +24,6 @@ from agent_swarm_worker.workspace.identity import (
     store_missing,
     write_files,
 )
-from agent_swarm_worker.workspace.profile_sync import MIN_PERSONA_CHARS, ProfileSync
 from agent_swarm_worker.workspace.profiles import (
     AgentDetails,
     AgentTemplate,

@@ -1,8 +1,4 @@
-"""Look up context window and effort levels of a model in the catalogue that harnesses share.
-
-The rows are data, ``models.json`` in this folder, each with its source. A harness that gives a
-model another window than its vendor declares that in its own spec (`Models.windows`).
-"""
+"""Look up context window and effort levels of a model in the shared catalogue, ``models.json``."""
 
 from __future__ import annotations
 
@@ -48,9 +44,7 @@ def rows() -> tuple[Row, ...]:
 def context_window(model: str, models: Models | None = None) -> int | None:
     """Return a model's context window in tokens; ``None`` if it is unknown.
 
-    Args:
-        model: its name, with or without a vendor's prefix.
-        models: of the spec of the harness that runs it.
+    `models`, of the spec of the harness that runs it, go before the catalogue.
     """
     name = plain_name(model)
     if models is not None:

@@ -1,8 +1,4 @@
-"""Make sessions of Claude Code; find its version and its transcripts.
-
-A version that reports on messages is started so that it takes them (`MessageSupport`). The program
-is asked for its version once, until its file changes.
-"""
+"""Make sessions of Claude Code; find its version and its transcripts."""
 
 from __future__ import annotations
 
@@ -63,12 +59,7 @@ class ClaudeAdapter(SpecAdapter):
         _require_credential(env)
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
-        """Prepare a session.
-
-        Raises:
-            CredentialsMissing: the environment has no Anthropic credential.
-            BadSetting: ``CLAUDE_BINARY`` cannot be split into words.
-        """
+        """Prepare a session; raises `CredentialsMissing` or `BadSetting` as `check`."""
         _require_credential(config.env)
         mcp_config = await session_mcp_config(config)
         takes_messages = await self._takes_messages(config)
@@ -109,8 +100,8 @@ def _require_credential(env: Mapping[str, str]) -> None:
 class MessageSupport:
     """Decides per session whether the CLI is started so that it takes messages.
 
-    ``CLAUDE_QUEUE_STEERING`` decides if it is on or off, else the version of the program; a program
-    that names no version of Claude Code takes none.
+    ``CLAUDE_QUEUE_STEERING`` decides if it is on or off, else the program's version, asked for once
+    until its file changes. A program that is not Claude Code takes none.
     """
 
     def __init__(self) -> None:
@@ -154,7 +145,7 @@ def parse_version(output: str) -> Version | None:
 
 
 async def _identity(program: tuple[str, ...], config: ProviderSessionConfig) -> object:
-    """Return a key that differs between programs, and before and after an update of one."""
+    """Return a key that differs between programs, and after an update of one."""
     files = config.guest.files
     path = await files.which(program[0], config.env)
     found = await files.info(path or program[0])
@@ -168,11 +159,6 @@ async def transcript(session_id: str, env: Mapping[str, str], guest: Guest) -> s
 
     The CLI finds a session from any working directory, so all projects are searched. It would look
     up an id that is not a UUID among the titles of sessions, so such an id has no transcript here.
-
-    Args:
-        session_id: the CLI's own id of the session.
-        env: the environment the CLI will run in.
-        guest: where it will run.
     """
     home = ClaudeOptions.load(env).sessions_home
     if not home or not is_uuid(session_id):

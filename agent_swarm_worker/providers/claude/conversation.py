@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _REPORTS = "msg_lifecycle_v1"
 """The capability to report the lifecycle of a line that has an id."""
 BACKGROUND_WAIT_S = 600.0
-"""How long a session may wait for its background tasks after its last turn. The CLI itself waits as
-long when it reads a plain prompt, and without limit when it reads streaming input."""
+"""How long a session may wait for background tasks after its last turn. The CLI waits as long for
+those of a plain prompt, and without limit with streaming input."""
 _ENDING = "the session is at its end"
 _NO_REPORTS = "this Claude Code does not say which messages it takes in"
 
@@ -37,10 +37,7 @@ _NO_REPORTS = "this Claude Code does not say which messages it takes in"
 class ClaudeConversation(ClaudeTranslator):
     """A translator that also writes the prompt and messages.
 
-    Args:
-        config: the session it belongs to.
-        clock: the time for limits that reset.
-        ids: makes the ids under which the CLI reports on a line.
+    `ids` makes the ids under which the CLI reports on a line.
     """
 
     def __init__(
@@ -54,9 +51,10 @@ class ClaudeConversation(ClaudeTranslator):
         self._ids = ids
         self._lines = [_user_line(config.prompt)]
         self._steering = SteeringQueue()
-        """A message waits until it is known whether the CLI reports on messages. The key of a sent
-        one is the id of its line; it is accepted when the CLI has read it."""
+        """A message waits until `_reports` is known. Its key is the id of its line; it is accepted
+        when the CLI has read it."""
         self._reports: bool | None = None
+        """Whether the CLI reports on messages."""
         self._turn_over_at_s = 0.0
         self._is_input_over = False
 
@@ -79,7 +77,7 @@ class ClaudeConversation(ClaudeTranslator):
 
     @property
     def is_final(self) -> bool:
-        """True when the last turn is over and no message or background task would start another."""
+        """True when no message or background task would start another turn."""
         if self._steering.has_accepted:
             return False
         waited_s = self._state.clock.monotonic() - self._turn_over_at_s
@@ -109,11 +107,7 @@ class ClaudeConversation(ClaudeTranslator):
             request.refuse(_NO_REPORTS)
 
     def interrupt(self) -> bool:
-        """Return False: SIGINT is better than the CLI's interrupt request.
-
-        Both make the CLI print its result and cost, but after SIGINT it exits, and after the
-        request it begins the next message.
-        """
+        """Return False: after SIGINT the CLI exits, after its interrupt request it goes on."""
         return False
 
     def _set_reports(self, *, reports: bool) -> None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from agent_swarm_worker.providers.kit import costs
-from agent_swarm_worker.providers.kit.costs import Spent, Tokens, added_up, cost_data
+from agent_swarm_worker.providers.kit.costs import CostBook, Spent, Tokens, added_up, cost_data
 from agent_swarm_worker.providers.kit.native import count, mapping, number
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _MODEL_USAGE = {
 FrameTokens: TypeAlias = tuple[int | None, int | None, int | None, int | None]
 """Tokens of one message: input, output, cache read, cache write; ``None`` if not reported."""
 MAX_OPEN_MESSAGES = 64
-"""Messages whose frames may still be interleaved, as those of parallel subagents are."""
+"""Messages whose frames may be interleaved, as those of parallel subagents are."""
 
 
 def frame_tokens(usage: dict[str, Any]) -> FrameTokens:
@@ -44,7 +43,7 @@ def frame_tokens(usage: dict[str, Any]) -> FrameTokens:
     )
 
 
-class CostBook(costs.CostBook):
+class ClaudeCosts(CostBook):
     """Adds up the spend of one process."""
 
     def __init__(self) -> None:
@@ -60,8 +59,7 @@ class CostBook(costs.CostBook):
     def add_frame(self, message_id: str, model: str, tokens: FrameTokens) -> None:
         """Add an assistant frame; it counts only if no result follows.
 
-        Its input is exact. Its output is that at the time of the frame, less than what is charged:
-        a lower bound of the cost of a killed run.
+        Its input is exact, its output less than what is charged: a lower bound for a killed run.
         """
         if not message_id or not model:
             return
@@ -70,7 +68,6 @@ class CostBook(costs.CostBook):
             self._settle(next(iter(self._recent)))
 
     def _settle(self, message_id: str) -> None:
-        """Add a message without further frames to the sums."""
         model, (new, out, read, written) = self._recent.pop(message_id)
         sums = self._frames.get(model, (0, 0, 0, 0))
         self._frames[model] = (
@@ -106,13 +103,7 @@ class CostBook(costs.CostBook):
         return not any(self._with_frames().values())
 
     def cost(self, config: ProviderSessionConfig, *, model: str, is_error: bool) -> CostData | None:
-        """Return the spend so far, or ``None`` if the CLI has reported none.
-
-        Args:
-            config: the session.
-            model: its main model, as the CLI named it.
-            is_error: whether it has failed.
-        """
+        """Return the spend so far, or ``None`` if the CLI has reported none."""
         per_model = self._with_frames()
         if not self._has_result and not per_model:
             return None

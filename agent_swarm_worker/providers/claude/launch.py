@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from agent_swarm_worker.contract import PrivateFile
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.catalog import effort_levels, lowered_effort
 from agent_swarm_worker.providers.claude.spec import ANTHROPIC_KEY, SPEC, ClaudeOptions
-from agent_swarm_worker.providers.kit.launch import Launch, PrivateFile
+from agent_swarm_worker.providers.kit.launch import Launch
 from agent_swarm_worker.providers.kit.mcp_config import (
     SWARM_SERVER,
     mcp_config_bytes,
@@ -42,7 +43,7 @@ _SWITCHES = {
     "ENABLE_TOOL_SEARCH": "true",
 }
 DEFAULT_MODEL = SPEC.models.default
-"""The model of a session whose configuration names none (docs/api.md 15.8)."""
+"""Of a session whose configuration names none (docs/api.md 15.8)."""
 FILE_NAME = ".mcp.json"
 MAX_FILE_BYTES = 1024 * 1024
 
@@ -54,16 +55,13 @@ def claude_launch(
     is_root: bool = False,
     streams_input: bool = False,
 ) -> Launch:
-    """Build the launch of one session.
+    """Build the launch of one session; raises `BadSetting` for an open quote in its program.
 
     Args:
-        config: the session; with ``resume_session_id`` it continues an earlier one.
+        config: of the session.
         mcp_config: the file of tool servers; with it the CLI reads no other.
-        is_root: true if the session runs as root, which the CLI accepts only in a sandbox.
-        streams_input: true if a `ClaudeConversation` writes the prompt and later messages.
-
-    Raises:
-        BadSetting: ``CLAUDE_BINARY`` cannot be split into words.
+        is_root: the session runs as root, which the CLI accepts only in a sandbox.
+        streams_input: a `ClaudeConversation` writes the prompt and later messages.
     """
     options, files = ["--model", config.model or DEFAULT_MODEL], []
     if config.system_prompt:
@@ -112,7 +110,7 @@ def _environment(config: ProviderSessionConfig, *, is_root: bool) -> dict[str, s
 
 
 def _encoded(prompt: str) -> bytes:
-    """Encode as UTF-8; JSON allows half a surrogate pair, UTF-8 does not."""
+    # JSON allows half a surrogate pair, UTF-8 does not.
     return prompt.encode("utf-8", "replace")
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.contract import Error
+from agent_swarm_worker.contract import Error, Helper
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
-from agent_swarm_worker.providers.claude.cost import CostBook
+from agent_swarm_worker.providers.claude.cost import ClaudeCosts
 from agent_swarm_worker.providers.claude.launch import applied_effort
 from agent_swarm_worker.providers.claude.spec import SPEC
 from agent_swarm_worker.providers.kit.native import count, items, text
@@ -19,6 +19,7 @@ from agent_swarm_worker.providers.kit.outcome import (
     LABELS,
     MAX_REASON_CHARS,
     Failure,
+    TranslationState,
     aborted,
     concluded,
     failure,
@@ -28,10 +29,7 @@ from agent_swarm_worker.providers.kit.outcome import (
 from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import CostData, ProviderResult, ProviderSessionConfig
-    from agent_swarm_worker.providers.kit.launch import Ending
-    from agent_swarm_worker.providers.kit.outcome import LimitWindows
+    from agent_swarm_worker.contract import CostData, Ending, ProviderResult
 
 _BY_SUBTYPE = {
     "error_max_turns": "max_turns",
@@ -51,8 +49,8 @@ _LABELS = {
 }
 
 
-def result_failure(state: TranslationState) -> Failure | None:
-    """Return the failure that the last result event reports, or ``None`` if it reports success."""
+def result_failure(state: ClaudeState) -> Failure | None:
+    """Return the failure that the last result event reports, or ``None`` for a success."""
     result = state.result or {}
     if not _is_error(result):
         return None if _has_asked_model(state) else _empty_run(state)
@@ -60,8 +58,8 @@ def result_failure(state: TranslationState) -> Failure | None:
     return failure(_category(state, result, message), message, _LABELS)
 
 
-def conclude(state: TranslationState, ending: Ending) -> ProviderResult:
-    """Return the result of the session, from its output and the end of its process."""
+def conclude(state: ClaudeState, ending: Ending) -> ProviderResult:
+    """Return the result of the session."""
     failed = _failure(state, ending)
     reset_at = None
     if failed is not None:
@@ -79,13 +77,13 @@ def conclude(state: TranslationState, ending: Ending) -> ProviderResult:
     )
 
 
-def output(state: TranslationState, failure: Failure | None) -> str | None:
+def output(state: ClaudeState, failure: Failure | None) -> str | None:
     """Return the agent's answer; of a failed run its last message, never the error's text."""
     final = text((state.result or {}).get("result")) if failure is None else ""
     return final or state.last_text or None
 
 
-def _failure(state: TranslationState, ending: Ending) -> Failure | None:
+def _failure(state: ClaudeState, ending: Ending) -> Failure | None:
     failed = result_failure(state) if state.result else None
     if state.result and not failed and _is_over(state, ending):
         return None
@@ -97,14 +95,14 @@ def _failure(state: TranslationState, ending: Ending) -> Failure | None:
     return aborted(ending) or unfinished("Claude", ending, _class_of, last_error=error)
 
 
-def _is_over(state: TranslationState, ending: Ending) -> bool:
-    """True if the process ended by itself, or was ended after its last turn."""
+def _is_over(state: ClaudeState, ending: Ending) -> bool:
+    """True if the process ended by itself, or after its last turn."""
     if ending.hung_after_result or (ending.exit_code == 0 and ending.aborted is None):
         return True
     return state.is_final and (ending.exit_code == 0 or ending.exit_code > 128)
 
 
-def _message(state: TranslationState, result: dict[str, Any]) -> str:
+def _message(state: ClaudeState, result: dict[str, Any]) -> str:
     """Return the CLI's reason for an error, without its internal diagnostics."""
     errors = [text(error) for error in items(result.get("errors"))]
     message = "; ".join(error for error in errors if error and not error.startswith("[ede_"))
@@ -117,7 +115,7 @@ def _is_error(result: dict[str, Any]) -> bool:
     return is_error if isinstance(is_error, bool) else result.get("subtype") != "success"
 
 
-def _has_asked_model(state: TranslationState) -> bool:
+def _has_asked_model(state: ClaudeState) -> bool:
     if state.has_model_message:
         return True
     had_no_turn = (state.result or {}).get("num_turns") == 0
@@ -125,7 +123,7 @@ def _has_asked_model(state: TranslationState) -> bool:
     return not (is_empty or state.local_command)
 
 
-def _empty_run(state: TranslationState) -> Failure:
+def _empty_run(state: ClaudeState) -> Failure:
     """Return the failure of a prompt that the CLI answered itself (``/help``, ``/compact``)."""
     taken_as = f"took the prompt as {state.local_command}" if state.local_command else "ended"
     answer = text((state.result or {}).get("result")) or state.last_text
@@ -135,7 +133,7 @@ def _empty_run(state: TranslationState) -> Failure:
     )
 
 
-def _category(state: TranslationState, result: dict[str, Any], message: str) -> str:
+def _category(state: ClaudeState, result: dict[str, Any], message: str) -> str:
     for table, key in ((_BY_SUBTYPE, "subtype"), (_BY_TERMINAL_REASON, "terminal_reason")):
         category = table.get(text(result.get(key)))
         if category:
@@ -150,32 +148,22 @@ def _class_of(message: str, error: Error | None = None, status: int | None = Non
 
 
 @dataclass(slots=True, kw_only=True)
-class TranslationState:
+class ClaudeState(TranslationState):
     """The state of a translation: `translate` writes it, `outcome` reads it."""
 
-    config: ProviderSessionConfig
-    clock: Clock
-    limits: LimitWindows
-    costs: CostBook = field(default_factory=CostBook)
-    session_id: str | None = None
-    model: str = ""
-    window: int | None = None
-    """Context window of the main model in tokens."""
+    costs: ClaudeCosts = field(default_factory=ClaudeCosts)
     result: dict[str, Any] | None = None
     """The last result event."""
-    last_text: str = ""
-    """The main agent's last message."""
-    last_error: Error | None = None
-    """The model API's last error, retried ones included; ``None`` after its next answer."""
     has_model_message: bool = False
     has_cli_message: bool = False
     """The CLI wrote an assistant message itself."""
     local_command: str = ""
     """A command of the CLI that consumed the prompt, so that no model got it."""
     last_message_id: str = ""
-    tools: dict[str, tuple[str, Any]] = field(default_factory=dict)
-    """Name and arguments of each open tool call, by its id."""
-
+    tools: dict[str, tuple[str, Any, Helper | None]] = field(default_factory=dict)
+    """Name, arguments and caller of each open tool call, by its id."""
+    helpers: dict[str, Helper] = field(default_factory=dict)
+    """The subagents, by the id of the call that started each."""
     turn_is_over: bool = False
     background_tasks: int = 0
     wakeup_is_set: bool = False

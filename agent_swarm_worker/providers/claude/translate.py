@@ -1,8 +1,7 @@
 """Translate Claude Code's ``stream-json`` output into normalized events.
 
-One function per type of native event (`_TYPES`): messages with tool calls and their results, the
-session's own events (start, retries, compaction, background tasks), limits, results. An unknown
-type or shape is skipped: the line is in the journal, and a newer CLI must not break the worker.
+One function per type of native event (`_TYPES`). An unknown type or shape is skipped: the line is
+in the journal, and a newer CLI must not break the worker.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import (
     Compaction,
-    ContextUsage,
     Error,
+    Helper,
     Message,
     Progress,
     ProviderEvent,
@@ -25,38 +24,30 @@ from agent_swarm_worker.contract import (
 from agent_swarm_worker.providers.catalog import context_window
 from agent_swarm_worker.providers.claude import outcome
 from agent_swarm_worker.providers.claude.cost import frame_tokens
-from agent_swarm_worker.providers.claude.outcome import TranslationState
+from agent_swarm_worker.providers.claude.outcome import ClaudeState
 from agent_swarm_worker.providers.claude.spec import SPEC
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
 from agent_swarm_worker.providers.kit.native import count, items, mapping, number, text
-from agent_swarm_worker.providers.kit.outcome import REJECTED, LimitWindows
+from agent_swarm_worker.providers.kit.outcome import REJECTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from agent_swarm_worker.contract import ProviderResult, ProviderSessionConfig
-    from agent_swarm_worker.providers.claude.cost import FrameTokens
-    from agent_swarm_worker.providers.kit.launch import Ending
-
+    from agent_swarm_worker.contract import Ending, ProviderResult, ProviderSessionConfig
+    from agent_swarm_worker.providers.kit.outcome import LimitWindows
 
 MAX_OPEN_CALLS = 1000
-"""Limit of open tool calls that are remembered; a faulty harness may never answer them."""
+"""Limit of remembered tool calls, and of subagents; a faulty CLI may never answer them."""
 _SYNTHETIC = "<synthetic>"
 """The model name in messages that the CLI wrote itself."""
 _WAKEUP_TOOL = "ScheduleWakeup"
 
 
 class ClaudeTranslator(JsonTranslator):
-    """Translates the lines of one CLI process into events, and at its end into a result.
-
-    Args:
-        config: the session it belongs to.
-        clock: the time for limits that reset.
-    """
+    """Translates the lines of one CLI process into events, and at its end into a result."""
 
     def __init__(self, config: ProviderSessionConfig, *, clock: Clock | None = None) -> None:
-        clock = clock or SystemClock()
-        self._state = TranslationState(config=config, clock=clock, limits=LimitWindows(clock))
+        self._state = ClaudeState(config=config, clock=clock or SystemClock())
 
     def feed(self, native: Any) -> Sequence[ProviderEvent]:
         """Take one native event."""
@@ -67,7 +58,7 @@ class ClaudeTranslator(JsonTranslator):
 
     @property
     def is_final(self) -> bool:
-        """True when the last turn is over and nothing is pending that would start another."""
+        """True when nothing is pending that would start another turn."""
         return self._state.is_final
 
     def conclude(self, ending: Ending) -> ProviderResult:
@@ -75,10 +66,10 @@ class ClaudeTranslator(JsonTranslator):
         return outcome.conclude(self._state, ending)
 
 
-def assistant(state: TranslationState, event: dict[str, Any]) -> list[ProviderEvent]:
+def assistant(state: ClaudeState, event: dict[str, Any]) -> list[ProviderEvent]:
     """``assistant``: one event per content block, all with the same message id and usage."""
-    message = mapping(event.get("message"))
-    is_main = event.get("parent_tool_use_id") is None
+    message, helper = mapping(event.get("message")), _helper(state, event)
+    is_main = helper is None
     if is_main:
         state.turn_is_over = False
     # The position of the category depends on the version of the CLI.
@@ -102,13 +93,14 @@ def assistant(state: TranslationState, event: dict[str, Any]) -> list[ProviderEv
             # Each block of a message has a frame of its own, with the same id and usage.
             if is_main and not (message_id and message_id == state.last_message_id):
                 state.last_message_id = message_id
-                events.append(_context_usage(state, tokens))
+                used = sum(number or 0 for number in tokens)
+                events.append(state.context_usage(used, tokens[1], "input-cache-output"))
     for block in map(mapping, items(message.get("content"))):
-        events += _block(state, block, is_main=is_main)
+        events += _block(state, block, helper)
     return events
 
 
-def user(state: TranslationState, event: dict[str, Any]) -> list[ProviderEvent]:
+def user(state: ClaudeState, event: dict[str, Any]) -> list[ProviderEvent]:
     """``user``: tool results, or text that the CLI wrote in the user's place."""
     content = mapping(event.get("message")).get("content")
     if isinstance(content, str) and content.startswith("<local-command-"):
@@ -117,34 +109,52 @@ def user(state: TranslationState, event: dict[str, Any]) -> list[ProviderEvent]:
     if event.get("parent_tool_use_id") is None:
         state.turn_is_over = False
     blocks = map(mapping, items(content))
-    return [_tool_end(state, block) for block in blocks if block.get("type") == "tool_result"]
+    return [
+        _tool_end(state, block, event) for block in blocks if block.get("type") == "tool_result"
+    ]
+
+
+def _helper(state: ClaudeState, event: dict[str, Any]) -> Helper | None:
+    """Return the subagent of a message; it is named by the call that started it."""
+    parent = event.get("parent_tool_use_id")
+    if not parent:
+        return None
+    known = state.helpers.get(call_id := text(parent))
+    if known is None:
+        args = mapping(state.tools.get(call_id, ("", None, None))[1])
+        names = (event.get("task_description"), args.get("description"), args.get("subagent_type"))
+        known = Helper(call_id, next(filter(None, map(text, names)), ""))
+        state.helpers[call_id] = known
+        if len(state.helpers) > MAX_OPEN_CALLS:
+            del state.helpers[next(iter(state.helpers))]
+    return known
 
 
 def _block(
-    state: TranslationState, block: dict[str, Any], *, is_main: bool
+    state: ClaudeState, block: dict[str, Any], helper: Helper | None
 ) -> Iterator[ProviderEvent]:
     match block.get("type"):
         case "text" if message := text(block.get("text")):
-            if is_main:
+            if helper is None:
                 state.last_text = message
-            yield Message("assistant", message, not is_main)
+            yield Message("assistant", message, helper is not None, helper)
         case "tool_use" if name := text(block.get("name")):
             call_id, args = text(block.get("id")), block.get("input")
-            state.tools[call_id] = (name, args)
+            state.tools[call_id] = (name, args, helper)
             if len(state.tools) > MAX_OPEN_CALLS:
                 del state.tools[next(iter(state.tools))]
-            yield ToolStart(call_id, name, {} if args is None else args)
+            yield ToolStart(call_id, name, {} if args is None else args, helper)
 
 
-def _tool_end(state: TranslationState, block: dict[str, Any]) -> ToolEnd:
+def _tool_end(state: ClaudeState, block: dict[str, Any], event: dict[str, Any]) -> ToolEnd:
     call_id, is_error = text(block.get("tool_use_id")), block.get("is_error") is True
-    name, args = state.tools.pop(call_id, ("", None))
+    name, args, helper = state.tools.pop(call_id, None) or ("", None, _helper(state, event))
     if name == _WAKEUP_TOOL and not is_error:
         state.wakeup_is_set = mapping(args).get("stop") is not True
-    return ToolEnd(call_id, name, block.get("content"), is_error)
+    return ToolEnd(call_id, name, block.get("content"), is_error, helper)
 
 
-def _api_error(state: TranslationState, category: str, event: dict[str, Any]) -> Error:
+def _api_error(state: ClaudeState, category: str, event: dict[str, Any]) -> Error:
     if not state.limits.windows:  # else they are a copy with fewer details
         parameters = mapping(event.get("api_error_params"))
         take_limits(state.limits, mapping(parameters.get("rate_limit_info")))
@@ -154,13 +164,7 @@ def _api_error(state: TranslationState, category: str, event: dict[str, Any]) ->
     return state.last_error
 
 
-def _context_usage(state: TranslationState, tokens: FrameTokens) -> ContextUsage:
-    used = sum(number or 0 for number in tokens)
-    percent = min(100.0, used / state.window * 100) if state.window else None
-    return ContextUsage(used, state.window, percent, tokens[1], "input-cache-output")
-
-
-def system(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+def system(state: ClaudeState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
     """``system``: events about the session, by ``subtype``."""
     match event.get("subtype"):
         case "init":
@@ -178,7 +182,7 @@ def system(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderE
             state.background_tasks = len(items(event.get("tasks")))
 
 
-def command_lifecycle(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+def command_lifecycle(state: ClaudeState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
     """``command_lifecycle``: a message, or a wake-up that the agent had set, starts a new turn."""
     if event.get("state") == "started":
         state.wakeup_is_set = state.wakeup_is_set and not event.get("wakeup_source")
@@ -186,13 +190,13 @@ def command_lifecycle(state: TranslationState, event: dict[str, Any]) -> Iterato
     yield from ()
 
 
-def rate_limit(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+def rate_limit(state: ClaudeState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
     """``rate_limit_event``: the state of a subscription's limits."""
     take_limits(state.limits, mapping(event.get("rate_limit_info")))
     yield from ()
 
 
-def error(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+def error(state: ClaudeState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
     """``error``: an error that belongs to no message."""
     nested = mapping(event.get("error"))
     places = (event.get("error"), event.get("message"), nested.get("message"))
@@ -201,7 +205,7 @@ def error(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEv
     yield state.last_error
 
 
-def _init(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+def _init(state: ClaudeState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
     """``init`` is printed once per turn; only the first one begins the session."""
     session_id = text(event.get("session_id"))
     state.turn_is_over = False
@@ -223,7 +227,7 @@ def _init(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEv
             yield Error(f"MCP server {text(server.get('name'))} cannot be reached", "mcp_failed")
 
 
-def _api_retry(state: TranslationState, event: dict[str, Any]) -> Progress:
+def _api_retry(state: ClaudeState, event: dict[str, Any]) -> Progress:
     status, category = count(event.get("error_status")), text(event.get("error")) or "unknown"
     wait_s = (number(event.get("retry_delay_ms")) or 0) / 1000
     attempt, limit = count(event.get("attempt")) or 0, count(event.get("max_retries")) or 0
@@ -232,7 +236,7 @@ def _api_retry(state: TranslationState, event: dict[str, Any]) -> Progress:
     return Progress(f"Model API: {answer}; retry {attempt} of {limit} in {wait_s:.0f} s")
 
 
-def _compact_boundary(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+def _compact_boundary(state: ClaudeState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
     about = event.get("compact_metadata")
     if isinstance(about, dict):
         is_manual = about.get("trigger") == "manual"
@@ -240,7 +244,7 @@ def _compact_boundary(state: TranslationState, event: dict[str, Any]) -> Iterato
         yield Compaction(count(about.get("pre_tokens")) or 0, trigger, state.window)
 
 
-def _result(state: TranslationState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
+def _result(state: ClaudeState, event: dict[str, Any]) -> Iterator[ProviderEvent]:
     """``result``: the end of a turn, and of the session unless something starts another."""
     state.result = event
     state.turn_is_over = True

@@ -22,7 +22,7 @@ from agent_swarm_worker.providers.codex.launch import (
     prepare_home,
     session_config,
 )
-from agent_swarm_worker.providers.codex.outcome import STALE_SESSION
+from agent_swarm_worker.providers.codex.outcome import STALE_SESSION, CodexState, Plan
 from agent_swarm_worker.providers.codex.rollout import (
     find_rollout,
     has_text,
@@ -39,10 +39,8 @@ from agent_swarm_worker.providers.codex.spec import (
     native_effort,
     resolve_model,
 )
-from agent_swarm_worker.providers.codex.state import Plan, TranslationState
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, SpecAdapter
-from agent_swarm_worker.providers.kit.outcome import LimitWindows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,9 +50,9 @@ if TYPE_CHECKING:
         ProviderResult,
         ProviderSession,
         ProviderSessionConfig,
+        Translator,
     )
     from agent_swarm_worker.providers.kit.cli_session import HarnessFactory
-    from agent_swarm_worker.providers.kit.launch import Translator
 
 
 class CodexAdapter(SpecAdapter):
@@ -82,8 +80,7 @@ class CodexAdapter(SpecAdapter):
         """Prepare a session.
 
         Raises:
-            CredentialsMissing: neither a login nor an API key can be used.
-            BadSetting: a setting of this harness is invalid.
+            CredentialsMissing, BadSetting: as in `check`.
             ProviderError: the CLI would refuse the prompt, or the disk is full.
         """
         options = CodexOptions.load(config.env)
@@ -156,10 +153,10 @@ async def _prepared(
         rollout = earlier if config.resume_session_id else None
         if config.resume_session_id and rollout is None:
             # For some ids the CLI would start a new thread and not report it.
-            log.warning(Event.SESSION_RESUMED, session=config.resume_session_id, found=False)
+            log.warning(Event.SESSION_RESUMED, session=config.resume_session_id, state="not found")
             prompt = config.fresh_prompt or config.prompt
             config = replace(config, resume_session_id=None, prompt=prompt)
-        state = TranslationState(
+        state = CodexState(
             config=config,
             plan=replace(
                 plan,
@@ -167,7 +164,6 @@ async def _prepared(
                 changed_system_prompt=_changed_system_prompt(config, plan, rollout),
             ),
             clock=clock,
-            limits=LimitWindows(clock),
             model=plan.model,
         )
         return CliHarness(

@@ -1,10 +1,9 @@
 """Insert the system prompt as a block into a directory's ``AGENTS.md``, and remove it again.
 
-For a CLI without developer instructions (``CODEX_SYSTEM_PROMPT=agents-md``). The block is at the
-top of the file while sessions run in the directory. The last one to end removes it and keeps the
-agent's edits. The original state of the file is recorded in a registry outside the repository, with
-a locked file per session, which the kernel unlocks when the process dies: so the next session
-removes the block of a crashed one.
+For a CLI without developer instructions (``CODEX_SYSTEM_PROMPT=agents-md``). The last session in
+the directory to end removes the block and keeps the agent's edits. The original state of the file
+is in a registry outside the repository, with a locked file per session. The kernel unlocks it when
+the process dies, so that the next session removes the block of a crashed one.
 """
 
 from __future__ import annotations
@@ -39,14 +38,9 @@ _BLOCK = re.compile(rb"<swarm_system_prompt>\n.*?\n</swarm_system_prompt>\n?\n?"
 
 
 class AgentsMd:
-    """One session's use of the block in one directory.
+    """One session's use of the block in its working directory.
 
-    Args:
-        guest: of the session.
-        folder: the agent's working directory.
-        session: a unique name of the session.
-        home: the operator's ``CODEX_HOME``; the registry is below it.
-        clock: measures the pauses between attempts at the lock.
+    `session` is its unique name. The registry is below `home`, the operator's ``CODEX_HOME``.
     """
 
     def __init__(
@@ -61,11 +55,7 @@ class AgentsMd:
         self._session_lock: AppendFile | None = None
 
     async def insert(self, system_prompt: str) -> None:
-        """Insert the block at the top of the file.
-
-        Raises:
-            ProviderError: the file or the registry cannot be written.
-        """
+        """Insert the block at the top of the file. Raises `ProviderError`."""
         prompt = system_prompt.encode("utf-8", "replace")
         block = b"<swarm_system_prompt>\n" + prompt + b"\n</swarm_system_prompt>"
         try:
@@ -97,7 +87,7 @@ class AgentsMd:
             raise ProviderError(msg) from error
 
     async def remove(self) -> None:
-        """End the use of the block; the last session removes it. Never raises ``OSError``."""
+        """End the use of the block. Never raises ``OSError``."""
         if self._session_lock is None:
             return
         with suppress(OSError):
@@ -110,11 +100,10 @@ class AgentsMd:
 
     @property
     def _session_lock_path(self) -> str:
-        """The file that this session keeps locked while it uses the block."""
         return f"{self._registry}/{self._session}.held"
 
     async def _without_block(self, state: dict[str, Any], *, is_last: bool) -> dict[str, Any]:
-        """Remove the block from the file; return the recorded state of the file before it.
+        """Remove the block; return the recorded state of the file before it.
 
         The file is deleted if it did not exist before and holds nothing that the agent wrote.
         """

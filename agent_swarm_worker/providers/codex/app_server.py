@@ -1,8 +1,4 @@
-"""Talk to ``codex app-server`` over JSON-RPC: one thread and its turns; translate notifications.
-
-`AppServer` sends the requests and follows the turn; `translated` turns a notification into events,
-and `take_limits` reads the limits of a subscription (``account/rateLimits/updated``).
-"""
+"""Talk to ``codex app-server`` over JSON-RPC: one thread and its turns; translate notifications."""
 
 from __future__ import annotations
 
@@ -13,8 +9,7 @@ from agent_swarm_worker import __version__
 from agent_swarm_worker.contract import Custom, Error, ProviderEvent, Result
 from agent_swarm_worker.providers.codex import exec_stream as turn_items
 from agent_swarm_worker.providers.codex import outcome
-from agent_swarm_worker.providers.codex.outcome import STALE_SESSION, read_error
-from agent_swarm_worker.providers.codex.state import read_tokens
+from agent_swarm_worker.providers.codex.outcome import STALE_SESSION, read_error, read_tokens
 from agent_swarm_worker.providers.kit.conversation import SESSION_OVER, SteeringQueue
 from agent_swarm_worker.providers.kit.jsonrpc import Answerer, JsonRpcConversation, JsonRpcPeer
 from agent_swarm_worker.providers.kit.native import count, items, mapping, number, text
@@ -23,11 +18,10 @@ from agent_swarm_worker.providers.kit.outcome import REJECTED, LimitWindows, exi
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from agent_swarm_worker.contract import ProviderResult
-    from agent_swarm_worker.providers.codex.state import TranslationState
+    from agent_swarm_worker.contract import Ending, ProviderResult
+    from agent_swarm_worker.providers.codex.outcome import CodexState
     from agent_swarm_worker.providers.kit.conversation import SteerRequest
     from agent_swarm_worker.providers.kit.jsonrpc import RpcError
-    from agent_swarm_worker.providers.kit.launch import Ending
 
 _UNWANTED = (
     "account/updated",
@@ -65,13 +59,12 @@ _WINDOW_NAMES = {300: "five_hour", 1440: "one_day", 10080: "seven_day"}
 class AppServer(JsonRpcConversation):
     """One thread of the app server, from its start to its result."""
 
-    def __init__(self, state: TranslationState) -> None:
+    def __init__(self, state: CodexState) -> None:
         self._state = state
         self._client_ids = itertools.count(1)
         self._turn_id: str | None = None
         self._steering = SteeringQueue()
-        """A message waits for the end of the running turn, or for the first turn. The key of a sent
-        one is its client id."""
+        """A message waits for the end of the turn, or for the first one; its key is a client id."""
         self.rpc = JsonRpcPeer(self._notified, answers=_ANSWERS, head={})
         self.rpc.request(
             "initialize",
@@ -99,7 +92,7 @@ class AppServer(JsonRpcConversation):
         return self._state.is_final
 
     def steer(self, request: SteerRequest) -> None:
-        """Take a message: into the running turn, or as the next turn."""
+        """Take a message into the running turn, or as the next one."""
         if self._state.is_final:
             request.refuse(SESSION_OVER)
         elif request.mode == "queue" or self._turn_id is None:
@@ -199,7 +192,7 @@ class AppServer(JsonRpcConversation):
         if method != "error":
             state.clear_retry()
         thread_id = text(params.get("threadId"))
-        is_ours = thread_id in ("", state.thread_id)
+        is_ours = thread_id in ("", state.session_id)
         if method == "item/started" and is_ours:
             # A message that is an item of the thread is part of the next model request.
             self._steering.confirm(text(mapping(params.get("item")).get("clientId")))
@@ -230,28 +223,21 @@ class AppServer(JsonRpcConversation):
         yield Result(state.cost(is_error=is_error), state.last_text or None, is_error, category)
 
     def _thread(self) -> dict[str, Any]:
-        return {"threadId": self._state.thread_id}
+        return {"threadId": self._state.session_id}
 
 
 def translated(
-    state: TranslationState, method: str, params: dict[str, Any], *, subagent: bool
+    state: CodexState, method: str, params: dict[str, Any], *, subagent: bool
 ) -> Iterator[ProviderEvent]:
-    """Translate one notification; an unknown one is skipped, as it is in the journal.
-
-    Args:
-        state: of the translation.
-        method: of the notification.
-        params: of the notification.
-        subagent: true if it is about the thread of a subagent.
-    """
+    """Translate one notification, of the thread or of a subagent's; skip an unknown one."""
     item = mapping(params.get("item"))
     match method:
         case "turn/started" if not subagent:
-            state.costs.turns += 1
+            state.turns += 1
         case "item/started":
-            yield from turn_items.started(item)
+            yield from turn_items.started(item, state.helper(text(params.get("threadId"))))
         case "item/completed":
-            yield from turn_items.completed(state, item, subagent=subagent)
+            yield from turn_items.completed(state, item, state.helper(text(params.get("threadId"))))
         case "item/agentMessage/delta" if not subagent:
             data = {"itemId": text(params.get("itemId")), "text": text(params.get("delta"))}
             yield Custom("codex.message_delta", data)
@@ -271,12 +257,10 @@ def translated(
             yield from state.take_error(error, is_retried=params.get("willRetry") is True)
 
 
-def _usage(
-    state: TranslationState, params: dict[str, Any], *, subagent: bool
-) -> Iterator[ProviderEvent]:
+def _usage(state: CodexState, params: dict[str, Any], *, subagent: bool) -> Iterator[ProviderEvent]:
     usage = mapping(params.get("tokenUsage"))
     thread_id = text(params.get("threadId"))
-    grown = state.costs.take_total(thread_id, read_tokens(usage.get("total")), state.model)
+    grown = state.take_total(thread_id, read_tokens(usage.get("total")))
     if subagent:
         return
     state.window = count(usage.get("modelContextWindow")) or state.window
@@ -293,7 +277,7 @@ def _todo(params: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def take_limits(limits: LimitWindows, snapshot: Mapping[str, Any]) -> None:
-    """Record one snapshot of the account's windows."""
+    """Record one snapshot of the windows of a subscription."""
     reached = text(snapshot.get("rateLimitReachedType"))
     for key in ("primary", "secondary"):
         window = mapping(snapshot.get(key))

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import Guest
 
-CREDENTIALS = SPEC.credentials.variables
-"""One of these must be set unless the CLI is logged in; the first one is used."""
-
 MAX_FILE_BYTES = 1 << 20
 _POOL_ROW = re.compile(r"codex_oauth(?:_\d+)?", re.IGNORECASE)
 
@@ -41,7 +38,7 @@ class Credential:
 
     is_oauth: bool
     content: bytes = b""
-    """An ``auth.json`` of the session's own."""
+    """The session's own ``auth.json``, unless `file` is set."""
     file: PurePath | None = None
     """The operator's ``auth.json``, which the CLI keeps fresh itself."""
 
@@ -51,7 +48,7 @@ async def find_credential(env: Mapping[str, str], guest: Guest) -> Credential:
 
     Raises:
         CredentialsMissing: there is none.
-        CredentialDamaged: the only one there is cannot be used.
+        CredentialDamaged: the only one cannot be used.
     """
     damage: CredentialDamaged | None = None
     try:
@@ -70,7 +67,7 @@ async def find_credential(env: Mapping[str, str], guest: Guest) -> Credential:
     if key:
         content = orjson.dumps({"auth_mode": "apikey", API_KEY: key})
         return Credential(is_oauth=False, content=content)
-    raise damage or CredentialsMissing(SPEC.name, CREDENTIALS)
+    raise damage or CredentialsMissing(SPEC.name, SPEC.credentials.variables)
 
 
 def without_credentials(env: Mapping[str, str], credential: Credential) -> dict[str, str]:
@@ -126,7 +123,7 @@ def _auth_json(name: str, value: str, *, is_pooled: bool) -> bytes:
 
 
 def _damaged(source: str, why: str) -> CredentialDamaged:
-    return CredentialDamaged(SPEC.name, CREDENTIALS, source, why)
+    return CredentialDamaged(SPEC.name, SPEC.credentials.variables, source, why)
 
 
 def _last_refresh(epoch_ms: float | None) -> str:

@@ -12,6 +12,7 @@ from agent_swarm_worker.contract import (
     Compaction,
     Custom,
     Error,
+    Helper,
     Message,
     ProviderEvent,
     Result,
@@ -19,17 +20,20 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.providers.codex import outcome
-from agent_swarm_worker.providers.codex.outcome import STALE_SESSION, is_stale_session, read_error
-from agent_swarm_worker.providers.codex.state import read_tokens
+from agent_swarm_worker.providers.codex.outcome import (
+    STALE_SESSION,
+    is_stale_session,
+    read_error,
+    read_tokens,
+)
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
 from agent_swarm_worker.providers.kit.native import items, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from agent_swarm_worker.contract import ProviderResult
-    from agent_swarm_worker.providers.codex.state import TranslationState
-    from agent_swarm_worker.providers.kit.launch import Ending
+    from agent_swarm_worker.contract import Ending, ProviderResult
+    from agent_swarm_worker.providers.codex.outcome import CodexState
 
 
 _FAILED = frozenset({"failed", "declined", "errored"})
@@ -38,7 +42,7 @@ _FAILED = frozenset({"failed", "declined", "errored"})
 class ExecTranslator(JsonTranslator):
     """Translates the lines of one process into events, and at its end into a result."""
 
-    def __init__(self, state: TranslationState) -> None:
+    def __init__(self, state: CodexState) -> None:
         self._state = state
 
     def feed(self, native: Any) -> Sequence[ProviderEvent]:
@@ -46,9 +50,9 @@ class ExecTranslator(JsonTranslator):
         return list(self._translated(mapping(native)))
 
     def feed_stderr(self, line: str) -> Sequence[ProviderEvent]:
-        """Recognize the error that the session to resume does not exist; skip other lines."""
+        """Look for the error that the session to resume does not exist."""
         if (
-            self._state.thread_id is None
+            self._state.session_id is None
             and self._state.config.resume_session_id
             and is_stale_session(line)
         ):
@@ -73,14 +77,14 @@ class ExecTranslator(JsonTranslator):
             case "thread.started":
                 yield from state.begin_thread(text(event.get("thread_id")), state.plan.model)
             case "turn.started":
-                state.costs.turns += 1
+                state.turns += 1
                 state.turn = "running"
             case "item.started":
                 yield from started(item)
             case "item.updated":
                 yield from updated(item)
             case "item.completed":
-                yield from completed(state, item, subagent=False)
+                yield from completed(state, item)
             case "turn.completed":
                 yield from self._turn_completed(event)
             case "turn.failed":
@@ -95,7 +99,7 @@ class ExecTranslator(JsonTranslator):
         if isinstance(event.get("usage"), dict):
             total = read_tokens(event["usage"])
             # The sum of all calls of the turn: an upper bound of the context.
-            grown = state.costs.take_total(state.thread_id or "", total, state.model)
+            grown = state.take_total(state.session_id or "", total)
             yield state.take_context(grown, "peak-proxy")
         if not state.is_final:
             state.turn, state.is_final = "completed", True
@@ -103,11 +107,11 @@ class ExecTranslator(JsonTranslator):
         yield Result(state.cost(is_error=is_error), state.last_text or None, is_error)
 
 
-def started(item: dict[str, Any]) -> Iterator[ProviderEvent]:
-    """Translate the start of an item: a tool call has an event, other items none."""
+def started(item: dict[str, Any], helper: Helper | None = None) -> Iterator[ProviderEvent]:
+    """Translate the start of an item, of which only a tool call has an event."""
     tool = _tool(item)
     if tool is not None:
-        yield ToolStart(text(item.get("id")), *tool)
+        yield ToolStart(text(item.get("id")), *tool, helper)
 
 
 def updated(item: dict[str, Any]) -> Iterator[ProviderEvent]:
@@ -120,18 +124,18 @@ def updated(item: dict[str, Any]) -> Iterator[ProviderEvent]:
 
 
 def completed(
-    state: TranslationState, item: dict[str, Any], *, subagent: bool
+    state: CodexState, item: dict[str, Any], helper: Helper | None = None
 ) -> Iterator[ProviderEvent]:
     """Translate a completed item."""
     tool = _tool(item)
     if tool is not None:
-        yield ToolEnd(text(item.get("id")), tool[0], item, _is_error(item))
+        yield ToolEnd(text(item.get("id")), tool[0], item, _is_error(item), helper)
         return
     match _kind(item):
         case "agentmessage":
             if message := text(item.get("text")):
-                state.last_text = state.last_text if subagent else message
-                yield Message("assistant", message, subagent=subagent)
+                state.last_text = state.last_text if helper else message
+                yield Message("assistant", message, helper is not None, helper)
         case "reasoning":
             if thought := _reasoning(item):
                 yield Custom("codex.reasoning", _with_id(item, text=thought))

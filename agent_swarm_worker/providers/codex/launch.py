@@ -1,9 +1,8 @@
 """Build the launch of codex: arguments, ``config.toml``, private home, transport.
 
-The prompt goes to standard input, everything else into the private ``CODEX_HOME``: any user can
-list the arguments, so they hold neither the task nor a secret. Each session has a home of its own,
-so that parallel sessions never share a login or a configuration. Only the records of sessions stay
-in the operator's home, where a later session resumes from them.
+Any user can list the arguments, so they hold neither the task nor a secret. Each session has a
+private ``CODEX_HOME``, so that parallel sessions never share a login or a configuration. Only the
+records of sessions stay in the operator's home, where a later session resumes from them.
 """
 
 from __future__ import annotations
@@ -31,17 +30,15 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import Guest, ProviderSessionConfig
     from agent_swarm_worker.providers.codex.credentials import Credential
-    from agent_swarm_worker.providers.codex.state import Plan
+    from agent_swarm_worker.providers.codex.outcome import Plan
 
 
 MAX_PROMPT_CHARS = 1_048_576
 """Longest prompt that the CLI takes (measured with 0.169.0)."""
 PROBE_TIMEOUT_S = 20.0
 MAX_HELP_BYTES = 1 << 20
-
 _probed: dict[tuple[str, ...], bool] = {}
 """Cache: whether a program has an app server, by its path and modification time."""
-
 STARTUP_TIMEOUT_S = 30
 TOOL_TIMEOUT_S = 300
 PROJECT_DOC_BYTES = 32 * 1024
@@ -62,16 +59,7 @@ _SHARED = ("AGENTS.md", "AGENTS.override.md", "prompts", "rules")
 
 
 def codex_launch(config: ProviderSessionConfig, plan: Plan, config_toml: bytes) -> Launch:
-    """Build the launch of one session.
-
-    Args:
-        config: the session; with ``resume_session_id`` it continues an earlier one.
-        plan: the choices made for it.
-        config_toml: its configuration file.
-
-    Raises:
-        BadSetting: the program's variable has an open quote.
-    """
+    """Build the launch of one session; raises `BadSetting` for an open quote in its program."""
     is_exec = plan.transport == "exec"
     return Launch(
         argv=(
@@ -126,14 +114,7 @@ async def operator_config(guest: Guest, home: PurePath | None, log: Log) -> dict
 def session_config(
     config: ProviderSessionConfig, plan: Plan, base: dict[str, Any], log: Log
 ) -> bytes:
-    """Return ``config.toml`` of a session: the operator's, overridden for a headless session.
-
-    Args:
-        config: the session.
-        plan: the choices made for it.
-        base: the operator's configuration.
-        log: for servers that are left out.
-    """
+    """Return ``config.toml`` of a session: `base`, the operator's, overridden to be headless."""
     table: dict[str, Any] = {
         **base,
         "approval_policy": "never",
@@ -164,7 +145,7 @@ def session_config(
 def _servers(
     config: ProviderSessionConfig, own: dict[str, Any], log: Log
 ) -> dict[str, dict[str, Any]]:
-    """Return the operator's tool servers, overridden by the installed ones and the swarm's own."""
+    """Return the operator's tool servers, overridden by the installed and the swarm's own."""
     tables: dict[str, dict[str, Any]] = {
         name: table for name, table in own.items() if isinstance(table, dict)
     }
@@ -182,12 +163,7 @@ def _servers(
 async def prepare_home(config: ProviderSessionConfig, credential: Credential) -> PurePath:
     """Make the session's home with its login, and link the operator's files into it.
 
-    Args:
-        config: the session; the home is in its private directory, which the caller removes.
-        credential: of the session.
-
-    Raises:
-        ProviderError: the home cannot be written.
+    It is in the private directory of the session. Raises `ProviderError` if it cannot be written.
     """
     guest, home = config.guest, config.private_dir / FOLDER
     try:
@@ -226,7 +202,7 @@ async def _link(guest: Guest, home: PurePath, operator: PurePath) -> None:
 
 
 async def choose_transport(config: ProviderSessionConfig) -> Transport:
-    """Return the transport of a session; with ``auto`` the program is asked once."""
+    """Return the transport of a session."""
     match CodexOptions.load(config.env).transport:
         case "app-server":
             return "app-server"

@@ -12,19 +12,17 @@ from agent_swarm_worker.ids import is_uuid
 from agent_swarm_worker.providers.codex.app_server import AppServer
 from agent_swarm_worker.providers.codex.credentials import Credential
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
+from agent_swarm_worker.providers.codex.outcome import CodexState, Plan, read_tokens
 from agent_swarm_worker.providers.codex.spec import DEFAULT_MODEL, CodexLogin, resolve_model
-from agent_swarm_worker.providers.codex.state import Plan, TranslationState, read_tokens
 from agent_swarm_worker.providers.kit.costs import Tokens
 from agent_swarm_worker.providers.kit.native import mapping, text
-from agent_swarm_worker.providers.kit.outcome import LimitWindows
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePath
 
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import Guest, ProviderSessionConfig
+    from agent_swarm_worker.contract import Guest, ProviderSessionConfig, Translator
     from agent_swarm_worker.providers.codex.spec import Transport
-    from agent_swarm_worker.providers.kit.launch import Translator
 
 MAX_ROLLOUT_BYTES = 1 << 30
 _MARK = b'"token_count"'
@@ -35,11 +33,8 @@ _HEAD_BYTES = 4096
 async def find_rollout(thread_id: str, home: PurePath | None, guest: Guest) -> str | None:
     """Return the path of the record of a session that can be resumed, or ``None``.
 
-    Args:
-        thread_id: the CLI's own id of the session; one that is not a UUID has no record, as the CLI
-            would start a new session for it.
-        home: the ``CODEX_HOME`` with the records of all sessions.
-        guest: of the session.
+    An id that is not a UUID has no record, as the CLI would start a new session for it. `home` is
+    the ``CODEX_HOME`` with the records of all sessions.
     """
     if home is None or not is_uuid(thread_id):
         return None
@@ -59,14 +54,8 @@ async def read_rollout(thread_id: str, home: PurePath | None, guest: Guest) -> b
 
 
 def used_before(rollout: bytes | None, *, until: datetime | None = None) -> Tokens:
-    """Return the tokens that a session has used so far, which its later totals include.
-
-    Args:
-        rollout: its record, if it has one.
-        until: later entries do not count.
-    """
-    lines = (rollout or b"").splitlines()
-    for line in reversed(lines):
+    """Return the tokens that a session has used until then, which its later totals include."""
+    for line in reversed((rollout or b"").splitlines()):
         if _MARK not in line:
             continue
         try:
@@ -89,7 +78,7 @@ def _is_before(record: dict[str, Any], until: datetime) -> bool:
 
 
 def has_text(rollout: bytes, content: str) -> bool:
-    """True if a session's record contains exactly this text, such as its instructions."""
+    """True if a session's record contains exactly this text."""
     try:
         return orjson.dumps(content)[1:-1] in rollout
     except TypeError:  # half a surrogate pair
@@ -100,8 +89,8 @@ async def replay_translator(config: ProviderSessionConfig, clock: Clock) -> Tran
     """Return a translator for the lines of a journal.
 
     An `AppServer` makes the same requests as in the session, so the answers in the journal match,
-    and nothing is written. The earlier use of a resumed thread is in the CLI's record of it, up to
-    the start of the session; ``None`` if the journal does not have that time.
+    and nothing is written. The earlier use of a resumed thread is in the CLI's record of it up to
+    the start of the session; without that time in the journal there is no translator.
     """
     first, second = _first_lines(config.log_file)
     transport: Transport = "exec" if _IS_EXEC in second else "app-server"
@@ -121,13 +110,12 @@ async def replay_translator(config: ProviderSessionConfig, clock: Clock) -> Tran
         if rollout is None:  # a new thread was started instead
             config = replace(config, resume_session_id=None)
         plan = replace(plan, used_before=used_before(rollout, until=start))
-    limits = LimitWindows(clock)
-    state = TranslationState(config=config, plan=plan, clock=clock, limits=limits, model=plan.model)
+    state = CodexState(config=config, plan=plan, clock=clock, model=plan.model)
     return ExecTranslator(state) if transport == "exec" else AppServer(state)
 
 
 def _first_lines(journal: Path) -> tuple[bytes, bytes]:
-    """Return the first two lines of a journal: the metadata record, and the CLI's first line."""
+    """Return the metadata record of a journal, and the CLI's first line."""
     try:
         with journal.open("rb") as file:
             return file.readline(), file.readline(_HEAD_BYTES)

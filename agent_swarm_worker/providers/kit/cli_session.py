@@ -1,8 +1,8 @@
 """Run one session of a command-line harness as a child process.
 
-The adapter supplies the launch and the translator (`launch.CliHarness`). `CliSession` does framing,
-scrubbing, standard input, abort, the end of a harness that does not exit after its result, a fresh
-start if the session to resume does not exist, and the end of every process.
+The adapter supplies launch and translator (`CliHarness`). `CliSession` does framing, scrubbing,
+standard input, abort, the end of a harness that does not exit after its result, a fresh start if
+the session to resume does not exist, and the end of every process.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from agent_swarm_worker.contract import (
     DEFAULT_GRACE,
     NO_GRACE,
     Command,
+    Ending,
     Progress,
     ProviderResult,
     SteerDelivery,
@@ -31,36 +32,32 @@ from agent_swarm_worker.journal.files import continuation_of, continuation_recor
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes.pipes import DRAIN_S, LineFramer, drain, pump
 from agent_swarm_worker.providers.kit.conversation import Conversation, StdinWriter, SteeringRouter
-from agent_swarm_worker.providers.kit.launch import CliHarness, Ending
+from agent_swarm_worker.providers.kit.launch import CliHarness
 from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, as_aborted
 from agent_swarm_worker.providers.kit.session import BaseSession
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.contract import Process, ProviderSessionConfig, SteerMode
-    from agent_swarm_worker.providers.kit.launch import Launch, Translator
+    from agent_swarm_worker.contract import Process, ProviderSessionConfig, SteerMode, Translator
+    from agent_swarm_worker.providers.kit.launch import Launch
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Longest line taken whole; a screenshot in a tool result has several MiB."""
 CUT_LINE_BYTES = 64 * 1024
 """Longest line of standard error; a longer one is cut."""
-
 CATCH_UP_ROUNDS = 5
 """Rounds of the event loop between `abort` and the first signal, in which the readers take what the
 harness wrote before. A round takes microseconds and is enough for the first 64 KiB."""
-
 GIVE_UP_S = DRAIN_S + 1.0
-"""Wait for a process that survived the escalation; then the session ends without it."""
-
+"""Wait for a process that survived SIGKILL, as one that hangs in the kernel does."""
 UNKNOWN_EXIT = 255
-"""Exit code of a process that did not end: a failure, unless the translator is final."""
-
+"""Exit code of a process that did not end."""
 HarnessFactory: TypeAlias = Callable[["ProviderSessionConfig"], CliHarness]
-"""Builds a launch with a fresh translator; called again for a fresh start."""
+"""Builds a launch with a new translator; called again for a fresh start."""
 
 
 @dataclass(slots=True)
 class _Run:
-    """The state of one launch of the harness."""
+    """One launch of the harness."""
 
     translator: Translator
     started_at_s: float
@@ -90,7 +87,7 @@ class CliSession(BaseSession):
         self._steering = SteeringRouter()
 
     async def deliver_steering(self, mode: SteerMode, text: str) -> SteerDelivery:
-        """Pass a message to the harness; waits for its start, and until the delivery is settled."""
+        """Pass a message to the harness; wait until its delivery is settled."""
         return await self._steering.deliver(mode, text)
 
     async def abort(self, reason: str = "cancelled") -> None:
@@ -118,9 +115,9 @@ class CliSession(BaseSession):
         is_stale = resume is not None and result.error_category in harness.stale_resume
         if not is_stale or self._abort_reason is not None:
             return result
-        self.log.warning(Event.SESSION_RESUMED, session=resume, found=False)
+        self.log.warning(Event.SESSION_RESUMED, session=resume, state="not found")
         self.emit(Progress("The earlier session is gone; starting afresh"))
-        self.switch_journal(
+        self.journal.switch(
             continuation_of(self.config.log_file),
             continuation_record(stale_session_id=resume, timestamp=wire_time(self.clock.now())),
         )
@@ -178,11 +175,6 @@ class CliSession(BaseSession):
         return result if run.abort_reason is None else as_aborted(result, run.abort_reason)
 
     async def _write_files(self, launch: Launch) -> None:
-        """Write the files of a launch.
-
-        Raises:
-            ProviderError: the disk is full or the directory cannot be written.
-        """
         for file in launch.files:
             try:
                 await self._guest.put([file])
@@ -193,7 +185,7 @@ class CliSession(BaseSession):
     async def _attend(self, child: Process, launch: Launch, run: _Run) -> int:
         """Attend to the child until its end and its last byte; return its exit code.
 
-        However it returns, no process of the session is left.
+        However this returns, no process of the session is left.
         """
         stdout = partial(self._read_stdout, child, run)
         stderr = partial(self._read_stderr, child, run)
@@ -207,7 +199,7 @@ class CliSession(BaseSession):
                 tasks.start_soon(self._write_stdin, child, launch.stdin, writer)
                 tasks.start_soon(self._end_on_abort, child, run, tasks.cancel_scope)
                 tasks.start_soon(self._end_after_result, child, run, tasks.cancel_scope)
-                await drain(child, stdout, stderr, clock=self.clock)
+                await drain(child.wait, stdout, stderr, clock=self.clock)
                 exit_code, has_ended = await child.wait(), True
                 tasks.cancel_scope.cancel()
             grace = DEFAULT_GRACE if has_ended else NO_GRACE  # `_end` gave up
@@ -244,7 +236,6 @@ class CliSession(BaseSession):
         await self._end(child, scope)
 
     async def _end_after_result(self, child: Process, run: _Run, scope: anyio.CancelScope) -> None:
-        """End a harness that does not exit after its result."""
         grace_s = self.config.result_grace_s
         while True:
             await self.clock.sleep(min(1.0, grace_s))
@@ -257,10 +248,7 @@ class CliSession(BaseSession):
                 return
 
     async def _end(self, child: Process, scope: anyio.CancelScope) -> None:
-        """Escalate until the child has ended; if it survives SIGKILL, end the session without it.
-
-        A process that hangs in the kernel, such as on a dead network disk, survives SIGKILL.
-        """
+        """Escalate until the child has ended; if it survives, end the session without it."""
         await self._guest.end(child, on_step=self._log_step)
         await self.clock.sleep(GIVE_UP_S)
         scope.cancel()

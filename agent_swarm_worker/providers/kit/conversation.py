@@ -1,12 +1,8 @@
 """Exchange messages with a harness while it runs: its requests, steering, a soft interrupt.
 
-A `Conversation` is a translator that also returns the bytes to be written next, without I/O, so a
-two-way protocol is tested like any recorded stream. `StdinWriter` writes them to one process. If
-the harness asks for work that takes I/O, the conversation `HandlesRequests`: it returns handlers,
-which the writer runs.
-
-A steering message is a `SteerRequest`. A `SteeringQueue` holds those of one harness process and
-does no I/O, so a conversation can own one. `SteeringRouter` passes each to the current process.
+A `Conversation` is a translator that also returns the bytes to be written next, and `StdinWriter`
+writes them to the process. A steering message is a `SteerRequest`; `SteeringRouter` passes it to
+the current process, whose conversation may keep it in a `SteeringQueue`.
 """
 
 from __future__ import annotations
@@ -17,8 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import anyio
 
 from agent_swarm_worker.aio import Broadcast, wait_any
-from agent_swarm_worker.contract import SteerDelivery
-from agent_swarm_worker.providers.kit.launch import Translator
+from agent_swarm_worker.contract import SteerDelivery, Translator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -37,12 +32,12 @@ ENDED = "the session ended before it took the message"
 
 @runtime_checkable
 class Conversation(Translator, Protocol):
-    """A translator for a harness whose standard input stays open for messages."""
+    """A translator for a harness whose standard input stays open. Like any, it does no I/O."""
 
     def outgoing(self) -> bytes:
-        """Return and clear the bytes to be written. Called at the start and after each read.
+        """Return and clear the bytes to be written, first those behind `Launch.stdin`.
 
-        The first bytes follow `Launch.stdin`, which a conversation may leave empty.
+        Called at the start and after each read.
         """
         ...
 
@@ -54,8 +49,7 @@ class Conversation(Translator, Protocol):
     def steer(self, request: SteerRequest) -> None:
         """Take a message for the running session.
 
-        `request.delivery` is set when the harness has confirmed that it took the message, or cannot
-        take it. A request still open when the harness ends counts as not delivered.
+        It is settled when the harness has confirmed that it took the message, or cannot take it.
         """
         ...
 
@@ -71,8 +65,8 @@ class HandlesRequests(Conversation, Protocol):
     def handler_calls(self) -> Sequence[HandlerCall]:
         """Return and clear the calls to be run. Called whenever `outgoing` is.
 
-        They run in the session's task group, are cancelled with it or when standard input is
-        closed, and add their answers to `outgoing`.
+        They add their answers to `outgoing`. They are cancelled when the session ends or its
+        standard input is closed.
         """
         ...
 
@@ -91,7 +85,6 @@ class StdinWriter:
         self._waiting = 0
         """Callers that wait for what the conversation learns from the harness."""
         self._is_closed = False
-        """Nothing can be written any more."""
         self._has_child_ended = False
 
     async def run(self) -> None:
@@ -183,8 +176,7 @@ class StdinWriter:
 class SteeringRouter:
     """Passes the messages for a session to its current process.
 
-    Messages wait while there is none: before the start, and between a process that could not resume
-    and the next. A message that a process left unsettled at its end goes to the next one.
+    Messages wait while there is none. One that a process left unsettled goes to the next process.
     """
 
     def __init__(self) -> None:
@@ -235,7 +227,7 @@ class SteerRequest:
 
     @property
     def delivery(self) -> SteerDelivery | None:
-        """The outcome; ``None`` while it is open."""
+        """``None`` while it is open."""
         return self._delivery
 
     @delivery.setter
@@ -262,8 +254,8 @@ class SteerRequest:
 class SteeringQueue:
     """The messages of one harness process: waiting, sent, accepted, settled.
 
-    A message waits until the harness can take it. A sent one has a key, such as the id under which
-    the harness confirms it. *Accepted*: the harness has read it, the model has not yet.
+    A sent one has a key, such as the id under which the harness confirms it. *Accepted*: the
+    harness has read it, the model has not yet.
     """
 
     def __init__(self) -> None:
@@ -318,7 +310,7 @@ class SteeringQueue:
             request.refuse(reason)
 
     def confirm_sent(self, *, only_accepted: bool = False) -> None:
-        """Settle all sent messages, or only the accepted ones, as delivered."""
+        """Settle the sent messages, or the accepted ones, as delivered."""
         for key in tuple(self._accepted if only_accepted else self._sent):
             self.confirm(key)
 

@@ -1,10 +1,7 @@
 """Add up what a session spent, per model, as tokens and US dollars; look up list prices.
 
-A harness reports either the cost of each call or result (`CostBook.add`) or running totals, of
-which only the growth is new (`CostBook.grown`). An unknown price is ``None``, never 0, and makes
-every sum with it unknown: budgets are enforced on these numbers. `usd` prices tokens for harnesses
-that name no price, from the table of the library ``genai-prices`` (extras ``codex`` and ``pi``);
-nothing is fetched.
+An unknown price is ``None``, never 0, and makes every sum with it unknown: budgets are enforced on
+these numbers.
 """
 
 from __future__ import annotations
@@ -43,9 +40,7 @@ class Tokens:
     def read(cls, native: Any, names: Mapping[str, tuple[str, ...]]) -> Tokens:
         """Read counts from a native object.
 
-        Args:
-            native: the object; one of another type counts nothing.
-            names: per field its possible keys; the first that holds a count is used.
+        `names` has the possible keys of each field; the first that holds a count is used.
         """
         usage = mapping(native)
         return cls(
@@ -88,7 +83,10 @@ class Spent:
 
 
 class CostBook:
-    """Adds up the spend of one session."""
+    """Adds up the spend of one session.
+
+    A harness reports the cost of each call or result (`add`), or running totals (`grown`).
+    """
 
     def __init__(self) -> None:
         self.models: dict[str, Spent] = {}
@@ -132,16 +130,10 @@ def cost_data(
     counts_searches: bool = False,
     **details: Any,
 ) -> CostData:
-    """Return the spend in the form in which it is reported.
+    """Return the spend per model in the form in which it is reported.
 
-    Args:
-        config: names the task and the agent.
-        models: the use of each model, by its reported name.
-        provider: the harness as the server knows it.
-        model: the main model.
-        is_error: whether the session has failed.
-        counts_searches: whether the harness counts web searches.
-        details: further fields of `CostData`; they override the sums.
+    `provider` is the harness as the server knows it. `details` are further fields of `CostData`,
+    which override the sums.
     """
     total = added_up(models)
     values: dict[str, Any] = {
@@ -180,12 +172,13 @@ def usd(
     cache_write_tokens: int,
     output_tokens: int,
 ) -> float | None:
-    """Return the price of some model calls in US dollars, or ``None`` if it is not known.
+    """Return the list price of model calls in US dollars, or ``None`` if it is not known.
 
+    It is that of the library ``genai-prices`` (extras ``codex`` and ``pi``); nothing is fetched.
     Some models charge more per token for a long prompt, so calls are best priced one by one.
 
     Args:
-        model: the model as its vendor names it.
+        model: as its vendor names it.
         provider: the vendor (``openai``); ``None`` derives it from the model's name.
         input_tokens: all input, including the next two.
         cached_tokens: input that was read from a cache.
@@ -213,7 +206,7 @@ def usd(
 
 @cache
 def _calculator() -> Callable[[str, str | None, dict[str, int]], float] | None:
-    """Import the library on first use; without it, prices are unknown."""
+    """Import the library on first use."""
     try:
         from genai_prices import Usage, calc_price  # noqa: PLC0415 - an optional extra
     except ImportError:

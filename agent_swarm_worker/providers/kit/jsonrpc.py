@@ -1,10 +1,5 @@
 """Speak JSON-RPC 2.0 with a peer, one message a line: requests and notifications both ways.
 
-`JsonRpcPeer` does no I/O. It takes parsed messages (`receive`) and collects the bytes to be written
-(`outgoing`). Requests of the peer are answered at once (`answers`) or by an asynchronous handler
-(`handlers`): `handler_calls` returns those to be run, and each adds its answer to `outgoing`. Both
-sides number their requests independently.
-
 A mistake of the peer never raises: invalid messages and answers without a request are skipped;
 batches are read one by one; an id is returned exactly as it was sent.
 """
@@ -30,7 +25,7 @@ if TYPE_CHECKING:
 MAX_PENDING = 1000
 """Limit of our requests without an answer; one more fails at once."""
 MAX_HANDLERS = 100
-"""Limit of the peer's requests that are handled at a time; one more is refused."""
+"""Limit of the peer's requests under way; one more is refused."""
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
 INTERNAL_ERROR = -32603
@@ -130,12 +125,12 @@ class HandlerCall:
 
 
 class JsonRpcPeer:
-    """Our end of the connection.
+    """Our end of the connection; does no I/O.
 
     Args:
         on_notification: called with the method and the parameters of a notification.
-        answers: for requests that are answered at once, by method.
-        handlers: for requests that are answered later, by method.
+        answers: for requests of the peer that are answered at once, by method.
+        handlers: for those answered later, by method; `handler_calls` returns the calls to be run.
         head: fields of every message of ours; codex leaves ``jsonrpc`` out.
     """
 
@@ -158,8 +153,6 @@ class JsonRpcPeer:
         self._out = bytearray()
         self._events: list[ProviderEvent] = []
         """Of requests that failed before they were sent; the next `receive` yields them."""
-
-    # -- sending -------------------------------------------------------------------------------
 
     def request(
         self,
@@ -186,8 +179,6 @@ class JsonRpcPeer:
         data = bytes(self._out)
         self._out.clear()
         return data
-
-    # -- receiving -----------------------------------------------------------------------------
 
     def receive(self, message: Any) -> Iterator[ProviderEvent]:
         """Take one parsed message or a batch; yield its events."""
@@ -240,8 +231,6 @@ class JsonRpcPeer:
             self._open_calls.append(call)
             self._new_calls.append(call)
 
-    # -- handlers ------------------------------------------------------------------------------
-
     def handler_calls(self) -> Sequence[HandlerCall]:
         """Return and clear the calls that do not run yet."""
         calls, self._new_calls = self._new_calls, []
@@ -251,14 +240,8 @@ class JsonRpcPeer:
         self._open_calls.remove(call)
         self._write({"id": request_id, **outcome})
 
-    # -- the end -------------------------------------------------------------------------------
-
     def end(self, how: str) -> list[ProviderEvent]:
-        """Fail every request without an answer: the peer has ended.
-
-        Args:
-            how: describes the end, for instance by the exit code.
-        """
+        """Fail every request without an answer: the peer has ended, as `how` describes."""
         events, self._events = self._events, []
         pending, self._pending = self._pending, {}
         for one in pending.values():

@@ -1,54 +1,33 @@
-"""Declare the two pure parts of a CLI harness: its launch and the translation of its lines.
-
-A provider for a command-line harness is a function that builds a `Launch` and an object that is a
-`Translator`; `cli_session.CliSession` does the rest. Neither does any I/O, so recorded streams test
-them. `SpecAdapter` is the base of an adapter, `JsonTranslator` that of a translator of JSON lines.
-"""
+"""Declare the launch of a command-line harness; the bases of its adapter and its translator."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.contract import PrivateFile
-from agent_swarm_worker.contract.translator import (
-    Ending,
-    ReplayableAdapter,
-    TextTranslator,
-    Translator,
-)
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import PurePath
 
-    from agent_swarm_worker.contract import HarnessSpec, ProviderEvent, ProviderTraits
-
-__all__ = [
-    "CliHarness",
-    "Ending",
-    "JsonTranslator",
-    "Launch",
-    "PrivateFile",
-    "ReplayableAdapter",
-    "SpecAdapter",
-    "TextTranslator",
-    "Translator",
-]
+    from agent_swarm_worker.contract import (
+        HarnessSpec,
+        PrivateFile,
+        ProviderEvent,
+        Translator,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """How to start the harness for one session."""
+    """How to start the harness for one session. Paths are inside the guest."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     """The complete environment; the session adds its tag."""
     cwd: PurePath
-    """Inside the guest."""
     stdin: bytes = b""
     """Written to standard input, which is then closed. Empty: standard input is /dev/null.
-    With a `conversation.Conversation` it stays open, and the conversation's output follows."""
+    With a `Conversation` it stays open, and the conversation's output follows."""
     files: tuple[PrivateFile, ...] = ()
     """Written before the start and removed afterwards."""
 
@@ -64,19 +43,14 @@ class CliHarness:
 
 
 class SpecAdapter:
-    """Base of an adapter: everything that follows from its specification."""
+    """Base of an adapter: what follows from its specification."""
 
     spec: HarnessSpec
 
     @property
     def name(self) -> str:
-        """The name of the harness, as in ``HARNESS_PROVIDER``."""
+        """As in ``HARNESS_PROVIDER``."""
         return self.spec.name
-
-    @property
-    def traits(self) -> ProviderTraits:
-        """The specification in the form of the previous contract."""
-        return self.spec.traits
 
     def format_command(self, command_name: str) -> str:
         """Return a swarm command in the form in which the harness finds its skills."""
@@ -84,15 +58,12 @@ class SpecAdapter:
 
 
 class JsonTranslator:
-    """Base of a translator for JSON lines: skips other lines, and standard error.
-
-    Both are in the journal all the same, and the end of standard error is in `Ending`.
-    """
+    """Base of a translator for JSON lines; other lines are only in the journal."""
 
     def feed_text(self, line: str) -> Iterable[ProviderEvent]:  # noqa: ARG002 - the protocol's
-        """Skip a line that is not JSON."""
+        """Skip the line."""
         return ()
 
     def feed_stderr(self, line: str) -> Iterable[ProviderEvent]:  # noqa: ARG002 - the protocol's
-        """Skip a line of standard error."""
+        """Skip the line; the end of standard error is in `Ending`."""
         return ()

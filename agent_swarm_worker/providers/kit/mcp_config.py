@@ -1,9 +1,4 @@
-"""Write and read the tool server (MCP) configuration of a harness.
-
-Most harnesses read a ``.mcp.json`` (`mcp_config_bytes`), others tables in TOML (`mcp_table` and
-`toml_bytes`; the standard library only reads TOML). The swarm's own server is always among them
-(`swarm_server_of`), and secrets in an operator's file are scrubbed (`register_secrets`).
-"""
+"""Write and read the tool server (MCP) configuration of a harness: ``.mcp.json`` or TOML tables."""
 
 from __future__ import annotations
 
@@ -14,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from agent_swarm_worker.contract import McpServer
-from agent_swarm_worker.guards.scrubbing.needles import is_secret_name, secret_values_of
+from agent_swarm_worker.guards.scrubbing.secret_names import is_secret_name, secret_values_of
 from agent_swarm_worker.providers.kit.native import mapping, parse_file, text
 
 if TYPE_CHECKING:
@@ -103,7 +98,7 @@ def read_mcp_config(content: bytes) -> dict[str, Any]:
 def merged_entry(entry: Mapping[str, Any], ours: McpServer) -> dict[str, Any]:
     """Merge an operator's entry (a timeout, a header) with ours, which sets address and identity.
 
-    Header names ignore case, so an old ``authorization`` must not stay beside ours.
+    Header names ignore case: an old ``authorization`` must not stay beside ours.
     """
     names = {name.lower() for name in ours.headers}
     headers = mapping(entry.get("headers"))
@@ -115,23 +110,20 @@ def merged_entry(entry: Mapping[str, Any], ours: McpServer) -> dict[str, Any]:
 def register_secrets(
     entry: Mapping[str, Any], redactor: Redactor, *, headers: str = "headers"
 ) -> None:
-    """Register the secrets of an entry for scrubbing: a harness may print them if a server fails.
+    """Register the secrets of a server's entry: a harness may print them if the server fails.
 
-    Args:
-        entry: of one server.
-        redactor: of the session.
-        headers: the key of the HTTP headers in this format.
+    `headers` is the key of the HTTP headers in this format.
     """
     env = {name: text(value) for name, value in mapping(entry.get("env")).items()}
     for name, value in secret_values_of(env):
         redactor.add(name, value)
     for name, value in (*env.items(), *mapping(entry.get(headers)).items()):
-        if name.lower() in _SECRET_HEADERS or is_secret_name(name.replace("-", "_")):
+        if name.lower() in _SECRET_HEADERS or is_secret_name(name):
             redactor.add(name, text(value))
 
 
 def toml_bytes(table: Mapping[str, Any]) -> bytes:
-    """Return a TOML document; the values are of the types that `tomllib` produces."""
+    """Return a TOML document, from values of the types that `tomllib` produces."""
     return ("\n".join(_lines(table, ())) + "\n").encode("utf-8", "replace")
 
 

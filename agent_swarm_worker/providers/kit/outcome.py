@@ -1,19 +1,17 @@
 """Build the `ProviderResult` of a session: why it failed, and the limits it ran into.
 
-A harness classifies its own final event. A process that ended without one is classified here, the
-same for all of them (`unfinished`), and the result has the same form (`concluded`). `LimitWindows`
-holds the rate limits of a subscription: the state of each window, and when the limit ends.
+A harness classifies its own final event; `unfinished` classifies a process that ended without one.
 """
 
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from agent_swarm_worker.clock import Clock, wire_time
-from agent_swarm_worker.contract import ProviderResult, RateLimitWindow
+from agent_swarm_worker.clock import Clock, SystemClock, wire_time
+from agent_swarm_worker.contract import ContextUsage, ProviderResult, RateLimitWindow
 from agent_swarm_worker.guards.error_classes import ErrorClass
 from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_reset_time
 from agent_swarm_worker.text import one_line
@@ -21,11 +19,10 @@ from agent_swarm_worker.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from agent_swarm_worker.contract import CostData, Error
-    from agent_swarm_worker.providers.kit.launch import Ending
+    from agent_swarm_worker.contract import CostData, Ending, Error, ProviderSessionConfig
 
 ABORTED_EXIT: Final = 130
-"""Exit code of a session that was aborted, unless its process has another; a shell's for SIGINT."""
+"""Exit code of an aborted session whose process has none; a shell's for SIGINT."""
 MAX_REASON_CHARS: Final = 500
 REJECTED: Final = "rejected"
 """The status of a window whose limit is hit."""
@@ -103,9 +100,9 @@ def unfinished(
 
     Args:
         name: of the harness, as it begins a sentence.
-        ending: the end of the process.
+        ending: of the process.
         classify: returns the category of a text, or ``unknown``.
-        last_error: the last error that it reported and did not recover from.
+        last_error: the last one that it did not recover from.
         waiting_for: the request that it left unanswered.
     """
     how = f"{name} {exit_text(ending.exit_code)} before it was finished"
@@ -153,13 +150,7 @@ def reset_of(
 ) -> str | None:
     """Return when the limit ends that failed a session, as a time on the wire; else ``None``.
 
-    A session that did not fail of a limit has none: with overage it goes on.
-
-    Args:
-        category: of the failure.
-        reason: read for a time if none of the moments is known.
-        now: the present moment.
-        moments: candidates; the first that is known is used.
+    It is the first of `moments` that is known, else a time in the failure's reason.
     """
     if category not in LIMITS:
         return None
@@ -169,7 +160,7 @@ def reset_of(
 
 
 def exit_text(exit_code: int) -> str:
-    """Describe the end of a process by its exit code, which is a shell's: 128 + n for signal n."""
+    """Describe the end of a process by its exit code, 128 + n for signal n."""
     try:
         name = signal.Signals(exit_code - 128).name if exit_code > 128 else ""
     except ValueError:
@@ -196,11 +187,11 @@ class LimitWindows:
         is_using_overage: bool | None = None,
         surpassed_threshold: float | None = None,
     ) -> None:
-        """Record the state of one window.
+        """Record the state of one window; without a name or a status it is skipped.
 
         Args:
-            name: as the server knows it (``five_hour``, ``seven_day``); if empty it is skipped.
-            status: ``allowed``, ``rejected`` or the harness's own; if empty the window is skipped.
+            name: as the server knows it (``five_hour``, ``seven_day``).
+            status: ``allowed``, ``rejected`` or the harness's own.
             utilization: 0 to 1.
             resets_at_s: seconds since 1970.
             is_using_overage: whether calls beyond the limit are paid for one by one.
@@ -223,6 +214,31 @@ class LimitWindows:
         known = [end for end in map(moment, ends_s) if end is not None]
         if known:
             self.resets_at = max(known)
+
+
+@dataclass(slots=True, kw_only=True)
+class TranslationState:
+    """What the translation of every harness keeps of a session; each adds its own."""
+
+    config: ProviderSessionConfig
+    clock: Clock = field(default_factory=SystemClock)
+    limits: LimitWindows = field(init=False)
+    session_id: str | None = None
+    model: str = ""
+    window: int | None = None
+    """Context window of the main model in tokens."""
+    last_text: str = ""
+    """The main agent's last message."""
+    last_error: Error | None = None
+    """The last error, retried ones included; ``None`` once the harness has recovered from it."""
+
+    def __post_init__(self) -> None:
+        self.limits = LimitWindows(self.clock)
+
+    def context_usage(self, used: int, answer: int | None, formula: str) -> ContextUsage:
+        """Return the event for `used` tokens of context, of which the last answer has `answer`."""
+        percent = min(100.0, used / self.window * 100) if self.window else None
+        return ContextUsage(used, self.window, percent, answer, formula)
 
 
 def moment(seconds: float | None) -> datetime | None:

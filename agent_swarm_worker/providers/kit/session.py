@@ -2,9 +2,8 @@
 
     line ─▶ scrub ─▶ translate ─▶ journal on disk ─▶ listeners
 
-Only scrubbed text reaches the disk or a listener, and a listener is called for a line only after
-the line's position in the journal is settled (see the package `journal`). An in-process harness
-passes its native events as JSON lines.
+Only scrubbed text reaches the disk or a listener, and a listener gets a line only after the line's
+position in the journal is settled (see the package `journal`).
 """
 
 from __future__ import annotations
@@ -12,9 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.clock import wire_time
-from agent_swarm_worker.contract import RawLog, RawStderr, SessionInit
+from agent_swarm_worker.contract import RawLog, RawStderr, SessionInit, TextTranslator
 from agent_swarm_worker.contract.listening import interest_of
-from agent_swarm_worker.contract.translator import TextTranslator
 from agent_swarm_worker.journal.limit import Weight, weigh
 from agent_swarm_worker.journal.records import stderr_record, text_record
 from agent_swarm_worker.journal.writer import SessionJournal
@@ -23,24 +21,26 @@ from agent_swarm_worker.processes.pipes import decode_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import EventListener, ProviderEvent, ProviderSessionConfig
-    from agent_swarm_worker.contract.translator import Translator
+    from agent_swarm_worker.contract import (
+        EventListener,
+        ProviderEvent,
+        ProviderSessionConfig,
+        Translator,
+    )
     from agent_swarm_worker.journal.writer import Checkpoint
 
 MAX_BACKLOG = 10_000
-"""Events kept until the first listener registers; the journal has all of them anyway."""
+"""Events kept until the first listener registers; the next, the text in them."""
 MAX_BACKLOG_BYTES = 16 * 1024 * 1024
-"""The text in them."""
 MAX_STDERR_BYTES = 16 * 1024 * 1024
-"""Standard error recorded per session; the rest is counted and dropped."""
+"""Standard error recorded per session; the rest is dropped."""
 STDERR_TAIL_BYTES = 4096
 
 
 class BaseSession:
-    """Scrubs, journals and distributes the output of one session."""
+    """Scrubs, journals and distributes the output of one session, which `take` is given."""
 
     def __init__(
         self, config: ProviderSessionConfig, *, clock: Clock, log: Log | None = None
@@ -59,12 +59,11 @@ class BaseSession:
         self.journal = SessionJournal(
             config.log_file, max_bytes=config.journal_max_bytes, log=self.log, sink=config.sink
         )
-        """Written by `take` and `take_stderr`."""
         self._stderr_bytes = 0
         self._stderr_tail = ""
         self._last_translator: Translator | None = None
         self._text_translator: TextTranslator | None = None
-        """The last translator if it is a `TextTranslator`: cached, as the check is slow."""
+        """The last translator if it is one; cached, as the check is slow."""
 
     @property
     def session_id(self) -> str | None:
@@ -106,10 +105,10 @@ class BaseSession:
         translator: Translator,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        """Take native lines through scrubbing, journal and translation.
+        """Take native lines, without their ends, through scrubbing, translation and journal.
 
         Args:
-            lines: without their ends.
+            lines: an in-process harness passes its native events as JSON.
             translator: of the harness.
             checkpoint: called with their position in the journal; see `Journal.append`.
         """
@@ -196,7 +195,7 @@ class BaseSession:
     def take_stderr(
         self, text: bytes, translator: Translator, checkpoint: Checkpoint | None = None
     ) -> None:
-        """Record scrubbed standard error: complete lines, joined by newlines; see `take`."""
+        """Record scrubbed standard error: complete lines, joined by newlines."""
         if not text.strip():
             self.journal.append([], checkpoint)
             return
@@ -221,10 +220,6 @@ class BaseSession:
     def stderr_tail(self) -> str:
         """The last `STDERR_TAIL_BYTES` of standard error."""
         return self._stderr_tail.strip()
-
-    def switch_journal(self, path: Path, head: dict[str, Any]) -> None:
-        """Continue in another journal file, which begins with the record `head`."""
-        self.journal.switch(path, head)
 
     def close_journal(self) -> None:
         """Close the journal, with a record of the lines that were left out."""

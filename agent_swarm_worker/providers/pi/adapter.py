@@ -15,8 +15,12 @@ from agent_swarm_worker.providers.pi.translate import PiReplay
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.contract import Guest, ProviderSession, ProviderSessionConfig
-    from agent_swarm_worker.providers.kit.launch import Translator
+    from agent_swarm_worker.contract import (
+        Guest,
+        ProviderSession,
+        ProviderSessionConfig,
+        Translator,
+    )
 
 
 class PiAdapter(SpecAdapter):

@@ -15,11 +15,11 @@ import anyio.to_thread
 import orjson
 
 from agent_swarm_worker.clock import Clock, SystemClock
+from agent_swarm_worker.contract import Ending
 from agent_swarm_worker.errors import ConfigError, MissingExtra, ProviderError
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.conversation import ENDED, SteeringQueue
-from agent_swarm_worker.providers.kit.launch import Ending
 from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.pi import native
@@ -206,7 +206,7 @@ class PiSession(BaseSession):
                 await history.close()
             except ConfigError as error:
                 self.log.warning(Event.SESSION_RESUMED, session=resume, why=str(error))
-            self.log.warning(Event.SESSION_RESUMED, session=resume, found=False)
+            self.log.warning(Event.SESSION_RESUMED, session=resume, state="not found")
         history = make(self.config, random_ids(), clock=self.clock)
         await history.open(resumed=False)
         fresh = self.config.fresh_prompt if resume else None

@@ -25,9 +25,13 @@ from agent_swarm_worker.providers.pi.native import usage_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from agent_swarm_worker.contract import CostData, ProviderResult, ProviderSessionConfig
+    from agent_swarm_worker.contract import (
+        CostData,
+        Ending,
+        ProviderResult,
+        ProviderSessionConfig,
+    )
     from agent_swarm_worker.providers.kit.costs import Tokens
-    from agent_swarm_worker.providers.kit.launch import Ending
     from agent_swarm_worker.providers.pi.models import ModelChoice
     from agent_swarm_worker.providers.pi.native import Record
 

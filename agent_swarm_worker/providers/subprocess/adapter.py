@@ -13,10 +13,11 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.contract import PrivateFile
 from agent_swarm_worker.errors import BadSetting, BinaryMissing
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.cli_session import CliSession
-from agent_swarm_worker.providers.kit.launch import CliHarness, Launch, PrivateFile, SpecAdapter
+from agent_swarm_worker.providers.kit.launch import CliHarness, Launch, SpecAdapter
 from agent_swarm_worker.providers.kit.mcp_config import mcp_config_bytes
 from agent_swarm_worker.providers.subprocess.spec import SPEC, SubprocessOptions
 from agent_swarm_worker.providers.subprocess.translate import SubprocessTranslator
@@ -33,7 +34,7 @@ class SubprocessAdapter(SpecAdapter):
     spec = SPEC
 
     async def check(self, env: Mapping[str, str], guest: Guest) -> None:
-        """Raise a `ConfigError` or `ProviderError` if no session could start here."""
+        """Raise `BadSetting` or `BinaryMissing` if no session could start here."""
         program = command_words(env)[0]
         if await guest.files.which(program, env) is None:
             raise BinaryMissing(program)
@@ -54,11 +55,7 @@ class SubprocessAdapter(SpecAdapter):
         return False
 
     async def translator(self, config: ProviderSessionConfig) -> SubprocessTranslator:
-        """Return a translator for the replay of a journal.
-
-        Raises:
-            BadSetting: ``HARNESS_OUTPUT`` is invalid.
-        """
+        """Return a translator for the replay of a journal; raises `BadSetting`."""
         return _translator(config)
 
 
@@ -94,11 +91,7 @@ def subprocess_launch(config: ProviderSessionConfig, program: tuple[str, ...]) -
 
 
 def command_words(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Split ``HARNESS_COMMAND`` as a shell splits words.
-
-    Raises:
-        BadSetting: it is missing, empty, or has an unbalanced quote.
-    """
+    """Split ``HARNESS_COMMAND`` as a shell splits words; raises `BadSetting`."""
     command = SubprocessOptions.load(env).command
     try:
         program = tuple(shlex.split(command))

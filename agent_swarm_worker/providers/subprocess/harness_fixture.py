@@ -1,7 +1,6 @@
-"""Provide the harness fixture of ``subprocess``: a small scripted agent; an example of a fixture.
+"""Provide the harness fixture of ``subprocess``, an example of a fixture.
 
-The agent reads its prompt from standard input, writes it to a file and obeys its last line; it
-prints normalized events as JSON lines, as a user's program would.
+Its agent writes its prompt to a file, obeys the last line, and prints normalized events.
 """
 
 from __future__ import annotations

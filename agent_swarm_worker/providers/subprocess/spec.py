@@ -1,4 +1,4 @@
-"""Declare ``subprocess``: the little that is known of an operator's program, and its variables."""
+"""Declare ``subprocess``: what is known of an operator's program, and its variables."""
 
 from __future__ import annotations
 

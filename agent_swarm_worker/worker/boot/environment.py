@@ -13,7 +13,7 @@ from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.providers.registry import adapter_spec, installed_options
+from agent_swarm_worker.providers.registry import adapter_spec, installed_options, part_of
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.settings import Settings
@@ -21,35 +21,21 @@ from agent_swarm_worker.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from agent_swarm_worker.api.wire import ConfigRow
+    from agent_swarm_worker.api.wire.resources import ConfigRow
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import Guest, ProviderAdapter
+    from agent_swarm_worker.contract import Guest, HarnessSpec, ProviderAdapter
+    from agent_swarm_worker.credentials.hook import LoginHook
     from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
     from agent_swarm_worker.sandboxes.port import Sandbox
 
 NEVER_OVERLAID = frozenset(
     {
-        "API_KEY",
-        "AGENT_SWARM_API_KEY",
-        "AGENT_ID",
-        "MCP_BASE_URL",
-        "PORT",
+        *("API_KEY", "AGENT_SWARM_API_KEY", "AGENT_ID", "MCP_BASE_URL", "PORT"),
         "SECRETS_ENCRYPTION_KEY",
         # where the worker keeps its files
-        "HOME",
-        "LOG_DIR",
-        "SWARM_STATE_DIR",
-        "SWARM_WORKSPACE_DIR",
-        "TMPDIR",
-        "XDG_STATE_HOME",
+        *("HOME", "LOG_DIR", "SWARM_STATE_DIR", "SWARM_WORKSPACE_DIR", "TMPDIR", "XDG_STATE_HOME"),
         # which programs run, and which code is loaded into them
-        "BASH_ENV",
-        "ENV",
-        "NODE_OPTIONS",
-        "NODE_PATH",
-        "PATH",
-        "SHELL",
-        "USER",
+        *("BASH_ENV", "ENV", "NODE_OPTIONS", "NODE_PATH", "PATH", "SHELL", "USER"),
     }
 )
 """Names that no configuration row may set: the worker's identity, its server, its paths, and the
@@ -129,11 +115,7 @@ class Environment:
                 return
 
     def _loaded(self, env: Mapping[str, str]) -> Settings:
-        """Load the worker's settings, and validate the options of all harnesses.
-
-        Raises:
-            BadSetting: a value cannot be used. Values that only a session needs are checked there.
-        """
+        """Load the worker's settings, and check early those of all harnesses."""
         settings = Settings.load(env)
         for model in self._options:
             if problems := model.problems(env, early=True):
@@ -174,11 +156,16 @@ async def check_harness(sandbox: Sandbox, adapter: ProviderAdapter, env: Mapping
         await adapter.check(guest.environment(env, needed_variables(adapter, env)), guest)
 
 
-def needed_variables(adapter: ProviderAdapter, env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names a session's environment needs in every sandbox.
+def with_lent_login(spec: HarnessSpec, env: Mapping[str, str]) -> Mapping[str, str]:
+    """Return `env` with the login that the swarm would lend to a session of this harness."""
+    if not spec.credentials.login:
+        return env
+    hook: LoginHook = part_of(spec, spec.credentials.login)()
+    return hook.lend(env)
 
-    These are the harness's credentials, its options, and the variables the operator passes on.
-    """
+
+def needed_variables(adapter: ProviderAdapter, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables a session needs everywhere: credentials, options, those passed on."""
     spec = adapter_spec(adapter)
     options = spec.options
     settings = [name for names in options.variables().values() for name in names] if options else []

@@ -6,13 +6,11 @@ poll that may have been carried out, and at the start after a crash, `ClaimRecon
 the server's list of this agent's tasks with the tasks that run here, and begins the missing ones.
 Mentions and offers that cannot be verified are repeated by the server after 30 minutes.
 
-Two processes may share one agent id, so a task is begun only after `verified_claim` has shown that
-no other process runs it. All of these must hold:
+Two processes may share one agent id, so no other process may run the task. Verified is:
 
 * The task was claimed after the earliest poll whose answer is missing. Its age is a difference of
   two times of the server's clock, the time since that poll one of two of ours, so the clocks need
-  not agree. An older task was claimed by another process; orphan recovery on the server handles it
-  (docs/api.md 6.7).
+  not agree. Orphan recovery on the server handles an older task (docs/api.md 6.7).
 * The task has no session on the server's list, none stored with it, and no log line.
 * The server accepts a session row of ours: it accepts one of all processes that verify the same
   task. The row also keeps the server's orphan recovery and sweeps away from it.
@@ -30,11 +28,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from agent_swarm_worker.api.wire import TaskAssigned, TaskOffered
+from agent_swarm_worker.api.wire.tasks import TaskAssigned, TaskOffered
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError, ApiRefused, Unauthorized
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.worker.run.running_task import RunningTask
 
 if TYPE_CHECKING:
@@ -43,7 +40,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from agent_swarm_worker.api.sessions import SessionRow
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.worker.boot.parts import LoopParts
 
 NOTE_KEY = "lost-claims"
@@ -51,7 +48,6 @@ NOTE_INTERVAL_S = 60.0
 """How far the note on disk may lag behind the last poll."""
 CHECK_INTERVAL_S = 5.0
 MIN_CHECK_INTERVAL_S = 1.0
-"""The least time between two checks, however many polls fail."""
 WATCH_S = 60.0
 """How long a server may take to carry out a poll whose request was abandoned."""
 MAX_LISTED = 100
@@ -74,11 +70,8 @@ class ClaimReconciliation:
     ) -> None:
         """Read the note of an earlier process.
 
-        Args:
-            worker: parts of the worker.
-            group: runs the verifications.
-            begin: runs a trigger; called while a slot is free.
-            until_draining: awaits a call; false if the shutdown began first.
+        `begin` runs a trigger; it is called while a slot is free. `until_draining` awaits a call;
+        false if the shutdown began first.
         """
         self._worker, self._group = worker, group
         self._begin, self._until_draining = begin, until_draining
@@ -153,7 +146,7 @@ class ClaimReconciliation:
         unknown = {
             row.id: row
             for row in rows
-            if is_claimed(worker, row) and not self._is_known(row, claims)
+            if _is_claimed(worker, row) and not self._is_known(row, claims)
         }
         if not unknown:
             return []
@@ -177,7 +170,7 @@ class ClaimReconciliation:
             or row.id in worker.paused_tasks
             or row.id in self._begun
             or (row.id, row.last_updated_at) in self._not_ours
-            or worker.outbox.pending(task_lane(row.id)) > 0
+            or worker.outbox.pending(row.id) > 0
         )
 
     def _watch(self, since_s: float) -> None:
@@ -197,7 +190,7 @@ class ClaimReconciliation:
     async def _verify(self, reservation: RunningTask, row: Task, since_s: float) -> None:
         worker, found = self._worker, None
         try:
-            found = await verified_claim(worker, reservation, since_s, self._until_draining)
+            found = await _verified_claim(worker, reservation, since_s, self._until_draining)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="lost-claim", why=str(error))
             self._watch(since_s)
@@ -239,7 +232,7 @@ def _trigger_of(row: Task) -> TaskAssigned | TaskOffered:
     return TaskOffered(task=row) if row.status == "reviewing" else TaskAssigned(task=row)
 
 
-def is_claimed(worker: LoopParts, row: Task) -> bool:
+def _is_claimed(worker: LoopParts, row: Task) -> bool:
     """True for a task that was claimed for this agent and has no session or result yet."""
     if row.claude_session_id or row.finished_at:
         return False
@@ -248,7 +241,7 @@ def is_claimed(worker: LoopParts, row: Task) -> bool:
     return row.status == "in_progress" and row.agent_id == worker.agent_id
 
 
-async def verified_claim(
+async def _verified_claim(
     worker: LoopParts,
     reservation: RunningTask,
     since_s: float,
@@ -256,14 +249,7 @@ async def verified_claim(
 ) -> Task | None:
     """Return the task if no other process can be running it; its session row is then ours.
 
-    Args:
-        worker: parts of the worker.
-        reservation: holds the slot, and gets heartbeats for the row.
-        since_s: when the earliest poll was sent whose answer is missing.
-        until_draining: awaits a call; false if the shutdown began first.
-
-    Raises:
-        ApiError: it cannot be verified now; the server may have a row of ours.
+    After an `ApiError` the server may have a row of ours as well.
     """
     sessions, clock = worker.client.sessions, worker.clock
     reserved = await sessions.reserve(
@@ -302,7 +288,7 @@ async def _unbegun(worker: LoopParts, task_id: str) -> Task | None:
         if refusal.is_server_fault:
             raise
         return None
-    return task if task.id == task_id and is_claimed(worker, task) and not has_lines else None
+    return task if task.id == task_id and _is_claimed(worker, task) and not has_lines else None
 
 
 def _age_s(task: Task, reserved: SessionRow) -> float:

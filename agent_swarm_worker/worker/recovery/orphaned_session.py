@@ -1,8 +1,7 @@
 """Replays the session of a killed worker: its journal, and its unread output.
 
 Lines and events behind the two offsets of the claim, and the cost, are reported by the same
-reporter that a running session has. `ReplayedOutcome` listens to the replay and tells how the
-session ended.
+reporter that a running session has.
 """
 
 from __future__ import annotations
@@ -15,15 +14,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.contract import (
+    Ending,
     HarnessSpec,
     Message,
     ProviderResult,
     ProviderSessionConfig,
+    ReplayableAdapter,
     Result,
     ToolStart,
 )
 from agent_swarm_worker.contract.listening import ByteRange
-from agent_swarm_worker.contract.translator import Ending, ReplayableAdapter
 from agent_swarm_worker.errors import SwarmWorkerError
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal.files import continuation_of, number_of_rest, read_head
@@ -42,15 +42,14 @@ from agent_swarm_worker.state.directory import FULLY_REPORTED
 from agent_swarm_worker.worker.boot.harness import wire_name
 from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 from agent_swarm_worker.worker.run.continuity import HARNESS_KEY
-from agent_swarm_worker.worker.run.preparation import SESSIONS_DIR
+from agent_swarm_worker.worker.run.launch_files import SESSIONS_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from agent_swarm_worker.contract import Guest, ProviderAdapter, ProviderEvent
+    from agent_swarm_worker.contract import Guest, ProviderAdapter, ProviderEvent, Translator
     from agent_swarm_worker.contract.guest import Unread
-    from agent_swarm_worker.contract.translator import Translator
     from agent_swarm_worker.journal.repair import Unrecorded
     from agent_swarm_worker.state.directory import Claim
     from agent_swarm_worker.worker.boot.parts import Core
@@ -96,7 +95,6 @@ class OrphanedSession:
                 self._worker.state.mark_fully_reported(claim.task_id)
 
     def _upload(self, path: Path, start: int) -> None:
-        """Queue the lines behind this offset for upload."""
         with suppress(OSError):
             rest = ByteRange(start, path.stat().st_size)
             for part in split_at_lines(path, rest, MAX_RANGE_BYTES):
@@ -223,7 +221,7 @@ def _elapsed_s(claim: Claim) -> float:
 
 
 KILLED = 137
-"""The exit code of a shell for a process that SIGKILL ended."""
+"""Exit code after SIGKILL."""
 WHY_KILLED = "the worker was killed"
 
 
@@ -256,7 +254,6 @@ class ReplayedOutcome:
         self._costs = LatestCost()
         self._is_final = False
         self.last_text = ""
-        """The agent's last message."""
 
     def on_event(self, event: ProviderEvent) -> None:
         """Record one event; output after a result is another turn."""

@@ -1,7 +1,7 @@
 """Settles the claims of an earlier process at the start of a worker.
 
-Each claimed session is ended and its output reported, with its cost. A finished session's result is
-reported; for any other the task is superseded with ``crash_recovery``, so that the server makes a
+Each claimed session is ended, and its output and cost are reported, with the result if it had
+finished. Otherwise the task is superseded with ``crash_recovery``, so that the server makes a
 resume task for this agent (docs/api.md 7.4).
 
 A task whose result is still in the outbox, or whose claim could not be settled because the API does
@@ -11,7 +11,6 @@ until that is done; otherwise the server would give it to another worker.
 
 from __future__ import annotations
 
-import shutil
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,20 +18,17 @@ from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.reporting.finish import decide_finish
-from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.sandboxes.port import GuestSpec
-from agent_swarm_worker.worker.loops.heartbeat import announce
+from agent_swarm_worker.worker.loops.heartbeat import create_session_row
 from agent_swarm_worker.worker.recovery.orphaned_session import OrphanedSession
 from agent_swarm_worker.worker.recovery.upload_cursor import with_resynced_cursor
 from agent_swarm_worker.worker.run.finishing import DELIVERY_WAIT_S
-from agent_swarm_worker.worker.run.launch_files import remove_fallback_dirs
-from agent_swarm_worker.worker.run.preparation import SESSIONS_DIR
 from agent_swarm_worker.worker.run.running_task import RunningTask
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.state.directory import Claim
     from agent_swarm_worker.worker.boot.parts import BootParts
 
@@ -60,12 +56,8 @@ async def recover(worker: BootParts) -> None:
             worker.state.forget(claim.task_id)
         else:
             worker.unsettled_claims[claim.task_id] = partial(_retry_settling, worker, claim, orphan)
-    worker.state.mark_reboot_handled()
     # Results must arrive before the server is asked to put back tasks that were never started.
     await worker.outbox.flush_all(FLUSH_WAIT_S)
-    # Private files of ended sessions, which a killed process could not remove.
-    shutil.rmtree(worker.state.path / SESSIONS_DIR, ignore_errors=True)
-    remove_fallback_dirs(worker.state.path / SESSIONS_DIR)
 
 
 async def _settle(worker: BootParts, claim: Claim, orphan: OrphanedSession) -> bool:
@@ -91,7 +83,7 @@ async def _retry_settling(worker: BootParts, claim: Claim, orphan: OrphanedSessi
     """Settle a claim again; its task has a session row by now, which is removed."""
     if not await _settle(worker, claim, orphan):
         return False
-    lane = task_lane(claim.task_id)
+    lane = claim.task_id
     worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": claim.task_id})
     worker.state.forget(claim.task_id)
     del worker.unsettled_claims[claim.task_id]
@@ -99,7 +91,6 @@ async def _retry_settling(worker: BootParts, claim: Claim, orphan: OrphanedSessi
 
 
 async def _finish(worker: BootParts, claim: Claim, orphan: OrphanedSession, current: Task) -> None:
-    """Queue the result of a session that had finished."""
     assert orphan.result is not None
     body = await decide_finish(
         orphan.result,
@@ -110,7 +101,7 @@ async def _finish(worker: BootParts, claim: Claim, orphan: OrphanedSession, curr
         existing_output=current.output,
         output_schema=current.output_schema,
     )
-    lane = task_lane(claim.task_id)
+    lane = claim.task_id
     if body is not None:
         worker.outbox.put(
             lane, WriteKind.FINISH, body.args(claim.task_id) | {"session_uuid": claim.session_uuid}
@@ -125,7 +116,7 @@ async def hold_undelivered(worker: BootParts) -> None:
         task = RunningTask.reporting(task_id, worker.ids(), "result_undelivered")
         worker.slots.add(task)
         try:
-            await announce(worker, task)
+            await create_session_row(worker, task)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="active-session", why=str(error))
 

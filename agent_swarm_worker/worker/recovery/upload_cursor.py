@@ -38,7 +38,7 @@ async def with_resynced_cursor(
             claim.log_file,
             [row for row in stored if row.session_id == claim.session_uuid],
             iteration=claim.iteration,
-            is_same=_may_be,
+            is_same=lambda line, stored: is_same_text(line, stored) or is_too_long(line),
         )
         # The power cut may have shortened the journal as well.
         offset = min(max(offset, claim.log_offset), claim.log_file.stat().st_size)
@@ -50,27 +50,14 @@ async def with_resynced_cursor(
     return replace(claim, log_offset=offset)
 
 
-def _may_be(line: str, stored: str) -> bool:
-    return is_same_text(line, stored) or is_too_long(line)
-
-
 class UploadCursor:
     """Queues the writes of one session, and moves its cursor with each range of the journal."""
 
     def __init__(
         self, outbox: Outbox, state: StateDir, task_id: str, *, may_repeat: bool = False
     ) -> None:
-        """Open the cursor of one session.
-
-        Args:
-            outbox: where writes go.
-            state: where the cursor is kept.
-            task_id: of the session.
-            may_repeat: true after a crash: the server may have the same writes already.
-        """
-        self._outbox = outbox
-        self._state = state
-        self._task_id = task_id
+        """With `may_repeat`, after a crash, the server may have the same writes already."""
+        self._outbox, self._state, self._task_id = outbox, state, task_id
         self._maybe_delivered = (WriteKind.COST, WriteKind.EVENTS) if may_repeat else ()
         self._is_after_power_cut = may_repeat and state.was_rebooted
         if self._is_after_power_cut:

@@ -15,7 +15,7 @@ from agent_swarm_worker.prompts.preambles import follow_up_preamble, resume_prea
 from agent_swarm_worker.worker.boot.harness import wire_name
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.contract import ProviderAdapter, ProviderSessionConfig
     from agent_swarm_worker.worker.boot.parts import Core
 
@@ -49,11 +49,14 @@ async def with_native_resume(
     if not ran_here or not await adapter.can_resume(parent.claude_session_id, config):
         if mode == "native":
             worker.log.warning(
-                Event.SESSION_RESUMED, task=row.id, session=parent.claude_session_id, found=False
+                Event.SESSION_RESUMED,
+                task=row.id,
+                session=parent.claude_session_id,
+                state="not found",
             )
         return config
     worker.log.info(
-        Event.SESSION_RESUMED, task=row.id, session=parent.claude_session_id, found=True
+        Event.SESSION_RESUMED, task=row.id, session=parent.claude_session_id, state="resuming"
     )
     return replace(config, resume_session_id=parent.claude_session_id)
 

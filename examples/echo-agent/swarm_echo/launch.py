@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.providers.kit.launch import Launch, PrivateFile
+from agent_swarm_worker.contract import PrivateFile
+from agent_swarm_worker.providers.kit.launch import Launch
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderSessionConfig

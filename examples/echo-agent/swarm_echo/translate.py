@@ -22,7 +22,7 @@ from swarm_echo.spec import SPEC
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from agent_swarm_worker.providers.kit.launch import Ending
+    from agent_swarm_worker.contract import Ending
 
 
 class EchoTranslator(JsonTranslator):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from session_config import session_config
 
+from agent_swarm_worker.contract import Ending
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
-from agent_swarm_worker.providers.kit.launch import Ending
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderEvent, ProviderResult

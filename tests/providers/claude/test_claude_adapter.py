@@ -59,9 +59,9 @@ def test_it_is_an_adapter() -> None:
     adapter = ClaudeAdapter()
     assert isinstance(adapter, ProviderAdapter)
     assert adapter.name == "claude"
-    assert adapter.traits.has_mcp
-    assert adapter.traits.native_skill_discovery
-    assert adapter.traits.needs_credential == ("CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_API_KEY")
+    assert adapter.spec.capabilities.mcp_transports
+    assert adapter.spec.skills.native_discovery
+    assert adapter.spec.credentials.variables == ("CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_API_KEY")
     assert adapter.format_command("work-on-task") == "/work-on-task"
 
 

@@ -13,7 +13,7 @@ import pytest
 from claude_config import make_config
 from claude_streams import FixedClock, natives
 
-from agent_swarm_worker.contract import SteerDelivery
+from agent_swarm_worker.contract import Ending, SteerDelivery
 from agent_swarm_worker.ids import counted_ids
 from agent_swarm_worker.providers.claude.adapter import ClaudeAdapter, MessageSupport, parse_version
 from agent_swarm_worker.providers.claude.conversation import (
@@ -21,7 +21,6 @@ from agent_swarm_worker.providers.claude.conversation import (
     ClaudeConversation,
 )
 from agent_swarm_worker.providers.kit.conversation import Conversation, SteerRequest
-from agent_swarm_worker.providers.kit.launch import Ending
 
 FIRST = str(counted_ids()())
 TAKEN = SteerDelivery(True, "queue")

@@ -13,8 +13,7 @@ from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.providers.codex.app_server import AppServer
 from agent_swarm_worker.providers.codex.credentials import Credential
 from agent_swarm_worker.providers.codex.exec_stream import ExecTranslator
-from agent_swarm_worker.providers.codex.state import Plan, TranslationState
-from agent_swarm_worker.providers.kit.outcome import LimitWindows
+from agent_swarm_worker.providers.codex.outcome import CodexState, Plan
 
 STREAMS = Path(__file__).parent / "streams"
 TRANSPORTS = ("app-server", "exec")
@@ -56,18 +55,16 @@ def make_plan(folder: Path, **changed: Any) -> Plan:
 
 def make_state(
     folder: Path, *, plan: Plan | None = None, clock: SetClock | None = None, **changed: Any
-) -> TranslationState:
-    clock = clock or SetClock()
-    return TranslationState(
+) -> CodexState:
+    return CodexState(
         config=make_config(folder, **changed),
         plan=plan or make_plan(folder),
-        clock=clock,
-        limits=LimitWindows(clock),
+        clock=clock or SetClock(),
         model="gpt-5.6-terra",
     )
 
 
-def translator(transport: str, state: TranslationState) -> AppServer | ExecTranslator:
+def translator(transport: str, state: CodexState) -> AppServer | ExecTranslator:
     return AppServer(state) if transport == "app-server" else ExecTranslator(state)
 
 

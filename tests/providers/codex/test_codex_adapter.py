@@ -213,8 +213,8 @@ async def test_the_system_prompt_by_agents_md(rig: CodexRig):
 def test_it_keeps_the_contract():
     adapter = CodexAdapter()
     assert isinstance(adapter, ProviderAdapter)
-    assert adapter.traits.steer_modes == ("steer", "queue")
-    assert not adapter.traits.native_skill_discovery
+    assert adapter.spec.capabilities.steer_modes == ("steer", "queue")
+    assert not adapter.spec.skills.native_discovery
     assert adapter.format_command("work-on-task") == "/work-on-task"
 
 

@@ -9,10 +9,9 @@ import orjson
 import pytest
 from codex_config import THREAD, make_plan, make_state, recorded
 
-from agent_swarm_worker.contract import SteerDelivery
+from agent_swarm_worker.contract import Ending, SteerDelivery
 from agent_swarm_worker.providers.codex.app_server import AppServer
 from agent_swarm_worker.providers.kit.conversation import Conversation, SteerRequest
-from agent_swarm_worker.providers.kit.launch import Ending
 
 TURN = "01a00000-0000-7000-8000-000000000002"
 

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 from codex_config import make_state
 
-from agent_swarm_worker.contract import Error
+from agent_swarm_worker.contract import Ending, Error
 from agent_swarm_worker.providers.codex import outcome
 from agent_swarm_worker.providers.codex.app_server import take_limits
 from agent_swarm_worker.providers.codex.outcome import read_error
 from agent_swarm_worker.providers.codex.spec import native_effort, resolve_model
-from agent_swarm_worker.providers.kit.launch import Ending
 
 NOON_S = 1_795_176_000
 """2026-11-20T12:00:00Z, which is now."""

@@ -16,11 +16,13 @@ from agent_swarm_worker.contract import (
     ContextUsage,
     CostData,
     Credentials,
+    Ending,
     Error,
     Guest,
     HarnessSpec,
     Message,
     Models,
+    PrivateFile,
     Progress,
     Prompt,
     ProviderEvent,
@@ -37,14 +39,7 @@ from agent_swarm_worker.errors import BinaryMissing, CredentialsMissing
 from agent_swarm_worker.guards.error_classes import classify_error
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.costs import CostBook, Tokens, cost_data
-from agent_swarm_worker.providers.kit.launch import (
-    CliHarness,
-    Ending,
-    JsonTranslator,
-    Launch,
-    PrivateFile,
-    SpecAdapter,
-)
+from agent_swarm_worker.providers.kit.launch import CliHarness, JsonTranslator, Launch, SpecAdapter
 from agent_swarm_worker.providers.kit.mcp_config import mcp_config_bytes, swarm_server_of
 from agent_swarm_worker.providers.kit.native import count, mapping, number, text
 from agent_swarm_worker.providers.kit.outcome import (

@@ -1,6 +1,6 @@
 """What the kit leaves to do: `heron`, a whole harness for an agent that prints JSON lines.
 
-It has 281 lines, imports and blank ones included: the spec 15, the launch 25, the translator 143,
+It has 276 lines, imports and blank ones included: the spec 15, the launch 25, the translator 143,
 the adapter 37. It reports tools, context, limits, cost per model, errors by class and when a limit
 ends, resumes, starts afresh, and is read again after a crash. All that has to do with processes,
 scrubbing, journal and abort is the kit's.

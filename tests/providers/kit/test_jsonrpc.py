@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from session_config import session_config
 
 from agent_swarm_worker.contract import (
+    Ending,
     Progress,
     ProviderEvent,
     ProviderResult,
@@ -36,7 +37,7 @@ from agent_swarm_worker.providers.kit.jsonrpc import (
     RequestRefused,
     RpcError,
 )
-from agent_swarm_worker.providers.kit.launch import CliHarness, Ending, Launch
+from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
 
 pytestmark = pytest.mark.anyio
 

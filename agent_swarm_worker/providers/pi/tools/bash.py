@@ -122,7 +122,7 @@ class BashTool(CodingTool):
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(end_in_time)
-                await drain(child, read, clock=self._clock, drain_s=DRAIN_S)
+                await drain(child.wait, read, clock=self._clock, drain_s=DRAIN_S)
                 await child.wait()  # it may close its output and run on
                 # If the time limit was reached, `end` is under way and must be completed.
                 if in_time:

@@ -118,7 +118,7 @@ class Searcher:
             tasks.start_soon(stop_in_time, tasks.cancel_scope)
             await child.send(request)
             await child.close_stdin()
-            await drain(child, lambda: pump(child.stdout, on_chunk), clock=self.clock)
+            await drain(child.wait, lambda: pump(child.stdout, on_chunk), clock=self.clock)
             tasks.cancel_scope.cancel()
 
 
