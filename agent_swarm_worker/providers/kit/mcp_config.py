@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,8 @@ def read_mcp_config(content: bytes) -> dict[str, Any]:
     Raises:
         ValueError: the content is not JSON.
     """
+    # Some editors put a byte order mark at the beginning.
+    content = content.removeprefix(codecs.BOM_UTF8)
     return mapping(mapping(orjson.loads(content)).get("mcpServers"))
 
 
