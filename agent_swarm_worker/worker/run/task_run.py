@@ -32,8 +32,14 @@ from agent_swarm_worker.worker.loops.heartbeat import check_before_session, crea
 from agent_swarm_worker.worker.loops.shutdown import supersede
 from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 from agent_swarm_worker.worker.run.continuity import HARNESS_KEY
-from agent_swarm_worker.worker.run.finishing import SessionOutcome, fail_unreported, finish_task
+from agent_swarm_worker.worker.run.finishing import (
+    SessionOutcome,
+    fail_unreported,
+    finish_task,
+    release_task,
+)
 from agent_swarm_worker.worker.run.preparation import PreparedSession, prepared
+from agent_swarm_worker.worker.run.retried_task import finished_by_parent
 from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN
 from agent_swarm_worker.worker.run.watchdog import Watchdog
 from agent_swarm_worker.workspace.git import Git
@@ -57,6 +63,10 @@ async def run_trigger(worker: RunParts, task: RunningTask, trigger: Trigger) -> 
     log = worker.log.bind(task=task.task_id)
     try:
         _write_claim(worker, task)
+        if await finished_by_parent(worker, task, trigger):
+            task.session_ended(task.ended_by)
+            await release_task(worker, task, log)
+            return
         if worker.shutdown.is_draining:
             # Claimed by the last poll before the shutdown: handed back without a session.
             await supersede(worker, task)
