@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from agent_swarm_worker.guards.scrubbing.secret_names import secret_values_of, words
-from agent_swarm_worker.settings import SettingsModel, live, named
+from agent_swarm_worker.settings import SettingsModel, named, operator_only
 from agent_swarm_worker.settings.base import CommaList, YesFlag  # noqa: TC001 - pydantic reads them
 
 if TYPE_CHECKING:
@@ -108,12 +108,12 @@ class ChildEnvSettings(SettingsModel):
     """Settings that change which variables a child process gets."""
 
     # --- tracing by the harness itself
-    harness_otel: YesFlag = live("SWARM_ENABLE_HARNESS_OTEL", default=False)
+    harness_otel: YesFlag = operator_only("SWARM_ENABLE_HARNESS_OTEL", default=False)
     """``1``, ``true``, ``on`` or ``yes``: the harness sends traces by itself, and is given the
     ``OTEL_EXPORTER_OTLP_*HEADERS`` of the operator's collector."""
-    claude_code_otel: YesFlag = live("SWARM_ENABLE_CLAUDE_CODE_OTEL", default=False)
+    claude_code_otel: YesFlag = operator_only("SWARM_ENABLE_CLAUDE_CODE_OTEL", default=False)
     """The same under an older name."""
-    pass_env: CommaList = live("SWARM_PASS_ENV", default=(), is_shared=True)
+    pass_env: CommaList = operator_only("SWARM_PASS_ENV", default=(), is_shared=True)
 
     @property
     def harness_reports_itself(self) -> bool:

@@ -37,6 +37,8 @@ class Effect(StrEnum):
     """At the start of the worker, before its first configuration row: the environment decides."""
     LIVE = "live"
     """While the worker runs: for the next session, or the next iteration of a loop."""
+    OPERATOR = "operator only"
+    """From the environment of the process alone: no row may set it, for the worker or a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,11 @@ def live(*names: str, default: Any = None, **rules: Any) -> Any:
         rules: bounds such as ``ge=1``, and the flags of `Declaration`, each as a keyword.
     """
     return _declared(names, Effect.LIVE, default, rules)
+
+
+def operator_only(*names: str, default: Any = None, **rules: Any) -> Any:
+    """Declare a variable that guards the operator: permissions, addresses, paths; as `live`."""
+    return _declared(names, Effect.OPERATOR, default, rules)
 
 
 def _declared(names: tuple[str, ...], effect: Effect, default: Any, rules: dict[str, Any]) -> Any:

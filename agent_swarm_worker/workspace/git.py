@@ -24,7 +24,7 @@ from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.processes.pipes import drain, pump
 from agent_swarm_worker.processes.spawn import Child, ProcessSpec, spawn
 from agent_swarm_worker.processes.stop_tree import kill_now
-from agent_swarm_worker.settings import SettingsModel, boot, live, named
+from agent_swarm_worker.settings import SettingsModel, boot, live, named, operator_only
 from agent_swarm_worker.settings.base import Words  # noqa: TC001 - pydantic reads it
 from agent_swarm_worker.text import one_line
 
@@ -249,7 +249,7 @@ class GitSettings(SettingsModel):
     """In a container without ``GITHUB_TOKEN``: like ``GITHUB_EMAIL``, and wins over it."""
     gitlab_url: str = boot("GITLAB_URL", default="", is_native=True)
     """Address of GitLab; ``https://gitlab.com`` by default."""
-    protocols: Words = boot(
+    protocols: Words = operator_only(
         "SWARM_GIT_PROTOCOLS", default=("https", "http", "ssh", "git", "file"), min_length=1
     )
     """Protocols of the addresses that the worker's own git may use, separated by commas, colons or

@@ -279,5 +279,6 @@ def _begin_journal(worker: SessionParts, config: ProviderSessionConfig, task: Ru
         "resumes": config.resume_session_id,
         "prompt": config.prompt,
     }
-    record = first_record(worker.options.role, owner(worker.state, worker.ids), fields)
+    kind = "lead" if worker.options.is_lead else "worker"
+    record = first_record(kind, owner(worker.state, worker.ids), fields)
     return Journal.begin(config.log_file, config.redactor.leaves(record), log=worker.log)
