@@ -342,7 +342,8 @@ async def link_pull_request(worker: RunParts, task: RunningTask, setup: Prepared
     if not adapter_spec(setup.adapter).capabilities.has_local_environment:
         return False
     try:
-        git = Git(setup.config.env, timeout_s=20.0, scrub=setup.config.redactor.text)
+        env = worker.environment.for_own_git(setup.config.env)
+        git = Git(env, timeout_s=20.0, scrub=setup.config.redactor.text)
         found = await find_request(git, setup.directory)
     except Exception as error:  # a missing link is better than a failed session
         worker.log.warning(Event.REPOSITORY, task=task.task_id, why=repr(error))
