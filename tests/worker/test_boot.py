@@ -91,6 +91,7 @@ def start(
         ("LOG_DIR", "/dev/null/below"),
         ("LOG_DIR", "/proc/nowhere"),
         ("LOG_DIR", "/" + "x" * 300),
+        ("CODEX_OAUTH_ISSUER", "http://plain.example"),
         ("SESSION_ID", "../elsewhere"),
         ("SESSION_ID", "/elsewhere"),
         ("SESSION_ID", "a/b"),
