@@ -17,6 +17,7 @@ from agent_swarm_worker.cli.view import EarlyLogSettings, TerminalSettings
 from agent_swarm_worker.container.prepare import ContainerSettings
 from agent_swarm_worker.credentials.vendor import LoginSettings
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
+from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
 from agent_swarm_worker.guards.tokens import TokenizerSettings
 from agent_swarm_worker.providers.registry import distribution_of, installed_options
 from agent_swarm_worker.settings import (
@@ -85,6 +86,7 @@ def models() -> list[type[SettingsModel]]:
         GitSettings,
         ContainerSettings,
         ChildEnvSettings,
+        SecretNameSettings,
         TokenizerSettings,
         TerminalSettings,
         # Their variables also belong to models above.

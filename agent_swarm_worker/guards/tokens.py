@@ -54,13 +54,9 @@ def count_tokens(text: str) -> int:
 
 
 def truncate_to_tokens(text: str, max_tokens: int, *, notice: str = "") -> str:
-    """Return the start of `text` that has at most `max_tokens` tokens.
+    """Return the start of `text` that has at most `max_tokens` tokens, `notice` included.
 
-    Args:
-        text: the text to shorten.
-        max_tokens: the limit, `notice` included.
-        notice: put at the end, on a line of its own, if the text was cut. Without room for it the
-            result is empty.
+    A cut text ends with `notice` on a line of its own; without room for it the result is empty.
     """
     if count_tokens(text) <= max_tokens:
         return text

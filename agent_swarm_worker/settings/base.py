@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from dataclasses import dataclass
 from enum import StrEnum
@@ -227,6 +228,10 @@ def _comma_list(value: object) -> object:
     return value
 
 
+def _words(value: object) -> object:
+    return tuple(re.findall(r"[^\s,:]+", value)) if isinstance(value, str) else value
+
+
 def _path_list(value: object) -> object:
     """Split directories as in ``PATH``; relative ones are dropped."""
     if isinstance(value, str):
@@ -274,6 +279,7 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 MaybeFlag = Annotated[bool | None, BeforeValidator(_flag)]
 YesFlag = Annotated[bool, BeforeValidator(_is_yes)]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 PathList = Annotated[tuple[str, ...], BeforeValidator(_path_list)]
 ShellWords = Annotated[tuple[str, ...], BeforeValidator(_shell_words)]
 Durations = Annotated[dict[str, float], BeforeValidator(_durations)]

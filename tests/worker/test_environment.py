@@ -60,6 +60,25 @@ def test_who_and_where_we_are_and_what_we_load_is_not_told_by_the_server(name: s
     assert [line["key"] for line in logged] == [name]
 
 
+def test_no_row_configures_the_workers_own_git():
+    own = {"GIT_ASKPASS": "own", "GIT_SSL_NO_VERIFY": "own"}
+    env = Environment(OWN | own, scrubber=Scrubber(), log=Log())
+    env.apply(
+        rows(
+            GIT_ASKPASS="/tmp/x",
+            GIT_PROXY_COMMAND="/tmp/x",
+            git_trace="/tmp/x",
+            SSH_ASKPASS="/tmp/x",
+            XDG_CONFIG_HOME="/tmp/x",
+            SWARM_GIT_PROTOCOLS="https,evil",
+            GITHUB_TOKEN="rotated",
+        )
+    )
+    session = env.values()
+    assert "SWARM_GIT_PROTOCOLS" not in session
+    assert env.for_own_git(session) == OWN | own | {"GITHUB_TOKEN": "rotated"}
+
+
 def test_rows_may_say_who_signs_commits_and_name_what_only_looks_alike():
     names = ("GIT_AUTHOR_NAME", "GIT_COMMITTER_EMAIL", "MY_CA", "PROXY_COUNT", "SANDPATH", "GITX")
     env = environment()

@@ -47,6 +47,8 @@ class PiOptions(HarnessOptions):
     """Wait before a failed model request is repeated; doubled each time."""
     compact_at_percent: float = live("PI_COMPACT_AT_PERCENT", default=80.0, gt=0, le=100)
     """How full the context window may get before the conversation is summarised."""
+    mcp_start_s: float = live("PI_MCP_START_S", default=10.0, gt=0, le=3600)
+    """How long a tool server (MCP) may take to start and to list its tools."""
     allow_outside_cwd: YesFlag = operator_only("PI_ALLOW_OUTSIDE_CWD", default=False)
     """The file tools may go everywhere: ``1``, ``true``, ``on`` or ``yes``."""
     extra_roots: PathList = operator_only("PI_EXTRA_ROOTS", default=())

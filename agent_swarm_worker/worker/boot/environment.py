@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.credentials.vendor import LoginSettings, issuer_of
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
+from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
 from agent_swarm_worker.guards.tokens import TokenizerSettings
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event, Log
@@ -32,7 +33,16 @@ if TYPE_CHECKING:
     from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
     from agent_swarm_worker.sandboxes.port import Sandbox
 
-CORE_MODELS = (Settings, ChildEnvSettings, GitSettings, LoginSettings, TokenizerSettings)
+_GIT_PREFIXES = ("GIT_", "SSH_", "XDG_")
+"""Variables by which git finds programs and its configuration."""
+CORE_MODELS = (
+    Settings,
+    ChildEnvSettings,
+    GitSettings,
+    LoginSettings,
+    SecretNameSettings,
+    TokenizerSettings,
+)
 """The models with variables that only the operator may set, beside those of the harnesses."""
 MAX_VARIABLE_BYTES = 128 * 1024
 """Linux starts no process with a longer variable (``MAX_ARG_STRLEN``, see execve(2))."""
@@ -65,6 +75,10 @@ class Environment:
         """Return a copy of the environment in force."""
         usable = {key: value for key, value in self._rows.items() if key not in self._ignored}
         return {**self._process, **usable}
+
+    def for_own_git(self, env: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of a session for the worker's own git (`own_git_env`)."""
+        return own_git_env(self._process, env)
 
     def apply(self, rows: Iterable[ConfigRow]) -> frozenset[str]:
         """Replace the overlay; return the names whose value changed.
@@ -122,6 +136,16 @@ class Environment:
     def _ignore(self, key: str, why: str) -> None:
         self._log.warning(Event.CONFIG_IGNORED, key=key, why=why)
         self._ignored |= {key}
+
+
+def own_git_env(process_env: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
+    """Return `env` with the variables that configure git as in `process_env`: no row sets them."""
+    chosen = {key: value for key, value in env.items() if not _configures_git(key)}
+    return chosen | {key: value for key, value in process_env.items() if _configures_git(key)}
+
+
+def _configures_git(key: str) -> bool:
+    return key.upper().startswith(_GIT_PREFIXES)
 
 
 def _why_unusable(key: str, value: str) -> str:

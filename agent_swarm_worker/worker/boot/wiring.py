@@ -132,7 +132,10 @@ def _renderer(inputs: WorkerInputs, client: SwarmClient, agent_id: str) -> Rende
 def _repositories(inputs: WorkerInputs, client: SwarmClient, state_dir: Path) -> Repositories:
     return Repositories(
         client.resources,
-        Git(inputs.environment.values(), scrub=inputs.scrubber.text),
+        Git(
+            inputs.environment.for_own_git(inputs.environment.values()),
+            scrub=inputs.scrubber.text,
+        ),
         inputs.clock,
         workspace_dir=inputs.environment.settings.workspace_dir,
         fallback_dir=state_dir / "repos",
