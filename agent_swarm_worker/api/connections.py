@@ -7,7 +7,9 @@ loop and for many hosts, take half of the CPU time of a request; these do the sa
 from __future__ import annotations
 
 import asyncio
+import os
 import select
+from contextlib import suppress
 from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
@@ -136,6 +138,13 @@ class _Socket(asyncio.Protocol, httpcore2.AsyncNetworkStream):
         self._wake_reader()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and self._transport.get_extra_info("ssl_object") is None:
+            # A gateway answers a request that is too large before it has read it, and closes.
+            # Then a write fails while the answer is still in the socket.
+            with suppress(OSError):
+                self._unread += os.read(
+                    self._transport.get_extra_info("socket").fileno(), MAX_UNREAD_BYTES
+                )
         self._is_over, self._failure = True, exc
         self._wake_reader()
 

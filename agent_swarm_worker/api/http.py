@@ -24,6 +24,7 @@ from agent_swarm_worker.errors import (
     ApiGarbled,
     ApiRefused,
     ApiUnreachable,
+    GatewayRefused,
     RouteMissing,
     Unauthorized,
 )
@@ -37,6 +38,8 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024
 LARGE_BYTES = 1024 * 1024
 """Larger answers are read one at a time, which bounds the memory of concurrent ones."""
 USER_AGENT = "swarm-worker"
+RETRIED_STATUSES = (408, 425, 429)
+"""Temporary refusals, whoever answers them."""
 _JSON = (b"Content-Type", b"application/json")
 
 
@@ -163,7 +166,10 @@ class Http:
 
     def _note(self, error: ApiError) -> None:
         """Record a failed call. A refusal is an answer, but one of a gateway is not the API's."""
-        if not isinstance(error, ApiRefused) or error.status in {502, 503, 504}:
+        if isinstance(error, GatewayRefused) and error.status != 404:
+            # Mostly over what was sent; in a row, whatever is sent.
+            self.health.record_server_error(error)
+        elif not isinstance(error, ApiRefused) or error.status in {502, 503, 504}:
             self.health.record_failure(error)
         elif error.status < 500:
             self.health.record_answer()
@@ -180,6 +186,7 @@ class _Exchange:
         self._connections, self._request = connections, request
         self._large, self._is_large = large, False
         self._sent = False
+        self._has_body = any(name == _JSON[0] for name, _ in request.headers)
         self.status = 0
         self.content_type = ""
         self.body = bytearray()
@@ -231,6 +238,9 @@ class _Exchange:
                 if len(self.body) > LARGE_BYTES:
                     await self._limit_size(url)
             await response.aclose()
+            if response.status >= HTTPStatus.BAD_REQUEST and self._has_body:
+                # A gateway that refuses a body unread closes the connection, without saying so.
+                await connection.aclose()
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await connection.aclose()
@@ -285,6 +295,7 @@ def read_answer(url: str, status: int, content_type: str, body: Body) -> Any:
 
     Raises:
         ApiGarbled: the answer is a redirect, HTML, or not JSON.
+        GatewayRefused: the status is 4xx, and the body is not the API's.
         ApiRefused: the status is 4xx or 5xx.
     """
     if 200 <= status < 300:
@@ -310,15 +321,21 @@ def _refusal(url: str, status: int, content_type: str, body: Body) -> ApiError:
     value = None if parsed is _MISSING else parsed
     if status == 401:
         return Unauthorized(url, status, message, value)
-    if status == 405:
+    if status == 405 and not _is_html(content_type, body):
         return RouteMissing(url, status, message, value)
-    if status == 404 and parsed is _MISSING:
-        if len(body) <= _MAX_NO_ROUTE_BYTES and _NO_SUCH_ROUTE.fullmatch(body):
-            return RouteMissing(url, status, message)
-        # A proxy's own 404 while the server behind it is replaced; taken for a missing route, it
-        # would switch the feature off.
-        return ApiGarbled(url, f"404 with {_description(content_type, body)}")
+    if status == 404 and len(body) <= _MAX_NO_ROUTE_BYTES and _NO_SUCH_ROUTE.fullmatch(body):
+        return RouteMissing(url, status, message)
+    if status < 500 and status not in RETRIED_STATUSES and not _is_api_error(content_type, parsed):
+        # Of a firewall, or a proxy whose server is being replaced. A 404 among them that was taken
+        # for a missing route would switch the feature off.
+        return GatewayRefused(url, status, f"with {_description(content_type, body)}")
     return ApiRefused(url, status, message, value)
+
+
+def _is_api_error(content_type: str, parsed: Any) -> bool:
+    """True for ``{"error": string}`` as JSON (docs/api.md 1.5)."""
+    is_json = not content_type or "json" in content_type.lower()
+    return is_json and isinstance(parsed, dict) and isinstance(parsed.get("error"), str)
 
 
 def _parse(body: Body) -> Any:
@@ -365,4 +382,6 @@ def _description(content_type: str, body: Body) -> str:
         return "an HTML page"
     if _has_too_many_values(body):
         return f"more than {MAX_VALUES} values"
+    if _parse(body) is not _MISSING:
+        return "JSON that is not the API's"
     return f"{len(body)} bytes that are not JSON"

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.state.database import Database
 
 MAX_BYTES = 64 * 1024 * 1024
+SET_ASIDE = "set aside"
+"""The lane of writes that a gateway refuses in any form."""
 _ROW_BYTES = 100
 """Size of a row without its arguments."""
 
@@ -265,6 +267,14 @@ class Queue:
         )
         return True
 
+    def set_aside(self, item: Item) -> None:
+        """Move a write to a lane for which nothing waits."""
+        self._db.run(
+            "UPDATE outbox SET id = (SELECT max(id) FROM outbox) + 1, lane = ? WHERE id = ?",
+            SET_ASIDE,
+            item.id,
+        )
+
     def _join(self, lane: str, data: bytes) -> bool:
         """Join a range of a journal to the lane's last one; false if it needs a row of its own.
 
@@ -356,6 +366,8 @@ class Delivery:
     queue: Queue
     item: Item
     log: Log
+    persistence: int = 0
+    """Of earlier failures, see `reduction.is_over_content`."""
 
     @property
     def args(self) -> Mapping[str, Any]:
