@@ -33,6 +33,7 @@
     │   └── RefreshBusy                       the refresh lock was held for too long
     ├── ContainerError              exit 1    the container cannot be prepared
     │   └── ScriptFailed        its own code  a set-up script failed, which is fatal
+    ├── CloneStuck                            a clone cannot be brought up to date; never fatal
     └── ProviderError               exit 1    a harness could not be started
         ├── CredentialsMissing                it has no credential
         │   └── CredentialDamaged             its credential is damaged
@@ -269,6 +270,14 @@ class ScriptFailed(ContainerError):
     def __init__(self, script: str, code: int) -> None:
         self.script, self.code = script, code
         super().__init__(f"{script} failed with exit code {code} and STARTUP_SCRIPT_STRICT is set")
+
+
+class CloneStuck(SwarmWorkerError):
+    """Git's words; ``is_slow`` if it was only out of time."""
+
+    def __init__(self, why: str, *, is_slow: bool = False) -> None:
+        self.why, self.is_slow = why, is_slow
+        super().__init__(why)
 
 
 class ProviderError(SwarmWorkerError):

@@ -37,6 +37,7 @@ class Event(StrEnum):
     WORKER_STARTED = "worker.started"
     WORKER_DRAINING = "worker.draining"
     WORKER_STOPPED = "worker.stopped"
+    SIGNAL_IGNORED = "signal.ignored"
     REGISTERED = "worker.registered"
     CREDENTIALS_MISSING = "credentials.missing"
     CREDENTIALS_READY = "credentials.ready"

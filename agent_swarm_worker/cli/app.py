@@ -20,6 +20,7 @@ from agent_swarm_worker.errors import (
     UsageError,
 )
 from agent_swarm_worker.imports import gc_disabled
+from agent_swarm_worker.processes.signals import reset_inherited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +61,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     _prepare_streams()
+    reset_inherited()
     try:
         exit_code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         write("")  # flush what argparse printed

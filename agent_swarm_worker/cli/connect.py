@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVarTuple, Unpack
 
@@ -15,8 +14,10 @@ from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.logs import Log
+from agent_swarm_worker.processes import signals
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from anyio.abc import TaskStatus
@@ -66,10 +67,9 @@ async def _run(action: Callable[[Unpack[Ts]], Awaitable[int]], args: tuple[*Ts])
 async def _watch(
     scope: anyio.CancelScope, received: list[signal.Signals], *, task_status: TaskStatus[None]
 ) -> None:
-    candidates = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handled = [number for number in candidates if signal.getsignal(number) is not signal.SIG_IGN]
-    with anyio.open_signal_receiver(*handled) as signals:
+    ending = [*signals.stopping(unless_ignored=True), *signals.without_meaning()]
+    with anyio.open_signal_receiver(*ending) as arriving:
         task_status.started()
-        async for number in signals:
+        async for number in arriving:
             received.append(number)
             scope.cancel()

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import orjson
 
-from agent_swarm_worker.contract import Error, Message, Progress, ToolStart
+from agent_swarm_worker.contract import Error, Helper, Message, Progress, ToolStart
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.providers.subprocess.translate import read_normalized
-from agent_swarm_worker.reporting.labels import label
+from agent_swarm_worker.reporting.labels import helper_name, label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,9 +120,21 @@ def render_line(line: str) -> Iterator[tuple[str, str]]:
         native = orjson.loads(line)
     except orjson.JSONDecodeError:
         native = line
+    speaker = _speaker(native)
     for mark, text in _render(native, line):
         if text.strip():
-            yield mark, text
+            yield mark, f"{speaker}{text}"
+
+
+def _speaker(native: Any) -> str:
+    """Return the helper of a line, in claude's or in normalized form; empty for the main agent."""
+    if not isinstance(native, dict):
+        return ""
+    event = read_normalized(native)
+    helper = getattr(event, "helper", None)
+    if helper is None and native.get("type") == "assistant" and native.get("parent_tool_use_id"):
+        helper = Helper("", str(native.get("task_description") or ""))
+    return f"{helper_name(helper)}: " if helper else ""
 
 
 def _render(native: Any, line: str) -> Iterator[tuple[str, str]]:

@@ -29,7 +29,7 @@ GC_THRESHOLD = 5_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; what follows ``--`` goes to the harness."""
     if parser.prog.endswith("run"):
-        parser.add_argument("--role", choices=["worker", "lead"], help="default: AGENT_ROLE")
+        parser.add_argument("--role", help="lead, worker or a worker's own; default: AGENT_ROLE")
     parser.add_argument(
         "-m", "--msg", default="", help="prompt for triggers of unknown kinds; default: ignore them"
     )
@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     env = dict(process_env())
     if args.yolo:
         env["YOLO"] = "true"
+    if args.command == "run" and args.role is not None:
+        env["AGENT_ROLE"] = args.role
     settings = Settings.load(env)
     scrubber = Scrubber()
     logs.configure(level=settings.log_level, human=settings.human_logs, scrub=scrubber.text)
@@ -74,9 +76,8 @@ async def _run(
         from agent_swarm_worker.worker.boot.parts import WorkerOptions  # noqa: PLC0415
         from agent_swarm_worker.worker.daemon import Daemon  # noqa: PLC0415
 
-        role = {"worker": "worker", "lead": "lead"}.get(args.command) or args.role
         options = WorkerOptions(
-            role=role or settings.agent_role,
+            role=_role(args.command, settings.agent_role),
             default_prompt=args.msg,
             operator_prompt=prompt,
             additional_args=args.passed_on,
@@ -84,6 +85,13 @@ async def _run(
         daemon = Daemon(env, options, scrubber=scrubber, connection=connection, shutdown=shutdown)
         await daemon.run()
         group.cancel_scope.cancel()
+
+
+def _role(command: str, role: str) -> str:
+    """Return the role of the command ``lead`` or ``worker``; a worker keeps a name of its own."""
+    if command == "worker" and role == "lead":
+        return "worker"
+    return "lead" if command == "lead" else role
 
 
 def _operator_prompt(args: argparse.Namespace, settings: Settings) -> str | None:

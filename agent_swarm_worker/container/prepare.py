@@ -42,7 +42,12 @@ from agent_swarm_worker.providers.registry import known_specs, part_of, spec_of
 from agent_swarm_worker.settings import Settings, SettingsModel, boot
 from agent_swarm_worker.settings.base import Flag  # noqa: TC001 - pydantic reads it
 from agent_swarm_worker.state.directory import generated_agent_id
-from agent_swarm_worker.worker.boot.environment import Environment, check_harness, make_sandbox
+from agent_swarm_worker.worker.boot.environment import (
+    Environment,
+    check_harness,
+    make_sandbox,
+    own_git_env,
+)
 from agent_swarm_worker.worker.boot.harness import Harness, harness_name
 
 if TYPE_CHECKING:
@@ -189,13 +194,14 @@ class Preparation:
             self._settings.home, self._workspace, known_specs(), self._log
         )
         self._restore_login()
-        anyio.run(partial(git_setup.set_up_logins, exported, self._log))
+        git_env = own_git_env(self._env, exported)
+        anyio.run(partial(git_setup.set_up_logins, git_env, self._log))
         if self._workspace.is_dir():
             anyio.run(
                 partial(
                     clone_all,
                     self._server_data.repos,
-                    exported,
+                    git_env,
                     workspace=self._workspace,
                     clock=self._clock,
                 )

@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from agent_swarm_worker.api.values import encode
+<<<<<<< HEAD
 from agent_swarm_worker.api.wire.tasks import ChannelCursor
 from agent_swarm_worker.errors import (
     ApiError,
@@ -30,6 +31,10 @@ from agent_swarm_worker.errors import (
     GatewayRefused,
     Unauthorized,
 )
+=======
+from agent_swarm_worker.api.wire.tasks import TERMINAL_STATUSES, ChannelCursor
+from agent_swarm_worker.errors import ApiError, ApiGarbled, ApiRefused, ApiUnreachable, Unauthorized
+>>>>>>> main
 from agent_swarm_worker.journal.files import AFTER_ALL_LINES
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox import read_back
@@ -147,9 +152,12 @@ async def _finish(delivery: Delivery) -> None:
 
     For a task that was put back in the queue meanwhile, the server answers 200 and drops the result
     (docs/api.md 7.1): progress sets the task to ``in_progress``, then the result is reported again.
-    The result of a task that has ended otherwise, or is another agent's, is added to its log.
+    The result of a task that has ended otherwise, or is another agent's, is added to its log, and
+    kept for a task that repeats it.
     """
     answer = await _report_result(delivery)
+    if answer is not None and answer.status in TERMINAL_STATUSES - {delivery.args["status"]}:
+        delivery.queue.keep_result(delivery.item)
     for _ in range(MAX_REPAIRS):
         if answer is None or not answer.was_lost:
             return
@@ -198,6 +206,7 @@ async def _late_result(delivery: Delivery) -> None:
     Adds a line to the session's log (docs/api.md 7.3).
     """
     args = delivery.args
+    delivery.queue.keep_result(delivery.item)
     result = args.get("output") or args.get("failure_reason") or "nothing"
     line = {"type": "late_result", "status": args["status"], "content": result}
     text = encode(line).decode("utf-8", "replace")

@@ -106,6 +106,10 @@ class Outbox:
         """Return the lanes in which a write of this kind waits."""
         return self._queue.lanes_with(kind)
 
+    def result_of(self, task_id: str) -> dict[str, str] | None:
+        """Return the result of a task that waits here, or that the server refused."""
+        return self._queue.result_of(task_id)
+
     def journals(self) -> set[str]:
         """Return the paths of the journals of which a range waits."""
         return self._queue.journals()

@@ -26,8 +26,15 @@ if TYPE_CHECKING:
     from agent_swarm_worker.state.database import Database
 
 MAX_BYTES = 64 * 1024 * 1024
+<<<<<<< HEAD
 SET_ASIDE = "set aside"
 """The lane of writes that a gateway refuses in any form."""
+=======
+MAX_RESULTS = 64
+"""How many refused results are kept."""
+_RESULT = "result "
+"""Begins the names of notes with a refused result."""
+>>>>>>> main
 _ROW_BYTES = 100
 """Size of a row without its arguments."""
 
@@ -234,6 +241,36 @@ class Queue:
         rows = self._db.run("SELECT DISTINCT lane FROM outbox WHERE kind = ?", kind)
         return tuple(lane for (lane,) in rows)
 
+    def keep_result(self, item: Item) -> None:
+        """Store a result that the server refused: it may have made a task that repeats the work.
+
+        The last `MAX_RESULTS` are kept.
+        """
+        result = _result(item.kind, item.args)
+        if result is None:
+            return
+        pattern = f"{_RESULT}%"
+        with self._db.transaction(durable=True):
+            values = (f"{_RESULT}{item.args['task_id']}", encode(result).decode())
+            self._db.run("INSERT OR REPLACE INTO notes VALUES (?, ?)", *values)
+            self._db.run(
+                "DELETE FROM notes WHERE name LIKE ? AND rowid NOT IN"
+                " (SELECT rowid FROM notes WHERE name LIKE ? ORDER BY rowid DESC LIMIT ?)",
+                *(pattern, pattern, MAX_RESULTS),
+            )
+
+    def result_of(self, task_id: str) -> dict[str, str] | None:
+        """Return the result of a task that waits here, or that the server refused."""
+        waiting = self._db.run(
+            "SELECT kind, args FROM outbox WHERE lane = ? AND kind IN (?, ?) ORDER BY id DESC",
+            *(task_id, WriteKind.FINISH, WriteKind.LATE_RESULT),
+        )
+        refused = self._db.run(
+            "SELECT ?, value FROM notes WHERE name = ?", WriteKind.FINISH, f"{_RESULT}{task_id}"
+        )
+        found = (_result(kind, _object(data)) for kind, data in (*waiting, *refused))
+        return next(filter(None, found), None)
+
     def count(self, lane: str | None = None) -> int:
         """Return the number of writes in a lane, or in all."""
         condition, values = _of(lane)
@@ -335,6 +372,14 @@ def _object(data: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return args if isinstance(args, dict) else {}
+
+
+def _result(kind: str, args: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return how the task of a write ended; the late result of a failed session says nothing."""
+    names = ("status", "output", "failure_reason")
+    result = {name: str(args[name]) for name in names if name in args}
+    decided = {"completed", "failed"} if kind == WriteKind.FINISH else {"completed"}
+    return result if result.get("status") in decided else None
 
 
 @dataclass(frozen=True, slots=True)

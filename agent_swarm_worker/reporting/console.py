@@ -26,6 +26,7 @@ from agent_swarm_worker.contract import (
 )
 from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.reporting.labels import helper_name
 from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
@@ -104,7 +105,10 @@ class Console:
         describe = _DESCRIPTIONS.get(type(event))
         if describe is not None:
             self._unexplained = None
-            if text := describe(event):
+            helper = getattr(event, "helper", None)
+            if (text := describe(event)) and helper is not None:
+                text = one_line(f"{helper_name(helper)}: {text}", MAX_LINE_CHARS)
+            if text:
                 self._log.output(Event.SESSION_OUTPUT, text)
         elif isinstance(event, RawLog):
             if self._is_scheduled and self._unexplained is None:

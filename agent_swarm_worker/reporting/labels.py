@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.contract import ActionKind
+    from agent_swarm_worker.contract import ActionKind, Helper
 
 MAX_LABEL_CHARS = 300
+MAX_HELPER_CHARS = 60
 
 USUAL_TOOLS: Final[Mapping[str, ActionKind]] = {
     "read": "read",
@@ -42,14 +43,24 @@ def label(
     *,
     scrub: Callable[[str], str] = str,
     tools: Mapping[str, ActionKind] = USUAL_TOOLS,
+    helper: Helper | None = None,
 ) -> str | None:
     """Return one line for a tool call; nothing for housekeeping and for progress reports.
 
     `scrub` replaces secrets, before the text is cut; `tools` has the actions of the harness's own
-    tools, by their name in lower case.
+    tools, by their name in lower case; `helper` is the one who calls.
     """
     text = _label(tool_name, args if isinstance(args, Mapping) else {}, tools)
-    return one_line(scrub(text), MAX_LABEL_CHARS) if text else None
+    if not text:
+        return None
+    if helper is None:
+        return one_line(scrub(text), MAX_LABEL_CHARS)
+    return one_line(f"{helper_name(helper, scrub)}: {scrub(text)}", MAX_LABEL_CHARS)
+
+
+def helper_name(helper: Helper, scrub: Callable[[str], str] = str) -> str:
+    """Return a helper's name for people."""
+    return f"🤖 {one_line(scrub(helper.name), MAX_HELPER_CHARS) or 'helper'}"
 
 
 def has_label(tool_name: str, args: Any, *, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> bool:

@@ -204,7 +204,9 @@ class SessionReporter:
         text: str | None
         if isinstance(source, ToolStart):
             scrub, tools = self._redactor.text, self._info.tools
-            text = label(source.tool_name, source.args, scrub=scrub, tools=tools)
+            text = label(
+                source.tool_name, source.args, scrub=scrub, tools=tools, helper=source.helper
+            )
         else:
             text = source
         if text:

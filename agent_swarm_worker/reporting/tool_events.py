@@ -175,7 +175,12 @@ class ToolEvents:
         name = self._tool_names.get(event.tool_name)
         if name is None:
             name = self._tool_names[event.tool_name] = self._short(event.tool_name)
-        return {"toolName": name, "toolCallId": one_line(event.tool_call_id, MAX_ID_CHARS)}
+        data = {"toolName": name, "toolCallId": one_line(event.tool_call_id, MAX_ID_CHARS)}
+        if (helper := event.helper) is not None:
+            data["helperId"] = one_line(helper.id, MAX_ID_CHARS)
+            if helper.name:
+                self._put_text(data, "helperName", helper.name)
+        return data
 
     def _put_text(self, data: dict[str, Any], key: str, text: str) -> None:
         if len(text) > MAX_TEXT_CHARS:

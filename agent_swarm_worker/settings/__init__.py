@@ -10,6 +10,7 @@ from agent_swarm_worker.settings.base import (
     boot,
     live,
     named,
+    operator_only,
     process_env,
 )
 from agent_swarm_worker.settings.core import (
@@ -34,5 +35,6 @@ __all__ = [
     "default_agent_name",
     "live",
     "named",
+    "operator_only",
     "process_env",
 ]

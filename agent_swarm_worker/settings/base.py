@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from dataclasses import dataclass
 from enum import StrEnum
@@ -36,6 +37,8 @@ class Effect(StrEnum):
     """At the start of the worker, before its first configuration row: the environment decides."""
     LIVE = "live"
     """While the worker runs: for the next session, or the next iteration of a loop."""
+    OPERATOR = "operator only"
+    """From the environment of the process alone: no row may set it, for the worker or a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,11 @@ def live(*names: str, default: Any = None, **rules: Any) -> Any:
         rules: bounds such as ``ge=1``, and the flags of `Declaration`, each as a keyword.
     """
     return _declared(names, Effect.LIVE, default, rules)
+
+
+def operator_only(*names: str, default: Any = None, **rules: Any) -> Any:
+    """Declare a variable that guards the operator: permissions, addresses, paths; as `live`."""
+    return _declared(names, Effect.OPERATOR, default, rules)
 
 
 def _declared(names: tuple[str, ...], effect: Effect, default: Any, rules: dict[str, Any]) -> Any:
@@ -220,6 +228,10 @@ def _comma_list(value: object) -> object:
     return value
 
 
+def _words(value: object) -> object:
+    return tuple(re.findall(r"[^\s,:]+", value)) if isinstance(value, str) else value
+
+
 def _path_list(value: object) -> object:
     """Split directories as in ``PATH``; relative ones are dropped."""
     if isinstance(value, str):
@@ -262,6 +274,7 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 MaybeFlag = Annotated[bool | None, BeforeValidator(_flag)]
 YesFlag = Annotated[bool, BeforeValidator(_is_yes)]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 PathList = Annotated[tuple[str, ...], BeforeValidator(_path_list)]
 ShellWords = Annotated[tuple[str, ...], BeforeValidator(_shell_words)]
 Durations = Annotated[dict[str, float], BeforeValidator(_durations)]

@@ -41,7 +41,7 @@ from agent_swarm_worker.worker.loops.shutdown import (
     drain_and_supersede,
     flush_and_close,
 )
-from agent_swarm_worker.worker.loops.steering import Steering
+from agent_swarm_worker.worker.loops.steering import SteeringLoop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.api.wire.tasks import Trigger
     from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
-    from agent_swarm_worker.worker.boot.connection import Connection
+    from agent_swarm_worker.worker.boot.connection import ApiConnection
     from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
@@ -71,7 +71,7 @@ class Daemon:
         scrubber: Scrubber,
         clock: Clock | None = None,
         ids: IdSource = random_ids,
-        connection: Connection | None = None,
+        connection: ApiConnection | None = None,
         shutdown: Shutdown | None = None,
         handles_signals: bool = True,
     ) -> None:
@@ -165,7 +165,7 @@ class Daemon:
             loops.start_soon(Cancellation(worker).run)
             loops.start_soon(reconfigure_loop, worker)
             loops.start_soon(retention_loop, worker)
-            loops.start_soon(Steering(worker).run)
+            loops.start_soon(SteeringLoop(worker).run)
             if self._handles_signals:  # the process is the daemon's own, and so is its heap
                 loops.start_soon(_finish_imports, worker)
             async with anyio.create_task_group() as sessions:

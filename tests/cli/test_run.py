@@ -42,8 +42,11 @@ def no_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
         (["run"], None, "worker"),
         (["run"], "lead", "lead"),
         (["run", "--role", "worker"], "lead", "worker"),
+        (["run", "--role", "coder"], "lead", "coder"),
+        (["run"], "tester", "tester"),
         (["worker"], "lead", "worker"),
-        (["lead"], None, "lead"),
+        (["worker"], "coder", "coder"),
+        (["lead"], "coder", "lead"),
     ],
 )
 def test_the_role(env: dict[str, str], words: list[str], role: str | None, expected: str):

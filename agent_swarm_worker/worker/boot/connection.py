@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Connection:
+class ApiConnection:
     """The connection of one process, and who it is to the server."""
 
     agent_id: str
@@ -33,7 +33,7 @@ class Connection:
         await self.first_request.run()
 
 
-def connect(settings: Settings, *, clock: Clock, ids: IdSource, log: Log) -> Connection:
+def connect(settings: Settings, *, clock: Clock, ids: IdSource, log: Log) -> ApiConnection:
     """Prepare the connection; enter its ``http`` before the first call."""
     agent_id = settings.agent_id or generated_agent_id(settings.state_root(), ids)
     runtime_id = ids()
@@ -45,4 +45,4 @@ def connect(settings: Settings, *, clock: Clock, ids: IdSource, log: Log) -> Con
         runtime_instance_id=runtime_id,
         timeout_s=settings.api_timeout_s,
     )
-    return Connection(agent_id, runtime_id, http)
+    return ApiConnection(agent_id, runtime_id, http)

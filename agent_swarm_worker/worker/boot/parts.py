@@ -43,12 +43,17 @@ class WorkerOptions:
     """Options of the command line, in addition to the settings."""
 
     role: str = "worker"
-    """``worker`` or ``lead``."""
+    """``lead``, ``worker``, or the name under which a worker is registered."""
     default_prompt: str = ""
     operator_prompt: str | None = None
     """Replaces ``SYSTEM_PROMPT`` and its file."""
     additional_args: tuple[str, ...] = ()
     """Passed on to the harness's command line."""
+
+    @property
+    def is_lead(self) -> bool:
+        """True if this agent delegates to workers; every other role is a worker."""
+        return self.role == "lead"
 
 
 @dataclass(slots=True)

@@ -207,7 +207,7 @@ async def _check_harness(worker: BootParts) -> None:
 async def _load_template(worker: BootParts) -> None:
     settings, facts = worker.settings, worker.facts
     facts.role_label = worker.options.role
-    facts.is_lead = worker.options.role == "lead"
+    facts.is_lead = worker.options.is_lead
     if not settings.template_id:
         return
     cache_dir = (

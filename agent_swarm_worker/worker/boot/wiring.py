@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.ids import IdSource
     from agent_swarm_worker.logs import Log
     from agent_swarm_worker.settings import Settings
-    from agent_swarm_worker.worker.boot.connection import Connection
+    from agent_swarm_worker.worker.boot.connection import ApiConnection
     from agent_swarm_worker.worker.boot.environment import Environment
     from agent_swarm_worker.worker.boot.harness import Harness
     from agent_swarm_worker.worker.loops.run_policy import Shutdown
@@ -44,7 +44,7 @@ class WorkerInputs:
     options: WorkerOptions
     environment: Environment
     harness: Harness
-    connection: Connection
+    connection: ApiConnection
     shutdown: Shutdown
     scrubber: Scrubber
     clock: Clock
@@ -106,7 +106,10 @@ def _renderer(inputs: WorkerInputs, client: SwarmClient, agent_id: str) -> Rende
 def _repositories(inputs: WorkerInputs, client: SwarmClient, state_dir: Path) -> Repositories:
     return Repositories(
         client.resources,
-        Git(inputs.environment.values(), scrub=inputs.scrubber.text),
+        Git(
+            inputs.environment.for_own_git(inputs.environment.values()),
+            scrub=inputs.scrubber.text,
+        ),
         inputs.clock,
         workspace_dir=inputs.environment.settings.workspace_dir,
         fallback_dir=state_dir / "repos",

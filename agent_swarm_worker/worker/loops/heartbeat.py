@@ -158,7 +158,8 @@ class Heartbeat:
         except ApiError as error:
             self._worker.log.debug(Event.API_REFUSED, call="task", why=str(error))
             return
-        if current.status == "superseded" or is_assigned_elsewhere(self._worker, current):
+        is_elsewhere = task.is_assigned_elsewhere(current, self._worker.agent_id)
+        if current.status == "superseded" or is_elsewhere:
             await end_as_lost(self._worker, task, current)
         elif current.status == "paused":
             await self._pause(task)
@@ -257,18 +258,13 @@ async def end_if_gone(worker: LoopParts, task: RunningTask) -> bool:
         if refusal.is_server_fault:
             raise
         return False
-    if not current.is_terminal and not is_assigned_elsewhere(worker, current):
+    if not current.is_terminal and not task.is_assigned_elsewhere(current, worker.agent_id):
         return False
     if current.status == "completed" and task.session is not None:
         # The agent finished the task itself, through its tools; its session may end normally.
         return True
     await end_as_lost(worker, task, current)
     return True
-
-
-def is_assigned_elsewhere(worker: LoopParts, current: Task) -> bool:
-    """True if the task is assigned to another agent."""
-    return current.agent_id not in (None, worker.agent_id)
 
 
 async def end_as_lost(worker: LoopParts, task: RunningTask, current: Task) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import anyio
 from agent_swarm_worker import logs
 from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.processes import signals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -138,12 +138,10 @@ class Shutdown:
 
     async def watch_signals(self) -> None:
         """Turn signals into requests, until cancelled."""
-        with anyio.open_signal_receiver(*_stopping_signals()) as received:
+        stopping, others = signals.stopping(unless_ignored=False), signals.without_meaning()
+        with anyio.open_signal_receiver(*stopping, *others) as received:
             async for number in received:
-                self.request(signal.Signals(number).name)
-
-
-def _stopping_signals() -> list[signal.Signals]:
-    """Return the signals that stop a worker; SIGHUP only if it is not ignored, as by nohup."""
-    hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-    return [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hangs_up else [])]
+                if number in others:
+                    self._log.warning(Event.SIGNAL_IGNORED, signal=signals.name_of(number))
+                else:
+                    self.request(signals.name_of(number))

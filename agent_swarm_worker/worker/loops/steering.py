@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 INTERVAL_S = 2.0
 
 
-class Steering:
+class SteeringLoop:
     """Fetches pending messages and delivers them."""
 
     def __init__(self, worker: LoopParts) -> None:

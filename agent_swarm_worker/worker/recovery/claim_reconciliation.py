@@ -237,7 +237,7 @@ def _is_claimed(worker: LoopParts, row: Task) -> bool:
     if row.claude_session_id or row.finished_at:
         return False
     if row.status == "reviewing":
-        return row.offered_to == worker.agent_id and row.agent_id is None
+        return row.offered_to == worker.agent_id  # whoever it is assigned to meanwhile
     return row.status == "in_progress" and row.agent_id == worker.agent_id
 
 

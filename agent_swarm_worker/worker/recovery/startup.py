@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.state.directory import Claim
     from agent_swarm_worker.worker.boot.parts import BootParts
 
+RUNNING = "in_progress"
+TAKEN_FOR_DEAD = frozenset({"failed", "superseded"})
 RETRY_PAUSE_S = 1.0
 FLUSH_WAIT_S = 3.0
 """How long a start waits for the delivery of the outbox."""
@@ -64,10 +66,12 @@ async def _settle(worker: BootParts, claim: Claim, orphan: OrphanedSession) -> b
     """Finish or supersede the task; false if the API did not answer."""
     try:
         current = await worker.client.tasks.get(claim.task_id)
-        if current.status != "in_progress" or current.agent_id != worker.agent_id:
-            return True
-        if orphan.result is not None:
+        is_ours = current.agent_id == worker.agent_id
+        # A server that took the session for dead has made a task that repeats this one.
+        if is_ours and orphan.result is not None and current.status in {*TAKEN_FOR_DEAD, RUNNING}:
             await _finish(worker, claim, orphan, current)
+            return True
+        if not is_ours or current.status != RUNNING:
             return True
         answer = await worker.client.tasks.supersede(claim.task_id, "crash_recovery")
     except ApiError as error:
@@ -97,7 +101,7 @@ async def _finish(worker: BootParts, claim: Claim, orphan: OrphanedSession, curr
         harness=claim.harness,
         redactor=worker.scrubber,
         last_text=orphan.replayed.last_text,
-        task_status=current.status,
+        task_status=None if current.status in TAKEN_FOR_DEAD else current.status,
         existing_output=current.output,
         output_schema=current.output_schema,
     )

@@ -78,6 +78,18 @@ async def finish_task(
     await _sync_profile(worker, outcome, log)
     if not is_handed_over:
         worker.state.forget(task.task_id)
+    await _wait_for_delivery(worker, lane, log)
+
+
+async def release_task(worker: SessionParts, task: RunningTask, log: Log) -> None:
+    """Wait for the delivery of a result that was queued without a session."""
+    lane = task.task_id
+    worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": lane})
+    worker.state.forget(lane)
+    await _wait_for_delivery(worker, lane, log)
+
+
+async def _wait_for_delivery(worker: SessionParts, lane: str, log: Log) -> None:
     if not await worker.outbox.flushed(lane, timeout_s=DELIVERY_WAIT_S):
         log.warning(Event.WRITE_RETRIED, lane=lane, pending=worker.outbox.pending(lane))
 
@@ -179,7 +191,7 @@ async def _read_task(worker: SessionParts, task: RunningTask, log: Log) -> Task 
             task.lose()
         log.debug(Event.API_REFUSED, call="task", why=str(error))
         return None
-    is_reassigned = current.agent_id not in (None, worker.agent_id)
+    is_reassigned = task.is_assigned_elsewhere(current, worker.agent_id)
     if is_reassigned or current.status in {"cancelled", "superseded"}:
         task.lose()
     return current

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from agent_swarm_worker.contract import McpServer
 from agent_swarm_worker.errors import ApiError, StateUnwritable
 from agent_swarm_worker.files import make_private_dir
-from agent_swarm_worker.guards.scrubbing.needles import is_secret_name
+from agent_swarm_worker.guards.scrubbing.secret_names import is_secret_name
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_server
 from agent_swarm_worker.providers.registry import adapter_spec

@@ -18,7 +18,7 @@ _LEGACY_TIERS = {"haiku": "smol", "sonnet": "regular", "opus": "smart", "fable":
 
 
 @dataclass(frozen=True, slots=True)
-class ModelChoice:
+class RequestedModel:
     """A model and its source, in the form of the report (docs/api.md 3.6)."""
 
     model: str
@@ -29,7 +29,7 @@ class ModelChoice:
 
 def choose_model(
     task: Task | None, *, tiers: Mapping[str, str], env: Mapping[str, str]
-) -> ModelChoice:
+) -> RequestedModel:
     """Return the task's model, else its tier's model, else the agent's override.
 
     `tiers` has the harness's model of each tier, `env` the variables in force.
@@ -47,7 +47,7 @@ def choose_model(
     else:
         source = "custom"
     effort = (task.effort if task else None) or settings.reasoning_effort_override
-    return ModelChoice(model, source, effort if effort in EFFORTS else None)
+    return RequestedModel(model, source, effort if effort in EFFORTS else None)
 
 
 def resolve_tier(tier: str | None, *, tiers: Mapping[str, str], env: Mapping[str, str]) -> str:

@@ -30,7 +30,7 @@ from agent_swarm_worker.worker.run.launch_files import (
     private_dir,
     session_mcp_servers,
 )
-from agent_swarm_worker.worker.run.model_choice import ModelChoice, choose_model
+from agent_swarm_worker.worker.run.model_choice import RequestedModel, choose_model
 from agent_swarm_worker.worker.run.prompting import compose_prompts, prepare_workspace
 from agent_swarm_worker.worker.run.running_task import RESUMED
 from agent_swarm_worker.worker.run.session_credentials import select_credentials_for
@@ -55,7 +55,7 @@ class PreparedSession:
 
     adapter: ProviderAdapter
     config: ProviderSessionConfig
-    model: ModelChoice
+    model: RequestedModel
     credentials: tuple[Selection, ...]
     metadata_bytes: int
     directory: Path
@@ -114,7 +114,7 @@ async def prepared(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SessionInputs:
     adapter: ProviderAdapter
-    model: ModelChoice
+    model: RequestedModel
     credentials: list[Selection]
     tools: SessionMcpServers
     workspace: SessionWorkspace
@@ -279,5 +279,6 @@ def _begin_journal(worker: SessionParts, config: ProviderSessionConfig, task: Ru
         "resumes": config.resume_session_id,
         "prompt": config.prompt,
     }
-    record = first_record(worker.options.role, owner(worker.state, worker.ids), fields)
+    kind = "lead" if worker.options.is_lead else "worker"
+    record = first_record(kind, owner(worker.state, worker.ids), fields)
     return Journal.begin(config.log_file, config.redactor.leaves(record), log=worker.log)

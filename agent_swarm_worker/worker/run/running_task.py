@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.contract import ProviderSession
     from agent_swarm_worker.state.directory import StateDir
 
@@ -123,6 +124,16 @@ class RunningTask:
     def is_ours(self) -> bool:
         """False once the server took the task away; then its result is not reported."""
         return not self._is_lost
+
+    def is_assigned_elsewhere(self, current: Task, agent_id: str) -> bool:
+        """True if the task as the server has it is another agent's.
+
+        An offer stays this agent's to decide, whoever it is assigned to meanwhile: the server
+        assigns a task without an agent to the lead (docs/api.md 4.4).
+        """
+        if self.observe_only and current.offered_to == agent_id:
+            return False
+        return current.agent_id not in (None, agent_id)
 
     @property
     def takes_messages(self) -> bool:

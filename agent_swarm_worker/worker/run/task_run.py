@@ -32,8 +32,14 @@ from agent_swarm_worker.worker.loops.heartbeat import check_before_session, crea
 from agent_swarm_worker.worker.loops.shutdown import supersede
 from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 from agent_swarm_worker.worker.run.continuity import HARNESS_KEY
-from agent_swarm_worker.worker.run.finishing import SessionOutcome, fail_unreported, finish_task
+from agent_swarm_worker.worker.run.finishing import (
+    SessionOutcome,
+    fail_unreported,
+    finish_task,
+    release_task,
+)
 from agent_swarm_worker.worker.run.preparation import PreparedSession, prepared
+from agent_swarm_worker.worker.run.retried_task import finished_by_parent
 from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN
 from agent_swarm_worker.worker.run.watchdog import Watchdog
 from agent_swarm_worker.workspace.git import Git
@@ -57,6 +63,10 @@ async def run_trigger(worker: RunParts, task: RunningTask, trigger: Trigger) -> 
     log = worker.log.bind(task=task.task_id)
     try:
         _write_claim(worker, task)
+        if await finished_by_parent(worker, task, trigger):
+            task.session_ended(task.ended_by)
+            await release_task(worker, task, log)
+            return
         if worker.shutdown.is_draining:
             # Claimed by the last poll before the shutdown: handed back without a session.
             await supersede(worker, task)
@@ -296,7 +306,8 @@ async def link_pull_request(worker: RunParts, task: RunningTask, setup: Prepared
     if not adapter_spec(setup.adapter).capabilities.has_local_environment:
         return False
     try:
-        git = Git(setup.config.env, timeout_s=20.0, scrub=setup.config.redactor.text)
+        env = worker.environment.for_own_git(setup.config.env)
+        git = Git(env, timeout_s=20.0, scrub=setup.config.redactor.text)
         found = await find_request(git, setup.directory)
     except Exception as error:  # a missing link is better than a failed session
         worker.log.warning(Event.REPOSITORY, task=task.task_id, why=repr(error))
