@@ -162,6 +162,8 @@ class GatewayRefused(ApiGarbled):
 class ApiRefused(ApiError):
     def __init__(self, url: str, status: int, message: str, body: object = None) -> None:
         self.url, self.status, self.message, self.body = url, status, message, body
+        self.retry_after_s = 0.0
+        """Seconds that the answer asks to wait (``Retry-After``)."""
         super().__init__(f"{url} answered {status}: {message}")
 
     @property

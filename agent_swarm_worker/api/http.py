@@ -6,11 +6,13 @@ and bytes into a value or an exception.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import AsyncIterable
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import anyio
 import httpcore2
@@ -31,6 +33,7 @@ from agent_swarm_worker.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from agent_swarm_worker.api.health import ApiHealth
 
@@ -40,6 +43,8 @@ LARGE_BYTES = 1024 * 1024
 USER_AGENT = "swarm-worker"
 RETRIED_STATUSES = (408, 425, 429)
 """Temporary refusals, whoever answers them."""
+MAX_REST_S = 300.0
+"""Longest ``Retry-After`` that is obeyed."""
 _JSON = (b"Content-Type", b"application/json")
 
 
@@ -96,6 +101,8 @@ class Http:
         self._identified = _encoded(always | identity)
         self._address = address
         self._connections = Connections(address)
+        self._rests: dict[tuple[str, str], tuple[float, ApiRefused]] = {}
+        """By method and path: the refusals that ask to wait, and when they came."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -139,7 +146,8 @@ class Http:
         Raises:
             ApiUnreachable: no answer.
             ApiGarbled: an answer that breaks the contract.
-            ApiRefused: a 4xx or 5xx status, or its subclasses `Unauthorized` and `RouteMissing`.
+            ApiRefused: a 4xx or 5xx status, or its subclasses `Unauthorized` and `RouteMissing`;
+                without a request if the last answer to the same one asked to wait.
         """
         sent = self._identified if identified else self._anonymous
         if headers:
@@ -154,15 +162,33 @@ class Http:
         target = self._address.below(path + "?" * bool(query) + query)
         request = httpcore2.Request(method, target, headers=sent, content=content)
         exchange, url = _Exchange(self._connections, request, self._large), self.shown_url + path
+        self._check_rest(method, path)
         try:
             with exchange:
                 await exchange.run(url, timeout_s or self._timeout_s)
                 answer = read_answer(url, exchange.status, exchange.content_type, exchange.body)
         except ApiError as error:
+            if isinstance(error, ApiRefused) and exchange.retry_after:
+                error.retry_after_s = _seconds(exchange.retry_after, self.health.clock.now())
+                self._rests[method, path] = self.health.clock.monotonic(), error
+            if exchange.location and not isinstance(error, ApiRefused):
+                error = ApiGarbled(url, f"redirect ({exchange.status}) to {exchange.location}")
             self._note(error)
-            raise
+            raise error from None
         self.health.record_answer(has_body=answer is not None)
         return answer
+
+    def _check_rest(self, method: str, path: str) -> None:
+        """Raise the last refusal of this request again until its ``Retry-After`` is over."""
+        now_s = self.health.clock.monotonic()
+        for key, (since_s, error) in list(self._rests.items()):
+            left_s = since_s + error.retry_after_s - now_s
+            if left_s <= 0:
+                del self._rests[key]
+            elif key == (method, path):
+                again = ApiRefused(error.url, error.status, error.message, error.body)
+                again.retry_after_s = left_s
+                raise again
 
     def _note(self, error: ApiError) -> None:
         """Record a failed call. A refusal is an answer, but one of a gateway is not the API's."""
@@ -188,7 +214,7 @@ class _Exchange:
         self._sent = False
         self._has_body = any(name == _JSON[0] for name, _ in request.headers)
         self.status = 0
-        self.content_type = ""
+        self.content_type = self.retry_after = self.location = ""
         self.body = bytearray()
 
     def __enter__(self) -> Self:
@@ -258,6 +284,13 @@ class _Exchange:
             match name.lower():
                 case b"content-type":
                     self.content_type = value.decode("latin-1")
+                case b"retry-after" if self.status in {*RETRIED_STATUSES, 503}:
+                    self.retry_after = value.decode("latin-1")
+                case b"location" if 300 <= self.status < 400:
+                    # Without path, query and credentials, which may be secrets.
+                    target = urlsplit(value.decode("latin-1"))
+                    if target.hostname:
+                        self.location = f"{target.scheme or 'http'}://{target.hostname}"
                 case b"content-encoding" if value.strip().lower() not in {b"", b"identity"}:
                     # The request asked for plain bytes; compressed ones may expand to gigabytes.
                     raise ApiGarbled(url, "an answer that is compressed")
@@ -269,6 +302,18 @@ class _Exchange:
 
 def _encoded(headers: Mapping[str, str | None]) -> list[tuple[bytes, bytes]]:
     return [(k.encode(), v.encode()) for k, v in headers.items() if v and fits_a_header(v)]
+
+
+def _seconds(retry_after: str, now: datetime) -> float:
+    """Return a ``Retry-After`` in seconds: a number or a date; 0 if it is neither."""
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(retry_after) - now).total_seconds()
+        except (ValueError, TypeError):
+            return 0.0
+    return min(max(seconds, 0.0), MAX_REST_S) if math.isfinite(seconds) else 0.0
 
 
 def _why(error: Exception) -> str:

@@ -21,8 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from agent_swarm_worker.api.values import encode
-<<<<<<< HEAD
-from agent_swarm_worker.api.wire.tasks import ChannelCursor
+from agent_swarm_worker.api.wire.tasks import TERMINAL_STATUSES, ChannelCursor
 from agent_swarm_worker.errors import (
     ApiError,
     ApiGarbled,
@@ -31,10 +30,6 @@ from agent_swarm_worker.errors import (
     GatewayRefused,
     Unauthorized,
 )
-=======
-from agent_swarm_worker.api.wire.tasks import TERMINAL_STATUSES, ChannelCursor
-from agent_swarm_worker.errors import ApiError, ApiGarbled, ApiRefused, ApiUnreachable, Unauthorized
->>>>>>> main
 from agent_swarm_worker.journal.files import AFTER_ALL_LINES
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox import read_back

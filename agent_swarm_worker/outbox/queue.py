@@ -26,15 +26,12 @@ if TYPE_CHECKING:
     from agent_swarm_worker.state.database import Database
 
 MAX_BYTES = 64 * 1024 * 1024
-<<<<<<< HEAD
 SET_ASIDE = "set aside"
 """The lane of writes that a gateway refuses in any form."""
-=======
 MAX_RESULTS = 64
 """How many refused results are kept."""
 _RESULT = "result "
 """Begins the names of notes with a refused result."""
->>>>>>> main
 _ROW_BYTES = 100
 """Size of a row without its arguments."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.api.network import NetworkSettings
 from agent_swarm_worker.credentials.vendor import LoginSettings
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
@@ -34,7 +35,14 @@ if TYPE_CHECKING:
 
 _GIT_PREFIXES = ("GIT_", "SSH_", "XDG_")
 """Variables by which git finds programs and its configuration."""
-CORE_MODELS = (Settings, ChildEnvSettings, GitSettings, LoginSettings, TokenizerSettings)
+CORE_MODELS = (
+    Settings,
+    ChildEnvSettings,
+    GitSettings,
+    LoginSettings,
+    NetworkSettings,
+    TokenizerSettings,
+)
 """The models with variables that only the operator may set, beside those of the harnesses."""
 MAX_VARIABLE_BYTES = 128 * 1024
 """Linux starts no process with a longer variable (``MAX_ARG_STRLEN``, see execve(2))."""
