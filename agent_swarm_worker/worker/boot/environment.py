@@ -13,6 +13,7 @@ from agent_swarm_worker.api.network import NetworkSettings
 from agent_swarm_worker.credentials.vendor import LoginSettings
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
+from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
 from agent_swarm_worker.guards.tokens import TokenizerSettings
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event, Log
@@ -41,6 +42,7 @@ CORE_MODELS = (
     GitSettings,
     LoginSettings,
     NetworkSettings,
+    SecretNameSettings,
     TokenizerSettings,
 )
 """The models with variables that only the operator may set, beside those of the harnesses."""
