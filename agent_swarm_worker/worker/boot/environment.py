@@ -9,9 +9,11 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.credentials.vendor import LoginSettings
+from agent_swarm_worker.api.network import NetworkSettings
+from agent_swarm_worker.credentials.vendor import LoginSettings, issuer_of
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
+from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
 from agent_swarm_worker.guards.tokens import TokenizerSettings
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event, Log
@@ -34,7 +36,15 @@ if TYPE_CHECKING:
 
 _GIT_PREFIXES = ("GIT_", "SSH_", "XDG_")
 """Variables by which git finds programs and its configuration."""
-CORE_MODELS = (Settings, ChildEnvSettings, GitSettings, LoginSettings, TokenizerSettings)
+CORE_MODELS = (
+    Settings,
+    ChildEnvSettings,
+    GitSettings,
+    LoginSettings,
+    NetworkSettings,
+    SecretNameSettings,
+    TokenizerSettings,
+)
 """The models with variables that only the operator may set, beside those of the harnesses."""
 MAX_VARIABLE_BYTES = 128 * 1024
 """Linux starts no process with a longer variable (``MAX_ARG_STRLEN``, see execve(2))."""
@@ -55,6 +65,7 @@ class Environment:
         self._options = tuple(installed_options().values())
         self._is_operators = operators_names((*CORE_MODELS, *self._options))
         self._settings = self._loaded(self._process)
+        issuer_of(self._process)  # which no row changes: checked once
         scrubber.add_env(self._process)
 
     @property

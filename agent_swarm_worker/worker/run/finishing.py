@@ -151,6 +151,8 @@ async def _put_finish(
             await _queue_late_result(worker, task, outcome, log)
         return
     args = body.args(task.task_id) | {"session_uuid": task.session_uuid}
+    if outcome.setup is not None:
+        args["journal"] = f"{outcome.setup.config.log_file} on the worker's disk"
     worker.outbox.put(task.task_id, WriteKind.FINISH, args)
     reason = body.failure_reason
     why = reason.splitlines()[0][:300] if reason else None
