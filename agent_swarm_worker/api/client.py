@@ -14,6 +14,7 @@ from agent_swarm_worker.api.resources import Resources
 from agent_swarm_worker.api.sessions import Records, Sessions
 from agent_swarm_worker.api.tasks import Tasks
 from agent_swarm_worker.api.values import NULL, Row
+from agent_swarm_worker.api.wire.bodies import credential_snapshot
 from agent_swarm_worker.api.wire.resources import Agent, SteeringMessage
 from agent_swarm_worker.api.wire.tasks import ChannelCursor, Trigger, trigger_from_wire
 from agent_swarm_worker.errors import ApiGarbled
@@ -99,13 +100,24 @@ class Agents(Endpoints):
         return _agent("/me", await self._http.call("GET", "/me"))
 
     async def credential_status(
-        self, agent_id: str, *, ready: bool, missing: Sequence[str] = (), reported_at_ms: int
+        self,
+        agent_id: str,
+        *,
+        ready: bool,
+        missing: Sequence[str] = (),
+        satisfied_by: str | None = None,
+        reported_at_ms: int,
     ) -> None:
         """Report whether the harness has credentials (docs/api.md 3.6).
 
         ``ready`` sets the agent to idle, even a busy one: call this at boot and on changes only.
         """
-        status = {"ready": ready, "missing": list(missing), "reportedAt": reported_at_ms}
+        status = credential_snapshot(
+            missing=missing if not ready else (),
+            satisfied_by=satisfied_by,
+            kind="boot",
+            reported_at_ms=reported_at_ms,
+        )
         body = {
             "ready": ready,
             "missing": NULL if ready else list(missing),
@@ -113,9 +125,18 @@ class Agents(Endpoints):
         }
         await self._put_credential_status(agent_id, body)
 
-    async def latest_model(self, agent_id: str, latest_model: Mapping[str, Any]) -> None:
-        """Report the model in use (docs/api.md 3.6), as made by `wire.latest_model_body`."""
-        await self._put_credential_status(agent_id, {"latest_model": latest_model})
+    async def latest_model(
+        self,
+        agent_id: str,
+        latest_model: Mapping[str, Any],
+        cred_status: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Report the model in use, and how its credential did (docs/api.md 3.6).
+
+        The bodies are those of `wire.bodies`.
+        """
+        body = {"latest_model": latest_model, "cred_status": cred_status}
+        await self._put_credential_status(agent_id, body)
 
     async def profile(
         self,

@@ -273,7 +273,7 @@ HANDLERS: Mapping[WriteKind, Handler] = {
         d.args["task_id"], d.args["provider_session_id"]
     ),
     WriteKind.LATEST_MODEL: lambda d: d.client.agents.latest_model(
-        d.args["agent_id"], d.args["latest_model"]
+        d.args["agent_id"], d.args["latest_model"], d.args.get("cred_status")
     ),
     WriteKind.COMMIT_CURSORS: lambda d: d.client.polling.commit_cursors(
         [ChannelCursor(**row) for row in d.args["cursors"]]

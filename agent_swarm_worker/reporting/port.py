@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from agent_swarm_worker.contract import ActionKind
+    from agent_swarm_worker.contract import ActionKind, ProviderResult
     from agent_swarm_worker.outbox.queue import WriteKind
 
 WORKER_LANE = "worker"
@@ -60,6 +60,8 @@ class SessionInfo:
     """The model asked for, if any."""
     model_source: str = "adapter_default"
     """Where that choice came from (docs/api.md 3.6)."""
+    cred_status: Callable[[ProviderResult], Mapping[str, Any] | None] = lambda _result: None
+    """Returns what the session's end tells about its credential (docs/api.md 3.6)."""
     session_meta: Mapping[str, Any] = field(default_factory=dict)
     """Stored with the task's session, for a worker that resumes the task."""
     observe_only: bool = False

@@ -308,6 +308,8 @@ class SessionReporter:
         )
         if body is not None:
             args = {"agent_id": self._info.agent_id, "latest_model": body}
+            if (status := self._info.cred_status(result)) is not None:
+                args["cred_status"] = dict(status)
             self._writes.put(WORKER_LANE, WriteKind.LATEST_MODEL, args)
 
     def _put(self, kind: WriteKind, args: dict[str, Any]) -> None:

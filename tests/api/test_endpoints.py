@@ -41,7 +41,12 @@ WRITES: list[tuple[Action, str, Any]] = [
         {
             "ready": True,
             "missing": None,
-            "cred_status": {"ready": True, "missing": [], "reportedAt": 5},
+            "cred_status": {
+                "ready": True,
+                "missing": [],
+                "reportKind": "boot",
+                "reportedAt": 5,
+            },
         },
     ),
     (

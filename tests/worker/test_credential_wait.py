@@ -56,6 +56,16 @@ async def test_a_worker_without_a_credential_parks_until_one_is_configured(tmp_p
         assert (await rig.until_ended(task_id))["output"] == "hi there"
         agent = await rig.agent_row() or {}
         assert (agent["credentialMissing"], agent["credStatus"]["ready"]) == (None, True)
+        reports = "credential-status"
+        await until(lambda: "latest_model" in proxy.seen(reports)[-1].json())
+        boot, *_, ended = [v.json() for v in proxy.seen(reports)]
+        hint = "Set CLAUDE_CODE_OAUTH_TOKEN or ANTHROPIC_API_KEY"
+        assert boot["cred_status"].items() >= {"hint": hint, "reportKind": "boot"}.items()
+        assert "ready" not in ended  # it would call a busy agent idle
+        status = ended["cred_status"]
+        assert (status["reportKind"], status["satisfiedBy"]) == ("post_task", "env")
+        assert status["liveTest"]["ok"]
+        assert status["liveTest"]["latency_ms"] > 0
         # What was registered before the wait may be long out of date.
         assert len(proxy.seen("POST /api/agents$")) == 2
         assert TOKEN not in rig.worker_log.getvalue()

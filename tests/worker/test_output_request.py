@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import until
 from recording_proxy import proxy_rig
-from rig import AGENTS, Rig, running_worker, swarm_rig
+from rig import AGENTS, Rig, harness, running_worker, swarm_rig
 from test_continuity import Adapter
+from worker_process import worker_process
 
 from agent_swarm_worker.contract import ProviderSession, ProviderSessionConfig
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
@@ -47,7 +51,7 @@ class Answering(Adapter):
         return SubprocessTranslator("stream-json", ClaudeTranslator(config))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Answering("remembering", place=tmp_path)
     monkeypatch.setattr(worker_harness, "create_provider", lambda name: made)
@@ -65,6 +69,7 @@ def asked(place: Path) -> list[str]:
     return [path.read_text() for path in sorted(place.glob("asked-*"))]
 
 
+@pytest.mark.usefixtures("adapter")
 async def test_the_same_session_is_asked_once_and_its_cost_counts(tmp_path: Path):
     (tmp_path / "answer").write_text('Here: {"n": 3}')
     async with swarm_rig(tmp_path) as rig:
@@ -90,6 +95,7 @@ async def test_the_same_session_is_asked_once_and_its_cost_counts(tmp_path: Path
         ("fails", "the session failed: Session error: no more credit"),
     ],
 )
+@pytest.mark.usefixtures("adapter")
 async def test_it_is_asked_once_only(tmp_path: Path, answer: str, reason: str):
     (tmp_path / "answer").write_text(answer)
     async with swarm_rig(tmp_path) as rig:
@@ -100,6 +106,7 @@ async def test_it_is_asked_once_only(tmp_path: Path, answer: str, reason: str):
         assert len(await rig.costs(row["id"])) == 2
 
 
+@pytest.mark.usefixtures("adapter")
 async def test_the_request_is_bounded(tmp_path: Path):
     (tmp_path / "hangs").touch()
     async with swarm_rig(tmp_path) as rig:
@@ -109,6 +116,7 @@ async def test_the_request_is_bounded(tmp_path: Path):
         assert "There are three of them." in row["failureReason"]
 
 
+@pytest.mark.usefixtures("adapter")
 async def test_an_agent_that_stored_fitting_output_is_not_asked(tmp_path: Path):
     (tmp_path / "answer").write_text('{"n": 4}')
     async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, ENV):
@@ -122,3 +130,34 @@ async def test_an_agent_that_stored_fitting_output_is_not_asked(tmp_path: Path):
         row = await rig.until_ended(task_id)
     assert row["output"] == '{"n": 3}'
     assert len(asked(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_kill_while_it_is_asked_loses_neither_run(tmp_path: Path, answers: bool):
+    (tmp_path / "answer").write_text('{"n": 3}')
+    if not answers:
+        (tmp_path / "hangs").touch()
+    program = [sys.executable, "-S", "-B", str(AGENTS / "answers_in_form.py"), str(tmp_path), ""]
+    env = {
+        "HARNESS_PROVIDER": "claude",
+        "CLAUDE_BINARY": shlex.join(program),
+        "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-of-the-tests-0123456789",
+    }
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.refuse("/finish", 503)
+        async with worker_process(tmp_path, {**rig.env, **env}) as worker:
+            task_id = await rig.submit("Count them", outputSchema=SCHEMA)
+            await until(lambda: len(asked(tmp_path)) == 2)
+            if answers:
+                await until(lambda: proxy.seen("/finish"))
+            else:
+                await until(lambda: "as you wish" in worker.text())
+            worker.signal(signal.SIGKILL)
+            await worker.exit_code()
+        proxy.be_open()
+        async with running_worker(rig, harness("says_hi")):
+            row = await rig.until_ended(task_id)
+            await rig.settled(task_id)
+        assert row["status"] == ("completed" if answers else "superseded")
+        assert len(await rig.costs(task_id)) == 1 + answers
+        assert await rig.said(task_id) == ["I have counted them", "as you wish"]

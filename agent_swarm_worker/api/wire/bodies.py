@@ -7,14 +7,14 @@ in a batch, every other row (docs/api.md 1.3). So an invalid value is left out.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from agent_swarm_worker.api.values import MAX_INT, whole_number
 from agent_swarm_worker.api.wire.harness_names import COST_NAMES, REQUIRED_METADATA, SESSION_NAMES
 from agent_swarm_worker.contract.events import Compaction, ContextUsage, SessionInit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from agent_swarm_worker.contract.events import CostData, ModelCost
     from agent_swarm_worker.contract.session import RateLimitWindow
@@ -209,6 +209,26 @@ def event_body(
             "data": None if data is None else dict(data),
         }
     )
+
+
+def credential_snapshot(
+    *,
+    missing: Sequence[str],
+    satisfied_by: str | None,
+    kind: Literal["boot", "post_task"],
+    reported_at_ms: int,
+    live_test: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the ``cred_status`` of a report on credentials (docs/api.md 3.6)."""
+    return {
+        "ready": not missing,
+        "missing": list(missing),
+        "satisfiedBy": satisfied_by,
+        "hint": f"Set {' or '.join(missing)}" if missing else None,
+        "liveTest": live_test,
+        "reportKind": kind,
+        "reportedAt": reported_at_ms,
+    }
 
 
 def latest_model_body(

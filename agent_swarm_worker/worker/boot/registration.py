@@ -143,6 +143,19 @@ async def missing_credentials(worker: Core) -> tuple[str, ...]:
     return ()
 
 
+def satisfied_by(worker: Core) -> str | None:
+    """Return what a harness that can log in does it with; ``None`` if it needs nothing.
+
+    The values are the server's: a login that the swarm lends becomes a file at a session's start.
+    """
+    spec, env = worker.harness.spec, worker.environment.values()
+    if not spec.credentials.variables:
+        return None
+    if any(env.get(name) for name in spec.credentials.variables):
+        return "env"
+    return "file" if with_lent_login(spec, env) == env else "side-effect-pending"
+
+
 async def report_credentials(worker: Core, missing: tuple[str, ...] = ()) -> None:
     """Tell the server whether the harness can log in (docs/api.md 3.6); failures are logged."""
     try:
@@ -150,6 +163,7 @@ async def report_credentials(worker: Core, missing: tuple[str, ...] = ()) -> Non
             worker.agent_id,
             ready=not missing,
             missing=missing,
+            satisfied_by=None if missing else satisfied_by(worker),
             reported_at_ms=epoch_ms(worker.clock.now()),
         )
     except ApiError as error:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.api.wire.bodies import windows_body
-from agent_swarm_worker.clock import wire_time
+from agent_swarm_worker.api.wire.bodies import credential_snapshot, windows_body
+from agent_swarm_worker.clock import epoch_ms, wire_time
 from agent_swarm_worker.credentials.hook import LoginServices
 from agent_swarm_worker.credentials.pools import (
     Selection,
@@ -25,6 +25,7 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.providers.registry import adapter_spec, part_of
 from agent_swarm_worker.reporting.port import WORKER_LANE
+from agent_swarm_worker.worker.boot.registration import satisfied_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -139,6 +140,34 @@ def report_limits(
         queue_credential_report(
             worker, WriteKind.REPORT_RATE_LIMIT, used, {"until": wire_time(until)}
         )
+
+
+def tested_status(
+    worker: SessionParts, chosen: Sequence[Selection], spec: HarnessSpec, result: ProviderResult
+) -> dict[str, Any] | None:
+    """Return the credential status with the session as its live test (docs/api.md 3.6).
+
+    ``None`` if the session tells nothing: it had no credential, or failed for another reason.
+    """
+    kind = classify_error(
+        result.failure_reason or "", category=result.error_category, also=spec.error_texts
+    )
+    if not chosen or (result.is_error and kind is not ErrorClass.AUTHENTICATION_FAILED):
+        return None
+    now_ms = epoch_ms(worker.clock.now())
+    live_test = {
+        "ok": not result.is_error,
+        "error": kind.value if result.is_error else None,
+        "latency_ms": round((worker.clock.monotonic() - chosen[0].chosen_at_s) * 1000),
+        "testedAt": now_ms,
+    }
+    return credential_snapshot(
+        missing=(),
+        satisfied_by=satisfied_by(worker),
+        kind="post_task",
+        reported_at_ms=now_ms,
+        live_test=live_test,
+    )
 
 
 def limited_until(

@@ -33,17 +33,17 @@ from agent_swarm_worker.worker.boot.harness import wire_name
 from agent_swarm_worker.worker.loops.heartbeat import check_before_session, create_session_row
 from agent_swarm_worker.worker.loops.shutdown import supersede
 from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
-from agent_swarm_worker.worker.run.continuity import HARNESS_KEY
+from agent_swarm_worker.worker.run.continuity import HARNESS_KEY, finished_by_parent
 from agent_swarm_worker.worker.run.finishing import (
     SessionOutcome,
     fail_unreported,
     finish_task,
+    output_request,
     release_task,
 )
-from agent_swarm_worker.worker.run.output_request import output_request
 from agent_swarm_worker.worker.run.preparation import PreparedSession, prepared
-from agent_swarm_worker.worker.run.retried_task import finished_by_parent
 from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN
+from agent_swarm_worker.worker.run.session_credentials import tested_status
 from agent_swarm_worker.worker.run.watchdog import Watchdog
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.vcs import find_request
@@ -308,6 +308,7 @@ def _reporter(
         metadata_bytes=setup.metadata_bytes,
         model=setup.model.model,
         model_source=setup.model.source,
+        cred_status=partial(tested_status, worker, setup.credentials, spec),
         observe_only=task.observe_only,
         log_flush_s=settings.log_flush_interval_s,
         sessions=lambda: len(worker.slots),

@@ -7,6 +7,8 @@ from pathlib import Path
 from speech import begin, end, prompt, words
 
 place, session = Path(sys.argv[1]), sys.argv[2]
+for word in sys.argv:  # in the place of the real CLI
+    session = word.removeprefix("--resume=") if word.startswith("--resume=") else session
 asked = prompt()
 count = len(list(place.glob("asked-*")))
 (place / f"asked-{count}").write_text(f"{session or 'fresh'}\n{asked}")
