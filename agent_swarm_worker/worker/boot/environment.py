@@ -21,6 +21,7 @@ from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.settings import Settings
 from agent_swarm_worker.settings.rows import operators_names
 from agent_swarm_worker.workspace.git import GitSettings
+from agent_swarm_worker.workspace.rules import WorkspaceSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 
 _GIT_PREFIXES = ("GIT_", "SSH_", "XDG_")
 """Variables by which git finds programs and its configuration."""
-CORE_MODELS = (Settings, ChildEnvSettings, GitSettings, LoginSettings, TokenizerSettings)
+CORE_MODELS = (
+    *(Settings, ChildEnvSettings, GitSettings, LoginSettings, TokenizerSettings),
+    WorkspaceSettings,
+)
 """The models with variables that only the operator may set, beside those of the harnesses."""
 MAX_VARIABLE_BYTES = 128 * 1024
 """Linux starts no process with a longer variable (``MAX_ARG_STRLEN``, see execve(2))."""

@@ -40,7 +40,7 @@ from agent_swarm_worker.worker.run.finishing import (
 )
 from agent_swarm_worker.worker.run.preparation import PreparedSession, prepared
 from agent_swarm_worker.worker.run.retried_task import finished_by_parent
-from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN
+from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN, PAUSED
 from agent_swarm_worker.worker.run.watchdog import Watchdog
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.vcs import find_request
@@ -122,9 +122,13 @@ async def _run_session(
                 session = await setup.adapter.create_session(replace(setup.config, sink=reporter))
                 task.begin(session)
                 log.info(Event.TASK_STARTED, harness=setup.adapter.name, cwd=str(setup.config.cwd))
-                return await _drive(
+                outcome = await _drive(
                     worker, task, setup, session, reporter=reporter, watchdog=watchdog, log=log
                 )
+                repository = setup.workspace.repository
+                if repository is not None and task.ended_by in {GRACEFUL_SHUTDOWN, PAUSED}:
+                    repository.report.uncommitted = "leave"  # the session goes on later
+                return outcome
     except Exception as error:
         return SessionOutcome(result=_failure_from(error, log))
     return SessionOutcome(result=_with_cause(_failure("cancelled", ABORTED), task.ended_by))
