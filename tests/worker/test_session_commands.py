@@ -18,6 +18,7 @@ pytestmark = pytest.mark.anyio
 AGENT = """
 import json, os, pathlib, sys
 prompt = sys.stdin.read()
+assert pathlib.Path.cwd().name == "api", "not in the clone: it would write here"
 pathlib.Path("seen").write_text(os.environ.get("SEEN", "") + pathlib.Path("ready").read_text())
 print(json.dumps({"type": "result", "subtype": "success", "is_error": False, "result": prompt}))
 """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import unquote
 
 from agent_swarm_worker.guards.scrubbing.needles import url_passwords
-from agent_swarm_worker.settings import SettingsModel, boot, process_env
+from agent_swarm_worker.settings import SettingsModel, operator_only, process_env
 from agent_swarm_worker.settings.base import CommaList  # noqa: TC001 - pydantic reads it
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ class SecretNameSettings(SettingsModel):
     """The operator's own rules. They are read from the environment only."""
 
     # --- secrets
-    secret_names: CommaList = boot("SWARM_SECRET_NAMES", default=())
+    secret_names: CommaList = operator_only("SWARM_SECRET_NAMES", default=())
     """Comma-separated patterns of further variables whose values are secrets: ``CORP_*, *_SEED``;
     case does not matter ([secrets.md](secrets.md))."""
-    not_secret: CommaList = boot("SWARM_NOT_SECRET", default=())
+    not_secret: CommaList = operator_only("SWARM_NOT_SECRET", default=())
     """Comma-separated patterns of variables whose values are not secrets in spite of their names.
     They do not apply to the API key of the swarm and the passwords in URLs."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.credentials.vendor import LoginSettings
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
+from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
 from agent_swarm_worker.guards.tokens import TokenizerSettings
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event, Log
@@ -36,7 +37,12 @@ if TYPE_CHECKING:
 _GIT_PREFIXES = ("GIT_", "SSH_", "XDG_")
 """Variables by which git finds programs and its configuration."""
 CORE_MODELS = (
-    *(Settings, ChildEnvSettings, GitSettings, LoginSettings, TokenizerSettings),
+    Settings,
+    ChildEnvSettings,
+    GitSettings,
+    LoginSettings,
+    SecretNameSettings,
+    TokenizerSettings,
     WorkspaceSettings,
 )
 """The models with variables that only the operator may set, beside those of the harnesses."""
