@@ -60,7 +60,7 @@ docs: $(DEV)/.ready ## Renew docs/configuration.md from the settings models
 
 lock: ## Renew requirements/*.txt from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --extra local --extra pi --group build pyproject.toml -o requirements/demo.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --extra local --extra codex --extra pi --group dev pyproject.toml -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --extra local --extra codex --extra pi --extra socks --group dev pyproject.toml -o requirements/dev.txt
 
 format: $(DEV)/.ready ## Format the code
 	@$(DEV)/bin/ruff format --quiet --cache-dir $(CACHE)/ruff . && $(DEV)/bin/ruff check --fix --quiet --cache-dir $(CACHE)/ruff .

@@ -13,6 +13,7 @@
     ├── ApiError                    exit 1    a request to the swarm API failed
     │   ├── ApiUnreachable                    no answer (refused, reset, timed out)
     │   ├── ApiGarbled                        an answer that violates the contract
+    │   │   └── GatewayRefused                a 4xx status of something before the API
     │   └── ApiRefused                        an answer with a 4xx or 5xx status
     │       ├── Unauthorized                  401: the API key is missing or wrong
     │       └── RouteMissing                  the server does not have this route
@@ -150,9 +151,19 @@ class ApiGarbled(ApiError):
         super().__init__(f"{url} answered something that is not the swarm API: {why}")
 
 
+class GatewayRefused(ApiGarbled):
+    """A 4xx answer without the API's ``{"error": string}``: of a firewall or a proxy."""
+
+    def __init__(self, url: str, status: int, message: str) -> None:
+        super().__init__(url, f"{status} {message}")
+        self.status, self.message = status, message
+
+
 class ApiRefused(ApiError):
     def __init__(self, url: str, status: int, message: str, body: object = None) -> None:
         self.url, self.status, self.message, self.body = url, status, message, body
+        self.retry_after_s = 0.0
+        """Seconds that the answer asks to wait (``Retry-After``)."""
         super().__init__(f"{url} answered {status}: {message}")
 
     @property

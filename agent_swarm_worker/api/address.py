@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import quote, unquote, urlsplit
 
 import httpcore2
 
 from agent_swarm_worker.errors import BadSetting
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[\w.~-]+|[\da-f:.]+(%[\w.~-]+)?", re.ASCII | re.IGNORECASE)
+"""A name (container networks allow underscores), or an address of either version."""
 _UNQUOTED = "/%!$&'()*+,;=:@"
 
 
@@ -32,8 +35,13 @@ class Address:
     """The credentials in the URL, as HTTP's basic authentication; empty if it has none."""
 
     @classmethod
-    def parse(cls, base_url: str, *, has_key: bool) -> Address:
+    def parse(cls, base_url: str, *, has_key: bool, name: str = "MCP_BASE_URL") -> Address:
         """Read a base URL. Its credentials are removed if a key will be sent, which they replace.
+
+        Args:
+            base_url: without query and fragment.
+            has_key: a key will be sent.
+            name: of the setting, for the error.
 
         Raises:
             BadSetting: it is not an HTTP URL.
@@ -45,11 +53,11 @@ class Address:
             if not base.isprintable():
                 raise ValueError  # noqa: TRY301 - the same error
         except ValueError:
-            raise BadSetting("MCP_BASE_URL", "***", "this is not a URL") from None
+            raise BadSetting(name, "***", "this is not a URL") from None
         shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-        is_usable = parts.scheme in _DEFAULT_PORTS and host and port != 0
+        is_usable = parts.scheme in _DEFAULT_PORTS and _HOST.fullmatch(host) and port != 0
         if not is_usable or parts.query or parts.fragment:
-            raise BadSetting("MCP_BASE_URL", shown, "expected something like http://host:3013")
+            raise BadSetting(name, shown, "expected something like http://host:3013")
         login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         return cls(
             url=shown if has_key else base,
@@ -69,7 +77,10 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """True for a host that is this machine."""
-        return self.host in _LOOPBACK
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost" or self.host.endswith(".localhost")
 
     @property
     def host_header(self) -> str:

@@ -7,23 +7,22 @@ loop and for many hosts, take half of the CPU time of a request; these do the sa
 from __future__ import annotations
 
 import asyncio
+import os
 import select
-from importlib.util import find_spec
-from ipaddress import ip_address, ip_network
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies
 
 import anyio
 import httpcore2
 from anyio.abc import SocketAttribute
 
-from agent_swarm_worker.errors import BadSetting
+from agent_swarm_worker.api.network import proxy_for, ssl_context
 
 if TYPE_CHECKING:
     import ssl
 
     from agent_swarm_worker.api.address import Address
+    from agent_swarm_worker.api.network import Proxy
 
 FAILURES = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.ProxyError)
 """What a request of a connection raises when it gets no answer, or not all of it."""
@@ -39,12 +38,12 @@ class Connections:
     """The connections to one API; at most `MAX_CONNECTIONS` requests at a time, others wait."""
 
     def __init__(self, address: Address) -> None:
-        """Raise `BadSetting` if the environment names a proxy that cannot be used."""
-        proxy = None if address.is_loopback else proxy_for(address)
+        """Raise `ConfigError` if the environment names a proxy or file that cannot be used."""
+        proxy = proxy_for(address)
         self._factory = httpcore2.AsyncConnectionPool(
             # Loading the system's certificates takes longer than most calls.
-            ssl_context=httpcore2.default_ssl_context() if address.is_encrypted else None,
-            proxy=proxy,
+            ssl_context=ssl_context() if address.is_encrypted else None,
+            proxy=None if proxy is None else _httpcore_proxy(proxy),
             keepalive_expiry=KEEP_ALIVE_S,
             network_backend=_Network(),
         )
@@ -79,6 +78,12 @@ class Connections:
         """Close the idle connections."""
         while self._idle:
             await self._idle.pop().aclose()
+
+
+def _httpcore_proxy(proxy: Proxy) -> httpcore2.Proxy:
+    login = proxy.login and (proxy.login[0].encode(), proxy.login[1].encode())
+    url = httpcore2.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target=b"/")
+    return httpcore2.Proxy(url, auth=login, ssl_context=proxy.ssl_context)
 
 
 class _Network(httpcore2.AsyncNetworkBackend):
@@ -136,6 +141,13 @@ class _Socket(asyncio.Protocol, httpcore2.AsyncNetworkStream):
         self._wake_reader()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and self._transport.get_extra_info("ssl_object") is None:
+            # A gateway answers a request that is too large before it has read it, and closes.
+            # Then a write fails while the answer is still in the socket.
+            with suppress(OSError):
+                self._unread += os.read(
+                    self._transport.get_extra_info("socket").fileno(), MAX_UNREAD_BYTES
+                )
         self._is_over, self._failure = True, exc
         self._wake_reader()
 
@@ -192,62 +204,3 @@ class _Socket(asyncio.Protocol, httpcore2.AsyncNetworkStream):
             # The event loop may not have heard of it yet.
             return self._is_over or bool(self._unread) or bool(self._poll.poll(0))
         return self._transport.get_extra_info(info)
-
-
-def proxy_for(address: Address) -> httpcore2.Proxy | None:
-    """Return the proxy that the environment names for this address.
-
-    Raises:
-        BadSetting: it cannot be used.
-    """
-    named = getproxies()
-    value = named.get("https" if address.is_encrypted else "http") or named.get("all")
-    exempt = (entry.strip() for entry in named.get("no", "").split(","))
-    if not value or any(entry and _is_exempt(entry, address) for entry in exempt):
-        return None
-    shown = "***" if "@" in value else value
-    bad = BadSetting("HTTP_PROXY", shown, "this is not a proxy's URL")
-    try:
-        url = urlsplit(value if "://" in value else f"http://{value}")
-        host, port = url.hostname, url.port
-    except ValueError:
-        raise bad from None
-    if not host or url.scheme not in {"http", "https", "socks5", "socks5h"}:
-        raise bad
-    if url.scheme.startswith("socks") and find_spec("socksio") is None:
-        raise BadSetting("HTTP_PROXY", shown, "the package socksio is not installed")
-    login = (unquote(url.username or "").encode(), unquote(url.password or "").encode())
-    return httpcore2.Proxy(
-        httpcore2.URL(scheme=url.scheme, host=host, port=port, target=b"/"),
-        auth=login if any(login) else None,
-        ssl_context=httpcore2.default_ssl_context() if url.scheme == "https" else None,
-    )
-
-
-def _is_exempt(entry: str, address: Address) -> bool:
-    """True if an entry of ``NO_PROXY`` names this address.
-
-    An entry is ``*``, a name (for itself and those below it), ``.name`` or ``*.name`` (for those
-    below it), an IP address, or a network like ``10.0.0.0/8``; it may have a port, and with a
-    scheme before it (``http``, ``https`` or ``all``) it names exactly one host.
-    """
-    if entry == "*":
-        return True
-    scheme, is_exact, name = entry.lower().rpartition("://")
-    if scheme not in {"", "all", "https" if address.is_encrypted else "http"}:
-        return False
-    try:
-        return ip_address(address.host) in ip_network(name.strip("[]"), strict=False)
-    except ValueError:  # not both of them are addresses
-        pass
-    try:
-        parts = urlsplit(f"//{name}")
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return False
-    if port not in {None, address.port} or parts.path:
-        return False
-    if host.startswith((".", "*.")):
-        return address.host.endswith(host.removeprefix("*"))
-    is_below = not is_exact and host != "localhost" and address.host.endswith(f".{host}")
-    return address.host == host or is_below

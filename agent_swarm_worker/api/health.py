@@ -23,7 +23,7 @@ class ApiHealth:
     """Follows the calls of one client, and reports the end of an outage."""
 
     def __init__(self, clock: Clock, log: Log | None = None) -> None:
-        self._clock = clock
+        self.clock = clock
         self._log = log or Log()
         self._down_since: float | None = None
         self.answers = 0
@@ -52,7 +52,7 @@ class ApiHealth:
         self._errors = 0
         if self._down_since is None:
             return
-        outage_s = self._clock.monotonic() - self._down_since
+        outage_s = self.clock.monotonic() - self._down_since
         self._down_since = None
         self._log.info(Event.API_RECOVERED, outage_s=round(outage_s, 1))
         for callback in self._callbacks:
@@ -60,7 +60,7 @@ class ApiHealth:
 
     def record_server_error(self, error: Exception) -> None:
         """Note a 500; enough of them in a row are an outage."""
-        now_s = self._clock.monotonic()
+        now_s = self.clock.monotonic()
         if self._errors == 0:
             self._errors_since_s = now_s
         self._errors += 1
@@ -70,5 +70,5 @@ class ApiHealth:
     def record_failure(self, error: Exception) -> None:
         """Note that no answer came, or one that is not the API's."""
         if self._down_since is None:
-            self._down_since = self._clock.monotonic()
+            self._down_since = self.clock.monotonic()
             self._log.warning(Event.API_UNREACHABLE, error=str(error))

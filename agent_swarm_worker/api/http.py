@@ -6,11 +6,13 @@ and bytes into a value or an exception.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import AsyncIterable
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import anyio
 import httpcore2
@@ -24,12 +26,14 @@ from agent_swarm_worker.errors import (
     ApiGarbled,
     ApiRefused,
     ApiUnreachable,
+    GatewayRefused,
     RouteMissing,
     Unauthorized,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from agent_swarm_worker.api.health import ApiHealth
 
@@ -37,6 +41,10 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024
 LARGE_BYTES = 1024 * 1024
 """Larger answers are read one at a time, which bounds the memory of concurrent ones."""
 USER_AGENT = "swarm-worker"
+RETRIED_STATUSES = (408, 425, 429)
+"""Temporary refusals, whoever answers them."""
+MAX_REST_S = 300.0
+"""Longest ``Retry-After`` that is obeyed."""
 _JSON = (b"Content-Type", b"application/json")
 
 
@@ -93,6 +101,8 @@ class Http:
         self._identified = _encoded(always | identity)
         self._address = address
         self._connections = Connections(address)
+        self._rests: dict[tuple[str, str], tuple[float, ApiRefused]] = {}
+        """By method and path: the refusals that ask to wait, and when they came."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -136,7 +146,8 @@ class Http:
         Raises:
             ApiUnreachable: no answer.
             ApiGarbled: an answer that breaks the contract.
-            ApiRefused: a 4xx or 5xx status, or its subclasses `Unauthorized` and `RouteMissing`.
+            ApiRefused: a 4xx or 5xx status, or its subclasses `Unauthorized` and `RouteMissing`;
+                without a request if the last answer to the same one asked to wait.
         """
         sent = self._identified if identified else self._anonymous
         if headers:
@@ -151,19 +162,40 @@ class Http:
         target = self._address.below(path + "?" * bool(query) + query)
         request = httpcore2.Request(method, target, headers=sent, content=content)
         exchange, url = _Exchange(self._connections, request, self._large), self.shown_url + path
+        self._check_rest(method, path)
         try:
             with exchange:
                 await exchange.run(url, timeout_s or self._timeout_s)
                 answer = read_answer(url, exchange.status, exchange.content_type, exchange.body)
         except ApiError as error:
+            if isinstance(error, ApiRefused) and exchange.retry_after:
+                error.retry_after_s = _seconds(exchange.retry_after, self.health.clock.now())
+                self._rests[method, path] = self.health.clock.monotonic(), error
+            if exchange.location and not isinstance(error, ApiRefused):
+                error = ApiGarbled(url, f"redirect ({exchange.status}) to {exchange.location}")
             self._note(error)
-            raise
+            raise error from None
         self.health.record_answer(has_body=answer is not None)
         return answer
 
+    def _check_rest(self, method: str, path: str) -> None:
+        """Raise the last refusal of this request again until its ``Retry-After`` is over."""
+        now_s = self.health.clock.monotonic()
+        for key, (since_s, error) in list(self._rests.items()):
+            left_s = since_s + error.retry_after_s - now_s
+            if left_s <= 0:
+                del self._rests[key]
+            elif key == (method, path):
+                again = ApiRefused(error.url, error.status, error.message, error.body)
+                again.retry_after_s = left_s
+                raise again
+
     def _note(self, error: ApiError) -> None:
         """Record a failed call. A refusal is an answer, but one of a gateway is not the API's."""
-        if not isinstance(error, ApiRefused) or error.status in {502, 503, 504}:
+        if isinstance(error, GatewayRefused) and error.status != 404:
+            # Mostly over what was sent; in a row, whatever is sent.
+            self.health.record_server_error(error)
+        elif not isinstance(error, ApiRefused) or error.status in {502, 503, 504}:
             self.health.record_failure(error)
         elif error.status < 500:
             self.health.record_answer()
@@ -180,8 +212,9 @@ class _Exchange:
         self._connections, self._request = connections, request
         self._large, self._is_large = large, False
         self._sent = False
+        self._has_body = any(name == _JSON[0] for name, _ in request.headers)
         self.status = 0
-        self.content_type = ""
+        self.content_type = self.retry_after = self.location = ""
         self.body = bytearray()
 
     def __enter__(self) -> Self:
@@ -231,6 +264,9 @@ class _Exchange:
                 if len(self.body) > LARGE_BYTES:
                     await self._limit_size(url)
             await response.aclose()
+            if response.status >= HTTPStatus.BAD_REQUEST and self._has_body:
+                # A gateway that refuses a body unread closes the connection, without saying so.
+                await connection.aclose()
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await connection.aclose()
@@ -248,6 +284,13 @@ class _Exchange:
             match name.lower():
                 case b"content-type":
                     self.content_type = value.decode("latin-1")
+                case b"retry-after" if self.status in {*RETRIED_STATUSES, 503}:
+                    self.retry_after = value.decode("latin-1")
+                case b"location" if 300 <= self.status < 400:
+                    # Without path, query and credentials, which may be secrets.
+                    target = urlsplit(value.decode("latin-1"))
+                    if target.hostname:
+                        self.location = f"{target.scheme or 'http'}://{target.hostname}"
                 case b"content-encoding" if value.strip().lower() not in {b"", b"identity"}:
                     # The request asked for plain bytes; compressed ones may expand to gigabytes.
                     raise ApiGarbled(url, "an answer that is compressed")
@@ -259,6 +302,18 @@ class _Exchange:
 
 def _encoded(headers: Mapping[str, str | None]) -> list[tuple[bytes, bytes]]:
     return [(k.encode(), v.encode()) for k, v in headers.items() if v and fits_a_header(v)]
+
+
+def _seconds(retry_after: str, now: datetime) -> float:
+    """Return a ``Retry-After`` in seconds: a number or a date; 0 if it is neither."""
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(retry_after) - now).total_seconds()
+        except (ValueError, TypeError):
+            return 0.0
+    return min(max(seconds, 0.0), MAX_REST_S) if math.isfinite(seconds) else 0.0
 
 
 def _why(error: Exception) -> str:
@@ -285,6 +340,7 @@ def read_answer(url: str, status: int, content_type: str, body: Body) -> Any:
 
     Raises:
         ApiGarbled: the answer is a redirect, HTML, or not JSON.
+        GatewayRefused: the status is 4xx, and the body is not the API's.
         ApiRefused: the status is 4xx or 5xx.
     """
     if 200 <= status < 300:
@@ -310,15 +366,21 @@ def _refusal(url: str, status: int, content_type: str, body: Body) -> ApiError:
     value = None if parsed is _MISSING else parsed
     if status == 401:
         return Unauthorized(url, status, message, value)
-    if status == 405:
+    if status == 405 and not _is_html(content_type, body):
         return RouteMissing(url, status, message, value)
-    if status == 404 and parsed is _MISSING:
-        if len(body) <= _MAX_NO_ROUTE_BYTES and _NO_SUCH_ROUTE.fullmatch(body):
-            return RouteMissing(url, status, message)
-        # A proxy's own 404 while the server behind it is replaced; taken for a missing route, it
-        # would switch the feature off.
-        return ApiGarbled(url, f"404 with {_description(content_type, body)}")
+    if status == 404 and len(body) <= _MAX_NO_ROUTE_BYTES and _NO_SUCH_ROUTE.fullmatch(body):
+        return RouteMissing(url, status, message)
+    if status < 500 and status not in RETRIED_STATUSES and not _is_api_error(content_type, parsed):
+        # Of a firewall, or a proxy whose server is being replaced. A 404 among them that was taken
+        # for a missing route would switch the feature off.
+        return GatewayRefused(url, status, f"with {_description(content_type, body)}")
     return ApiRefused(url, status, message, value)
+
+
+def _is_api_error(content_type: str, parsed: Any) -> bool:
+    """True for ``{"error": string}`` as JSON (docs/api.md 1.5)."""
+    is_json = not content_type or "json" in content_type.lower()
+    return is_json and isinstance(parsed, dict) and isinstance(parsed.get("error"), str)
 
 
 def _parse(body: Body) -> Any:
@@ -365,4 +427,6 @@ def _description(content_type: str, body: Body) -> str:
         return "an HTML page"
     if _has_too_many_values(body):
         return f"more than {MAX_VALUES} values"
+    if _parse(body) is not _MISSING:
+        return "JSON that is not the API's"
     return f"{len(body)} bytes that are not JSON"

@@ -12,7 +12,7 @@ from agent_swarm_worker.api.address import segment
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
 from agent_swarm_worker.api.values import Identifier, Row, read_row, verbatim
 from agent_swarm_worker.api.wire.tasks import Task
-from agent_swarm_worker.errors import ApiGarbled, ApiRefused
+from agent_swarm_worker.errors import ApiGarbled, ApiRefused, GatewayRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,6 +114,11 @@ class Sessions(Endpoints):
     async def _create(self, body: dict[str, Any], task_id: str | None) -> None:
         try:
             await self._http.request("POST", _BASE, body=body)
+        except GatewayRefused:
+            # Without a row the server takes the task for abandoned; the text is only for readers.
+            if body.get("taskDescription") is None:
+                raise
+            await self._create(body | {"taskDescription": None}, task_id)
         except ApiRefused as refusal:
             if task_id is None or not _is_taken(refusal):
                 raise

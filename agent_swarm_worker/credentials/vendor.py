@@ -5,7 +5,6 @@ Errors contain neither a response body nor a token: the vendor's message may rep
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import httpx2
 import orjson
 
 from agent_swarm_worker.api.address import Address
+from agent_swarm_worker.api.clients import http_client
 from agent_swarm_worker.api.values import Row
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.credentials.credential import CodexCredential
@@ -88,10 +88,7 @@ def issuer_of(env: Mapping[str, str]) -> str:
     named = LoginSettings.load(env).issuer.rstrip("/")
     if not named:
         return ISSUER
-    try:
-        address = Address.parse(named, has_key=True)
-    except BadSetting as error:
-        raise BadSetting(ISSUER_VARIABLE, error.value, error.why) from None
+    address = Address.parse(named, has_key=True, name=ISSUER_VARIABLE)
     if not (address.is_encrypted or address.is_loopback):
         raise BadSetting(ISSUER_VARIABLE, address.shown, "tokens are only sent over HTTPS")
     return address.url
@@ -182,12 +179,11 @@ class Vendor:
         return answer
 
     async def _exchange(self, form: Mapping[str, str]) -> tuple[int, bytes]:
-        address = Address.parse(self._url, has_key=True)
         async with (
-            httpx2.AsyncClient(
+            http_client(
+                self._url,
+                name=ISSUER_VARIABLE,
                 timeout=None,  # `_post` limits the whole exchange
-                trust_env=not address.is_loopback,
-                verify=address.is_encrypted or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
                 headers={"Accept": "application/json", "Accept-Encoding": "identity"},
             ) as client,
             client.stream("POST", self._url, data=dict(form)) as response,

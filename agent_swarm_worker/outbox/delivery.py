@@ -11,19 +11,30 @@ After an attempt without an answer, the server may have carried out the write. T
 
 A write is sent again if this server has no route to read it back: twice is better than never. A
 request without an answer may also still be in flight when the write is read back.
+
+A write that is refused over its content is sent again with less of it (`reduction`).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from agent_swarm_worker.api.values import encode
 from agent_swarm_worker.api.wire.tasks import TERMINAL_STATUSES, ChannelCursor
-from agent_swarm_worker.errors import ApiError, ApiGarbled, ApiRefused, ApiUnreachable, Unauthorized
+from agent_swarm_worker.errors import (
+    ApiError,
+    ApiGarbled,
+    ApiRefused,
+    ApiUnreachable,
+    GatewayRefused,
+    Unauthorized,
+)
 from agent_swarm_worker.journal.files import AFTER_ALL_LINES
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox import read_back
 from agent_swarm_worker.outbox.queue import Delivery, WriteKind
+from agent_swarm_worker.outbox.reduction import Reduction, is_over_content, is_size, send_reduced
 from agent_swarm_worker.outbox.uploads import EventParts, LogParts, send_in_parts
 
 if TYPE_CHECKING:
@@ -38,12 +49,53 @@ Handler: TypeAlias = "Callable[[Delivery], Awaitable[object]]"
 
 async def deliver(delivery: Delivery) -> None:
     """Send one write; an `ApiError` means that the server did not acknowledge it."""
-    await HANDLERS[WriteKind(delivery.item.kind)](delivery)
+    kind = WriteKind(delivery.item.kind)
+    try:
+        await HANDLERS[kind](delivery)
+    except ApiError as error:
+        size = len(delivery.item.data)
+        if kind not in _REDUCED or not is_over_content(
+            error, persistence=delivery.persistence, size=size
+        ):
+            raise
+        is_invalid = isinstance(error, ApiRefused) and not is_size(error) and error.status < 500
+        if is_invalid and kind is not WriteKind.FINISH:
+            raise  # the API itself refuses another field than a text
+        await _deliver_reduced(delivery, HANDLERS[kind], error)
+
+
+async def _deliver_reduced(delivery: Delivery, handler: Handler, error: ApiError) -> None:
+    args, item = delivery.args, delivery.item
+    tried = {item.data}
+    refusal = error
+
+    async def send(reduction: Reduction) -> None:
+        nonlocal refusal
+        data = encode(reduction.value(args))
+        if data in tried:
+            raise refusal
+        tried.add(data)
+        maybe = item.maybe_delivered or may_have_arrived(refusal)
+        smaller = replace(item, data=data, maybe_delivered=maybe)
+        try:
+            await handler(replace(delivery, item=smaller))
+        except ApiError as again:
+            refusal = again
+            raise
+
+    texts = (value for value in args.values() if isinstance(value, str))
+    sizes = (len(text.encode("utf-8", "replace")) for text in texts)
+    where = args.get("journal", "")
+    size = max((*sizes, len(item.data) // 2))
+    used = await send_reduced(error, send, size=size, where=where, persistence=delivery.persistence)
+    delivery.dropped(f"it was refused as a whole, and was sent {used.how}", error=str(error))
 
 
 def may_have_arrived(error: ApiError) -> bool:
     """True if the server may have carried out a request that ended with this error."""
     match error:
+        case GatewayRefused():
+            return False
         case ApiUnreachable():
             return error.ambiguous
         case ApiRefused():
@@ -91,7 +143,7 @@ async def _context(delivery: Delivery) -> None:
 
 
 async def _finish(delivery: Delivery) -> None:
-    """Args: task_id, status, output, failure_reason, session_uuid.
+    """Args: task_id, status, output, failure_reason, session_uuid, journal (its path).
 
     For a task that was put back in the queue meanwhile, the server answers 200 and drops the result
     (docs/api.md 7.1): progress sets the task to ``in_progress``, then the result is reported again.
@@ -113,7 +165,11 @@ async def _finish(delivery: Delivery) -> None:
 
 
 async def _report_result(delivery: Delivery) -> FinishAnswer | None:
-    """Return the server's answer; ``None`` if the result went to the log instead."""
+    """Return the server's answer; ``None`` if the result went to the log instead.
+
+    Raises:
+        GatewayRefused: also for a 403 while the task is ours, which the API does not answer.
+    """
     try:
         return await delivery.client.tasks.finish(
             delivery.args["task_id"],
@@ -124,8 +180,19 @@ async def _report_result(delivery: Delivery) -> FinishAnswer | None:
     except ApiRefused as refusal:
         if refusal.status not in {403, 409} or isinstance(refusal, Unauthorized):
             raise
+        if refusal.status == 403 and await _is_in_progress_here(delivery):
+            raise GatewayRefused(refusal.url, 403, refusal.message) from None
         await _late_result(delivery)
         return None
+
+
+async def _is_in_progress_here(delivery: Delivery) -> bool:
+    client = delivery.client
+    try:
+        task = await client.tasks.get(delivery.args["task_id"], logs_limit=1)
+    except (ApiGarbled, ApiRefused):
+        return False
+    return task.agent_id == client.http.agent_id and task.status == "in_progress"
 
 
 async def _late_result(delivery: Delivery) -> None:
@@ -171,6 +238,21 @@ async def _steered(delivery: Delivery) -> None:
     else:
         await steering.undeliverable(delivery.args["message_id"], delivery.args["reason"])
 
+
+_REDUCED = frozenset(
+    {
+        WriteKind.PROGRESS,
+        WriteKind.NOTE,
+        WriteKind.SESSION,
+        WriteKind.COST,
+        WriteKind.CONTEXT,
+        WriteKind.FINISH,
+        WriteKind.LATE_RESULT,
+        WriteKind.STEERED,
+        WriteKind.LATEST_MODEL,
+    }
+)
+"""Kinds with texts. Logs and events are reduced by `uploads`, one by one."""
 
 HANDLERS: Mapping[WriteKind, Handler] = {
     WriteKind.PROGRESS: _progress,

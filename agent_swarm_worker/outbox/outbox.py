@@ -14,10 +14,18 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from agent_swarm_worker.aio import Broadcast, wait_any
-from agent_swarm_worker.errors import ApiError, ApiRefused, ConfigError, RouteMissing, Unauthorized
+from agent_swarm_worker.api.http import RETRIED_STATUSES
+from agent_swarm_worker.errors import (
+    ApiError,
+    ApiRefused,
+    ConfigError,
+    GatewayRefused,
+    RouteMissing,
+    Unauthorized,
+)
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.outbox.delivery import deliver, may_have_arrived
-from agent_swarm_worker.outbox.queue import MAX_BYTES, Delivery, Item, Queue, WriteKind
+from agent_swarm_worker.outbox.queue import MAX_BYTES, SET_ASIDE, Delivery, Item, Queue, WriteKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -29,9 +37,11 @@ if TYPE_CHECKING:
 MAX_CONCURRENT_REQUESTS = 8
 MAX_BLOCKING_ATTEMPTS = 8
 """Attempts after which a write that the server fails on moves to the end of its lane."""
+PERSISTENT_ATTEMPTS = 3
+"""Attempts, and answers to other requests, after which a failure is taken to be over the content;
+and a write that a gateway refuses in any form is set aside."""
 STUCK_S = 5.0
 """Age of a request at the end of an outage from which on no answer is expected any more."""
-RETRIED_STATUSES = (408, 425, 429)
 
 
 class Outbox:
@@ -78,6 +88,10 @@ class Outbox:
             maybe_delivered: the server may have the write, so it is read back first.
         """
         self._queue.add(lane, kind, args, maybe_delivered=maybe_delivered)
+        self._announce(lane)
+
+    def _announce(self, lane: str) -> None:
+        """Have a lane delivered that got a write."""
         if lane in self._busy:
             self._busy[lane].notify()
         else:
@@ -152,30 +166,34 @@ class Outbox:
         """Try a write until it is acknowledged, given up, or moved to the end of its lane."""
         from agent_swarm_worker.outbox.retries import attempts  # noqa: PLC0415 - loads only if used
 
+        health = self._client.http.health
         try:
             while self._queue.get(item_id) is not None:
+                answers = health.answers
                 async for attempt in attempts(self._pause):
                     with attempt:
-                        await self._attempt(item_id, attempt.retry_state.attempt_number)
+                        number = attempt.retry_state.attempt_number
+                        persistence = _persistence(number, health.answers - answers)
+                        await self._attempt(item_id, number, persistence=persistence)
         finally:
             del in_flight[item_id]
             changes.notify()
 
-    async def _attempt(self, item_id: int, number: int) -> None:
+    async def _attempt(self, item_id: int, number: int, *, persistence: int) -> None:
         """Try a write once; an `ApiError` means that another attempt is due."""
         item = self._queue.get(item_id)
         if item is None:
             return
         if self._client.capabilities.has(item.kind):
             try:
-                if await self._is_stuck(item):
+                if await self._is_stuck(item, persistence=persistence):
                     self._queue.mark_maybe_delivered(item)
                     return  # `_settle` starts another attempt without a pause
             except ApiError as error:
                 if may_have_arrived(error):
                     self._queue.mark_maybe_delivered(item)
                 if self._is_worth_another(item, error, number):
-                    if self._lets_pass(item, error, number):
+                    if self._lets_pass(item, error, number, persistence=persistence):
                         return
                     self._note_retry(item, error, number)
                     raise
@@ -188,14 +206,15 @@ class Outbox:
         self._queue.remove(item)
         self._delivered.notify()
 
-    async def _is_stuck(self, item: Item) -> bool:
+    async def _is_stuck(self, item: Item, *, persistence: int) -> bool:
         """Deliver a write; true if it was cancelled because it still hung after an outage."""
         async with self._slots:
             task_id = anyio.get_current_task().id
             with anyio.CancelScope() as scope:
                 self._in_flight[task_id] = self._clock.monotonic(), scope
                 try:
-                    await deliver(Delivery(self._client, self._queue, item, self._log))
+                    delivery = Delivery(self._client, self._queue, item, self._log, persistence)
+                    await deliver(delivery)
                 finally:
                     del self._in_flight[task_id]
         return scope.cancelled_caught
@@ -218,19 +237,32 @@ class Outbox:
         self._dropped(item, error.message, status=error.status)
         return False
 
-    def _lets_pass(self, item: Item, error: ApiError, number: int) -> bool:
+    def _lets_pass(self, item: Item, error: ApiError, number: int, *, persistence: int) -> bool:
         """True if the write moved to the end of its lane, so that it does not delay a result.
 
-        Only after repeated answers of 500, which mean that the server fails on this write.
+        Only after repeated answers of 500, which mean that the server fails on this write, or
+        repeated refusals of a gateway.
         """
+        if isinstance(error, GatewayRefused):
+            return persistence > 1 and item.kind != WriteKind.FINISH and self._set_aside(item)
         fails_on_it = isinstance(error, ApiRefused) and error.status == 500
         if not fails_on_it or number < MAX_BLOCKING_ATTEMPTS or item.kind == WriteKind.FINISH:
             return False
         return self._queue.move_to_end(item)
 
+    def _set_aside(self, item: Item) -> bool:
+        """Let a write wait where nothing waits for it."""
+        if item.lane == SET_ASIDE:
+            return self._queue.move_to_end(item)
+        why = "a gateway refuses it in any form; it is tried again later"
+        self._log.warning(Event.WRITE_RETRIED, lane=item.lane, kind=item.kind, error=why)
+        self._queue.set_aside(item)
+        self._announce(SET_ASIDE)
+        return True
+
     def _note_retry(self, item: Item, error: ApiError, number: int) -> None:
         # An outage is reported once, by the client's `ApiHealth`.
-        is_first = isinstance(error, ApiRefused) and number == 1
+        is_first = isinstance(error, ApiRefused | GatewayRefused) and number == 1
         report = self._log.warning if is_first else self._log.debug
         report(Event.WRITE_RETRIED, lane=item.lane, kind=item.kind, error=str(error))
 
@@ -258,6 +290,13 @@ class Outbox:
         """True if no write waits, and none that was replaced meanwhile is in flight."""
         is_busy = bool(self._busy) if lane is None else lane in self._busy
         return not is_busy and not self._queue.has(lane)
+
+
+def _persistence(attempt: int, other_answers: int) -> int:
+    """Return what the attempts of a write say about its failure (`reduction.is_over_content`)."""
+    if attempt >= MAX_BLOCKING_ATTEMPTS or attempt > PERSISTENT_ATTEMPTS <= other_answers:
+        return 2
+    return int(attempt > 1 and other_answers > 0)
 
 
 def _may_start(stream: str | None, in_flight: Collection[str | None]) -> bool:

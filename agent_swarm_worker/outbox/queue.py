@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.state.database import Database
 
 MAX_BYTES = 64 * 1024 * 1024
+SET_ASIDE = "set aside"
+"""The lane of writes that a gateway refuses in any form."""
 MAX_RESULTS = 64
 """How many refused results are kept."""
 _RESULT = "result "
@@ -299,6 +301,14 @@ class Queue:
         )
         return True
 
+    def set_aside(self, item: Item) -> None:
+        """Move a write to a lane for which nothing waits."""
+        self._db.run(
+            "UPDATE outbox SET id = (SELECT max(id) FROM outbox) + 1, lane = ? WHERE id = ?",
+            SET_ASIDE,
+            item.id,
+        )
+
     def _join(self, lane: str, data: bytes) -> bool:
         """Join a range of a journal to the lane's last one; false if it needs a row of its own.
 
@@ -398,6 +408,8 @@ class Delivery:
     queue: Queue
     item: Item
     log: Log
+    persistence: int = 0
+    """Of earlier failures, see `reduction.is_over_content`."""
 
     @property
     def args(self) -> Mapping[str, Any]:

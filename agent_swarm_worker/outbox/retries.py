@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from agent_swarm_worker.errors import ApiError, Unauthorized
+from agent_swarm_worker.errors import ApiError, ApiRefused, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,4 +30,5 @@ def _pause_s(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, Unauthorized):
         return random.uniform(*LOCKED_OUT_BACKOFF_S)  # noqa: S311 - spreads load, guards nothing
-    return _backoff(state)
+    asked_s = error.retry_after_s if isinstance(error, ApiRefused) else 0.0
+    return max(_backoff(state), asked_s)

@@ -1,40 +1,48 @@
 """Sends log lines and events in parts.
 
-The server refuses a whole request for one bad element. So the acknowledged part is stored after
-each request, and a refused request is halved until the bad element is alone and can be left out.
-
-A log line that is too long for the server, or for a proxy before it (mostly at a megabyte), is
-replaced by a record with its beginning and end; the journal has the whole line.
+The server or a gateway refuses a whole request for one bad element, or for its size. So the
+acknowledged part is stored after each request, and a refused request is halved, by elements or by
+bytes, until the bad element is alone. It is sent reduced (`reduction`), or left out if the server
+itself refuses it. The journal has each line as it was.
 """
 
 from __future__ import annotations
 
+import math
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 import orjson
 
-from agent_swarm_worker.errors import ApiRefused
+from agent_swarm_worker.api.values import encode
+from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.journal.files import number
 from agent_swarm_worker.journal.reading import LineReader
 from agent_swarm_worker.outbox.read_back import count_events, count_lines
+from agent_swarm_worker.outbox.reduction import (
+    STEP,
+    Reduction,
+    is_over_content,
+    is_size,
+    masked,
+    send_reduced,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent_swarm_worker.outbox.queue import Delivery
 
-TOO_LARGE = 413
-HEAD_CHARS, TAIL_CHARS = 96 * 1024, 32 * 1024
-"""Parts of a long line that are sent. As JSON within JSON, up to four times as many bytes."""
+CUT_BYTES = 128 * 1024
+"""Most of a long line that is sent. As JSON within JSON, up to four times as many bytes."""
 MAX_LINES = 900
 """Of one request: fewer than one request reads back."""
 MAX_EVENTS_BYTES = 512 * 1024
 MAX_EVENTS = 450
 """Of one request: fewer than one request reads back."""
-CONTENT_REFUSED = (400, TOO_LARGE, 422)
-"""Statuses that refuse the content of a request."""
 MAX_REFUSED_IN_A_ROW = 8
 """After so many refused single elements, the cause is not in the elements."""
 
@@ -53,37 +61,81 @@ class Parts(Protocol):
     async def post(self, elements: Sequence[Any]) -> None:
         """Send these elements."""
 
+    async def post_reduced(self, element: Any, reduction: Reduction) -> None:
+        """Send what a reduction leaves of an element."""
+
 
 async def send_in_parts(delivery: Delivery, parts: Parts) -> None:
     """Send the elements that are not acknowledged yet.
 
     After a request that failed for another reason than its content, the next call continues there.
     """
-    item, limit, refused_in_a_row = delivery.item, parts.max_elements, 0
+    item, limit, max_bytes = delivery.item, parts.max_elements, math.inf
+    refused_in_a_row = 0
     while True:
         elements, after = await parts.take(item.sent, limit)
         if after == item.sent:
             return
+        fitting = _fitting(elements, max_bytes)
         arrived = await parts.arrived(elements) if elements and item.maybe_delivered else 0
-        if 0 < arrived < len(elements):
-            _, after = await parts.take(item.sent, arrived)
+        if 0 < (taken := arrived or fitting) < len(elements):
+            elements, after = await parts.take(item.sent, taken)
         if elements and not arrived:
             try:
                 await parts.post(elements)
-            except ApiRefused as refusal:
-                if refusal.status not in CONTENT_REFUSED:
+            except ApiError as error:
+                size = sum(map(_size, elements))
+                if not is_over_content(error, persistence=delivery.persistence, size=size):
                     raise
                 if len(elements) > 1:
-                    limit = len(elements) // 2
+                    if is_size(error):
+                        max_bytes = size // 2
+                    else:
+                        limit = len(elements) // 2
                     continue
-                refused_in_a_row += 1
+                refused_in_a_row += _is_invalid(error)
                 if refused_in_a_row == MAX_REFUSED_IN_A_ROW:
                     raise
-                delivery.dropped(refusal.message, status=refusal.status, count=1)
+                await _replace_or_leave_out(delivery, parts, elements[0], error)
             else:
                 refused_in_a_row = 0
                 limit = min(limit * 2, parts.max_elements)
         delivery.queue.advance(item, after)
+
+
+def _fitting(elements: Sequence[Any], max_bytes: float) -> int:
+    """Return how many elements fit into a request, one at least."""
+    if max_bytes == math.inf:
+        return len(elements)
+    sizes = accumulate(map(_size, elements))
+    return max(1, sum(size <= max_bytes for size in sizes))
+
+
+def _size(element: Any) -> int:
+    return len(encode(element))
+
+
+def _is_invalid(error: ApiError) -> bool:
+    return isinstance(error, ApiRefused) and not is_size(error)
+
+
+async def _replace_or_leave_out(
+    delivery: Delivery, parts: Parts, element: Any, error: ApiError
+) -> None:
+    """Send a refused element reduced, or leave it out if the server itself refuses it."""
+    if _is_invalid(error):
+        delivery.dropped(str(error), count=1)
+        return
+    used = await send_reduced(
+        error,
+        partial(parts.post_reduced, element),
+        size=min(_size(element), CUT_BYTES * STEP),
+        persistence=delivery.persistence,
+    )
+    why = f"one was refused as a whole, and was sent {used.how}"
+    details = {"chars": len(element)} if isinstance(element, str) else {}
+    status = getattr(error, "status", None)
+    delivery.dropped(why, error=str(error), status=status, count=1, **details)
 
 
 class EventParts:
@@ -107,8 +159,9 @@ class EventParts:
             return False
         try:
             await delivery.client.records.encoded_events(item.data)
-        except ApiRefused as refusal:
-            if refusal.status not in CONTENT_REFUSED:
+        except ApiError as error:
+            size = len(item.data)
+            if not is_over_content(error, persistence=delivery.persistence, size=size):
                 raise
             return False
         return True
@@ -125,6 +178,13 @@ class EventParts:
     async def post(self, elements: Sequence[Any]) -> None:
         """Send these events."""
         await self._delivery.client.records.events(elements)
+
+    async def post_reduced(self, element: Any, reduction: Reduction) -> None:
+        """Send an event with reduced texts; without its data if nothing else passes."""
+        event = reduction.value(element)
+        if reduction.is_last:
+            event.pop("data", None)
+        await self.post([event])
 
 
 def _is_bare_batch(data: bytes) -> bool:
@@ -179,10 +239,7 @@ class LogParts:
         """Return how many of these lines are in the stored log of the task."""
         if self._task_id is None:
             return 0
-        arrived = await self._count(elements)
-        if not arrived and len(elements) == 1 and is_too_long(elements[0]):
-            return await self._count([shortened(elements[0])])
-        return arrived
+        return await self._count(elements)
 
     async def _count(self, elements: Sequence[Any]) -> int:
         return await count_lines(
@@ -194,18 +251,7 @@ class LogParts:
         )
 
     async def post(self, elements: Sequence[Any]) -> None:
-        """Send these lines; a single one that is too long is replaced by its ends."""
-        try:
-            await self._post(elements)
-        except ApiRefused as refusal:
-            line = elements[0]
-            if refusal.status != TOO_LARGE or len(elements) > 1 or not is_too_long(line):
-                raise
-            await self._post([shortened(line)])
-            why = "a line is too long for the server; its beginning and end were sent"
-            self._delivery.dropped(why, status=TOO_LARGE, chars=len(line))
-
-    async def _post(self, elements: Sequence[Any]) -> None:
+        """Send these lines."""
         await self._delivery.client.records.session_logs(
             elements,
             session_uuid=self._session_uuid,
@@ -214,19 +260,16 @@ class LogParts:
             cli=self._cli,
         )
 
+    async def post_reduced(self, element: Any, reduction: Reduction) -> None:
+        """Send the ends of a line, or the masked line, in its place."""
+        await self.post([replacement(element, reduction)])
 
-def is_too_long(line: str) -> bool:
-    """True if the line is longer than its replacement."""
-    return len(line) > HEAD_CHARS + TAIL_CHARS
 
-
-def shortened(line: str) -> str:
-    """Return the replacement of a long line, a line of JSON."""
-    return orjson.dumps(
-        {
-            "type": "cut_line",
-            "chars": len(line),
-            "begins": line[:HEAD_CHARS],
-            "ends": line[-TAIL_CHARS:],
-        }
-    ).decode()
+def replacement(line: str, reduction: Reduction) -> str:
+    """Return what is sent in place of a line, a line of JSON (docs/api.md 8.1)."""
+    kind, row = "masked_line" if reduction.mask else "cut_line", {"chars": len(line)}
+    begins, ends = reduction.ends(line)
+    if len(begins) + len(ends) >= len(line):
+        return orjson.dumps({"type": kind, **row, "content": masked(line, reduction.mask)}).decode()
+    parts = {"begins": masked(begins, reduction.mask), "ends": masked(ends, reduction.mask)}
+    return orjson.dumps({"type": kind, **row, **parts}).decode()

@@ -16,6 +16,7 @@ import httpx2
 import orjson
 from anyio import to_thread
 
+from agent_swarm_worker.api.clients import http_client
 from agent_swarm_worker.api.values import Row
 from agent_swarm_worker.files import write_atomically
 from agent_swarm_worker.logs import Event, Log
@@ -205,7 +206,13 @@ async def fetch_template(
 async def _download(url: str, transport: httpx2.AsyncBaseTransport | None) -> bytes:
     content = bytearray()
     async with (
-        httpx2.AsyncClient(timeout=_TIMEOUT_S, transport=transport) as client,
+        http_client(
+            url,
+            name="TEMPLATE_REGISTRY_URL",
+            timeout=_TIMEOUT_S,
+            follow_redirects=True,
+            transport=transport,
+        ) as client,
         client.stream("GET", url) as response,
     ):
         response.raise_for_status()

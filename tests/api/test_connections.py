@@ -15,7 +15,8 @@ from fake_api import Hang, Reply, Request, Server, connected, serving
 
 from agent_swarm_worker.api import connections as connections_module
 from agent_swarm_worker.api.address import Address
-from agent_swarm_worker.api.connections import MAX_CONNECTIONS, MAX_UNREAD_BYTES, proxy_for
+from agent_swarm_worker.api.connections import MAX_CONNECTIONS, MAX_UNREAD_BYTES
+from agent_swarm_worker.api.network import proxy_for
 from agent_swarm_worker.errors import ApiUnreachable, BadSetting
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def test_exempt_hosts_are_those_of_httpx(no_proxy: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    "value", ["ftp://proxy.test", "http://", "http://[::1", "http://x:99999", "socks5://proxy.test"]
+    "value", ["ftp://proxy.test", "http://", "http://[::1", "http://x:99999", "http://a b"]
 )
 def test_proxies_that_cannot_be_used(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", value)

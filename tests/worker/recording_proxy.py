@@ -65,6 +65,8 @@ class _Rule:
     how: str = ""
     delay_s: float = 0.0
     drips: bool = False
+    content: re.Pattern[bytes] | None = None
+    """Searched in the body."""
 
 
 class RecordingProxy:
@@ -87,9 +89,11 @@ class RecordingProxy:
         *,
         kind: str = "application/json",
         times: int = 1_000_000,
+        content: bytes = b"",
     ) -> None:
-        """Answer instead of the server."""
-        self._add(pattern, times, answer=(status, text, kind))
+        """Answer instead of the server, if this expression is in the body."""
+        is_in_body = re.compile(content, re.DOTALL)
+        self._add(pattern, times, answer=(status, text, kind), content=is_in_body)
 
     def say(self, pattern: str, answer: Any, *, times: int = 1_000_000) -> None:
         """Answer with this JSON."""
@@ -176,7 +180,8 @@ class RecordingProxy:
 
     def _rule_for(self, visit: Visit) -> _Rule | None:
         for rule in self._rules:
-            if rule.times and rule.pattern.search(visit.name):
+            is_meant = rule.content is None or rule.content.search(visit.body)
+            if is_meant and rule.times and rule.pattern.search(visit.name):
                 if rule.holds_answer is None and rule.loses_answer is None:
                     rule.times -= 1
                 return rule

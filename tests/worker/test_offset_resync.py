@@ -14,7 +14,8 @@ from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiUnreachable
 from agent_swarm_worker.journal.files import number_of_rest
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.outbox.uploads import HEAD_CHARS, TAIL_CHARS, shortened
+from agent_swarm_worker.outbox.reduction import Reduction
+from agent_swarm_worker.outbox.uploads import replacement
 from agent_swarm_worker.state.directory import Claim, StateDir
 from agent_swarm_worker.worker.recovery.upload_cursor import with_resynced_cursor
 
@@ -107,10 +108,13 @@ async def test_secrets_the_server_took_out_are_no_other_words(tmp_path: Path, st
     assert await found(state, tmp_path, [hidden]) == after(1)
 
 
-async def test_a_long_line_is_known_by_its_place(tmp_path: Path, state: StateDir):
-    long = '{"x":"' + "y" * (HEAD_CHARS + TAIL_CHARS) + '"}'
+@pytest.mark.parametrize("reduction", [Reduction(0), Reduction(10_000), Reduction(1 << 20, 2)])
+async def test_a_line_is_known_by_what_was_sent_in_its_place(
+    tmp_path: Path, state: StateDir, reduction: Reduction
+):
+    long = '{"x":"' + "y" * 200_000 + '"}'
     body = f"{long}\n".encode() + BODY
-    sent = entry(ITERATION, 0, shortened(long))
+    sent = entry(ITERATION, 0, replacement(long, reduction))
     assert await found(state, tmp_path, [sent], body=body) == len(HEAD) + len(long) + 1
 
 

@@ -7,11 +7,9 @@ library's own client does not.
 from __future__ import annotations
 
 import itertools
-import ssl
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import urlsplit
 
 import anyio
 import httpx2
@@ -19,6 +17,7 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 
+from agent_swarm_worker.api.clients import http_client
 from agent_swarm_worker.contract import NO_GRACE, Command, Grace
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.processes.pipes import LineFramer, pump
@@ -41,7 +40,6 @@ REQUEST_S = 30.0
 """Time limit for connecting and sending; the caller limits the time for an answer."""
 SILENCE_S = 24 * 3600.0
 """How long an event stream may send nothing between calls."""
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 """Variables a server needs to run; secrets come from its own configuration only."""
 MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -131,16 +129,12 @@ def _client(
     *,
     answers_in_post: bool = False,
 ) -> httpx2.AsyncClient:
-    address = urlsplit(url)
     hooks = AnswerHooks(answers_in_post=answers_in_post)
-    return httpx2.AsyncClient(
+    return http_client(
+        url,
         headers={**(headers or {}), "Accept-Encoding": "identity"},
         timeout=timeout,
         auth=auth,
-        # A proxy of the environment cannot reach this machine's loopback.
-        trust_env=address.hostname not in _LOOPBACK,
-        # Loading the system's certificates takes long and is needed for https only.
-        verify=address.scheme == "https" or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         event_hooks={"request": [hooks.requested], "response": [hooks.responded]},
     )
 

@@ -13,7 +13,6 @@ import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import anyio
 import httpx2
@@ -21,6 +20,7 @@ from pydantic_ai.direct import model_request_stream
 from pydantic_ai.exceptions import AgentRunError, ModelAPIError, ModelHTTPError
 from pydantic_ai.models import ModelRequestParameters
 
+from agent_swarm_worker.api.clients import http_client
 from agent_swarm_worker.errors import MissingExtra, SwarmWorkerError
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.providers.kit.costs import Tokens
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 15.0
 NO_KEY = "none"
 """Sent to services that need no key, since the libraries require one."""
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
-"""Never requested through a proxy, for which they would be its own machine."""
 _OAUTH_BETA = {"anthropic-beta": "oauth-2025-04-20"}
 MAX_ATTEMPTS = 5
 MAX_TIMEOUTS = 2
@@ -84,12 +82,12 @@ async def open_model(choice: ModelChoice, env: Mapping[str, str]) -> AsyncIterat
         return
     # No read limit: `ModelRequester` limits the time between chunks.
     timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S)
-    is_here = urlsplit(choice.base_url).hostname in _LOOPBACK
     is_chat = choice.api in {"openai-completions", "openrouter"}
-    async with httpx2.AsyncClient(
+    async with http_client(
+        choice.base_url,
+        name="the model's base URL",
         timeout=timeout,
         follow_redirects=True,
-        trust_env=not is_here,
         event_hooks={"response": [mend_chat if is_chat else mend_stream]},
     ) as http:
         yield _model(choice, http)

@@ -236,7 +236,8 @@ async def _register_with_retries(worker: BootParts) -> None:
             if is_final or attempt == REGISTER_ATTEMPTS:
                 raise
             worker.log.warning(Event.BOOT_STEP, step="registration", why=str(error))
-            await worker.clock.sleep(min(10.0, 2.0 ** (attempt - 1)))
+            asked_s = error.retry_after_s if isinstance(error, ApiRefused) else 0.0
+            await worker.clock.sleep(max(min(10.0, 2.0 ** (attempt - 1)), asked_s))
         else:
             return
 

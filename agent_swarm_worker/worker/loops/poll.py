@@ -101,7 +101,7 @@ class Poller:
                 await registration.reregister(worker)
             else:
                 worker.log.warning(Event.API_REFUSED, call="poll", why=str(error))
-            return policy.pause_s(PollResult.NOTHING)
+            return max(policy.pause_s(PollResult.NOTHING), error.retry_after_s)
         except ApiError as error:
             worker.log.debug(Event.API_UNREACHABLE, call="poll", why=str(error))
             return policy.pause_s(PollResult.NOTHING)

@@ -9,8 +9,7 @@ from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.journal.repair import cut_torn_end, uploaded_end
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.queue import WriteKind
-from agent_swarm_worker.outbox.read_back import is_same_text
-from agent_swarm_worker.outbox.uploads import is_too_long
+from agent_swarm_worker.outbox.read_back import is_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +37,7 @@ async def with_resynced_cursor(
             claim.log_file,
             [row for row in stored if row.session_id == claim.session_uuid],
             iteration=claim.iteration,
-            is_same=lambda line, stored: is_same_text(line, stored) or is_too_long(line),
+            is_same=is_line,
         )
         # The power cut may have shortened the journal as well.
         offset = min(max(offset, claim.log_offset), claim.log_file.stat().st_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,8 @@ class SessionOutcome:
     setup: PreparedSession | None = None
     reporter: SessionReporter | None = None
     """``None`` for both if the session never began."""
+    cause: str | None = None
+    """Why the worker ended the session; ``None`` if it ended by itself."""
 
 
 async def finish_task(
@@ -169,10 +172,25 @@ async def _put_finish(
             await _queue_late_result(worker, task, outcome, log)
         return
     args = body.args(task.task_id) | {"session_uuid": task.session_uuid}
+    if outcome.setup is not None:
+        args["journal"] = f"{outcome.setup.config.log_file} on the worker's disk"
     worker.outbox.put(task.task_id, WriteKind.FINISH, args)
     reason = body.failure_reason
     why = reason.splitlines()[0][:300] if reason else None
     log.info(Event.TASK_FINISHED, status=body.status, why=why, note=body.note)
+
+
+async def schema_mismatch(
+    worker: SessionParts, task: RunningTask, row: Task, outcome: SessionOutcome, log: Log
+) -> str:
+    """Return why the output of a session that went well does not fit the task's schema, or ""."""
+    current = None
+    with contextlib.suppress(ApiError):
+        current = await worker.client.tasks.get(task.task_id)
+    if current is not None and task.is_assigned_elsewhere(current, worker.agent_id):
+        return ""
+    body = await _decide(worker, outcome, current, current or row, log)
+    return body.failure_reason or "" if body is not None else ""
 
 
 async def _decide(
