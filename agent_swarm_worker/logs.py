@@ -91,6 +91,7 @@ class Event(StrEnum):
     # surroundings
     PROMPT_FALLBACK = "prompt.fallback"
     REPOSITORY = "workspace.repository"
+    SESSION_COMMAND = "session.command"
     IDENTITY = "workspace.identity"
     SKILLS_SYNCED = "skills.synced"
     MCP_CONFIG = "mcp.config"

@@ -31,6 +31,7 @@ from agent_swarm_worker.settings import (
 from agent_swarm_worker.settings.rows import OPERATORS_NAMES, OPERATORS_PREFIXES, SESSIONS_OWN
 from agent_swarm_worker.worker.boot.harness import HarnessChoice
 from agent_swarm_worker.workspace.git import GitSettings
+from agent_swarm_worker.workspace.rules import WorkspaceSettings
 
 TARGET = Path(__file__).with_name("configuration.md")
 PROJECT = "agent-swarm-worker"
@@ -86,6 +87,7 @@ def models() -> list[type[SettingsModel]]:
         LoginSettings,
         NetworkSettings,
         GitSettings,
+        WorkspaceSettings,
         ContainerSettings,
         ChildEnvSettings,
         SecretNameSettings,

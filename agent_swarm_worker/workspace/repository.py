@@ -31,11 +31,16 @@ from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError, CloneStuck
 from agent_swarm_worker.files import try_lock
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.workspace import checkout, update
-from agent_swarm_worker.workspace.checkout import full_address, split_login, update_login
-from agent_swarm_worker.workspace.git import run, without_credentials
-from agent_swarm_worker.workspace.stale_locks import remove_dead_locks
-from agent_swarm_worker.workspace.update import repository_name
+from agent_swarm_worker.workspace import checkout
+from agent_swarm_worker.workspace.checkout import (
+    full_address,
+    repository_name,
+    split_login,
+    update_login,
+)
+from agent_swarm_worker.workspace.git import identity, run, without_credentials
+from agent_swarm_worker.workspace.leftovers import commit_all, put_aside, remove_dead_locks
+from agent_swarm_worker.workspace.rules import Uncommitted  # noqa: TC001 - of dataclasses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -79,6 +84,20 @@ class RepositoryRequest:
     vcs_provider: str | None = None
     first_kickoff: bool = True
     """True: start from the default branch. False: continue the work of an earlier task."""
+    task_id: str = ""
+    uncommitted: Uncommitted = "leave"
+
+
+@dataclass(slots=True)
+class CloneReport:
+    """What a session did to its clone; complete when the context has ended."""
+
+    uncommitted: Uncommitted = "leave"
+    """What to do with uncommitted changes at the end; may be changed before."""
+    before: str | None = None
+    """The commit at which the clone stood; ``None`` if it is not known."""
+    after: str | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +110,7 @@ class RepoContext:
     claude_md: str = ""
     auto_stashes: Mapping[str, str] = field(default_factory=dict)
     guidelines: Guidelines | None = None
+    report: CloneReport = field(default_factory=CloneReport)
 
 
 class RepositorySource(Protocol):
@@ -139,17 +159,54 @@ class Repositories:
         row, warnings = await self._find(request)
         clone, path_warnings = self._clone_path(row)
         warnings += path_warnings
+        use: int | None = None
         async with AsyncExitStack() as held:
             try:
                 await to_thread.run_sync(lambda: clone.parent.mkdir(parents=True, exist_ok=True))
-                warnings += await self._prepare(row, clone, request, held)
+                fd = held.enter_context(_open_lock_file(clone, "in-use"))
+                warnings += await self._prepare(row, clone, request, fd)
+                use = fd
             except OSError as error:  # includes the TimeoutError of a lock
                 warnings.append(str(error))
             warnings = [without_credentials(warning) for warning in warnings]
             context = await self._describe(row, clone, warnings)
             for warning in warnings:
                 self._log.warning(Event.REPOSITORY, clone=str(clone), why=warning)
-            yield context
+            context.report.uncommitted = request.uncommitted
+            context.report.before = await self._head(context)
+            try:
+                yield context
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._leave(context, use, request.task_id)
+                    context.report.after = await self._head(context)
+
+    async def _head(self, context: RepoContext) -> str | None:
+        if context.clone_path is None:
+            return None
+        git = self._git.in_clone(context.clone_path)
+        return (await git("rev-parse", "--verify", "--quiet", "HEAD")).stdout.strip() or None
+
+    async def _leave(self, context: RepoContext, use: int | None, task_id: str) -> None:
+        """Commit the session's uncommitted changes or put them aside, as is wanted."""
+        clone, report = context.clone_path, context.report
+        if clone is None or use is None or report.uncommitted == "leave":
+            return
+        git = self._git.in_clone(clone, **identity(self._git.env))
+        stamp = wire_time(self._clock.now())
+        try:
+            async with self._locks.preparing(clone, timeout_s=self._git_wait_s):
+                if not try_lock(use):
+                    report.notes.append("another task works in the clone: nothing was committed")
+                    return
+                await remove_dead_locks(clone / ".git", wait_s=self._git_wait_s)
+                if report.uncommitted == "commit":
+                    message = f"Uncommitted work of task {task_id}"
+                    report.notes += await commit_all(git, clone, message, stamp=stamp)
+                else:
+                    report.notes += await put_aside(git, clone, None, stamp=stamp)
+        except (CloneStuck, OSError) as error:
+            report.notes.append(f"uncommitted changes were left as they are: {error}")
 
     async def _find(self, request: RepositoryRequest) -> tuple[Repo, list[str]]:
         name = _name_of(request.vcs_repo)
@@ -182,10 +239,9 @@ class Repositories:
         return _real(default), [why]
 
     async def _prepare(
-        self, row: Repo, clone: Path, request: RepositoryRequest, held: AsyncExitStack
+        self, row: Repo, clone: Path, request: RepositoryRequest, use: int
     ) -> list[str]:
         async with self._locks.preparing(clone, timeout_s=self._lock_timeout_s):
-            use = held.enter_context(_open_lock_file(clone, "in-use"))
             try:
                 return await self._clone_or_update(row, clone, request, use)
             finally:
@@ -213,9 +269,9 @@ class Repositories:
         if warning:
             return [warning]
         self._log.info(Event.REPOSITORY, clone=str(clone), state="cloned")
-        await update.remember_config(self._git, clone)
+        await checkout.remember_config(self._git, clone)
         hooks = await install_hooks(self._git, clone) if row.hooks_enabled else []
-        return hooks + await update.fetch_lfs_files(self._git.in_clone(clone), clone)
+        return hooks + await checkout.fetch_lfs_files(self._git.in_clone(clone), clone)
 
     async def _update(
         self, row: Repo, clone: Path, request: RepositoryRequest, *, alone: bool
@@ -231,20 +287,20 @@ class Repositories:
         warnings += await update_login(self._git, clone, self._login_of(row))
         if busy:
             return [*warnings, f"the clone was left as it is: {busy}"]
-        await update.remember_config(self._git, clone)
-        branch = row.default_branch or await update.default_branch(self._git, clone)
+        await checkout.remember_config(self._git, clone)
+        branch = row.default_branch or await checkout.default_branch(self._git, clone)
         if not request.first_kickoff:
-            return warnings + await update.fast_forward(self._git, clone, branch)
+            return warnings + await checkout.fast_forward(self._git, clone, branch)
         stamp = wire_time(self._clock.now())
         address = full_address(
             self._git, split_login(row.url)[0], request.vcs_provider or _host(row.url)
         )
         try:
-            return warnings + await update.reset_to_remote(
+            return warnings + await checkout.reset_to_remote(
                 self._git, clone, branch, url=address, stamp=stamp
             )
         except CloneStuck as error:
-            if error.is_slow or not await update.remote_has(self._git, clone, address, branch):
+            if error.is_slow or not await checkout.remote_has(self._git, clone, address, branch):
                 return [*warnings, error.why]
             return warnings + await self._replace(row, clone, request, error)
 
@@ -277,7 +333,7 @@ class Repositories:
             clone_path=clone if exists else None,
             warning="; ".join(warnings) or None,
             claude_md=await to_thread.run_sync(_read_notes, clone) if exists else "",
-            auto_stashes=await update.auto_stashes(self._git, clone) if exists else {},
+            auto_stashes=await checkout.auto_stashes(self._git, clone) if exists else {},
             guidelines=row.guidelines,
         )
 

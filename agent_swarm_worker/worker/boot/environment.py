@@ -23,6 +23,7 @@ from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.settings import Settings
 from agent_swarm_worker.settings.rows import operators_names
 from agent_swarm_worker.workspace.git import GitSettings
+from agent_swarm_worker.workspace.rules import WorkspaceSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -44,6 +45,7 @@ CORE_MODELS = (
     NetworkSettings,
     SecretNameSettings,
     TokenizerSettings,
+    WorkspaceSettings,
 )
 """The models with variables that only the operator may set, beside those of the harnesses."""
 MAX_VARIABLE_BYTES = 128 * 1024

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
+from agent_swarm_worker.api.values import encode
 from agent_swarm_worker.api.wire.tasks import ChannelActivity, Task, TaskAssigned, TaskOffered
 from agent_swarm_worker.errors import ApiError, ApiRefused, RouteMissing
 from agent_swarm_worker.journal.files import end_of
@@ -68,6 +69,10 @@ async def finish_task(
     """Queue all reports of the end of a run, the finish last; then wait for their delivery."""
     lane = task.task_id
     is_handed_over = task.ended_by == GRACEFUL_SHUTDOWN
+    if outcome.reporter is not None and outcome.setup is not None:
+        line = _last_line(outcome.setup, log)
+        if line:
+            outcome.reporter.unwritten(line)
     if outcome.reporter is not None:
         # One transaction with `mark_fully_reported`: a crash in between would report it twice.
         with worker.state.database.transaction(durable=True):
@@ -94,6 +99,22 @@ async def finish_task(
     if not is_handed_over:
         worker.state.forget(task.task_id)
     await _wait_for_delivery(worker, lane, log)
+
+
+def _last_line(setup: PreparedSession, log: Log) -> bytes:
+    """Return the line of the session's log about its clone and commands; empty without either."""
+    repository = setup.workspace.repository
+    said: dict[str, object] = {}
+    notes = setup.notes
+    if repository is not None and repository.clone_path is not None:
+        report = repository.report
+        said = {"commitBefore": report.before, "commitAfter": report.after}
+        log.info(Event.REPOSITORY, commit_before=report.before, commit_after=report.after)
+        notes = [*notes, *report.notes]
+    if not said and not notes:
+        return b""
+    said["notes"] = [setup.config.redactor.text(note) for note in notes]
+    return encode({"type": "worker_session_end", **said}) + b"\n"
 
 
 async def release_task(worker: SessionParts, task: RunningTask, log: Log) -> None:

@@ -33,6 +33,7 @@ from agent_swarm_worker.worker.run.launch_files import (
 from agent_swarm_worker.worker.run.model_choice import RequestedModel, choose_model
 from agent_swarm_worker.worker.run.prompting import compose_prompts, prepare_workspace
 from agent_swarm_worker.worker.run.running_task import RESUMED
+from agent_swarm_worker.worker.run.session_commands import commands_around
 from agent_swarm_worker.worker.run.session_credentials import select_credentials_for
 from agent_swarm_worker.worker.run.watchdog import SessionLimits, limits_of
 from agent_swarm_worker.workspace.git import identity
@@ -58,8 +59,15 @@ class PreparedSession:
     model: RequestedModel
     credentials: tuple[Selection, ...]
     metadata_bytes: int
-    directory: Path
+    workspace: SessionWorkspace
+    notes: list[str]
+    """What went wrong beside the session, for its log."""
     limits: SessionLimits
+
+    @property
+    def directory(self) -> Path:
+        """Where the session works, on this machine."""
+        return self.workspace.directory.path
 
 
 @asynccontextmanager
@@ -84,6 +92,11 @@ async def prepared(
         inputs, parent = await _inputs(worker, task, row, resumed, stack)
         config = _config(worker, task, row, inputs)
         config = await with_native_resume(worker, inputs.adapter, config, row, parent)
+        log = worker.log.bind(task=task.task_id)
+        notes: list[str] = []
+        if adapter_spec(inputs.adapter).capabilities.has_local_environment:
+            commands = commands_around(config, inputs.workspace.rules, task, log)
+            notes = await stack.enter_async_context(commands)
         compose = partial(
             compose_prompts,
             worker,
@@ -93,6 +106,7 @@ async def prepared(
             trigger=trigger,
             workspace=inputs.workspace,
             mcp_servers=inputs.tools.installed,
+            setup_failure="\n".join(notes),
         )
         config, _ = await wait_all(compose, final_check)
         yield PreparedSession(
@@ -101,12 +115,13 @@ async def prepared(
             model=inputs.model,
             credentials=tuple(inputs.credentials),
             metadata_bytes=begin_journal(worker, config, task),
-            directory=inputs.workspace.directory.path,
+            workspace=inputs.workspace,
+            notes=notes,
             limits=limits_of(
                 worker.settings,
                 harness=inputs.adapter.name,
                 tags=row.tags if row else (),
-                log=worker.log.bind(task=task.task_id),
+                log=log,
             ),
         )
 

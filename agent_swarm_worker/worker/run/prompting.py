@@ -15,7 +15,7 @@ from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.prompts.memories import concurrent_work, memories_section
 from agent_swarm_worker.prompts.refused_edits import refused_edits_warning
-from agent_swarm_worker.prompts.render import shipped_texts
+from agent_swarm_worker.prompts.render import join, shipped_texts
 from agent_swarm_worker.prompts.system import (
     AgentContext,
     TaskContext,
@@ -35,6 +35,7 @@ from agent_swarm_worker.worker.boot.registration import profile_facts
 from agent_swarm_worker.worker.run.continuity import preamble
 from agent_swarm_worker.workspace.profiles import is_default
 from agent_swarm_worker.workspace.repository import RepoContext, RepositoryRequest, is_first_kickoff
+from agent_swarm_worker.workspace.rules import SessionRules, rules_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,6 +57,7 @@ async def compose_prompts(
     trigger: Trigger,
     workspace: SessionWorkspace,
     mcp_servers: Sequence[str],
+    setup_failure: str = "",
 ) -> ProviderSessionConfig:
     """Return the config with both prompts; their parts are fetched at once."""
     build = worker.renderer.build()
@@ -82,6 +84,7 @@ async def compose_prompts(
     )
     body = body or worker.options.default_prompt
     note = directory_note(workspace.directory.path, workspace.directory.source)
+    warning = join(setup_failure, warning)
     parts = {"warning": warning, "memories": memories, "concurrent": concurrent, "note": note}
     full_prompt = await _with_skill(
         worker, adapter, compose(body, harness, preamble=summary, **parts)
@@ -204,6 +207,7 @@ class SessionWorkspace:
 
     directory: WorkingDirectory
     repository: RepoContext | None
+    rules: SessionRules
 
 
 async def prepare_workspace(
@@ -214,11 +218,16 @@ async def prepare_workspace(
     Closing `stack` releases the clone.
     """
     repository: RepoContext | None = None
+    rules = await to_thread.run_sync(
+        rules_for, worker.environment.values(), row.vcs_repo if row else None
+    )
     if row is not None and row.vcs_repo:
         request = RepositoryRequest(
             vcs_repo=row.vcs_repo,
             vcs_provider=row.vcs_provider,
             first_kickoff=is_first_kickoff(row.task_type, parent.status if parent else None),
+            task_id=row.id,
+            uncommitted=rules.uncommitted,
         )
         repository = await stack.enter_async_context(worker.repositories.prepared(request))
     directory = choose_directory(
@@ -226,7 +235,7 @@ async def prepare_workspace(
         repository.clone_path if repository else None,
         _process_directory(worker),
     )
-    return SessionWorkspace(directory=directory, repository=repository)
+    return SessionWorkspace(directory=directory, repository=repository, rules=rules)
 
 
 def _process_directory(worker: SessionParts) -> Path:

@@ -42,7 +42,7 @@ from agent_swarm_worker.worker.run.finishing import (
     release_task,
 )
 from agent_swarm_worker.worker.run.preparation import PreparedSession, prepared
-from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN
+from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN, PAUSED
 from agent_swarm_worker.worker.run.session_credentials import tested_status
 from agent_swarm_worker.worker.run.watchdog import Watchdog
 from agent_swarm_worker.workspace.git import Git
@@ -122,6 +122,9 @@ async def _run_session(
                     # Most pull requests are opened by the agent's last call.
                     with anyio.move_on_after(PULL_REQUEST_CHECK_S):
                         await link_pull_request(worker, task, setup)
+                repository = setup.workspace.repository
+                if repository is not None and task.ended_by in {GRACEFUL_SHUTDOWN, PAUSED}:
+                    repository.report.uncommitted = "leave"  # the session goes on later
                 return outcome
     except Exception as error:
         return SessionOutcome(result=_failure_from(error, log))

@@ -1,0 +1,205 @@
+"""The operator's commands around a session, and what becomes of its uncommitted work."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rig import Rig, running_worker, swarm_rig
+
+from agent_swarm_worker.errors import BadSetting, UnreadableFile
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.workspace.rules import rules_for
+
+pytestmark = pytest.mark.anyio
+
+AGENT = """
+import json, os, pathlib, sys
+prompt = sys.stdin.read()
+assert pathlib.Path.cwd().name == "api", "not in the clone: it would write here"
+pathlib.Path("seen").write_text(os.environ.get("SEEN", "") + pathlib.Path("ready").read_text())
+print(json.dumps({"type": "result", "subtype": "success", "is_error": False, "result": prompt}))
+"""
+IDENTITY = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a"}
+GIT_ENV = IDENTITY | {"GIT_COMMITTER_EMAIL": "a@b", "GIT_CONFIG_GLOBAL": "/dev/null"}
+
+
+def git(cwd: Path, *args: str) -> str:
+    env = {**GIT_ENV, "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    done = subprocess.run(["git", *args], cwd=cwd, env=env, check=True, capture_output=True)
+    return done.stdout.decode().strip()
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Path:
+    path = tmp_path / "acme" / "api"
+    path.mkdir(parents=True)
+    git(path, "init", "-q", "-b", "main")
+    (path / ".gitignore").write_text("ready\n")
+    git(path, "add", ".")
+    git(path, "commit", "-q", "-m", "one")
+    return path
+
+
+async def submit(rig: Rig, repository: Path) -> str:
+    """Submit a task in a repository."""
+    task_id = await rig.submit()
+    link = {
+        "vcsProvider": "gitlab",
+        "vcsRepo": str(repository),
+        "vcsNumber": 1,
+        "vcsUrl": "http://x/",
+    }
+    (await rig.api.patch(f"/api/tasks/{task_id}/vcs", json=link)).raise_for_status()
+    return task_id
+
+
+async def run(
+    rig: Rig, repository: Path, agent: str = AGENT, **env: str
+) -> tuple[dict[str, Any], dict[str, Any], Path]:
+    """Run a task in `repository`; return its row, the last line of its log, and its clone."""
+    task_id = await submit(rig, repository)
+    async with running_worker(rig, {**rig.agent(agent), "GIT_CONFIG_GLOBAL": "/dev/null", **env}):
+        row = await rig.until_ended(task_id)
+        await rig.settled(task_id)
+    (line,) = [one for one in await rig.lines(task_id) if one["type"] == "worker_session_end"]
+    (clone,) = rig.place.glob("state/**/personal/repos/api")
+    return row, line, clone
+
+
+async def test_commands_run_before_and_after_in_the_sessions_directory_and_environment(
+    tmp_path: Path, origin: Path
+) -> None:
+    setup = "echo $AGENT_SWARM_TASK_ID >ready"
+    cleanup = f"cp seen ready '{tmp_path}'; rm seen"
+    env = {"SWARM_SETUP_COMMAND": setup, "SWARM_CLEANUP_COMMAND": cleanup}
+    async with swarm_rig(tmp_path) as rig:
+        row, line, clone = await run(rig, origin, **env)
+        assert row["status"] == "completed", row
+        assert (
+            (tmp_path / "ready").read_text() == f"{row['id']}\n" == (tmp_path / "seen").read_text()
+        )
+        assert not (clone / "seen").exists()
+        head = git(origin, "rev-parse", "main")
+        assert line == {
+            "type": "worker_session_end",
+            "commitBefore": head,
+            "commitAfter": head,
+            "notes": [],
+        }
+
+
+async def test_failures_and_limits_are_said_and_cost_no_session(
+    tmp_path: Path, origin: Path
+) -> None:
+    env = {
+        "SWARM_SETUP_COMMAND": "echo x >ready; echo no network >&2; exit 3",
+        "SWARM_CLEANUP_COMMAND": f"sleep 1000 & echo $! >'{tmp_path}/pid'; wait",
+        "SWARM_CLEANUP_TIMEOUT_S": "0.5",
+    }
+    async with swarm_rig(tmp_path) as rig:
+        row, line, _ = await run(rig, origin, **env)
+        assert row["status"] == "completed", row
+        setup, cleanup = line["notes"]
+        assert setup == "The operator's setup command failed: exit code 3; it printed: no network"
+        assert "The operator's setup command failed: exit code 3" in row["output"]
+        assert cleanup.startswith(
+            "The operator's cleanup command failed: it took longer than 0.5 s"
+        )
+        assert [one["which"] for one in rig.logged(Event.SESSION_COMMAND)] == ["setup", "cleanup"]
+        pid = (tmp_path / "pid").read_text().strip()
+        assert not Path("/proc", pid).exists()
+
+
+async def test_a_cleanup_runs_for_a_session_that_was_cancelled(
+    tmp_path: Path, origin: Path
+) -> None:
+    agent = "import time; open('ready', 'w').close(); time.sleep(1000)"
+    env = {**IDENTITY, "SWARM_CLEANUP_COMMAND": f"mv ready '{tmp_path}'"}
+    async with swarm_rig(tmp_path) as rig:
+        task_id = await submit(rig, origin)
+
+        async def begun() -> bool:
+            return bool(list(rig.place.glob("state/**/personal/repos/api/ready")))
+
+        async def cleaned() -> bool:
+            return (tmp_path / "ready").exists()
+
+        async with running_worker(rig, {**rig.agent(agent), **env}):
+            await rig.until(begun)
+            await rig.post(f"/api/tasks/{task_id}/cancel")
+            await rig.until(cleaned)
+
+
+@pytest.mark.parametrize("how", ["leave", "commit", "aside"])
+async def test_uncommitted_work_is_never_lost(tmp_path: Path, origin: Path, how: str) -> None:
+    env = {"SWARM_SETUP_COMMAND": "echo made >ready", "SWARM_UNCOMMITTED": how}
+    async with swarm_rig(tmp_path) as rig:
+        row, line, clone = await run(rig, origin, **env)
+        head = git(origin, "rev-parse", "main")
+        assert line["commitBefore"] == head
+        if how == "leave":
+            assert (clone / "seen").read_text() == "made\n"
+            assert (line["commitAfter"], line["notes"]) == (head, [])
+            return
+        assert git(clone, "status", "--porcelain") == ""
+        if how == "aside":
+            assert "swarm-autostash main" in git(clone, "stash", "list")
+            assert git(clone, "show", "stash@{0}^3:seen") == "made"
+            return
+        assert line["commitAfter"] == git(clone, "rev-parse", "main") != head
+        assert git(clone, "log", "-1", "--format=%s") == f"Uncommitted work of task {row['id']}"
+        assert git(clone, "show", "main:seen") == "made"
+        assert line["notes"] == ["uncommitted changes were committed"]
+
+
+async def test_what_cannot_be_committed_is_put_aside(tmp_path: Path, origin: Path) -> None:
+    agent = AGENT + (
+        "import subprocess\n"
+        "def git(*a): subprocess.run(['git', '-c', 'user.name=a', '-c', 'user.email=b', *a])\n"
+        "git('checkout', '-qb', 'x'); git('add', 'seen'); git('commit', '-qm', 'x')\n"
+        "git('checkout', '-q', 'main'); open('seen', 'w').write('other'); git('add', 'seen')\n"
+        "git('commit', '-qm', 'main'); git('merge', 'x')\n"
+    )
+    env = {"SWARM_SETUP_COMMAND": "echo made >ready", "SWARM_UNCOMMITTED": "commit"}
+    async with swarm_rig(tmp_path) as rig:
+        _, line, clone = await run(rig, origin, agent, **env)
+        assert "put aside, not committed: a merge is under way" in line["notes"][0]
+        assert "<<<<<<<" in git(clone, "show", "stash@{0}:seen")
+        assert git(clone, "status", "--porcelain") == ""
+
+
+async def test_a_repository_has_rules_of_its_own_and_no_row_sets_them(
+    tmp_path: Path, origin: Path
+) -> None:
+    file = tmp_path / "repositories.yaml"
+    file.write_text("Acme/API:\n  setup: |\n    echo own >ready\n  uncommitted: commit\n")
+    env = {"SWARM_REPOSITORIES_FILE": str(file), "SWARM_SETUP_COMMAND": "echo global >ready"}
+    async with swarm_rig(tmp_path) as rig:
+        await rig.set_row("SWARM_CLEANUP_COMMAND", f"touch '{tmp_path}/by-a-row'")
+        _, line, clone = await run(rig, origin, **env)
+        assert git(clone, "show", "main:seen") == "own"
+        assert line["notes"] == ["uncommitted changes were committed"]
+    assert not (tmp_path / "by-a-row").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a/b: {setup: [x]}", "a/b.setup"),
+        ("a/b: {steup: x}", "a/b.steup"),
+        ("a/b: {uncommitted: drop}", "a/b.uncommitted"),
+        ("- a", "valid dictionary"),
+        ("a: b: c", "mapping values"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_said(tmp_path: Path, text: str, why: str) -> None:
+    file = tmp_path / "rules.yaml"
+    env = {"SWARM_REPOSITORIES_FILE": str(file)}
+    with pytest.raises(UnreadableFile):
+        rules_for(env, "a/b")
+    file.write_text(text)
+    with pytest.raises(BadSetting, match=why):
+        rules_for(env, None)
