@@ -27,7 +27,7 @@ TERMINAL_SEQUENCE = (
 """A pattern for one control sequence of a terminal (ECMA-48), also a cut one."""
 _SEQUENCES = re.compile(TERMINAL_SEQUENCE)
 _HIDDEN = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]+"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
 )
 """Control characters but tab and line feed, direction controls, byte order marks."""
 _LINE_ENDS = re.compile(r"\r\n|[\r\x0b\x0c\x85]")
@@ -36,14 +36,18 @@ _BACKSPACED = re.compile(r"[^\n\x08]\x08")
 
 
 def plain(text: str) -> str:
-    """Remove terminal sequences, control characters and direction controls; lines stay.
+    """Remove terminal sequences and direction controls; a control character becomes a blank.
 
     Scrub the result: the parts of a secret with a sequence between them come together.
     """
     if _is_plain(text):
         return text
     text = _LINE_ENDS.sub("\n", _SEQUENCES.sub("", text))
-    return _HIDDEN.sub("", _BACKSPACED.sub("", text))
+    return _HIDDEN.sub(_shown, _BACKSPACED.sub("", text))
+
+
+def _shown(hidden: re.Match[str]) -> str:
+    return " " if hidden[0] < "\xa0" else ""
 
 
 def plain_line(line: str) -> str:

@@ -85,7 +85,7 @@ def test_truncate_bytes_halves_no_character():
         ("\x1b]0;title\x07a\x1b]8;;https://x.test\x1b\\link\x1b]8;;\x1b\\", "alink"),
         ("\x1bPq#0\x1b\\a\x1b(B\x1b7b\x9b2Kc\x9d0;t\x9cd", "abcd"),
         ("cut off: \x1b[3", "cut off: "),
-        ("a\x00b\x7fc\x85d\u202ee\u2066f\u200fg\ufeff", "abc\ndefg"),
+        ("a\x00b\x7fc\x85d\u202ee\u2066f\u200fg\ufeff", "a b c\ndefg"),
         ("|\x08/\x08-\x08done, b\x08bold", "done, bold"),
         ("one\r\ntwo\rthree", "one\ntwo\nthree"),
     ],

@@ -13,6 +13,8 @@ import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from agent_swarm_worker.text import plain
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -58,14 +60,14 @@ def classify_error(
     """Return the class of a failure.
 
     Args:
-        text: the error as the harness or the service worded it.
+        text: the error as the harness or the service worded it, also with terminal sequences.
         category: the harness's own category, if it has one.
         status: the HTTP status of the failed request, if known.
         also: regular expressions of the harness's own texts, by class; they are tried first.
     """
     given = _by_category(category) or _by_status(status)
-    plain = text[:MAX_CLASSIFIED_CHARS].replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    by_text = (_by_patterns(plain, also) if also else None) or _by_text(plain)
+    shown = plain(text[:MAX_CLASSIFIED_CHARS]).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    by_text = (_by_patterns(shown, also) if also else None) or _by_text(shown)
     if given is None:
         return by_text
     return by_text if by_text in _REFINEMENTS.get(given, ()) else given

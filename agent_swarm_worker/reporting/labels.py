@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_swarm_worker.text import one_line
+from agent_swarm_worker.text import one_line, plain
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ActionKind
@@ -59,7 +59,7 @@ def label(
         One line of at most `MAX_LABEL_CHARS` characters, without control characters.
     """
     text = _label(tool_name, args if isinstance(args, Mapping) else {}, tools)
-    return one_line(scrub(text), MAX_LABEL_CHARS) if text else None
+    return one_line(scrub(plain(text)), MAX_LABEL_CHARS) if text else None
 
 
 def has_label(tool_name: str, args: Any, *, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> bool:

@@ -32,7 +32,7 @@ from agent_swarm_worker.reporting.finish import LatestCost, has_failed
 from agent_swarm_worker.reporting.labels import MAX_LABEL_CHARS, has_label, label
 from agent_swarm_worker.reporting.tool_events import MAX_ID_CHARS, ToolEvents
 from agent_swarm_worker.reporting.writes import LogTail, SessionWrites
-from agent_swarm_worker.text import one_line
+from agent_swarm_worker.text import one_line, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -198,7 +198,7 @@ class SessionReporter:
         self._events.tool_started(event)
 
     def _take_progress(self, event: Progress) -> None:
-        text = one_line(self._redactor.text(event.message), MAX_LABEL_CHARS)
+        text = one_line(self._redactor.text(plain(event.message)), MAX_LABEL_CHARS)
         if text and self._sends_progress:
             self._progress.offer(text)
 
