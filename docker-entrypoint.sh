@@ -2,7 +2,7 @@
 # Starts the worker in a container. All there is to do is done, and tested, in
 # `agent-swarm-worker prepare`; this only says what is to be run.
 #
-#   docker run IMAGE                      the worker, or the lead if AGENT_ROLE says so
+#   docker run IMAGE                      the lead if AGENT_ROLE says so, else the worker
 #   docker run IMAGE --yolo               the same, with options
 #   docker run IMAGE worker|lead|run ...  the same, said out loud
 #   docker run IMAGE COMMAND ...          any other command, as the worker's user
@@ -14,7 +14,15 @@ if [ "$$" -eq 1 ] && command -v tini >/dev/null; then
 fi
 
 case ${1-} in
-'' | -*) exec agent-swarm-worker prepare -- agent-swarm-worker "${AGENT_ROLE:-worker}" "$@" ;;
+'' | -*)
+	case ${AGENT_ROLE:-worker} in
+	worker | lead) set -- "${AGENT_ROLE:-worker}" "$@" ;;
+	*) set -- run "$@" ;; # every other role is a worker with a name
+	esac
+	;;
+esac
+
+case $1 in
 worker | lead | run) exec agent-swarm-worker prepare -- agent-swarm-worker "$@" ;;
 esac
 exec agent-swarm-worker prepare --offline -- "$@"

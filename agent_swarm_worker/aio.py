@@ -1,7 +1,6 @@
-"""Concurrency helpers on top of anyio: await the first or all of several calls, wake all waiters.
+"""Await the first or all of several calls; wake all waiters.
 
-A bare task group wraps every error into an `ExceptionGroup`. These helpers raise the error itself,
-as if the caller had awaited the failed call alone.
+A task group wraps each error into an `ExceptionGroup`; these helpers raise the error itself.
 """
 
 from __future__ import annotations
@@ -36,14 +35,7 @@ async def wait_any(*waits: Callable[[], Awaitable[T]]) -> First[T]:
 
     If several finish before the cancellation, the first of the arguments is returned: put a call
     whose result must not be lost before those that only limit it. An error takes precedence over
-    results.
-
-    Args:
-        waits: called without arguments, each once; at least one.
-
-    Raises:
-        Exception: of the failed call; of several failures the first of the arguments, with the
-            others in its notes.
+    results; of several errors the first argument's is raised, with the others in its notes.
     """
     results: dict[int, T] = {}
     errors: dict[int, Exception] = {}
@@ -64,10 +56,6 @@ async def wait_any(*waits: Callable[[], Awaitable[T]]) -> First[T]:
 async def wait_all(
     a: Callable[[], Awaitable[A]], b: Callable[[], Awaitable[B]], /
 ) -> tuple[A, B]: ...
-@overload
-async def wait_all(
-    a: Callable[[], Awaitable[A]], b: Callable[[], Awaitable[B]], c: Callable[[], Awaitable[C]], /
-) -> tuple[A, B, C]: ...
 @overload
 async def wait_all(
     a: Callable[[], Awaitable[A]],
@@ -132,6 +120,14 @@ def _raise_first(errors: dict[int, Exception]) -> None:
     for other in others:
         first.add_note(f"at the same time: {other!r}")
     raise first
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error of a group, to be shown."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 class Broadcast:

@@ -1,7 +1,4 @@
-"""Provide the time through `Clock`, and format and parse times and durations.
-
-Production uses `SystemClock`, tests a clock that they move.
-"""
+"""Provide the time through `Clock`; format and parse times and durations."""
 
 from __future__ import annotations
 
@@ -43,10 +40,7 @@ class SystemClock:
 
 
 def wire_time(moment: datetime) -> str:
-    """Format a time for the API: UTC, milliseconds, a final ``Z``.
-
-    The API refuses an offset such as ``+00:00`` with 400 (docs/api.md 1.3).
-    """
+    """Format a time for the API, which refuses an offset such as ``+00:00`` (docs/api.md 1.3)."""
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     return utc.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
@@ -62,11 +56,7 @@ _DURATION = re.compile(
 
 
 def parse_duration(text: str) -> float:
-    """Parse a duration: ``90``, ``90s``, ``45m``, ``1h30m``; ``off`` is 0.
-
-    Raises:
-        ValueError: it is no duration.
-    """
+    """Parse ``90``, ``90s``, ``45m``, ``1h30m``; ``off`` is 0; else raise `ValueError`."""
     compact = "".join(text.split())
     found = _DURATION.fullmatch(compact) if compact.isascii() else None
     if compact.lower() in {"off", "none"}:

@@ -32,6 +32,7 @@
     │   └── RefreshBusy                       the refresh lock was held for too long
     ├── ContainerError              exit 1    the container cannot be prepared
     │   └── ScriptFailed        its own code  a set-up script failed, which is fatal
+    ├── CloneStuck                            a clone cannot be brought up to date; never fatal
     └── ProviderError               exit 1    a harness could not be started
         ├── CredentialsMissing                it has no credential
         │   └── CredentialDamaged             its credential is damaged
@@ -69,16 +70,11 @@ class SwarmWorkerError(Exception):
 
 
 class UsageError(SwarmWorkerError):
-    """The command line is invalid."""
-
     exit_code: ClassVar[int] = EXIT_USAGE
 
 
 class OutputLost(SwarmWorkerError):
-    """Standard output cannot be written: its reader has gone, or the disk is full.
-
-    ``reader_left`` is true if the reader has gone (``| head -1``).
-    """
+    """Standard output cannot be written; ``reader_left`` if its reader has gone (``| head -1``)."""
 
     def __init__(self, why: str, *, reader_left: bool) -> None:
         self.why, self.reader_left = why, reader_left
@@ -86,8 +82,6 @@ class OutputLost(SwarmWorkerError):
 
 
 class ConfigError(SwarmWorkerError):
-    """The operator has to change the configuration before the worker can run."""
-
     exit_code: ClassVar[int] = EXIT_CONFIG
 
 
@@ -95,8 +89,6 @@ _MAX_VALUE_CHARS = 200
 
 
 class BadSetting(ConfigError):
-    """One setting has a value that cannot be used."""
-
     def __init__(self, name: str, value: object, why: str) -> None:
         self.name, self.value, self.why = name, value, why
         shown = repr(value)
@@ -106,32 +98,24 @@ class BadSetting(ConfigError):
 
 
 class UnknownProvider(ConfigError):
-    """``HARNESS_PROVIDER`` names no known harness."""
-
     def __init__(self, name: str, supported: Sequence[str]) -> None:
         self.name, self.supported = name, tuple(supported)
         super().__init__(f"Unknown HARNESS_PROVIDER: {name!r}. Supported: {', '.join(supported)}")
 
 
 class UnusableProvider(ConfigError):
-    """A harness is installed, but its code cannot be loaded."""
-
     def __init__(self, name: str, distribution: str, why: str) -> None:
         self.name, self.distribution, self.why = name, distribution, why
         super().__init__(f"harness {name!r} of {distribution} cannot be loaded: {why}")
 
 
 class UnreadableFile(ConfigError):
-    """A file the operator named cannot be read."""
-
     def __init__(self, path: PurePath, why: str) -> None:
         self.path, self.why = path, why
         super().__init__(f"cannot read {path}: {why}")
 
 
 class MissingExtra(ConfigError):
-    """An optional dependency is not installed."""
-
     def __init__(self, feature: str, extra: str) -> None:
         self.feature, self.extra = feature, extra
         super().__init__(f"{feature} needs the extra {extra!r}")
@@ -139,8 +123,6 @@ class MissingExtra(ConfigError):
 
 
 class CredentialWaitExceeded(ConfigError):
-    """No usable credential appeared within ``BOOT_MAX_WAIT_SECONDS``."""
-
     def __init__(self, missing: Sequence[str], waited_s: float) -> None:
         self.missing, self.waited_s = tuple(missing), waited_s
         super().__init__(
@@ -153,11 +135,7 @@ class ApiError(SwarmWorkerError):
 
 
 class ApiUnreachable(ApiError):
-    """No answer came: refused, reset or timed out.
-
-    ``ambiguous`` is true if the server may have executed the request, so that a repeated write
-    which the server cannot deduplicate could count twice.
-    """
+    """No answer came; if ``ambiguous``, the server may have executed the request all the same."""
 
     def __init__(self, url: str, why: str, *, ambiguous: bool) -> None:
         self.url, self.why, self.ambiguous = url, why, ambiguous
@@ -173,8 +151,6 @@ class ApiGarbled(ApiError):
 
 
 class ApiRefused(ApiError):
-    """An answer with a 4xx or 5xx status."""
-
     def __init__(self, url: str, status: int, message: str, body: object = None) -> None:
         self.url, self.status, self.message, self.body = url, status, message, body
         super().__init__(f"{url} answered {status}: {message}")
@@ -190,11 +166,7 @@ class Unauthorized(ApiRefused):
 
 
 class RouteMissing(ApiRefused):
-    """404 with plain text, or 405: this server does not have the route.
-
-    An unknown *entity* answers 404 with a JSON body and is a plain ``ApiRefused``
-    (docs/api.md 1.5).
-    """
+    """404 with plain text, or 405. An unknown *entity* answers 404 with JSON (docs/api.md 1.5)."""
 
 
 class StateError(SwarmWorkerError):
@@ -202,8 +174,6 @@ class StateError(SwarmWorkerError):
 
 
 class StateLocked(StateError):
-    """Another worker process owns the state directory."""
-
     def __init__(self, path: Path, pid: int | None) -> None:
         self.path, self.pid = path, pid
         owner = f"process {pid}" if pid else "another process"
@@ -212,8 +182,6 @@ class StateLocked(StateError):
 
 
 class StateMissing(StateError):
-    """The state directory does not exist."""
-
     def __init__(self, path: Path) -> None:
         self.path = path
         super().__init__(f"no worker has left anything in {path}")
@@ -221,8 +189,6 @@ class StateMissing(StateError):
 
 
 class StateUnwritable(StateError):
-    """The state directory cannot be created or written."""
-
     def __init__(self, path: Path, why: str) -> None:
         self.path, self.why = path, why
         super().__init__(f"state directory {path} cannot be written: {why}")
@@ -254,8 +220,6 @@ class LoginDenied(LoginError):
 
 
 class LoginTimedOut(LoginError):
-    """No answer arrived in time."""
-
     advice = "run it again; --timeout gives more time"
 
 
@@ -280,14 +244,10 @@ class TokenRefused(LoginError):
 
 
 class VendorFailed(LoginError):
-    """The vendor's token endpoint gave no usable answer."""
-
     is_transient: ClassVar[bool] = True
 
 
 class RefreshBusy(LoginError):
-    """The refresh lock was held for too long; its holder may have crashed."""
-
     is_transient: ClassVar[bool] = True
 
 
@@ -296,25 +256,26 @@ class ContainerError(SwarmWorkerError):
 
 
 class ScriptFailed(ContainerError):
-    """A set-up script failed, and ``STARTUP_SCRIPT_STRICT`` makes that fatal.
-
-    ``code`` is the script's exit code, which the container passes on.
-    """
+    """A set-up script failed and ``STARTUP_SCRIPT_STRICT`` is set; ``code`` is its exit code."""
 
     def __init__(self, script: str, code: int) -> None:
         self.script, self.code = script, code
         super().__init__(f"{script} failed with exit code {code} and STARTUP_SCRIPT_STRICT is set")
 
 
-class ProviderError(SwarmWorkerError):
-    """A harness could not be started."""
+class CloneStuck(SwarmWorkerError):
+    """Git's words; ``is_slow`` if it was only out of time."""
 
+    def __init__(self, why: str, *, is_slow: bool = False) -> None:
+        self.why, self.is_slow = why, is_slow
+        super().__init__(why)
+
+
+class ProviderError(SwarmWorkerError):
     category: ClassVar[str] = "provider_error"
 
 
 class CredentialsMissing(ProviderError):
-    """The harness has no credential."""
-
     category: ClassVar[str] = "authentication_failed"
 
     def __init__(self, harness: str, missing: Sequence[str]) -> None:
@@ -332,8 +293,6 @@ class CredentialDamaged(CredentialsMissing):
 
 
 class UnknownModel(ProviderError):
-    """The model of the task cannot be used by this worker."""
-
     category: ClassVar[str] = "model_not_found"
 
     def __init__(self, model: str, why: str) -> None:
@@ -342,8 +301,6 @@ class UnknownModel(ProviderError):
 
 
 class CredentialUnusable(ProviderError):
-    """The harness has logins, and none of them works."""
-
     category: ClassVar[str] = "authentication_failed"
 
     def __init__(self, harness: str, causes: Mapping[str, LoginError]) -> None:
@@ -353,8 +310,6 @@ class CredentialUnusable(ProviderError):
 
 
 class BinaryMissing(ProviderError):
-    """The program of the harness is not installed or not executable."""
-
     category: ClassVar[str] = "binary_missing"
 
     def __init__(self, program: str, why: str = "not found on PATH") -> None:

@@ -16,9 +16,6 @@ def write_atomically(path: Path, content: bytes, *, mode: int, sync: bool = Fals
         content: its new content.
         mode: its permissions.
         sync: call fsync, so that it survives a crash of the machine.
-
-    Raises:
-        OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -40,10 +37,7 @@ def make_private_dir(path: Path) -> None:
     """Make a directory with mode 0700, and missing parents likewise.
 
     ``Path.mkdir`` applies the umask to the parents, and a user who can write to one can replace the
-    directory. Existing directories are unchanged.
-
-    Raises:
-        OSError: it cannot be made.
+    directory.
     """
     missing = []
     while not path.is_dir():

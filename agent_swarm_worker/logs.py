@@ -1,13 +1,8 @@
 """Log events of one closed vocabulary with structlog: readable lines on a terminal, else JSON.
 
-`Event` is the vocabulary. Tests and operators depend on the names, so a new event is added here.
-Each line passes through `scrub` first. A line that cannot be written (disk full, reader gone) is
-dropped: logging never fails.
-
-Every line is written at once, except the output of sessions (`Log.output`): those lines are
-buffered until the event loop's current step ends, or another line is logged, and are then scrubbed
-and written together. So the order is kept, and a killed process loses the output of one step at
-most.
+Tests and operators depend on the names in `Event`. Each line passes through `scrub`. A line that
+cannot be written (disk full, reader gone) is dropped: logging never fails. Lines are written at
+once, except a session's output, for which see `LineBuffer`.
 """
 
 from __future__ import annotations
@@ -43,6 +38,7 @@ class Event(StrEnum):
     WORKER_STARTED = "worker.started"
     WORKER_DRAINING = "worker.draining"
     WORKER_STOPPED = "worker.stopped"
+    SIGNAL_IGNORED = "signal.ignored"
     REGISTERED = "worker.registered"
     CREDENTIALS_MISSING = "credentials.missing"
     CREDENTIALS_READY = "credentials.ready"
@@ -147,8 +143,6 @@ class Log:
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_BUFFERED_LINES = 200
-BUFFER_S = 0.05
-"""How long a line of a session's output waits for others: a write costs as much as many lines."""
 """With this many lines the buffer is flushed before the step ends."""
 STAMP_S = 0.001
 """Lines within this time share a timestamp."""
@@ -195,8 +189,6 @@ def configure(
 
 
 class _Lines:
-    """Writes finished lines; the logger that structlog wraps."""
-
     def __init__(self, stream: TextIO, buffer: LineBuffer | None) -> None:
         self._stream, self._buffer = stream, buffer
 
@@ -209,7 +201,7 @@ class _Lines:
 
 
 class LineBuffer:
-    """Buffers lines of JSON, and writes them at most `BUFFER_S` later.
+    """Buffers lines of JSON, and writes them when the event loop's current step ends.
 
     Without an event loop in this thread a line is written at once.
     """
@@ -237,7 +229,7 @@ class LineBuffer:
             return
         if self._loop is not loop:
             self._loop = loop
-            loop.call_later(BUFFER_S, self._flush_later)
+            loop.call_soon(self._flush_in_step)
         if len(self._lines) >= MAX_BUFFERED_LINES:
             self.flush()
 
@@ -279,14 +271,12 @@ class LineBuffer:
             rendered.append(f"{head}{_quoted(text)}{tail}")
         return rendered
 
-    def _flush_later(self) -> None:
+    def _flush_in_step(self) -> None:
         self._loop = None
         self.flush()
 
 
 class _Configuration:
-    """The configuration that `Log.output` uses."""
-
     level = 0
     buffer: LineBuffer | None = None
 
@@ -372,5 +362,4 @@ def _render_human(values: MutableMapping[str, Any], scrub: Callable[[str], str])
 
 
 def _printable(text: str) -> str:
-    """Quote text that has spaces, line ends or control characters."""
     return text if text.isprintable() and " " not in text else repr(text)

@@ -7,7 +7,10 @@ concurrent requests count as one round. Seconds depend on the machine, rounds do
 not.
 
     python -m benchmarks round_trips
-    python -m benchmarks.round_trips --delay-ms 100 --tasks 5 --checkout /path/of/another/checkout
+    python -m benchmarks.round_trips --starts 9 --tasks 0 \\
+        --python /path/of/one/venv/bin/python --python /path/of/another/venv/bin/python
+
+With two interpreters, their installed workers are started in turn and compared.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ import anyio
 import httpx2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 KEY = "bench-api-key-0123456789"
 AGENT_ID = "0a9e0000-0000-4000-8000-0000000000be"
@@ -70,37 +73,52 @@ Entry = dict[str, Any]
 
 
 def measure() -> dict[str, Any]:
-    """Return the medians of this checkout."""
-    return run(DELAY_MS, TASKS, STARTS, Path.cwd())
+    """Return the medians of this interpreter's worker."""
+    return run(DELAY_MS, TASKS, STARTS, [sys.executable])[0]
 
 
-def run(delay_ms: float, tasks: int, starts: int, checkout: Path) -> dict[str, Any]:
-    """Measure a checkout of the worker.
+def run(delay_ms: float, tasks: int, starts: int, pythons: Sequence[str]) -> list[dict[str, Any]]:
+    """Measure the worker that is installed in each interpreter, and return their medians.
 
     Args:
         delay_ms: by which each answer is late.
         tasks: run one after the other, by the last of the workers that are started.
-        starts: of a worker, in a new directory each.
-        checkout: folder that holds the package ``agent_swarm_worker``.
+        starts: of a worker, in a new directory each; the interpreters take turns.
+        pythons: the interpreters.
     """
-    begins: list[Entry] = []
-    claims: list[Entry] = []
-    ends: list[Entry] = []
+    measured: list[dict[str, list[Entry]]] = [
+        {"start_to_poll": [], "claim_to_cli": [], "cli_end_to_finish": []} for _ in pythons
+    ]
     for number in range(starts):
-        with tempfile.TemporaryDirectory() as run_dir, ExitStack() as held:
-            swarm = _Swarm(Path(run_dir), delay_ms)
-            held.callback(swarm.close)
-            started_s = time.time()
-            worker = _worker(Path(run_dir), swarm.url, checkout)
-            held.callback(_end, worker)
-            poll = swarm.wait_for(_is_poll)
-            begins.append(_span(swarm.log(), started_s, poll["begin_s"]))
-            for _ in range(tasks if number == starts - 1 else 0):
-                claim, end = _one_task(swarm, Path(run_dir))
-                claims.append(claim)
-                ends.append(end)
-    steps = {"start_to_poll": begins, "claim_to_cli": claims, "cli_end_to_finish": ends}
-    return {"delay_ms": delay_ms, **{name: _median(spans) for name, spans in steps.items()}}
+        for python, spans in zip(pythons, measured, strict=True):
+            _measure_start(python, delay_ms, tasks if number == starts - 1 else 0, spans)
+    return [
+        {"delay_ms": delay_ms, **{name: _median(found) for name, found in spans.items() if found}}
+        for spans in measured
+    ]
+
+
+def _measure_start(python: str, delay_ms: float, tasks: int, spans: dict[str, list[Entry]]) -> None:
+    with tempfile.TemporaryDirectory() as run_dir, ExitStack() as held:
+        swarm = _Swarm(Path(run_dir), delay_ms)
+        held.callback(swarm.close)
+        started_s = time.time()
+        worker = _worker(Path(run_dir), swarm.url, python)
+        held.callback(_end, worker)
+        swarm.watch(worker.pid)
+        poll = swarm.wait_for(_is_poll)
+        span = _span(swarm.log(), started_s, poll["begin_s"])
+        spans["start_to_poll"].append({**span, "cpu_s": poll["cpu_s"]})
+        for _ in range(tasks):
+            claim, end = _one_task(swarm, Path(run_dir))
+            spans["claim_to_cli"].append(claim)
+            spans["cli_end_to_finish"].append(end)
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the CPU time of a process, up to now."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 def _one_task(swarm: _Swarm, run_dir: Path) -> tuple[Entry, Entry]:
@@ -140,8 +158,9 @@ def _is_beside(entry: Entry) -> bool:
 
 
 def _median(spans: Sequence[Entry]) -> Entry:
+    seconds = [name for name in ("s", "cpu_s") if name in spans[0]]
     return {
-        "s": round(statistics.median(span["s"] for span in spans), 3),
+        **{name: round(statistics.median(span[name] for span in spans), 3) for name in seconds},
         "requests": statistics.median_high([span["requests"] for span in spans]),
         "rounds": statistics.median_high([span["rounds"] for span in spans]),
     }
@@ -162,6 +181,10 @@ class _Swarm:
 
     def log(self) -> list[Entry]:
         return list(self._client.get(LOG).json())
+
+    def watch(self, pid: int) -> None:
+        """Note this process's CPU time at each of its requests."""
+        self._client.get(LOG, params={"pid": pid})
 
     def submit(self) -> str:
         body = {"task": "work", "agentId": AGENT_ID, "followUpConfig": {"disabled": True}}
@@ -187,7 +210,7 @@ class _Swarm:
         self._process.stdout.close()
 
 
-def _worker(run_dir: Path, url: str, checkout: Path) -> subprocess.Popen[bytes]:
+def _worker(run_dir: Path, url: str, python: str) -> subprocess.Popen[bytes]:
     (run_dir / "home").mkdir()
     (run_dir / "bin").mkdir()
     script = run_dir / "bin" / "claude"
@@ -210,9 +233,9 @@ def _worker(run_dir: Path, url: str, checkout: Path) -> subprocess.Popen[bytes]:
         "ANTHROPIC_API_KEY": "bench-credential-0123456789",
         "POLL_INTERVAL_MS": "500",
     }
-    argv = [sys.executable, "-m", "agent_swarm_worker", "run"]
+    argv = [python, "-m", "agent_swarm_worker", "run"]
     with (run_dir / "worker.log").open("wb") as output:
-        return subprocess.Popen(argv, env=env, cwd=checkout, stdout=output, stderr=output)
+        return subprocess.Popen(argv, env=env, cwd=run_dir, stdout=output, stderr=output)
 
 
 def _end(worker: subprocess.Popen[bytes]) -> None:
@@ -228,18 +251,21 @@ def _end(worker: subprocess.Popen[bytes]) -> None:
 def _delaying(app: Any, delay_s: float) -> Any:
     """Wrap the swarm: what the worker asks is carried out at once and answered late."""
     log: list[Entry] = []
+    watched = 0
 
     async def delayed(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal watched
         if scope["type"] != "http":
             await app(scope, receive, send)
         elif scope["path"] == LOG:
+            watched = int(scope["query_string"].removeprefix(b"pid=") or watched)
             head = {"type": "http.response.start", "status": 200}
             await send({**head, "headers": [(b"content-type", b"application/json")]})
             await send({"type": "http.response.body", "body": json.dumps(log).encode()})
         elif b"x-agent-id" not in dict(scope["headers"]):
             await app(scope, receive, send)
         else:
-            begin_s = time.time()
+            begin_s, cpu_s = time.time(), _cpu_s(watched)
 
             async def late(message: Any) -> None:
                 if message["type"] == "http.response.start":
@@ -249,7 +275,7 @@ def _delaying(app: Any, delay_s: float) -> Any:
             await app(scope, receive, late)
             end_s = time.time()
             entry = {"method": scope["method"], "path": scope["path"]}
-            log.append({**entry, "begin_s": begin_s, "end_s": end_s})
+            log.append({**entry, "begin_s": begin_s, "end_s": end_s, "cpu_s": cpu_s})
 
     return delayed
 
@@ -266,30 +292,34 @@ async def _serve(db: str, delay_s: float) -> None:
         await anyio.sleep_forever()
 
 
-def _compared(now: dict[str, Any], before: dict[str, Any]) -> Iterator[str]:
-    for name, span in now.items():
-        if isinstance(span, dict):
-            ratio = span["s"] / before[name]["s"]
-            yield f"{name}: {ratio:.2f} of {before[name]['s']} s, which is {span['s']} s"
+def _ratios(one: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
+    return {
+        f"{name}.{unit}": round(span[unit] / other[name][unit], 2)
+        for name, span in one.items()
+        if isinstance(span, dict)
+        for unit in ("s", "cpu_s")
+        if unit in span
+    }
 
 
 def main() -> None:
-    """Measure, and compare with a file that an earlier run has printed."""
+    """Measure one worker, or compare the first with the second."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--serve")
     parser.add_argument("--delay-ms", type=float, default=DELAY_MS)
     parser.add_argument("--tasks", type=int, default=TASKS)
     parser.add_argument("--starts", type=int, default=STARTS)
-    parser.add_argument("--checkout", type=Path, default=Path.cwd())
-    parser.add_argument("--before", type=Path)
+    parser.add_argument("--python", action="append", help="interpreter of a worker; twice: compare")
     options = parser.parse_args()
     if options.serve:
         anyio.run(_serve, options.serve, options.delay_ms / 1000)
         return
-    report = run(options.delay_ms, options.tasks, options.starts, options.checkout)
-    print(json.dumps(report, indent=2))
-    if options.before:
-        print(*_compared(report, json.loads(options.before.read_text())), sep="\n")
+    pythons = options.python or [sys.executable]
+    reports = run(options.delay_ms, options.tasks, options.starts, pythons)
+    shown: dict[str, Any] = dict(zip(pythons, reports, strict=True))
+    if len(reports) == 2:
+        shown["ratios"] = _ratios(*reports)
+    print(json.dumps(shown, indent=2))
 
 
 if __name__ == "__main__":

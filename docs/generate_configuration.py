@@ -14,9 +14,10 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from agent_swarm_worker.cli.view import EarlyLogSettings, TerminalSettings
-from agent_swarm_worker.container.api import ContainerSettings
+from agent_swarm_worker.container.prepare import ContainerSettings
 from agent_swarm_worker.credentials.vendor import LoginSettings
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
+from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
 from agent_swarm_worker.guards.tokens import TokenizerSettings
 from agent_swarm_worker.providers.registry import distribution_of, installed_options
 from agent_swarm_worker.settings import (
@@ -26,7 +27,7 @@ from agent_swarm_worker.settings import (
     Settings,
     SettingsModel,
 )
-from agent_swarm_worker.worker.boot.environment import NEVER_OVERLAID, NEVER_OVERLAID_PREFIXES
+from agent_swarm_worker.settings.rows import OPERATORS_NAMES, OPERATORS_PREFIXES, SESSIONS_OWN
 from agent_swarm_worker.worker.boot.harness import HarnessChoice
 from agent_swarm_worker.workspace.git import GitSettings
 
@@ -43,10 +44,15 @@ All variables of the worker, by package. A blank value counts as unset; only an 
 a message that names the variable; one marked *checked late* fails the session that uses it.
 Switches take `true`/`1` and `false`/`0` unless stated otherwise; other values mean the default.
 
-The swarm's configuration rows overlay these variables, except
-{never}.
-A row for a variable marked *live* takes effect while the worker runs: for the next session, or the
-next round of a loop. The others are read at the start. A row with an invalid value is ignored.
+The swarm's configuration rows overlay these variables, and any other that a harness reads. A row
+for a variable marked *live* takes effect while the worker runs: for the next session, or the next
+round of a loop. One marked *operator only* is taken from no row, and a session does not get it from
+one either. The others are read at the start. A row with an invalid value is ignored.
+
+Of the variables that other programs read, no row sets those that load code, say where files are, or
+whom to trust: proxies (`HTTPS_PROXY`, `NO_PROXY` …), files of certificate authorities
+(`NODE_EXTRA_CA_CERTS`, `AWS_CA_BUNDLE` …), and
+{never}; of these, rows may set {own}.
 
 All variables, those of this page and any other, are passed on to the harness. Variables that a
 harness's own program reads are listed in [harnesses.md](harnesses.md). `<HARNESS>_SKILLS_DIR`, such
@@ -80,6 +86,7 @@ def models() -> list[type[SettingsModel]]:
         GitSettings,
         ContainerSettings,
         ChildEnvSettings,
+        SecretNameSettings,
         TokenizerSettings,
         TerminalSettings,
         # Their variables also belong to models above.
@@ -98,8 +105,8 @@ def _with_bases(model: type[SettingsModel]) -> list[type[SettingsModel]]:
 
 def page() -> str:
     """Return the text of the page."""
-    never = sorted({*NEVER_OVERLAID, *(f"{prefix}*" for prefix in NEVER_OVERLAID_PREFIXES)})
-    parts = [HEAD.format(never=", ".join(f"`{name}`" for name in never))]
+    never = sorted({*OPERATORS_NAMES, *(f"{prefix}*" for prefix in OPERATORS_PREFIXES)})
+    parts = [HEAD.format(never=_listed(never), own=_listed(sorted(SESSIONS_OWN)))]
     for model in models():
         source = inspect.getsource(model)
         texts = _docstrings(source)
@@ -109,6 +116,10 @@ def page() -> str:
             head = "| variable | value | default | |\n|---|---|---|---|"
             parts.append(f"{heading}\n\n{head}\n{rows}\n")
     return "\n".join(parts)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _docstrings(source: str) -> dict[str, str]:
@@ -137,7 +148,7 @@ def _groups(model: type[SettingsModel], source: str) -> list[tuple[str, list[str
 def _row(model: type[SettingsModel], name: str, text: str) -> str:
     declared = model.declarations()[name]
     names = ", ".join(f"`{variable}`" for variable in declared.names)
-    marks = ["live"] if declared.effect is Effect.LIVE else []
+    marks = [] if declared.effect is Effect.BOOT else [declared.effect.value]
     marks += ["checked late"] if declared.is_checked_late else []
     mark = f"*{', '.join(marks)}*. " if marks else ""
     description = mark + re.sub(

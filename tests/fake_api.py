@@ -76,6 +76,8 @@ class Reply:
     """Content-Length, if it is a lie."""
     drip_s: float | None = None
     """Pause after each byte of the body."""
+    closes: bool = False
+    """The connection is closed after the answer, without saying so."""
 
     async def send(self, stream: SocketStream) -> bool:
         if isinstance(self.body, bytes):
@@ -96,7 +98,7 @@ class Reply:
             for byte in data:
                 await stream.send(bytes([byte]))
                 await anyio.sleep(self.drip_s)
-        return self.promised_bytes is None
+        return self.promised_bytes is None and not self.closes
 
 
 class Hang:
@@ -128,6 +130,7 @@ class Server:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.requests: list[Request] = []
+        self.connections = self.closed_connections = 0
         self.port = 0
         self.down: anyio.Event | None = None
 
@@ -143,6 +146,13 @@ class Server:
         return [request.body for request in self.requests if request.call == call]
 
     async def serve(self, stream: SocketStream) -> None:
+        self.connections += 1
+        try:
+            await self._serve(stream)
+        finally:
+            self.closed_connections += 1
+
+    async def _serve(self, stream: SocketStream) -> None:
         data = b""
         with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
             async with stream:

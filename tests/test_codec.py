@@ -17,6 +17,7 @@ from agent_swarm_worker.contract import (
     CostData,
     Custom,
     Error,
+    Helper,
     Message,
     ModelCost,
     ProviderEvent,
@@ -52,7 +53,7 @@ OBJECT = st.dictionaries(TEXT, JSON, max_size=3)
 def built(cls: type, **special: Any) -> st.SearchStrategy[Any]:
     """A strategy for every field of a dataclass by its written type."""
     plain = {"str": TEXT, "int": COUNT, "float": AMOUNT, "bool": st.booleans(), "Any": JSON}
-    plain |= {"Mapping[str, Any]": OBJECT}
+    plain |= {"Mapping[str, Any]": OBJECT, "Helper": st.builds(Helper, TEXT, TEXT)}
 
     def of(hint: str) -> st.SearchStrategy[Any]:
         if hint.endswith(" | None"):

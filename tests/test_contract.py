@@ -17,7 +17,7 @@ from agent_swarm_worker import contract
 NAMES = (
     "ActionKind AppendFile Capabilities Command Compaction Completed ContextUsage CostData"
     " Credentials CredentialsByModel Custom DEFAULT_GRACE EndReport Ending Error EventListener"
-    " FileInfo Grace Guest GuestCapabilities GuestFiles HangTexts HarnessSpec Installation"
+    " FileInfo Grace Guest GuestCapabilities GuestFiles HangTexts HarnessSpec Helper Installation"
     " Listing McpServer Message ModelCost Models NO_GRACE OpenFile OptionsModel"
     " Output PrivateFile Process Program Progress Prompt ProviderAdapter ProviderEvent"
     " ProviderResult ProviderSession ProviderSessionConfig ProviderTraits RateLimitWindow RawLog"

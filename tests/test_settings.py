@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import structlog
 
 import agent_swarm_worker as package
-from agent_swarm_worker.api.wire import ConfigRow
+from agent_swarm_worker.api.wire.resources import ConfigRow
 from agent_swarm_worker.cli.view import TerminalSettings
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.guards.tokens import TokenizerSettings
-from agent_swarm_worker.logs import Log
+from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.claude.spec import ClaudeOptions
 from agent_swarm_worker.providers.codex.spec import CodexOptions
 from agent_swarm_worker.providers.pi.spec import PiOptions
@@ -69,7 +71,7 @@ def load(**env: str) -> Settings:
         ("SWARM_SESSION_TIMEOUT_S", "session_timeout_s", ["0", "1.5"], ["-1", "nan", "x"]),
         ("SWARM_SESSION_SILENCE_S", "session_silence_s", ["0", "1.5"], ["-1", "nan", "x"]),
         ("SWARM_RESULT_GRACE_S", "result_grace_s", ["0.1", "3600"], ["0", "3601"]),
-        ("AGENT_ROLE", "agent_role", ["worker", "lead"], ["boss", "Worker"]),
+        ("AGENT_ROLE", "agent_role", ["worker", "lead", "coder", "R" * 100], ["R" * 101, "a\nb"]),
         ("RESUME_MODE", "resume_mode", ["auto", "native", "preamble"], ["never"]),
         (
             "REASONING_EFFORT_OVERRIDE",
@@ -97,7 +99,7 @@ def test_bounds(variable: str, field: str, good: list[str], bad: list[str]):
     [
         ("PORT", "x", "input should be a valid integer, unable to parse string as an integer"),
         ("PORT", "70000", "input should be less than or equal to 65535"),
-        ("AGENT_ROLE", "boss", "input should be 'worker' or 'lead'"),
+        ("AGENT_ROLE", "a\x1bb", "control characters cannot be part of a role"),
         (
             "REASONING_EFFORT_OVERRIDE",
             "huge",
@@ -192,6 +194,14 @@ def test_a_switch_with_three_positions(value: str, expected: bool | None):
 )
 def test_only_1_turns_the_credential_check_off(value: str, expected: bool):
     assert load(CRED_CHECK_DISABLE=value).cred_check_disable is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "role"),
+    [("LEAD", "lead"), (" Worker ", "worker"), ("Code Reviewer", "Code Reviewer"), ("", "worker")],
+)
+def test_a_role_is_as_given_and_the_two_known_ones_in_any_case(value: str, role: str):
+    assert load(AGENT_ROLE=value).agent_role == role
 
 
 def test_lists_are_split_at_commas():
@@ -319,11 +329,77 @@ def test_a_blank_value_counts_where_a_field_says_so():
 
 
 def test_each_field_says_when_a_row_takes_effect():
-    assert Settings.declarations()["port"].effect is Effect.BOOT
+    assert Settings.declarations()["port"].effect is Effect.OPERATOR
+    assert Settings.declarations()["log_level"].effect is Effect.BOOT
     assert Settings.declarations()["agent_name"].effect is Effect.LIVE
     harnesses = [model for model in all_models() if issubclass(model, HarnessOptions)]
     effects = {it.effect for model in harnesses for it in model.declarations().values()}
-    assert effects == {Effect.LIVE}, "a session's environment has the rows"
+    assert effects == {Effect.LIVE, Effect.OPERATOR}, "a session's environment has the rows"
+
+
+GUARDS = re.compile(
+    r"SANDBOX|PROFILE|PERMISSION|POLICY|APPROV|SECRET_NAMES|NOT_SECRET|PASS_ENV|OTEL|ISSUER"
+    r"|MAILBOX|PROXY|(^|_)CA_|(^|_)CERT|^GIT_|_ALLOW_|PROTOCOL|^AGENT_(ID|ROLE)$|^(AGENT_SWARM_)?API_KEY$"
+    r"|(^|_)(BIND|DIR|FILE|HOME|HOST|LISTEN|PORT|ROOTS|SOCKET|(SETUP|CLEANUP)_COMMAND)$"
+)
+"""Names of settings that guard the operator, those that are yet to be added included."""
+NO_GUARDS = {"AWS_PROFILE"}
+
+
+def declared_effects() -> list[tuple[str, Effect]]:
+    return sorted(
+        (name, declared.effect)
+        for model in all_models()
+        for declared in model.declarations().values()
+        for name in declared.names
+    )
+
+
+def test_what_guards_the_operator_is_declared_so():
+    lax = {
+        name
+        for name, effect in declared_effects()
+        if effect is not Effect.OPERATOR and GUARDS.search(name) and name not in NO_GUARDS
+    }
+    assert not lax, "declare them with `operator_only`"
+
+
+def test_all_models_agree_on_what_is_the_operators():
+    effects: dict[str, set[bool]] = {}
+    for name, effect in declared_effects():
+        effects.setdefault(name, set()).add(effect is Effect.OPERATOR)
+    assert [name for name, found in effects.items() if len(found) > 1] == []
+
+
+def test_no_row_sets_what_is_the_operators_and_rows_set_everything_else():
+    """Every variable of every model, in both cases; 1 can be used by most of them."""
+    taken, refused = set(), set()
+    for name, effect in declared_effects():
+        for spelt in (name, name.lower()):
+            env = Environment({}, scrubber=Scrubber(), log=Log())
+            with structlog.testing.capture_logs() as logged:
+                env.apply([ConfigRow(key=spelt, value="1")])
+            why = [line["why"] for line in logged if line["event"] == Event.CONFIG_IGNORED]
+            if effect is Effect.OPERATOR:
+                assert (env.values(), env.settings) == ({}, Settings.load({})), spelt
+                assert why == ["only the operator sets this variable"], spelt
+                refused.add(name)
+            else:
+                assert (env.values() == {spelt: "1"}) is not any(why), spelt
+                taken |= {name} if not why else set()
+    assert {"SWARM_PASS_ENV", "PI_EXTRA_ROOTS", "TIKTOKEN_CACHE_DIR", "PORT"} <= refused
+    assert {"MODEL_OVERRIDE", "CLAUDE_BINARY", "GITHUB_TOKEN", "TEMPLATE_ID"} <= taken
+
+
+def test_the_page_says_what_is_the_operators(generator: ModuleType):
+    rows = [line for line in generator.page().splitlines() if line.startswith("| `")]
+    marked = {
+        name.strip("`|, ")
+        for row in rows
+        if "*operator only" in row
+        for name in row.split(" | ")[0].split(", ")
+    }
+    assert marked == {name for name, effect in declared_effects() if effect is Effect.OPERATOR}
 
 
 # --- harnesses

@@ -43,7 +43,7 @@ LEAVES_THE_PROCESS = {
     *("spawn", "Child", "sandbox.start"),
 }
 BOUNDED_BY = {
-    "api/http.py: httpx2.AsyncClient": "fail_after around each exchange",
+    "api/connections.py: anyio.connect_tcp": "fail_after around each exchange",
     "credentials/vendor.py: httpx2.AsyncClient": "fail_after around each exchange",
     "workspace/profiles.py: httpx2.AsyncClient": "fail_after around the download",
     "providers/pi/model_requests.py: httpx2.AsyncClient": "request_timeout_s; CONNECT_TIMEOUT_S",
@@ -91,7 +91,7 @@ def test_every_http_client_says_what_its_limit_is():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and name_of(node) == "httpx2.AsyncClient"
     ]
-    assert len(clients) >= 5
+    assert len(clients) >= 4
     for client in clients:
         assert "timeout" in {keyword.arg for keyword in client.keywords}, ast.unparse(client)
 

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "agent_swarm_worker"
 ALLOWED = {
     ("*", "PATH"): "the operating system's own: where programs are looked up",
-    ("conformance/of_secrecy.py", "environ"): "plants a secret in its own process, as a test does",
+    ("conformance/of_session.py", "environ"): "plants a secret in its own process, as a test does",
     ("container/ownership.py", "HOME"): "builds the environment of the user that it becomes",
     ("container/prepare.py", "HOME"): "reads the environment that it has just built",
     ("providers/claude/launch.py", "ANTHROPIC_API_KEY"): "takes it out of a child's environment",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-import httpx2
+import httpcore2
 
 from agent_swarm_worker.errors import BadSetting
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_UNQUOTED = "/%!$&'()*+,;=:@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,37 +22,65 @@ class Address:
     url: str
     shown: str
     """Without credentials, for log and error texts."""
-    is_loopback: bool
-    is_encrypted: bool
+    scheme: str
+    host: str
+    """In ASCII."""
+    port: int
+    path: str
+    """Percent-encoded, without a trailing slash."""
+    login: str
+    """The credentials in the URL, as HTTP's basic authentication; empty if it has none."""
 
     @classmethod
     def parse(cls, base_url: str, *, has_key: bool) -> Address:
-        """Read a base URL.
-
-        Args:
-            base_url: as the operator gave it.
-            has_key: an API key will be sent. Credentials in the URL would replace it, so they are
-                removed.
+        """Read a base URL. Its credentials are removed if a key will be sent, which they replace.
 
         Raises:
             BadSetting: it is not an HTTP URL.
         """
         base = base_url.strip().rstrip("/")
         try:
-            httpx2.URL(base)
             parts = urlsplit(base)
-            usable = bool(parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0)
-        except (ValueError, httpx2.InvalidURL):
+            host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+            if not base.isprintable():
+                raise ValueError  # noqa: TRY301 - the same error
+        except ValueError:
             raise BadSetting("MCP_BASE_URL", "***", "this is not a URL") from None
         shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-        if not usable or parts.query or parts.fragment:
+        is_usable = parts.scheme in _DEFAULT_PORTS and host and port != 0
+        if not is_usable or parts.query or parts.fragment:
             raise BadSetting("MCP_BASE_URL", shown, "expected something like http://host:3013")
+        login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         return cls(
             url=shown if has_key else base,
             shown=shown,
-            is_loopback=parts.hostname in _LOOPBACK,
-            is_encrypted=parts.scheme == "https",
+            scheme=parts.scheme,
+            host=host,
+            port=port or _DEFAULT_PORTS[parts.scheme],
+            path=quote(parts.path, safe=_UNQUOTED),
+            login="" if has_key or login == ":" else b64encode(login.encode()).decode(),
         )
+
+    @property
+    def is_encrypted(self) -> bool:
+        """True for HTTPS."""
+        return self.scheme == "https"
+
+    @property
+    def is_loopback(self) -> bool:
+        """True for a host that is this machine."""
+        return self.host in _LOOPBACK
+
+    @property
+    def host_header(self) -> str:
+        """The host, and the port if it is not the scheme's."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def below(self, path: str) -> httpcore2.URL:
+        """Return the URL of an encoded path, which may have a query, below this one."""
+        port = None if self.port == _DEFAULT_PORTS[self.scheme] else self.port
+        return httpcore2.URL(scheme=self.scheme, host=self.host, port=port, target=self.path + path)
 
 
 def segment(value: str) -> str:

@@ -103,10 +103,8 @@ class ServerCapabilities:
     def is_worth_waiting_for(self, feature: str, *, answers: int) -> bool:
         """Count a failure of `feature`; false if it has failed `MAX_FAULTS` times, and is left out.
 
-        Args:
-            feature: that failed.
-            answers: `ApiHealth.answers`. While the API answers no request at all, a failure says
-                nothing about the feature and is not counted.
+        While the API answers no request at all (`ApiHealth.answers` stays), a failure says nothing
+        about the feature and is not counted.
         """
         before, self._answers[feature] = self._answers.get(feature, answers), answers
         if answers == before:
@@ -123,10 +121,6 @@ class ServerCapabilities:
 
         While it is unknown whether the server has the feature, one call is made and the others
         wait for it to end, so that a server without the feature gets one request.
-
-        Args:
-            feature: that the call needs.
-            call: makes it; not called while the feature is left out.
         """
         if not self.has(feature):
             return None

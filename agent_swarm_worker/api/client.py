@@ -11,17 +11,11 @@ from agent_swarm_worker.api.address import segment
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
 from agent_swarm_worker.api.configuration import Config, Keys, RefreshLocks
 from agent_swarm_worker.api.resources import Resources
-from agent_swarm_worker.api.sessions import Sessions, Telemetry
+from agent_swarm_worker.api.sessions import Records, Sessions
 from agent_swarm_worker.api.tasks import Tasks
-from agent_swarm_worker.api.wire import (
-    Agent,
-    ChannelCursor,
-    Row,
-    SteeringMessage,
-    Trigger,
-    trigger_from_wire,
-)
-from agent_swarm_worker.api.wire.values import NULL
+from agent_swarm_worker.api.values import NULL, Row
+from agent_swarm_worker.api.wire.resources import Agent, SteeringMessage
+from agent_swarm_worker.api.wire.tasks import ChannelCursor, Trigger, trigger_from_wire
 from agent_swarm_worker.errors import ApiGarbled
 
 if TYPE_CHECKING:
@@ -33,9 +27,10 @@ if TYPE_CHECKING:
 
 
 class SwarmClient:
-    """All endpoints, grouped by subject. Every method may raise `errors.ApiError`.
+    """All endpoints, grouped by subject.
 
-    A method of a feature that the server lacks sends nothing and returns an empty value.
+    Every method may raise an `errors.ApiError`: `ApiGarbled` if the answer has another shape. A
+    method of a feature that the server lacks sends nothing and returns an empty value.
     """
 
     def __init__(self, http: Http, capabilities: ServerCapabilities) -> None:
@@ -48,7 +43,7 @@ class SwarmClient:
         self.keys = Keys(http, capabilities)
         self.config = Config(http, capabilities)
         self.refresh_locks = RefreshLocks(http, capabilities)
-        self.telemetry = Telemetry(http, capabilities)
+        self.records = Records(http, capabilities)
         self.resources = Resources(http, capabilities)
         self.steering = Steering(http, capabilities)
 
@@ -68,16 +63,8 @@ class Agents(Endpoints):
     ) -> Agent:
         """Register or refresh this agent (docs/api.md 3.1).
 
-        Args:
-            name: display name; ignored when the agent exists.
-            is_lead: ignored when the agent exists.
-            role: sent, and dropped by the server; see `profile`.
-            capabilities: the same.
-            max_tasks: how many tasks the server may give at once.
-            provider: a harness name the server knows; it refuses any other with 400.
-
-        Raises:
-            ApiGarbled: the answer is not an agent.
+        For an agent that exists the server ignores name and lead flag, and always role and
+        capabilities (see `profile`). A provider unknown to it is refused with 400.
         """
         body = {
             "name": name,
@@ -108,11 +95,7 @@ class Agents(Endpoints):
         await self._request_if(Feature.ACTIVITY, "PUT", path)
 
     async def me(self) -> Agent:
-        """Return this agent with its identity texts (docs/api.md 3.5).
-
-        Raises:
-            ApiGarbled: the answer is not an agent.
-        """
+        """Return this agent with its identity texts (docs/api.md 3.5)."""
         return _agent("/me", await self._http.call("GET", "/me"))
 
     async def credential_status(
@@ -144,11 +127,8 @@ class Agents(Endpoints):
         """Change fields of the agent's profile (docs/api.md 3.7).
 
         A field over its budget refuses the whole request with 400, so send long texts one by one.
-
-        Args:
-            agent_id: of the agent.
-            fields: by their wire names: ``role``, ``capabilities``, ``soulMd``, ….
-            change_source: ``session_sync`` when the agent changed its own files.
+        The fields have their wire names: ``role``, ``capabilities``, ``soulMd``, …; the source is
+        ``session_sync`` when the agent changed its own files.
         """
         body = {**fields, "changeSource": change_source}
         await self._http.request("PUT", f"/api/agents/{segment(agent_id)}/profile", body=body)
@@ -173,9 +153,6 @@ class Polling(Endpoints):
 
         The task of a returned trigger is claimed; the server neither wants an acknowledgement nor
         returns the trigger again.
-
-        Raises:
-            ApiGarbled: the answer has no ``trigger`` key.
         """
         answer = await self._http.call("GET", "/api/poll")
         if "trigger" not in answer:

@@ -8,20 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.address import segment
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
-from agent_swarm_worker.api.wire import ConfigRow, Row
+from agent_swarm_worker.api.first_request import request_configuration
+from agent_swarm_worker.api.values import Row
+from agent_swarm_worker.api.wire.resources import ConfigRow
 from agent_swarm_worker.errors import ApiGarbled, ApiRefused, RouteMissing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent_swarm_worker.api.first_request import FirstRequest
+
 
 class Config(Endpoints):
     """Configuration rows (docs/api.md 13)."""
 
+    first_request: FirstRequest | None = None
+    """A request under way; the next call of `resolved` takes its answer."""
+
     async def resolved(self, agent_id: str | None = None) -> tuple[ConfigRow, ...]:
         """Return the rows that apply to an agent, or to all; secrets in clear, sorted by key."""
-        query = {"agentId": agent_id, "includeSecrets": "true"}
-        answer = await self._http.call("GET", "/api/config/resolved", params=query)
+        first, self.first_request = self.first_request, None
+        answer = await (first.answer() if first else request_configuration(self._http, agent_id))
         return Row(answer).rows("configs", ConfigRow.from_wire)
 
     async def put(
@@ -89,10 +96,7 @@ class Keys(Endpoints):
         )
 
     async def limited(self, key_type: str) -> dict[str, str] | None:
-        """Return the end of each limited key's limit, by the key's suffix.
-
-        ``None`` if the server lacks the route.
-        """
+        """Return when each limit ends, by the key's suffix; ``None`` without the route."""
         query = {"keyType": key_type}
         answer = await self._call_if(Feature.KEYS, "GET", "/api/keys/status", params=query)
         if answer is None:
@@ -141,11 +145,9 @@ class RefreshLocks(Endpoints):
     """Locks with which one worker at a time refreshes a shared login (docs/api.md 13.4)."""
 
     async def acquire(self, key: str, *, ttl_ms: int) -> str | None:
-        """Take a lock; the server releases it after `ttl_ms` milliseconds.
+        """Take a lock, which the server releases after `ttl_ms`; return the owner to release it.
 
-        Returns:
-            The owner to release it with; ``None`` while another owner holds it; `NO_LOCKS` if the
-            server has no locks.
+        ``None`` while another owner holds it; `NO_LOCKS` if the server has no locks.
         """
         path = f"/api/oauth/refresh-locks/{segment(key)}"
         try:

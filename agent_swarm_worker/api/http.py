@@ -7,17 +7,18 @@ and bytes into a value or an exception.
 from __future__ import annotations
 
 import re
-import ssl
+from collections.abc import AsyncIterable
 from http import HTTPStatus
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from urllib.parse import urlencode
 
 import anyio
-import httpx2
+import httpcore2
 import orjson
 
 from agent_swarm_worker.api.address import Address, fits_a_header, header
-from agent_swarm_worker.api.wire.values import encode
+from agent_swarm_worker.api.connections import FAILURES, Connections
+from agent_swarm_worker.api.values import encode
 from agent_swarm_worker.errors import (
     ApiError,
     ApiGarbled,
@@ -35,12 +36,8 @@ if TYPE_CHECKING:
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 LARGE_BYTES = 1024 * 1024
 """Larger answers are read one at a time, which bounds the memory of concurrent ones."""
-KEEP_ALIVE_S = 4.0
-"""Below the five seconds after which common servers close an idle connection: a request written to
-one that is just being closed may or may not be carried out."""
-MAX_CONNECTIONS = 32
-MAX_IDLE_CONNECTIONS = 8
-"""Few, since the pool polls each idle connection at the begin and end of every request."""
+USER_AGENT = "swarm-worker"
+_JSON = (b"Content-Type", b"application/json")
 
 
 class Http:
@@ -59,7 +56,7 @@ class Http:
         """Prepare the connection; nothing is sent yet.
 
         Args:
-            base_url: of the API, without a trailing slash.
+            base_url: of the API.
             health: gets the outcome of every call.
             api_key: sent as a bearer token; no header at all when empty.
             agent_id: of the caller; ``None`` for a tool that is no agent.
@@ -75,47 +72,36 @@ class Http:
         self.runtime_instance_id = runtime_instance_id
         key = header("API_KEY", api_key.strip(), secret=True)
         address = Address.parse(base_url, has_key=bool(key))
-        self._base = address.url
         self.shown_url = address.shown
         """The base URL without credentials, for log and error texts."""
         self._timeout_s = timeout_s
         self._large = anyio.Lock()
-        self._identity = {}
+        identity = {}
         if agent_id:
-            self._identity["X-Agent-ID"] = header("AGENT_ID", agent_id)
+            identity["X-Agent-ID"] = header("AGENT_ID", agent_id)
         if runtime_instance_id:
-            self._identity["X-Runtime-Instance-ID"] = header("runtime id", runtime_instance_id)
-        always = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        if key:
-            always["Authorization"] = f"Bearer {key}"
-        self._client = httpx2.AsyncClient(
-            headers=always,
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),  # stores none
-            timeout=None,  # httpx2 limits each phase; `request` limits the whole call.
-            limits=httpx2.Limits(
-                max_connections=MAX_CONNECTIONS,
-                max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-                keepalive_expiry=KEEP_ALIVE_S,
-            ),
-            # A proxy named in the environment cannot reach this machine's loopback.
-            trust_env=not address.is_loopback,
-            # Loading the system's certificates takes longer than most calls, and is of no use
-            # without encryption.
-            verify=address.is_encrypted or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-        )
+            identity["X-Runtime-Instance-ID"] = header("runtime id", runtime_instance_id)
+        authorization = f"Bearer {key}" if key else address.login and f"Basic {address.login}"
+        always = {
+            "Host": address.host_header,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": USER_AGENT,
+            "Authorization": authorization,
+        }
+        self._anonymous = _encoded(always)
+        self._identified = _encoded(always | identity)
+        self._address = address
+        self._connections = Connections(address)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
+        await self._connections.aclose()
 
     async def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """Do as `request`, for an answer that must be a JSON object; without a body it is ``{}``.
-
-        Raises:
-            ApiGarbled: it is not an object.
-        """
+        """Do as `request`, for an answer that must be a JSON object; ``{}`` without a body."""
         answer = await self.request(method, path, **options)
         if answer is None:
             return {}
@@ -140,12 +126,11 @@ class Http:
         Args:
             method: GET, POST and so on.
             path: below the base URL; identifiers in it go through `address.segment`.
-            body: sent as JSON; keys whose value is ``None`` are left out.
+            body: sent as JSON, without keys whose value is ``None``.
             content: sent instead of `body`: JSON that is encoded already.
-            params: the query; keys whose value is ``None`` are left out.
+            params: the query, without keys whose value is ``None``.
             headers: additional; a value that a header cannot carry is left out.
-            timeout_s: wall-clock limit of the whole call, from resolving the name to the last
-                byte.
+            timeout_s: wall-clock limit, from resolving the name to the last byte.
             identified: send agent id and runtime instance id.
 
         Raises:
@@ -153,23 +138,21 @@ class Http:
             ApiGarbled: an answer that breaks the contract.
             ApiRefused: a 4xx or 5xx status, or its subclasses `Unauthorized` and `RouteMissing`.
         """
-        sent_headers = {k: v for k, v in (headers or {}).items() if v and fits_a_header(v)}
-        if identified:
-            sent_headers |= self._identity
+        sent = self._identified if identified else self._anonymous
+        if headers:
+            sent = [*sent, *_encoded(headers)]
         if body is not None:
             content = encode(body)
         if content is not None:
-            sent_headers["Content-Type"] = "application/json"
-        request = self._client.build_request(
-            method,
-            self._base + path,
-            content=content,
-            params={k: v for k, v in (params or {}).items() if v is not None} or None,
-            headers=sent_headers,
-        )
-        exchange, url = _Exchange(self._client, request, self._large), self.shown_url + path
+            sent = [*sent, _JSON, (b"Content-Length", b"%d" % len(content))]
+        elif method not in {"GET", "DELETE"}:
+            sent = [*sent, (b"Content-Length", b"0")]
+        query = urlencode({k: v for k, v in params.items() if v is not None}) if params else ""
+        target = self._address.below(path + "?" * bool(query) + query)
+        request = httpcore2.Request(method, target, headers=sent, content=content)
+        exchange, url = _Exchange(self._connections, request, self._large), self.shown_url + path
         try:
-            async with exchange:
+            with exchange:
                 await exchange.run(url, timeout_s or self._timeout_s)
                 answer = read_answer(url, exchange.status, exchange.content_type, exchange.body)
         except ApiError as error:
@@ -192,20 +175,19 @@ class _Exchange:
     """One request and its answer. Leave the context when the answer was parsed."""
 
     def __init__(
-        self, client: httpx2.AsyncClient, request: httpx2.Request, large: anyio.Lock
+        self, connections: Connections, request: httpcore2.Request, large: anyio.Lock
     ) -> None:
-        self._client, self._request = client, request
+        self._connections, self._request = connections, request
         self._large, self._is_large = large, False
-        self._request.extensions["trace"] = self._trace
         self._sent = False
         self.status = 0
         self.content_type = ""
         self.body = bytearray()
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self.body = bytearray()
         # `trace` closes a reference cycle, which would hold the request's body in memory until the
         # garbage collector runs.
@@ -222,37 +204,61 @@ class _Exchange:
         """
         try:
             with anyio.fail_after(timeout_s):
-                await self._exchange(url)
+                connection = await self._connections.take()
+                try:
+                    await self._exchange(connection, url)
+                finally:
+                    self._connections.give_back(connection)
         except TimeoutError:
             why = f"no complete answer within {timeout_s:g} s"
             raise ApiUnreachable(url, why, ambiguous=self._sent) from None
-        except httpx2.RequestError as error:
+        except FAILURES as error:
             if self.status:
                 raise ApiGarbled(url, f"the answer broke off ({_why(error)})") from None
             raise ApiUnreachable(url, _why(error), ambiguous=self._sent) from None
 
-    async def _exchange(self, url: str) -> None:
-        response = await self._client.send(self._request, stream=True)
+    async def _exchange(self, connection: httpcore2.AsyncConnectionInterface, url: str) -> None:
+        self._sent = connection.is_connected()
+        if not self._sent:
+            self._request.extensions["trace"] = self._trace
         try:
-            self.status = response.status_code
-            self.content_type = response.headers.get("content-type", "")
-            encoding = response.headers.get("content-encoding", "identity").strip().lower()
-            if encoding not in {"", "identity"}:
-                # The request asked for plain bytes; compressed ones may expand to gigabytes.
-                raise ApiGarbled(url, "an answer that is compressed")
-            async for chunk in response.aiter_raw():
+            response = await connection.handle_async_request(self._request)
+            self.status = response.status
+            self._read_headers(response, url)
+            assert isinstance(response.stream, AsyncIterable)
+            async for chunk in response.stream:
                 self.body += chunk
-                if len(self.body) > MAX_ANSWER_BYTES:
-                    raise ApiGarbled(url, f"an answer of more than {MAX_ANSWER_BYTES} bytes")
-                if len(self.body) > LARGE_BYTES and not self._is_large:
-                    await self._large.acquire()
-                    self._is_large = True
-        finally:
+                if len(self.body) > LARGE_BYTES:
+                    await self._limit_size(url)
             await response.aclose()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await connection.aclose()
+            raise
+
+    async def _limit_size(self, url: str) -> None:
+        if len(self.body) > MAX_ANSWER_BYTES:
+            raise ApiGarbled(url, f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+        if not self._is_large:
+            await self._large.acquire()
+            self._is_large = True
+
+    def _read_headers(self, response: httpcore2.Response, url: str) -> None:
+        for name, value in response.headers:
+            match name.lower():
+                case b"content-type":
+                    self.content_type = value.decode("latin-1")
+                case b"content-encoding" if value.strip().lower() not in {b"", b"identity"}:
+                    # The request asked for plain bytes; compressed ones may expand to gigabytes.
+                    raise ApiGarbled(url, "an answer that is compressed")
 
     async def _trace(self, name: str, _: Mapping[str, Any]) -> None:
         if name.endswith("send_request_headers.started"):
             self._sent = True
+
+
+def _encoded(headers: Mapping[str, str | None]) -> list[tuple[bytes, bytes]]:
+    return [(k.encode(), v.encode()) for k, v in headers.items() if v and fits_a_header(v)]
 
 
 def _why(error: Exception) -> str:
@@ -275,11 +281,7 @@ _MAX_NO_ROUTE_BYTES = 200
 def read_answer(url: str, status: int, content_type: str, body: Body) -> Any:
     """Return the parsed body of a success, ``None`` if it is empty.
 
-    Args:
-        url: of the request, without credentials.
-        status: of the answer.
-        content_type: of the answer; used only to describe a body that is not JSON.
-        body: the complete body.
+    The URL (without credentials) and the content type only describe what is wrong.
 
     Raises:
         ApiGarbled: the answer is a redirect, HTML, or not JSON.

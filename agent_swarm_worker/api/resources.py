@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.address import segment
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
-from agent_swarm_worker.api.wire import (
+from agent_swarm_worker.api.values import Row
+from agent_swarm_worker.api.wire.resources import (
     InstalledMcpServer,
     Memory,
     Repo,
-    Row,
     Skill,
     SkillFile,
     StoredEvent,
@@ -103,8 +103,7 @@ class Resources(Endpoints):
     async def skills(self, agent_id: str) -> tuple[Skill, ...] | None:
         """Return the agent's skills; ``None`` if the server lacks them: then change no files.
 
-        Raises:
-            ApiGarbled: a row cannot be read, so that the list would miss a skill.
+        A row that cannot be read is an `ApiGarbled`: the list would miss a skill.
         """
         path = f"/api/agents/{segment(agent_id)}/skills"
         answer = await self._get(Feature.SKILLS, path)
@@ -136,11 +135,7 @@ class Resources(Endpoints):
     ) -> Rendered | None:
         """Return a rendered template (docs/api.md 15.6); ``None`` if the server has none.
 
-        Args:
-            event_type: names the template.
-            variables: values of the template's variables.
-            agent_id: selects the agent's own version of the template.
-            repo_id: selects the version of a repository.
+        The event type names the template; agent and repository may have versions of their own.
         """
         body = {
             "eventType": event_type,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.address import segment
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
-from agent_swarm_worker.api.wire import Row, Task
-from agent_swarm_worker.api.wire.values import Identifier, read_row, verbatim
+from agent_swarm_worker.api.values import Identifier, Row, read_row, verbatim
+from agent_swarm_worker.api.wire.tasks import Task
 from agent_swarm_worker.errors import ApiGarbled, ApiRefused
 
 if TYPE_CHECKING:
@@ -66,11 +66,7 @@ class Sessions(Endpoints):
     ) -> SessionRow | None:
         """Announce a session unless its task has one; of concurrent requests one succeeds.
 
-        Returns:
-            The row; ``None`` if the task has another one or the server keeps no list.
-
-        Raises:
-            ApiGarbled: the answer shows no row.
+        ``None`` if the task has another session, or the server keeps no list.
         """
         body = self._body(agent_id, trigger_type, task_id, None, session_uuid)
         try:
@@ -132,9 +128,8 @@ class Sessions(Endpoints):
     async def heartbeat(self, task_id: str) -> bool:
         """Report that the session lives (docs/api.md 6.3).
 
-        Returns:
-            False if the server has no such session: it was reaped, or its task has ended. True
-            also if the server has no heartbeats.
+        False if the server has no such session: it was reaped, or its task has ended. True also if
+        the server has no heartbeats.
         """
         path = f"{_BASE}/heartbeat/{segment(task_id)}"
         answer = await self._call_if(Feature.SESSION_HEARTBEAT, "PUT", path)
@@ -173,12 +168,12 @@ def _by_task(task_id: str) -> str:
     return f"{_BASE}/by-task/{segment(task_id)}"
 
 
-MAX_EVENTS = 500
-"""Most events of one batch."""
+def _owner(task_id: str | None, agent_id: str | None) -> dict[str, str | None]:
+    return {"taskId": task_id} if task_id else {"agentId": agent_id}
 
 
-class Telemetry(Endpoints):
-    """Logs, costs and events (docs/api.md 8-10)."""
+class Records(Endpoints):
+    """Records of sessions: log lines, costs and events (docs/api.md 8-10)."""
 
     async def session_logs(
         self,
@@ -208,24 +203,19 @@ class Telemetry(Endpoints):
         self, *, task_id: str | None, agent_id: str | None = None
     ) -> tuple[dict[str, Any], ...] | None:
         """Return the newest costs of a task or agent; ``None`` if the server lacks the route."""
-        who = {"taskId": task_id} if task_id else {"agentId": agent_id}
-        answer = await self._call_if(
-            Feature.COSTS, "GET", "/api/session-costs", params={**who, "limit": 500}
-        )
-        if answer is None:
-            return None
-        return tuple(row for row in Row(answer).array("costs") if isinstance(row, dict))
+        query = {**_owner(task_id, agent_id), "limit": 500}
+        answer = await self._call_if(Feature.COSTS, "GET", "/api/session-costs", params=query)
+        return None if answer is None else Row(answer).objects("costs")
 
     async def stored_events(
         self, *, task_id: str | None, agent_id: str | None, limit: int
     ) -> tuple[dict[str, Any], ...]:
         """Return the newest stored events of a task, or of an agent (docs/api.md 9.4)."""
-        who = {"taskId": task_id} if task_id else {"agentId": agent_id}
-        answer = await self._http.call("GET", "/api/events", params={**who, "limit": limit})
-        return tuple(row for row in Row(answer).array("events") if isinstance(row, dict))
+        query = {**_owner(task_id, agent_id), "limit": limit}
+        return Row(await self._http.call("GET", "/api/events", params=query)).objects("events")
 
     async def events(self, batch: Sequence[Mapping[str, Any]]) -> None:
-        """Upload up to `MAX_EVENTS` events (docs/api.md 9.1); one bad event refuses them all."""
+        """Upload up to 500 events (docs/api.md 9.1); one bad event refuses them all."""
         await self._http.request(
             "POST", "/api/events/batch", body={"events": verbatim(list(batch))}
         )

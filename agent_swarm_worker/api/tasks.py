@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agent_swarm_worker.api.address import segment
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
-from agent_swarm_worker.api.wire import LogEntry, Row, Task
-from agent_swarm_worker.api.wire.tasks import TERMINAL_STATUSES
-from agent_swarm_worker.api.wire.values import verbatim
+from agent_swarm_worker.api.values import Row, verbatim
+from agent_swarm_worker.api.wire.resources import LogEntry
+from agent_swarm_worker.api.wire.tasks import TERMINAL_STATUSES, Task
 from agent_swarm_worker.errors import (
     ApiGarbled,
     ApiRefused,
@@ -61,11 +61,7 @@ class Tasks(Endpoints):
     """Tasks, one at a time or as lists."""
 
     async def get(self, task_id: str, *, logs_limit: int | None = None) -> Task:
-        """Return a task (docs/api.md 5.2). Refused with 404 if there is none.
-
-        Raises:
-            ApiGarbled: the answer is not a task.
-        """
+        """Return a task (docs/api.md 5.2). Refused with 404 if there is none."""
         path = _path(task_id)
         answer = await self._http.call("GET", path, params={"logsLimit": logs_limit})
         return _task(path, answer)
@@ -78,11 +74,7 @@ class Tasks(Endpoints):
         """Store the harness's session with the task (docs/api.md 5.10).
 
         A task with a session id is safe from orphan recovery. So the bare id is stored when the
-        server refuses the body, or has only the older route.
-
-        Args:
-            task_id: of the task.
-            session: from `wire.session_body`.
+        server refuses the body (of `wire.bodies.session_body`), or has only the older route.
         """
         path = _path(task_id, "session")
         try:
@@ -121,9 +113,6 @@ class Tasks(Endpoints):
         Without the route, or if it fails twice, the task is paused; on a server without that route
         either, it is failed (docs/api.md 3.12). Each step is safe after an earlier one whose answer
         was lost. During an outage the task is not failed: it can be handed back afterwards.
-
-        Raises:
-            ApiError: the task was not handed back.
         """
         path, answer = _path(task_id, "supersede"), None
         for _ in range(SUPERSEDE_ATTEMPTS):
@@ -166,11 +155,7 @@ class Tasks(Endpoints):
         await self._http.request("POST", _path(task_id, "pause"))
 
     async def resume(self, task_id: str) -> Task:
-        """Continue a paused task (docs/api.md 5.8).
-
-        Raises:
-            ApiGarbled: the answer holds no task.
-        """
+        """Continue a paused task (docs/api.md 5.8)."""
         path = _path(task_id, "resume")
         answer = await self._http.call("POST", path)
         return _task(path, answer.get("task"))
@@ -187,7 +172,7 @@ class Tasks(Endpoints):
         """Return the stored context snapshots of a task (docs/api.md 11.3)."""
         path = _path(task_id, "context")
         answer = await self._http.call("GET", path, params={"limit": limit})
-        return tuple(row for row in Row(answer).array("snapshots") if isinstance(row, dict))
+        return Row(answer).objects("snapshots")
 
     async def session_logs(
         self, task_id: str, *, limit: int = MAX_SESSION_LOGS
@@ -209,11 +194,7 @@ class Tasks(Endpoints):
         model: str | None = None,
         output_schema: Mapping[str, Any] | None = None,
     ) -> Task:
-        """Create a task, in the pool unless it names an agent (docs/api.md 5.4).
-
-        Raises:
-            ApiGarbled: the answer is not a task.
-        """
+        """Create a task, in the pool unless it names an agent (docs/api.md 5.4)."""
         body = {
             "task": text,
             "agentId": agent_id,
@@ -238,11 +219,7 @@ class Tasks(Endpoints):
         return any(Row(item).text("id") == task_id for item in Row(answer).array("cancelled"))
 
     async def recently_cancelled(self, *, timeout_s: float) -> frozenset[str]:
-        """Return this agent's tasks that were cancelled in the last minutes (docs/api.md 5.6).
-
-        Args:
-            timeout_s: wall-clock limit of the call.
-        """
+        """Return this agent's tasks that were cancelled in the last minutes (docs/api.md 5.6)."""
         answer = await self._call_if(
             Feature.CANCELLED_TASKS, "GET", "/cancelled-tasks", timeout_s=timeout_s
         )

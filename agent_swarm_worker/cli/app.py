@@ -20,6 +20,7 @@ from agent_swarm_worker.errors import (
     UsageError,
 )
 from agent_swarm_worker.imports import gc_disabled
+from agent_swarm_worker.processes.signals import reset_inherited
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +61,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     _prepare_streams()
+    reset_inherited()
     try:
         exit_code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         write("")  # flush what argparse printed
@@ -130,11 +132,7 @@ def _fail(error: SwarmWorkerError) -> int:
 
 
 def _prepare_streams() -> None:
-    """Open closed standard streams, and let standard output accept any character.
-
-    The parent may have closed some (``2>&-``); the next file opened would get that descriptor, and
-    with it all output of the stream.
-    """
+    """Open closed standard streams: the next file opened would get the descriptor of one."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             null = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - stays open

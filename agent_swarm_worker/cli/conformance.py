@@ -21,7 +21,6 @@ MARKS = {"kept": "✔", "broken": "✘", "not run": "·"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("provider", metavar="NAME", help="a harness, as `providers` lists them")
     parser.add_argument(
         "--env",

@@ -1,24 +1,23 @@
-"""Connect commands to the swarm API, and run their coroutines until they end or a signal comes.
-
-The daemon handles signals itself (`worker.loops.shutdown`).
-"""
+"""Connect commands to the API, and run their coroutines; the daemon handles signals itself."""
 
 from __future__ import annotations
 
-import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVarTuple, Unpack
 
 import anyio
 
+from agent_swarm_worker.aio import first_error
 from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.logs import Log
+from agent_swarm_worker.processes import signals
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from anyio.abc import TaskStatus
@@ -42,23 +41,15 @@ async def connected(settings: Settings) -> AsyncIterator[SwarmClient]:
 
 
 def run_until_signal(action: Callable[[Unpack[Ts]], Awaitable[int]], *args: *Ts) -> int:
-    """Run `action` to its end; return its exit code, or 128 + N if signal N ended it.
+    """Run `action`; return its exit code, or 128 + N if signal N cancelled it.
 
-    A signal cancels the action, which then cleans up; further ones are ignored, so that the cleanup
-    is complete. A signal that was ignored at the start (``nohup``) stays ignored.
+    Further signals are ignored, so that its cleanup is complete. A signal that was ignored at the
+    start (``nohup``) stays ignored.
     """
     try:
         return anyio.run(_run, action, args)
     except BaseExceptionGroup as group:
         raise first_error(group) from None
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error of a group, to be shown."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 async def _run(action: Callable[[Unpack[Ts]], Awaitable[int]], args: tuple[*Ts]) -> int:
@@ -76,10 +67,9 @@ async def _run(action: Callable[[Unpack[Ts]], Awaitable[int]], args: tuple[*Ts])
 async def _watch(
     scope: anyio.CancelScope, received: list[signal.Signals], *, task_status: TaskStatus[None]
 ) -> None:
-    candidates = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handled = [number for number in candidates if signal.getsignal(number) is not signal.SIG_IGN]
-    with anyio.open_signal_receiver(*handled) as signals:
+    ending = [*signals.stopping(unless_ignored=True), *signals.without_meaning()]
+    with anyio.open_signal_receiver(*ending) as arriving:
         task_status.started()
-        async for number in signals:
+        async for number in arriving:
             received.append(number)
             scope.cancel()

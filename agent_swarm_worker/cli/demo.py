@@ -50,7 +50,6 @@ INHERITED = frozenset({"HOME", "XDG_STATE_HOME"})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("--keep", action="store_true", help="leave swarm and worker up afterwards")
     parser.add_argument(
         "--scripted",

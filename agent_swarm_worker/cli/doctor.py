@@ -23,11 +23,7 @@ from agent_swarm_worker.errors import (
     SwarmWorkerError,
     Unauthorized,
 )
-from agent_swarm_worker.providers.registry import (
-    installed_options,
-    spec_of,
-    supported_providers,
-)
+from agent_swarm_worker.providers.registry import installed_options, spec_of, supported_providers
 from agent_swarm_worker.settings import Settings, process_env
 from agent_swarm_worker.state.directory import StateDir
 from agent_swarm_worker.worker.boot.harness import harness_name
@@ -56,7 +52,6 @@ class Finding:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -25,7 +25,6 @@ TIMEOUT_S = 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument(
         "--all", action="store_true", help="every agent of the state directory, not AGENT_ID alone"
     )

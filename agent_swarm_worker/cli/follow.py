@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import orjson
 
-from agent_swarm_worker.contract import Error, Message, Progress, ToolStart
+from agent_swarm_worker.contract import Error, Helper, Message, Progress, ToolStart
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.providers.subprocess.translate import read_normalized
-from agent_swarm_worker.reporting.labels import label
+from agent_swarm_worker.reporting.labels import helper_name, label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agent_swarm_worker.api.client import SwarmClient
-    from agent_swarm_worker.api.wire import LogEntry, Task
+    from agent_swarm_worker.api.wire.resources import LogEntry
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.cli.view import View
 
 INTERVAL_S = 0.4
@@ -61,12 +62,11 @@ class Follower:
     async def costs(self) -> list[dict[str, Any]]:
         """Return the cost rows of the task."""
         try:
-            return list(await self._client.telemetry.costs_of(task_id=self._task_id) or ())
+            return list(await self._client.records.costs_of(task_id=self._task_id) or ())
         except ApiError:
             return []
 
     async def _look(self) -> Task:
-        """Show new log lines and the status."""
         task = await self._client.tasks.get(self._task_id)
         for entry in await self._new_lines():
             for mark, text in render_line(entry.content):
@@ -75,7 +75,6 @@ class Follower:
         return task
 
     async def _look_with_patience(self) -> Task | None:
-        """As `_look`, but tolerate an outage."""
         try:
             task = await self._look()
         except ApiError as error:
@@ -121,9 +120,21 @@ def render_line(line: str) -> Iterator[tuple[str, str]]:
         native = orjson.loads(line)
     except orjson.JSONDecodeError:
         native = line
+    speaker = _speaker(native)
     for mark, text in _render(native, line):
         if text.strip():
-            yield mark, text
+            yield mark, f"{speaker}{text}"
+
+
+def _speaker(native: Any) -> str:
+    """Return the helper of a line, in claude's or in normalized form; empty for the main agent."""
+    if not isinstance(native, dict):
+        return ""
+    event = read_normalized(native)
+    helper = getattr(event, "helper", None)
+    if helper is None and native.get("type") == "assistant" and native.get("parent_tool_use_id"):
+        helper = Helper("", str(native.get("task_description") or ""))
+    return f"{helper_name(helper)}: " if helper else ""
 
 
 def _render(native: Any, line: str) -> Iterator[tuple[str, str]]:

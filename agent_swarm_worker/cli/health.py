@@ -19,7 +19,6 @@ API_LIMIT_S = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument(
         "--max-age-s",
         type=float,

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.description = (
         "Serve the swarm API from one SQLite file. For one machine: trying things out, tests, CI."
     )
@@ -48,11 +47,7 @@ async def _serve(args: argparse.Namespace, api_key: str) -> int:
 
 
 def load_local_swarm(feature: str) -> type[LocalSwarm]:
-    """Import the local swarm, whose packages are an optional extra.
-
-    Raises:
-        MissingExtra: a package is not installed; names `feature`.
-    """
+    """Import the local swarm; `MissingExtra` names `feature` if its packages are not installed."""
     try:
         from agent_swarm_worker.local_swarm.serve import LocalSwarm  # noqa: PLC0415 - optional
     except ModuleNotFoundError as error:

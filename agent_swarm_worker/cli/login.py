@@ -60,8 +60,6 @@ _LOGIN_ELSEWHERE = {
 
 
 class _Once(argparse.Action):
-    """An option that may be given once."""
-
     def __call__(
         self,
         parser: argparse.ArgumentParser,
@@ -75,7 +73,6 @@ class _Once(argparse.Action):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("harness", nargs="?", default="codex", help="default: codex")
     parser.add_argument(
         "--slot", type=_slot, action=_Once, help=f"which of the logins, 0 to {LAST_SLOT}"
@@ -131,7 +128,6 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 async def _settings(args: argparse.Namespace) -> Settings:
-    """Return the settings; on a terminal a missing API key is asked for."""
     env = dict(process_env())
     if args.api_url is not None:
         env["MCP_BASE_URL"] = args.api_url
@@ -154,10 +150,7 @@ async def _log_in(args: argparse.Namespace, client: SwarmClient) -> int:
     number, replaced = _target(args, entries)
     print_line(f"Logging in with ChatGPT for slot {number} of {client.http.shown_url}")
     credential = await obtain_credential(
-        port=args.port,
-        opens_browser=not args.no_browser,
-        timeout_s=args.timeout,
-        env=process_env(),
+        port=args.port, opens_browser=not args.no_browser, timeout_s=args.timeout, env=process_env()
     )
     row = replaced.row if replaced else None
     await pool.put(number, credential, instead_of=row)
@@ -179,7 +172,6 @@ async def _log_in(args: argparse.Namespace, client: SwarmClient) -> int:
 
 
 def _target(args: argparse.Namespace, entries: Sequence[PoolEntry]) -> tuple[int, PoolEntry | None]:
-    """Return the number for the new login, and the entry that it replaces."""
     taken = {it.number: it for it in reversed(entries)}
     if args.slot is None:
         free = lowest_free_number(taken)
@@ -251,10 +243,6 @@ async def obtain_credential(
         opens_browser: open a browser rather than only print the address.
         timeout_s: for the user.
         env: of the browser, and of the settings.
-
-    Raises:
-        LoginError: the login failed.
-        BadSetting: the vendor's address cannot be used.
     """
     issuer = issuer_of(env)
     vendor = Vendor(issuer, clock=SystemClock())
@@ -330,12 +318,7 @@ def _why_no_code(can_come_back: bool) -> str:
 
 
 async def _pasted_code(state: str) -> str | None:
-    """Read the pasted code; ``None`` at the end of standard input.
-
-    Raises:
-        CodeUnusable: it belongs to another login, or two lines were empty.
-        LoginDenied: the pasted address reports that the login was denied.
-    """
+    """Return the code of a pasted line or address; ``None`` at the end of standard input."""
     lines = Lines()
     for is_last in (False, True):
         line = await lines.next()
@@ -357,11 +340,7 @@ class _Login:
 
 
 async def show_status(client: SwarmClient, env: Mapping[str, str]) -> int:
-    """Print a table of the logins; return 0 if one of them is usable, else 1.
-
-    Raises:
-        ApiError: the pool could not be read.
-    """
+    """Print a table of the logins; return 0 if one of them is usable, else 1."""
     stored = await LoginPool(client.config).all()
     logins = [_Login(str(it.number), it.credential, f"swarm: {it.row.key}") for it in stored]
     logins += _own(env)

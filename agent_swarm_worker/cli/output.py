@@ -27,11 +27,7 @@ _ESCAPED = {code: f"\\u{code:04x}" for code in _BEYOND_ASCII}
 
 
 def write(text: str, stream: TextIO | None = None) -> None:
-    """Write `text` unchanged and flush, by default to standard output.
-
-    Raises:
-        OutputLost: it could not be written.
-    """
+    """Write `text` unchanged and flush, by default to standard output; may raise `OutputLost`."""
     _put(stream or sys.stdout, text)
 
 

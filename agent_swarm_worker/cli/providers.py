@@ -17,8 +17,7 @@ from agent_swarm_worker.providers.registry import (
     supported_providers,
 )
 from agent_swarm_worker.settings import process_env
-from agent_swarm_worker.worker.boot.credentials import with_lent_login
-from agent_swarm_worker.worker.boot.environment import check_harness, make_sandbox
+from agent_swarm_worker.worker.boot.environment import check_harness, make_sandbox, with_lent_login
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("name", nargs="?", help="show what this harness declares")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -74,11 +72,6 @@ async def _describe_all(env: Mapping[str, str]) -> list[dict[str, str | bool]]:
 
 
 def _show(name: str, *, as_json: bool) -> int:
-    """Print the spec of one harness.
-
-    Raises:
-        UnknownProvider: it is not installed.
-    """
     if name not in supported_providers():
         raise UnknownProvider(name, list(supported_providers()))
     declared = _declared(spec_of(name))
@@ -90,7 +83,6 @@ def _show(name: str, *, as_json: bool) -> int:
 
 
 def _declared(spec: HarnessSpec) -> dict[str, Any]:
-    """Return a spec as plain values, with its variables and install command."""
     values: dict[str, Any] = {
         key: _plain(getattr(spec, key))
         for key in spec.__dataclass_fields__

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from agent_swarm_worker.api.client import SwarmClient
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -158,11 +158,6 @@ async def _list(args: argparse.Namespace, client: SwarmClient) -> int:
 
 
 def _task_text(text: str) -> str:
-    """Return the text of the task; ``-`` reads standard input.
-
-    Raises:
-        UsageError: it is empty or not UTF-8.
-    """
     if text == "-":
         try:
             text = sys.stdin.buffer.read().decode()

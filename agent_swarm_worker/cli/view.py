@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from agent_swarm_worker.cli.output import fit_line, plain, write
 from agent_swarm_worker.settings import SettingsModel, boot, process_env
 from agent_swarm_worker.settings.base import Stripped  # noqa: TC001 - pydantic reads it
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _CLEAR_LINE = "\r\x1b[2K"
@@ -44,12 +41,7 @@ class View:
     def __enter__(self) -> View:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._wipe()
 
     def say(self, mark: str, text: str) -> None:

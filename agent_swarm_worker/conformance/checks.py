@@ -1,9 +1,9 @@
-"""Declare the checks, and the errors by which a check reports its outcome."""
+"""Declare the checks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,16 +46,3 @@ def _declare(body: Body, *, needs_fixture: bool) -> Body:
     name = body.__name__.replace("_", "-")
     CHECKS.append(Check(name, promise, needs_fixture, body))
     return body
-
-
-class BrokenPromise(Exception):
-    """The provider breaks a promise; the message says how."""
-
-
-class NotApplicable(Exception):
-    """The promise does not apply to this provider, or cannot be checked on this machine."""
-
-
-def broken(how: str) -> NoReturn:
-    """Raise `BrokenPromise`."""
-    raise BrokenPromise(how)

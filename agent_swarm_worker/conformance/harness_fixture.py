@@ -1,8 +1,7 @@
 """Declare the harness fixture, and find that of a provider.
 
 A harness fixture is the other end of a provider's sessions during the checks: a scripted model, or
-a program. It returns the prompt that makes the agent answer, or work in a tool, so that the checks
-need no knowledge of the harness.
+a program. So the checks need no knowledge of the harness.
 """
 
 from __future__ import annotations
@@ -36,10 +35,7 @@ class HarnessFixture(Protocol):
         ...
 
     def works(self, seconds: float) -> str:
-        """Return a prompt that keeps the agent busy in a tool for so long; then it answers.
-
-        A check that aborts the session counts as broken if the tool has ended before.
-        """
+        """Return a prompt that keeps the agent busy in a tool for so long; then it answers."""
         ...
 
     def heard(self) -> Sequence[str]:
@@ -60,11 +56,11 @@ def find_fixture(provider: str, where: str | None = None) -> Callable[[], Harnes
     """Return the factory of a provider's harness fixture, or ``None`` if it has none.
 
     Args:
-        provider: its name, looked up among the entry points, then in its specification (`stage`).
+        provider: looked up among the entry points, then in its specification (`stage`).
         where: ``module:attribute``, instead of a look-up.
 
     Raises:
-        BadSetting: `where`, the entry point or the specification names nothing callable.
+        BadSetting: nothing callable is found there.
     """
     known = {entry.name: entry.value for entry in entry_points(group=GROUP)}
     target = where or known.get(provider) or spec_of(provider).stage or None

@@ -9,11 +9,12 @@ from uuid import uuid4
 import anyio
 
 from agent_swarm_worker.api.wire.harness_names import SESSION_NAMES
-from agent_swarm_worker.conformance.checks import broken, check
+from agent_swarm_worker.conformance.checks import check
 from agent_swarm_worker.conformance.session_fixture import (
     SESSION_S,
     SOON_S,
     SessionFixture,
+    broken,
     described,
     within,
 )

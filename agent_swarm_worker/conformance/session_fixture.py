@@ -1,4 +1,7 @@
-"""Provide a check with directories, session configurations and observed sessions."""
+"""Provide a check with directories, session configurations and observed sessions.
+
+A check reports a broken promise by raising `BrokenPromise`.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,12 @@ import os
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from uuid import uuid4
 
 import anyio
 
 from agent_swarm_worker.aio import Broadcast, wait_any
-from agent_swarm_worker.conformance.checks import BrokenPromise, NotApplicable, broken
 from agent_swarm_worker.contract import (
     Message,
     ProviderResult,
@@ -47,6 +49,19 @@ ABORT_S = 20.0
 SOON_S = 5.0
 """Time limit of calls that the contract calls immediate."""
 API_KEY = "conformance-api-key-0123456789"
+
+
+class BrokenPromise(Exception):
+    """The provider breaks a promise; the message says how."""
+
+
+class NotApplicable(Exception):
+    """The promise does not apply to this provider, or cannot be checked on this machine."""
+
+
+def broken(how: str) -> NoReturn:
+    """Raise `BrokenPromise`."""
+    raise BrokenPromise(how)
 
 
 @dataclass
@@ -182,11 +197,7 @@ class ObservedSession:
         broken(f"the session did not end within {SESSION_S:.0f} s; {self.summary()}")
 
     async def abort(self, reason: str = "cancelled") -> None:
-        """Abort the session while its agent is busy in a tool.
-
-        Raises:
-            BrokenPromise: the tool or the session has ended already, so an abort checks nothing.
-        """
+        """Abort the session, which breaks the promise unless its agent is busy in a tool."""
         ended = {event.tool_call_id for event in self.of(ToolEnd)}
         is_busy = any(event.tool_call_id not in ended for event in self.of(ToolStart))
         if self.maybe_result is not None or not is_busy:
@@ -194,11 +205,7 @@ class ObservedSession:
         await within(SOON_S, "abort did not return", lambda: self.session.abort(reason))
 
     async def answer_to(self, timeout_s: float, what: str, action: Callable[[], Awaitable[T]]) -> T:
-        """Await the session's answer to `action`, at most `SOON_S` longer than the session runs.
-
-        Raises:
-            BrokenPromise: there was no answer; `what` names the action.
-        """
+        """Await the session's answer to `action`, at most `SOON_S` longer than the session runs."""
         answers: list[T] = []
 
         async def answer() -> None:
@@ -271,11 +278,7 @@ class ObservedSession:
 
 
 async def within(timeout_s: float, what: str, action: Callable[[], Awaitable[Any]]) -> Any:
-    """Await `action` for a limited time.
-
-    Raises:
-        BrokenPromise: it took longer; the message is `what`.
-    """
+    """Await `action` for a limited time, after which the promise is broken by `what`."""
     with anyio.move_on_after(timeout_s):
         return await action()
     raise BrokenPromise(what)

@@ -17,11 +17,14 @@ import anyio
 
 from agent_swarm_worker.conformance import (  # noqa: F401 - each declares its checks
     of_adapter,
-    of_secrecy,
     of_session,
 )
-from agent_swarm_worker.conformance.checks import CHECKS, BrokenPromise, Check, NotApplicable
-from agent_swarm_worker.conformance.session_fixture import SessionFixture
+from agent_swarm_worker.conformance.checks import CHECKS, Check
+from agent_swarm_worker.conformance.session_fixture import (
+    BrokenPromise,
+    NotApplicable,
+    SessionFixture,
+)
 from agent_swarm_worker.providers.registry import create_provider
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 
@@ -57,8 +60,7 @@ async def examine(
         harness: makes a harness fixture; without it the checks that need one are not run.
 
     Raises:
-        UnknownProvider: no provider has this name.
-        UnusableProvider: its code cannot be loaded.
+        ConfigError: no provider has this name, or its code cannot be loaded.
     """
     create_provider(provider)
     for check in CHECKS:
@@ -110,11 +112,7 @@ async def is_kept(
     env: Mapping[str, str] | None = None,
     sandbox: Sandbox | None = None,
 ) -> bool:
-    """Return True unless the promise is broken; for tests.
-
-    Raises:
-        BrokenPromise: it is; the message says how.
-    """
+    """Raise `BrokenPromise` if the promise is broken, else return True; for tests."""
     outcome = await outcome_of(check, provider, env=env, harness=harness, sandbox=sandbox)
     if outcome.state == "broken":
         raise BrokenPromise(f"{check.promise} But {outcome.why}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from agent_swarm_worker.api.wire import Repo
+    from agent_swarm_worker.api.wire.resources import Repo
     from agent_swarm_worker.clock import Clock
 
 LIMIT_S = 30.0
@@ -30,10 +30,7 @@ _HELPER = '!f() {{ test "$1" = get && printf "username={user}\\npassword=%s\\n" 
 
 
 def identity(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the unset variables of git's author and committer.
-
-    Empty without a token of GitHub or GitLab.
-    """
+    """Return the unset variables of git's author and committer; empty without a token."""
     settings = GitSettings.load(env)
     if settings.github_token:
         name, email = settings.github_name, settings.github_email
@@ -89,8 +86,6 @@ async def _run(argv: list[str], env: Mapping[str, str], log: Log) -> None:
 
 
 class _FetchedRepo:
-    """Repository lookup that returns a row fetched before."""
-
     def __init__(self, repo: Repo) -> None:
         self._repo = repo
 
@@ -101,10 +96,7 @@ class _FetchedRepo:
 async def clone_all(
     repos: Sequence[Repo], env: Mapping[str, str], *, workspace: Path, clock: Clock
 ) -> None:
-    """Clone missing repositories and update the others where that loses no work.
-
-    A repository that fails is logged.
-    """
+    """Clone missing repositories, and update the others where that loses no work; log failures."""
     for repo in repos:
         repositories = Repositories(
             _FetchedRepo(repo), Git(env), clock, workspace_dir=workspace, fallback_dir=workspace

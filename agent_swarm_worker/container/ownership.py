@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.api.wire import is_identifier
+from agent_swarm_worker.api.values import is_identifier
 from agent_swarm_worker.errors import ContainerError
 from agent_swarm_worker.files import write_atomically
 from agent_swarm_worker.logs import Event, Log
@@ -86,11 +86,7 @@ def _chown(folder: int, name: str, owner: Account, done: OwnershipChange) -> Non
 
 
 def make_directory(base: Path, *names: str, owner: Account | None) -> None:
-    """Create ``base/name/name…``; directories of root on this path become the owner's.
-
-    Raises:
-        OSError: it cannot be created, or a part of the path is a link or a file.
-    """
+    """Create ``base/name/name…``; directories of root on this path become the owner's. No links."""
     with _opened(os.open(base, _DIRECTORY)) as first:
         folder = first
         opened: list[int] = []
@@ -104,11 +100,7 @@ def make_directory(base: Path, *names: str, owner: Account | None) -> None:
 
 
 def chown_directory(path: Path, owner: Account) -> None:
-    """Change the owner of a directory of root to `owner`, without its content.
-
-    Raises:
-        OSError: it does not exist, or the system refuses.
-    """
+    """Change the owner of a directory of root to `owner`, without its content."""
     with _opened(os.open(path, _DIRECTORY)) as folder:
         if os.fstat(folder).st_uid == 0:
             os.fchown(folder, owner.uid, owner.gid)
@@ -147,11 +139,7 @@ class Account:
 
     @classmethod
     def named(cls, name: str) -> Account:
-        """Look up a user by name.
-
-        Raises:
-            ContainerError: it does not exist.
-        """
+        """Look up a user by name."""
         try:
             entry = pwd.getpwnam(name)
         except (KeyError, ValueError):
@@ -167,11 +155,7 @@ class Account:
 
 
 def target_account(name: str) -> Account | None:
-    """Return the user to run as; ``None`` if this process is not root, or `name` is root.
-
-    Raises:
-        ContainerError: the process is root, and the user does not exist.
-    """
+    """Return the user to run as; ``None`` if this process is not root, or `name` is root."""
     if os.geteuid() != 0:
         return None
     account = Account.named(name)
@@ -179,11 +163,7 @@ def target_account(name: str) -> Account | None:
 
 
 def drop_privileges(account: Account) -> None:
-    """Switch this process to the user, irreversibly.
-
-    Raises:
-        OSError: the kernel refuses, as without the capabilities SETUID and SETGID.
-    """
+    """Switch this process to the user, irreversibly."""
     os.initgroups(account.name, account.gid)
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)

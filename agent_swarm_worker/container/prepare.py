@@ -7,12 +7,18 @@ The steps, in order::
 
 The command then replaces this process. A container that does not run as root skips the steps that
 need it.
+
+`exportable` configuration rows become variables of set-up scripts and of commands other than the
+worker, which applies the rows itself and follows their changes. They are passed in an environment,
+never through a file or a shell, so that no value needs quoting.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,34 +26,73 @@ from typing import TYPE_CHECKING
 import anyio
 
 from agent_swarm_worker import __version__
+from agent_swarm_worker.api.capabilities import ServerCapabilities
+from agent_swarm_worker.api.client import SwarmClient
+from agent_swarm_worker.api.health import ApiHealth
+from agent_swarm_worker.api.http import Http
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.container import git_setup, ownership, scripts
-from agent_swarm_worker.container.api import (
-    ContainerSettings,
-    ServerData,
-    exportable,
-    fetch,
-    ready_limit_s,
-    wait_for_api,
-)
 from agent_swarm_worker.container.git_setup import clone_all
 from agent_swarm_worker.container.ownership import change_ownership, drop_privileges, target_account
-from agent_swarm_worker.errors import BinaryMissing, ContainerError, CredentialsMissing
+from agent_swarm_worker.credentials.pools import withheld_from_all
+from agent_swarm_worker.errors import ApiError, BinaryMissing, ContainerError, CredentialsMissing
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.registry import known_specs, part_of, spec_of
-from agent_swarm_worker.settings import Settings
+from agent_swarm_worker.settings import Settings, SettingsModel, boot
+from agent_swarm_worker.settings.base import Flag  # noqa: TC001 - pydantic reads it
 from agent_swarm_worker.state.directory import generated_agent_id
-from agent_swarm_worker.worker.boot.environment import Environment, check_harness, make_sandbox
+from agent_swarm_worker.worker.boot.environment import (
+    Environment,
+    check_harness,
+    make_sandbox,
+    own_git_env,
+)
 from agent_swarm_worker.worker.boot.harness import Harness, harness_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from agent_swarm_worker.api.resources import SetupScripts
+    from agent_swarm_worker.api.wire.resources import ConfigRow, Repo
+    from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.container.ownership import Account
+    from agent_swarm_worker.contract import HarnessSpec
     from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 
 _NO_HOME = (Path("/"), Path("/root"))
+
+
+LIMIT = "WORKER_API_READY_TIMEOUT_SECONDS"
+DEFAULT_LIMIT_S = 90
+ATTEMPT_S = 3.0
+PAUSE_S = 1.0
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_NEVER_EXPORTED = "HARNESS_PROVIDER"
+"""The worker selects the harness itself, whenever the configuration changes."""
+
+
+class ContainerSettings(SettingsModel):
+    """Variables of the container's start, besides the worker's settings."""
+
+    # --- the start of a container
+    startup_script_strict: Flag = boot("STARTUP_SCRIPT_STRICT", default=False)
+    """A set-up script that fails ends the start, with the script's exit code."""
+    api_ready_timeout: str = boot(
+        "WORKER_API_READY_TIMEOUT_SECONDS", default="", keeps_blank=True, is_shared=True
+    )
+    """As given; `ready_limit_s` validates it."""
+
+
+@dataclass(slots=True)
+class ServerData:
+    """The responses; empty where there was none."""
+
+    rows: tuple[ConfigRow, ...] = ()
+    scripts: SetupScripts | None = None
+    """``None`` if they could not be fetched."""
+    repos: tuple[Repo, ...] = ()
 
 
 class Preparation:
@@ -80,9 +125,7 @@ class Preparation:
         """Run all steps; return the environment with the configuration rows.
 
         Raises:
-            ScriptFailed: a set-up script failed, and failures are fatal.
-            ContainerError: ``API_KEY`` is missing, the API did not respond in time, or the
-                harness's program is missing.
+            ContainerError: a step failed without which the worker cannot run.
         """
         if not self._settings.api_key:
             raise ContainerError("API_KEY environment variable is required")
@@ -119,7 +162,6 @@ class Preparation:
         )
 
     def _exported(self) -> dict[str, str]:
-        """Return the environment with the exportable rows."""
         layers = Environment(self._env, scrubber=self._scrubber, log=self._log)
         layers.apply(exportable(self._server_data.rows, known_specs(), self._log))
         return layers.values()
@@ -152,13 +194,14 @@ class Preparation:
             self._settings.home, self._workspace, known_specs(), self._log
         )
         self._restore_login()
-        anyio.run(partial(git_setup.set_up_logins, exported, self._log))
+        git_env = own_git_env(self._env, exported)
+        anyio.run(partial(git_setup.set_up_logins, git_env, self._log))
         if self._workspace.is_dir():
             anyio.run(
                 partial(
                     clone_all,
                     self._server_data.repos,
-                    exported,
+                    git_env,
                     workspace=self._workspace,
                     clock=self._clock,
                 )
@@ -168,7 +211,6 @@ class Preparation:
         self._check_program()
 
     def _restore_login(self) -> None:
-        """Write the login files of the harness, if its spec names a login hook."""
         env = self._in_force()
         spec = spec_of(harness_name(env))
         if not spec.credentials.login:
@@ -181,12 +223,6 @@ class Preparation:
             self._log.warning(Event.BOOT_STEP, step=step, why=error.strerror)
 
     def _check_program(self) -> None:
-        """Check as the worker's user that the harness's program exists.
-
-        Raises:
-            ContainerError: it does not.
-            ConfigError: the harness is not known, or cannot be used.
-        """
         values = self._in_force()
         adapter = Harness(values, log=self._log).adapter
         with contextlib.suppress(CredentialsMissing):
@@ -199,19 +235,94 @@ class Preparation:
                 ) from None
 
     def _in_force(self) -> dict[str, str]:
-        """Return the worker's environment, configuration rows included."""
         layers = Environment(self._env, scrubber=self._scrubber, log=Log())
         layers.apply(self._server_data.rows)
         return layers.values()
+
+
+# --- what the server has for the start
+async def fetch(settings: Settings, agent_id: str, *, clock: Clock, log: Log) -> ServerData:
+    """Fetch configuration rows, set-up scripts and repositories, concurrently.
+
+    A request that fails is logged and does not end the start: the worker repeats those it needs.
+    """
+    data = ServerData()
+    async with Http(
+        settings.api_url,
+        health=ApiHealth(clock, log),
+        api_key=settings.api_key,
+        agent_id=agent_id,
+        timeout_s=settings.api_timeout_s,
+    ) as http:
+        client = SwarmClient(http, ServerCapabilities(clock, log))
+
+        async def rows() -> None:
+            data.rows = await client.config.resolved(agent_id)
+
+        async def scripts() -> None:
+            data.scripts = await client.resources.setup_scripts(agent_id)
+
+        async def repos() -> None:
+            data.repos = await client.resources.repos_to_clone()
+
+        async with anyio.create_task_group() as group:
+            for request in (rows, scripts, repos):
+                group.start_soon(_best_effort, request, log)
+    return data
+
+
+async def _best_effort(request: Callable[[], Awaitable[None]], log: Log) -> None:
+    try:
+        await request()
+    except ApiError as error:
+        log.warning(Event.BOOT_STEP, step=request.__name__, why=str(error))
+
+
+def exportable(
+    rows: Iterable[ConfigRow], specs: Iterable[HarnessSpec], log: Log
+) -> tuple[ConfigRow, ...]:
+    """Return the rows that can be shell variables and no harness withholds; log unusable names."""
+    is_withheld = withheld_from_all(spec.credentials for spec in specs)
+    exported = []
+    for row in rows:
+        if row.key == _NEVER_EXPORTED or is_withheld(row.key):
+            continue
+        if _IDENTIFIER.fullmatch(row.key):
+            exported.append(row)
+        else:
+            log.warning(Event.CONFIG_IGNORED, key=row.key, why="no shell variable has such a name")
+    return tuple(exported)
+
+
+def ready_limit_s(env: Mapping[str, str]) -> int:
+    """Return how many seconds to wait for the API."""
+    value = ContainerSettings.load(env).api_ready_timeout or str(DEFAULT_LIMIT_S)
+    if not re.fullmatch(r"[0-9]+", value, re.ASCII) or int(value[:9]) == 0:
+        raise ContainerError(f"{LIMIT} must be a positive integer, got '{value}'")
+    return int(value[:9])
+
+
+async def wait_for_api(settings: Settings, *, limit_s: int, clock: Clock) -> None:
+    """Poll the API's health every second until it responds; the key is not sent."""
+    health = ApiHealth(clock)
+    async with Http(settings.api_url, health=health, timeout_s=ATTEMPT_S) as http:
+        client = SwarmClient(http, ServerCapabilities(clock))
+        with anyio.move_on_after(limit_s):
+            while True:
+                try:
+                    await client.resources.health()
+                except ApiError:
+                    await clock.sleep(PAUSE_S)
+                else:
+                    return
+        url = f"{http.shown_url}/health"
+        raise ContainerError(f"API readiness timed out after {limit_s}s waiting for {url}")
 
 
 def prepare_offline(env: Mapping[str, str], *, user: str, log: Log | None = None) -> dict[str, str]:
     """Change ownership and drop root privileges only; return the environment of `user`.
 
     For commands such as ``doctor``, which must run where the API or a setting is broken.
-
-    Raises:
-        ContainerError: the process is root, and the user does not exist.
     """
     account = target_account(user)
     if account is None:

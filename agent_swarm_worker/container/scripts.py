@@ -24,14 +24,7 @@ if TYPE_CHECKING:
 
 BEGIN = "# === Agent-managed setup (from DB) ==="
 END = "# === End agent-managed setup ==="
-NAMES = (
-    "start-up.sh",
-    "start-up.bash",
-    "start-up.js",
-    "start-up.ts",
-    "start-up.bun",
-    "start-up",
-)
+NAMES = ("start-up.sh", "start-up.bash", "start-up.js", "start-up.ts", "start-up.bun", "start-up")
 _BLOCK = re.compile(rf"^{re.escape(BEGIN)}\n.*?^{re.escape(END)}\n?", re.DOTALL | re.MULTILINE)
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh"})
 _BY_SUFFIX = {
@@ -84,23 +77,13 @@ def is_shell(text: str) -> bool:
 
 
 class Scripts:
-    """Runs scripts in the workspace.
-
-    Args:
-        workspace: working directory, and directory of the operator's script.
-        is_strict: a failed script ends the start.
-        log: for failures otherwise.
-    """
+    """Runs scripts in the workspace; if it is strict, a failure raises `ScriptFailed`."""
 
     def __init__(self, workspace: Path, *, is_strict: bool, log: Log) -> None:
         self._workspace, self._is_strict, self._log = workspace, is_strict, log
 
     def run_global(self, text: str, env: Mapping[str, str]) -> None:
-        """Run the swarm's global script.
-
-        Raises:
-            ScriptFailed: it failed, and failures are fatal.
-        """
+        """Run the swarm's global script."""
         self._run_text("global setup script", text, env)
 
     def run_start_up(self, agents: str | None, env: Mapping[str, str]) -> None:
@@ -109,9 +92,6 @@ class Scripts:
         Args:
             agents: the agent's script; ``None`` if it is not known: the block stays.
             env: environment of the script.
-
-        Raises:
-            ScriptFailed: it failed, and failures are fatal.
         """
         path = start_up_script(self._workspace)
         operators = _read(path) if path else ""

@@ -10,6 +10,7 @@ from agent_swarm_worker.contract.events import CostData as CostData
 from agent_swarm_worker.contract.events import Custom as Custom
 from agent_swarm_worker.contract.events import Error as Error
 from agent_swarm_worker.contract.events import EventListener as EventListener
+from agent_swarm_worker.contract.events import Helper as Helper
 from agent_swarm_worker.contract.events import Message as Message
 from agent_swarm_worker.contract.events import ModelCost as ModelCost
 from agent_swarm_worker.contract.events import Progress as Progress

@@ -27,6 +27,16 @@ class SessionInit:
 
 
 @dataclass(frozen=True, slots=True)
+class Helper:
+    """A subagent of the session's main agent."""
+
+    id: str
+    """The same in all its events; the harness's own."""
+    name: str = ""
+    """For people, for example what the main agent asked of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A complete message, not a delta. Empty assistant text marks the end of a turn."""
 
@@ -35,6 +45,8 @@ class Message:
     content: str
     subagent: bool = False
     """True for a message of a subagent: never the task's output."""
+    helper: Helper | None = None
+    """The subagent, if it is known which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,8 @@ class ToolStart:
     tool_call_id: str
     tool_name: str
     args: Any
+    helper: Helper | None = None
+    """The subagent that calls; ``None``: the main agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +70,8 @@ class ToolEnd:
     tool_name: str
     result: Any
     is_error: bool = False
+    helper: Helper | None = None
+    """That of the call's `ToolStart`."""
 
 
 @dataclass(frozen=True, slots=True)

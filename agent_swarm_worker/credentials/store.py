@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from agent_swarm_worker.api.configuration import Config
-    from agent_swarm_worker.api.wire import ConfigRow
+    from agent_swarm_worker.api.wire.resources import ConfigRow
 
 LAST_SLOT = 100
 LEGACY_KEY = "codex_oauth"

@@ -14,11 +14,11 @@ import httpx2
 import orjson
 
 from agent_swarm_worker.api.address import Address
-from agent_swarm_worker.api.wire import Row
+from agent_swarm_worker.api.values import Row
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.credentials.credential import CodexCredential
 from agent_swarm_worker.errors import BadSetting, TokenRefused, VendorFailed
-from agent_swarm_worker.settings import SettingsModel, live
+from agent_swarm_worker.settings import SettingsModel, live, operator_only
 from agent_swarm_worker.settings.base import Stripped  # noqa: TC001 - pydantic reads it
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class LoginSettings(SettingsModel):
     """Variables of login commands and of sessions' logins."""
 
     # --- logins
-    issuer: Stripped = live("CODEX_OAUTH_ISSUER", default="")
+    issuer: Stripped = operator_only("CODEX_OAUTH_ISSUER", default="")
     """Base URL of the OAuth server that makes and renews the logins, if it is not the vendor's;
     HTTPS, or loopback."""
     display: str = live("DISPLAY", default="", is_native=True)
@@ -68,8 +68,8 @@ class LoginSettings(SettingsModel):
     """See ``DISPLAY``."""
     codex_oauth: str = live("CODEX_OAUTH", default="", is_native=True, is_shared=True)
     openai_api_key: str = live("OPENAI_API_KEY", default="", is_native=True, is_shared=True)
-    codex_home: Stripped = live("CODEX_HOME", default="", is_native=True, is_shared=True)
-    home: str = live("HOME", default="/", is_native=True, is_shared=True)
+    codex_home: Stripped = operator_only("CODEX_HOME", default="", is_native=True, is_shared=True)
+    home: str = operator_only("HOME", default="/", is_native=True, is_shared=True)
 
     @property
     def has_screen(self) -> bool:

@@ -61,10 +61,17 @@ class CallWindow:
         spaced_s: seconds from the start of one call to that of the next that count as a wait.
         longest_cycle: in calls; cycles from three calls up to it are counted.
         recent: how many calls count as recent, without and with vague calls in the window.
+        budget: for the results that are kept.
     """
 
     def __init__(
-        self, size: int, *, spaced_s: float, longest_cycle: int, recent: tuple[int, int]
+        self,
+        size: int,
+        *,
+        spaced_s: float,
+        longest_cycle: int,
+        recent: tuple[int, int],
+        budget: ResultBudget,
     ) -> None:
         self._size = size + 1
         self._spaced_s = spaced_s
@@ -75,7 +82,7 @@ class CallWindow:
         """The latest call of each id."""
         self._unanswered: dict[tuple[str, Pattern], int] = {}
         """How many calls of an id and a pattern have no result."""
-        self._budget = ResultBudget()
+        self._budget = budget
         self._vague = 0
         self._recent_size = recent[0]
         self._started_at_s = 0.0
@@ -150,7 +157,7 @@ class CallWindow:
         if call is None or call.result is not None:
             return
         self._forget_unanswered(call)
-        call.result = CallResult(result, self._budget)
+        call.result = CallResult(result, self._budget, call_id)
         if len(call.pattern.calls) == 1:
             return
         seen = [c.result for c in call.pattern.calls if c is not call and c.result is not None]
@@ -162,6 +169,12 @@ class CallWindow:
         if seen:
             call.has_new_result = True
             self._last_new_result = max(self._last_new_result, call.number)
+
+    def release(self) -> None:
+        """Return what the window's results take of the budget; the window is not used again."""
+        for call in self._calls:
+            if call.result is not None:
+                call.result.release()
 
     def _append(self, call: Call) -> None:
         pattern = call.pattern

@@ -3,10 +3,11 @@
 `args_key` is equal for equal arguments: one JSON text with sorted keys and numbers as JavaScript
 prints them.
 
-Two results are the same if they differ only in times, durations and ids. Most calls are made once,
-so a `CallResult` keeps its text and is compared or normalised only when the same call has another
-result. `ResultBudget` limits what a session keeps; a result beyond it is reduced to its digest.
-JSON of more than 256 KiB is compared in its compact form, without normalising.
+Two results are the same if they differ only in times, durations and ids: in text, in the fields of
+JSON by their names (a harness's item, a tool's answer), and in the call's own id. Most calls are
+made once, so a `CallResult` keeps its text and is compared or normalised only when the same call
+has another result. `ResultBudget` limits what a session keeps; a result beyond it is reduced to its
+digest. Text of more than 256 KiB is compared without normalising.
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ _PLAIN_TYPES: Final = frozenset({str, int, bool, type(None)})
 _LONGEST_PLAIN_KEY: Final = 128
 """Bytes. A longer key is replaced by its digest, so that a window of calls stays small."""
 _POSITIVE_EXPONENT: Final = re.compile(rb"[0-9]e\+?[0-9]")
+_OF_THE_CALL: Final = frozenset(
+    f"{owner}{noun}"
+    for owner in ("tool_call", "toolCall", "tool_use", "toolUse", "toolcall")
+    for noun in ("_id", "Id", "ID", "id")
+) | {"_meta", "idempotency_key", "idempotencyKey"}
+"""Arguments that identify the call itself, not what is asked."""
 
 _incomparable = itertools.count()
 
@@ -40,8 +47,10 @@ _incomparable = itertools.count()
 def args_key(args: Any) -> bytes | str:
     """Return a key that two calls share if and only if their arguments are the same.
 
-    Arguments that cannot be compared (nested too deeply, not JSON) get a key of their own.
+    Arguments that cannot be compared get a key of their own.
     """
+    if type(args) is dict and not _OF_THE_CALL.isdisjoint(args):
+        args = {name: value for name, value in args.items() if name not in _OF_THE_CALL}
     try:
         text = orjson.dumps(args, option=_JSON_OPTIONS)
     except TypeError:
@@ -76,7 +85,7 @@ def _is_plain(args: Any) -> bool:
     """True for a flat mapping without floats, as most arguments are."""
     if type(args) is not dict:
         return False
-    return all(type(value) in _PLAIN_TYPES for value in args.values())
+    return _PLAIN_TYPES.issuperset(map(type, args.values()))
 
 
 def _with_whole_floats_as_integers(text: bytes) -> bytes | None:
@@ -146,6 +155,7 @@ MAX_KEPT_BYTES: Final = 2 * 1024 * 1024
 """Limit on the results of one session that are kept for later comparisons."""
 _MAX_NORMALISED_CHARS: Final = 256 * 1024
 
+_JSON_STARTS: Final = frozenset("{[")
 _UNIT: Final = r"(?:ms|µs|us|s|secs?|seconds?|m|mins?|minutes?|h|hours?)"
 _NOISE: Final = re.compile(
     # The first character of a word, for which the engine has a fast search; then all its digits;
@@ -169,6 +179,31 @@ _NOISE: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_IDENTITY: Final = re.compile(
+    # In JSON, and in JSON inside a string of it.
+    r"""
+    (\\?)"(?:
+      (?i:
+        (?:(?:tool|function|parent)[_-]?)?(?:call|use|item|request|message|msg|event|part|step|turn
+          |run|session|thread|trace|span|chunk|process|correlation|invocation|execution|response)
+          [_-]?id | uuid | guid | nonce | etag | pid
+        | (?:(?:created|start|started|began|begin|end|ended|finished|completed|stop|stopped|updated
+          |modified|received|emitted|sent|generated|fetched|client|server)[_-]?)
+          (?:at|time|timestamp|ts)(?:[_-]?(?:ms|unix|utc))?
+        | time | timestamp(?:[_-]?ms)? | ts
+        | (?:(?:total|api|exec|execution|run)[_-]?)?(?:duration|elapsed|latency|runtime|took
+          |wall[_-]?time)(?:[_-]?(?:ms|s|secs?|seconds?|millis|milliseconds|us|ns|time))?
+      )\1":\s?(?:\1"(?:[^"\\]++|(?!\1")\\.)*+\1"|[^\s,"\\{}\[\]]++)
+      | id\1":\s?\1"(?:call|chatcmpl|evt|event|exec|fco?|item|msg|message|part|prt|req|resp|rs|step
+        |tool|toolu|tooluse|turn|ws)[_-][\w-]++\1"
+    )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+"""A field with the time, the duration or the id of a call. A plain ``id`` may be what was asked
+for, so its value must look like that of a harness."""
+_LONG_ID_CHARS: Final = 6
+"""An id of a call that is shorter is replaced only where it is a whole string."""
 _BORDER: Final = re.compile(r"""["'/=(){}\[\]<>|;\\]|\W(?=\W)|\n(?=\d)|(?<!-\d\d) (?=\d)""")
 r"""A position inside no noise: the text before it and from it on can be normalised separately.
 
@@ -190,17 +225,19 @@ class ResultBudget:
 
 
 class CallResult:
-    """One result of a call; its text is freed when it was released as often as retained.
+    """One result of a call, a string or JSON values.
 
-    Args:
-        result: a string or JSON values.
-        budget: the session's; without room the result is reduced to its digest at once.
+    Its text is freed when it was released as often as retained; without room in the session's
+    `budget` it is reduced to its digest at once.
     """
 
-    __slots__ = ("_budget", "_digest", "_form", "_kept_bytes", "_owners")
+    __slots__ = ("_budget", "_call_id", "_digest", "_form", "_is_bare", "_kept_bytes", "_owners")
 
-    def __init__(self, result: Any, budget: ResultBudget) -> None:
+    def __init__(self, result: Any, budget: ResultBudget, call_id: str = "") -> None:
         self._budget = budget
+        self._call_id = call_id
+        self._is_bare = False
+        """The text has no fields of identity any more."""
         self._owners = 1
         self._digest: bytes | None = None
         self._form: str | bytes | None = None
@@ -212,7 +249,7 @@ class CallResult:
         try:
             self._keep(orjson.dumps(result, option=_JSON_OPTIONS))
         except TypeError:
-            self._digest = result_digest(result)
+            self._digest = result_digest(result, call_id)
 
     def retain(self) -> CallResult:
         """Count one more owner."""
@@ -253,12 +290,17 @@ class CallResult:
     def _text(self) -> str | None:
         """Return the text; ``None`` if only the digest is left, or for JSON that is too long."""
         form = self._form
+        if form is None or (isinstance(form, str) and self._is_bare):
+            return form
         if isinstance(form, bytes):
             if len(form) > _MAX_NORMALISED_CHARS:
                 return None
             form = json.dumps(orjson.loads(form), sort_keys=True)
-            self._keep(form)
-        return form
+        self._is_bare = True
+        bare = _without_identity(form, self._call_id)
+        if bare is not self._form:
+            self._keep(bare)
+        return bare
 
     def _identity(self) -> bytes:
         if self._digest is None:
@@ -266,18 +308,31 @@ class CallResult:
             if text is not None:
                 self._digest = _digest(_normalised(text).encode("utf-8", "surrogatepass"))
             elif isinstance(self._form, bytes):
-                self._digest = _digest(self._form)
+                self._digest = _digest(
+                    _without_identity(self._form.decode(), self._call_id).encode()
+                )
         return self._digest or b""
 
 
-def result_digest(result: Any) -> bytes:
-    """Return a digest that is equal for results which differ only in times, durations and ids."""
+def result_digest(result: Any, call_id: str = "") -> bytes:
+    """Return a digest that is equal for results that are the same."""
     if not isinstance(result, str):
         try:
             result = json.dumps(result, sort_keys=True, default=str)
         except (RecursionError, TypeError, ValueError):
             result = type(result).__name__
-    return _digest(_normalised(result).encode("utf-8", "surrogatepass"))
+    bare = _without_identity(result, call_id)
+    return _digest(_normalised(bare).encode("utf-8", "surrogatepass"))
+
+
+def _without_identity(text: str, call_id: str) -> str:
+    """Remove the fields of `_IDENTITY` from JSON, and the call's id."""
+    if text[:1] in _JSON_STARTS:
+        text = _IDENTITY.sub("", text)
+    if call_id and call_id in text:
+        is_long = len(call_id) >= _LONG_ID_CHARS
+        return text.replace(call_id if is_long else f'"{call_id}"', "~")
+    return text
 
 
 def _normalised(text: str) -> str:

@@ -1,85 +1,53 @@
 """Choose the environment variables that a child process gets: the rules of docs/secrets.md.
 
-A harness gets the variables that the operator and the server's configuration set, as it does in the
-public worker: agents are meant to use a ``GITHUB_TOKEN`` or a cloud role. Withheld are variables
-meant for others: the worker's own process, the server, another harness.
-
-The worker's helper programs (git, gh, glab) get no secret except those of code hosts, because
-filters and credential helpers that an agent wrote into a clone run with their environment.
-
-``SWARM_PASS_ENV`` names variables that get through in any case.
+A harness gets what the operator and the server's configuration set, except what is meant for the
+worker's own process, the server or another harness. The worker's helper programs (git, gh, glab)
+get no secret except those of code hosts: filters and credential helpers that an agent wrote into a
+clone run with their environment.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from agent_swarm_worker.guards.scrubbing.needles import is_secret_name, secret_values_of
-from agent_swarm_worker.settings import SettingsModel, live, named
+from agent_swarm_worker.guards.scrubbing.secret_names import secret_values_of, words
+from agent_swarm_worker.settings import SettingsModel, named, operator_only
 from agent_swarm_worker.settings.base import CommaList, YesFlag  # noqa: TC001 - pydantic reads them
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-GIT_POINTERS: Final = frozenset(
-    {
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_PREFIX",
-        "GIT_COMMON_DIR",
-        "GIT_NAMESPACE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_QUARANTINE_PATH",
-        "GIT_SHALLOW_FILE",
-        "GIT_GRAFT_FILE",
-    }
+GIT_POINTERS: Final = words(
+    """
+    GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_PREFIX GIT_COMMON_DIR GIT_NAMESPACE
+    GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_QUARANTINE_PATH
+    GIT_SHALLOW_FILE GIT_GRAFT_FILE
+    """
 )
 """The variables by which git finds its repository (``git rev-parse --local-env-vars``); set if the
 worker was started from a git hook."""
 SERVER_SECRETS: Final = frozenset({"SECRETS_ENCRYPTION_KEY", "SECRETS_ENCRYPTION_KEY_FILE"})
 """The key of the server's database; set here if one file configures both."""
-INTERPRETER_SETTINGS: Final = frozenset(
-    {
-        "LD_PRELOAD",
-        "LD_AUDIT",
-        "DYLD_INSERT_LIBRARIES",
-        "PYTHONHOME",
-        "PYTHONPATH",
-        "PYTHONSTARTUP",
-        "PYTHONEXECUTABLE",
-        "PYTHONUSERBASE",
-        "__PYVENV_LAUNCHER__",
-        "VIRTUAL_ENV",
-        "VIRTUAL_ENV_PROMPT",
-    }
+INTERPRETER_SETTINGS: Final = words(
+    """
+    LD_PRELOAD LD_AUDIT DYLD_INSERT_LIBRARIES PYTHONHOME PYTHONPATH PYTHONSTARTUP
+    PYTHONEXECUTABLE PYTHONUSERBASE __PYVENV_LAUNCHER__ VIRTUAL_ENV VIRTUAL_ENV_PROMPT
+    """
 )
 """Settings of the worker's interpreter; with them the agent's Python would load the worker's
 libraries, and install packages into the worker's environment."""
-SUPERVISOR_SETTINGS: Final = frozenset(
-    {
-        "NOTIFY_SOCKET",
-        "WATCHDOG_PID",
-        "WATCHDOG_USEC",
-        "LISTEN_PID",
-        "LISTEN_FDS",
-        "LISTEN_FDNAMES",
-        "MAINPID",
-        "MANAGERPID",
-        "INVOCATION_ID",
-        "JOURNAL_STREAM",
-        "CREDENTIALS_DIRECTORY",
-    }
+SUPERVISOR_SETTINGS: Final = words(
+    """
+    NOTIFY_SOCKET WATCHDOG_PID WATCHDOG_USEC LISTEN_PID LISTEN_FDS LISTEN_FDNAMES MAINPID
+    MANAGERPID INVOCATION_ID JOURNAL_STREAM CREDENTIALS_DIRECTORY
+    """
 )
 """Set by systemd for its service; with them a child could act as the service."""
-TRACING_HEADERS: Final = frozenset(
-    {
-        "OTEL_EXPORTER_OTLP_HEADERS",
-        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
-        "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
-        "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
-    }
+TRACING_HEADERS: Final = words(
+    """
+    OTEL_EXPORTER_OTLP_HEADERS OTEL_EXPORTER_OTLP_TRACES_HEADERS
+    OTEL_EXPORTER_OTLP_METRICS_HEADERS OTEL_EXPORTER_OTLP_LOGS_HEADERS
+    """
 )
 """The key of the operator's collector; a harness gets it only if it reports traces itself."""
 _YES: Final = frozenset({"1", "true", "on", "yes"})
@@ -95,9 +63,7 @@ def harness_env(
 ) -> dict[str, str]:
     """Return the variables of `env` that the processes of a session may see.
 
-    Args:
-        env: the environment to choose from.
-        tracing_switches: further variables with which this harness reports traces itself.
+    `tracing_switches` are further variables with which this harness reports traces itself.
     """
     reports_itself = ChildEnvSettings.load(env).harness_reports_itself or any(
         named(env, name).strip().lower() in _YES for name in tracing_switches
@@ -114,20 +80,16 @@ def helper_env(
 ) -> dict[str, str]:
     """Return the variables of `env` that git, gh, glab and other helper programs may see.
 
-    Args:
-        env: the environment to choose from.
-        scrub: replaces secrets; a value that it changes is withheld, whatever its variable's name.
+    A value that `scrub` changes is withheld, whatever its variable's name.
     """
     passed = _passed(env)
 
-    def is_secret(name: str, value: str) -> bool:
-        is_declared_secret = is_secret_name(name) or any(secret_values_of({name: value}))
-        return is_declared_secret or (scrub is not None and scrub(value) != value)
-
+    secrets = {name for name, _ in secret_values_of(env)}
+    secrets |= {name for name, value in env.items() if scrub and scrub(value) != value}
     return {
         name: value
         for name, value in harness_env(env).items()
-        if name in passed or _is_of_a_code_host(name) or not is_secret(name, value)
+        if name in passed or _is_of_a_code_host(name) or name not in secrets
     }
 
 
@@ -146,12 +108,12 @@ class ChildEnvSettings(SettingsModel):
     """Settings that change which variables a child process gets."""
 
     # --- tracing by the harness itself
-    harness_otel: YesFlag = live("SWARM_ENABLE_HARNESS_OTEL", default=False)
+    harness_otel: YesFlag = operator_only("SWARM_ENABLE_HARNESS_OTEL", default=False)
     """``1``, ``true``, ``on`` or ``yes``: the harness sends traces by itself, and is given the
     ``OTEL_EXPORTER_OTLP_*HEADERS`` of the operator's collector."""
-    claude_code_otel: YesFlag = live("SWARM_ENABLE_CLAUDE_CODE_OTEL", default=False)
+    claude_code_otel: YesFlag = operator_only("SWARM_ENABLE_CLAUDE_CODE_OTEL", default=False)
     """The same under an older name."""
-    pass_env: CommaList = live("SWARM_PASS_ENV", default=(), is_shared=True)
+    pass_env: CommaList = operator_only("SWARM_PASS_ENV", default=(), is_shared=True)
 
     @property
     def harness_reports_itself(self) -> bool:

@@ -57,13 +57,9 @@ def classify_error(
     status: int | None = None,
     also: Mapping[str, Sequence[str]] | None = None,
 ) -> ErrorClass:
-    """Return the class of a failure.
+    """Return the class of a failure, by its text, the harness's own category and the HTTP status.
 
-    Args:
-        text: the error as the harness or the service worded it, also with terminal sequences.
-        category: the harness's own category, if it has one.
-        status: the HTTP status of the failed request, if known.
-        also: regular expressions of the harness's own texts, by class; they are tried first.
+    `also` has the regular expressions of the harness's own texts, by class; they are tried first.
     """
     given = _by_category(category) or _by_status(status)
     shown = plain(text[:MAX_CLASSIFIED_CHARS]).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
@@ -143,24 +139,22 @@ _BY_STATUS: Final = {
     529: ErrorClass.OVERLOADED,
 }
 
+_ACCOUNT: Final = {
+    ErrorClass.AUTHENTICATION_FAILED,
+    ErrorClass.BILLING_ERROR,
+    ErrorClass.MODEL_NOT_FOUND,
+    ErrorClass.USAGE_LIMIT,
+}
 _REFINEMENTS: Final = {
     ErrorClass.RATE_LIMIT: {ErrorClass.USAGE_LIMIT, ErrorClass.BILLING_ERROR},
     ErrorClass.AUTHENTICATION_FAILED: {ErrorClass.PERMISSION_DENIED, ErrorClass.BILLING_ERROR},
-    ErrorClass.PERMISSION_DENIED: {
-        ErrorClass.AUTHENTICATION_FAILED,
-        ErrorClass.BILLING_ERROR,
-        ErrorClass.MODEL_NOT_FOUND,
-        ErrorClass.USAGE_LIMIT,
-    },
+    ErrorClass.PERMISSION_DENIED: _ACCOUNT,
     ErrorClass.SERVER_ERROR: {ErrorClass.OVERLOADED},
     ErrorClass.INVALID_REQUEST: {
-        ErrorClass.AUTHENTICATION_FAILED,
-        ErrorClass.BILLING_ERROR,
+        *_ACCOUNT,
         ErrorClass.CONTEXT_OVERFLOW,
         ErrorClass.MAX_OUTPUT_TOKENS,
-        ErrorClass.MODEL_NOT_FOUND,
         ErrorClass.STALE_SESSION,
-        ErrorClass.USAGE_LIMIT,
     },
 }
 """The classes by which a text may refine the class of the category or the status."""
@@ -227,188 +221,117 @@ TOO_LONG: Final = _alternatives(
     """
 )
 
-TEXTS: Final = (
-    (
-        ErrorClass.MAX_OUTPUT_TOKENS,
-        _alternatives(
-            r"""
-            exceeded the \d{1,9} output token maximum
-            output token limit hit
-            max_output_tokens
-            """
-        ),
-    ),
-    (
-        ErrorClass.USAGE_LIMIT,
-        _alternatives(
-            r"""
-            hit your\b[\w\s-]{0,40}\blimit\b
-            (?<!cpu )(?<!disk )(?<!memory )\busage[ _-]?limit[ _-]?(?:reached|exceeded|hit)
-            \b(?:reached|exceeded) your (?:[\w-]{1,20} )?usage limit
-            \[usage-limit\]
-            \b(?:5-hour|daily|weekly|monthly|session|opus|sonnet) limit (?:reached|exceeded|hit)
-            out of extra usage
-            upgrade to pro\b
-            """
-        ),
-    ),
-    (
-        # Before billing: a quota for a minute or a day is a rate, whatever it is called.
-        ErrorClass.RATE_LIMIT,
-        _alternatives(
-            r"""
-            quota\b.{0,80}\bper (?:second|minute|hour|day)
-            resource has been exhausted
-            \bRESOURCE_EXHAUSTED\b
-            """
-        ),
-    ),
-    (
-        ErrorClass.BILLING_ERROR,
-        _alternatives(
-            r"""
-            credit balance is too low
-            insufficient[ _](?:quota|credits?|funds|balance)
-            exceeded your current quota
-            out of (?:quota|credits)
-            quota (?:has been )?exceeded
-            billing[ _]error
-            billing hard limit
-            payment (?:is )?(?:required|failed|declined)
-            <402>
-            """
-        ),
-    ),
-    (
-        ErrorClass.RATE_LIMIT,
-        _alternatives(
-            r"""
-            (?<![\w/.-])rate[ _-]?limits?[ _-](?:reached|exceeded|hit|error|in effect)
-            (?<![\w/.-])rate[ _-]limited\b
-            \bRateLimit(?:Error|Exceeded)
-            \[rate-limit\]
-            \b(?:exceed(?:ed|s)?|hit|reached|over)(?: [\w']{1,20}){1,4} rate[ _-]?limit\b
-            ^[^\w\n]*(?:api )?(?:error:? ?)?rate[ _-]?limit\W*$
-            ^(?!.*\b(?:expected|assert\w*)\b).*\btoo many requests
-            <429>
-            """
-        ),
-    ),
-    (
-        ErrorClass.AUTHENTICATION_FAILED,
-        _alternatives(
-            r"""
-            \b(?:invalid|incorrect|missing|expired|no)[ _](?:x-)?api[ _-]key
-            authentication[ _](?:failed|error|required)
-            failed to authenticate
-            could not resolve authentication
-            not logged in
-            please run /login
-            login required
-            \b(?:oauth|access|refresh|session) token (?:has |is |was )?(?:expired|revoked|invalid)
-            invalid ['"]?(?:refresh_token|bearer token)
-            failed to refresh token
-            \b401 unauthorized
-            ^[^\w\n]*(?:error: )?unauthorized\b
-            \[auth-error\]
-            <401>
-            """
-        ),
-    ),
-    (
-        ErrorClass.MODEL_NOT_FOUND,
-        _alternatives(
-            r"""
-            model_not_found
-            \b(?:unknown|invalid|unsupported|no such) model\b
-            \bmodel:? (?:[\w"'`./:@-]{1,120} )?(?:was )?(?:not found|does not exist)
-            \bmodel:? [\w"'`./:@-]{1,120} is not (?:supported|available)
-            (?:does not|doesn't|do not) have access to (?:the |this )?model
-            """
-        ),
-    ),
-    (
-        ErrorClass.PERMISSION_DENIED,
-        _alternatives(
-            r"""
-            permission_error
-            \b403 forbidden
-            ^[^\w\n]*(?:error: )?forbidden\b
-            <403>
-            """
-        ),
-    ),
-    (
-        ErrorClass.OVERLOADED,
-        _alternatives(
-            r"""
-            overloaded_error
-            \b(?:server|service|model|api)s? (?:is |are )?(?:currently |temporarily )?overloaded
-            ^[^\w\n]*(?:error:? )?overloaded\W*$
-            "overloaded"
-            experiencing high demand
-            model is at capacity
-            \b529 overloaded
-            <529>
-            """
-        ),
-    ),
-    (
-        ErrorClass.SERVER_ERROR,
-        _alternatives(
-            r"""
-            internal server error
-            bad gateway
-            gateway time-?out
-            service (?:is )?(?:temporarily )?unavailable
-            server had an error
-            (?<!\w)server_error\b
-            "api_error"
-            transient api error
-            <5xx>
-            """
-        ),
-    ),
-    (
-        ErrorClass.STALE_SESSION,
-        _alternatives(
-            r"""
-            ^[^\w\n]*(?:error: )?session (?:[\w-]{8,64} )?not found
-            """
-        ),
-    ),
-    (
-        ErrorClass.NETWORK,
-        _alternatives(
-            r"""
-            \bE(?:CONNREFUSED|CONNRESET|CONNABORTED|NOTFOUND|TIMEDOUT|HOSTUNREACH|NETUNREACH)\b
-            \bEAI_AGAIN\b
-            fetch failed
-            socket hang up
-            getaddrinfo
-            network (?:error|is unreachable)
-            connection (?:error|failed|refused|reset|aborted|closed|timed out)
-            transport_error
-            unable to connect
-            could not (?:connect|resolve host)
-            error sending request
-            (?:request|read) timed out
-            name or service not known
-            \b(?:tls|ssl)[\w ]{0,20}(?:handshake|error)
-            certificate (?:verify failed|has expired)
-            """
-        ),
-    ),
-    (
-        ErrorClass.INVALID_REQUEST,
-        _alternatives(
-            r"""
-            (?<!\w)invalid_request(?:_error)?\b
-            BadRequestError
-            \b400 bad request
-            <400>
-            """
-        ),
-    ),
+TEXTS: Final = tuple(
+    (ErrorClass[heading], _alternatives(lines))
+    for heading, lines in re.findall(
+        r"^    ([A-Z_]+)\n((?:      .*\n)+)",
+        r"""
+    MAX_OUTPUT_TOKENS
+      exceeded the \d{1,9} output token maximum
+      output token limit hit
+      max_output_tokens
+    USAGE_LIMIT
+      hit your\b[\w\s-]{0,40}\blimit\b
+      (?<!cpu )(?<!disk )(?<!memory )\busage[ _-]?limit[ _-]?(?:reached|exceeded|hit)
+      \b(?:reached|exceeded) your (?:[\w-]{1,20} )?usage limit
+      \[usage-limit\]
+      \b(?:5-hour|daily|weekly|monthly|session|opus|sonnet) limit (?:reached|exceeded|hit)
+      out of extra usage
+      upgrade to pro\b
+    RATE_LIMIT
+      quota\b.{0,80}\bper (?:second|minute|hour|day)
+      resource has been exhausted
+      \bRESOURCE_EXHAUSTED\b
+    BILLING_ERROR
+      credit balance is too low
+      insufficient[ _](?:quota|credits?|funds|balance)
+      exceeded your current quota
+      out of (?:quota|credits)
+      quota (?:has been )?exceeded
+      billing[ _]error
+      billing hard limit
+      payment (?:is )?(?:required|failed|declined)
+      <402>
+    RATE_LIMIT
+      (?<![\w/.-])rate[ _-]?limits?[ _-](?:reached|exceeded|hit|error|in effect)
+      (?<![\w/.-])rate[ _-]limited\b
+      \bRateLimit(?:Error|Exceeded)
+      \[rate-limit\]
+      \b(?:exceed(?:ed|s)?|hit|reached|over)(?: [\w']{1,20}){1,4} rate[ _-]?limit\b
+      ^[^\w\n]*(?:api )?(?:error:? ?)?rate[ _-]?limit\W*$
+      ^(?!.*\b(?:expected|assert\w*)\b).*\btoo many requests
+      <429>
+    AUTHENTICATION_FAILED
+      \b(?:invalid|incorrect|missing|expired|no)[ _](?:x-)?api[ _-]key
+      authentication[ _](?:failed|error|required)
+      failed to authenticate
+      could not resolve authentication
+      not logged in
+      please run /login
+      login required
+      \b(?:oauth|access|refresh|session) token (?:has |is |was )?(?:expired|revoked|invalid)
+      invalid ['"]?(?:refresh_token|bearer token)
+      failed to refresh token
+      \b401 unauthorized
+      ^[^\w\n]*(?:error: )?unauthorized\b
+      \[auth-error\]
+      <401>
+    MODEL_NOT_FOUND
+      model_not_found
+      \b(?:unknown|invalid|unsupported|no such) model\b
+      \bmodel:? (?:[\w"'`./:@-]{1,120} )?(?:was )?(?:not found|does not exist)
+      \bmodel:? [\w"'`./:@-]{1,120} is not (?:supported|available)
+      (?:does not|doesn't|do not) have access to (?:the |this )?model
+    PERMISSION_DENIED
+      permission_error
+      \b403 forbidden
+      ^[^\w\n]*(?:error: )?forbidden\b
+      <403>
+    OVERLOADED
+      overloaded_error
+      \b(?:server|service|model|api)s? (?:is |are )?(?:currently |temporarily )?overloaded
+      ^[^\w\n]*(?:error:? )?overloaded\W*$
+      "overloaded"
+      experiencing high demand
+      model is at capacity
+      \b529 overloaded
+      <529>
+    SERVER_ERROR
+      internal server error
+      bad gateway
+      gateway time-?out
+      service (?:is )?(?:temporarily )?unavailable
+      server had an error
+      (?<!\w)server_error\b
+      "api_error"
+      transient api error
+      <5xx>
+    STALE_SESSION
+      ^[^\w\n]*(?:error: )?session (?:[\w-]{8,64} )?not found
+    NETWORK
+      \bE(?:CONNREFUSED|CONNRESET|CONNABORTED|NOTFOUND|TIMEDOUT|HOSTUNREACH|NETUNREACH)\b
+      \bEAI_AGAIN\b
+      fetch failed
+      socket hang up
+      getaddrinfo
+      network (?:error|is unreachable)
+      connection (?:error|failed|refused|reset|aborted|closed|timed out)
+      transport_error
+      unable to connect
+      could not (?:connect|resolve host)
+      error sending request
+      (?:request|read) timed out
+      name or service not known
+      \b(?:tls|ssl)[\w ]{0,20}(?:handshake|error)
+      certificate (?:verify failed|has expired)
+    INVALID_REQUEST
+      (?<!\w)invalid_request(?:_error)?\b
+      BadRequestError
+      \b400 bad request
+      <400>
+        """,
+        re.MULTILINE,
+    )
 )
-"""The class of each list, in the order in which the lists are tried."""
+"""The class of each list, in the order in which the lists are tried. Rates precede billing: a quota
+for a minute or a day is a rate, whatever it is called."""

@@ -69,13 +69,9 @@ _EVENT_NAMES: Final = ("type", "subtype", "method", "event", "kind")
 def classify_hang(
     hang: Hang, line: str, *, is_cut_off: bool, texts: HangTexts | None = None
 ) -> Hang:
-    """Return the cause of a hang as far as the last line shows it, else `hang`.
+    """Return the cause of a hang as far as the last line shows it, else `hang`, the limit hit.
 
-    Args:
-        hang: the limit that was hit.
-        line: the last line of either stream, as the journal has it.
-        is_cut_off: the line had no line end, and more text may follow in it.
-        texts: the patterns of the harness.
+    `line` is as the journal has it; `is_cut_off` if it had no line end, and more text may follow.
     """
     if hang is not Hang.STALLED and hang is not Hang.TIMEOUT:
         return hang

@@ -17,20 +17,7 @@ LATEST_RESET: Final = timedelta(days=7)
 _JUST_PAST: Final = timedelta(minutes=2)
 """A time of day that passed no longer ago than this means today: the clocks differ a little."""
 
-_MONTHS: Final = [
-    "jan",
-    "feb",
-    "mar",
-    "apr",
-    "may",
-    "jun",
-    "jul",
-    "aug",
-    "sep",
-    "oct",
-    "nov",
-    "dec",
-]
+_MONTHS: Final = "jan feb mar apr may jun jul aug sep oct nov dec"
 _UNIT_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 _EPOCH = re.compile(r"\|(\d{10})(\d{3})?\b")
@@ -71,11 +58,7 @@ def parse_reset_time(text: str, now: datetime) -> datetime | None:
     Understood are epoch seconds after a bar (``…reached|1779202200``), ISO times, times of day
     with or without a date and a time zone (none means UTC), and waits (``retry-after: 30``,
     ``try again in 1h 5m``). A time of day or date that has passed becomes the next day or year;
-    impossible values (25pm, 30 February, a wait of over a week) are ignored.
-
-    Args:
-        text: the error as the harness or the service worded it.
-        now: the present moment, aware.
+    impossible values (25pm, 30 February, a wait of over a week) are ignored. `now` is aware.
     """
     start = text[:MAX_CLASSIFIED_CHARS]
     for parse in (_from_epoch, _from_iso, _from_clock, _from_wait):
@@ -127,7 +110,7 @@ def _next(found: re.Match[str], now: datetime) -> datetime | None:
         if not found["month"]:
             is_past = moment < now - _JUST_PAST
             return moment + timedelta(days=1) if is_past else moment
-        month = _MONTHS.index(found["month"][:3].lower()) + 1
+        month = _MONTHS.index(found["month"][:3].lower()) // 4 + 1
         moment = moment.replace(
             year=int(found["year"] or now.year), month=month, day=int(found["day"])
         )

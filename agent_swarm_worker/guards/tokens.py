@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from agent_swarm_worker.settings import SettingsModel, boot, process_env
+from agent_swarm_worker.settings import SettingsModel, operator_only, process_env
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ class TokenizerSettings(SettingsModel):
     """Where tiktoken keeps its tables."""
 
     # --- counting tokens
-    cache_dir: str | None = boot(
+    cache_dir: str | None = operator_only(
         "TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR", is_native=True, keeps_blank=True
     )
     """Folder with the table that counts tokens of prompts; a blank value switches it off."""
@@ -54,13 +54,9 @@ def count_tokens(text: str) -> int:
 
 
 def truncate_to_tokens(text: str, max_tokens: int, *, notice: str = "") -> str:
-    """Return the start of `text` that has at most `max_tokens` tokens.
+    """Return the start of `text` that has at most `max_tokens` tokens, `notice` included.
 
-    Args:
-        text: the text to shorten.
-        max_tokens: the limit, `notice` included.
-        notice: put at the end, on a line of its own, if the text was cut. Without room for it the
-            result is empty.
+    A cut text ends with `notice` on a line of its own; without room for it the result is empty.
     """
     if count_tokens(text) <= max_tokens:
         return text

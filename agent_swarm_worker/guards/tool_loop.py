@@ -7,37 +7,35 @@ doubled where the arguments of an edit do not say what was edited.
 The rules differ from that worker's where it was wrong:
 
 * **Progress is no loop.** A call is a repeat only if the same arguments gave a result that was seen
-  before, and no new call stood in between. So polling with changing output passes, and so do rounds
-  of editing and testing. Results are compared without clock times, durations and request ids.
-  Without results all equal calls count, as there.
+  before, and no new call stood in between. Without results all equal calls count.
 * **Waiting is no loop.** A call does not count if `LoopProfile.spaced_s` or more passed between two
-  calls since the last one like it. There, polling ends at the 15th look.
+  calls since the last one like it.
 * **One odd call is no ping-pong.** The rarer of two alternating calls must make up a quarter of
   them. The trace ``B, A x 14`` was ``.......wwwwBwww``; it is ``........wwwwwww``.
 * **Longer cycles are loops too.** Three to six calls repeated in the same order warn after three
-  rounds and block after four (``ABC`` at the 12th call). There, they never block.
-* **A call announced twice counts once**, by its id. There, two watchers block at the 8th call.
+  rounds and block after four (``ABC`` at the 12th call).
+* **A call announced twice counts once**, by its id.
+* **Every agent is counted apart**: helpers that each read the same file once are no loop.
 * **Arguments that cannot be compared** (nested too deeply) make that one call unlike any other.
-* **Arguments are the same if all of them are**, not if 32 bits of hash are.
-
-The state is one session's, in memory, and bounded by the window.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agent_swarm_worker.contract import ProviderEvent, ToolEnd, ToolStart
 from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.guards.call_window import SHORTEST_CYCLE, CallWindow
+from agent_swarm_worker.guards.calls import ResultBudget
 from agent_swarm_worker.logs import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.contract import Helper
     from agent_swarm_worker.logs import Log
 
 
@@ -71,6 +69,8 @@ class LoopProfile:
 
 
 DEFAULT: Final = LoopProfile()
+MAX_HELPERS: Final = 100
+"""Detectors of helpers that one session keeps: those of the latest to act."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,11 @@ _ALL_OK: Final = (_OK, _OK, _OK)
 
 
 class ToolLoopDetector:
-    """Judges each tool call of one session, in microseconds however many calls the window holds."""
+    """Judges each tool call of one agent, in microseconds however many calls the window holds."""
 
-    def __init__(self, clock: Clock, profile: LoopProfile = DEFAULT) -> None:
+    def __init__(
+        self, clock: Clock, profile: LoopProfile = DEFAULT, budget: ResultBudget | None = None
+    ) -> None:
         self._clock = clock
         self._profile = profile
         self._window = CallWindow(
@@ -99,6 +101,7 @@ class ToolLoopDetector:
                 min(profile.pingpong_block, profile.window + 1),
                 min(profile.pingpong_block_vague, profile.window + 1),
             ),
+            budget=budget or ResultBudget(),
         )
 
     def started(self, tool_name: str, args: Any, call_id: str = "") -> LoopVerdict:
@@ -121,6 +124,10 @@ class ToolLoopDetector:
     def ended(self, call_id: str, result: Any) -> None:
         """Record the result of a call."""
         self._window.end(call_id, result)
+
+    def release(self) -> None:
+        """Return what its results take of the budget; the detector is not used again."""
+        self._window.release()
 
 
 def _judge_repeats(window: CallWindow, profile: LoopProfile) -> LoopVerdict:
@@ -184,10 +191,16 @@ def _verdict(count: int, warn: int, block: int, reason: str) -> LoopVerdict:
 
 
 class ToolLoopGuard:
-    """Listens to a session and calls `on_loop` with the reason when the detector blocks."""
+    """Listens to a session and calls `on_loop` with the reason when a detector blocks.
+
+    The main agent and each of its helpers have a detector of their own.
+    """
 
     def __init__(self, on_loop: Callable[[str], None], *, clock: Clock, log: Log) -> None:
-        self._detector = ToolLoopDetector(clock)
+        self._clock = clock
+        self._budget = ResultBudget()
+        self._main = ToolLoopDetector(clock, budget=self._budget)
+        self._helpers: OrderedDict[str, ToolLoopDetector] = OrderedDict()
         self._on_loop = on_loop
         self._log = log
         self._has_tripped = False
@@ -195,14 +208,29 @@ class ToolLoopGuard:
     @listens_to(ToolStart, ToolEnd)
     def on_event(self, event: ProviderEvent) -> None:
         """Judge tool calls and record their results."""
+        if not isinstance(event, (ToolStart, ToolEnd)):
+            return
+        helper = event.helper
+        detector = self._main if helper is None else self._of(helper)
         if isinstance(event, ToolEnd):
-            self._detector.ended(event.tool_call_id, event.result)
+            detector.ended(event.tool_call_id, event.result)
         if not isinstance(event, ToolStart) or self._has_tripped:
             return
-        verdict = self._detector.started(event.tool_name, event.args, event.tool_call_id)
+        verdict = detector.started(event.tool_name, event.args, event.tool_call_id)
         if verdict.level == "ok":
             return
-        self._log.warning(Event.TOOL_LOOP, verdict=verdict.level, why=verdict.reason)
+        speaker = f"{helper.name or 'a helper'}: " if helper else ""
+        self._log.warning(Event.TOOL_LOOP, verdict=verdict.level, why=speaker + verdict.reason)
         if verdict.level == "block":
             self._has_tripped = True
-            self._on_loop(f"tool-loop: {verdict.reason}")
+            self._on_loop(f"tool-loop: {speaker}{verdict.reason}")
+
+    def _of(self, helper: Helper) -> ToolLoopDetector:
+        detector = self._helpers.get(helper.id)
+        if detector is None:
+            detector = ToolLoopDetector(self._clock, budget=self._budget)
+            self._helpers[helper.id] = detector
+            if len(self._helpers) > MAX_HELPERS:
+                self._helpers.popitem(last=False)[1].release()
+        self._helpers.move_to_end(helper.id)
+        return detector

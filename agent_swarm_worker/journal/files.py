@@ -4,10 +4,9 @@ A session writes one file, or two: if the session to be resumed does not exist a
 is recorded in a *continuation* beside the first file. The first record of a file describes the run;
 it is not uploaded.
 
-Upload numbering keeps the lines of a session in order on the server, which numbers lines within one
-request and sorts by the request's ``iteration`` first. So ``iteration`` is the session's iteration
-plus the number of bytes of the session's log before the request. A request with a part of a range
-adds the bytes of the range before that part; joined ranges get the same numbers as separate ones.
+The server sorts lines by their request's ``iteration``, then by their index in the request. So
+``iteration`` is sent as the session's iteration plus the number of bytes of the session's log
+before the request.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _CONTINUED = "-fresh"
-_NAME = re.compile(r"\d{4}-\d\d-\d\dT[\d-]+Z-[\w-]+\.jsonl", re.ASCII)
+NAME = re.compile(r"\d{4}-\d\d-\d\dT[\d-]+Z-[\w-]+\.jsonl", re.ASCII)
 _METADATA = "_metadata"
 _CONTINUATION_RECORD = "fresh_session"
 _OWNER = re.compile(rb'\{"type":"\w+_metadata","owner":"([^"]{1,100})"')
@@ -38,23 +37,11 @@ class Head(NamedTuple):
 
 
 def file_name(*, timestamp: str, label: str, session_uuid: str, resumes_task: bool) -> str:
-    """Return the name of a session's first file, of safe characters only.
-
-    Args:
-        timestamp: the start, formatted by `clock.wire_time`.
-        label: the task's id, or another name if there is no task.
-        session_uuid: of the session.
-        resumes_task: true if the trigger resumed a paused task.
-    """
+    """Return the name of a session's first file; `clock.wire_time` gives the timestamp."""
     stamp = timestamp.replace(":", "-").replace(".", "-")
     kind = "resume-" if resumes_task else ""
     name = "".join(c for c in label[:8] if c.isalnum() or c in "-_") or "task"
     return f"{stamp}-{kind}{name}-{session_uuid[:4]}.jsonl"
-
-
-def is_journal_name(name: str) -> bool:
-    """True if a file of this name may be a journal."""
-    return _NAME.fullmatch(name) is not None
 
 
 def continuation_of(first: Path) -> Path:
@@ -67,39 +54,9 @@ def first_of(path: Path) -> Path:
     return path.with_stem(path.stem.removesuffix(_CONTINUED))
 
 
-def first_record(
-    *,
-    role: str,
-    owner: str,
-    session_uuid: str,
-    iteration: int,
-    timestamp: str,
-    harness: str,
-    trigger: str,
-    task_id: str,
-    yolo: bool,
-    model: str,
-    resumes: str | None,
-    prompt: str,
-) -> dict[str, Any]:
-    """Return the first record of a session's first file.
-
-    `owner_of` relies on the type and the owner being its first two fields, in this order.
-    """
-    return {
-        "type": f"{role}{_METADATA}",
-        "owner": owner,
-        "sessionId": session_uuid,
-        "iteration": iteration,
-        "timestamp": timestamp,
-        "harness": harness,
-        "trigger": trigger,
-        "taskId": task_id,
-        "yolo": yolo,
-        "model": model or None,
-        "resumes": resumes,
-        "prompt": prompt,
-    }
+def first_record(role: str, owner: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the first record of a session's first file; `owner_of` relies on its beginning."""
+    return {"type": f"{role}{_METADATA}", "owner": owner, **fields}
 
 
 def continuation_record(*, stale_session_id: str | None, timestamp: str) -> dict[str, Any]:
@@ -109,11 +66,6 @@ def continuation_record(*, stale_session_id: str | None, timestamp: str) -> dict
         "staleSessionId": stale_session_id,
         "timestamp": timestamp,
     }
-
-
-def encode_head(record: dict[str, Any]) -> bytes:
-    """Encode a first record, without its newline."""
-    return orjson.dumps(record, default=str)
 
 
 def read_head(path: Path) -> Head:
@@ -134,12 +86,9 @@ def read_head(path: Path) -> Head:
 
 
 def owner_of(first: Path) -> str | None:
-    """Return the owner that a session's first file names; "" if it names none.
+    """Return the owner that a session's first file names, or ""; ``None`` if it is unreadable.
 
     Follows no link and reads only the beginning, since other users may write to the folder.
-
-    Returns:
-        ``None`` if the file cannot be read.
     """
     try:
         handle = os.open(first, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -167,12 +116,6 @@ def number_of_rest(iteration: int, offset: int) -> int:
 
 
 def possible_offsets(number: int, *, iteration: int, head_bytes: int) -> Iterator[int]:
-    """Yield the possible offsets of a request's lines in the session's file, likeliest first.
-
-    Args:
-        number: upload number of the request.
-        iteration: of the session.
-        head_bytes: length of the file's first record, which is not uploaded.
-    """
+    """Yield the possible offsets of a request's lines in the session's file, likeliest first."""
     yield head_bytes + number - iteration
     yield number - iteration - _AFTER_ALL_BYTES

@@ -1,8 +1,8 @@
 """Limits the size of a session's journal, leaving out the least important lines first.
 
-Up to half of the limit all lines are recorded. From there on debug lines are left out: partial
-deltas, pings, standard error, plain text of a harness that prints JSON. From seven eighths on only
-results, session ids and errors are recorded. Lines that are left out still reach the listeners.
+Up to half of the limit all lines are recorded, from there on no debug lines (partial deltas, pings,
+standard error, plain text of a harness that prints JSON), from seven eighths on only results,
+session ids and errors. Lines that are left out still reach the listeners.
 """
 
 from __future__ import annotations
@@ -10,14 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.contract import (
-    Compaction,
-    ContextUsage,
-    Custom,
-    Error,
-    Result,
-    SessionInit,
-)
+from agent_swarm_worker.contract import Compaction, ContextUsage, Custom, Error, Result, SessionInit
 from agent_swarm_worker.journal.records import limit_record
 from agent_swarm_worker.logs import Event
 
@@ -39,8 +32,7 @@ class Weight(IntEnum):
 def weigh(events: Sequence[ProviderEvent]) -> Weight:
     """Return the weight of a line with these normalized events.
 
-    Without events, or with `Custom` ones only, it is a debug line. A line with nothing but usage is
-    vital, since it carries the cost of the session so far.
+    Nothing but usage is vital: it carries the cost of the session so far.
     """
     if any(isinstance(event, Result | SessionInit | Error) for event in events):
         return Weight.VITAL
@@ -54,10 +46,8 @@ def weigh(events: Sequence[ProviderEvent]) -> Weight:
 class JournalLimit:
     """Counts the bytes that one session records, in all of its files.
 
-    Args:
-        max_bytes: size above which no line is recorded at once; the last vital one is recorded at
-            the end. A batch may overshoot the limit by its own size.
-        log: for the lines that are left out.
+    Above `max_bytes` the last vital line is recorded at the end only. A batch may overshoot the
+    limit by its own size.
     """
 
     def __init__(self, max_bytes: int, *, log: Log) -> None:

@@ -1,7 +1,4 @@
-"""Reads the lines of a journal for upload, and builds the arguments of an upload.
-
-An upload is a write of the outbox: a range of a file, or text that is in no file.
-"""
+"""Reads the lines of a journal for upload, and builds the arguments of an upload."""
 
 from __future__ import annotations
 
@@ -25,12 +22,7 @@ _BACKWARDS_BYTES = 64 * 1024
 
 
 class LineReader:
-    """Reads lines of a file, or of text that is in no file, each block once.
-
-    Args:
-        source: the file, or the text.
-        end: offset after the last line, in bytes.
-    """
+    """Reads lines of a file, or of text that is in no file, up to the offset `end`."""
 
     def __init__(self, source: Path | bytes, end: int) -> None:
         self._source, self._end = source, end
@@ -44,14 +36,11 @@ class LineReader:
         return at < len(self._lines) and self._offsets[at] == start
 
     def read(self, start: int, limit: int) -> tuple[list[str], int]:
-        """Return lines from an offset on, and the offset after the last of them.
+        """Return at most `limit` lines from an offset on, and the offset after the last of them.
 
-        Skips blank lines, and lines with zero bytes, which a power cut leaves.
-
-        Args:
-            start: offset of the first line, in bytes.
-            limit: most lines. There may be fewer: the result ends at `MAX_PART_BYTES` or at the end
-                of a block, but has at least one line of any length.
+        There may be fewer: the result ends at `MAX_PART_BYTES` or at the end of a block, but has at
+        least one line of any length. Blank lines are skipped, and those with zero bytes, which a
+        power cut leaves.
 
         Raises:
             OSError: the file cannot be read.
@@ -150,12 +139,7 @@ def upload_args(
     *, task_id: str | None, session_uuid: str, number: int, harness: str
 ) -> dict[str, Any]:
     """Return the arguments of every upload; `number` comes from `files.number`."""
-    return {
-        "task_id": task_id,
-        "session_uuid": session_uuid,
-        "iteration": number,
-        "cli": harness,
-    }
+    return {"task_id": task_id, "session_uuid": session_uuid, "iteration": number, "cli": harness}
 
 
 def range_args(path: Path, lines: ByteRange) -> dict[str, Any]:

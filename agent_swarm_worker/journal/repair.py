@@ -1,8 +1,7 @@
 """Repairs the end of a journal after a kill, and resyncs its upload cursor after a power cut.
 
-After a kill, an interrupted append is undone, and the output that is not in the journal is
-returned. A power cut may set the upload cursor back; the upload number of the newest stored request
-tells how far the server has the journal (`files`).
+A power cut may set the upload cursor back; the upload number of the newest stored request tells how
+far the server has the journal (`files`).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from agent_swarm_worker.journal.files import possible_offsets, read_head
-from agent_swarm_worker.journal.reading import read_lines
+from agent_swarm_worker.journal.reading import end_of_last_line, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 Unrecorded: TypeAlias = "tuple[UnreadOutput, bytes]"
 """A stream of a killed worker's session, and its output that is not in the journal."""
-_BLOCK_BYTES = 64 * 1024
 
 
 def cut_torn_end(journal: Path) -> None:
@@ -31,25 +29,15 @@ def cut_torn_end(journal: Path) -> None:
     Raises:
         OSError: the journal cannot be changed.
     """
-    with journal.open("r+b") as file:
-        end = size = file.seek(0, os.SEEK_END)
-        while end:
-            begin = max(0, end - _BLOCK_BYTES)
-            file.seek(begin)
-            block = file.read(end - begin).rstrip(b"\0")
-            if newline := block.rfind(b"\n") + 1:
-                end = begin + newline
-                break
-            end = begin
-        if end < size:
-            file.truncate(end)
+    end = end_of_last_line(journal, 0)
+    if end < journal.stat().st_size:
+        os.truncate(journal, end)
 
 
 def repair(journal: Path, left: Unread) -> tuple[list[Unrecorded], list[Unrecorded]]:
-    """Undo an interrupted append, and find the output that is not in the journal.
+    """Undo an interrupted append; return the output that is not in the journal.
 
-    Returns:
-        The rest of standard output and of standard error, for each pipe holder that has one.
+    That is the rest of standard output and of standard error, for each pipe holder that has one.
     """
     with suppress(OSError):
         cut_torn_end(journal)
@@ -99,11 +87,8 @@ def uploaded_end(
 ) -> int:
     """Return the offset behind the last stored line, 0 if that is not found in the journal.
 
-    Args:
-        path: of the journal.
-        stored: lines of this session that the server has.
-        iteration: of the session.
-        is_same: compares a line of the journal with a stored one.
+    `stored` are the lines of this session that the server has; `is_same` compares a line of the
+    journal with a stored one.
 
     Raises:
         OSError: the journal cannot be read.

@@ -1,8 +1,7 @@
 """Deletes old journals of this worker, the oldest first.
 
-Other agents and machines may use the same log folder, which may also hold other files. So a journal
-is deleted only if its first record names this worker as owner, by a unique id that is stored in the
-state directory.
+Other agents, machines and programs may use the same log folder. So a journal is deleted only if its
+first record names this worker as owner, by a unique id that is stored in the state directory.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.journal.files import first_of, is_journal_name, owner_of
+from agent_swarm_worker.journal.files import NAME, first_of, owner_of
 from agent_swarm_worker.logs import Event, Log
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 YOUNG_S = 300.0
-"""Seconds after its last line in which a journal is kept: its session may have just begun."""
+"""Age below which a journal is kept: its session may have just begun."""
 DAY_S = 86_400.0
 
 
@@ -46,10 +45,8 @@ class Journals:
 def find(roots: dict[Path, bool], owner_id: str) -> list[Journals]:
     """Return the journals of this worker.
 
-    Args:
-        roots: folders of folders of journals; true for one that only this worker uses, where a
-            journal without an owner belongs to it as well.
-        owner_id: of this worker.
+    `roots` are folders of folders of journals; true for one that only this worker uses, where a
+    journal without an owner belongs to it as well.
     """
     found: dict[Path, Journals] = {}
     for root, is_ours_alone in roots.items():
@@ -69,11 +66,7 @@ def choose(
 ) -> list[tuple[Journals, str]]:
     """Return the journals to delete, each with the reason, the oldest first.
 
-    Args:
-        found: all journals of the worker.
-        limits: on size and age.
-        needed: names of files that a running task writes, or that are not uploaded completely.
-        now_s: Unix time.
+    `needed` are the names of files that a running task writes, or that are not uploaded completely.
     """
     in_order = sorted(found, key=lambda journals: journals.changed_at_s)
     total = sum(journals.size_bytes for journals in in_order)
@@ -99,7 +92,7 @@ def _files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
             continue
         for path, file_status in _entries(folder):
             is_file = stat.S_ISREG(file_status.st_mode) and file_status.st_uid == os.geteuid()
-            if is_file and is_journal_name(path.name):
+            if is_file and NAME.fullmatch(path.name):
                 yield path, file_status
 
 

@@ -1,9 +1,7 @@
 """Writes session journals: `Journal` one file, `SessionJournal` the files of a session.
 
 Each append is one ``write(2)`` on a file opened with ``O_APPEND``, so that a kill loses no line
-that was appended, and two writers do not overwrite each other. While the disk accepts no writes,
-lines are held in memory, which all journals of the process share; lines that do not fit, or are
-still held at the end, are given to the sink.
+that was appended, and two writers do not overwrite each other.
 """
 
 from __future__ import annotations
@@ -12,9 +10,10 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
+import orjson
+
 from agent_swarm_worker.contract.listening import ByteRange
 from agent_swarm_worker.files import make_private_dir
-from agent_swarm_worker.journal.files import encode_head
 from agent_swarm_worker.journal.limit import JournalLimit
 from agent_swarm_worker.logs import Event, Log
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 Checkpoint: TypeAlias = "Callable[[int, int], None]"
 MAX_HELD_BYTES = 32 * 1024 * 1024
-"""Most bytes that all journals of the process hold while the disk accepts no writes."""
+"""Of all journals of the process, while the disk accepts no writes."""
 MAX_RANGE_BYTES = 1024 * 1024
 """A range that a sink gets is longer only if a single line is."""
 EMPTY = ByteRange(0, 0)
@@ -47,11 +46,8 @@ def make_durable(path: Path) -> None:
 class Journal:
     """Appends lines to one file. Not for concurrent use.
 
-    Args:
-        path: of the file; it and its directory are created with the first line.
-        log: for failures, once each.
-        sink: gets the ranges of written lines, and the lines that neither disk nor memory hold;
-            without a sink those are lost, and counted.
+    The file and its directory are created with the first line. The sink gets the ranges of written
+    lines, and the lines that neither disk nor memory hold; without a sink those are lost.
     """
 
     held_by_all_bytes: ClassVar[int] = 0
@@ -71,27 +67,18 @@ class Journal:
 
     @classmethod
     def begin(cls, path: Path, head: dict[str, Any], *, log: Log | None = None) -> int:
-        """Create the file with its first record.
-
-        Returns:
-            The length of that record in bytes; 0 if it was not written.
-        """
+        """Create the file with its first record; return the record's length, 0 if not written."""
         journal = cls(path, log=log)
-        record = encode_head(head)
+        record = orjson.dumps(head, default=str)
         journal.append([record])
         return len(record) + 1 if journal.close() else 0
 
     def append(self, records: Sequence[bytes], checkpoint: Checkpoint | None = None) -> ByteRange:
         """Write complete lines, given without their newline. Never raises.
 
-        Args:
-            records: may be empty.
-            checkpoint: called before the write, with the length of the file before and after it;
-                lines that were held in memory are included.
-
-        Returns:
-            The range of these records and of those that were held before. Empty if nothing was
-            written: the records are held, and the range of a later call may include them.
+        `checkpoint` is called before the write, with the length of the file before and after it.
+        Lines that were held in memory are included, also in the range that is returned. That is
+        empty if nothing was written: then the range of a later call may include these lines.
         """
         if not records and checkpoint is None:
             return EMPTY
@@ -104,11 +91,7 @@ class Journal:
         return self._flush(status) if records else EMPTY
 
     def close(self) -> bool:
-        """Write the held lines if possible, and close the file. Never raises.
-
-        Returns:
-            True if all lines were written or given to the sink.
-        """
+        """Write the held lines if possible, and close the file; false if lines are lost."""
         if self._held or self._file >= 0:
             self._flush(self._status())
         if self._held and self._sink is not None:
@@ -146,7 +129,6 @@ class Journal:
         return EMPTY
 
     def _report_written(self, written: ByteRange) -> ByteRange:
-        """Give the sink the range of the lines that were held until now."""
         lines = bytes(self._held) if len(self._held) > MAX_RANGE_BYTES else b""
         self._held.clear()
         self._is_failing = False
@@ -158,7 +140,6 @@ class Journal:
         return written
 
     def _status(self) -> os.stat_result | OSError:
-        """Return the state of the file, or why it cannot be opened."""
         try:
             if self._file < 0:
                 self._open()
@@ -172,11 +153,7 @@ class Journal:
         self._file = os.open(self.path, flags, 0o600)
 
     def _restore_deleted(self) -> None:
-        """Restore a deleted file from the open one: parts may not be uploaded yet.
-
-        Raises:
-            OSError: the copy failed; the deleted file stays open.
-        """
+        """Restore a deleted file from the open one: parts may not be uploaded yet."""
         deleted, self._file = self._file, -1
         try:
             self._open()
@@ -208,7 +185,6 @@ class Journal:
             self._count_held()
 
     def _hand_over(self) -> None:
-        """Give the held lines to the sink, which has them uploaded as text."""
         lines = bytes(self._held)
         self._held.clear()
         self._count_held()
@@ -224,12 +200,7 @@ class Journal:
 
 
 def _parts(written: ByteRange, lines: bytes) -> Iterator[ByteRange]:
-    """Split a range at line ends; a part is longer than `MAX_RANGE_BYTES` only if a line is.
-
-    Args:
-        written: the range.
-        lines: its content; not used if the range is short.
-    """
+    """Split a range at line ends; a part is longer than `MAX_RANGE_BYTES` only if a line is."""
     start, position = written.start, 0
     while written.end - start > MAX_RANGE_BYTES:
         after = lines.rfind(b"\n", position, position + MAX_RANGE_BYTES) + 1
@@ -243,11 +214,7 @@ def _parts(written: ByteRange, lines: bytes) -> Iterator[ByteRange]:
 class SessionJournal:
     """Records one session in one or several files, with one size limit. Not for concurrent use.
 
-    Args:
-        path: of the first file; its first record is written already.
-        max_bytes: approximate size limit; see `limit`.
-        log: the session's log.
-        sink: see `Journal`.
+    The first record of the first file is written already.
     """
 
     def __init__(

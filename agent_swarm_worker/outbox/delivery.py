@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from agent_swarm_worker.api.wire import ChannelCursor
-from agent_swarm_worker.api.wire.values import encode
+from agent_swarm_worker.api.values import encode
+from agent_swarm_worker.api.wire.tasks import TERMINAL_STATUSES, ChannelCursor
 from agent_swarm_worker.errors import ApiError, ApiGarbled, ApiRefused, ApiUnreachable, Unauthorized
 from agent_swarm_worker.journal.files import AFTER_ALL_LINES
 from agent_swarm_worker.logs import Event
@@ -37,11 +37,7 @@ Handler: TypeAlias = "Callable[[Delivery], Awaitable[object]]"
 
 
 async def deliver(delivery: Delivery) -> None:
-    """Send one write.
-
-    Raises:
-        ApiError: the server did not acknowledge it.
-    """
+    """Send one write; an `ApiError` means that the server did not acknowledge it."""
     await HANDLERS[WriteKind(delivery.item.kind)](delivery)
 
 
@@ -85,7 +81,7 @@ async def _events(delivery: Delivery) -> None:
 async def _cost(delivery: Delivery) -> None:
     """Args: the row, from `wire.cost_body`."""
     if not await read_back.has_cost(delivery):
-        await delivery.client.telemetry.cost(delivery.args)
+        await delivery.client.records.cost(delivery.args)
 
 
 async def _context(delivery: Delivery) -> None:
@@ -99,9 +95,12 @@ async def _finish(delivery: Delivery) -> None:
 
     For a task that was put back in the queue meanwhile, the server answers 200 and drops the result
     (docs/api.md 7.1): progress sets the task to ``in_progress``, then the result is reported again.
-    The result of a task that has ended otherwise, or is another agent's, is added to its log.
+    The result of a task that has ended otherwise, or is another agent's, is added to its log, and
+    kept for a task that repeats it.
     """
     answer = await _report_result(delivery)
+    if answer is not None and answer.status in TERMINAL_STATUSES - {delivery.args["status"]}:
+        delivery.queue.keep_result(delivery.item)
     for _ in range(MAX_REPAIRS):
         if answer is None or not answer.was_lost:
             return
@@ -135,6 +134,7 @@ async def _late_result(delivery: Delivery) -> None:
     Adds a line to the session's log (docs/api.md 7.3).
     """
     args = delivery.args
+    delivery.queue.keep_result(delivery.item)
     result = args.get("output") or args.get("failure_reason") or "nothing"
     line = {"type": "late_result", "status": args["status"], "content": result}
     text = encode(line).decode("utf-8", "replace")
@@ -142,11 +142,8 @@ async def _late_result(delivery: Delivery) -> None:
     where = {"task_id": args["task_id"], "session_uuid": session, "number": AFTER_ALL_LINES}
     if delivery.item.maybe_delivered and await read_back.count_lines(delivery, [text], **where):
         return
-    await delivery.client.telemetry.session_logs(
-        [text],
-        session_uuid=session,
-        iteration=AFTER_ALL_LINES,
-        task_id=args["task_id"],
+    await delivery.client.records.session_logs(
+        [text], session_uuid=session, iteration=AFTER_ALL_LINES, task_id=args["task_id"]
     )
 
 

@@ -48,13 +48,7 @@ class Outbox:
     ) -> None:
         """Open the queue with the writes of earlier processes; `run` sends them.
 
-        Args:
-            database: of the state directory.
-            client: of the API.
-            clock: for the pauses between attempts.
-            log: for retries and dropped writes.
-            max_bytes: size of the queue above which writes are evicted, see
-                `queue.EVICTION_ORDER`.
+        Above `max_bytes`, writes are evicted (`queue.EVICTION_ORDER`).
         """
         self._log = log or Log()
         self._queue = Queue(database, max_bytes=max_bytes, log=self._log)
@@ -81,8 +75,7 @@ class Outbox:
             lane: a task's id, or ``worker``.
             kind: of the write.
             args: as `delivery` lists them for this kind.
-            maybe_delivered: the server may have the write, so it is read back first where the API
-                allows that.
+            maybe_delivered: the server may have the write, so it is read back first.
         """
         self._queue.add(lane, kind, args, maybe_delivered=maybe_delivered)
         if lane in self._busy:
@@ -98,6 +91,10 @@ class Outbox:
     def lanes_with(self, kind: WriteKind) -> tuple[str, ...]:
         """Return the lanes in which a write of this kind waits."""
         return self._queue.lanes_with(kind)
+
+    def result_of(self, task_id: str) -> dict[str, str] | None:
+        """Return the result of a task that waits here, or that the server refused."""
+        return self._queue.result_of(task_id)
 
     def journals(self) -> set[str]:
         """Return the paths of the journals of which a range waits."""
@@ -165,11 +162,7 @@ class Outbox:
             changes.notify()
 
     async def _attempt(self, item_id: int, number: int) -> None:
-        """Try a write once.
-
-        Raises:
-            ApiError: another attempt is due.
-        """
+        """Try a write once; an `ApiError` means that another attempt is due."""
         item = self._queue.get(item_id)
         if item is None:
             return
@@ -196,11 +189,7 @@ class Outbox:
         self._delivered.notify()
 
     async def _is_stuck(self, item: Item) -> bool:
-        """Deliver a write; true if it was cancelled because it still hung after an outage.
-
-        Raises:
-            ApiError: the attempt failed.
-        """
+        """Deliver a write; true if it was cancelled because it still hung after an outage."""
         async with self._slots:
             task_id = anyio.get_current_task().id
             with anyio.CancelScope() as scope:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from agent_swarm_worker.api.configuration import PoolKey
-from agent_swarm_worker.api.wire.values import encode
+from agent_swarm_worker.api.values import encode
 from agent_swarm_worker.journal.reading import joined
 from agent_swarm_worker.logs import Event, Log
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from agent_swarm_worker.state.database import Database
 
 MAX_BYTES = 64 * 1024 * 1024
+MAX_RESULTS = 64
+"""How many refused results are kept."""
+_RESULT = "result "
+"""Begins the names of notes with a refused result."""
 _ROW_BYTES = 100
 """Size of a row without its arguments."""
 
@@ -76,7 +80,7 @@ IRREPLACEABLE = frozenset({WriteKind.COST, WriteKind.FINISH, WriteKind.SESSION})
 """Kinds that are written durably, so that a power cut does not undo them. Few per task."""
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Item:
     """One write, as a row of the table."""
 
@@ -96,8 +100,7 @@ class Item:
         """The arguments; a key whose value was ``None`` is absent.
 
         Raises:
-            ValueError: not JSON.
-            TypeError: not an object.
+            ValueError, TypeError: not JSON, or not an object.
         """
         args = orjson.loads(self.data)
         if not isinstance(args, dict):
@@ -210,21 +213,13 @@ class Queue:
         )
         if not rows:
             return None
-        lane, kind, data, sent, maybe_delivered = rows[0]
-        return Item(
-            id=item_id,
-            lane=lane,
-            kind=kind,
-            data=data,
-            sent=sent,
-            maybe_delivered=bool(maybe_delivered),
-        )
+        lane, kind, data, sent, maybe = rows[0]
+        return Item(item_id, lane, kind, data, sent, maybe_delivered=bool(maybe))
 
     def has(self, lane: str | None = None) -> bool:
         """True if a write waits, in a lane or in any."""
-        if lane is None:
-            return bool(self._db.run("SELECT 1 FROM outbox LIMIT 1"))
-        return bool(self._db.run("SELECT 1 FROM outbox WHERE lane = ? LIMIT 1", lane))
+        condition, values = _of(lane)
+        return bool(self._db.run(f"SELECT 1 FROM outbox {condition} LIMIT 1", *values))  # noqa: S608
 
     def journals(self) -> set[str]:
         """Return the paths of the journals of which a range waits."""
@@ -241,12 +236,40 @@ class Queue:
         rows = self._db.run("SELECT DISTINCT lane FROM outbox WHERE kind = ?", kind)
         return tuple(lane for (lane,) in rows)
 
+    def keep_result(self, item: Item) -> None:
+        """Store a result that the server refused: it may have made a task that repeats the work.
+
+        The last `MAX_RESULTS` are kept.
+        """
+        result = _result(item.kind, item.args)
+        if result is None:
+            return
+        pattern = f"{_RESULT}%"
+        with self._db.transaction(durable=True):
+            values = (f"{_RESULT}{item.args['task_id']}", encode(result).decode())
+            self._db.run("INSERT OR REPLACE INTO notes VALUES (?, ?)", *values)
+            self._db.run(
+                "DELETE FROM notes WHERE name LIKE ? AND rowid NOT IN"
+                " (SELECT rowid FROM notes WHERE name LIKE ? ORDER BY rowid DESC LIMIT ?)",
+                *(pattern, pattern, MAX_RESULTS),
+            )
+
+    def result_of(self, task_id: str) -> dict[str, str] | None:
+        """Return the result of a task that waits here, or that the server refused."""
+        waiting = self._db.run(
+            "SELECT kind, args FROM outbox WHERE lane = ? AND kind IN (?, ?) ORDER BY id DESC",
+            *(task_id, WriteKind.FINISH, WriteKind.LATE_RESULT),
+        )
+        refused = self._db.run(
+            "SELECT ?, value FROM notes WHERE name = ?", WriteKind.FINISH, f"{_RESULT}{task_id}"
+        )
+        found = (_result(kind, _object(data)) for kind, data in (*waiting, *refused))
+        return next(filter(None, found), None)
+
     def count(self, lane: str | None = None) -> int:
         """Return the number of writes in a lane, or in all."""
-        if lane is None:
-            ((number,),) = self._db.run("SELECT count(*) FROM outbox")
-        else:
-            ((number,),) = self._db.run("SELECT count(*) FROM outbox WHERE lane = ?", lane)
+        condition, values = _of(lane)
+        ((number,),) = self._db.run(f"SELECT count(*) FROM outbox {condition}", *values)  # noqa: S608
         return int(number)
 
     def remove(self, item: Item) -> None:
@@ -325,6 +348,10 @@ class Queue:
                 )
 
 
+def _of(lane: str | None) -> tuple[str, tuple[str, ...]]:
+    return ("", ()) if lane is None else ("WHERE lane = ?", (lane,))
+
+
 def _object(data: bytes) -> dict[str, Any]:
     """Return a write's arguments; empty if a different version wrote something else."""
     try:
@@ -334,7 +361,15 @@ def _object(data: bytes) -> dict[str, Any]:
     return args if isinstance(args, dict) else {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def _result(kind: str, args: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return how the task of a write ended; the late result of a failed session says nothing."""
+    names = ("status", "output", "failure_reason")
+    result = {name: str(args[name]) for name in names if name in args}
+    decided = {"completed", "failed"} if kind == WriteKind.FINISH else {"completed"}
+    return result if result.get("status") in decided else None
+
+
+@dataclass(frozen=True, slots=True)
 class BacklogRow:
     """Number and size of the writes of one kind in one lane."""
 
@@ -352,10 +387,7 @@ def backlog(database: Database) -> tuple[BacklogRow, ...]:
         "SELECT lane, kind, count(*), sum(length(args)) FROM outbox GROUP BY lane, kind"
         " ORDER BY (SELECT min(id) FROM outbox AS all_of WHERE all_of.lane = outbox.lane), min(id)"
     )
-    return tuple(
-        BacklogRow(lane=lane, kind=kind, writes=writes, size_bytes=size_bytes)
-        for lane, kind, writes, size_bytes in rows
-    )
+    return tuple(BacklogRow(*row) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from agent_swarm_worker.errors import ApiGarbled, ApiRefused
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from agent_swarm_worker.api.wire import LogEntry
+    from agent_swarm_worker.api.wire.resources import LogEntry
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.outbox.queue import Delivery
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ async def has_cost(delivery: Delivery) -> bool:
     stored = await _read(
         delivery,
         Feature.STORED_COSTS,
-        lambda: delivery.client.telemetry.costs_of(
+        lambda: delivery.client.records.costs_of(
             task_id=row.get("taskId"), agent_id=row.get("agentId")
         ),
     )
@@ -48,21 +49,13 @@ async def has_cost(delivery: Delivery) -> bool:
 
 async def has_progress(delivery: Delivery) -> bool:
     """True if the text is the task's present progress."""
-    task_id, text = delivery.args["task_id"], delivery.args["text"]
-    task = await _read(
-        delivery, Feature.STORED_TASK, lambda: delivery.client.tasks.get(task_id, logs_limit=1)
-    )
-    return task is not None and is_same_text(text, task.progress or "")
+    task = await _task(delivery, logs_limit=1)
+    return task is not None and is_same_text(delivery.args["text"], task.progress or "")
 
 
 async def has_note(delivery: Delivery) -> bool:
     """True if the text is in the task's history."""
-    task_id, text = delivery.args["task_id"], delivery.args["text"]
-    task = await _read(
-        delivery,
-        Feature.STORED_TASK,
-        lambda: delivery.client.tasks.get(task_id, logs_limit=MAX_HISTORY),
-    )
+    text, task = delivery.args["text"], await _task(delivery, logs_limit=MAX_HISTORY)
     rows = task.logs if task is not None else ()
     notes = (row.new_value for row in rows if row.event_type == "task_progress")
     return any(is_same_text(text, stored) for stored in notes)
@@ -88,12 +81,10 @@ async def has_context(delivery: Delivery) -> bool:
 
 async def has_usage(delivery: Delivery) -> bool:
     """True if the key is stored with the task, which only the report of its use does."""
-    key, task_id = delivery.args["key"], delivery.args.get("task_id")
-    if task_id is None:
+    key = delivery.args["key"]
+    if delivery.args.get("task_id") is None:
         return False
-    task = await _read(
-        delivery, Feature.STORED_TASK, lambda: delivery.client.tasks.get(task_id, logs_limit=1)
-    )
+    task = await _task(delivery, logs_limit=1)
     return task is not None and (
         task.raw.get("credentialKeyType"),
         task.raw.get("credentialKeySuffix"),
@@ -114,18 +105,14 @@ async def count_events(
 ) -> int:
     """Return how many of these events, from the first, are stored.
 
-    Events have no id; they are compared by time, call and content.
-
-    Args:
-        delivery: of the write.
-        events: of the write.
-        ignores_time: the events come from the replay of a journal, which does not have their time.
+    Events have no id; they are compared by time, call and content. Those of a journal's replay are
+    compared without the time, which a journal does not have.
     """
     first = events[0]
     stored = await _read(
         delivery,
         Feature.STORED_EVENTS,
-        lambda: delivery.client.telemetry.stored_events(
+        lambda: delivery.client.records.stored_events(
             task_id=first.get("taskId"), agent_id=first.get("agentId"), limit=MAX_EVENTS
         ),
     )
@@ -146,15 +133,8 @@ async def count_lines(
 ) -> int:
     """Return how many of these lines, from the first, are stored.
 
-    A line is found by the number of its request and its index in that. The server stores a request
-    in several steps, so that a part of it may be stored.
-
-    Args:
-        delivery: of the write.
-        lines: of the request.
-        task_id: of the task.
-        session_uuid: of the session.
-        number: of the request, stored as ``iteration``.
+    A line is found by the number of its request (``iteration``) and its index in that. The server
+    stores a request in several steps, so that a part of it may be stored.
     """
     stored = await _read(
         delivery, Feature.STORED_LOGS, lambda: delivery.client.tasks.session_logs(task_id)
@@ -185,6 +165,13 @@ def is_same_text(sent: str, stored: str) -> bool:
             return False
         position = found + len(piece)
     return True
+
+
+async def _task(delivery: Delivery, *, logs_limit: int) -> Task | None:
+    task_id, tasks = delivery.args["task_id"], delivery.client.tasks
+    return await _read(
+        delivery, Feature.STORED_TASK, lambda: tasks.get(task_id, logs_limit=logs_limit)
+    )
 
 
 async def _read(delivery: Delivery, feature: Feature, call: Callable[[], Awaitable[T]]) -> T | None:

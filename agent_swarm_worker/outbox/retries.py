@@ -22,16 +22,11 @@ _backoff = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF_S)
 
 
 def attempts(sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
-    """Return the attempts of one write, without end; an `ApiError` leads to another.
-
-    Args:
-        sleep: called between two attempts.
-    """
+    """Return the attempts of one write, without end; an `ApiError` leads to another."""
     return AsyncRetrying(retry=retry_if_exception_type(ApiError), wait=_pause_s, sleep=sleep)
 
 
 def _pause_s(state: RetryCallState) -> float:
-    """Return the seconds until the next attempt."""
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, Unauthorized):
         return random.uniform(*LOCKED_OUT_BACKOFF_S)  # noqa: S311 - spreads load, guards nothing

@@ -46,23 +46,18 @@ class Parts(Protocol):
 
     async def take(self, start: int, limit: int) -> tuple[Sequence[Any], int]:
         """Return up to `limit` elements from position `start`, and the position behind them."""
-        ...
 
     async def arrived(self, elements: Sequence[Any]) -> int:
         """Return how many of these elements, from the first, are stored on the server."""
-        ...
 
     async def post(self, elements: Sequence[Any]) -> None:
         """Send these elements."""
-        ...
 
 
 async def send_in_parts(delivery: Delivery, parts: Parts) -> None:
     """Send the elements that are not acknowledged yet.
 
-    Raises:
-        ApiError: a request failed for another reason than its content; the next call continues with
-            the same elements.
+    After a request that failed for another reason than its content, the next call continues there.
     """
     item, limit, refused_in_a_row = delivery.item, parts.max_elements, 0
     while True:
@@ -106,15 +101,12 @@ class EventParts:
         """Send a batch as it is stored, without parsing it; False if it must be sent in parts.
 
         That is so if a part was or may have been delivered, or the server refuses the content.
-
-        Raises:
-            ApiError: the request failed for another reason than its content.
         """
         item = delivery.item
         if item.sent or item.maybe_delivered or not _is_bare_batch(item.data):
             return False
         try:
-            await delivery.client.telemetry.encoded_events(item.data)
+            await delivery.client.records.encoded_events(item.data)
         except ApiRefused as refusal:
             if refusal.status not in CONTENT_REFUSED:
                 raise
@@ -132,7 +124,7 @@ class EventParts:
 
     async def post(self, elements: Sequence[Any]) -> None:
         """Send these events."""
-        await self._delivery.client.telemetry.events(elements)
+        await self._delivery.client.records.events(elements)
 
 
 def _is_bare_batch(data: bytes) -> bool:
@@ -214,7 +206,7 @@ class LogParts:
             self._delivery.dropped(why, status=TOO_LARGE, chars=len(line))
 
     async def _post(self, elements: Sequence[Any]) -> None:
-        await self._delivery.client.telemetry.session_logs(
+        await self._delivery.client.records.session_logs(
             elements,
             session_uuid=self._session_uuid,
             iteration=number(self._iteration, self._before),

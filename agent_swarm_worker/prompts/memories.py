@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent_swarm_worker.api.resources import Resources
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.contract import Redactor
 
 MIN_SIMILARITY = 0.4

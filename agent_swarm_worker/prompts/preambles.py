@@ -28,7 +28,8 @@ from agent_swarm_worker.text import one_line
 if TYPE_CHECKING:
     from agent_swarm_worker.api.client import Steering
     from agent_swarm_worker.api.tasks import Tasks
-    from agent_swarm_worker.api.wire import Attachment, LogEntry, SteeringMessage, Task
+    from agent_swarm_worker.api.wire.resources import LogEntry, SteeringMessage
+    from agent_swarm_worker.api.wire.tasks import Attachment, Task
     from agent_swarm_worker.contract import Redactor
 
 MAX_RESUMED = 10

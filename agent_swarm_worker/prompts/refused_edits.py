@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from agent_swarm_worker.api.resources import Resources
-    from agent_swarm_worker.api.wire import StoredEvent
+    from agent_swarm_worker.api.wire.resources import StoredEvent
     from agent_swarm_worker.prompts.render import PromptBuild
 
 _LABELS = {

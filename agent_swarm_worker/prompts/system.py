@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from agent_swarm_worker.api.wire import Guidelines, Requester, Skill
+    from agent_swarm_worker.api.wire.resources import Guidelines, Skill
+    from agent_swarm_worker.api.wire.tasks import Requester
     from agent_swarm_worker.contract import HarnessSpec
     from agent_swarm_worker.prompts.render import PromptBuild
     from agent_swarm_worker.settings import Settings

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from agent_swarm_worker.api.wire import (
+from agent_swarm_worker.api.wire.tasks import (
     ChannelActivity,
     PoolTasksAvailable,
     TaskAssigned,
@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import PurePath
 
-    from agent_swarm_worker.api.wire import Attachment, ChannelMessage, Requester, Task, Trigger
+    from agent_swarm_worker.api.wire.tasks import (
+        Attachment,
+        ChannelMessage,
+        Requester,
+        Task,
+        Trigger,
+    )
     from agent_swarm_worker.prompts.render import PromptBuild
 
 _MESSAGE_CHARS = 200

@@ -1,8 +1,7 @@
 """Log one short line for each event of a session, for people who watch the worker's log.
 
-The lines are made from normalized events, so they look the same for every harness. A record of
-which no event came is shown by its type and its JSON; plain text as it is. Nothing parses these
-lines, and the journal has everything they leave out.
+A record of which no event came is shown by its type and its JSON; plain text as it is. The journal
+has everything that is left out.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from agent_swarm_worker.contract import (
 )
 from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.reporting.labels import helper_name
 from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
@@ -39,23 +39,11 @@ MAX_PARSED_CHARS = 256 * 1024
 """A longer record is not parsed."""
 
 
-def _message(event: Message) -> str:
-    return _text(event.content)
-
-
 def _tool_start(event: ToolStart) -> str:
     name = event.tool_name.removeprefix("mcp__").replace("__", ":")
     inputs = event.args.items() if isinstance(event.args, Mapping) else ()
     shown = ", ".join(f"{key}={one_line(str(item), MAX_INPUT_CHARS)}" for key, item in inputs)
     return one_line(f"▸ {name}({shown})", MAX_LINE_CHARS)
-
-
-def _tool_end(event: ToolEnd) -> str:
-    return f"{'✗' if event.is_error else '◂'} {_text(event.result)}"
-
-
-def _session_init(event: SessionInit) -> str:
-    return one_line(f"session starts: model {event.model or 'unknown'}", MAX_LINE_CHARS)
 
 
 def _final_result(event: Result) -> str:
@@ -76,14 +64,6 @@ def _usage(cost: CostData) -> Iterator[str]:
         yield f"${cost.total_cost_usd:.4f}"
 
 
-def _error(event: Error) -> str:
-    return f"✗ {_text(event.message)}"
-
-
-def _progress(event: Progress) -> str:
-    return one_line(event.message, MAX_LINE_CHARS)
-
-
 def _compaction(event: Compaction) -> str:
     return f"context compacted ({event.compact_trigger}), from {event.pre_compact_tokens:,} tokens"
 
@@ -96,19 +76,19 @@ def _text(value: Any) -> str:
 
 
 _DESCRIPTIONS: Mapping[type, Callable[[Any], str]] = {
-    Message: _message,
+    Message: lambda event: _text(event.content),
     ToolStart: _tool_start,
-    ToolEnd: _tool_end,
-    SessionInit: _session_init,
+    ToolEnd: lambda event: f"{'✗' if event.is_error else '◂'} {_text(event.result)}",
+    SessionInit: lambda event: f"session starts: model {one_line(event.model or 'unknown', 100)}",
     Result: _final_result,
-    Error: _error,
-    Progress: _progress,
+    Error: lambda event: f"✗ {_text(event.message)}",
+    Progress: lambda event: one_line(event.message, MAX_LINE_CHARS),
     Compaction: _compaction,
 }
 
 
 class Console:
-    """A session listener that logs a line for each event; does nothing if the log hides info."""
+    """A session listener that logs a line for each event, unless the log hides info."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -125,7 +105,10 @@ class Console:
         describe = _DESCRIPTIONS.get(type(event))
         if describe is not None:
             self._unexplained = None
-            if text := describe(event):
+            helper = getattr(event, "helper", None)
+            if (text := describe(event)) and helper is not None:
+                text = one_line(f"{helper_name(helper)}: {text}", MAX_LINE_CHARS)
+            if text:
                 self._log.output(Event.SESSION_OUTPUT, text)
         elif isinstance(event, RawLog):
             if self._is_scheduled and self._unexplained is None:
@@ -154,7 +137,6 @@ class Console:
         self._log_record()
 
     def _log_record(self) -> None:
-        """Log a record of which no event came."""
         record, self._unexplained = self._unexplained, None
         if record is not None and (text := describe_record(record)):
             self._log.output(Event.SESSION_OUTPUT, text)

@@ -1,15 +1,11 @@
-"""Report how full the model's context window is (docs/api.md 11), at most once per interval.
-
-`Throttle` sends the newest value of each interval, so the last report is never an outdated one.
-"""
+"""Report how full the model's context window is (docs/api.md 11), at most once per interval."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from agent_swarm_worker.api.wire import completion_body, context_body
-from agent_swarm_worker.reporting.port import unknown_window
+from agent_swarm_worker.api.wire.bodies import completion_body, context_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,12 +13,14 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import Compaction, ContextUsage, CostData
 
+INTERVAL_S = 30.0
+
 
 class ContextReports:
-    """Keeps the token sums of one session and sends snapshots of them.
+    """Keeps the token sums of one session's main thread and sends snapshots of them.
 
     The window's size is the one that the harness reports; before it does, `context_window` gives
-    the model's. Translators emit no usage for subagents, so the sums are those of the main thread.
+    the model's.
     """
 
     def __init__(
@@ -31,13 +29,12 @@ class ContextReports:
         send: Callable[[dict[str, Any]], None],
         session_uuid: str,
         model: str,
-        interval_s: float,
         clock: Clock,
-        context_window: Callable[[str], int | None] = unknown_window,
+        context_window: Callable[[str], int | None],
     ) -> None:
         self._context_window = context_window
         self._send, self._session_uuid, self._model = send, session_uuid, model
-        self._throttle = Throttle(interval_s=interval_s, send=self._send_usage, clock=clock)
+        self._throttle = Throttle(interval_s=lambda: INTERVAL_S, send=self._send_usage, clock=clock)
         self._total_tokens: int | None = None
         self._used_tokens: int | None = None
         self._output_tokens = 0
@@ -58,11 +55,9 @@ class ContextReports:
         percent = event.context_percent
         if percent is None and total:
             percent = round(event.context_used_tokens / total * 100, 2)
-        complete = replace(
-            event,
-            context_total_tokens=total,
-            context_percent=None if percent is None else min(max(percent, 0.0), 100.0),
-        )
+        if percent is not None:
+            percent = min(max(percent, 0.0), 100.0)
+        complete = replace(event, context_total_tokens=total, context_percent=percent)
         self._send(
             context_body(
                 complete,
@@ -110,7 +105,9 @@ T = TypeVar("T")
 class Throttle(Generic[T]):
     """Sends the first value at once, then the newest value of each interval when it ends."""
 
-    def __init__(self, *, interval_s: float, send: Callable[[T], None], clock: Clock) -> None:
+    def __init__(
+        self, *, interval_s: Callable[[], float], send: Callable[[T], None], clock: Clock
+    ) -> None:
         self._interval_s, self._send, self._clock = interval_s, send, clock
         self._sent_at: float | None = None
         self._waiting: list[T] = []
@@ -123,7 +120,7 @@ class Throttle(Generic[T]):
     def tick(self) -> None:
         """Send the waiting value if the interval is over."""
         now = self._clock.monotonic()
-        if self._sent_at is None or now - self._sent_at >= self._interval_s:
+        if self._sent_at is None or now - self._sent_at >= self._interval_s():
             self.flush()
 
     def flush(self) -> None:

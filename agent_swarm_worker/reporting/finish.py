@@ -1,15 +1,11 @@
-"""Decide how a task ends: completed with which output, or failed for which reason.
-
-The worker puts the decision into the queue behind the session's other writes. `LatestCost` selects
-the cost that is reported with it.
-"""
+"""Decide how a task ends: completed with which output, or failed for which reason."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
-from agent_swarm_worker.api.wire import TERMINAL_STATUSES
+from agent_swarm_worker.api.wire.tasks import TERMINAL_STATUSES
 from agent_swarm_worker.contract import CostData
 from agent_swarm_worker.guards.hangs import with_retry_hint
 from agent_swarm_worker.reporting.output_schema import Checker, OutputCheck, check_isolated
@@ -21,8 +17,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderResult, Redactor
 
 NO_OUTPUT = "(The session ended without an error, but said nothing that could serve as output.)"
-MAX_TEXT_CHARS = 30_000
-"""Limit of an output that is taken from the agent's last message."""
+MAX_MESSAGE_CHARS = 30_000
 MAX_REASON_CHARS = 12_000
 MAX_QUOTED_OUTPUT_CHARS = 10_000
 MAX_QUOTED_MESSAGE_CHARS = 2_000
@@ -56,23 +51,10 @@ async def decide_finish(
     output_schema: Mapping[str, Any] | None = None,
     checker: Checker = check_isolated,
 ) -> FinishBody | None:
-    """Decide how a task ends (docs/api.md 7.2).
+    """Return how a task ends (docs/api.md 7.2); nothing if the agent has ended it itself.
 
-    The output is the first that is not blank of: the harness's result, the agent's last message,
-    the output that the agent stored on the task itself, `NO_OUTPUT`.
-
-    Args:
-        result: how the session ended; ``is_error`` counts as much as the exit code.
-        harness: name of the adapter, for messages.
-        redactor: scrubs the body.
-        last_text: the agent's last message, never that of a subagent.
-        task_status: the task's present status, if it is known.
-        existing_output: output that is on the task already.
-        output_schema: the schema of the output, if the task has one.
-        checker: checks the output.
-
-    Returns:
-        The body, or nothing if the agent has ended the task itself.
+    The output is the first that is not blank of: the harness's result, the agent's last message
+    (`last_text`), the output that the agent stored on the task itself, `NO_OUTPUT`.
     """
     if task_status in TERMINAL_STATUSES:
         return None
@@ -88,7 +70,7 @@ async def decide_finish(
     output = redactor.text(texts[0])
     is_message = not _has_text(result.output) and _has_text(last_text)
     return FinishBody(
-        status="completed", output=clip(output, MAX_TEXT_CHARS) if is_message else output
+        status="completed", output=clip(output, MAX_MESSAGE_CHARS) if is_message else output
     )
 
 
@@ -100,7 +82,6 @@ def has_failed(result: ProviderResult) -> bool:
 async def _by_schema(
     schema: Mapping[str, Any], texts: list[str], redactor: Redactor, checker: Checker
 ) -> FinishBody:
-    """Complete with the first text that has a fitting value, else fail."""
     if not texts:
         return _failed("The task demands output of a given shape, and there was none.", redactor)
     output = redactor.text(texts[0])
@@ -148,29 +129,21 @@ def _has_text(text: str | None) -> TypeGuard[str]:
 class LatestCost:
     """Selects the cost to report from the cumulative costs of a session.
 
-    Harnesses report the running total repeatedly, and an error at the end often comes with an
-    all-zero one. That must not replace the real one: budgets are enforced on it.
+    Harnesses report the running total repeatedly. An all-zero one, as errors often have, must not
+    replace it: budgets are enforced on it.
     """
 
     def __init__(self) -> None:
-        self._cost: CostData | None = None
+        self.cost: CostData | None = None
 
     def add(self, cost: CostData | None) -> None:
         """Take one cumulative cost; other values are ignored."""
-        if isinstance(cost, CostData) and (self._cost is None or not _is_empty(cost)):
-            self._cost = _with_price(self._cost, cost)
-
-    @property
-    def cost(self) -> CostData | None:
-        """The cost to report, if there was any."""
-        return self._cost
-
-
-def _with_price(before: CostData | None, now: CostData) -> CostData:
-    """Return `now`, with the earlier price if it has none: a total does not fall to zero."""
-    if before is not None and before.total_cost_usd and not now.total_cost_usd:
-        return replace(now, total_cost_usd=before.total_cost_usd)
-    return now
+        before = self.cost
+        if not isinstance(cost, CostData) or (before is not None and _is_empty(cost)):
+            return
+        if before is not None and before.total_cost_usd and not cost.total_cost_usd:
+            cost = replace(cost, total_cost_usd=before.total_cost_usd)
+        self.cost = cost
 
 
 def _is_empty(cost: CostData) -> bool:

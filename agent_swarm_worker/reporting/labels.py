@@ -1,8 +1,4 @@
-"""Make a short progress line of a tool call, for the task's progress text (docs/api.md 5.9).
-
-The emoji of each group of swarm tools are the public worker's, so dashboards look familiar; the
-texts are our own.
-"""
+"""Make a short progress line of a tool call, for the task's progress text (docs/api.md 5.9)."""
 
 from __future__ import annotations
 
@@ -13,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from agent_swarm_worker.text import one_line, plain
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.contract import ActionKind
+    from agent_swarm_worker.contract import ActionKind, Helper
 
 MAX_LABEL_CHARS = 300
+MAX_HELPER_CHARS = 60
 
 USUAL_TOOLS: Final[Mapping[str, ActionKind]] = {
     "read": "read",
@@ -46,20 +43,24 @@ def label(
     *,
     scrub: Callable[[str], str] = str,
     tools: Mapping[str, ActionKind] = USUAL_TOOLS,
+    helper: Helper | None = None,
 ) -> str | None:
-    """Return the label of a tool call; nothing for housekeeping and for progress reports.
+    """Return one line for a tool call; nothing for housekeeping and for progress reports.
 
-    Args:
-        tool_name: as the harness names it.
-        args: of the call; used if they are a mapping.
-        scrub: replaces secrets, before the text is cut.
-        tools: the actions of the harness's own tools, by their name in lower case.
-
-    Returns:
-        One line of at most `MAX_LABEL_CHARS` characters, without control characters.
+    `scrub` replaces secrets, before the text is cut; `tools` has the actions of the harness's own
+    tools, by their name in lower case; `helper` is the one who calls.
     """
     text = _label(tool_name, args if isinstance(args, Mapping) else {}, tools)
-    return one_line(scrub(plain(text)), MAX_LABEL_CHARS) if text else None
+    if not text:
+        return None
+    if helper is None:
+        return one_line(scrub(plain(text)), MAX_LABEL_CHARS)
+    return one_line(f"{helper_name(helper, scrub)}: {scrub(plain(text))}", MAX_LABEL_CHARS)
+
+
+def helper_name(helper: Helper, scrub: Callable[[str], str] = str) -> str:
+    """Return a helper's name for people."""
+    return f"🤖 {one_line(scrub(plain(helper.name)), MAX_HELPER_CHARS) or 'helper'}"
 
 
 def has_label(tool_name: str, args: Any, *, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> bool:
@@ -94,11 +95,8 @@ def _label(tool_name: str, args: Mapping[Any, Any], tools: Mapping[str, ActionKi
         return None
     if name.startswith("mcp__"):
         return _mcp_label(name)
-    return (
-        (_builtin_label(kind, args) if kind else None)
-        or swarm_label(tool_name)
-        or f"🔧 {_humanise(name)}"
-    )
+    builtin = _builtin_label(kind, args) if kind else None
+    return builtin or _swarm_label(tool_name) or f"🔧 {_humanise(name)}"
 
 
 def _is_own_report(name: str) -> bool:
@@ -115,7 +113,7 @@ def _mcp_label(name: str) -> str:
     server, _, tool = name.removeprefix("mcp__").partition("__")
     if server.replace("_", "-") != _SWARM_SERVER:
         return f"🔌 {server}: {_humanise(tool)}" if tool else f"🔌 {_humanise(server)}"
-    return swarm_label(tool) or f"🔌 {_humanise(tool)}"
+    return _swarm_label(tool) or f"🔌 {_humanise(tool)}"
 
 
 def _builtin_label(kind: ActionKind, args: Mapping[Any, Any]) -> str | None:
@@ -294,9 +292,6 @@ _ROWS = (row.split(maxsplit=2) for row in _TABLE.strip().splitlines())
 _LABELS = {name: f"{emoji} {text}" for emoji, name, text in _ROWS}
 
 
-def swarm_label(tool: str) -> str | None:
-    """Return the label of a swarm tool; nothing for other names.
-
-    The server, or a harness that allows no hyphen, writes some names with underscores.
-    """
+def _swarm_label(tool: str) -> str | None:
+    # The server, or a harness that allows no hyphen, writes some names with underscores.
     return _LABELS.get(tool.lower().replace("_", "-"))

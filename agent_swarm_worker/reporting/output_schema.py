@@ -1,8 +1,7 @@
 """Check a task's output against its ``outputSchema``, and find the fitting JSON in a text.
 
-The server does not check the output of a finished task (docs/api.md 7.1), so it is checked here, by
-the full rules of JSON Schema, and in a process of its own: a schema may have a pattern, or nested
-alternatives, whose evaluation never ends.
+The server does not do that (docs/api.md 7.1). The check runs in a process of its own: a schema may
+have a pattern, or nested alternatives, whose evaluation never ends.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 MAX_ERROR_CHARS = 300
 CHECK_LIMIT_S = 10.0
-"""Time limit of a check."""
 _FENCE = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)```", re.DOTALL)
 _VALUE_START = re.compile(r"[\[{]")
 _MAX_BLOCKS = 1000
@@ -56,9 +54,7 @@ class CheckOutcome:
     """The outcome of a check; one of the fields is set."""
 
     fitting: str = ""
-    """The fitting JSON, as it is in its text."""
     mismatch: str = ""
-    """Why no value fits."""
     unusable: str = ""
     """Why the schema cannot be used."""
 
@@ -101,8 +97,7 @@ class OutputSchema:
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        # Imported here: most tasks have no schema, and the library takes a while to load. It has no
-        # type information.
+        # Imported here: most tasks have no schema, and the library takes a while to load.
         from jsonschema import (  # type: ignore[import-untyped]  # noqa: PLC0415
             Draft202012Validator,
             SchemaError,

@@ -1,7 +1,4 @@
-"""The interfaces of reporting: the queue that it puts API writes into, and the session it reports.
-
-`outbox.outbox` implements the queue.
-"""
+"""The interfaces of reporting: the queue it puts API writes into, and the session it reports."""
 
 from __future__ import annotations
 
@@ -17,49 +14,20 @@ if TYPE_CHECKING:
     from agent_swarm_worker.outbox.queue import WriteKind
 
 WORKER_LANE = "worker"
-"""The lane of writes about the agent and no task."""
+"""The lane of writes about the agent and no task; a task's lane is its id."""
 
 
 class WriteQueue(Protocol):
-    """Stores API writes and delivers them."""
+    """Stores API writes and delivers them; implemented by `recovery.upload_cursor`."""
 
     def put(self, lane: str, kind: WriteKind, args: Mapping[str, Any]) -> None:
-        """Store one write durably; it is delivered later.
-
-        Args:
-            lane: of a task, or of the worker; `outbox.queue.STREAMS` says which writes of a lane
-                keep their order.
-            kind: the kind of write; `outbox.delivery` defines its arguments.
-            args: plain JSON values.
-        """
+        """Store one write, to be delivered later; `outbox.delivery` lists the args of its kind."""
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Store all writes of the block in one transaction: after a crash all of them or none.
-
-        A power cut may undo the transaction.
-        """
+        """Store all writes of the block in one transaction: after a crash all of them or none."""
 
     def mark_reported(self) -> None:
         """Record that the events of all log ranges put so far were put, too."""
-
-
-def task_lane(effective_id: str) -> str:
-    """Return the lane of a task; the finish is delivered behind all its other writes.
-
-    A line that the server refuses does not hold up the finish: the queue moves a write that fails
-    repeatedly behind the others.
-    """
-    return effective_id
-
-
-def unknown_window(model: str) -> int | None:  # noqa: ARG001 - the default of a callback
-    """Return no context window for any model."""
-    return None
-
-
-def one_session() -> int:
-    """Return 1, for a worker with this session only."""
-    return 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,25 +35,23 @@ class SessionInfo:
     """Identity of a session, and the intervals of its reports."""
 
     task_id: str | None
-    """The task, or ``None`` for a trigger without one: then nothing is written to a task, and logs,
-    events and cost have no task id (docs/api.md 4.10)."""
+    """``None`` for a trigger without a task: then nothing is written to a task, and logs, events
+    and cost have no task id (docs/api.md 4.10)."""
     effective_id: str
-    """The task's id, or the id generated in its place."""
+    """The task's id, or the id generated in its place; also the lane of its writes."""
     agent_id: str
     session_uuid: str
     """The runner's id of the session; costs, logs and events are filed under it."""
     iteration: int
     """Number of this session within the worker's life, from 1."""
     harness: str
-    """Name of the adapter."""
-    context_window: Callable[[str], int | None] = unknown_window
+    context_window: Callable[[str], int | None] = lambda _model: None
     """Returns the context window of a model in tokens, if it is known before the session."""
     tools: Mapping[str, ActionKind] = field(default_factory=dict)
     """The action of each tool of the harness, by its name in lower case."""
     wire_provider: str | None
     """The harness as the server knows it, if it does."""
     log_file: Path
-    """The session's journal."""
     metadata_bytes: int
     """Length of the journal's first line, which is not uploaded."""
     elapsed_s: float = 0.0
@@ -97,15 +63,8 @@ class SessionInfo:
     session_meta: Mapping[str, Any] = field(default_factory=dict)
     """Stored with the task's session, for a worker that resumes the task."""
     observe_only: bool = False
-    """True for an offered task: it gets no progress, since that would make it ``in_progress``
-    (docs/api.md 4.4)."""
-    progress_interval_s: float = 3.0
-    """Least time between two progress texts."""
-    context_interval_s: float = 30.0
-    """Least time between two context snapshots."""
+    """True for an offered task: progress would make it ``in_progress`` (docs/api.md 4.4)."""
     log_flush_s: float = 1.0
-    """Interval of log uploads; longer while many sessions run, see `sessions`."""
-    sessions: Callable[[], int] = one_session
-    """Returns how many sessions run now; together they send log requests at a bounded rate."""
     events_flush_s: float = 5.0
-    """Interval of uploads of tool events."""
+    sessions: Callable[[], int] = lambda: 1
+    """Returns how many sessions run now; of many, each flushes less often."""

@@ -1,8 +1,7 @@
 """Turn one session's events into API writes.
 
-All writes go through the durable queue, so this is synchronous code that does not wait for the
-network. Log lines, tool events and the newest progress text are flushed by the timer in
-`SessionReporter.run`.
+All writes go through the durable queue, so nothing here waits for the network. The timer in
+`SessionReporter.run` flushes log lines, tool events and the newest progress text.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agent_swarm_worker.api.wire import cost_body, latest_model_body
+from agent_swarm_worker.api.wire.bodies import cost_body, latest_model_body, session_body
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.contract import (
     Compaction,
@@ -26,12 +25,16 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.contract.listening import listens_to
+from agent_swarm_worker.journal.files import number
+from agent_swarm_worker.journal.reading import range_args, text_args, upload_args
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.reporting.context import ContextReports, Throttle
 from agent_swarm_worker.reporting.finish import LatestCost, has_failed
 from agent_swarm_worker.reporting.labels import MAX_LABEL_CHARS, has_label, label
+from agent_swarm_worker.reporting.log_tail import LogTail
+from agent_swarm_worker.reporting.port import WORKER_LANE
 from agent_swarm_worker.reporting.tool_events import MAX_ID_CHARS, ToolEvents
-from agent_swarm_worker.reporting.writes import LogTail, SessionWrites
 from agent_swarm_worker.text import one_line, plain
 
 if TYPE_CHECKING:
@@ -43,9 +46,15 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract.listening import ByteRange
     from agent_swarm_worker.reporting.port import SessionInfo, WriteQueue
 
-MAX_LOG_FLUSHES_PER_S = 10
-"""Shared by all sessions of a worker; with ten or fewer each has its full rate. Lines that are
-flushed together with tool events are not counted."""
+PROGRESS_INTERVAL_S = 3.0
+MAX_POSTS_PER_S = 5.0
+"""Of logs and of progress, by all sessions of a worker together: with more sessions each waits
+longer and sends more at once."""
+MAX_EVENT_POSTS_PER_S = 2.5
+MAX_SHARED_INTERVAL_S = 30.0
+"""How long at most a session waits because of the others."""
+MAX_UNWRITTEN_BYTES = 256 * 1024
+"""Limit of one write of lines that are in no journal; the queue stores those."""
 
 
 class SessionReporter:
@@ -56,8 +65,9 @@ class SessionReporter:
     ) -> None:
         self._info, self._clock, self._redactor, self._log = info, clock, redactor, log
         self._task_id, self._model = info.task_id, info.model
-        self._writes = SessionWrites(queue=writes, info=info)
-        self._tick_s = min(info.log_flush_s, info.events_flush_s, info.progress_interval_s)
+        self._writes = writes
+        self._logged_bytes = 0
+        self._tick_s = min(info.log_flush_s, info.events_flush_s, PROGRESS_INTERVAL_S)
         self._logs_at = self._events_at = clock.monotonic()
         self._began_at = self._logs_at - info.elapsed_s
         self._session: SessionInit | None = None
@@ -67,10 +77,12 @@ class SessionReporter:
         self._logged_errors: set[tuple[str, str]] = set()
         self._costs = LatestCost()
         self._progress: Throttle[str | ToolStart] = Throttle(
-            interval_s=info.progress_interval_s, send=self._send_progress, clock=clock
+            interval_s=partial(self._interval_s, PROGRESS_INTERVAL_S),
+            send=self._send_progress,
+            clock=clock,
         )
         self._events = ToolEvents(
-            send=self._writes.events,
+            send=self._put_events,
             agent_id=info.agent_id,
             task_id=info.task_id,
             session_uuid=info.session_uuid,
@@ -78,36 +90,32 @@ class SessionReporter:
             scrub=redactor.text,
         )
         self._context = ContextReports(
-            send=self._writes.context,
+            send=self._put_context,
             session_uuid=info.session_uuid,
             model=info.model,
-            interval_s=info.context_interval_s,
             clock=clock,
             context_window=info.context_window,
         )
         self._tail = LogTail(
-            path=info.log_file, start=info.metadata_bytes, send=self._writes.logs, log=log
+            path=info.log_file, start=info.metadata_bytes, send=self._put_range, log=log
         )
+        self.received: Callable[[Sequence[bytes]], None] = lambda _lines: None
+        """Gets the lines of the session; they are reported by their range in the journal."""
         self._takes: dict[type, Callable[[Any], None]] = {
             Message: self._take_message,
-            ContextUsage: self._take_usage,
             ToolStart: self._take_tool_start,
             ToolEnd: self._events.tool_ended,
             Progress: self._take_progress,
-            Result: self._take_result,
+            Result: lambda event: self._costs.add(event.cost),
             SessionInit: self._take_session,
-            Compaction: self._take_compaction,
         }
+        if info.task_id is not None:
+            self._takes |= {ContextUsage: self._context.usage, Compaction: self._context.compaction}
 
     @property
     def last_text(self) -> str:
         """The agent's last message, unscrubbed."""
         return self._last_text
-
-    @property
-    def lane(self) -> str:
-        """The lane of the task's writes; a finish put there is delivered after them."""
-        return self._writes.lane
 
     @listens_to(
         Message, ContextUsage, ToolStart, ToolEnd, Progress, Result, SessionInit, Compaction
@@ -132,14 +140,11 @@ class SessionReporter:
         if not self._closed:
             self._guarded("logs", partial(self._tail.switched, path, start))
 
-    def received(self, lines: Sequence[bytes]) -> None:
-        """Do nothing: lines are reported by their range in the journal."""
-
     def unwritten(self, lines: bytes) -> None:
         """Put lines that will not be in the journal, behind those that are."""
         if not self._closed:
             self._guarded("logs", self._tail.pump)
-            self._guarded("logs", partial(self._writes.unwritten, lines))
+            self._guarded("logs", partial(self._put_unwritten, lines))
 
     async def run(self) -> None:
         """Flush waiting reports when they are due, until cancelled."""
@@ -148,13 +153,12 @@ class SessionReporter:
             self._tick()
 
     def note(self, text: str) -> None:
-        """Put a note of the worker on the task, if progress is still sent.
-
-        Unlike a progress text it is not replaced by the next one.
-        """
+        """Put a note of the worker on the task; the next progress text does not replace it."""
         if self._sends_progress:
             self._progress.flush()
-            self._guarded("note", lambda: self._writes.note(one_line(text, MAX_LABEL_CHARS)))
+            self._guarded(
+                "note", lambda: self._put_text(WriteKind.NOTE, one_line(text, MAX_LABEL_CHARS))
+            )
 
     def stop_progress(self) -> None:
         """Send no more progress: a late text would revive a paused or superseded task."""
@@ -162,12 +166,9 @@ class SessionReporter:
         self._progress.drop()
 
     def close(self, result: ProviderResult, *, owns_task: bool = True) -> None:
-        """Put all remaining reports. Call once, when the session has ended.
+        """Put all remaining reports, when the session has ended.
 
-        Args:
-            result: of the session.
-            owns_task: false if the task was taken from this worker; then only logs, events, cost
-                and model are reported.
+        If the task was taken from this worker, only logs, events, cost and model are reported.
         """
         if self._closed:
             return
@@ -179,17 +180,13 @@ class SessionReporter:
         self._guarded("events", self._flush_events)
         self._guarded("logs", self._tail.finish)
         self._guarded("cost", lambda: self._put_cost(cost))
-        if owns_task:
-            self._guarded("context", lambda: self._complete_context(cost))
+        if owns_task and self._task_id is not None:
+            self._guarded("context", partial(self._context.completion, cost))
         self._guarded("latest_model", lambda: self._put_latest_model(result, cost))
 
     def _take_message(self, event: Message) -> None:
         if event.role == "assistant" and not event.subagent and event.content.strip():
             self._last_text = event.content
-
-    def _take_usage(self, event: ContextUsage) -> None:
-        if self._task_id is not None:
-            self._context.usage(event)
 
     def _take_tool_start(self, event: ToolStart) -> None:
         tools = self._info.tools
@@ -202,23 +199,18 @@ class SessionReporter:
         if text and self._sends_progress:
             self._progress.offer(text)
 
-    def _take_result(self, event: Result) -> None:
-        self._costs.add(event.cost)
-
-    def _take_compaction(self, event: Compaction) -> None:
-        if self._task_id is not None:
-            self._context.compaction(event)
-
     def _send_progress(self, source: str | ToolStart) -> None:
         """Put a progress text. A tool call gets its label here, since few labels are ever sent."""
         text: str | None
         if isinstance(source, ToolStart):
             scrub, tools = self._redactor.text, self._info.tools
-            text = label(source.tool_name, source.args, scrub=scrub, tools=tools)
+            text = label(
+                source.tool_name, source.args, scrub=scrub, tools=tools, helper=source.helper
+            )
         else:
             text = source
         if text:
-            self._writes.progress(text)
+            self._put_text(WriteKind.PROGRESS, text)
 
     def _take_session(self, event: SessionInit) -> None:
         if event.model:
@@ -238,7 +230,7 @@ class SessionReporter:
         is_new = self._session is None or self._session.session_id != known.session_id
         self._session = known
         if is_new or self._task_id is not None:
-            self._writes.session(known, model=self._model)
+            self._put_session(known)
         if is_new:
             self._events.session_started(known.session_id)
 
@@ -255,24 +247,26 @@ class SessionReporter:
         now = self._clock.monotonic()
         self._guarded("progress", self._progress.tick)
         self._guarded("context", self._context.tick)
-        if now - self._events_at >= self._info.events_flush_s:
+        if now - self._events_at >= self._interval_s(
+            self._info.events_flush_s, MAX_EVENT_POSTS_PER_S
+        ):
             self._events_at = self._logs_at = now
             self._guarded("events", self._flush_events)
-        elif now - self._logs_at >= self._log_interval_s():
+        elif now - self._logs_at >= self._interval_s(self._info.log_flush_s):
             self._logs_at = now
             self._guarded("logs", self._tail.pump)
 
-    def _log_interval_s(self) -> float:
-        """Return the seconds between two log flushes: a request has lines of one session only."""
-        share_s = self._info.sessions() / MAX_LOG_FLUSHES_PER_S
-        return max(self._info.log_flush_s, share_s)
+    def _interval_s(self, usual_s: float, max_per_s: float = MAX_POSTS_PER_S) -> float:
+        """Return the seconds between two posts of one kind: a request has one session's only."""
+        share_s = self._info.sessions() / max_per_s
+        return max(usual_s, min(share_s, MAX_SHARED_INTERVAL_S))
 
     def _flush_events(self) -> None:
         """Put lines and events in one transaction, so that a crash keeps both or neither."""
-        with self._writes.queue.transaction():
+        with self._writes.transaction():
             self._tail.pump()
             self._events.flush()
-            self._writes.queue.mark_reported()
+            self._writes.mark_reported()
 
     def _final_cost(self, result: ProviderResult) -> CostData | None:
         cost = self._costs.cost
@@ -301,11 +295,7 @@ class SessionReporter:
             created_at_ms=epoch_ms(self._clock.now()),
         )
         if body is not None:
-            self._writes.cost(body)
-
-    def _complete_context(self, cost: CostData | None) -> None:
-        if self._task_id is not None:
-            self._context.completion(cost)
+            self._put(WriteKind.COST, body)
 
     def _put_latest_model(self, result: ProviderResult, cost: CostData | None) -> None:
         body = latest_model_body(
@@ -317,7 +307,50 @@ class SessionReporter:
             reasoning_effort=result.applied_reasoning_effort,
         )
         if body is not None:
-            self._writes.latest_model(body)
+            args = {"agent_id": self._info.agent_id, "latest_model": body}
+            self._writes.put(WORKER_LANE, WriteKind.LATEST_MODEL, args)
+
+    def _put(self, kind: WriteKind, args: dict[str, Any]) -> None:
+        self._writes.put(self._info.effective_id, kind, args)
+
+    def _put_text(self, kind: WriteKind, text: str) -> None:
+        self._put(kind, {"task_id": self._task_id, "text": text})
+
+    def _put_context(self, snapshot: dict[str, Any]) -> None:
+        self._put(WriteKind.CONTEXT, {"task_id": self._task_id, "snapshot": snapshot})
+
+    def _put_session(self, init: SessionInit) -> None:
+        """Put the harness's session on the task, or on the active session if there is no task."""
+        if self._task_id is not None:
+            session = session_body(init, model=self._model)
+            self._put(WriteKind.SESSION, {"task_id": self._task_id, "session": session})
+        else:
+            args = {"task_id": self._info.effective_id, "provider_session_id": init.session_id}
+            self._put(WriteKind.PROVIDER_SESSION, args)
+
+    def _put_events(self, events: list[bytes]) -> None:
+        batch = orjson.Fragment(b"[%b]" % b",".join(events))
+        self._put(WriteKind.EVENTS, {"events": batch})
+
+    def _put_range(self, path: Path, lines: ByteRange) -> None:
+        self._put_lines(range_args(path, lines), lines.end - lines.start)
+
+    def _put_unwritten(self, lines: bytes) -> None:
+        while lines:
+            size = lines.rfind(b"\n", 0, MAX_UNWRITTEN_BYTES) + 1 or lines.find(b"\n") + 1
+            part = lines[: size or len(lines)]
+            self._put_lines(text_args(part), len(part))
+            lines = lines[len(part) :]
+
+    def _put_lines(self, where: dict[str, Any], size: int) -> None:
+        args = upload_args(
+            task_id=self._task_id,
+            session_uuid=self._info.session_uuid,
+            number=number(self._info.iteration, self._logged_bytes),
+            harness=self._info.harness,
+        )
+        self._put(WriteKind.LOGS, args | where)
+        self._logged_bytes += size
 
     def _elapsed_ms(self) -> int:
         return round((self._clock.monotonic() - self._began_at) * 1000)

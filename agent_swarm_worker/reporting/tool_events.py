@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agent_swarm_worker.api.wire import event_body
-from agent_swarm_worker.api.wire.values import encode, whole_number
+from agent_swarm_worker.api.values import encode, whole_number
+from agent_swarm_worker.api.wire.bodies import event_body
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.reporting.labels import canonical_name
 from agent_swarm_worker.text import one_line, plain
@@ -29,7 +29,7 @@ MAX_BATCH = 450
 MAX_TEXT_CHARS = 500
 MAX_ID_CHARS = 200
 STAMP_S = 0.001
-"""Events within the precision of a timestamp share it."""
+"""Precision of a timestamp."""
 MAX_HEADS = 64
 MAX_OPEN_CALLS = 1000
 """Calls whose start time is kept, in case a harness never ends them."""
@@ -175,7 +175,12 @@ class ToolEvents:
         name = self._tool_names.get(event.tool_name)
         if name is None:
             name = self._tool_names[event.tool_name] = self._short(event.tool_name)
-        return {"toolName": name, "toolCallId": one_line(event.tool_call_id, MAX_ID_CHARS)}
+        data = {"toolName": name, "toolCallId": one_line(event.tool_call_id, MAX_ID_CHARS)}
+        if (helper := event.helper) is not None:
+            data["helperId"] = one_line(helper.id, MAX_ID_CHARS)
+            if helper.name:
+                self._put_text(data, "helperName", helper.name)
+        return data
 
     def _put_text(self, data: dict[str, Any], key: str, text: str) -> None:
         text = plain(text)

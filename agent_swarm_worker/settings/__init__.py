@@ -1,8 +1,6 @@
 """Settings: each variable that the worker reads is declared in the model of its owner.
 
-`base` has the base class and the value types, `core` the worker's own model and the base of a
-harness's. The other models are beside their users, such as ``providers/<name>/spec.py``.
-``docs/configuration.md`` is generated from all of them.
+``docs/configuration.md`` is generated from all models.
 """
 
 from agent_swarm_worker.settings.base import (
@@ -12,6 +10,7 @@ from agent_swarm_worker.settings.base import (
     boot,
     live,
     named,
+    operator_only,
     process_env,
 )
 from agent_swarm_worker.settings.core import (
@@ -36,5 +35,6 @@ __all__ = [
     "default_agent_name",
     "live",
     "named",
+    "operator_only",
     "process_env",
 ]

@@ -1,16 +1,15 @@
 """The base of all settings models, and the types of values beyond text and numbers.
 
-A model reads nothing by itself: no process environment, no ``.env`` file, no directory of secrets.
-`SettingsModel.load` is given a mapping, so the process environment and the same environment
-overlaid with the server's configuration rows are read by the same rules. A blank value counts as no
-value, as compose files and charts produce it, unless its field says otherwise. An error names the
-variable.
+A model reads nothing by itself: `SettingsModel.load` is given a mapping, so the process environment
+and the same environment overlaid with configuration rows are read by the same rules. A blank value
+counts as no value, as compose files and charts produce it, unless its field says otherwise.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from dataclasses import dataclass
 from enum import StrEnum
@@ -38,6 +37,8 @@ class Effect(StrEnum):
     """At the start of the worker, before its first configuration row: the environment decides."""
     LIVE = "live"
     """While the worker runs: for the next session, or the next iteration of a loop."""
+    OPERATOR = "operator only"
+    """From the environment of the process alone: no row may set it, for the worker or a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,11 @@ def live(*names: str, default: Any = None, **rules: Any) -> Any:
     return _declared(names, Effect.LIVE, default, rules)
 
 
+def operator_only(*names: str, default: Any = None, **rules: Any) -> Any:
+    """Declare a variable that guards the operator: permissions, addresses, paths; as `live`."""
+    return _declared(names, Effect.OPERATOR, default, rules)
+
+
 def _declared(names: tuple[str, ...], effect: Effect, default: Any, rules: dict[str, Any]) -> Any:
     known = ("keeps_blank", "is_checked_late", "is_native", "is_shared")
     flags = {name: rules.pop(name) for name in known if name in rules}
@@ -103,38 +109,33 @@ class SettingsModel(BaseSettings):
 
     @classmethod
     def load(cls, env: Mapping[str, str]) -> Self:
-        """Read the settings from `env`.
+        """Read the settings from `env`; `BadSetting` names a variable that cannot be used."""
+        found = cls._read(env)
+        if isinstance(found, tuple):
+            raise found[0]
+        return found
 
-        Raises:
-            BadSetting: a value cannot be used; it names the variable.
-        """
+    @classmethod
+    def problems(cls, env: Mapping[str, str], *, early: bool = False) -> tuple[BadSetting, ...]:
+        """Return an error for each bad variable; if `early`, not for those checked by a session."""
+        found = cls._read(env)
+        if not isinstance(found, tuple):
+            return ()
+        late = {
+            name
+            for declared in cls.declarations().values()
+            for name in declared.names
+            if early and declared.is_checked_late
+        }
+        return tuple(problem for problem in found if problem.name not in late)
+
+    @classmethod
+    def _read(cls, env: Mapping[str, str]) -> Self | tuple[BadSetting, ...]:
         source = _MappingSource(cls, env)
         try:
             return cls(_build_sources=((source,), {}))  # type: ignore[call-arg]
         except ValidationError as error:
-            raise _bad_settings(cls, error, source.given)[0] from None
-
-    @classmethod
-    def problems(cls, env: Mapping[str, str], *, early: bool = False) -> tuple[BadSetting, ...]:
-        """Return an error for each variable of `env` that cannot be used.
-
-        Args:
-            env: the variables.
-            early: skip variables that are checked when a session uses them.
-        """
-        source = _MappingSource(cls, env)
-        try:
-            cls(_build_sources=((source,), {}))  # type: ignore[call-arg]
-        except ValidationError as error:
-            late = {
-                name
-                for declared in cls.declarations().values()
-                for name in declared.names
-                if early and declared.is_checked_late
-            }
-            found = _bad_settings(cls, error, source.given)
-            return tuple(problem for problem in found if problem.name not in late)
-        return ()
+            return _bad_settings(cls, error, source.given)
 
     @classmethod
     def declarations(cls) -> Mapping[str, Declaration]:
@@ -148,8 +149,6 @@ class SettingsModel(BaseSettings):
 
 
 class _MappingSource(PydanticBaseSettingsSource):
-    """Provides the variables that a model declares, from a mapping."""
-
     def __init__(self, model: type[SettingsModel], env: Mapping[str, str]) -> None:
         super().__init__(model)
         self.given = {
@@ -160,7 +159,7 @@ class _MappingSource(PydanticBaseSettingsSource):
         }
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Unused: `__call__` returns all values, and the model chooses among a field's names."""
+        """Unused: `__call__` returns all values."""
         raise NotImplementedError
 
     def __call__(self) -> dict[str, Any]:
@@ -202,10 +201,7 @@ def process_env() -> Mapping[str, str]:
 
 
 def named(env: Mapping[str, str], name: str, default: str = "") -> str:
-    """Return a variable whose name is data: from a harness's declaration or an operator's file.
-
-    A variable with a constant name belongs into a model.
-    """
+    """Return a variable whose name is data; one with a constant name belongs into a model."""
     return env.get(name, default)
 
 
@@ -223,7 +219,6 @@ def _flag(value: object) -> object:
 
 
 def _is_yes(value: object) -> object:
-    """Return true for ``1``, ``true``, ``on`` and ``yes``, else false."""
     return value.strip().lower() in _YES if isinstance(value, str) else value
 
 
@@ -231,6 +226,10 @@ def _comma_list(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+def _words(value: object) -> object:
+    return tuple(re.findall(r"[^\s,:]+", value)) if isinstance(value, str) else value
 
 
 def _path_list(value: object) -> object:
@@ -241,7 +240,6 @@ def _path_list(value: object) -> object:
 
 
 def _shell_words(value: object) -> object:
-    """Split a command line as a shell does."""
     return tuple(shlex.split(value)) if isinstance(value, str) else value
 
 
@@ -276,6 +274,7 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 MaybeFlag = Annotated[bool | None, BeforeValidator(_flag)]
 YesFlag = Annotated[bool, BeforeValidator(_is_yes)]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 PathList = Annotated[tuple[str, ...], BeforeValidator(_path_list)]
 ShellWords = Annotated[tuple[str, ...], BeforeValidator(_shell_words)]
 Durations = Annotated[dict[str, float], BeforeValidator(_durations)]

@@ -23,6 +23,7 @@ from agent_swarm_worker.settings.base import (
     Stripped,
     boot,
     live,
+    operator_only,
 )
 
 
@@ -30,13 +31,13 @@ class Settings(SettingsModel):
     """The worker's settings."""
 
     # --- the swarm API
-    agent_swarm_api_key: str | None = boot("AGENT_SWARM_API_KEY", keeps_blank=True)
+    agent_swarm_api_key: str | None = operator_only("AGENT_SWARM_API_KEY", keeps_blank=True)
     """The API key. Wins over ``API_KEY`` even when it is empty (docs/api.md 1.1)."""
-    plain_api_key: str = boot("API_KEY", default="")
+    plain_api_key: str = operator_only("API_KEY", default="")
     """The API key under its other name."""
-    base_url: str | None = boot("MCP_BASE_URL")
+    base_url: str | None = operator_only("MCP_BASE_URL")
     """Base URL of the swarm API; REST and MCP share it. ``http://localhost:<PORT>`` by default."""
-    port: int = boot("PORT", default=3013, ge=1, le=65535)
+    port: int = operator_only("PORT", default=3013, ge=1, le=65535)
     """Only used to build the default base URL."""
     api_timeout_s: float = boot("SWARM_API_TIMEOUT_S", default=15.0, gt=0, le=600)
     """Time limit of every API call."""
@@ -44,12 +45,13 @@ class Settings(SettingsModel):
     """How long boot waits for the API before it gives up with exit code 1."""
 
     # --- who this worker is
-    agent_id: str | None = boot("AGENT_ID")
+    agent_id: str | None = operator_only("AGENT_ID")
     """Stable identity. Without it one is made up once and kept in the state directory."""
     agent_name: str | None = live("AGENT_NAME")
     """What people see. By default the template's name, else role and the start of the id."""
-    agent_role: Literal["worker", "lead"] = boot("AGENT_ROLE", default="worker")
-    """What ``swarm-worker run`` runs as; a lead delegates to workers."""
+    agent_role: Stripped = operator_only("AGENT_ROLE", default="worker", max_length=100)
+    """The role this agent is registered with, such as ``coder``. ``lead`` delegates to workers;
+    with any other ``swarm-worker run`` runs a worker."""
     capabilities: CommaList = live("CAPABILITIES", default=())
     """Comma-separated tags that leads route by."""
     template_id: str | None = boot("TEMPLATE_ID")
@@ -60,7 +62,7 @@ class Settings(SettingsModel):
     # --- the harness
     harness_provider: str | None = live("HARNESS_PROVIDER")
     """Which harness runs the sessions: ``claude`` by default, ``subprocess``, any installed one."""
-    pass_env: CommaList = live("SWARM_PASS_ENV", default=())
+    pass_env: CommaList = operator_only("SWARM_PASS_ENV", default=())
     """Comma-separated names of variables that children get although they are withheld by rule
     ([secrets.md](secrets.md))."""
     model_override: str = live("MODEL_OVERRIDE", default="")
@@ -93,7 +95,7 @@ class Settings(SettingsModel):
     # --- prompts
     system_prompt: str = live("SYSTEM_PROMPT", default="")
     """Appended to every system prompt; ``--system-prompt`` wins over it."""
-    system_prompt_file: Path | None = live("SYSTEM_PROMPT_FILE")
+    system_prompt_file: Path | None = operator_only("SYSTEM_PROMPT_FILE")
     """The same from a file; ``SYSTEM_PROMPT`` wins over it."""
     max_skill_chars: int = live("MAX_SKILL_CHARS", default=100_000, ge=1)
     """How much of a skill goes into the prompt of a harness that has no commands of its own."""
@@ -120,19 +122,19 @@ class Settings(SettingsModel):
     """Address of the dashboard, for links in prompts."""
 
     # --- where things lie, and how much of it
-    state_dir: Path | None = boot("SWARM_STATE_DIR")
+    state_dir: Path | None = operator_only("SWARM_STATE_DIR")
     """The worker's own directory; one per agent, locked while it runs. By default
     ``<SWARM_WORKSPACE_DIR>/personal/.swarm-worker`` if that can be written, else
     ``swarm-worker`` under ``XDG_STATE_HOME``."""
-    log_dir: Path | None = boot("LOG_DIR")
+    log_dir: Path | None = operator_only("LOG_DIR")
     """Root of the session journals; ``<state dir>/logs`` by default."""
-    log_session_id: str | None = boot("SESSION_ID")
+    log_session_id: str | None = operator_only("SESSION_ID")
     """Name of this process's folder under the log root; a random one by default."""
-    workspace_dir: Path = boot("SWARM_WORKSPACE_DIR", default=Path("/workspace"))
+    workspace_dir: Path = operator_only("SWARM_WORKSPACE_DIR", default=Path("/workspace"))
     """Where identity files and clones live, if it exists."""
-    home: Path = boot("HOME", default=Path("/"))
+    home: Path = operator_only("HOME", default=Path("/"))
     """Where harnesses keep their skills and sessions."""
-    xdg_state_home: Path | None = boot("XDG_STATE_HOME")
+    xdg_state_home: Path | None = operator_only("XDG_STATE_HOME")
     """``<HOME>/.local/state`` by default."""
     journal_max_mb: int = live("SWARM_JOURNAL_MAX_MB", default=1024, ge=1, le=1_000_000)
     """MiB one session may record; debug lines are left out from half of it on, then others."""
@@ -183,7 +185,7 @@ class Settings(SettingsModel):
     """How long a harness may stay after its final event before it is ended."""
 
     # --- switches
-    sync_skills: MaybeFlag = boot("SWARM_SYNC_SKILLS")
+    sync_skills: MaybeFlag = operator_only("SWARM_SYNC_SKILLS")
     """Keep the harnesses' skill directories under ``HOME`` equal to what the swarm has installed.
     By default where there is a workspace directory, that is in a container, and not in a person's
     home."""
@@ -197,6 +199,14 @@ class Settings(SettingsModel):
     """The least severe lines of the worker's own log that are shown."""
     log_format: Literal["auto", "human", "json"] = boot("SWARM_LOG_FORMAT", default="auto")
     """Readable lines or JSON; ``auto`` is readable on a terminal."""
+
+    @field_validator("agent_role")
+    @classmethod
+    def _known_role_in_lower_case(cls, value: str) -> str:
+        if not value.isprintable():
+            msg = "control characters cannot be part of a role"
+            raise ValueError(msg)
+        return value.lower() if value.lower() in {"worker", "lead"} else value
 
     @field_validator("cred_check_disable", mode="before")
     @classmethod
@@ -289,4 +299,4 @@ class HarnessOptions(SettingsModel):
     They are read from a session's environment, so a configuration row applies to the next session.
     """
 
-    home: str = live("HOME", default="", is_shared=True, is_native=True)
+    home: str = operator_only("HOME", default="", is_shared=True, is_native=True)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.api.resources import Resources
-    from agent_swarm_worker.api.wire import Skill
+    from agent_swarm_worker.api.wire.resources import Skill
 
 _FETCHES_AT_ONCE = 4
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self
 
 import orjson
 
-from agent_swarm_worker.api.wire import is_identifier
+from agent_swarm_worker.api.values import is_identifier
 from agent_swarm_worker.errors import StateLocked, StateNewer, StateUnwritable
 from agent_swarm_worker.files import make_private_dir, try_lock
 from agent_swarm_worker.logs import Event, Log

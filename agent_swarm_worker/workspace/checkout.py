@@ -1,4 +1,4 @@
-"""Clone a repository, and update a clone without losing local work.
+"""Clone a repository, with its login.
 
 A login in an address (``https://user:password@host/repo.git``) never becomes an argument or part
 of ``.git/config``, where other users could read it. It is stored in a file of mode 0600 in the
@@ -31,9 +31,13 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.workspace.git import Git
 
-_STASH_MARK = "swarm-autostash"
-_AUTOSAVE = "swarm-autosave"
 _LOGIN_FILE = "swarm-login"
+WITHOUT_LFS = (
+    ("filter.lfs.smudge", ""),
+    ("filter.lfs.process", ""),
+    ("filter.lfs.required", "false"),
+)
+"""Configuration with which git checks out the pointers of git-lfs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ async def clone(git: Git, url: str, target: Path, *, branch: str | None, host: s
     """
     if not is_safe_url(url) or not (branch is None or is_safe_ref(branch)):
         return f"the repository address {url!r} or its branch {branch!r} cannot be used"
-    url, login = split_login(url)
+    address, (url, login) = url, split_login(url)
     staging = target.with_name(f".{target.name}.cloning")
     login_file = target.with_name(f".{target.name}.login")
     outcome = CommandResult(ok=False)
@@ -79,92 +83,10 @@ async def clone(git: Git, url: str, target: Path, *, branch: str | None, host: s
     finally:
         login_file.unlink(missing_ok=True)
         await to_thread.run_sync(lambda: shutil.rmtree(staging, ignore_errors=True))
+    if "lfs" in outcome.why and "filter.lfs.smudge" not in git.env.values():
+        git = git.configured(*WITHOUT_LFS)
+        return await clone(git, address, target, branch=branch, host=host)
     return f"cannot clone {without_credentials(url)}: {outcome.why}"
-
-
-async def reset_to_remote(git: Git, clone: Path, branch: str, *, stamp: str) -> list[str]:
-    """Reset a clone to the remote's state of `branch`; return warnings.
-
-    Uncommitted changes are stashed, with `stamp` in the message; commits that exist nowhere else
-    are kept on a branch. If either fails, the clone stays unchanged.
-    """
-    why = await _fetch(git, clone, branch)
-    if why:
-        return [why]
-    current = (await git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=clone)).stdout.strip()
-    if await _is_dirty(git, clone):
-        message = f"{_STASH_MARK} {current or 'detached'} {stamp}"
-        stashed = await git("stash", "push", "--include-untracked", "-m", message, cwd=clone)
-        if not stashed.ok:
-            return [f"uncommitted changes could not be stashed, so nothing changed: {stashed.why}"]
-    warnings = []
-    for ref in ("HEAD", f"refs/heads/{branch}"):
-        commit = await _unsaved_commit(git, clone, ref, branch)
-        if commit:
-            kept = f"{_AUTOSAVE}-{commit[:12]}"
-            saved = await git("branch", "--force", kept, commit, cwd=clone)
-            if not saved.ok:
-                return [f"local commits could not be kept, so nothing changed: {saved.why}"]
-            warnings.append(f"commits that were only here are kept on the branch {kept}")
-    remote = f"refs/remotes/origin/{branch}"
-    switched = await git("checkout", "--quiet", "-B", branch, remote, cwd=clone)
-    if switched.ok:
-        switched = await git("reset", "--quiet", "--hard", remote, cwd=clone)
-    return warnings if switched.ok else [*warnings, f"cannot check out {branch}: {switched.why}"]
-
-
-async def fast_forward(git: Git, clone: Path, branch: str) -> list[str]:
-    """Fetch, and fast-forward `branch` if it is checked out and clean; return warnings.
-
-    Another branch, a detached HEAD and uncommitted changes of the earlier session are kept.
-    """
-    why = await _fetch(git, clone, branch)
-    if why:
-        return [why]
-    current = (await git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=clone)).stdout.strip()
-    if current != branch:
-        return []
-    if await _is_dirty(git, clone):
-        return [f"{branch} has uncommitted changes of an earlier session and was not updated"]
-    merged = await git("merge", "--quiet", "--ff-only", f"refs/remotes/origin/{branch}", cwd=clone)
-    return [] if merged.ok else [f"{branch} could not follow origin/{branch}: {merged.why}"]
-
-
-async def default_branch(git: Git, clone: Path) -> str:
-    """Return the branch that the remote's HEAD named at the clone; ``main`` if unknown."""
-    head = await git("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD", cwd=clone)
-    return head.stdout.strip().removeprefix("origin/") or "main"
-
-
-async def auto_stashes(git: Git, clone: Path) -> dict[str, str]:
-    """Return the messages of stashes made by `reset_to_remote`, by git ref, newest first."""
-    listed = await git("stash", "list", "--format=%gs", cwd=clone)
-    return {
-        f"stash@{{{index}}}": message
-        for index, message in enumerate(listed.stdout.splitlines())
-        if _STASH_MARK in message
-    }
-
-
-async def _fetch(git: Git, clone: Path, branch: str) -> str:
-    if not is_safe_ref(branch):
-        return f"the branch name {branch!r} cannot be used"
-    # A full refspec, because a single-branch clone would not fetch any other branch.
-    refspec = f"+refs/heads/{branch}:refs/remotes/origin/{branch}"
-    fetched = await git("fetch", "--quiet", "origin", refspec, cwd=clone)
-    return "" if fetched.ok else f"cannot fetch {branch}, the clone may be old: {fetched.why}"
-
-
-async def _is_dirty(git: Git, clone: Path) -> bool:
-    status = await git("status", "--porcelain", cwd=clone)
-    return bool(status.stdout) or not status.ok
-
-
-async def _unsaved_commit(git: Git, clone: Path, ref: str, branch: str) -> str:
-    """Return the tip of `ref` if no ref but `branch` holds it; empty otherwise."""
-    elsewhere = ("--not", "--remotes", f"--exclude={branch}", "--branches")
-    commit = await git("rev-list", "--max-count=1", ref, *elsewhere, cwd=clone)
-    return commit.stdout.strip()
 
 
 def _clone_commands(
@@ -172,17 +94,22 @@ def _clone_commands(
 ) -> list[list[str]]:
     """Return the commands to try in turn; the host's own tool comes first, as it has a login."""
     flags = [*(("--branch", branch) if branch else ()), "--single-branch"]
-    bare = ":" not in url and url.count("/") == 1 and not url.startswith((".", "~"))
     commands = []
     tool = {"github": "gh", "gitlab": "glab"}.get(host or "")
     if tool and shutil.which(tool, path=git.env.get("PATH")):
         commands.append([tool, "repo", "clone", url, str(staging), "--", *flags])
-    if bare:
-        gitlab = GitSettings.load(git.env).gitlab_url or "https://gitlab.com"
-        root = gitlab.rstrip("/") if host == "gitlab" else "https://github.com"
-        url = f"{root}/{url.removesuffix('.git')}.git"
+    url = full_address(git, url, host)
     commands.append([*git.argv, "clone", "--quiet", *flags, "--", url, str(staging)])
     return commands
+
+
+def full_address(git: Git, url: str, host: str | None) -> str:
+    """Return the address that git understands for an address or ``owner/repo`` on a `host`."""
+    if ":" in url or url.count("/") != 1 or url.startswith((".", "~")):
+        return url
+    gitlab = GitSettings.load(git.env).gitlab_url or "https://gitlab.com"
+    root = gitlab.rstrip("/") if host == "gitlab" else "https://github.com"
+    return f"{root}/{url.removesuffix('.git')}.git"
 
 
 def _clear_staging(staging: Path, target: Path) -> str:
@@ -219,6 +146,12 @@ def split_login(url: str) -> tuple[str, Login | None]:
     return plain, Login(f"{parts.scheme}://{server}", line, user.partition(":")[2])
 
 
+def login_option(clone: Path) -> tuple[str, ...]:
+    """Return the options with which git outside of `clone` uses its login, if it has one."""
+    file = clone / ".git" / _LOGIN_FILE
+    return ("-c", f"credential.helper={_helper_option(file)}") if file.is_file() else ()
+
+
 def _helper_option(file: Path) -> str:
     return f"store --file={shlex.quote(str(file))}"
 
@@ -235,18 +168,18 @@ async def _store_login(git: Git, clone: Path, login: Login, moved_to: Path) -> s
         return f"the login for {login.host} could not be kept: {error.strerror or error}"
     helper = _helper_option(moved_to / ".git" / _LOGIN_FILE)
     key = f"credential.{login.host}.helper"
-    outcome = await git("config", "--replace-all", key, helper, cwd=clone)
+    outcome = await git.in_clone(clone)("config", "--local", "--replace-all", key, helper)
     return "" if outcome.ok else f"the login for {login.host} could not be kept: {outcome.why}"
 
 
 async def update_login(git: Git, clone: Path, login: Login | None) -> list[str]:
     """Store `login`, else the one in the remote's address, and take that out of the address."""
-    remote = await git("config", "--get", "remote.origin.url", cwd=clone)
+    remote = await git.in_clone(clone)("config", "--local", "--get", "remote.origin.url")
     plain, old = split_login(remote.stdout.strip())
     current = login or old
     if current is None:
         return []
     warning = await _store_login(git, clone, current, clone)
     if old is not None:
-        await git("remote", "set-url", "origin", plain, cwd=clone)
+        await git.in_clone(clone)("remote", "set-url", "origin", plain)
     return [warning] if warning else []

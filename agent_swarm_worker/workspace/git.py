@@ -7,6 +7,7 @@ them. Its filters do, with an environment that holds only the secrets that git i
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+from pydantic import field_validator
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ProviderError
@@ -22,13 +24,17 @@ from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.processes.pipes import drain, pump
 from agent_swarm_worker.processes.spawn import Child, ProcessSpec, spawn
 from agent_swarm_worker.processes.stop_tree import kill_now
-from agent_swarm_worker.settings import SettingsModel, boot, live, named
+from agent_swarm_worker.settings import SettingsModel, boot, live, named, operator_only
+from agent_swarm_worker.settings.base import Words  # noqa: TC001 - pydantic reads it
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 MAX_OUTPUT_BYTES = 1024 * 1024
 MAX_WHY_CHARS = 300
+MAX_OUTPUT_WHY_CHARS = 1000
+"""Of all that a failed program printed."""
 _CLOCK = SystemClock()
 _CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
 _SAFE_CONFIG = (
@@ -38,6 +44,9 @@ _SAFE_CONFIG = (
     ("advice.detachedHead", "false"),
 )
 
+_PROTOCOL = re.compile(r"[a-z0-9][a-z0-9+.-]*")
+_FORBIDDEN_PROTOCOLS = frozenset({"ext", "fd"})
+"""An address with them names a program to run, or an open file of the worker."""
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)")
 _FORBIDDEN_IN_URL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -59,20 +68,44 @@ class Git:
         self.clone_timeout_s = clone_timeout_s
         config = [arg for key, value in _SAFE_CONFIG for arg in ("-c", f"{key}={value}")]
         self.argv = ("git", *config)
+        self.cwd: Path | None = None
+
+    def in_clone(self, clone: Path, **env: str) -> Git:
+        """Return one that runs in `clone`, with further variables.
+
+        If `clone` is no repository, none of the directories above it is taken for one.
+        """
+        bound = copy.copy(self)
+        bound.cwd = clone
+        bound.env = {**self.env, "GIT_CEILING_DIRECTORIES": str(clone.parent), **env}
+        return bound
+
+    def configured(self, *settings: tuple[str, str]) -> Git:
+        """Return one with further configuration, which programs that call git pass on as well."""
+        bound, known = copy.copy(self), named(self.env, "GIT_CONFIG_COUNT", "0")
+        first = int(known) if known.isdecimal() else 0
+        bound.env = {**self.env, "GIT_CONFIG_COUNT": str(first + len(settings))}
+        for number, (key, value) in enumerate(settings, first):
+            bound.env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+        return bound
 
     async def __call__(
         self, *args: str, cwd: Path | None = None, timeout_s: float | None = None
     ) -> CommandResult:
         """Run ``git <args>`` in `cwd`."""
         limit_s = self.timeout_s if timeout_s is None else timeout_s
-        return await run([*self.argv, *args], env=self.env, cwd=cwd, timeout_s=limit_s)
+        return await run([*self.argv, *args], env=self.env, cwd=cwd or self.cwd, timeout_s=limit_s)
 
 
 def clean_env(
     env: Mapping[str, str], *, scrub: Callable[[str], str] | None = None
 ) -> dict[str, str]:
-    """Return `env` filtered by `helper_env`, with prompts switched off and English messages."""
+    """Return `env` filtered by `helper_env`, without prompts, with English messages.
+
+    ``GIT_ALLOW_PROTOCOL`` wins over the configuration of git, also that of a clone.
+    """
     cleaned = helper_env(env, scrub=scrub)
+    cleaned["GIT_ALLOW_PROTOCOL"] = ":".join(GitSettings.load(env).protocols)
     cleaned["GIT_TERMINAL_PROMPT"] = "0"
     cleaned["GH_PROMPT_DISABLED"] = "1"
     cleaned["LC_ALL"] = "C"
@@ -118,7 +151,8 @@ class CommandResult:
     ok: bool
     stdout: str = ""
     why: str = ""
-    """The error message on one line, without credentials; empty on success."""
+    """What it printed, on one line, the error first, without credentials; empty on success."""
+    timed_out: bool = False
 
 
 async def run(
@@ -142,7 +176,8 @@ async def run(
             with anyio.fail_after(timeout_s):
                 return await _finish(child, argv[0])
         except TimeoutError:
-            return CommandResult(ok=False, why=f"{argv[0]} took longer than {timeout_s:g} s")
+            why = f"{argv[0]} took longer than {timeout_s:g} s"
+            return CommandResult(ok=False, why=why, timed_out=True)
         finally:
             if child.returncode is None:
                 with anyio.CancelScope(shield=True):
@@ -166,17 +201,28 @@ async def _finish(child: Child, program: str) -> CommandResult:
     stdout = out.decode(errors="replace")
     if code == 0:
         return CommandResult(ok=True, stdout=stdout)
-    why = _error_line(err.decode(errors="replace")) or f"{program} ended with exit code {code}"
+    said = _without_repeats(err.decode(errors="replace"), stdout)
+    why = said or f"{program} ended with exit code {code}"
     return CommandResult(ok=False, stdout=stdout, why=without_credentials(why))
+
+
+def _without_repeats(stderr: str, stdout: str) -> str:
+    """Return both outputs on one line: the error first, then the rest in its order."""
+    lines = [one_line(line) for line in (stderr + "\n" + stdout).splitlines()]
+    parts = dict.fromkeys([_error_line(stderr), *lines])
+    return _cut("; ".join(part for part in parts if part), MAX_OUTPUT_WHY_CHARS)
 
 
 def _error_line(stderr: str) -> str:
     """Return the first line that begins with fatal or error, else the last one."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    lines = [one_line(line) for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("fatal:", "error:"))]
-    line = (errors or lines[-1:] or [""])[0]
-    # Cut between two words: the scrubber would not recognise half a secret.
-    return line if len(line) <= MAX_WHY_CHARS else line[: line.rfind(" ", 0, MAX_WHY_CHARS) + 1]
+    return _cut((errors or lines[-1:] or [""])[0], MAX_WHY_CHARS)
+
+
+def _cut(line: str, max_chars: int) -> str:
+    # Between two words: the scrubber would not recognise half a secret.
+    return line if len(line) <= max_chars else line[: line.rfind(" ", 0, max_chars) + 1]
 
 
 def _append(into: bytearray, chunk: bytes) -> None:
@@ -203,3 +249,16 @@ class GitSettings(SettingsModel):
     """In a container without ``GITHUB_TOKEN``: like ``GITHUB_EMAIL``, and wins over it."""
     gitlab_url: str = boot("GITLAB_URL", default="", is_native=True)
     """Address of GitLab; ``https://gitlab.com`` by default."""
+    protocols: Words = operator_only(
+        "SWARM_GIT_PROTOCOLS", default=("https", "http", "ssh", "git", "file"), min_length=1
+    )
+    """Protocols of the addresses that the worker's own git may use, separated by commas, colons or
+    blanks; ``ext`` and ``fd`` are refused. It is the worker's ``GIT_ALLOW_PROTOCOL``."""
+
+    @field_validator("protocols", mode="after")
+    @classmethod
+    def _are_protocols(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not _PROTOCOL.fullmatch(name) or name in _FORBIDDEN_PROTOCOLS:
+                raise ValueError(f"{name!r} is not a protocol that may be used")
+        return names

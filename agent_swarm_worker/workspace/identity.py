@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.api.client import Agents
-    from agent_swarm_worker.api.wire import Agent
+    from agent_swarm_worker.api.wire.resources import Agent
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import Redactor
     from agent_swarm_worker.workspace.profiles import AgentTemplate

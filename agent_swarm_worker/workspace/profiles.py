@@ -16,7 +16,7 @@ import httpx2
 import orjson
 from anyio import to_thread
 
-from agent_swarm_worker.api.wire import Row
+from agent_swarm_worker.api.values import Row
 from agent_swarm_worker.files import write_atomically
 from agent_swarm_worker.logs import Event, Log
 

@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import tempfile
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -26,14 +26,16 @@ from weakref import WeakValueDictionary
 import anyio
 from anyio import to_thread
 
-from agent_swarm_worker.api.wire import Guidelines, Repo
+from agent_swarm_worker.api.wire.resources import Guidelines, Repo
 from agent_swarm_worker.clock import wire_time
-from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.errors import ApiError, CloneStuck
 from agent_swarm_worker.files import try_lock
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.workspace import checkout
-from agent_swarm_worker.workspace.checkout import split_login, update_login
+from agent_swarm_worker.workspace import checkout, update
+from agent_swarm_worker.workspace.checkout import full_address, split_login, update_login
 from agent_swarm_worker.workspace.git import run, without_credentials
+from agent_swarm_worker.workspace.stale_locks import remove_dead_locks
+from agent_swarm_worker.workspace.update import repository_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -55,6 +57,8 @@ CONTINUING_TASK_TYPES = frozenset(
         "github-review",
         "gitlab-comment",
         "gitlab-ci",
+        "deferred",
+        "azure-devops-comment",
     }
 )
 _OPEN_STATUSES = frozenset({"pending", "in_progress", "offered", "paused"})
@@ -63,6 +67,8 @@ _MAX_PATH_CHARS = 1000
 _MAX_NAME_BYTES = 200
 """File systems take 255 for a name; the lock files add a prefix and a suffix."""
 _LOCK_RETRY_S = 0.1
+_CLONED = b"cloned"
+"""Content of the lock file of a folder in which there was a clone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +123,10 @@ class Repositories:
         workspace_dir: Path,
         fallback_dir: Path,
         lock_timeout_s: float = 960.0,
+        git_wait_s: float = 10.0,
         on_secret: Callable[[str, str], None] | None = None,
     ) -> None:
+        self._git_wait_s = git_wait_s
         self._server, self._git, self._clock = server, git, clock
         self._root = workspace_dir if workspace_dir.is_dir() else fallback_dir
         self._locks, self._lock_timeout_s = CloneLocks(), lock_timeout_s
@@ -150,8 +158,8 @@ class Repositories:
             rows = await self._server.repos(name)
         except ApiError as error:
             return plain, [f"the swarm could not be asked about {name}: {error}"]
-        wanted = _tail(request.vcs_repo)
-        best = next((row for row in rows if _tail(row.url) == wanted), None)
+        wanted = repository_name(request.vcs_repo)
+        best = next((row for row in rows if repository_name(row.url) == wanted), None)
         best = best or next((row for row in rows if request.vcs_repo in row.url), None)
         if best or not rows:
             return best or plain, []
@@ -179,13 +187,22 @@ class Repositories:
         async with self._locks.preparing(clone, timeout_s=self._lock_timeout_s):
             use = held.enter_context(_open_lock_file(clone, "in-use"))
             try:
-                if not (clone / ".git").exists():
-                    return await self._clone(row, clone, request)
-                is_alone = try_lock(use)
-                return await self._update(row, clone, request, alone=is_alone)
+                return await self._clone_or_update(row, clone, request, use)
             finally:
+                if (clone / ".git").exists():
+                    with suppress(OSError):  # another user's file
+                        os.pwrite(use, _CLONED, 0)
                 # Does not block: an exclusive lock is taken only while preparing.
                 fcntl.flock(use, fcntl.LOCK_SH)
+
+    async def _clone_or_update(
+        self, row: Repo, clone: Path, request: RepositoryRequest, use: int
+    ) -> list[str]:
+        if (clone / ".git").exists():
+            return await self._update(row, clone, request, alone=try_lock(use))
+        if _was_clone(clone, use) and request.first_kickoff and try_lock(use):
+            return await self._replace(row, clone, request, CloneStuck("it has lost its .git"))
+        return await self._clone(row, clone, request)
 
     async def _clone(self, row: Repo, clone: Path, request: RepositoryRequest) -> list[str]:
         self._login_of(row)
@@ -196,20 +213,56 @@ class Repositories:
         if warning:
             return [warning]
         self._log.info(Event.REPOSITORY, clone=str(clone), state="cloned")
-        return await install_hooks(self._git, clone) if row.hooks_enabled else []
+        await update.remember_config(self._git, clone)
+        hooks = await install_hooks(self._git, clone) if row.hooks_enabled else []
+        return hooks + await update.fetch_lfs_files(self._git.in_clone(clone), clone)
 
     async def _update(
         self, row: Repo, clone: Path, request: RepositoryRequest, *, alone: bool
     ) -> list[str]:
-        # Safe while another session uses the clone: git reads the login file at each call.
-        warnings = await update_login(self._git, clone, self._login_of(row))
         if not alone:
+            # Safe while another session uses the clone: git reads the login file at each call.
+            warnings = await update_login(self._git, clone, self._login_of(row))
             return [*warnings, "another task is working in this clone, so it was left as it is"]
-        branch = row.default_branch or await checkout.default_branch(self._git, clone)
-        if request.first_kickoff:
-            stamp = wire_time(self._clock.now())
-            return warnings + await checkout.reset_to_remote(self._git, clone, branch, stamp=stamp)
-        return warnings + await checkout.fast_forward(self._git, clone, branch)
+        locks, busy = await remove_dead_locks(clone / ".git", wait_s=self._git_wait_s)
+        warnings = [f"lock files of a git that was killed were removed: {' '.join(locks)}"] * bool(
+            locks
+        )
+        warnings += await update_login(self._git, clone, self._login_of(row))
+        if busy:
+            return [*warnings, f"the clone was left as it is: {busy}"]
+        await update.remember_config(self._git, clone)
+        branch = row.default_branch or await update.default_branch(self._git, clone)
+        if not request.first_kickoff:
+            return warnings + await update.fast_forward(self._git, clone, branch)
+        stamp = wire_time(self._clock.now())
+        address = full_address(
+            self._git, split_login(row.url)[0], request.vcs_provider or _host(row.url)
+        )
+        try:
+            return warnings + await update.reset_to_remote(
+                self._git, clone, branch, url=address, stamp=stamp
+            )
+        except CloneStuck as error:
+            if error.is_slow or not await update.remote_has(self._git, clone, address, branch):
+                return [*warnings, error.why]
+            return warnings + await self._replace(row, clone, request, error)
+
+    async def _replace(
+        self, row: Repo, clone: Path, request: RepositoryRequest, why: CloneStuck
+    ) -> list[str]:
+        """Make a new clone beside one that git cannot repair, which is kept."""
+        stamp = wire_time(self._clock.now()).replace(":", "")
+        kept = clone.with_name(f".{clone.name}.kept-{stamp}")
+        await to_thread.run_sync(clone.rename, kept)
+        try:
+            warnings = await self._clone(row, clone, request)
+        finally:
+            if not (clone / ".git").exists():
+                await to_thread.run_sync(kept.rename, clone)
+        if not kept.exists():
+            return [str(why), *warnings]
+        return [f"the clone cannot be updated and is kept at {kept}: {why}", *warnings]
 
     def _login_of(self, row: Repo) -> Login | None:
         login = split_login(row.url)[1]
@@ -224,7 +277,7 @@ class Repositories:
             clone_path=clone if exists else None,
             warning="; ".join(warnings) or None,
             claude_md=await to_thread.run_sync(_read_notes, clone) if exists else "",
-            auto_stashes=await checkout.auto_stashes(self._git, clone) if exists else {},
+            auto_stashes=await update.auto_stashes(self._git, clone) if exists else {},
             guidelines=row.guidelines,
         )
 
@@ -242,6 +295,10 @@ def _is_allowed(path: Path, root: Path) -> bool:
     return not any((parent / ".git").exists() for parent in path.parents[: len(parts) - 1])
 
 
+def _was_clone(clone: Path, use: int) -> bool:
+    return clone.is_dir() and os.pread(use, len(_CLONED), 0) == _CLONED
+
+
 def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
@@ -250,12 +307,6 @@ def _name_of(vcs_repo: str) -> str:
     """Return the last path segment, safe as the name of a directory."""
     last = re.split(r"[/:]", vcs_repo.rstrip("/"))[-1].removesuffix(".git")
     return re.sub(r"[^A-Za-z0-9._-]", "_", last).lstrip(".-")[:_MAX_NAME_BYTES] or "repository"
-
-
-def _tail(url: str) -> str:
-    """Return ``owner/name``, the part that different spellings of an address share."""
-    parts = re.split(r"[/:]", url.rstrip("/").removesuffix(".git"))
-    return "/".join(parts[-2:]).lower()
 
 
 def _host(url: str) -> str | None:
@@ -281,11 +332,12 @@ async def install_hooks(git: Git, clone: Path) -> list[str]:
 
     A repository that has set ``core.hooksPath`` stays as it is; nothing is downloaded.
     """
-    configured = await git("config", "--local", "--get", "core.hooksPath", cwd=clone)
+    git = git.in_clone(clone)
+    configured = await git("config", "--local", "--get", "core.hooksPath")
     if configured.ok:
         return []
     if (clone / ".githooks").is_dir():
-        set_up = await git("config", "--local", "core.hooksPath", ".githooks", cwd=clone)
+        set_up = await git("config", "--local", "core.hooksPath", ".githooks")
         return [] if set_up.ok else [f"the repository's hooks are not installed: {set_up.why}"]
     uses_prek = any((clone / name).is_file() for name in (".pre-commit-config.yaml", "prek.toml"))
     if uses_prek and shutil.which("prek", path=git.env.get("PATH")):
@@ -320,13 +372,17 @@ class CloneLocks:
 
 @contextmanager
 def _open_lock_file(clone: Path, kind: str) -> Iterator[int]:
+    flags = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    beside = clone.parent / f".{clone.name}.{kind}"
+    digest = hashlib.sha256(os.fsencode(clone)).hexdigest()[:16]
+    elsewhere = Path(tempfile.gettempdir()) / f".swarm-clone-{digest}.{kind}"
     # A readable file can be locked, so workers of different users can share a clone.
-    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        fd = os.open(clone.parent / f".{clone.name}.{kind}", flags, 0o644)
-    except PermissionError:
-        digest = hashlib.sha256(os.fsencode(clone)).hexdigest()[:16]
-        fd = os.open(Path(tempfile.gettempdir()) / f".swarm-clone-{digest}.{kind}", flags, 0o644)
+    for path, access in ((beside, os.O_RDWR), (beside, os.O_RDONLY), (elsewhere, os.O_RDWR)):
+        with suppress(PermissionError):
+            fd = os.open(path, access | flags, 0o644)
+            break
+    else:
+        fd = os.open(elsewhere, os.O_RDONLY | flags, 0o644)
     try:
         yield fd
     finally:

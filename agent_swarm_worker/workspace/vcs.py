@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import orjson
 
-from agent_swarm_worker.api.wire import Row
+from agent_swarm_worker.api.values import Row
 from agent_swarm_worker.workspace.git import is_safe_ref, run
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_swarm_worker.api.wire import (
+from agent_swarm_worker.api.values import encode
+from agent_swarm_worker.api.wire.bodies import (
     completion_body,
     context_body,
     cost_body,
@@ -20,7 +21,6 @@ from agent_swarm_worker.api.wire import (
     vcs_body,
     windows_body,
 )
-from agent_swarm_worker.api.wire.values import encode
 from agent_swarm_worker.contract import (
     Compaction,
     ContextUsage,

@@ -13,7 +13,7 @@ from agent_swarm_worker.api.capabilities import REPROBE_PROVEN_S, REPROBE_S, Ser
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.configuration import PoolKey
 from agent_swarm_worker.api.tasks import Superseded
-from agent_swarm_worker.api.wire import ChannelCursor, TaskAssigned
+from agent_swarm_worker.api.wire.tasks import ChannelCursor, TaskAssigned
 from agent_swarm_worker.errors import ApiError, ApiGarbled, ApiRefused, ApiUnreachable, RouteMissing
 
 pytestmark = pytest.mark.anyio
@@ -91,7 +91,7 @@ WRITES: list[tuple[Action, str, Any]] = [
         {"scope": "global", "key": "K", "value": "v", "isSecret": True},
     ),
     (
-        lambda c: c.telemetry.session_logs(["l"], session_uuid="s", iteration=2, task_id="t"),
+        lambda c: c.records.session_logs(["l"], session_uuid="s", iteration=2, task_id="t"),
         "POST /api/session-logs",
         {"sessionId": "s", "iteration": 2, "lines": ["l"], "taskId": "t"},
     ),
@@ -323,7 +323,7 @@ OPTIONAL: list[tuple[Action, object]] = [
     (lambda c: c.resources.agent_credentials(), False),
     (lambda c: c.resources.render_template("e", {}), None),
     (lambda c: c.resources.memory_search("q", intent="i"), ()),
-    (lambda c: c.telemetry.costs_of(task_id="t"), None),
+    (lambda c: c.records.costs_of(task_id="t"), None),
     (lambda c: c.tasks.is_cancelled("t"), False),
 ]
 

@@ -8,7 +8,7 @@ import math
 import socket
 import time
 
-import httpx2
+import httpcore2
 import pytest
 from fake_api import FakeClock, Hang, Reply, Reset, connected, free_port, serving
 from patience import HANG_S
@@ -18,7 +18,7 @@ from agent_swarm_worker.api import http as http_module
 from agent_swarm_worker.api.address import Address, segment
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
-from agent_swarm_worker.api.wire.values import NULL, encode, verbatim
+from agent_swarm_worker.api.values import NULL, encode, verbatim
 from agent_swarm_worker.errors import (
     ApiError,
     ApiGarbled,
@@ -57,7 +57,7 @@ async def test_a_sent_body_is_released_without_a_garbage_collection() -> None:
         async with serving(lambda _: Reply()) as server, connected(server.url) as client:
             for _ in range(3):
                 await client.http.request("POST", "/ping", body={"text": "x" * 1000})
-            kept = [it for it in gc.get_objects() if isinstance(it, httpx2.Request)]
+            kept = [it for it in gc.get_objects() if isinstance(it, httpcore2.Request)]
     finally:
         gc.enable()
     assert kept == []
@@ -186,6 +186,7 @@ async def test_json_of_the_wrong_shape() -> None:
 
 async def test_an_endless_answer_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_module, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(http_module, "LARGE_BYTES", 1000)
     reply = Reply(200, "9" * 5000, promised_bytes=10**12)
     async with serving(lambda _: reply) as server, connected(server.url) as client:
         with pytest.raises(ApiGarbled, match="more than 1000 bytes"):

@@ -59,7 +59,9 @@ def test_it_completes_a_task_and_leaves_nothing(tmp_path: Path):
     assert_nothing_is_left(tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGALRM]
+)
 def test_a_signal_in_the_middle_leaves_nothing(tmp_path: Path, number: signal.Signals):
     with running("demo", env=bare_env(tmp_path), place=tmp_path) as (process, said):
         until_blocking(lambda: "I will look around" in said())

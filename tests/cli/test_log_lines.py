@@ -26,6 +26,14 @@ CALL = {"type": "tool_use", "name": "Bash", "input": {"command": "ls", "descript
         ({"type": "message", "role": "assistant", "content": "Hi"}, [("💬", "Hi")]),
         ({"type": "tool_start", "toolName": "Read", "args": {}}, [("🔧", "📖 Reading a file")]),
         ({"type": "tool_start", "toolName": "TodoWrite"}, [("🔧", "TodoWrite")]),
+        (
+            assistant(CALL) | {"parent_tool_use_id": "t1", "task_description": "review"},
+            [("🔧", "🤖 review: ⚡ Look")],
+        ),
+        (
+            {"type": "message", "content": "Hi", "helper": {"id": "t1", "name": "review"}},
+            [("💬", "🤖 review: Hi")],
+        ),
         ({"type": "progress", "message": "Compiling"}, [("…", "Compiling")]),
         ({"type": "error", "message": "it broke"}, [("✘", "it broke")]),
         ({"type": "stdout", "content": "plain"}, [("│", "plain")]),

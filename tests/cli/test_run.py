@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent_swarm_worker.cli import run
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.errors import StateLocked
+from agent_swarm_worker.worker import daemon
 from agent_swarm_worker.worker.boot.parts import WorkerOptions
 
 Capture = pytest.CaptureFixture[str]
@@ -22,7 +22,7 @@ class Started:
     options: WorkerOptions
     fails_with: BaseException | None = None
 
-    def __init__(self, env: Mapping[str, str], options: WorkerOptions, *, scrubber: object) -> None:
+    def __init__(self, env: Mapping[str, str], options: WorkerOptions, **_: object) -> None:
         Started.env, Started.options = env, options
 
     async def run(self) -> None:
@@ -32,7 +32,7 @@ class Started:
 
 @pytest.fixture(autouse=True)
 def no_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "Daemon", Started)
+    monkeypatch.setattr(daemon, "Daemon", Started)
     monkeypatch.setattr(Started, "fails_with", None)
 
 
@@ -42,8 +42,11 @@ def no_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
         (["run"], None, "worker"),
         (["run"], "lead", "lead"),
         (["run", "--role", "worker"], "lead", "worker"),
+        (["run", "--role", "coder"], "lead", "coder"),
+        (["run"], "tester", "tester"),
         (["worker"], "lead", "worker"),
-        (["lead"], None, "lead"),
+        (["worker"], "coder", "coder"),
+        (["lead"], "coder", "lead"),
     ],
 )
 def test_the_role(env: dict[str, str], words: list[str], role: str | None, expected: str):
@@ -110,7 +113,7 @@ def test_the_first_of_several_failures_is_told(env: dict[str, str], capsys: Capt
     first = StateLocked(Path("/state"), 7)
     Started.fails_with = ExceptionGroup("all", [ExceptionGroup("some", [first]), ValueError()])
     assert main(["run"]) == 1
-    message, advice = capsys.readouterr().err.splitlines()
+    message, advice = capsys.readouterr().err.splitlines()[-2:]  # after log lines
     assert message == "swarm-worker: state directory /state is in use by process 7"
     assert advice.startswith("  give each worker ")
 

@@ -11,10 +11,10 @@ from faulty_adapters import FAULTY, FaultyAdapter
 
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.conformance import of_adapter, of_session, suite
-from agent_swarm_worker.conformance.checks import BrokenPromise
 from agent_swarm_worker.conformance.harness_fixture import HarnessFixture, find_fixture
 from agent_swarm_worker.conformance.session_fixture import (
     SESSION_S,
+    BrokenPromise,
     ObservedSession,
     SessionFixture,
 )

@@ -14,6 +14,8 @@ ECHO = '#!/bin/sh\nprintf "%s|" "$@"\n'
         (None, [], "prepare|--|agent-swarm-worker|worker|"),
         ("lead", [], "prepare|--|agent-swarm-worker|lead|"),
         ("", [], "prepare|--|agent-swarm-worker|worker|"),
+        ("coder", [], "prepare|--|agent-swarm-worker|run|"),
+        ("two words", ["--yolo"], "prepare|--|agent-swarm-worker|run|--yolo|"),
         (None, ["--yolo"], "prepare|--|agent-swarm-worker|worker|--yolo|"),
         ("lead", ["worker", "-m", "a b"], "prepare|--|agent-swarm-worker|worker|-m|a b|"),
         (None, ["lead"], "prepare|--|agent-swarm-worker|lead|"),
@@ -43,7 +45,7 @@ def test_another_command_needs_neither_an_api_nor_usable_settings(box: Box):
     assert (done.code, done.out) == (0, "here\n"), done.err
 
 
-@pytest.mark.parametrize("role", ["boss", "worker; id"])
+@pytest.mark.parametrize("role", ["two\nlines", "R" * 101])
 def test_a_role_that_is_none_is_told_before_anything_happens(box: Box, role: str):
     done = box.prepare(AGENT_ROLE=role)
     assert done.code == 78

@@ -9,7 +9,7 @@ import time
 import pytest
 from container_rig import CONFIG, HEALTH, KEY, REPOS, SCRIPTS, Box, Done, ScriptedApi
 
-from agent_swarm_worker.container.api import ready_limit_s
+from agent_swarm_worker.container.prepare import ready_limit_s
 from agent_swarm_worker.errors import ContainerError
 
 

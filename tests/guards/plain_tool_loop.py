@@ -43,6 +43,10 @@ _NOISE: Final = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
+_IDENTITY_NAMES: Final = frozenset(
+    {"took", "durationms", "requestid", "callid", "timestamp", "startedat", "pid"}
+)
+
 _incomparable = itertools.count()
 
 
@@ -69,8 +73,9 @@ def is_low_cardinality(tool_name: str, args: Any) -> bool:
     return isinstance(changes, list) and bool(changes) and all(map(_is_bare_change, changes))
 
 
-def result_digest(result: Any) -> bytes:
+def result_digest(result: Any, call_id: str = "") -> bytes:
     """Return what identifies a result, whenever and however fast it came."""
+    result = _without_identity(result, call_id)
     if not isinstance(result, str):
         try:
             result = json.dumps(result, sort_keys=True, default=str)
@@ -79,6 +84,31 @@ def result_digest(result: Any) -> bytes:
     if len(result) <= _MAX_NORMALISED_CHARS:
         result = _NOISE.sub("~", result)
     return hashlib.blake2b(result.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _without_identity(value: Any, call_id: str) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _without_identity(item, call_id)
+            for key, item in value.items()
+            if not _is_identity(key, item)
+        }
+    if isinstance(value, list):
+        return [_without_identity(item, call_id) for item in value]
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            return json.dumps(_without_identity(json.loads(value), call_id))
+        except ValueError:
+            return value
+    return "~" if isinstance(value, str) and call_id and value == call_id else value
+
+
+def _is_identity(key: Any, value: Any) -> bool:
+    if isinstance(value, (dict, list)) or not isinstance(key, str):
+        return False
+    name = key.lower().replace("_", "").replace("-", "")
+    is_harness_id = isinstance(value, str) and value.startswith(("item_", "call_", "msg_"))
+    return name in _IDENTITY_NAMES or (name == "id" and is_harness_id)
 
 
 def _is_bare_change(change: Any) -> bool:
@@ -168,7 +198,7 @@ class PlainDetector:
         call = next((c for c in reversed(self._calls) if c.call_id == call_id), None)
         if call is None or call.result is not None:
             return
-        call.result = result_digest(result)
+        call.result = result_digest(result, call_id)
         seen = [
             c.result
             for c in self._calls

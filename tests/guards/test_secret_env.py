@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agent_swarm_worker.guards.scrubbing.needles import is_secret_name, secret_values_of
+from agent_swarm_worker.guards.child_env import helper_env
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+from agent_swarm_worker.guards.scrubbing.secret_names import is_secret_name, secret_values_of
 
 SECRET_NAMES = [
     "API_KEY",
@@ -61,6 +63,22 @@ SECRET_NAMES = [
     "DB_PASSWD",
     "PGPASSWORD",
     "github_token",
+    # without a prefix
+    *("ACCESS_KEY", "PRIVATE_KEY", "AUTHTOKEN", "PASSPHRASE", "CONNECTION_STRING", "SECRET_KEY"),
+    *("PAT", "PASS", "DSN_PASSWORD", "COOKIE", "JWT", "WEBHOOK_URL", "CREDENTIALS"),
+    # numbered, plural, of an edition
+    *("GITHUB_TOKEN_2", "GITHUB_TOKEN2", "API_KEYS", "API_KEY_1", "SLACK_TOKENS", "DB_PASSWORDS"),
+    *("CLIENT_SECRETS", "API_KEY_OLD", "DB_PASSWORD_PROD", "TOKEN_PREVIOUS", "OAUTH_TOKENS_3"),
+    *("PRIVATE_KEY_PEM", "SIGNING_KEY_BASE64", "SERVICE_CREDENTIALS_JSON", "DB_PASSWORD_01"),
+    # other words
+    *("SMTP_PASS", "DB_PWD", "MYSQL_PWD", "LDAP_BIND_PW", "GITHUB_PAT", "AZURE_DEVOPS_EXT_PAT"),
+    *("GH_PATS", "SLACK_WEBHOOK", "SLACK_WEBHOOK_URL", "DISCORD_WEBHOOK_URLS", "JIRA_COOKIES"),
+    *("SESSION_COOKIE", "AWS_CREDS", "NPM_CONFIG__AUTH", "REDISCLI_AUTH", "SSHPASS", "APP_KEY"),
+    *("SUPABASE_SERVICE_ROLE_KEY", "DD_APP_KEY", "WALLET_MNEMONIC", "DOCKER_AUTH_CONFIG"),
+    *("ANTHROPIC_CUSTOM_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "MY_CONN_STR", "APIKEY"),
+    # other spellings
+    *("githubToken", "dbPassword", "apiKey", "clientSecret", "awsSecretAccessKey", "APIKeys"),
+    *("npm_config__authtoken", "MYAPIKEY", "DBPASSWORD", "github-token", "X-Api-Key", "x.api.key"),
 ]
 
 
@@ -87,11 +105,75 @@ def test_secret_names(name: str) -> None:
         "GOOGLE_APPLICATION_CREDENTIALS",
         "DB_PASSWORD_FILE",
         "CODEX_OAUTH_x",
+        *(
+            "OLDPWD",
+            "MAX_TOKENS",
+            "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
+            "TOKEN_LIMIT",
+            "PATHS",
+            "COMPASS",
+        ),
+        *("GIT_ASKPASS", "SSH_ASKPASS", "BYPASS", "STRIPE_PUBLIC_KEY", "STRIPE_API_PUBLIC_KEY"),
+        *("KEYBOARD", "SORT_KEY", "SECRET_NAME", "TOKEN_URL", "COOKIE_DOMAIN", "PASS_THROUGH"),
+        *("SWARM_SECRET_NAMES", "SWARM_NOT_SECRET", "SWARM_PASS_ENV", "monkey", "tokenizer"),
     ],
 )
 def test_other_names(name: str) -> None:
     assert not is_secret_name(name)
     assert not list(secret_values_of({name: "https://swarm.example.test/path"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secrets"),
+    [
+        ("OPENAI_KEY", "k3yValue0123456789", {"k3yValue0123456789"}),
+        ("CACHE_KEY", "k3yValue0123456789", set()),
+        ("SOME_KEY", "a plain sentence of 2", set()),
+        ("SSL_KEY", "/etc/ssl/private/server2.key", set()),
+        ("USE_TOKEN", "true", set()),
+        ("OUTPUT_TOKENS", "32000", set()),
+        ("DB_PASSWORD", "32000123", {"32000123"}),
+        ("GCP_CREDENTIALS", "/run/secrets/gcp.json", set()),
+        ("CURL_COOKIES", "~/.cookies.txt", set()),
+        ("JIRA_COOKIE", "sid=abcdef123; theme=x", {"sid=abcdef123; theme=x", "abcdef123", "x"}),
+        ("API_KEYS", "key-one-1;key-two-2", {"key-one-1;key-two-2", "key-one-1", "key-two-2"}),
+        ("SENTRY_DSN", "https://abcdef0123@o1.example.test/4", {"abcdef0123"}),
+        ("DB_DSN", "app:hunter22@tcp(db:3306)/x", {"hunter22"}),
+        ("DB_DSN", "host=db user=app password=hunter22", {"hunter22"}),
+        ("DB_DSN", "postgres://db/x", set()),
+        (
+            "SLACK_WEBHOOK_URL",
+            "https://hooks.example.test/services/T0/B0/XyZ123",
+            {"services/T0/B0/XyZ123"},
+        ),
+    ],
+)
+def test_the_value_decides_too(name: str, value: str, secrets: set[str]) -> None:
+    found = {value for _, value in secret_values_of({name: value})}
+    assert secrets <= found if secrets else not found
+
+
+def test_the_operator_adds_and_excepts_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWARM_SECRET_NAMES", "corp_*, *_Sauce")
+    monkeypatch.setenv("SWARM_NOT_SECRET", "PUBLIC_*,*_KEY,CORP_MOTTO")
+    for name in ("CORP_ID", "corp_id", "HOT_SAUCE", "DB_PASSWORD", "API_KEY"):
+        assert is_secret_name(name)
+    for name in ("CORP_MOTTO", "PUBLIC_TOKEN", "STRIPE_KEY", "SAUCE_BOX"):
+        assert not is_secret_name(name)
+    env = {"CORP_ID": "corporate-1", "PUBLIC_TOKEN": "public-1", "SOME_KEY": "k3yValue0123456789"}
+    scrubber = Scrubber()
+    scrubber.add_env({**env, "PUBLIC_DB_PASSWORD": "postgres://app:hunter22@db/x"})
+    printed = "\n".join([*env.values(), "hunter22"])
+    assert scrubber.text(printed) == (
+        "[REDACTED:CORP_ID]\npublic-1\nk3yValue0123456789\n[REDACTED:PUBLIC_DB_PASSWORD]"
+    )
+    assert set(helper_env(env)) == {"PUBLIC_TOKEN", "SOME_KEY"}
+
+
+def test_a_row_of_the_server_changes_no_rule() -> None:
+    rules = {"SWARM_NOT_SECRET": "*", "SWARM_SECRET_NAMES": "HOME"}
+    found = secret_values_of({**rules, "GITHUB_TOKEN": "token-1", "HOME": "/root/home"})
+    assert [value for _, value in found] == ["token-1"]
 
 
 def test_urls_keep_everything_but_the_password() -> None:

@@ -10,8 +10,15 @@ import pytest
 from guards_doubles import HandClock
 from plain_tool_loop import args_hash
 
-from agent_swarm_worker.guards.calls import is_low_cardinality, result_digest
-from agent_swarm_worker.guards.tool_loop import LoopProfile, ToolLoopDetector
+from agent_swarm_worker.contract import Helper, ToolEnd, ToolStart
+from agent_swarm_worker.guards.calls import MAX_KEPT_BYTES, is_low_cardinality, result_digest
+from agent_swarm_worker.guards.tool_loop import (
+    MAX_HELPERS,
+    LoopProfile,
+    ToolLoopDetector,
+    ToolLoopGuard,
+)
+from agent_swarm_worker.logs import Log
 
 CORPUS = Path(__file__).parent / "corpus"
 EDIT = ("Edit", {"changes": [{"path": "src/be/db.ts", "kind": "update"}]})
@@ -194,6 +201,19 @@ def test_memory_is_bounded() -> None:
             {"id": "0f8fad5b-d9cb-469f-a165-70867728950e"},
             {"id": "7c9e6679-7425-40de-944b-e07fc1f90ae7"},
         ),
+        ({"id": "item_7", "exit_code": 1}, {"id": "item_12", "exit_code": 1}),
+        ({"durationMs": 12, "ok": False}, {"durationMs": 4711, "ok": False}),
+        ({"meta": {"tool_call_id": "a", "ts": 1.5}}, {"meta": {"tool_call_id": "b", "ts": 2.5}}),
+        (
+            {"processId": "411", "wall_time_seconds": 0.2},
+            {"processId": None, "wall_time_seconds": 9},
+        ),
+        ('{"requestId": "x1", "error": "no"}', '{"requestId": "y22", "error": "no"}'),
+        (
+            [{"type": "text", "text": '{\n  "took_ms": 5,\n  "found": 0\n}'}],
+            [{"type": "text", "text": '{\n  "took_ms": 66,\n  "found": 0\n}'}],
+        ),
+        ({"created_at": "Mon, 1 Jan", "id": "msg_1"}, {"created_at": "Tue, 2 Jan", "id": "msg_2"}),
     ],
 )
 def test_noise_in_results_is_no_news(one: Any, other: Any) -> None:
@@ -202,7 +222,63 @@ def test_noise_in_results_is_no_news(one: Any, other: Any) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("2 failed", "1 failed"), ("page 1", "page 2"), ([1], [2]), (None, "x"), ("45%", "46%")],
+    [
+        *(("2 failed", "1 failed"), ("page 1", "page 2"), ([1], [2]), (None, "x"), ("45%", "46%")),
+        ({"id": "ticket-1"}, {"id": "ticket-2"}),
+        ({"id": 1}, {"id": 2}),
+        ({"task_id": "a"}, {"task_id": "b"}),
+        ({"times": 1}, {"times": 2}),
+        ({"time": {"zone": "UTC"}}, {"time": {"zone": "CET"}}),
+    ],
 )
 def test_other_numbers_are_news(one: Any, other: Any) -> None:
     assert result_digest(one) != result_digest(other)
+
+
+@pytest.mark.parametrize("call_id", ["3", "item_3", "0123456789"])
+def test_the_id_of_the_call_is_no_news(call_id: str) -> None:
+    detector = ToolLoopDetector(HandClock())
+    levels = []
+    for number in range(15):
+        own_id = f"{call_id}{number}"
+        levels.append(detector.started(*A, own_id).level)
+        detector.ended(own_id, {"of": own_id, "output": "no such file"})
+    assert levels[-1] == "block"
+
+
+def test_arguments_that_name_the_call_do_not_make_it_another() -> None:
+    calls = [("find", {"q": "x", "toolCallId": f"c{n}", "_meta": {"n": n}}) for n in range(15)]
+    assert trace(calls)[-1] == "B"
+    assert "B" not in trace([("find", {"q": "x", "ticket_id": f"c{n}"}) for n in range(15)])
+
+
+@pytest.mark.parametrize("output", ["no such file", "no such file " * 20_000, "x" * 300_000])
+def test_an_item_of_codex_that_fails_again_and_again_is_a_loop(output: str) -> None:
+    """Each item has its own id and duration; the longest outputs are not kept but digested."""
+    detector = ToolLoopDetector(HandClock())
+    levels = []
+    for number in range(20):
+        item = {
+            "id": f"item_{number}",
+            "type": "command_execution",
+            "command": "cat x",
+            "aggregated_output": output,
+            "exit_code": 1,
+            "durationMs": 12 + number,
+            "status": "failed",
+        }
+        levels.append(detector.started("bash", {"command": "cat x"}, item["id"]).level)
+        detector.ended(item["id"], item)
+    assert levels.index("block") == 14
+
+
+def test_results_of_helpers_that_are_forgotten_take_no_room() -> None:
+    guard = ToolLoopGuard(lambda _: None, clock=HandClock(), log=Log())
+    for number in range(3 * MAX_HELPERS):
+        helper = Helper(f"h{number}")
+        guard.on_event(ToolStart("c", "Read", {"file": 1}, helper))
+        guard.on_event(ToolEnd("c", "Read", "x" * 100_000, helper=helper))
+    assert len(guard._helpers) == MAX_HELPERS
+    for helper_id in list(guard._helpers):
+        guard._helpers.pop(helper_id).release()
+    assert guard._budget.left_bytes == MAX_KEPT_BYTES

@@ -22,7 +22,8 @@ from lying_proxy import IDS, value_paths, with_wrong_value
 
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.resources import Rendered, SetupScripts
-from agent_swarm_worker.api.wire import (
+from agent_swarm_worker.api.values import is_identifier
+from agent_swarm_worker.api.wire.resources import (
     Agent,
     ConfigRow,
     InstalledMcpServer,
@@ -33,10 +34,8 @@ from agent_swarm_worker.api.wire import (
     SkillFile,
     SteeringMessage,
     StoredEvent,
-    Task,
-    Trigger,
-    is_identifier,
 )
+from agent_swarm_worker.api.wire.tasks import Task, Trigger
 from agent_swarm_worker.errors import ApiError
 
 pytestmark = pytest.mark.anyio

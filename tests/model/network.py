@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 import anyio
-import httpx2
+import httpcore2
 from api_side import APPENDS, Cause, call_name
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Answer:
     body: bytes
 
 
-class Line(httpx2.AsyncBaseTransport):
+class Line(httpcore2.AsyncConnectionInterface):
     """The connection of one worker process."""
 
     def __init__(
@@ -131,13 +131,25 @@ class Line(httpx2.AsyncBaseTransport):
         self.sent: list[Sent] = []
         """What reached the server."""
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        target = request.url.raw_path.decode()
-        call = call_name(request.method, target.partition("?")[0])
+    async def take(self) -> Line:
+        return self
+
+    def give_back(self, _: Line) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+    def is_connected(self) -> bool:
+        return False
+
+    async def handle_async_request(self, request: httpcore2.Request) -> httpcore2.Response:
+        target = request.url.target.decode()
+        call = call_name(request.method.decode(), target.partition("?")[0])
         await self._alive()
         fault = self._weather.fault_for(call)
         if fault is Fault.REFUSED:
-            raise httpx2.ConnectError("connection refused", request=request)
+            raise httpcore2.ConnectError("connection refused")
         await request.extensions["trace"]("http11.send_request_headers.started", {})
         await anyio.sleep(TRIP_S)
         if fault is Fault.SWALLOWED:
@@ -153,21 +165,22 @@ class Line(httpx2.AsyncBaseTransport):
         await anyio.sleep(TRIP_S)
         return await self._answered(fault, request, answer)
 
-    async def _carry_out(self, call: str, request: httpx2.Request, target: str) -> Answer:
+    async def _carry_out(self, call: str, request: httpcore2.Request, target: str) -> Answer:
         cause = Cause(call, "worker", self._agent_id)
         well_for_s = self._weather.well_for_s
         self.sent.append(Sent(self._weather.loop.time(), call, target, well_for_s))
-        headers = [(name.lower(), value) for name, value in request.headers.raw]
+        headers = [(name.lower(), value) for name, value in request.headers]
+        content = b"".join([part async for part in request.stream])  # type: ignore[union-attr]
         status, sent, body = await self._api.carry_out(
-            cause, request.method, target, headers, request.content
+            cause, request.method.decode(), target, headers, content
         )
         return Answer(status, dict(sent).get(b"content-type", b"").decode(), body)
 
     async def _answered(
-        self, fault: Fault | None, request: httpx2.Request, answer: Answer
-    ) -> httpx2.Response:
+        self, fault: Fault | None, request: httpcore2.Request, answer: Answer
+    ) -> httpcore2.Response:
         if fault is Fault.LOST:
-            raise httpx2.ReadError("connection reset", request=request)
+            raise httpcore2.ReadError("connection reset")
         if fault is Fault.UNANSWERED:
             await anyio.sleep_forever()
         if fault is Fault.AFTERWARDS:
@@ -184,10 +197,10 @@ class Line(httpx2.AsyncBaseTransport):
             await anyio.sleep_forever()
 
 
-def _html(status: int) -> httpx2.Response:
+def _html(status: int) -> httpcore2.Response:
     return _answer(status, b"<h1>something in between</h1>", "text/html")
 
 
-def _answer(status: int, body: bytes, kind: str = "application/json") -> httpx2.Response:
+def _answer(status: int, body: bytes, kind: str = "application/json") -> httpcore2.Response:
     headers = {"content-type": kind} if kind else {}
-    return httpx2.Response(status, headers=headers, stream=httpx2.ByteStream(body))
+    return httpcore2.Response(status, headers=headers, content=body)

@@ -10,9 +10,9 @@ from invariants import InvariantViolated
 from machine import Story
 from network import Fault
 
-from agent_swarm_worker.api.sessions import Telemetry
+from agent_swarm_worker.api.health import ApiHealth
+from agent_swarm_worker.api.sessions import Records
 from agent_swarm_worker.state.directory import StateDir
-from agent_swarm_worker.worker.loops.heartbeat import Heartbeat
 from agent_swarm_worker.worker.run import finishing
 from agent_swarm_worker.worker.run.running_task import Slots
 
@@ -64,8 +64,8 @@ def a_lost_claim(story: Story) -> None:
 BROKEN = [
     ("log cursor", StateDir, ("set_log_offset", "_catch_up"), nothing, crash, "is there twice"),
     ("claims", StateDir, ("claim",), nothing, a_lost_claim, r"were lost|0\.0 arrived"),
-    ("beat", Heartbeat, ("_on_recovered",), nothing, restart_of_the_api, "was given up"),
-    ("cost", Telemetry, ("costs_of",), nobody_answers, answers_get_lost, "is there 2 times"),
+    ("beat", ApiHealth, ("on_recovered",), nothing, restart_of_the_api, "was given up"),
+    ("cost", Records, ("costs_of",), nobody_answers, answers_get_lost, "is there 2 times"),
     ("last look", finishing, ("_read_task",), nobody_answers, too_late, "had been taken"),
     ("slots", Slots, ("has_room",), True, much_to_do, "slots are taken"),
 ]

@@ -20,7 +20,6 @@ from typing import Any
 from unittest import mock
 
 import anyio
-import httpx2
 from api_side import KEY, Api, named_sweeps
 from fake_harness import Book, FakeAdapter, FakeSandbox, FakeSession
 from network import Line, Weather
@@ -259,17 +258,14 @@ class World:
         """Put in what is played; the rest of the worker is as it is."""
         real_wire, real_run = daemon_module.wire, Database.run
 
-        async def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
-            worker = await real_wire(inputs, stack)
+        def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
+            worker = real_wire(inputs, stack)
             process = next(p for p in self.processes.values() if p.agent_id == worker.agent_id)
             process.worker = worker
             process.line = Line(
                 self.api, self.conditions, agent_id=worker.agent_id, instant=process.instant
             )
-            http = worker.client.http
-            http._client = httpx2.AsyncClient(
-                headers=http._client.headers, timeout=None, transport=process.line
-            )
+            worker.client.http._connections = process.line  # type: ignore[assignment]
             worker.sandbox = FakeSandbox(self.book)  # type: ignore[assignment]
             return worker
 

@@ -23,7 +23,7 @@ from patience import HANG_S, WAIT_S, until
 from structlog.testing import capture_logs
 
 from agent_swarm_worker.api.configuration import PoolKey
-from agent_swarm_worker.api.wire import ChannelCursor
+from agent_swarm_worker.api.wire.tasks import ChannelCursor
 from agent_swarm_worker.outbox.outbox import STUCK_S, Outbox
 from agent_swarm_worker.outbox.queue import STREAMS, Queue, WriteKind
 from agent_swarm_worker.outbox.retries import LOCKED_OUT_BACKOFF_S, MAX_BACKOFF_S

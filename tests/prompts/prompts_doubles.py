@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import anyio
 
 from agent_swarm_worker.api.resources import Rendered
-from agent_swarm_worker.api.wire import Task
+from agent_swarm_worker.api.wire.tasks import Task
 from agent_swarm_worker.errors import ApiRefused
 
 SECRET = "s3cr3t-value-of-the-operator"

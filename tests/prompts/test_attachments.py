@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_swarm_worker.api.wire import Attachment
+from agent_swarm_worker.api.wire.tasks import Attachment
 from agent_swarm_worker.prompts.user import attachments_section, safe_name
 
 HOSTILE = [

@@ -8,7 +8,8 @@ import anyio
 import pytest
 from prompts_doubles import SECRET, RenderServer
 
-from agent_swarm_worker.api.wire import Memory, StoredEvent, Task
+from agent_swarm_worker.api.wire.resources import Memory, StoredEvent
+from agent_swarm_worker.api.wire.tasks import Task
 from agent_swarm_worker.errors import ApiUnreachable
 from agent_swarm_worker.prompts import memories
 from agent_swarm_worker.prompts.memories import memories_section

@@ -7,7 +7,8 @@ import json
 import pytest
 from prompts_doubles import SECRET, TaskStore
 
-from agent_swarm_worker.api.wire import LogEntry, SteeringMessage, Task
+from agent_swarm_worker.api.wire.resources import LogEntry, SteeringMessage
+from agent_swarm_worker.api.wire.tasks import Task
 from agent_swarm_worker.errors import ApiUnreachable
 from agent_swarm_worker.guards import tokens
 from agent_swarm_worker.prompts.preambles import follow_up_preamble, resume_preamble

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from prompts_doubles import RenderServer
 
-from agent_swarm_worker.api.wire import Guidelines, Requester, Skill
+from agent_swarm_worker.api.wire.resources import Guidelines, Skill
+from agent_swarm_worker.api.wire.tasks import Requester
 from agent_swarm_worker.errors import ApiUnreachable, UnreadableFile
 from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.system import TaskContext, operator_prompt, system_prompt

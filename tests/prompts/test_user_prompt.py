@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prompts_doubles import RenderServer
 
-from agent_swarm_worker.api.wire import Task, trigger_from_wire
+from agent_swarm_worker.api.wire.tasks import Task, trigger_from_wire
 from agent_swarm_worker.prompts.render import Renderer
 from agent_swarm_worker.prompts.user import (
     compose,

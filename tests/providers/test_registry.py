@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_swarm_worker.api.wire import ConfigRow
+from agent_swarm_worker.api.wire.resources import ConfigRow
 from agent_swarm_worker.contract import ProviderAdapter
 from agent_swarm_worker.errors import BadSetting, UnknownProvider, UnusableProvider
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber

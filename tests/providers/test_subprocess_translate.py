@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from session_config import session_config
 
-from agent_swarm_worker.contract import Custom, Ending, Result
+from agent_swarm_worker.contract import Custom, Ending, Helper, Message, Result, ToolStart
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.subprocess.translate import (
     MAX_TEXT_OUTPUT,
@@ -140,3 +140,31 @@ def test_an_aborted_session_without_a_result_says_so():
     for mode in ("auto", "jsonl", "stream-json", "text"):
         result = translator(mode).conclude(Ending(exit_code=143, aborted="cancelled"))
         assert (result.is_error, result.error_category) == (True, "aborted")
+
+
+@pytest.mark.parametrize(
+    ("fields", "helper"),
+    [
+        ({"helper": {"id": "h1", "name": "review"}}, Helper("h1", "review")),
+        ({"helper": "h1"}, Helper("h1")),
+        ({"parentToolUseId": "h1"}, Helper("h1")),
+        ({"parent_tool_use_id": None}, None),
+        ({"helper": {"name": "review"}}, None),
+        ({"helper": 7}, None),
+        ({"helper": ""}, None),
+    ],
+)
+def test_a_program_says_which_helper_calls(fields: dict[str, Any], helper: Helper | None):
+    event = read_normalized({"type": "tool_start", "toolName": "Read", **fields})
+    assert event == ToolStart("", "Read", None, helper)
+    said = read_normalized({"type": "message", "content": "Hi", **fields})
+    assert isinstance(said, Message)
+    assert (said.helper, said.subagent) == (helper, helper is not None)
+
+
+def test_the_words_of_a_helper_are_not_the_output():
+    config = session_config()
+    translator = SubprocessTranslator("jsonl", ClaudeTranslator(config))
+    translator.feed({"type": "message", "content": "the answer"})
+    translator.feed({"type": "message", "content": "of a helper", "helper": "h1"})
+    assert translator.conclude(Ending(exit_code=0)).output == "the answer"

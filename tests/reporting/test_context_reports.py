@@ -18,7 +18,6 @@ def context(sent, clock):
         send=sent.append,
         session_uuid="run-1",
         model="opus",
-        interval_s=30,
         clock=clock,
         context_window=context_window,
     )
@@ -65,7 +64,11 @@ def test_what_the_harness_does_not_say_comes_from_the_table(context, sent):
 
 def test_what_nobody_knows_is_left_out_and_never_null(sent, clock):
     context = ContextReports(
-        send=sent.append, session_uuid="r", model="gpt-5.4", interval_s=30, clock=clock
+        send=sent.append,
+        session_uuid="r",
+        model="gpt-5.4",
+        clock=clock,
+        context_window=lambda _: None,
     )
     context.usage(ContextUsage(1000, context_formula="made-up"))
     context.compaction(Compaction(900))
@@ -78,7 +81,11 @@ def test_what_nobody_knows_is_left_out_and_never_null(sent, clock):
 
 def test_a_window_once_reported_is_remembered(sent, clock):
     context = ContextReports(
-        send=sent.append, session_uuid="r", model="gpt-5.4", interval_s=30, clock=clock
+        send=sent.append,
+        session_uuid="r",
+        model="gpt-5.4",
+        clock=clock,
+        context_window=lambda _: None,
     )
     context.usage(ContextUsage(1000, 400_000))
     context.completion(None)

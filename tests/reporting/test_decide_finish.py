@@ -12,9 +12,9 @@ from reporting_doubles import WordRedactor
 from agent_swarm_worker.contract import ProviderResult
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.reporting.finish import (
+    MAX_MESSAGE_CHARS,
     MAX_QUOTED_MESSAGE_CHARS,
     MAX_REASON_CHARS,
-    MAX_TEXT_CHARS,
     NO_OUTPUT,
     decide_finish,
 )
@@ -76,14 +76,14 @@ def test_any_other_status_is_finished(status):
 def test_spoken_words_are_bounded_but_what_was_given_is_not():
     long = "x" * 1_000_000
     spoken = decide(None, last_text=long).output
-    assert spoken.startswith("x" * MAX_TEXT_CHARS)
-    assert len(spoken) < MAX_TEXT_CHARS + 50
+    assert spoken.startswith("x" * MAX_MESSAGE_CHARS)
+    assert len(spoken) < MAX_MESSAGE_CHARS + 50
     assert not spoken.endswith("x")
     assert decide(long).output == long
 
 
 def test_output_is_scrubbed_before_it_is_cut():
-    words = "x" * (MAX_TEXT_CHARS - 7) + WordRedactor.SECRET
+    words = "x" * (MAX_MESSAGE_CHARS - 7) + WordRedactor.SECRET
     assert "hunter2" not in decide(None, last_text=words).output
     assert decide(f"key {WordRedactor.SECRET}").output == "key [REDACTED]"
 
@@ -161,7 +161,7 @@ def test_the_first_source_that_fits_wins():
 
 
 def test_long_spoken_json_is_not_cut_in_two():
-    long = json.dumps({"count": 1, "name": "n" * 2 * MAX_TEXT_CHARS})
+    long = json.dumps({"count": 1, "name": "n" * 2 * MAX_MESSAGE_CHARS})
     assert decide(None, last_text=long, output_schema=SCHEMA).output == long
 
 
@@ -288,5 +288,6 @@ def test_what_is_sent_is_plain_text_and_scrubbed():
     assert decide(said, redactor=redactor).output == "No: [REDACTED:TOKEN] back\nne xt"
     result = ProviderResult(exit_code=1, is_error=True, failure_reason=said)
     assert (
-        decide(result=result, redactor=redactor).failure_reason == "No: [REDACTED:TOKEN] back\nne xt"
+        decide(result=result, redactor=redactor).failure_reason
+        == "No: [REDACTED:TOKEN] back\nne xt"
     )

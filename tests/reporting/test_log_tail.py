@@ -6,7 +6,7 @@ import pytest
 
 from agent_swarm_worker.journal.writer import MAX_RANGE_BYTES, Journal
 from agent_swarm_worker.logs import Log
-from agent_swarm_worker.reporting.writes import FLUSH_BYTES, LogTail
+from agent_swarm_worker.reporting.log_tail import FLUSH_BYTES, LogTail
 
 
 @pytest.fixture

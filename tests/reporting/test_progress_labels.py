@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from agent_swarm_worker.contract import Helper
 from agent_swarm_worker.reporting.labels import MAX_LABEL_CHARS, canonical_name, label
 
 
@@ -71,7 +72,7 @@ def test_arguments_of_any_shape_are_survived(args):
 
 def test_control_characters_line_breaks_and_surrogates_are_taken_out():
     told = label("Bash", {"description": "one\x1b[31m\ntwo\x00\u202ethree\ud800\u2028four"})
-    assert told == "⚡ one [31m two three four"
+    assert told == "⚡ one two three four"
     told.encode()
 
 
@@ -100,3 +101,17 @@ def test_a_secret_is_scrubbed_before_the_cut_so_that_no_half_remains(redactor):
 )
 def test_one_spelling_for_tools(tool, args, expected):
     assert canonical_name(tool, args) == expected
+
+
+def test_a_label_says_which_helper_calls():
+    args = {"file_path": "/srv/a.py"}
+    named, unnamed = Helper("toolu_1", "review\nthe tests"), Helper("toolu_2")
+    assert label("Read", args, helper=named) == "🤖 review the tests: 📖 Reading srv/a.py"
+    assert label("Read", args, helper=unnamed) == "🤖 helper: 📖 Reading srv/a.py"
+    assert label("TodoRead", {}, helper=named) is None
+    hidden = label("Read", args, helper=Helper("x", "use s3cret"), scrub=_without_secret)
+    assert hidden == "🤖 use ***: 📖 Reading srv/a.py"
+
+
+def _without_secret(text):
+    return text.replace("s3cret", "***")

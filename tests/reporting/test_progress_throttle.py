@@ -12,7 +12,7 @@ def sent():
 
 @pytest.fixture
 def throttle(sent, clock):
-    return Throttle(interval_s=3, send=sent.append, clock=clock)
+    return Throttle(interval_s=lambda: 3, send=sent.append, clock=clock)
 
 
 def test_the_first_goes_at_once_and_the_latest_at_the_end_of_the_interval(throttle, sent, clock):
@@ -56,7 +56,7 @@ def test_a_failed_send_is_tried_again(clock):
             raise error
         sent.append(value)
 
-    throttle = Throttle(interval_s=3, send=send, clock=clock)
+    throttle = Throttle(interval_s=lambda: 3, send=send, clock=clock)
     with pytest.raises(OSError, match="disk full"):
         throttle.offer("a")
     throttle.tick()

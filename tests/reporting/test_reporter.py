@@ -149,8 +149,8 @@ def test_all_writes_of_a_task_share_a_lane_so_that_its_finish_comes_last(reporte
     reporter.on_event(Result(COST))
     reporter.close(GOOD)
     lanes = {str(kind): lane for lane, kind, _ in writes.puts}
-    assert {lanes[kind] for kind in ("session", "cost", "logs", "events")} == {reporter.lane}
-    assert lanes["latest_model"] != reporter.lane
+    assert {lanes[kind] for kind in ("session", "cost", "logs", "events")} == {"task-1"}
+    assert lanes["latest_model"] == "worker"
 
 
 # --- session
@@ -353,7 +353,7 @@ def test_a_session_may_go_on_in_a_second_journal(reporter, writes, journal):
 def test_lines_the_disk_did_not_take_are_told_in_their_place(
     reporter, writes, journal, monkeypatch
 ):
-    monkeypatch.setattr("agent_swarm_worker.reporting.writes.MAX_UNWRITTEN_BYTES", 10)
+    monkeypatch.setattr("agent_swarm_worker.reporting.reporter.MAX_UNWRITTEN_BYTES", 10)
     say(journal, reporter, '"first"')
     held = b'"a"\n"bb"\n"longer than a part"\n"c"\n'
     reporter.unwritten(held)
@@ -396,7 +396,7 @@ def test_other_custom_events_are_ignored(reporter, writes):
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("sessions", "flushes"), [(1, 4), (10, 4), (30, 1), (500, 0)])
+@pytest.mark.parametrize(("sessions", "flushes"), [(1, 4), (5, 4), (15, 1), (500, 0)])
 async def test_many_sessions_share_a_rate_of_log_requests(
     make_reporter, writes, clock, journal, sessions, flushes
 ):
@@ -411,6 +411,33 @@ async def test_many_sessions_share_a_rate_of_log_requests(
     assert len(writes.of("logs")) == flushes
     reporter.close(GOOD)
     assert writes.shipped() == ["{}"] * 4
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("sessions", "progress_s", "events_s"), [(1, 3, 5), (15, 3, 6), (50, 10, 20), (9000, 30, 30)]
+)
+async def test_many_sessions_share_a_rate_of_progress_and_events(
+    make_reporter, writes, clock, sessions, progress_s, events_s
+):
+    reporter = make_reporter(sessions=lambda: sessions)
+
+    async def test():
+        reporter.on_event(Progress("first"))
+        reporter.on_event(ToolStart("c1", "Read", {"file_path": "second"}))
+        passed_s = 0
+        for kind, count, due_s in (
+            ("progress", 2, progress_s),
+            ("events", 1, events_s),
+        ):
+            await clock.pass_time(max(0, due_s - 1 - passed_s))
+            if passed_s < due_s:
+                assert len(writes.of(kind)) == count - 1
+            await clock.pass_time(1)
+            passed_s = due_s
+            assert len(writes.of(kind)) == count
+
+    await running(reporter, test)
 
 
 # --- events

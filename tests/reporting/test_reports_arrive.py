@@ -93,7 +93,7 @@ async def test_what_a_session_reports_reaches_the_api_in_order(
             finish = await decide_finish(
                 result, harness="claude", redactor=redactor, last_text=reporter.last_text
             )
-            outbox.put(reporter.lane, WriteKind.FINISH, finish.args(task_id))
+            outbox.put("task-1", WriteKind.FINISH, finish.args(task_id))
         async with anyio.create_task_group() as group:
             group.start_soon(outbox.run)
             assert await outbox.flush_all(timeout_s=10)

@@ -12,6 +12,7 @@ from agent_swarm_worker.contract import (
     ContextUsage,
     CostData,
     Error,
+    Helper,
     Message,
     Progress,
     RawLog,
@@ -75,6 +76,7 @@ def written():
 
 
 def texts(stream):
+    logs.flush()
     return [json.loads(line)["text"] for line in stream.getvalue().splitlines()]
 
 
@@ -89,6 +91,7 @@ def record(text):
         (Message("assistant", "Hello\nworld"), "Hello world"),
         (ToolStart("c1", "mcp__a__b", {"x": 1, "y": "z" * 99}), "▸ a:b(x=1, y=" + "z" * 49 + "…)"),
         (ToolStart("c1", "shell", None), "▸ shell()"),
+        (ToolStart("c1", "shell", None, Helper("t1", "look")), "🤖 look: ▸ shell()"),
         (ToolEnd("c1", "Bash", "ok"), "◂ ok"),
         (ToolEnd("c1", "Bash", [{"type": "text", "text": "no"}], is_error=True), "✗ no"),
         (ToolEnd("c1", "Bash", {"exit": 0}), '◂ {"exit":0}'),

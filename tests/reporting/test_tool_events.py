@@ -3,7 +3,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from agent_swarm_worker.contract import CostData, ToolEnd, ToolStart
+from agent_swarm_worker.contract import CostData, Helper, ToolEnd, ToolStart
 from agent_swarm_worker.reporting.tool_events import MAX_BATCH, MAX_OPEN_CALLS, ToolEvents
 
 SERVER_NAMES = {
@@ -189,3 +189,16 @@ def test_calls_that_never_end_are_forgotten(events, batches):
     forgotten, remembered = batches[-1][-2:]
     assert "durationMs" not in forgotten
     assert "durationMs" in remembered
+
+
+def test_both_ends_of_a_call_name_its_helper(events, batches):
+    helper = Helper("toolu_1", "review the tests")
+    events.tool_started(ToolStart("c1", "Read", {"file_path": "/a"}, helper))
+    events.tool_ended(ToolEnd("c1", "Read", "text", helper=helper))
+    events.tool_started(ToolStart("c2", "Read", {"file_path": "/a"}))
+    events.flush()
+    [[start, end, other]] = batches
+    for event in (start, end):
+        assert event["data"]["helperId"] == "toolu_1"
+        assert event["data"]["helperName"] == "review the tests"
+    assert not {"helperId", "helperName"} & set(other["data"])

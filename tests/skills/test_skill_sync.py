@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from agent_swarm_worker.api.wire import Skill, SkillFile
+from agent_swarm_worker.api.wire.resources import Skill, SkillFile
 from agent_swarm_worker.errors import ApiGarbled, ApiRefused, ApiUnreachable
 from agent_swarm_worker.skills.sync import SkillSync
 

@@ -27,6 +27,7 @@ from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiRefused
 from agent_swarm_worker.ids import random_ids
+from agent_swarm_worker.journal.files import owner_of
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.state.directory import StateDir, generated_agent_id
@@ -77,7 +78,7 @@ def start(
         ("WORKER_API_READY_TIMEOUT_SECONDS", "0"),
         ("SHUTDOWN_TIMEOUT", "-1"),
         ("MAX_CONCURRENT_TASKS", "many"),
-        ("AGENT_ROLE", "boss"),
+        ("AGENT_ROLE", "two\nlines"),
         ("MCP_BASE_URL", "not a url"),
         ("API_KEY", "two\nlines"),
         ("AGENT_ID", "two\nlines"),
@@ -280,6 +281,20 @@ async def test_role_and_capabilities_are_stored_where_the_server_has_none(tmp_pa
             pass
         agent = await rig.get(f"/api/agents/{AGENT}")
         assert (agent["role"], agent["capabilities"]) == ("worker", ["rust", "sql"])
+
+
+@pytest.mark.parametrize("role", ["coder", "forward-deployed engineer"])
+async def test_a_worker_is_registered_with_any_role_and_works(tmp_path: Path, role: str):
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        env = {**rig.env, **harness("says_hi"), "AGENT_ROLE": role, "AGENT_NAME": ""}
+        async with worker_process(tmp_path, env):
+            assert (await rig.until_ended(await rig.submit()))["status"] == "completed"
+            (registration, *_) = proxy.seen("POST /api/agents$")
+        assert (registration.json()["role"], registration.json()["isLead"]) == (role, False)
+        agent = await rig.get(f"/api/agents/{AGENT}")
+        assert (agent["role"], agent["name"]) == (role, f"{role}-{AGENT[:8]}")
+        (journal,) = (tmp_path / "state").rglob("*.jsonl")
+        assert owner_of(journal), "retention has to know whose it is"
 
 
 async def test_a_role_that_somebody_set_is_left_alone(tmp_path: Path):

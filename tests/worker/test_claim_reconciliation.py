@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import anyio
 import pytest
@@ -177,12 +178,16 @@ async def test_a_trigger_that_cannot_be_read_is_looked_up(tmp_path: Path):
 
 
 @LONG
-async def test_a_pool_task_and_an_offer_are_found_too(tmp_path: Path):
+@pytest.mark.parametrize("has_lead", [False, True])
+async def test_a_pool_task_and_an_offer_are_found_too(tmp_path: Path, has_lead: bool):
     async with proxy_rig(tmp_path) as (rig, proxy):
         proxy.lose_answer(POLL, containing=b"task_", times=2)
         env = noting(rig, MAX_CONCURRENT_TASKS="2")
         async with running_worker(rig, env, clock=QuickClock(SPEED)):
             pool = (await rig.post("/api/tasks", {"task": "for anybody"}))["id"]
+            if has_lead:  # to whom the server assigns the offer
+                lead = {"name": "lead", "isLead": True}
+                await rig.post("/api/agents", lead, **{"X-Agent-ID": str(UUID(int=7))})
             offer = (await rig.post("/api/tasks", {"task": "an offer", "offeredTo": AGENT}))["id"]
             await until(lambda: len(starts(rig)) == 2)
             assert (await rig.until_ended(pool))["status"] == "completed"

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from rig import AGENT, AGENTS, Rig, running_worker, swarm_rig
 
-from agent_swarm_worker.api.wire import Task
+from agent_swarm_worker.api.wire.tasks import Task
 from agent_swarm_worker.contract import (
     ProviderAdapter,
     ProviderSession,

@@ -27,7 +27,7 @@ from agent_swarm_worker.worker.loops import housekeeping
 from agent_swarm_worker.worker.run.launch_files import (
     PROBE_BYTES,
     private_dir,
-    remove_fallback_dirs,
+    remove_private_dirs,
 )
 
 pytestmark = pytest.mark.anyio
@@ -196,7 +196,7 @@ async def test_a_spare_directory_of_the_dead_is_removed(
         assert mine.parent == theirs.parent == tmp_path
         assert mine.stat().st_mode & 0o777 == 0o700
         (mine / "key").write_bytes(bytes(PROBE_BYTES))
-        remove_fallback_dirs(folder)
+        remove_private_dirs(folder)
         assert (mine.exists(), theirs.exists()) == (False, True)
     assert not theirs.exists()
 

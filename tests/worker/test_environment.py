@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import structlog
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
-from agent_swarm_worker.api.wire import ConfigRow
+from agent_swarm_worker.api.wire.resources import ConfigRow
+from agent_swarm_worker.api.wire.tasks import Task
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.claude.spec import SPEC as CLAUDE
@@ -39,7 +41,12 @@ OURS_ALONE = (
     *("API_KEY", "api_key", "AGENT_ID", "MCP_BASE_URL"),
     *("HOME", "SWARM_STATE_DIR", "SWARM_WORKSPACE_DIR", "LOG_DIR", "TMPDIR"),
     *("PATH", "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "PYTHONPATH", "NODE_OPTIONS", "BASH_ENV"),
-    *("GIT_SSH_COMMAND", "GIT_CONFIG_COUNT", "GIT_EXEC_PATH"),
+    *("GIT_SSH_COMMAND", "GIT_CONFIG_COUNT", "GIT_EXEC_PATH", "GIT_ALLOW_PROTOCOL", "git_askpass"),
+    *("GIT_PROXY_COMMAND", "GIT_SSL_NO_VERIFY", "GIT_TEMPLATE_DIR", "GIT_DIR", "XDG_CONFIG_HOME"),
+    *("HTTPS_PROXY", "https_proxy", "No_Proxy", "ALL_PROXY", "npm_config_https_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE"),
+    *("NODE_EXTRA_CA_CERTS", "NODE_TLS_REJECT_UNAUTHORIZED", "CODEX_CA_CERTIFICATE"),
+    *("SWARM_PASS_ENV", "SYSTEM_PROMPT_FILE", "PI_ALLOW_OUTSIDE_CWD", "AGENT_SWARM_SESSION"),
 )
 
 
@@ -51,6 +58,60 @@ def test_who_and_where_we_are_and_what_we_load_is_not_told_by_the_server(name: s
             env.apply(rows(**{name: "/somewhere/else"}))
     assert env.values() == OWN
     assert [line["key"] for line in logged] == [name]
+
+
+def test_no_row_configures_the_workers_own_git():
+    own = {"GIT_ASKPASS": "own", "GIT_SSL_NO_VERIFY": "own"}
+    env = Environment(OWN | own, scrubber=Scrubber(), log=Log())
+    env.apply(
+        rows(
+            GIT_ASKPASS="/tmp/x",
+            GIT_PROXY_COMMAND="/tmp/x",
+            git_trace="/tmp/x",
+            SSH_ASKPASS="/tmp/x",
+            XDG_CONFIG_HOME="/tmp/x",
+            SWARM_GIT_PROTOCOLS="https,evil",
+            GITHUB_TOKEN="rotated",
+        )
+    )
+    session = env.values()
+    assert "SWARM_GIT_PROTOCOLS" not in session
+    assert env.for_own_git(session) == OWN | own | {"GITHUB_TOKEN": "rotated"}
+
+
+def test_rows_may_say_who_signs_commits_and_name_what_only_looks_alike():
+    names = ("GIT_AUTHOR_NAME", "GIT_COMMITTER_EMAIL", "MY_CA", "PROXY_COUNT", "SANDPATH", "GITX")
+    env = environment()
+    assert env.apply(rows(**dict.fromkeys(names, "x"))) == set(names)
+
+
+@pytest.mark.anyio
+async def test_no_row_lifts_what_guards_the_operator_in_a_session(tmp_path: Path):
+    """The rows of a server that wants the operator's secrets and the agent's traffic."""
+    mine = {"SECRETS_ENCRYPTION_KEY": "the-operators", "HTTPS_PROXY": "http://own.example:1"}
+    theirs = {
+        "SWARM_PASS_ENV": "SECRETS_ENCRYPTION_KEY,API_KEY",
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "GIT_SSH_COMMAND": "/nowhere/steal",
+        "NODE_EXTRA_CA_CERTS": "/nowhere/ca.pem",
+        "SYSTEM_PROMPT_FILE": "/nowhere/prompt",
+        "FAVOURITE_COLOUR": "mauve",
+    }
+    async with swarm_rig(tmp_path) as rig:
+        await rig.post("/api/agents", {"name": "tested"}, **{"X-Agent-ID": AGENT})
+        for key, value in theirs.items():
+            await put_row(rig, key, value)
+        async with running_worker(rig, {**harness("witness", tmp_path), **mine}):
+            task_id = await rig.submit()
+            row = await rig.until_ended(task_id)
+            assert row["status"] == "completed", row
+    given = json.loads((tmp_path / f"{task_id}.json").read_text())["env"]
+    assert {name: given.get(name) for name in theirs} == {
+        **dict.fromkeys(theirs),
+        "HTTPS_PROXY": "http://own.example:1",
+        "FAVOURITE_COLOUR": "mauve",
+    }
+    assert "the-operators" not in given.values()
 
 
 def test_what_no_process_can_be_given_is_left_out():
@@ -124,9 +185,8 @@ TIERS = {"MODEL_TIER_MAP": '{"smart": "mapped"}', "MODEL_TIER_ULTRA": "by-name"}
 def test_the_model(
     env: dict[str, str], model: str | None, tier: str | None, chosen: str, source: str
 ):
-    found = choose_model(
-        tiers=CLAUDE.models.tiers, env=env, task_model=model, task_tier=tier, task_effort=None
-    )
+    task = Task(id="t", model=model, model_tier=tier)
+    found = choose_model(task, tiers=CLAUDE.models.tiers, env=env)
     assert (found.model, found.source) == (chosen, source)
 
 
@@ -136,7 +196,5 @@ def test_the_model(
 )
 def test_the_effort(task: str | None, own: str, effort: str | None):
     env = {"REASONING_EFFORT_OVERRIDE": own}
-    found = choose_model(
-        tiers=CLAUDE.models.tiers, env=env, task_model=None, task_tier=None, task_effort=task
-    )
+    found = choose_model(Task(id="t", effort=task), tiers=CLAUDE.models.tiers, env=env)
     assert found.effort == effort

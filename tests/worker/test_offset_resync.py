@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent_swarm_worker.api.wire import LogEntry
+from agent_swarm_worker.api.wire.resources import LogEntry
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiUnreachable
 from agent_swarm_worker.journal.files import number_of_rest

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from recording_proxy import proxy_rig
-from rig import harness, running_worker
+from rig import harness, running_worker, swarm_rig
 
 from agent_swarm_worker.worker.run import task_run
 
@@ -54,6 +54,20 @@ async def test_a_pull_request_is_linked(tmp_path: Path, opened_before: bool):
     assert row["vcsUrl"] == "https://github.com/o/r/pull/7"
     assert links in {1, 2}
     assert row["status"] == "completed"
+
+
+async def test_no_row_reaches_the_git_of_the_search(tmp_path: Path):
+    opened, spied = tmp_path / "opened", tmp_path / "spied"
+    clone, tools = make_clone(tmp_path, opened)
+    async with swarm_rig(tmp_path) as rig:
+        await rig.set_row("GIT_TRACE", str(spied))
+        env = harness("opens", opened, PATH=f"{tools}:{rig.env['PATH']}")
+        async with running_worker(rig, env):
+            task_id = await rig.submit(dir=str(clone))
+            await rig.until_ended(task_id)
+            await rig.settled(task_id)
+            assert (await rig.task(task_id))["vcsNumber"] == 7
+    assert not spied.exists()
 
 
 async def test_a_search_that_breaks_costs_nothing_but_the_link(

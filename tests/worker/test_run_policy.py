@@ -14,8 +14,8 @@ from agent_swarm_worker.worker.loops.run_policy import (
     UNAUTHORIZED_PAUSE_S,
     PollResult,
     RunPolicy,
+    Shutdown,
 )
-from agent_swarm_worker.worker.loops.shutdown import Shutdown
 from agent_swarm_worker.worker.run.running_task import RunningTask, Slots
 
 pytestmark = pytest.mark.anyio

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import until
 from recording_proxy import RecordingProxy, proxy_rig
 from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
@@ -53,6 +54,34 @@ async def test_an_offer_is_neither_worked_on_nor_finished_for_the_agent(tmp_path
         assert not proxy.seen(r"(progress|finish|supersede)")
         assert len(await rig.lines(task["id"])) == 5
         assert len(await rig.costs(task["id"])) == 1
+
+
+async def test_an_offer_that_is_assigned_to_the_lead_is_reviewed(tmp_path: Path):
+    """The server assigns a new task without an agent to the lead, also if it offers it."""
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        lead = {"name": "lead", "isLead": True}
+        await rig.post("/api/agents", lead, **{"X-Agent-ID": OTHER})
+        go_on = tmp_path / "go-on"
+        async with running_worker(rig, harness("waits", go_on)):
+            task = await rig.post("/api/tasks", {"task": "Would you?", "offeredTo": AGENT})
+            assert task["agentId"] == OTHER
+            await rig.until(lambda: _began(rig))
+            # Also when the server has lost the session's row, and at the periodic check.
+            proxy.say("heartbeat/", {"updated": False})
+            checks = len(proxy.seen(f"GET /api/tasks/{task['id']}"))
+            await until(lambda: len(proxy.seen(f"GET /api/tasks/{task['id']}")) > checks + 3)
+            go_on.touch()
+            await session_ended(rig)
+        (ended,) = rig.logged(Event.SESSION_ENDED)
+        assert not ended["is_error"]
+        assert not rig.logged(Event.TASK_LOST)
+        assert (await rig.task(task["id"]))["status"] == "reviewing"
+        assert not proxy.seen(r"(progress|finish|supersede)")
+        assert len(await rig.costs(task["id"])) == 1
+
+
+async def _began(rig: Rig) -> bool:
+    return len(rig.logged(Event.SESSION_OUTPUT)) >= 2
 
 
 async def test_an_offer_is_put_before_the_agent(tmp_path: Path):

@@ -51,6 +51,26 @@ async def test_an_agent_that_waits_for_news_is_left_alone(tmp_path: Path):
         assert not rig.logged(Event.TOOL_LOOP)
 
 
+async def test_helpers_that_do_the_same_once_each_are_left_alone(tmp_path: Path):
+    async with swarm_rig(tmp_path) as rig:
+        row = await ran(rig, harness("helpers", 16))
+        assert (row["status"], row["output"]) == ("completed", "reviewed")
+        assert not rig.logged(Event.TOOL_LOOP)
+        starts = [e["data"] for e in await rig.events(row["id"]) if e["event"] == "tool.start"]
+        reads = [data for data in starts if data["toolName"] == "Read"]
+        assert {data["helperName"] for data in reads} == {f"review {n}" for n in range(16)}
+        assert {data["helperId"] for data in reads} == {f"task{n}" for n in range(16)}
+        assert not any("helperId" in data for data in starts if data["toolName"] == "Task")
+
+
+@pytest.mark.parametrize(("kind", "speaker"), [("stuck", ""), ("lost", "review 1: ")])
+async def test_a_busy_helper_hides_no_loop(tmp_path: Path, kind: str, speaker: str):
+    async with swarm_rig(tmp_path) as rig:
+        row = await ran(rig, harness("helpers", 3, kind, "stays"))
+        assert row["status"] == "failed"
+        assert row["failureReason"].startswith(f"tool-loop: {speaker}Bash was called 15 times")
+
+
 async def test_a_silent_session_is_reported_and_then_ended(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         env = harness("waits", tmp_path / "never", SWARM_SESSION_SILENCE_S="0.5")

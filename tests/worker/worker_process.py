@@ -59,13 +59,20 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def worker_process(
-    place: Path, env: dict[str, str], *args: str, command: str = "worker"
+    place: Path,
+    env: dict[str, str],
+    *args: str,
+    command: str = "worker",
+    parent: tuple[str, ...] = (),
 ) -> AsyncIterator[WorkerProcess]:
-    """Start a worker; one that still runs at the end of the block is killed with its sessions."""
+    """Start a worker; one that still runs at the end of the block is killed with its sessions.
+
+    `parent` is a command that becomes the one after its arguments, as ``nohup`` does.
+    """
     output = place / f"worker-{next(_numbers)}.txt"
     with output.open("wb") as file:
         process = await anyio.open_process(
-            [sys.executable, "-m", "agent_swarm_worker", command, *args],
+            [*parent, sys.executable, "-m", "agent_swarm_worker", command, *args],
             stdin=None,
             stdout=file,
             stderr=file,

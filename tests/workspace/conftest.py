@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from agent_swarm_worker.api.wire import Repo
+from agent_swarm_worker.api.wire.resources import Repo
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.workspace.git import Git

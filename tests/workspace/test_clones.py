@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from agent_swarm_worker.api.wire import Guidelines, Repo
+from agent_swarm_worker.api.wire.resources import Guidelines, Repo
 from agent_swarm_worker.errors import ApiUnreachable
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.repository import RepositoryRequest, is_first_kickoff
@@ -109,16 +109,6 @@ async def test_a_dirty_tree_is_stashed_with_untracked_files(make_repositories, c
     sh(clone_path, "stash", "pop", ref)
     assert (clone_path / "README.md").read_text() == "edited"
     assert (clone_path / "new.txt").read_text() == "untracked"
-
-
-async def test_a_tree_that_cannot_be_stashed_is_left_alone(make_repositories, clone_path, sh):
-    repositories = make_repositories()
-    await visit(repositories)
-    (clone_path / "README.md").write_text("edited")
-    (clone_path / ".git" / "index.lock").touch()
-    context = await visit(repositories)
-    assert "could not be stashed" in context.warning
-    assert (clone_path / "README.md").read_text() == "edited"
 
 
 async def test_commits_on_a_detached_head_or_only_here_get_a_branch(
@@ -447,6 +437,8 @@ async def test_without_git_a_task_still_gets_its_context(make_repositories, git_
         ("resume", None, False),
         ("follow-up", "completed", False),
         ("github-review", None, False),
+        ("deferred", "completed", False),
+        ("azure-devops-comment", None, False),
     ],
 )
 async def test_which_tasks_start_afresh(task_type, parent_status, first):

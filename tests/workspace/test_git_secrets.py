@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_swarm_worker.api.wire import Repo
+from agent_swarm_worker.api.wire.resources import Repo
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.workspace.checkout import split_login
 from agent_swarm_worker.workspace.git import Git

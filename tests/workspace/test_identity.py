@@ -9,7 +9,7 @@ import stat
 import anyio
 import pytest
 
-from agent_swarm_worker.api.wire import Agent
+from agent_swarm_worker.api.wire.resources import Agent
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import ApiRefused, ApiUnreachable
 from agent_swarm_worker.workspace.identity import (

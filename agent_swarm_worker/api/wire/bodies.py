@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from agent_swarm_worker.api.values import MAX_INT, whole_number
 from agent_swarm_worker.api.wire.harness_names import COST_NAMES, REQUIRED_METADATA, SESSION_NAMES
-from agent_swarm_worker.api.wire.values import MAX_INT, whole_number
 from agent_swarm_worker.contract.events import Compaction, ContextUsage, SessionInit
 
 if TYPE_CHECKING:
@@ -60,12 +60,7 @@ def cost_body(
 ) -> dict[str, Any] | None:
     """Return the row of docs/api.md 10.1, ``None`` if neither cost nor tokens are known.
 
-    Args:
-        cost: as the harness reported it.
-        session_id: the worker's id of the session; one row per id.
-        task_id: the task that is charged.
-        agent_id: the agent that is charged.
-        created_at_ms: time of the spending, which selects the prices; a row may arrive late.
+    There is one row per session id, the worker's. The time of the spending selects the prices.
     """
     total = _amount(cost.total_cost_usd)
     body = {
@@ -168,11 +163,9 @@ def session_body(init: SessionInit, *, model: str | None = None) -> dict[str, An
 def windows_body(
     windows: Mapping[str, RateLimitWindow], *, seen_at: str
 ) -> dict[str, dict[str, Any]]:
-    """Return the rate-limit windows of a vendor (docs/api.md 14.4).
+    """Return the rate-limit windows of a vendor (docs/api.md 14.4), by name.
 
-    Args:
-        windows: by name.
-        seen_at: time for windows that have none in the wire's format.
+    Windows without a time in the wire's format get `seen_at`.
     """
     return {
         name: _without_none(

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
-from agent_swarm_worker.api.wire.values import Identifier, Row, is_identifier, read_row
+from agent_swarm_worker.api.values import (
+    Identifier,
+    Row,
+    WireRow,
+    is_identifier,
+    read_row,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +34,7 @@ class Guidelines:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repo:
+class Repo(WireRow):
     """A repository the swarm knows (docs/api.md 15.1)."""
 
     url: str
@@ -40,7 +46,7 @@ class Repo:
     guidelines: Guidelines | None = None
 
     @classmethod
-    def from_wire(cls, value: object) -> Repo | None:
+    def from_wire(cls, value: object) -> Self | None:
         """Read one row; ``None`` if it has no URL."""
         row = Row(value)
         rules = row.nested("guidelines")
@@ -53,7 +59,7 @@ class Repo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InstalledMcpServer:
+class InstalledMcpServer(WireRow):
     """A tool server that is installed for the agent (docs/api.md 15.2)."""
 
     name: str
@@ -69,7 +75,7 @@ class InstalledMcpServer:
     auth_error: str | None = None
 
     @classmethod
-    def from_wire(cls, value: object) -> InstalledMcpServer | None:
+    def from_wire(cls, value: object) -> Self | None:
         """Read one row; ``None`` if it has no usable name."""
         row = Row(value)
         if len(row.text("name")) > MAX_NAME_CHARS:
@@ -87,7 +93,7 @@ class InstalledMcpServer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class Memory(WireRow):
     """A memory of the swarm (docs/api.md 15.5)."""
 
     id: Identifier
@@ -95,14 +101,9 @@ class Memory:
     content: str = ""
     similarity: float = 0.0
 
-    @classmethod
-    def from_wire(cls, value: object) -> Memory | None:
-        """Read one row; ``None`` if it has no usable id."""
-        return read_row(cls, value)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Skill:
+class Skill(WireRow):
     """A skill that is installed for the agent (docs/api.md 15.4)."""
 
     id: Identifier
@@ -115,7 +116,7 @@ class Skill:
     """False if it is switched off, for the agent or everywhere."""
 
     @classmethod
-    def from_wire(cls, value: object) -> Skill | None:
+    def from_wire(cls, value: object) -> Self | None:
         """Read one row; ``None`` if it has no usable id or no name."""
         row = Row(value)
         is_active = row.flag("isActive", default=True) and row.flag("isEnabled", default=True)
@@ -123,7 +124,7 @@ class Skill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SkillFile:
+class SkillFile(WireRow):
     """A file of a complex skill; ``path`` stays below the skill's own directory."""
 
     path: str
@@ -131,7 +132,7 @@ class SkillFile:
     is_binary: bool = False
 
     @classmethod
-    def from_wire(cls, value: object) -> SkillFile | None:
+    def from_wire(cls, value: object) -> Self | None:
         """Read one row; ``None`` if its path is missing or leaves the skill's directory."""
         path = Row(value).text("path")
         return read_row(cls, value) if all(map(is_identifier, path.split("/"))) else None
@@ -159,7 +160,7 @@ def _strings(value: object) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agent:
+class Agent(WireRow):
     """An agent's row (docs/api.md 3.5)."""
 
     id: Identifier
@@ -180,14 +181,9 @@ class Agent:
     """Capabilities of the server (docs/api.md 17.3); ``None`` if it is too old to send them."""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    @classmethod
-    def from_wire(cls, value: object) -> Agent | None:
-        """Read one row; ``None`` if it has no usable id."""
-        return read_row(cls, value)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigRow:
+class ConfigRow(WireRow):
     """One configuration value of the server (docs/api.md 13.1)."""
 
     key: str
@@ -199,7 +195,7 @@ class ConfigRow:
     scope_id: str | None = None
 
     @classmethod
-    def from_wire(cls, value: object) -> ConfigRow | None:
+    def from_wire(cls, value: object) -> Self | None:
         """Read one row; ``None`` unless key and value are strings."""
         row = Row(value)
         if not isinstance(row.raw.get("value"), str):
@@ -208,7 +204,7 @@ class ConfigRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SteeringMessage:
+class SteeringMessage(WireRow):
     """A message for a running session (docs/api.md 12.1)."""
 
     id: Identifier
@@ -220,14 +216,14 @@ class SteeringMessage:
     created_at: str = ""
 
     @classmethod
-    def from_wire(cls, value: object) -> SteeringMessage | None:
+    def from_wire(cls, value: object) -> Self | None:
         """Read one row; ``None`` if it has no usable id."""
         mode = "steer" if Row(value).text("mode") == "steer" else "queue"
         return read_row(cls, value, mode=mode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogEntry:
+class LogEntry(WireRow):
     """One uploaded line of a session (docs/api.md 8.4)."""
 
     session_id: str = ""
@@ -238,7 +234,7 @@ class LogEntry:
     cli: str = ""
 
     @classmethod
-    def from_wire(cls, value: object) -> LogEntry | None:
+    def from_wire(cls, value: object) -> Self | None:
         """Read one row; ``None`` if it has no content."""
         row = Row(value)
         if not isinstance(row.raw.get("content"), str):
@@ -247,15 +243,10 @@ class LogEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredEvent:
+class StoredEvent(WireRow):
     """One event that was uploaded earlier (docs/api.md 9.4)."""
 
     id: str = ""
     event: str
     created_at: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_wire(cls, value: object) -> StoredEvent | None:
-        """Read one row; ``None`` if it has no event name."""
-        return read_row(cls, value)

@@ -7,9 +7,9 @@ unknown one becomes an `UnknownTrigger`, which the worker logs. For fields see `
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
-from agent_swarm_worker.api.wire.values import Identifier, Row, read_row
+from agent_swarm_worker.api.values import Identifier, Row, WireRow, read_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ TERMINAL_STATUSES = frozenset({"completed", "failed", "cancelled", "superseded"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attachment:
+class Attachment(WireRow):
     """A file, page or link that belongs to a task."""
 
     id: Identifier
@@ -30,54 +30,37 @@ class Attachment:
     url: str | None = None
     path: str | None = None
     page_id: Identifier | None = None
-    org_id: str | None = None
-    drive_id: str | None = None
     description: str | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    @classmethod
-    def from_wire(cls, value: object) -> Attachment | None:
-        """Read one row; ``None`` if it has no usable id."""
-        return read_row(cls, value)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskLog:
+class TaskLog(WireRow):
     """One entry of a task's history; progress has the type ``task_progress``."""
 
     event_type: str
     new_value: str = ""
     created_at: str = ""
 
-    @classmethod
-    def from_wire(cls, value: object) -> TaskLog | None:
-        """Read one row; ``None`` if it has no event type."""
-        return read_row(cls, value)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(WireRow):
     """A task. ``raw`` has every field that is not named here."""
 
     id: Identifier
     text: str = ""
     """The instructions; ``task`` on the wire."""
-    title: str | None = None
     status: str = ""
     source: str = ""
     agent_id: Identifier | None = None
-    creator_agent_id: Identifier | None = None
     offered_to: Identifier | None = None
     task_type: str | None = None
     tags: tuple[str, ...] = ()
     priority: int | None = None
-    depends_on: tuple[str, ...] = ()
     parent_task_id: Identifier | None = None
     dir: str | None = None
     vcs_provider: str | None = None
     vcs_repo: str | None = None
-    vcs_number: int | None = None
-    vcs_url: str | None = None
     model: str | None = None
     model_tier: str | None = None
     effort: str | None = None
@@ -85,12 +68,9 @@ class Task:
     output_schema: Mapping[str, Any] | None = None
     slack_channel_id: str | None = None
     slack_thread_ts: str | None = None
-    requested_by_user_id: str | None = None
     claude_session_id: str | None = None
     """The session id of the last run, for every harness."""
     provider: str | None = None
-    provider_meta: Mapping[str, Any] | None = None
-    harness_variant: str | None = None
     harness_variant_meta: Mapping[str, Any] | None = None
     progress: str | None = None
     output: str | None = None
@@ -100,7 +80,6 @@ class Task:
     last_updated_at: str = ""
     finished_at: str | None = None
     total_cost_usd: float | None = None
-    is_lead_task: bool = False
     attachments: tuple[Attachment, ...] = ()
     logs: tuple[TaskLog, ...] = ()
     """Newest first; only in the answer for a single task."""
@@ -112,7 +91,7 @@ class Task:
         return self.status in TERMINAL_STATUSES
 
     @classmethod
-    def from_wire(cls, value: object) -> Task | None:
+    def from_wire(cls, value: object) -> Self | None:
         """Read one row; ``None`` if it has no usable id."""
         row = Row(value)
         return read_row(
@@ -125,7 +104,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Requester:
+class Requester(WireRow):
     """The person who requested a task, with their preferences for being addressed."""
 
     name: str
@@ -137,7 +116,7 @@ class Requester:
     verbosity: str | None = None
 
     @classmethod
-    def from_wire(cls, value: object) -> Requester | None:
+    def from_wire(cls, value: object) -> Self | None:
         """Read the object; ``None`` if it has no name."""
         comms = Row(Row(value).nested("comms"))
         names = ("tone", "language", "verbosity")
@@ -145,7 +124,7 @@ class Requester:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelMessage:
+class ChannelMessage(WireRow):
     """One message of a chat channel."""
 
     channel_id: str
@@ -154,23 +133,13 @@ class ChannelMessage:
     user: str = ""
     text: str = ""
 
-    @classmethod
-    def from_wire(cls, value: object) -> ChannelMessage | None:
-        """Read one row; ``None`` if it has no channel id."""
-        return read_row(cls, value)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelCursor:
+class ChannelCursor(WireRow):
     """How far a channel has been read."""
 
     channel_id: str
     ts: str
-
-    @classmethod
-    def from_wire(cls, value: object) -> ChannelCursor | None:
-        """Read one row; ``None`` if a part is missing."""
-        return read_row(cls, value)
 
     def to_wire(self) -> dict[str, str]:
         """Return the row as committed to the server (docs/api.md 4.7)."""
@@ -184,7 +153,6 @@ class TaskAssigned:
     type: ClassVar[str] = "task_assigned"
     task: Task
     requested_by: Requester | None = None
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +162,6 @@ class TaskOffered:
     type: ClassVar[str] = "task_offered"
     task: Task
     requested_by: Requester | None = None
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +171,6 @@ class BudgetRefused:
     type: ClassVar[str] = "budget_refused"
     cause: str = ""
     reset_at: str | None = None
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,8 +179,6 @@ class UnreadMentions:
 
     type: ClassVar[str] = "unread_mentions"
     count: int = 0
-    channels: tuple[str, ...] = ()
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +189,6 @@ class ChannelActivity:
     count: int = 0
     messages: tuple[ChannelMessage, ...] = ()
     cursors: tuple[ChannelCursor, ...] = ()
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +197,6 @@ class PoolTasksAvailable:
 
     type: ClassVar[str] = "pool_tasks_available"
     count: int = 0
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +204,6 @@ class UnknownTrigger:
     """A trigger of a kind unknown to this worker, or whose task has no usable identifier."""
 
     type: str
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 Trigger: TypeAlias = (
@@ -264,27 +225,20 @@ def trigger_from_wire(value: object) -> Trigger:
         case TaskAssigned.type | TaskOffered.type:
             return _task_trigger(kind, row)
         case BudgetRefused.type:
-            return BudgetRefused(
-                cause=row.text("cause"), reset_at=row.maybe_text("resetAt"), raw=row.raw
-            )
+            return BudgetRefused(cause=row.text("cause"), reset_at=row.maybe_text("resetAt"))
         case UnreadMentions.type:
-            return UnreadMentions(
-                count=row.whole("mentionsCount") or 0,
-                channels=row.texts("claimedChannels"),
-                raw=row.raw,
-            )
+            return UnreadMentions(count=row.whole("mentionsCount") or 0)
         case ChannelActivity.type:
             messages = row.rows("messages", ChannelMessage.from_wire)
             return ChannelActivity(
                 count=row.whole("count") or len(messages),
                 messages=messages,
                 cursors=row.rows("cursorUpdates", ChannelCursor.from_wire),
-                raw=row.raw,
             )
         case PoolTasksAvailable.type:
-            return PoolTasksAvailable(count=row.whole("count") or 0, raw=row.raw)
+            return PoolTasksAvailable(count=row.whole("count") or 0)
         case _:
-            return UnknownTrigger(type=kind, raw=row.raw)
+            return UnknownTrigger(type=kind)
 
 
 def _task_trigger(kind: str, row: Row) -> Trigger:
@@ -294,7 +248,6 @@ def _task_trigger(kind: str, row: Row) -> Trigger:
         task_row = {**task_row, "id": row.raw["taskId"]}
     task = Task.from_wire(task_row)
     if task is None:
-        return UnknownTrigger(type=kind, raw=row.raw)
-    requested_by = Requester.from_wire(row.nested("requestedBy"))
+        return UnknownTrigger(type=kind)
     trigger = TaskAssigned if kind == TaskAssigned.type else TaskOffered
-    return trigger(task=task, requested_by=requested_by, raw=row.raw)
+    return trigger(task=task, requested_by=Requester.from_wire(row.nested("requestedBy")))

@@ -6,9 +6,8 @@ match is rewritten token by token: a string is decoded, scrubbed and encoded aga
 with a secret in it becomes a string. All other bytes are unchanged: order, repeated keys, spaces,
 huge numbers, any depth.
 
-Needles have the escapes that JSON requires, also in JSON inside a string. Two other spellings can
-be anywhere in a secret: escapes that no encoder has to write (``\u0041`` for an A, ``\/`` for a
-slash), and deeper nested strings. A text with such escapes is searched again with one level of
+Needles have the escapes that JSON requires, also in JSON inside a string. A text with other ones
+(``\u0041`` for an A, ``\/`` for a slash, deeper nested strings) is searched again with one level of
 escapes removed, and again while there are some left.
 """
 
@@ -243,11 +242,7 @@ _SURROGATES: Final = range(0xD800, 0xE000)
 
 
 def has_unusual_escapes(data: bytes) -> bool:
-    r"""True if `data` may spell a secret in a way that no needle has.
-
-    That is a plain character as an escape (``\u0041``, ``\/``), or a string nested so deep that its
-    escapes are escaped three times.
-    """
+    r"""True if `data` has a plain character as an escape, or one that is escaped three times."""
     if b"\\" not in data:  # a single byte is looked for much faster than two
         return False
     if len(data) > _LONG_BYTES:

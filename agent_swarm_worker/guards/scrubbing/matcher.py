@@ -84,11 +84,7 @@ def is_inside(span: Span, ranges: Sequence[tuple[int, int]]) -> bool:
 
 
 class Matcher:
-    """Finds a fixed set of needles, and text with the shape of a token.
-
-    Args:
-        names: the placeholder name of each needle.
-    """
+    """Finds needles, each with the name for its placeholder, and text with the shape of a token."""
 
     def __init__(self, names: Mapping[bytes, str]) -> None:
         self._names = dict(names)
@@ -165,10 +161,7 @@ class Matcher:
         return replace(data, merge(spans)) if spans else data
 
     def open_from(self, data: bytes) -> int:
-        """Return where the longest tail of `data` starts that could become a needle.
-
-        ``len(data)`` if there is none.
-        """
+        """Return the start of the longest tail of `data` that may become a needle, else its end."""
         needles, heads, longest = self._beginnings
         size = len(data)
         first = max(0, size - longest + 1)
@@ -207,13 +200,7 @@ class Shape:
     """Must be somewhere in the data, too."""
 
     def spans(self, data: bytes, anchors: Iterable[int], start: int) -> Iterator[tuple[int, int]]:
-        """Yield the matches of this shape in `data` from `start` on.
-
-        Args:
-            data: the bytes to search.
-            anchors: offsets of the shape's anchors in it, ascending.
-            start: no match starts before.
-        """
+        """Yield the matches of this shape in `data` from `start` on; `anchors` are ascending."""
         if self.needed not in data:
             return
         match_at = self.pattern.match

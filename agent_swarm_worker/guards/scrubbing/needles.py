@@ -3,8 +3,6 @@
 A secret seldom appears as it was entered. Tool results nest JSON in JSON, URLs quote it, headers
 carry it in base64. Each form is one needle; the automaton of `matcher` searches for all of them at
 once, so their number costs little.
-
-`is_secret_name` and `secret_values_of` find the secrets among environment variables by name.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, quote_plus, unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 MIN_SECRET_CHARS: Final = 6
 """A shorter value is part of too much ordinary text. An encoding makes a value longer, so this is
@@ -215,82 +213,3 @@ def _strings(document: Any) -> Iterator[str]:
             pending.extend(value.values())
         elif isinstance(value, list):
             pending.extend(value)
-
-
-_SUFFIXES: Final = (
-    "_API_KEY",
-    "_ACCESS_KEY",
-    "_PRIVATE_KEY",
-    "_SECRET_KEY",
-    "_SIGNING_KEY",
-    "_ENCRYPTION_KEY",
-    "_INGESTION_KEY",
-    "_SSH_KEY",
-    "_TOKEN",
-    "_AUTHTOKEN",
-    "_SECRET",
-    "_PASSWORD",
-    "_PASSWD",
-    "_PASSPHRASE",
-    "_CONNECTION_STRING",
-    "_OAUTH",
-)
-_NAMES: Final = frozenset(
-    {
-        "API_KEY",
-        "APIKEY",
-        "TOKEN",
-        "SECRET",
-        "PASSWORD",
-        "PASSWD",
-        "PGPASSWORD",
-        "MYSQL_PWD",
-        "REDISCLI_AUTH",
-        "GSC_SERVICE_ACCOUNT_BASE64",
-        "OTEL_EXPORTER_OTLP_HEADERS",
-        "ANTHROPIC_CUSTOM_HEADERS",
-    }
-)
-_NEVER: Final = frozenset({"MCP_BASE_URL", "APP_URL", "API_URL", "TEMPLATE_REGISTRY_URL"})
-_NUMBERED: Final = re.compile(r"[A-Z0-9_]+_OAUTH_\d+")
-"""One login of a pool."""
-_CONNECTION_PASSWORD: Final = re.compile(
-    r"\b(?:password|pwd|accountkey|sharedaccesskey|sharedaccesssignature)\s*=\s*([^;\s]+)",
-    re.IGNORECASE,
-)
-
-
-def is_secret_name(name: str) -> bool:
-    """True if a variable of this name holds a secret (docs/secrets.md), in any case."""
-    upper = name.upper()
-    if upper in _NEVER:
-        return False
-    return upper in _NAMES or upper.endswith(_SUFFIXES) or _NUMBERED.fullmatch(upper) is not None
-
-
-def secret_values_of(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield ``(name, value)`` for every secret in an environment.
-
-    A variable with a secret's name has its whole value as a secret, and the credentials inside a
-    list of headers or a connection string. Any other one has only the passwords of URLs in it, so a
-    ``DATABASE_URL`` or a DSN stays readable except for that part. The base URLs of the swarm are
-    never secrets.
-    """
-    for name, value in env.items():
-        if name.upper() in _NEVER or not value:
-            continue
-        if not is_secret_name(name):
-            yield from ((name, password) for password in url_passwords(value))
-            continue
-        yield name, value
-        if name.upper().endswith("_HEADERS"):
-            yield from ((name, part) for part in _header_values(value))
-        yield from ((name, part) for part in _CONNECTION_PASSWORD.findall(value))
-
-
-def _header_values(value: str) -> Iterator[str]:
-    """Yield the values of ``name=value,…`` (OpenTelemetry) or of ``Name: value`` lines."""
-    for header in re.split(r"[,\n]", value):
-        _, separator, content = header.partition(":" if ": " in header else "=")
-        if separator:
-            yield unquote(content.strip())

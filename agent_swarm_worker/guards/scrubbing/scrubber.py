@@ -1,8 +1,7 @@
 """Replace registered secrets, and text with the shape of one, by placeholders.
 
-There is one scrubber for the process and one for each session; a session's knows every secret of
-the process's, also those registered later. Secrets are never forgotten: a rotated one may still be
-in a log.
+There is one scrubber for the process and one for each session. Secrets are never forgotten: a
+rotated one may still be in a log.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from agent_swarm_worker.guards.scrubbing.json_lines import (
     scrub_json_lines,
 )
 from agent_swarm_worker.guards.scrubbing.matcher import MAX_NAME_CHARS, Matcher
-from agent_swarm_worker.guards.scrubbing.needles import needles_of, secret_values_of
+from agent_swarm_worker.guards.scrubbing.needles import needles_of
+from agent_swarm_worker.guards.scrubbing.secret_names import secret_values_of
 from agent_swarm_worker.guards.scrubbing.stream import StreamScrubber
 from agent_swarm_worker.logs import Event, Log
 
@@ -64,7 +64,7 @@ class Scrubber:
             self._names.setdefault(needle, label)
 
     def add_env(self, env: Mapping[str, str]) -> None:
-        """Register every secret of an environment (`needles.secret_values_of`)."""
+        """Register every secret of an environment (`secret_names.secret_values_of`)."""
         for name, value in secret_values_of(env):
             self.add(name, value)
 

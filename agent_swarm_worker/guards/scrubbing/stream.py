@@ -42,9 +42,7 @@ _KEY_END: Final = re.compile(rb"-----END [A-Z0-9 ]{0,60}-----")
 class StreamScrubber:
     """Implements `contract.StreamRedactor`.
 
-    Args:
-        matcher: returns the current matcher; called at each read, so that a secret which is
-            registered while the stream flows is replaced from then on.
+    `matcher` is called at each read, so a secret that is registered meanwhile is replaced.
     """
 
     def __init__(self, matcher: Callable[[], Matcher]) -> None:

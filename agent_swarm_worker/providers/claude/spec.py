@@ -14,7 +14,7 @@ from agent_swarm_worker.contract import (
     Prompt,
     Skills,
 )
-from agent_swarm_worker.settings import HarnessOptions, live
+from agent_swarm_worker.settings import HarnessOptions, live, operator_only
 from agent_swarm_worker.settings.base import Lowered, ShellWords, Stripped, YesFlag  # noqa: TC001 - pydantic reads them
 
 
@@ -33,9 +33,11 @@ class ClaudeOptions(HarnessOptions):
     """Token of a subscription; may be a pool. With it the CLI is not given an API key."""
     api_key: Stripped = live("ANTHROPIC_API_KEY", default="", is_native=True)
     """API key; may be a pool."""
-    telemetry: YesFlag = live("CLAUDE_CODE_ENABLE_TELEMETRY", default=False, is_native=True)
+    telemetry: YesFlag = operator_only(
+        "CLAUDE_CODE_ENABLE_TELEMETRY", default=False, is_native=True
+    )
     """The CLI sends traces by itself; then it sees ``OTEL_EXPORTER_OTLP_*HEADERS``, too."""
-    config_dir: str = live("CLAUDE_CONFIG_DIR", default="", is_native=True)
+    config_dir: str = operator_only("CLAUDE_CONFIG_DIR", default="", is_native=True)
     """Where the CLI keeps its sessions; ``<HOME>/.claude`` by default."""
 
     @property

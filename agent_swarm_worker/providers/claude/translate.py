@@ -12,6 +12,7 @@ from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import (
     Compaction,
     Error,
+    Helper,
     Message,
     Progress,
     ProviderEvent,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.kit.outcome import LimitWindows
 
 MAX_OPEN_CALLS = 1000
-"""Limit of remembered tool calls; a faulty CLI may never answer them."""
+"""Limit of remembered tool calls, and of subagents; a faulty CLI may never answer them."""
 _SYNTHETIC = "<synthetic>"
 """The model name in messages that the CLI wrote itself."""
 _WAKEUP_TOOL = "ScheduleWakeup"
@@ -76,8 +77,8 @@ class ClaudeTranslator(JsonTranslator):
 
 def assistant(state: ClaudeState, event: dict[str, Any]) -> list[ProviderEvent]:
     """``assistant``: one event per content block, all with the same message id and usage."""
-    message = mapping(event.get("message"))
-    is_main = event.get("parent_tool_use_id") is None
+    message, helper = mapping(event.get("message")), _helper(state, event)
+    is_main = helper is None
     if is_main:
         state.turn_is_over = False
     # The position of the category depends on the version of the CLI.
@@ -104,7 +105,7 @@ def assistant(state: ClaudeState, event: dict[str, Any]) -> list[ProviderEvent]:
                 used = sum(number or 0 for number in tokens)
                 events.append(state.context_usage(used, tokens[1], "input-cache-output"))
     for block in map(mapping, items(message.get("content"))):
-        events += _block(state, block, is_main=is_main)
+        events += _block(state, block, helper)
     return events
 
 
@@ -117,29 +118,49 @@ def user(state: ClaudeState, event: dict[str, Any]) -> list[ProviderEvent]:
     if event.get("parent_tool_use_id") is None:
         state.turn_is_over = False
     blocks = map(mapping, items(content))
-    return [_tool_end(state, block) for block in blocks if block.get("type") == "tool_result"]
+    return [
+        _tool_end(state, block, event) for block in blocks if block.get("type") == "tool_result"
+    ]
 
 
-def _block(state: ClaudeState, block: dict[str, Any], *, is_main: bool) -> Iterator[ProviderEvent]:
+def _helper(state: ClaudeState, event: dict[str, Any]) -> Helper | None:
+    """Return the subagent of a message; it is named by the call that started it."""
+    parent = event.get("parent_tool_use_id")
+    if not parent:
+        return None
+    known = state.helpers.get(call_id := text(parent))
+    if known is None:
+        args = mapping(state.tools.get(call_id, ("", None, None))[1])
+        names = (event.get("task_description"), args.get("description"), args.get("subagent_type"))
+        known = Helper(call_id, next(filter(None, map(text, names)), ""))
+        state.helpers[call_id] = known
+        if len(state.helpers) > MAX_OPEN_CALLS:
+            del state.helpers[next(iter(state.helpers))]
+    return known
+
+
+def _block(
+    state: ClaudeState, block: dict[str, Any], helper: Helper | None
+) -> Iterator[ProviderEvent]:
     match block.get("type"):
         case "text" if message := text(block.get("text")):
-            if is_main:
+            if helper is None:
                 state.last_text = message
-            yield Message("assistant", message, not is_main)
+            yield Message("assistant", message, helper is not None, helper)
         case "tool_use" if name := text(block.get("name")):
             call_id, args = text(block.get("id")), block.get("input")
-            state.tools[call_id] = (name, args)
+            state.tools[call_id] = (name, args, helper)
             if len(state.tools) > MAX_OPEN_CALLS:
                 del state.tools[next(iter(state.tools))]
-            yield ToolStart(call_id, name, {} if args is None else args)
+            yield ToolStart(call_id, name, {} if args is None else args, helper)
 
 
-def _tool_end(state: ClaudeState, block: dict[str, Any]) -> ToolEnd:
+def _tool_end(state: ClaudeState, block: dict[str, Any], event: dict[str, Any]) -> ToolEnd:
     call_id, is_error = text(block.get("tool_use_id")), block.get("is_error") is True
-    name, args = state.tools.pop(call_id, ("", None))
+    name, args, helper = state.tools.pop(call_id, None) or ("", None, _helper(state, event))
     if name == _WAKEUP_TOOL and not is_error:
         state.wakeup_is_set = mapping(args).get("stop") is not True
-    return ToolEnd(call_id, name, block.get("content"), is_error)
+    return ToolEnd(call_id, name, block.get("content"), is_error, helper)
 
 
 def _api_error(state: ClaudeState, category: str, event: dict[str, Any]) -> Error:

@@ -239,9 +239,9 @@ def translated(
         case "turn/started" if not subagent:
             state.turns += 1
         case "item/started":
-            yield from turn_items.started(item)
+            yield from turn_items.started(item, state.helper(text(params.get("threadId"))))
         case "item/completed":
-            yield from turn_items.completed(state, item, subagent=subagent)
+            yield from turn_items.completed(state, item, state.helper(text(params.get("threadId"))))
         case "item/agentMessage/delta" if not subagent:
             data = {"itemId": text(params.get("itemId")), "text": text(params.get("delta"))}
             yield Custom("codex.message_delta", data)

@@ -12,6 +12,7 @@ from agent_swarm_worker.contract import (
     Compaction,
     Custom,
     Error,
+    Helper,
     Message,
     ProviderEvent,
     Result,
@@ -87,7 +88,7 @@ class ExecTranslator(JsonTranslator):
             case "item.updated":
                 yield from updated(item)
             case "item.completed":
-                yield from completed(state, item, subagent=False)
+                yield from completed(state, item)
             case "turn.completed":
                 yield from self._turn_completed(event)
             case "turn.failed":
@@ -110,11 +111,11 @@ class ExecTranslator(JsonTranslator):
         yield Result(state.cost(is_error=is_error), state.last_text or None, is_error)
 
 
-def started(item: dict[str, Any]) -> Iterator[ProviderEvent]:
+def started(item: dict[str, Any], helper: Helper | None = None) -> Iterator[ProviderEvent]:
     """Translate the start of an item, of which only a tool call has an event."""
     tool = _tool(item)
     if tool is not None:
-        yield ToolStart(text(item.get("id")), *tool)
+        yield ToolStart(text(item.get("id")), *tool, helper)
 
 
 def updated(item: dict[str, Any]) -> Iterator[ProviderEvent]:
@@ -127,18 +128,18 @@ def updated(item: dict[str, Any]) -> Iterator[ProviderEvent]:
 
 
 def completed(
-    state: CodexState, item: dict[str, Any], *, subagent: bool
+    state: CodexState, item: dict[str, Any], helper: Helper | None = None
 ) -> Iterator[ProviderEvent]:
     """Translate a completed item."""
     tool = _tool(item)
     if tool is not None:
-        yield ToolEnd(text(item.get("id")), tool[0], item, _is_error(item))
+        yield ToolEnd(text(item.get("id")), tool[0], item, _is_error(item), helper)
         return
     match _kind(item):
         case "agentmessage":
             if message := text(item.get("text")):
-                state.last_text = state.last_text if subagent else message
-                yield Message("assistant", message, subagent=subagent)
+                state.last_text = state.last_text if helper else message
+                yield Message("assistant", message, helper is not None, helper)
         case "reasoning":
             if thought := _reasoning(item):
                 yield Custom("codex.reasoning", _with_id(item, text=thought))

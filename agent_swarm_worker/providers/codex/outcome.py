@@ -11,7 +11,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from agent_swarm_worker.contract import ContextUsage, Error, Progress, ProviderEvent, SessionInit
+from agent_swarm_worker.contract import (
+    ContextUsage,
+    Error,
+    Helper,
+    Progress,
+    ProviderEvent,
+    SessionInit,
+)
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.guards.rate_limits import parse_reset_time
 from agent_swarm_worker.providers.codex.spec import NETWORK_TIMEOUT_S, SPEC
@@ -112,6 +119,17 @@ class CodexState(TranslationState):
     """The essential request that the CLI left unanswered at its end."""
     version: str = ""
     _retrying_since_s: float | None = None
+    _helpers: dict[str, Helper] = field(default_factory=dict)
+
+    def helper(self, thread_id: str) -> Helper | None:
+        """Return the subagent of a thread, which the CLI does not name; ``None`` for ours."""
+        if thread_id in {"", self.session_id}:
+            return None
+        known = self._helpers.get(thread_id)
+        if known is None:
+            known = Helper(thread_id, f"helper {len(self._helpers) + 1}")
+            self._helpers[thread_id] = known
+        return known
 
     def begin_thread(self, thread_id: str, model: str) -> Iterator[ProviderEvent]:
         """Record the thread; end the session if another one was requested."""

@@ -18,7 +18,7 @@ from agent_swarm_worker.contract import (
     Skills,
 )
 from agent_swarm_worker.providers.catalog import effort_levels
-from agent_swarm_worker.settings import HarnessOptions, live
+from agent_swarm_worker.settings import HarnessOptions, live, operator_only
 from agent_swarm_worker.settings.base import ShellWords, Stripped  # noqa: TC001 - pydantic reads them
 
 NETWORK_TIMEOUT_S = 180.0
@@ -30,7 +30,7 @@ class CodexLogin(HarnessOptions):
     """Where the CLI keeps its files, and what it logs in with."""
 
     # --- the login of codex
-    codex_home: str = live("CODEX_HOME", default="", is_native=True)
+    codex_home: str = operator_only("CODEX_HOME", default="", is_native=True)
     """The operator's folder of the CLI: its login, configuration and sessions; ``<HOME>/.codex`` by
     default. A session gets one of its own."""
     oauth: Stripped = live("CODEX_OAUTH", default="", is_native=True)
@@ -76,7 +76,7 @@ class CodexOptions(CodexLogin):
         "CODEX_SYSTEM_PROMPT", default="developer", is_checked_late=True
     )
     """Where the system prompt goes: into the developer instructions, or into ``AGENTS.md``."""
-    runtime_id: str | None = live("SWARM_RUNTIME_INSTANCE_ID")
+    runtime_id: str | None = operator_only("SWARM_RUNTIME_INSTANCE_ID")
     """Set by the worker for each session: its instance id, sent to the swarm's tool server."""
 
     @field_validator("transport", "system_prompt", mode="before")

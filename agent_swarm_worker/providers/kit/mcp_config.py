@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from agent_swarm_worker.contract import McpServer
-from agent_swarm_worker.guards.scrubbing.needles import is_secret_name, secret_values_of
-from agent_swarm_worker.providers.kit.native import mapping, text
+from agent_swarm_worker.guards.scrubbing.secret_names import is_secret_name, secret_values_of
+from agent_swarm_worker.providers.kit.native import mapping, parse_file, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -92,7 +92,7 @@ def read_mcp_config(content: bytes) -> dict[str, Any]:
     Raises:
         ValueError: the content is not JSON.
     """
-    return mapping(mapping(orjson.loads(content)).get("mcpServers"))
+    return mapping(mapping(parse_file(content)).get("mcpServers"))
 
 
 def merged_entry(entry: Mapping[str, Any], ours: McpServer) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def register_secrets(
     for name, value in secret_values_of(env):
         redactor.add(name, value)
     for name, value in (*env.items(), *mapping(entry.get(headers)).items()):
-        if name.lower() in _SECRET_HEADERS or is_secret_name(name.replace("-", "_")):
+        if name.lower() in _SECRET_HEADERS or is_secret_name(name):
             redactor.add(name, text(value))
 
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
+import orjson
+
 MAX_COUNT = 2**53
 """The largest whole number that every JSON reader represents exactly."""
+
+
+def parse_file(content: bytes) -> Any:
+    """Parse a JSON file in any Unicode encoding, also one with a byte order mark.
+
+    Raises:
+        ValueError: the content is not JSON.
+    """
+    return orjson.loads(content.decode(json.detect_encoding(content)))
 
 
 def mapping(value: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from agent_swarm_worker.errors import UnreadableFile
+from agent_swarm_worker.providers.kit.native import parse_file
 from agent_swarm_worker.providers.pi.spec import PiOptions
 
 if TYPE_CHECKING:
@@ -56,9 +57,11 @@ async def _json_object(guest: Guest, path: PurePath) -> dict[str, Any]:
     if len(content) > MAX_FILE_BYTES:
         raise UnreadableFile(path, f"it is longer than {MAX_FILE_BYTES} bytes")
     try:
-        value = orjson.loads(content)
+        value = parse_file(content)
     except orjson.JSONDecodeError as error:  # its message has no content of the file
         raise UnreadableFile(path, f"not JSON: {error.msg} at {error.pos}") from None
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(path, f"not text: {error.reason} at {error.start}") from None
     if not isinstance(value, dict):
         raise UnreadableFile(path, "not a JSON object")
     return value

@@ -16,32 +16,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import orjson
-from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
-from mcp.client.session import ClientSession
 from mcp.shared.exceptions import MCPError
-from mcp_types import (
-    CONNECTION_CLOSED,
-    AudioContent,
-    BlobResourceContents,
-    CallToolRequest,
-    CallToolRequestParams,
-    CallToolResult,
-    EmbeddedResource,
-    ImageContent,
-    Implementation,
-    ListToolsRequest,
-    ListToolsResult,
-    PaginatedRequestParams,
-    ResourceLink,
-    TextContent,
-    TextResourceContents,
-)
-from pydantic import ValidationError
+from mcp_types import CONNECTION_CLOSED
 
 from agent_swarm_worker.logs import Event, silence_libraries
+from agent_swarm_worker.providers.kit.native import mapping, text
+from agent_swarm_worker.providers.pi.mcp_content import (
+    UnusableTool,
+    listed_tools,
+    outcome_of,
+    tool_name,
+    usable_schema,
+)
+from agent_swarm_worker.providers.pi.mcp_peer import McpPeer
 from agent_swarm_worker.providers.pi.mcp_transports import Transports
-from agent_swarm_worker.providers.pi.tools.base import Tool, ToolOutcome, clipped, size_of
+from agent_swarm_worker.providers.pi.spec import PiOptions
+from agent_swarm_worker.providers.pi.tools.base import Tool, ToolOutcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -50,7 +40,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import Guest, McpServer, Redactor
     from agent_swarm_worker.logs import Log
 
-CONNECT_S = 10.0
 CALL_S = 120.0
 CLOSE_S = 3.0
 """Time for the library to leave a connection."""
@@ -62,12 +51,8 @@ _SESSION_GONE = "Session terminated"
 MAX_TOOLS = 250
 """Per server."""
 MAX_DESCRIPTION_CHARS = 4000
-MAX_SCHEMA_BYTES = 32 * 1024
 MAX_NAME_CHARS = 64
 _UNSUPPORTED = re.compile(r"[^A-Za-z0-9_-]")
-_ARGUMENT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_REFUSED = ("anyOf", "oneOf", "allOf", "not", "if", "then", "else", "enum", "const", "$ref")
-"""Keywords that Anthropic and OpenAI refuse at the top level; the server checks them anyway."""
 
 silence_libraries("mcp", "client")
 
@@ -82,14 +67,15 @@ async def open_mcp_tools(
     guest: Guest,
     cwd: PurePath,
     env: Mapping[str, str],
-    connect_s: float = CONNECT_S,
+    connect_s: float | None = None,
     call_s: float = CALL_S,
 ) -> AsyncIterator[tuple[Tool, ...]]:
     """Connect to all servers at once and give the tools of those that answer in time.
 
     Servers and tools that cannot be used are logged and reported to `on_warning`. Stdio servers run
-    in `guest`, and inherit a few variables of `env`.
+    in `guest`, and inherit a few variables of `env`. `connect_s` is ``PI_MCP_START_S`` by default.
     """
+    start_s = PiOptions.load(env).mcp_start_s if connect_s is None else connect_s
 
     def warn(server: str, reason: str) -> None:
         reason = redactor.text(reason)
@@ -102,7 +88,7 @@ async def open_mcp_tools(
             server=server,
             transports=transports,
             redactor=redactor,
-            connect_s=connect_s,
+            connect_s=start_s,
             call_s=call_s,
             warn=warn,
         )
@@ -163,7 +149,7 @@ def _supported(name: str) -> str:
 class _Attempt:
     """One connection, from the first attempt to its end."""
 
-    session: ClientSession | None = None
+    session: McpPeer | None = None
     """Not ``None`` while the connection works."""
     settled: anyio.Event = field(default_factory=anyio.Event)
     """It is known whether the connection works."""
@@ -229,7 +215,8 @@ class Connection:
                 return self._failure(f"not available: {attempt.reason}")
             try:
                 with anyio.fail_after(self.call_s):
-                    result = await _request(attempt, name, dict(args))
+                    params = {"name": name, "arguments": dict(args)}
+                    result = await attempt.session.request("tools/call", params)
             except TimeoutError:
                 return self._failure(f"no answer to {name} within {self.call_s:g} s")
             except MCPError as error:
@@ -240,8 +227,6 @@ class Connection:
                     return self._failure(error.message)
                 await attempt.close()
                 return self._failure(f"the connection broke: {attempt.reason or error.message}")
-            except (ValidationError, ValueError, RecursionError) as error:
-                return self._failure(f"a malformed result: {_reason(error)}")
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, RuntimeError) as error:
                 await attempt.close()
                 return self._failure(f"the connection broke: {attempt.reason or _reason(error)}")
@@ -270,11 +255,7 @@ class Connection:
             async with AsyncExitStack() as stack:
                 streams = await stack.enter_async_context(self.transports.open(self.server))
                 stack.callback(attempt.closing.set)
-                info = Implementation(name="agent-swarm-worker", version="1")
-                session = await stack.enter_async_context(
-                    ClientSession(streams[0], streams[1], client_info=info)
-                )
-                await session.initialize()
+                session = await stack.enter_async_context(McpPeer.open(*streams))
                 if self._is_first:
                     self.tools = await self._list_tools(session)
                     self._is_first = False
@@ -285,34 +266,45 @@ class Connection:
                 attempt.session = None
                 scope.deadline = anyio.current_time() + CLOSE_S
         if scope.cancelled_caught and not attempt.settled.is_set():
-            attempt.reason = f"no answer within {self.connect_s:g} s"
+            attempt.reason = f"no answer within {self.connect_s:g} s (PI_MCP_START_S)"
 
-    async def _list_tools(self, session: ClientSession) -> tuple[Tool, ...]:
-        """Request the pages of the list, at most `MAX_PAGES`."""
+    async def _list_tools(self, session: McpPeer) -> tuple[Tool, ...]:
+        """Request the pages of the list, at most `MAX_PAGES`; a page that fails ends it."""
         found: dict[str, Tool] = {}
-        cursor: str | None = None
+        cursor = ""
         seen: set[str] = set()
         for _ in range(MAX_PAGES):
-            request = ListToolsRequest(params=PaginatedRequestParams(cursor=cursor))
-            page = await session.send_request(request, ListToolsResult)
-            for tool in page.tools:
+            try:
+                page = await session.request("tools/list", {"cursor": cursor} if cursor else {})
+                entries = listed_tools(page)
+            except (MCPError, ValueError) as error:
+                if not found:
+                    raise
+                self.warn(self.server.name, self._clean(f"the rest of its tools: {error}"))
+                break
+            for number, entry in enumerate(entries, 1):
                 if len(found) == MAX_TOOLS:
                     self.warn(self.server.name, f"only its first {MAX_TOOLS} tools are used")
                     return tuple(found.values())
                 try:
-                    parameters = self.redactor.leaves(usable_schema(tool.input_schema))
+                    tool = self._tool(entry)
                 except UnusableTool as error:
-                    reason = f"its tool {tool.name[:64]!r} is left out: {error}"
-                    self.warn(self.server.name, reason)
-                    continue
-                text = self.redactor.text(tool.description or "")[:MAX_DESCRIPTION_CHARS]
-                run = partial(self.call, tool.name)
-                found.setdefault(tool.name, Tool(tool.name, text, parameters, run))
-            cursor = page.next_cursor
+                    name = text(mapping(entry).get("name"))[:64]
+                    reason = f"its tool {name!r}" if name else f"its tool number {number}"
+                    self.warn(self.server.name, f"{reason} is left out: {error}")
+                else:
+                    found.setdefault(tool.name, tool)
+            cursor = text(page.get("nextCursor"))
             if not cursor or cursor in seen:
                 break
             seen.add(cursor)
         return tuple(found.values())
+
+    def _tool(self, entry: Any) -> Tool:
+        name = tool_name(entry)
+        parameters = self.redactor.leaves(usable_schema(entry.get("inputSchema")))
+        about = self.redactor.text(text(entry.get("description")))[:MAX_DESCRIPTION_CHARS]
+        return Tool(name, about, parameters, partial(self.call, name))
 
     def _failure(self, reason: str) -> ToolOutcome:
         return ToolOutcome(self._clean(f"tool server {self.server.name}: {reason}"), is_error=True)
@@ -321,81 +313,9 @@ class Connection:
         return self.redactor.text(reason)[:_MAX_REASON_CHARS]
 
 
-async def _request(attempt: _Attempt, name: str, args: dict[str, Any]) -> CallToolResult:
-    """Call a tool; the library raises if the connection ends meanwhile.
-
-    Not with ``call_tool``, which refuses a result that violates the server's own schema for it: for
-    the model such a result is better than none.
-    """
-    assert attempt.session is not None
-    request = CallToolRequest(params=CallToolRequestParams(name=name, arguments=args))
-    return await attempt.session.send_request(request, CallToolResult)
-
-
 def _reason(error: BaseException) -> str:
     """Return the innermost error's message as one short line."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     first = (str(error) or type(error).__name__).strip().splitlines()[0]
     return first[:_MAX_REASON_CHARS]
-
-
-class UnusableTool(ValueError):
-    """A listed tool that cannot be passed to a model."""
-
-
-def usable_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of a tool's arguments in a form that every vendor accepts.
-
-    A vendor refuses a whole request for one bad tool.
-
-    Raises:
-        UnusableTool: there is no such form.
-    """
-    found = {key: value for key, value in schema.items() if key not in _REFUSED}
-    found["type"] = "object"
-    properties = found.setdefault("properties", {})
-    if not isinstance(properties, dict):
-        raise UnusableTool("the properties of its schema are no object")
-    if invalid := [member for member in properties if not _ARGUMENT_NAME.fullmatch(member)]:
-        raise UnusableTool(f"no vendor takes an argument called {invalid[0]!r}")
-    try:
-        if len(orjson.dumps(found)) > MAX_SCHEMA_BYTES:
-            raise UnusableTool(f"its schema is larger than {MAX_SCHEMA_BYTES} bytes")
-    except orjson.JSONEncodeError as error:
-        raise UnusableTool(f"its schema cannot be written as JSON: {error}") from None
-    try:
-        Draft202012Validator.check_schema(found)
-    except (SchemaError, RecursionError, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0][:200]
-        raise UnusableTool(f"its schema is invalid: {reason}") from None
-    return found
-
-
-def outcome_of(result: CallToolResult, redactor: Redactor) -> ToolOutcome:
-    """Return the text of a result, scrubbed and then cut; other content is named."""
-    text = "\n\n".join(filter(None, map(_block_text, result.content)))
-    if not text and result.structured_content is not None:
-        text = orjson.dumps(result.structured_content, default=str).decode()
-    return ToolOutcome(clipped(redactor.text(text)) or "(no output)", bool(result.is_error))
-
-
-def _block_text(block: Any) -> str:
-    match block:
-        case TextContent():
-            return block.text
-        case ImageContent():
-            return f"[image, {block.mime_type}, {_size(block.data)}]"
-        case AudioContent():
-            return f"[audio, {block.mime_type}, {_size(block.data)}]"
-        case ResourceLink():
-            return f"[resource {block.name}: {block.uri}]"
-        case EmbeddedResource(resource=TextResourceContents() as resource):
-            return f"[resource {resource.uri}]\n{resource.text}"
-        case EmbeddedResource(resource=BlobResourceContents() as resource):
-            return f"[resource {resource.uri}, {_size(resource.blob)}]"
-    return "[something that is no text]"
-
-
-def _size(base64: str) -> str:
-    return size_of(len(base64) * 3 // 4)

@@ -18,11 +18,12 @@ import httpx2
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from mcp_types import jsonrpc_message_adapter
 
 from agent_swarm_worker.contract import NO_GRACE, Command, Grace
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.processes.pipes import LineFramer, pump
+from agent_swarm_worker.providers.pi.mcp_answers import AnswerReader, messages_in
+from agent_swarm_worker.providers.pi.mcp_http import MAX_EVENT_BYTES, AnswerHooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+    from mcp_types import JSONRPCMessage
 
     from agent_swarm_worker.contract import Guest, McpServer, Process, Redactor
 
@@ -39,12 +41,12 @@ REQUEST_S = 30.0
 """Time limit for connecting and sending; the caller limits the time for an answer."""
 SILENCE_S = 24 * 3600.0
 """How long an event stream may send nothing between calls."""
-MAX_EVENT_BYTES = 8 * 1024 * 1024
-MAX_BODY_BYTES = 16 * 1024 * 1024
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 """Variables a server needs to run; secrets come from its own configuration only."""
 MAX_LINE_BYTES = 16 * 1024 * 1024
+DOUBT_S = 10.0
+"""After a text that is no message and nothing more, it counts as the answer to the call."""
 EXIT_S = 1.0
 """Time for a server to exit after the end of its input."""
 _STDERR_TAIL_BYTES = 2048
@@ -93,8 +95,9 @@ class Transports:
                     async with anyio.create_task_group() as tasks:
                         stderr = bytearray()
                         tasks.start_soon(pump, child.stderr, _tail(stderr))
-                        tasks.start_soon(_write, child, from_us)
-                        tasks.start_soon(_read, child, to_us, stderr, self._redactor)
+                        reader = AnswerReader()
+                        tasks.start_soon(_write, child, from_us, reader)
+                        tasks.start_soon(_read, child, to_us, reader, stderr, self._redactor)
                         yield from_server, to_server
                         tasks.cancel_scope.cancel()
                 await child.close_stdin()
@@ -112,7 +115,7 @@ class Transports:
 async def _streamable(server: McpServer) -> AsyncIterator[Streams]:
     timeout = httpx2.Timeout(REQUEST_S, read=None)
     async with (
-        _client(server.url, server.headers, timeout) as client,
+        _client(server.url, server.headers, timeout, answers_in_post=True) as client,
         streamable_http_client(
             server.url, http_client=client, max_sse_event_size=MAX_EVENT_BYTES
         ) as streams,
@@ -125,8 +128,11 @@ def _client(
     headers: Mapping[str, str] | None = None,
     timeout: httpx2.Timeout | None = None,
     auth: httpx2.Auth | None = None,
+    *,
+    answers_in_post: bool = False,
 ) -> httpx2.AsyncClient:
     address = urlsplit(url)
+    hooks = AnswerHooks(answers_in_post=answers_in_post)
     return httpx2.AsyncClient(
         headers={**(headers or {}), "Accept-Encoding": "identity"},
         timeout=timeout,
@@ -135,55 +141,39 @@ def _client(
         trust_env=address.hostname not in _LOOPBACK,
         # Loading the system's certificates takes long and is needed for https only.
         verify=address.scheme == "https" or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-        event_hooks={"response": [_limit_body]},
+        event_hooks={"request": [hooks.requested], "response": [hooks.responded]},
     )
 
 
-async def _limit_body(response: httpx2.Response) -> None:
-    """Limit the size of a body: a server may send without end."""
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
-        msg = "a compressed answer, which was not requested"
-        raise httpx2.DecodingError(msg, request=response.request)
-    if not response.headers.get("content-type", "").lower().startswith("text/event-stream"):
-        assert isinstance(response.stream, httpx2.AsyncByteStream)
-        response.stream = _LimitedStream(response.stream)
-
-
-class _LimitedStream(httpx2.AsyncByteStream):
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for chunk in self._stream:
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                msg = f"an answer of more than {MAX_BODY_BYTES} bytes"
-                raise httpx2.StreamError(msg)
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
 async def _read(
-    child: Process, to_us: MemoryObjectSendStream[Any], stderr: bytearray, redactor: Redactor
+    child: Process,
+    to_us: MemoryObjectSendStream[Any],
+    reader: AnswerReader,
+    stderr: bytearray,
+    redactor: Redactor,
 ) -> None:
     framer = LineFramer(MAX_LINE_BYTES)
-    while True:
-        try:
-            chunk = await child.stdout.receive()
-        except anyio.EndOfStream:
-            break
-        for line in framer.feed(chunk):
-            if not line.strip():
-                continue
+    is_open = True
+    while is_open:
+        lines: list[bytes] = []
+        is_doubtful = reader.is_doubtful or (reader.has_calls and framer.pending_bytes)
+        with anyio.move_on_after(DOUBT_S if is_doubtful else None) as silence:
             try:
-                message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-            except (ValueError, RecursionError) as error:  # some print text there
-                await to_us.send(error)
-            else:
-                await to_us.send(SessionMessage(message))
+                lines = framer.feed(await child.stdout.receive())
+            except anyio.EndOfStream:
+                is_open = False
+        found: list[JSONRPCMessage] = []
+        if silence.cancelled_caught or not is_open:
+            rest = framer.close() or b""
+            if is_open and not messages_in(rest):
+                framer.feed(rest)
+                found = reader.give_up(rest)
+            else:  # a message that lacks nothing but its end
+                lines = [rest]
+        for line in filter(bytes.strip, lines):
+            found += reader.read(line)
+        for message in found:
+            await to_us.send(SessionMessage(message))
     with anyio.move_on_after(EXIT_S):
         await child.wait()
     # Its last line often gives the reason; it may not have arrived yet.
@@ -195,8 +185,11 @@ async def _read(
     raise ProviderError(f"{how}: {last}" if last else how)
 
 
-async def _write(child: Process, from_us: MemoryObjectReceiveStream[SessionMessage]) -> None:
+async def _write(
+    child: Process, from_us: MemoryObjectReceiveStream[SessionMessage], reader: AnswerReader
+) -> None:
     async for message in from_us:
+        reader.sent(message.message)
         line = message.message.model_dump_json(by_alias=True, exclude_unset=True)
         if not await child.send(line.encode("utf-8", "replace") + b"\n"):
             return

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -26,6 +26,13 @@ from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.providers.kit.costs import Tokens
 from agent_swarm_worker.providers.kit.outcome import LABELS, reset_of
 from agent_swarm_worker.providers.pi import native
+from agent_swarm_worker.providers.pi.chat_streams import (
+    BrokenAnswer,
+    mend_chat,
+    mend_stream,
+    service_error_of,
+)
+from agent_swarm_worker.providers.pi.history import estimate_tokens
 from agent_swarm_worker.providers.pi.native import SessionFailed, context_of
 from agent_swarm_worker.providers.pi.spec import PiOptions
 
@@ -51,6 +58,8 @@ _OAUTH_BETA = {"anthropic-beta": "oauth-2025-04-20"}
 MAX_ATTEMPTS = 5
 MAX_TIMEOUTS = 2
 """Attempts for a model that sends nothing: each takes the whole time limit."""
+MAX_PAGES = 3
+"""Attempts for a service that answers with a page or a text of unknown meaning."""
 MAX_WAIT_S = 60.0
 """If a service asks for a longer wait, the session fails with that rate limit."""
 _TEMPORARY = frozenset(
@@ -76,8 +85,12 @@ async def open_model(choice: ModelChoice, env: Mapping[str, str]) -> AsyncIterat
     # No read limit: `ModelRequester` limits the time between chunks.
     timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S)
     is_here = urlsplit(choice.base_url).hostname in _LOOPBACK
+    is_chat = choice.api in {"openai-completions", "openrouter"}
     async with httpx2.AsyncClient(
-        timeout=timeout, follow_redirects=True, trust_env=not is_here
+        timeout=timeout,
+        follow_redirects=True,
+        trust_env=not is_here,
+        event_hooks={"response": [mend_chat if is_chat else mend_stream]},
     ) as http:
         yield _model(choice, http)
 
@@ -157,10 +170,14 @@ class _RetryableFailure(Exception):
     """A failure that may not occur again in another attempt."""
 
     def __init__(
-        self, failure: SessionFailed, *, after_s: float | None = None, timed_out: bool = False
+        self,
+        failure: SessionFailed,
+        *,
+        after_s: float | None = None,
+        max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
         super().__init__(failure.reason)
-        self.failure, self.after_s, self.timed_out = failure, after_s, timed_out
+        self.failure, self.after_s, self.max_attempts = failure, after_s, max_attempts
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -175,6 +192,7 @@ class ModelRequester:
     clock: Clock
     book: CostBook
     emit: Callable[[Record], None]
+    _has_estimated: bool = False
 
     def __post_init__(self) -> None:
         if not self.model.profile.get("supports_thinking", False):
@@ -204,7 +222,7 @@ class ModelRequester:
             try:
                 return await self._once(messages, tools)
             except _RetryableFailure as error:
-                if attempt >= (MAX_TIMEOUTS if error.timed_out else MAX_ATTEMPTS):
+                if attempt >= error.max_attempts:
                     raise error.failure from error
                 wait_s = min(self.settings.retry_base_s * 2 ** (attempt - 1), MAX_WAIT_S)
                 wait_s = max(wait_s, error.after_s or 0.0)
@@ -231,14 +249,14 @@ class ModelRequester:
         except TimeoutError as error:
             reason = f"the model said nothing for {silence_s:.0f} s"
             failure = SessionFailed(ErrorClass.NETWORK, reason)
-            raise _RetryableFailure(failure, timed_out=True) from error
+            raise _RetryableFailure(failure, max_attempts=MAX_TIMEOUTS) from error
         except SwarmWorkerError:
             raise
         except Exception as error:  # of four libraries; none wraps the errors of all others
             raise self._classified(error) from error
         finally:
             if stream is not None:
-                self._count(stream)
+                self._count(stream, messages)
         if response.finish_reason is None or response.state == "incomplete":
             reason = "the answer broke off in the middle, or was none"
             raise _RetryableFailure(SessionFailed(ErrorClass.NETWORK, reason))
@@ -247,12 +265,17 @@ class ModelRequester:
     def _classified(self, error: Exception) -> Exception:
         status = error.status_code if isinstance(error, ModelHTTPError) else None
         text, code, after_s = str(error) or type(error).__name__, None, None
-        if isinstance(error, ModelAPIError):
+        service = service_error_of(error)
+        if isinstance(service, BrokenAnswer):
+            return _RetryableFailure(SessionFailed(ErrorClass.NETWORK, str(service)))
+        if service is not None:
+            status, code, text = service.status, service.code, str(service)
+        elif isinstance(error, ModelAPIError):
             code = error.provider_error_type or error.provider_error_code
             after_s = error.retry_after
             text = _message_of(error.body) or error.message
         kind = classify_error(text, category=code, status=status)
-        if kind == ErrorClass.UNKNOWN and not status:
+        if kind == ErrorClass.UNKNOWN and not status and service is None:
             # Not the error of a service: the connection broke, or the answer is malformed.
             category = "bad_response" if isinstance(error, AgentRunError) else "network"
             reason = f"The model API cannot be used: {type(error).__name__}: {text}"
@@ -262,16 +285,27 @@ class ModelRequester:
         where = f" (HTTP {status})" if status else ""
         asked = f"{text}\nretry-after: {after_s or 0:.0f}"
         failure = SessionFailed(
-            kind,
+            "bad_response" if kind == ErrorClass.UNKNOWN else kind,
             f"{label}{where}: {plain}" if plain else f"{label}{where}",
             reset_at=reset_of(kind, asked, self.clock.now()),
         )
+        if kind == ErrorClass.UNKNOWN and service is not None and service.is_page:
+            return _RetryableFailure(failure, max_attempts=MAX_PAGES)
         is_temporary = kind in _TEMPORARY and (after_s or 0) <= MAX_WAIT_S
         return _RetryableFailure(failure, after_s=after_s) if is_temporary else failure
 
-    def _count(self, stream: StreamedResponse) -> None:
+    def _count(self, stream: StreamedResponse, messages: Sequence[ModelMessage]) -> None:
         """Add the tokens to the cost, also of an answer that was cut off or aborted."""
-        usage = usage_of(stream)
+        usage, answer = usage_of(stream), stream.get()
+        is_counted = context_of(usage) > usage.output
+        if answer.parts and not (is_counted and answer.finish_reason):
+            asked = usage.input if is_counted else estimate_tokens(messages)
+            written = max(usage.output, estimate_tokens([answer]))
+            usage = replace(usage, input=asked, output=written)
+            if not self._has_estimated:
+                self._has_estimated = True
+                what = "an answer came without its count of tokens; the cost has an estimate of it"
+                self.emit(native.warning(what))
         if not context_of(usage):
             return
         cost = (stream.provider_details or {}).get("cost")

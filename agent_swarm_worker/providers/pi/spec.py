@@ -17,7 +17,7 @@ from agent_swarm_worker.contract import (
     Prompt,
     Skills,
 )
-from agent_swarm_worker.settings import HarnessOptions, live
+from agent_swarm_worker.settings import HarnessOptions, live, operator_only
 from agent_swarm_worker.settings.base import Lowered, PathList, Stripped, YesFlag  # noqa: TC001 - pydantic reads them
 
 if TYPE_CHECKING:
@@ -47,11 +47,13 @@ class PiOptions(HarnessOptions):
     """Wait before a failed model request is repeated; doubled each time."""
     compact_at_percent: float = live("PI_COMPACT_AT_PERCENT", default=80.0, gt=0, le=100)
     """How full the context window may get before the conversation is summarised."""
-    allow_outside_cwd: YesFlag = live("PI_ALLOW_OUTSIDE_CWD", default=False)
+    mcp_start_s: float = live("PI_MCP_START_S", default=10.0, gt=0, le=3600)
+    """How long a tool server (MCP) may take to start and to list its tools."""
+    allow_outside_cwd: YesFlag = operator_only("PI_ALLOW_OUTSIDE_CWD", default=False)
     """The file tools may go everywhere: ``1``, ``true``, ``on`` or ``yes``."""
-    extra_roots: PathList = live("PI_EXTRA_ROOTS", default=())
+    extra_roots: PathList = operator_only("PI_EXTRA_ROOTS", default=())
     """Directories, separated as in ``PATH``, that the file tools may use besides the session's."""
-    coding_agent_dir: Stripped = live("PI_CODING_AGENT_DIR", default="", is_native=True)
+    coding_agent_dir: Stripped = operator_only("PI_CODING_AGENT_DIR", default="", is_native=True)
     """The agent directory with ``auth.json``, ``models.json``, skills and sessions;
     ``<HOME>/.pi/agent`` by default."""
     model_override: str = live("MODEL_OVERRIDE", default="", is_shared=True)

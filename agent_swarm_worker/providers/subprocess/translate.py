@@ -126,7 +126,7 @@ class JsonLinesTranslator(JsonTranslator):
             return ()
         if isinstance(event, Result):
             self._result, self._torn = event, ""
-        elif isinstance(event, Message) and event.role == "assistant" and event.content.strip():
+        elif isinstance(event, Message) and _is_answer(event):
             self._last_message = event.content
         return (event,)
 
@@ -159,6 +159,10 @@ class JsonLinesTranslator(JsonTranslator):
         if ending.exit_code == 0 or was_ended:
             return concluded(None, exit_code=0, cost=final.cost, output=output or None)
         return replace(_by_exit_code(ending, output), cost=final.cost)
+
+
+def _is_answer(event: Message) -> bool:
+    return event.role == "assistant" and not event.subagent and bool(event.content.strip())
 
 
 class TextTail:
@@ -268,6 +272,16 @@ def _cost(native: dict[str, Any]) -> dict[str, Any] | None:
     return _filled(_COST_FIELDS, cost) if isinstance(cost, dict) else None
 
 
+def _helper(native: dict[str, Any]) -> dict[str, Any] | None:
+    """A subagent as ``{"id": …, "name": …}``, or its id alone, also under claude's name."""
+    helper = native.get("helper", native.get("parent_tool_use_id"))
+    if isinstance(helper, str) and helper:
+        return {"id": helper}
+    if not isinstance(helper, dict) or not _text("id")(helper):
+        return None
+    return {"id": helper["id"], "name": _text("name")(helper)}
+
+
 _COST_COUNTS = (
     "input_tokens",
     "output_tokens",
@@ -293,17 +307,21 @@ _FIELDS: dict[str, dict[str, _Field]] = {
     "message": {
         "role": _either("role", "user", "assistant"),
         "content": _text("content", "text", "message"),
+        "subagent": lambda native: native.get("subagent") is True or _helper(native) is not None,
+        "helper": _helper,
     },
     "tool_start": {
         "tool_call_id": _CALL_ID,
         "tool_name": _text_or_none("tool_name", "name"),
         "args": _value("args"),
+        "helper": _helper,
     },
     "tool_end": {
         "tool_call_id": _CALL_ID,
         "tool_name": _text("tool_name", "name"),
         "result": _value("result"),
         "is_error": _flag("is_error"),
+        "helper": _helper,
     },
     "result": {
         "cost": _cost,

@@ -9,52 +9,33 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.credentials.vendor import LoginSettings
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
+from agent_swarm_worker.guards.tokens import TokenizerSettings
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.providers.registry import adapter_spec, installed_options
+from agent_swarm_worker.providers.registry import adapter_spec, installed_options, part_of
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.settings import Settings
+from agent_swarm_worker.settings.rows import operators_names
+from agent_swarm_worker.workspace.git import GitSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from agent_swarm_worker.api.wire import ConfigRow
+    from agent_swarm_worker.api.wire.resources import ConfigRow
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import Guest, ProviderAdapter
+    from agent_swarm_worker.contract import Guest, HarnessSpec, ProviderAdapter
+    from agent_swarm_worker.credentials.hook import LoginHook
     from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
     from agent_swarm_worker.sandboxes.port import Sandbox
 
-NEVER_OVERLAID = frozenset(
-    {
-        "API_KEY",
-        "AGENT_SWARM_API_KEY",
-        "AGENT_ID",
-        "MCP_BASE_URL",
-        "PORT",
-        "SECRETS_ENCRYPTION_KEY",
-        # where the worker keeps its files
-        "HOME",
-        "LOG_DIR",
-        "SWARM_STATE_DIR",
-        "SWARM_WORKSPACE_DIR",
-        "TMPDIR",
-        "XDG_STATE_HOME",
-        # which programs run, and which code is loaded into them
-        "BASH_ENV",
-        "ENV",
-        "NODE_OPTIONS",
-        "NODE_PATH",
-        "PATH",
-        "SHELL",
-        "USER",
-    }
-)
-"""Names that no configuration row may set: the worker's identity, its server, its paths, and the
-programs it starts. A swarm may configure sessions, but not load code into the worker."""
-NEVER_OVERLAID_PREFIXES = ("DYLD_", "GIT_CONFIG", "GIT_EXEC", "GIT_SSH", "LD_", "PYTHON")
+_GIT_PREFIXES = ("GIT_", "SSH_", "XDG_")
+"""Variables by which git finds programs and its configuration."""
+CORE_MODELS = (Settings, ChildEnvSettings, GitSettings, LoginSettings, TokenizerSettings)
+"""The models with variables that only the operator may set, beside those of the harnesses."""
 MAX_VARIABLE_BYTES = 128 * 1024
 """Linux starts no process with a longer variable (``MAX_ARG_STRLEN``, see execve(2))."""
 BLANK_IS_IGNORED = frozenset({"MODEL_OVERRIDE", "REASONING_EFFORT_OVERRIDE"})
@@ -72,6 +53,7 @@ class Environment:
         self._scrubber = scrubber
         self._log = log
         self._options = tuple(installed_options().values())
+        self._is_operators = operators_names((*CORE_MODELS, *self._options))
         self._settings = self._loaded(self._process)
         scrubber.add_env(self._process)
 
@@ -85,6 +67,10 @@ class Environment:
         usable = {key: value for key, value in self._rows.items() if key not in self._ignored}
         return {**self._process, **usable}
 
+    def for_own_git(self, env: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of a session for the worker's own git (`own_git_env`)."""
+        return own_git_env(self._process, env)
+
     def apply(self, rows: Iterable[ConfigRow]) -> frozenset[str]:
         """Replace the overlay; return the names whose value changed.
 
@@ -95,14 +81,16 @@ class Environment:
         for row in rows:
             if row.is_secret:
                 self._scrubber.add(row.key, row.value)
-            if _is_never_overlaid(row.key):
+            if self._is_operators(row.key):
                 refused.add(row.key)
                 continue
             if not row.value.strip() and row.key in BLANK_IS_IGNORED and row.key in self._process:
                 continue
             fresh[row.key] = row.value
         for key in sorted(refused - self._refused):
-            self._log.warning(Event.CONFIG_IGNORED, key=key, why="no row can change this variable")
+            self._log.warning(
+                Event.CONFIG_IGNORED, key=key, why="only the operator sets this variable"
+            )
         self._refused = refused
         if fresh == self._rows:
             return frozenset()
@@ -129,11 +117,7 @@ class Environment:
                 return
 
     def _loaded(self, env: Mapping[str, str]) -> Settings:
-        """Load the worker's settings, and validate the options of all harnesses.
-
-        Raises:
-            BadSetting: a value cannot be used. Values that only a session needs are checked there.
-        """
+        """Load the worker's settings, and check early those of all harnesses."""
         settings = Settings.load(env)
         for model in self._options:
             if problems := model.problems(env, early=True):
@@ -145,9 +129,14 @@ class Environment:
         self._ignored |= {key}
 
 
-def _is_never_overlaid(key: str) -> bool:
-    name = key.upper()
-    return name in NEVER_OVERLAID or name.startswith(NEVER_OVERLAID_PREFIXES)
+def own_git_env(process_env: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
+    """Return `env` with the variables that configure git as in `process_env`: no row sets them."""
+    chosen = {key: value for key, value in env.items() if not _configures_git(key)}
+    return chosen | {key: value for key, value in process_env.items() if _configures_git(key)}
+
+
+def _configures_git(key: str) -> bool:
+    return key.upper().startswith(_GIT_PREFIXES)
 
 
 def _why_unusable(key: str, value: str) -> str:
@@ -174,11 +163,16 @@ async def check_harness(sandbox: Sandbox, adapter: ProviderAdapter, env: Mapping
         await adapter.check(guest.environment(env, needed_variables(adapter, env)), guest)
 
 
-def needed_variables(adapter: ProviderAdapter, env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names a session's environment needs in every sandbox.
+def with_lent_login(spec: HarnessSpec, env: Mapping[str, str]) -> Mapping[str, str]:
+    """Return `env` with the login that the swarm would lend to a session of this harness."""
+    if not spec.credentials.login:
+        return env
+    hook: LoginHook = part_of(spec, spec.credentials.login)()
+    return hook.lend(env)
 
-    These are the harness's credentials, its options, and the variables the operator passes on.
-    """
+
+def needed_variables(adapter: ProviderAdapter, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables a session needs everywhere: credentials, options, those passed on."""
     spec = adapter_spec(adapter)
     options = spec.options
     settings = [name for names in options.variables().values() for name in names] if options else []

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.api.client import SwarmClient
-    from agent_swarm_worker.api.wire import Agent, Skill, Task
+    from agent_swarm_worker.api.wire.resources import Agent, Skill
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.errors import ApiError
     from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
@@ -30,9 +31,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.state.directory import StateDir
     from agent_swarm_worker.worker.boot.environment import Environment
     from agent_swarm_worker.worker.boot.harness import Harness
-    from agent_swarm_worker.worker.loops.paused_tasks import PausedTaskStore
-    from agent_swarm_worker.worker.loops.shutdown import Shutdown
-    from agent_swarm_worker.worker.run.running_task import Slots
+    from agent_swarm_worker.worker.loops.run_policy import Shutdown
+    from agent_swarm_worker.worker.run.running_task import PausedTaskStore, Slots
     from agent_swarm_worker.workspace.identity import ProfileSync
     from agent_swarm_worker.workspace.profiles import AgentTemplate
     from agent_swarm_worker.workspace.repository import Repositories
@@ -43,12 +43,17 @@ class WorkerOptions:
     """Options of the command line, in addition to the settings."""
 
     role: str = "worker"
-    """``worker`` or ``lead``."""
+    """``lead``, ``worker``, or the name under which a worker is registered."""
     default_prompt: str = ""
     operator_prompt: str | None = None
     """Replaces ``SYSTEM_PROMPT`` and its file."""
     additional_args: tuple[str, ...] = ()
     """Passed on to the harness's command line."""
+
+    @property
+    def is_lead(self) -> bool:
+        """True if this agent delegates to workers; every other role is a worker."""
+        return self.role == "lead"
 
 
 @dataclass(slots=True)
@@ -64,7 +69,7 @@ class AgentRecord:
     role_label: str = "worker"
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Core:
     """Services and facts of the process that every part of the worker may use."""
 
@@ -91,7 +96,7 @@ class Core:
         return self.environment.settings
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class LoopParts(Core):
     """Used by the loops: the running tasks, the paused ones, and the shutdown."""
 
@@ -102,7 +107,7 @@ class LoopParts(Core):
     """The paused tasks boot fetched for the poll loop, or why it could not; ``None`` once used."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class WorkspaceParts(Core):
     """What keeps the agent's profile files and skills current."""
 
@@ -110,7 +115,7 @@ class WorkspaceParts(Core):
     skills: SkillSync | None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class SessionParts(WorkspaceParts):
     """Used to prepare one session and to report its end."""
 
@@ -124,12 +129,12 @@ class SessionParts(WorkspaceParts):
         return self.sessions_started
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class RunParts(LoopParts, SessionParts):
     """Used to run a task from its trigger to its finish."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class BootParts(LoopParts, WorkspaceParts):
     """Used by the boot sequence and by crash recovery."""
 
@@ -138,6 +143,6 @@ class BootParts(LoopParts, WorkspaceParts):
     report; true once it succeeded."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Worker(RunParts, BootParts):
     """One worker process."""

@@ -1,4 +1,4 @@
-"""Registers this agent, and keeps registration and configuration current.
+"""Registers this agent, and keeps registration, configuration and credential status current.
 
 Configuration rows take effect at once: for new sessions, while running ones keep what they started
 with (docs/api.md 13.2).
@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.clock import epoch_ms
+from agent_swarm_worker.errors import ApiError, CredentialsMissing
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.settings import default_agent_name
-from agent_swarm_worker.worker.boot.credentials import missing_credentials, report_credentials
+from agent_swarm_worker.worker.boot.environment import check_harness, with_lent_login
 from agent_swarm_worker.workspace.profiles import AgentDetails
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from agent_swarm_worker.api.wire import ConfigRow
+    from agent_swarm_worker.api.wire.resources import ConfigRow
     from agent_swarm_worker.worker.boot.parts import Core, LoopParts
 
 REFRESH_S = 300.0
@@ -52,11 +54,7 @@ async def register(worker: LoopParts) -> bool:
 
 
 async def reregister(worker: LoopParts) -> bool:
-    """Register again and store the role; false if the API failed.
-
-    A server whose database was reset, or on which this agent was deleted, has lost role and
-    capabilities too.
-    """
+    """Register again and store the role, which a reset server has lost; false if the API failed."""
     try:
         await register(worker)
     except ApiError as error:
@@ -69,8 +67,8 @@ async def reregister(worker: LoopParts) -> bool:
 async def store_missing_role(worker: LoopParts) -> None:
     """Store role and capabilities where the server has none.
 
-    Registration accepts and drops them (docs/api.md 3.1), and without them the work that is
-    reserved for a role never reaches this agent. Values that are set are not changed.
+    Registration drops them (docs/api.md 3.1), and without them reserved work never reaches this
+    agent.
     """
     agent = worker.facts.agent
     if agent is None:
@@ -131,6 +129,33 @@ def apply_configuration(worker: LoopParts, rows: Iterable[ConfigRow]) -> bool:
     return swapped or resized
 
 
+async def missing_credentials(worker: Core) -> tuple[str, ...]:
+    """Return the variables of which one is needed; nothing if the harness can log in.
+
+    A login that the swarm can lend counts like a variable of this process.
+    """
+    adapter, env = worker.harness.adapter, worker.environment.values()
+    spec = adapter_spec(adapter)
+    try:
+        await check_harness(worker.sandbox, adapter, with_lent_login(spec, env))
+    except CredentialsMissing as error:
+        return error.missing
+    return ()
+
+
+async def report_credentials(worker: Core, missing: tuple[str, ...] = ()) -> None:
+    """Tell the server whether the harness can log in (docs/api.md 3.6); failures are logged."""
+    try:
+        await worker.client.agents.credential_status(
+            worker.agent_id,
+            ready=not missing,
+            missing=missing,
+            reported_at_ms=epoch_ms(worker.clock.now()),
+        )
+    except ApiError as error:
+        worker.log.debug(Event.API_REFUSED, call="credential-status", why=str(error))
+
+
 async def reconfigure_loop(worker: LoopParts) -> None:
     """Refresh configuration, registration and the reported state of the credentials."""
     register_at_s = worker.clock.monotonic() + REFRESH_S
@@ -148,10 +173,7 @@ async def reconfigure_loop(worker: LoopParts) -> None:
 async def _report_harness(
     worker: LoopParts, reported: tuple[str, tuple[str, ...]] | None
 ) -> tuple[str, tuple[str, ...]] | None:
-    """Report the credentials when the harness or what it lacks changed, and nothing runs.
-
-    The report makes the server call this agent idle (docs/api.md 3.6), so not while it works.
-    """
+    """Report a change, but not while a task runs: the server then calls this agent idle."""
     try:
         missing = await missing_credentials(worker)
     except Exception as error:  # the session fails with it; the worker continues

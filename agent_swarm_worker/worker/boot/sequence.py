@@ -1,10 +1,8 @@
 """Boots a worker: the steps between the start and the first poll, in the order of docs/api.md 3.10.
 
-A step that fails is logged and skipped, except for three that end the boot with an error: the API
-does not answer, registration is refused, or no credential arrives in time.
-
-A worker without a credential waits and reports that to the server, instead of exiting: the
-credential may arrive with the configuration at any time (docs/api.md 3.11).
+A step that fails is logged and skipped, except for three that end the boot: the API does not
+answer, registration is refused, or no credential arrives in time. A worker without a credential
+waits and reports that, since the configuration may bring one at any time (docs/api.md 3.11).
 """
 
 from __future__ import annotations
@@ -27,10 +25,15 @@ from agent_swarm_worker.errors import (
 from agent_swarm_worker.imports import import_in_thread
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.worker.boot import registration
-from agent_swarm_worker.worker.boot.credentials import missing_credentials, report_credentials
 from agent_swarm_worker.worker.boot.environment import check_harness
-from agent_swarm_worker.worker.boot.registration import apply_configuration, reconfigure
+from agent_swarm_worker.worker.boot.registration import (
+    apply_configuration,
+    missing_credentials,
+    reconfigure,
+    report_credentials,
+)
 from agent_swarm_worker.worker.loops.paused_tasks import list_paused
+from agent_swarm_worker.worker.run.launch_files import SESSIONS_DIR, remove_private_dirs
 from agent_swarm_worker.workspace.identity import (
     missing_texts,
     profile_of,
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from agent_swarm_worker.api.wire import ConfigRow
+    from agent_swarm_worker.api.wire.resources import ConfigRow
     from agent_swarm_worker.worker.boot.parts import BootParts
 
 API_RETRY_S = 1.0
@@ -54,12 +57,8 @@ DEFERRED_MODULES = (
     "agent_swarm_worker.worker.recovery.startup",
     "agent_swarm_worker.worker.run.task_run",
 )
-"""Modules imported in a thread while `boot` waits for the API's first answer.
-
-They import most of the code, and nothing needs them earlier. The functions that use them import
-them locally, here and in `daemon.py`, marked ``PLC0415``: a top-level import would add them to the
-time until the first request.
-"""
+"""Modules that only sessions and recovery need: imported in a thread after the first poll, or
+before recovery. The functions that use them import them locally, here and in `daemon.py`."""
 
 
 async def boot(worker: BootParts, background: TaskGroup) -> None:
@@ -74,9 +73,7 @@ async def boot(worker: BootParts, background: TaskGroup) -> None:
         ConfigError: the harness cannot be used, or no credential arrived.
     """
     await _sweep_claimed_sessions(worker)
-    rows, _ = await wait_all(
-        partial(_until_api_answers, worker), partial(import_in_thread, *DEFERRED_MODULES)
-    )
+    rows = await _until_api_answers(worker)
     if rows is not None:
         apply_configuration(worker, rows)
     await _check_harness(worker)
@@ -85,12 +82,17 @@ async def boot(worker: BootParts, background: TaskGroup) -> None:
     await wait_all(
         partial(_load_template_and_register, worker),
         partial(_best_effort, worker, "agent credentials", file_store),
-        *(() if has_unfinished_work else (partial(_clear_rows, worker),)),
+        partial(import_in_thread, *DEFERRED_MODULES)
+        if has_unfinished_work
+        else partial(_clear_rows, worker),
     )
-    # Deferred import: see DEFERRED_MODULES.
-    from agent_swarm_worker.worker.recovery.startup import recover  # noqa: PLC0415
+    if has_unfinished_work:
+        # Deferred import: see DEFERRED_MODULES.
+        from agent_swarm_worker.worker.recovery.startup import recover  # noqa: PLC0415
 
-    await recover(worker)
+        await recover(worker)
+    worker.state.mark_reboot_handled()
+    remove_private_dirs(worker.state.path / SESSIONS_DIR)
     if await wait_for_credentials(worker):
         # The first registration may be out of date by now.
         await _register_with_retries(worker)
@@ -114,34 +116,23 @@ async def boot(worker: BootParts, background: TaskGroup) -> None:
 
 
 async def _sweep_claimed_sessions(worker: BootParts) -> None:
-    """End the processes of sessions that an earlier process claimed: nothing supervises them.
-
-    Their unread output stays in the capture buffers until `recover` reads it.
-    """
+    """End the processes of claimed sessions; `recover` reads their unread output later."""
     for claim in worker.state.running():
         await worker.sandbox.sweep(claim.handle or claim.tag)
 
 
 async def _load_template_and_register(worker: BootParts) -> None:
-    """Register with the role and name of the configured template.
-
-    Raises:
-        ApiError: the server refused, or the last of several attempts failed.
-    """
     await _load_template(worker)
     await _register_with_retries(worker)
 
 
 def _has_unfinished_work(worker: BootParts) -> bool:
-    """True if an earlier process left a claim, or a write that the server has not acknowledged.
-
-    The session row of such a task stays on the server until `recover` has settled the claim.
-    """
+    """True if an earlier process left a claim, or a write that is not acknowledged."""
     return bool(worker.state.running()) or worker.outbox.pending() > 0
 
 
 async def _clear_rows(worker: BootParts) -> None:
-    """Delete this agent's session rows on the server: they belong to earlier processes."""
+    """Delete the session rows of earlier processes."""
     sessions, agent_id = worker.client.sessions, worker.agent_id
     await _best_effort(worker, "session clean-up", lambda: sessions.cleanup(agent_id))
 
@@ -149,35 +140,30 @@ async def _clear_rows(worker: BootParts) -> None:
 async def _recover_server_rows(worker: BootParts, *, has_unfinished_work: bool) -> None:
     """Have the server put back tasks that were claimed and never started.
 
-    The order matters: a session row of an earlier process would hide its task from the orphan
-    recovery, while a result in the outbox needs a row that does hide its task.
+    The order matters: an old session row would hide its task from the orphan recovery, and a result
+    in the outbox needs a row that does.
     """
-    # Deferred import: see DEFERRED_MODULES.
-    from agent_swarm_worker.worker.recovery.startup import hold_undelivered  # noqa: PLC0415
-
     if has_unfinished_work:
+        # Deferred import: see DEFERRED_MODULES.
+        from agent_swarm_worker.worker.recovery.startup import hold_undelivered  # noqa: PLC0415
+
         await _clear_rows(worker)
+        await hold_undelivered(worker)
     sessions, agent_id = worker.client.sessions, worker.agent_id
-    await hold_undelivered(worker)
     await _best_effort(worker, "orphan recovery", lambda: sessions.recover_orphaned(agent_id))
     if worker.facts.is_lead:
         await _best_effort(worker, "heartbeat sweep", worker.client.resources.sweep)
 
 
 async def _list_paused(worker: BootParts) -> None:
-    """Fetch the paused tasks, with which the poll loop begins."""
     worker.paused_at_start = await list_paused(worker)
 
 
 async def _until_api_answers(worker: BootParts) -> Sequence[ConfigRow] | None:
-    """Wait until the API answers; workers are often started before it.
-
-    Returns:
-        The configuration rows; ``None`` from an older server that has none.
+    """Return the configuration rows once the API answers; ``None`` from an older server.
 
     Raises:
-        Unauthorized: the API answers and refuses the key.
-        ApiError: it did not answer within ``WORKER_API_READY_TIMEOUT_SECONDS``.
+        ApiError: it refused the key, or did not answer in time.
     """
     limit_s = worker.settings.api_ready_timeout_s
     failure: ApiError = ApiUnreachable(
@@ -211,12 +197,7 @@ async def _best_effort(
 
 
 async def _check_harness(worker: BootParts) -> None:
-    """Check that the harness is installed, rather than failing the first task.
-
-    Raises:
-        ConfigError: a setting of the harness cannot be used.
-        ProviderError: its program is missing.
-    """
+    """Check that the harness is installed, rather than failing the first task."""
     # `wait_for_credentials` handles a missing credential.
     with contextlib.suppress(CredentialsMissing):
         values = worker.environment.values()
@@ -224,10 +205,9 @@ async def _check_harness(worker: BootParts) -> None:
 
 
 async def _load_template(worker: BootParts) -> None:
-    """Fetch the agent template, if one is configured, and apply its defaults."""
     settings, facts = worker.settings, worker.facts
     facts.role_label = worker.options.role
-    facts.is_lead = worker.options.role == "lead"
+    facts.is_lead = worker.options.is_lead
     if not settings.template_id:
         return
     cache_dir = (
@@ -247,11 +227,7 @@ async def _load_template(worker: BootParts) -> None:
 
 
 async def _register_with_retries(worker: BootParts) -> None:
-    """Register, with retries: an API that has just answered may be restarting.
-
-    Raises:
-        ApiError: the server refused, or the last attempt failed.
-    """
+    """Register, with retries: an API that has just answered may be restarting."""
     for attempt in range(1, REGISTER_ATTEMPTS + 1):
         try:
             await registration.register(worker)
@@ -268,8 +244,8 @@ async def _register_with_retries(worker: BootParts) -> None:
 async def _load_identity(worker: BootParts, background: TaskGroup) -> None:
     """Fetch the profile, store its missing texts, and write it into the workspace.
 
-    Without the stored profile an edit of its files cannot be told from an old version, so edits of
-    this run are not uploaded; the next boot uploads them.
+    Without the stored profile, edits of this run cannot be told from an old version: the next boot
+    uploads them.
     """
     facts, sync = worker.facts, worker.profile_sync
     worker.profile_sync = None
@@ -303,10 +279,7 @@ async def _install_skills(worker: BootParts) -> None:
 
 
 async def wait_for_credentials(worker: BootParts) -> bool:
-    """Wait until the configuration has a credential, and report each check to the server.
-
-    Returns:
-        True if it waited; the caller then registers again.
+    """Wait for a credential, reporting each check to the server; true if it had to wait.
 
     Raises:
         CredentialWaitExceeded: after ``BOOT_MAX_WAIT_SECONDS``; exit code 78.

@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
-from agent_swarm_worker.api.health import ApiHealth
-from agent_swarm_worker.api.http import Http
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.outbox import Outbox
 from agent_swarm_worker.prompts.render import Renderer, TemplateLibrary, shipped_texts
 from agent_swarm_worker.skills.folders import skill_folders
 from agent_swarm_worker.skills.sync import SkillSync
-from agent_swarm_worker.state.directory import StateDir, generated_agent_id
+from agent_swarm_worker.state.directory import StateDir
 from agent_swarm_worker.worker.boot.environment import make_sandbox
 from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
 from agent_swarm_worker.worker.loops.flushing import AGENT_ID_KEY
-from agent_swarm_worker.worker.loops.paused_tasks import PausedTaskStore
-from agent_swarm_worker.worker.run.running_task import Slots
+from agent_swarm_worker.worker.run.running_task import PausedTaskStore, Slots
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.identity import Baselines, ProfileSync, profile_lock
 from agent_swarm_worker.workspace.repository import Repositories
@@ -34,18 +31,20 @@ if TYPE_CHECKING:
     from agent_swarm_worker.ids import IdSource
     from agent_swarm_worker.logs import Log
     from agent_swarm_worker.settings import Settings
+    from agent_swarm_worker.worker.boot.connection import ApiConnection
     from agent_swarm_worker.worker.boot.environment import Environment
     from agent_swarm_worker.worker.boot.harness import Harness
-    from agent_swarm_worker.worker.loops.shutdown import Shutdown
+    from agent_swarm_worker.worker.loops.run_policy import Shutdown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerInputs:
-    """What exists before the worker opens its state directory or a connection."""
+    """What exists before the worker opens its state directory."""
 
     options: WorkerOptions
     environment: Environment
     harness: Harness
+    connection: ApiConnection
     shutdown: Shutdown
     scrubber: Scrubber
     clock: Clock
@@ -53,30 +52,22 @@ class WorkerInputs:
     log: Log
 
 
-async def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
-    """Lock the state directory, open the connection, and build the worker.
-
-    Args:
-        inputs: settings, harness and services of the process.
-        stack: closes what is opened here.
-
-    Raises:
-        StateError: the state directory cannot be used.
-        BadSetting: the API's address or key cannot be used.
-    """
+def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
+    """Lock the state directory and build the worker; `stack` closes what is opened here."""
     settings, clock, log = inputs.environment.settings, inputs.clock, inputs.log
-    root = settings.state_root()
-    agent_id = settings.agent_id or generated_agent_id(root, inputs.ids)
-    runtime_id = inputs.ids()
-    state = stack.enter_context(StateDir.open(root, agent_id, clock=clock, log=log))
+    connection = inputs.connection
+    agent_id = connection.agent_id
+    state = stack.enter_context(
+        StateDir.open(settings.state_root(), agent_id, clock=clock, log=log)
+    )
     state.note(AGENT_ID_KEY, agent_id)
-    http = await stack.enter_async_context(_http(inputs, agent_id, runtime_id))
-    client = SwarmClient(http, ServerCapabilities(clock, log))
+    client = SwarmClient(connection.http, ServerCapabilities(clock, log))
+    client.config.first_request = connection.first_request
     baselines = Baselines(state.path / "identity-baselines.json")
     return Worker(
         options=inputs.options,
         agent_id=agent_id,
-        runtime_id=runtime_id,
+        runtime_id=connection.runtime_id,
         environment=inputs.environment,
         harness=inputs.harness,
         client=client,
@@ -101,18 +92,6 @@ async def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
     )
 
 
-def _http(inputs: WorkerInputs, agent_id: str, runtime_id: str) -> Http:
-    settings = inputs.environment.settings
-    return Http(
-        settings.api_url,
-        health=ApiHealth(inputs.clock, inputs.log),
-        api_key=settings.api_key,
-        agent_id=agent_id,
-        runtime_instance_id=runtime_id,
-        timeout_s=settings.api_timeout_s,
-    )
-
-
 def _renderer(inputs: WorkerInputs, client: SwarmClient, agent_id: str) -> Renderer:
     """Without an API key the server renders no templates (docs/api.md 3.10)."""
     has_key = bool(inputs.environment.settings.api_key)
@@ -127,7 +106,10 @@ def _renderer(inputs: WorkerInputs, client: SwarmClient, agent_id: str) -> Rende
 def _repositories(inputs: WorkerInputs, client: SwarmClient, state_dir: Path) -> Repositories:
     return Repositories(
         client.resources,
-        Git(inputs.environment.values(), scrub=inputs.scrubber.text),
+        Git(
+            inputs.environment.for_own_git(inputs.environment.values()),
+            scrub=inputs.scrubber.text,
+        ),
         inputs.clock,
         workspace_dir=inputs.environment.settings.workspace_dir,
         fallback_dir=state_dir / "repos",

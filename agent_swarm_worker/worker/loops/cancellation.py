@@ -1,13 +1,11 @@
 """Ends the sessions of cancelled tasks; the server is asked every second.
 
-Up to three running tasks are checked one by one, each on its own. From four on, one request asks
-for all cancelled tasks of this agent. The server answers that one with the last five minutes only,
-so each task is also checked by itself once a minute.
+From four running tasks on, one request asks for all cancelled tasks of this agent. Its answer
+covers the last five minutes only, so each task is also checked by itself once a minute.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import anyio
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
 BATCH_FROM = 4
 OWN_CHECK_S = 60.0
-"""How often each of many is checked by itself; well within the server's five minutes."""
 SHARED_TIMEOUT_S = 5.0
 """Shorter than the usual limit: all tasks wait for this answer."""
 
@@ -33,7 +30,7 @@ class Cancellation:
     def __init__(self, worker: LoopParts) -> None:
         self._worker = worker
         self._checked_at_s: dict[RunningTask, float] = {}
-        """When each task was last checked by itself."""
+        """When each task was last checked by itself, or first seen among many."""
         self._is_checking_all = False
 
     async def run(self) -> None:
@@ -50,9 +47,9 @@ class Cancellation:
                 await self._worker.clock.sleep(self._worker.settings.cancel_check_interval_s)
 
     def _due(self, running: list[RunningTask]) -> list[RunningTask]:
-        """Return the tasks to check by themselves now."""
+        """Return the tasks to check by themselves now; of many, none that has just begun."""
         now_s = self._worker.clock.monotonic()
-        self._checked_at_s = {task: self._checked_at_s.get(task, -math.inf) for task in running}
+        self._checked_at_s = {task: self._checked_at_s.get(task, now_s) for task in running}
         every_s = OWN_CHECK_S if len(running) >= BATCH_FROM else 0.0
         due = [task for task in running if now_s - self._checked_at_s[task] >= every_s]
         self._checked_at_s |= dict.fromkeys(due, now_s)

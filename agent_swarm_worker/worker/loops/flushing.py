@@ -1,7 +1,6 @@
 """Delivers the outbox and the unqueued journal lines of a stopped worker (`swarm-worker flush`).
 
-No session begins, no task is claimed or handed back. The next start of the worker finds less to do,
-in a consistent state.
+No session begins, and no task is claimed or handed back.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from agent_swarm_worker.journal.files import number_of_rest
 from agent_swarm_worker.journal.reading import end_of_last_line, range_args, upload_args
 from agent_swarm_worker.outbox.outbox import Outbox
 from agent_swarm_worker.outbox.queue import BacklogRow, WriteKind, backlog
-from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.state.directory import StateDir, agent_dir, stored_agent_id
 from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor, with_resynced_cursor
 
@@ -72,18 +70,16 @@ class Flush:
     def waiting(self) -> tuple[BacklogRow, ...]:
         """Return what is to be delivered, including lines that are not queued yet."""
         unqueued = [
-            BacklogRow(lane=task_lane(claim.task_id), kind=UNQUEUED_KIND, writes=1, size_bytes=size)
+            BacklogRow(lane=claim.task_id, kind=UNQUEUED_KIND, writes=1, size_bytes=size)
             for claim in self.state.running()
             if (size := _unqueued_end(claim) - claim.log_offset) > 0
         ]
         return (*backlog(self.state.database), *unqueued)
 
     async def deliver(self, timeout_s: float, on_count: Callable[[int], None]) -> None:
-        """Deliver until nothing is left, or the time is over.
+        """Deliver until nothing is left, or the wall-clock time is over; the rest stays on disk.
 
-        Args:
-            timeout_s: in wall-clock seconds; undelivered writes stay on disk.
-            on_count: called with the number of writes left.
+        `on_count` is called with the number of writes left.
         """
         for claim in self.state.running():
             self._queue_unqueued(
@@ -100,7 +96,6 @@ class Flush:
             group.cancel_scope.cancel()
 
     def _queue_unqueued(self, claim: Claim) -> None:
-        """Queue the journal's unqueued lines, and move the upload cursor behind them."""
         end = _unqueued_end(claim)
         if end <= claim.log_offset:
             return
@@ -111,7 +106,7 @@ class Flush:
             harness=claim.harness,
         ) | range_args(claim.log_file, ByteRange(claim.log_offset, end))
         cursor = UploadCursor(self.outbox, self.state, claim.task_id)
-        cursor.put(task_lane(claim.task_id), WriteKind.LOGS, args)
+        cursor.put(claim.task_id, WriteKind.LOGS, args)
 
 
 @asynccontextmanager
@@ -139,7 +134,6 @@ async def opened(
 
 
 def _unqueued_end(claim: Claim) -> int:
-    """Return the offset behind the last whole line of a claim's journal."""
     try:
         return end_of_last_line(claim.log_file, claim.log_offset)
     except OSError:

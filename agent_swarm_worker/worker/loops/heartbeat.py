@@ -1,8 +1,8 @@
 """Sends heartbeats for the process and each running task, and ends tasks that were taken away.
 
-Heartbeats keep to the clock, whatever a tool does: seconds after its own restart the server gives
-up every task without a recent heartbeat, and starts it a second time (docs/api.md 16.1). So each
-running task gets one every three seconds, and all at once when the API is back after an outage.
+Seconds after its own restart the server gives up every task without a recent heartbeat, and starts
+it a second time (docs/api.md 16.1). So each running task gets one every three seconds, whatever a
+tool does, and all at once when the API is back after an outage.
 
 The server may give a task up without telling its worker. So the task itself is read just before its
 session begins (a sweep may have come between the claim and the first heartbeat), every five
@@ -19,12 +19,11 @@ import anyio
 from agent_swarm_worker.aio import Broadcast, wait_any
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.worker.boot import registration
 from agent_swarm_worker.worker.loops.paused_tasks import HISTORY_ROWS, was_resumed
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.worker.boot.parts import Core, LoopParts
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
@@ -32,13 +31,12 @@ PING_INTERVAL_S = 10.0
 ACTIVITY_INTERVAL_S = 15.0
 """The server pins a resume to an agent that was active within 30 s."""
 CHECK_INTERVAL_S = 5.0
-"""How often the task itself is read: one that was paused or superseded by hand keeps its session
-row, so its heartbeat succeeds."""
+"""A task that was paused or superseded by hand keeps its session row, so its heartbeat succeeds."""
 BATCH_FROM = 4
 """From so many tasks on, one list is read instead of each task."""
 MAX_LISTED = 100
 OWN_CHECK_S = 60.0
-"""How often each of many is still read by itself: a list may lack some fields."""
+"""Of many, each is still read by itself: a list may lack some fields."""
 MAX_CONCURRENT_BEATS = 16
 """Half of the connections of the pool; the rest is for other requests."""
 LATE_PROGRESS_S = 1.0
@@ -59,7 +57,7 @@ class Heartbeat:
         self._checked_at_s: dict[RunningTask, float] = {}
         """When each of many was last read by itself, or first seen among many."""
         self._limiter = anyio.CapacityLimiter(MAX_CONCURRENT_BEATS)
-        worker.client.http.health.on_recovered(self._on_recovered)
+        worker.client.http.health.on_recovered(self._recovered.notify)
 
     async def run(self) -> None:
         """Send heartbeats until cancelled; a slow one delays no other task's."""
@@ -72,7 +70,7 @@ class Heartbeat:
                 for task in worker.slots:
                     if task not in self._beating:
                         self._beating[task] = anyio.CancelScope()
-                        beats.start_soon(self._beat_once, task)
+                        beats.start_soon(self._beat, task)
                 await wait_any(recovered.wait, partial(worker.clock.sleep, interval_s))
                 if recovered.is_set():
                     self._cancel_stale_beats()
@@ -83,22 +81,10 @@ class Heartbeat:
             scope.cancel()
         self._beating.clear()
 
-    async def _beat_once(self, task: RunningTask) -> None:
-        scope = self._beating[task]
-        try:
-            await self.beat(task, scope)
-        finally:
-            if self._beating.get(task) is scope:
-                del self._beating[task]
-
-    async def beat(self, task: RunningTask, scope: anyio.CancelScope) -> None:
-        """Send one heartbeat for one task; restore a lost session row, end a task that is gone.
-
-        Args:
-            task: a running task.
-            scope: around the request only, so that ending a session is not cancelled.
-        """
+    async def _beat(self, task: RunningTask) -> None:
+        """Send one heartbeat for one task; restore a lost session row, end a task that is gone."""
         worker = self._worker
+        scope = self._beating[task]  # around the request only: ending a session is not cancelled
         try:
             if task.session_row and await self._is_on_record(task, scope):
                 return
@@ -106,9 +92,12 @@ class Heartbeat:
                 return  # its row was removed by this worker
             if await end_if_gone(worker, task):
                 return
-            await announce(worker, task)
+            await create_session_row(worker, task)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="heartbeat", why=str(error))
+        finally:
+            if self._beating.get(task) is scope:
+                del self._beating[task]
 
     async def _is_on_record(self, task: RunningTask, scope: anyio.CancelScope) -> bool:
         """Send the request; false only if the server answers that it has no such session."""
@@ -169,7 +158,8 @@ class Heartbeat:
         except ApiError as error:
             self._worker.log.debug(Event.API_REFUSED, call="task", why=str(error))
             return
-        if current.status == "superseded" or is_assigned_elsewhere(self._worker, current):
+        is_elsewhere = task.is_assigned_elsewhere(current, self._worker.agent_id)
+        if current.status == "superseded" or is_elsewhere:
             await end_as_lost(self._worker, task, current)
         elif current.status == "paused":
             await self._pause(task)
@@ -197,17 +187,14 @@ class Heartbeat:
         worker.paused_tasks.add(task.task_id)
         worker.log.info(Event.TASK_PAUSED, task=task.task_id)
         if pause_again:
-            await worker.outbox.flushed(task_lane(task.task_id), timeout_s=LATE_PROGRESS_S)
+            await worker.outbox.flushed(task.task_id, timeout_s=LATE_PROGRESS_S)
             try:
                 await worker.client.tasks.pause(task.task_id)
             except ApiError as error:
                 worker.log.warning(Event.API_REFUSED, call="pause", why=str(error))
 
-    def _on_recovered(self) -> None:
-        self._recovered.notify()
 
-
-async def announce(worker: Core, task: RunningTask) -> None:
+async def create_session_row(worker: Core, task: RunningTask) -> None:
     """Create the task's session row on the server (docs/api.md 6.2).
 
     Raises:
@@ -241,18 +228,20 @@ async def ping_loop(worker: LoopParts) -> None:
         await worker.clock.sleep(PING_INTERVAL_S)
 
 
-async def check_before_session(worker: LoopParts, task: RunningTask) -> bool:
-    """Read the task before its session begins; true if it is gone, false also without an answer.
+async def check_before_session(
+    worker: LoopParts, task: RunningTask, row_created: anyio.Event
+) -> None:
+    """Read the task before its session begins, and end it if it is gone.
 
-    Seconds after its own restart the server fails tasks without a session, and starts them a second
-    time (docs/api.md 16.1), perhaps while the answer of the claim was in transit.
+    A sweep of the server may have come while the answer of the claim was in transit (docs/api.md
+    16.1).
     """
+    await row_created.wait()
     with anyio.move_on_after(CHECK_TIMEOUT_S):
         try:
-            return await end_if_gone(worker, task)
+            await end_if_gone(worker, task)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="task", why=str(error))
-    return False
 
 
 async def end_if_gone(worker: LoopParts, task: RunningTask) -> bool:
@@ -269,18 +258,13 @@ async def end_if_gone(worker: LoopParts, task: RunningTask) -> bool:
         if refusal.is_server_fault:
             raise
         return False
-    if not current.is_terminal and not is_assigned_elsewhere(worker, current):
+    if not current.is_terminal and not task.is_assigned_elsewhere(current, worker.agent_id):
         return False
     if current.status == "completed" and task.session is not None:
         # The agent finished the task itself, through its tools; its session may end normally.
         return True
     await end_as_lost(worker, task, current)
     return True
-
-
-def is_assigned_elsewhere(worker: LoopParts, current: Task) -> bool:
-    """True if the task is assigned to another agent."""
-    return current.agent_id not in (None, worker.agent_id)
 
 
 async def end_as_lost(worker: LoopParts, task: RunningTask, current: Task) -> None:

@@ -1,7 +1,4 @@
-"""Deletes old journals, so that they do not fill the disk, and stamps the state directory.
-
-The stamp lets a health check see that the event loop runs.
-"""
+"""Deletes old journals, and stamps the state directory for the health check."""
 
 from __future__ import annotations
 
@@ -43,7 +40,7 @@ async def retention_loop(worker: Core) -> None:
 
 
 async def _delete_old_journals(worker: Core, own_id: str) -> None:
-    """Delete once; a separate function, so that the list is freed until the next time."""
+    """A function of its own, so that the list is freed until the next time."""
     settings = worker.settings
     limits = Limits(
         total_bytes=settings.journals_total_mb << 20, age_s=settings.journals_max_days * DAY_S
@@ -62,8 +59,7 @@ async def _delete_old_journals(worker: Core, own_id: str) -> None:
 async def liveness_loop(worker: Core) -> None:
     """Stamp until cancelled: while the worker boots, waits for a credential, works and drains.
 
-    On a full disk an existing stamp can still be touched. On a disk that hangs the stamp gets old,
-    as it should, and the loop does not wait for it.
+    On a disk that hangs the stamp gets old, as it should, and the loop does not wait for it.
     """
     while True:
         # The state directory reports its own failures; here the stamp gets old.

@@ -3,8 +3,6 @@
 An older server pauses a task instead of superseding it at a shutdown (docs/api.md 5.7); the next
 start resumes those. Also, anybody may pause a running task (docs/api.md 5.8): its session is ended,
 and another begun after somebody resumes the task. No trigger reports that, so the task is read.
-`PausedTaskStore` keeps on disk which of the two applies: a restart neither resumes a task that a
-person paused nor misses one that a person resumed.
 """
 
 from __future__ import annotations
@@ -12,23 +10,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import orjson
-
 from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from agent_swarm_worker.api.wire import Task
-    from agent_swarm_worker.state.directory import StateDir
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.worker.boot.parts import LoopParts
 
 CHECK_INTERVAL_S = 5.0
 HISTORY_ROWS = 100
 STATUS_CHANGE = "task_status_change"
 GONE_STATUSES = (403, 404)
-NOTE_KEY = "paused"
 
 
 class PausedTaskResumer:
@@ -143,49 +137,7 @@ async def list_paused(worker: LoopParts) -> Sequence[Task] | ApiError:
 def was_resumed(task: Task) -> bool | None:
     """Return whether a task in progress was resumed on purpose; ``None`` if that is unknown.
 
-    Late progress of a paused task resumes it, too (docs/api.md 5.9), but only a resume on purpose
-    is a change of status in the task's history.
+    Late progress resumes it, too (docs/api.md 5.9), without a change of status in its history.
     """
     changes = [row.new_value for row in task.logs if row.event_type == STATUS_CHANGE]
     return changes[0] == "in_progress" if changes else None
-
-
-class PausedTaskStore:
-    """The paused tasks that this worker continues when they are resumed; stored on each change."""
-
-    def __init__(self, state: StateDir) -> None:
-        self._state = state
-        self._by_shutdown: dict[str, bool] = {}
-        """By task, whether a shutdown paused it, so that this worker resumes it itself."""
-        try:
-            noted = orjson.loads(state.noted(NOTE_KEY) or "")
-        except ValueError:
-            return
-        if isinstance(noted, dict):
-            self._by_shutdown = {
-                task_id: by_shutdown is True for task_id, by_shutdown in noted.items()
-            }
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._by_shutdown))
-
-    def __contains__(self, task_id: str) -> bool:
-        return task_id in self._by_shutdown
-
-    def was_paused_by_shutdown(self, task_id: str) -> bool:
-        """True if a shutdown paused the task, rather than a person."""
-        return self._by_shutdown.get(task_id, False)
-
-    def add(self, task_id: str, *, by_shutdown: bool = False) -> None:
-        """Store a paused task; one paused by a shutdown is resumed by this worker itself."""
-        if self._by_shutdown.get(task_id) is not by_shutdown:
-            self._by_shutdown[task_id] = by_shutdown
-            self._write()
-
-    def discard(self, task_id: str) -> None:
-        """Remove a task that will not be continued."""
-        if self._by_shutdown.pop(task_id, None) is not None:
-            self._write()
-
-    def _write(self) -> None:
-        self._state.note(NOTE_KEY, orjson.dumps(self._by_shutdown).decode())

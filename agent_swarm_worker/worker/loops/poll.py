@@ -3,8 +3,8 @@
 The server claims a task before it returns it (docs/api.md 4.2), so no trigger may be dropped
 without a log line: not at a shutdown, and not for a task that runs here already.
 
-A session needs a few private files. On a full disk each task would fail at once and the next one be
-claimed, until the queue of the swarm had failed. So nothing is claimed until the disk has space.
+A session needs a few private files. On a full disk each task would fail at once, until the queue of
+the swarm had failed. So nothing is claimed until the disk has space.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 
 from agent_swarm_worker.aio import wait_any
-from agent_swarm_worker.api.wire import (
+from agent_swarm_worker.api.wire.tasks import (
     BudgetRefused,
     TaskAssigned,
     TaskOffered,
@@ -37,7 +37,7 @@ from agent_swarm_worker.worker.run.running_task import RESUMED, RunningTask
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.worker.boot.parts import LoopParts
     from agent_swarm_worker.worker.loops.run_policy import RunPolicy
 
@@ -112,11 +112,7 @@ class Poller:
         return policy.pause_s(self._handle(trigger))
 
     async def _request(self) -> Trigger | None:
-        """Send the poll; at a shutdown, wait a little for its answer.
-
-        Raises:
-            ApiError: the poll failed.
-        """
+        """Send the poll; at a shutdown, wait a little for its answer."""
 
         async def shutdown_grace() -> None:
             await self._policy.until_leaving()
@@ -138,7 +134,6 @@ class Poller:
         return trigger
 
     def _handle(self, trigger: Trigger) -> PollResult:
-        """Begin a task for a trigger, unless it is unknown or its task runs already."""
         worker = self._worker
         if isinstance(trigger, UnknownTrigger) and not worker.options.default_prompt:
             worker.log.warning(Event.TRIGGER_IGNORED, type=trigger.type, why="not a known trigger")
@@ -172,7 +167,6 @@ class Poller:
         )
 
     def _back_off(self, refusal: BudgetRefused) -> float:
-        """Return the pause after a budget refusal: twice as long with each one in a row."""
         pause_s = self._policy.pause_s(PollResult.OVER_BUDGET)
         self._worker.log.warning(
             Event.BUDGET_REFUSED,

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import random
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING
 
+import anyio
+
+from agent_swarm_worker import logs
 from agent_swarm_worker.aio import wait_any
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.processes import signals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.worker.loops.shutdown import Shutdown
+    from agent_swarm_worker.logs import Log
     from agent_swarm_worker.worker.run.running_task import Slots
 
 JITTER = (0.9, 1.1)
@@ -27,13 +33,11 @@ class PollResult(Enum):
     """The result of a poll, as far as the next one depends on it."""
 
     BEGUN = auto()
-    """A task was begun."""
     IGNORED = auto()
     """A trigger that begins no task."""
     NOTHING = auto()
     """No trigger, or no answer."""
     OVER_BUDGET = auto()
-    """A budget refusal."""
     UNAUTHORIZED = auto()
     """The API refuses the key."""
 
@@ -41,11 +45,7 @@ class PollResult(Enum):
 class RunPolicy:
     """The rules of the poll loop: poll while a slot is free, stop when a shutdown begins.
 
-    Args:
-        slots: running tasks and capacity.
-        shutdown: ends the polling.
-        clock: time.
-        interval_s: returns the configured seconds between two polls, which may change.
+    `interval_s` returns the configured seconds between two polls, which may change.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class RunPolicy:
 
     async def until_leaving(self) -> None:
         """Return when a shutdown begins."""
-        await self._shutdown.wait_draining()
+        await self._shutdown.draining.wait()
 
     async def unless_leaving(self, wait: Callable[[], Awaitable[None]]) -> bool:
         """Await a call; false if a shutdown began, which cancels the call."""
@@ -101,3 +101,47 @@ class RunPolicy:
             case _:
                 spread = random.uniform(*JITTER)  # noqa: S311 - spreads load, guards nothing
                 return self._interval_s() * spread
+
+
+class Shutdown:
+    """The stage of the shutdown: loops read it, signals and `request` advance it."""
+
+    def __init__(self, *, log: Log) -> None:
+        self.polling_over = anyio.Event()
+        """Set when no further poll can claim a task."""
+        self.before_exit: Callable[[], None] = lambda: None
+        """Called by the third request, before the process exits."""
+        self._log = log
+        self._requests = 0
+        self.draining = anyio.Event()
+        """Set by the first request."""
+        self.hurried = anyio.Event()
+        """Set by the second request."""
+
+    @property
+    def is_draining(self) -> bool:
+        """True from the first request on."""
+        return self.draining.is_set()
+
+    def request(self, why: str) -> None:
+        """Advance the shutdown by one stage."""
+        self._requests += 1
+        self._log.info(Event.WORKER_DRAINING, why=why, request=self._requests)
+        if self._requests == 1:
+            self.draining.set()
+        elif self._requests == 2:
+            self.hurried.set()
+        else:
+            self.before_exit()
+            logs.flush(wait_s=1.0)
+            os._exit(1)
+
+    async def watch_signals(self) -> None:
+        """Turn signals into requests, until cancelled."""
+        stopping, others = signals.stopping(unless_ignored=False), signals.without_meaning()
+        with anyio.open_signal_receiver(*stopping, *others) as received:
+            async for number in received:
+                if number in others:
+                    self._log.warning(Event.SIGNAL_IGNORED, signal=signals.name_of(number))
+                else:
+                    self.request(signals.name_of(number))

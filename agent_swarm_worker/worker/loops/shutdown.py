@@ -3,20 +3,19 @@
 The first signal stops polling and lets running sessions finish within the drain budget; the second
 ends the drain; the third ends the process at once. Sessions that still run after the drain are
 superseded before the worker closes, so that the server gives their resume tasks to this agent again
-(docs/api.md 3.12).
+(docs/api.md 3.12). Undelivered writes are on disk, and the next start delivers them.
 
 The event loop may hang in a shutdown, by a disk or a calculation, and the interpreter waits for
-threads, such as one in a name lookup. So a separate thread, the exit timer, ends the process after
-the budget. Undelivered writes are on disk, and the next start delivers them.
+threads, such as one in a name lookup. So the exit timer, a thread, ends the process after the
+budget.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -24,13 +23,11 @@ from agent_swarm_worker import logs
 from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.reporting.port import task_lane
-from agent_swarm_worker.worker.run.running_task import TaskState
+from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent_swarm_worker.logs import Log
     from agent_swarm_worker.worker.boot.parts import LoopParts
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
@@ -46,18 +43,14 @@ FLUSH_S = 0.2
 """How long the last log lines may wait for a blocked stream."""
 EXIT_WITHIN_S = 1.0
 """How long the interpreter may take to exit after the shutdown."""
-GRACEFUL_SHUTDOWN: Final = "graceful_shutdown"
 
 
 async def drain_and_supersede(worker: LoopParts) -> None:
-    """Wait for running sessions, then supersede those that still run, within the budget.
-
-    `flush_and_close` has the rest of the budget.
-    """
+    """Wait for running sessions, then supersede those that still run."""
     budget_s = worker.settings.drain_s
     ending_s = min(ENDING_S, budget_s * 2 / 3)
     with anyio.move_on_after(budget_s - ending_s):
-        await wait_any(partial(_until_idle, worker), worker.shutdown.wait_hurried)
+        await wait_any(partial(_until_idle, worker), worker.shutdown.hurried.wait)
     with anyio.move_on_after(ending_s - _close_budget_s(worker)):
         async with anyio.create_task_group() as handovers:
             for task in worker.slots:
@@ -66,7 +59,6 @@ async def drain_and_supersede(worker: LoopParts) -> None:
 
 
 async def _until_idle(worker: LoopParts) -> None:
-    """Wait until polling has ended and nothing runs."""
     await worker.shutdown.polling_over.wait()
     await worker.slots.wait_empty()
 
@@ -74,8 +66,7 @@ async def _until_idle(worker: LoopParts) -> None:
 async def flush_and_close(worker: LoopParts) -> None:
     """Deliver queued writes for a short time, then close the agent (docs/api.md 3.3).
 
-    The close comes last: a later ping would mark the agent as alive. Undelivered writes stay on
-    disk.
+    The close comes last: a later ping would mark the agent as alive.
     """
     limit_s = _close_budget_s(worker)
     with anyio.move_on_after(limit_s):
@@ -106,7 +97,7 @@ async def supersede(worker: LoopParts, task: RunningTask) -> None:
         return
     # An older server pauses it instead, and progress that arrives later would resume it.
     late_s = min(LATE_PROGRESS_S, worker.settings.drain_s / 10)
-    await worker.outbox.flushed(task_lane(task.task_id), timeout_s=late_s)
+    await worker.outbox.flushed(task.task_id, timeout_s=late_s)
     try:
         answer = await worker.client.tasks.supersede(task.task_id, GRACEFUL_SHUTDOWN)
     except ApiError as error:
@@ -122,8 +113,7 @@ async def supersede(worker: LoopParts, task: RunningTask) -> None:
 async def _ends_with_its_result(task: RunningTask) -> bool:
     """End a session that has reported its result but not exited; true if the result counts.
 
-    Such a task is not handed back. If time runs out, the next start finds the result in the
-    journal.
+    If time runs out, the next start finds the result in the journal.
     """
     if task.session is None or task.state is not TaskState.ANSWERED:
         return False
@@ -143,10 +133,7 @@ class ExitTimer:
     ) -> None:
         """End the process after so many seconds; replaces an earlier call.
 
-        Args:
-            seconds: from now.
-            exit_code: of the process.
-            before_exit: called first; must not wait.
+        `before_exit` is called first; it must not wait.
         """
         if self._timer is not None:
             self._timer.cancel()
@@ -162,55 +149,3 @@ class ExitTimer:
         self._timer = threading.Timer(seconds, end)
         self._timer.daemon = True
         self._timer.start()
-
-
-class Shutdown:
-    """The stage of the shutdown: loops read it, signals and `request` advance it."""
-
-    def __init__(self, *, log: Log) -> None:
-        self.polling_over = anyio.Event()
-        """Set when no further poll can claim a task."""
-        self.before_exit: Callable[[], None] = lambda: None
-        """Called by the third request, before the process exits."""
-        self._log = log
-        self._requests = 0
-        self._draining = anyio.Event()
-        self._hurried = anyio.Event()
-
-    @property
-    def is_draining(self) -> bool:
-        """True from the first request on."""
-        return self._draining.is_set()
-
-    async def wait_draining(self) -> None:
-        """Return at the first request."""
-        await self._draining.wait()
-
-    async def wait_hurried(self) -> None:
-        """Return at the second request."""
-        await self._hurried.wait()
-
-    def request(self, why: str) -> None:
-        """Advance the shutdown by one stage."""
-        self._requests += 1
-        self._log.info(Event.WORKER_DRAINING, why=why, request=self._requests)
-        if self._requests == 1:
-            self._draining.set()
-        elif self._requests == 2:
-            self._hurried.set()
-        else:
-            self.before_exit()
-            logs.flush(wait_s=1.0)
-            os._exit(1)
-
-    async def watch_signals(self) -> None:
-        """Turn signals into requests, until cancelled."""
-        with anyio.open_signal_receiver(*_stopping_signals()) as received:
-            async for number in received:
-                self.request(signal.Signals(number).name)
-
-
-def _stopping_signals() -> list[signal.Signals]:
-    """Return the signals that stop a worker; SIGHUP only if it is not ignored, as by nohup."""
-    hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-    return [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hangs_up else [])]

@@ -1,9 +1,7 @@
 """Delivers steering messages to running sessions, each once, and reports the result of each.
 
-Whether steering is enabled is read each time, so that it can be switched while tasks run. The
-report goes through the outbox, in the lane of its task: it is repeated until the server has it, and
-arrives before the task's finish, which makes a follow-up task of every unreported message
-(docs/api.md 12.2).
+The report goes through the outbox, in the lane of its task: it arrives before the task's finish,
+which makes a follow-up task of every unreported message (docs/api.md 12.2).
 """
 
 from __future__ import annotations
@@ -19,13 +17,12 @@ from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.prompts.user import delivery_text
-from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.worker.run.running_task import PerTask
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from agent_swarm_worker.api.wire import SteeringMessage
+    from agent_swarm_worker.api.wire.resources import SteeringMessage
     from agent_swarm_worker.contract import SteerMode
     from agent_swarm_worker.worker.boot.parts import LoopParts
     from agent_swarm_worker.worker.run.running_task import RunningTask
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
 INTERVAL_S = 2.0
 
 
-class Steering:
+class SteeringLoop:
     """Fetches pending messages and delivers them."""
 
     def __init__(self, worker: LoopParts) -> None:
@@ -78,7 +75,7 @@ class Steering:
             args["mode"] = delivery.mode or "queue"
         else:
             args["reason"] = self._worker.scrubber.text(delivery.reason or "not delivered")
-        self._worker.outbox.put(task_lane(task.task_id), WriteKind.STEERED, args)
+        self._worker.outbox.put(task.task_id, WriteKind.STEERED, args)
         self._worker.log.info(
             Event.STEERING, task=task.task_id, message=message.id, delivered=delivery.delivered
         )
@@ -98,7 +95,6 @@ class Steering:
         return first.value
 
     async def _session_over(self, task: RunningTask) -> SteerDelivery:
-        """Wait for the end of the session."""
         while task.is_live and task.task_id in self._worker.slots:
             await self._worker.clock.sleep(INTERVAL_S)
         return SteerDelivery(False, reason="the session ended before it took the message")

@@ -28,11 +28,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from agent_swarm_worker.api.wire import TaskAssigned, TaskOffered
+from agent_swarm_worker.api.wire.tasks import TaskAssigned, TaskOffered
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError, ApiRefused, Unauthorized
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.worker.run.running_task import RunningTask
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from agent_swarm_worker.api.sessions import SessionRow
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.worker.boot.parts import LoopParts
 
 NOTE_KEY = "lost-claims"
@@ -171,7 +170,7 @@ class ClaimReconciliation:
             or row.id in worker.paused_tasks
             or row.id in self._begun
             or (row.id, row.last_updated_at) in self._not_ours
-            or worker.outbox.pending(task_lane(row.id)) > 0
+            or worker.outbox.pending(row.id) > 0
         )
 
     def _watch(self, since_s: float) -> None:
@@ -238,7 +237,7 @@ def _is_claimed(worker: LoopParts, row: Task) -> bool:
     if row.claude_session_id or row.finished_at:
         return False
     if row.status == "reviewing":
-        return row.offered_to == worker.agent_id and row.agent_id is None
+        return row.offered_to == worker.agent_id  # whoever it is assigned to meanwhile
     return row.status == "in_progress" and row.agent_id == worker.agent_id
 
 

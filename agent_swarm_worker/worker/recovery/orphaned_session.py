@@ -42,7 +42,7 @@ from agent_swarm_worker.state.directory import FULLY_REPORTED
 from agent_swarm_worker.worker.boot.harness import wire_name
 from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 from agent_swarm_worker.worker.run.continuity import HARNESS_KEY
-from agent_swarm_worker.worker.run.preparation import SESSIONS_DIR
+from agent_swarm_worker.worker.run.launch_files import SESSIONS_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

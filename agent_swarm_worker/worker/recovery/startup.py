@@ -11,7 +11,6 @@ until that is done; otherwise the server would give it to another worker.
 
 from __future__ import annotations
 
-import shutil
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,23 +18,22 @@ from agent_swarm_worker.errors import ApiError, ApiRefused
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.reporting.finish import decide_finish
-from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.sandboxes.port import GuestSpec
-from agent_swarm_worker.worker.loops.heartbeat import announce
+from agent_swarm_worker.worker.loops.heartbeat import create_session_row
 from agent_swarm_worker.worker.recovery.orphaned_session import OrphanedSession
 from agent_swarm_worker.worker.recovery.upload_cursor import with_resynced_cursor
 from agent_swarm_worker.worker.run.finishing import DELIVERY_WAIT_S
-from agent_swarm_worker.worker.run.launch_files import remove_fallback_dirs
-from agent_swarm_worker.worker.run.preparation import SESSIONS_DIR
 from agent_swarm_worker.worker.run.running_task import RunningTask
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.state.directory import Claim
     from agent_swarm_worker.worker.boot.parts import BootParts
 
+RUNNING = "in_progress"
+TAKEN_FOR_DEAD = frozenset({"failed", "superseded"})
 RETRY_PAUSE_S = 1.0
 FLUSH_WAIT_S = 3.0
 """How long a start waits for the delivery of the outbox."""
@@ -60,22 +58,20 @@ async def recover(worker: BootParts) -> None:
             worker.state.forget(claim.task_id)
         else:
             worker.unsettled_claims[claim.task_id] = partial(_retry_settling, worker, claim, orphan)
-    worker.state.mark_reboot_handled()
     # Results must arrive before the server is asked to put back tasks that were never started.
     await worker.outbox.flush_all(FLUSH_WAIT_S)
-    # Private files of ended sessions, which a killed process could not remove.
-    shutil.rmtree(worker.state.path / SESSIONS_DIR, ignore_errors=True)
-    remove_fallback_dirs(worker.state.path / SESSIONS_DIR)
 
 
 async def _settle(worker: BootParts, claim: Claim, orphan: OrphanedSession) -> bool:
     """Finish or supersede the task; false if the API did not answer."""
     try:
         current = await worker.client.tasks.get(claim.task_id)
-        if current.status != "in_progress" or current.agent_id != worker.agent_id:
-            return True
-        if orphan.result is not None:
+        is_ours = current.agent_id == worker.agent_id
+        # A server that took the session for dead has made a task that repeats this one.
+        if is_ours and orphan.result is not None and current.status in {*TAKEN_FOR_DEAD, RUNNING}:
             await _finish(worker, claim, orphan, current)
+            return True
+        if not is_ours or current.status != RUNNING:
             return True
         answer = await worker.client.tasks.supersede(claim.task_id, "crash_recovery")
     except ApiError as error:
@@ -91,7 +87,7 @@ async def _retry_settling(worker: BootParts, claim: Claim, orphan: OrphanedSessi
     """Settle a claim again; its task has a session row by now, which is removed."""
     if not await _settle(worker, claim, orphan):
         return False
-    lane = task_lane(claim.task_id)
+    lane = claim.task_id
     worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": claim.task_id})
     worker.state.forget(claim.task_id)
     del worker.unsettled_claims[claim.task_id]
@@ -105,11 +101,11 @@ async def _finish(worker: BootParts, claim: Claim, orphan: OrphanedSession, curr
         harness=claim.harness,
         redactor=worker.scrubber,
         last_text=orphan.replayed.last_text,
-        task_status=current.status,
+        task_status=None if current.status in TAKEN_FOR_DEAD else current.status,
         existing_output=current.output,
         output_schema=current.output_schema,
     )
-    lane = task_lane(claim.task_id)
+    lane = claim.task_id
     if body is not None:
         worker.outbox.put(
             lane, WriteKind.FINISH, body.args(claim.task_id) | {"session_uuid": claim.session_uuid}
@@ -124,7 +120,7 @@ async def hold_undelivered(worker: BootParts) -> None:
         task = RunningTask.reporting(task_id, worker.ids(), "result_undelivered")
         worker.slots.add(task)
         try:
-            await announce(worker, task)
+            await create_session_row(worker, task)
         except ApiError as error:
             worker.log.debug(Event.API_REFUSED, call="active-session", why=str(error))
 

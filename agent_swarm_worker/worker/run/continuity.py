@@ -15,7 +15,7 @@ from agent_swarm_worker.prompts.preambles import follow_up_preamble, resume_prea
 from agent_swarm_worker.worker.boot.harness import wire_name
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.contract import ProviderAdapter, ProviderSessionConfig
     from agent_swarm_worker.worker.boot.parts import Core
 

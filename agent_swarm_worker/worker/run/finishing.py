@@ -7,31 +7,24 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from agent_swarm_worker.api.wire import (
-    ChannelActivity,
-    Task,
-    TaskAssigned,
-    TaskOffered,
-)
+from agent_swarm_worker.api.wire.tasks import ChannelActivity, Task, TaskAssigned, TaskOffered
 from agent_swarm_worker.errors import ApiError, ApiRefused, RouteMissing
 from agent_swarm_worker.journal.writer import make_durable
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.reporting.finish import (
-    MAX_TEXT_CHARS,
+    MAX_MESSAGE_CHARS,
     FinishBody,
     decide_finish,
     has_failed,
 )
-from agent_swarm_worker.reporting.port import task_lane
 from agent_swarm_worker.text import clip
-from agent_swarm_worker.worker.loops.shutdown import GRACEFUL_SHUTDOWN
-from agent_swarm_worker.worker.run.running_task import PAUSED
+from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN, PAUSED
 from agent_swarm_worker.worker.run.session_credentials import report_limits
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.api.wire import Trigger
+    from agent_swarm_worker.api.wire.tasks import Trigger
     from agent_swarm_worker.contract import ProviderResult, Redactor
     from agent_swarm_worker.logs import Log
     from agent_swarm_worker.reporting.reporter import SessionReporter
@@ -40,7 +33,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
 DELIVERY_WAIT_S = 3600.0
-"""How long a slot is held for an undelivered finish. The task gets heartbeats meanwhile, so that
+"""How long a slot is held for an undelivered finish; the task gets heartbeats meanwhile, so that
 the server does not start it a second time."""
 
 
@@ -58,7 +51,7 @@ async def finish_task(
     worker: SessionParts, task: RunningTask, trigger: Trigger, outcome: SessionOutcome, log: Log
 ) -> None:
     """Queue all reports of the end of a run, the finish last; then wait for their delivery."""
-    lane = task_lane(task.task_id)
+    lane = task.task_id
     is_handed_over = task.ended_by == GRACEFUL_SHUTDOWN
     if outcome.reporter is not None:
         # One transaction with `mark_fully_reported`: a crash in between would report it twice.
@@ -85,18 +78,29 @@ async def finish_task(
     await _sync_profile(worker, outcome, log)
     if not is_handed_over:
         worker.state.forget(task.task_id)
+    await _wait_for_delivery(worker, lane, log)
+
+
+async def release_task(worker: SessionParts, task: RunningTask, log: Log) -> None:
+    """Wait for the delivery of a result that was queued without a session."""
+    lane = task.task_id
+    worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": lane})
+    worker.state.forget(lane)
+    await _wait_for_delivery(worker, lane, log)
+
+
+async def _wait_for_delivery(worker: SessionParts, lane: str, log: Log) -> None:
     if not await worker.outbox.flushed(lane, timeout_s=DELIVERY_WAIT_S):
         log.warning(Event.WRITE_RETRIED, lane=lane, pending=worker.outbox.pending(lane))
 
 
 def fail_unreported(worker: SessionParts, task: RunningTask, error: Exception) -> None:
     """Fail a task whose report raised an error, so that it does not stay in progress."""
-    lane = task_lane(task.task_id)
     if _is_ours_to_end(task):
         reason = f"The worker failed to report the result: {type(error).__name__}"
         body = FinishBody(status="failed", failure_reason=reason)
-        worker.outbox.put(lane, WriteKind.FINISH, body.args(task.task_id))
-    worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": task.task_id})
+        worker.outbox.put(task.task_id, WriteKind.FINISH, body.args(task.task_id))
+    worker.outbox.put(task.task_id, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": task.task_id})
     worker.state.forget(task.task_id)
 
 
@@ -121,9 +125,10 @@ async def _queue_late_result(
         return
     args = body.args(task.task_id) | {
         "session_uuid": task.session_uuid,
-        "output": body.output or clip(_redactor(worker, outcome).text(last_text), MAX_TEXT_CHARS),
+        "output": body.output
+        or clip(_redactor(worker, outcome).text(last_text), MAX_MESSAGE_CHARS),
     }
-    worker.outbox.put(task_lane(task.task_id), WriteKind.LATE_RESULT, args)
+    worker.outbox.put(task.task_id, WriteKind.LATE_RESULT, args)
 
 
 async def _put_finish(
@@ -143,7 +148,7 @@ async def _put_finish(
             await _queue_late_result(worker, task, outcome, log)
         return
     args = body.args(task.task_id) | {"session_uuid": task.session_uuid}
-    worker.outbox.put(task_lane(task.task_id), WriteKind.FINISH, args)
+    worker.outbox.put(task.task_id, WriteKind.FINISH, args)
     reason = body.failure_reason
     why = reason.splitlines()[0][:300] if reason else None
     log.info(Event.TASK_FINISHED, status=body.status, why=why, note=body.note)
@@ -184,14 +189,13 @@ async def _read_task(worker: SessionParts, task: RunningTask, log: Log) -> Task 
             task.lose()
         log.debug(Event.API_REFUSED, call="task", why=str(error))
         return None
-    is_reassigned = current.agent_id not in (None, worker.agent_id)
+    is_reassigned = task.is_assigned_elsewhere(current, worker.agent_id)
     if is_reassigned or current.status in {"cancelled", "superseded"}:
         task.lose()
     return current
 
 
 async def _sync_profile(worker: SessionParts, outcome: SessionOutcome, log: Log) -> None:
-    """Upload the profile files that the agent changed (docs/api.md 3.7)."""
     if worker.profile_sync is None or outcome.setup is None:
         return
     if not adapter_spec(outcome.setup.adapter).capabilities.has_local_environment:

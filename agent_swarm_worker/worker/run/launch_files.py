@@ -1,8 +1,7 @@
 """Makes the private directory of a session, and lists its MCP servers.
 
-The directory has mode 0700 and is removed after the session. It is in the state directory, or in
-the system's temporary directory if nothing can be written there: a full disk must not fail a
-session for its few private files.
+The directory is in the state directory, or in the system's temporary directory if nothing can be
+written there: a full disk must not fail a session for its few private files.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from agent_swarm_worker.contract import McpServer
 from agent_swarm_worker.errors import ApiError, StateUnwritable
 from agent_swarm_worker.files import make_private_dir
-from agent_swarm_worker.guards.scrubbing.needles import is_secret_name
+from agent_swarm_worker.guards.scrubbing.secret_names import is_secret_name
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_server
 from agent_swarm_worker.providers.registry import adapter_spec
@@ -28,13 +27,15 @@ from agent_swarm_worker.providers.registry import adapter_spec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent_swarm_worker.api.wire import InstalledMcpServer, Task
+    from agent_swarm_worker.api.wire.resources import InstalledMcpServer
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.contract import ProviderAdapter, Redactor
     from agent_swarm_worker.worker.boot.parts import Core
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
+SESSIONS_DIR = "sessions"
+"""Folder of the private directories, in the state directory."""
 PROBE_BYTES = 256 * 1024
-"""The space that is probed: enough for configuration, prompts and MCP servers."""
 MIN_SECRET_CHARS = 16
 """From this length on any value counts as a secret; words such as ``production`` are shorter."""
 TRANSPORTS = frozenset({"http", "sse", "stdio"})
@@ -42,15 +43,10 @@ TRANSPORTS = frozenset({"http", "sse", "stdio"})
 
 @contextmanager
 def private_dir(folder: Path, name: str, *, log: Log) -> Iterator[Path]:
-    """Make a private directory, and remove it afterwards.
-
-    Args:
-        folder: where it is made; used by this worker only.
-        name: unique, and not guessable.
-        log: for the warning that the fallback is used.
+    """Make a private directory of mode 0700, and remove it afterwards.
 
     Raises:
-        StateUnwritable: neither directory can be made.
+        StateUnwritable: it can neither be made in `folder` nor in the temporary directory.
     """
     path = folder / name
     try:
@@ -70,8 +66,9 @@ def private_dir(folder: Path, name: str, *, log: Log) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def remove_fallback_dirs(folder: Path) -> None:
-    """Remove the fallback directories that a killed process has left."""
+def remove_private_dirs(folder: Path) -> None:
+    """Remove the private directories of a killed process: `folder`, and the fallbacks."""
+    shutil.rmtree(folder, ignore_errors=True)
     spare = _fallback_path(folder, "*")
     with contextlib.suppress(OSError):
         for path in spare.parent.glob(spare.name):
@@ -80,11 +77,7 @@ def remove_fallback_dirs(folder: Path) -> None:
 
 
 def _make(path: Path) -> None:
-    """Make the directory, and check that the disk has space for its files.
-
-    Raises:
-        OSError: it cannot be made, or not be written.
-    """
+    """Make the directory, and check that the disk has space for its files."""
     make_private_dir(path.parent)
     path.mkdir(mode=0o700)  # an existing one is not ours
     with tempfile.TemporaryFile(dir=path) as probe:  # 0600 whatever the umask
@@ -93,7 +86,7 @@ def _make(path: Path) -> None:
 
 
 def _fallback_path(folder: Path, name: str) -> Path:
-    """Return the fallback; its name has a digest of `folder`, for `remove_fallback_dirs`."""
+    """Return the fallback; its name has a digest of `folder`, for `remove_private_dirs`."""
     digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"swarm-worker-{digest}-{name}"
 
@@ -103,17 +96,12 @@ class SessionMcpServers:
     """The MCP servers of a session."""
 
     servers: tuple[McpServer, ...]
-    """The swarm's own is the first."""
     installed: tuple[str, ...]
     """Names of the usable installed ones, for the prompt."""
 
 
 async def session_mcp_servers(
-    worker: Core,
-    adapter: ProviderAdapter,
-    task: RunningTask,
-    row: Task | None,
-    redactor: Redactor,
+    worker: Core, adapter: ProviderAdapter, task: RunningTask, row: Task | None, redactor: Redactor
 ) -> SessionMcpServers:
     """Return the swarm's MCP server and the installed ones, with resolved secrets.
 

@@ -12,11 +12,13 @@ from agent_swarm_worker.settings import EFFORTS, TIERS, ModelSettings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent_swarm_worker.api.wire.tasks import Task
+
 _LEGACY_TIERS = {"haiku": "smol", "sonnet": "regular", "opus": "smart", "fable": "ultra"}
 
 
 @dataclass(frozen=True, slots=True)
-class ModelChoice:
+class RequestedModel:
     """A model and its source, in the form of the report (docs/api.md 3.6)."""
 
     model: str
@@ -26,36 +28,26 @@ class ModelChoice:
 
 
 def choose_model(
-    *,
-    tiers: Mapping[str, str],
-    env: Mapping[str, str],
-    task_model: str | None,
-    task_tier: str | None,
-    task_effort: str | None,
-) -> ModelChoice:
+    task: Task | None, *, tiers: Mapping[str, str], env: Mapping[str, str]
+) -> RequestedModel:
     """Return the task's model, else its tier's model, else the agent's override.
 
-    Args:
-        tiers: the harness's model of each tier.
-        env: the variables in force.
-        task_model: the model of the task.
-        task_tier: the tier of the task.
-        task_effort: the reasoning effort of the task.
+    `tiers` has the harness's model of each tier, `env` the variables in force.
     """
     settings = ModelSettings.load(env)
     override = settings.model_override
-    wanted = (task_model or "").strip() or resolve_tier(task_tier, tiers=tiers, env=env)
-    model = wanted or override
+    own = ((task.model if task else None) or "").strip()
+    model = own or resolve_tier(task.model_tier if task else None, tiers=tiers, env=env) or override
     if not model:
         source = "adapter_default"
-    elif model == (task_model or "").strip():
+    elif model == own:
         source = "task"
     elif model == override:
         source = "agent_config"
     else:
         source = "custom"
-    effort = task_effort or settings.reasoning_effort_override
-    return ModelChoice(model, source, effort if effort in EFFORTS else None)
+    effort = (task.effort if task else None) or settings.reasoning_effort_override
+    return RequestedModel(model, source, effort if effort in EFFORTS else None)
 
 
 def resolve_tier(tier: str | None, *, tiers: Mapping[str, str], env: Mapping[str, str]) -> str:

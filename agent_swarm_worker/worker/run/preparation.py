@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.aio import wait_all
-from agent_swarm_worker.api.wire import TaskAssigned, TaskOffered
+from agent_swarm_worker.api.wire.tasks import TaskAssigned, TaskOffered
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import ProviderSessionConfig
 from agent_swarm_worker.credentials.pools import session_env
@@ -25,11 +25,12 @@ from agent_swarm_worker.worker.boot.environment import needed_variables
 from agent_swarm_worker.worker.loops.housekeeping import owner
 from agent_swarm_worker.worker.run.continuity import parent_of, with_native_resume
 from agent_swarm_worker.worker.run.launch_files import (
+    SESSIONS_DIR,
     SessionMcpServers,
     private_dir,
     session_mcp_servers,
 )
-from agent_swarm_worker.worker.run.model_choice import ModelChoice, choose_model
+from agent_swarm_worker.worker.run.model_choice import RequestedModel, choose_model
 from agent_swarm_worker.worker.run.prompting import compose_prompts, prepare_workspace
 from agent_swarm_worker.worker.run.running_task import RESUMED
 from agent_swarm_worker.worker.run.session_credentials import select_credentials_for
@@ -40,15 +41,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from agent_swarm_worker.api.wire import Task, Trigger
+    from agent_swarm_worker.api.wire.tasks import Task, Trigger
     from agent_swarm_worker.contract import Guest, ProviderAdapter
     from agent_swarm_worker.credentials.pools import Selection
-    from agent_swarm_worker.worker.boot.parts import Core, SessionParts
+    from agent_swarm_worker.worker.boot.parts import SessionParts
     from agent_swarm_worker.worker.run.prompting import SessionWorkspace
     from agent_swarm_worker.worker.run.running_task import RunningTask
-
-SESSIONS_DIR = "sessions"
-"""In the state directory: one private directory per running session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +55,10 @@ class PreparedSession:
 
     adapter: ProviderAdapter
     config: ProviderSessionConfig
-    model: ModelChoice
+    model: RequestedModel
     credentials: tuple[Selection, ...]
     metadata_bytes: int
     directory: Path
-    """Where the session works, on this machine."""
     limits: SessionLimits
 
 
@@ -74,11 +71,7 @@ async def prepared(
 ) -> AsyncIterator[PreparedSession]:
     """Prepare a session; its guest, clone and private directory are released afterwards.
 
-    Args:
-        worker: parts of the worker.
-        task: the running task.
-        trigger: of the task.
-        final_check: called while the prompts are composed; it may end the task.
+    `final_check` is called while the prompts are composed; it may end the task.
 
     Raises:
         SwarmWorkerError: it cannot be prepared; the task fails with this reason.
@@ -109,16 +102,19 @@ async def prepared(
             credentials=tuple(inputs.credentials),
             metadata_bytes=_begin_journal(worker, config, task),
             directory=inputs.workspace.directory.path,
-            limits=_limits(worker, inputs.adapter, task, row),
+            limits=limits_of(
+                worker.settings,
+                harness=inputs.adapter.name,
+                tags=row.tags if row else (),
+                log=worker.log.bind(task=task.task_id),
+            ),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SessionInputs:
-    """The parts from which a session's configuration is built."""
-
     adapter: ProviderAdapter
-    model: ModelChoice
+    model: RequestedModel
     credentials: list[Selection]
     tools: SessionMcpServers
     workspace: SessionWorkspace
@@ -136,18 +132,16 @@ async def _inputs(
 ) -> tuple[_SessionInputs, Task | None]:
     """Collect what a session is built from; return it, and the parent of the task.
 
-    Args:
-        worker: parts of the worker.
-        task: the running task.
-        row: its row.
-        resumed: the same, if the task continues its own session.
-        stack: releases the guest, the clone and the private directory.
+    `resumed` is the row of a task that continues its own session. `stack` releases the guest, the
+    clone and the private directory.
     """
     adapter = worker.harness.adapter
     redactor = Scrubber(worker.scrubber)
     folder = worker.state.path / SESSIONS_DIR
     private = stack.enter_context(private_dir(folder, task.session_uuid, log=worker.log))
-    model = _model_of(worker, adapter, row)
+    model = choose_model(
+        row, tiers=adapter_spec(adapter).models.tiers, env=worker.environment.values()
+    )
     # Independent requests, sent at once.
     (parent, workspace), credentials, tools, _ = await wait_all(
         partial(_parent_and_workspace, worker, row, resumed, stack),
@@ -173,7 +167,6 @@ async def _inputs(
 def _config(
     worker: SessionParts, task: RunningTask, row: Task | None, inputs: _SessionInputs
 ) -> ProviderSessionConfig:
-    """Return the configuration of a session, without its prompts."""
     settings, guest = worker.settings, inputs.guest
     return ProviderSessionConfig(
         prompt="",
@@ -201,20 +194,9 @@ def _config(
     )
 
 
-def _model_of(worker: Core, adapter: ProviderAdapter, row: Task | None) -> ModelChoice:
-    return choose_model(
-        tiers=adapter_spec(adapter).models.tiers,
-        env=worker.environment.values(),
-        task_model=row.model if row else None,
-        task_tier=row.model_tier if row else None,
-        task_effort=row.effort if row else None,
-    )
-
-
 async def _parent_and_workspace(
     worker: SessionParts, row: Task | None, resumed: Task | None, stack: AsyncExitStack
 ) -> tuple[Task | None, SessionWorkspace]:
-    """Return the task that this one continues, and the workspace."""
     parent = resumed or await parent_of(worker, row)
     return parent, await prepare_workspace(worker, row, parent, stack)
 
@@ -235,17 +217,6 @@ async def _with_task_text(worker: SessionParts, trigger: Trigger) -> Trigger:
         return trigger
 
 
-def _limits(
-    worker: SessionParts, adapter: ProviderAdapter, task: RunningTask, row: Task | None
-) -> SessionLimits:
-    return limits_of(
-        worker.settings,
-        harness=adapter.name,
-        tags=row.tags if row else (),
-        log=worker.log.bind(task=task.task_id),
-    )
-
-
 async def _open_guest(
     worker: SessionParts,
     task: RunningTask,
@@ -253,7 +224,6 @@ async def _open_guest(
     private: Path,
     stack: AsyncExitStack,
 ) -> Guest:
-    """Open the guest of a session; closing `stack` ends its processes."""
     mounts = {"work": workspace.directory.path, "private": private, "home": worker.settings.home}
     spec = GuestSpec(name=task.session_uuid, mounts=mounts)
     guest = await stack.enter_async_context(worker.sandbox.open(spec))
@@ -268,17 +238,13 @@ def _session_env(
     credentials: list[Selection],
     guest: Guest,
 ) -> dict[str, str]:
-    """The complete environment of the harness (docs/api.md 15.9)."""
     spec = adapter_spec(adapter)
     all_credentials = [each.credentials for each in worker.harness.all_specs]
     env = harness_env(
         session_env(spec.credentials, worker.environment.values(), credentials, all_credentials),
         tracing_switches=spec.tracing_variables,
     )
-    needed = (
-        *needed_variables(adapter, env),
-        *(selection.key_type for selection in credentials),
-    )
+    needed = (*needed_variables(adapter, env), *(used.key_type for used in credentials))
     return {
         **guest.environment(env, needed),
         **identity(env),
@@ -301,18 +267,18 @@ def _log_file(worker: SessionParts, task: RunningTask) -> Path:
 
 def _begin_journal(worker: SessionParts, config: ProviderSessionConfig, task: RunningTask) -> int:
     """Write the journal's first record, which is not uploaded; return its size."""
-    record = first_record(
-        role=worker.options.role,
-        owner=owner(worker.state, worker.ids),
-        session_uuid=config.session_uuid,
-        iteration=config.iteration,
-        timestamp=wire_time(worker.clock.now()),
-        harness=worker.harness.name,
-        trigger=task.trigger_type,
-        task_id=task.task_id,
-        yolo=bool(worker.settings.yolo),
-        model=config.model,
-        resumes=config.resume_session_id,
-        prompt=config.prompt,
-    )
+    fields = {
+        "sessionId": config.session_uuid,
+        "iteration": config.iteration,
+        "timestamp": wire_time(worker.clock.now()),
+        "harness": worker.harness.name,
+        "trigger": task.trigger_type,
+        "taskId": task.task_id,
+        "yolo": bool(worker.settings.yolo),
+        "model": config.model or None,
+        "resumes": config.resume_session_id,
+        "prompt": config.prompt,
+    }
+    kind = "lead" if worker.options.is_lead else "worker"
+    record = first_record(kind, owner(worker.state, worker.ids), fields)
     return Journal.begin(config.log_file, config.redactor.leaves(record), log=worker.log)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from anyio import to_thread
 
 from agent_swarm_worker.aio import wait_all
-from agent_swarm_worker.api.wire import TaskAssigned, TaskOffered
+from agent_swarm_worker.api.wire.tasks import TaskAssigned, TaskOffered
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.prompts.memories import memories_section
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AsyncExitStack
 
-    from agent_swarm_worker.api.wire import Task, Trigger
+    from agent_swarm_worker.api.wire.tasks import Task, Trigger
     from agent_swarm_worker.contract import ProviderAdapter, ProviderSessionConfig
     from agent_swarm_worker.prompts.render import PromptBuild
     from agent_swarm_worker.worker.boot.parts import SessionParts
@@ -241,10 +241,7 @@ class WorkingDirectory:
 def choose_directory(
     task_dir: str | None, clone: Path | None, process_cwd: Path
 ) -> WorkingDirectory:
-    """Return the task's directory, else the clone, else the worker's own directory.
-
-    `task_dir` counts only if it is an existing directory, `clone` likewise.
-    """
+    """Return the task's directory if it exists, else the clone, else the worker's own directory."""
     if task_dir and _is_directory(process_cwd / task_dir):
         return WorkingDirectory(path=process_cwd / task_dir, source="task")
     missing = task_dir or None

@@ -1,12 +1,13 @@
-"""Keeps the running tasks: the state of each, and the slots that limit their number."""
+"""Keeps the tasks of this process: the running ones, their slots, and the paused ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
+import orjson
 
 from agent_swarm_worker.aio import Broadcast
 
@@ -15,12 +16,17 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.contract import ProviderSession
+    from agent_swarm_worker.state.directory import StateDir
 
 PAUSED = "paused"
 """`ended_by` of a task that was paused."""
 RESUMED = "task_resumed"
 """The trigger type of a task that is resumed after a pause."""
+GRACEFUL_SHUTDOWN: Final = "graceful_shutdown"
+"""`ended_by` of a task that a shutdown handed back."""
+PAUSED_NOTE = "paused"
 
 
 class TaskState(StrEnum):
@@ -31,7 +37,6 @@ class TaskState(StrEnum):
     PREPARING = "preparing"
     """Claimed; its session is being prepared."""
     RUNNING = "running"
-    """Its session runs."""
     ANSWERED = "answered"
     """Its session runs, and its last output is the result: it only has to exit."""
     ENDING = "ending"
@@ -70,15 +75,12 @@ class RunningTask:
     observe_only: bool = False
     """An offered task: the worker neither reports progress nor finishes it (docs/api.md 4.4)."""
     was_paused: bool = False
-    """It was paused before this session; the server keeps that flag."""
     session_row: bool = False
-    """True once the server has a row for the running session."""
     stop_progress: Callable[[], None] = lambda: None
     """Called before the task is handed back: late progress would resume it."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """Around the whole run; cancelled only if there is no session, or one that cannot abort."""
     over: anyio.Event = field(default_factory=anyio.Event)
-    """Set when the session has ended."""
     _state: TaskState = field(default=TaskState.PREPARING, init=False)
     _session: ProviderSession | None = field(default=None, init=False)
     _ended_by: str | None = field(default=None, init=False)
@@ -123,6 +125,16 @@ class RunningTask:
         """False once the server took the task away; then its result is not reported."""
         return not self._is_lost
 
+    def is_assigned_elsewhere(self, current: Task, agent_id: str) -> bool:
+        """True if the task as the server has it is another agent's.
+
+        An offer stays this agent's to decide, whoever it is assigned to meanwhile: the server
+        assigns a task without an agent to the lead (docs/api.md 4.4).
+        """
+        if self.observe_only and current.offered_to == agent_id:
+            return False
+        return current.agent_id not in (None, agent_id)
+
     @property
     def takes_messages(self) -> bool:
         """True while its session can take steering messages."""
@@ -145,10 +157,8 @@ class RunningTask:
     async def end(self, reason: str, *, is_ours: bool = True) -> bool:
         """End the session; true for the first call.
 
-        Args:
-            reason: for the result and the log.
-            is_ours: false if the task was taken away. That also counts after its session has
-                ended, unless this was called before.
+        `is_ours` is false if the task was taken away. That also counts after its session has ended,
+        unless this was called before.
         """
         if self._ended_by is not None or self._state in {TaskState.RESERVED, TaskState.LOST}:
             return False
@@ -171,9 +181,7 @@ class RunningTask:
     def session_ended(self, cause: str | None) -> None:
         """Record that its session has ended, or will not begin.
 
-        Args:
-            cause: why the worker ended it, as `Watchdog.cause` has it; ``None`` if it ended by
-                itself.
+        `cause` is why the worker ended it; ``None`` if it ended by itself.
         """
         self._ended_by = cause
         self._enter(TaskState.LOST if self._is_lost else TaskState.REPORTING)
@@ -261,3 +269,44 @@ class PerTask:
             await self._action(task)
         finally:
             self._busy.discard(task)
+
+
+class PausedTaskStore:
+    """The paused tasks to continue when they are resumed; stored on each change."""
+
+    def __init__(self, state: StateDir) -> None:
+        self._state = state
+        self._by_shutdown: dict[str, bool] = {}
+        """By task, whether a shutdown paused it."""
+        try:
+            noted = orjson.loads(state.noted(PAUSED_NOTE) or "")
+        except ValueError:
+            return
+        if isinstance(noted, dict):
+            self._by_shutdown = {
+                task_id: by_shutdown is True for task_id, by_shutdown in noted.items()
+            }
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._by_shutdown))
+
+    def __contains__(self, task_id: str) -> bool:
+        return task_id in self._by_shutdown
+
+    def was_paused_by_shutdown(self, task_id: str) -> bool:
+        """True if a shutdown paused the task, rather than a person."""
+        return self._by_shutdown.get(task_id, False)
+
+    def add(self, task_id: str, *, by_shutdown: bool = False) -> None:
+        """Store a paused task; one paused by a shutdown is resumed by this worker itself."""
+        if self._by_shutdown.get(task_id) is not by_shutdown:
+            self._by_shutdown[task_id] = by_shutdown
+            self._write()
+
+    def discard(self, task_id: str) -> None:
+        """Remove a task that will not be continued."""
+        if self._by_shutdown.pop(task_id, None) is not None:
+            self._write()
+
+    def _write(self) -> None:
+        self._state.note(PAUSED_NOTE, orjson.dumps(self._by_shutdown).decode())

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.api.wire import windows_body
+from agent_swarm_worker.api.wire.bodies import windows_body
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.credentials.hook import LoginServices
 from agent_swarm_worker.credentials.pools import (
@@ -29,7 +29,7 @@ from agent_swarm_worker.reporting.port import WORKER_LANE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent_swarm_worker.api.wire import Task
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.contract import HarnessSpec, ProviderAdapter, ProviderResult
     from agent_swarm_worker.credentials.hook import LoginHook
     from agent_swarm_worker.credentials.pools import AvailableKeys
@@ -117,8 +117,7 @@ def report_limits(
     """Report the limits of the used credential, or clear them (docs/api.md 14.3).
 
     A key that served a whole session is cleared whatever its windows say: a subscription may
-    continue beyond them. One that hit a limit is limited until the time the vendor named, or for
-    a default time.
+    continue beyond them.
     """
     if not chosen:
         return
@@ -151,11 +150,8 @@ def limited_until(
 ) -> datetime | None:
     """Return the end of the limit that a failed session hit; ``None`` if it hit none.
 
-    Args:
-        result: of the session.
-        now: the current time, with a time zone.
-        credits_rest: how long a credential without credit is not used.
-        error_texts: the harness's own error texts, by class.
+    `credits_rest` is how long a credential without credit is not used; `error_texts` are the
+    harness's own, by class.
     """
     reason = result.failure_reason or ""
     kind = classify_error(reason, category=result.error_category, also=error_texts)

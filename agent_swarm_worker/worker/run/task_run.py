@@ -5,7 +5,7 @@ Also links a task with the pull request that its agent opened (docs/api.md 5.11)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from agent_swarm_worker.aio import wait_all
-from agent_swarm_worker.api.wire import vcs_body
+from agent_swarm_worker.api.wire.bodies import vcs_body
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolStart
 from agent_swarm_worker.contract.listening import listens_to
@@ -28,23 +28,26 @@ from agent_swarm_worker.reporting.port import SessionInfo
 from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.state.directory import Claim
 from agent_swarm_worker.worker.boot.harness import wire_name
-from agent_swarm_worker.worker.loops.heartbeat import announce, check_before_session
-from agent_swarm_worker.worker.loops.shutdown import GRACEFUL_SHUTDOWN, supersede
+from agent_swarm_worker.worker.loops.heartbeat import check_before_session, create_session_row
+from agent_swarm_worker.worker.loops.shutdown import supersede
 from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 from agent_swarm_worker.worker.run.continuity import HARNESS_KEY
-from agent_swarm_worker.worker.run.finishing import SessionOutcome, fail_unreported, finish_task
+from agent_swarm_worker.worker.run.finishing import (
+    SessionOutcome,
+    fail_unreported,
+    finish_task,
+    release_task,
+)
 from agent_swarm_worker.worker.run.preparation import PreparedSession, prepared
+from agent_swarm_worker.worker.run.retried_task import finished_by_parent
+from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN
 from agent_swarm_worker.worker.run.watchdog import Watchdog
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.vcs import find_request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from agent_swarm_worker.api.wire import Trigger
+    from agent_swarm_worker.api.wire.tasks import Trigger
     from agent_swarm_worker.contract import ProviderEvent, ProviderSession
-    from agent_swarm_worker.contract.listening import ByteRange
     from agent_swarm_worker.worker.boot.parts import RunParts
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
@@ -60,14 +63,18 @@ async def run_trigger(worker: RunParts, task: RunningTask, trigger: Trigger) -> 
     log = worker.log.bind(task=task.task_id)
     try:
         _write_claim(worker, task)
+        if await finished_by_parent(worker, task, trigger):
+            task.session_ended(task.ended_by)
+            await release_task(worker, task, log)
+            return
         if worker.shutdown.is_draining:
             # Claimed by the last poll before the shutdown: handed back without a session.
             await supersede(worker, task)
             return
-        announced = anyio.Event()
+        row_created = anyio.Event()
         outcome, _ = await wait_all(
-            partial(_run_session, worker, task, trigger, announced, log),
-            partial(_announce, worker, task, announced),
+            partial(_run_session, worker, task, trigger, row_created, log),
+            partial(_create_row, worker, task, row_created),
         )
         if task.is_live:
             task.session_ended(task.ended_by)
@@ -79,43 +86,45 @@ async def run_trigger(worker: RunParts, task: RunningTask, trigger: Trigger) -> 
         worker.slots.remove(task)
 
 
-async def _announce(worker: RunParts, task: RunningTask, announced: anyio.Event) -> None:
+async def _create_row(worker: RunParts, task: RunningTask, row_created: anyio.Event) -> None:
     """Create the session row at once: a claim without one is given to another worker."""
     try:
-        await announce(worker, task)
+        await create_session_row(worker, task)
     except ApiError as error:
         worker.log.debug(Event.API_REFUSED, call="active-session", why=str(error))
     except Exception as error:  # a bug must not end the session that runs beside it
         worker.log.error(Event.API_REFUSED, call="active-session", why=repr(error))
     finally:
-        announced.set()
-
-
-async def _check_before_session(
-    worker: RunParts, task: RunningTask, announced: anyio.Event
-) -> None:
-    """End the task if the server gave it up before it had a session row."""
-    await announced.wait()
-    await check_before_session(worker, task)
+        row_created.set()
 
 
 async def _run_session(
-    worker: RunParts, task: RunningTask, trigger: Trigger, announced: anyio.Event, log: Log
+    worker: RunParts, task: RunningTask, trigger: Trigger, row_created: anyio.Event, log: Log
 ) -> SessionOutcome:
     """Prepare and run the session; an error becomes a failed result."""
-    # Let the announcement start first: without a session row a sweep takes the task for lost.
+    # Let `_create_row` start first: without a session row a sweep takes the task for lost.
     await checkpoint()
     try:
         with task.scope:
-            final_check = partial(_check_before_session, worker, task, announced)
+            final_check = partial(check_before_session, worker, task, row_created)
             async with prepared(worker, task, trigger, final_check) as setup:
                 _write_claim(worker, task, setup)
                 reporter = _reporter(worker, task, setup, log)
-                sink = _Sink(reporter, _watchdog(worker, task, setup, reporter, log))
-                session = await setup.adapter.create_session(replace(setup.config, sink=sink))
+                watchdog = Watchdog(
+                    task,
+                    limits=setup.limits,
+                    report_progress=reporter.note,
+                    clock=worker.clock,
+                    log=log,
+                    hang_texts=adapter_spec(setup.adapter).hang_texts,
+                )
+                reporter.received = watchdog.received
+                session = await setup.adapter.create_session(replace(setup.config, sink=reporter))
                 task.begin(session)
                 log.info(Event.TASK_STARTED, harness=setup.adapter.name, cwd=str(setup.config.cwd))
-                return await _drive(worker, task, setup, session, sink, log=log)
+                return await _drive(
+                    worker, task, setup, session, reporter=reporter, watchdog=watchdog, log=log
+                )
     except Exception as error:
         return SessionOutcome(result=_failure_from(error, log))
     return SessionOutcome(result=_with_cause(_failure("cancelled", ABORTED), task.ended_by))
@@ -126,13 +135,16 @@ async def _drive(
     task: RunningTask,
     setup: PreparedSession,
     session: ProviderSession,
-    sink: _Sink,
     *,
+    reporter: SessionReporter,
+    watchdog: Watchdog,
     log: Log,
 ) -> SessionOutcome:
     """Run the session to its result; its output is reported even after an error."""
     try:
-        result = await _run_with_listeners(worker, task, setup, session, sink)
+        result = await _run_with_listeners(
+            worker, task, setup, session, reporter=reporter, watchdog=watchdog, log=log
+        )
     except Exception as error:
         result = _failure_from(error, log)
     result = _with_cause(result, task.ended_by)
@@ -142,7 +154,7 @@ async def _drive(
         is_error=result.is_error,
         category=result.error_category,
     )
-    return SessionOutcome(result=result, setup=setup, reporter=sink.reporter)
+    return SessionOutcome(result=result, setup=setup, reporter=reporter)
 
 
 async def _run_with_listeners(
@@ -150,27 +162,29 @@ async def _run_with_listeners(
     task: RunningTask,
     setup: PreparedSession,
     session: ProviderSession,
-    sink: _Sink,
+    *,
+    reporter: SessionReporter,
+    watchdog: Watchdog,
+    log: Log,
 ) -> ProviderResult:
     """Run the session with its listeners, and the loops that may end it."""
-    reporter, watchdog = sink.reporter, sink.watchdog
-    log = worker.log.bind(task=task.task_id)
-    loop_ender = _ToolLoopEnder(task)
-    guard = ToolLoopGuard(loop_ender.found, clock=worker.clock, log=log)
-    console = Console(log)
-    tracker = listens_to(Result, Message, ToolStart)(partial(_track_result, task))
-    handlers = (reporter.on_event, watchdog.on_event, guard.on_event, console.on_event, tracker)
-    for listener in handlers:
-        session.on_event(listener)
-    if task.ended_by is not None:
-        await session.abort(task.ended_by)
     has_link = task.has_task and not task.observe_only
     async with anyio.create_task_group() as helpers:
+
+        def end_soon(reason: str) -> None:  # listeners cannot await
+            helpers.start_soon(task.end, reason)
+
+        guard = ToolLoopGuard(end_soon, clock=worker.clock, log=log)
+        tracker = listens_to(Result, Message, ToolStart)(partial(_track_result, task))
+        console = Console(log).on_event
+        for listener in (reporter.on_event, watchdog.on_event, guard.on_event, console, tracker):
+            session.on_event(listener)
+        if task.ended_by is not None:
+            await session.abort(task.ended_by)
         helpers.start_soon(reporter.run)
         helpers.start_soon(watchdog.run)
-        helpers.start_soon(loop_ender.run)
         if has_link:
-            helpers.start_soon(pull_request_loop, worker, task, setup, reporter.lane)
+            helpers.start_soon(pull_request_loop, worker, task, setup)
         result = _failure("the session did not end when it was asked to", ABORTED)
         with watchdog.abort_scope:
             result = await session.wait_for_completion()
@@ -183,41 +197,8 @@ async def _run_with_listeners(
     if has_link and task.ended_by is None:
         # Most pull requests are opened by the agent's last call.
         with anyio.move_on_after(PULL_REQUEST_CHECK_S):
-            await link_pull_request(worker, task, setup, reporter.lane)
+            await link_pull_request(worker, task, setup)
     return result
-
-
-def _watchdog(
-    worker: RunParts, task: RunningTask, setup: PreparedSession, reporter: SessionReporter, log: Log
-) -> Watchdog:
-    return Watchdog(
-        task,
-        limits=setup.limits,
-        report_progress=reporter.note,
-        clock=worker.clock,
-        log=log,
-        hang_texts=adapter_spec(setup.adapter).hang_texts,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Sink:
-    """A `SessionSink` that passes journal ranges to the reporter, and output to the watchdog."""
-
-    reporter: SessionReporter
-    watchdog: Watchdog
-
-    def wrote(self, written: ByteRange) -> None:
-        self.reporter.wrote(written)
-
-    def switched(self, path: Path, start: int) -> None:
-        self.reporter.switched(path, start)
-
-    def unwritten(self, lines: bytes) -> None:
-        self.reporter.unwritten(lines)
-
-    def received(self, lines: Sequence[bytes]) -> None:
-        self.watchdog.received(lines)
 
 
 def _track_result(task: RunningTask, event: ProviderEvent) -> None:
@@ -228,7 +209,6 @@ def _track_result(task: RunningTask, event: ProviderEvent) -> None:
 
 
 def _failure_from(error: Exception, log: Log) -> ProviderResult:
-    """Return the failed result for an exception."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, ProviderError):
@@ -240,27 +220,9 @@ def _failure_from(error: Exception, log: Log) -> ProviderResult:
 
 
 def _with_cause(result: ProviderResult, ended_by: str | None) -> ProviderResult:
-    """Set the cause as the failure of a session that was ended by the worker."""
     if ended_by is None or result.error_category != ABORTED:
         return result
     return replace(result, error_category=ended_by.partition(":")[0], failure_reason=ended_by)
-
-
-class _ToolLoopEnder:
-    """Ends the task when the tool-loop guard reports a loop; listeners cannot await."""
-
-    def __init__(self, task: RunningTask) -> None:
-        self._task = task
-        self._reason = ""
-        self._found = anyio.Event()
-
-    def found(self, reason: str) -> None:
-        self._reason = reason
-        self._found.set()
-
-    async def run(self) -> None:
-        await self._found.wait()
-        await self._task.end(self._reason)
 
 
 def _write_claim(worker: RunParts, task: RunningTask, setup: PreparedSession | None = None) -> None:
@@ -332,22 +294,20 @@ def _failure(reason: str, category: str) -> ProviderResult:
     )
 
 
-async def pull_request_loop(
-    worker: RunParts, task: RunningTask, setup: PreparedSession, lane: str
-) -> None:
+async def pull_request_loop(worker: RunParts, task: RunningTask, setup: PreparedSession) -> None:
     """Search for a pull request every minute until there is one."""
-    while not await link_pull_request(worker, task, setup, lane):
+    await worker.clock.sleep(PULL_REQUEST_INTERVAL_S)
+    while not await link_pull_request(worker, task, setup):
         await worker.clock.sleep(PULL_REQUEST_INTERVAL_S)
 
 
-async def link_pull_request(
-    worker: RunParts, task: RunningTask, setup: PreparedSession, lane: str
-) -> bool:
+async def link_pull_request(worker: RunParts, task: RunningTask, setup: PreparedSession) -> bool:
     """Search once; true if a pull request was found and its link queued."""
     if not adapter_spec(setup.adapter).capabilities.has_local_environment:
         return False
     try:
-        git = Git(setup.config.env, timeout_s=20.0, scrub=setup.config.redactor.text)
+        env = worker.environment.for_own_git(setup.config.env)
+        git = Git(env, timeout_s=20.0, scrub=setup.config.redactor.text)
         found = await find_request(git, setup.directory)
     except Exception as error:  # a missing link is better than a failed session
         worker.log.warning(Event.REPOSITORY, task=task.task_id, why=repr(error))
@@ -356,5 +316,6 @@ async def link_pull_request(
         return False
     link = vcs_body(provider=found.provider, repo=found.repo, number=found.number, url=found.url)
     if link is not None:
-        worker.outbox.put(lane, WriteKind.VCS, {"task_id": task.task_id, "link": link})
+        args = {"task_id": task.task_id, "link": link}
+        worker.outbox.put(task.task_id, WriteKind.VCS, args)
     return True

@@ -1,18 +1,17 @@
 """Ends sessions that run too long, produce no output, or do not end when asked to.
 
 Harnesses may be silent for minutes and then continue, so half of the silence limit is reported as
-*stalled*, in the log and on the task, before the whole of it ends the session. A session that was
-ended for any reason and does not exit in time is abandoned.
+*stalled*, in the log and on the task, before the whole of it ends the session.
 
-The limits come from the settings, per harness, and from tags of the task (the API has no field for
-them): ``timeout:45m`` and ``silence:15m``. A tag may always lower a limit. It may raise it up to
-``SWARM_TASK_LIMIT_MAX_S``, so that no task can disable the watchdog.
+The limits come from the settings, per harness, and from tags of the task: ``timeout:45m`` and
+``silence:15m``. A tag may always lower a limit, and raise it up to ``SWARM_TASK_LIMIT_MAX_S``.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -41,13 +40,8 @@ _MAX_LINES_AFTER = 3
 class Watchdog:
     """Watches one session. `on_event` is a listener; `run` ends with the session.
 
-    Args:
-        task: the running task.
-        limits: of its session.
-        report_progress: reports a line of progress on the task.
-        clock: time.
-        log: for stalls.
-        hang_texts: texts that this harness prints when it hangs.
+    `report_progress` reports a line on the task; `hang_texts` are what the harness prints when it
+    hangs.
     """
 
     def __init__(
@@ -76,11 +70,7 @@ class Watchdog:
 
     @listens_to(RawStderr)
     def on_event(self, event: ProviderEvent) -> None:
-        """Record one event as output.
-
-        A session built on `providers.kit.session` reports its lines by `heard`, and only standard
-        error here; any other session reports all its events here.
-        """
+        """Record standard error, or any event of a session with a base of its own, as output."""
         self._record([event.content] if isinstance(event, (RawLog, RawStderr)) else ())
 
     def received(self, lines: Sequence[bytes]) -> None:
@@ -128,8 +118,9 @@ class Watchdog:
 
     async def _check_limits(self) -> None:
         wall_s, silence_s = self._limits.wall_s, self._limits.silence_s
-        quiet_s = self._quiet_s()
-        if wall_s and self._clock.monotonic() - self._started_at_s >= wall_s:
+        now_s = self._clock.monotonic()
+        quiet_s = now_s - self._output_at_s
+        if wall_s and now_s - self._started_at_s >= wall_s:
             await self._end(Hang.TIMEOUT, f"still running after {format_duration(wall_s)}")
         elif silence_s and quiet_s >= silence_s:
             await self._end(Hang.STALLED, f"no output for {format_duration(silence_s)}")
@@ -158,9 +149,6 @@ class Watchdog:
             self._log.error(Event.SESSION_HUNG, why="it does not end when asked to")
             self.abort_scope.cancel()
 
-    def _quiet_s(self) -> float:
-        return self._clock.monotonic() - self._output_at_s
-
     def _report(self, text: str) -> None:
         # Progress on a task that was paused or taken away would resume it.
         if self._task.is_live and self._task.ended_by is None:
@@ -180,47 +168,32 @@ class SessionLimits:
 
 
 def limits_of(settings: Settings, *, harness: str, tags: Iterable[str], log: Log) -> SessionLimits:
-    """Return the limits of a session.
+    """Return the limits of a session: the operator's, and those in the task's tags.
 
-    Args:
-        settings: the operator's limits.
-        harness: name of the adapter.
-        tags: of the task; other tags are ignored.
-        log: for tags that are invalid or exceed the maximum.
+    Invalid tags, and those above the maximum, are logged.
     """
     wall_s = settings.session_timeout_by_harness.get(harness, settings.session_timeout_s)
     silence_s = settings.session_silence_by_harness.get(harness, settings.session_silence_s)
-    requested = _TaskLimits(tags, settings.task_limit_max_s, log)
+    limit = partial(_tagged_limit, tuple(tags), max_s=settings.task_limit_max_s, log=log)
     return SessionLimits(
-        wall_s=requested.limit("timeout", own_s=wall_s),
-        silence_s=requested.limit("silence", own_s=silence_s),
+        wall_s=limit("timeout", own_s=wall_s), silence_s=limit("silence", own_s=silence_s)
     )
 
 
-class _TaskLimits:
-    """The limits in the tags of a task."""
-
-    def __init__(self, tags: Iterable[str], max_s: float, log: Log) -> None:
-        self._tags, self._max_s, self._log = tuple(tags), max_s, log
-
-    def limit(self, name: str, *, own_s: float) -> float:
-        """Return the limit of the last tag of a name, up to the maximum; `own_s` without a tag."""
-        limit_s = own_s
-        for tag in self._tags:
-            key, colon, text = tag.partition(":")
-            if not colon or key.strip().lower() != name:
-                continue
-            try:
-                requested_s = parse_duration(text)
-            except ValueError as error:
-                self._log.warning(Event.LIMIT_IGNORED, tag=tag[:100], why=str(error)[:200])
-                continue
-            limit_s = min(requested_s or math.inf, self._maximum(own_s))
-            if limit_s != (requested_s or math.inf):
-                why = f"SWARM_TASK_LIMIT_MAX_S allows {limit_s:g} s"
-                self._log.warning(Event.LIMIT_IGNORED, tag=tag[:100], why=why)
-        return 0.0 if limit_s == math.inf else limit_s
-
-    def _maximum(self, own_s: float) -> float:
-        """Return the upper bound of a task's limit: the larger of default and maximum."""
-        return max(own_s or math.inf, self._max_s or math.inf)
+def _tagged_limit(tags: Iterable[str], name: str, *, own_s: float, max_s: float, log: Log) -> float:
+    """Return the limit of the last tag of a name, up to the maximum; `own_s` without a tag."""
+    limit_s, maximum_s = own_s, max(own_s or math.inf, max_s or math.inf)
+    for tag in tags:
+        key, colon, text = tag.partition(":")
+        if not colon or key.strip().lower() != name:
+            continue
+        try:
+            requested_s = parse_duration(text) or math.inf
+        except ValueError as error:
+            log.warning(Event.LIMIT_IGNORED, tag=tag[:100], why=str(error)[:200])
+            continue
+        limit_s = min(requested_s, maximum_s)
+        if limit_s != requested_s:
+            why = f"SWARM_TASK_LIMIT_MAX_S allows {limit_s:g} s"
+            log.warning(Event.LIMIT_IGNORED, tag=tag[:100], why=why)
+    return 0.0 if limit_s == math.inf else limit_s

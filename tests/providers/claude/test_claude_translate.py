@@ -9,6 +9,7 @@ from agent_swarm_worker.contract import (
     Compaction,
     ContextUsage,
     Error,
+    Helper,
     Message,
     Progress,
     Result,
@@ -172,3 +173,22 @@ def test_a_new_turn_after_a_result_has_to_end_as_well() -> None:
     lines = natives("hello")
     assert not translate([*lines, lines[1]]).translator.is_final
     assert not translate([*lines, lines[0]]).translator.is_final
+
+
+def test_a_helper_is_named_in_all_that_it_says_and_calls() -> None:
+    events = translate("subagent").of(Message, ToolStart, ToolEnd)
+    helper = Helper("toolu_000014", "look around")
+    spoken = [event for event in events if event.helper]
+    assert [type(event) for event in spoken] == [ToolStart, ToolEnd]
+    assert {event.helper for event in spoken} == {helper}
+    (agent,) = (e for e in events if isinstance(e, ToolStart) and e.tool_name == "Agent")
+    assert (agent.tool_call_id, agent.helper) == (helper.id, None)
+
+
+def test_a_helper_of_a_cli_that_names_none_has_the_description_of_its_call() -> None:
+    lines = [
+        {name: value for name, value in line.items() if name != "task_description"}
+        for line in natives("subagent")
+    ]
+    starts = translate(lines).of(ToolStart)
+    assert [start.helper and start.helper.name for start in starts] == [None, "look around"]

@@ -24,6 +24,7 @@ from agent_swarm_worker.contract import (
     Custom,
     Ending,
     Error,
+    Helper,
     Message,
     Progress,
     Result,
@@ -31,6 +32,8 @@ from agent_swarm_worker.contract import (
     ToolEnd,
     ToolStart,
 )
+from agent_swarm_worker.guards.tool_loop import ToolLoopGuard
+from agent_swarm_worker.logs import Log
 from agent_swarm_worker.providers.codex.outcome import CodexState
 from agent_swarm_worker.providers.kit.costs import Tokens
 
@@ -267,7 +270,10 @@ def test_a_helpers_words_are_not_the_answer_but_its_tokens_count(tmp_path: Path)
     )
     done = {"method": "turn/completed", "params": {"threadId": "another", "turn": {}}}
     reader.feed(done)
-    assert (message, list(events)) == (Message("assistant", "I looked.", subagent=True), [])
+    assert (message, list(events)) == (
+        Message("assistant", "I looked.", subagent=True, helper=Helper("another", "helper 1")),
+        [],
+    )
     assert not reader.is_final, "only our own turn ends the session"
     reader.feed(lines[-1])
     result = reader.conclude(Ending(exit_code=0))
@@ -342,3 +348,39 @@ def test_kinds_that_are_not_known_are_skipped(transport: str, tmp_path: Path):
     ):
         assert list(reader.feed(line)) == []
     assert list(reader.feed_text("plain words")) == list(reader.feed_stderr("noise")) == []
+
+
+def test_a_command_that_fails_again_and_again_is_a_loop(transport: str, tmp_path: Path):
+    reader = translator(transport, make_state(tmp_path))
+    for line in recorded(transport, "hello")[:-1]:
+        reader.feed(line)
+    found: list[str] = []
+    guard = ToolLoopGuard(found.append, clock=SetClock(), log=Log())
+    for number in range(1, 16):
+        assert not found
+        item = {"type": "commandExecution", "id": f"item_{number}", "command": "cat x"}
+        failed = {"status": "failed", "exitCode": 1, "aggregatedOutput": "no such file"}
+        times = {"durationMs": 10 + number, "processId": str(number)}
+        for phase, native in (("started", item), ("completed", item | failed | times)):
+            line = {"method": f"item/{phase}", "params": {"threadId": THREAD, "item": native}}
+            if transport == "exec":
+                line = {"type": f"item.{phase}", "item": native}
+            for event in reader.feed(line):
+                guard.on_event(event)
+    assert found == [
+        "tool-loop: bash was called 15 times with the same arguments and no new result"
+    ]
+
+
+def test_threads_of_helpers_are_told_apart(tmp_path: Path):
+    reader = translator("app-server", make_state(tmp_path))
+    for line in recorded("app-server", "hello")[:-1]:
+        reader.feed(line)
+    item = {"type": "commandExecution", "id": "c1", "command": "ls"}
+    speakers = []
+    for thread in ("one", "two", "one", THREAD):
+        start = {"method": "item/started", "params": {"threadId": thread, "item": item}}
+        events = (*reader.feed(start), *completed(reader, item, thread=thread))
+        speakers += [event.helper and (event.helper.id, event.helper.name) for event in events]
+    one, two = ("one", "helper 1"), ("two", "helper 2")
+    assert speakers == [one, one, two, two, one, one, None, None]

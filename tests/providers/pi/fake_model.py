@@ -58,11 +58,23 @@ class Raw:
 
 
 @dataclass
+class Pieces:
+    """A stream of these bytes."""
+
+    pieces: list[bytes]
+    content_type: str = "text/event-stream"
+    then: str = "end"
+    """``cut`` or ``hang`` instead."""
+    pause_s: float = 0.0
+    """Between two pieces."""
+
+
+@dataclass
 class Silence:
     """No answer."""
 
 
-Step = Turn | Raw | Silence
+Step = Turn | Raw | Pieces | Silence
 
 
 @dataclass
@@ -138,10 +150,22 @@ class FakeModel:
             if isinstance(step.body, bytes):
                 return Response(step.body, step.status, step.headers)
             return JSONResponse(step.body, step.status, step.headers)
+        if isinstance(step, Pieces):
+            return StreamingResponse(_in_pieces(step), media_type=step.content_type)
         assert isinstance(step, Turn)
         events = anthropic if request.url.path.endswith("/messages") else chat
         chunks = list(events(step, body["model"]))
         return StreamingResponse(_paced(chunks, step), media_type="text/event-stream")
+
+
+async def _in_pieces(step: Pieces) -> AsyncIterator[bytes]:
+    for piece in step.pieces:
+        yield piece
+        await anyio.sleep(step.pause_s)
+    if step.then == "hang":
+        await anyio.sleep_forever()
+    if step.then == "cut":
+        raise ConnectionAbortedError
 
 
 async def _paced(chunks: list[bytes], step: Turn) -> AsyncIterator[bytes]:

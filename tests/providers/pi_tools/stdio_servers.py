@@ -28,6 +28,8 @@ def tool(name: str, **schema: Any) -> dict[str, Any]:
 
 def listed() -> dict[str, Any]:
     match MANNER:
+        case "lists":
+            return {"tools": json.loads(ARGUMENT)}
         case "odd-schemas":
             return {
                 "tools": [
@@ -54,8 +56,12 @@ def call(request: dict[str, Any]) -> None:
         os._exit(3)
     if MANNER == "silent-call":
         time.sleep(3600)
-    if MANNER == "bad-result":
-        answer(request, result={"content": "no list"})
+    if MANNER == "slow-and-noisy":
+        print("working", flush=True)
+        time.sleep(1)
+        answer(request, result={"content": [{"type": "text", "text": "at last"}]})
+    elif MANNER == "says":
+        print(ARGUMENT.replace("ID", str(request["id"])), end="", flush=True)
     elif MANNER == "not-as-promised":
         answer(request, result={"content": [{"type": "text", "text": "still useful"}]})
     elif MANNER == "rpc-error":
@@ -74,6 +80,8 @@ def main() -> None:
         subprocess.Popen(["sleep", "300"], start_new_session=True)
     if MANNER == "never":
         time.sleep(3600)
+    if MANNER == "slow-and-noisy":
+        print("ready", flush=True)
     if MANNER == "garbage":
         print("Welcome to the server!\n{\n[]\n\x00", flush=True)
     if MANNER == "exits":

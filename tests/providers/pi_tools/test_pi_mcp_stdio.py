@@ -110,7 +110,6 @@ async def test_servers_that_do_not_come_cost_their_tools_only(tag: str):
     ("manner", "complaint"),
     [
         ("dies", "it ended with exit code 3: last words of the server"),
-        ("bad-result", "a malformed result"),
         ("rpc-error", "it broke"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import contextmanager
 
 USAGE = {
     "input_tokens": 10,
@@ -19,6 +20,17 @@ MODEL_USAGE = {
 }
 
 
+_speaker = [None]
+
+
+@contextmanager
+def speaks_as(call_id):
+    """Print the messages of the subagent that this call started."""
+    before, _speaker[0] = _speaker[0], call_id
+    yield
+    _speaker[0] = before
+
+
 def say(**event):
     print(json.dumps(event), flush=True)
 
@@ -29,7 +41,7 @@ def begin(session_id="s-1"):
 
 def assistant(*content):
     message = {"role": "assistant", "model": "m-1", "content": list(content), "usage": USAGE}
-    say(type="assistant", session_id="s-1", parent_tool_use_id=None, message=message)
+    say(type="assistant", session_id="s-1", parent_tool_use_id=_speaker[0], message=message)
 
 
 def words(text):
@@ -42,7 +54,8 @@ def call(call_id, name, **inputs):
 
 def answer(call_id, content):
     result = {"type": "tool_result", "tool_use_id": call_id, "content": content}
-    say(type="user", session_id="s-1", message={"role": "user", "content": [result]})
+    message = {"role": "user", "content": [result]}
+    say(type="user", session_id="s-1", parent_tool_use_id=_speaker[0], message=message)
 
 
 def end(text, **more):

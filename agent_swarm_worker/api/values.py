@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import orjson
 
@@ -104,22 +104,33 @@ class Row:
         value = self.raw.get(key)
         return value if isinstance(value, list) else []
 
+    def objects(self, key: str) -> tuple[dict[str, Any], ...]:
+        """Return the objects of an array."""
+        return tuple(value for value in self.array(key) if isinstance(value, dict))
+
     def rows(self, key: str, read: Callable[[object], T | None]) -> tuple[T, ...]:
         """Return the array's items as returned by `read`, without any ``None``."""
         items = (read(value) for value in self.array(key))
         return tuple(item for item in items if item is not None)
 
 
+class WireRow:
+    """Base of the rows whose fields `read_row` reads."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_wire(cls, value: object) -> Self | None:
+        """Read one row; ``None`` if a field without a default is absent."""
+        return read_row(cls, value)
+
+
 def read_row(cls: Callable[..., T], value: object, /, **given: Any) -> T | None:
     """Read a JSON object into a dataclass; ``None`` if a field without a default is absent.
 
     The field ``created_at`` is read from the key ``createdAt``, according to the field's type; a
-    field ``raw`` gets the whole object. An empty string counts as absent.
-
-    Args:
-        cls: a frozen dataclass whose annotations are strings.
-        value: the object; any other JSON value reads as an object without keys.
-        given: values of fields that are read in another way.
+    field ``raw`` gets the whole object. An empty string counts as absent. Fields that are read in
+    another way are `given`.
     """
     row = Row(value)
     for field, key in _fields_and_keys(cls):

@@ -1,0 +1,261 @@
+"""Put aside what an earlier task left in a clone: changes, commits, operations under way.
+
+Nothing is lost: changes become a stash, commits a branch, repositories within the clone are moved
+to ``.git/swarm-kept``. What was found and done is returned, to be said once.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anyio import to_thread
+
+from agent_swarm_worker.errors import CloneStuck
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.workspace.git import Git
+
+STASH_MARK = "swarm-autostash"
+_AUTOSAVE = "swarm-autosave"
+_KEPT = "swarm-kept"
+_UNDER_WAY = {
+    "merge": ("MERGE_HEAD", "MERGE_MSG", "MERGE_MODE", "MERGE_RR", "AUTO_MERGE", "SQUASH_MSG"),
+    "rebase": ("rebase-merge", "rebase-apply", "REBASE_HEAD"),
+    "cherry-pick": ("CHERRY_PICK_HEAD",),
+    "revert": ("REVERT_HEAD",),
+    "cherry-pick or revert": ("sequencer",),
+    "bisect": (
+        "BISECT_START",
+        "BISECT_LOG",
+        "BISECT_NAMES",
+        "BISECT_TERMS",
+        "BISECT_EXPECTED_REV",
+        "BISECT_ANCESTORS_OK",
+        "BISECT_FIRST_PARENT",
+        "BISECT_HEAD",
+        "BISECT_RUN",
+    ),
+}
+"""Files in which git keeps an operation that is not finished."""
+_SILENT = frozenset(
+    {"MERGE_MSG", "MERGE_MODE", "MERGE_RR", "AUTO_MERGE", "SQUASH_MSG", "REBASE_HEAD"}
+)
+"""Also there when nothing is under way."""
+_AUTOSTASHES = ("rebase-merge/autostash", "rebase-apply/autostash", "MERGE_AUTOSTASH")
+_IDENTITY = (("user.name", "swarm-worker"), ("user.email", "swarm-worker@localhost"))
+
+
+async def put_aside(git: Git, tree: Path, branch: str | None, *, stamp: str) -> list[str]:
+    """Leave the work tree `tree` clean and without an operation under way; return what was found.
+
+    Args:
+        git: bound to `tree`.
+        tree: a clone or a submodule.
+        branch: the local branch that is about to be reset, if any.
+        stamp: part of the names under which things are kept.
+
+    Raises:
+        CloneStuck: something cannot be kept; nothing that was not kept is changed.
+    """
+    git_dir = await _git_dir(git, tree)
+    said = await _move_nested(git, tree, git_dir, stamp)
+    for path in await submodules(git, tree):
+        inner = tree / path
+        found = await put_aside(git.in_clone(inner), inner, None, stamp=stamp)
+        said += [f"in {path}: {what}" for what in found]
+    await _show_hidden_changes(git)
+    said += [f"a {name} was under way and was ended" for name in _under_way(git_dir)]
+    said += await _keep_changes(git, git_dir, stamp)
+    await _end_operations(git, git_dir)
+    for ref in ("HEAD", *((f"refs/heads/{branch}",) if branch else ())):
+        said += await _keep_commits(git, ref, branch)
+    return said
+
+
+async def move_nested(git: Git, tree: Path, *, stamp: str) -> list[str]:
+    """Move repositories that a checkout has left untracked; return what was moved."""
+    return await _move_nested(git, tree, await _git_dir(git, tree), stamp)
+
+
+async def is_dirty(git: Git) -> bool:
+    """True if there are changes; those inside of other repositories do not count."""
+    options = ("--porcelain", "-z", "--untracked-files=all", "--ignore-submodules=all")
+    status = await git("status", *options)
+    found = status.stdout.split("\0")
+    return not status.ok or any(line and not line.endswith("/") for line in found)
+
+
+async def is_sparse(git: Git) -> bool:
+    """True if only a part of the files is checked out."""
+    sparse = await git("config", "--type=bool", "--get", "core.sparseCheckout")
+    return sparse.stdout.strip() == "true"
+
+
+async def _git_dir(git: Git, tree: Path) -> Path:
+    found = await git("rev-parse", "--absolute-git-dir")
+    if not found.ok:
+        raise CloneStuck(f"{tree} is no usable repository: {found.why}")
+    return Path(found.stdout.removesuffix("\n"))
+
+
+async def _move_nested(git: Git, tree: Path, git_dir: Path, stamp: str) -> list[str]:
+    """Move untracked repositories out of the way; linked work trees of this one stay."""
+    listed = await git("ls-files", "--others", "--exclude-standard", "-z")
+    worktrees = await git("worktree", "list", "--porcelain")
+    linked = {
+        line.removeprefix("worktree ")
+        for line in worktrees.stdout.splitlines()
+        if line.startswith("worktree ")
+    }
+    said = []
+    for path in listed.stdout.split("\0"):
+        source = tree / path
+        if not path.endswith("/") or str(source) in linked:
+            continue
+        kept = git_dir / _KEPT / stamp.replace(":", "") / path
+        try:
+            await to_thread.run_sync(_move, source, kept)
+        except OSError as error:
+            raise CloneStuck(f"{path} cannot be moved: {error.strerror or error}") from error
+        said.append(f"the repository {path} within it was moved to {kept}")
+    return said
+
+
+def _move(source: Path, kept: Path) -> None:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(kept)
+
+
+async def submodules(git: Git, tree: Path) -> list[str]:
+    """Return the paths of submodules that are checked out."""
+    listed = await git("ls-files", "--stage", "-z")
+    links = [line.partition("\t")[2] for line in listed.stdout.split("\0") if line[:6] == "160000"]
+    return [path for path in dict.fromkeys(links) if (tree / path / ".git").exists()]
+
+
+async def _show_hidden_changes(git: Git) -> None:
+    """Clear the flags that hide changes of a file, but not those of a sparse checkout."""
+    flagged: dict[str, list[str]] = {"--no-skip-worktree": [], "--no-assume-unchanged": []}
+    sparse = await is_sparse(git)
+    listed = await git("ls-files", "-v", "-z")
+    for line in listed.stdout.split("\0"):
+        flag, _, path = line.partition(" ")
+        if flag.islower():
+            flagged["--no-assume-unchanged"].append(path)
+        if flag.upper() == "S" and not sparse:
+            flagged["--no-skip-worktree"].append(path)
+    for option, paths in flagged.items():
+        for begin in range(0, len(paths), 500):
+            await git("update-index", option, "--", *paths[begin : begin + 500])
+
+
+async def _keep_changes(git: Git, git_dir: Path, stamp: str) -> list[str]:
+    if not await is_dirty(git):
+        return []
+    current = (await git("symbolic-ref", "--quiet", "--short", "HEAD")).stdout.strip()
+    message = f"{STASH_MARK} {current or 'detached'} {stamp}"
+    stashed = await git("stash", "push", "--include-untracked", "-m", message)
+    if stashed.ok:
+        return []
+    if stashed.timed_out:
+        raise CloneStuck(stashed.why, is_slow=True)
+    # Without a commit, with conflicts and with paths added by intent only, git cannot stash.
+    try:
+        return await _snapshot(git, git_dir, message)
+    except CloneStuck as error:
+        why = f"uncommitted changes could not be stashed: {stashed.why}; nor saved: {error}"
+        raise CloneStuck(why) from error
+
+
+async def _snapshot(git: Git, git_dir: Path, message: str) -> list[str]:
+    """Save all files as a stash, else as a branch; then remove the changes."""
+    index = git_dir / "swarm-index"
+    head = (await git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")).stdout.strip()
+    parents = ("-p", head) if head else ()
+    own = git.configured(*_IDENTITY, ("advice.addEmbeddedRepo", "false"))
+    own.env["GIT_INDEX_FILE"] = str(index)
+    try:
+        await to_thread.run_sync(_copy, git_dir / "index", index)
+        added = await own("add", "--all")
+        if not added.ok:  # the index is damaged
+            index.unlink(missing_ok=True)
+            await own("read-tree", head or "--empty")
+            await _must(own, "add", "--all")
+        tree = await _must(own, "write-tree")
+    finally:
+        index.unlink(missing_ok=True)
+    commit = await _must(own, "commit-tree", tree, *parents, "-m", message)
+    if head:
+        commit = await _must(own, "commit-tree", tree, *parents, "-p", commit, "-m", message)
+        await _must(git, "stash", "store", "-m", message, commit)
+        await _must(git, "reset", "--quiet", "--hard")
+        where = "a stash"
+    else:
+        where = await _kept_branch(git, commit)
+        await _must(git, "read-tree", "--empty")
+    await _must(git, "clean", "--quiet", "-d", "--force")
+    return [f"its files, which git could not stash, are kept as {where}: {message}"]
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    if source.is_file():
+        shutil.copyfile(source, target)
+
+
+def _under_way(git_dir: Path) -> list[str]:
+    return [
+        name
+        for name, files in _UNDER_WAY.items()
+        if any((git_dir / file).exists() for file in files if file not in _SILENT)
+    ]
+
+
+async def _end_operations(git: Git, git_dir: Path) -> None:
+    """Remove the state of unfinished operations; their files and commits are kept elsewhere."""
+    for name in _AUTOSTASHES:
+        if (git_dir / name).is_file():
+            commit = (git_dir / name).read_text(errors="replace").strip()
+            await git("stash", "store", "-m", f"{STASH_MARK} {name}", commit)
+            (git_dir / name).unlink(missing_ok=True)
+    for file in (file for files in _UNDER_WAY.values() for file in files):
+        await to_thread.run_sync(_delete, git_dir / file)
+    refs = await git("for-each-ref", "--format=%(refname)", "refs/bisect/", "refs/rewritten/")
+    for ref in refs.stdout.split():
+        await git("update-ref", "-d", ref)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+async def _keep_commits(git: Git, ref: str, branch: str | None) -> list[str]:
+    """Keep the tip of `ref` on a branch, if no ref but `branch` holds it."""
+    tip = await git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    if not tip.ok:
+        return []
+    excluded = (f"--exclude={branch}",) if branch else ()
+    options = ("--max-count=1", ref, "--not", "--remotes", *excluded, "--branches")
+    commit = (await _must(git, "rev-list", *options)).strip()
+    if not commit:
+        return []
+    kept = await _kept_branch(git, commit)
+    return [f"commits that were only here are kept on {kept}"]
+
+
+async def _kept_branch(git: Git, commit: str) -> str:
+    kept = f"{_AUTOSAVE}-{commit[:12]}"
+    await _must(git, "branch", "--force", kept, commit)
+    return f"the branch {kept}"
+
+
+async def _must(git: Git, *args: str) -> str:
+    outcome = await git(*args)
+    if not outcome.ok:
+        raise CloneStuck(f"git {args[0]}: {outcome.why}", is_slow=outcome.timed_out)
+    return outcome.stdout.strip()
