@@ -234,3 +234,12 @@ async def test_colours_and_bars_are_not_in_progress_and_output(tmp_path: Path):
         row = await ran(rig, rig.prints(said, HARNESS_OUTPUT="text"))
     assert row["output"] == "building\n100%\ndone"
     assert row["progress"] in {"building", "100%", "done"}
+
+
+@pytest.mark.parametrize("word", ["result", "assistant", "success", "message"])
+async def test_a_weak_secret_that_is_a_word_of_the_protocol(tmp_path: Path, word: str):
+    async with swarm_rig(tmp_path) as rig:
+        env = rig.prints(STREAM, HARNESS_OUTPUT="stream-json", DB_PASSWORD=word)
+        row = await ran(rig, env)
+        assert (row["status"], row["output"]) == ("completed", "it")
+        assert word not in json.dumps(await rig.lines(row["id"]))

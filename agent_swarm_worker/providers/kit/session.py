@@ -178,11 +178,9 @@ class BaseSession:
         may_be_text = texts is not None and texts.is_text({})
         if may_be_text and not starts_with_object(line):
             return []
-        parts = [
-            (scrubbed, part.is_json)
-            for part in parts_of(line)
-            for scrubbed in [self.config.redactor.json_line(part.content)]
-        ]
+        found = parts_of(line)
+        scrubbed = self.config.redactor.json_lines([part.content for part in found])
+        parts = [(one, part.is_json) for one, part in zip(scrubbed, found, strict=True)]
         natives = [native for (_, native), is_json in parts if is_json]
         if any(native is None for native in natives):
             return []
