@@ -237,6 +237,8 @@ class Ending:
     """The reason given to `abort`, if it was called."""
     hung_after_result: bool = False
     """The process did not exit after its final event, and was killed."""
+    out_of_memory: bool = False
+    """The kernel killed the process for lack of memory."""
     truncated: bool = False
     """The last line had no line end."""
     stderr_tail: str = ""

@@ -87,7 +87,7 @@ class AppServer(JsonRpcConversation):
 
     def conclude(self, ending: Ending) -> ProviderResult:
         """Return the result of the session."""
-        self.rpc.end(f"codex {exit_text(ending.exit_code)}")
+        self.rpc.end(f"codex {exit_text(ending)}")
         return outcome.conclude(self._state, ending)
 
     @property

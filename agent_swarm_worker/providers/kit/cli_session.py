@@ -31,10 +31,11 @@ from agent_swarm_worker.contract import (
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.journal.files import continuation_of, continuation_record
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.processes.memory_events import oom_kills
 from agent_swarm_worker.processes.pipes import DRAIN_S, LineFramer, decode_line, drain, pump
 from agent_swarm_worker.providers.kit.conversation import Conversation, StdinWriter, SteeringRouter
 from agent_swarm_worker.providers.kit.launch import CliHarness
-from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, as_aborted
+from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, KILLED_EXIT, as_aborted
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.text import plain
 
@@ -139,7 +140,7 @@ class CliSession(BaseSession):
             self._steering.refuse("this harness takes no messages while it runs")
         if self._abort_reason is not None:
             return translator.conclude(Ending(exit_code=ABORTED_EXIT, aborted=self._abort_reason))
-        now_s = self.clock.monotonic()
+        now_s, kills_before = self.clock.monotonic(), oom_kills()
         run = _Run(translator, started_at_s=now_s, last_output_at_s=now_s)
         try:
             await self._write_files(launch)
@@ -175,6 +176,7 @@ class CliSession(BaseSession):
                 exit_code=exit_code,
                 aborted=self._abort_reason,
                 hung_after_result=run.hung_after_result,
+                out_of_memory=exit_code == KILLED_EXIT and oom_kills() > kills_before,
                 truncated=run.truncated,
                 stderr_tail=self.stderr_tail,
                 duration_ms=round((self.clock.monotonic() - run.started_at_s) * 1000),

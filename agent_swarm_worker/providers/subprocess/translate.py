@@ -27,7 +27,14 @@ from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
 from agent_swarm_worker.providers.kit.lenient_json import MAX_QUOTED_CHARS, UNREADABLE, torn_event
 from agent_swarm_worker.providers.kit.native import number
-from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, Failure, concluded
+from agent_swarm_worker.providers.kit.outcome import (
+    ABORTED_EXIT,
+    OUT_OF_MEMORY,
+    Failure,
+    concluded,
+    exit_text,
+    killed_category,
+)
 from agent_swarm_worker.providers.subprocess.spec import SPEC
 from agent_swarm_worker.text import one_line
 
@@ -202,8 +209,9 @@ def _by_exit_code(
             return concluded(None, exit_code=0, output=output or None)
         failed = Failure("no_output", _with("The command exited without saying anything", quoted))
     else:
-        summary = f"The command exited with code {ending.exit_code}"
-        failed = Failure(_category(quoted), _with(summary, quoted))
+        category = OUT_OF_MEMORY if ending.out_of_memory else _category(quoted)
+        summary = f"The command {exit_text(ending)}"
+        failed = Failure(category or killed_category(ending), _with(summary, quoted))
     return concluded(failed, exit_code=ending.exit_code)
 
 
