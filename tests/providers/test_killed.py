@@ -9,7 +9,7 @@ import pytest
 from session_config import session_config
 
 from agent_swarm_worker.contract import ProviderResult
-from agent_swarm_worker.processes import memory_events
+from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, Launch
@@ -32,8 +32,8 @@ def counter(
     """The file of the kernel's count, which is 2."""
     group = {"v1": "9:name=systemd:/\n4:memory:/a/b\n0::/\n", "v2": "0::/a/b\n"}
     file = {"v1": "memory/a/b/memory.oom_control", "v2": "a/b/memory.events"}
-    monkeypatch.setattr(memory_events, "MEMBERSHIP", tmp_path / "membership")
-    monkeypatch.setattr(memory_events, "ROOT", tmp_path / "cgroup")
+    monkeypatch.setattr(procfs, "MEMBERSHIP", tmp_path / "membership")
+    monkeypatch.setattr(procfs, "ROOT", tmp_path / "cgroup")
     (tmp_path / "membership").write_text(group.get(request.param, "0::/of/the/host\n"))
     counter = tmp_path / "cgroup" / file.get(request.param, "memory.events")
     counter.parent.mkdir(parents=True)
@@ -69,5 +69,5 @@ async def test_a_harness_killed_for_lack_of_memory_says_so(
 
 
 def test_a_machine_without_a_count_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(memory_events, "MEMBERSHIP", tmp_path / "none")
-    assert memory_events.oom_kills() == 0
+    monkeypatch.setattr(procfs, "MEMBERSHIP", tmp_path / "none")
+    assert procfs.oom_kills() == 0

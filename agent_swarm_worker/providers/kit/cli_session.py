@@ -31,8 +31,8 @@ from agent_swarm_worker.contract import (
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.journal.files import continuation_of, continuation_record
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.processes.memory_events import oom_kills
 from agent_swarm_worker.processes.pipes import DRAIN_S, LineFramer, decode_line, drain, pump
+from agent_swarm_worker.processes.procfs import oom_kills
 from agent_swarm_worker.providers.kit.conversation import Conversation, StdinWriter, SteeringRouter
 from agent_swarm_worker.providers.kit.launch import CliHarness
 from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, KILLED_EXIT, as_aborted
