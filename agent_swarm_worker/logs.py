@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import json
 import logging
+import re
 import sys
 import threading
 import time
@@ -300,7 +301,13 @@ def reset() -> None:
     structlog.reset_defaults()
 
 
+_RAW = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that JSON need not escape, and that a terminal or an editor obeys."""
+
+
 def _write(stream: TextIO, text: str) -> None:
+    if "\x7f" in text or not text.isascii():
+        text = _RAW.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
     # OSError: disk full, reader gone. ValueError: stream closed, or text that it cannot encode.
     with contextlib.suppress(OSError, ValueError):
         stream.write(text)

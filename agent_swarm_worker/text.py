@@ -1,4 +1,4 @@
-"""Shorten foreign text for a line, a field or a prompt.
+"""Make foreign text plain; shorten it for a line, a field or a prompt.
 
 ``one_line`` and ``shorten*`` mark a cut with an ellipsis, ``clip*`` with a notice on a line of its
 own, ``truncate_bytes`` not at all. Scrub before: a secret that is cut in half is not recognised.
@@ -10,20 +10,75 @@ import re
 import sys
 from unicodedata import combining, east_asian_width
 
-# White space, control characters, line and paragraph separators, direction overrides that reorder
+# White space, control characters, line and paragraph separators, direction controls that reorder
 # what follows, and lone surrogates, which no JSON encoder accepts.
 # Listed one by one: with the class ``\s`` a substitution takes half as long again.
 _UNFIT = re.compile(
-    r"[\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028-\u202f\u205f\u2066-\u2069\u3000\ud800-\udfff]+"
+    r"[\x00-\x20\x7f-\xa0\u061c\u1680\u2000-\u200a\u200e\u200f\u2028-\u202f\u205f\u2066-\u2069\u3000"
+    r"\ud800-\udfff]+"
 )
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+TERMINAL_SEQUENCE = (
+    # A string with its end (title, link, image); CSI (colours, cursor); any other; a lone escape.
+    r"(?:(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\n\x1b\x90\x98\x9c-\x9f]*+(?:\x07|\x9c|\x1b\\)"
+    r"|(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]?|\x1b[ -/]*+[0-~]?)"
+)
+"""A pattern for one control sequence of a terminal (ECMA-48), also a cut one."""
+_SEQUENCES = re.compile(TERMINAL_SEQUENCE)
+_HIDDEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
+)
+"""Control characters but tab and line feed, direction controls, byte order marks."""
+_LINE_ENDS = re.compile(r"\r\n|[\r\x0b\x0c\x85]")
+_BACKSPACED = re.compile(r"[^\n\x08]\x08")
+"""A character that the next one replaces, as in spinners and in bold text of old printers."""
+
+
+def plain(text: str) -> str:
+    """Remove terminal sequences and direction controls; a control character becomes a blank.
+
+    Scrub the result: the parts of a secret with a sequence between them come together.
+    """
+    if _is_plain(text):
+        return text
+    text = _LINE_ENDS.sub("\n", _SEQUENCES.sub("", text))
+    return _HIDDEN.sub(_shown, _BACKSPACED.sub("", text))
+
+
+def _shown(hidden: re.Match[str]) -> str:
+    return " " if hidden[0] < "\xa0" else ""
+
+
+def plain_line(line: str) -> str:
+    """Return one line as plain text: what a terminal shows of it, of a progress bar its last state.
+
+    A bar returns to the start of its line (carriage return) for each new state.
+    """
+    if _is_plain(line):
+        return line
+    states = plain(line).split("\n")
+    return next((state for state in reversed(states) if state.strip()), "")
+
+
+def _is_plain(text: str) -> bool:
+    # The first two take a fraction of the time of the search.
+    return (
+        text.isprintable()
+        or text.replace("\t", "").replace("\n", "").isprintable()
+        or not _HIDDEN.search(text)
+    )
 
 
 def one_line(text: str, max_chars: int = sys.maxsize) -> str:
-    """Put `text` on one line: runs of white space and control characters become one space."""
+    """Put `text` on one line: runs of white space and control characters become one space.
+
+    Terminal sequences are removed.
+    """
     if len(text) <= max_chars and text.isprintable() and "  " not in text:
         return text.strip()
     line = stripped = text.strip()
+    if "\x1b" in line or "\x9b" in line or "\x9d" in line:
+        line = stripped = _SEQUENCES.sub("", line[: max_chars * 32]).strip()
     # Cutting first keeps a huge text cheap; one that is mostly blanks gets a second, longer look.
     for read_chars in (max_chars * 3, max_chars * 16):
         line = stripped[:read_chars]

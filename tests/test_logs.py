@@ -74,6 +74,10 @@ def test_a_value_cannot_make_lines_or_drive_a_terminal(value: str):
     assert line.isprintable()
     (line,) = lines(lambda log: log.info(Event.SESSION_OUTPUT, text=value))
     assert json.loads(line)["text"] == value
+    assert line.isprintable()
+    (line,) = lines(lambda log: log.output(Event.SESSION_OUTPUT, f"{value} \x7f\u2028"))
+    assert json.loads(line)["text"] == f"{value} \x7f\u2028"
+    assert line.isprintable()
 
 
 def test_bound_values_are_on_every_line_of_that_logger_alone():

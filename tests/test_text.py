@@ -10,6 +10,8 @@ from agent_swarm_worker.text import (
     clip,
     clip_bytes,
     one_line,
+    plain,
+    plain_line,
     shorten,
     shorten_middle,
     shorten_start,
@@ -21,7 +23,8 @@ from agent_swarm_worker.text import (
     ("text", "line"),
     [
         (" a\n\n b\tc ", "a b c"),
-        ("\x1b[31mred", "[31mred"),
+        ("\x1b[31mred\x1b[0m \x1b]0;title\x07\x9b1mbold", "red bold"),
+        ("\u200fright\u061c", "right"),
         ("no\xa0break\u3000wide", "no break wide"),
         ("left\u202eright", "left right"),
         ("half \ud800 a pair", "half a pair"),
@@ -72,3 +75,37 @@ def test_clip_keeps_lines_and_says_that_it_cut():
 def test_truncate_bytes_halves_no_character():
     assert truncate_bytes("aé", 2) == "a"
     assert truncate_bytes("aé", 3) == "aé"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\tb\nc", "a\tb\nc"),
+        ("\x1b[31mAPI Error: \x1b[1m429\x1b[0m", "API Error: 429"),
+        ("\x1b]0;title\x07a\x1b]8;;https://x.test\x1b\\link\x1b]8;;\x1b\\", "alink"),
+        ("\x1bPq#0\x1b\\a\x1b(B\x1b7b\x9b2Kc\x9d0;t\x9cd", "abcd"),
+        ("cut off: \x1b[3", "cut off: "),
+        ("a\x00b\x7fc\x85d\u202ee\u2066f\u200fg\ufeff", "a b c\ndefg"),
+        ("|\x08/\x08-\x08done, b\x08bold", "done, bold"),
+        ("one\r\ntwo\rthree", "one\ntwo\nthree"),
+    ],
+)
+def test_plain_text_has_no_codes(text: str, shown: str):
+    assert plain(text) == shown
+
+
+@given(
+    st.text(
+        alphabet=st.sampled_from("\x1b\x9b\x9d\x07\x9c\\[]m;0 a\r\n\x08\x00\u202e"), max_size=60
+    )
+)
+def test_plain_text_stays_as_it_is(text: str):
+    shown = plain(text)
+    assert not set(shown) & set("\x1b\x9b\x9d\x07\x9c\r\x08\x00\u202e")
+    assert plain(shown) == shown
+
+
+def test_a_line_shows_the_last_state_of_a_bar():
+    assert plain_line("10%\r\x1b[K 55%\r100%\r") == "100%"
+    assert plain_line("as it is") == "as it is"
+    assert plain_line("\r\r") == ""

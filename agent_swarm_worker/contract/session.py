@@ -48,7 +48,10 @@ class Redactor(Protocol):
         """Scrub one JSON line; return it and its parsed value, or ``None`` if it is not JSON."""
 
     def json_lines(self, lines: Sequence[bytes]) -> list[tuple[bytes, Any]]:
-        """Scrub several lines at once, which costs less than one by one."""
+        """Scrub several lines of a protocol at once, which costs less than one by one.
+
+        A secret that equals a key or a type of the protocol stays in the values, not in the lines.
+        """
 
     def stream(self) -> StreamRedactor:
         """Return a scrubber for a stream that arrives in chunks."""
@@ -234,6 +237,8 @@ class Ending:
     """The reason given to `abort`, if it was called."""
     hung_after_result: bool = False
     """The process did not exit after its final event, and was killed."""
+    out_of_memory: bool = False
+    """The kernel killed the process for lack of memory."""
     truncated: bool = False
     """The last line had no line end."""
     stderr_tail: str = ""

@@ -13,6 +13,8 @@ import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from agent_swarm_worker.text import plain
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -60,8 +62,8 @@ def classify_error(
     `also` has the regular expressions of the harness's own texts, by class; they are tried first.
     """
     given = _by_category(category) or _by_status(status)
-    plain = text[:MAX_CLASSIFIED_CHARS].replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    by_text = (_by_patterns(plain, also) if also else None) or _by_text(plain)
+    shown = plain(text[:MAX_CLASSIFIED_CHARS]).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    by_text = (_by_patterns(shown, also) if also else None) or _by_text(shown)
     if given is None:
         return by_text
     return by_text if by_text in _REFINEMENTS.get(given, ()) else given

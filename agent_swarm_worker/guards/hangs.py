@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
-from agent_swarm_worker.text import shorten_start
+from agent_swarm_worker.text import plain, shorten_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,15 +120,15 @@ def _read(line: str) -> tuple[str, str]:
     except orjson.JSONDecodeError:
         native = line
     if not isinstance(native, dict):
-        return "", line
+        return "", plain(line)
     if native.get("type") in {"stdout", "stderr"}:  # the journal's form of plain text
-        return "", str(native.get("content"))
+        return "", plain(str(native.get("content")))
     nested = native.get("request")
     objects = [native, nested] if isinstance(nested, dict) else [native]
     names = [each.get(name) for each in objects for name in _EVENT_NAMES]
     is_error = native.get("type") == "error"
     event = " ".join(name for name in names if isinstance(name, str))
-    return event or "event", str(native.get("message")) if is_error else ""
+    return event or "event", plain(str(native.get("message"))) if is_error else ""
 
 
 def _first_line(text: str) -> str:

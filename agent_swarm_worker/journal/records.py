@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint
 from agent_swarm_worker.contract import TextTranslator
 from agent_swarm_worker.journal.files import read_head
 from agent_swarm_worker.processes.pipes import decode_line
+from agent_swarm_worker.text import plain, plain_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,9 +48,9 @@ def events_of(record: bytes, translator: Translator) -> Iterable[ProviderEvent]:
         case {"type": "journal_limit", "max_bytes": _}:
             return
         case {"type": "stdout", "content": str(text)}:
-            yield from translator.feed_text(text)
+            yield from translator.feed_text(plain_line(text))
         case {"type": "stderr", "content": str(text), "timestamp": _}:
-            for line in text.splitlines():
+            for line in plain(text).splitlines():
                 yield from translator.feed_stderr(line)
         case _ if isinstance(translator, TextTranslator) and translator.is_text(native):
             yield from translator.feed_text(decode_line(record).rstrip("\n"))

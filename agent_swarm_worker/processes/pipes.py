@@ -30,6 +30,8 @@ LONG_READ_BYTES = 1 << 18
 """Of a stream of long lines; also the size of its pipe. A read costs as much as some lines."""
 LONG_LINE_BYTES = 4096
 DRAIN_S = 2.0
+MAX_BAR_BYTES = 4096
+"""The part of an incomplete line in which the state of a progress bar is looked for."""
 
 
 class PipeReader(ByteReceiveStream):
@@ -229,6 +231,12 @@ class LineFramer:
     def is_cutting(self) -> bool:
         """Whether that line is too long already."""
         return self._size > self._max_bytes
+
+    def states(self) -> list[bytes]:
+        """Return the last states of a progress bar: the incomplete line, split at returns."""
+        first, *others = self._partial[-MAX_BAR_BYTES:].split(b"\r")
+        is_whole = len(self._partial) <= MAX_BAR_BYTES
+        return [bytes(state) for state in ((first, *others) if is_whole else others)]
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Add the next bytes; return the lines they complete, without their ends (LF, CRLF)."""

@@ -9,7 +9,7 @@ from agent_swarm_worker.api.wire.tasks import TERMINAL_STATUSES
 from agent_swarm_worker.contract import CostData
 from agent_swarm_worker.guards.hangs import with_retry_hint
 from agent_swarm_worker.reporting.output_schema import Checker, OutputCheck, check_isolated
-from agent_swarm_worker.text import clip
+from agent_swarm_worker.text import clip, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +60,8 @@ async def decide_finish(
         return None
     if has_failed(result):
         return _failed(_failure_reason(result, harness, redactor.text(last_text)), redactor)
-    texts = [text for text in (result.output, last_text, existing_output) if _has_text(text)]
+    said = [plain(text) for text in (result.output, last_text, existing_output) if text]
+    texts = [text for text in said if _has_text(text)]
     if output_schema:
         return await _by_schema(output_schema, texts, redactor, checker)
     if not texts:
@@ -104,7 +105,9 @@ async def _by_schema(
 
 
 def _failed(reason: str, redactor: Redactor) -> FinishBody:
-    return FinishBody(status="failed", failure_reason=clip(redactor.text(reason), MAX_REASON_CHARS))
+    return FinishBody(
+        status="failed", failure_reason=clip(redactor.text(plain(reason)), MAX_REASON_CHARS)
+    )
 
 
 def _failure_reason(result: ProviderResult, harness: str, last_text: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_swarm_worker.text import one_line
+from agent_swarm_worker.text import one_line, plain
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ActionKind, Helper
@@ -54,13 +54,13 @@ def label(
     if not text:
         return None
     if helper is None:
-        return one_line(scrub(text), MAX_LABEL_CHARS)
-    return one_line(f"{helper_name(helper, scrub)}: {scrub(text)}", MAX_LABEL_CHARS)
+        return one_line(scrub(plain(text)), MAX_LABEL_CHARS)
+    return one_line(f"{helper_name(helper, scrub)}: {scrub(plain(text))}", MAX_LABEL_CHARS)
 
 
 def helper_name(helper: Helper, scrub: Callable[[str], str] = str) -> str:
     """Return a helper's name for people."""
-    return f"🤖 {one_line(scrub(helper.name), MAX_HELPER_CHARS) or 'helper'}"
+    return f"🤖 {one_line(scrub(plain(helper.name)), MAX_HELPER_CHARS) or 'helper'}"
 
 
 def has_label(tool_name: str, args: Any, *, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> bool:

@@ -35,7 +35,7 @@ from agent_swarm_worker.reporting.labels import MAX_LABEL_CHARS, has_label, labe
 from agent_swarm_worker.reporting.log_tail import LogTail
 from agent_swarm_worker.reporting.port import WORKER_LANE
 from agent_swarm_worker.reporting.tool_events import MAX_ID_CHARS, ToolEvents
-from agent_swarm_worker.text import one_line
+from agent_swarm_worker.text import one_line, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -195,7 +195,7 @@ class SessionReporter:
         self._events.tool_started(event)
 
     def _take_progress(self, event: Progress) -> None:
-        text = one_line(self._redactor.text(event.message), MAX_LABEL_CHARS)
+        text = one_line(self._redactor.text(plain(event.message)), MAX_LABEL_CHARS)
         if text and self._sends_progress:
             self._progress.offer(text)
 

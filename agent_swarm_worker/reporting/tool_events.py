@@ -18,7 +18,7 @@ from agent_swarm_worker.api.values import encode, whole_number
 from agent_swarm_worker.api.wire.bodies import event_body
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.reporting.labels import canonical_name
-from agent_swarm_worker.text import one_line
+from agent_swarm_worker.text import one_line, plain
 
 if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
@@ -183,6 +183,7 @@ class ToolEvents:
         return data
 
     def _put_text(self, data: dict[str, Any], key: str, text: str) -> None:
+        text = plain(text)
         if len(text) > MAX_TEXT_CHARS:
             data[key] = self._short(text)
         else:
@@ -199,7 +200,7 @@ class ToolEvents:
         self._unscrubbed.clear()
 
     def _short(self, text: str) -> str:
-        return _field(self._scrub(text))
+        return _field(self._scrub(plain(text)))
 
 
 def _field(text: str) -> str:

@@ -164,6 +164,19 @@ def test_every_list_of_texts_stands_for_a_class() -> None:
     assert {kind for kind, _ in TEXTS} <= set(ErrorClass)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '\x1b[31mAPI Error: \x1b[1m429\x1b[0m {"error":"x"}',
+        "\x1b]0;agent\x07rate \x1b[7mlimit\x1b[27m exceeded",
+        "\x9b31mError: 429\x9b0m",
+        "rate\x00limit exceeded",
+    ],
+)
+def test_terminal_sequences_do_not_hide_a_class(text: str) -> None:
+    assert classify_error(text) is ErrorClass.RATE_LIMIT
+
+
 def test_only_the_beginning_of_a_huge_text_counts() -> None:
     assert classify_error("x" * 1_000_000 + " overloaded_error") is ErrorClass.UNKNOWN
 

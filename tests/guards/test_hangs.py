@@ -113,6 +113,12 @@ def test_what_shows_no_reason_leaves_the_limit_as_it_is(said: str, hang: Hang):
     assert classify_hang(hang, said, is_cut_off=False) is hang
 
 
+def test_terminal_sequences_hide_nothing():
+    said = "\x1b[1;33mContinue?\x1b[0m [\x1b[32my\x1b[0m/N] "
+    assert classify_hang(Hang.STALLED, out(said), is_cut_off=True) is Hang.AWAITING_INPUT
+    assert quote_line(out(said)) == "Continue? [y/N]"
+
+
 def test_last_words_are_quoted_for_people():
     assert quote_line(out("Continue?\t [y/N] ")) == "Continue? [y/N]"
     assert quote_line(json.dumps({"type": "stderr", "content": "one\ntwo\n\n"})) == "two"

@@ -289,3 +289,32 @@ def test_escaped_secrets_are_found_wherever_a_string_can_stand(line: bytes):
     clean, _ = scrubber.json_line(line)
     assert b"en-0123456789" not in clean
     assert b"[REDACTED:KEY]" in clean
+
+
+@pytest.mark.parametrize("word", ["result", "success", "assistant", "session_id", "message"])
+def test_a_secret_that_is_a_word_of_the_protocol_leaves_the_structure(word: str):
+    native = {
+        "type": "result",
+        "subtype": "success",
+        "session_id": "s",
+        "message": {"role": "assistant", "content": [{"type": "text", "text": f"my {word}!"}]},
+        "tool_result": 1,
+    }
+    scrubber = Scrubber()
+    scrubber.add("WEAK", word)
+    ((clean, value),) = scrubber.json_lines([orjson.dumps(native)])
+    assert word.encode() not in clean
+    native["message"]["content"][0]["text"] = "my [REDACTED:WEAK]!"  # type: ignore[index]
+    assert value == native
+
+
+def test_only_words_are_structure(scrubber: Scrubber):
+    scrubber.add("WEAK", "result")
+    native = {"some/secret-1": 1, "input": {"result": "result"}, "type": "12345678", "k": "result"}
+    ((_, value),) = scrubber.json_lines([orjson.dumps(native)])
+    assert value == {
+        "[REDACTED:KEY]-1": 1,
+        "input": {"[REDACTED:WEAK]": "[REDACTED:WEAK]"},
+        "type": "[REDACTED:PIN]",
+        "k": "[REDACTED:WEAK]",
+    }

@@ -279,3 +279,15 @@ def test_hostile_text_is_given_up_on_quickly(text):
     began = time.perf_counter()
     assert decide(text, output_schema=SCHEMA).status == "failed"
     assert time.perf_counter() - began < HANG_S
+
+
+def test_what_is_sent_is_plain_text_and_scrubbed():
+    redactor = Scrubber()
+    redactor.add("TOKEN", "a-secret-of-mine")
+    said = "\x1b[31mNo: a-sec\x1b[1mret-of-mine\x1b[0m\x9b0m \u202eback\r\nne\x00xt"
+    assert decide(said, redactor=redactor).output == "No: [REDACTED:TOKEN] back\nne xt"
+    result = ProviderResult(exit_code=1, is_error=True, failure_reason=said)
+    assert (
+        decide(result=result, redactor=redactor).failure_reason
+        == "No: [REDACTED:TOKEN] back\nne xt"
+    )

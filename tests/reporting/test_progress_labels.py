@@ -72,7 +72,7 @@ def test_arguments_of_any_shape_are_survived(args):
 
 def test_control_characters_line_breaks_and_surrogates_are_taken_out():
     told = label("Bash", {"description": "one\x1b[31m\ntwo\x00\u202ethree\ud800\u2028four"})
-    assert told == "⚡ one [31m two three four"
+    assert told == "⚡ one two three four"
     told.encode()
 
 

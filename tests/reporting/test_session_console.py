@@ -39,7 +39,7 @@ def assistant(*blocks):
         ('{"type":"turn.started","n":1}', '[turn.started] {"type":"turn.started","n":1}'),
         ('{"type":["odd"]}', """[['odd']] {"type":["odd"]}"""),
         ("{}", "[event] {}"),
-        ("plain \x1b[31mtext", "plain [31mtext"),
+        ("plain \x1b[31mtext", "plain text"),
         ("[1, 2]", "[1, 2]"),
         ("", ""),
     ],

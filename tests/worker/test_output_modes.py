@@ -215,3 +215,31 @@ async def test_a_bad_row_fails_a_task_with_a_clear_reason_or_is_passed_over(tmp_
         row = await rig.until(failed)
         assert "HARNESS_COMMAND" in row["failureReason"]
         assert "no closing quotation" in row["failureReason"]
+
+
+@pytest.mark.parametrize("mode", ["text", "jsonl", "stream-json"])
+async def test_a_failure_in_colours_is_told_plainly(tmp_path: Path, mode: str):
+    said = '\x1b]0;agent\x07\x1b[31mAPI Error: \x1b[1m429\x1b[0m {"error":"x"}\u202e\x9b'
+    async with swarm_rig(tmp_path) as rig:
+        row = await ran(rig, rig.prints(b"", code=1, stderr=said, HARNESS_OUTPUT=mode))
+        (ended,) = rig.logged(Event.SESSION_ENDED)
+    assert ended["category"] == "rate_limit"
+    assert 'API Error: 429 {"error":"x"}' in row["failureReason"]
+    assert row["failureReason"].replace("\n", "").isprintable()
+
+
+async def test_colours_and_bars_are_not_in_progress_and_output(tmp_path: Path):
+    said = b"\x1b[1mbuilding\x1b[0m\r\n 10%\r 50%\r\x1b[K100%\r\n\x1b[32mdone\x1b[0m\n"
+    async with swarm_rig(tmp_path) as rig:
+        row = await ran(rig, rig.prints(said, HARNESS_OUTPUT="text"))
+    assert row["output"] == "building\n100%\ndone"
+    assert row["progress"] in {"building", "100%", "done"}
+
+
+@pytest.mark.parametrize("word", ["result", "assistant", "success", "message"])
+async def test_a_weak_secret_that_is_a_word_of_the_protocol(tmp_path: Path, word: str):
+    async with swarm_rig(tmp_path) as rig:
+        env = rig.prints(STREAM, HARNESS_OUTPUT="stream-json", DB_PASSWORD=word)
+        row = await ran(rig, env)
+        assert (row["status"], row["output"]) == ("completed", "it")
+        assert word not in json.dumps(await rig.lines(row["id"]))

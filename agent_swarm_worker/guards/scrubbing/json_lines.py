@@ -35,8 +35,12 @@ _JSON_STARTS: Final = (b"{", b"[", b'"')
 _MAX_INTEGER_DIGITS: Final = 18
 
 
-def scrub_json_line(line: bytes, matcher: Matcher) -> tuple[bytes, Any]:
+def scrub_json_line(
+    line: bytes, matcher: Matcher, *, keeps_structure: bool = False
+) -> tuple[bytes, Any]:
     """Scrub one line; return it and its value, or ``None`` as the value if it is not JSON.
+
+    With `keeps_structure` the value (not the line) has the words of the protocol unchanged.
 
     Valid JSON stays valid JSON. Bytes that are not UTF-8 and halves of surrogate pairs, which
     truncating harnesses produce, become U+FFFD.
@@ -50,11 +54,44 @@ def scrub_json_line(line: bytes, matcher: Matcher) -> tuple[bytes, Any]:
     if not found and not _may_hide_in_strings(line, matcher):
         return line, value
     clean = _rewrite(line, found, matcher)
-    return (line, value) if clean == line else _load(clean)
+    if clean == line:
+        return line, value
+    clean, scrubbed = _load(clean)
+    return clean, _with_structure(scrubbed, value) if keeps_structure else scrubbed
+
+
+_WORD: Final = re.compile(r"[A-Za-z][A-Za-z_./]{0,39}")
+_KEY: Final = re.compile(r"[A-Za-z][A-Za-z_]{0,39}")
+_STRUCTURE: Final = frozenset({"type", "subtype", "method", "role", "status", "state", "event"})
+"""Keys whose values are words of a protocol."""
+_FREE_FORM: Final = frozenset({"input", "arguments", "args"})
+"""Keys whose values have keys of their own, which are no words of a protocol."""
+
+
+def _with_structure(scrubbed: Any, native: Any) -> Any:
+    """Put the words of the protocol back into a scrubbed value that is to be translated.
+
+    A weak secret may equal one (``result``). They are keys and types, which no event repeats;
+    the line itself stays scrubbed.
+    """
+    pending = [(scrubbed, native)]
+    while pending:
+        copy, original = pending.pop()
+        if isinstance(copy, list):
+            pending += zip(copy, original, strict=True)
+        elif isinstance(copy, dict) and len(copy) == len(original):  # no two keys became one
+            items = list(copy.items())
+            copy.clear()
+            for (clean_key, value), (key, was) in zip(items, original.items(), strict=True):
+                is_word = key in _STRUCTURE and isinstance(was, str) and _WORD.fullmatch(was)
+                copy[key if _KEY.fullmatch(key) else clean_key] = was if is_word else value
+                if key not in _FREE_FORM:
+                    pending.append((value, was))
+    return scrubbed
 
 
 def scrub_json_lines(lines: Sequence[bytes], matcher: Matcher) -> list[tuple[bytes, Any]]:
-    """Scrub several lines, each as `scrub_json_line` does.
+    """Scrub several lines of a protocol, each as `scrub_json_line` does with `keeps_structure`.
 
     They are searched joined. Only a line with a secret in it is scrubbed by itself; few are.
     """
@@ -74,7 +111,7 @@ def scrub_json_lines(lines: Sequence[bytes], matcher: Matcher) -> list[tuple[byt
                 continue
             except orjson.JSONDecodeError:
                 pass
-        clean = scrub_json_line(line, matcher)
+        clean = scrub_json_line(line, matcher, keeps_structure=True)
         if divided and number in with_secret and clean[1] is None:
             begin = sum(map(len, lines[:number])) + number
             clean = _without_parts(line, begin, divided, matcher), None

@@ -93,7 +93,10 @@ class Scrubber:
         return scrub_json_line(line, self._matcher())
 
     def json_lines(self, lines: Sequence[bytes]) -> list[tuple[bytes, Any]]:
-        """Scrub several JSON lines, each as `json_line` does."""
+        """Scrub several lines of a protocol as `json_line` does.
+
+        The words of the protocol (keys, types) are unchanged in the values, not in the lines.
+        """
         return scrub_json_lines(lines, self._matcher())
 
     def stream(self) -> StreamScrubber:

@@ -27,8 +27,10 @@ from agent_swarm_worker.providers.claude.cost import frame_tokens
 from agent_swarm_worker.providers.claude.outcome import ClaudeState
 from agent_swarm_worker.providers.claude.spec import SPEC
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
+from agent_swarm_worker.providers.kit.lenient_json import MAX_QUOTED_CHARS, UNREADABLE, torn_event
 from agent_swarm_worker.providers.kit.native import count, items, mapping, number, text
 from agent_swarm_worker.providers.kit.outcome import REJECTED
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +57,13 @@ class ClaudeTranslator(JsonTranslator):
         translate = _TYPES.get(text(event.get("type")))
         events = translate(self._state, event) if translate else ()
         return events if isinstance(events, list) else list(events)
+
+    def feed_text(self, line: str) -> Sequence[ProviderEvent]:
+        """Take a result that cannot be read as a failure: it may have told one."""
+        if torn_event(line) != "result":
+            return ()
+        why = f"{UNREADABLE}: {one_line(line, MAX_QUOTED_CHARS)}"
+        return self.feed({"type": "result", "subtype": "error_unreadable", "errors": [why]})
 
     @property
     def is_final(self) -> bool:

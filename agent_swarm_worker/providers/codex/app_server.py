@@ -76,6 +76,10 @@ class AppServer(JsonRpcConversation):
             self._failed,
         )
 
+    def feed_text(self, line: str) -> list[ProviderEvent]:
+        """Take an answer or the end of the turn that cannot be read as a failure."""
+        return [*super().feed_text(line), *self._state.take_torn(line)]
+
     @property
     def is_final(self) -> bool:
         """True when the last turn is over and no message waits for another."""
@@ -83,7 +87,7 @@ class AppServer(JsonRpcConversation):
 
     def conclude(self, ending: Ending) -> ProviderResult:
         """Return the result of the session."""
-        self.rpc.end(f"codex {exit_text(ending.exit_code)}")
+        self.rpc.end(f"codex {exit_text(ending)}")
         return outcome.conclude(self._state, ending)
 
     @property

@@ -49,6 +49,10 @@ class ExecTranslator(JsonTranslator):
         """Take one native event."""
         return list(self._translated(mapping(native)))
 
+    def feed_text(self, line: str) -> Sequence[ProviderEvent]:
+        """Take the end of the turn that cannot be read as a failure."""
+        return list(self._state.take_torn(line))
+
     def feed_stderr(self, line: str) -> Sequence[ProviderEvent]:
         """Look for the error that the session to resume does not exist."""
         if (

@@ -24,6 +24,7 @@ from agent_swarm_worker.guards.rate_limits import parse_reset_time
 from agent_swarm_worker.providers.codex.spec import NETWORK_TIMEOUT_S, SPEC
 from agent_swarm_worker.providers.kit import costs
 from agent_swarm_worker.providers.kit.costs import CostBook, Tokens, cost_data
+from agent_swarm_worker.providers.kit.lenient_json import MAX_QUOTED_CHARS, UNREADABLE, torn_event
 from agent_swarm_worker.providers.kit.native import count, mapping, text
 from agent_swarm_worker.providers.kit.outcome import (
     TranslationState,
@@ -33,6 +34,7 @@ from agent_swarm_worker.providers.kit.outcome import (
     reset_of,
     unfinished,
 )
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +71,7 @@ _DISCONNECTED = re.compile(
 )
 _NO_KEY = re.compile(r"missing environment variable", re.IGNORECASE)
 _RETRYING = re.compile(r"^\s*Reconnecting\b")
+_ENDS_OF_TURN = frozenset({"turn.completed", "turn.failed", "turn/completed"})
 _STALE = re.compile(r"no rollout found|thread/resume failed|invalid session id", re.IGNORECASE)
 _TOKENS = {
     "input": ("inputTokens", "input_tokens"),
@@ -172,6 +175,13 @@ class CodexState(TranslationState):
         self.fatal = self.fatal or error
         self.turn = "failed"
         self.is_final = True
+
+    def take_torn(self, line: str) -> Iterator[ProviderEvent]:
+        """End the session with an error if this line is the end of a turn and cannot be read."""
+        if torn_event(line) in _ENDS_OF_TURN and not self.is_final:
+            error = read_error({"message": f"{UNREADABLE}: {one_line(line, MAX_QUOTED_CHARS)}"})
+            self.end(error)
+            yield error
 
     def take_context(self, last: Tokens, formula: str) -> ContextUsage:
         """Record the use of the context, and return the event."""

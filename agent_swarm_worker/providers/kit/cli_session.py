@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeAlias
@@ -26,15 +26,18 @@ from agent_swarm_worker.contract import (
     Progress,
     ProviderResult,
     SteerDelivery,
+    TextTranslator,
 )
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.journal.files import continuation_of, continuation_record
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.processes.pipes import DRAIN_S, LineFramer, drain, pump
+from agent_swarm_worker.processes.pipes import DRAIN_S, LineFramer, decode_line, drain, pump
+from agent_swarm_worker.processes.procfs import oom_kills
 from agent_swarm_worker.providers.kit.conversation import Conversation, StdinWriter, SteeringRouter
 from agent_swarm_worker.providers.kit.launch import CliHarness
-from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, as_aborted
+from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, KILLED_EXIT, as_aborted
 from agent_swarm_worker.providers.kit.session import BaseSession
+from agent_swarm_worker.text import plain
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import Process, ProviderSessionConfig, SteerMode, Translator
@@ -49,6 +52,8 @@ CATCH_UP_ROUNDS = 5
 harness wrote before. A round takes microseconds and is enough for the first 64 KiB."""
 GIVE_UP_S = DRAIN_S + 1.0
 """Wait for a process that survived SIGKILL, as one that hangs in the kernel does."""
+BAR_QUIET_S = 0.5
+"""After so long without output, what a progress bar wrote last is a whole state."""
 UNKNOWN_EXIT = 255
 """Exit code of a process that did not end."""
 HarnessFactory: TypeAlias = Callable[["ProviderSessionConfig"], CliHarness]
@@ -64,6 +69,10 @@ class _Run:
     last_output_at_s: float
     truncated: bool = False
     hung_after_result: bool = False
+    framer: LineFramer = field(default_factory=lambda: LineFramer(MAX_LINE_BYTES))
+    """Of standard output."""
+    bar: str = ""
+    """The last state of a progress bar that was reported."""
     abort_reason: str | None = None
     """Set if the abort came before the translator was final."""
 
@@ -131,7 +140,7 @@ class CliSession(BaseSession):
             self._steering.refuse("this harness takes no messages while it runs")
         if self._abort_reason is not None:
             return translator.conclude(Ending(exit_code=ABORTED_EXIT, aborted=self._abort_reason))
-        now_s = self.clock.monotonic()
+        now_s, kills_before = self.clock.monotonic(), oom_kills()
         run = _Run(translator, started_at_s=now_s, last_output_at_s=now_s)
         try:
             await self._write_files(launch)
@@ -167,6 +176,7 @@ class CliSession(BaseSession):
                 exit_code=exit_code,
                 aborted=self._abort_reason,
                 hung_after_result=run.hung_after_result,
+                out_of_memory=exit_code == KILLED_EXIT and oom_kills() > kills_before,
                 truncated=run.truncated,
                 stderr_tail=self.stderr_tail,
                 duration_ms=round((self.clock.monotonic() - run.started_at_s) * 1000),
@@ -240,12 +250,27 @@ class CliSession(BaseSession):
         while True:
             await self.clock.sleep(min(1.0, grace_s))
             quiet_s = self.clock.monotonic() - run.last_output_at_s
+            self._report_bar(run, is_quiet=quiet_s >= BAR_QUIET_S)
             if run.translator.is_final and quiet_s >= grace_s:
                 run.hung_after_result = True
                 self.log.warning(Event.SESSION_HUNG, why="no exit after the result")
                 self.emit(Progress("The harness stayed after its result and was ended"))
                 await self._end(child, scope)
                 return
+
+    def _report_bar(self, run: _Run, *, is_quiet: bool) -> None:
+        """Report the newest state of a progress bar in an incomplete line of plain text.
+
+        What is behind the last return may be half a state, and half a secret, unless it is quiet.
+        """
+        translator, states = run.translator, run.framer.states()
+        if len(states) < 2 or not isinstance(translator, TextTranslator):
+            return
+        shown = [plain(decode_line(state)).strip() for state in states[: None if is_quiet else -1]]
+        newest = self.config.redactor.text(next(filter(None, reversed(shown)), ""))
+        if newest and newest != run.bar and translator.is_text({}):
+            run.bar = newest
+            self.emit(Progress(newest))
 
     async def _end(self, child: Process, scope: anyio.CancelScope) -> None:
         """Escalate until the child has ended; if it survives, end the session without it."""
@@ -254,7 +279,7 @@ class CliSession(BaseSession):
         scope.cancel()
 
     async def _read_stdout(self, child: Process, run: _Run) -> None:
-        framer, output = LineFramer(MAX_LINE_BYTES), child.stdout
+        framer, output = run.framer, child.stdout
 
         def on_chunk(chunk: bytes) -> None:
             run.last_output_at_s = self.clock.monotonic()
@@ -265,6 +290,8 @@ class CliSession(BaseSession):
                 pending = 0 if is_cutting else framer.pending_bytes
                 checkpoint = partial(output.checkpoint, pending, ends_inside=is_cutting)
                 self.take(lines, run.translator, checkpoint)
+            elif self.config.sink is not None:
+                self.config.sink.received(())  # part of a line is a sign of life
             if self._steering.writer is not None:
                 self._steering.writer.after_read()
             if framer.oversize > cut_before:
@@ -286,6 +313,8 @@ class CliSession(BaseSession):
 
         def on_chunk(chunk: bytes) -> None:
             run.last_output_at_s = self.clock.monotonic()
+            if self.config.sink is not None:
+                self.config.sink.received(())
             end = chunk.rfind(b"\n") + 1
             if not end and len(partial_line) < CUT_LINE_BYTES:
                 partial_line.extend(chunk)

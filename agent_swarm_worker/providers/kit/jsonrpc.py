@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -18,6 +19,7 @@ import orjson
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
 from agent_swarm_worker.providers.kit.native import mapping, text
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderEvent
@@ -31,6 +33,9 @@ METHOD_NOT_FOUND = -32601
 INTERNAL_ERROR = -32603
 SERVER_BUSY = -32000
 _MAX_SHOWN_CHARS = 300
+_TORN_ANSWER = re.compile(
+    r'[^{]*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*"?(\d+)"?\s*,\s*"(?:res|err)'
+)
 
 Answerer: TypeAlias = Callable[[Any], Any]
 """Takes the parameters of a request and returns its result at once, without I/O."""
@@ -188,6 +193,15 @@ class JsonRpcPeer:
             if isinstance(one, dict):
                 yield from self._received(one)
 
+    def receive_text(self, line: str) -> Iterable[ProviderEvent]:
+        """Take a line that is no message; if it begins an answer, its request has failed."""
+        torn = _TORN_ANSWER.match(line)
+        pending = self._pending_of(torn[1]) if torn else None
+        if pending is None:
+            return ()
+        why = f"the answer to {pending.method} cannot be read: {one_line(line, _MAX_SHOWN_CHARS)}"
+        return pending.on_error(RpcError(pending.method, None, why, native={"message": why}))
+
     def _received(self, message: dict[str, Any]) -> Iterable[ProviderEvent]:
         method = message.get("method")
         if isinstance(method, str):
@@ -263,6 +277,10 @@ class JsonRpcConversation(JsonTranslator):
     def feed(self, native: Any) -> list[ProviderEvent]:
         """Take one line: an answer, a request, a notification, or a batch."""
         return list(self.rpc.receive(native))
+
+    def feed_text(self, line: str) -> list[ProviderEvent]:
+        """Take a line that is no message."""
+        return list(self.rpc.receive_text(line))
 
     def outgoing(self) -> bytes:
         """Return and clear the bytes to be written."""

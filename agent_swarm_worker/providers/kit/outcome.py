@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import CostData, Ending, Error, ProviderSessionConfig
 
+KILLED_EXIT: Final = 137
+OUT_OF_MEMORY: Final = "out_of_memory"
 ABORTED_EXIT: Final = 130
 """Exit code of an aborted session whose process has none; a shell's for SIGINT."""
 MAX_REASON_CHARS: Final = 500
@@ -105,8 +107,10 @@ def unfinished(
         last_error: the last one that it did not recover from.
         waiting_for: the request that it left unanswered.
     """
-    how = f"{name} {exit_text(ending.exit_code)} before it was finished"
+    how = f"{name} {exit_text(ending)} before it was finished"
     how += f", without an answer to {waiting_for}" if waiting_for else ""
+    if ending.out_of_memory:
+        return Failure(OUT_OF_MEMORY, how)
     if last_error is not None:
         reason = one_line(f"{how}; before that: {last_error.message}", MAX_REASON_CHARS)
         return Failure(last_error.category or "crashed", reason)
@@ -159,13 +163,28 @@ def reset_of(
     return wire_time(clamp_reset(moment, now)) if moment else None
 
 
-def exit_text(exit_code: int) -> str:
+def exit_text(ending: Ending) -> str:
     """Describe the end of a process by its exit code, 128 + n for signal n."""
+    code = ending.exit_code
+    if code == KILLED_EXIT:
+        why = " for lack of memory" if ending.out_of_memory else ""
+        return f"was killed{why} (SIGKILL, exit code {code})"
+    name = _signal_name(code)
+    return f"was ended by {name}" if name else f"exited with code {code}"
+
+
+def killed_category(ending: Ending) -> str | None:
+    """Return the category of a process that a signal ended; ``None`` if none did."""
+    if ending.out_of_memory:
+        return OUT_OF_MEMORY
+    return "killed" if _signal_name(ending.exit_code) else None
+
+
+def _signal_name(exit_code: int) -> str:
     try:
-        name = signal.Signals(exit_code - 128).name if exit_code > 128 else ""
+        return signal.Signals(exit_code - 128).name if exit_code > 128 else ""
     except ValueError:
-        name = ""
-    return f"was ended by {name}" if name else f"exited with code {exit_code}"
+        return ""
 
 
 class LimitWindows:

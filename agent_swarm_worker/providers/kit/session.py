@@ -3,7 +3,8 @@
     line ─▶ scrub ─▶ translate ─▶ journal on disk ─▶ listeners
 
 Only scrubbed text reaches the disk or a listener, and a listener gets a line only after the line's
-position in the journal is settled (see the package `journal`).
+position in the journal is settled (see the package `journal`). Text reaches the translator without
+terminal sequences. A line that is not JSON is searched for the objects in it (`lenient_json`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from agent_swarm_worker.journal.records import stderr_record, text_record
 from agent_swarm_worker.journal.writer import SessionJournal
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.processes.pipes import decode_line
+from agent_swarm_worker.providers.kit.lenient_json import parts_of, starts_with_object
+from agent_swarm_worker.text import plain, plain_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import (
@@ -121,24 +124,27 @@ class BaseSession:
         scrubbed = self.config.redactor.json_lines(lines)
         records: list[bytes] = []
         events_of_records: list[list[ProviderEvent]] = []
-        admitted: list[bytes] = []
-        is_near_limit = self.journal.is_near_limit
+        json_texts: set[int] = set()
+        """Indexes of records of JSON that is text."""
+        more = 0
+        """Records beyond one a line."""
         for clean, native in scrubbed:
-            is_text = native is None or (texts is not None and texts.is_text(native))
-            if is_text:
+            if native is None:
+                line = lines[len(records) - more]
+                for record, events in self._unreadable(line, clean, translator):
+                    records.append(record)
+                    events_of_records.append(events)
+                    more += 1
+                more -= 1
+                continue
+            if texts is not None and texts.is_text(native):
+                json_texts.add(len(records))
                 events = self._translate(translator.feed_text, decode_line(clean))
             else:
                 events = self._translate(translator.feed, native)
-            record = clean if native is not None else text_record(clean)
-            records.append(record)
+            records.append(clean)
             events_of_records.append(events)
-            if record and is_near_limit:
-                is_json_text = native is not None and is_text
-                weight = max(weigh(events), Weight.ORDINARY if is_json_text else Weight.DEBUG)
-                admitted += self.journal.admitted(record, weight)
-            elif record:
-                admitted.append(record)
-        self.journal.append(admitted, checkpoint)
+        self.journal.append(self._admitted(records, events_of_records, json_texts), checkpoint)
         if self.config.sink is not None:
             self.config.sink.received(records)
         has_line_listeners = self._fallbacks or self._listeners_for(RawLog) or not self._listeners
@@ -147,6 +153,61 @@ class BaseSession:
                 self._deliver_line(record, events)
             for event in events:
                 self._deliver(event)
+
+    def _unreadable(
+        self, line: bytes, clean: bytes, translator: Translator
+    ) -> Iterator[tuple[bytes, list[ProviderEvent]]]:
+        """Translate a line that is no JSON, by the parts of it that are; yield its records.
+
+        `clean` is the line, scrubbed as text. Each part is scrubbed by itself.
+        """
+        parts = self._parts(line) or [(clean, None)]
+        for content, native in parts:
+            if native is not None:
+                yield content, self._translate(translator.feed, native)
+            else:
+                text = self._plain(plain_line, decode_line(content))
+                yield text_record(content), self._translate(translator.feed_text, text)
+
+    def _parts(self, line: bytes) -> list[tuple[bytes, Any]]:
+        """Return the objects in a line and the text around them, scrubbed; empty for mere text."""
+        if b"{" not in line:
+            return []
+        texts = self._text_translator
+        # No object is text once the first event has come (`{}` is none).
+        may_be_text = texts is not None and texts.is_text({})
+        if may_be_text and not starts_with_object(line):
+            return []
+        found = parts_of(line)
+        scrubbed = self.config.redactor.json_lines([part.content for part in found])
+        parts = [(one, part.is_json) for one, part in zip(scrubbed, found, strict=True)]
+        natives = [native for (_, native), is_json in parts if is_json]
+        if any(native is None for native in natives):
+            return []
+        if texts is not None and any(map(texts.is_text, natives)):
+            return []
+        return [(clean, native if is_json else None) for (clean, native), is_json in parts]
+
+    def _plain(self, make_plain: Callable[[str], str], text: str) -> str:
+        """Return scrubbed text as plain text; what that joins is scrubbed again."""
+        shown = make_plain(text)
+        return text if shown is text else self.config.redactor.text(shown)
+
+    def _admitted(
+        self,
+        records: Sequence[bytes],
+        events_of_records: Sequence[Sequence[ProviderEvent]],
+        json_texts: set[int],
+    ) -> list[bytes]:
+        """Return the records that fit into the journal, and the notes of those that do not."""
+        if not self.journal.is_near_limit:
+            return [record for record in records if record]
+        admitted: list[bytes] = []
+        for number, (record, events) in enumerate(zip(records, events_of_records, strict=True)):
+            least = Weight.ORDINARY if number in json_texts else Weight.DEBUG
+            if record:
+                admitted += self.journal.admitted(record, max(weigh(events), least))
+        return admitted
 
     def _listeners_for(self, kind: type) -> tuple[EventListener, ...]:
         """Return the listeners of a class of event; for `RawLog`, those of every line."""
@@ -202,7 +263,8 @@ class BaseSession:
         is_recorded = self._stderr_bytes < MAX_STDERR_BYTES
         self._stderr_bytes += len(text)
         content = decode_line(text)
-        self._stderr_tail = (self._stderr_tail + content + "\n")[-STDERR_TAIL_BYTES:]
+        shown = self._plain(plain, content)
+        self._stderr_tail = (self._stderr_tail + shown + "\n")[-STDERR_TAIL_BYTES:]
         if not is_recorded:
             self.journal.append([], checkpoint)
             return
@@ -212,7 +274,7 @@ class BaseSession:
         admitted = self.journal.admitted(stderr_record(content, stamp), Weight.DEBUG)
         self.journal.append(admitted, checkpoint)
         self.emit(RawStderr(content))
-        for line in content.splitlines():
+        for line in shown.splitlines():
             for event in self._translate(translator.feed_stderr, line):
                 self._deliver(event)
 

@@ -2,7 +2,8 @@
 
 ===========  ====================================================================================
 stream-json  claude-style events; success only with a final ``result`` that says so
-jsonl        normalized events, or any JSON; success by its ``result``, else by exit code
+jsonl        normalized events, or any JSON; success by its ``result``, else by exit code, but not
+             if a line that may be the result cannot be read
 text         plain text: each line is progress, all of them are the output; success by exit code
 auto         text until the first JSON object that is an event; its shape decides
 ===========  ====================================================================================
@@ -24,9 +25,18 @@ from agent_swarm_worker.contract import Message, Progress, Result
 from agent_swarm_worker.contract.codec import InvalidEvent, event_from_dict
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
+from agent_swarm_worker.providers.kit.lenient_json import MAX_QUOTED_CHARS, UNREADABLE, torn_event
 from agent_swarm_worker.providers.kit.native import number
-from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, Failure, concluded
+from agent_swarm_worker.providers.kit.outcome import (
+    ABORTED_EXIT,
+    OUT_OF_MEMORY,
+    Failure,
+    concluded,
+    exit_text,
+    killed_category,
+)
 from agent_swarm_worker.providers.subprocess.spec import SPEC
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,6 +69,8 @@ class SubprocessTranslator:
         elif mode == "jsonl":
             self._chosen = JsonLinesTranslator(self._text)
         self._decides = mode == "auto"
+        self._torn = ""
+        """A result that cannot be read."""
 
     def is_text(self, native: Any) -> bool:
         """True for JSON that is no event, until the first event."""
@@ -74,6 +86,8 @@ class SubprocessTranslator:
         """Take one line of text."""
         if self._chosen is not None:
             return self._chosen.feed_text(line)
+        if self._decides and line.lstrip().startswith("{") and torn_event(line) == "result":
+            self._torn = line
         return self._text.add(line)
 
     def feed_stderr(self, line: str) -> Iterable[ProviderEvent]:
@@ -89,7 +103,7 @@ class SubprocessTranslator:
         """Return the result of the session."""
         if self._chosen is not None:
             return self._chosen.conclude(ending)
-        return _by_exit_code(ending, self._text.text)
+        return _by_exit_code(ending, self._text.text, torn=self._torn)
 
     def _choose(self, native: Any) -> Translator | None:
         kind = native.get("type") if isinstance(native, dict) else None
@@ -108,6 +122,8 @@ class JsonLinesTranslator(JsonTranslator):
         self._last_message = ""
         self._text = text
         self._is_silent = True
+        self._torn = ""
+        """A line that cannot be read and may be the result."""
 
     def feed(self, native: Any) -> Iterable[ProviderEvent]:
         """Take one JSON line."""
@@ -116,26 +132,31 @@ class JsonLinesTranslator(JsonTranslator):
         if event is None:
             return ()
         if isinstance(event, Result):
-            self._result = event
+            self._result, self._torn = event, ""
         elif isinstance(event, Message) and _is_answer(event):
             self._last_message = event.content
         return (event,)
 
     def feed_text(self, line: str) -> Iterable[ProviderEvent]:
         """Take a line between the events; it is output only if the events have none."""
+        kind = torn_event(line)
+        if kind == "result":
+            self._result, self._torn = None, line
+        elif kind == "" and self._result is None:
+            self._torn = line
         return self._text.add(line)
 
     @property
     def is_final(self) -> bool:
-        """True after a ``result``."""
-        return self._result is not None
+        """True after a ``result``, readable or not."""
+        return self._result is not None or torn_event(self._torn) == "result"
 
     def conclude(self, ending: Ending) -> ProviderResult:
         """Return the outcome of the ``result`` if there is one; else that of the exit code."""
         final = self._result
         output = (final.output if final else None) or self._last_message or self._text.text
         if final is None:
-            return _by_exit_code(ending, output, is_silent=self._is_silent)
+            return _by_exit_code(ending, output, is_silent=self._is_silent, torn=self._torn)
         if final.is_error:
             reason = output[-MAX_REASON_CHARS:] or "The command reported an error"
             failed = Failure(final.error_category or _category(output), reason)
@@ -174,17 +195,23 @@ class TextTail:
         return "\n".join(self._lines)[-MAX_TEXT_OUTPUT:].strip()
 
 
-def _by_exit_code(ending: Ending, output: str, *, is_silent: bool = True) -> ProviderResult:
+def _by_exit_code(
+    ending: Ending, output: str, *, is_silent: bool = True, torn: str = ""
+) -> ProviderResult:
     if ending.aborted is not None and ending.exit_code != 0:
         return concluded(Failure("aborted", ending.aborted), exit_code=ABORTED_EXIT)
     quoted = (ending.stderr_tail or output)[-MAX_REASON_CHARS:].strip()
-    if ending.exit_code == 0:
+    if ending.exit_code == 0 and torn:
+        why = f"The command exited, but {UNREADABLE}: {one_line(torn, MAX_QUOTED_CHARS)}"
+        failed = Failure(_category(torn) or "unreadable_output", why)
+    elif ending.exit_code == 0:
         if output or not is_silent:
             return concluded(None, exit_code=0, output=output or None)
         failed = Failure("no_output", _with("The command exited without saying anything", quoted))
     else:
-        summary = f"The command exited with code {ending.exit_code}"
-        failed = Failure(_category(quoted), _with(summary, quoted))
+        category = OUT_OF_MEMORY if ending.out_of_memory else _category(quoted)
+        summary = f"The command {exit_text(ending)}"
+        failed = Failure(category or killed_category(ending), _with(summary, quoted))
     return concluded(failed, exit_code=ending.exit_code)
 
 

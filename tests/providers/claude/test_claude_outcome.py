@@ -155,7 +155,11 @@ def test_a_failure_that_came_before_the_abort_is_the_cause() -> None:
 @pytest.mark.parametrize(
     ("ending", "category", "reason"),
     [
-        ({"exit_code": 137}, "killed", "Claude was ended by SIGKILL before it was finished"),
+        (
+            {"exit_code": 137},
+            "killed",
+            "Claude was killed (SIGKILL, exit code 137) before it was finished",
+        ),
         ({"exit_code": 0}, "crashed", "Claude exited with code 0 before it was finished"),
         ({"exit_code": 250}, "killed", "Claude exited with code 250 before it was finished"),
         (
