@@ -1,4 +1,4 @@
-"""Shorten foreign text for a line, a field or a prompt; read the front matter of a ``SKILL.md``.
+"""Shorten foreign text for a line, a field or a prompt.
 
 ``one_line`` and ``shorten*`` mark a cut with an ellipsis, ``clip*`` with a notice on a line of its
 own, ``truncate_bytes`` not at all. Scrub before: a secret that is cut in half is not recognised.
@@ -6,7 +6,6 @@ own, ``truncate_bytes`` not at all. Scrub before: a secret that is cut in half i
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from unicodedata import combining, east_asian_width
@@ -103,27 +102,3 @@ def truncate_bytes(text: str, max_bytes: int, *, errors: str = "surrogatepass") 
     """Return the start of `text` in at most `max_bytes` bytes of UTF-8; no character is halved."""
     raw = text.encode("utf-8", errors)
     return text if len(raw) <= max_bytes else raw[:max_bytes].decode("utf-8", "ignore")
-
-
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
-_KEY_VALUE = re.compile(r"^([A-Za-z][\w-]*):(.*(?:\n[ \t]+.*)*)", re.MULTILINE)
-"""A value may go on in lines that are indented."""
-
-
-def front_matter(text: str) -> dict[str, str]:
-    """Return the ``key: value`` lines at the start of a file; empty if there are none."""
-    found = _FRONT_MATTER.match(text.removeprefix("\ufeff"))
-    if found is None:
-        return {}
-    pairs = _KEY_VALUE.findall(found[1].replace("\r\n", "\n"))
-    return {key: _unquoted(" ".join(value.split())) for key, value in pairs}
-
-
-def _unquoted(value: str) -> str:
-    if value.startswith('"'):
-        try:
-            parsed = json.loads(value)
-        except json.JSONDecodeError:
-            return value
-        return parsed if isinstance(parsed, str) else value
-    return value.strip("'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -12,6 +13,8 @@ import httpcore2
 from agent_swarm_worker.errors import BadSetting
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[\w.~-]+|[\da-f:.]+(%[\w.~-]+)?", re.ASCII | re.IGNORECASE)
+"""A name (container networks allow underscores), or an address of either version."""
 _UNQUOTED = "/%!$&'()*+,;=:@"
 
 
@@ -52,7 +55,7 @@ class Address:
         except ValueError:
             raise BadSetting(name, "***", "this is not a URL") from None
         shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-        is_usable = parts.scheme in _DEFAULT_PORTS and host and port != 0
+        is_usable = parts.scheme in _DEFAULT_PORTS and _HOST.fullmatch(host) and port != 0
         if not is_usable or parts.query or parts.fragment:
             raise BadSetting(name, shown, "expected something like http://host:3013")
         login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"

@@ -50,6 +50,7 @@ class Feature(StrEnum):
     SWEEP = "heartbeat/sweep"
     TEMPLATES = "prompt-templates/render"
     MEMORY = "memory/search"
+    CONCURRENT_CONTEXT = "concurrent-context"
     REPOS = "repos"
     MCP_SERVERS = "agents/mcp-servers"
     SETUP_SCRIPTS = "agents/setup-script"

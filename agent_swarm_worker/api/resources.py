@@ -165,6 +165,12 @@ class Resources(Endpoints):
         """Run the server's sweep of stalled tasks now (docs/api.md 16.3); leads do so at boot."""
         await self._request_if(Feature.SWEEP, "POST", "/api/heartbeat/sweep")
 
+    async def concurrent_context(self) -> dict[str, tuple[Row, ...]]:
+        """Return the swarm's work under way, as lists by name (docs/api.md 15.5)."""
+        answer = await self._get(Feature.CONCURRENT_CONTEXT, "/api/concurrent-context")
+        lists = answer or {}
+        return {name: tuple(Row(item) for item in Row(lists).array(name)) for name in lists}
+
     async def health(self, *, timeout_s: float | None = None) -> str:
         """Return the server's version (docs/api.md 2.1), empty if the answer has none."""
         answer = await self._http.call("GET", "/health", identified=False, timeout_s=timeout_s)

@@ -85,6 +85,11 @@ def read_head(path: Path) -> Head:
     return Head(record, len(line)) if is_head else Head({}, 0)
 
 
+def end_of(first: Path) -> int:
+    """Return the number of bytes in a session's files."""
+    return sum(path.stat().st_size for path in (first, continuation_of(first)) if path.is_file())
+
+
 def owner_of(first: Path) -> str | None:
     """Return the owner that a session's first file names, or ""; ``None`` if it is unreadable.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.front_matter import front_matter
 from agent_swarm_worker.local_swarm import agents
 from agent_swarm_worker.local_swarm.endpoint import Call, Refusal, Reply, Route, found
 from agent_swarm_worker.local_swarm.store import document_of
@@ -37,17 +37,13 @@ _FILE: dict[str, Check] = {
 FILE = Shape(**_FILE)
 FILES = Shape(files=Items(Shape(path=Text(1), **_FILE), max_items=MAX_FILES))
 
-_FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---", re.DOTALL)
-_ENTRY = re.compile(r"^(name|description):[ \t]*(.+?)[ \t]*$", re.MULTILINE)
-
 
 def _header(content: str) -> Document:
     """Return name and description from the front matter of a SKILL.md."""
-    match = _FRONT_MATTER.match(content)
-    entries = dict(_ENTRY.findall(match[1])) if match else {}
-    if set(entries) != {"name", "description"}:
+    entries = front_matter(content)
+    if not entries.keys() >= {"name", "description"}:
         raise Refusal(400, "A skill needs front matter with name and description")
-    return {key: text.strip("\"'") for key, text in entries.items()}
+    return {key: entries[key] for key in ("name", "description")}
 
 
 def _path(path: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import cast
 
 _KEPT_IGNORED = frozenset(
     {
@@ -31,8 +30,7 @@ def reset_inherited() -> None:
         return  # only that thread may, and it has
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in signal.valid_signals():
-        name = number.name if isinstance(number, signal.Signals) else ""
-        if signal.getsignal(number) is signal.SIG_IGN and name not in _KEPT_IGNORED:
+        if signal.getsignal(number) is signal.SIG_IGN and name_of(number) not in _KEPT_IGNORED:
             signal.signal(number, signal.SIG_DFL)
 
 
@@ -63,9 +61,8 @@ def without_meaning() -> list[signal.Signals]:
     """
     named = [number for name in _WITHOUT_MEANING if (number := _named(name)) is not None]
     first = getattr(signal, "SIGRTMIN", signal.NSIG)
-    # Most real-time signals are mere numbers.
-    real_time = cast("set[signal.Signals]", signal.valid_signals())
-    candidates = [*named, *sorted(number for number in real_time if number >= first)]
+    real_time = sorted(number for number in signal.valid_signals() if number >= first)
+    candidates = [*named, *real_time]
     return [number for number in candidates if signal.getsignal(number) is signal.SIG_DFL]
 
 

@@ -112,18 +112,20 @@ def compose(
     warning: str = "",
     preamble: str = "",
     memories: str = "",
+    concurrent: str = "",
     note: str = "",
 ) -> str:
     """Join the sections of the user prompt; empty ones are left out.
 
-    `body` is the result of `trigger_prompt` or `paused_prompt`, `note` of `directory_note`.
+    `body` is the result of `trigger_prompt` or `paused_prompt`, `note` of `directory_note`, and
+    `concurrent` of `concurrent_work`.
     """
     commands = (harness.command("work-on-task"), harness.command("review-offered-task"))
     first, _, rest = body.partition("\n")
     command_line = ""
     if any(command and first.startswith(command) for command in commands):
         command_line, body = first.strip(), rest
-    return join(command_line, warning, preamble, body, memories, note)
+    return join(command_line, warning, preamble, body, concurrent, memories, note)
 
 
 def _assigned(trigger: TaskAssigned, harness: PromptHarness) -> dict[str, str]:

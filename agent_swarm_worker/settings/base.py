@@ -243,16 +243,21 @@ def _shell_words(value: object) -> object:
     return tuple(shlex.split(value)) if isinstance(value, str) else value
 
 
+def json_of(text: str) -> Any:
+    """Parse JSON; raises `ValueError`, also for a text that is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        msg = "nested too deeply"
+        raise ValueError(msg) from None
+
+
 def _durations(value: object) -> object:
     """Read ``claude=45m,codex=2h``, or a JSON object; the values as for `parse_duration`."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("{"):
-        try:
-            table = json.loads(value)
-        except RecursionError:
-            msg = "nested too deeply"
-            raise ValueError(msg) from None
+        table = json_of(value)
     else:
         pairs = [part.partition("=") for part in value.split(",") if part.strip()]
         table = {name.strip(): limit for name, _, limit in pairs}

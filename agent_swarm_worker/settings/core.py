@@ -22,9 +22,13 @@ from agent_swarm_worker.settings.base import (
     SettingsModel,
     Stripped,
     boot,
+    json_of,
     live,
     operator_only,
 )
+
+MAX_NAME_BYTES = 200
+"""For the name of a folder; file systems take 255."""
 
 
 class Settings(SettingsModel):
@@ -207,6 +211,27 @@ class Settings(SettingsModel):
             msg = "control characters cannot be part of a role"
             raise ValueError(msg)
         return value.lower() if value.lower() in {"worker", "lead"} else value
+
+    @field_validator("model_tier_map")
+    @classmethod
+    def _a_table_of_models(cls, value: str | None) -> str | None:
+        table = json_of(value) if value else {}
+        if not isinstance(table, dict) or not all(
+            model is None or isinstance(model, str) for model in table.values()
+        ):
+            msg = "expected a JSON object from tier to model"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("log_session_id")
+    @classmethod
+    def _name_of_a_folder(cls, value: str | None) -> str | None:
+        name = value or "x"
+        is_plain = name.isprintable() and "/" not in name and name not in {".", ".."}
+        if not is_plain or len(name.encode()) > MAX_NAME_BYTES:
+            msg = f"expected the name of a folder, at most {MAX_NAME_BYTES} bytes"
+            raise ValueError(msg)
+        return value
 
     @field_validator("cred_check_disable", mode="before")
     @classmethod

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import re
 import shutil
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.files import try_lock
 from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:
@@ -85,14 +86,10 @@ def locked(root: Path) -> Iterator[None]:
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         give_up_at_s = time.monotonic() + _LOCK_TIMEOUT_S
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > give_up_at_s:
-                    raise
-                time.sleep(0.05)
+        while not try_lock(fd):
+            if time.monotonic() > give_up_at_s:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            time.sleep(0.05)
         for leftover in root.glob(f"{BUILDING}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         yield

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.front_matter import front_matter
 from agent_swarm_worker.skills.folders import BUILDING, locked, skill_roots
-from agent_swarm_worker.text import front_matter
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

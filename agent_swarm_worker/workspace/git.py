@@ -82,8 +82,8 @@ class Git:
 
     def configured(self, *settings: tuple[str, str]) -> Git:
         """Return one with further configuration, which programs that call git pass on as well."""
-        bound, known = copy.copy(self), named(self.env, "GIT_CONFIG_COUNT", "0")
-        first = int(known) if known.isdecimal() else 0
+        bound = copy.copy(self)
+        first = sum(name.startswith("GIT_CONFIG_KEY_") for name in self.env)
         bound.env = {**self.env, "GIT_CONFIG_COUNT": str(first + len(settings))}
         for number, (key, value) in enumerate(settings, first):
             bound.env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}

@@ -150,10 +150,10 @@ async def _free_branch(git: Git, branch: str) -> None:
     await git("worktree", "prune")
     listed = (await git("worktree", "list", "--porcelain")).stdout
     for block in listed.split("\n\n")[1:]:
-        facts = dict(line.partition(" ")[::2] for line in block.splitlines())
-        if facts.get("branch") == f"refs/heads/{branch}":
-            other = git.in_clone(Path(facts["worktree"]))
-            await other("update-ref", "--no-deref", "HEAD", facts["HEAD"])
+        lines = block.splitlines()
+        if f"branch refs/heads/{branch}" in lines:
+            other = git.in_clone(Path(lines[0].removeprefix("worktree ")))
+            await other("update-ref", "--no-deref", "HEAD", f"refs/heads/{branch}")
 
 
 async def _check_out(git: Git, branch: str) -> list[str]:

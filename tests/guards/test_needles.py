@@ -99,8 +99,8 @@ def test_too_short_to_mask(value: str) -> None:
 
 def test_lines_of_a_key_are_needles_but_not_its_frame() -> None:
     needles = needles_of(PRIVATE_KEY)
-    assert {line.encode() for line in KEY_LINES} < needles
-    for ordinary in ("-----BEGIN PRIVATE KEY-----", "short==", "-----END PRIVATE KEY-----"):
+    assert {line.encode() for line in (*KEY_LINES, "short==")} < needles
+    for ordinary in ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"):
         assert ordinary.encode() not in needles
     assert PRIVATE_KEY.strip().encode() in needles
     assert found(PRIVATE_KEY, json.dumps({"key": PRIVATE_KEY}))

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_swarm_worker.front_matter import front_matter
 from agent_swarm_worker.local_swarm.tools import TOOLS
 from agent_swarm_worker.prompts.render import shipped_texts
-from agent_swarm_worker.skills.writer import folder_name, front_matter, is_safe_path, text_fault
+from agent_swarm_worker.skills.writer import folder_name, is_safe_path, text_fault
 
 GOOD = "---\nname: x\ndescription: does x\n---\n\nbody"
 
@@ -23,7 +24,7 @@ GOOD = "---\nname: x\ndescription: does x\n---\n\nbody"
         ("\ufeff---\nname: x\n---\n", {"name": "x"}),
         (
             "---\ndescription: >\n  folded\n  text\nname: x\n---\n",
-            {"description": "> folded text", "name": "x"},
+            {"description": "folded text", "name": "x"},
         ),
         ("---\ndescription:\n  below\n---\n", {"description": "below"}),
         ("---\nallowed-tools: Bash(git:*)\n---\n", {"allowed-tools": "Bash(git:*)"}),

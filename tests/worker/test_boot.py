@@ -80,12 +80,37 @@ def start(
         ("MAX_CONCURRENT_TASKS", "many"),
         ("AGENT_ROLE", "two\nlines"),
         ("MCP_BASE_URL", "not a url"),
+        ("MCP_BASE_URL", "http://two words:3013"),
+        ("MCP_BASE_URL", "http://$SWARM_HOST"),
+        ("MODEL_TIER_MAP", "[broken"),
+        ("MODEL_TIER_MAP", "smart=opus"),
+        ("MODEL_TIER_MAP", '["opus"]'),
+        ("MODEL_TIER_MAP", '{"smart": 1}'),
+        ("MODEL_TIER_MAP", "[" * 100_000),
+        ("LOG_DIR", "/dev/null"),
+        ("LOG_DIR", "/dev/null/below"),
+        ("LOG_DIR", "/proc/nowhere"),
+        ("LOG_DIR", "/" + "x" * 300),
+        ("CODEX_OAUTH_ISSUER", "http://plain.example"),
+        ("SESSION_ID", "../elsewhere"),
+        ("SESSION_ID", "/elsewhere"),
+        ("SESSION_ID", "a/b"),
+        ("SESSION_ID", ".."),
+        ("SESSION_ID", "x" * 300),
+        ("SESSION_ID", "two\nlines"),
         ("API_KEY", "two\nlines"),
         ("AGENT_ID", "two\nlines"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(start: Start, name: str, value: str):
     assert name in start.fails(78, **{name: value})
+
+
+def test_a_folder_of_journals_that_is_a_file_is_named(start: Start):
+    (start.place / "logs").mkdir()
+    (start.place / "logs" / "run").touch()
+    message = start.fails(78, LOG_DIR=str(start.place / "logs"), SESSION_ID="run")
+    assert f"{start.place}/logs/run is not a directory" in message
 
 
 def test_an_unknown_harness_is_told_with_the_known_ones(start: Start):

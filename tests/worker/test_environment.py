@@ -134,6 +134,15 @@ def test_a_blank_override_wipes_nothing_and_an_unusable_one_is_passed_over():
     assert env.settings.poll_interval_s == 7.0
 
 
+def test_a_table_of_models_that_cannot_be_used_leaves_the_operators():
+    env = Environment({"MODEL_TIER_MAP": '{"smart": "own"}'}, scrubber=Scrubber(), log=Log())
+    with structlog.testing.capture_logs() as logged:
+        env.apply(rows(MODEL_TIER_MAP="[" * 5000))
+    assert [line["key"] for line in logged] == ["MODEL_TIER_MAP"]
+    smart = Task(id="t", model_tier="smart")
+    assert choose_model(smart, tiers={}, env=env.values()).model == "own"
+
+
 def test_secrets_are_known_before_they_can_be_used():
     scrubber = Scrubber()
     env = Environment(OWN, scrubber=scrubber, log=Log())

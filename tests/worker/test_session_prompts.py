@@ -13,9 +13,9 @@ from rig import AGENT, Rig, harness, running_worker, swarm_rig
 pytestmark = pytest.mark.anyio
 
 
-async def witnessed(rig: Rig, task_id: str, **env: str) -> dict[str, Any]:
+async def witnessed(rig: Rig, task_id: str, *, role: str = "worker", **env: str) -> dict[str, Any]:
     """Run a task that waits for its agent; return what the agent was given."""
-    async with running_worker(rig, harness("witness", rig.place, **env)):
+    async with running_worker(rig, harness("witness", rig.place, **env), role=role):
         task = await rig.until_ended(task_id)
         await rig.settled(task_id)
         assert task["status"] == "completed", task.get("failureReason")
@@ -202,3 +202,22 @@ async def test_a_missing_directory_is_told_although_there_is_a_clone(tmp_path: P
     assert f"You work in `{given['cwd']}` instead" in given["system"]
     assert "(the clone of the task's repository)" in given["prompt"]
     assert "apple.txt" in given["files"]
+
+
+async def test_a_lead_is_told_what_is_under_way(tmp_path: Path):
+    """Else its second session delegates what the first one has delegated."""
+    other = "0a9e0000-0000-4000-8000-000000000002"
+    async with swarm_rig(tmp_path) as rig:
+        for agent, name in ((AGENT, "tested"), (other, "builder")):
+            await rig.post("/api/agents", {"name": name}, **{"X-Agent-ID": agent})
+        delegated = {"task": "Paint the\nbridge " + "x" * 500, "agentId": other}
+        bridge = await rig.post("/api/tasks", delegated, **{"X-Agent-ID": AGENT})
+        task_id = await rig.submit("Plan the week")
+        given = await witnessed(rig, task_id, role="lead")
+        section = given["prompt"].partition("### Concurrent Work")[2]
+        assert f"- {bridge['id']}: Paint the bridge xxx" in section
+        assert "(pending, builder)" in section
+        assert "x" * 150 not in section
+        assert f"- {task_id}" not in section
+        given = await witnessed(rig, await rig.submit("Plan the day"))
+        assert "### Concurrent Work" not in given["prompt"]

@@ -61,6 +61,7 @@ def scrub_json_lines(lines: Sequence[bytes], matcher: Matcher) -> list[tuple[byt
     data = b"\n".join(lines)
     spans = matcher.find(data)
     with_secret = set(_lines_at(lines, [(span.start, span.end - 1) for span in spans]))
+    divided = [span for span in spans if b"\n" in data[span.start : span.end]]
     begins = unusual_escapes(data)
     for number in _lines_at(lines, [(begin, begin) for begin in begins]):
         if number not in with_secret and _may_hide_in_strings(lines[number], matcher):
@@ -73,8 +74,22 @@ def scrub_json_lines(lines: Sequence[bytes], matcher: Matcher) -> list[tuple[byt
                 continue
             except orjson.JSONDecodeError:
                 pass
-        scrubbed.append(scrub_json_line(line, matcher))
+        clean = scrub_json_line(line, matcher)
+        if divided and number in with_secret and clean[1] is None:
+            begin = sum(map(len, lines[:number])) + number
+            clean = _without_parts(line, begin, divided, matcher), None
+        scrubbed.append(clean)
     return scrubbed
+
+
+def _without_parts(line: bytes, begin: int, divided: list[Span], matcher: Matcher) -> bytes:
+    """Scrub a line of text, also the parts in it of secrets that several lines share."""
+    parts = [
+        Span(max(span.start - begin, 0), min(span.end - begin, len(line)), span.name)
+        for span in divided
+        if span.start < begin + len(line) and span.end > begin
+    ]
+    return replace(line, merge(sorted([*find_behind_escapes(line, matcher), *parts])))
 
 
 def _lines_at(lines: Sequence[bytes], ranges: list[tuple[int, int]]) -> list[int]:

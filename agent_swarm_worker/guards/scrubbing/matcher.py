@@ -34,6 +34,13 @@ MAX_PLACEHOLDER_BYTES: Final = MAX_NAME_CHARS + len("[REDACTED:]")
 
 _HEAD_BYTES: Final = 8
 """How many bytes of a pattern the automaton has."""
+_ENCODED: Final = re.compile(rb"(?!(?:[0-9a-f]+|[0-9A-F]+)\Z)[A-Za-z0-9+/_=-]{16,}")
+"""Needles that are also found where line ends divide them, as ``base64`` does at column 76."""
+_LINE_END: Final = re.compile(rb"(?:\r?\n|(?:\\{1,8}r)?\\{1,8}n)(?:[ \t]|\\{1,8}t){0,40}+")
+"""Also as JSON writes it, and the indentation behind it."""
+_ENCODED_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=-"
+_MAX_LINE_END_BYTES: Final = 60
+_MAX_OPEN_BYTES: Final = 16 * 1024
 _OPEN_HEAD_BYTES: Final = 5
 """How many bytes of a needle `Matcher.open_from` searches for; less than any needle has."""
 
@@ -91,12 +98,18 @@ class Matcher:
         labels = {*self._names.values(), *(shape.name for shape in SHAPES)}
         self._placeholders = frozenset(placeholder(label) for label in labels)
         shapes = {anchor: shape for shape in SHAPES for anchor in shape.anchors}
-        patterns = sorted({*self._names, *self._placeholders, *shapes})
+        wrapped: dict[bytes, list[tuple[bytes, int]]] = {}
+        for needle in filter(_ENCODED.fullmatch, self._names):
+            for offset in (0, _HEAD_BYTES):  # one line end cannot divide both
+                anchor = needle[offset : offset + _HEAD_BYTES]
+                wrapped.setdefault(anchor, []).append((needle, offset))
+        patterns = sorted({*self._names, *self._placeholders, *shapes, *wrapped})
         # The meaning of each pattern, by its number.
         self._size_of = [len(pattern) for pattern in patterns]
         self._name_of = [self._names.get(pattern) for pattern in patterns]
         self._is_placeholder = [pattern in self._placeholders for pattern in patterns]
         self._shape_of = [shapes.get(pattern) for pattern in patterns]
+        self._wrapped_of = [wrapped.get(pattern) for pattern in patterns]
         with_head: dict[bytes, list[tuple[int, bytes]]] = {}
         for number, pattern in enumerate(patterns):
             with_head.setdefault(pattern[:_HEAD_BYTES], []).append((number, pattern))
@@ -124,6 +137,8 @@ class Matcher:
                 spans += [Span(begin, begin + size, name) for begin in found if begin >= start]
             if (shape := self._shape_of[index]) is not None:
                 anchors.setdefault(shape, []).extend(found)
+            if (wrapped := self._wrapped_of[index]) is not None:
+                spans += self._in_lines(data, found, wrapped, start)
             if self._is_placeholder[index]:
                 placeholders += [(begin, begin + size) for begin in found]
         placeholders.sort()
@@ -139,6 +154,22 @@ class Matcher:
             spans = [span for span in spans if not is_inside(span, placeholders)]
         spans.sort(key=lambda span: span.start)
         return spans
+
+    def _in_lines(
+        self, data: bytes, anchors: list[int], wrapped: list[tuple[bytes, int]], start: int
+    ) -> Iterator[Span]:
+        """Yield the needles that line ends divide, by the places of an unbroken part of each."""
+        if b"\n" not in data and b"\\n" not in data:
+            return
+        for anchor in anchors:
+            for needle, offset in wrapped:
+                if data.startswith(needle, anchor - offset):
+                    continue
+                end = _end_in_lines(data, anchor, needle[offset:])
+                begin = _begin_in_lines(data, anchor, needle[:offset]) if end else None
+                if end and begin is not None and end > start:
+                    # The few bytes before a line end may be written already.
+                    yield Span(max(begin, start), end, self._names[needle])
 
     def _occurrences(
         self, hits: list[tuple[int, int, int]], data: bytes
@@ -168,19 +199,80 @@ class Matcher:
         window = data[first:]
         starts = [first + begin for _, begin, _ in heads(window, overlapping=True)]
         starts.extend(range(max(first, size - _OPEN_HEAD_BYTES + 1), size))
-        for start in starts:
-            tail = data[start:]
-            # A needle that begins with the tail and is longer sorts right behind it.
-            nearest = bisect_right(needles, tail)
-            if nearest < len(needles) and needles[nearest].startswith(tail):
-                return start
-        return size
+        found = next((start for start in starts if _begins_any(needles, data[start:])), size)
+        return min(found, self._open_in_lines(data))
+
+    def _open_in_lines(self, data: bytes) -> int:
+        """Return where a needle begins that line ends divide and more lines could complete.
+
+        It is open only if there is so much of it that it is no chance.
+        """
+        first = _encoded_lines_from(data)
+        if first is None:
+            return len(data)
+        needles, heads, _ = self._beginnings
+        parts = _LINE_END.split(data[first:].rstrip(b"\r"))
+        text = b"".join(parts)
+        for _, at, _ in heads(text, overlapping=True):
+            is_divided = at < len(text) - max(len(parts[-1]), _HEAD_BYTES - 1)
+            if is_divided and _begins_any(needles, text[at:]):
+                return first + at
+        return len(data)
 
     @cached_property
     def _beginnings(self) -> tuple[list[bytes], _Hits, int]:
         needles = sorted({*self._names, *self._placeholders})
         heads = BytesAhoCorasick(sorted({needle[:_OPEN_HEAD_BYTES] for needle in needles}))
         return needles, heads.find_matches_as_indexes, max(map(len, needles))
+
+
+def _begins_any(needles: Sequence[bytes], tail: bytes) -> bool:
+    """True if one of the sorted needles begins with the tail and is longer."""
+    nearest = bisect_right(needles, tail)  # it sorts right behind the tail
+    return nearest < len(needles) and needles[nearest].startswith(tail)
+
+
+def _encoded_lines_from(data: bytes) -> int | None:
+    """Return where the encoded text at the end of `data` begins; ``None`` if it is one line."""
+    position, first = len(data), None
+    floor = max(0, position - _MAX_OPEN_BYTES)
+    while position > floor:
+        begin = data.rfind(b"\n", floor, position) + 1
+        line = data[begin:position].rstrip(b"\r")
+        before = line.rstrip(_ENCODED_BYTES)
+        if first is not None and before == line:
+            return first
+        first = begin + len(before)
+        if before.strip(b" \t") or begin <= floor:
+            return first if position < len(data) else None
+        position = begin - 1
+    return first
+
+
+def _end_in_lines(data: bytes, position: int, rest: bytes) -> int | None:
+    """Return where `rest` ends that begins at `position` and that line ends may divide."""
+    while True:
+        line_end = _LINE_END.search(data, position, position + len(rest) + _MAX_LINE_END_BYTES)
+        size = line_end.start() - position if line_end else len(rest)
+        if line_end is None or size >= len(rest):
+            return position + len(rest) if data.startswith(rest, position) else None
+        if not size or data[position : position + size] != rest[:size]:
+            return None
+        position, rest = line_end.end(), rest[size:]
+
+
+def _begin_in_lines(data: bytes, position: int, before: bytes) -> int | None:
+    """Return where `before` begins that ends at `position` and that one line end may divide."""
+    if data.endswith(before, 0, position):
+        return position - len(before)
+    first = max(0, position - len(before) - _MAX_LINE_END_BYTES)
+    for line_end in _LINE_END.finditer(data, first, position):
+        size = min(position - line_end.end(), len(before))
+        if data.startswith(before[len(before) - size :], line_end.end()) and data.endswith(
+            before[: len(before) - size], 0, line_end.start()
+        ):
+            return line_end.start() - len(before) + size
+    return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

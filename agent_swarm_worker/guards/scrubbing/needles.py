@@ -8,11 +8,13 @@ once, so their number costs little.
 from __future__ import annotations
 
 import base64
-import html
+import itertools
 import json
 import re
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import unquote
+
+from agent_swarm_worker.guards.scrubbing.quoting import quoted_forms, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,24 +23,25 @@ MIN_SECRET_CHARS: Final = 6
 """A shorter value is part of too much ordinary text. An encoding makes a value longer, so this is
 the least length of an encoded needle too: base64 cut at its ambiguous edges has 7 or more."""
 MIN_LINE_CHARS: Final = 16
-"""Least length of one line of a multi-line secret: a short one (``}``, ``fi``) is ordinary text."""
+"""Least length of one line of a multi-line secret: a short one (``}``, ``fi``) is ordinary text,
+except with the line before it, or if it looks random."""
 MIN_LEAF_CHARS: Final = 16
 """Least length of one string inside a secret that is a JSON document: ``"oauth"`` is a word."""
 MAX_ENCODED_CHARS: Final = 16 * 1024
 """A longer value gets needles as text only; its encodings would fill the automaton."""
 
+MAX_QUOTED_CHARS: Final = 8 * 1024
+"""The same for the forms of shells and languages, which are many."""
+
 _PEM_MARK = "-----"
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+"""Nothing quotes these characters."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
+_RANDOM = re.compile(r"(?=.*[0-9+/]|.*=\Z)(?=.*[A-Za-z])[A-Za-z0-9+/_=-]+")
+"""No word, so that it is a secret by itself."""
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]{0,30})://([^\s/:@]*):([^\s/]+)@", re.IGNORECASE)
 _AUTH_SCHEME = re.compile(r"(?:bearer|basic|token)\s+(\S+)", re.IGNORECASE)
 _UNICODE_ESCAPE = re.compile(r"\\u[0-9a-f]{4}")
-_PERCENT_ESCAPE = re.compile(r"%[0-9A-F]{2}")
-_C_SHORT = dict(zip('"\\\a\b\f\n\r\t\v', '"\\abfnrtv', strict=True))
-_C_ESCAPES = {
-    **{byte: f"\\{byte:03o}" for byte in (*range(32), *range(127, 256))},
-    **{ord(char): f"\\{letter}" for char, letter in _C_SHORT.items()},
-}
-_ESCAPED_BYTES = range(0xDC80, 0xDD00)
-"""The surrogates by which Python represents bytes that are not UTF-8."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MARKUP = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
@@ -57,9 +60,7 @@ def needles_of(value: str) -> frozenset[bytes]:
             if len(leaf) >= MIN_LEAF_CHARS and "://" not in leaf:
                 needles |= needles_of(leaf)
     elif "\n" in whole:
-        is_short = len(whole) <= MAX_ENCODED_CHARS
-        for line in whole.splitlines():
-            needles |= _line_forms(line.strip(), is_encoded=is_short)
+        needles |= _needles_of_lines(whole)
     elif "," in whole:
         for member in whole.split(","):
             needles |= _all_forms(member.strip())
@@ -82,26 +83,45 @@ def url_passwords(value: str) -> Iterator[str]:
             yield unquote(password)
 
 
-def to_bytes(text: str) -> bytes:
-    """Encode as UTF-8; undecodable bytes of the environment are restored."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
-
-
 def _all_forms(text: str) -> set[bytes]:
     if len(text) < MIN_SECRET_CHARS:
         return set()
-    forms = {to_bytes(form) for form in _text_forms(text)}
+    # Many programs print a replacement character for invalid UTF-8, and so does the scrubber.
+    variants = {text}
     if not text.isascii():
-        # Many programs print a replacement character for invalid UTF-8, and so does the scrubber.
-        for mended in (to_bytes(text).decode("utf-8", "replace"), _SURROGATE.sub("\ufffd", text)):
-            forms |= {to_bytes(form) for form in _text_forms(mended)} if mended != text else set()
-    if len(text) <= MAX_ENCODED_CHARS:
-        forms |= {to_bytes(form) for form in _quoted_forms(text)}
-        forms |= _binary_forms(to_bytes(text))
-    return forms
+        variants |= {to_bytes(text).decode("utf-8", "replace"), _SURROGATE.sub("\ufffd", text)}
+    forms = {to_bytes(form) for variant in variants for form in _text_forms(variant)}
+    if len(text) <= MAX_QUOTED_CHARS and not _PLAIN.fullmatch(text):
+        for quoted in {form for variant in variants for form in quoted_forms(variant)}:
+            once = json.dumps(quoted, ensure_ascii=False)[1:-1]
+            twice = json.dumps(once, ensure_ascii=False)[1:-1]
+            forms |= {to_bytes(quoted), to_bytes(once), to_bytes(twice)}
+    return forms | (_binary_forms(to_bytes(text)) if len(text) <= MAX_ENCODED_CHARS else set())
+
+
+def _needles_of_lines(whole: str) -> set[bytes]:
+    """Return the needles of each line, and of a short one together with the long one before it."""
+    is_short = len(whole) <= MAX_ENCODED_CHARS
+    lines = [line for line in map(str.strip, whole.splitlines()) if line]
+    needles = set()
+    for before, line in itertools.pairwise(["", *lines]):
+        needles |= _line_forms(line, is_encoded=is_short)
+        if len(line) >= MIN_LINE_CHARS or not _is_body(before):
+            continue
+        if _BASE64.fullmatch(before + line):
+            needles.add((before + line).encode())  # found with any line end between them
+        needles |= {to_bytes(form) for form in _text_forms(f"{before}\n{line}")}
+        if len(line) >= MIN_SECRET_CHARS and _RANDOM.fullmatch(line):
+            needles |= _all_forms(line)
+    body = [line for line in lines if _is_body(line) or line == lines[-1]]
+    body = [line for line in body if not line.startswith(_PEM_MARK)]
+    if is_short and len(body) > 1 and _BASE64.fullmatch("".join(body)):
+        needles.add("".join(body).encode())  # found with other line ends, too
+    return needles
+
+
+def _is_body(line: str) -> bool:
+    return len(line) >= MIN_LINE_CHARS and not line.startswith(_PEM_MARK)
 
 
 def _line_forms(line: str, *, is_encoded: bool) -> set[bytes]:
@@ -137,47 +157,6 @@ def _json_forms(text: str) -> set[str]:
         if "\\u" in form
     }
     return forms | upper
-
-
-def _quoted_forms(text: str) -> set[str]:
-    """Return the forms of URLs, HTML, Python and shells."""
-    raw = to_bytes(text)
-    # The last set of safe characters is that of encodeURIComponent.
-    percent = {quote(raw, safe=safe) for safe in ("", "/", "!'()*")} | {quote_plus(raw)}
-    percent |= {_PERCENT_ESCAPE.sub(lambda hit: hit[0].lower(), form) for form in percent}
-    markup = html.escape(text)
-    return percent | {
-        markup,
-        html.escape(text, quote=False),
-        markup.replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
-        repr(text)[1:-1],
-        *_source_forms(text),
-        text.replace("'", "'\\''"),
-        text.replace("'", "'\"'\"'"),
-    }
-
-
-def _source_forms(text: str) -> set[str]:
-    """Return the forms of Go (``%q``, ``%+q``) and C; git writes file names like the latter."""
-    octal = "".join(_C_ESCAPES.get(byte) or chr(byte) for byte in to_bytes(text))
-    unicode = "".join(_go_char(char, ascii_only=False) for char in text)
-    ascii_only = "".join(_go_char(char, ascii_only=True) for char in text)
-    return {octal, unicode, ascii_only}
-
-
-def _go_char(char: str, *, ascii_only: bool) -> str:
-    code = ord(char)
-    if code < 0x80:
-        return _C_ESCAPES.get(code, char) if char in _C_SHORT else _go_control(char)
-    if _ESCAPED_BYTES.start <= code < _ESCAPED_BYTES.stop:
-        return f"\\x{code - 0xDC00:02x}"
-    if not ascii_only and char.isprintable():
-        return char
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
-
-
-def _go_control(char: str) -> str:
-    return char if char.isprintable() else f"\\x{ord(char):02x}"
 
 
 def _binary_forms(raw: bytes) -> set[bytes]:

@@ -7,11 +7,11 @@ another; `AnswerHooks` are the hooks of an HTTP client that replace such answers
 from __future__ import annotations
 
 import html
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import httpx2
-import orjson
 from mcp_types import (
     JSONRPCError,
     JSONRPCMessage,
@@ -19,6 +19,7 @@ from mcp_types import (
     jsonrpc_message_adapter,
 )
 
+from agent_swarm_worker.providers.kit.native import mapping
 from agent_swarm_worker.providers.pi.mcp_answers import (
     MAX_SAID_CHARS,
     AnswerReader,
@@ -98,7 +99,7 @@ class AnswerHooks:
 def _request_id(request: httpx2.Request) -> Any:
     if request.method != "POST":
         return None
-    body = orjson.loads(request.content)
+    body = mapping(json.loads(request.content))
     return body.get("id") if "method" in body else None
 
 

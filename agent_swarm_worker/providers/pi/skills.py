@@ -10,8 +10,8 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.front_matter import front_matter
 from agent_swarm_worker.providers.pi.spec import PiOptions
-from agent_swarm_worker.text import front_matter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -24,6 +24,7 @@ MAX_DESCRIPTION_CHARS = 500
 MAX_SECTION_CHARS = 30_000
 _HEAD_BYTES = 64 * 1024
 _COMMAND = "/skill:"
+_YES = frozenset({"true", "yes", "on"})
 _UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -97,7 +98,8 @@ async def _line(guest: Guest, path: PurePosixPath) -> str:
     except (UnusableSkill, OSError):
         return ""
     name, about = found.get("name"), found.get("description")
-    if not name or not about or found.get("disable-model-invocation") == "true":
+    is_hidden = found.get("disable-model-invocation", "").lower() in _YES
+    if not name or not about or is_hidden:
         return ""
     return f"- {name[:64]}: {about[:MAX_DESCRIPTION_CHARS]} ({path})"
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.api.connections import NetworkSettings
-from agent_swarm_worker.credentials.vendor import LoginSettings
+from agent_swarm_worker.credentials.vendor import LoginSettings, issuer_of
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
 from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
@@ -65,6 +65,7 @@ class Environment:
         self._options = tuple(installed_options().values())
         self._is_operators = operators_names((*CORE_MODELS, *self._options))
         self._settings = self._loaded(self._process)
+        issuer_of(self._process)  # which no row changes: checked once
         scrubber.add_env(self._process)
 
     @property

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.client import SwarmClient
+from agent_swarm_worker.errors import BadSetting
+from agent_swarm_worker.files import make_private_dir
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.outbox import Outbox
 from agent_swarm_worker.prompts.render import Renderer, TemplateLibrary, shipped_texts
@@ -60,6 +63,8 @@ def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
     state = stack.enter_context(
         StateDir.open(settings.state_root(), agent_id, clock=clock, log=log)
     )
+    name = settings.log_session_id or inputs.ids()[:8]
+    log_dir = _log_dir(settings, state.path, name)
     state.note(AGENT_ID_KEY, agent_id)
     client = SwarmClient(connection.http, ServerCapabilities(clock, log))
     client.config.first_request = connection.first_request
@@ -87,9 +92,30 @@ def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
         clock=clock,
         ids=inputs.ids,
         log=log,
-        log_dir=(settings.log_dir or state.path / "logs")
-        / (settings.log_session_id or inputs.ids()[:8]),
+        log_dir=log_dir,
     )
+
+
+def _log_dir(settings: Settings, state_dir: Path, name: str) -> Path:
+    """Return this process's folder of journals; create ``LOG_DIR``, so that a session need not.
+
+    Raises:
+        BadSetting: it cannot be created or written. A full disk may be so only for now.
+    """
+    root = settings.log_dir
+    if root is None:
+        return state_dir / "logs" / name
+    folder = root / name
+    try:
+        make_private_dir(root)
+        place = folder if folder.exists() else root
+        if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+            raise BadSetting("LOG_DIR", str(root), f"{place} is not a directory one may write to")
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            why = error.strerror or type(error).__name__
+            raise BadSetting("LOG_DIR", str(root), why) from None
+    return folder
 
 
 def _renderer(inputs: WorkerInputs, client: SwarmClient, agent_id: str) -> Renderer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,8 @@ class SessionOutcome:
     setup: PreparedSession | None = None
     reporter: SessionReporter | None = None
     """``None`` for both if the session never began."""
+    cause: str | None = None
+    """Why the worker ended the session; ``None`` if it ended by itself."""
 
 
 async def finish_task(
@@ -154,6 +157,19 @@ async def _put_finish(
     reason = body.failure_reason
     why = reason.splitlines()[0][:300] if reason else None
     log.info(Event.TASK_FINISHED, status=body.status, why=why, note=body.note)
+
+
+async def schema_mismatch(
+    worker: SessionParts, task: RunningTask, row: Task, outcome: SessionOutcome, log: Log
+) -> str:
+    """Return why the output of a session that went well does not fit the task's schema, or ""."""
+    current = None
+    with contextlib.suppress(ApiError):
+        current = await worker.client.tasks.get(task.task_id)
+    if current is not None and task.is_assigned_elsewhere(current, worker.agent_id):
+        return ""
+    body = await _decide(worker, outcome, current, current or row, log)
+    return body.failure_reason or "" if body is not None else ""
 
 
 async def _decide(

@@ -100,7 +100,7 @@ async def prepared(
             config=config,
             model=inputs.model,
             credentials=tuple(inputs.credentials),
-            metadata_bytes=_begin_journal(worker, config, task),
+            metadata_bytes=begin_journal(worker, config, task),
             directory=inputs.workspace.directory.path,
             limits=limits_of(
                 worker.settings,
@@ -180,7 +180,7 @@ def _config(
         api_url=settings.api_url,
         api_key=settings.api_key,
         cwd=PurePath(guest.path(inputs.workspace.directory.path)),
-        log_file=_log_file(worker, task),
+        log_file=log_file(worker, task, task.session_uuid),
         private_dir=PurePath(guest.path(inputs.private_dir)),
         env=_session_env(worker, inputs.adapter, task, inputs.credentials, guest),
         redactor=inputs.redactor,
@@ -256,16 +256,17 @@ def _session_env(
     }
 
 
-def _log_file(worker: SessionParts, task: RunningTask) -> Path:
+def log_file(worker: SessionParts, task: RunningTask, session_uuid: str) -> Path:
+    """Return the path of a session's journal."""
     return worker.log_dir / file_name(
         timestamp=wire_time(worker.clock.now()),
         label=task.task_id if task.has_task else "notask",
-        session_uuid=task.session_uuid,
+        session_uuid=session_uuid,
         resumes_task=task.trigger_type == RESUMED,
     )
 
 
-def _begin_journal(worker: SessionParts, config: ProviderSessionConfig, task: RunningTask) -> int:
+def begin_journal(worker: SessionParts, config: ProviderSessionConfig, task: RunningTask) -> int:
     """Write the journal's first record, which is not uploaded; return its size."""
     fields = {
         "sessionId": config.session_uuid,

@@ -13,7 +13,7 @@ from agent_swarm_worker.aio import wait_all
 from agent_swarm_worker.api.wire.tasks import TaskAssigned, TaskOffered
 from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.prompts.memories import memories_section
+from agent_swarm_worker.prompts.memories import concurrent_work, memories_section
 from agent_swarm_worker.prompts.refused_edits import refused_edits_warning
 from agent_swarm_worker.prompts.render import shipped_texts
 from agent_swarm_worker.prompts.system import (
@@ -70,18 +70,19 @@ async def compose_prompts(
         task_prompt = partial(paused_prompt, build, row, harness)
     else:
         task_prompt = partial(trigger_prompt, build, trigger, harness)
-    system, body, warning, memories, summary = await wait_all(
+    system, body, warning, memories, concurrent, summary = await wait_all(
         partial(
             _system_prompt, worker, adapter, build, trigger, workspace, mcp_servers=mcp_servers
         ),
         task_prompt,
         partial(_warning, worker, build),
         partial(_memories, worker, config, row, has_mcp=harness.has_mcp),
+        partial(_concurrent_work, worker, config),
         partial(preamble, worker, config, row, has_mcp=harness.has_mcp),
     )
     body = body or worker.options.default_prompt
     note = directory_note(workspace.directory.path, workspace.directory.source)
-    parts = {"warning": warning, "memories": memories, "note": note}
+    parts = {"warning": warning, "memories": memories, "concurrent": concurrent, "note": note}
     full_prompt = await _with_skill(
         worker, adapter, compose(body, harness, preamble=summary, **parts)
     )
@@ -176,6 +177,13 @@ async def _memories(
         raters=worker.settings.memory_raters,
         has_mcp=has_mcp,
     )
+
+
+async def _concurrent_work(worker: SessionParts, config: ProviderSessionConfig) -> str:
+    if not worker.facts.is_lead:
+        return ""
+    server = worker.client.resources
+    return await concurrent_work(server, config.redactor, own_task=config.task_id)
 
 
 async def _warning(worker: SessionParts, build: PromptBuild) -> str:

@@ -147,6 +147,11 @@ class RunningTask:
             self._enter(TaskState.RUNNING, only_from=TaskState.PREPARING)
         self._session = session
 
+    def continue_with(self, session: ProviderSession) -> None:
+        """Replace its session, which has ended, by one that continues it."""
+        self._session = session
+        self.track_output(is_result=False)
+
     def track_output(self, *, is_result: bool) -> None:
         """Record whether the last output of its session is the result."""
         if self._state is TaskState.RUNNING and is_result:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
 from agent_swarm_worker.aio import wait_all
@@ -19,6 +20,7 @@ from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolSta
 from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.errors import ApiError, ProviderError, SwarmWorkerError
 from agent_swarm_worker.guards.tool_loop import ToolLoopGuard
+from agent_swarm_worker.journal.writer import make_durable
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.providers.catalog import context_window
@@ -38,6 +40,7 @@ from agent_swarm_worker.worker.run.finishing import (
     finish_task,
     release_task,
 )
+from agent_swarm_worker.worker.run.output_request import output_request
 from agent_swarm_worker.worker.run.preparation import PreparedSession, prepared
 from agent_swarm_worker.worker.run.retried_task import finished_by_parent
 from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN
@@ -46,6 +49,8 @@ from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.vcs import find_request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent_swarm_worker.api.wire.tasks import Trigger
     from agent_swarm_worker.contract import ProviderEvent, ProviderSession
     from agent_swarm_worker.worker.boot.parts import RunParts
@@ -109,25 +114,61 @@ async def _run_session(
             final_check = partial(check_before_session, worker, task, row_created)
             async with prepared(worker, task, trigger, final_check) as setup:
                 _write_claim(worker, task, setup)
-                reporter = _reporter(worker, task, setup, log)
-                watchdog = Watchdog(
-                    task,
-                    limits=setup.limits,
-                    report_progress=reporter.note,
-                    clock=worker.clock,
-                    log=log,
-                    hang_texts=adapter_spec(setup.adapter).hang_texts,
-                )
-                reporter.received = watchdog.received
-                session = await setup.adapter.create_session(replace(setup.config, sink=reporter))
-                task.begin(session)
-                log.info(Event.TASK_STARTED, harness=setup.adapter.name, cwd=str(setup.config.cwd))
-                return await _drive(
-                    worker, task, setup, session, reporter=reporter, watchdog=watchdog, log=log
-                )
+                outcome = await _run_prepared(worker, task, setup, task.begin, log)
+                if outcome.cause is None and task.ended_by is None:
+                    outcome = await _with_fitting_output(worker, task, trigger, outcome, log)
+                task.session_ended(outcome.cause)
+                if task.has_task and not task.observe_only and outcome.cause is None:
+                    # Most pull requests are opened by the agent's last call.
+                    with anyio.move_on_after(PULL_REQUEST_CHECK_S):
+                        await link_pull_request(worker, task, setup)
+                return outcome
     except Exception as error:
         return SessionOutcome(result=_failure_from(error, log))
     return SessionOutcome(result=_with_cause(_failure("cancelled", ABORTED), task.ended_by))
+
+
+async def _run_prepared(
+    worker: RunParts,
+    task: RunningTask,
+    setup: PreparedSession,
+    begin: Callable[[ProviderSession], None],
+    log: Log,
+) -> SessionOutcome:
+    reporter = _reporter(worker, task, setup, log)
+    watchdog = Watchdog(
+        task,
+        limits=setup.limits,
+        report_progress=reporter.note,
+        clock=worker.clock,
+        log=log,
+        hang_texts=adapter_spec(setup.adapter).hang_texts,
+    )
+    reporter.received = watchdog.received
+    session = await setup.adapter.create_session(replace(setup.config, sink=reporter))
+    begin(session)
+    log.info(Event.TASK_STARTED, harness=setup.adapter.name, cwd=str(setup.config.cwd))
+    return await _drive(worker, task, setup, session, reporter=reporter, watchdog=watchdog, log=log)
+
+
+async def _with_fitting_output(
+    worker: RunParts, task: RunningTask, trigger: Trigger, outcome: SessionOutcome, log: Log
+) -> SessionOutcome:
+    """Ask the session once more if its output does not fit the task's schema."""
+    request = await output_request(worker, task, trigger, outcome, log)
+    if request is None or outcome.reporter is None or outcome.setup is None:
+        return replace(outcome, cause=task.ended_by)
+    session_id = request.setup.config.resume_session_id
+    log.warning(Event.SESSION_RESUMED, session=session_id, state="asked for fitting output")
+    with worker.state.database.transaction(durable=True):
+        outcome.reporter.close(outcome.result)
+        _write_claim(worker, task, request.setup)
+    await anyio.to_thread.run_sync(make_durable, outcome.setup.config.log_file)
+    try:
+        second = await _run_prepared(worker, task, request.setup, task.continue_with, log)
+    except Exception as error:
+        second = SessionOutcome(result=_failure_from(error, log), setup=request.setup)
+    return replace(second, result=request.answered(second.result))
 
 
 async def _drive(
@@ -142,19 +183,19 @@ async def _drive(
 ) -> SessionOutcome:
     """Run the session to its result; its output is reported even after an error."""
     try:
-        result = await _run_with_listeners(
+        result, cause = await _run_with_listeners(
             worker, task, setup, session, reporter=reporter, watchdog=watchdog, log=log
         )
     except Exception as error:
-        result = _failure_from(error, log)
-    result = _with_cause(result, task.ended_by)
+        result, cause = _failure_from(error, log), task.ended_by
+    result = _with_cause(result, cause)
     log.info(
         Event.SESSION_ENDED,
         exit_code=result.exit_code,
         is_error=result.is_error,
         category=result.error_category,
     )
-    return SessionOutcome(result=result, setup=setup, reporter=reporter)
+    return SessionOutcome(result=result, setup=setup, reporter=reporter, cause=cause)
 
 
 async def _run_with_listeners(
@@ -166,9 +207,8 @@ async def _run_with_listeners(
     reporter: SessionReporter,
     watchdog: Watchdog,
     log: Log,
-) -> ProviderResult:
-    """Run the session with its listeners, and the loops that may end it."""
-    has_link = task.has_task and not task.observe_only
+) -> tuple[ProviderResult, str | None]:
+    """Run the session with its listeners; return its result, and why the worker ended it."""
     async with anyio.create_task_group() as helpers:
 
         def end_soon(reason: str) -> None:  # listeners cannot await
@@ -183,7 +223,7 @@ async def _run_with_listeners(
             await session.abort(task.ended_by)
         helpers.start_soon(reporter.run)
         helpers.start_soon(watchdog.run)
-        if has_link:
+        if task.has_task and not task.observe_only:
             helpers.start_soon(pull_request_loop, worker, task, setup)
         result = _failure("the session did not end when it was asked to", ABORTED)
         with watchdog.abort_scope:
@@ -192,13 +232,8 @@ async def _run_with_listeners(
         if cause is None and result.error_category == ABORTED and worker.shutdown.is_draining:
             # Ended for its result at the shutdown, but the session had more output.
             cause = GRACEFUL_SHUTDOWN
-        task.session_ended(cause)
         helpers.cancel_scope.cancel()
-    if has_link and task.ended_by is None:
-        # Most pull requests are opened by the agent's last call.
-        with anyio.move_on_after(PULL_REQUEST_CHECK_S):
-            await link_pull_request(worker, task, setup)
-    return result
+    return result, cause
 
 
 def _track_result(task: RunningTask, event: ProviderEvent) -> None:
@@ -242,6 +277,7 @@ def _write_claim(worker: RunParts, task: RunningTask, setup: PreparedSession | N
     if setup is not None:
         claim = replace(
             claim,
+            session_uuid=setup.config.session_uuid,
             harness=setup.adapter.name,
             log_file=setup.config.log_file,
             iteration=setup.config.iteration,
@@ -261,7 +297,7 @@ def _reporter(
         task_id=task.task_id if task.has_task else None,
         effective_id=task.task_id,
         agent_id=worker.agent_id,
-        session_uuid=task.session_uuid,
+        session_uuid=config.session_uuid,
         iteration=config.iteration,
         harness=setup.adapter.name,
         context_window=partial(context_window, models=spec.models),

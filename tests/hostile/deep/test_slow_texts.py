@@ -17,14 +17,15 @@ import pytest
 from agent_swarm_worker.api import http
 from agent_swarm_worker.cli import follow, output
 from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.front_matter import MAX_CHARS, front_matter
 from agent_swarm_worker.guards import error_classes, rate_limits
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.prompts import render, user
 from agent_swarm_worker.providers.kit import outcome
 from agent_swarm_worker.reporting import labels, output_schema
 from agent_swarm_worker.skills import folders, writer
-from agent_swarm_worker.text import front_matter, one_line
-from agent_swarm_worker.workspace import git, repository
+from agent_swarm_worker.text import one_line
+from agent_swarm_worker.workspace import git, repository, update
 
 CHARS = 100_000
 LIMIT_S = 1.0
@@ -78,7 +79,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "an AWS error": error_classes.classify_aws,
     "a rate limit": rate_limits.is_rate_limited,
     "its end": lambda text: rate_limits.parse_reset_time(text, datetime(2026, 1, 1, tzinfo=UTC)),
-    "front matter": lambda text: front_matter(f"---\n{text}"),
+    "front matter": lambda text: front_matter(f"---\n{text[:MAX_CHARS]}\n---\n"),
     "a command": lambda text: folders.resolve_command(f"/{text}", Path("/nowhere")),
     "a skill": lambda text: (writer.folder_name(text), writer.is_safe_path(text)),
     "an attachment": user.safe_name,
@@ -88,7 +89,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "a line": lambda text: one_line(text, 100),
     "a result": lambda text: list(output_schema._values_within(text)),
     "a page of an error": lambda text: one_line(text, outcome.MAX_REASON_CHARS),
-    "a repository": lambda text: (repository._name_of(text), repository._tail(text)),
+    "a repository": lambda text: (repository._name_of(text), update.repository_name(text)),
     "a branch": lambda text: (git.is_safe_ref(text), git.is_safe_url(text)),
     "a URL": git.without_credentials,
     "an answer": _answer(200),

@@ -69,6 +69,11 @@ def test_files_are_collected_up_to_the_root_and_the_rootmost_wins(tmp_path: Path
     assert {"outer", "inner", "agent-swarm"} <= set(found)
 
 
+def test_a_byte_order_mark_costs_no_server(tmp_path: Path) -> None:
+    write(tmp_path / "work", '\ufeff{"mcpServers": {"db": {"command": "x"}}}')
+    assert "db" in servers(make_config(tmp_path))
+
+
 def test_installed_servers_replace_inherited_ones(tmp_path: Path) -> None:
     write(tmp_path, {"db": {"command": "old"}})
     installed = (

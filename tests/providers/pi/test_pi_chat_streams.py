@@ -413,6 +413,22 @@ async def test_a_page_is_shown_as_text(dirs: SessionDirs):
     assert len(model.requests) == 3
 
 
+async def test_a_whole_message_in_the_place_of_a_stream(dirs: SessionDirs):
+    def message(stop: str, *content: Any) -> Raw:
+        usage = {"input_tokens": 100, "output_tokens": 10}
+        head = {"id": "m", "type": "message", "role": "assistant", "model": "claude-fake-1"}
+        return Raw(200, {**head, "content": content, "stop_reason": stop, "usage": usage})
+
+    text = {"type": "text", "text": "All is well."}
+    call = {"type": "tool_use", "id": "t", "name": "ls", "input": {"path": "."}}
+    async with FakeModel(message("tool_use", text, call), message("end_turn", text)) as model:
+        ran = await run(dirs, model, "anthropic")
+    assert ran.result.output == "All is well."
+    assert [(event.tool_name, event.args) for event in ran.of("tool_start")] == [LS]
+    assert tokens(ran) == (200, 20)
+    assert len(model.requests) == 2
+
+
 MESSAGE = {"role": "assistant", "content": "All is well.", "tool_calls": None}
 WHOLE = {
     "id": "c1",

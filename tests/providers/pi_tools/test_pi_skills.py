@@ -77,7 +77,9 @@ def test_what_is_no_skill_is_not_listed(home: Path, tmp_path: Path):
     skill(home, "plain", "no front matter")
     skill(home, "empty", " ")
     skill(home, "nameless", "---\ndescription: x\n---\n")
-    skill(home, "quiet", "---\nname: quiet\ndescription: x\ndisable-model-invocation: true\n---\n")
+    for number, yes in enumerate(("true", "True  # never", "'yes'", "on")):
+        head = f"name: quiet\ndescription: x\ndisable-model-invocation: {yes}"
+        skill(home, f"quiet-{number}", f"---\n{head}\n---\n")
     root = home / ".pi/agent/skills"
     (root / "file").write_text("x")
     (root / "hollow").mkdir()
