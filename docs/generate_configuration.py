@@ -13,7 +13,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from agent_swarm_worker.api.network import NetworkSettings
+from agent_swarm_worker.api.connections import NetworkSettings
 from agent_swarm_worker.cli.view import EarlyLogSettings, TerminalSettings
 from agent_swarm_worker.container.prepare import ContainerSettings
 from agent_swarm_worker.credentials.vendor import LoginSettings

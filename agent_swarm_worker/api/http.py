@@ -20,12 +20,13 @@ import orjson
 
 from agent_swarm_worker.api.address import Address, fits_a_header, header
 from agent_swarm_worker.api.connections import FAILURES, Connections
-from agent_swarm_worker.api.values import encode
+from agent_swarm_worker.api.values import MAX_ID_BYTES, encode, is_identifier
 from agent_swarm_worker.errors import (
     ApiError,
     ApiGarbled,
     ApiRefused,
     ApiUnreachable,
+    BadSetting,
     GatewayRefused,
     RouteMissing,
     Unauthorized,
@@ -87,6 +88,9 @@ class Http:
         identity = {}
         if agent_id:
             identity["X-Agent-ID"] = header("AGENT_ID", agent_id)
+            if not is_identifier(agent_id):
+                why = f"an id has at most {MAX_ID_BYTES} characters, and no slash or '..'"
+                raise BadSetting("AGENT_ID", agent_id, why)
         if runtime_instance_id:
             identity["X-Runtime-Instance-ID"] = header("runtime id", runtime_instance_id)
         authorization = f"Bearer {key}" if key else address.login and f"Basic {address.login}"
@@ -327,6 +331,10 @@ MAX_VALUES = 500_000
 """JSON values of one answer: parsed, a byte of JSON can take fifty of memory."""
 _SURELY_TOO_MANY = 4 * MAX_VALUES
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_ESCAPES = re.compile(
+    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+"""A backslash, a pair of surrogates, or (in the group) half of one."""
 _NO_SUCH_ROUTE = re.compile(rb"\W*(404)?\W*not found\W*", re.IGNORECASE)
 """The answer to an unknown route, in plain text (docs/api.md 1.5); an unknown entity is JSON."""
 _MAX_NO_ROUTE_BYTES = 200
@@ -389,7 +397,16 @@ def _parse(body: Body) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
+        mended = _without_lone_surrogates(body)
+    try:
+        return orjson.loads(mended) if mended != body else _MISSING
+    except orjson.JSONDecodeError:
         return _MISSING
+
+
+def _without_lone_surrogates(body: Body) -> bytes:
+    """Replace the halves of surrogate pairs, which JavaScript cuts texts into, by U+FFFD."""
+    return _ESCAPES.sub(lambda found: b"\\ufffd" if found[1] else found[0], bytes(body))
 
 
 def _has_too_many_values(body: Body) -> bool:

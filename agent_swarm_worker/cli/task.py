@@ -14,6 +14,7 @@ from agent_swarm_worker.cli.follow import Follower
 from agent_swarm_worker.cli.output import fit_line, print_json, print_line, print_table
 from agent_swarm_worker.cli.view import View
 from agent_swarm_worker.errors import EXIT_FAILURE, UnreadableFile, UsageError
+from agent_swarm_worker.files import read_whole
 from agent_swarm_worker.settings import Settings, process_env
 
 if TYPE_CHECKING:
@@ -163,6 +164,8 @@ def _task_text(text: str) -> str:
             text = sys.stdin.buffer.read().decode()
         except UnicodeDecodeError:
             raise UsageError("standard input is not UTF-8 text") from None
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError("the text of the task is not UTF-8")
     if not text.strip():
         raise UsageError("a task needs some words")
     return text
@@ -172,9 +175,7 @@ def _schema(path: Path | None) -> dict[str, Any] | None:
     if path is None:
         return None
     try:
-        schema = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise UnreadableFile(path, error.strerror or str(error)) from None
+        schema = orjson.loads(read_whole(path))
     except orjson.JSONDecodeError as error:
         raise UnreadableFile(path, f"not JSON: {error}") from None
     if not isinstance(schema, dict):

@@ -13,7 +13,7 @@ import httpx2
 import orjson
 
 from agent_swarm_worker.api.address import Address
-from agent_swarm_worker.api.clients import http_client
+from agent_swarm_worker.api.connections import http_client
 from agent_swarm_worker.api.values import Row
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.credentials.credential import CodexCredential

@@ -58,7 +58,7 @@ async def deliver(delivery: Delivery) -> None:
             error, persistence=delivery.persistence, size=size
         ):
             raise
-        is_invalid = isinstance(error, ApiRefused) and not is_size(error) and error.status < 500
+        is_invalid = isinstance(error, ApiRefused) and not is_size(error)
         if is_invalid and kind is not WriteKind.FINISH:
             raise  # the API itself refuses another field than a text
         await _deliver_reduced(delivery, HANDLERS[kind], error)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from agent_swarm_worker.errors import UnreadableFile
+from agent_swarm_worker.files import read_whole
 from agent_swarm_worker.prompts.render import Part, block, clean, join, squeeze
 from agent_swarm_worker.text import clip_bytes, one_line
 
@@ -123,11 +123,7 @@ def operator_prompt(settings: Settings) -> str:
     """
     if settings.system_prompt.strip() or settings.system_prompt_file is None:
         return settings.system_prompt
-    path = settings.system_prompt_file
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise UnreadableFile(path, error.strerror or str(error)) from error
+    return read_whole(settings.system_prompt_file).decode("utf-8", "replace")
 
 
 def _fixed_parts(agent: AgentContext, task: TaskContext) -> list[Part]:

@@ -15,8 +15,7 @@ from fake_api import Hang, Reply, Request, Server, connected, serving
 
 from agent_swarm_worker.api import connections as connections_module
 from agent_swarm_worker.api.address import Address
-from agent_swarm_worker.api.connections import MAX_CONNECTIONS, MAX_UNREAD_BYTES
-from agent_swarm_worker.api.network import proxy_for
+from agent_swarm_worker.api.connections import MAX_CONNECTIONS, MAX_UNREAD_BYTES, proxy_for
 from agent_swarm_worker.errors import ApiUnreachable, BadSetting
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 
-from agent_swarm_worker.api.clients import http_client
+from agent_swarm_worker.api.connections import http_client
 from agent_swarm_worker.contract import NO_GRACE, Command, Grace
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.processes.pipes import LineFramer, pump

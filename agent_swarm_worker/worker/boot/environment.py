@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.api.network import NetworkSettings
+from agent_swarm_worker.api.connections import NetworkSettings
 from agent_swarm_worker.credentials.vendor import LoginSettings, issuer_of
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
