@@ -29,7 +29,7 @@ test-long: $(DEV)/.ready ## What starts a program for each test, or looks deeper
 check: $(DEV)/.ready ## Format, lint, types, import floors, shell scripts
 	@$(DEV)/bin/ruff format --check --quiet --cache-dir $(CACHE)/ruff .
 	@$(DEV)/bin/ruff check --quiet --cache-dir $(CACHE)/ruff .
-	@$(DEV)/bin/mypy --cache-dir $(CACHE)/mypy
+	@$(DEV)/bin/mypy --cache-dir $(DEV)/mypy-cache
 	@$(DEV)/bin/lint-imports --cache-dir $(CACHE)/imports
 	@$(DEV)/bin/shellcheck docker-entrypoint.sh .docker/*.sh .ci/run tests/e2e/*.sh tests/container/*.sh
 

@@ -28,8 +28,7 @@ from agent_swarm_worker.providers.pi.mcp_content import (
     tool_name,
     usable_schema,
 )
-from agent_swarm_worker.providers.pi.mcp_peer import McpPeer
-from agent_swarm_worker.providers.pi.mcp_transports import Transports
+from agent_swarm_worker.providers.pi.mcp_transports import McpPeer, Transports
 from agent_swarm_worker.providers.pi.spec import PiOptions
 from agent_swarm_worker.providers.pi.tools.base import Tool, ToolOutcome
 
