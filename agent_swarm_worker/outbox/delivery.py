@@ -58,9 +58,9 @@ async def deliver(delivery: Delivery) -> None:
             error, persistence=delivery.persistence, size=size
         ):
             raise
-        is_invalid = isinstance(error, ApiRefused) and not is_size(error)
-        if is_invalid and kind is not WriteKind.FINISH:
-            raise  # the API itself refuses another field than a text
+        is_gateways = isinstance(error, GatewayRefused) or is_size(error)
+        if not is_gateways and kind is not WriteKind.FINISH:
+            raise  # it may be about another field than a text, or about reading back
         await _deliver_reduced(delivery, HANDLERS[kind], error)
 
 
