@@ -13,13 +13,13 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from agent_swarm_worker.api.connections import NetworkSettings
 from agent_swarm_worker.cli.view import EarlyLogSettings, TerminalSettings
 from agent_swarm_worker.container.prepare import ContainerSettings
 from agent_swarm_worker.credentials.vendor import LoginSettings
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
 from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
 from agent_swarm_worker.guards.tokens import TokenizerSettings
+from agent_swarm_worker.network import NetworkSettings
 from agent_swarm_worker.providers.registry import distribution_of, installed_options
 from agent_swarm_worker.settings import (
     Effect,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.api.address import segment
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
 from agent_swarm_worker.api.configuration import Config, Keys, RefreshLocks
 from agent_swarm_worker.api.resources import Resources
@@ -18,6 +17,7 @@ from agent_swarm_worker.api.wire.bodies import credential_snapshot
 from agent_swarm_worker.api.wire.resources import Agent, SteeringMessage
 from agent_swarm_worker.api.wire.tasks import ChannelCursor, Trigger, trigger_from_wire
 from agent_swarm_worker.errors import ApiGarbled
+from agent_swarm_worker.network import segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -18,7 +18,6 @@ import anyio
 import httpcore2
 import orjson
 
-from agent_swarm_worker.api.address import Address, fits_a_header, header
 from agent_swarm_worker.api.connections import FAILURES, Connections
 from agent_swarm_worker.api.values import MAX_ID_BYTES, encode, is_identifier
 from agent_swarm_worker.errors import (
@@ -31,6 +30,7 @@ from agent_swarm_worker.errors import (
     RouteMissing,
     Unauthorized,
 )
+from agent_swarm_worker.network import Address, fits_a_header, header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

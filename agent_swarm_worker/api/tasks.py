@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from agent_swarm_worker.api.address import segment
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
 from agent_swarm_worker.api.values import Row, verbatim
 from agent_swarm_worker.api.wire.resources import LogEntry
@@ -17,6 +16,7 @@ from agent_swarm_worker.errors import (
     RouteMissing,
     Unauthorized,
 )
+from agent_swarm_worker.network import segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

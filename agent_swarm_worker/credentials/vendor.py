@@ -12,12 +12,11 @@ import anyio
 import httpx2
 import orjson
 
-from agent_swarm_worker.api.address import Address
-from agent_swarm_worker.api.connections import http_client
 from agent_swarm_worker.api.values import Row
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.credentials.credential import CodexCredential
 from agent_swarm_worker.errors import BadSetting, TokenRefused, VendorFailed
+from agent_swarm_worker.network import Address, http_client
 from agent_swarm_worker.settings import SettingsModel, live, operator_only
 from agent_swarm_worker.settings.base import Stripped  # noqa: TC001 - pydantic reads it
 

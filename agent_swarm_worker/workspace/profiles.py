@@ -16,10 +16,10 @@ import httpx2
 import orjson
 from anyio import to_thread
 
-from agent_swarm_worker.api.connections import http_client
 from agent_swarm_worker.api.values import Row
 from agent_swarm_worker.files import write_atomically
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.network import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,9 +14,9 @@ from anyio.streams.tls import TLSStream
 from fake_api import Hang, Reply, Request, Server, connected, serving
 
 from agent_swarm_worker.api import connections as connections_module
-from agent_swarm_worker.api.address import Address
-from agent_swarm_worker.api.connections import MAX_CONNECTIONS, MAX_UNREAD_BYTES, proxy_for
+from agent_swarm_worker.api.connections import MAX_CONNECTIONS, MAX_UNREAD_BYTES
 from agent_swarm_worker.errors import ApiUnreachable, BadSetting
+from agent_swarm_worker.network import Address, proxy_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -15,7 +15,6 @@ from patience import HANG_S
 from structlog.testing import capture_logs
 
 from agent_swarm_worker.api import http as http_module
-from agent_swarm_worker.api.address import Address, segment
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
 from agent_swarm_worker.api.values import NULL, encode, verbatim
@@ -28,6 +27,7 @@ from agent_swarm_worker.errors import (
     RouteMissing,
     Unauthorized,
 )
+from agent_swarm_worker.network import Address, segment
 
 pytestmark = pytest.mark.anyio
 HTML = "<!DOCTYPE html><html><body>Bad Gateway</body></html>"

@@ -17,8 +17,8 @@ import pytest
 from fake_api import FakeClock, Reply, Request, connected, serving
 from test_connections import CERTIFICATE, encrypted
 
-from agent_swarm_worker.api.connections import http_client
 from agent_swarm_worker.errors import ApiGarbled, ApiRefused, MissingExtra
+from agent_swarm_worker.network import http_client
 from agent_swarm_worker.outbox.retries import attempts
 
 if TYPE_CHECKING:

@@ -27,9 +27,9 @@ from mcp.shared.message import SessionMessage
 from mcp_types import METHOD_NOT_FOUND
 from mcp_types.version import LATEST_HANDSHAKE_VERSION
 
-from agent_swarm_worker.api.connections import http_client
 from agent_swarm_worker.contract import NO_GRACE, Command, Grace
 from agent_swarm_worker.errors import ProviderError
+from agent_swarm_worker.network import http_client
 from agent_swarm_worker.processes.pipes import LineFramer, pump
 from agent_swarm_worker.providers.kit.native import text
 from agent_swarm_worker.providers.pi.mcp_answers import AnswerReader, messages_in

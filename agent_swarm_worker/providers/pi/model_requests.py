@@ -20,9 +20,9 @@ from pydantic_ai.direct import model_request_stream
 from pydantic_ai.exceptions import AgentRunError, ModelAPIError, ModelHTTPError
 from pydantic_ai.models import ModelRequestParameters
 
-from agent_swarm_worker.api.connections import http_client
 from agent_swarm_worker.errors import MissingExtra, SwarmWorkerError
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
+from agent_swarm_worker.network import http_client
 from agent_swarm_worker.providers.kit.costs import Tokens
 from agent_swarm_worker.providers.kit.outcome import LABELS, reset_of
 from agent_swarm_worker.providers.pi import native

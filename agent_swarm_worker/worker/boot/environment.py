@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.api.connections import NetworkSettings
 from agent_swarm_worker.credentials.vendor import LoginSettings, issuer_of
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
@@ -17,6 +16,7 @@ from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
 from agent_swarm_worker.guards.tokens import TokenizerSettings
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.network import NetworkSettings
 from agent_swarm_worker.providers.registry import adapter_spec, installed_options, part_of
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.sandboxes.port import GuestSpec
