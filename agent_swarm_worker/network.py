@@ -137,13 +137,11 @@ class NetworkSettings(SettingsModel):
     """Certificates that are trusted; those of the system unless a file or directory is named."""
 
     # --- network
-    cert_file: Stripped = operator_only("SSL_CERT_FILE", default="", is_native=True, is_shared=True)
+    cert_file: Stripped = operator_only("SSL_CERT_FILE", default="", is_native=True)
     """PEM file of the certificate authorities that are trusted instead of the system's."""
-    cert_dir: Stripped = operator_only("SSL_CERT_DIR", default="", is_native=True, is_shared=True)
+    cert_dir: Stripped = operator_only("SSL_CERT_DIR", default="", is_native=True)
     """Directory of such files, as made by ``openssl rehash``."""
-    extra_certs: Stripped = operator_only(
-        "NODE_EXTRA_CA_CERTS", default="", is_native=True, is_shared=True
-    )
+    extra_certs: Stripped = operator_only("NODE_EXTRA_CA_CERTS", default="", is_native=True)
     """PEM file of authorities that are trusted as well."""
 
 
@@ -256,6 +254,7 @@ def _is_exempt(entry: str, address: Address) -> bool:
 def http_client(
     url: str,
     *,
+    timeout: httpx2.Timeout | float | None,
     name: str = "url",
     event_hooks: Mapping[str, Sequence[Callable[..., Any]]] | None = None,
     **options: Any,
@@ -267,6 +266,7 @@ def http_client(
 
     Args:
         url: of the server.
+        timeout: of each phase, as of `httpx2.AsyncClient`; the caller limits the whole exchange.
         name: of the setting that names the server, for the error.
         event_hooks: as of `httpx2.AsyncClient`.
         options: others of `httpx2.AsyncClient`.
@@ -294,6 +294,7 @@ def http_client(
 
     hooks["response"] = [stay, *hooks.get("response", ())]
     return httpx2.AsyncClient(
+        timeout=timeout,
         trust_env=False,
         proxy=proxy,
         # Loading the certificates takes long.

@@ -74,7 +74,7 @@ async def test_a_socks_proxy(variable: str, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(variable, f"socks5h://127.0.0.1:{port}")
         async with connected("http://swarm.test:3013") as client:
             await client.http.request("GET", "/x")
-        async with http_client("http://model.test/v1") as other:
+        async with http_client("http://model.test/v1", timeout=30) as other:
             assert (await other.get("http://model.test/v1/y")).status_code == 200
     assert server.calls == ["GET /x", "GET /v1/y"]
     assert [b"swarm.test" in head or b"model.test" in head for head in asked] == [True, True]
@@ -84,7 +84,7 @@ async def test_a_socks_proxy_without_its_package(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("ALL_PROXY", "socks5://proxy.test")
     monkeypatch.setitem(sys.modules, "socksio", None)
     with pytest.raises(MissingExtra, match="ALL_PROXY needs the extra 'socks'") as caught:
-        http_client("http://model.test")
+        http_client("http://model.test", timeout=30)
     assert "agent-swarm-worker[socks]" in caught.value.advice
 
 
@@ -131,10 +131,10 @@ async def test_an_authority_counts_for_this_machine_too(
     async with serving(lambda _: Reply()) as server, encrypted(server) as port:
         url = f"https://{host}:{port}"
         with pytest.raises(httpx2.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-            async with http_client(url) as client:
+            async with http_client(url, timeout=30) as client:
                 await client.get(url)
         monkeypatch.setenv(variable, str(CERTIFICATE))
-        async with http_client(url) as client, connected(url) as api:
+        async with http_client(url, timeout=30) as client, connected(url) as api:
             assert (await client.get(url)).status_code == 200
             await api.http.request("GET", "/x")
 
@@ -152,7 +152,8 @@ async def test_a_key_does_not_follow_a_redirect_to_another_host() -> None:
 
         async with serving(script) as server:
             headers = {"x-api-key": "secret"}
-            async with http_client(server.url, follow_redirects=True, headers=headers) as client:
+            options = {"follow_redirects": True, "headers": headers, "timeout": 30}
+            async with http_client(server.url, **options) as client:
                 assert (await client.post(f"{server.url}/here")).status_code == 200
                 with pytest.raises(
                     httpx2.RemoteProtocolError, match="redirects to http://localhost"

@@ -232,13 +232,13 @@ def test_what_an_agent_says_cannot_drive_the_terminal(task: Task):
     code, followed, errors = task("submit", "--follow", "please be strange")
     assert (code, errors) == (0, "")
     for word in ("words", "progress", "plain", "error", "output"):
-        assert f"{word} [2J" in followed
+        assert f"{word} " in followed
     task_id = followed.split("▶ task ")[1].split()[0]
     _, shown, _ = task("show", task_id)
     _, as_json, _ = task("show", task_id, "--json")
     for text in (followed, shown, as_json):
         assert text.replace("\n", "").isprintable()
-    assert json.loads(as_json)["output"].startswith("output \x1b[2J")
+    assert json.loads(as_json)["output"].startswith("output ")
 
 
 # --- errors
@@ -371,7 +371,7 @@ def test_not_for_ever(api: Api, capsys: Capture, monkeypatch: pytest.MonkeyPatch
     assert "answered 503" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("refusal", [(404, {"error": "gone"}), (401, {}), (403, {})])
+@pytest.mark.parametrize("refusal", [(404, {"error": "gone"}), (401, {}), (403, {"error": "no"})])
 def test_a_refusal_is_not_waited_out(api: Api, capsys: Capture, refusal: Answer):
     api.answers = [row("in_progress"), refusal]
     assert main(["task", "follow", "t"]) == 1

@@ -85,7 +85,6 @@ MALFORMED: dict[str, Response] = {
     "Infinity": body(b'{"a": -Infinity}'),
     "1e400": body(b'{"a": 1e400}'),
     "10^5000": body(b'{"a": 1' + b"0" * 5000 + b"}"),
-    "a lone surrogate": body(b'{"a": "\\ud800"}'),
     "no UTF-8": body(b'{"a": "\xff\xfe"}'),
     "an overlong NUL": body(b'{"a": "\xc0\x80"}'),
     "UTF-16": body('{"a": 1}'.encode("utf-16")),

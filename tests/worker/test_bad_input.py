@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,7 +81,7 @@ async def test_output_that_is_cut_off_is_a_failure_with_its_last_line_logged(tmp
     async with swarm_rig(tmp_path) as rig:
         row = await ran(rig, rig.prints(BEGIN + SPOKE + END[:40]))
         assert row["status"] == "failed"
-        assert "cut off" in row["failureReason"]
+        assert "cannot be read" in row["failureReason"]
         assert (await rig.lines(row["id"]))[-1]["content"] == END[:40].decode()
 
 
@@ -197,9 +198,13 @@ async def test_events_that_are_not_for_a_program_to_make(tmp_path: Path):
 
 
 async def test_a_log_directory_that_cannot_be_written_costs_no_line(tmp_path: Path):
-    (tmp_path / "file").touch()
+    logs = tmp_path / "logs"
     async with swarm_rig(tmp_path) as rig:
-        row = await ran(rig, harness("says_hi", LOG_DIR=str(tmp_path / "file" / "logs")))
+        async with running_worker(rig, harness("says_hi", LOG_DIR=str(logs))):
+            shutil.rmtree(logs)
+            logs.touch()
+            row = await rig.until_ended(await rig.submit())
+            await rig.settled(row["id"])
         assert (row["status"], row["output"]) == ("completed", "hi there")
         kinds = [line["type"] for line in await rig.lines(row["id"])]
         assert (kinds[0], kinds[-1]) == ("system", "result")

@@ -12,7 +12,7 @@ from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.errors import ApiError, CredentialsMissing
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import adapter_spec
-from agent_swarm_worker.settings import default_agent_name
+from agent_swarm_worker.settings import default_agent_name, named
 from agent_swarm_worker.worker.boot.environment import check_harness, with_lent_login
 from agent_swarm_worker.workspace.profiles import AgentDetails
 
@@ -151,7 +151,7 @@ def satisfied_by(worker: Core) -> str | None:
     spec, env = worker.harness.spec, worker.environment.values()
     if not spec.credentials.variables:
         return None
-    if any(env.get(name) for name in spec.credentials.variables):
+    if any(named(env, name) for name in spec.credentials.variables):
         return "env"
     return "file" if with_lent_login(spec, env) == env else "side-effect-pending"
 
