@@ -208,7 +208,7 @@ async def test_a_task_given_up_as_crashed_is_let_go(tmp_path: Path):
         await lost(rig, proxy, task_id)
         task = await rig.task(task_id)
         assert (task["status"], task.get("output")) == ("superseded", None)
-        assert (await rig.lines(task_id))[0]["type"] == "system"
+        assert (await until(lambda: rig.lines(task_id)))[0]["type"] == "system"
 
 
 async def test_a_task_superseded_by_hand_is_let_go_although_its_row_is_there(tmp_path: Path):
