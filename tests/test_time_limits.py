@@ -145,6 +145,7 @@ def made_up(name: str, kind: str) -> Any:
         ("int", 1),
         ("float", 1.0),
         ("bool", False),
+        ("bytes", b"{}"),
         ("Mapping", {}),
         ("dict", {}),
     ):
