@@ -36,7 +36,7 @@ with open(notes, "a") as out:
     print(json.dumps(
         {"argv": argv, "stdin": "".join(lines), "files": files, "env": dict(os.environ)}
     ), file=out)
-is_resumed = any("resume" in word or word in ("--session", "continue") for word in argv)
+is_resumed = any(word.startswith(("--resume", "--session", "continue")) for word in argv)
 name = resumed if resumed and is_resumed else fresh
 folder = pathlib.Path(streams)
 for suffix, stream in (("stderr", sys.stderr), ("jsonl", sys.stdout)):
@@ -44,7 +44,7 @@ for suffix, stream in (("stderr", sys.stderr), ("jsonl", sys.stdout)):
     if path.exists():
         stream.write(path.read_text())
         stream.flush()
-if until:
+if until and (folder / f"{name}.jsonl").exists():
     for line in sys.stdin:
         with open(notes + ".more", "a") as out:
             out.write(line)

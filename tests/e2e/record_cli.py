@@ -26,6 +26,7 @@ for _folder in (_TESTS, _TESTS / "worker", _TESTS / "providers/pi"):
 
 import anyio  # noqa: E402 - the folders of the tests come first
 import real_gemini  # noqa: E402
+import real_pi_cli  # noqa: E402
 from real_cli_rig import CliRig, cli_rig  # noqa: E402
 
 from agent_swarm_worker.contract import ToolStart  # noqa: E402
@@ -52,6 +53,7 @@ code = child.wait()
 sys.exit(code if code >= 0 else 128 - code)
 """
 SESSION = "11111111-1111-4111-8111-111111111111"
+STEERED = "[[bash:python3 -c 'import time; time.sleep(3)']]"
 LONG_TOOL = "[[bash:python3 -c 'import time; time.sleep(30)']]"
 
 
@@ -65,6 +67,7 @@ class Scenario:
     aborts: bool = False
     """Abort the session when it uses a tool."""
     effort: str | None = None
+    model: str = ""
     steer: tuple[str, str] | None = None
     """Mode and text of a message for the session when it uses a tool."""
 
@@ -119,6 +122,21 @@ def harnesses() -> dict[str, Recorded]:
             },
             dropped=re.compile(r"^[ }]|Warning: |YOLO mode|Ripgrep is not|color support"),
         ),
+        "pi-cli": Recorded(
+            program=real_pi_cli.PROGRAM,
+            binary="PI_CLI_BINARY",
+            env_of=real_pi_cli.pi_cli_env,
+            shell=real_pi_cli.SHELL,
+            model=real_pi_cli.MODEL,
+            folder=_TESTS / "providers/pi_cli/streams",
+            scenarios={
+                **_common(real_pi_cli.STORE),
+                "steered": Scenario(STEERED, steer=("steer", "By the way.")),
+                "queued": Scenario(STEERED, steer=("queue", "By the way.")),
+                "unknown_model": Scenario("hello", model="nonesuch/none"),
+            },
+            dropped=re.compile(r'"role":"system"|"type":"(?:message_update|entry_appended)"'),
+        ),
     }
 
 
@@ -138,7 +156,7 @@ async def record(harness: Recorded, name: str, provider: str) -> None:
             if scenario.before:
                 resume = (await rig.run(scenario.before, model=harness.model)).result.session_id
             changed: dict[str, Any] = {
-                "model": harness.model,
+                "model": scenario.model or harness.model,
                 "resume_session_id": resume,
                 "reasoning_effort": scenario.effort,
                 "fresh_prompt": "[[say:Afresh.]]",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model_script import SHELL
 from rig import Rig, running_worker, swarm_rig
 from scripted_model import ScriptedModel
 
@@ -35,14 +36,14 @@ class WorkerRig:
 
 @asynccontextmanager
 async def worker_rig(
-    tmp_path: Path, env_of: Callable[[Path, str], dict[str, str]]
+    tmp_path: Path, env_of: Callable[[Path, str], dict[str, str]], *, shell: str = SHELL
 ) -> AsyncIterator[WorkerRig]:
     """Start all of it; `env_of` maps a home and the model's address to the worker's settings."""
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     work.mkdir()
     async with (
-        ScriptedModel() as model,
+        ScriptedModel(shell) as model,
         swarm_rig(tmp_path) as rig,
         running_worker(rig, env_of(home, model.url)),
     ):

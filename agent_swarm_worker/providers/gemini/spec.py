@@ -79,6 +79,7 @@ SPEC = HarnessSpec(
             r"error resuming session: (?:invalid session identifier|no previous sessions)",
         ),
         "usage_limit": (r"exhausted your (?:daily quota|capacity)", r"quota will reset"),
+        "rate_limit": (r"request a quota increase",),
         "authentication_failed": (
             r"api key not valid",
             r"must specify the GEMINI_API_KEY",

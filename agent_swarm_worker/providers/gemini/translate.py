@@ -147,4 +147,4 @@ def _readable(message: str) -> str:
     status = _status(inner)
     if quoted:
         return f"{status}: {quoted[1]}" if status else quoted[1]
-    return f"{inner}{message[wrapped.end() :]}" if wrapped else message
+    return f"{inner} {message[wrapped.end() :]}".strip() if wrapped else message

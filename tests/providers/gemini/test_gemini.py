@@ -177,7 +177,7 @@ async def test_settings_of_a_session_are_its_own_and_the_users_stay(tmp_path: Pa
     folder.mkdir(parents=True)
     theirs = """{
       // "mcpServers": {},
-      "mcpServers": {"theirs": {"httpUrl": "http://t/*", 
+      "mcpServers": {"theirs": {"httpUrl": "http://t/*",
           "headers": {"Authorization": "Bearer theirs-0001"}}},
       "context": {"fileName": "AGENTS.md",},
       "security": {"auth": {"selectedType": "oauth-personal"}},
