@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -176,7 +177,8 @@ async def linked_folder(
         listing = await files.list(str(user_folder), limit=MAX_ENTRIES)
         for name, _ in listing.entries:
             if name not in own:
-                await files.link(str(folder / name), str(user_folder / name))
+                with contextlib.suppress(FileExistsError):
+                    await files.link(str(folder / name), str(user_folder / name))
     except FileNotFoundError:
         return  # the user has no such folder
     except OSError as error:
