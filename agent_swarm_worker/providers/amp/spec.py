@@ -81,7 +81,9 @@ SPEC = HarnessSpec(
         "librarian": "subagent",
         "task": "subagent",
         "skill": "skill",
-        "todo_write": "housekeeping",
-        "todo_read": "housekeeping",
+        "todo_write": "plan",
+        "todo_read": "plan",
+        "web_search": "web-search",
+        "read_web_page": "fetch",
     },
 )

@@ -63,7 +63,10 @@ SPEC = HarnessSpec(
         "edit": "edit",
         "delete": "edit",
         "task": "subagent",
-        "updatetodos": "housekeeping",
-        "readtodos": "housekeeping",
+        "updatetodos": "plan",
+        "readtodos": "plan",
+        "websearch": "web-search",
+        "webfetch": "fetch",
+        "askquestion": "question",
     },
 )

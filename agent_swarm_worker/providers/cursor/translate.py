@@ -11,6 +11,7 @@ from agent_swarm_worker.providers.cursor.launch import resolve_model, with_effor
 from agent_swarm_worker.providers.cursor.spec import SPEC
 from agent_swarm_worker.providers.kit.claude_stream import USAGE, ClaudeStreamTranslator
 from agent_swarm_worker.providers.kit.costs import Tokens
+from agent_swarm_worker.providers.kit.event_stream import plan_of
 from agent_swarm_worker.providers.kit.native import items, mapping, text
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class CursorTranslator(ClaudeStreamTranslator):
         name, args = _named(key.removesuffix(_SUFFIX), mapping(call.get("args")))
         if call_id not in self.state.tools and name:
             yield self.state.start_of(call_id, name, args)
+            if name == "updateTodos":
+                yield plan_of(args)
         if event.get("subtype") == "completed":
             result, is_error = _result(mapping(call.get("result")))
             yield self.state.end_of(call_id, result, is_error=is_error)

@@ -101,7 +101,11 @@ SPEC = HarnessSpec(
         "list_directory": "list-directory",
         "invoke_agent": "subagent",
         "activate_skill": "skill",
-        "write_todos": "housekeeping",
+        "write_todos": "plan",
         "update_topic": "housekeeping",
+        "google_web_search": "web-search",
+        "web_fetch": "fetch",
+        "ask_user": "question",
+        "exit_plan_mode": "plan",
     },
 )

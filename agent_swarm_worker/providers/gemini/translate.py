@@ -13,7 +13,7 @@ from agent_swarm_worker.providers.gemini.launch import applied_effort
 from agent_swarm_worker.providers.gemini.spec import SPEC
 from agent_swarm_worker.providers.kit.cli_adapter import session_servers
 from agent_swarm_worker.providers.kit.costs import Tokens, usd
-from agent_swarm_worker.providers.kit.event_stream import EventTranslator
+from agent_swarm_worker.providers.kit.event_stream import EventTranslator, plan_of
 from agent_swarm_worker.providers.kit.native import count, mapping, text
 from agent_swarm_worker.text import one_line
 
@@ -56,6 +56,8 @@ class GeminiTranslator(EventTranslator):
             case "tool_use" if name := text(event.get("tool_name")):
                 call_id, args = text(event.get("tool_id")), event.get("parameters")
                 yield self.state.start_of(call_id, self._tool_name(name), args)
+                if name == "write_todos":
+                    yield plan_of(args)
             case "tool_result":
                 yield self._tool_end(event)
             case "error" if message := text(event.get("message")):

@@ -52,8 +52,6 @@ class ClaudeStreamTranslator(EventTranslator):
         message, helper = mapping(event.get("message")), self.state.helper_of(event)
         self.state.last_error = None
         for block in map(mapping, items(message.get("content"))):
-            if block.get("type") == "thinking" and helper is None:
-                yield from self.thought(text(block.get("thinking")))
             yield from message_blocks(self.state, block, helper)
         message_id = text(message.get("id"))
         if message_id and message_id == self._message_id:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import (
-    Custom,
     Error,
     Helper,
     Message,
+    Plan,
     ProviderEvent,
+    Reasoning,
     Result,
     SessionInit,
     ToolEnd,
@@ -27,7 +28,7 @@ from agent_swarm_worker.providers.catalog import context_window
 from agent_swarm_worker.providers.kit.costs import CostBook, cost_data
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
 from agent_swarm_worker.providers.kit.lenient_json import MAX_QUOTED_CHARS, UNREADABLE, torn_event
-from agent_swarm_worker.providers.kit.native import mapping, text
+from agent_swarm_worker.providers.kit.native import items, mapping, plan_step, text
 from agent_swarm_worker.providers.kit.outcome import (
     Failure,
     TranslationState,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 MAX_OPEN_CALLS = 1000
 """Limit of remembered tool calls, and of subagents; a faulty CLI may never answer them."""
+_TODO_TOOLS = frozenset({"TodoWrite", "todo_write"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,8 +110,27 @@ def message_blocks(
             if helper is None:
                 state.last_text = message
             yield Message("assistant", message, helper is not None, helper)
+        case "thinking" if thought := text(block.get("thinking")):
+            yield Reasoning(thought, helper)
         case "tool_use" if name := text(block.get("name")):
-            yield state.start_of(text(block.get("id")), name, block.get("input"), helper)
+            args = block.get("input")
+            yield state.start_of(text(block.get("id")), name, args, helper)
+            if name in _TODO_TOOLS and helper is None:
+                yield plan_of(args)
+
+
+def plan_of(args: Any) -> Plan:
+    """Return the plan that is written with these arguments of a tool."""
+    todos = map(mapping, items(mapping(args).get("todos")))
+    return Plan(
+        tuple(
+            plan_step(
+                text(todo.get("content")) or text(todo.get("description")),
+                text(todo.get("status")).lower().removeprefix("todo_status_"),
+            )
+            for todo in todos
+        )
+    )
 
 
 class EventTranslator(JsonTranslator):
@@ -187,7 +208,7 @@ class EventTranslator(JsonTranslator):
     def thought(self, content: str) -> Iterator[ProviderEvent]:
         """Emit a piece of the model's reasoning."""
         if content.strip():
-            yield Custom(f"{self.spec.name}.reasoning", {"text": content})
+            yield Reasoning(content)
 
     def error(self, message: str, status: int | None = None) -> Error:
         """Record an error that may be the reason of the end, and return its event."""

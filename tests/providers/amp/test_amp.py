@@ -18,6 +18,7 @@ from agent_swarm_worker.contract import (
     Error,
     McpServer,
     Message,
+    Reasoning,
     Result,
     SessionInit,
     ToolEnd,
@@ -48,6 +49,7 @@ async def test_an_answer(tmp_path: Path):
     assert ran.result.output == "Hello from the model."
     assert [event.session_id for event in ran.of(SessionInit)] == [THREAD]
     assert [event.content for event in ran.of(Message)] == ["Hello from the model."]
+    assert ran.of(Reasoning) == [Reasoning("They greet me.")]
     (start,) = ran.starts
     assert start["stdin"] == "--help me"
     assert start["argv"] == ["--execute", "--stream-json-thinking", "--no-ide", "--mode", "medium"]

@@ -12,10 +12,20 @@ from cli_replay import Player
 from session_config import session_config
 
 from agent_swarm_worker.conformance.suite import CHECKS, Check, is_kept
-from agent_swarm_worker.contract import Message, Result, SessionInit, ToolEnd, ToolStart
+from agent_swarm_worker.contract import (
+    Message,
+    Plan,
+    PlanStep,
+    Reasoning,
+    Result,
+    SessionInit,
+    ToolEnd,
+    ToolStart,
+)
 from agent_swarm_worker.errors import BinaryMissing, CredentialsMissing
 from agent_swarm_worker.providers.cursor.adapter import CursorAdapter
 from agent_swarm_worker.providers.cursor.launch import with_effort
+from agent_swarm_worker.providers.cursor.translate import CursorTranslator
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio
@@ -51,8 +61,17 @@ async def test_an_answer_comes_in_pieces(tmp_path: Path):
 
 
 async def test_a_thought_is_one_event(tmp_path: Path):
-    events = (await PLAYER.run(tmp_path, "synthetic_hello")).events
-    assert sum("They greet me." in repr(event) for event in events if event.type != "raw_log") == 1
+    assert (await PLAYER.run(tmp_path, "synthetic_hello")).of(Reasoning) == [
+        Reasoning("They greet me.")
+    ]
+
+
+def test_a_plan_is_told():
+    todos = [{"content": "Look", "status": "TODO_STATUS_COMPLETED"}, {"content": "Mend"}]
+    call = {"updateTodosToolCall": {"args": {"todos": todos}}}
+    event = {"type": "tool_call", "subtype": "started", "call_id": "c", "tool_call": call}
+    (_, plan) = CursorTranslator(session_config()).feed(event)
+    assert plan == Plan((PlanStep("Look", "completed"), PlanStep("Mend")))
 
 
 async def test_tokens_are_known_and_the_price_is_not(tmp_path: Path):

@@ -16,6 +16,8 @@ from agent_swarm_worker.contract import (
     Ending,
     McpServer,
     Message,
+    Plan,
+    PlanStep,
     Progress,
     Result,
     SessionInit,
@@ -92,6 +94,13 @@ async def test_a_tool_call(tmp_path: Path):
         "hi",
     )
     assert [event.content for event in ran.of(Message)] == ["Working.", "It said hi."]
+
+
+def test_a_plan_is_told():
+    todos = {"todos": [{"description": "Look", "status": "in_progress"}]}
+    call = {"type": "tool_use", "tool_name": "write_todos", "tool_id": "t", "parameters": todos}
+    _, events = translated(call)
+    assert events[1] == Plan((PlanStep("Look", "in_progress"),))
 
 
 async def test_a_tool_that_does_not_exist_is_an_error(tmp_path: Path):

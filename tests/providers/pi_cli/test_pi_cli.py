@@ -19,6 +19,7 @@ from agent_swarm_worker.contract import (
     McpServer,
     Message,
     Progress,
+    Reasoning,
     Result,
     SessionInit,
     ToolEnd,
@@ -206,7 +207,7 @@ def test_retries_compaction_and_reasoning_are_told():
     events = [event for line in lines for event in conversation.feed(line)]
     assert events[0] == Progress("Model API: 429: slow down; retry 1 of 3 in 2 s")
     assert events[1] == Compaction(9, "auto", None)
-    assert len(events) == 3
+    assert events[2:] == [Reasoning("Hm.")]
 
 
 def test_a_server_that_cannot_be_reached_is_told():
