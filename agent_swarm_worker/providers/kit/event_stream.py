@@ -199,16 +199,21 @@ class EventTranslator(JsonTranslator):
 
     def flush(self) -> Iterator[ProviderEvent]:
         """End the message under way; emit it."""
-        message, self._deltas = "".join(self._deltas), []
+        message, self._deltas = self._whole(self._deltas), []
         if message.strip():
             self.state.last_text = message
             self.state.last_error = None
             yield Message("assistant", message)
 
-    def thought(self, content: str) -> Iterator[ProviderEvent]:
-        """Emit a piece of the model's reasoning."""
-        if content.strip():
+    def thought(self, *pieces: str) -> Iterator[ProviderEvent]:
+        """Emit the model's reasoning."""
+        if (content := self._whole(pieces)).strip():
             yield Reasoning(content)
+
+    def _whole(self, pieces: Sequence[str]) -> str:
+        """Join the pieces of a text, each of which may have a part of a secret."""
+        joined = "".join(pieces)
+        return self.state.config.redactor.text(joined) if len(pieces) > 1 else joined
 
     def error(self, message: str, status: int | None = None) -> Error:
         """Record an error that may be the reason of the end, and return its event."""
