@@ -10,7 +10,7 @@ import anyio
 
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import PrivateFile, SessionInit
-from agent_swarm_worker.errors import BadSetting, BinaryMissing
+from agent_swarm_worker.errors import BadSetting, BinaryMissing, CredentialsMissing
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.acp.client import AcpClient
 from agent_swarm_worker.providers.acp.client_tools import ClientTools
@@ -28,6 +28,7 @@ from agent_swarm_worker.providers.acp.targets import TARGETS
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, SpecAdapter
 from agent_swarm_worker.providers.registry import create_provider, supported_providers
+from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -51,6 +52,8 @@ class AcpAdapter(SpecAdapter):
     """Base of a harness that speaks ACP: one agent, one process for each task."""
 
     target: Target = CUSTOM
+    login_variables: tuple[str, ...] = ()
+    """Variables that give the agent a model, besides the credentials of the specification."""
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -65,12 +68,26 @@ class AcpAdapter(SpecAdapter):
         """Return its command line; raises `BadSetting`."""
         return self.target_of(env).command
 
-    def check_credential(self, env: Mapping[str, str]) -> None:
-        """Raise `CredentialsMissing` if the agent could not log in with these variables."""
+    async def check_credential(self, env: Mapping[str, str], guest: Guest) -> None:
+        """Raise `CredentialsMissing` if nothing is found that the agent could log in with."""
+        credentials, home = self.spec.credentials, AcpLimits.load(env).home
+        variables = (*credentials.variables, *self.login_variables)
+        if not credentials.variables or any(named(env, name).strip() for name in variables):
+            return
+        for file in credentials.files if home else ():
+            if await guest.exists(f"{home}/{file}"):
+                return
+        raise CredentialsMissing(self.name, credentials.variables)
 
     async def plan(self, config: ProviderSessionConfig) -> Plan:
         """Return the choices for one session."""
         return self.plan_of(config, self.target_of(config.env))
+
+    def variables(self) -> frozenset[str]:
+        """Return the variables of the worker that are meant for the agent."""
+        options = self.spec.options.variables() if self.spec.options is not None else {}
+        names = (name for names in options.values() for name in names)
+        return frozenset((*self.spec.credentials.variables, *self.login_variables, *names))
 
     # --- the adapter
     def plan_of(self, config: ProviderSessionConfig, target: Target) -> Plan:
@@ -107,11 +124,11 @@ class AcpAdapter(SpecAdapter):
         program = self.program(env)[0]
         if await guest.files.which(program, env) is None:
             raise BinaryMissing(program)
-        self.check_credential(env)
+        await self.check_credential(env, guest)
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
         """Prepare a session; raises as `check`."""
-        self.check_credential(config.env)
+        await self.check_credential(config.env, config.guest)
         plan = await self.plan(config)
         tools = ClientTools(config, plan.env)
 
@@ -222,7 +239,7 @@ class GenericAdapter(AcpAdapter):
         """Return the agent's plan, with the operator's command, options and variables."""
         options, agent = AcpOptions.load(config.env), self._agent(config.env)
         plan = await agent.plan(config)
-        keys = {*plan.target.env_keys, *options.target_env_keys}
+        keys = {*plan.target.env_keys, *options.target_env_keys, *agent.variables()}
         given = config.env.items()
         env = {name: value for name, value in given if _is_passed(name, keys)}
         env |= dict(plan.env.items() - given)  # what the plan sets itself
@@ -272,6 +289,10 @@ class RowAdapter(AcpAdapter):
     def __init__(self, target: Target) -> None:
         super().__init__()
         self.target = target
+
+    def variables(self) -> frozenset[str]:
+        """Return none: the row has them."""
+        return frozenset()
 
 
 _PASSED = frozenset(

@@ -37,6 +37,7 @@ LATE_USAGE_S = 0.3
 """How long standard input stays open for the usage that follows the last answer."""
 PROMPT_KEY = "next prompt"
 _ALLOWING = ("allow_once", "allow_always")
+_REFUSING = "reject_once"
 _NAMES_ALLOWING = re.compile(r"\b(?:allow|approve|accept|proceed|yes)", re.IGNORECASE)
 _NAMES_REFUSING = re.compile(r"\b(?:reject|deny|cancel|decline|no|don't)\b", re.IGNORECASE)
 _CANCELLED = {"outcome": {"outcome": "cancelled"}}
@@ -393,7 +394,8 @@ class AcpClient(JsonRpcConversation):
         self._events += self._updates.asked_about(params)
         if self._cancelled_at_s is not None or self._state.is_final:
             return _CANCELLED
-        option = _allowing(items(params.get("options")))
+        options = items(params.get("options"))
+        option = _refusing(options) if self._state.target.refuses_requests else _allowing(options)
         if option is None:
             return _CANCELLED
         return {"outcome": {"outcome": "selected", "optionId": option}}
@@ -440,6 +442,14 @@ class AcpClient(JsonRpcConversation):
             yield Result(
                 self._state.cost(is_error=True), self._state.last_text or None, True, error.category
             )
+
+
+def _refusing(options: list[Any]) -> str | None:
+    """Return the id of the option that refuses the call once."""
+    ids = (
+        text(one.get("optionId")) for one in map(mapping, options) if one.get("kind") == _REFUSING
+    )
+    return next(filter(None, ids), None)
 
 
 def _allowing(options: list[Any]) -> str | None:

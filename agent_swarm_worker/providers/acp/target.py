@@ -69,13 +69,13 @@ class Target:
     """Regular expressions for text that the program adds to the model's answer."""
     has_late_usage: bool = False
     """The last usage comes after the answer to the prompt."""
-    mcp_file: Literal["", "cline", "pi"] = ""
+    refuses_requests: bool = False
+    """Permission is refused: the mode that was chosen is a limit."""
+    mcp_file: Literal["", "cline"] = ""
     """The file in which it reads tool servers, as it drops those of the session silently."""
     session_files: tuple[tuple[str, str], ...] = ()
     """Where it keeps sessions: folders below the home directory and patterns with ``{id}``; empty
     if that does not tell, and the worker keeps a note of its own."""
-    needs_vendor: bool = False
-    """A model has to be named as ``vendor/model``."""
 
 
 CUSTOM = Target(name="The agent")
