@@ -35,14 +35,16 @@ class WorkerRig:
 
 @asynccontextmanager
 async def worker_rig(
-    tmp_path: Path, env_of: Callable[[Path, str], dict[str, str]]
+    tmp_path: Path,
+    env_of: Callable[[Path, str], dict[str, str]],
+    make_model: Callable[[], ScriptedModel] = ScriptedModel,
 ) -> AsyncIterator[WorkerRig]:
     """Start all of it; `env_of` maps a home and the model's address to the worker's settings."""
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     work.mkdir()
     async with (
-        ScriptedModel() as model,
+        make_model() as model,
         swarm_rig(tmp_path) as rig,
         running_worker(rig, env_of(home, model.url)),
     ):

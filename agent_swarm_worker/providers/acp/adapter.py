@@ -133,7 +133,7 @@ class AcpAdapter(SpecAdapter):
         tools = ClientTools(config, plan.env)
 
         def make_harness(config: ProviderSessionConfig) -> CliHarness:
-            state = AcpState(config=config, clock=self._clock, spec=self.spec, target=plan.target)
+            state = self._state(config, plan)
             return CliHarness(
                 launch=acp_launch(config, plan),
                 translator=AcpClient(state, plan, tools.handlers()),
@@ -163,8 +163,18 @@ class AcpAdapter(SpecAdapter):
     async def translator(self, config: ProviderSessionConfig) -> Translator | None:
         """Return a translator for the replay of a journal."""
         plan = replace(self.plan_of(config, self.target_of(config.env)), is_replay=True)
-        state = AcpState(config=config, clock=self._clock, spec=self.spec, target=plan.target)
+        state = self._state(config, plan)
         return AcpClient(state, plan)
+
+    def _state(self, config: ProviderSessionConfig, plan: Plan) -> AcpState:
+        named_model = named(plan.env, plan.target.model_variable) or plan.model
+        return AcpState(
+            config=config,
+            clock=self._clock,
+            spec=self.spec,
+            target=plan.target,
+            model=named_model,
+        )
 
     def _note_folder(self, env: Mapping[str, str], target: Target) -> str | None:
         home = AcpLimits.load(env).home
