@@ -48,10 +48,18 @@ CONFIG = {
 }
 
 
+OFFLINE = {
+    "NPM_CONFIG_OFFLINE": "true",
+    "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
+    "OPENCODE_DISABLE_MODELS_FETCH": "1",
+}
+"""In each new home it installs what plug-ins need, and the first session waits for it."""
+
+
 def opencode_env(home: Path, model_url: str, **more: str) -> dict[str, str]:
     config = json.loads(json.dumps(CONFIG))
     config["provider"]["scripted"]["options"] = {"baseURL": f"{model_url}/v1", "apiKey": "x"}
-    return _env(home, "opencode", OPENCODE_CONFIG_CONTENT=json.dumps(config), **more)
+    return _env(home, "opencode", OPENCODE_CONFIG_CONTENT=json.dumps(config), **OFFLINE, **more)
 
 
 def qwen_env(home: Path, model_url: str, **more: str) -> dict[str, str]:

@@ -22,10 +22,12 @@ class WorkerRig:
     model: ScriptedModel
     work: Path
     home: Path
+    within_s: float = MANY_SECONDS
+    """How long a task may take."""
 
     async def run(self, text: str, **more: Any) -> dict[str, Any]:
         task_id = await self.rig.submit(text, dir=str(self.work), **more)
-        task = await self.rig.until_ended(task_id, within_s=MANY_SECONDS)
+        task = await self.rig.until_ended(task_id, within_s=self.within_s)
         await self.rig.settled(task_id)
         return dict(task)
 

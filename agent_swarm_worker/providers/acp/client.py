@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 PROTOCOL_VERSION = 1
 CANCEL_GRACE_S = 1.0
 """How long a turn may take to end after ``session/cancel``; then it counts as ended."""
+READY_WAIT_S = 10.0
+"""How long the first prompt waits for an agent that says when its tool servers are connected."""
 LATE_USAGE_S = 0.3
 """How long standard input stays open for the usage that follows the last answer."""
 PROMPT_KEY = "next prompt"
@@ -66,6 +68,9 @@ class AcpClient(JsonRpcConversation):
         self._has_steering_method = False
         self._auth_methods: list[Any] = []
         self._is_opened = False
+        self._is_ready = not state.target.ready_notification or not plan.mcp_servers
+        self._waits_since_s: float | None = None
+        """When everything was set up but the agent was not ready for the first prompt."""
         self._open_prompts = 0
         """Prompts without an answer; messages for the running turn may be some."""
         self._answer: dict[str, Any] = {}
@@ -149,13 +154,14 @@ class AcpClient(JsonRpcConversation):
         """End a session that takes too long, and a turn whose cancellation is not answered."""
         state, limits = self._state, self._plan.limits
         now_s = state.clock.monotonic()
-        if self._is_replay_of_journal or state.is_final:
+        if self._plan.is_replay or state.is_final:
             return
         if self._cancelled_at_s is not None:
             if now_s - self._cancelled_at_s >= CANCEL_GRACE_S:
                 state.outcome = "failed" if state.fatal else "cancelled"
                 self._finish()
             return
+        self._prompt_if_ready()
         network = ErrorClass.NETWORK.value
         if state.phase == "start":
             if 0 < limits.start_timeout_s <= now_s - self._began_at_s:
@@ -176,10 +182,6 @@ class AcpClient(JsonRpcConversation):
     def _is_busy(self) -> bool:
         """True while a tool runs, or a request of the agent is worked on."""
         return self._updates.has_open_call or self.rpc.has_open_calls
-
-    @property
-    def _is_replay_of_journal(self) -> bool:
-        return self._plan.is_replay
 
     def _give_up(self, error: Error) -> None:
         """End the session with this error; a turn is cancelled first."""
@@ -270,7 +272,8 @@ class AcpClient(JsonRpcConversation):
         step = self._setup.next_step()
         yield from self._setup.taken_events()
         if step is None:
-            self._prompt(self._setup.first_prompt())
+            self._waits_since_s = self._state.clock.monotonic()
+            self._prompt_if_ready()
             return
         method, params = step
 
@@ -289,6 +292,14 @@ class AcpClient(JsonRpcConversation):
                 yield from self._send_setup()
 
         self.rpc.request(method, {"sessionId": self._state.session_id, **params}, done, refused)
+
+    def _prompt_if_ready(self) -> None:
+        """Send the first prompt once everything is set up and the tool servers are connected."""
+        if self._waits_since_s is None or self._state.phase != "start":
+            return
+        waited_s = self._state.clock.monotonic() - self._waits_since_s
+        if self._is_ready or self._plan.is_replay or waited_s >= READY_WAIT_S:
+            self._prompt(self._setup.first_prompt())
 
     # --- turns
     def _prompt(self, prompt: str) -> None:
@@ -369,6 +380,9 @@ class AcpClient(JsonRpcConversation):
     # --- what the agent sends
     def _notified(self, method: str, native: Any) -> Iterator[ProviderEvent]:
         params = mapping(native)
+        if method == self._state.target.ready_notification:
+            self._is_ready = True
+            self._prompt_if_ready()
         if method != "session/update":
             return
         update = mapping(params.get("update"))

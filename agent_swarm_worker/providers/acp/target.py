@@ -67,6 +67,8 @@ class Target:
     """A failed model request ends the turn as success, with the text ``Error: …``."""
     notices: tuple[str, ...] = ()
     """Regular expressions for text that the program adds to the model's answer."""
+    ready_notification: str = ""
+    """The notification that the tool servers are connected; before it, a prompt finds no tools."""
     has_late_usage: bool = False
     """The last usage comes after the answer to the prompt."""
     refuses_requests: bool = False

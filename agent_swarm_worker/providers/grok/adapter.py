@@ -26,6 +26,7 @@ class GrokAdapter(AcpAdapter):
         env={"GROK_DISABLE_AUTOUPDATER": "1", "GROK_TELEMETRY_ENABLED": "0"},
         modes=(),
         system_prompt="rules",
+        ready_notification="_x.ai/mcp_initialized",
         session_files=((".grok/sessions", "*/{id}/*"),),
     )
     login_variables = ("GROK_MODELS_BASE_URL",)
