@@ -54,7 +54,7 @@ class Redactor(Protocol):
         """
 
     def with_words(self, stored: Any) -> Any:
-        """Put the words of the protocol back into the value of a line that `json_lines` scrubbed."""
+        """Put the words of the protocol back into the value of a line from `json_lines`."""
 
     def stream(self) -> StreamRedactor:
         """Return a scrubber for a stream that arrives in chunks."""
