@@ -56,7 +56,7 @@ class TemplateLibrary:
 
     def __init__(self, directory: Path) -> None:
         self._bodies = {
-            path.name.removesuffix(".md"): path.read_text("utf-8", errors="replace").strip("\n")
+            path.name.removesuffix(".md"): path.read_text("utf-8-sig", errors="replace").strip("\n")
             for path in sorted(directory.glob("*.md"))
         }
         self._expanded: dict[str, str] = {}

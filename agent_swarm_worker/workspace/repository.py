@@ -31,6 +31,7 @@ from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError, CloneStuck
 from agent_swarm_worker.files import try_lock
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.text import text_of_file
 from agent_swarm_worker.workspace import checkout
 from agent_swarm_worker.workspace.checkout import (
     full_address,
@@ -378,7 +379,7 @@ def _read_notes(clone: Path) -> str:
         return ""
     try:
         with path.open("rb") as file:
-            return file.read(_MAX_NOTES_BYTES).decode(errors="replace")
+            return text_of_file(file.read(_MAX_NOTES_BYTES))
     except OSError:
         return ""
 

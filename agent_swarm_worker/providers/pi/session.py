@@ -26,6 +26,7 @@ from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.native import SessionFailed
 from agent_swarm_worker.providers.pi.spec import PiOptions
 from agent_swarm_worker.providers.pi.translate import CostBook, PiTranslator
+from agent_swarm_worker.text import text_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -260,7 +261,7 @@ async def _project_section(guest: Guest, cwd: PurePath) -> str:
             content = await guest.read(cwd / name, max_bytes=MAX_CONTEXT_BYTES + 1)
         except OSError:
             continue
-        text = content[:MAX_CONTEXT_BYTES].decode("utf-8", "replace").strip()
+        text = text_of_file(content[:MAX_CONTEXT_BYTES]).strip()
         if len(content) > MAX_CONTEXT_BYTES:
             text += "\n\n[the rest of this file is left out]"
         if text:
