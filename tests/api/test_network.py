@@ -122,29 +122,6 @@ def test_a_bad_value_is_one_line_and_78(tmp_path: Path, name: str, value: str) -
     assert f"{name}=" in line
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("HTTPS_PROXY", "ftp://proxy.test"),
-        ("ALL_PROXY", "http://[::1"),
-        ("SSL_CERT_FILE", "/nonexistent/ca.pem"),
-        ("NODE_EXTRA_CA_CERTS", "/nonexistent/ca.pem"),
-        ("ANTHROPIC_BASE_URL", "ftp://model.test"),
-    ],
-)
-def test_so_is_one_that_only_the_model_of_pi_needs(tmp_path: Path, name: str, value: str) -> None:
-    pytest.importorskip("pydantic_ai")
-    env = {
-        "HARNESS_PROVIDER": "pi",
-        "ANTHROPIC_API_KEY": "sk-ant-0123456789",
-        "HOME": str(tmp_path),
-    }
-    ended = run(MCP_BASE_URL="http://127.0.0.1:9", **env, **{name: value})
-    assert ended.returncode == 78, ended.stderr
-    line = ended.stderr.strip().splitlines()[-1]
-    assert value in line
-
-
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"])
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 async def test_an_authority_counts_for_this_machine_too(
