@@ -222,6 +222,19 @@ def proxy_for(address: Address) -> Proxy | None:
     return Proxy(url.scheme, host, port, login if any(login) else None)
 
 
+def check_reachable(url: str, *, name: str) -> None:
+    """Check, without a connection, that a client for this server can be made.
+
+    Raises:
+        ConfigError: the URL, the proxy or a named file of certificates cannot be used.
+    """
+    address = Address.parse(url.partition("?")[0].partition("#")[0], has_key=True, name=name)
+    named, files = proxy_for(address), NetworkSettings.load(process_env())
+    is_encrypted = address.is_encrypted or (named is not None and named.scheme == "https")
+    if is_encrypted and (files.cert_file or files.cert_dir or files.extra_certs):
+        ssl_context()
+
+
 def _is_exempt(entry: str, address: Address) -> bool:
     """True if an entry of ``NO_PROXY`` names this address.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
@@ -87,6 +88,7 @@ async def _examine(env: Mapping[str, str]) -> list[Finding]:
     findings.append(await _harness(env))
     findings += await _api(settings)
     findings += _state(settings)
+    findings += _log_dir(settings)
     findings += _programs()
     return findings
 
@@ -145,6 +147,20 @@ def _state(settings: Settings) -> Iterator[Finding]:
     yield _disk(root)
     if made:  # a check must leave nothing behind
         shutil.rmtree(made if was_there else root, ignore_errors=True)
+
+
+def _log_dir(settings: Settings) -> Iterator[Finding]:
+    """Check ``LOG_DIR`` without making it: its nearest directory must be one to write to."""
+    if settings.log_dir is None:
+        return
+    place = settings.log_dir
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        yield Finding("LOG_DIR", "ok", f"{settings.log_dir} can be written")
+    else:
+        why = f"{place} is not a directory one may write to"
+        yield Finding("LOG_DIR", "fail", f"LOG_DIR={settings.log_dir}: {why}", "name another one")
 
 
 def _names_in(directory: Path) -> set[str]:

@@ -39,7 +39,7 @@ class CodexCredential:
     def parse(cls, text: str) -> CodexCredential:
         """Parse a stored value or an ``auth.json``; a `CredentialUnreadable` repeats none of it."""
         try:
-            value = orjson.loads(text.strip())
+            value = orjson.loads(text.removeprefix("\ufeff").strip())
         except orjson.JSONDecodeError:
             raise CredentialUnreadable("the codex credential is not valid JSON") from None
         if not isinstance(value, dict):

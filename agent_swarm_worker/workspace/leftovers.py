@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.workspace.git import Git
 
 STASH_MARK = "swarm-autostash"
-_AUTOSAVE = "swarm-autosave"
-_KEPT = "swarm-kept"
+AUTOSAVE = "swarm-autosave"
+KEPT = "swarm-kept"
 _UNDER_WAY = {
     "merge": ("MERGE_HEAD", "MERGE_MSG", "MERGE_MODE", "MERGE_RR", "AUTO_MERGE", "SQUASH_MSG"),
     "rebase": ("rebase-merge", "rebase-apply", "REBASE_HEAD"),
@@ -149,7 +149,7 @@ async def _move_nested(git: Git, tree: Path, git_dir: Path, stamp: str) -> list[
         source = tree / path
         if not path.endswith("/") or str(source) in linked:
             continue
-        kept = git_dir / _KEPT / stamp.replace(":", "") / path
+        kept = git_dir / KEPT / stamp.replace(":", "") / path
         try:
             await to_thread.run_sync(_move, source, kept)
         except OSError as error:
@@ -169,11 +169,11 @@ async def current_branch(git: Git) -> str:
     return head.stdout.strip().removeprefix("refs/heads/")
 
 
-async def submodules(git: Git, tree: Path) -> list[str]:
-    """Return the paths of submodules that are checked out."""
+async def submodules(git: Git, tree: Path, *, checked_out: bool = True) -> list[str]:
+    """Return the paths of submodules that are checked out; or of those that are not."""
     listed = await git("ls-files", "--stage", "-z")
     links = [line.partition("\t")[2] for line in listed.stdout.split("\0") if line[:6] == "160000"]
-    return [path for path in dict.fromkeys(links) if (tree / path / ".git").exists()]
+    return [path for path in dict.fromkeys(links) if (tree / path / ".git").exists() == checked_out]
 
 
 async def _show_hidden_changes(git: Git) -> None:
@@ -290,7 +290,7 @@ async def _keep_commits(git: Git, ref: str, branch: str | None) -> list[str]:
 
 
 async def _kept_branch(git: Git, commit: str) -> str:
-    kept = f"{_AUTOSAVE}-{commit[:12]}"
+    kept = f"{AUTOSAVE}-{commit[:12]}"
     await _must(git, "branch", "--force", kept, commit)
     return f"the branch {kept}"
 

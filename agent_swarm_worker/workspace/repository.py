@@ -31,6 +31,7 @@ from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError, CloneStuck
 from agent_swarm_worker.files import try_lock
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.text import text_of_file
 from agent_swarm_worker.workspace import checkout
 from agent_swarm_worker.workspace.checkout import full_address, split_login, update_login
 from agent_swarm_worker.workspace.clone_config import (
@@ -39,7 +40,13 @@ from agent_swarm_worker.workspace.clone_config import (
     restore_config,
 )
 from agent_swarm_worker.workspace.git import identity, run, without_credentials
-from agent_swarm_worker.workspace.leftovers import commit_all, put_aside, remove_dead_locks
+from agent_swarm_worker.workspace.kept import MAX_AGE, prune
+from agent_swarm_worker.workspace.leftovers import (
+    commit_all,
+    put_aside,
+    remove_dead_locks,
+    submodules,
+)
 from agent_swarm_worker.workspace.rules import Uncommitted  # noqa: TC001 - of dataclasses
 
 if TYPE_CHECKING:
@@ -277,7 +284,11 @@ class Repositories:
         self._log.info(Event.REPOSITORY, clone=str(clone), state="cloned")
         await remember_config(self._git, clone)
         hooks = await install_hooks(self._git, clone) if row.hooks_enabled else []
-        return hooks + await checkout.fetch_lfs_files(self._git.in_clone(clone), clone)
+        bound = self._git.in_clone(clone)
+        bare = await submodules(bound, clone, checked_out=False)
+        why = "git submodule update --init --recursive does that, if they are needed"
+        missing = [f"its submodules are not checked out ({why}): {' '.join(bare)}"] * bool(bare)
+        return [*hooks, *missing, *await checkout.fetch_lfs_files(bound, clone)]
 
     async def _update(
         self, row: Repo, clone: Path, request: RepositoryRequest, *, alone: bool
@@ -302,13 +313,15 @@ class Repositories:
             self._git, split_login(row.url)[0], request.vcs_provider or _host(row.url)
         )
         try:
-            return warnings + await checkout.reset_to_remote(
+            warnings += await checkout.reset_to_remote(
                 self._git, clone, branch, url=address, stamp=stamp
             )
         except CloneStuck as error:
             if error.is_slow or not await checkout.remote_has(self._git, clone, address, branch):
                 return [*warnings, error.why]
-            return warnings + await self._replace(row, clone, request, error)
+            warnings += await self._replace(row, clone, request, error)
+        await self._prune(clone)
+        return warnings
 
     async def _replace(
         self, row: Repo, clone: Path, request: RepositoryRequest, why: CloneStuck
@@ -325,6 +338,12 @@ class Repositories:
         if not kept.exists():
             return [str(why), *warnings]
         return [f"the clone cannot be updated and is kept at {kept}: {why}", *warnings]
+
+    async def _prune(self, clone: Path) -> None:
+        removed = await prune(self._git.in_clone(clone), clone, now=self._clock.now())
+        if removed:
+            why = f"put aside more than {MAX_AGE.days} days ago, or too many"
+            self._log.info(Event.REPOSITORY, clone=str(clone), removed=removed[:20], why=why)
 
     def _login_of(self, row: Repo) -> Login | None:
         login = split_login(row.url)[1]
@@ -384,7 +403,7 @@ def _read_notes(clone: Path) -> str:
         return ""
     try:
         with path.open("rb") as file:
-            return file.read(_MAX_NOTES_BYTES).decode(errors="replace")
+            return text_of_file(file.read(_MAX_NOTES_BYTES))
     except OSError:
         return ""
 

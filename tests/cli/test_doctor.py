@@ -76,6 +76,18 @@ def test_looking_changes_nothing(good: dict[str, str], tmp_path: Path, capsys: C
     assert [path.name for path in (tmp_path / "state").iterdir()] == [AGENT]
 
 
+@pytest.mark.parametrize(
+    ("folder", "state"), [("logs", "ok"), ("a/b", "ok"), ("file", "fail"), ("file/logs", "fail")]
+)
+def test_the_directory_of_logs(
+    good: dict[str, str], tmp_path: Path, capsys: Capture, folder: str, state: str
+):
+    (tmp_path / "file").touch()
+    good["LOG_DIR"] = str(tmp_path / folder)
+    assert findings(capsys, 1 if state == "fail" else 0)["LOG_DIR"]["state"] == state
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name in "logs a") == []
+
+
 def test_an_empty_state_directory_stays(good: dict[str, str], tmp_path: Path, capsys: Capture):
     (tmp_path / "state").mkdir()
     findings(capsys, 0)

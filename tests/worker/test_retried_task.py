@@ -78,6 +78,19 @@ async def test_it_gets_the_result_and_no_second_cost(tmp_path: Path, at: str, sw
         assert await children_of(rig, child["id"]) == []
 
 
+async def test_it_is_found_although_a_secret_equals_a_word_of_the_protocol(tmp_path: Path):
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        rig.env["DB_PASSWORD"] = "result"
+        env = harness("says_hi")
+        task_id = await killed_with_a_result(rig, proxy, env, at="GET /api/tasks/[^/]+(\\?|$)")
+        (journal,) = tmp_path.glob("state/*/logs/*/*.jsonl")
+        assert b"result" not in journal.read_bytes().split(b"\n", 1)[1]
+        proxy.be_open()
+        async with running_worker(rig, env):
+            assert (await rig.until_ended(task_id))["output"] == "hi there"
+        assert not rig.logged(Event.SESSION_STARTED)
+
+
 async def test_a_failure_is_a_result_as_well(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         env = rig.prints([{"type": "result", "is_error": True}], code=1)

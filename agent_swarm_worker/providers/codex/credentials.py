@@ -19,7 +19,7 @@ from agent_swarm_worker.providers.codex.spec import (
     SPEC,
     CodexLogin,
 )
-from agent_swarm_worker.providers.kit.native import mapping, number, text
+from agent_swarm_worker.providers.kit.native import mapping, number, parse_file, text
 from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:
@@ -147,9 +147,10 @@ async def _from_file(env: Mapping[str, str], guest: Guest) -> Credential | None:
     except OSError as error:
         raise _damaged(str(path), error.strerror or str(error)) from None
     try:
-        login = mapping(orjson.loads(content))
-    except orjson.JSONDecodeError as error:
-        raise _damaged(str(path), f"not JSON ({error.msg})") from None
+        login = mapping(parse_file(content))
+    except ValueError as error:  # neither kind has the content in these
+        why = error.msg if isinstance(error, orjson.JSONDecodeError) else "not Unicode"
+        raise _damaged(str(path), f"not JSON ({why})") from None
     is_oauth = bool(mapping(login.get("tokens")).get("access_token"))
     if is_oauth or (login.get(API_KEY) and not options.api_key):
         return Credential(is_oauth=is_oauth, file=path)

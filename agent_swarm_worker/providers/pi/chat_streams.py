@@ -21,6 +21,7 @@ from agent_swarm_worker.providers.pi.server_events import (
     event_bytes,
     server_events,
 )
+from agent_swarm_worker.providers.pi.whole_answers import whole_answer_events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -120,46 +121,21 @@ def _is_stream(head: bytes) -> bool:
 
 async def _stream(response: httpx2.Response) -> AsyncGenerator[bytes]:
     source = response.aiter_bytes()
-    head = await _sniffed(source)
+    head, is_answer = await _sniffed(source), False
     if not _is_stream(head):
         body = await _whole(head, source)
-        message = next(iter(_json_values(body)), {})
-        if message.get("type") != "message":
-            raise _error_in_body(body)
-        for event in _message_events(message):
+        for event in whole_answer_events(next(iter(_json_values(body)), {})):
             yield event_bytes(json.dumps(event), name=event["type"])
+            is_answer = True
+        if not is_answer:
+            raise _error_in_body(body)
         return
     async for chunk in _joined(head, source):
         yield chunk
 
 
-def _message_events(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the events in which Anthropic's API streams a message."""
-    usage = {"input_tokens": 0, "output_tokens": 0, **mapping(message.get("usage"))}
-    begin = {**message, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 0}}
-    yield {"type": "message_start", "message": begin}
-    for index, block in enumerate(map(mapping, items(message.get("content")))):
-        empty, delta = block, None
-        if block.get("type") == "text":
-            empty = {**block, "text": ""}
-            delta = {"type": "text_delta", "text": block.get("text")}
-        elif block.get("type") == "tool_use":
-            empty = {**block, "input": {}}
-            said = json.dumps(block.get("input") or {})
-            delta = {"type": "input_json_delta", "partial_json": said}
-        yield {"type": "content_block_start", "index": index, "content_block": empty}
-        if delta:
-            yield {"type": "content_block_delta", "index": index, "delta": delta}
-        yield {"type": "content_block_stop", "index": index}
-    end = {"stop_reason": message.get("stop_reason") or "end_turn", "stop_sequence": None}
-    yield {"type": "message_delta", "delta": end, "usage": usage}
-    yield {"type": "message_stop"}
-
-
 def _error_in_body(body: str) -> ServiceError:
     for value in _json_values(body):
-        if value.get("object") == "response" and not value.get("error"):
-            return ServiceError("the service sent a whole answer in the place of a stream")
         if error := _error_of(value, is_body=True):
             return error
     return ServiceError(body[:MAX_SAID_CHARS], is_page=True)

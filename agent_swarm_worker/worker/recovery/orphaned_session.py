@@ -108,6 +108,7 @@ class OrphanedSession:
                 path,
                 translator,
                 self.replayed.on_event,
+                redactor=self._config.redactor,
                 reported_offset=reported_offset,
                 unreported=self._reporter.on_event,
             )
