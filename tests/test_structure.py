@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sources import MODULES, PACKAGE, nodes_of
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "agent_swarm_worker"
-MODULES = sorted(PACKAGE.rglob("*.py"))
+ROOT = PACKAGE.parent
 PACKAGES = sorted(PACKAGE.rglob("__init__.py"))
 OTHERS = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "chaos").glob("*.py")]
 MAX_MODULES = 300
@@ -47,8 +46,7 @@ def words_of(name: str) -> set[str]:
 def names_in(path: Path) -> Iterator[str]:
     """Yield the names of a module and its classes."""
     yield path.stem
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    yield from (node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    yield from (node.name for node in nodes_of(path) if isinstance(node, ast.ClassDef))
 
 
 def test_the_package_has_fewer_modules_than_the_limit():
