@@ -56,4 +56,4 @@ def until_blocking(look: Callable[[], Any], *, within_s: float = WAIT_S) -> Any:
 
 def _pause_s(started_at_s: float) -> float:
     """Return when to look again: later and later, for a look takes the time of what it awaits."""
-    return min(max(0.005, (time.monotonic() - started_at_s) / 8), 0.05)
+    return min(max(0.01, (time.monotonic() - started_at_s) / 6), 0.1)
