@@ -69,13 +69,15 @@ async def test_a_result_larger_than_a_gateway_lets_pass(tmp_path: Path, max_byte
     assert cost["totalCostUsd"] == 0.25
 
 
-@pytest.mark.parametrize("status", [400, 403, 405, 406, 418, 451])
 @pytest.mark.parametrize(
-    ("attack", "output"),
-    [(MARKUP, "Done: 3 files. ‹script›"), (ATTACK, "Do_ne_ 3 fi_le_s_ _sc_ri_pt")],
+    ("attack", "output", "status"),
+    [
+        *((MARKUP, "Done: 3 files. ‹script›", status) for status in (400, 403, 405)),
+        *((ATTACK, "Do_ne_ 3 fi_le_s_ _sc_ri_pt", status) for status in (406, 418, 451)),
+    ],
 )
 async def test_what_a_firewall_takes_for_an_attack(
-    tmp_path: Path, status: int, attack: bytes, output: str
+    tmp_path: Path, attack: bytes, output: str, status: int
 ) -> None:
     async with proxy_rig(tmp_path) as (rig, proxy):
         proxy.refuse("^(POST|PUT)", status, HTML, kind="text/html", content=attack)
