@@ -7,11 +7,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from sources import MODULES, PACKAGE, nodes_of
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "agent_swarm_worker"
-MODULES = sorted(PACKAGE.rglob("*.py"))
+ROOT = PACKAGE.parent
 PACKAGES = sorted(PACKAGE.rglob("__init__.py"))
 OTHERS = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "chaos").glob("*.py")]
 MAX_MODULES = 360
@@ -47,8 +45,7 @@ def words_of(name: str) -> set[str]:
 def names_in(path: Path) -> Iterator[str]:
     """Yield the names of a module and its classes."""
     yield path.stem
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    yield from (node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    yield from (node.name for node in nodes_of(path) if isinstance(node, ast.ClassDef))
 
 
 def has_code(path: Path) -> bool:
@@ -60,10 +57,10 @@ def test_the_package_has_fewer_modules_than_the_limit():
     assert 100 < len(list(filter(has_code, MODULES))) < MAX_MODULES
 
 
-@pytest.mark.parametrize("path", PACKAGES, ids=lambda path: path.parent.name)
-def test_the_first_line_of_a_package_is_a_sentence(path: Path):
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    assert re.fullmatch(r"[\w`].{15,}\.", docstring.partition("\n")[0])
+def test_the_first_line_of_a_package_is_a_sentence():
+    for path in PACKAGES:
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        assert re.fullmatch(r"[\w`].{15,}\.", docstring.partition("\n")[0]), path
 
 
 def test_each_suite_that_is_marked_long_exists():

@@ -100,7 +100,9 @@ async def test_requests_that_are_given_up_leave_their_places() -> None:
             for _ in range(MAX_CONNECTIONS):
                 group.start_soon(give_up)
         assert await client.http.request("GET", "/x") == {}
-    assert server.connections == len(server.requests) == MAX_CONNECTIONS + 1
+    # On a busy machine some are given up before the server has read them.
+    assert server.calls[-1] == "GET /x"
+    assert 1 < server.connections <= MAX_CONNECTIONS + 1
 
 
 async def test_a_large_answer_arrives_whole() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
 import sys
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -15,6 +13,7 @@ import anyio
 import httpx2
 import pytest
 from fake_api import FakeClock, Reply, Request, connected, serving
+from run_here import run_here
 from test_connections import CERTIFICATE, encrypted
 
 from agent_swarm_worker.errors import ApiGarbled, ApiRefused, MissingExtra
@@ -88,19 +87,6 @@ async def test_a_socks_proxy_without_its_package(monkeypatch: pytest.MonkeyPatch
     assert "agent-swarm-worker[socks]" in caught.value.advice
 
 
-def run(**env: str) -> subprocess.CompletedProcess[str]:
-    """Run the worker as a process."""
-    command = [sys.executable, "-m", "agent_swarm_worker", "run"]
-    given = {
-        "PATH": os.environ["PATH"],
-        "HARNESS_PROVIDER": "subprocess",
-        "HARNESS_COMMAND": "true",
-    }
-    return subprocess.run(
-        command, env=given | env, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -112,13 +98,19 @@ def run(**env: str) -> subprocess.CompletedProcess[str]:
         ("NODE_EXTRA_CA_CERTS", "empty"),
     ],
 )
-def test_a_bad_value_is_one_line_and_78(tmp_path: Path, name: str, value: str) -> None:
+def test_a_bad_value_is_one_line_and_78(
+    tmp_path: Path,
+    name: str,
+    value: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     if value == "empty":
         (tmp_path / "empty").touch()
         value = str(tmp_path / "empty")
-    ended = run(MCP_BASE_URL="https://swarm.test", HOME=str(tmp_path), **{name: value})
-    assert ended.returncode == 78, ended.stderr
-    (line,) = ended.stderr.strip().splitlines()
+    env = {"MCP_BASE_URL": "https://swarm.test", "HOME": str(tmp_path), name: value}
+    code, (line,) = run_here("run", env=env, capsys=capsys, monkeypatch=monkeypatch)
+    assert code == 78
     assert f"{name}=" in line
 
 

@@ -308,7 +308,9 @@ async def test_role_and_capabilities_are_stored_where_the_server_has_none(tmp_pa
         assert (agent["role"], agent["capabilities"]) == ("worker", ["rust", "sql"])
 
 
-@pytest.mark.parametrize("role", ["coder", "forward-deployed engineer"])
+@pytest.mark.parametrize(
+    "role", [pytest.param("coder", marks=pytest.mark.long), "forward-deployed engineer"]
+)
 async def test_a_worker_is_registered_with_any_role_and_works(tmp_path: Path, role: str):
     async with proxy_rig(tmp_path) as (rig, proxy):
         env = {**rig.env, **harness("says_hi"), "AGENT_ROLE": role, "AGENT_NAME": ""}

@@ -164,7 +164,13 @@ async def test_a_session_that_goes_on_is_ended_and_handed_back(tmp_path: Path):
 
 
 # --- what was read, and not told
-@pytest.mark.parametrize("moment", ["GET /api/tasks/{}$", "/finish", "/session-costs"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "GET /api/tasks/{}$",
+        *(pytest.param(x, marks=pytest.mark.long) for x in ("/finish", "/session-costs")),
+    ],
+)
 async def test_a_session_that_had_ended_is_not_run_again(tmp_path: Path, moment: str):
     async with proxy_rig(tmp_path) as (rig, proxy):
         go = tmp_path / "go"

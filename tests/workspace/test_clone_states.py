@@ -115,7 +115,25 @@ async def visit(repositories, request=FIRST):
         return context
 
 
-@pytest.mark.parametrize("state", STATES)
+ALIKE = {
+    *(
+        "ref lock",
+        "shallow lock",
+        "config lock",
+        "merge without conflict",
+        "am",
+        "revert",
+        "bisect",
+    ),
+    *("assume-unchanged", "nested repository", "damaged configuration", "empty HEAD", "bare"),
+}
+"""States that take the way of another one: for the long suite."""
+
+
+@pytest.mark.parametrize(
+    "state",
+    [pytest.param(it, marks=[pytest.mark.long] if it in ALIKE else []) for it in STATES],
+)
 async def test_any_state_is_current_for_the_next_task_and_told_once(
     make_repositories, origin, commit, clone_path, sh, shell, state
 ):
