@@ -15,13 +15,14 @@ from patience import WAIT_S
 from agent_swarm_worker import contract
 
 NAMES = (
-    "ActionKind AppendFile Capabilities Command Compaction Completed ContextUsage CostData"
-    " Credentials CredentialsByModel Custom DEFAULT_GRACE EndReport Ending Error EventListener"
+    "ActionKind AppendFile AskSmallModel Capabilities Command Compaction Completed ContextUsage"
+    " CostData Credentials CredentialsByModel Custom DEFAULT_GRACE EndReport Ending Error EventListener"
     " FileInfo Grace Guest GuestCapabilities GuestFiles HangTexts HarnessSpec Helper Installation"
-    " Listing McpServer Message ModelCost Models NO_GRACE OpenFile OptionsModel"
+    " Listing LoginTest McpServer Message ModelCost Models NO_GRACE OpenFile OptionsModel"
     " Output PrivateFile Process Program Progress Prompt ProviderAdapter ProviderEvent"
     " ProviderResult ProviderSession ProviderSessionConfig ProviderTraits RateLimitWindow RawLog"
-    " RawStderr Redactor ReplayableAdapter Result SessionInit Skills SteerDelivery SteerMode"
+    " RawStderr Redactor ReplayableAdapter Result SdkLogin Service SessionInit Skills"
+    " SmallAnswer SmallQuestion SteerDelivery SteerMode"
     " SteerableSession StreamRedactor TextTranslator ToolEnd ToolStart Translator"
 )
 CLASSES = [

@@ -17,7 +17,7 @@ from agent_swarm_worker.contract import (
     Prompt,
     Skills,
 )
-from agent_swarm_worker.providers.catalog import effort_levels
+from agent_swarm_worker.providers.catalog import OPENAI, effort_levels
 from agent_swarm_worker.settings import HarnessOptions, live, operator_only
 from agent_swarm_worker.settings.base import ShellWords, Stripped  # noqa: TC001 - pydantic reads them
 
@@ -120,6 +120,7 @@ SPEC = HarnessSpec(
         withheld=(r"codex_oauth", r"(?i:codex_oauth_\d+)"),
         set_by_worker=(POOLED, AUTH_MODE),
         login="agent_swarm_worker.credentials.codex:CodexLogins",
+        services=(OPENAI,),
     ),
     models=Models(
         default="gpt-5.6-terra",

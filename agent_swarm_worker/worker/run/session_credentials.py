@@ -130,12 +130,14 @@ def report_limits(
     if not result.is_error:
         # Another session may have hit the limit after this one was past it.
         if worker.logins.limited_at_s.get(key, -1.0) < used.chosen_at_s:
+            worker.logins.rests_until.pop(key, None)
             queue_credential_report(worker, WriteKind.CLEAR_RATE_LIMIT, used, {})
         return
     rest = timedelta(milliseconds=worker.settings.codex_credits_exhausted_cooldown_ms)
     until = limited_until(result, now, credits_rest=rest, error_texts=spec.error_texts)
     if until is not None:
         worker.logins.limited_at_s[key] = worker.clock.monotonic()
+        worker.logins.rests_until[key] = until
         worker.log.warning(Event.CREDENTIAL_LIMITED, key=used.key_type, until=wire_time(until))
         queue_credential_report(
             worker, WriteKind.REPORT_RATE_LIMIT, used, {"until": wire_time(until)}
@@ -147,11 +149,14 @@ def tested_status(
 ) -> dict[str, Any] | None:
     """Return the credential status with the session as its live test (docs/api.md 3.6).
 
-    ``None`` if the session tells nothing: it had no credential, or failed for another reason.
+    ``None`` if the session tells nothing: it had no credential, or failed for another reason. And
+    if the operator wants no checks.
     """
     kind = classify_error(
         result.failure_reason or "", category=result.error_category, also=spec.error_texts
     )
+    if worker.settings.cred_check_disable:
+        return None
     if not chosen or (result.is_error and kind is not ErrorClass.AUTHENTICATION_FAILED):
         return None
     now_ms = epoch_ms(worker.clock.now())
@@ -167,6 +172,7 @@ def tested_status(
         kind="post_task",
         reported_at_ms=now_ms,
         live_test=live_test,
+        details=worker.facts.login_details,
     )
 
 
