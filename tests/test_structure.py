@@ -14,7 +14,7 @@ PACKAGE = ROOT / "agent_swarm_worker"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PACKAGES = sorted(PACKAGE.rglob("__init__.py"))
 OTHERS = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "chaos").glob("*.py")]
-MAX_MODULES = 300
+MAX_MODULES = 310
 RETIRED = {
     "apart": "isolated call",
     "backstop": "exit timer",

@@ -34,7 +34,7 @@ def of(name: str, **env: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def tested_rig(tmp_path: Path) -> AsyncIterator[tuple[Rig, RecordingProxy, Vendor]]:
+async def vendor_rig(tmp_path: Path) -> AsyncIterator[tuple[Rig, RecordingProxy, Vendor]]:
     async with proxy_rig(tmp_path) as (rig, proxy), vendor() as it:
         yield rig, proxy, it
 
@@ -62,7 +62,7 @@ def quiet(it: Vendor, *variables: str) -> dict[str, str]:
 async def test_a_key_is_tried_at_its_vendor(
     tmp_path: Path, name: str, variable: str, path: str, header: str
 ):
-    async with tested_rig(tmp_path) as (rig, proxy, it):
+    async with vendor_rig(tmp_path) as (rig, proxy, it):
         async with running_worker(rig, of(name) | quiet(it, variable)):
             status = await until_tested(rig)
         assert (status["ready"], status["missing"], status["hint"]) == (True, [], None)
@@ -77,12 +77,12 @@ async def test_a_key_is_tried_at_its_vendor(
         assert it.questions == []
         first, second = (visit.json() for visit in proxy.seen(REPORTS))
         assert first["ready"]
-        assert first["cred_status"]["liveTest"] is None
+        assert "liveTest" not in first["cred_status"]
         assert set(second) == {"cred_status"}  # `ready` would call a busy agent idle
 
 
 async def test_what_the_vendor_says_is_passed_on_without_the_key(tmp_path: Path):
-    async with tested_rig(tmp_path) as (rig, _, it):
+    async with vendor_rig(tmp_path) as (rig, _, it):
         key = KEYS["ANTHROPIC_API_KEY"]
         it.reply = Reply(401, f"invalid x-api-key {key} " + "x" * 5000)
         async with running_worker(rig, of("claude") | quiet(it, "ANTHROPIC_API_KEY")):
@@ -100,7 +100,7 @@ async def test_a_vendor_that_says_nothing_delays_no_poll(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
 ):
     monkeypatch.setattr(services, "TEST_S", 1.0)
-    async with tested_rig(tmp_path) as (rig, proxy, it):
+    async with vendor_rig(tmp_path) as (rig, proxy, it):
         it.reply = Hang()
         env = of("claude") | quiet(it, "ANTHROPIC_API_KEY")
         if not is_there:
@@ -113,7 +113,7 @@ async def test_a_vendor_that_says_nothing_delays_no_poll(
 
 
 async def test_a_key_that_rests_is_not_tried(tmp_path: Path):
-    async with tested_rig(tmp_path) as (rig, proxy, it):
+    async with vendor_rig(tmp_path) as (rig, proxy, it):
         key = KEYS["ANTHROPIC_API_KEY"]
         await rest(rig, "ANTHROPIC_API_KEY", "first", 0)
         pool = {"ANTHROPIC_API_KEY": f"{key}-first,{key}-other"}
@@ -138,7 +138,7 @@ async def test_a_key_that_rests_is_not_tried(tmp_path: Path):
 async def test_of_a_login_only_the_presence_is_tested(
     tmp_path: Path, env: dict[str, str], satisfied_by: str
 ):
-    async with tested_rig(tmp_path) as (rig, _, it):
+    async with vendor_rig(tmp_path) as (rig, _, it):
         home = tmp_path / "home" / ".codex"
         home.mkdir(parents=True)
         (home / "auth.json").write_text('{"tokens": {"access_token": "a", "account_id": "b"}}')
@@ -150,22 +150,22 @@ async def test_of_a_login_only_the_presence_is_tested(
 
 
 async def test_a_harness_without_credentials_has_nothing_to_test(tmp_path: Path):
-    async with tested_rig(tmp_path) as (rig, proxy, it):
+    async with vendor_rig(tmp_path) as (rig, proxy, it):
         async with running_worker(rig, harness("says_hi") | quiet(it, *KEYS)):
             await until(lambda: proxy.seen("/api/poll"))
         (report,) = (visit.json()["cred_status"] for visit in proxy.seen(REPORTS))
-        assert (report["satisfiedBy"], report["liveTest"]) == (None, None)
+        assert not {"satisfiedBy", "liveTest"} & set(report)
         assert it.tests == []
 
 
 async def test_the_operator_may_want_no_checks(tmp_path: Path):
-    async with tested_rig(tmp_path) as (rig, proxy, it):
+    async with vendor_rig(tmp_path) as (rig, proxy, it):
         env = of("claude", CRED_CHECK_DISABLE="1") | quiet(it, "ANTHROPIC_API_KEY")
         async with running_worker(rig, env):
             task_id = await rig.submit()
             await rig.until_ended(task_id)
             await until(lambda: proxy.seen(REPORTS))
-        assert ((await rig.agent_row()) or {})["credStatus"] is None
+        assert all("cred_status" not in visit.json() for visit in proxy.seen(REPORTS))
         assert it.tests == []
 
 
@@ -194,7 +194,7 @@ def bedrock(request: Request) -> Reply:
 
 
 async def test_the_login_of_a_vendors_sdk_is_tested_by_its_list_of_models(tmp_path: Path):
-    async with tested_rig(tmp_path) as (rig, _, it):
+    async with vendor_rig(tmp_path) as (rig, _, it):
         it.script = bedrock  # type: ignore[method-assign]
         assert it.server is not None
         it.server.script = bedrock
@@ -215,7 +215,7 @@ async def test_the_login_of_a_vendors_sdk_is_tested_by_its_list_of_models(tmp_pa
 
 
 async def test_a_refused_login_of_an_sdk_is_told(tmp_path: Path):
-    async with tested_rig(tmp_path) as (rig, _, it):
+    async with vendor_rig(tmp_path) as (rig, _, it):
         it.reply = Reply(403, {"message": "User is not authorized to perform this"})
         env = of("pi", **AWS, AWS_ENDPOINT_URL_BEDROCK=it.url) | quiet(it)
         async with running_worker(rig, env):
