@@ -114,15 +114,17 @@ async def test_it_is_made_after_the_finish_and_its_cost_is_a_row_of_its_own(tmp_
 async def test_the_next_credential_is_used_where_the_first_is_missing(
     tmp_path: Path, variable: str, path: str, header: str, model: str
 ):
-    async with summary_rig(tmp_path) as (rig, _, it):
-        async with running_worker(rig, says(rig) | it.env(variable)):
-            task_id = await rig.submit()
-            await until_remembered(rig)
-            (question,) = it.questions
-            assert (question.path, question.body["model"]) == (path, model)
-            assert KEYS[variable] in question.headers[header]
-            (cost,) = await rig.until(lambda: summary_costs(rig, task_id))
-            assert cost["totalCostUsd"] > 0  # by the list of prices
+    async with (
+        summary_rig(tmp_path) as (rig, _, it),
+        running_worker(rig, says(rig) | it.env(variable)),
+    ):
+        task_id = await rig.submit()
+        await until_remembered(rig)
+        (question,) = it.questions
+        assert (question.path, question.body["model"]) == (path, model)
+        assert KEYS[variable] in question.headers[header]
+        (cost,) = await rig.until(lambda: summary_costs(rig, task_id))
+        assert cost["totalCostUsd"] > 0  # by the list of prices
 
 
 async def test_the_operator_names_the_model(tmp_path: Path):
