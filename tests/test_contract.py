@@ -17,9 +17,9 @@ from agent_swarm_worker import contract
 NAMES = (
     "ActionKind AppendFile AskSmallModel Capabilities Command Compaction Completed ContextUsage"
     " CostData Credentials CredentialsByModel Custom DEFAULT_GRACE EndReport Ending Error"
-    " EventListener FileInfo Grace Guest GuestCapabilities GuestFiles HangTexts HarnessSpec Helper Installation"
-    " Listing LoginTest McpServer Message ModelCost Models NO_GRACE OpenFile OptionsModel"
-    " Output PrivateFile Process Program Progress Prompt ProviderAdapter ProviderEvent"
+    " EventListener FileInfo Grace Guest GuestCapabilities GuestFiles HangTexts HarnessSpec"
+    " Helper Installation Listing LoginTest McpServer Message ModelCost Models NO_GRACE OpenFile"
+    " OptionsModel Output PrivateFile Process Program Progress Prompt ProviderAdapter ProviderEvent"
     " ProviderResult ProviderSession ProviderSessionConfig ProviderTraits RateLimitWindow RawLog"
     " RawStderr Redactor ReplayableAdapter Result SdkLogin Service SessionInit Skills"
     " SmallAnswer SmallQuestion SteerDelivery SteerMode"

@@ -446,3 +446,57 @@ async def test_a_subscription_is_used_through_its_program_without_tools(tmp_path
         assert SAID.strip() in asked["said"]
         assert not Path(asked["cwd"]).exists()
         assert it.questions == []
+
+
+LOGIN = {
+    "access": "access-token-of-the-tests-0123456789",
+    "refresh": "refresh-token-of-the-tests-0123456789",
+    "expires": 4_102_444_800_000,
+    "accountId": "account-of-the-tests",
+}
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_a_chatgpt_login_is_used_and_never_renewed(tmp_path: Path, is_shared: bool):
+    async with summary_rig(tmp_path) as (rig, _, it):
+        done = {"usage": {"input_tokens": 800, "output_tokens": 80}}
+        events = [
+            {"type": "response.output_text.delta", "delta": LEARNED[:20]},
+            {"type": "response.output_text.delta", "delta": LEARNED[20:]},
+            {"type": "response.completed", "response": done},
+        ]
+        lines = "".join(f"event: x\ndata: {json.dumps(event)}\n\n" for event in events)
+        it.reply = Reply(200, lines, "text/event-stream")
+        env = says(rig) | it.env() | {"CODEX_CHATGPT_BASE_URL": f"{it.url}/backend-api"}
+        if is_shared:
+            await rig.set_row("codex_oauth_0", json.dumps(LOGIN), is_secret=True)
+        else:
+            env["CODEX_OAUTH"] = json.dumps(LOGIN)
+        async with running_worker(rig, env):
+            task_id = await rig.submit()
+            assert (await until_remembered(rig))["content"] == LEARNED
+            (cost,) = await rig.until(lambda: summary_costs(rig, task_id))
+            assert (cost["inputTokens"], cost["outputTokens"]) == (800, 80)
+            assert cost["totalCostUsd"] > 0
+        (question,) = it.questions
+        assert question.path == "/backend-api/codex/responses"
+        assert question.headers["authorization"] == f"Bearer {LOGIN['access']}"
+        assert question.headers["chatgpt-account-id"] == LOGIN["accountId"]
+        assert question.body["model"] == "gpt-5.4-mini"
+        assert "tools" not in question.body
+        assert SAID.strip() in question.body["input"][0]["content"][0]["text"]
+        assert LOGIN["refresh"] not in str(it.questions)
+
+
+async def test_a_stream_that_breaks_off_is_no_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(summaries, "RETRY_S", 0.01)
+    async with summary_rig(tmp_path) as (rig, _, it):
+        half = {"type": "response.output_text.delta", "delta": LEARNED}
+        it.reply = Reply(200, f"data: {json.dumps(half)}\n\n", "text/event-stream")
+        env = says(rig) | it.env() | {"CODEX_CHATGPT_BASE_URL": it.url}
+        async with running_worker(rig, env | {"CODEX_OAUTH": json.dumps(LOGIN)}):
+            await rig.submit()
+            assert "broke off" in await until_skipped(rig)
+        assert await memories(rig) == []

@@ -25,6 +25,7 @@ from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.text import clip, plain
 from agent_swarm_worker.worker.boot.registration import usable_key
 from agent_swarm_worker.worker.run.launch_files import SESSIONS_DIR, private_dir
+from agent_swarm_worker.worker.run.session_credentials import usable_login
 from agent_swarm_worker.worker.run.session_summary import services_for
 
 if TYPE_CHECKING:
@@ -125,10 +126,13 @@ class SummaryLoop:
         Never a key that rests. If the server does not say which do, that is an `ApiError`.
         """
         services = services_for(self._worker)
-        fresh = [service for service in services if service.variable not in refused]
-        tried = [service for service in services if service.variable in refused]
-        for service in (*fresh, *tried):
-            key = await usable_key(self._worker, service.variable)
+        fresh = [pair for pair in services if pair[1].variable not in refused]
+        tried = [pair for pair in services if pair[1].variable in refused]
+        for spec, service in (*fresh, *tried):
+            if spec.credentials.login and service.ask:
+                key = await usable_login(self._worker, spec, service.variable)
+            else:
+                key = await usable_key(self._worker, service.variable)
             if key is not None:
                 return service, key
         return None
@@ -192,7 +196,7 @@ class SummaryLoop:
             cached, written = cost.cache_read_tokens or 0, cost.cache_write_tokens or 0
             price = usd(
                 cost.model,
-                provider=service.name or None,
+                provider=service.name if service.base_url else None,
                 input_tokens=(cost.input_tokens or 0) + cached + written,
                 cached_tokens=cached,
                 cache_write_tokens=written,

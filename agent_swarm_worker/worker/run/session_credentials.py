@@ -18,7 +18,7 @@ from agent_swarm_worker.credentials.pools import (
     select_credentials,
     variables_for,
 )
-from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.errors import ApiError, CredentialUnusable
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_reset_time
 from agent_swarm_worker.logs import Event
@@ -63,7 +63,7 @@ async def select_credentials_for(
     credentials = spec.credentials
     if credentials.login:
         hook: LoginHook = part_of(spec, credentials.login)()
-        chosen = await hook.select(_services(worker, adapter.name, available))
+        chosen = await hook.select(login_services(worker, adapter.name, available))
     else:
         chosen = await select_credentials(
             variables_for(credentials, model),
@@ -88,6 +88,30 @@ async def select_credentials_for(
     return chosen
 
 
+async def usable_login(worker: Core, spec: HarnessSpec, variable: str) -> Selection | None:
+    """Return a login of a harness with a hook, refreshed if due; ``None`` if none may be used now.
+
+    Raises:
+        ApiError: the server does not say which ones rest.
+    """
+    hook: LoginHook = part_of(spec, spec.credentials.login)()
+    available = worker.client.keys.available
+    try:
+        chosen = await hook.select(login_services(worker, spec.name, available))
+    except CredentialUnusable:
+        return None
+    now = worker.clock.now()
+    return next(
+        (
+            login
+            for login in chosen
+            if login.key_type == variable and login.value and not login.is_fallback
+            if worker.logins.rests_until.get((variable, login.suffix), now) <= now
+        ),
+        None,
+    )
+
+
 def queue_credential_report(
     worker: Core, kind: WriteKind, used: Selection, more: dict[str, object]
 ) -> None:
@@ -96,7 +120,8 @@ def queue_credential_report(
     worker.outbox.put(WORKER_LANE, kind, {"key": key, **more})
 
 
-def _services(worker: SessionParts, harness: str, available: AvailableKeys) -> LoginServices:
+def login_services(worker: Core, harness: str, available: AvailableKeys) -> LoginServices:
+    """Return the parts of the worker that a login hook may use."""
     return LoginServices(
         harness=harness,
         env=worker.environment.values(),

@@ -22,11 +22,18 @@ from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.guards.rate_limits import LIMITS
 from agent_swarm_worker.settings import named
 from agent_swarm_worker.text import clip, one_line, plain
+from agent_swarm_worker.worker.boot.environment import with_lent_login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent_swarm_worker.contract import ProviderEvent, ProviderResult, Redactor, Service
+    from agent_swarm_worker.contract import (
+        HarnessSpec,
+        ProviderEvent,
+        ProviderResult,
+        Redactor,
+        Service,
+    )
     from agent_swarm_worker.state.directory import StateDir
     from agent_swarm_worker.worker.boot.parts import Core
 
@@ -215,13 +222,13 @@ def requested_summary(
     )
 
 
-def services_for(worker: Core) -> list[Service]:
+def services_for(worker: Core) -> list[tuple[HarnessSpec, Service]]:
     """Return what a summary can be made with, in the order of docs/api.md 15.5."""
     env = worker.environment.values()
-    found = {
-        service.variable: service
-        for spec in worker.harness.all_specs
-        for service in spec.credentials.services
-        if service.small_model and named(env, service.variable).strip()
-    }
-    return sorted(found.values(), key=lambda service: service.rank)
+    found: dict[str, tuple[HarnessSpec, Service]] = {}
+    for spec in worker.harness.all_specs:
+        own = with_lent_login(spec, env)
+        for service in spec.credentials.services:
+            if service.small_model and named(own, service.variable).strip():
+                found.setdefault(service.variable, (spec, service))
+    return sorted(found.values(), key=lambda pair: pair[1].rank)
