@@ -350,6 +350,17 @@ async def test_a_kill_between_the_memory_and_its_answer(tmp_path: Path):
         assert len(it.questions) == 1
 
 
+@pytest.mark.parametrize("how", ["cut", "500"])
+async def test_a_lost_answer_is_looked_up(tmp_path: Path, how: str):
+    async with summary_rig(tmp_path) as (rig, proxy, it):
+        proxy.lose_answer("POST /api/memory/index", how)
+        async with running_worker(rig, says(rig) | it.env(ROUTER)):
+            await rig.submit()
+            await until(lambda: proxy.seen("POST /api/memory/list"))
+            await until_remembered(rig)
+        assert len(proxy.seen("POST /api/memory/index")) == 1
+
+
 async def test_a_server_without_the_list_replaces_the_memory(tmp_path: Path):
     async with summary_rig(tmp_path) as (rig, proxy, it):
         held = proxy.hold_answer("POST /api/memory/index")

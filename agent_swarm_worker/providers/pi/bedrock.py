@@ -16,7 +16,6 @@ from urllib.parse import quote, urlsplit
 
 import anyio
 import anyio.to_thread
-import httpx2
 import orjson
 
 from agent_swarm_worker.clock import SystemClock, epoch_ms
@@ -131,6 +130,8 @@ def _of_sdk(profile: str | None) -> AwsKeys:
 
 
 async def _list(options: PiOptions, keys: AwsKeys, path: str, **query: str) -> Mapping[str, Any]:
+    import httpx2  # noqa: PLC0415 - the predicate above is used at every start
+
     region = options.aws_region
     suffix = ".cn" if region.startswith("cn-") else ""
     base = options.bedrock_url.rstrip("/") or f"https://bedrock.{region}.amazonaws.com{suffix}"

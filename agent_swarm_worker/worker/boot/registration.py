@@ -207,6 +207,8 @@ async def test_credentials(worker: Core) -> None:
             await worker.client.agents.report_status(worker.agent_id, status)
     except SwarmWorkerError as error:
         worker.log.debug(Event.API_REFUSED, call="credential-status", why=str(error))
+    except Exception as error:  # of a harness's own test
+        worker.log.error(Event.API_REFUSED, call="credential-status", why=repr(error))
 
 
 async def _live_test(worker: Core) -> dict[str, object] | None:
