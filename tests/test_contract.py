@@ -15,15 +15,16 @@ from patience import WAIT_S
 from agent_swarm_worker import contract
 
 NAMES = (
-    "ActionKind AppendFile Capabilities Command Compaction Completed ContextUsage CostData"
-    " Credentials CredentialsByModel Custom DEFAULT_GRACE EndReport Ending Error EventListener"
-    " FileInfo Grace Guest GuestCapabilities GuestFiles HangTexts HarnessSpec Helper Installation"
-    " Listing McpServer Message ModelCost Models NO_GRACE OpenFile OptionsModel"
-    " Output Plan PlanStep PrivateFile Process Program Progress Prompt ProviderAdapter"
-    " ProviderEvent ProviderResult ProviderSession ProviderSessionConfig ProviderTraits"
-    " RateLimitWindow RawLog"
-    " RawStderr Reasoning Redactor ReplayableAdapter Result SessionInit Skills SteerDelivery"
-    " SteerMode SteerableSession StreamRedactor TextTranslator ToolEnd ToolStart Translator"
+    "ActionKind AppendFile AskSmallModel Capabilities Command Compaction Completed"
+    " ContextUsage CostData Credentials CredentialsByModel Custom DEFAULT_GRACE EndReport"
+    " Ending Error EventListener FileInfo Grace Guest GuestCapabilities GuestFiles HangTexts"
+    " HarnessSpec Helper Installation Listing LoginTest McpServer Message ModelCost Models"
+    " NO_GRACE OpenFile OptionsModel Output Plan PlanStep PrivateFile Process Program"
+    " Progress Prompt ProviderAdapter ProviderEvent ProviderResult ProviderSession"
+    " ProviderSessionConfig ProviderTraits RateLimitWindow RawLog RawStderr Reasoning"
+    " Redactor ReplayableAdapter Result SdkLogin Service SessionInit Skills SmallAnswer"
+    " SmallQuestion SteerDelivery SteerMode SteerableSession StreamRedactor TextTranslator"
+    " ToolEnd ToolStart Translator"
 )
 CLASSES = [
     value

@@ -25,7 +25,7 @@ ALLOWED = {
     "providers/registry.py": "the default harness, in one place",
     "settings/core.py": "a variable of the public surface, kept under its name",
 }
-FAMILIES = re.compile(r"\bclaude-(?:opus|sonnet|haiku|fable|mythos)\b")
+FAMILIES = re.compile(r"\b(?:claude-(?:opus|sonnet|haiku|fable|mythos)|gemini-\d+)\b")
 """Names of model families."""
 FILE_OF_NOTES = "CLAUDE.md"
 """A convention that many agents share, and one of the agent's profile files."""

@@ -125,6 +125,10 @@ class Agents(Endpoints):
         }
         await self._put_credential_status(agent_id, body)
 
+    async def report_status(self, agent_id: str, status: Mapping[str, Any]) -> None:
+        """Report how a credential did (`wire.bodies.credential_snapshot`), and nothing else."""
+        await self._put_credential_status(agent_id, {"cred_status": status})
+
     async def latest_model(
         self,
         agent_id: str,

@@ -67,6 +67,16 @@ class Resources(Endpoints):
         )
         return Row(answer).rows("results", Memory.from_wire)
 
+    async def index_memory(self, body: Mapping[str, Any]) -> None:
+        """Store a memory (docs/api.md 15.5)."""
+        await self._http.request("POST", "/api/memory/index", body=body)
+
+    async def memory_paths(self, agent_id: str, path: str) -> tuple[str, ...]:
+        """Return the ``sourcePath`` of an agent's memories that contain `path`."""
+        body = {"agentId": agent_id, "sourcePath": path, "limit": 20}
+        answer = await self._http.call("POST", "/api/memory/list", body=body)
+        return tuple(Row(row).text("sourcePath") for row in Row(answer).array("results"))
+
     async def repos(self, name: str) -> tuple[Repo, ...]:
         """Return the repositories of exactly this name (docs/api.md 15.1)."""
         answer = await self._get(Feature.REPOS, "/api/repos", {"name": name})

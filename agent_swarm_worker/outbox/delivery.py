@@ -4,8 +4,8 @@ After an attempt without an answer, the server may have carried out the write. T
 
 * finish, session, vcs, clear_rate_limit, report_windows, provider_session, latest_model,
   commit_cursors, delete_active_session, steered are sent again: repeating them changes nothing.
-* cost, logs, late_result, events, context, progress, note, report_rate_limit, and report_usage of a
-  task are read back first (`read_back`), and only the missing part is sent.
+* cost, logs, late_result, events, context, progress, note, memory, report_rate_limit, and
+  report_usage of a task are read back first (`read_back`), and only the missing part is sent.
 * report_usage without a task is sent again. Other workers use the same key, so its counter does not
   show whose use was counted; the counter only selects the key that is tried next.
 
@@ -230,6 +230,12 @@ async def _report_rate_limit(delivery: Delivery) -> None:
         )
 
 
+async def _memory(delivery: Delivery) -> None:
+    """Args: the body of docs/api.md 15.5, with a ``sourcePath`` of its own."""
+    if not await read_back.has_memory(delivery):
+        await delivery.client.resources.index_memory(delivery.args)
+
+
 async def _steered(delivery: Delivery) -> None:
     """Args: message_id, and mode if the session has the message, else reason."""
     steering = delivery.client.steering
@@ -250,6 +256,7 @@ _REDUCED = frozenset(
         WriteKind.LATE_RESULT,
         WriteKind.STEERED,
         WriteKind.LATEST_MODEL,
+        WriteKind.MEMORY,
     }
 )
 """Kinds with texts. Logs and events are reduced by `uploads`, one by one."""
@@ -280,4 +287,5 @@ HANDLERS: Mapping[WriteKind, Handler] = {
     ),
     WriteKind.DELETE_ACTIVE_SESSION: lambda d: d.client.sessions.delete(d.args["task_id"]),
     WriteKind.STEERED: _steered,
+    WriteKind.MEMORY: _memory,
 }

@@ -36,7 +36,7 @@ STEP = 4
 MIN_BYTES = 512
 _KEPT = re.compile(
     r"(.*_)?(id|uuid|provider)|.*(Id|Uuid|Url|Repo|At|Timestamp|Type|Provider|Formula|Trigger)|"
-    "status|event|category|source|mode|type"
+    "status|event|category|source|sourcePath|scope|mode|type"
 )
 """Keys of identifiers, times and names that the server compares or checks."""
 _LOOK_ALIKES = str.maketrans(

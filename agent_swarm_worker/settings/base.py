@@ -222,6 +222,12 @@ def _is_yes(value: object) -> object:
     return value.strip().lower() in _YES if isinstance(value, str) else value
 
 
+def _is_not_no(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return value.strip().lower() not in {"0", "false", "off", "no"}
+
+
 def _comma_list(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -278,6 +284,7 @@ def _lowered(value: object) -> object:
 Flag = Annotated[bool, BeforeValidator(_flag)]
 MaybeFlag = Annotated[bool | None, BeforeValidator(_flag)]
 YesFlag = Annotated[bool, BeforeValidator(_is_yes)]
+Truthy = Annotated[bool, BeforeValidator(_is_not_no)]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 PathList = Annotated[tuple[str, ...], BeforeValidator(_path_list)]

@@ -149,6 +149,12 @@ ALL_KINDS: list[tuple[WriteKind, dict[str, Any], str, Any]] = [
         "POST /api/steering-messages/m/undeliverable",
         {"reason": "it sleeps"},
     ),
+    (
+        WriteKind.MEMORY,
+        {"agentId": "a", "content": "c", "sourcePath": "p"},
+        "POST /api/memory/index",
+        {"agentId": "a", "content": "c", "sourcePath": "p"},
+    ),
 ]
 
 

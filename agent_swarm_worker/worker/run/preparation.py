@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ from agent_swarm_worker.worker.run.prompting import compose_prompts, prepare_wor
 from agent_swarm_worker.worker.run.running_task import RESUMED
 from agent_swarm_worker.worker.run.session_commands import commands_around
 from agent_swarm_worker.worker.run.session_credentials import select_credentials_for
+from agent_swarm_worker.worker.run.session_summary import Transcript
 from agent_swarm_worker.worker.run.watchdog import SessionLimits, limits_of
 from agent_swarm_worker.workspace.git import identity
 
@@ -63,6 +64,8 @@ class PreparedSession:
     notes: list[str]
     """What went wrong beside the session, for its log."""
     limits: SessionLimits
+    transcript: Transcript = field(default_factory=Transcript)
+    """For the summary; also of the session that asks for fitting output."""
 
     @property
     def directory(self) -> Path:
