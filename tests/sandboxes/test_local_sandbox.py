@@ -187,6 +187,9 @@ async def test_a_command_is_run_to_its_end(guest: Guest):
     assert (done.stdout, done.stderr, done.exit_code) == (b"out\n", b"err\n", 7)
     assert not done.timed_out
     assert (await guest.run(("seq", "1000"), max_output=4, **limits)).stdout == b"1\n2\n"
+    done = await guest.run(("seq", "1000"), max_output=9, keep_end=True, **limits)
+    assert done.stdout == b"999\n1000\n"
+    assert (await guest.run(("echo",), max_output=9, keep_end=True, **limits)).stdout == b"\n"
     with pytest.raises(BinaryMissing):
         await guest.run(("no-such-program",), max_output=1, **limits)
 
