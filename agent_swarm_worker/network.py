@@ -6,6 +6,7 @@ import re
 import ssl
 from base64 import b64encode
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -146,12 +147,26 @@ class NetworkSettings(SettingsModel):
 
 
 def ssl_context() -> ssl.SSLContext:
-    """Return a context that trusts what the environment names.
+    """Return a context that trusts what the environment names; the same one while that is unchanged.
 
     Raises:
         BadSetting: a file or directory cannot be used.
     """
     settings = NetworkSettings.load(process_env())
+    named = (settings.cert_file, settings.cert_dir, settings.extra_certs)
+    return _context(settings, tuple(_changed_at_ns(path) for path in named))
+
+
+def _changed_at_ns(path: str) -> int:
+    try:
+        return Path(path).stat().st_mtime_ns if path else 0
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=1)  # loading the certificates takes long
+def _context(settings: NetworkSettings, changed_at_ns: tuple[int, ...]) -> ssl.SSLContext:
+    del changed_at_ns  # only part of the key
     try:
         context = httpcore2.default_ssl_context()
     except OSError as error:  # an SSLError is an OSError
@@ -261,8 +276,8 @@ def http_client(
 ) -> httpx2.AsyncClient:
     """Return a client for one server, with the proxy and certificates of the environment.
 
-    Redirects to another host are refused, wherever they are followed: the request has a key, which
-    is not always in a header that a library knows.
+    Redirects to another host or scheme are refused, wherever they are followed: the request has a
+    key, which is not always in a header that a library knows.
 
     Args:
         url: of the server.
@@ -286,10 +301,11 @@ def http_client(
     async def stay(response: httpx2.Response) -> None:
         if response.has_redirect_location:
             target = response.request.url.join(response.headers["location"])
-            is_downgrade = address.is_encrypted and target.scheme != "https"
-            if target.host != response.request.url.host or is_downgrade:
+            if target.host != response.request.url.host or target.scheme != address.scheme:
                 host = f"{target.scheme}://{target.host}"
                 msg = f"{address.shown} redirects to {host}, which is not followed"
+                if target.scheme == "https":  # the key would be sent in plain text each time
+                    msg += "; use that address"
                 raise httpx2.RemoteProtocolError(msg, request=response.request)
 
     hooks["response"] = [stay, *hooks.get("response", ())]
@@ -297,7 +313,7 @@ def http_client(
         timeout=timeout,
         trust_env=False,
         proxy=proxy,
-        # Loading the certificates takes long.
+        # The certificates are not needed without encryption.
         verify=ssl_context() if address.is_encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         event_hooks=hooks,
         **options,
