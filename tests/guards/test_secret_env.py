@@ -68,6 +68,7 @@ SECRET_NAMES = [
     *("PAT", "PASS", "DSN_PASSWORD", "COOKIE", "JWT", "WEBHOOK_URL", "CREDENTIALS"),
     # numbered, plural, of an edition
     *("GITHUB_TOKEN_2", "GITHUB_TOKEN2", "API_KEYS", "API_KEY_1", "SLACK_TOKENS", "DB_PASSWORDS"),
+    *("API_TOKEN_V2", "apiKeyV2", "DB_PASSWORD_v10_OLD", "CLIENT_SECRETS_V3_1", "PASSWORDV2"),
     *("CLIENT_SECRETS", "API_KEY_OLD", "DB_PASSWORD_PROD", "TOKEN_PREVIOUS", "OAUTH_TOKENS_3"),
     *("PRIVATE_KEY_PEM", "SIGNING_KEY_BASE64", "SERVICE_CREDENTIALS_JSON", "DB_PASSWORD_01"),
     # other words
@@ -100,6 +101,8 @@ def test_secret_names(name: str) -> None:
         "PWD",
         "HOME",
         "MAX_THINKING_TOKENS",
+        "API_V2",
+        "IPV6",
         "TOKENIZERS_PARALLELISM",
         "SSH_AUTH_SOCK",
         "GOOGLE_APPLICATION_CREDENTIALS",
