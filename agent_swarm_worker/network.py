@@ -106,17 +106,6 @@ class Address:
         return httpcore2.URL(scheme=self.scheme, host=self.host, port=port, target=self.path + path)
 
 
-def segment(value: str) -> str:
-    """Return an identifier as one segment of a path.
-
-    Raises:
-        BadSetting: it is empty or leaves its directory: servers resolve even an encoded ``..``.
-    """
-    if value in {"", ".", ".."}:
-        raise BadSetting("id", value, "this is not an identifier")
-    return quote(value, safe="", errors="replace")
-
-
 def header(name: str, value: str, *, secret: bool = False) -> str:
     """Return the value of a header that must be sent.
 
@@ -147,7 +136,7 @@ class NetworkSettings(SettingsModel):
 
 
 def ssl_context() -> ssl.SSLContext:
-    """Return a context that trusts what the environment names; the same one while that is unchanged.
+    """Return a context that trusts what the environment names; cached until that changes.
 
     Raises:
         BadSetting: a file or directory cannot be used.

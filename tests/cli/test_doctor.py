@@ -124,9 +124,7 @@ def test_a_server_that_lists_no_tasks(good: dict[str, str], capsys: Capture):
         assert findings(capsys, 0)["API key"]["state"] == "warn"
 
 
-def test_settings_of_all_parts_are_checked(
-    good: dict[str, str], tmp_path: Path, capsys: Capture
-):
+def test_settings_of_all_parts_are_checked(good: dict[str, str], tmp_path: Path, capsys: Capture):
     file = tmp_path / "repositories.yaml"
     file.write_text("a/b: {steup: make}")
     for name, value in {

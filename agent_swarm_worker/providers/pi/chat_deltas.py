@@ -291,7 +291,7 @@ def _largest(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     for name, value in other.items():
         if isinstance(value, dict):
             found[name] = _largest(mapping(one.get(name)), value)
-        elif (amount := number(value)) is not None and not isinstance(found.get(name), dict):
+        elif not name.endswith("_details") and (amount := number(value)) is not None:
             whole = int(amount) if amount.is_integer() and "cost" not in name else amount
             found[name] = max(whole, number(one.get(name)) or 0)
     return found

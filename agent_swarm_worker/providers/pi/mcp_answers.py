@@ -90,7 +90,9 @@ def _begins_message(raw: bytes) -> bool:
     said = raw.decode("utf-8", "ignore").lstrip()
     begun = _MESSAGE.search(said)
     try:
-        return isinstance(from_json(said[begun.start() if begun else 0 :], allow_partial=True), dict)
+        return isinstance(
+            from_json(said[begun.start() if begun else 0 :], allow_partial=True), dict
+        )
     except ValueError:
         return False
 

@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
-from agent_swarm_worker.aio import wait_all
+from agent_swarm_worker.aio import first_error, wait_all
 from agent_swarm_worker.api.wire.bodies import vcs_body
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolStart
@@ -247,9 +247,8 @@ def _track_result(task: RunningTask, event: ProviderEvent) -> None:
         task.track_output(is_result=isinstance(event, Result))
 
 
-def _failure_from(error: Exception, log: Log) -> ProviderResult:
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
+def _failure_from(raised: Exception, log: Log) -> ProviderResult:
+    error = first_error(raised)
     if isinstance(error, ProviderError):
         return _failure(f"Spawn failed: {error}", error.category)
     if isinstance(error, SwarmWorkerError):

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 MANNER = sys.argv[1]
@@ -58,7 +59,7 @@ def call(request: dict[str, Any]) -> None:
         time.sleep(3600)
     if MANNER in {"slow-and-noisy", "late-and-noisy"}:
         print("working", flush=True)
-        while ARGUMENT and not os.path.exists(ARGUMENT):
+        while ARGUMENT and not Path(ARGUMENT).exists():
             time.sleep(0.01)
         time.sleep(1)
         answer(request, result={"content": [{"type": "text", "text": "at last"}]})
