@@ -12,12 +12,11 @@ from agent_swarm_worker.api.configuration import Config, Keys, RefreshLocks
 from agent_swarm_worker.api.resources import Resources
 from agent_swarm_worker.api.sessions import Records, Sessions
 from agent_swarm_worker.api.tasks import Tasks
-from agent_swarm_worker.api.values import NULL, Row
+from agent_swarm_worker.api.values import NULL, Row, segment
 from agent_swarm_worker.api.wire.bodies import credential_snapshot
 from agent_swarm_worker.api.wire.resources import Agent, SteeringMessage
 from agent_swarm_worker.api.wire.tasks import ChannelCursor, Trigger, trigger_from_wire
 from agent_swarm_worker.errors import ApiGarbled
-from agent_swarm_worker.network import segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
 from agent_swarm_worker.api.first_request import request_configuration
-from agent_swarm_worker.api.values import Row
+from agent_swarm_worker.api.values import Row, segment
 from agent_swarm_worker.api.wire.resources import ConfigRow
 from agent_swarm_worker.errors import ApiGarbled, ApiRefused, RouteMissing
-from agent_swarm_worker.network import segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

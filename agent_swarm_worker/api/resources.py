@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
-from agent_swarm_worker.api.values import Row
+from agent_swarm_worker.api.values import Row, segment
 from agent_swarm_worker.api.wire.resources import (
     InstalledMcpServer,
     Memory,
@@ -19,7 +19,6 @@ from agent_swarm_worker.api.wire.resources import (
     StoredEvent,
 )
 from agent_swarm_worker.errors import ApiGarbled
-from agent_swarm_worker.network import segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -34,7 +34,13 @@ from agent_swarm_worker.journal.files import AFTER_ALL_LINES
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox import read_back
 from agent_swarm_worker.outbox.queue import Delivery, WriteKind
-from agent_swarm_worker.outbox.reduction import Reduction, is_over_content, is_size, send_reduced
+from agent_swarm_worker.outbox.reduction import (
+    Reduction,
+    is_failure,
+    is_over_content,
+    is_size,
+    send_reduced,
+)
 from agent_swarm_worker.outbox.uploads import EventParts, LogParts, send_in_parts
 
 if TYPE_CHECKING:
@@ -58,9 +64,9 @@ async def deliver(delivery: Delivery) -> None:
             error, persistence=delivery.persistence, size=size
         ):
             raise
-        is_gateways = isinstance(error, GatewayRefused) or is_size(error)
-        if not is_gateways and kind is not WriteKind.FINISH:
-            raise  # it may be about another field than a text, or about reading back
+        is_servers = isinstance(error, ApiRefused) and not (is_size(error) or is_failure(error))
+        if is_servers and kind is not WriteKind.FINISH:
+            raise  # it may be about another field than a text
         await _deliver_reduced(delivery, HANDLERS[kind], error)
 
 

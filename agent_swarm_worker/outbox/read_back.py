@@ -204,6 +204,7 @@ async def _read(delivery: Delivery, feature: Feature, call: Callable[[], Awaitab
     try:
         return await capabilities.attempt(feature, call)
     except (ApiGarbled, ApiRefused) as error:
+        error.is_of_reading = True
         is_refused = isinstance(error, ApiRefused) and not error.is_server_fault
         if is_refused or not capabilities.is_worth_waiting_for(
             feature, answers=delivery.client.http.health.answers

@@ -153,11 +153,17 @@ class LocalGuest:
         timeout_s: float,
         max_output: int,
         name: str = "run",
+        keep_end: bool = False,
     ) -> Completed:
         """Run a command to its end."""
         command = Command(argv=argv, env=env, cwd=cwd, name=name)
         return await run_to_end(
-            self, command, timeout_s=timeout_s, max_output=max_output, clock=self._clock
+            self,
+            command,
+            timeout_s=timeout_s,
+            max_output=max_output,
+            clock=self._clock,
+            keep_end=keep_end,
         )
 
     async def start(self, command: Command) -> Process:
@@ -239,16 +245,20 @@ def _log_swept(tag: str, report: stop_tree.SweepReport, log: Log) -> None:
 
 
 async def run_to_end(
-    guest: Guest, command: Command, *, timeout_s: float, max_output: int, clock: Clock
+    guest: Guest,
+    command: Command,
+    *,
+    timeout_s: float,
+    max_output: int,
+    clock: Clock,
+    keep_end: bool = False,
 ) -> Completed:
-    """Run `command` without input in any guest, and end all it started.
-
-    Of each stream the first `max_output` bytes are returned; the rest is read and dropped.
-    """
+    """Run `command` without input in any guest, and end all it started; see `Guest.run`."""
     stdout, stderr = bytearray(), bytearray()
 
     def add(output: bytearray, chunk: bytes) -> None:
-        output += chunk[: max_output - len(output)]
+        output += chunk if keep_end else chunk[: max_output - len(output)]
+        del output[: max(0, len(output) - max_output)]
 
     async with await guest.start(command) as process:
         exit_code = None

@@ -92,7 +92,6 @@ class RepositoryRequest:
     first_kickoff: bool = True
     """True: start from the default branch. False: continue the work of an earlier task."""
     task_id: str = ""
-    uncommitted: Uncommitted = "leave"
 
 
 @dataclass(slots=True)
@@ -100,7 +99,7 @@ class CloneReport:
     """What a session did to its clone; complete when the context has ended."""
 
     uncommitted: Uncommitted = "leave"
-    """What to do with uncommitted changes at the end; may be changed before."""
+    """What to do with uncommitted changes at the end: set it once the session has ended."""
     before: str | None = None
     """The commit at which the clone stood; ``None`` if it is not known."""
     after: str | None = None
@@ -179,7 +178,6 @@ class Repositories:
             context = await self._describe(row, clone, warnings)
             for warning in warnings:
                 self._log.warning(Event.REPOSITORY, clone=str(clone), why=warning)
-            context.report.uncommitted = request.uncommitted
             context.report.before = await self._head(context)
             try:
                 yield context
@@ -206,7 +204,10 @@ class Repositories:
                 if not try_lock(use):
                     report.notes.append("another task works in the clone: nothing was committed")
                     return
-                await remove_dead_locks(clone / ".git", wait_s=self._git_wait_s)
+                locks, busy = await remove_dead_locks(clone / ".git", wait_s=self._git_wait_s)
+                report.notes += _removed(locks)
+                if busy:
+                    raise CloneStuck(busy)  # noqa: TRY301 - the same note
                 report.notes += await restore_config(self._git, clone, keeps_filters=True)
                 if report.uncommitted == "commit":
                     message = f"Uncommitted work of task {task_id}"
@@ -298,9 +299,7 @@ class Repositories:
             warnings = await update_login(self._git, clone, self._login_of(row))
             return [*warnings, "another task is working in this clone, so it was left as it is"]
         locks, busy = await remove_dead_locks(clone / ".git", wait_s=self._git_wait_s)
-        warnings = [f"lock files of a git that was killed were removed: {' '.join(locks)}"] * bool(
-            locks
-        )
+        warnings = _removed(locks)
         warnings += await update_login(self._git, clone, self._login_of(row))
         if busy:
             return [*warnings, f"the clone was left as it is: {busy}"]
@@ -361,6 +360,10 @@ class Repositories:
             auto_stashes=await checkout.auto_stashes(self._git, clone) if exists else {},
             guidelines=row.guidelines,
         )
+
+
+def _removed(locks: Sequence[str]) -> list[str]:
+    return [f"lock files of a git that was killed were removed: {' '.join(locks)}"] if locks else []
 
 
 def _is_allowed(path: Path, root: Path) -> bool:

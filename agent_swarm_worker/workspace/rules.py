@@ -1,4 +1,4 @@
-"""What the operator wants done in a session's directory before and after the session."""
+"""Read the operator's rules for commands and uncommitted work around a session."""
 
 from __future__ import annotations
 
@@ -90,7 +90,10 @@ def _entry(path: Path | None, repository: str | None) -> _Entry:
 
     try:
         with path.open("rb") as file:
-            document = yaml.safe_load(file.read(_MAX_FILE_BYTES)) or {}
+            content = file.read(_MAX_FILE_BYTES + 1)
+        if len(content) > _MAX_FILE_BYTES:
+            raise BadSetting(_FILE, str(path), "the file is larger than 1 MiB")
+        document = yaml.safe_load(content) or {}
         entries = _ENTRIES.validate_python(document)
     except OSError as error:
         raise UnreadableFile(path, error.strerror or str(error)) from error

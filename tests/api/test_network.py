@@ -17,7 +17,7 @@ from run_here import run_here
 from test_connections import CERTIFICATE, encrypted
 
 from agent_swarm_worker.errors import ApiGarbled, ApiRefused, MissingExtra
-from agent_swarm_worker.network import http_client
+from agent_swarm_worker.network import http_client, ssl_context
 from agent_swarm_worker.outbox.retries import attempts
 
 if TYPE_CHECKING:
@@ -152,6 +152,31 @@ async def test_a_key_does_not_follow_a_redirect_to_another_host() -> None:
                 ):
                     await client.post(f"{server.url}/elsewhere")
     assert other.requests == []
+
+
+async def test_a_redirect_to_https_is_refused_with_the_address_to_use() -> None:
+    moved = Reply(308, "", headers=("Location: https://127.0.0.1/x",))
+    why = "redirects to https://127.0.0.1, which is not followed; use that address"
+    async with (
+        serving(lambda _: moved) as server,
+        http_client(server.url, follow_redirects=True, timeout=30) as client,
+    ):
+        with pytest.raises(httpx2.RemoteProtocolError, match=why):
+            await client.post(f"{server.url}/here")
+
+
+async def test_certificates_are_loaded_again_only_if_they_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = ssl_context()
+    assert ssl_context() is first
+    file = tmp_path / "ca.pem"
+    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(file))
+    file.write_bytes(CERTIFICATE.read_bytes())
+    second = ssl_context()
+    assert second is not first
+    os.utime(file, (1, 1))
+    assert ssl_context() is not second
 
 
 async def test_a_redirect_of_the_api_names_where_to() -> None:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.api.wire.tasks import Task, Trigger
     from agent_swarm_worker.contract import Guest, ProviderAdapter
     from agent_swarm_worker.credentials.pools import Selection
-    from agent_swarm_worker.worker.boot.parts import SessionParts
+    from agent_swarm_worker.worker.boot.parts import RunParts, SessionParts
     from agent_swarm_worker.worker.run.prompting import SessionWorkspace
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
@@ -75,7 +75,7 @@ class PreparedSession:
 
 @asynccontextmanager
 async def prepared(
-    worker: SessionParts,
+    worker: RunParts,
     task: RunningTask,
     trigger: Trigger,
     final_check: Callable[[], Awaitable[object]],
@@ -98,7 +98,8 @@ async def prepared(
         log = worker.log.bind(task=task.task_id)
         notes: list[str] = []
         if adapter_spec(inputs.adapter).capabilities.has_local_environment:
-            commands = commands_around(config, inputs.workspace.rules, task, log)
+            draining = worker.shutdown.draining
+            commands = commands_around(config, inputs.workspace.rules, draining, log)
             notes = await stack.enter_async_context(commands)
         compose = partial(
             compose_prompts,

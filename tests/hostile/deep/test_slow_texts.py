@@ -77,7 +77,6 @@ READERS: dict[str, Callable[[str], Any]] = {
     "scrubbing JSON": lambda text: SCRUBBER.json_line(text.encode("utf-8", "replace")),
     "the class of an error": error_classes.classify_error,
     "an AWS error": error_classes.classify_aws,
-    "a rate limit": rate_limits.is_rate_limited,
     "its end": lambda text: rate_limits.parse_reset_time(text, datetime(2026, 1, 1, tzinfo=UTC)),
     "front matter": lambda text: front_matter(f"---\n{text[:MAX_CHARS]}\n---\n"),
     "a command": lambda text: folders.resolve_command(f"/{text}", Path("/nowhere")),
