@@ -19,10 +19,11 @@ NAMES = (
     " Credentials CredentialsByModel Custom DEFAULT_GRACE EndReport Ending Error EventListener"
     " FileInfo Grace Guest GuestCapabilities GuestFiles HangTexts HarnessSpec Helper Installation"
     " Listing McpServer Message ModelCost Models NO_GRACE OpenFile OptionsModel"
-    " Output PrivateFile Process Program Progress Prompt ProviderAdapter ProviderEvent"
-    " ProviderResult ProviderSession ProviderSessionConfig ProviderTraits RateLimitWindow RawLog"
-    " RawStderr Redactor ReplayableAdapter Result SessionInit Skills SteerDelivery SteerMode"
-    " SteerableSession StreamRedactor TextTranslator ToolEnd ToolStart Translator"
+    " Output Plan PlanStep PrivateFile Process Program Progress Prompt ProviderAdapter"
+    " ProviderEvent ProviderResult ProviderSession ProviderSessionConfig ProviderTraits"
+    " RateLimitWindow RawLog"
+    " RawStderr Reasoning Redactor ReplayableAdapter Result SessionInit Skills SteerDelivery"
+    " SteerMode SteerableSession StreamRedactor TextTranslator ToolEnd ToolStart Translator"
 )
 CLASSES = [
     value
@@ -51,7 +52,7 @@ def test_data_is_frozen_and_documented(cls: type):
 
 def test_every_event_has_a_type_of_its_own():
     events = typing.get_args(contract.ProviderEvent)
-    assert len({event.type for event in events}) == len(events) == 12
+    assert len({event.type for event in events}) == len(events) == 14
 
 
 def test_secrets_of_a_session_are_not_shown():

@@ -13,10 +13,13 @@ from agent_swarm_worker.contract.events import EventListener as EventListener
 from agent_swarm_worker.contract.events import Helper as Helper
 from agent_swarm_worker.contract.events import Message as Message
 from agent_swarm_worker.contract.events import ModelCost as ModelCost
+from agent_swarm_worker.contract.events import Plan as Plan
+from agent_swarm_worker.contract.events import PlanStep as PlanStep
 from agent_swarm_worker.contract.events import Progress as Progress
 from agent_swarm_worker.contract.events import ProviderEvent as ProviderEvent
 from agent_swarm_worker.contract.events import RawLog as RawLog
 from agent_swarm_worker.contract.events import RawStderr as RawStderr
+from agent_swarm_worker.contract.events import Reasoning as Reasoning
 from agent_swarm_worker.contract.events import Result as Result
 from agent_swarm_worker.contract.events import SessionInit as SessionInit
 from agent_swarm_worker.contract.events import ToolEnd as ToolEnd

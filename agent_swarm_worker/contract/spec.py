@@ -28,11 +28,17 @@ ActionKind: TypeAlias = Literal[
     "search",
     "find-files",
     "list-directory",
+    "web-search",
+    "fetch",
+    "mcp",
     "subagent",
     "skill",
+    "plan",
+    "question",
     "housekeeping",
+    "other",
 ]
-"""The action of a tool call. ``housekeeping`` is no work and gets no label."""
+"""The action of a tool call. ``plan`` and ``housekeeping`` are no work and get no label."""
 
 
 def _no_entries() -> Mapping[str, Any]:

@@ -14,8 +14,10 @@ from agent_swarm_worker.contract import (
     Error,
     Helper,
     Message,
+    Plan,
     Progress,
     ProviderEvent,
+    Reasoning,
     Result,
     SessionInit,
     ToolEnd,
@@ -28,7 +30,14 @@ from agent_swarm_worker.providers.claude.outcome import ClaudeState
 from agent_swarm_worker.providers.claude.spec import SPEC
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
 from agent_swarm_worker.providers.kit.lenient_json import MAX_QUOTED_CHARS, UNREADABLE, torn_event
-from agent_swarm_worker.providers.kit.native import count, items, mapping, number, text
+from agent_swarm_worker.providers.kit.native import (
+    count,
+    items,
+    mapping,
+    number,
+    plan_step,
+    text,
+)
 from agent_swarm_worker.providers.kit.outcome import REJECTED
 from agent_swarm_worker.text import one_line
 
@@ -43,6 +52,7 @@ MAX_OPEN_CALLS = 1000
 _SYNTHETIC = "<synthetic>"
 """The model name in messages that the CLI wrote itself."""
 _WAKEUP_TOOL = "ScheduleWakeup"
+_TODO_TOOL = "TodoWrite"
 
 
 class ClaudeTranslator(JsonTranslator):
@@ -147,12 +157,23 @@ def _block(
             if helper is None:
                 state.last_text = message
             yield Message("assistant", message, helper is not None, helper)
+        case "thinking" if thought := text(block.get("thinking")):
+            yield Reasoning(thought, helper)
         case "tool_use" if name := text(block.get("name")):
             call_id, args = text(block.get("id")), block.get("input")
             state.tools[call_id] = (name, args, helper)
             if len(state.tools) > MAX_OPEN_CALLS:
                 del state.tools[next(iter(state.tools))]
             yield ToolStart(call_id, name, {} if args is None else args, helper)
+            if name == _TODO_TOOL and helper is None:
+                yield _plan(mapping(args))
+
+
+def _plan(args: dict[str, Any]) -> Plan:
+    todos = map(mapping, items(args.get("todos")))
+    return Plan(
+        tuple(plan_step(text(todo.get("content")), text(todo.get("status"))) for todo in todos)
+    )
 
 
 def _tool_end(state: ClaudeState, block: dict[str, Any], event: dict[str, Any]) -> ToolEnd:

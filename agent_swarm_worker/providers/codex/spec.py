@@ -151,7 +151,13 @@ SPEC = HarnessSpec(
         "context_overflow": (r"ran out of room in the model's context",),
         "billing_error": (r"workspace owner to refill", r"refill in order to continue"),
     },
-    tools={"bash": "shell", "write": "write", "edit": "edit"},
+    tools={
+        "bash": "shell",
+        "write": "write",
+        "edit": "edit",
+        "delete": "edit",
+        "websearch": "web-search",
+    },
     home_files={".codex/config.toml": _CONFIG},
 )
 

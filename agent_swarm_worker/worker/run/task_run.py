@@ -220,7 +220,7 @@ async def _run_with_listeners(
 
         guard = ToolLoopGuard(end_soon, clock=worker.clock, log=log)
         tracker = listens_to(Result, Message, ToolStart)(partial(_track_result, task))
-        console = Console(log).on_event
+        console = Console(log, adapter_spec(setup.adapter).tools).on_event
         for listener in (reporter.on_event, watchdog.on_event, guard.on_event, console, tracker):
             session.on_event(listener)
         if task.ended_by is not None:

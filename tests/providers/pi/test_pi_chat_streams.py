@@ -538,6 +538,9 @@ THOUGHTS = [
 async def test_thinking_in_tags_is_no_answer(dirs: SessionDirs, pieces: list[str], api: str):
     ran = await complete(dirs, stream(*map(said, pieces), *END), api=api)
     assert ran.result.output == "All is well."
+    thoughts = "".join(event.content for event in ran.of("reasoning"))
+    assert thoughts
+    assert "think" not in thoughts
 
 
 async def test_tags_that_are_talked_about_are_text(dirs: SessionDirs):
