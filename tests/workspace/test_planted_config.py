@@ -7,7 +7,6 @@ from test_clone_states import FIRST, FOLLOW_UP, visit
 
 from agent_swarm_worker.workspace.clone_config import restore_config
 from agent_swarm_worker.workspace.git import Git
-from agent_swarm_worker.workspace.repository import RepositoryRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -138,8 +137,7 @@ async def test_nor_when_uncommitted_work_is_kept(
     make_repositories, clone_path, shell, outside, plant, uncommitted
 ):
     repositories = make_repositories()
-    request = RepositoryRequest(vcs_repo="acme/api", uncommitted=uncommitted)
-    async with repositories.prepared(request) as context:
+    async with repositories.prepared(FIRST) as context:
         context.report.uncommitted = uncommitted
         shell(clone_path, f"echo new >new\n{TREES[plant].replace('{outside}', str(outside))}")
     assert [path.name for path in outside.iterdir()] == ["precious.txt"]

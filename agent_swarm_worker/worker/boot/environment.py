@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from agent_swarm_worker.credentials.hook import LoginHook
     from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
     from agent_swarm_worker.sandboxes.port import Sandbox
+    from agent_swarm_worker.settings import SettingsModel
 
 _GIT_PREFIXES = ("GIT_", "SSH_", "XDG_")
 """Variables by which git finds programs and its configuration."""
-CORE_MODELS = (
+CORE_MODELS: tuple[type[SettingsModel], ...] = (
     Settings,
     ChildEnvSettings,
     GitSettings,

@@ -54,8 +54,7 @@ async def _clean_up(
 
     async def shorten() -> None:
         await draining.wait()
-        at_shutdown = anyio.current_time() + SHUTDOWN_TIMEOUT_S
-        limit.deadline = min(limit.deadline, at_shutdown)
+        limit.deadline = anyio.current_time() + SHUTDOWN_TIMEOUT_S
 
     async with anyio.create_task_group() as group:
         group.start_soon(shorten)
