@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -68,7 +69,7 @@ async def _remove_folders(
     known = [(time, path) for time, path in found if time is not None]
     paths = [known[index][1] for index in surplus([time for time, _ in known], now, most)]
     for path in paths:
-        await to_thread.run_sync(lambda path=path: shutil.rmtree(path, ignore_errors=True))
+        await to_thread.run_sync(partial(shutil.rmtree, path, ignore_errors=True))
     return [str(path) for path in paths if not path.exists()]
 
 
