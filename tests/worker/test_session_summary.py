@@ -22,6 +22,7 @@ from worker_process import worker_process
 from agent_swarm_worker.credentials.pools import usable_key
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.worker.loops import summaries
+from agent_swarm_worker.worker.run import session_summary
 
 pytestmark = pytest.mark.anyio
 
@@ -293,6 +294,46 @@ async def test_an_answer_that_is_none_is_never_a_memory(
             await rig.submit()
             await until_skipped(rig)
         assert await memories(rig) == []
+
+
+async def test_an_error_in_the_request_does_not_reach_the_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(_: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(session_summary, "services_for", fail)
+    async with summary_rig(tmp_path) as (rig, _, it):
+        async with running_worker(rig, says(rig) | it.env(ROUTER)):
+            task = await rig.until_ended(await rig.submit())
+            assert task["status"] == "completed"
+        assert "a bug" in rig.logged(Event.SESSION_SUMMARY)[0]["why"]
+        assert it.questions == []
+
+
+async def test_a_model_that_says_nothing_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(summaries, "RETRY_S", 0.01)
+    monkeypatch.setattr(summaries, "ANSWER_S", 0.3)
+    async with summary_rig(tmp_path) as (rig, _, it):
+        it.reply = Hang()
+        async with running_worker(rig, says(rig) | it.env(ROUTER)):
+            first = await rig.submit()
+            await rig.settled(first)
+            second = await rig.submit()  # the slot is free meanwhile
+            assert (await rig.until_ended(second))["status"] == "completed"
+            assert "no answer within" in await until_skipped(rig)
+
+
+async def test_a_long_answer_is_shortened(tmp_path: Path):
+    async with summary_rig(tmp_path) as (rig, _, it):
+        it.text = LEARNED * 1000
+        async with running_worker(rig, says(rig) | it.env(ROUTER)):
+            await rig.submit()
+            memory = await until_remembered(rig)
+        assert memory["content"].startswith(LEARNED * 10)
+        assert len(memory["content"]) <= summaries.MAX_SUMMARY_CHARS
 
 
 async def test_a_shutdown_leaves_it_to_the_next_start(tmp_path: Path):

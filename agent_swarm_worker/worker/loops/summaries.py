@@ -22,7 +22,7 @@ from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.providers.kit.costs import usd
 from agent_swarm_worker.providers.registry import imported
 from agent_swarm_worker.sandboxes.port import GuestSpec
-from agent_swarm_worker.text import clip, plain
+from agent_swarm_worker.text import plain, shorten
 from agent_swarm_worker.worker.boot.registration import usable_key
 from agent_swarm_worker.worker.run.launch_files import SESSIONS_DIR, private_dir
 from agent_swarm_worker.worker.run.session_credentials import usable_login
@@ -236,4 +236,4 @@ def summary_of(text: str) -> str:
             bare = answer["summary"].strip()
     if len(bare) <= MIN_SUMMARY_CHARS or NOTHING in bare.lower():
         return ""
-    return clip(bare, MAX_SUMMARY_CHARS)
+    return shorten(bare, MAX_SUMMARY_CHARS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import orjson
@@ -20,6 +20,7 @@ from agent_swarm_worker.contract import Message, ToolEnd, ToolStart
 from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.guards.rate_limits import LIMITS
+from agent_swarm_worker.logs import Event
 from agent_swarm_worker.settings import named
 from agent_swarm_worker.text import clip, one_line, plain
 from agent_swarm_worker.worker.boot.environment import with_lent_login
@@ -186,7 +187,16 @@ class PendingSummaries:
             await self.changed.wait_for(lambda: not (self._ready or self.under_way))
 
 
-def requested_summary(
+def requested_summary(worker: Core, **facts: Any) -> SummaryRequest | None:
+    """Do as `_requested`; an error in it must not reach the task."""
+    try:
+        return _requested(worker, **facts)
+    except Exception as error:
+        worker.log.error(Event.SESSION_SUMMARY, task=facts["lane"], why=repr(error))
+        return None
+
+
+def _requested(
     worker: Core,
     *,
     session_uuid: str,
