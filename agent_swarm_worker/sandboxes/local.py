@@ -24,7 +24,7 @@ from agent_swarm_worker.contract.guest import (
 )
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.processes import stop_tree
+from agent_swarm_worker.processes import stop_tree, subreaper
 from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
 from agent_swarm_worker.processes.pipe_holder import PipeHolders
 from agent_swarm_worker.processes.pipes import drain, pump
@@ -54,17 +54,29 @@ class LocalSandbox:
     def __init__(self, *, clock: Clock | None = None, log: Log | None = None) -> None:
         self._clock = clock or SystemClock()
         self._log = log or Log()
+        self._open_guests = 0
 
     @asynccontextmanager
     async def open(self, spec: GuestSpec) -> AsyncIterator[LocalGuest]:
         """Open a guest on this machine."""
         tag = _tag(spec.handle) or spec.name
         guest = LocalGuest(tag, clock=self._clock, log=self._log)
+        self._open_guests += 1
         try:
             yield guest
         finally:
+            self._open_guests -= 1
             with anyio.CancelScope(shield=True):
                 await guest.close()
+                if not self._open_guests:
+                    await self._end_untagged(tag)
+
+    async def _end_untagged(self, tag: str) -> None:
+        """End what cleared its environment, once no other guest can have started it."""
+        if found := subreaper.untagged_orphans():
+            known = [info.identity for info in found]
+            report = await stop_tree.sweep(tag, clock=self._clock, known=known)
+            _log_swept(tag, report, self._log)
 
     async def sweep(self, handle: str) -> EndReport:
         """Kill all processes that have the tag."""

@@ -163,6 +163,12 @@ def _move(source: Path, kept: Path) -> None:
     source.rename(kept)
 
 
+async def current_branch(git: Git) -> str:
+    """Return the branch that is checked out; empty for a detached HEAD."""
+    head = await git("symbolic-ref", "--quiet", "HEAD")
+    return head.stdout.strip().removeprefix("refs/heads/")
+
+
 async def submodules(git: Git, tree: Path) -> list[str]:
     """Return the paths of submodules that are checked out."""
     listed = await git("ls-files", "--stage", "-z")
@@ -189,7 +195,7 @@ async def _show_hidden_changes(git: Git) -> None:
 async def _keep_changes(git: Git, git_dir: Path, stamp: str) -> list[str]:
     if not await is_dirty(git):
         return []
-    current = (await git("symbolic-ref", "--quiet", "--short", "HEAD")).stdout.strip()
+    current = await current_branch(git)
     message = f"{STASH_MARK} {current or 'detached'} {stamp}"
     stashed = await git("stash", "push", "--include-untracked", "-m", message)
     if stashed.ok:

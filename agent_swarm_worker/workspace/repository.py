@@ -32,11 +32,11 @@ from agent_swarm_worker.errors import ApiError, CloneStuck
 from agent_swarm_worker.files import try_lock
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.workspace import checkout
-from agent_swarm_worker.workspace.checkout import (
-    full_address,
+from agent_swarm_worker.workspace.checkout import full_address, split_login, update_login
+from agent_swarm_worker.workspace.clone_config import (
+    remember_config,
     repository_name,
-    split_login,
-    update_login,
+    restore_config,
 )
 from agent_swarm_worker.workspace.git import identity, run, without_credentials
 from agent_swarm_worker.workspace.leftovers import commit_all, put_aside, remove_dead_locks
@@ -200,6 +200,7 @@ class Repositories:
                     report.notes.append("another task works in the clone: nothing was committed")
                     return
                 await remove_dead_locks(clone / ".git", wait_s=self._git_wait_s)
+                report.notes += await restore_config(self._git, clone, keeps_filters=True)
                 if report.uncommitted == "commit":
                     message = f"Uncommitted work of task {task_id}"
                     report.notes += await commit_all(git, clone, message, stamp=stamp)
@@ -254,6 +255,11 @@ class Repositories:
     async def _clone_or_update(
         self, row: Repo, clone: Path, request: RepositoryRequest, use: int
     ) -> list[str]:
+        if (clone / ".git").is_file():  # in a clone of ours it is a directory
+            why = "its .git leads to another repository"
+            if request.first_kickoff and try_lock(use):
+                return await self._replace(row, clone, request, CloneStuck(why))
+            return [f"the clone was left as it is: {why}"]
         if (clone / ".git").exists():
             return await self._update(row, clone, request, alone=try_lock(use))
         if _was_clone(clone, use) and request.first_kickoff and try_lock(use):
@@ -269,7 +275,7 @@ class Repositories:
         if warning:
             return [warning]
         self._log.info(Event.REPOSITORY, clone=str(clone), state="cloned")
-        await checkout.remember_config(self._git, clone)
+        await remember_config(self._git, clone)
         hooks = await install_hooks(self._git, clone) if row.hooks_enabled else []
         return hooks + await checkout.fetch_lfs_files(self._git.in_clone(clone), clone)
 
@@ -287,7 +293,7 @@ class Repositories:
         warnings += await update_login(self._git, clone, self._login_of(row))
         if busy:
             return [*warnings, f"the clone was left as it is: {busy}"]
-        await checkout.remember_config(self._git, clone)
+        await remember_config(self._git, clone)
         branch = row.default_branch or await checkout.default_branch(self._git, clone)
         if not request.first_kickoff:
             return warnings + await checkout.fast_forward(self._git, clone, branch)

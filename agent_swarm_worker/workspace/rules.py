@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from agent_swarm_worker.errors import BadSetting, UnreadableFile
 from agent_swarm_worker.settings import SettingsModel, operator_only
-from agent_swarm_worker.workspace.checkout import repository_name
+from agent_swarm_worker.workspace.clone_config import repository_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,7 @@ from worker_process import WorkerProcess, tagged, worker_process
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.processes.pipe_holder import HOLDER_VARIABLE
+from agent_swarm_worker.processes.subreaper import HOLDER_VARIABLE
 
 pytestmark = pytest.mark.anyio
 

@@ -125,3 +125,33 @@ def redactor():
     scrubber = Scrubber()
     scrubber.add("OPERATOR_KEY", "s3cr3t-value-of-the-operator")
     return scrubber
+
+
+@pytest.fixture
+def shell(git_env):
+    """Run a script as the agent of an earlier task would."""
+
+    def run(cwd, script):
+        env = {**git_env, "GIT_EDITOR": "true"}
+        return subprocess.run(
+            f"({script}\n) 2>&1; true",
+            shell=True,
+            check=True,
+            cwd=cwd,
+            env=env,
+            stdout=subprocess.PIPE,
+        ).stdout
+
+    return run
+
+
+@pytest.fixture
+def with_submodule(origin, tmp_path, sh, commit):
+    inner = tmp_path / "inner repository"
+    inner.mkdir()
+    sh(inner, "init", "--quiet", "--initial-branch=main")
+    commit(inner, "file", "one")
+    file = ("-c", "protocol.file.allow=always")
+    sh(origin, *file, "submodule", "--quiet", "add", str(inner), "the sub")
+    sh(origin, "commit", "--quiet", "-m", "submodule")
+    return inner

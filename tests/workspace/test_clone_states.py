@@ -115,35 +115,10 @@ async def visit(repositories, request=FIRST):
         return context
 
 
-@pytest.fixture
-def shell(git_env):
-    """Run a script as the agent of an earlier task would."""
-
-    def run(cwd, script):
-        env = {**git_env, "GIT_EDITOR": "true"}
-        return subprocess.run(
-            f"({script}\n) 2>&1; true",
-            shell=True,
-            check=True,
-            cwd=cwd,
-            env=env,
-            stdout=subprocess.PIPE,
-        ).stdout
-
-    return run
-
-
 ALIKE = {
-    *(
-        "ref lock",
-        "shallow lock",
-        "config lock",
-        "merge without conflict",
-        "am",
-        "revert",
-        "bisect",
-    ),
-    *("assume-unchanged", "nested repository", "damaged configuration", "empty HEAD", "bare"),
+    *("ref lock", "shallow lock", "config lock", "merge without conflict", "am", "revert"),
+    *("bisect", "assume-unchanged", "nested repository", "damaged configuration", "empty HEAD"),
+    "bare",
 }
 """States that take the way of another one: for the long suite."""
 
@@ -313,18 +288,6 @@ async def test_a_broken_clone_stays_if_the_remote_does_not_answer(
     assert "not a git repository" in context.warning
     assert (clone_path / "README.md").read_text() == "one"
     assert not list(clone_path.parent.glob(".api.kept*"))
-
-
-@pytest.fixture
-def with_submodule(origin, tmp_path, sh, commit):
-    inner = tmp_path / "inner repository"
-    inner.mkdir()
-    sh(inner, "init", "--quiet", "--initial-branch=main")
-    commit(inner, "file", "one")
-    file = ("-c", "protocol.file.allow=always")
-    sh(origin, *file, "submodule", "--quiet", "add", str(inner), "the sub")
-    sh(origin, "commit", "--quiet", "-m", "submodule")
-    return inner
 
 
 async def test_a_submodule_is_current_too_and_its_changes_are_kept_in_it(

@@ -25,7 +25,7 @@ from agent_swarm_worker.providers.kit import outcome
 from agent_swarm_worker.reporting import labels, output_schema
 from agent_swarm_worker.skills import folders, writer
 from agent_swarm_worker.text import one_line
-from agent_swarm_worker.workspace import checkout, git, repository
+from agent_swarm_worker.workspace import clone_config, git, repository
 
 CHARS = 100_000
 LIMIT_S = 1.0
@@ -89,7 +89,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "a line": lambda text: one_line(text, 100),
     "a result": lambda text: list(output_schema._values_within(text)),
     "a page of an error": lambda text: one_line(text, outcome.MAX_REASON_CHARS),
-    "a repository": lambda text: (repository._name_of(text), checkout.repository_name(text)),
+    "a repository": lambda text: (repository._name_of(text), clone_config.repository_name(text)),
     "a branch": lambda text: (git.is_safe_ref(text), git.is_safe_url(text)),
     "a URL": git.without_credentials,
     "an answer": _answer(200),
