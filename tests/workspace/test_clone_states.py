@@ -116,16 +116,9 @@ async def visit(repositories, request=FIRST):
 
 
 ALIKE = {
-    *(
-        "ref lock",
-        "shallow lock",
-        "config lock",
-        "merge without conflict",
-        "am",
-        "revert",
-        "bisect",
-    ),
-    *("assume-unchanged", "nested repository", "damaged configuration", "empty HEAD", "bare"),
+    *("ref lock", "shallow lock", "config lock", "merge without conflict", "am", "revert"),
+    *("bisect", "assume-unchanged", "nested repository", "damaged configuration", "empty HEAD"),
+    "bare",
 }
 """States that take the way of another one: for the long suite."""
 
