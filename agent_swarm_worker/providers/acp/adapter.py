@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from agent_swarm_worker.clock import Clock, SystemClock
-from agent_swarm_worker.contract import PrivateFile, SessionInit
+from agent_swarm_worker.contract import SessionInit
 from agent_swarm_worker.errors import BadSetting, BinaryMissing, CredentialsMissing
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.acp.client import AcpClient
@@ -17,10 +17,10 @@ from agent_swarm_worker.providers.acp.client_tools import ClientTools
 from agent_swarm_worker.providers.acp.launch import (
     Plan,
     acp_launch,
-    cline_servers,
     session_servers,
     text_file,
 )
+from agent_swarm_worker.providers.acp.mcp_files import with_mcp_file
 from agent_swarm_worker.providers.acp.outcome import STALE_SESSION, AcpState
 from agent_swarm_worker.providers.acp.spec import SPEC, AcpLimits, AcpOptions
 from agent_swarm_worker.providers.acp.target import CUSTOM, Target
@@ -81,7 +81,7 @@ class AcpAdapter(SpecAdapter):
 
     async def plan(self, config: ProviderSessionConfig) -> Plan:
         """Return the choices for one session."""
-        return self.plan_of(config, self.target_of(config.env))
+        return await with_mcp_file(self.plan_of(config, self.target_of(config.env)), config)
 
     def variables(self) -> frozenset[str]:
         """Return the variables of the worker that are meant for the agent."""
@@ -96,16 +96,11 @@ class AcpAdapter(SpecAdapter):
         if target.model_variable and config.model:
             variable[target.model_variable] = config.model
         option = (target.model_option, config.model) if target.model_option else ()
-        servers, files = session_servers(config), []
-        if target.mcp_file == "cline":
-            path = config.private_dir / "cline-mcp.json"
-            files.append(PrivateFile(path=path, content=cline_servers(servers)))
-            variable["CLINE_MCP_SETTINGS_PATH"] = str(path)
+        servers = session_servers(config)
         return Plan(
             target=target,
             command=(*self.program(config.env), *(option if config.model else ())),
             env={**target.env, **config.env, **variable},
-            files=tuple(files),
             model=config.model,
             names_model=bool(target.model_variable or target.model_option),
             mcp_servers=servers,

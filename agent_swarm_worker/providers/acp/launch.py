@@ -8,12 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from agent_swarm_worker.contract import McpServer, PrivateFile
 from agent_swarm_worker.providers.acp.spec import AcpLimits
 from agent_swarm_worker.providers.kit.launch import Launch
-from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, mcp_entry, swarm_server_of
+from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_server_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -86,15 +84,6 @@ def _acp_entry(server: McpServer) -> dict[str, Any]:
 
 def _pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in values.items()]
-
-
-def cline_servers(servers: Iterable[McpServer]) -> bytes:
-    """Return tool servers as the file of an agent that has another name for HTTP."""
-    entries = {server.name: mcp_entry(server) for server in servers}
-    for entry in entries.values():
-        if entry.get("type") == "http":
-            entry["type"] = "streamableHttp"
-    return orjson.dumps({"mcpServers": entries})
 
 
 def text_file(path: PurePath, content: str) -> PrivateFile:

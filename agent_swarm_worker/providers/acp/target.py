@@ -73,7 +73,7 @@ class Target:
     """The last usage comes after the answer to the prompt."""
     refuses_requests: bool = False
     """Permission is refused: the mode that was chosen is a limit."""
-    mcp_file: Literal["", "cline"] = ""
+    mcp_file: Literal["", "cline", "pi"] = ""
     """The file in which it reads tool servers, as it drops those of the session silently."""
     session_files: tuple[tuple[str, str], ...] = ()
     """Where it keeps sessions: folders below the home directory and patterns with ``{id}``; empty

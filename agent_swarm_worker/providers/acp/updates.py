@@ -10,14 +10,17 @@ from agent_swarm_worker.contract import (
     Custom,
     Helper,
     Message,
+    Plan,
+    PlanStep,
     Progress,
     ProviderEvent,
+    Reasoning,
     ToolEnd,
     ToolStart,
 )
 from agent_swarm_worker.providers.acp.tool_calls import ToolCall
 from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER
-from agent_swarm_worker.providers.kit.native import items, mapping, text
+from agent_swarm_worker.providers.kit.native import items, mapping, plan_step, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +79,7 @@ class Updates:
                 yield from self._call(update, helper)
             case "plan":
                 yield from self._flush(helper)
-                yield Custom("acp.plan", {"entries": _plan(update)})
+                yield Plan(tuple(_steps(update)))
             case "usage_update" if helper is None:
                 self._state.model = _model_in(update) or self._state.model
                 if usage := self._state.take_context(update):
@@ -135,7 +138,7 @@ class Updates:
         if not content:
             return
         if stream.kind == "thought":
-            yield Custom("acp.thought", {"text": content})
+            yield Reasoning(content, helper)
             return
         if helper is None:
             self._state.last_text = content
@@ -200,11 +203,10 @@ class Updates:
             self._state.turn.has_system_error = status == "systemError"
 
 
-def _plan(update: dict[str, Any]) -> list[dict[str, str]]:
-    return [
-        {key: text(entry.get(key)) for key in ("content", "status", "priority")}
-        for entry in map(mapping, items(update.get("entries")))
-    ]
+def _steps(update: dict[str, Any]) -> Iterator[PlanStep]:
+    for entry in map(mapping, items(update.get("entries"))):
+        if content := text(entry.get("content")):
+            yield plan_step(content, text(entry.get("status")))
 
 
 def _model_in(update: dict[str, Any]) -> str:

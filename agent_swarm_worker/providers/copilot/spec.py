@@ -79,7 +79,9 @@ SPEC = HarnessSpec(
         "create": "write",
         "str_replace_editor": "edit",
         "rg": "search",
+        "web_fetch": "fetch",
+        "ask_user": "question",
         "report_intent": "housekeeping",
-        "update_todo": "housekeeping",
+        "update_todo": "plan",
     },
 )

@@ -65,7 +65,7 @@ SPEC = HarnessSpec(
         "execute": "shell",
         "create": "write",
         "applypatch": "edit",
-        "todowrite": "housekeeping",
+        "fetchurl": "fetch",
     },
 )
 FACTORY = replace(SPEC, name="factory")

@@ -74,9 +74,11 @@ SPEC = HarnessSpec(
         "run_terminal_command": "shell",
         "read_file": "read",
         "list_dir": "list-directory",
+        "web_fetch": "fetch",
+        "web_search": "web-search",
         "search_replace": "edit",
         "write": "write",
         "search_tool": "housekeeping",
-        "todo_write": "housekeeping",
+        "todo_write": "plan",
     },
 )

@@ -77,7 +77,5 @@ SPEC = HarnessSpec(
         "list": "list-directory",
         "apply_patch": "edit",
         "patch": "edit",
-        "todowrite": "housekeeping",
-        "todoread": "housekeeping",
     },
 )

@@ -66,7 +66,9 @@ SPEC = HarnessSpec(
         "run_shell_command": "shell",
         "grep_search": "search",
         "list_directory": "list-directory",
+        "web_fetch": "fetch",
+        "ask_user_question": "question",
         "tool_search": "housekeeping",
-        "todo_write": "housekeeping",
+        "todo_write": "plan",
     },
 )

@@ -12,10 +12,12 @@ from session_config import session_config
 
 from agent_swarm_worker.contract import (
     ContextUsage,
-    Custom,
     McpServer,
     Message,
+    Plan,
+    PlanStep,
     Progress,
+    Reasoning,
     SessionInit,
     ToolEnd,
     ToolStart,
@@ -106,7 +108,8 @@ async def test_text_around_tools_thoughts_and_plans(tmp_path: Path):
     assert (start.tool_call_id, start.tool_name, start.args) == ("c1", "bash", {"command": "ls"})
     assert (end.tool_name, end.result, end.is_error) == ("bash", "a\nb", True)
     assert [message.content for message in ran.of(Message)] == ["First.", "Last."]
-    assert ran.of(Custom)[0].data == {"text": "Let me see."}
+    assert ran.of(Reasoning)[0].content == "Let me see."
+    assert ran.of(Plan)[0].steps == (PlanStep("Look"),)
     assert ran.result.output == "Last."
 
 
