@@ -59,7 +59,11 @@ def _response_events(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
         kind = item.get("type")
         if kind == "function_call" and not isinstance(item.get("arguments"), str):
             item["arguments"] = json.dumps(item.get("arguments") or {})
-        empty = {"message": {"content": []}, "function_call": {"arguments": ""}}.get(str(kind), {})
+        empty: dict[str, Any] = {}
+        if kind == "message":
+            empty = {"content": []}
+        elif kind == "function_call":
+            empty = {"arguments": ""}
         yield {"type": "response.output_item.added", "item": {**item, **empty}, **place}
         if kind == "message":
             yield from _content_events(item, place)
