@@ -55,10 +55,12 @@ class ScriptedModel:
 
     Args:
         shell: what the harness calls its shell tool.
+        shell_arguments: further arguments that its shell tool needs.
     """
 
-    def __init__(self, shell: str = SHELL) -> None:
+    def __init__(self, shell: str = SHELL, shell_arguments: dict[str, str] | None = None) -> None:
         self._shell = shell
+        self._shell_arguments = shell_arguments or {}
         self.requests: list[Recorded] = []
         self.others: list[str] = []
         """Method and path of everything that is not a model request."""
@@ -145,7 +147,8 @@ class ScriptedModel:
         if step.tool is None or step.tool.name != SHELL or self._shell == SHELL:
             return step
         # Not every shell tool takes a description.
-        call = ToolCall(self._shell, {"command": step.tool.arguments["command"]})
+        command = {"command": step.tool.arguments["command"]}
+        call = ToolCall(self._shell, {**command, **self._shell_arguments})
         return replace(step, tool=call)
 
     async def _count_tokens(self, request: Request) -> Response:

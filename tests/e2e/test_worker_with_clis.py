@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import real_gemini
 import real_pi_cli
+from scripted_model import ScriptedModel
 from worker_rig import MANY_SECONDS, WorkerRig, worker_rig
 
 from agent_swarm_worker.processes import procfs
@@ -32,7 +33,8 @@ class Cli:
     """Where its sessions are, below the home."""
 
     def worker(self, folder: Path) -> AbstractAsyncContextManager[WorkerRig]:
-        return worker_rig(folder, partial(self.env, HARNESS_PROVIDER=self.name), shell=self.shell)
+        env = partial(self.env, HARNESS_PROVIDER=self.name)
+        return worker_rig(folder, env, partial(ScriptedModel, self.shell))
 
 
 CLIS = [
