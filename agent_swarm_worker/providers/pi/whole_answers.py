@@ -59,8 +59,12 @@ def _response_events(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
         kind = item.get("type")
         if kind == "function_call" and not isinstance(item.get("arguments"), str):
             item["arguments"] = json.dumps(item.get("arguments") or {})
-        empty = {"message": {"content": []}, "function_call": {"arguments": ""}}.get(str(kind), {})
-        yield {"type": "response.output_item.added", "item": {**item, **empty}, **place}
+        added = {**item}
+        if kind == "message":
+            added["content"] = []
+        elif kind == "function_call":
+            added["arguments"] = ""
+        yield {"type": "response.output_item.added", "item": added, **place}
         if kind == "message":
             yield from _content_events(item, place)
         yield {"type": "response.output_item.done", "item": item, **place}
