@@ -24,9 +24,10 @@ from agent_swarm_worker.errors import (
     SwarmWorkerError,
     Unauthorized,
 )
-from agent_swarm_worker.providers.registry import installed_options, spec_of, supported_providers
-from agent_swarm_worker.settings import Settings, process_env
+from agent_swarm_worker.providers.registry import spec_of, supported_providers
+from agent_swarm_worker.settings import process_env
 from agent_swarm_worker.state.directory import StateDir
+from agent_swarm_worker.worker.boot.environment import checked_settings
 from agent_swarm_worker.worker.boot.harness import harness_name
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.api.client import SwarmClient
+    from agent_swarm_worker.settings import Settings
 
 HEALTH_TIMEOUT_S = 5.0
 LOW_DISK_BYTES = 500 * 1024 * 1024
@@ -78,10 +80,7 @@ async def _examine(env: Mapping[str, str]) -> list[Finding]:
     versions = f"{__version__}, Python {platform.python_version()} at {sys.executable}"
     findings = [Finding("swarm-worker", "ok", versions)]
     try:
-        settings = Settings.load(env)
-        for model in installed_options().values():
-            for problem in model.problems(env, early=True):
-                raise problem
+        settings = checked_settings(env)
     except SwarmWorkerError as error:
         return [*findings, Finding("settings", "fail", str(error), "mend this variable")]
     findings.append(Finding("settings", "ok", "every variable that is set can be used"))

@@ -10,12 +10,15 @@ import base64
 import binascii
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from agent_swarm_worker.credentials.pools import SUFFIX_CHARS
 from agent_swarm_worker.errors import CredentialUnreadable
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 CLAIMS = "https://api.openai.com/auth"
 """Namespace of the vendor's claims in its tokens."""
@@ -158,3 +161,5 @@ class LoginState:
     """Digests of refresh tokens that the vendor has refused, and would refuse again."""
     limited_at_s: dict[tuple[str, str], float] = field(default_factory=dict)
     """When a key, by type and suffix, was last rate-limited; monotonic seconds."""
+    rests_until: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    """Until when it is: the server may not know yet."""

@@ -138,6 +138,22 @@ def test_a_server_that_lists_no_tasks(good: dict[str, str], capsys: Capture):
         assert findings(capsys, 0)["API key"]["state"] == "warn"
 
 
+def test_settings_of_all_parts_are_checked(good: dict[str, str], tmp_path: Path, capsys: Capture):
+    file = tmp_path / "repositories.yaml"
+    file.write_text("a/b: {steup: make}")
+    for name, value in {
+        "SWARM_UNCOMMITTED": "stash",
+        "SWARM_GIT_PROTOCOLS": "ext",
+        "CODEX_OAUTH_ISSUER": "http://plain.example",
+        "SWARM_REPOSITORIES_FILE": str(file),
+    }.items():
+        good[name] = value
+        finding = findings(capsys, 1)["settings"]
+        assert finding["state"] == "fail"
+        assert name in finding["detail"]
+        del good[name]
+
+
 def test_a_setting_that_cannot_be_used(good: dict[str, str], capsys: Capture):
     good["SHUTDOWN_TIMEOUT"] = "soon"
     found = findings(capsys, 1)

@@ -38,7 +38,9 @@ def index(proxy: RecordingProxy, name: str) -> int:
 
 
 # --- the first signal
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 async def test_the_first_signal_stops_polling_and_lets_the_session_finish(
     tmp_path: Path, number: int
 ):

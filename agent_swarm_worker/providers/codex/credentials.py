@@ -94,6 +94,12 @@ def _from_variable(env: Mapping[str, str]) -> Credential | None:
     return None
 
 
+def login_of(value: str) -> tuple[str, str]:
+    """Return access token and account of a login; raises `CredentialDamaged`."""
+    tokens = mapping(orjson.loads(_auth_json(OAUTH, value, is_pooled=True))["tokens"])
+    return text(tokens.get("access_token")), text(tokens.get("account_id"))
+
+
 def _auth_json(name: str, value: str, *, is_pooled: bool) -> bytes:
     """Convert a login, flat or in the form of ``auth.json``, to ``auth.json``."""
     try:

@@ -59,12 +59,12 @@ def _response_events(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
         kind = item.get("type")
         if kind == "function_call" and not isinstance(item.get("arguments"), str):
             item["arguments"] = json.dumps(item.get("arguments") or {})
-        added = {**item}
+        empty: dict[str, Any] = {}
         if kind == "message":
-            added["content"] = []
+            empty = {"content": []}
         elif kind == "function_call":
-            added["arguments"] = ""
-        yield {"type": "response.output_item.added", "item": added, **place}
+            empty = {"arguments": ""}
+        yield {"type": "response.output_item.added", "item": {**item, **empty}, **place}
         if kind == "message":
             yield from _content_events(item, place)
         yield {"type": "response.output_item.done", "item": item, **place}

@@ -50,7 +50,7 @@ async def drain_and_supersede(worker: LoopParts) -> None:
     budget_s = worker.settings.drain_s
     ending_s = min(ENDING_S, budget_s * 2 / 3)
     with anyio.move_on_after(budget_s - ending_s):
-        await wait_any(partial(_until_idle, worker), worker.shutdown.hurried.wait)
+        await wait_any(partial(_until_done, worker), worker.shutdown.hurried.wait)
     with anyio.move_on_after(ending_s - _close_budget_s(worker)):
         async with anyio.create_task_group() as handovers:
             for task in worker.slots:
@@ -61,6 +61,11 @@ async def drain_and_supersede(worker: LoopParts) -> None:
 async def _until_idle(worker: LoopParts) -> None:
     await worker.shutdown.polling_over.wait()
     await worker.slots.wait_empty()
+
+
+async def _until_done(worker: LoopParts) -> None:
+    await _until_idle(worker)
+    await worker.summaries.wait_idle()
 
 
 async def flush_and_close(worker: LoopParts) -> None:
