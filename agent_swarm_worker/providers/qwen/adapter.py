@@ -40,6 +40,7 @@ class QwenAdapter(AcpAdapter):
         modes=("yolo",),
         model_variable="OPENAI_MODEL",
         steering="queue",
+        stays=True,
         session_files=((".qwen/projects", "*/chats/{id}.jsonl"),),
     )
 
