@@ -57,8 +57,8 @@ whom to trust: proxies (`HTTPS_PROXY`, `NO_PROXY` …), files of certificate aut
 
 All variables, those of this page and any other, are passed on to the harness. Variables that a
 harness's own program reads are listed in [harnesses.md](harnesses.md). `<HARNESS>_SKILLS_DIR`, such
-as `CODEX_SKILLS_DIR`, names the folder of commands for a harness without commands of its own;
-by default `<HOME>/.<harness>/skills`.
+as `CODEX_SKILLS_DIR` (*operator only*), names the folder of commands for a harness without commands
+of its own; by default `<HOME>/.<harness>/skills`.
 """
 _KINDS: dict[Any, str] = {
     str: "text",

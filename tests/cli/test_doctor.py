@@ -76,6 +76,18 @@ def test_looking_changes_nothing(good: dict[str, str], tmp_path: Path, capsys: C
     assert [path.name for path in (tmp_path / "state").iterdir()] == [AGENT]
 
 
+@pytest.mark.parametrize(
+    ("folder", "state"), [("logs", "ok"), ("a/b", "ok"), ("file", "fail"), ("file/logs", "fail")]
+)
+def test_the_directory_of_logs(
+    good: dict[str, str], tmp_path: Path, capsys: Capture, folder: str, state: str
+):
+    (tmp_path / "file").touch()
+    good["LOG_DIR"] = str(tmp_path / folder)
+    assert findings(capsys, 1 if state == "fail" else 0)["LOG_DIR"]["state"] == state
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name in "logs a") == []
+
+
 def test_an_empty_state_directory_stays(good: dict[str, str], tmp_path: Path, capsys: Capture):
     (tmp_path / "state").mkdir()
     findings(capsys, 0)
@@ -124,6 +136,22 @@ def test_a_server_that_lists_no_tasks(good: dict[str, str], capsys: Capture):
     with scripted_api(lambda r: healthy(r) if r == "GET /health" else (500, {})) as url:
         good["MCP_BASE_URL"] = url
         assert findings(capsys, 0)["API key"]["state"] == "warn"
+
+
+def test_settings_of_all_parts_are_checked(good: dict[str, str], tmp_path: Path, capsys: Capture):
+    file = tmp_path / "repositories.yaml"
+    file.write_text("a/b: {steup: make}")
+    for name, value in {
+        "SWARM_UNCOMMITTED": "stash",
+        "SWARM_GIT_PROTOCOLS": "ext",
+        "CODEX_OAUTH_ISSUER": "http://plain.example",
+        "SWARM_REPOSITORIES_FILE": str(file),
+    }.items():
+        good[name] = value
+        finding = findings(capsys, 1)["settings"]
+        assert finding["state"] == "fail"
+        assert name in finding["detail"]
+        del good[name]
 
 
 def test_a_setting_that_cannot_be_used(good: dict[str, str], capsys: Capture):

@@ -46,7 +46,7 @@ def failure(step: Failure) -> dict[str, Any]:
 def events(step: Answer, model: str) -> Iterator[bytes]:
     """The answer as server-sent events."""
     calls = [(step.tool.name, step.tool.arguments)] if step.tool else []
-    return fake_model.chat(fake_model.Turn(step.text, calls), model)
+    return fake_model.chat(fake_model.Turn(step.text, calls, cut=step.cut), model)
 
 
 def _text(message: dict[str, Any]) -> str:

@@ -33,13 +33,13 @@ from agent_swarm_worker.contract import (
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.journal.files import continuation_of, continuation_record
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.processes.pipes import DRAIN_S, LineFramer, decode_line, drain, pump
+from agent_swarm_worker.processes.pipes import DRAIN_S, LineFramer, drain, pump
 from agent_swarm_worker.processes.procfs import oom_kills
 from agent_swarm_worker.providers.kit.conversation import Conversation, StdinWriter, SteeringRouter
 from agent_swarm_worker.providers.kit.launch import CliHarness
 from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, KILLED_EXIT, as_aborted
+from agent_swarm_worker.providers.kit.progress_bar import BAR_QUIET_S, newest_state
 from agent_swarm_worker.providers.kit.session import BaseSession
-from agent_swarm_worker.text import plain
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import Process, ProviderSessionConfig, SteerMode, Translator
@@ -61,8 +61,6 @@ MAX_CHATTER_GRACES = 3
 STAYS_GRACE_S = 2.0
 """Wait after the result of a harness that never exits by itself; its last files are written."""
 SHORT_GRACE = Grace(interrupt_s=1.0, terminate_s=1.0)
-BAR_QUIET_S = 0.5
-"""After so long without output, what a progress bar wrote last is a whole state."""
 UNKNOWN_EXIT = 255
 """Exit code of a process that did not end."""
 HarnessFactory: TypeAlias = Callable[["ProviderSessionConfig"], CliHarness]
@@ -282,15 +280,11 @@ class CliSession(BaseSession):
                 return
 
     def _report_bar(self, run: _Run, *, is_quiet: bool) -> None:
-        """Report the newest state of a progress bar in an incomplete line of plain text.
-
-        What is behind the last return may be half a state, and half a secret, unless it is quiet.
-        """
-        translator, states = run.translator, run.framer.states()
-        if len(states) < 2 or not isinstance(translator, TextTranslator):
+        """Report the newest state of a progress bar in an incomplete line of plain text."""
+        translator = run.translator
+        if not isinstance(translator, TextTranslator):
             return
-        shown = [plain(decode_line(state)).strip() for state in states[: None if is_quiet else -1]]
-        newest = self.config.redactor.text(next(filter(None, reversed(shown)), ""))
+        newest = newest_state(run.framer.states(), self.config.redactor, is_quiet=is_quiet)
         if newest and newest != run.bar and translator.is_text({}):
             run.bar = newest
             self.emit(Progress(newest))
