@@ -41,7 +41,7 @@ if ! cmp -s "$pins/package-lock.json" "$tools/installed.json"; then
         echo "install-clis.sh: npm is needed to install the harnesses; install Node.js first" >&2
         exit 1
     fi
-    echo "installing the pinned harnesses into $tools (once, about 1.2 GB)" >&2
+    echo "installing the pinned harnesses into $tools (once, about 1.9 GB)" >&2
     rm -f "$tools/installed.json"
     cp "$pins/package.json" "$pins/package-lock.json" "$tools/"
     # --loglevel=error: npm's engine warning is about a wrapper that is not used here.
@@ -54,6 +54,11 @@ if ! cmp -s "$pins/package-lock.json" "$tools/installed.json"; then
     ln -sf "$codex" "$tools/bin/codex"
     node=$(native_program node "$packages"/node-linux-*/bin/node)
     node_program gemini @google/gemini-cli/bundle/gemini.js
+    node_program qwen @qwen-code/qwen-code/cli-entry.js
+    opencode=$(native_program opencode-ai "$packages"/opencode-linux-*/bin/opencode)
+    grok=$(native_program @xai-official/grok "$packages"/@xai-official/grok-*/bin/grok)
+    ln -sf "$opencode" "$tools/bin/opencode"
+    ln -sf "$grok" "$tools/bin/grok"
     node_program pi @earendil-works/pi-coding-agent/dist/bundle/cli.js
     # Written last: a run that was interrupted starts over.
     cp "$pins/package-lock.json" "$tools/installed.json"
@@ -62,4 +67,7 @@ fi
 echo "claude $tools/bin/claude"
 echo "codex $tools/bin/codex"
 echo "gemini $tools/bin/gemini"
+echo "grok $tools/bin/grok"
+echo "opencode $tools/bin/opencode"
 echo "pi $tools/bin/pi"
+echo "qwen $tools/bin/qwen"
