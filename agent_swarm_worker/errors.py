@@ -134,6 +134,9 @@ class CredentialWaitExceeded(ConfigError):
 class ApiError(SwarmWorkerError):
     """A request to the swarm API failed."""
 
+    is_of_reading: bool = False
+    """True if the request only looked whether an earlier one had arrived."""
+
 
 class ApiUnreachable(ApiError):
     """No answer came; if ``ambiguous``, the server may have executed the request all the same."""

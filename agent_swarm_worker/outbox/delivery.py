@@ -26,7 +26,6 @@ from agent_swarm_worker.errors import (
     ApiError,
     ApiGarbled,
     ApiRefused,
-    ApiUnreachable,
     GatewayRefused,
     Unauthorized,
 )
@@ -34,7 +33,13 @@ from agent_swarm_worker.journal.files import AFTER_ALL_LINES
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox import read_back
 from agent_swarm_worker.outbox.queue import Delivery, WriteKind
-from agent_swarm_worker.outbox.reduction import Reduction, is_over_content, is_size, send_reduced
+from agent_swarm_worker.outbox.reduction import (
+    Reduction,
+    is_over_content,
+    is_size,
+    is_temporary,
+    send_reduced,
+)
 from agent_swarm_worker.outbox.uploads import EventParts, LogParts, send_in_parts
 
 if TYPE_CHECKING:
@@ -54,12 +59,10 @@ async def deliver(delivery: Delivery) -> None:
         await HANDLERS[kind](delivery)
     except ApiError as error:
         size = len(delivery.item.data)
-        if kind not in _REDUCED or not is_over_content(
-            error, persistence=delivery.persistence, size=size
-        ):
+        if kind not in _REDUCED or not is_over_content(error, delivery.persistence, size=size):
             raise
-        is_gateways = isinstance(error, GatewayRefused) or is_size(error)
-        if not is_gateways and kind is not WriteKind.FINISH:
+        is_apis = isinstance(error, ApiRefused) and error.body is not None and not is_size(error)
+        if is_apis and kind is not WriteKind.FINISH:
             raise  # it may be about another field than a text, or about reading back
         await _deliver_reduced(delivery, HANDLERS[kind], error)
 
@@ -75,7 +78,7 @@ async def _deliver_reduced(delivery: Delivery, handler: Handler, error: ApiError
         if data in tried:
             raise refusal
         tried.add(data)
-        maybe = item.maybe_delivered or may_have_arrived(refusal)
+        maybe = item.maybe_delivered or read_back.may_have_arrived(refusal)
         smaller = replace(item, data=data, maybe_delivered=maybe)
         try:
             await handler(replace(delivery, item=smaller))
@@ -89,19 +92,6 @@ async def _deliver_reduced(delivery: Delivery, handler: Handler, error: ApiError
     size = max((*sizes, len(item.data) // 2))
     used = await send_reduced(error, send, size=size, where=where, persistence=delivery.persistence)
     delivery.dropped(f"it was refused as a whole, and was sent {used.how}", error=str(error))
-
-
-def may_have_arrived(error: ApiError) -> bool:
-    """True if the server may have carried out a request that ended with this error."""
-    match error:
-        case GatewayRefused():
-            return False
-        case ApiUnreachable():
-            return error.ambiguous
-        case ApiRefused():
-            return error.status >= 500
-        case _:
-            return isinstance(error, ApiGarbled)
 
 
 async def _progress(delivery: Delivery) -> None:
@@ -168,7 +158,7 @@ async def _report_result(delivery: Delivery) -> FinishAnswer | None:
     """Return the server's answer; ``None`` if the result went to the log instead.
 
     Raises:
-        GatewayRefused: also for a 403 while the task is ours, which the API does not answer.
+        GatewayRefused: also for a refusal while the task is ours, which the API does not answer.
     """
     try:
         return await delivery.client.tasks.finish(
@@ -178,10 +168,12 @@ async def _report_result(delivery: Delivery) -> FinishAnswer | None:
             failure_reason=delivery.args.get("failure_reason"),
         )
     except ApiRefused as refusal:
-        if refusal.status not in {403, 409} or isinstance(refusal, Unauthorized):
+        if isinstance(refusal, Unauthorized) or is_temporary(refusal) or is_size(refusal):
             raise
-        if refusal.status == 403 and await _is_in_progress_here(delivery):
-            raise GatewayRefused(refusal.url, 403, refusal.message) from None
+        if refusal.status not in {400, 422} and await _is_in_progress_here(delivery):
+            raise GatewayRefused(refusal.url, refusal.status, refusal.message) from None
+        if refusal.status not in {403, 409}:
+            raise
         await _late_result(delivery)
         return None
 

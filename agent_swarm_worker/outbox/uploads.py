@@ -18,10 +18,10 @@ import anyio
 import orjson
 
 from agent_swarm_worker.api.values import encode
-from agent_swarm_worker.errors import ApiError, ApiRefused
+from agent_swarm_worker.errors import ApiError, ApiRefused, ApiUnreachable
 from agent_swarm_worker.journal.files import number
 from agent_swarm_worker.journal.reading import LineReader
-from agent_swarm_worker.outbox.read_back import count_events, count_lines
+from agent_swarm_worker.outbox.read_back import count_events, count_lines, may_have_arrived
 from agent_swarm_worker.outbox.reduction import (
     STEP,
     Reduction,
@@ -71,6 +71,7 @@ async def send_in_parts(delivery: Delivery, parts: Parts) -> None:
     After a request that failed for another reason than its content, the next call continues there.
     """
     item, limit, max_bytes = delivery.item, parts.max_elements, math.inf
+    is_known = True
     refused_in_a_row = 0
     while True:
         elements, after = await parts.take(item.sent, limit)
@@ -85,10 +86,15 @@ async def send_in_parts(delivery: Delivery, parts: Parts) -> None:
                 await parts.post(elements)
             except ApiError as error:
                 size = sum(map(_size, elements))
-                if not is_over_content(error, persistence=delivery.persistence, size=size):
+                if not is_over_content(error, delivery.persistence, size=size):
                     raise
+                item.maybe_delivered = may_have_arrived(error)
+                if item.maybe_delivered:
+                    delivery.queue.mark_maybe_delivered(item)
                 if len(elements) > 1:
-                    if is_size(error):
+                    # Without an answer it may be about the size or about one element.
+                    is_known = not isinstance(error, ApiUnreachable)
+                    if is_size(error) or not is_known:
                         max_bytes = size // 2
                     else:
                         limit = len(elements) // 2
@@ -100,6 +106,7 @@ async def send_in_parts(delivery: Delivery, parts: Parts) -> None:
             else:
                 refused_in_a_row = 0
                 limit = min(limit * 2, parts.max_elements)
+                max_bytes *= 1 if is_known else 2
         delivery.queue.advance(item, after)
 
 
@@ -116,7 +123,9 @@ def _size(element: Any) -> int:
 
 
 def _is_invalid(error: ApiError) -> bool:
-    return isinstance(error, ApiRefused) and not is_size(error)
+    """True if the server itself refuses the element or fails on it, rather than a gateway."""
+    is_apis = isinstance(error, ApiRefused) and error.body is not None
+    return is_apis and getattr(error, "status", 0) in {400, 422, 500, 501}
 
 
 async def _replace_or_leave_out(
@@ -161,8 +170,9 @@ class EventParts:
             await delivery.client.records.encoded_events(item.data)
         except ApiError as error:
             size = len(item.data)
-            if not is_over_content(error, persistence=delivery.persistence, size=size):
+            if not is_over_content(error, delivery.persistence, size=size):
                 raise
+            item.maybe_delivered = may_have_arrived(error)
             return False
         return True
 

@@ -91,7 +91,7 @@ class RecordingProxy:
         times: int = 1_000_000,
         content: bytes = b"",
     ) -> None:
-        """Answer instead of the server, if this expression is in the body."""
+        """Answer instead of the server if this is in the body; 0 cuts the connection."""
         is_in_body = re.compile(content, re.DOTALL)
         self._add(pattern, times, answer=(status, text, kind), content=is_in_body)
 
@@ -209,6 +209,9 @@ async def _serve(app: Any, scope: Any, visit: Visit, send: Any, rule: _Rule | No
     if rule is not None and rule.answer is not None:
         status, text, kind = rule.answer
         visit.status = status
+        if status == 0:
+            send.__self__.transport.abort()  # uvicorn's
+            return
         headers = [(b"content-type", kind.encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": text.encode()})
