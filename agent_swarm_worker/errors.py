@@ -134,8 +134,8 @@ class CredentialWaitExceeded(ConfigError):
 class ApiError(SwarmWorkerError):
     """A request to the swarm API failed."""
 
-    is_of_reading: bool = False
-    """True if the request only looked whether an earlier one had arrived."""
+    is_of_reading = False
+    """True if it read back whether a write had arrived: the error is not about the write."""
 
 
 class ApiUnreachable(ApiError):

@@ -42,7 +42,7 @@ STEP = 4
 MIN_BYTES = 512
 _KEPT = re.compile(
     r"(.*_)?(id|uuid|provider)|.*(Id|Uuid|Url|Repo|At|Timestamp|Type|Provider|Formula|Trigger)|"
-    "status|event|category|source|mode|type"
+    "status|event|category|source|sourcePath|scope|mode|type"
 )
 """Keys of identifiers, times and names that the server compares or checks."""
 _LOOK_ALIKES = str.maketrans(
@@ -104,6 +104,11 @@ def is_over_content(error: ApiError, persistence: Persistence, *, size: int = 0)
             return error.ambiguous and (is_large or persistence.is_specific)
         case _:
             return isinstance(error, ApiGarbled) and persistence.is_specific
+
+
+def is_failure(error: ApiError) -> bool:
+    """True if the server failed over a request, which may be because of its content."""
+    return isinstance(error, ApiRefused) and error.status in _FAILED_ON_CONTENT
 
 
 def is_temporary(error: ApiError) -> bool:
@@ -217,7 +222,7 @@ async def send_reduced(
             raise refusal
         else:
             smaller = reduction.max_bytes // STEP
-            reduction = Reduction(smaller if smaller >= MIN_BYTES else 0, where=where)
+            reduction = replace(reduction, max_bytes=smaller if smaller >= MIN_BYTES else 0)
         try:
             await send(reduction)
         except ApiError as error:

@@ -8,8 +8,14 @@ from typing import Any
 
 import orjson
 
+from agent_swarm_worker.contract import PlanStep
+
 MAX_COUNT = 2**53
 """The largest whole number that every JSON reader represents exactly."""
+
+
+_IS_UNDER_WAY = frozenset({"in_progress", "inProgress", "in-progress", "active"})
+_IS_DONE = frozenset({"completed", "done", "cancelled"})
 
 
 def parse_file(content: bytes) -> Any:
@@ -55,3 +61,10 @@ def count(value: Any) -> int | None:
     if real is None or not real.is_integer() or real > MAX_COUNT:
         return None
     return int(value)
+
+
+def plan_step(what: str, status: str) -> PlanStep:
+    """Return a step of a plan with a harness's word for its status; an unknown one is pending."""
+    if status in _IS_DONE:
+        return PlanStep(what, "completed")
+    return PlanStep(what, "in_progress" if status in _IS_UNDER_WAY else "pending")
