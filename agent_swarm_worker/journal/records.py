@@ -6,6 +6,7 @@ A line of JSON is recorded as it is. Plain text on standard output, standard err
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -44,7 +45,7 @@ def limit_record(content: str, max_bytes: int, **more: Any) -> bytes:
 
 def events_of(record: bytes, translator: Translator) -> Iterable[ProviderEvent]:
     """Unwrap and translate one record, with or without its newline."""
-    match native := orjson.loads(record):
+    match native := _loaded(record):
         case {"type": "journal_limit", "max_bytes": _}:
             return
         case {"type": "stdout", "content": str(text)}:
@@ -56,6 +57,13 @@ def events_of(record: bytes, translator: Translator) -> Iterable[ProviderEvent]:
             yield from translator.feed_text(decode_line(record).rstrip("\n"))
         case _:
             yield from translator.feed(native)
+
+
+def _loaded(record: bytes) -> Any:
+    try:
+        return orjson.loads(record)
+    except orjson.JSONDecodeError:
+        return json.loads(record)  # takes deeper ones
 
 
 _CHECKPOINT_LINES = 500
