@@ -24,7 +24,7 @@ MAX_TOKENS: Final = 100_000
 MAX_VALUES: Final = 1_000_000
 """Commas, colons and brackets of a line that is read: about half a second."""
 MAX_PARTS: Final = 20_000
-"""Parts of one line, translated in about half a second; beyond that those in the middle are text."""
+"""Parts of one line, translated in about half a second; of more, those in the middle are text."""
 BYTES_PER_TOKEN: Final = 2_000
 """Bytes that the JSON parser passes in the time of one token."""
 MAX_NOISE: Final = 100
