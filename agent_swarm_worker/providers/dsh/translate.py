@@ -43,8 +43,9 @@ class DshTranslator(JsonTranslator):
     """Turns the lines of one run into events and a result."""
 
     def __init__(self, config: ProviderSessionConfig, *, clock: Clock | None = None) -> None:
-        clocks = {} if clock is None else {"clock": clock}
-        self._state = TranslationState(config=config, **clocks)
+        self._state = TranslationState(config=config)
+        if clock is not None:
+            self._state.clock = clock
         self._final: str | None = None
         self._fatal: Error | None = None
 
