@@ -45,7 +45,8 @@ if ! cmp -s "$pins/package-lock.json" "$tools/installed.json"; then
     rm -f "$tools/installed.json"
     cp "$pins/package.json" "$pins/package-lock.json" "$tools/"
     # --loglevel=error: npm's engine warning is about a wrapper that is not used here.
-    npm ci --prefix "$tools" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+    # Not `npm ci`: it fails where the registry lacks an optional package for another machine.
+    npm install --prefix "$tools" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
     mkdir -p "$tools/bin"
     packages="$tools/node_modules"
     claude=$(native_program @anthropic-ai/claude-code "$packages"/@anthropic-ai/claude-code-*/claude)
@@ -56,9 +57,12 @@ if ! cmp -s "$pins/package-lock.json" "$tools/installed.json"; then
     node_program gemini @google/gemini-cli/bundle/gemini.js
     node_program qwen @qwen-code/qwen-code/cli-entry.js
     opencode=$(native_program opencode-ai "$packages"/opencode-linux-*/bin/opencode)
-    grok=$(native_program @xai-official/grok "$packages"/@xai-official/grok-*/bin/grok)
     ln -sf "$opencode" "$tools/bin/opencode"
-    ln -sf "$grok" "$tools/bin/grok"
+    # Its own script, which is not run, would unpack it.
+    "$node" -e 'const { createReadStream, createWriteStream } = require("fs");
+        createReadStream(process.argv[1]).pipe(require("zlib").createBrotliDecompress())
+            .pipe(createWriteStream(process.argv[2], { mode: 0o755 }))' \
+        "$(echo "$packages"/@xai-official/grok-*/bin/grok.br)" "$tools/bin/grok"
     node_program pi @earendil-works/pi-coding-agent/dist/bundle/cli.js
     # Written last: a run that was interrupted starts over.
     cp "$pins/package-lock.json" "$tools/installed.json"
