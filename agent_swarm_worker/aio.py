@@ -122,9 +122,8 @@ def _raise_first(errors: dict[int, Exception]) -> None:
     raise first
 
 
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error of a group, to be shown."""
-    error: BaseException = group
+def first_error(error: BaseException) -> BaseException:
+    """Return an error itself, or the first one of a group, to be shown."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -134,6 +134,9 @@ class CredentialWaitExceeded(ConfigError):
 class ApiError(SwarmWorkerError):
     """A request to the swarm API failed."""
 
+    is_of_reading = False
+    """True if it read back whether a write had arrived: the error is not about the write."""
+
 
 class ApiUnreachable(ApiError):
     """No answer came; if ``ambiguous``, the server may have executed the request all the same."""

@@ -66,6 +66,7 @@ class Event(StrEnum):
     SESSION_ENDED = "session.ended"
     SESSION_RESUMED = "session.resumed"
     SESSION_ABORTED = "session.aborted"
+    SESSION_SUMMARY = "session.summary"
     SESSION_STALLED = "session.stalled"
     SESSION_HUNG = "session.hung"
     LIMIT_IGNORED = "session.limit_ignored"

@@ -6,6 +6,7 @@ import re
 import ssl
 from base64 import b64encode
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -105,17 +106,6 @@ class Address:
         return httpcore2.URL(scheme=self.scheme, host=self.host, port=port, target=self.path + path)
 
 
-def segment(value: str) -> str:
-    """Return an identifier as one segment of a path.
-
-    Raises:
-        BadSetting: it is empty or leaves its directory: servers resolve even an encoded ``..``.
-    """
-    if value in {"", ".", ".."}:
-        raise BadSetting("id", value, "this is not an identifier")
-    return quote(value, safe="", errors="replace")
-
-
 def header(name: str, value: str, *, secret: bool = False) -> str:
     """Return the value of a header that must be sent.
 
@@ -146,12 +136,26 @@ class NetworkSettings(SettingsModel):
 
 
 def ssl_context() -> ssl.SSLContext:
-    """Return a context that trusts what the environment names.
+    """Return a context that trusts what the environment names; cached until that changes.
 
     Raises:
         BadSetting: a file or directory cannot be used.
     """
     settings = NetworkSettings.load(process_env())
+    named = (settings.cert_file, settings.cert_dir, settings.extra_certs)
+    return _context(settings, tuple(_changed_at_ns(path) for path in named))
+
+
+def _changed_at_ns(path: str) -> int:
+    try:
+        return Path(path).stat().st_mtime_ns if path else 0
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=1)  # loading the certificates takes long
+def _context(settings: NetworkSettings, changed_at_ns: tuple[int, ...]) -> ssl.SSLContext:
+    del changed_at_ns  # only part of the key
     try:
         context = httpcore2.default_ssl_context()
     except OSError as error:  # an SSLError is an OSError
@@ -222,6 +226,19 @@ def proxy_for(address: Address) -> Proxy | None:
     return Proxy(url.scheme, host, port, login if any(login) else None)
 
 
+def check_reachable(url: str, *, name: str) -> None:
+    """Check, without a connection, that a client for this server can be made.
+
+    Raises:
+        ConfigError: the URL, the proxy or a named file of certificates cannot be used.
+    """
+    address = Address.parse(url.partition("?")[0].partition("#")[0], has_key=True, name=name)
+    named, files = proxy_for(address), NetworkSettings.load(process_env())
+    is_encrypted = address.is_encrypted or (named is not None and named.scheme == "https")
+    if is_encrypted and (files.cert_file or files.cert_dir or files.extra_certs):
+        ssl_context()
+
+
 def _is_exempt(entry: str, address: Address) -> bool:
     """True if an entry of ``NO_PROXY`` names this address.
 
@@ -261,8 +278,8 @@ def http_client(
 ) -> httpx2.AsyncClient:
     """Return a client for one server, with the proxy and certificates of the environment.
 
-    Redirects to another host are refused, wherever they are followed: the request has a key, which
-    is not always in a header that a library knows.
+    Redirects to another host or scheme are refused, wherever they are followed: the request has a
+    key, which is not always in a header that a library knows.
 
     Args:
         url: of the server.
@@ -286,10 +303,11 @@ def http_client(
     async def stay(response: httpx2.Response) -> None:
         if response.has_redirect_location:
             target = response.request.url.join(response.headers["location"])
-            is_downgrade = address.is_encrypted and target.scheme != "https"
-            if target.host != response.request.url.host or is_downgrade:
+            if target.host != response.request.url.host or target.scheme != address.scheme:
                 host = f"{target.scheme}://{target.host}"
                 msg = f"{address.shown} redirects to {host}, which is not followed"
+                if target.scheme == "https":  # the key would be sent in plain text each time
+                    msg += "; use that address"
                 raise httpx2.RemoteProtocolError(msg, request=response.request)
 
     hooks["response"] = [stay, *hooks.get("response", ())]
@@ -297,7 +315,7 @@ def http_client(
         timeout=timeout,
         trust_env=False,
         proxy=proxy,
-        # Loading the certificates takes long.
+        # The certificates are not needed without encryption.
         verify=ssl_context() if address.is_encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         event_hooks=hooks,
         **options,

@@ -35,6 +35,20 @@ _BACKSPACED = re.compile(r"[^\n\x08]\x08")
 """A character that the next one replaces, as in spinners and in bold text of old printers."""
 
 
+_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+
+
+def text_of_file(content: bytes, *, errors: str = "replace") -> str:
+    """Decode a file that a person wrote: UTF-8, or what its byte order mark says; lines end in LF.
+
+    Raises:
+        UnicodeDecodeError: with `errors` ``strict``, it is neither.
+    """
+    mark = next(filter(content.startswith, _MARKS), b"")
+    text = content.removeprefix(mark).decode(_MARKS.get(mark, "utf-8"), errors)
+    return text.replace("\r\n", "\n")
+
+
 def plain(text: str) -> str:
     """Remove terminal sequences and direction controls; a control character becomes a blank.
 

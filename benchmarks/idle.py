@@ -18,7 +18,10 @@ from benchmarks.sink import sink
 
 HARNESSES = {
     "subprocess": {"HARNESS_COMMAND": "cat"},
-    "pi": {"ANTHROPIC_API_KEY": "bench-model-key-0123456789"},
+    "pi": {
+        "ANTHROPIC_API_KEY": "bench-model-key-0123456789",
+        "ANTHROPIC_BASE_URL": "http://127.0.0.1:1",  # no vendor is asked
+    },
 }
 STARTS = 5
 IDLE_S = 10.0

@@ -151,6 +151,8 @@ class Daemon:
                 "HARNESS_PROVIDER": "claude",
                 "CLAUDE_BINARY": shlex.join(agent),
                 "ANTHROPIC_API_KEY": "bench-model-key-0123456789",
+                "ANTHROPIC_BASE_URL": "http://127.0.0.1:1",  # no vendor is asked
+                "SKIP_SESSION_SUMMARY": "1",
                 **streams.made_up_secrets(),
             }
             argv = [sys.executable, *program, "run"]

@@ -231,6 +231,8 @@ def _worker(run_dir: Path, url: str, python: str) -> subprocess.Popen[bytes]:
         "HARNESS_PROVIDER": "claude",
         "CLAUDE_BINARY": str(script),
         "ANTHROPIC_API_KEY": "bench-credential-0123456789",
+        "ANTHROPIC_BASE_URL": "http://127.0.0.1:1",  # no vendor is asked
+        "SKIP_SESSION_SUMMARY": "1",
         "POLL_INTERVAL_MS": "500",
     }
     argv = [python, "-m", "agent_swarm_worker", "run"]

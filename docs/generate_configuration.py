@@ -5,10 +5,8 @@ A test compares the page with the output of this module, and looks for models th
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
-from itertools import pairwise
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -29,6 +27,7 @@ from agent_swarm_worker.settings import (
     SettingsModel,
 )
 from agent_swarm_worker.settings.rows import OPERATORS_NAMES, OPERATORS_PREFIXES, SESSIONS_OWN
+from agent_swarm_worker.settings.schema import docstrings
 from agent_swarm_worker.worker.boot.harness import HarnessChoice
 from agent_swarm_worker.workspace.git import GitSettings
 from agent_swarm_worker.workspace.rules import WorkspaceSettings
@@ -58,8 +57,8 @@ whom to trust: proxies (`HTTPS_PROXY`, `NO_PROXY` …), files of certificate aut
 
 All variables, those of this page and any other, are passed on to the harness. Variables that a
 harness's own program reads are listed in [harnesses.md](harnesses.md). `<HARNESS>_SKILLS_DIR`, such
-as `CODEX_SKILLS_DIR`, names the folder of commands for a harness without commands of its own;
-by default `<HOME>/.<harness>/skills`.
+as `CODEX_SKILLS_DIR` (*operator only*), names the folder of commands for a harness without commands
+of its own; by default `<HOME>/.<harness>/skills`.
 """
 _KINDS: dict[Any, str] = {
     str: "text",
@@ -113,7 +112,7 @@ def page() -> str:
     parts = [HEAD.format(never=_listed(never), own=_listed(sorted(SESSIONS_OWN)))]
     for model in models():
         source = inspect.getsource(model)
-        texts = _docstrings(source)
+        texts = docstrings(source)
         for title, names in _groups(model, source):
             rows = "\n".join(_row(model, name, texts.get(name, "")) for name in names)
             heading = f"## {title[0].upper()}{title[1:]}"
@@ -124,18 +123,6 @@ def page() -> str:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
-
-
-def _docstrings(source: str) -> dict[str, str]:
-    """Return the docstring of each field of a model, on one line."""
-    (model,) = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
-    return {
-        field.target.id: " ".join(ast.literal_eval(text.value).split())
-        for field, text in pairwise(model.body)
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(text, ast.Expr)
-    }
 
 
 def _groups(model: type[SettingsModel], source: str) -> list[tuple[str, list[str]]]:

@@ -7,6 +7,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,9 +60,19 @@ LONG = (
 """Suites that start a program for each test, or go deeper; `make test-long` runs them."""
 
 
+@cache
+def _is_long(path: Path) -> bool:
+    return path.relative_to(Path(__file__).parent).as_posix().startswith(LONG)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave unread what `make test` deselects: each of its processes would import it."""
+    return ("not long" in config.option.markexpr and _is_long(collection_path)) or None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.relative_to(Path(__file__).parent).as_posix().startswith(LONG):
+        if _is_long(item.path):
             item.add_marker(pytest.mark.long)
 
 

@@ -34,6 +34,7 @@ async def until(look: Callable[[], Any], *, within_s: float = WAIT_S) -> Any:
     Raises:
         TimeoutError: it was false for `within_s` seconds.
     """
+    started_at_s = time.monotonic()
     with anyio.fail_after(within_s):
         while True:
             found = look()
@@ -41,13 +42,18 @@ async def until(look: Callable[[], Any], *, within_s: float = WAIT_S) -> Any:
                 found = await found
             if found:
                 return found
-            await anyio.sleep(0.005)
+            await anyio.sleep(_pause_s(started_at_s))
 
 
 def until_blocking(look: Callable[[], Any], *, within_s: float = WAIT_S) -> Any:
     """Call `look` until its result is true; return it. Fails after `within_s` seconds."""
-    give_up_at_s = time.monotonic() + within_s
+    started_at_s = time.monotonic()
     while not (found := look()):
-        assert time.monotonic() < give_up_at_s, "the condition did not come true in time"
-        time.sleep(0.01)
+        assert time.monotonic() < started_at_s + within_s, "the condition did not come true in time"
+        time.sleep(_pause_s(started_at_s))
     return found
+
+
+def _pause_s(started_at_s: float) -> float:
+    """Return when to look again: later and later, for a look takes the time of what it awaits."""
+    return min(max(0.01, (time.monotonic() - started_at_s) / 6), 0.1)

@@ -20,6 +20,7 @@ from agent_swarm_worker.contract import (
     Helper,
     Message,
     ModelCost,
+    PlanStep,
     ProviderEvent,
     ProviderResult,
     RateLimitWindow,
@@ -53,6 +54,8 @@ OBJECT = st.dictionaries(TEXT, JSON, max_size=3)
 def built(cls: type, **special: Any) -> st.SearchStrategy[Any]:
     """A strategy for every field of a dataclass by its written type."""
     plain = {"str": TEXT, "int": COUNT, "float": AMOUNT, "bool": st.booleans(), "Any": JSON}
+    steps = st.lists(st.builds(PlanStep, TEXT, st.sampled_from(["pending", "completed"])))
+    plain |= {"tuple[PlanStep, ...]": steps.map(tuple)}
     plain |= {"Mapping[str, Any]": OBJECT, "Helper": st.builds(Helper, TEXT, TEXT)}
 
     def of(hint: str) -> st.SearchStrategy[Any]:

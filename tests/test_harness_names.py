@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sources import MODULES as FILES
+from sources import PACKAGE, nodes_of
 
-import agent_swarm_worker
 from agent_swarm_worker.providers.registry import DEFAULT_HARNESS, supported_providers
 
-PACKAGE = Path(agent_swarm_worker.__file__).parent
 NAMES = {*supported_providers(), "codex", "claude", "opencode", "devin", "gemini"}
 NAMED = re.compile(rf"(?<![a-z0-9])(?:{'|'.join(sorted(NAMES))})(?![a-z0-9])", re.IGNORECASE)
 
@@ -23,9 +23,10 @@ COMMAND = ("cli/login.py",)
 ALLOWED = {
     "api/wire/harness_names.py": "the one table of the names that servers accept",
     "providers/registry.py": "the default harness, in one place",
+    "settings/schema.py": "an acronym, which is a protocol's before a harness's",
     "settings/core.py": "a variable of the public surface, kept under its name",
 }
-FAMILIES = re.compile(r"\bclaude-(?:opus|sonnet|haiku|fable|mythos)\b")
+FAMILIES = re.compile(r"\b(?:claude-(?:opus|sonnet|haiku|fable|mythos)|gemini-\d+)\b")
 """Names of model families."""
 FILE_OF_NOTES = "CLAUDE.md"
 """A convention that many agents share, and one of the agent's profile files."""
@@ -38,14 +39,13 @@ MODULES = {"cli/app.py": "what the commands are for, in their help"}
 
 def literals(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the string literals of a module, without its docstrings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     docs = set()
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, documented):
             # A string that stands alone documents what is above it.
             docs |= {id(it.value) for it in node.body if isinstance(it, ast.Expr)}
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, ast.Constant) and id(node) not in docs:
             value = node.value.decode("latin-1") if isinstance(node.value, bytes) else node.value
             if isinstance(value, str):
@@ -59,7 +59,7 @@ def names_a_harness(text: str) -> bool:
 
 
 def looked_at() -> Iterator[Path]:
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in FILES:
         name, parts = str(path.relative_to(PACKAGE)), path.relative_to(PACKAGE).parts
         is_own = parts[0] == "providers" and parts[1] in supported_providers()
         if not is_own and parts[0] not in ELSEWHERE and name not in {*ALLOWED, *COMMAND, *MODULES}:
@@ -81,7 +81,7 @@ def test_no_module_outside_imports_a_harness_package():
     found = [
         (str(path.relative_to(PACKAGE)), node.module)
         for path in looked_at()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(packages)
     ]
     # What any program may print, read by the viewer of logs.

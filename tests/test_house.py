@@ -5,16 +5,14 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
+from sources import MODULES as FILES
+from sources import PACKAGE, nodes_of, text_of, tree_of
 
-import agent_swarm_worker
 from agent_swarm_worker.prompts.render import shipped_texts
 
-PACKAGE = Path(agent_swarm_worker.__file__).parent
-FILES = sorted(PACKAGE.rglob("*.py"))
 ROOT = PACKAGE.parent
 MAX_FILE_LINES = 600
 MAX_FUNCTION_LINES = 60
@@ -29,22 +27,12 @@ TEXTS = [
 ]
 
 
-@cache
-def text_of(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
-@cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(text_of(path))
-
-
 def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
@@ -95,7 +83,7 @@ def test_only_the_command_line_prints():
     for path in FILES:
         if path.is_relative_to(PACKAGE / "cli"):
             continue
-        for node in ast.walk(tree_of(path)):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 found += [relative(path)] if node.func.id == "print" else []
     assert found == []
@@ -127,14 +115,13 @@ def named_templates() -> tuple[set[str], set[str]]:
     """Return the ids that the code and the texts name, and patterns of those it puts together."""
     ids, patterns = set(), set()
     for path in (PACKAGE / "prompts").glob("*.py"):
-        tree = tree_of(path)
         # The server's events have names of the same shape.
         events = {
             id(node.args[0])
-            for node in ast.walk(tree)
+            for node in nodes_of(path)
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".events")
         }
-        for node in ast.walk(tree):
+        for node in nodes_of(path):
             match node:
                 case ast.Constant(str(text)) if id(node) not in events:
                     ids |= {text} if TEMPLATE_ID.fullmatch(text) else set()
@@ -177,10 +164,10 @@ def test_only_the_composition_takes_the_whole_worker():
     for path in (PACKAGE / "worker").rglob("*.py"):
         if str(path.relative_to(PACKAGE)) in COMPOSITION:
             continue
-        names = {node.id for node in ast.walk(tree_of(path)) if isinstance(node, ast.Name)}
+        names = {node.id for node in nodes_of(path) if isinstance(node, ast.Name)}
         imported = {
             alias.name
-            for node in ast.walk(tree_of(path))
+            for node in nodes_of(path)
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }

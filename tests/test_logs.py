@@ -11,19 +11,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import TextIO
 
 import anyio
 import pytest
+from sources import MODULES, nodes_of
 
-import agent_swarm_worker
 from agent_swarm_worker import logs
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.logs import Event, Log
 
-PACKAGE = Path(agent_swarm_worker.__file__).parent
 SECRET = "s3cr3t-'quoted\"-\\-value"
 
 
@@ -319,32 +317,26 @@ def test_output_from_a_thread_without_a_loop_is_written_at_once():
 
 
 # --- the vocabulary
-@cache
-def sources() -> tuple[tuple[Path, ast.Module], ...]:
-    paths = PACKAGE.rglob("*.py")
-    return tuple((path, ast.parse(path.read_text(encoding="utf-8"))) for path in paths)
-
-
 def mentioned() -> dict[str, list[str]]:
     """Return where each ``Event.NAME`` stands, the vocabulary itself excepted."""
     found: dict[str, list[str]] = {}
-    for path, tree in sources():
-        for node in ast.walk(tree):
+    for path in MODULES:
+        if path.name == "logs.py" or not _ours(path):
+            continue
+        for node in nodes_of(path):
             match node:
-                case ast.Attribute(ast.Name("Event"), name) if path.name != "logs.py" and _ours(
-                    tree
-                ):
+                case ast.Attribute(ast.Name("Event"), name):
                     found.setdefault(name, []).append(f"{path}:{node.lineno}")
     return found
 
 
-def _ours(tree: ast.Module) -> bool:
+def _ours(path: Path) -> bool:
     """True if ``Event`` is the vocabulary here, and not anyio's or somebody else's."""
     return any(
         isinstance(node, ast.ImportFrom)
         and node.module == "agent_swarm_worker.logs"
         and any(alias.name == "Event" for alias in node.names)
-        for node in ast.walk(tree)
+        for node in nodes_of(path)
     )
 
 
@@ -365,8 +357,8 @@ RESERVED = {"event", "level", "timestamp"}
 
 
 def log_calls() -> Iterator[tuple[str, ast.Call]]:
-    for path, tree in sources():
-        for node in ast.walk(tree):
+    for path in MODULES:
+        for node in nodes_of(path):
             match node:
                 case ast.Call(ast.Attribute(_, name), [ast.Attribute(ast.Name("Event")), *_]):
                     if name in LEVELS:
@@ -384,8 +376,8 @@ def test_no_value_takes_the_place_of_what_every_line_carries():
 
 
 def test_nothing_else_logs():
-    for path, tree in sources():
-        for node in ast.walk(tree):
+    for path in MODULES:
+        for node in nodes_of(path):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if path.name != "logs.py":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from functools import cache
 from pathlib import Path
@@ -27,9 +26,7 @@ NAMED = sorted(
 
 @cache
 def functions_of(path: Path) -> frozenset[str]:
-    tree = ast.parse(path.read_text())
-    kinds = ast.FunctionDef | ast.AsyncFunctionDef
-    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, kinds))
+    return frozenset(re.findall(r"^ *(?:async )?def (\w+)", path.read_text(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -37,17 +34,16 @@ def test_there_is_something_to_hold(page: str):
     assert sum(bool(NODE.search(row)) for row in rows_of(page)) > 30
 
 
-@pytest.mark.parametrize(("file", "name"), NAMED)
-def test_each_test_it_names_exists(file: str, name: str):
-    assert name.startswith("test_")
-    assert (TESTS / file).is_file()
-    assert name in functions_of(TESTS / file)
+def test_each_test_it_names_exists():
+    missing = [
+        (file, name)
+        for file, name in NAMED
+        if not (name.startswith("test_") and name in functions_of(TESTS / file))
+    ]
+    assert missing == []
 
 
-@pytest.mark.parametrize(
-    "path", sorted(set(MODULE.findall((DOCS / "architecture.md").read_text())))
-)
-def test_each_path_of_the_architecture_exists(path: str):
+def test_each_path_of_the_architecture_exists():
     package = TESTS.parent / "agent_swarm_worker"
     roots = (
         package,
@@ -56,14 +52,15 @@ def test_each_path_of_the_architecture_exists(path: str):
         package / "worker/run",
         package / "providers",
     )
-    assert any((root / path).exists() for root in roots)
+    paths = set(MODULE.findall((DOCS / "architecture.md").read_text()))
+    assert len(paths) > 50
+    assert [path for path in paths if not any((root / path).exists() for root in roots)] == []
 
 
-@pytest.mark.parametrize("row", rows_of("failures.md"))
-def test_each_row_has_two_cells_with_something_in_them(row: str):
-    cells = [cell.strip() for cell in row.strip().strip("|").split("|")]
-    assert len(cells) == 2
-    assert all(cells)
+def test_each_row_has_two_cells_with_something_in_them():
+    for row in rows_of("failures.md"):
+        cells = [cell.strip() for cell in row.strip().strip("|").split("|")]
+        assert [bool(cell) for cell in cells] == [True, True], row
 
 
 def test_each_row_of_a_failure_names_its_test():

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from sources import MODULES, PACKAGE, nodes_of, tree_of
 
-PACKAGE = Path(__file__).parent.parent / "agent_swarm_worker"
 ALLOWED = {
     ("*", "PATH"): "the operating system's own: where programs are looked up",
     ("conformance/of_session.py", "environ"): "plants a secret in its own process, as a test does",
@@ -26,20 +25,12 @@ ENVIRONMENTS = frozenset({"env", "_env", "environ", "process_env"})
 LOOKS_UP = frozenset({"get", "pop", "setdefault"})
 
 
-@cache
-def parsed() -> dict[str, ast.Module]:
-    """Every module of the package, by its path in it."""
-    return {
-        path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
-        for path in sorted(PACKAGE.rglob("*.py"))
-    }
-
-
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for place, tree in parsed().items():
-        file = place.rpartition("/")[2]
-        if not (place.startswith("settings/") or file in {"settings.py", "options.py"}):
-            yield place, tree
+def modules() -> Iterator[tuple[str, Path]]:
+    """Yield the modules without settings models: the place in the package, and the path."""
+    for path in MODULES:
+        place = path.relative_to(PACKAGE).as_posix()
+        if not (place.startswith("settings/") or path.name in {"settings.py", "options.py"}):
+            yield place, path
 
 
 def constants(tree: ast.Module) -> dict[str, str]:
@@ -58,23 +49,23 @@ def constants(tree: ast.Module) -> dict[str, str]:
 def all_reads() -> Iterator[tuple[str, str, int]]:
     """Give module, name and line of each read outside the settings."""
     by_module = {
-        f"{PACKAGE.name}/{place}".removesuffix(".py").replace("/", "."): constants(tree)
-        for place, tree in parsed().items()
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): constants(tree_of(path))
+        for path in MODULES
     }
     every = {name: text for found in by_module.values() for name, text in found.items()}
-    for place, tree in modules():
+    for place, path in modules():
         imported = {
             alias.asname or alias.name: by_module.get(node.module or "", {})[alias.name]
-            for node in ast.walk(tree)
+            for node in nodes_of(path)
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
             if alias.name in by_module.get(node.module or "", {})
         }
-        for line, name in reads(tree, {**every, **imported, **constants(tree)}):
+        for line, name in reads(nodes_of(path), {**every, **imported, **constants(tree_of(path))}):
             yield place, name, line
 
 
-def reads(tree: ast.Module, known: dict[str, str]) -> Iterator[tuple[int, str]]:
+def reads(nodes: Iterable[ast.AST], known: dict[str, str]) -> Iterator[tuple[int, str]]:
     """Give the line and the name of each read of a variable; `?` for one that is computed."""
 
     def of(node: ast.expr) -> str:
@@ -93,7 +84,7 @@ def reads(tree: ast.Module, known: dict[str, str]) -> Iterator[tuple[int, str]]:
                 return is_environment(function)
         return False
 
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Attribute(attr="environ" | "environb" | "getenv" | "getenvb" as name):
                 yield node.lineno, name
@@ -152,9 +143,9 @@ def test_what_is_allowed_is_still_there():
     ],
 )
 def test_each_way_to_read_one_is_found(code: str, name: str):
-    assert [found for _, found in reads(ast.parse(code), {"KEY": "COLOUR"})] == [name]
+    assert [found for _, found in reads(ast.walk(ast.parse(code)), {"KEY": "COLOUR"})] == [name]
 
 
 @pytest.mark.parametrize("code", ["env['COLOUR'] = 'x'", "named(env, key)", "row.get('colour')"])
 def test_other_uses_of_a_mapping_are_not(code: str):
-    assert not list(reads(ast.parse(code), {}))
+    assert not list(reads(ast.walk(ast.parse(code)), {}))

@@ -61,6 +61,7 @@ class Feature(StrEnum):
     STORED_CONTEXT = "tasks/context/stored"
     STORED_LOGS = "tasks/session-logs/stored"
     STORED_KEYS = "keys/stored"
+    STORED_MEMORIES = "memory/list"
     STORED_COSTS = "session-costs/stored"
     COSTS = "session-costs"
 

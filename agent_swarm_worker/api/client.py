@@ -12,12 +12,11 @@ from agent_swarm_worker.api.configuration import Config, Keys, RefreshLocks
 from agent_swarm_worker.api.resources import Resources
 from agent_swarm_worker.api.sessions import Records, Sessions
 from agent_swarm_worker.api.tasks import Tasks
-from agent_swarm_worker.api.values import NULL, Row
+from agent_swarm_worker.api.values import NULL, Row, segment
 from agent_swarm_worker.api.wire.bodies import credential_snapshot
 from agent_swarm_worker.api.wire.resources import Agent, SteeringMessage
 from agent_swarm_worker.api.wire.tasks import ChannelCursor, Trigger, trigger_from_wire
 from agent_swarm_worker.errors import ApiGarbled
-from agent_swarm_worker.network import segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,6 +123,10 @@ class Agents(Endpoints):
             "cred_status": status,
         }
         await self._put_credential_status(agent_id, body)
+
+    async def report_status(self, agent_id: str, status: Mapping[str, Any]) -> None:
+        """Report how a credential did (`wire.bodies.credential_snapshot`), and nothing else."""
+        await self._put_credential_status(agent_id, {"cred_status": status})
 
     async def latest_model(
         self,

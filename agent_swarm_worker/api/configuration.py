@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
 from agent_swarm_worker.api.first_request import request_configuration
-from agent_swarm_worker.api.values import Row
+from agent_swarm_worker.api.values import Row, segment
 from agent_swarm_worker.api.wire.resources import ConfigRow
 from agent_swarm_worker.errors import ApiGarbled, ApiRefused, RouteMissing
-from agent_swarm_worker.network import segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,7 +109,7 @@ class Keys(Endpoints):
 
     async def report_usage(self, key: PoolKey, *, task_id: str | None = None) -> None:
         """Count one use of a key, and store the key with the task."""
-        await self._post("report-usage", {**key.to_wire(), "taskId": _uuid_or_none(task_id)})
+        await self._post("report-usage", {**key.to_wire(), "taskId": uuid_or_none(task_id)})
 
     async def report_rate_limit(self, key: PoolKey, *, until: str) -> None:
         """Report until when a key is limited: UTC with a final ``Z``."""
@@ -129,7 +128,7 @@ class Keys(Endpoints):
         await self._request_if(Feature.KEYS, "POST", f"/api/keys/{action}", body=body)
 
 
-def _uuid_or_none(value: str | None) -> str | None:
+def uuid_or_none(value: str | None) -> str | None:
     """Return the task id if it is a UUID; any other makes the server refuse the whole report."""
     try:
         return str(uuid.UUID(value)) if value else None

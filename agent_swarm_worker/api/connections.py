@@ -152,7 +152,8 @@ class _Socket(asyncio.Protocol, httpcore2.AsyncNetworkStream):
     async def read(self, max_bytes: int, *_: Any, **__: Any) -> bytes:
         """Send what was written, and return what has arrived; nothing at the end of the stream."""
         if self._unsent:
-            self._transport.writelines(self._unsent)
+            if not (self._is_over or self._transport.is_closing()):
+                self._transport.writelines(self._unsent)
             self._unsent.clear()
         while not self._unread and not self._is_over:
             self._reader = asyncio.get_running_loop().create_future()

@@ -43,7 +43,7 @@ LARGE_BYTES = 1024 * 1024
 """Larger answers are read one at a time, which bounds the memory of concurrent ones."""
 USER_AGENT = "swarm-worker"
 RETRIED_STATUSES = (408, 425, 429)
-"""Temporary refusals, whoever answers them."""
+"""Statuses of temporary refusals, by the API or a gateway."""
 MAX_REST_S = 300.0
 """Longest ``Retry-After`` that is obeyed."""
 _JSON = (b"Content-Type", b"application/json")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
-from agent_swarm_worker.api.values import Row
+from agent_swarm_worker.api.values import Row, segment
 from agent_swarm_worker.api.wire.resources import (
     InstalledMcpServer,
     Memory,
@@ -19,7 +19,6 @@ from agent_swarm_worker.api.wire.resources import (
     StoredEvent,
 )
 from agent_swarm_worker.errors import ApiGarbled
-from agent_swarm_worker.network import segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,6 +65,16 @@ class Resources(Endpoints):
             Feature.MEMORY, "POST", "/api/memory/search", body=body, headers=headers
         )
         return Row(answer).rows("results", Memory.from_wire)
+
+    async def index_memory(self, body: Mapping[str, Any]) -> None:
+        """Store a memory (docs/api.md 15.5)."""
+        await self._http.request("POST", "/api/memory/index", body=body)
+
+    async def memory_paths(self, agent_id: str, path: str) -> tuple[str, ...]:
+        """Return the ``sourcePath`` of an agent's memories that contain `path`."""
+        body = {"agentId": agent_id, "sourcePath": path, "limit": 20}
+        answer = await self._http.call("POST", "/api/memory/list", body=body)
+        return tuple(Row(row).text("sourcePath") for row in Row(answer).array("results"))
 
     async def repos(self, name: str) -> tuple[Repo, ...]:
         """Return the repositories of exactly this name (docs/api.md 15.1)."""

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
-from agent_swarm_worker.api.values import Identifier, Row, read_row, verbatim
+from agent_swarm_worker.api.values import Identifier, Row, read_row, segment, verbatim
 from agent_swarm_worker.api.wire.tasks import Task
 from agent_swarm_worker.errors import ApiGarbled, ApiRefused, GatewayRefused
-from agent_swarm_worker.network import segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

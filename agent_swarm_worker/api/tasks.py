@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
-from agent_swarm_worker.api.values import Row, verbatim
+from agent_swarm_worker.api.values import Row, segment, verbatim
 from agent_swarm_worker.api.wire.resources import LogEntry
 from agent_swarm_worker.api.wire.tasks import TERMINAL_STATUSES, Task
 from agent_swarm_worker.errors import (
@@ -16,7 +16,6 @@ from agent_swarm_worker.errors import (
     RouteMissing,
     Unauthorized,
 )
-from agent_swarm_worker.network import segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,10 +15,12 @@ from dataclasses import MISSING, Field, fields
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+from urllib.parse import quote
 
 import orjson
 
 from agent_swarm_worker.clock import wire_time
+from agent_swarm_worker.errors import BadSetting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,3 +220,14 @@ def _clean(value: Any, depth: int) -> Any:
             return [_clean(item, depth - 1) for item in value]
         case _:
             return value
+
+
+def segment(value: str) -> str:
+    """Return an identifier as one segment of a path.
+
+    Raises:
+        BadSetting: it is empty or leaves its directory: servers resolve even an encoded ``..``.
+    """
+    if value in {"", ".", ".."}:
+        raise BadSetting("id", value, "this is not an identifier")
+    return quote(value, safe="", errors="replace")

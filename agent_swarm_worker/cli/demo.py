@@ -154,6 +154,7 @@ def _environment(directory: Path, url: str, key: str, harness: dict[str, str]) -
         "SWARM_STATE_DIR": str(directory / "state"),
         "SWARM_WORKSPACE_DIR": str(directory / "workspace"),
         "SWARM_SYNC_SKILLS": "false",
+        "SKIP_SESSION_SUMMARY": "1",
         "SWARM_POLL_INTERVAL_S": "0.2",
         "SWARM_LOG_FLUSH_INTERVAL_S": "0.2",
         "SWARM_EVENTS_FLUSH_INTERVAL_S": "0.5",

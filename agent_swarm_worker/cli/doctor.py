@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
@@ -23,9 +24,10 @@ from agent_swarm_worker.errors import (
     SwarmWorkerError,
     Unauthorized,
 )
-from agent_swarm_worker.providers.registry import installed_options, spec_of, supported_providers
-from agent_swarm_worker.settings import Settings, process_env
+from agent_swarm_worker.providers.registry import spec_of, supported_providers
+from agent_swarm_worker.settings import process_env
 from agent_swarm_worker.state.directory import StateDir
+from agent_swarm_worker.worker.boot.environment import checked_settings
 from agent_swarm_worker.worker.boot.harness import harness_name
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent_swarm_worker.api.client import SwarmClient
+    from agent_swarm_worker.settings import Settings
 
 HEALTH_TIMEOUT_S = 5.0
 LOW_DISK_BYTES = 500 * 1024 * 1024
@@ -77,16 +80,14 @@ async def _examine(env: Mapping[str, str]) -> list[Finding]:
     versions = f"{__version__}, Python {platform.python_version()} at {sys.executable}"
     findings = [Finding("swarm-worker", "ok", versions)]
     try:
-        settings = Settings.load(env)
-        for model in installed_options().values():
-            for problem in model.problems(env, early=True):
-                raise problem
+        settings = checked_settings(env)
     except SwarmWorkerError as error:
         return [*findings, Finding("settings", "fail", str(error), "mend this variable")]
     findings.append(Finding("settings", "ok", "every variable that is set can be used"))
     findings.append(await _harness(env))
     findings += await _api(settings)
     findings += _state(settings)
+    findings += _log_dir(settings)
     findings += _programs()
     return findings
 
@@ -145,6 +146,20 @@ def _state(settings: Settings) -> Iterator[Finding]:
     yield _disk(root)
     if made:  # a check must leave nothing behind
         shutil.rmtree(made if was_there else root, ignore_errors=True)
+
+
+def _log_dir(settings: Settings) -> Iterator[Finding]:
+    """Check ``LOG_DIR`` without making it: its nearest directory must be one to write to."""
+    if settings.log_dir is None:
+        return
+    place = settings.log_dir
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        yield Finding("LOG_DIR", "ok", f"{settings.log_dir} can be written")
+    else:
+        why = f"{place} is not a directory one may write to"
+        yield Finding("LOG_DIR", "fail", f"LOG_DIR={settings.log_dir}: {why}", "name another one")
 
 
 def _names_in(directory: Path) -> set[str]:

@@ -1,4 +1,7 @@
-"""``swarm-worker providers``: list the installed harnesses, or show the spec of one."""
+"""``swarm-worker providers``: list the harnesses and what each lacks, or describe one.
+
+With ``schema`` it prints the options of one harness as JSON Schema.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,23 @@ import anyio
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.cli.output import print_json, print_table
-from agent_swarm_worker.errors import SwarmWorkerError, UnknownProvider, UnusableProvider
+from agent_swarm_worker.errors import (
+    SwarmWorkerError,
+    UnknownProvider,
+    UnusableProvider,
+    UsageError,
+)
 from agent_swarm_worker.providers.registry import (
     adapter_spec,
     create_provider,
     distribution_of,
+    installed_options,
     spec_of,
     supported_providers,
 )
-from agent_swarm_worker.settings import process_env
+from agent_swarm_worker.settings import HarnessOptions, process_env
+from agent_swarm_worker.settings.schema import json_schema
+from agent_swarm_worker.worker.boot.availability import find_program
 from agent_swarm_worker.worker.boot.environment import check_harness, make_sandbox, with_lent_login
 
 if TYPE_CHECKING:
@@ -25,15 +36,24 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import HarnessSpec
 
+SCHEMA = "schema"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="show what this harness declares")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show what this harness declares")
+    parser.add_argument(
+        "of", nargs="?", metavar="NAME", help="after `schema`: print this harness's options"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print each harness, whether it could start now, and its distribution."""
+    """Print each harness, whether it could start now, its program and its distribution."""
     logs.configure(level="error")
+    if args.name == SCHEMA:
+        return _print_schema(args.of)
+    if args.of:
+        raise UsageError(f"`providers {args.name}` takes no {args.of!r}; see `providers --help`")
     if args.name:
         return _show(args.name, as_json=args.json)
     rows = anyio.run(_describe_all, process_env())
@@ -41,9 +61,16 @@ def run(args: argparse.Namespace) -> int:
         print_json(rows)
         return 0
     print_table(
-        ["HARNESS", "READY", "FROM", "WHAT IS MISSING"],
+        ["HARNESS", "READY", "FROM", "STATUS", "VERSION", "WHAT IS MISSING"],
         [
-            [str(row["name"]), "yes" if row["ready"] else "no", str(row["from"]), str(row["why"])]
+            [
+                str(row["name"]),
+                "yes" if row["ready"] else "no",
+                str(row["from"]),
+                str(row["status"]),
+                str(row["version"]) or "-",
+                str(row["why"]) or "-",
+            ]
             for row in rows
         ],
     )
@@ -63,12 +90,36 @@ async def missing_requirement(name: str, env: Mapping[str, str]) -> SwarmWorkerE
 
 
 async def _describe_all(env: Mapping[str, str]) -> list[dict[str, str | bool]]:
-    rows: list[dict[str, str | bool]] = []
-    for name in supported_providers():
+    rows: dict[str, dict[str, str | bool]] = {}
+
+    async def describe(name: str) -> None:
         missing = await missing_requirement(name, env)
-        origin, why = distribution_of(name), str(missing or "")
-        rows.append({"name": name, "ready": missing is None, "from": origin, "why": why})
-    return rows
+        found = await find_program(name, env, make_sandbox())
+        rows[name] = {
+            "name": name,
+            "ready": missing is None,
+            "from": distribution_of(name),
+            "why": str(missing or ""),
+            "status": found.status,
+            "version": found.version,
+            "reason": found.reason,
+            "todo": found.todo,
+        }
+
+    async with anyio.create_task_group() as group:
+        for name in supported_providers():
+            group.start_soon(describe, name)
+    return [rows[name] for name in supported_providers()]
+
+
+def _print_schema(name: str | None) -> int:
+    if not name:
+        raise UsageError("`providers schema` needs the name of a harness")
+    if name not in supported_providers():
+        raise UnknownProvider(name, list(supported_providers()))
+    options = installed_options().get(name, HarnessOptions)
+    print_json(json_schema(options, f"Options of the harness {name}"))
+    return 0
 
 
 def _show(name: str, *, as_json: bool) -> int:

@@ -16,6 +16,7 @@ from agent_swarm_worker.cli.view import View
 from agent_swarm_worker.errors import EXIT_FAILURE, UnreadableFile, UsageError
 from agent_swarm_worker.files import read_whole
 from agent_swarm_worker.settings import Settings, process_env
+from agent_swarm_worker.text import text_of_file
 
 if TYPE_CHECKING:
     import argparse
@@ -161,7 +162,7 @@ async def _list(args: argparse.Namespace, client: SwarmClient) -> int:
 def _task_text(text: str) -> str:
     if text == "-":
         try:
-            text = sys.stdin.buffer.read().decode()
+            text = sys.stdin.buffer.read().decode("utf-8-sig")
         except UnicodeDecodeError:
             raise UsageError("standard input is not UTF-8 text") from None
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
@@ -175,8 +176,8 @@ def _schema(path: Path | None) -> dict[str, Any] | None:
     if path is None:
         return None
     try:
-        schema = orjson.loads(read_whole(path))
-    except orjson.JSONDecodeError as error:
+        schema = orjson.loads(text_of_file(read_whole(path), errors="strict"))
+    except ValueError as error:
         raise UnreadableFile(path, f"not JSON: {error}") from None
     if not isinstance(schema, dict):
         raise UnreadableFile(path, "not a JSON object")

@@ -28,7 +28,7 @@ from agent_swarm_worker.contract import (
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.processes.spawn import TAG_VARIABLE
+from agent_swarm_worker.processes.subreaper import TAG_VARIABLE
 from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.settings import process_env
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
+from agent_swarm_worker.aio import first_error
 from agent_swarm_worker.conformance import (  # noqa: F401 - each declares its checks
     of_adapter,
     of_session,
@@ -120,8 +121,7 @@ async def is_kept(
 
 
 def _outcome_with(check: Check, error: BaseException) -> Outcome:
-    while isinstance(error, BaseExceptionGroup):  # of a session that ran beside the check
-        error = error.exceptions[0]
+    error = first_error(error)  # of a session that ran beside the check
     if isinstance(error, NotApplicable):
         return Outcome(check, "not run", str(error))
     if isinstance(error, BrokenPromise):

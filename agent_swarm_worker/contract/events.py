@@ -50,6 +50,32 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Reasoning:
+    """What the model thought, or a summary of it; never the task's output."""
+
+    type: ClassVar[Literal["reasoning"]] = "reasoning"
+    content: str
+    helper: Helper | None = None
+    """The subagent that thought; ``None``: the main agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStep:
+    """One step of an agent's plan."""
+
+    text: str
+    status: Literal["pending", "in_progress", "completed"] = "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The agent's plan, or list of things to do. It replaces the one before."""
+
+    type: ClassVar[Literal["plan"]] = "plan"
+    steps: tuple[PlanStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ToolStart:
     """A tool call begins."""
 
@@ -153,6 +179,8 @@ class Compaction:
 ProviderEvent: TypeAlias = (
     SessionInit
     | Message
+    | Reasoning
+    | Plan
     | ToolStart
     | ToolEnd
     | Result

@@ -53,6 +53,9 @@ class Redactor(Protocol):
         A secret that equals a key or a type of the protocol stays in the values, not in the lines.
         """
 
+    def with_words(self, stored: Any) -> Any:
+        """Put the words of the protocol back into the value of a line from `json_lines`."""
+
     def stream(self) -> StreamRedactor:
         """Return a scrubber for a stream that arrives in chunks."""
 

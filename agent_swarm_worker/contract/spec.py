@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import PurePath
     from typing import Self
+
+    from agent_swarm_worker.contract.events import CostData
+    from agent_swarm_worker.contract.guest import Guest
 
 SteerMode: TypeAlias = Literal["steer", "queue"]
 McpTransport: TypeAlias = Literal["http", "sse", "stdio"]
@@ -28,11 +32,17 @@ ActionKind: TypeAlias = Literal[
     "search",
     "find-files",
     "list-directory",
+    "web-search",
+    "fetch",
+    "mcp",
     "subagent",
     "skill",
+    "plan",
+    "question",
     "housekeeping",
+    "other",
 ]
-"""The action of a tool call. ``housekeeping`` is no work and gets no label."""
+"""The action of a tool call. ``plan`` and ``housekeeping`` are no work and get no label."""
 
 
 def _no_entries() -> Mapping[str, Any]:
@@ -98,6 +108,75 @@ class CredentialsByModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What the credential of a variable logs in at, apart from the harness's sessions."""
+
+    variable: str
+    name: str = ""
+    """Such as ``openrouter``; a model may be written with it in front."""
+    base_url: str = ""
+    """Of its API; empty if the credential is no key for one. Then it is not tested."""
+    base_url_variable: str = ""
+    api: Literal["anthropic-messages", "openai-completions"] = "openai-completions"
+    ask: str = ""
+    """``module:attribute`` of an `AskSmallModel`, if a program asks the model and not the API."""
+    small_model: str = ""
+    """The model that summarises sessions; empty: this credential is not used for that."""
+    rank: int = 100
+    """Among the credentials that a summary can be made with; the lowest is used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallQuestion:
+    """A question for a small model, which has no tools."""
+
+    prompt: str
+    model: str
+    key: str = field(repr=False)
+    env: Mapping[str, str] = field(repr=False)
+    """The worker's, for the settings of the program."""
+    guest: Guest
+    directory: PurePath
+    """Empty, and deleted afterwards."""
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallAnswer:
+    """The answer of a small model, and what it cost."""
+
+    text: str
+    cost: CostData
+
+
+class AskSmallModel(Protocol):
+    """Asks a small model with the login of one harness; named by `Service.ask`."""
+
+    async def __call__(self, question: SmallQuestion) -> SmallAnswer:
+        """Return the answer; raises a `SwarmWorkerError`, or an `OSError`, if there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginTest:
+    """What a test of an SDK's login found."""
+
+    error: str = ""
+    """Empty if it works."""
+    details: Mapping[str, Any] = field(default_factory=_no_entries)
+    """Further fields of the credential status (docs/api.md 3.6)."""
+
+
+class SdkLogin(Protocol):
+    """The login of a vendor's SDK, named by `Credentials.sdk_login`; constructed for each call."""
+
+    def applies(self, env: Mapping[str, str]) -> bool:
+        """True if sessions log in this way."""
+
+    async def test(self, env: Mapping[str, str]) -> LoginTest:
+        """Log in and look which models there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
     """The credentials of a harness. Variables are those of the environment."""
 
@@ -125,6 +204,10 @@ class Credentials:
     and none of the default harness's own."""
     login: str = ""
     """``module:attribute`` of the hook for logins that are leased, refreshed or kept in files."""
+    services: tuple[Service, ...] = ()
+    """What its variables log in at; those of another harness may be among them."""
+    sdk_login: str = ""
+    """``module:attribute`` of an `SdkLogin`, if a vendor's SDK may find the login by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +337,8 @@ class HarnessSpec:
             if not isinstance(getattr(self, part), kind):
                 msg = f"{part} of the spec of {self.name!r} is no {kind.__name__}"
                 raise TypeError(msg)
-        for name in ("variables", "files", "personal", "withheld", "set_by_worker", "chosen_by"):
+        tuples = ("variables", "files", "personal", "withheld", "set_by_worker", "chosen_by")
+        for name in (*tuples, "services"):
             if not isinstance(getattr(self.credentials, name), tuple):
                 msg = f"credentials.{name} of the spec of {self.name!r} is no tuple"
                 raise TypeError(msg)

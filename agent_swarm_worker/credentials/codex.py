@@ -248,6 +248,6 @@ def write_auth_json(path: Path, credential: CodexCredential | str, *, keep_refre
 def login_in_file(path: Path) -> CodexCredential | None:
     """Return the ChatGPT login of an ``auth.json``; ``None`` without a readable one."""
     try:
-        return CodexCredential.parse(path.read_text(encoding="utf-8", errors="replace"))
+        return CodexCredential.parse(path.read_text(encoding="utf-8-sig", errors="replace"))
     except (OSError, CredentialUnreadable):
         return None

@@ -10,12 +10,15 @@ import base64
 import binascii
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from agent_swarm_worker.credentials.pools import SUFFIX_CHARS
 from agent_swarm_worker.errors import CredentialUnreadable
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 CLAIMS = "https://api.openai.com/auth"
 """Namespace of the vendor's claims in its tokens."""
@@ -39,7 +42,7 @@ class CodexCredential:
     def parse(cls, text: str) -> CodexCredential:
         """Parse a stored value or an ``auth.json``; a `CredentialUnreadable` repeats none of it."""
         try:
-            value = orjson.loads(text.strip())
+            value = orjson.loads(text.removeprefix("\ufeff").strip())
         except orjson.JSONDecodeError:
             raise CredentialUnreadable("the codex credential is not valid JSON") from None
         if not isinstance(value, dict):
@@ -158,3 +161,5 @@ class LoginState:
     """Digests of refresh tokens that the vendor has refused, and would refuse again."""
     limited_at_s: dict[tuple[str, str], float] = field(default_factory=dict)
     """When a key, by type and suffix, was last rate-limited; monotonic seconds."""
+    rests_until: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    """Until when it is: the server may not know yet."""

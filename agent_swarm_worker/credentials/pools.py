@@ -122,6 +122,32 @@ async def _select(
     return Selection(name, index, len(members), key[-SUFFIX_CHARS:], key, is_fallback=not usable)
 
 
+async def usable_key(
+    name: str,
+    env: Mapping[str, str],
+    available: AvailableKeys,
+    *,
+    rests: Callable[[str], bool],
+    choose: Callable[[Sequence[int]], int] = random.choice,
+) -> Selection | None:
+    """Return a key of one variable that does not rest, for a request that is no session's.
+
+    `rests` tells it of a suffix, where the server may not know yet.
+    """
+    members = pool_members(named(env, name))
+    reported = await available(name, len(members)) if members else None
+    usable = [
+        index
+        for index, key in enumerate(members)
+        if (reported is None or index in reported) and not rests(key[-SUFFIX_CHARS:])
+    ]
+    if not usable:
+        return None
+    index = choose(usable)
+    key = members[index]
+    return Selection(name, index, len(members), key[-SUFFIX_CHARS:], key)
+
+
 def one_of(chosen: Sequence[Selection]) -> list[Selection]:
     """Return the first selection that is not rate-limited, else the first."""
     return [next((it for it in chosen if not it.is_fallback), chosen[0])] if chosen else []

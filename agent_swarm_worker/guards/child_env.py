@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from agent_swarm_worker.guards.scrubbing.secret_names import secret_values_of, words
 from agent_swarm_worker.settings import SettingsModel, named, operator_only
-from agent_swarm_worker.settings.base import CommaList, YesFlag  # noqa: TC001 - pydantic reads them
+from agent_swarm_worker.settings.base import YES, CommaList, YesFlag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -50,7 +50,6 @@ TRACING_HEADERS: Final = words(
     """
 )
 """The key of the operator's collector; a harness gets it only if it reports traces itself."""
-_YES: Final = frozenset({"1", "true", "on", "yes"})
 _WITHHELD: Final = SERVER_SECRETS | INTERPRETER_SETTINGS | SUPERVISOR_SETTINGS | GIT_POINTERS
 
 _CODE_HOSTS: Final = ("GH_", "GL_", "GLAB_", "SSH_", "BITBUCKET_", "GITEA_", "FORGEJO_")
@@ -66,7 +65,7 @@ def harness_env(
     `tracing_switches` are further variables with which this harness reports traces itself.
     """
     reports_itself = ChildEnvSettings.load(env).harness_reports_itself or any(
-        named(env, name).strip().lower() in _YES for name in tracing_switches
+        named(env, name).strip().lower() in YES for name in tracing_switches
     )
     withheld = _WITHHELD if reports_itself else _WITHHELD | TRACING_HEADERS
     passed = _passed(env)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from agent_swarm_worker.guards.error_classes import MAX_CLASSIFIED_CHARS, ErrorClass, classify_error
+from agent_swarm_worker.guards.error_classes import MAX_CLASSIFIED_CHARS, ErrorClass
 
 LIMITS: Final = frozenset({ErrorClass.RATE_LIMIT, ErrorClass.USAGE_LIMIT, ErrorClass.BILLING_ERROR})
 """Failures that another credential may not have."""
@@ -42,14 +42,6 @@ _WAIT = re.compile(
     re.IGNORECASE,
 )
 _AMOUNT = re.compile(r"(\d{1,7}(?:\.\d{1,6})?)\s?(ms|milli|s|m|h|d)?", re.IGNORECASE)
-
-
-def is_rate_limited(text: str) -> bool:
-    """True if a text says that the credential in use has hit a limit or run out of credit.
-
-    An overloaded service does not count: another credential would meet the same.
-    """
-    return classify_error(text) in LIMITS
 
 
 def parse_reset_time(text: str, now: datetime) -> datetime | None:

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from agent_swarm_worker.contract import EventListener, ProviderEvent, Translator
+    from agent_swarm_worker.contract import EventListener, ProviderEvent, Redactor, Translator
 
 LIMIT_RECORD = "journal_limit"
+MASK = b"[REDACTED:"
+"""How a placeholder of the scrubber begins."""
 
 
 def text_record(line: bytes) -> bytes:
@@ -43,9 +45,15 @@ def limit_record(content: str, max_bytes: int, **more: Any) -> bytes:
     return orjson.dumps({"type": LIMIT_RECORD, "content": content, "max_bytes": max_bytes, **more})
 
 
-def events_of(record: bytes, translator: Translator) -> Iterable[ProviderEvent]:
-    """Unwrap and translate one record, with or without its newline."""
-    match native := _loaded(record):
+def events_of(record: bytes, translator: Translator, redactor: Redactor) -> Iterable[ProviderEvent]:
+    """Unwrap and translate one record, with or without its newline.
+
+    `redactor` knows which words of the protocol were scrubbed, as they equal a weak secret.
+    """
+    native = _loaded(record)
+    if MASK in record:
+        native = redactor.with_words(native)
+    match native:
         case {"type": "journal_limit", "max_bytes": _}:
             return
         case {"type": "stdout", "content": str(text)}:
@@ -75,6 +83,7 @@ async def replay(
     translator: Translator,
     listener: EventListener,
     *,
+    redactor: Redactor,
     reported_offset: int,
     unreported: EventListener,
 ) -> None:
@@ -90,7 +99,7 @@ async def replay(
         journal.seek(position)
         for number, line in enumerate(journal):
             position += len(line)
-            for event in _tolerant_events(line, translator):
+            for event in _tolerant_events(line, translator, redactor):
                 listener(event)
                 if position > reported_offset:
                     unreported(event)
@@ -98,8 +107,10 @@ async def replay(
                 await checkpoint()
 
 
-def _tolerant_events(line: bytes, translator: Translator) -> Iterator[ProviderEvent]:
+def _tolerant_events(
+    line: bytes, translator: Translator, redactor: Redactor
+) -> Iterator[ProviderEvent]:
     try:
-        yield from events_of(line, translator)
+        yield from events_of(line, translator, redactor)
     except Exception:
         return  # as in a live session, a line that cannot be translated has no events

@@ -33,6 +33,15 @@ SEARCH = Shape(
     scope=Choice("agent", "swarm", "all").optional("all"),
     source=SOURCE.optional(),
 )
+LIST = Shape(
+    query=Text().optional(),
+    agentId=Text().optional(),
+    scope=Choice("agent", "swarm", "all").optional("all"),
+    source=SOURCE.optional(),
+    sourcePath=Text().optional(),
+    limit=Number(1, 100, integer=True).optional(20),
+    offset=Number(0, None, integer=True).optional(0),
+)
 INDEX = Shape(
     agentId=Text().optional(),
     content=Text(1),
@@ -149,6 +158,24 @@ def _add(call: Call) -> Reply:
     return Reply(202, answer | ({"edited": True} if edited else {}))
 
 
+def _list(call: Call) -> Document:
+    """List memories of all agents, the newest first; a query is not searched for."""
+    wanted = call.body
+    conditions = {
+        "agentId = ?": wanted.get("agentId"),
+        "scope = ?": None if wanted["scope"] == "all" else wanted["scope"],
+        "source = ?": wanted.get("source"),
+        "instr(lower(IFNULL(sourcePath, '')), lower(?)) > 0": wanted.get("sourcePath"),
+    }
+    asked = {condition: value for condition, value in conditions.items() if value is not None}
+    where = " AND ".join(asked) or "1"
+    order = f"{where} ORDER BY number DESC LIMIT ? OFFSET ?"
+    rows = call.store.find(MEMORIES, order, *asked.values(), wanted["limit"], wanted["offset"])
+    total = call.store.value(f"SELECT count(*) FROM memories WHERE {where}", *asked.values())  # noqa: S608 - constants
+    page = {"limit": wanted["limit"], "offset": wanted["offset"]}
+    return {"results": rows, "total": total, **page, "mode": "list"}
+
+
 def _get(call: Call) -> Document:
     memory = found(call.store.get(MEMORIES, call.path["id"]), "Memory")
     return {"memory": memory, "links": [], "backlinks": []}
@@ -165,6 +192,7 @@ def _delete(call: Call) -> Document:
 ROUTES = (
     Route("POST", "/api/memory/search", _search, agent="header", body=SEARCH),
     Route("POST", "/api/memory/index", _add, body=INDEX),
+    Route("POST", "/api/memory/list", _list, body=LIST),
     Route("GET", "/api/memory/{id}", _get),
     Route("DELETE", "/api/memory/{id}", _delete),
 )

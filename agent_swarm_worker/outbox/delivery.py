@@ -4,8 +4,8 @@ After an attempt without an answer, the server may have carried out the write. T
 
 * finish, session, vcs, clear_rate_limit, report_windows, provider_session, latest_model,
   commit_cursors, delete_active_session, steered are sent again: repeating them changes nothing.
-* cost, logs, late_result, events, context, progress, note, report_rate_limit, and report_usage of a
-  task are read back first (`read_back`), and only the missing part is sent.
+* cost, logs, late_result, events, context, progress, note, memory, report_rate_limit, and
+  report_usage of a task are read back first (`read_back`), and only the missing part is sent.
 * report_usage without a task is sent again. Other workers use the same key, so its counter does not
   show whose use was counted; the counter only selects the key that is tried next.
 
@@ -34,7 +34,13 @@ from agent_swarm_worker.journal.files import AFTER_ALL_LINES
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox import read_back
 from agent_swarm_worker.outbox.queue import Delivery, WriteKind
-from agent_swarm_worker.outbox.reduction import Reduction, is_over_content, is_size, send_reduced
+from agent_swarm_worker.outbox.reduction import (
+    Reduction,
+    is_failure,
+    is_over_content,
+    is_size,
+    send_reduced,
+)
 from agent_swarm_worker.outbox.uploads import EventParts, LogParts, send_in_parts
 
 if TYPE_CHECKING:
@@ -58,9 +64,9 @@ async def deliver(delivery: Delivery) -> None:
             error, persistence=delivery.persistence, size=size
         ):
             raise
-        is_gateways = isinstance(error, GatewayRefused) or is_size(error)
-        if not is_gateways and kind is not WriteKind.FINISH:
-            raise  # it may be about another field than a text, or about reading back
+        is_servers = isinstance(error, ApiRefused) and not (is_size(error) or is_failure(error))
+        if is_servers and kind is not WriteKind.FINISH:
+            raise  # it may be about another field than a text
         await _deliver_reduced(delivery, HANDLERS[kind], error)
 
 
@@ -230,6 +236,12 @@ async def _report_rate_limit(delivery: Delivery) -> None:
         )
 
 
+async def _memory(delivery: Delivery) -> None:
+    """Args: the body of docs/api.md 15.5, with a ``sourcePath`` of its own."""
+    if not await read_back.has_memory(delivery):
+        await delivery.client.resources.index_memory(delivery.args)
+
+
 async def _steered(delivery: Delivery) -> None:
     """Args: message_id, and mode if the session has the message, else reason."""
     steering = delivery.client.steering
@@ -250,6 +262,7 @@ _REDUCED = frozenset(
         WriteKind.LATE_RESULT,
         WriteKind.STEERED,
         WriteKind.LATEST_MODEL,
+        WriteKind.MEMORY,
     }
 )
 """Kinds with texts. Logs and events are reduced by `uploads`, one by one."""
@@ -280,4 +293,5 @@ HANDLERS: Mapping[WriteKind, Handler] = {
     ),
     WriteKind.DELETE_ACTIVE_SESSION: lambda d: d.client.sessions.delete(d.args["task_id"]),
     WriteKind.STEERED: _steered,
+    WriteKind.MEMORY: _memory,
 }

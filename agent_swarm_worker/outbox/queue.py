@@ -58,6 +58,7 @@ class WriteKind(StrEnum):
     COMMIT_CURSORS = "commit_cursors"
     DELETE_ACTIVE_SESSION = "delete_active_session"
     STEERED = "steered"
+    MEMORY = "memory"
 
 
 EVICTION_ORDER = (
@@ -78,7 +79,7 @@ _INDEXES = (
 )
 
 
-IRREPLACEABLE = frozenset({WriteKind.COST, WriteKind.FINISH, WriteKind.SESSION})
+IRREPLACEABLE = frozenset({WriteKind.COST, WriteKind.FINISH, WriteKind.MEMORY, WriteKind.SESSION})
 """Kinds that are written durably, so that a power cut does not undo them. Few per task."""
 
 

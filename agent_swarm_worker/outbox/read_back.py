@@ -100,6 +100,17 @@ async def has_rate_limit(delivery: Delivery) -> bool:
     return limited is not None and _is_same_moment(limited.get(key["suffix"], ""), until)
 
 
+async def has_memory(delivery: Delivery) -> bool:
+    """True if the agent has a memory of this path; the server replaces one that is sent again."""
+    agent_id, path = delivery.args["agentId"], delivery.args["sourcePath"]
+    stored = await _read(
+        delivery,
+        Feature.STORED_MEMORIES,
+        lambda: delivery.client.resources.memory_paths(agent_id, path),
+    )
+    return path in (stored or ())
+
+
 async def count_events(
     delivery: Delivery, events: Sequence[Any], *, ignores_time: bool = False
 ) -> int:
@@ -193,6 +204,7 @@ async def _read(delivery: Delivery, feature: Feature, call: Callable[[], Awaitab
     try:
         return await capabilities.attempt(feature, call)
     except (ApiGarbled, ApiRefused) as error:
+        error.is_of_reading = True
         is_refused = isinstance(error, ApiRefused) and not error.is_server_fault
         if is_refused or not capabilities.is_worth_waiting_for(
             feature, answers=delivery.client.http.health.answers

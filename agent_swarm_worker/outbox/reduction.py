@@ -36,7 +36,7 @@ STEP = 4
 MIN_BYTES = 512
 _KEPT = re.compile(
     r"(.*_)?(id|uuid|provider)|.*(Id|Uuid|Url|Repo|At|Timestamp|Type|Provider|Formula|Trigger)|"
-    "status|event|category|source|mode|type"
+    "status|event|category|source|sourcePath|scope|mode|type"
 )
 """Keys of identifiers, times and names that the server compares or checks."""
 _LOOK_ALIKES = str.maketrans(
@@ -57,18 +57,24 @@ def is_over_content(error: ApiError, *, persistence: int, size: int = 0) -> bool
             also been repeated.
         size: of the content in bytes.
     """
+    if error.is_of_reading:
+        return False
     match error:
         case GatewayRefused():
             return is_size(error) or persistence > (error.status == 404)
         case Unauthorized() | RouteMissing():
             return False
         case ApiRefused():
-            is_failure = error.status in _FAILED_ON_CONTENT
-            return error.status in CONTENT_REFUSED or (persistence > 1 and is_failure)
+            return error.status in CONTENT_REFUSED or (persistence > 1 and is_failure(error))
         case ApiUnreachable():
             return persistence > 1 and error.ambiguous and size > LARGE_BYTES
         case _:
             return persistence > 1 and isinstance(error, ApiGarbled)
+
+
+def is_failure(error: ApiError) -> bool:
+    """True if the server failed over a request, which may be because of its content."""
+    return isinstance(error, ApiRefused) and error.status in _FAILED_ON_CONTENT
 
 
 def is_size(error: ApiError) -> bool:
@@ -174,7 +180,7 @@ async def send_reduced(
             raise refusal
         else:
             smaller = reduction.max_bytes // STEP
-            reduction = Reduction(smaller if smaller >= MIN_BYTES else 0, where=where)
+            reduction = replace(reduction, max_bytes=smaller if smaller >= MIN_BYTES else 0)
         try:
             await send(reduction)
         except ApiError as error:

@@ -3,7 +3,7 @@
 The server or a gateway refuses a whole request for one bad element, or for its size. So the
 acknowledged part is stored after each request, and a refused request is halved, by elements or by
 bytes, until the bad element is alone. It is sent reduced (`reduction`), or left out if the server
-itself refuses it. The journal has each line as it was.
+itself refuses it, or fails over it in each form. The journal has each line as it was.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from agent_swarm_worker.outbox.read_back import count_events, count_lines
 from agent_swarm_worker.outbox.reduction import (
     STEP,
     Reduction,
+    is_failure,
     is_over_content,
     is_size,
     masked,
@@ -93,10 +94,11 @@ async def send_in_parts(delivery: Delivery, parts: Parts) -> None:
                     else:
                         limit = len(elements) // 2
                     continue
-                refused_in_a_row += _is_invalid(error)
+                refused_in_a_row += isinstance(error, ApiRefused) and not is_size(error)
                 if refused_in_a_row == MAX_REFUSED_IN_A_ROW:
                     raise
-                await _replace_or_leave_out(delivery, parts, elements[0], error)
+                if await _was_replaced(delivery, parts, elements[0], error):
+                    refused_in_a_row = 0
             else:
                 refused_in_a_row = 0
                 limit = min(limit * 2, parts.max_elements)
@@ -115,27 +117,27 @@ def _size(element: Any) -> int:
     return len(encode(element))
 
 
-def _is_invalid(error: ApiError) -> bool:
-    return isinstance(error, ApiRefused) and not is_size(error)
-
-
-async def _replace_or_leave_out(
-    delivery: Delivery, parts: Parts, element: Any, error: ApiError
-) -> None:
-    """Send a refused element reduced, or leave it out if the server itself refuses it."""
-    if _is_invalid(error):
+async def _was_replaced(delivery: Delivery, parts: Parts, element: Any, error: ApiError) -> bool:
+    """Send a refused element reduced; leave it out, and return false, if the server refuses it."""
+    try:
+        if isinstance(error, ApiRefused) and not is_size(error) and not is_failure(error):
+            raise error
+        used = await send_reduced(
+            error,
+            partial(parts.post_reduced, element),
+            size=min(_size(element), CUT_BYTES * STEP),
+            persistence=delivery.persistence,
+        )
+    except ApiRefused as refusal:
+        if refusal is not error and not is_failure(refusal):
+            raise
         delivery.dropped(str(error), count=1)
-        return
-    used = await send_reduced(
-        error,
-        partial(parts.post_reduced, element),
-        size=min(_size(element), CUT_BYTES * STEP),
-        persistence=delivery.persistence,
-    )
+        return False
     why = f"one was refused as a whole, and was sent {used.how}"
     details = {"chars": len(element)} if isinstance(element, str) else {}
     status = getattr(error, "status", None)
     delivery.dropped(why, error=str(error), status=status, count=1, **details)
+    return True
 
 
 class EventParts:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from agent_swarm_worker.processes import subreaper
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,7 +36,8 @@ async def call_isolated(function: Callable[[Any], Any], argument: Any, *, limit_
         IsolatedCallFailed: there is no result, or none within `limit_s`.
     """
     try:
-        with anyio.fail_after(limit_s):
+        # The child is in no session that is watched: nobody else may reap it.
+        with subreaper.starting(), anyio.fail_after(limit_s):
             done = await anyio.run_process(
                 _argv(function, limit_s),
                 input=_encoded(argument),

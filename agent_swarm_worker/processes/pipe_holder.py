@@ -20,6 +20,7 @@ import anyio
 
 from agent_swarm_worker.processes import procfs, subreaper
 from agent_swarm_worker.processes.capture_buffer import CaptureBuffer, WriteIntent
+from agent_swarm_worker.processes.subreaper import HOLDER_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.processes.pipes import PipeReader
 
-HOLDER_VARIABLE = "AGENT_SWARM_KEEPER"
-"""Carries the child's tag in a holder's environment. Not the variable of the session's own
-processes, so that a sweep does not kill the holder."""
 HOLDER_LIFETIME_S = 24 * 3600
 END_S = 1.0
 STDOUT, STDERR = "agent-swarm-stdout", "agent-swarm-stderr"

@@ -8,6 +8,7 @@ or may not be read are left out.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -77,6 +78,21 @@ def has_variable(pid: int, entry: bytes) -> bool:
         return False
     below = entry + b"/"
     return any(line == entry or line.startswith(below) for line in environment.split(b"\0"))
+
+
+def has_name(pid: int, *names: str) -> bool:
+    """Return whether a process was started with one of these variables, whatever their values."""
+    starts = tuple(os.fsencode(f"{name}=") for name in names)
+    return any(line.startswith(starts) for line in _read(pid, "environ").split(b"\0"))
+
+
+def children() -> set[int]:
+    """Return the pids of the children of this process; none where the kernel does not list them."""
+    found: set[int] = set()
+    for file in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found.update(map(int, file.read_bytes().split()))
+    return found
 
 
 def command_line(pid: int) -> str:

@@ -22,14 +22,13 @@ from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.processes import pipe_holder, procfs, subreaper
 from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
 from agent_swarm_worker.processes.pipes import LONG_READ_BYTES, PipeReader, PipeWriter
+from agent_swarm_worker.processes.subreaper import TAG_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from anyio.abc import Process
-
-TAG_VARIABLE = "AGENT_SWARM_SESSION"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.processes.spawn import TAG_VARIABLE
-from agent_swarm_worker.processes.subreaper import reap_orphans
+from agent_swarm_worker.processes.subreaper import TAG_VARIABLE, reap_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence

@@ -9,6 +9,9 @@ the two apart, so the rules are:
 * processes in our own session were started by other code of ours that does not use `spawn` (git,
   for example), or descend from such, and are not reaped;
 * all others left our session, so they descend from a process that `spawn` started: they are reaped.
+
+Nearly all of them have the tag of their session in their environment. Those that left even that are
+found by `untagged_orphans`.
 """
 
 from __future__ import annotations
@@ -28,12 +31,20 @@ if TYPE_CHECKING:
     from anyio.abc import Process
 
     from agent_swarm_worker.clock import Clock
+    from agent_swarm_worker.processes.procfs import ProcessInfo
 
 _PR_SET_CHILD_SUBREAPER = 36
 
 
+TAG_VARIABLE = "AGENT_SWARM_SESSION"
+"""Holds the tag of a session, or of a short program, in the environment of all its processes."""
+HOLDER_VARIABLE = "AGENT_SWARM_KEEPER"
+"""Holds the tag in the environment of a pipe holder, which a sweep must not end."""
+
+
 class _Registry:
     def __init__(self) -> None:
+        self.adopts = False
         self.starting = 0
         self.direct: WeakSet[Process] = WeakSet()
 
@@ -63,11 +74,13 @@ def register(child: Process) -> None:
 async def adopt_orphans(*, clock: Clock, interval_s: float = 5.0) -> None:
     """Adopt orphans and reap them every `interval_s`, until cancelled."""
     _set_subreaper(on=True)
+    _registry.adopts = True
     try:
         while True:
             reap_orphans()
             await clock.sleep(interval_s)
     finally:
+        _registry.adopts = False
         _set_subreaper(on=False)
 
 
@@ -84,6 +97,25 @@ def reap_orphans() -> list[int]:
                 os.waitpid(info.pid, os.WNOHANG)
                 reaped.append(info.pid)
     return reaped
+
+
+def untagged_orphans() -> list[ProcessInfo]:
+    """Return the living adopted processes that have no tag: an agent cleared their environment.
+
+    Which session they belong to cannot be seen. None is found while no orphans are adopted, and by
+    process 1, which also gets orphans of others.
+    """
+    if not _registry.adopts or _registry.starting or os.getpid() == 1:
+        return []
+    watched, our_session = _registry.watched_pids(), os.getsid(0)
+    found = []
+    for pid in procfs.children() - watched:
+        info = procfs.inspect(pid)
+        if info is None or info.is_dead or info.session == our_session:
+            continue
+        if not procfs.has_name(pid, TAG_VARIABLE, HOLDER_VARIABLE):
+            found.append(info)
+    return found
 
 
 def _some_child_has_ended() -> bool:

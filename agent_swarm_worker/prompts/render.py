@@ -56,7 +56,7 @@ class TemplateLibrary:
 
     def __init__(self, directory: Path) -> None:
         self._bodies = {
-            path.name.removesuffix(".md"): path.read_text("utf-8", errors="replace").strip("\n")
+            path.name.removesuffix(".md"): path.read_text("utf-8-sig", errors="replace").strip("\n")
             for path in sorted(directory.glob("*.md"))
         }
         self._expanded: dict[str, str] = {}
@@ -115,7 +115,7 @@ class Renderer:
     """Makes a `PromptBuild` per prompt; owns the templates, the server client and the cache.
 
     Without `server`, only `library` is used. `timeout_s` is the limit of each request to the
-    server; its answers are reused for `cache_s`.
+    server; its answers are reused for `cache_s`, and for `unknown_s` that it has no such template.
     """
 
     def __init__(
@@ -127,11 +127,15 @@ class Renderer:
         agent_id: str | None = None,
         timeout_s: float = 5.0,
         cache_s: float = 60.0,
+        unknown_s: float = 600.0,
     ) -> None:
         self.library, self.server, self.agent_id = library, server, agent_id
         self.timeout_s = timeout_s
         self._clock, self._cache_s = clock, cache_s
         self._cache: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
+        self._unknown_s = unknown_s
+        self._unknown: dict[str, float] = {}
+        """Templates that the server does not have, and until when that is believed."""
 
     def build(self) -> PromptBuild:
         """Start a prompt."""
@@ -141,6 +145,14 @@ class Renderer:
         """Return a cached answer."""
         expires, text = self._cache.get(key, (0.0, ""))
         return text if self._clock.monotonic() < expires else None
+
+    def is_unknown(self, template_id: str) -> bool:
+        """True if the server said lately that it has no such template."""
+        return self._clock.monotonic() < self._unknown.get(template_id, 0.0)
+
+    def store_unknown(self, template_id: str) -> None:
+        """Remember that the server has no such template."""
+        self._unknown[template_id] = self._clock.monotonic() + self._unknown_s
 
     def store(self, key: bytes, text: str) -> None:
         """Cache an answer, unless it is large: large texts contain a task and are not reused."""
@@ -190,7 +202,7 @@ class PromptBuild:
     async def _remote(self, template_id: str, variables: Mapping[str, str]) -> str | None:
         """Return the server's text; ``None``: use the package's."""
         server = self._renderer.server
-        if server is None or not self._ask_server:
+        if server is None or not self._ask_server or self._renderer.is_unknown(template_id):
             return None
         values = orjson.dumps(variables, option=orjson.OPT_SORT_KEYS)
         key = hashlib.sha256(template_id.encode() + b"\0" + values).digest()
@@ -205,6 +217,7 @@ class PromptBuild:
             self._fall_back(template_id, error)
             return None
         if answer is None:
+            self._renderer.store_unknown(template_id)
             return None
         text = "" if answer.skipped else answer.text
         self._renderer.store(key, text)
@@ -219,6 +232,8 @@ class PromptBuild:
         if affects_this_part_only or self._ask_server:
             why = str(error) or f"no answer within {self._renderer.timeout_s:g} s"
             self._log.warning(Event.PROMPT_FALLBACK, template=template_id, why=why)
+        if affects_this_part_only and isinstance(error, ApiRefused) and error.status == 404:
+            self._renderer.store_unknown(template_id)
         if not affects_this_part_only:
             self._ask_server = False
 

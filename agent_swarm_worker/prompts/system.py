@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from agent_swarm_worker.files import read_whole
 from agent_swarm_worker.prompts.render import Part, block, clean, join, squeeze
-from agent_swarm_worker.text import clip_bytes, one_line
+from agent_swarm_worker.text import clip_bytes, one_line, text_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,7 +123,7 @@ def operator_prompt(settings: Settings) -> str:
     """
     if settings.system_prompt.strip() or settings.system_prompt_file is None:
         return settings.system_prompt
-    return read_whole(settings.system_prompt_file).decode("utf-8", "replace")
+    return text_of_file(read_whole(settings.system_prompt_file))
 
 
 def _fixed_parts(agent: AgentContext, task: TaskContext) -> list[Part]:

@@ -6,8 +6,11 @@ Only the chosen adapter is imported, with its optional dependencies. The specifi
 
 from __future__ import annotations
 
+import sys
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from agent_swarm_worker.contract import (
@@ -149,5 +152,19 @@ def _of_traits(name: str, traits: ProviderTraits) -> HarnessSpec:
 
 
 def _entries(group: str = GROUP) -> dict[str, EntryPoint]:
+    found = _installed(group, tuple((place, _changed_at_ns(place)) for place in sys.path))
     # Of two with the same name the first on the path counts, as with imports.
-    return {entry.name: entry for entry in reversed(tuple(entry_points(group=group)))}
+    return {entry.name: entry for entry in reversed(found)}
+
+
+@lru_cache(maxsize=8)
+def _installed(group: str, _path: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    """Read the metadata of all distributions; again when a directory of the path has changed."""
+    return tuple(entry_points(group=group))
+
+
+def _changed_at_ns(place: str) -> int:
+    try:
+        return Path(place or ".").stat().st_mtime_ns
+    except (OSError, ValueError):
+        return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,21 +17,24 @@ from agent_swarm_worker.contract import (
     Compaction,
     Error,
     Message,
+    Plan,
     Progress,
     RawLog,
     RawStderr,
+    Reasoning,
     Result,
     SessionInit,
     ToolEnd,
     ToolStart,
 )
+from agent_swarm_worker.contract.actions import USUAL_TOOLS, action_of
 from agent_swarm_worker.contract.listening import listens_to
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.reporting.labels import helper_name
 from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.contract import CostData, ProviderEvent
+    from agent_swarm_worker.contract import ActionKind, CostData, ProviderEvent
 
 MAX_LINE_CHARS = 200
 MAX_PART_CHARS = 100
@@ -39,8 +43,11 @@ MAX_PARSED_CHARS = 256 * 1024
 """A longer record is not parsed."""
 
 
-def _tool_start(event: ToolStart) -> str:
+def _tool_start(event: ToolStart, tools: Mapping[str, ActionKind]) -> str:
     name = event.tool_name.removeprefix("mcp__").replace("__", ":")
+    action = action_of(event.tool_name, event.args, tools)
+    if action.subject and action.kind != "mcp":
+        return one_line(f"▸ {name}: {action.subject}", MAX_LINE_CHARS)
     inputs = event.args.items() if isinstance(event.args, Mapping) else ()
     shown = ", ".join(f"{key}={one_line(str(item), MAX_INPUT_CHARS)}" for key, item in inputs)
     return one_line(f"▸ {name}({shown})", MAX_LINE_CHARS)
@@ -68,6 +75,13 @@ def _compaction(event: Compaction) -> str:
     return f"context compacted ({event.compact_trigger}), from {event.pre_compact_tokens:,} tokens"
 
 
+def _plan(event: Plan) -> str:
+    done = sum(step.status == "completed" for step in event.steps)
+    now = next((step.text for step in event.steps if step.status == "in_progress"), "")
+    text = f"plan: {done} of {len(event.steps)} done"
+    return one_line(f"{text}, now: {now}" if now else text, MAX_LINE_CHARS)
+
+
 def _text(value: Any) -> str:
     if isinstance(value, list):
         value = " ".join(str(part.get("text", "")) for part in value if isinstance(part, Mapping))
@@ -77,7 +91,8 @@ def _text(value: Any) -> str:
 
 _DESCRIPTIONS: Mapping[type, Callable[[Any], str]] = {
     Message: lambda event: _text(event.content),
-    ToolStart: _tool_start,
+    Reasoning: lambda event: f"… {_text(event.content)}" if event.content.strip() else "",
+    Plan: _plan,
     ToolEnd: lambda event: f"{'✗' if event.is_error else '◂'} {_text(event.result)}",
     SessionInit: lambda event: f"session starts: model {one_line(event.model or 'unknown', 100)}",
     Result: _final_result,
@@ -90,19 +105,24 @@ _DESCRIPTIONS: Mapping[type, Callable[[Any], str]] = {
 class Console:
     """A session listener that logs a line for each event, unless the log hides info."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> None:
+        """`tools` has the actions of the harness's own tools, by their name in lower case."""
         self._log = log
+        self._describe: Mapping[type, Callable[[Any], str]] = {
+            **_DESCRIPTIONS,
+            ToolStart: partial(_tool_start, tools=tools),
+        }
         self._is_shown = log.shows_info
         self._unexplained: str | None = None
         """The last record, until an event comes of it."""
         self._is_scheduled = False
 
-    @listens_to(*_DESCRIPTIONS, RawStderr, lines="unexplained")
+    @listens_to(*_DESCRIPTIONS, ToolStart, RawStderr, lines="unexplained")
     def on_event(self, event: ProviderEvent) -> None:
         """Log one event, unless its line is empty."""
         if not self._is_shown:
             return
-        describe = _DESCRIPTIONS.get(type(event))
+        describe = self._describe.get(type(event))
         if describe is not None:
             self._unexplained = None
             helper = getattr(event, "helper", None)

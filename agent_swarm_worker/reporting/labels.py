@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from agent_swarm_worker.contract.actions import USUAL_TOOLS, action_of, canonical_name, kind_of
 from agent_swarm_worker.text import one_line, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from agent_swarm_worker.contract import ActionKind, Helper
+    from agent_swarm_worker.contract.actions import Action
 
 MAX_LABEL_CHARS = 300
 MAX_HELPER_CHARS = 60
 
-USUAL_TOOLS: Final[Mapping[str, ActionKind]] = {
-    "read": "read",
-    "edit": "edit",
-    "multiedit": "edit",
-    "write": "write",
-    "bash": "shell",
-    "grep": "search",
-    "glob": "find-files",
-    "find": "find-files",
-    "ls": "list-directory",
-    "agent": "subagent",
-    "task": "subagent",
-    "skill": "skill",
-    "toolsearch": "housekeeping",
-    "todoread": "housekeeping",
-    "todowrite": "housekeeping",
-}
-"""The actions of tools by their usual names; a harness's spec adds its own."""
+_UNTOLD = frozenset({"plan", "housekeeping"})
 _SWARM_SERVER = "agent-swarm"
 _OWN_REPORT = "store-progress"
 _ACRONYMS = re.compile(r"\b(?:mcp|kv|api|url|id)\b", re.IGNORECASE)
@@ -50,7 +37,7 @@ def label(
     `scrub` replaces secrets, before the text is cut; `tools` has the actions of the harness's own
     tools, by their name in lower case; `helper` is the one who calls.
     """
-    text = _label(tool_name, args if isinstance(args, Mapping) else {}, tools)
+    text = _label(tool_name, args, tools)
     if not text:
         return None
     if helper is None:
@@ -66,37 +53,17 @@ def helper_name(helper: Helper, scrub: Callable[[str], str] = str) -> str:
 def has_label(tool_name: str, args: Any, *, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> bool:
     """True if `label` returns a text for this call."""
     name = canonical_name(tool_name, args)
-    return _kind(name, tools) != "housekeeping" and not _is_own_report(name)
+    return kind_of(name, tools) not in _UNTOLD and not _is_own_report(name)
 
 
-def _kind(name: str, tools: Mapping[str, ActionKind]) -> ActionKind | None:
-    known = name.lower()
-    return tools.get(known) or USUAL_TOOLS.get(known)
-
-
-def canonical_name(tool_name: str, args: Any) -> str:
-    """Return one name for a tool that harnesses name differently.
-
-    Some pass server and tool of an MCP call as arguments; some write built-in tools in lower case.
-    """
-    if isinstance(args, Mapping) and "server" in args and "tool" in args:
-        server, tool = _text(args, "server"), _text(args, "tool")
-        if server and tool:
-            return f"mcp__{server}__{tool}"
-    if "_" in tool_name:
-        return tool_name
-    return tool_name[:1].upper() + tool_name[1:]
-
-
-def _label(tool_name: str, args: Mapping[Any, Any], tools: Mapping[str, ActionKind]) -> str | None:
+def _label(tool_name: str, args: Any, tools: Mapping[str, ActionKind]) -> str | None:
     name = canonical_name(tool_name, args)
-    kind = _kind(name, tools)
-    if kind == "housekeeping" or _is_own_report(name):
+    action = action_of(tool_name, args, tools)
+    if action.kind in _UNTOLD or _is_own_report(name):
         return None
     if name.startswith("mcp__"):
         return _mcp_label(name)
-    builtin = _builtin_label(kind, args) if kind else None
-    return builtin or _swarm_label(tool_name) or f"🔧 {_humanise(name)}"
+    return _builtin_label(action) or _swarm_label(tool_name) or f"🔧 {_humanise(name)}"
 
 
 def _is_own_report(name: str) -> bool:
@@ -116,40 +83,47 @@ def _mcp_label(name: str) -> str:
     return _swarm_label(tool) or f"🔌 {_humanise(tool)}"
 
 
-def _builtin_label(kind: ActionKind, args: Mapping[Any, Any]) -> str | None:
-    match kind:
+def _builtin_label(action: Action) -> str | None:
+    subject, description = action.subject, action.description
+    match action.kind:
         case "read":
-            return f"📖 Reading {_short_path(args)}"
+            return f"📖 Reading {_short_path(subject)}"
         case "edit":
-            return f"✏️ Editing {_short_path(args)}"
+            return f"✏️ Editing {_short_path(subject)}"
         case "write":
-            return f"📝 Writing {_short_path(args)}"
-        case "shell":
-            return f"⚡ {_text(args, 'description') or 'Running a command'}"
+            return f"📝 Writing {_short_path(subject)}"
+        case "shell":  # the command may be long, and hold more than the task's readers should see
+            return f"⚡ {description or 'Running a command'}"
         case "search":
-            return f'🔍 Searching for "{_text(args, "pattern") or "text"}"'
+            return f'🔍 Searching for "{subject or "text"}"'
         case "find-files":
-            return f"📁 Looking for {_text(args, 'pattern') or 'files'}"
+            return f"📁 Looking for {subject or 'files'}"
         case "list-directory":
-            is_here = _text(args, "path") in ("", ".")
-            return f"📁 Listing {'the directory' if is_here else _short_path(args)}"
+            is_here = subject in ("", ".")
+            return f"📁 Listing {'the directory' if is_here else _short_path(subject)}"
+        case "web-search":
+            return f'🌐 Searching the web for "{subject}"' if subject else "🌐 Searching the web"
+        case "fetch":
+            return f"🌐 Fetching {_host(subject)}"
         case "subagent":
-            return f"🤖 {_text(args, 'description') or 'Starting a helper'}"
+            return f"🤖 {description or subject or 'Starting a helper'}"
         case "skill":
-            skill = _text(args, "skill")
-            return f"⚙️ Using /{skill}" if skill else "⚙️ Using a skill"
+            return f"⚙️ Using /{subject}" if subject else "⚙️ Using a skill"
+        case "question":
+            return f"❓ {subject or 'Asking a question'}"
     return None
 
 
-def _short_path(args: Mapping[Any, Any]) -> str:
-    path = _text(args, "file_path", "filePath", "path")
+def _short_path(path: str) -> str:
     return "/".join(re.split(r"[/\\]+", path.rstrip("/\\"))[-2:]) or "a file"
 
 
-def _text(args: Mapping[Any, Any], *keys: str) -> str:
-    """Return the first of these values that is a string and not blank, or an empty string."""
-    values = (args.get(key) for key in keys)
-    return next((value for value in values if isinstance(value, str) and value.strip()), "")
+def _host(url: str) -> str:
+    """Return a URL's host; its path and query may be anything."""
+    try:
+        return urlsplit(url if "//" in url else f"//{url}").hostname or "a page"
+    except ValueError:
+        return "a page"
 
 
 def _humanise(name: str) -> str:

@@ -88,6 +88,7 @@ class SessionReporter:
             session_uuid=info.session_uuid,
             clock=clock,
             scrub=redactor.text,
+            tools=info.tools,
         )
         self._context = ContextReports(
             send=self._put_context,

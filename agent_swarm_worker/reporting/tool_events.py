@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -17,12 +16,14 @@ import orjson
 from agent_swarm_worker.api.values import encode, whole_number
 from agent_swarm_worker.api.wire.bodies import event_body
 from agent_swarm_worker.clock import wire_time
-from agent_swarm_worker.reporting.labels import canonical_name
+from agent_swarm_worker.contract.actions import USUAL_TOOLS, action_of
 from agent_swarm_worker.text import one_line, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import CostData, ToolEnd, ToolStart
+    from agent_swarm_worker.contract import ActionKind, CostData, ToolEnd, ToolStart
 
 MAX_BATCH = 450
 """Events of one request; the server takes 500."""
@@ -34,18 +35,21 @@ MAX_HEADS = 64
 MAX_OPEN_CALLS = 1000
 """Calls whose start time is kept, in case a harness never ends them."""
 
-_KEY_ARGUMENT = {
-    "Read": ("filePath", "file_path"),
-    "Edit": ("filePath", "file_path"),
-    "Write": ("filePath", "file_path"),
-    "Bash": ("description", "description"),
-    "Agent": ("description", "description"),
-    "Task": ("description", "description"),
-    "Grep": ("pattern", "pattern"),
-    "Glob": ("pattern", "pattern"),
-    "Skill": ("skillName", "skill"),
+_SUBJECT_KEYS: Mapping[ActionKind, str] = {
+    "read": "filePath",
+    "edit": "filePath",
+    "write": "filePath",
+    "list-directory": "filePath",
+    "search": "pattern",
+    "find-files": "pattern",
+    "web-search": "query",
+    "fetch": "url",
+    "question": "question",
+    "skill": "skillName",
 }
-"""Tool → name on the wire and name in the arguments (docs/api.md 9.3)."""
+"""The name of an action's subject on the wire (docs/api.md 9.3). That of ``shell`` is not sent: a
+command may be long, and the journal has it."""
+_DESCRIBED: frozenset[ActionKind] = frozenset({"shell", "subagent"})
 
 
 class ToolEvents:
@@ -60,8 +64,9 @@ class ToolEvents:
         session_uuid: str,
         clock: Clock,
         scrub: Callable[[str], str],
+        tools: Mapping[str, ActionKind] = USUAL_TOOLS,
     ) -> None:
-        self._send, self._clock, self._scrub = send, clock, scrub
+        self._send, self._clock, self._scrub, self._tools = send, clock, scrub, tools
         self._agent_id, self._task_id, self._session_uuid = agent_id, task_id, session_uuid
         # While the queue cannot be written, the oldest events are dropped.
         self._batch: deque[tuple[bytes, dict[str, Any]]] = deque(maxlen=2 * MAX_BATCH)
@@ -74,7 +79,7 @@ class ToolEvents:
         """Tool names of the waiting events, scrubbed and cut."""
         self._stamp = ""
         self._stamped_at_s = -math.inf
-        self._open_calls: OrderedDict[str, float] = OrderedDict()
+        self._open_calls: OrderedDict[str, tuple[float, ActionKind]] = OrderedDict()
 
     def session_started(self, provider_session_id: str) -> None:
         """Add the start of the session; only this event has the harness's own id."""
@@ -82,28 +87,30 @@ class ToolEvents:
 
     def tool_started(self, event: ToolStart) -> None:
         """Add the start of a tool call."""
-        name = canonical_name(event.tool_name, event.args)
-        data = self._call(event)
-        wire_name, key = _KEY_ARGUMENT.get(name, ("", ""))
-        text = event.args.get(key) if wire_name and isinstance(event.args, Mapping) else None
-        text = text if isinstance(text, str) else ""
-        if text:
-            self._put_text(data, wire_name, text)
+        action = action_of(event.tool_name, event.args, self._tools)
+        kind = action.kind
+        data = self._call(event, kind)
+        if action.subject and (key := _SUBJECT_KEYS.get(kind)):
+            self._put_text(data, key, action.subject)
+        elif action.description and kind in _DESCRIBED:
+            self._put_text(data, "description", action.description)
         self._add("tool.start", data)
-        if name == "Skill" and text:
+        if kind == "skill" and action.subject:
             skill: dict[str, Any] = {}
-            self._put_text(skill, wire_name, text)
+            self._put_text(skill, "skillName", action.subject)
             self._add("skill.invoke", skill)
-        self._open_calls[event.tool_call_id] = self._clock.monotonic()
+        self._open_calls[event.tool_call_id] = self._clock.monotonic(), kind
         if len(self._open_calls) > MAX_OPEN_CALLS:
             self._open_calls.popitem(last=False)
 
     def tool_ended(self, event: ToolEnd) -> None:
         """Add the end of a tool call, without its result."""
-        began_at = self._open_calls.pop(event.tool_call_id, None)
-        took_ms = None if began_at is None else (self._clock.monotonic() - began_at) * 1000
+        began = self._open_calls.pop(event.tool_call_id, None)
+        took_ms = None if began is None else (self._clock.monotonic() - began[0]) * 1000
+        # The arguments, which an end has not, may tell an MCP call.
+        kind = began[1] if began else action_of(event.tool_name, None, self._tools).kind
         status = "error" if event.is_error else "ok"
-        self._add("tool.end", self._call(event), status=status, duration_ms=took_ms)
+        self._add("tool.end", self._call(event, kind), status=status, duration_ms=took_ms)
 
     def session_ended(self, *, is_error: bool, duration_ms: float, cost: CostData | None) -> None:
         """Add the end of the session, with its cost if known."""
@@ -171,11 +178,12 @@ class ToolEvents:
             self._heads[name, status, session_id] = head
         return head
 
-    def _call(self, event: ToolStart | ToolEnd) -> dict[str, Any]:
+    def _call(self, event: ToolStart | ToolEnd, kind: ActionKind) -> dict[str, Any]:
         name = self._tool_names.get(event.tool_name)
         if name is None:
             name = self._tool_names[event.tool_name] = self._short(event.tool_name)
-        data = {"toolName": name, "toolCallId": one_line(event.tool_call_id, MAX_ID_CHARS)}
+        call_id = one_line(event.tool_call_id, MAX_ID_CHARS)
+        data = {"toolName": name, "toolCallId": call_id, "action": kind}
         if (helper := event.helper) is not None:
             data["helperId"] = one_line(helper.id, MAX_ID_CHARS)
             if helper.name:

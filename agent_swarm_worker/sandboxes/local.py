@@ -24,7 +24,7 @@ from agent_swarm_worker.contract.guest import (
 )
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.processes import stop_tree
+from agent_swarm_worker.processes import stop_tree, subreaper
 from agent_swarm_worker.processes.capture_buffer import CaptureBuffer
 from agent_swarm_worker.processes.pipe_holder import PipeHolders
 from agent_swarm_worker.processes.pipes import drain, pump
@@ -54,17 +54,29 @@ class LocalSandbox:
     def __init__(self, *, clock: Clock | None = None, log: Log | None = None) -> None:
         self._clock = clock or SystemClock()
         self._log = log or Log()
+        self._open_guests = 0
 
     @asynccontextmanager
     async def open(self, spec: GuestSpec) -> AsyncIterator[LocalGuest]:
         """Open a guest on this machine."""
         tag = _tag(spec.handle) or spec.name
         guest = LocalGuest(tag, clock=self._clock, log=self._log)
+        self._open_guests += 1
         try:
             yield guest
         finally:
+            self._open_guests -= 1
             with anyio.CancelScope(shield=True):
                 await guest.close()
+                if not self._open_guests:
+                    await self._end_untagged(tag)
+
+    async def _end_untagged(self, tag: str) -> None:
+        """End what cleared its environment, once no other guest can have started it."""
+        if found := subreaper.untagged_orphans():
+            known = [info.identity for info in found]
+            report = await stop_tree.sweep(tag, clock=self._clock, known=known)
+            _log_swept(tag, report, self._log)
 
     async def sweep(self, handle: str) -> EndReport:
         """Kill all processes that have the tag."""
@@ -141,11 +153,17 @@ class LocalGuest:
         timeout_s: float,
         max_output: int,
         name: str = "run",
+        keep_end: bool = False,
     ) -> Completed:
         """Run a command to its end."""
         command = Command(argv=argv, env=env, cwd=cwd, name=name)
         return await run_to_end(
-            self, command, timeout_s=timeout_s, max_output=max_output, clock=self._clock
+            self,
+            command,
+            timeout_s=timeout_s,
+            max_output=max_output,
+            clock=self._clock,
+            keep_end=keep_end,
         )
 
     async def start(self, command: Command) -> Process:
@@ -227,16 +245,20 @@ def _log_swept(tag: str, report: stop_tree.SweepReport, log: Log) -> None:
 
 
 async def run_to_end(
-    guest: Guest, command: Command, *, timeout_s: float, max_output: int, clock: Clock
+    guest: Guest,
+    command: Command,
+    *,
+    timeout_s: float,
+    max_output: int,
+    clock: Clock,
+    keep_end: bool = False,
 ) -> Completed:
-    """Run `command` without input in any guest, and end all it started.
-
-    Of each stream the first `max_output` bytes are returned; the rest is read and dropped.
-    """
+    """Run `command` without input in any guest, and end all it started; see `Guest.run`."""
     stdout, stderr = bytearray(), bytearray()
 
     def add(output: bytearray, chunk: bytes) -> None:
-        output += chunk[: max_output - len(output)]
+        output += chunk if keep_end else chunk[: max_output - len(output)]
+        del output[: max(0, len(output) - max_output)]
 
     async with await guest.start(command) as process:
         exit_code = None

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 
+YES, NO = frozenset({"1", "true", "on", "yes"}), frozenset({"0", "false", "off", "no"})
+"""Values of a switch."""
+
+
 class Effect(StrEnum):
     """When a variable is read, and so whether a configuration row of the server changes it."""
 
@@ -205,9 +209,6 @@ def named(env: Mapping[str, str], name: str, default: str = "") -> str:
     return env.get(name, default)
 
 
-_YES = frozenset({"1", "true", "on", "yes"})
-
-
 def _flag(value: object) -> object:
     """Read ``true``/``1`` and ``false``/``0``; other values leave the default."""
     if not isinstance(value, str):
@@ -219,7 +220,13 @@ def _flag(value: object) -> object:
 
 
 def _is_yes(value: object) -> object:
-    return value.strip().lower() in _YES if isinstance(value, str) else value
+    return value.strip().lower() in YES if isinstance(value, str) else value
+
+
+def _is_not_no(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return value.strip().lower() not in {"0", "false", "off", "no"}
 
 
 def _comma_list(value: object) -> object:
@@ -278,6 +285,7 @@ def _lowered(value: object) -> object:
 Flag = Annotated[bool, BeforeValidator(_flag)]
 MaybeFlag = Annotated[bool | None, BeforeValidator(_flag)]
 YesFlag = Annotated[bool, BeforeValidator(_is_yes)]
+Truthy = Annotated[bool, BeforeValidator(_is_not_no)]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 PathList = Annotated[tuple[str, ...], BeforeValidator(_path_list)]

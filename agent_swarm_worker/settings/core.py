@@ -21,6 +21,7 @@ from agent_swarm_worker.settings.base import (
     MaybeFlag,
     SettingsModel,
     Stripped,
+    Truthy,
     boot,
     json_of,
     live,
@@ -112,6 +113,12 @@ class Settings(SettingsModel):
     memory_raters: CommaList = live("MEMORY_RATERS", default=())
     """Comma-separated; with ``explicit-self`` the agent is asked to rate the memories it is
     shown."""
+    skip_session_summary: Truthy = live("SKIP_SESSION_SUMMARY", default=False)
+    """Make no summaries of sessions: any value but ``0``, ``false``, ``off`` and ``no``. Otherwise
+    a small model summarises each session that ended by itself, and the summary becomes a memory
+    ([api.md](api.md), 15.5)."""
+    memory_rater_model: Stripped = live("MEMORY_RATER_MODEL", default="")
+    """The model of these summaries, instead of the small one of the credential's vendor."""
     scripts_only_mcp: Flag = live("SCRIPTS_ONLY_MCP", default=False)
     """Prompts for a swarm whose tools are called from scripts."""
     slack_disable: Flag = live("SLACK_DISABLE", default=False)

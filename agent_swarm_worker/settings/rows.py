@@ -37,10 +37,10 @@ SESSIONS_OWN = frozenset(
 )
 """Names with such a prefix that rows may set: who signs the commits of an agent."""
 _KINDS = re.compile(
-    r"(?:^|_)(?:ALL|FTP|GRPC|HTTPS?|NO|RSYNC|SOCKS[45]?H?|WSS?)_PROXY$"
+    r"_SKILLS_DIR$|(?:^|_)(?:ALL|FTP|GRPC|HTTPS?|NO|RSYNC|SOCKS[45]?H?|WSS?)_PROXY$"
     r"|(?:^|_)CA_?(?:BUNDLE|CERT|CERTIFICATE|DIR|FILE|INFO|PATH)S?$"
 )
-"""Proxies and files of certificate authorities, whichever program reads them."""
+"""Where a harness's commands are; proxies and certificates, whichever program reads them."""
 
 
 def operators_names(models: Iterable[type[SettingsModel]]) -> Callable[[str], bool]:

@@ -137,7 +137,7 @@ def resolve_command(
         try:
             if not path.is_file():  # opening a named pipe would block
                 continue
-            with path.open(encoding="utf-8", errors="replace") as file:
+            with path.open(encoding="utf-8-sig", errors="replace") as file:
                 text = file.read(max_chars + 1)
         except OSError as error:
             why = error.strerror or str(error)

@@ -183,6 +183,19 @@ class StateDir:
         """Store a value under a name."""
         self.database.run("INSERT OR REPLACE INTO notes VALUES (?, ?)", name, value)
 
+    def remove_note(self, name: str) -> None:
+        """Delete the value of a name."""
+        self.database.run("DELETE FROM notes WHERE name = ?", name)
+
+    def notes(self, prefix: str) -> dict[str, str]:
+        """Return all values by their names that begin so, oldest first."""
+        rows = self.database.run(
+            "SELECT name, value FROM notes WHERE substr(name, 1, ?) = ? ORDER BY rowid",
+            len(prefix),
+            prefix,
+        )
+        return {str(name): str(value) for name, value in rows}
+
     def noted(self, name: str) -> str | None:
         """Return the value of a name, ``None`` without one."""
         rows = self.database.run("SELECT value FROM notes WHERE name = ?", name)

@@ -166,6 +166,7 @@ class Daemon:
             loops.start_soon(reconfigure_loop, worker)
             loops.start_soon(retention_loop, worker)
             loops.start_soon(SteeringLoop(worker).run)
+            loops.start_soon(_summarise, worker)
             if self._handles_signals:  # the process is the daemon's own, and so is its heap
                 loops.start_soon(_finish_imports, worker)
             async with anyio.create_task_group() as sessions:
@@ -200,6 +201,15 @@ async def _run_trigger(worker: Worker, task: RunningTask, trigger: Trigger) -> N
     from agent_swarm_worker.worker.run.task_run import run_trigger  # noqa: PLC0415
 
     await run_trigger(worker, task, trigger)
+
+
+async def _summarise(worker: Worker) -> None:
+    while not worker.summaries.has_work:
+        await worker.summaries.changed.wait()
+    await import_in_thread(*DEFERRED_MODULES)
+    from agent_swarm_worker.worker.loops.summaries import SummaryLoop  # noqa: PLC0415
+
+    await SummaryLoop(worker).run()
 
 
 async def _finish_imports(worker: Worker) -> None:

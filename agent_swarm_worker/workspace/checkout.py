@@ -8,7 +8,6 @@ clone's ``.git``, which git's credential helper reads, for the agent's pushes as
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from anyio import to_thread
 
 from agent_swarm_worker.errors import CloneStuck
 from agent_swarm_worker.files import write_atomically
+from agent_swarm_worker.workspace.clone_config import LOGIN_FILE, SPARSE, restore_config
 from agent_swarm_worker.workspace.git import (
     CommandResult,
     GitSettings,
@@ -30,6 +30,7 @@ from agent_swarm_worker.workspace.git import (
 )
 from agent_swarm_worker.workspace.leftovers import (
     STASH_MARK,
+    current_branch,
     is_dirty,
     is_sparse,
     move_nested,
@@ -40,7 +41,6 @@ from agent_swarm_worker.workspace.leftovers import (
 if TYPE_CHECKING:
     from agent_swarm_worker.workspace.git import Git
 
-_LOGIN_FILE = "swarm-login"
 WITHOUT_LFS = (
     ("filter.lfs.smudge", ""),
     ("filter.lfs.process", ""),
@@ -49,8 +49,6 @@ WITHOUT_LFS = (
 """Configuration with which git checks out the pointers of git-lfs."""
 
 
-_ORIGIN = "swarm.origin"
-_SPARSE = "swarm.sparse"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_LFS_FILES = 1000
 
@@ -163,7 +161,7 @@ def split_login(url: str) -> tuple[str, Login | None]:
 
 def login_option(clone: Path) -> tuple[str, ...]:
     """Return the options with which git outside of `clone` uses its login, if it has one."""
-    file = clone / ".git" / _LOGIN_FILE
+    file = clone / ".git" / LOGIN_FILE
     return ("-c", f"credential.helper={_helper_option(file)}") if file.is_file() else ()
 
 
@@ -178,10 +176,10 @@ def _write_login(file: Path, login: Login) -> None:
 async def _store_login(git: Git, clone: Path, login: Login, moved_to: Path) -> str:
     """Configure a clone that will be at `moved_to` to use `login`; return a warning or nothing."""
     try:
-        _write_login(clone / ".git" / _LOGIN_FILE, login)
+        _write_login(clone / ".git" / LOGIN_FILE, login)
     except OSError as error:
         return f"the login for {login.host} could not be kept: {error.strerror or error}"
-    helper = _helper_option(moved_to / ".git" / _LOGIN_FILE)
+    helper = _helper_option(moved_to / ".git" / LOGIN_FILE)
     key = f"credential.{login.host}.helper"
     outcome = await git.in_clone(clone)("config", "--local", "--replace-all", key, helper)
     return "" if outcome.ok else f"the login for {login.host} could not be kept: {outcome.why}"
@@ -209,7 +207,7 @@ async def reset_to_remote(git: Git, clone: Path, branch: str, *, url: str, stamp
     Raises:
         CloneStuck: it cannot be done; what could not be kept is unchanged.
     """
-    said = await _restore_config(git, clone, url)
+    said = await restore_config(git, clone, url=url)
     git = git.in_clone(clone)
     await _fetch(git, branch)
     await _free_branch(git, branch)
@@ -225,26 +223,28 @@ async def fast_forward(git: Git, clone: Path, branch: str) -> list[str]:
 
     Another branch, a detached HEAD and uncommitted changes of the earlier session are kept.
     """
+    said = await restore_config(git, clone, keeps_filters=True)
     git = git.in_clone(clone)
     try:
         await _fetch(git, branch)
     except CloneStuck as error:
-        return [error.why]
-    current = (await git("symbolic-ref", "--quiet", "--short", "HEAD")).stdout.strip()
-    if current != branch:
-        return []
+        return [*said, error.why]
+    if await current_branch(git) != branch:
+        return said
     if await is_dirty(git):
-        return [f"{branch} has uncommitted changes of an earlier session and was not updated"]
+        why = f"{branch} has uncommitted changes of an earlier session and was not updated"
+        return [*said, why]
     merged = await git("merge", "--quiet", "--ff-only", f"refs/remotes/origin/{branch}")
-    return [] if merged.ok else [f"{branch} could not follow origin/{branch}: {merged.why}"]
+    if not merged.ok:
+        said.append(f"{branch} could not follow origin/{branch}: {merged.why}")
+    return said
 
 
 async def default_branch(git: Git, clone: Path) -> str:
     """Return the branch that the remote's HEAD named at the clone; ``main`` if unknown."""
-    head = await git.in_clone(clone)(
-        "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD"
-    )
-    return head.stdout.strip().removeprefix("origin/") or "main"
+    # Not shortened by git, which writes remotes/origin/main if there is a tag origin/main.
+    head = await git.in_clone(clone)("symbolic-ref", "--quiet", "refs/remotes/origin/HEAD")
+    return head.stdout.strip().removeprefix("refs/remotes/origin/") or "main"
 
 
 async def auto_stashes(git: Git, clone: Path) -> dict[str, str]:
@@ -261,47 +261,6 @@ async def remote_has(git: Git, clone: Path, url: str, branch: str) -> bool:
     """True if the remote answers and has `branch`; asked without the configuration of the clone."""
     options = ("ls-remote", "--exit-code", "--heads", "--", url, branch)
     return (await git(*login_option(clone), *options, cwd=clone.parent)).ok
-
-
-async def remember_config(git: Git, clone: Path) -> None:
-    """Note the address of a clone, and whether it is sparse, unless that was noted before."""
-    git = git.in_clone(clone)
-    origin = await git("config", "--get", "remote.origin.url")
-    if (await git("config", "--local", "--get", _ORIGIN)).ok or not origin.ok:
-        return
-    await git("config", "--local", _SPARSE, str(await is_sparse(git)).lower())
-    await git("config", "--local", _ORIGIN, without_credentials(origin.stdout.strip()))
-
-
-async def _restore_config(git: Git, clone: Path, url: str) -> list[str]:
-    """Undo changes of the clone's configuration that lead git elsewhere."""
-    file = clone / ".git" / "config"
-    if not file.is_file():
-        return []
-    config = ("config", "--file", str(file))
-    said = []
-    for key, harmful in (("core.worktree", ""), ("core.bare", "true")):
-        found = await git(*config, "--get", key)
-        if found.ok and found.stdout.strip().endswith(harmful):
-            await git(*config, "--unset-all", key)
-            said.append(f"its setting {key}={found.stdout.strip()} was removed")
-    origin = (await git(*config, "--get", "remote.origin.url")).stdout.strip()
-    noted = (await git(*config, "--get", _ORIGIN)).stdout.strip()
-    wanted = noted or ("" if origin else url)
-    if wanted and repository_name(origin) != repository_name(wanted):
-        await git(*config, "--replace-all", "remote.origin.url", wanted)
-        refspec = await git(*config, "--get", "remote.origin.fetch")
-        if not refspec.ok:
-            await git(*config, "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
-        was = without_credentials(origin) or "missing"
-        said.append(f"its remote origin was {was}, and is {wanted} again")
-    return said
-
-
-def repository_name(url: str) -> str:
-    """Return ``owner/name``, the part that different spellings of an address share."""
-    plain = url.rstrip("/").removesuffix("/.git").removesuffix(".git")
-    return "/".join(re.split(r"[/:]", plain)[-2:]).lower()
 
 
 async def _fetch(git: Git, branch: str) -> None:
@@ -337,7 +296,7 @@ async def _check_out(git: Git, branch: str) -> list[str]:
         done = await git("reset", "--quiet", "--hard", remote)
     if not done.ok:
         raise CloneStuck(f"cannot check out {branch}: {done.why}", is_slow=done.timed_out)
-    noted = await git("config", "--local", "--type=bool", "--get", _SPARSE)
+    noted = await git("config", "--local", "--type=bool", "--get", SPARSE)
     if noted.stdout.strip() != "false" or not await is_sparse(git):
         return []
     whole = await git("sparse-checkout", "disable")

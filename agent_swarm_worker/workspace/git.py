@@ -2,7 +2,7 @@
 
 Git ignores variables that would point it at another repository (the worker may run inside a git
 hook). Hooks and file-system monitors of the repository do not run, since an agent may have written
-them. Its filters do, with an environment that holds only the secrets that git itself needs.
+them. Filters may (`clone_config`), in an environment with only the secrets that git itself needs.
 """
 
 from __future__ import annotations

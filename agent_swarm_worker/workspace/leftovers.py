@@ -1,7 +1,7 @@
 """Put aside what an earlier task left in a clone: changes, commits, operations, dead locks.
 
 Nothing is lost: changes become a stash, commits a branch, repositories within the clone are moved
-to ``.git/swarm-kept``. What was found and done is returned, to be said once.
+to ``.git/swarm-kept``. Return a list of notes for the prompt and the log.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.workspace.git import Git
 
 STASH_MARK = "swarm-autostash"
-_AUTOSAVE = "swarm-autosave"
-_KEPT = "swarm-kept"
+AUTOSAVE = "swarm-autosave"
+KEPT = "swarm-kept"
 _UNDER_WAY = {
     "merge": ("MERGE_HEAD", "MERGE_MSG", "MERGE_MODE", "MERGE_RR", "AUTO_MERGE", "SQUASH_MSG"),
     "rebase": ("rebase-merge", "rebase-apply", "REBASE_HEAD"),
@@ -74,8 +74,11 @@ async def put_aside(git: Git, tree: Path, branch: str | None, *, stamp: str) -> 
     git_dir = await _git_dir(git, tree)
     said = await _move_nested(git, tree, git_dir, stamp)
     for path in await submodules(git, tree):
-        inner = tree / path
-        found = await put_aside(git.in_clone(inner), inner, None, stamp=stamp)
+        inner = git.in_clone(tree / path)
+        before = await _last_stash(inner)
+        found = await put_aside(inner, tree / path, None, stamp=stamp)
+        if await _last_stash(inner) != before:  # the caller lists those of the clone itself
+            found.append("uncommitted changes are kept there as stash@{0}")
         said += [f"in {path}: {what}" for what in found]
     await _show_hidden_changes(git)
     said += [f"a {name} was under way and was ended" for name in _under_way(git_dir)]
@@ -99,11 +102,13 @@ async def commit_all(git: Git, tree: Path, message: str, *, stamp: str) -> list[
     if not why:
         known = await git("var", "GIT_COMMITTER_IDENT")
         author = git if known.ok else git.configured(*_IDENTITY)
-        done = await author("add", "--all")
+        nested = await _nested(git)  # git would commit no more of them than a commit's name
+        done = await author("add", "--all", *_all_but(nested))
         if done.ok:
             done = await author("commit", "--quiet", "--no-verify", "-m", message)
         if done.ok:
-            return ["uncommitted changes were committed"]
+            said = [f"the repository {path} within it was not" for path in nested]
+            return ["; ".join(["uncommitted changes were committed", *said])]
         why = done.why
     said = await put_aside(git, tree, None, stamp=stamp)
     return [f"uncommitted changes were put aside, not committed: {why}", *said]
@@ -137,7 +142,6 @@ async def _git_dir(git: Git, tree: Path) -> Path:
 
 async def _move_nested(git: Git, tree: Path, git_dir: Path, stamp: str) -> list[str]:
     """Move untracked repositories out of the way; linked work trees of this one stay."""
-    listed = await git("ls-files", "--others", "--exclude-standard", "-z")
     worktrees = await git("worktree", "list", "--porcelain")
     linked = {
         line.removeprefix("worktree ")
@@ -145,11 +149,11 @@ async def _move_nested(git: Git, tree: Path, git_dir: Path, stamp: str) -> list[
         if line.startswith("worktree ")
     }
     said = []
-    for path in listed.stdout.split("\0"):
+    for path in await _nested(git):
         source = tree / path
-        if not path.endswith("/") or str(source) in linked:
+        if str(source) in linked:
             continue
-        kept = git_dir / _KEPT / stamp.replace(":", "") / path
+        kept = git_dir / KEPT / stamp.replace(":", "") / path
         try:
             await to_thread.run_sync(_move, source, kept)
         except OSError as error:
@@ -158,16 +162,37 @@ async def _move_nested(git: Git, tree: Path, git_dir: Path, stamp: str) -> list[
     return said
 
 
+async def _nested(git: Git) -> list[str]:
+    """Return the paths of untracked repositories and linked work trees, each with a final slash."""
+    listed = await git("ls-files", "--others", "--exclude-standard", "-z")
+    return [path for path in listed.stdout.split("\0") if path.endswith("/")]
+
+
+def _all_but(paths: list[str]) -> tuple[str, ...]:
+    """Return the pathspecs of all files except those below `paths`; none if there are none."""
+    return ("--", ".", *(f":(exclude,literal){path}" for path in paths)) if paths else ()
+
+
 def _move(source: Path, kept: Path) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
     source.rename(kept)
 
 
-async def submodules(git: Git, tree: Path) -> list[str]:
-    """Return the paths of submodules that are checked out."""
+async def current_branch(git: Git) -> str:
+    """Return the branch that is checked out; empty for a detached HEAD."""
+    head = await git("symbolic-ref", "--quiet", "HEAD")
+    return head.stdout.strip().removeprefix("refs/heads/")
+
+
+async def submodules(git: Git, tree: Path, *, checked_out: bool = True) -> list[str]:
+    """Return the paths of submodules that are checked out; or of those that are not."""
     listed = await git("ls-files", "--stage", "-z")
     links = [line.partition("\t")[2] for line in listed.stdout.split("\0") if line[:6] == "160000"]
-    return [path for path in dict.fromkeys(links) if (tree / path / ".git").exists()]
+    return [path for path in dict.fromkeys(links) if (tree / path / ".git").exists() == checked_out]
+
+
+async def _last_stash(git: Git) -> str:
+    return (await git("rev-parse", "--verify", "--quiet", "refs/stash")).stdout.strip()
 
 
 async def _show_hidden_changes(git: Git) -> None:
@@ -189,7 +214,7 @@ async def _show_hidden_changes(git: Git) -> None:
 async def _keep_changes(git: Git, git_dir: Path, stamp: str) -> list[str]:
     if not await is_dirty(git):
         return []
-    current = (await git("symbolic-ref", "--quiet", "--short", "HEAD")).stdout.strip()
+    current = await current_branch(git)
     message = f"{STASH_MARK} {current or 'detached'} {stamp}"
     stashed = await git("stash", "push", "--include-untracked", "-m", message)
     if stashed.ok:
@@ -253,7 +278,7 @@ async def _end_operations(git: Git, git_dir: Path) -> None:
     for name in _AUTOSTASHES:
         if (git_dir / name).is_file():
             commit = (git_dir / name).read_text(errors="replace").strip()
-            await git("stash", "store", "-m", f"{STASH_MARK} {name}", commit)
+            await _must(git, "stash", "store", "-m", f"{STASH_MARK} {name}", commit)
             (git_dir / name).unlink(missing_ok=True)
     for file in (file for files in _UNDER_WAY.values() for file in files):
         await to_thread.run_sync(_delete, git_dir / file)
@@ -284,7 +309,7 @@ async def _keep_commits(git: Git, ref: str, branch: str | None) -> list[str]:
 
 
 async def _kept_branch(git: Git, commit: str) -> str:
-    kept = f"{_AUTOSAVE}-{commit[:12]}"
+    kept = f"{AUTOSAVE}-{commit[:12]}"
     await _must(git, "branch", "--force", kept, commit)
     return f"the branch {kept}"
 

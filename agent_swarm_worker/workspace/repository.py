@@ -31,15 +31,22 @@ from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.errors import ApiError, CloneStuck
 from agent_swarm_worker.files import try_lock
 from agent_swarm_worker.logs import Event, Log
+from agent_swarm_worker.text import text_of_file
 from agent_swarm_worker.workspace import checkout
-from agent_swarm_worker.workspace.checkout import (
-    full_address,
+from agent_swarm_worker.workspace.checkout import full_address, split_login, update_login
+from agent_swarm_worker.workspace.clone_config import (
+    remember_config,
     repository_name,
-    split_login,
-    update_login,
+    restore_config,
 )
 from agent_swarm_worker.workspace.git import identity, run, without_credentials
-from agent_swarm_worker.workspace.leftovers import commit_all, put_aside, remove_dead_locks
+from agent_swarm_worker.workspace.kept import MAX_AGE, prune
+from agent_swarm_worker.workspace.leftovers import (
+    commit_all,
+    put_aside,
+    remove_dead_locks,
+    submodules,
+)
 from agent_swarm_worker.workspace.rules import Uncommitted  # noqa: TC001 - of dataclasses
 
 if TYPE_CHECKING:
@@ -85,7 +92,6 @@ class RepositoryRequest:
     first_kickoff: bool = True
     """True: start from the default branch. False: continue the work of an earlier task."""
     task_id: str = ""
-    uncommitted: Uncommitted = "leave"
 
 
 @dataclass(slots=True)
@@ -93,7 +99,7 @@ class CloneReport:
     """What a session did to its clone; complete when the context has ended."""
 
     uncommitted: Uncommitted = "leave"
-    """What to do with uncommitted changes at the end; may be changed before."""
+    """What to do with uncommitted changes at the end: set it once the session has ended."""
     before: str | None = None
     """The commit at which the clone stood; ``None`` if it is not known."""
     after: str | None = None
@@ -172,7 +178,6 @@ class Repositories:
             context = await self._describe(row, clone, warnings)
             for warning in warnings:
                 self._log.warning(Event.REPOSITORY, clone=str(clone), why=warning)
-            context.report.uncommitted = request.uncommitted
             context.report.before = await self._head(context)
             try:
                 yield context
@@ -199,7 +204,11 @@ class Repositories:
                 if not try_lock(use):
                     report.notes.append("another task works in the clone: nothing was committed")
                     return
-                await remove_dead_locks(clone / ".git", wait_s=self._git_wait_s)
+                locks, busy = await remove_dead_locks(clone / ".git", wait_s=self._git_wait_s)
+                report.notes += _removed(locks)
+                if busy:
+                    raise CloneStuck(busy)  # noqa: TRY301 - the same note
+                report.notes += await restore_config(self._git, clone, keeps_filters=True)
                 if report.uncommitted == "commit":
                     message = f"Uncommitted work of task {task_id}"
                     report.notes += await commit_all(git, clone, message, stamp=stamp)
@@ -254,6 +263,11 @@ class Repositories:
     async def _clone_or_update(
         self, row: Repo, clone: Path, request: RepositoryRequest, use: int
     ) -> list[str]:
+        if (clone / ".git").is_file():  # in a clone of ours it is a directory
+            why = "its .git leads to another repository"
+            if request.first_kickoff and try_lock(use):
+                return await self._replace(row, clone, request, CloneStuck(why))
+            return [f"the clone was left as it is: {why}"]
         if (clone / ".git").exists():
             return await self._update(row, clone, request, alone=try_lock(use))
         if _was_clone(clone, use) and request.first_kickoff and try_lock(use):
@@ -269,9 +283,13 @@ class Repositories:
         if warning:
             return [warning]
         self._log.info(Event.REPOSITORY, clone=str(clone), state="cloned")
-        await checkout.remember_config(self._git, clone)
+        await remember_config(self._git, clone)
         hooks = await install_hooks(self._git, clone) if row.hooks_enabled else []
-        return hooks + await checkout.fetch_lfs_files(self._git.in_clone(clone), clone)
+        bound = self._git.in_clone(clone)
+        bare = await submodules(bound, clone, checked_out=False)
+        why = "git submodule update --init --recursive does that, if they are needed"
+        missing = [f"its submodules are not checked out ({why}): {' '.join(bare)}"] * bool(bare)
+        return [*hooks, *missing, *await checkout.fetch_lfs_files(bound, clone)]
 
     async def _update(
         self, row: Repo, clone: Path, request: RepositoryRequest, *, alone: bool
@@ -281,13 +299,11 @@ class Repositories:
             warnings = await update_login(self._git, clone, self._login_of(row))
             return [*warnings, "another task is working in this clone, so it was left as it is"]
         locks, busy = await remove_dead_locks(clone / ".git", wait_s=self._git_wait_s)
-        warnings = [f"lock files of a git that was killed were removed: {' '.join(locks)}"] * bool(
-            locks
-        )
+        warnings = _removed(locks)
         warnings += await update_login(self._git, clone, self._login_of(row))
         if busy:
             return [*warnings, f"the clone was left as it is: {busy}"]
-        await checkout.remember_config(self._git, clone)
+        await remember_config(self._git, clone)
         branch = row.default_branch or await checkout.default_branch(self._git, clone)
         if not request.first_kickoff:
             return warnings + await checkout.fast_forward(self._git, clone, branch)
@@ -296,13 +312,15 @@ class Repositories:
             self._git, split_login(row.url)[0], request.vcs_provider or _host(row.url)
         )
         try:
-            return warnings + await checkout.reset_to_remote(
+            warnings += await checkout.reset_to_remote(
                 self._git, clone, branch, url=address, stamp=stamp
             )
         except CloneStuck as error:
             if error.is_slow or not await checkout.remote_has(self._git, clone, address, branch):
                 return [*warnings, error.why]
-            return warnings + await self._replace(row, clone, request, error)
+            warnings += await self._replace(row, clone, request, error)
+        await self._prune(clone)
+        return warnings
 
     async def _replace(
         self, row: Repo, clone: Path, request: RepositoryRequest, why: CloneStuck
@@ -320,6 +338,12 @@ class Repositories:
             return [str(why), *warnings]
         return [f"the clone cannot be updated and is kept at {kept}: {why}", *warnings]
 
+    async def _prune(self, clone: Path) -> None:
+        removed = await prune(self._git.in_clone(clone), clone, now=self._clock.now())
+        if removed:
+            why = f"put aside more than {MAX_AGE.days} days ago, or too many"
+            self._log.info(Event.REPOSITORY, clone=str(clone), removed=removed[:20], why=why)
+
     def _login_of(self, row: Repo) -> Login | None:
         login = split_login(row.url)[1]
         if login and self._on_secret:
@@ -336,6 +360,10 @@ class Repositories:
             auto_stashes=await checkout.auto_stashes(self._git, clone) if exists else {},
             guidelines=row.guidelines,
         )
+
+
+def _removed(locks: Sequence[str]) -> list[str]:
+    return [f"lock files of a git that was killed were removed: {' '.join(locks)}"] if locks else []
 
 
 def _is_allowed(path: Path, root: Path) -> bool:
@@ -378,7 +406,7 @@ def _read_notes(clone: Path) -> str:
         return ""
     try:
         with path.open("rb") as file:
-            return file.read(_MAX_NOTES_BYTES).decode(errors="replace")
+            return text_of_file(file.read(_MAX_NOTES_BYTES))
     except OSError:
         return ""
 

@@ -1,4 +1,4 @@
-"""What the operator wants done in a session's directory before and after the session."""
+"""Read the operator's rules for commands and uncommitted work around a session."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from agent_swarm_worker.errors import BadSetting, UnreadableFile
 from agent_swarm_worker.settings import SettingsModel, operator_only
-from agent_swarm_worker.workspace.checkout import repository_name
+from agent_swarm_worker.workspace.clone_config import repository_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +90,10 @@ def _entry(path: Path | None, repository: str | None) -> _Entry:
 
     try:
         with path.open("rb") as file:
-            document = yaml.safe_load(file.read(_MAX_FILE_BYTES)) or {}
+            content = file.read(_MAX_FILE_BYTES + 1)
+        if len(content) > _MAX_FILE_BYTES:
+            raise BadSetting(_FILE, str(path), "the file is larger than 1 MiB")
+        document = yaml.safe_load(content) or {}
         entries = _ENTRIES.validate_python(document)
     except OSError as error:
         raise UnreadableFile(path, error.strerror or str(error)) from error

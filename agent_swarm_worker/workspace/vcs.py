@@ -38,8 +38,8 @@ async def find_request(git: Git, cwd: Path) -> VcsLink | None:
     ``None`` without one, outside a work tree, on a default branch, and if ``gh`` or ``glab``, which
     run with git's environment, is not installed or not logged in.
     """
-    head = await git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=cwd, timeout_s=_TIMEOUT_S)
-    branch = head.stdout.strip()
+    head = await git("symbolic-ref", "--quiet", "HEAD", cwd=cwd, timeout_s=_TIMEOUT_S)
+    branch = head.stdout.strip().removeprefix("refs/heads/")
     if not head.ok or branch in {"main", "master"} or not is_safe_ref(branch):
         return None
     origin = await git("remote", "get-url", "origin", cwd=cwd, timeout_s=_TIMEOUT_S)

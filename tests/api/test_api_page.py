@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from fake_api import Reply, connected, serving
+from sources import MODULES, PACKAGE, nodes_of
 
-import agent_swarm_worker
 from agent_swarm_worker.api.client import SwarmClient
 from agent_swarm_worker.api.configuration import PoolKey
 from agent_swarm_worker.api.wire.tasks import ChannelCursor
@@ -22,7 +22,6 @@ from agent_swarm_worker.errors import ApiError
 
 pytestmark = pytest.mark.anyio
 
-PACKAGE = Path(agent_swarm_worker.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "api.md"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ROW = re.compile(r"^\| `([A-Z]+) (/[^`]*)`[^|]*\| (\d+\.\d+) \|$", re.MULTILINE)
@@ -141,20 +140,20 @@ async def all_requests() -> set[tuple[str, str]]:
     return await requests_of(Reply()) | await requests_of(Reply(404, "Not Found"))
 
 
-def spelt_out(tree: ast.Module) -> Iterator[str]:
+def spelt_out(path: Path) -> Iterator[str]:
     """Yield the API paths among the strings of a module."""
     texts = {
         id(node.value)
-        for node in ast.walk(tree)
+        for node in nodes_of(path)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
     parts = {
         id(part)
-        for node in ast.walk(tree)
+        for node in nodes_of(path)
         if isinstance(node, ast.JoinedStr)
         for part in node.values
     }
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         match node:
             case ast.Constant(value=str(text)) if id(node) not in texts | parts:
                 pass
@@ -168,14 +167,13 @@ def spelt_out(tree: ast.Module) -> Iterator[str]:
             yield found[1]
 
 
-@cache
-def modules() -> tuple[tuple[Path, ast.Module], ...]:
-    """Return the worker's modules, by their place in the package."""
-    return tuple(
-        (path.relative_to(PACKAGE), ast.parse(path.read_text(encoding="utf-8")))
-        for path in sorted(PACKAGE.rglob("*.py"))
+def modules() -> dict[Path, Path]:
+    """Return the worker's modules: their place in the package, and their path."""
+    return {
+        path.relative_to(PACKAGE): path
+        for path in MODULES
         if not path.is_relative_to(PACKAGE / "local_swarm")
-    )
+    }
 
 
 async def test_the_page_has_every_request_and_no_other():
@@ -184,13 +182,18 @@ async def test_the_page_has_every_request_and_no_other():
     assert {request for request in sent if not rows_of(*request)} == set()
     made = {row for request in sent for row in rows_of(*request)}
     # Of these the code has the address, and somebody else asks: the agent, the MCP client.
-    named = {path for file, tree in modules() if file.parts[0] != "api" for path in spelt_out(tree)}
+    named = {
+        path
+        for file, source in modules().items()
+        if file.parts[0] != "api"
+        for path in spelt_out(source)
+    }
     made |= {row for row in documented() if any(fits(row[1], path) for path in named)}
     assert set(documented()) - made == set()
 
 
 def test_every_path_in_the_code_is_on_the_page():
-    paths = {(path, str(file.name)) for file, tree in modules() for path in spelt_out(tree)}
+    paths = {(path, file.name) for file in modules().values() for path in spelt_out(file)}
     known = [path for _, path in documented()]
     assert len(paths) > 30
     assert {it for it in paths if not any(fits(path, it[0]) for path in known)} == set()
@@ -199,9 +202,9 @@ def test_every_path_in_the_code_is_on_the_page():
 async def test_only_the_client_makes_requests():
     """A request made elsewhere would not be seen by the tests above."""
     makers = {
-        path
-        for path, tree in modules()
-        for node in ast.walk(tree)
+        place
+        for place, path in modules().items()
+        for node in nodes_of(path)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr.strip("_").removesuffix("_if") in {"request", "call"}

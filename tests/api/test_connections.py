@@ -55,6 +55,18 @@ async def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
     assert server.connections == len(server.requests) == 3
 
 
+async def test_nothing_is_written_to_a_connection_that_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving(lambda _: Reply()) as server:
+        stream = await connections_module._Network().connect_tcp("127.0.0.1", server.port)
+        await stream.aclose()
+        for _ in range(10):  # asyncio tells of the sixth write, and later versions fail
+            await stream.write(b"GET / HTTP/1.1\r\n")
+            assert await stream.read(1) == b""
+    assert caplog.records == []
+
+
 async def test_an_old_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections_module, "KEEP_ALIVE_S", 0.0)
     async with serving(lambda _: Reply()) as server, connected(server.url) as client:
@@ -100,7 +112,9 @@ async def test_requests_that_are_given_up_leave_their_places() -> None:
             for _ in range(MAX_CONNECTIONS):
                 group.start_soon(give_up)
         assert await client.http.request("GET", "/x") == {}
-    assert server.connections == len(server.requests) == MAX_CONNECTIONS + 1
+    # On a busy machine some are given up before the server has read them.
+    assert server.calls[-1] == "GET /x"
+    assert 1 < server.connections <= MAX_CONNECTIONS + 1
 
 
 async def test_a_large_answer_arrives_whole() -> None:

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from agent_swarm_worker.api import http as http_module
 from agent_swarm_worker.api.health import ApiHealth
 from agent_swarm_worker.api.http import Http
-from agent_swarm_worker.api.values import NULL, encode, verbatim
+from agent_swarm_worker.api.values import NULL, encode, segment, verbatim
 from agent_swarm_worker.errors import (
     ApiError,
     ApiGarbled,
@@ -27,7 +27,7 @@ from agent_swarm_worker.errors import (
     RouteMissing,
     Unauthorized,
 )
-from agent_swarm_worker.network import Address, segment
+from agent_swarm_worker.network import Address
 
 pytestmark = pytest.mark.anyio
 HTML = "<!DOCTYPE html><html><body>Bad Gateway</body></html>"

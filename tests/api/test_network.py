@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -15,10 +14,11 @@ import anyio
 import httpx2
 import pytest
 from fake_api import FakeClock, Reply, Request, connected, serving
+from run_here import run_here
 from test_connections import CERTIFICATE, encrypted
 
 from agent_swarm_worker.errors import ApiGarbled, ApiRefused, MissingExtra
-from agent_swarm_worker.network import http_client
+from agent_swarm_worker.network import http_client, ssl_context
 from agent_swarm_worker.outbox.retries import attempts
 
 if TYPE_CHECKING:
@@ -88,19 +88,6 @@ async def test_a_socks_proxy_without_its_package(monkeypatch: pytest.MonkeyPatch
     assert "agent-swarm-worker[socks]" in caught.value.advice
 
 
-def run(**env: str) -> subprocess.CompletedProcess[str]:
-    """Run the worker as a process."""
-    command = [sys.executable, "-m", "agent_swarm_worker", "run"]
-    given = {
-        "PATH": os.environ["PATH"],
-        "HARNESS_PROVIDER": "subprocess",
-        "HARNESS_COMMAND": "true",
-    }
-    return subprocess.run(
-        command, env=given | env, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -112,13 +99,19 @@ def run(**env: str) -> subprocess.CompletedProcess[str]:
         ("NODE_EXTRA_CA_CERTS", "empty"),
     ],
 )
-def test_a_bad_value_is_one_line_and_78(tmp_path: Path, name: str, value: str) -> None:
+def test_a_bad_value_is_one_line_and_78(
+    tmp_path: Path,
+    name: str,
+    value: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     if value == "empty":
         (tmp_path / "empty").touch()
         value = str(tmp_path / "empty")
-    ended = run(MCP_BASE_URL="https://swarm.test", HOME=str(tmp_path), **{name: value})
-    assert ended.returncode == 78, ended.stderr
-    (line,) = ended.stderr.strip().splitlines()
+    env = {"MCP_BASE_URL": "https://swarm.test", "HOME": str(tmp_path), name: value}
+    code, (line,) = run_here("run", env=env, capsys=capsys, monkeypatch=monkeypatch)
+    assert code == 78
     assert f"{name}=" in line
 
 
@@ -160,6 +153,31 @@ async def test_a_key_does_not_follow_a_redirect_to_another_host() -> None:
                 ):
                     await client.post(f"{server.url}/elsewhere")
     assert other.requests == []
+
+
+async def test_a_redirect_to_https_is_refused_with_the_address_to_use() -> None:
+    moved = Reply(308, "", headers=("Location: https://127.0.0.1/x",))
+    why = "redirects to https://127.0.0.1, which is not followed; use that address"
+    async with (
+        serving(lambda _: moved) as server,
+        http_client(server.url, follow_redirects=True, timeout=30) as client,
+    ):
+        with pytest.raises(httpx2.RemoteProtocolError, match=why):
+            await client.post(f"{server.url}/here")
+
+
+async def test_certificates_are_loaded_again_only_if_they_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = ssl_context()
+    assert ssl_context() is first
+    file = tmp_path / "ca.pem"
+    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(file))
+    file.write_bytes(CERTIFICATE.read_bytes())
+    second = ssl_context()
+    assert second is not first
+    os.utime(file, (1, 1))
+    assert ssl_context() is not second
 
 
 async def test_a_redirect_of_the_api_names_where_to() -> None:

@@ -108,7 +108,7 @@ def worker(place: Path, url: str) -> Iterator[None]:
         MCP_BASE_URL=url,
         API_KEY=KEY,
         SWARM_STATE_DIR=str(place / "state"),
-        SWARM_POLL_INTERVAL_S="0.05",
+        SWARM_POLL_INTERVAL_S="0.1",
         SWARM_CANCEL_CHECK_INTERVAL_S="0.1",
         SWARM_LOG_FLUSH_INTERVAL_S="0.1",
         SHUTDOWN_TIMEOUT="2000",

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 from fake_api import Reply, Request, connected, serving
+from patience import BYTECODE
+from run_here import PLAIN, run_here
 
+from agent_swarm_worker import files
 from agent_swarm_worker.errors import ApiGarbled
 from agent_swarm_worker.files import read_whole
 
@@ -17,21 +20,28 @@ from agent_swarm_worker.files import read_whole
 def run(*args: str | bytes, stdin: int = subprocess.DEVNULL, **env: str | bytes):
     """Run a command of the worker as a process; return exit code and standard error's lines."""
     command = [sys.executable, "-m", "agent_swarm_worker", *args]
-    given: dict[str, str | bytes] = {
-        "PATH": os.environ["PATH"],
-        "MCP_BASE_URL": "http://127.0.0.1:9",
-        "HARNESS_PROVIDER": "subprocess",
-        "HARNESS_COMMAND": "true",
-    }
+    given: dict[str, str | bytes] = {"PATH": os.environ["PATH"], **BYTECODE, **PLAIN}
     ended = subprocess.run(
         command, env=given | env, stdin=stdin, capture_output=True, timeout=60, check=False
     )
     return ended.returncode, ended.stderr.decode().strip().splitlines()
 
 
-@pytest.mark.parametrize("agent_id", [b"\xff", b"a\tb", b"a/b", b"..", b"x" * 300, "ü".encode()])
-def test_a_bad_agent_id(tmp_path: Path, agent_id: bytes) -> None:
-    code, (line,) = run("run", HOME=str(tmp_path), AGENT_ID=agent_id)
+def test_an_agent_id_that_is_not_text(tmp_path: Path) -> None:
+    code, (line,) = run("run", HOME=str(tmp_path), AGENT_ID=b"\xff")
+    assert code == 78
+    assert line.startswith("swarm-worker: AGENT_ID=")
+
+
+@pytest.mark.parametrize("agent_id", ["a\tb", "a/b", "..", "x" * 300, "ü"])
+def test_a_bad_agent_id(
+    tmp_path: Path,
+    agent_id: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    env = {"HOME": str(tmp_path), "AGENT_ID": agent_id}
+    code, (line,) = run_here("run", env=env, capsys=capsys, monkeypatch=monkeypatch)
     assert code == 78
     assert line.startswith("swarm-worker: AGENT_ID=")
 
@@ -40,25 +50,34 @@ def test_a_bad_agent_id(tmp_path: Path, agent_id: bytes) -> None:
 @pytest.mark.parametrize(
     ("kind", "why"),
     [
-        ("pipe", "its end did not come within 5 s"),
-        ("held", "its end did not come within 5 s"),
+        ("pipe", "its end did not come within 0.1 s"),
+        ("held", "its end did not come within 0.1 s"),
         ("/dev/zero", "has no end"),
         ("folder", "Is a directory"),
         ("none", "No such file"),
     ],
 )
-def test_a_prompt_file_without_end(tmp_path: Path, kind: str, why: str, by: str) -> None:
+def test_a_prompt_file_without_end(
+    tmp_path: Path,
+    kind: str,
+    why: str,
+    by: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     path = tmp_path / kind
     writer = None
     if kind in {"pipe", "held"}:
         os.mkfifo(path)
+        monkeypatch.setattr(files, "MAX_READ_S", 0.1)
     if kind == "held":
         writer = os.open(path, os.O_RDWR)
     if kind == "folder":
         path.mkdir()
     option = ["--system-prompt-file", str(path)] if by == "option" else []
     variable = {"SYSTEM_PROMPT_FILE": str(path)} if by == "variable" else {}
-    code, (line,) = run("run", *option, HOME=str(tmp_path), **variable)
+    env = {"HOME": str(tmp_path), **variable}
+    code, (line,) = run_here("run", *option, env=env, capsys=capsys, monkeypatch=monkeypatch)
     if writer is not None:
         os.close(writer)
     assert code == 78

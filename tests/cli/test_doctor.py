@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from cli_rig import KEY, Answer, bare_env, call, harness_env, local_swarm, scripted_api
+from jsonschema import Draft202012Validator
 
 from agent_swarm_worker.cli import doctor
 from agent_swarm_worker.cli.app import main
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.providers.registry import supported_providers
 from agent_swarm_worker.state.directory import StateDir
+from agent_swarm_worker.worker.boot import availability
 
 Capture = pytest.CaptureFixture[str]
 NOWHERE = "http://127.0.0.1:9"
@@ -74,6 +76,18 @@ def test_looking_changes_nothing(good: dict[str, str], tmp_path: Path, capsys: C
     assert [path.name for path in (tmp_path / "state").iterdir()] == [AGENT]
 
 
+@pytest.mark.parametrize(
+    ("folder", "state"), [("logs", "ok"), ("a/b", "ok"), ("file", "fail"), ("file/logs", "fail")]
+)
+def test_the_directory_of_logs(
+    good: dict[str, str], tmp_path: Path, capsys: Capture, folder: str, state: str
+):
+    (tmp_path / "file").touch()
+    good["LOG_DIR"] = str(tmp_path / folder)
+    assert findings(capsys, 1 if state == "fail" else 0)["LOG_DIR"]["state"] == state
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name in "logs a") == []
+
+
 def test_an_empty_state_directory_stays(good: dict[str, str], tmp_path: Path, capsys: Capture):
     (tmp_path / "state").mkdir()
     findings(capsys, 0)
@@ -122,6 +136,22 @@ def test_a_server_that_lists_no_tasks(good: dict[str, str], capsys: Capture):
     with scripted_api(lambda r: healthy(r) if r == "GET /health" else (500, {})) as url:
         good["MCP_BASE_URL"] = url
         assert findings(capsys, 0)["API key"]["state"] == "warn"
+
+
+def test_settings_of_all_parts_are_checked(good: dict[str, str], tmp_path: Path, capsys: Capture):
+    file = tmp_path / "repositories.yaml"
+    file.write_text("a/b: {steup: make}")
+    for name, value in {
+        "SWARM_UNCOMMITTED": "stash",
+        "SWARM_GIT_PROTOCOLS": "ext",
+        "CODEX_OAUTH_ISSUER": "http://plain.example",
+        "SWARM_REPOSITORIES_FILE": str(file),
+    }.items():
+        good[name] = value
+        finding = findings(capsys, 1)["settings"]
+        assert finding["state"] == "fail"
+        assert name in finding["detail"]
+        del good[name]
 
 
 def test_a_setting_that_cannot_be_used(good: dict[str, str], capsys: Capture):
@@ -272,3 +302,66 @@ def test_what_a_harness_declares_can_be_read(env: dict[str, str], capsys: Captur
 def test_a_harness_that_is_not_installed_declares_nothing(env: dict[str, str], capsys: Capture):
     assert main(["providers", "nobody"]) == 78
     assert "nobody" in capsys.readouterr().err
+
+
+def program(tmp_path: Path, name: str, script: str) -> str:
+    path = tmp_path / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_an_installed_harness_is_told_from_one_with_a_login(
+    env: dict[str, str], tmp_path: Path, capsys: Capture
+):
+    env["CLAUDE_BINARY"] = program(tmp_path, "claude", 'echo "9.9.9 (Claude Code)"')
+    found = providers(capsys)
+    claude = found["claude"]
+    assert (claude["status"], claude["version"]) == ("INSTALLED", "9.9.9 (Claude Code)")
+    assert "ANTHROPIC_API_KEY" in claude["todo"]
+    assert found["codex"]["status"] == "NOT_FOUND"
+    assert "npm install" in found["codex"]["todo"]
+    env["ANTHROPIC_API_KEY"] = "sk-ant-0123456789abcdef"
+    claude = providers(capsys)["claude"]
+    assert (claude["status"], claude["todo"]) == ("LOGIN_DETECTED", "")
+    assert "ANTHROPIC_API_KEY" in claude["reason"]
+
+
+def test_a_program_that_hangs_is_still_found(
+    env: dict[str, str], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(availability, "PROBE_S", 0.2)
+    env["CLAUDE_BINARY"] = program(tmp_path, "claude", "sleep 600")
+    claude = providers(capsys)["claude"]
+    assert (claude["status"], claude["version"]) == ("INSTALLED", "")
+
+
+def test_the_options_of_each_harness_have_a_schema(env: dict[str, str], capsys: Capture):
+    for name in supported_providers():
+        assert main(["providers", "schema", name]) == 0
+        schema = json.loads(capsys.readouterr().out)
+        assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+        Draft202012Validator.check_schema(schema)
+        for variable, about in schema["properties"].items():
+            assert about["title"], variable
+            assert about["description"], variable
+    assert main(["providers", "schema", "claude"]) == 0
+    properties = json.loads(capsys.readouterr().out)["properties"]
+    assert properties["CLAUDE_BINARY"]["default"] == "claude"
+    assert properties["ANTHROPIC_API_KEY"]["format"] == "password"
+    assert properties["CLAUDE_CONFIG_DIR"]["x-effect"] == "operator only"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["schema"], 2, "name of a harness"),
+        (["schema", "nobody"], 78, "nobody"),
+        (["claude", "codex"], 2, "codex"),
+    ],
+)
+def test_a_schema_of_nothing(
+    arguments: list[str], code: int, said: str, env: dict[str, str], capsys: Capture
+):
+    assert main(["providers", *arguments]) == code
+    assert said in capsys.readouterr().err

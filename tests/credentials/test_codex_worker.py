@@ -31,14 +31,14 @@ LONG = "2999-01-01T00:00:00.000Z"
 
 @pytest.fixture(autouse=True)
 def providers_are_installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    def found(*, group: str) -> EntryPoints:
+    def found(group: str, _path: object) -> EntryPoints:
         ours = [
             EntryPoint("codex", "notes_credentials:CodexLike", group),
             EntryPoint("pi", "notes_credentials:PiLike", group),
         ]
         return EntryPoints([*ours, *entry_points(group=group)])
 
-    monkeypatch.setattr(registry, "entry_points", found)
+    monkeypatch.setattr(registry, "_installed", found)
     yield
     GIVEN.clear()
     RESULTS.clear()

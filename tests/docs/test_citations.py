@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import io
 import re
-import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -53,20 +51,34 @@ def prose(path: Path) -> str:
     return " ".join(said.split())
 
 
+STRING_OR_COMMENT = re.compile(
+    r"(?P<quotes>\"{3}|'{3}|\"|')(?:[^\\]|\\.)*?(?P=quotes)|#(?P<comment>[^\n]*)", re.DOTALL
+)
+"""The tokenizer takes ten times as long."""
+
+
 def spoken(source: str) -> str:
     comments = (
-        token.string.lstrip("#")
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
+        found["comment"].lstrip("#")
+        for found in STRING_OR_COMMENT.finditer(source)
+        if found["comment"]
     )
     texts = (
         node.value.value
-        for node in ast.walk(ast.parse(source))
+        for node in statements(ast.parse(source))
         if isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
     )
     return "\n".join((*comments, *texts))
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what is below a node and no expression, for most of the nodes are in those."""
+    for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for below in getattr(node, part, ()):
+            yield below
+            yield from statements(below)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import fake_model
@@ -11,14 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SYSTEM = ("system", "developer")
+_REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
+"""What a harness adds beside the prompt."""
 
 
 def read(body: dict[str, Any]) -> Conversation:
     """Reduce a request to what a script needs."""
     prompt, calls = "", []
     for message in body["messages"]:
-        if message["role"] == "user":
-            prompt, calls = _text(message), []
+        if message["role"] == "user" and (said := _REMINDER.sub("", _text(message)).strip()):
+            prompt, calls = said, []
         elif message["role"] == "assistant":
             calls += [call["function"]["name"] for call in message.get("tool_calls") or []]
     offered = frozenset(tool["function"]["name"] for tool in body.get("tools", []))
@@ -43,7 +46,7 @@ def failure(step: Failure) -> dict[str, Any]:
 def events(step: Answer, model: str) -> Iterator[bytes]:
     """The answer as server-sent events."""
     calls = [(step.tool.name, step.tool.arguments)] if step.tool else []
-    return fake_model.chat(fake_model.Turn(step.text, calls), model)
+    return fake_model.chat(fake_model.Turn(step.text, calls, cut=step.cut), model)
 
 
 def _text(message: dict[str, Any]) -> str:

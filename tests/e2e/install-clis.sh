@@ -30,12 +30,18 @@ native_program() {
     exit 1
 }
 
+# Other programs are scripts, for a newer Node.js than many machines have.
+node_program() {
+    printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$node" "$packages/$2" >"$tools/bin/$1"
+    chmod +x "$tools/bin/$1"
+}
+
 if ! cmp -s "$pins/package-lock.json" "$tools/installed.json"; then
     if ! command -v npm >/dev/null; then
         echo "install-clis.sh: npm is needed to install the harnesses; install Node.js first" >&2
         exit 1
     fi
-    echo "installing the pinned harnesses into $tools (once, about 800 MB)" >&2
+    echo "installing the pinned harnesses into $tools (once, about 1.2 GB)" >&2
     rm -f "$tools/installed.json"
     cp "$pins/package.json" "$pins/package-lock.json" "$tools/"
     # --loglevel=error: npm's engine warning is about a wrapper that is not used here.
@@ -46,9 +52,14 @@ if ! cmp -s "$pins/package-lock.json" "$tools/installed.json"; then
     codex=$(native_program @openai/codex "$packages"/@openai/codex-*/vendor/*/bin/codex)
     ln -sf "$claude" "$tools/bin/claude"
     ln -sf "$codex" "$tools/bin/codex"
+    node=$(native_program node "$packages"/node-linux-*/bin/node)
+    node_program gemini @google/gemini-cli/bundle/gemini.js
+    node_program pi @earendil-works/pi-coding-agent/dist/bundle/cli.js
     # Written last: a run that was interrupted starts over.
     cp "$pins/package-lock.json" "$tools/installed.json"
 fi
 
 echo "claude $tools/bin/claude"
 echo "codex $tools/bin/codex"
+echo "gemini $tools/bin/gemini"
+echo "pi $tools/bin/pi"

@@ -11,9 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+import real_gemini
+import real_pi_cli
 from pi_env import SHELL, pi_env
 from real_claude import hermetic_env
 from real_codex import codex_env
+from real_gemini import gemini_env
+from real_pi_cli import pi_cli_env
 from scripted_model import ScriptedModel
 
 
@@ -78,3 +82,18 @@ def codex_fixture(transport: str) -> ModelFixture:
 def pi_fixture(api: str) -> ModelFixture:
     """One of `pi_env.APIS`."""
     return ModelFixture(partial(pi_env, api=api), SHELL)
+
+
+def gemini_fixture() -> ModelFixture:
+    def env(home: Path, model_url: str) -> dict[str, str]:
+        # The sessions have homes of their own; how to reach the model is in the user's settings.
+        return gemini_env(home, model_url, GEMINI_CLI_HOME=str(home))
+
+    return ModelFixture(env, real_gemini.SHELL)
+
+
+def pi_cli_fixture() -> ModelFixture:
+    def env(home: Path, model_url: str) -> dict[str, str]:
+        return pi_cli_env(home, model_url, PI_CODING_AGENT_DIR=str(home / ".pi/agent"))
+
+    return ModelFixture(env, real_pi_cli.SHELL)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loopback import serving
+from model_script import SHELL
 from scripted_model import ScriptedModel
 from session_config import session_config
 from swarm_tools import SwarmTools
@@ -93,8 +94,9 @@ async def cli_rig(
     adapter: ProviderAdapter,
     env_of: Callable[..., dict[str, str]],
     transport: str = "",
+    shell: str = SHELL,
 ) -> AsyncIterator[CliRig]:
     assert program.exists(), "run tests/e2e/install-clis.sh first"
     tools = SwarmTools()
-    async with ScriptedModel() as model, serving(tools) as url:
+    async with ScriptedModel(shell) as model, serving(tools) as url:
         yield CliRig(folder, model, tools, url, adapter, env_of, transport)

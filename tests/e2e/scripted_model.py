@@ -4,7 +4,8 @@
         ...  # point a CLI at model.url with the prompt "[[bash:ls]] [[say:Listed.]]"
         assert model.requests[0].headers["x-api-key"] == "k"
 
-`model_script` knows the tags; `anthropic_format`, `responses_format` and `chat_format` the wires;
+`model_script` knows the tags; `anthropic_format`, `responses_format`, `chat_format` and
+`gemini_format` the wires;
 another vendor's format is another module like them and another route.
 """
 
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anthropic_format
 import anyio
 import chat_format
+import gemini_format
 import responses_format
 from loopback import serving
 from model_script import SHELL, Answer, Failure, Hang, ToolCall, next_step
@@ -53,10 +55,12 @@ class ScriptedModel:
 
     Args:
         shell: what the harness calls its shell tool.
+        shell_arguments: further arguments that its shell tool needs.
     """
 
-    def __init__(self, shell: str = SHELL) -> None:
+    def __init__(self, shell: str = SHELL, shell_arguments: dict[str, str] | None = None) -> None:
         self._shell = shell
+        self._shell_arguments = shell_arguments or {}
         self.requests: list[Recorded] = []
         self.others: list[str] = []
         """Method and path of everything that is not a model request."""
@@ -78,6 +82,7 @@ class ScriptedModel:
                 Route("/v1/messages/count_tokens", self._count_tokens, methods=["POST"]),
                 Route("/v1/responses", self._responses, methods=["POST"]),
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
+                Route("/v1beta/models/{call:path}", self._generate, methods=["POST"]),
                 Route("/{path:path}", self._other, methods=["GET", "HEAD", "POST"]),
             ]
         )
@@ -103,6 +108,13 @@ class ScriptedModel:
         if isinstance(step, Response):
             return step
         events = chat_format.events(step, body["model"])
+        return StreamingResponse(_paced(events, step), media_type="text/event-stream")
+
+    async def _generate(self, request: Request) -> Response:
+        _, step = await self._step(request, gemini_format)
+        if isinstance(step, Response):
+            return step
+        events = gemini_format.events(step, request.path_params["call"].partition(":")[0])
         return StreamingResponse(_paced(events, step), media_type="text/event-stream")
 
     async def _step(self, request: Request, wire: ModuleType) -> tuple[Any, Answer | Response]:
@@ -135,7 +147,8 @@ class ScriptedModel:
         if step.tool is None or step.tool.name != SHELL or self._shell == SHELL:
             return step
         # Not every shell tool takes a description.
-        call = ToolCall(self._shell, {"command": step.tool.arguments["command"]})
+        command = {"command": step.tool.arguments["command"]}
+        call = ToolCall(self._shell, {**command, **self._shell_arguments})
         return replace(step, tool=call)
 
     async def _count_tokens(self, request: Request) -> Response:
@@ -146,11 +159,14 @@ class ScriptedModel:
         return JSONResponse({"error": "the scripted model has no such route"}, status_code=404)
 
 
+_TEXT_PIECES = (b"text_delta", b"output_text.delta", b'"parts": [{"text"')
+
+
 async def _paced(events: Iterator[bytes], step: Answer) -> AsyncIterator[bytes]:
     pause_s = step.over_s / max(1, len(step.text) // 5)
     for event in events:
         yield event
-        if pause_s and (b"text_delta" in event or b"output_text.delta" in event):
+        if pause_s and any(kind in event for kind in _TEXT_PIECES):
             await anyio.sleep(pause_s)
     if step.cut:
         raise ConnectionAbortedError

@@ -6,7 +6,13 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from model_fixtures import claude_fixture, codex_fixture, pi_fixture
+from model_fixtures import (
+    claude_fixture,
+    codex_fixture,
+    gemini_fixture,
+    pi_cli_fixture,
+    pi_fixture,
+)
 from real_codex import TRANSPORTS
 
 from agent_swarm_worker.conformance.harness_fixture import HarnessFixture
@@ -21,6 +27,8 @@ FIXTURES = [
         pytest.param("codex", partial(codex_fixture, way), id=f"codex-{way}", marks=SLOW)
         for way in TRANSPORTS
     ),
+    pytest.param("gemini", gemini_fixture, id="gemini", marks=SLOW),
+    pytest.param("pi-cli", pi_cli_fixture, id="pi-cli", marks=SLOW),
     pytest.param("pi", partial(pi_fixture, "anthropic"), id="pi-anthropic"),
     pytest.param("pi", partial(pi_fixture, "openai"), id="pi-openai", marks=SLOW),
 ]

@@ -47,7 +47,8 @@ def test_what_is_installed_is_not_installed_again(tmp_path: Path) -> None:
     done = run(tmp_path / "tools", path=path_without_npm(tmp_path / "bin"))
     assert (done.returncode, done.stderr) == (0, "")
     programs = tmp_path / "tools/bin"
-    assert done.stdout == f"claude {programs}/claude\ncodex {programs}/codex\n"
+    names = ("claude", "codex", "gemini", "pi")
+    assert done.stdout == "".join(f"{name} {programs}/{name}\n" for name in names)
 
 
 def test_the_pins_are_exact_have_checksums_and_name_no_address() -> None:

@@ -22,10 +22,12 @@ class WorkerRig:
     model: ScriptedModel
     work: Path
     home: Path
+    within_s: float = MANY_SECONDS
+    """How long a task may take."""
 
     async def run(self, text: str, **more: Any) -> dict[str, Any]:
         task_id = await self.rig.submit(text, dir=str(self.work), **more)
-        task = await self.rig.until_ended(task_id, within_s=MANY_SECONDS)
+        task = await self.rig.until_ended(task_id, within_s=self.within_s)
         await self.rig.settled(task_id)
         return dict(task)
 
@@ -35,14 +37,16 @@ class WorkerRig:
 
 @asynccontextmanager
 async def worker_rig(
-    tmp_path: Path, env_of: Callable[[Path, str], dict[str, str]]
+    tmp_path: Path,
+    env_of: Callable[[Path, str], dict[str, str]],
+    make_model: Callable[[], ScriptedModel] = ScriptedModel,
 ) -> AsyncIterator[WorkerRig]:
     """Start all of it; `env_of` maps a home and the model's address to the worker's settings."""
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     work.mkdir()
     async with (
-        ScriptedModel() as model,
+        make_model() as model,
         swarm_rig(tmp_path) as rig,
         running_worker(rig, env_of(home, model.url)),
     ):

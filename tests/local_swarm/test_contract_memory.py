@@ -50,6 +50,29 @@ async def test_agents_see_their_own_and_shared_memories(api: Api) -> None:
 
 
 @pytest.mark.anyio
+async def test_memories_are_listed_by_where_they_come_from(api: Api) -> None:
+    agent, other = await api.agent(), await api.agent()
+    path = f"session-summary/{uuid.uuid4()}"
+    source = {"source": "session_summary", "agentId": agent.id}
+    older = await _remember(agent, "an older one", **source, sourcePath=f"{path}-older")
+    mine = await _remember(agent, "said first", **source, sourcePath=path)
+    assert await _remember(agent, "said again", **source, sourcePath=path) == mine
+    await _remember(other, "of another", source="session_summary", agentId=other.id)
+
+    async def listed(**wanted: Any) -> list[str]:
+        answer = await agent.post("/api/memory/list", {"agentId": agent.id, **wanted})
+        assert answer["mode"] == "list"
+        return [row["id"] for row in answer["results"]]
+
+    assert await listed(sourcePath=path.upper()) == [mine, older]
+    assert await listed(source="session_summary", limit=1) == [mine]
+    assert await listed(source="session_summary", offset=1) == [older]
+    assert await listed(source="manual") == []
+    (row,) = (await agent.post("/api/memory/list", {"sourcePath": path, "limit": 1}))["results"]
+    assert (row["content"], row["sourcePath"], row["scope"]) == ("said again", path, "agent")
+
+
+@pytest.mark.anyio
 async def test_a_long_task_finds_the_short_memory_that_matters(local: Local) -> None:
     agent = await local.agent()
     wanted = await _remember(agent, STAGING)

@@ -26,6 +26,7 @@ from agent_swarm_worker.api.configuration import PoolKey
 from agent_swarm_worker.api.wire.tasks import ChannelCursor
 from agent_swarm_worker.outbox.outbox import STUCK_S, Outbox
 from agent_swarm_worker.outbox.queue import STREAMS, Queue, WriteKind
+from agent_swarm_worker.outbox.reduction import masked
 from agent_swarm_worker.outbox.retries import LOCKED_OUT_BACKOFF_S, MAX_BACKOFF_S
 
 if TYPE_CHECKING:
@@ -148,6 +149,12 @@ ALL_KINDS: list[tuple[WriteKind, dict[str, Any], str, Any]] = [
         {"message_id": "m", "reason": "it sleeps"},
         "POST /api/steering-messages/m/undeliverable",
         {"reason": "it sleeps"},
+    ),
+    (
+        WriteKind.MEMORY,
+        {"agentId": "a", "content": "c", "sourcePath": "p"},
+        "POST /api/memory/index",
+        {"agentId": "a", "content": "c", "sourcePath": "p"},
     ),
 ]
 
@@ -300,7 +307,7 @@ async def test_no_more_than_eight_requests_at_once(tmp_path: Path) -> None:
 
 async def test_a_write_the_server_stumbles_over_does_not_block_the_result(tmp_path: Path) -> None:
     def script(request: Request) -> Answer:
-        poisoned = request.call == PROGRESS and request.body["progress"] == "poison"
+        poisoned = request.call == PROGRESS and request.body["progress"] != "fine"
         return Reply(500, {"error": "SQLite says no"}) if poisoned else Reply()
 
     async with serving(script) as server, running_outbox(server.url, tmp_path) as outbox:
@@ -310,6 +317,59 @@ async def test_a_write_the_server_stumbles_over_does_not_block_the_result(tmp_pa
         await until(lambda: outbox.pending("t") == 1)
     assert "fine" in texts(server.requests)
     assert server.calls.count(FINISH) == 1
+
+
+@pytest.mark.parametrize(
+    "trouble", [Reply(500, {"error": "SQLite says no"}), Reply(200, "<html>Blocked</html>")]
+)
+async def test_a_text_on_which_the_server_fails_is_sent_reduced(
+    tmp_path: Path, trouble: Answer
+) -> None:
+    task = {"id": "t", "task": "x", "status": "in_progress", "agentId": "a", "logs": []}
+
+    def script(request: Request) -> Answer:
+        if request.method == "GET":
+            return Reply(200, task)
+        return trouble if "<script>" in (request.body or {}).get("progress", "") else Reply()
+
+    async with serving(script) as server, running_outbox(server.url, tmp_path) as outbox:
+        outbox.put("t", WriteKind.NOTE, note("a <script> here"))
+        outbox.put("t", WriteKind.FINISH, DONE)
+        assert await outbox.flushed("t", timeout_s=HANG_S)
+    assert texts(server.requests)[-1].startswith(f"{masked('a <script> here', 1)}\n[… masked")
+
+
+async def test_a_masked_text_that_is_too_long_is_shortened_and_stays_masked(
+    tmp_path: Path,
+) -> None:
+    def script(request: Request) -> Answer:
+        said = (request.body or {}).get("progress", "")
+        refused = "<" in said or len(said) > 3000
+        return Reply(403, "<html>Blocked</html>") if refused else Reply()
+
+    async with serving(script) as server, running_outbox(server.url, tmp_path) as outbox:
+        outbox.put("other", WriteKind.NOTE, note("passes", "other"))
+        outbox.put("t", WriteKind.NOTE, note("<script>" * 1000))
+        assert await outbox.flushed("t", timeout_s=HANG_S)
+    last = texts(server.requests)[-1]
+    assert last.startswith(masked("<script>", 2))
+    assert "[… shortened" in last
+
+
+async def test_a_text_is_whole_if_only_reading_back_fails(tmp_path: Path) -> None:
+    answers = iter([Reset()])
+
+    def script(request: Request) -> Answer:
+        if request.method == "GET":
+            outbox._client.http.health.record_answer(has_body=True)  # there is no outage
+            return Reply(500, {"error": "x"})
+        return next(answers, Reply()) if request.call == PROGRESS else Reply()
+
+    async with serving(script) as server, running_outbox(server.url, tmp_path) as outbox:
+        outbox.put("other", WriteKind.NOTE, note("passes", "other"))
+        outbox.put("t", WriteKind.NOTE, note("a <script> here"))
+        assert await outbox.flushed("t", timeout_s=HANG_S)
+    assert [text for text in texts(server.requests) if text != "passes"] == ["a <script> here"] * 2
 
 
 async def test_a_result_is_never_pushed_back(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from fake_api import Answer, Reply, Request, Reset, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outbox_rig import running_outbox
+from patience import HANG_S
 from structlog.testing import capture_logs
 
 from agent_swarm_worker.journal.reading import MAX_PART_BYTES
@@ -224,6 +225,61 @@ async def test_a_log_that_cannot_be_looked_at_does_not_keep_the_result_back(tmp_
     assert server.lines == ["a", "b", "a", "b"]
     assert real.calls.count(READ) == 6
     assert real.calls[-1] == "POST /api/tasks/t/finish"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("status", [500, 501])
+async def test_a_line_on_which_the_server_fails_is_sent_reduced(
+    tmp_path: Path, status: int
+) -> None:
+    server = LogServer()
+
+    def script(request: Request) -> Answer:
+        bad = request.call == LOGS and any("\\u0000" in it for it in request.body["lines"])
+        return Reply(status, {"error": "SQLite says no"}) if bad else server(request)
+
+    poison = orjson.dumps({"said": "a\0b"}).decode()
+    async with serving(script) as real, running_outbox(real.url, tmp_path) as outbox:
+        outbox.put("t", WriteKind.LOGS, logs_of(journal(tmp_path, ["a", poison, "c"])))
+        assert await outbox.flushed("t", timeout_s=HANG_S)
+    first, line, last = server.lines
+    assert (first, last) == ("a", "c")
+    assert orjson.loads(line)["type"] == "masked_line"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("which", ["text", "name"])
+async def test_an_event_on_which_the_server_fails_is_sent_reduced_or_left_out(
+    tmp_path: Path, which: str
+) -> None:
+    """It is left out if the server fails over it in each form."""
+    stored: list[dict[str, Any]] = []
+    bad_text = "x; DROP" if which == "text" else "poison"
+
+    def script(request: Request) -> Answer:
+        if request.call != EVENTS:
+            return Reply(200, {"events": stored})
+        if any(bad_text in str(it) for it in request.body["events"]):
+            return Reply(500, {"error": "SQLite says no"})
+        stored.extend(request.body["events"])
+        return Reply(201, {"success": True})
+
+    events = [{"category": "tool", "event": f"e{n}", "data": {"t": "fine"}} for n in range(3)]
+    if which == "text":
+        events[1]["data"] = {"t": "x; DROP"}
+    else:
+        events[1]["event"] = "poison"
+    with capture_logs() as lines:
+        async with serving(script) as real, running_outbox(real.url, tmp_path) as outbox:
+            outbox.put("t", WriteKind.EVENTS, {"events": events})
+            assert await outbox.flushed("t", timeout_s=HANG_S)
+    assert any(line["event"] == "outbox.dropped" for line in lines)
+    names = [event["event"] for event in stored]
+    if which == "name":
+        assert names == ["e0", "e2"]
+        return
+    assert names == ["e0", "e1", "e2"]
+    assert stored[1]["data"]["t"].startswith("x； DROP")  # noqa: RUF001 - looks alike
 
 
 @pytest.mark.anyio

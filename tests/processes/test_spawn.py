@@ -17,9 +17,9 @@ from patience import HANG_S
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.errors import BinaryMissing, ProviderError
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.processes.pipe_holder import HOLDER_VARIABLE
-from agent_swarm_worker.processes.spawn import TAG_VARIABLE, ProcessSpec, spawn
+from agent_swarm_worker.processes.spawn import ProcessSpec, spawn
 from agent_swarm_worker.processes.stop_tree import kill_now
+from agent_swarm_worker.processes.subreaper import HOLDER_VARIABLE, TAG_VARIABLE
 
 pytestmark = pytest.mark.anyio
 

@@ -15,8 +15,9 @@ from patience import HANG_S
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.processes.spawn import TAG_VARIABLE, spawn
+from agent_swarm_worker.processes.spawn import spawn
 from agent_swarm_worker.processes.stop_tree import find, signal_group, sweep
+from agent_swarm_worker.processes.subreaper import TAG_VARIABLE
 
 pytestmark = pytest.mark.anyio
 CLOCK = SystemClock()

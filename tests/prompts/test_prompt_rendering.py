@@ -87,6 +87,19 @@ async def test_a_refusal_of_one_part_leaves_the_others_to_the_server(library, cl
     assert await build.text(MEMORY.template_id) == "customised"
 
 
+@pytest.mark.parametrize("error", [None, ApiRefused("u", 404, "Template not found")])
+async def test_a_template_that_the_server_lacks_is_asked_for_once_in_a_while(library, clock, error):
+    server = RenderServer(error={MEMORY.template_id: error} if error else None)
+    source = renderer(library, clock, server, unknown_s=600)
+    for _ in range(3):
+        assert "## Memory" in await source.build().text(MEMORY.template_id)
+        clock.elapsed_s += 100
+    assert len(server.asked) == 1
+    server.error, server.texts = None, {MEMORY.template_id: "customised"}
+    clock.elapsed_s += 301
+    assert await source.build().text(MEMORY.template_id) == "customised"
+
+
 async def test_an_answer_is_used_again_for_a_while_and_only_for_the_same_variables(library, clock):
     server = RenderServer({MENTIONS.template_id: "customised"}, skipped=[MEMORY.template_id])
     source = renderer(library, clock, server, cache_s=60)

@@ -65,7 +65,9 @@ SYSTEM_VARIABLES = {
     },
 }
 
-TEXTS = sorted(shipped_texts("prompts").glob("*.md"))
+TEXTS = {
+    path: path.read_text(encoding="utf-8") for path in sorted(shipped_texts("prompts").glob("*.md"))
+}
 
 
 def write(directory, **bodies):
@@ -74,27 +76,25 @@ def write(directory, **bodies):
     return TemplateLibrary(directory)
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
-def test_a_shipped_text_uses_only_the_variables_the_server_knows(path):
-    body = path.read_text(encoding="utf-8")
-    names = set(re.findall(r"\{\{(?!@template)([^}]+)\}\}", body))
-    assert names <= SYSTEM_VARIABLES.get(path.name.removesuffix(".md"), set())
+def test_a_shipped_text_uses_only_the_variables_the_server_knows():
+    for path, body in TEXTS.items():
+        names = set(re.findall(r"\{\{(?!@template)([^}]+)\}\}", body))
+        assert names <= SYSTEM_VARIABLES.get(path.name.removesuffix(".md"), set()), path
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
-def test_a_shipped_text_refers_only_to_texts_that_exist(path, library):
-    for target in re.findall(r"@template\[([^\]]+)\]", path.read_text(encoding="utf-8")):
-        assert library.render(target, {})
+def test_a_shipped_text_refers_only_to_texts_that_exist(library):
+    for path, body in TEXTS.items():
+        for target in re.findall(r"@template\[([^\]]+)\]", body):
+            assert library.render(target, {}), path
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
-def test_a_shipped_text_follows_its_own_rules_of_style(path):
-    body = path.read_text(encoding="utf-8")
-    assert "\u2014" not in body
-    assert "\n\n\n" not in body
-    for heading in re.findall(r"^## (.+)$", body, re.MULTILINE):
-        assert heading[0].isupper()
-        assert heading[1:] == heading[1:].lower()
+def test_a_shipped_text_follows_its_own_rules_of_style():
+    for path, body in TEXTS.items():
+        assert "\u2014" not in body, path
+        assert "\n\n\n" not in body, path
+        for heading in re.findall(r"^## (.+)$", body, re.MULTILINE):
+            assert heading[0].isupper(), (path, heading)
+            assert heading[1:] == heading[1:].lower(), (path, heading)
 
 
 @pytest.mark.parametrize("name", ["worker", "lead", "worker.managed", "lead.managed"])

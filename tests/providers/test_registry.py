@@ -72,8 +72,19 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     return act
 
 
+def test_one_that_is_installed_meanwhile_is_found(install: Install):
+    """As by ``pip``, into a directory that was read before."""
+    site = install("early", {"early": "early:Adapter"})
+    assert "late" not in supported_providers()
+    info = site / "late-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: late\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[agent_swarm_worker.providers]\nlate = early:Adapter\n")
+    assert {"early", "late"} <= set(supported_providers())
+
+
 def test_ours_are_there():
-    assert {"claude", "codex", "pi", "subprocess"} <= set(supported_providers())
+    assert {"claude", "codex", "gemini", "pi", "subprocess"} <= set(supported_providers())
     assert list(supported_providers()) == sorted(supported_providers())
 
 
@@ -92,7 +103,7 @@ def test_an_unknown_name_is_told_with_the_known_ones(name: str):
     assert caught.value.exit_code == 78
     assert caught.value.supported == supported_providers()
     assert repr(name) in str(caught.value)
-    assert "claude, codex, pi, subprocess" in str(caught.value)
+    assert ", ".join(supported_providers()) in str(caught.value)
 
 
 def test_a_provider_of_another_distribution(install: Install):

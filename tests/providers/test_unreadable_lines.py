@@ -123,8 +123,8 @@ async def ran(
     session.on_event(lambda event: live.append(event) if event.type != "raw_log" else None)
     result = await session.wait_for_completion()
     again = make(config)
-    records = config.log_file.read_bytes().splitlines()
-    assert [event for record in records for event in events_of(record, again)] == live
+    records, redactor = config.log_file.read_bytes().splitlines(), config.redactor
+    assert [event for record in records for event in events_of(record, again, redactor)] == live
     return result
 
 

@@ -14,9 +14,12 @@ from agent_swarm_worker.contract import (
     Error,
     Helper,
     Message,
+    Plan,
+    PlanStep,
     Progress,
     RawLog,
     RawStderr,
+    Reasoning,
     Result,
     SessionInit,
     ToolEnd,
@@ -90,7 +93,14 @@ def record(text):
     [
         (Message("assistant", "Hello\nworld"), "Hello world"),
         (ToolStart("c1", "mcp__a__b", {"x": 1, "y": "z" * 99}), "▸ a:b(x=1, y=" + "z" * 49 + "…)"),
+        (ToolStart("c1", "Bash", {"command": "ls -la", "description": "look"}), "▸ Bash: ls -la"),
+        (ToolStart("c1", "run_it", {"command": "ls"}), "▸ run_it: ls"),
         (ToolStart("c1", "shell", None), "▸ shell()"),
+        (Reasoning("Let me\nthink"), "… Let me think"),
+        (
+            Plan((PlanStep("look", "completed"), PlanStep("leap", "in_progress"))),
+            "plan: 1 of 2 done, now: leap",
+        ),
         (ToolStart("c1", "shell", None, Helper("t1", "look")), "🤖 look: ▸ shell()"),
         (ToolEnd("c1", "Bash", "ok"), "◂ ok"),
         (ToolEnd("c1", "Bash", [{"type": "text", "text": "no"}], is_error=True), "✗ no"),
@@ -107,7 +117,7 @@ def record(text):
     ],
 )
 async def test_an_event_becomes_a_line_and_its_record_none(written, event, line):
-    console = Console(Log())
+    console = Console(Log(), {"run_it": "shell"})
     console.on_event(RawLog('{"type":"whatever.the.harness.calls.it"}'))
     console.on_event(event)
     await anyio.lowlevel.checkpoint()

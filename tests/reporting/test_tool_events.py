@@ -37,35 +37,49 @@ def only(batches):
 
 
 @pytest.mark.parametrize(
-    ("tool", "args", "key"),
+    ("tool", "args", "action", "key"),
     [
-        ("Read", {"file_path": "/a"}, {"filePath": "/a"}),
-        ("Edit", {"file_path": "/a"}, {"filePath": "/a"}),
-        ("Write", {"file_path": "/a"}, {"filePath": "/a"}),
-        ("Bash", {"description": "d", "command": "c"}, {"description": "d"}),
-        ("Agent", {"description": "d"}, {"description": "d"}),
-        ("Grep", {"pattern": "p"}, {"pattern": "p"}),
-        ("Glob", {"pattern": "p"}, {"pattern": "p"}),
-        ("read", {"file_path": "/a"}, {"filePath": "/a"}),
-        ("Bash", {"command": "secret"}, {}),
-        ("WebFetch", {"url": "u"}, {}),
-        ("Read", None, {}),
-        ("Read", {"file_path": 5}, {}),
+        ("Read", {"file_path": "/a"}, "read", {"filePath": "/a"}),
+        ("Edit", {"file_path": "/a"}, "edit", {"filePath": "/a"}),
+        ("Write", {"file_path": "/a"}, "write", {"filePath": "/a"}),
+        ("Edit", {"changes": [{"path": "a"}, {"path": "b"}]}, "edit", {"filePath": "a, b"}),
+        ("Bash", {"description": "d", "command": "c"}, "shell", {"description": "d"}),
+        ("Agent", {"description": "d"}, "subagent", {"description": "d"}),
+        ("Grep", {"pattern": "p"}, "search", {"pattern": "p"}),
+        ("Glob", {"pattern": "p"}, "find-files", {"pattern": "p"}),
+        ("read", {"file_path": "/a"}, "read", {"filePath": "/a"}),
+        ("read", {"path": "/a"}, "read", {"filePath": "/a"}),
+        ("Bash", {"command": "secret"}, "shell", {}),
+        ("WebFetch", {"url": "u"}, "fetch", {"url": "u"}),
+        ("WebSearch", {"query": "q"}, "web-search", {"query": "q"}),
+        ("TodoWrite", {"todos": []}, "plan", {}),
+        ("mcp__linear__create_issue", {"title": "x"}, "mcp", {}),
+        ("x", {"server": "linear", "tool": "create_issue"}, "mcp", {}),
+        ("Frobnicate", {"path": "/a"}, "other", {}),
+        ("run_it", {"command": "ls"}, "shell", {}),
+        ("Read", None, "read", {}),
+        ("Read", {"file_path": 5}, "read", {}),
     ],
 )
-def test_a_start_carries_its_key_argument(events, batches, tool, args, key):
+def test_a_call_carries_its_action_and_its_subject(
+    batches, clock, redactor, tool, args, action, key
+):
+    events = make(batches, clock, redactor, tools={"run_it": "shell"})
     events.tool_started(ToolStart("c1", tool, args))
+    events.tool_ended(ToolEnd("c1", tool, "done"))
     events.flush()
     stamp = {"clientTimestamp": "2026-11-20T12:00:00.000Z"}
-    assert only(batches) == {
+    [[start, end]] = batches
+    assert start == {
         "category": "tool",
         "event": "tool.start",
         "source": "worker",
         "agentId": "agent-1",
         "taskId": "task-1",
         "sessionId": "run-1",
-        "data": {"toolName": tool, "toolCallId": "c1"} | stamp | key,
+        "data": {"toolName": tool, "toolCallId": "c1", "action": action} | stamp | key,
     }
+    assert end["data"]["action"] == action
 
 
 def test_a_skill_is_told_twice(events, batches):

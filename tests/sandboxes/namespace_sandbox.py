@@ -152,10 +152,16 @@ class NamespaceGuest:
         timeout_s: float,
         max_output: int,
         name: str = "run",
+        keep_end: bool = False,
     ) -> Completed:
         command = Command(argv=argv, env=env, cwd=cwd, name=name)
         return await run_to_end(
-            self, command, timeout_s=timeout_s, max_output=max_output, clock=self._clock
+            self,
+            command,
+            timeout_s=timeout_s,
+            max_output=max_output,
+            clock=self._clock,
+            keep_end=keep_end,
         )
 
     async def start(self, command: Command) -> Process:

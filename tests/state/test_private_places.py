@@ -153,8 +153,12 @@ async def test_nobody_else_reaches_what_is_remembered_of_a_repository(tmp_path: 
 KEY = "key-that-is-quoted-back-0123456789"
 
 
-@pytest.mark.parametrize("room", range(0, 320, 7))
-def test_a_secret_in_a_long_complaint_is_not_cut_in_half(room: int):
+def test_a_secret_in_a_long_complaint_is_not_cut_in_half():
+    for room in range(0, 320, 7):
+        assert_not_cut(room)
+
+
+def assert_not_cut(room: int) -> None:
     said = {"error": f"{'x ' * (room // 2)}{KEY} and more {'y' * 400}"}
     with pytest.raises(ApiRefused) as refusal:
         read_answer("u", 400, "", orjson.dumps(said))

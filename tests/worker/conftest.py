@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tenacity import wait_random_exponential
+
+from agent_swarm_worker.outbox import retries
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -18,3 +21,9 @@ def sigint_counts() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
+def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker in this process tries again soon: the pauses are random, and up to 30 s each."""
+    monkeypatch.setattr(retries, "_backoff", wait_random_exponential(multiplier=0.1, max=1.0))

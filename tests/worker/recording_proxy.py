@@ -59,6 +59,7 @@ class _Rule:
     pattern: re.Pattern[str]
     times: int
     answer: tuple[int, str, str] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
     held: Held | None = None
     holds_answer: bytes | None = None
     loses_answer: bytes | None = None
@@ -90,10 +91,11 @@ class RecordingProxy:
         kind: str = "application/json",
         times: int = 1_000_000,
         content: bytes = b"",
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         """Answer instead of the server, if this expression is in the body."""
         is_in_body = re.compile(content, re.DOTALL)
-        self._add(pattern, times, answer=(status, text, kind), content=is_in_body)
+        self._add(pattern, times, answer=(status, text, kind), headers=headers, content=is_in_body)
 
     def say(self, pattern: str, answer: Any, *, times: int = 1_000_000) -> None:
         """Answer with this JSON."""
@@ -209,7 +211,8 @@ async def _serve(app: Any, scope: Any, visit: Visit, send: Any, rule: _Rule | No
     if rule is not None and rule.answer is not None:
         status, text, kind = rule.answer
         visit.status = status
-        headers = [(b"content-type", kind.encode())]
+        more = [(name.encode(), value.encode()) for name, value in rule.headers]
+        headers = [(b"content-type", kind.encode()), *more]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": text.encode()})
         return

@@ -28,6 +28,9 @@ AGENTS = Path(__file__).parent / "agents"
 KEY = "test-api-key-0123456789"
 AGENT = "0a9e0000-0000-4000-8000-000000000001"
 
+NOWHERE = "http://127.0.0.1:1"
+"""Nothing listens there."""
+
 FAST = {
     "SWARM_POLL_INTERVAL_S": "0.05",
     "SWARM_HEARTBEAT_INTERVAL_S": "0.2",
@@ -192,6 +195,9 @@ def worker_env(url: str, place: Path) -> dict[str, str]:
     """Return the environment of a worker whose files all lie in one place."""
     return {
         **FAST,
+        # No test asks a vendor: whoever wants one names a service of its own.
+        **dict.fromkeys(("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "OPENROUTER_BASE_URL"), NOWHERE),
+        "SKIP_SESSION_SUMMARY": "1",
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": str(place / "home"),
         "MCP_BASE_URL": url,

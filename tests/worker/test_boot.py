@@ -100,10 +100,18 @@ def start(
         ("SESSION_ID", "two\nlines"),
         ("API_KEY", "two\nlines"),
         ("AGENT_ID", "two\nlines"),
+        ("SWARM_UNCOMMITTED", "stash"),
+        ("SWARM_SETUP_TIMEOUT_S", "10m"),
+        ("SWARM_CLEANUP_TIMEOUT_S", "0"),
+        ("SWARM_GIT_PROTOCOLS", "ext"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(start: Start, name: str, value: str):
     assert name in start.fails(78, **{name: value})
+
+
+def test_a_missing_file_of_repositories_is_named(start: Start):
+    assert "/no/such.yaml" in start.fails(78, SWARM_REPOSITORIES_FILE="/no/such.yaml")
 
 
 def test_a_folder_of_journals_that_is_a_file_is_named(start: Start):
@@ -308,7 +316,9 @@ async def test_role_and_capabilities_are_stored_where_the_server_has_none(tmp_pa
         assert (agent["role"], agent["capabilities"]) == ("worker", ["rust", "sql"])
 
 
-@pytest.mark.parametrize("role", ["coder", "forward-deployed engineer"])
+@pytest.mark.parametrize(
+    "role", [pytest.param("coder", marks=pytest.mark.long), "forward-deployed engineer"]
+)
 async def test_a_worker_is_registered_with_any_role_and_works(tmp_path: Path, role: str):
     async with proxy_rig(tmp_path) as (rig, proxy):
         env = {**rig.env, **harness("says_hi"), "AGENT_ROLE": role, "AGENT_NAME": ""}

@@ -50,7 +50,9 @@ def limited(proxy: RecordingProxy, max_bytes: int) -> None:
     proxy.refuse("", 413, HTML, kind="text/html", content=too_long)
 
 
-@pytest.mark.parametrize("max_bytes", [1 << 20, 30_000, 3_000])
+@pytest.mark.parametrize(
+    "max_bytes", [1 << 20, pytest.param(30_000, marks=pytest.mark.long), 3_000]
+)
 async def test_a_result_larger_than_a_gateway_lets_pass(tmp_path: Path, max_bytes: int) -> None:
     output = "begin " + "ü\n" * 1_000_000 + " end"
     async with proxy_rig(tmp_path) as (rig, proxy):
@@ -69,13 +71,15 @@ async def test_a_result_larger_than_a_gateway_lets_pass(tmp_path: Path, max_byte
     assert cost["totalCostUsd"] == 0.25
 
 
-@pytest.mark.parametrize("status", [400, 403, 405, 406, 418, 451])
 @pytest.mark.parametrize(
-    ("attack", "output"),
-    [(MARKUP, "Done: 3 files. ‹script›"), (ATTACK, "Do_ne_ 3 fi_le_s_ _sc_ri_pt")],
+    ("attack", "output", "status"),
+    [
+        *((MARKUP, "Done: 3 files. ‹script›", status) for status in (400, 403, 405)),
+        *((ATTACK, "Do_ne_ 3 fi_le_s_ _sc_ri_pt", status) for status in (406, 418, 451)),
+    ],
 )
 async def test_what_a_firewall_takes_for_an_attack(
-    tmp_path: Path, status: int, attack: bytes, output: str
+    tmp_path: Path, attack: bytes, output: str, status: int
 ) -> None:
     async with proxy_rig(tmp_path) as (rig, proxy):
         proxy.refuse("^(POST|PUT)", status, HTML, kind="text/html", content=attack)
@@ -176,6 +180,6 @@ async def test_the_description_of_a_session_is_refused(tmp_path: Path) -> None:
         async with running_worker(rig, rig.prints([BEGIN, result("fine")])):
             task_id = await rig.submit(f"Look at {POISON}")
             await rig.until_ended(task_id)
-        (first, second) = proxy.seen("POST /api/active-sessions$")
+        first, second, *_ = proxy.seen("POST /api/active-sessions$")
     assert POISON in json.loads(first.body)["taskDescription"]
     assert (second.status, "taskDescription" in json.loads(second.body)) == (201, False)

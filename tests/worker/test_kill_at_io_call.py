@@ -35,7 +35,7 @@ def some(every: int, instants: Iterable[Any]) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("at", some(12, range(1, LAST, 4)))
+@pytest.mark.parametrize("at", some(24, range(1, LAST, 4)))
 async def test_its_work_is_done_once_and_told_once(tmp_path: Path, at: int):
     async with proxy_rig(tmp_path) as (rig, _):
         async with killed(rig, tmp_path, at):

@@ -47,7 +47,7 @@ async def test_nothing_is_lost_and_nothing_told_twice(tmp_path: Path, at: int, c
         assert tagged(tmp_path) == []
 
 
-@pytest.mark.parametrize("calls", ["output", "half"])
+@pytest.mark.parametrize("calls", ["half", pytest.param("output", marks=LONG)])
 @pytest.mark.parametrize(
     "at", [2, *(pytest.param(n, marks=LONG) for n in (1, 3, *range(4, 40, 3)))]
 )

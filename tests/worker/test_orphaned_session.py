@@ -16,7 +16,7 @@ from worker_process import WorkerProcess, tagged, worker_process
 
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes import procfs
-from agent_swarm_worker.processes.pipe_holder import HOLDER_VARIABLE
+from agent_swarm_worker.processes.subreaper import HOLDER_VARIABLE
 
 pytestmark = pytest.mark.anyio
 
@@ -164,7 +164,13 @@ async def test_a_session_that_goes_on_is_ended_and_handed_back(tmp_path: Path):
 
 
 # --- what was read, and not told
-@pytest.mark.parametrize("moment", ["GET /api/tasks/{}$", "/finish", "/session-costs"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "GET /api/tasks/{}$",
+        *(pytest.param(x, marks=pytest.mark.long) for x in ("/finish", "/session-costs")),
+    ],
+)
 async def test_a_session_that_had_ended_is_not_run_again(tmp_path: Path, moment: str):
     async with proxy_rig(tmp_path) as (rig, proxy):
         go = tmp_path / "go"

@@ -99,6 +99,18 @@ class NotingClock(QuickClock):
         await super().sleep(seconds)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_poll_that_is_asked_to_wait_waits(tmp_path: Path, status: int):
+    clock = NotingClock(20)
+    async with (
+        proxy_rig(tmp_path) as (rig, proxy),
+        running_worker(rig, harness("says_hi"), clock=clock),
+    ):
+        proxy.refuse("/api/poll", status, headers=(("Retry-After", "277"),), times=1)
+        await until(lambda: [wait_s for wait_s in clock.slept_s if 200 < wait_s <= 277])
+        assert [visit.status for visit in proxy.seen("/api/poll")][-1] == status
+
+
 async def test_an_idle_worker_asks_every_two_seconds(tmp_path: Path):
     speed = 40
     env = {**harness("says_hi"), "SWARM_POLL_INTERVAL_S": "2"}

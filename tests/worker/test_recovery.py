@@ -109,7 +109,7 @@ async def test_a_crash_the_api_could_not_be_told_of_is_told_by_a_later_start(tmp
         assert (await rig.task(task_id))["status"] == "superseded"
 
 
-@pytest.mark.parametrize("end", ["cancelled", "completed"])
+@pytest.mark.parametrize("end", ["completed", pytest.param("cancelled", marks=pytest.mark.long)])
 async def test_a_task_that_ended_meanwhile_is_left_as_it_is(tmp_path: Path, end: str):
     async with proxy_rig(tmp_path) as (rig, proxy):
         env = {**rig.env, **harness("deaf")}

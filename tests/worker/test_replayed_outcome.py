@@ -65,7 +65,12 @@ async def tell(
     """Read the journal; return its last word, and how many events were news behind 60 bytes."""
     word, news = ReplayedOutcome(translator), list[object]()
     await replay(
-        config.log_file, translator, word.on_event, reported_offset=60, unreported=news.append
+        config.log_file,
+        translator,
+        word.on_event,
+        redactor=config.redactor,
+        reported_offset=60,
+        unreported=news.append,
     )
     return word, len(news)
 
@@ -107,6 +112,33 @@ async def test_an_end_that_was_reached_is_known_again(tmp_path: Path, stream: Pa
         expected.error_category,
     )
     assert told.cost == expected.cost
+
+
+@pytest.mark.parametrize(
+    ("stream", "make", "words"),
+    [
+        (CLAUDE / "bash.jsonl", ClaudeAdapter().translator, "result assistant tool_use success"),
+        (CLAUDE / "bash.jsonl", SubprocessAdapter().translator, "result message system"),
+        (CODEX / "app-server_bash.jsonl", CodexAdapter().translator, "completed thread status"),
+        (CODEX / "exec_bash.jsonl", CodexAdapter().translator, "completed thread agent_message"),
+    ],
+    ids=lambda value: value.stem if isinstance(value, Path) else "",
+)
+async def test_a_weak_secret_that_is_a_word_of_the_protocol_hides_no_end(
+    tmp_path: Path, stream: Path, make: Make, words: str
+):
+    for word in words.split():
+        config = make_config(tmp_path, redactor=Scrubber(Scrubber()))
+        config.redactor.add("WEAK", word)
+        lines = stream.read_bytes().splitlines()
+        stored = [clean for clean, _ in config.redactor.json_lines(lines)]
+        assert word.encode() not in b"".join(stored)
+        journal_of(stored, config)
+        told, _ = await tell(config, await make(config))
+        assert told.has_result, word
+        expected = lived(lines, await make(config), Ending(exit_code=0))
+        assert told.conclude().cost == expected.cost
+        assert told.conclude().output == config.redactor.text(expected.output or "")
 
 
 @pytest.mark.parametrize(

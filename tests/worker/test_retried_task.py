@@ -19,6 +19,9 @@ from agent_swarm_worker.logs import Event
 
 pytestmark = pytest.mark.anyio
 
+LONG = pytest.mark.long
+OUTBOX, JOURNAL = "/finish", "GET /api/tasks/[^/]+(\\?|$)"
+"""What the API does not answer: where the result is then when the worker is killed."""
 LOST = SweepSettings(no_session_s=0, stale_heartbeat_s=0)
 
 
@@ -58,9 +61,14 @@ async def only_child(rig: Rig, task_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "at", ["/finish", "GET /api/tasks/[^/]+(\\?|$)"], ids=["outbox", "journal"]
+    ("swept", "at"),
+    [
+        pytest.param(sweep_as_after_a_reboot, OUTBOX, id="reboot-outbox"),
+        pytest.param(sweep_lost_sessions, JOURNAL, id="lost-journal"),
+        pytest.param(sweep_as_after_a_reboot, JOURNAL, id="reboot-journal", marks=LONG),
+        pytest.param(sweep_lost_sessions, OUTBOX, id="lost-outbox", marks=LONG),
+    ],
 )
-@pytest.mark.parametrize("swept", [sweep_as_after_a_reboot, sweep_lost_sessions])
 async def test_it_gets_the_result_and_no_second_cost(tmp_path: Path, at: str, swept: Any):
     async with proxy_rig(tmp_path) as (rig, proxy):
         task_id = await killed_with_a_result(rig, proxy, harness("says_hi"), at=at)
@@ -76,6 +84,19 @@ async def test_it_gets_the_result_and_no_second_cost(tmp_path: Path, at: str, sw
         assert await rig.costs(child["id"]) == []
         assert (await rig.lines(task_id))[-1]["type"] == "late_result"
         assert await children_of(rig, child["id"]) == []
+
+
+async def test_it_is_found_although_a_secret_equals_a_word_of_the_protocol(tmp_path: Path):
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        rig.env["DB_PASSWORD"] = "result"
+        env = harness("says_hi")
+        task_id = await killed_with_a_result(rig, proxy, env, at="GET /api/tasks/[^/]+(\\?|$)")
+        (journal,) = tmp_path.glob("state/*/logs/*/*.jsonl")
+        assert b"result" not in journal.read_bytes().split(b"\n", 1)[1]
+        proxy.be_open()
+        async with running_worker(rig, env):
+            assert (await rig.until_ended(task_id))["output"] == "hi there"
+        assert not rig.logged(Event.SESSION_STARTED)
 
 
 async def test_a_failure_is_a_result_as_well(tmp_path: Path):

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import until
 from rig import Rig, running_worker, swarm_rig
 
 from agent_swarm_worker.errors import BadSetting, UnreadableFile
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.worker.run import session_commands
+from agent_swarm_worker.worker.run.session_commands import MAX_OUTPUT_BYTES
 from agent_swarm_worker.workspace.rules import rules_for
 
 pytestmark = pytest.mark.anyio
@@ -113,6 +116,46 @@ async def test_failures_and_limits_are_said_and_cost_no_session(
         assert not Path("/proc", pid).exists()
 
 
+async def test_of_long_output_the_end_is_quoted_and_no_part_of_a_secret(
+    tmp_path: Path, origin: Path
+) -> None:
+    secret = "sUp3rS3cretValue-0123456789abcdefXYZ"
+    # The output that is kept begins within the secret, and most of the rest is blank.
+    nulls = f"head -c {MAX_OUTPUT_BYTES - 50} /dev/zero"
+    reason = f"printf 'npm ERR! \\033[1m{secret[:9]}\\033[0m%s reason\\n' '{secret[9:]}'"
+    setup = f"exec >&2; echo {secret}; {nulls}; {reason}; exit 1"
+    env = {"SWARM_SETUP_COMMAND": setup, "DEPLOY_TOKEN": secret, **IDENTITY}
+    async with swarm_rig(tmp_path) as rig:
+        _, line, _ = await run(rig, origin, "open('seen', 'w')", **env)
+    (why,) = line["notes"]
+    assert why.endswith(" reason")
+    assert "npm ERR!" in why
+    parts = {secret[begin : begin + 6] for begin in range(len(secret) - 6)}
+    assert not [part for part in parts if part in why]
+
+
+async def test_a_shutdown_shortens_a_cleanup_that_runs(
+    tmp_path: Path, origin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_commands, "SHUTDOWN_TIMEOUT_S", 0.1)
+    env = {
+        "SWARM_CLEANUP_COMMAND": f"touch '{tmp_path}/begun'; sleep 1000",
+        "SWARM_CLEANUP_TIMEOUT_S": "1000",
+        "SWARM_SETUP_COMMAND": "touch ready",
+    }
+    async with swarm_rig(tmp_path) as rig:
+        await submit(rig, origin)
+
+        async def begun() -> bool:
+            return (tmp_path / "begun").exists()
+
+        async with running_worker(rig, {**rig.agent(AGENT), **env}):
+            await rig.until(begun)
+        (setup, cleanup) = rig.logged(Event.SESSION_COMMAND)
+        assert (setup["which"], cleanup["which"]) == ("setup", "cleanup")
+        assert cleanup["why"] == "it took longer than 0.1 s of a shutdown and was ended"
+
+
 async def test_a_cleanup_runs_for_a_session_that_was_cancelled(
     tmp_path: Path, origin: Path
 ) -> None:
@@ -155,6 +198,38 @@ async def test_uncommitted_work_is_never_lost(tmp_path: Path, origin: Path, how:
         assert line["notes"] == ["uncommitted changes were committed"]
 
 
+async def test_the_work_of_a_task_that_goes_on_later_is_left_as_it_is(
+    tmp_path: Path, origin: Path
+) -> None:
+    agent = "open('seen', 'w').close(); open('begun', 'w').close(); import time; time.sleep(1000)"
+    second = tmp_path / "second"
+    setup = f"test ! -e '{second}' || {{ touch '{second}/begun'; sleep 1000; }}"
+    env = {"SWARM_SETUP_COMMAND": setup, "SWARM_UNCOMMITTED": "commit"}
+    async with swarm_rig(tmp_path) as rig:
+        task_id = await submit(rig, origin)
+
+        async def begun() -> bool:
+            return bool(list(rig.place.glob("state/**/personal/repos/api/begun")))
+
+        async def prepares() -> bool:
+            return (second / "begun").exists()
+
+        def left() -> str:
+            (clone,) = rig.place.glob("state/**/personal/repos/api")
+            return git(clone, "status", "--porcelain") + git(clone, "stash", "list")
+
+        async with running_worker(rig, {**rig.agent(agent), **env}):
+            await rig.until(begun)
+            await rig.post(f"/api/tasks/{task_id}/pause")
+            await until(lambda: rig.logged(Event.TASK_PAUSED))
+            await rig.settled(task_id)
+            assert left() == "?? begun\n?? seen"
+            second.mkdir()
+            await rig.post(f"/api/tasks/{task_id}/resume")
+            await rig.until(prepares)
+        assert left() == "?? begun\n?? seen"  # the worker was shut down in its preparation
+
+
 async def test_what_cannot_be_committed_is_put_aside(tmp_path: Path, origin: Path) -> None:
     agent = AGENT + (
         "import subprocess\n"
@@ -193,6 +268,7 @@ async def test_a_repository_has_rules_of_its_own_and_no_row_sets_them(
         ("a/b: {uncommitted: drop}", "a/b.uncommitted"),
         ("- a", "valid dictionary"),
         ("a: b: c", "mapping values"),
+        ("a/b: {}\n" + "#" * 1024 * 1024, "larger than 1 MiB"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_said(tmp_path: Path, text: str, why: str) -> None:

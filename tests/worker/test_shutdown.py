@@ -36,7 +36,9 @@ def index(proxy: RecordingProxy, name: str) -> int:
 
 
 # --- the first signal
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 async def test_the_first_signal_stops_polling_and_lets_the_session_finish(
     tmp_path: Path, number: int
 ):
@@ -89,6 +91,22 @@ async def test_a_task_the_last_poll_brings_is_handed_back(tmp_path: Path):
         assert (resume["status"], resume["agentId"]) == ("pending", AGENT)
         assert index(proxy, "supersede") < index(proxy, "POST /close")
         assert (await rig.get("/api/active-sessions"))["sessions"] == []
+
+
+async def test_it_is_handed_back_once_although_the_drain_finds_it_too(tmp_path: Path):
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        poll = proxy.hold_answer("GET /api/poll", containing=b"task_assigned")
+        supersede = proxy.hold("supersede")
+        async with running_worker(rig, harness("says_hi"), drain_ms=6000) as daemon:
+            task_id = await rig.submit()
+            await poll.reached.wait()
+            daemon.shutdown.request("test")
+            poll.open.set()
+            await supersede.reached.wait()
+            await anyio.sleep(2.5)  # the drain takes two seconds
+            supersede.open.set()
+        assert len(proxy.seen("supersede")) == 1
+        assert (await rig.task(task_id))["status"] == "superseded"
 
 
 async def test_a_poll_that_never_answers_does_not_hold_the_shutdown_up(tmp_path: Path):

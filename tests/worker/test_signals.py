@@ -14,6 +14,7 @@ from rig import harness
 from worker_process import tagged, worker_process
 
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.processes.signals import name_of
 
 pytestmark = pytest.mark.anyio
 
@@ -44,8 +45,12 @@ def shell(script: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("ignores", "blocks"),
-    [([signal.SIGCHLD], []), ([], [signal.SIGTERM, signal.SIGCHLD]), (ALL, []), ([], ALL)],
-    ids=["ignores SIGCHLD", "blocks SIGTERM", "ignores all", "blocks all"],
+    [
+        pytest.param([signal.SIGCHLD], [], id="ignores SIGCHLD", marks=pytest.mark.long),
+        pytest.param([], [signal.SIGTERM], id="blocks SIGTERM", marks=pytest.mark.long),
+        pytest.param(ALL, [], id="ignores all"),
+        pytest.param([], ALL, id="blocks all"),
+    ],
 )
 async def test_what_a_parent_ignored_or_blocked_is_undone(
     tmp_path: Path, ignores: list[int], blocks: list[int]
@@ -72,29 +77,32 @@ async def test_what_a_parent_ignored_or_blocked_is_undone(
     assert left <= (usual if ignores == ALL else set())
 
 
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPROF, signal.SIGIO, 40],
-)
-async def test_a_signal_without_a_meaning_ends_neither_worker_nor_session(
-    tmp_path: Path, number: int
-):
+async def test_a_signal_without_a_meaning_ends_neither_worker_nor_session(tmp_path: Path):
+    numbers = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPROF, signal.SIGIO, 40)
     go_on = tmp_path / "go-on"
     async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("waits", go_on)}
         async with worker_process(tmp_path, env) as worker:
             task_id = await rig.submit()
             await worker.until_logged(Event.SESSION_STARTED)
-            for times in (1, 2):
+            for times, number in enumerate((*numbers, *numbers), start=1):
                 worker.signal(number)
-                await worker.until_logged(Event.SIGNAL_IGNORED, times=times)
+                ignored = await worker.until_logged(Event.SIGNAL_IGNORED, times=times)
+                assert ignored[-1]["signal"] == name_of(number)
             go_on.touch()
             assert (await rig.until_ended(task_id))["status"] == "completed"
             assert not worker.logged(Event.WORKER_DRAINING)
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGQUIT, signal.SIGHUP, signal.SIGPWR, signal.SIGXCPU, signal.SIGINT]
+    "number",
+    [
+        *(signal.SIGQUIT, signal.SIGXCPU, signal.SIGINT),
+        *(
+            pytest.param(number, marks=pytest.mark.long)
+            for number in (signal.SIGHUP, signal.SIGPWR)
+        ),
+    ],
 )
 async def test_a_signal_that_stops_a_worker_hands_back_its_task(tmp_path: Path, number: int):
     async with proxy_rig(tmp_path) as (rig, _):

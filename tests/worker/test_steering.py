@@ -26,11 +26,11 @@ PLAIN = harness("waits", "/nowhere")
 
 @pytest.fixture(autouse=True)
 def provider_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def found(*, group: str) -> EntryPoints:
+    def found(group: str, _path: object) -> EntryPoints:
         ours = EntryPoint("steered", "steered_provider:SteeredAdapter", group)
         return EntryPoints([*entry_points(group=group), ours])
 
-    monkeypatch.setattr(registry, "entry_points", found)
+    monkeypatch.setattr(registry, "_installed", found)
     SESSIONS.clear()
 
 

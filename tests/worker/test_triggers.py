@@ -114,7 +114,9 @@ async def test_mentions_make_a_session_without_a_task(tmp_path: Path):
         assert not proxy.seen(r"/api/tasks/")
         (row,) = [v.json() for v in proxy.seen("POST /api/session-costs")]
         assert "taskId" not in row
-        assert all("taskId" not in v.json() for v in proxy.seen("POST /api/session-logs"))
+        logs = proxy.seen("POST /api/session-logs")
+        assert logs
+        assert all("taskId" not in v.json() for v in logs)
         assert len(proxy.seen("PUT /api/active-sessions/provider-session")) == 1
 
 

@@ -244,7 +244,7 @@ async def test_a_session_whose_provider_never_ends_it_is_given_up(
     monkeypatch.setattr(watchdog, "ABORT_TIMEOUT_S", 0.2)
     ours = EntryPoint("deaf-provider", f"{__name__}:_DeafAdapter", registry.GROUP)
     found = EntryPoints([*entry_points(group=registry.GROUP), ours])
-    monkeypatch.setattr(registry, "entry_points", lambda group: found)
+    monkeypatch.setattr(registry, "_installed", lambda group, path: found)
     async with swarm_rig(tmp_path) as rig:
         env = {"HARNESS_PROVIDER": "deaf-provider", "SWARM_SESSION_SILENCE_S": "0.3"}
         row = await ran(rig, env)

@@ -19,7 +19,7 @@ from patience import BYTECODE, until
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.pipe_holder import PipeHolders
-from agent_swarm_worker.processes.spawn import TAG_VARIABLE
+from agent_swarm_worker.processes.subreaper import TAG_VARIABLE
 
 _numbers = count(1)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -12,12 +13,11 @@ from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.repository import Repositories
 
 
-@pytest.fixture
-def git_env(tmp_path):
-    """An environment in which git knows nothing of this machine."""
+def env_of_git(home):
+    """Return an environment in which git knows nothing of this machine."""
     return {
         "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
+        "HOME": str(home),
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_CONFIG_SYSTEM": "/dev/null",
         "GIT_TEMPLATE_DIR": "",
@@ -28,13 +28,10 @@ def git_env(tmp_path):
     }
 
 
-@pytest.fixture
-def sh(git_env):
-    """Run a git command for real, as a person would; return what it printed."""
-
+def git_runner(env):
     def run(cwd, *args):
         done = subprocess.run(
-            ["git", *args], cwd=cwd, env=git_env, check=True, capture_output=True, text=True
+            ["git", *args], cwd=cwd, env=env, check=True, capture_output=True, text=True
         )
         return done.stdout.strip()
 
@@ -42,17 +39,35 @@ def sh(git_env):
 
 
 @pytest.fixture
+def git_env(tmp_path):
+    return env_of_git(tmp_path)
+
+
+@pytest.fixture
+def sh(git_env):
+    """Run a git command for real, as a person would; return what it printed."""
+    return git_runner(git_env)
+
+
+@pytest.fixture
 def git(git_env):
     return Git(git_env, timeout_s=30)
 
 
+@pytest.fixture(scope="session")
+def seed(tmp_path_factory):
+    """A repository with one commit on main."""
+    path = tmp_path_factory.mktemp("seed")
+    run = git_runner(env_of_git(path))
+    run(path, "init", "--quiet", "--initial-branch=main")
+    return add_commit(path, run, "README.md", "one")
+
+
 @pytest.fixture
-def origin(tmp_path, sh):
+def origin(tmp_path, seed):
     """A remote with one commit on main, behind a path that needs care."""
     path = tmp_path / """re mo'te "$x\"""" / "acme" / "api"
-    path.mkdir(parents=True)
-    sh(path, "init", "--quiet", "--initial-branch=main")
-    return add_commit(path, sh, "README.md", "one")
+    return shutil.copytree(seed, path)
 
 
 def add_commit(path, sh, name, text):
@@ -110,3 +125,33 @@ def redactor():
     scrubber = Scrubber()
     scrubber.add("OPERATOR_KEY", "s3cr3t-value-of-the-operator")
     return scrubber
+
+
+@pytest.fixture
+def shell(git_env):
+    """Run a script as the agent of an earlier task would."""
+
+    def run(cwd, script):
+        env = {**git_env, "GIT_EDITOR": "true"}
+        return subprocess.run(
+            f"({script}\n) 2>&1; true",
+            shell=True,
+            check=True,
+            cwd=cwd,
+            env=env,
+            stdout=subprocess.PIPE,
+        ).stdout
+
+    return run
+
+
+@pytest.fixture
+def with_submodule(origin, tmp_path, sh, commit):
+    inner = tmp_path / "inner repository"
+    inner.mkdir()
+    sh(inner, "init", "--quiet", "--initial-branch=main")
+    commit(inner, "file", "one")
+    file = ("-c", "protocol.file.allow=always")
+    sh(origin, *file, "submodule", "--quiet", "add", str(inner), "the sub")
+    sh(origin, "commit", "--quiet", "-m", "submodule")
+    return inner

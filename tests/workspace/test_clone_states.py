@@ -115,25 +115,18 @@ async def visit(repositories, request=FIRST):
         return context
 
 
-@pytest.fixture
-def shell(git_env):
-    """Run a script as the agent of an earlier task would."""
-
-    def run(cwd, script):
-        env = {**git_env, "GIT_EDITOR": "true"}
-        return subprocess.run(
-            f"({script}\n) 2>&1; true",
-            shell=True,
-            check=True,
-            cwd=cwd,
-            env=env,
-            stdout=subprocess.PIPE,
-        ).stdout
-
-    return run
+ALIKE = {
+    *("ref lock", "shallow lock", "config lock", "merge without conflict", "am", "revert"),
+    *("bisect", "assume-unchanged", "nested repository", "damaged configuration", "empty HEAD"),
+    "bare",
+}
+"""States that take the way of another one: for the long suite."""
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(
+    "state",
+    [pytest.param(it, marks=[pytest.mark.long] if it in ALIKE else []) for it in STATES],
+)
 async def test_any_state_is_current_for_the_next_task_and_told_once(
     make_repositories, origin, commit, clone_path, sh, shell, state
 ):
@@ -212,6 +205,80 @@ async def test_autostash_of_a_rebase_is_kept(make_repositories, clone_path, sh, 
     assert any("rebase-merge/autostash" in message for message in context.auto_stashes.values())
     stashes = [sh(clone_path, "stash", "show", "-p", ref) for ref in context.auto_stashes]
     assert any("+loose" in patch for patch in stashes)
+
+
+async def test_an_autostash_that_cannot_be_stored_keeps_the_clone(
+    make_repositories, clone_path, sh, shell
+):
+    repositories = make_repositories()
+    await visit(repositories)
+    shell(clone_path, CONFLICT + "echo loose >b; git rebase --autostash mine; git reset -q --hard")
+    autostash = (clone_path / ".git/rebase-merge/autostash").read_text().strip()
+    (clone_path / ".git/logs/refs/stash").mkdir(parents=True)
+    (clone_path / ".git/logs/refs/stash/in-the-way").touch()
+    context = await visit(repositories)
+    (kept,) = clone_path.parent.glob(".api.kept-*")
+    assert f"is kept at {kept}: git stash: " in context.warning
+    assert (kept / ".git/rebase-merge/autostash").read_text().strip() == autostash
+    assert "+loose" in sh(kept, "stash", "show", "-p", autostash)
+
+
+async def leave(repositories, shell, script, how="commit"):
+    """Run a script as the session of a task; return what its worker reports of the clone."""
+    async with repositories.prepared(FIRST) as context:
+        shell(context.clone_path, script)
+        context.report.uncommitted = how
+    return context.report.notes
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "git init -q in; cd in; echo n >n; git add n; git commit -qm n",
+        "git init -q in; echo n >in/n",
+        "git worktree add -q in -b other",
+    ],
+)
+async def test_a_repository_within_the_clone_is_not_committed(
+    make_repositories, clone_path, sh, shell, script
+):
+    notes = await leave(make_repositories(), shell, f"echo 2 >README.md; echo 2 >b; {script}")
+    why = "uncommitted changes were committed; the repository in/ within it was not"
+    assert notes == [why]
+    assert sh(clone_path, "ls-tree", "--name-only", "HEAD") == "README.md\nb"
+    assert (clone_path / "in" / ".git").exists()
+    assert sh(clone_path, "status", "--porcelain") == "?? in/"
+
+
+@pytest.mark.parametrize("how", ["commit", "aside"])
+async def test_uncommitted_work_is_left_while_a_git_works_in_the_clone(
+    make_repositories, clone_path, git_env, sh, shell, how
+):
+    repositories = make_repositories(git_wait_s=0.3)
+    async with repositories.prepared(FIRST) as context:
+        shell(clone_path, "echo 2 >README.md; touch .git/index.lock")
+        context.report.uncommitted = how
+        running = subprocess.Popen(  # noqa: ASYNC220 - returns at once
+            ["git", "cat-file", "--batch"], cwd=clone_path, env=git_env, stdin=subprocess.PIPE
+        )
+    try:
+        why = "uncommitted changes were left as they are: git cat-file --batch is still at work"
+        assert context.report.notes == [f"{why} in it"]
+        assert (clone_path / ".git/index.lock").exists()
+        assert sh(clone_path, "stash", "list") == ""
+    finally:
+        running.communicate()
+
+
+async def test_dead_locks_that_are_removed_after_a_session_are_told(
+    make_repositories, clone_path, sh, shell
+):
+    notes = await leave(make_repositories(), shell, "echo 2 >README.md; touch .git/index.lock")
+    assert notes == [
+        "lock files of a git that was killed were removed: index.lock",
+        "uncommitted changes were committed",
+    ]
+    assert sh(clone_path, "status", "--porcelain") == ""
 
 
 def state_of(sh, clone):
@@ -297,18 +364,6 @@ async def test_a_broken_clone_stays_if_the_remote_does_not_answer(
     assert not list(clone_path.parent.glob(".api.kept*"))
 
 
-@pytest.fixture
-def with_submodule(origin, tmp_path, sh, commit):
-    inner = tmp_path / "inner repository"
-    inner.mkdir()
-    sh(inner, "init", "--quiet", "--initial-branch=main")
-    commit(inner, "file", "one")
-    file = ("-c", "protocol.file.allow=always")
-    sh(origin, *file, "submodule", "--quiet", "add", str(inner), "the sub")
-    sh(origin, "commit", "--quiet", "-m", "submodule")
-    return inner
-
-
 async def test_a_submodule_is_current_too_and_its_changes_are_kept_in_it(
     make_repositories, origin, with_submodule, commit, clone_path, sh, shell
 ):
@@ -329,6 +384,7 @@ async def test_a_submodule_is_current_too_and_its_changes_are_kept_in_it(
     assert "in the sub: commits that were only here" in context.warning
     assert sh(sub, "rev-parse", f"swarm-autosave-{lost[:12]}") == lost
     assert "swarm-autostash detached" in sh(sub, "stash", "list")
+    assert "in the sub: uncommitted changes are kept there as stash@{0}" in context.warning
     assert (await visit(repositories)).warning is None
 
 

@@ -218,9 +218,14 @@ def credential_snapshot(
     kind: Literal["boot", "post_task"],
     reported_at_ms: int,
     live_test: Mapping[str, Any] | None = None,
+    details: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the ``cred_status`` of a report on credentials (docs/api.md 3.6)."""
+    """Return the ``cred_status`` of a report on credentials (docs/api.md 3.6).
+
+    `details` are further fields, which a harness's own login has.
+    """
     return {
+        **(details or {}),
         "ready": not missing,
         "missing": list(missing),
         "satisfiedBy": satisfied_by,

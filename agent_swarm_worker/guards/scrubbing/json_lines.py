@@ -57,10 +57,10 @@ def scrub_json_line(
     if clean == line:
         return line, value
     clean, scrubbed = _load(clean)
-    return clean, _with_structure(scrubbed, value) if keeps_structure else scrubbed
+    return clean, with_structure(scrubbed, value) if keeps_structure else scrubbed
 
 
-_WORD: Final = re.compile(r"[A-Za-z][A-Za-z_./]{0,39}")
+WORD: Final = re.compile(r"[A-Za-z][A-Za-z_./]{0,39}")
 _KEY: Final = re.compile(r"[A-Za-z][A-Za-z_]{0,39}")
 _STRUCTURE: Final = frozenset({"type", "subtype", "method", "role", "status", "state", "event"})
 """Keys whose values are words of a protocol."""
@@ -68,7 +68,7 @@ _FREE_FORM: Final = frozenset({"input", "arguments", "args"})
 """Keys whose values have keys of their own, which are no words of a protocol."""
 
 
-def _with_structure(scrubbed: Any, native: Any) -> Any:
+def with_structure(scrubbed: Any, native: Any) -> Any:
     """Put the words of the protocol back into a scrubbed value that is to be translated.
 
     A weak secret may equal one (``result``). They are keys and types, which no event repeats;
@@ -83,7 +83,7 @@ def _with_structure(scrubbed: Any, native: Any) -> Any:
             items = list(copy.items())
             copy.clear()
             for (clean_key, value), (key, was) in zip(items, original.items(), strict=True):
-                is_word = key in _STRUCTURE and isinstance(was, str) and _WORD.fullmatch(was)
+                is_word = key in _STRUCTURE and isinstance(was, str) and WORD.fullmatch(was)
                 copy[key if _KEY.fullmatch(key) else clean_key] = was if is_word else value
                 if key not in _FREE_FORM:
                     pending.append((value, was))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_NAME_CHARS: Final = 64
 MAX_PLACEHOLDER_BYTES: Final = MAX_NAME_CHARS + len("[REDACTED:]")
+PLACEHOLDER: Final = re.compile(r"\[REDACTED:([^\]]+)\]")
 
 _HEAD_BYTES: Final = 8
 """How many bytes of a pattern the automaton has."""

@@ -10,11 +10,13 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from agent_swarm_worker.guards.scrubbing.json_lines import (
+    WORD,
     map_strings,
     scrub_json_line,
     scrub_json_lines,
+    with_structure,
 )
-from agent_swarm_worker.guards.scrubbing.matcher import MAX_NAME_CHARS, Matcher
+from agent_swarm_worker.guards.scrubbing.matcher import MAX_NAME_CHARS, PLACEHOLDER, Matcher
 from agent_swarm_worker.guards.scrubbing.needles import needles_of
 from agent_swarm_worker.guards.scrubbing.secret_names import secret_values_of
 from agent_swarm_worker.guards.scrubbing.stream import StreamScrubber
@@ -43,6 +45,8 @@ class Scrubber:
     ) -> None:
         self._parent = parent
         self._names: dict[bytes, str] = {}
+        self._words: dict[str, str] = {}
+        """Secrets that may equal a word of a protocol, by name."""
         inherited = parent._on_too_short if parent else _warn
         self._on_too_short: Callable[[str], None] = on_too_short or inherited
         self._reported: set[str] = parent._reported if parent else set()
@@ -62,6 +66,8 @@ class Scrubber:
         label = _UNFIT_FOR_NAMES.sub("_", name)[:MAX_NAME_CHARS] or "secret"
         for needle in needles:
             self._names.setdefault(needle, label)
+        if WORD.fullmatch(value.strip()):
+            self._words[label] = value.strip()
 
     def add_env(self, env: Mapping[str, str]) -> None:
         """Register every secret of an environment (`secret_names.secret_values_of`)."""
@@ -98,6 +104,18 @@ class Scrubber:
         The words of the protocol (keys, types) are unchanged in the values, not in the lines.
         """
         return scrub_json_lines(lines, self._matcher())
+
+    def with_words(self, stored: Any) -> Any:
+        """Put the words of the protocol back into the value of a line that `json_lines` scrubbed.
+
+        Only while their secrets are registered.
+        """
+        native = map_strings(stored, lambda text: PLACEHOLDER.sub(self._word_of, text))
+        return with_structure(stored, native)
+
+    def _word_of(self, placeholder: re.Match[str]) -> str:
+        inherited = self._parent._word_of(placeholder) if self._parent else placeholder[0]
+        return self._words.get(placeholder[1], inherited)
 
     def stream(self) -> StreamScrubber:
         """Return a scrubber for a stream that arrives in chunks."""

@@ -90,6 +90,8 @@ _ALWAYS: Final = words("API_KEY AGENT_SWARM_API_KEY SECRETS_ENCRYPTION_KEY")
 
 _ANY_CASE: Final = re.IGNORECASE
 _WORD_BORDER: Final = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_NUMBER: Final = re.compile(r"V?\d+\Z")
+"""Of an edition: a word, or the end of one."""
 _SWITCH: Final = re.compile(r"true|false|yes|no|on|off|none|null|enabled|disabled|\d", _ANY_CASE)
 _PATH: Final = re.compile(r"(?:\.{0,2}|~)/[\w./~-]+")
 _RANDOM: Final = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9_+=.~-][A-Za-z0-9_+/=.~-]{15,}")
@@ -125,7 +127,7 @@ def _is_secret(name: str, rules: _Rules) -> bool:
         return True
     if last == "KEY" and not _PUBLIC_KEYS.isdisjoint(before[-1:]):
         return False
-    return not _PAIRS.get(last, frozenset()).isdisjoint(before[-2:] or [last])
+    return not _PAIRS.get(last, frozenset()).isdisjoint(before[-2:])
 
 
 def secret_values_of(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -149,10 +151,10 @@ def secret_values_of(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 def _words_of(name: str) -> list[str]:
     """Return the words that tell what a variable holds, the last one in the singular."""
     found = [word.upper() for word in _WORD_BORDER.split(name) if word]
-    while found and (found[-1] in _EDITIONS or found[-1].isdigit()):
+    while found and (found[-1] in _EDITIONS or _NUMBER.fullmatch(found[-1])):
         found.pop()
     if found:
-        last = found[-1].rstrip("0123456789")
+        last = _NUMBER.sub("", found[-1])
         is_plural = last.endswith("S") and last not in _WORDS
         found[-1] = last[:-1] if is_plural and not last.endswith("SS") else last
     return found

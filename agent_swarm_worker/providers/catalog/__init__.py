@@ -1,4 +1,7 @@
-"""Look up context window and effort levels of a model in the shared catalogue, ``models.json``."""
+"""Look up context window and effort levels of a model in the shared catalogue, ``models.json``.
+
+Also the vendors' APIs that several harnesses have keys for.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,37 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.contract import Service
+
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import Models
+
+OPENROUTER = Service(
+    variable="OPENROUTER_API_KEY",
+    name="openrouter",
+    base_url="https://openrouter.ai/api/v1",
+    base_url_variable="OPENROUTER_BASE_URL",
+    small_model="google/gemini-3-flash-preview",
+    rank=1,
+)
+ANTHROPIC = Service(
+    variable="ANTHROPIC_API_KEY",
+    name="anthropic",
+    base_url="https://api.anthropic.com",
+    base_url_variable="ANTHROPIC_BASE_URL",
+    api="anthropic-messages",
+    small_model="claude-haiku-4-5",
+    rank=2,
+)
+OPENAI = Service(
+    variable="OPENAI_API_KEY",
+    name="openai",
+    base_url="https://api.openai.com/v1",
+    base_url_variable="OPENAI_BASE_URL",
+    small_model="gpt-5.4-mini",
+    rank=3,
+)
+"""The ranks are those of the public worker (docs/api.md 15.5)."""
 
 LEVELS = ("low", "medium", "high", "xhigh", "max")
 """Reasoning effort from the least to the most; ``off`` is not one of them."""

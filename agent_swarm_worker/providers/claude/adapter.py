@@ -17,6 +17,7 @@ from agent_swarm_worker.providers.claude.spec import SPEC, ClaudeOptions
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, SpecAdapter
+from agent_swarm_worker.settings.base import NO, YES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +31,6 @@ TAKES_MESSAGES: Version = (2, 1, 205)
 PROBE_S = 10.0
 MAX_ANSWER_BYTES = 4096
 
-_YES, _NO = frozenset({"1", "true", "on", "yes"}), frozenset({"0", "false", "off", "no"})
 _VERSION = re.compile(
     r"^(?:claude(?: code)? version:? )?v?(\d+)\.(\d+)\.(\d+)(?=$|[ -])",
     re.IGNORECASE | re.MULTILINE,
@@ -111,8 +111,8 @@ class MessageSupport:
         """Return whether a session with this configuration takes messages."""
         options = ClaudeOptions.load(config.env)
         setting, program = options.queue_steering, options.program
-        if setting in _YES | _NO:
-            return setting in _YES
+        if setting in YES | NO:
+            return setting in YES
         identity = await _identity(program, config)
         if identity not in self._versions:
             answer = await self._ask(program, config)

@@ -9,17 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agent_swarm_worker.contract import Error, Helper
+from agent_swarm_worker.contract import Error
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.providers.claude.cost import ClaudeCosts
 from agent_swarm_worker.providers.claude.launch import applied_effort
 from agent_swarm_worker.providers.claude.spec import SPEC
+from agent_swarm_worker.providers.kit.event_stream import CallState
 from agent_swarm_worker.providers.kit.native import count, items, says_failure, text
 from agent_swarm_worker.providers.kit.outcome import (
     LABELS,
     MAX_REASON_CHARS,
     Failure,
-    TranslationState,
     aborted,
     concluded,
     failure,
@@ -154,7 +154,7 @@ def _class_of(message: str, error: Error | None = None, status: int | None = Non
 
 
 @dataclass(slots=True, kw_only=True)
-class ClaudeState(TranslationState):
+class ClaudeState(CallState):
     """The state of a translation: `translate` writes it, `outcome` reads it."""
 
     costs: ClaudeCosts = field(default_factory=ClaudeCosts)
@@ -166,10 +166,6 @@ class ClaudeState(TranslationState):
     local_command: str = ""
     """A command of the CLI that consumed the prompt, so that no model got it."""
     last_message_id: str = ""
-    tools: dict[str, tuple[str, Any, Helper | None]] = field(default_factory=dict)
-    """Name, arguments and caller of each open tool call, by its id."""
-    helpers: dict[str, Helper] = field(default_factory=dict)
-    """The subagents, by the id of the call that started each."""
     turn_is_over: bool = False
     background_tasks: int = 0
     wakeup_is_set: bool = False

@@ -12,8 +12,10 @@ from agent_swarm_worker.contract import (
     Models,
     Program,
     Prompt,
+    Service,
     Skills,
 )
+from agent_swarm_worker.providers.catalog import ANTHROPIC
 from agent_swarm_worker.settings import HarnessOptions, live, operator_only
 from agent_swarm_worker.settings.base import Lowered, ShellWords, Stripped, YesFlag  # noqa: TC001 - pydantic reads them
 
@@ -87,6 +89,16 @@ SPEC = HarnessSpec(
         variables=(OAUTH_TOKEN, ANTHROPIC_KEY),
         one_at_a_time=True,
         personal=(OAUTH_TOKEN,),
+        services=(
+            ANTHROPIC,
+            Service(
+                variable=OAUTH_TOKEN,
+                name="claude-cli",
+                ask="agent_swarm_worker.providers.claude.small_model:ask",
+                small_model="haiku",
+                rank=5,
+            ),
+        ),
     ),
     models=Models(
         default="opus",
@@ -125,8 +137,13 @@ SPEC = HarnessSpec(
         "task": "subagent",
         "skill": "skill",
         "toolsearch": "housekeeping",
-        "todoread": "housekeeping",
-        "todowrite": "housekeeping",
+        "todoread": "plan",
+        "todowrite": "plan",
+        "notebookedit": "edit",
+        "webfetch": "fetch",
+        "websearch": "web-search",
+        "exitplanmode": "plan",
+        "askuserquestion": "question",
     },
     tracing_variables=("CLAUDE_CODE_ENABLE_TELEMETRY",),
     home_files={

@@ -12,20 +12,18 @@ from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import (
     Compaction,
     Error,
-    Helper,
-    Message,
     Progress,
     ProviderEvent,
     Result,
     SessionInit,
     ToolEnd,
-    ToolStart,
 )
 from agent_swarm_worker.providers.catalog import context_window
 from agent_swarm_worker.providers.claude import outcome
 from agent_swarm_worker.providers.claude.cost import frame_tokens
 from agent_swarm_worker.providers.claude.outcome import ClaudeState
 from agent_swarm_worker.providers.claude.spec import SPEC
+from agent_swarm_worker.providers.kit.event_stream import message_blocks
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
 from agent_swarm_worker.providers.kit.lenient_json import MAX_QUOTED_CHARS, UNREADABLE, torn_event
 from agent_swarm_worker.providers.kit.native import count, items, mapping, number, squashed, text
@@ -39,8 +37,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import Ending, ProviderResult, ProviderSessionConfig
     from agent_swarm_worker.providers.kit.outcome import LimitWindows
 
-MAX_OPEN_CALLS = 1000
-"""Limit of remembered tool calls, and of subagents; a faulty CLI may never answer them."""
 _SYNTHETIC = "<synthetic>"
 """The model name in messages that the CLI wrote itself."""
 _WAKEUP_TOOL = "ScheduleWakeup"
@@ -94,7 +90,7 @@ class ClaudeTranslator(JsonTranslator):
 
 def assistant(state: ClaudeState, event: dict[str, Any]) -> list[ProviderEvent]:
     """``assistant``: one event per content block, all with the same message id and usage."""
-    message, helper = mapping(event.get("message")), _helper(state, event)
+    message, helper = mapping(event.get("message")), state.helper_of(event)
     is_main = helper is None
     if is_main:
         state.turn_is_over = False
@@ -122,7 +118,7 @@ def assistant(state: ClaudeState, event: dict[str, Any]) -> list[ProviderEvent]:
                 used = sum(number or 0 for number in tokens)
                 events.append(state.context_usage(used, tokens[1], "input-cache-output"))
     for block in map(mapping, items(message.get("content"))):
-        events += _block(state, block, helper)
+        events += message_blocks(state, block, helper)
     return events
 
 
@@ -140,44 +136,12 @@ def user(state: ClaudeState, event: dict[str, Any]) -> list[ProviderEvent]:
     ]
 
 
-def _helper(state: ClaudeState, event: dict[str, Any]) -> Helper | None:
-    """Return the subagent of a message; it is named by the call that started it."""
-    parent = event.get("parent_tool_use_id")
-    if not parent:
-        return None
-    known = state.helpers.get(call_id := text(parent))
-    if known is None:
-        args = mapping(state.tools.get(call_id, ("", None, None))[1])
-        names = (event.get("task_description"), args.get("description"), args.get("subagent_type"))
-        known = Helper(call_id, next(filter(None, map(text, names)), ""))
-        state.helpers[call_id] = known
-        if len(state.helpers) > MAX_OPEN_CALLS:
-            del state.helpers[next(iter(state.helpers))]
-    return known
-
-
-def _block(
-    state: ClaudeState, block: dict[str, Any], helper: Helper | None
-) -> Iterator[ProviderEvent]:
-    match block.get("type"):
-        case "text" if message := text(block.get("text")):
-            if helper is None:
-                state.last_text = message
-            yield Message("assistant", message, helper is not None, helper)
-        case "tool_use" if name := text(block.get("name")):
-            call_id, args = text(block.get("id")), block.get("input")
-            state.tools[call_id] = (name, args, helper)
-            if len(state.tools) > MAX_OPEN_CALLS:
-                del state.tools[next(iter(state.tools))]
-            yield ToolStart(call_id, name, {} if args is None else args, helper)
-
-
 def _tool_end(state: ClaudeState, block: dict[str, Any], event: dict[str, Any]) -> ToolEnd:
     call_id, is_error = text(block.get("tool_use_id")), block.get("is_error") is True
-    name, args, helper = state.tools.pop(call_id, None) or ("", None, _helper(state, event))
+    name, args, helper = state.tools.get(call_id) or ("", None, state.helper_of(event))
     if name == _WAKEUP_TOOL and not is_error:
         state.wakeup_is_set = mapping(args).get("stop") is not True
-    return ToolEnd(call_id, name, block.get("content"), is_error, helper)
+    return state.end_of(call_id, block.get("content"), is_error=is_error, helper=helper)
 
 
 def _api_error(state: ClaudeState, category: str, event: dict[str, Any]) -> Error:

@@ -246,7 +246,7 @@ def translated(
             data = {"itemId": text(params.get("itemId")), "text": text(params.get("delta"))}
             yield Custom("codex.message_delta", data)
         case "turn/plan/updated" if not subagent:
-            yield Custom("codex.todo_list", {"itemId": "", "items": _todo(params)})
+            yield turn_items.todo_plan(items(params.get("plan")))
         case "thread/tokenUsage/updated":
             yield from _usage(state, params, subagent=subagent)
         case "account/rateLimits/updated":
@@ -270,14 +270,6 @@ def _usage(state: CodexState, params: dict[str, Any], *, subagent: bool) -> Iter
     state.window = count(usage.get("modelContextWindow")) or state.window
     if grown:  # a resumed thread begins with its last report
         yield state.take_context(read_tokens(usage.get("last")), "harness-reported")
-
-
-def _todo(params: dict[str, Any]) -> list[dict[str, Any]]:
-    steps = map(mapping, items(params.get("plan")))
-    return [
-        {"text": text(step.get("step")), "completed": step.get("status") == "completed"}
-        for step in steps
-    ]
 
 
 def take_limits(limits: LimitWindows, snapshot: Mapping[str, Any]) -> None:

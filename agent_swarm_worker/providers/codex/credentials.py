@@ -19,7 +19,7 @@ from agent_swarm_worker.providers.codex.spec import (
     SPEC,
     CodexLogin,
 )
-from agent_swarm_worker.providers.kit.native import mapping, number, text
+from agent_swarm_worker.providers.kit.native import mapping, number, parse_file, text
 from agent_swarm_worker.settings import named
 
 if TYPE_CHECKING:
@@ -94,6 +94,12 @@ def _from_variable(env: Mapping[str, str]) -> Credential | None:
     return None
 
 
+def login_of(value: str) -> tuple[str, str]:
+    """Return access token and account of a login; raises `CredentialDamaged`."""
+    tokens = mapping(orjson.loads(_auth_json(OAUTH, value, is_pooled=True))["tokens"])
+    return text(tokens.get("access_token")), text(tokens.get("account_id"))
+
+
 def _auth_json(name: str, value: str, *, is_pooled: bool) -> bytes:
     """Convert a login, flat or in the form of ``auth.json``, to ``auth.json``."""
     try:
@@ -147,9 +153,10 @@ async def _from_file(env: Mapping[str, str], guest: Guest) -> Credential | None:
     except OSError as error:
         raise _damaged(str(path), error.strerror or str(error)) from None
     try:
-        login = mapping(orjson.loads(content))
-    except orjson.JSONDecodeError as error:
-        raise _damaged(str(path), f"not JSON ({error.msg})") from None
+        login = mapping(parse_file(content))
+    except ValueError as error:  # neither kind has the content in these
+        why = error.msg if isinstance(error, orjson.JSONDecodeError) else "not Unicode"
+        raise _damaged(str(path), f"not JSON ({why})") from None
     is_oauth = bool(mapping(login.get("tokens")).get("access_token"))
     if is_oauth or (login.get(API_KEY) and not options.api_key):
         return Credential(is_oauth=is_oauth, file=path)

@@ -14,7 +14,9 @@ from agent_swarm_worker.contract import (
     Error,
     Helper,
     Message,
+    Plan,
     ProviderEvent,
+    Reasoning,
     Result,
     ToolEnd,
     ToolStart,
@@ -27,7 +29,7 @@ from agent_swarm_worker.providers.codex.outcome import (
     read_tokens,
 )
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
-from agent_swarm_worker.providers.kit.native import items, mapping, text
+from agent_swarm_worker.providers.kit.native import items, mapping, plan_step, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -124,7 +126,7 @@ def updated(item: dict[str, Any]) -> Iterator[ProviderEvent]:
         case "agentmessage" if text(item.get("text")):
             yield Custom("codex.message_delta", _with_id(item, text=item["text"]))
         case "todolist":
-            yield Custom("codex.todo_list", _with_id(item, items=items(item.get("items"))))
+            yield todo_plan(items(item.get("items")))
 
 
 def completed(
@@ -142,13 +144,26 @@ def completed(
                 yield Message("assistant", message, helper is not None, helper)
         case "reasoning":
             if thought := _reasoning(item):
-                yield Custom("codex.reasoning", _with_id(item, text=thought))
+                yield Reasoning(thought, helper)
         case "todolist":
-            yield Custom("codex.todo_list", _with_id(item, items=items(item.get("items"))))
+            yield todo_plan(items(item.get("items")))
         case "contextcompaction":
             yield Compaction(state.context_used, "auto", state.window)
         case "error":
             yield Error(text(item.get("message")) or "unknown error", "warning")
+
+
+def todo_plan(todo: list[Any]) -> Plan:
+    """Return the plan of a list of things to do, as ``exec`` or as ``app-server`` writes it."""
+    return Plan(
+        tuple(
+            plan_step(
+                text(entry.get("step")) or text(entry.get("text")),
+                "completed" if entry.get("completed") is True else text(entry.get("status")),
+            )
+            for entry in map(mapping, todo)
+        )
+    )
 
 
 def _tool(item: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:

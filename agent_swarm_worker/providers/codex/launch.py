@@ -24,6 +24,7 @@ from agent_swarm_worker.providers.kit.mcp_config import (
     toml_bytes,
 )
 from agent_swarm_worker.providers.kit.native import mapping, text
+from agent_swarm_worker.text import text_of_file
 
 if TYPE_CHECKING:
     from pathlib import PurePath
@@ -103,7 +104,7 @@ async def operator_config(guest: Guest, home: PurePath | None, log: Log) -> dict
         return {}
     try:
         content = await guest.read(path, max_bytes=MAX_CONFIG_BYTES)
-        return tomllib.loads(content.decode())
+        return tomllib.loads(text_of_file(content, errors="strict"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from pathlib import Path, PurePath
 
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import Guest, ProviderSessionConfig, Translator
+    from agent_swarm_worker.contract import Guest, ProviderSessionConfig, Redactor, Translator
     from agent_swarm_worker.providers.codex.spec import Transport
 
 MAX_ROLLOUT_BYTES = 1 << 30
 _MARK = b'"token_count"'
-_IS_EXEC = b'"thread.started"'
 _HEAD_BYTES = 4096
 
 
@@ -93,7 +92,7 @@ async def replay_translator(config: ProviderSessionConfig, clock: Clock) -> Tran
     the start of the session; without that time in the journal there is no translator.
     """
     first, second = _first_lines(config.log_file)
-    transport: Transport = "exec" if _IS_EXEC in second else "app-server"
+    transport: Transport = "exec" if _is_exec(second, config.redactor) else "app-server"
     plan = Plan(
         transport=transport,
         model=resolve_model(config.model) or DEFAULT_MODEL,
@@ -121,6 +120,14 @@ def _first_lines(journal: Path) -> tuple[bytes, bytes]:
             return file.readline(), file.readline(_HEAD_BYTES)
     except OSError:
         return b"", b""
+
+
+def _is_exec(line: bytes, redactor: Redactor) -> bool:
+    try:
+        stored = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return mapping(redactor.with_words(stored)).get("type") == "thread.started"
 
 
 def _time_of(record: bytes) -> datetime | None:

@@ -15,9 +15,10 @@ from agent_swarm_worker.contract import (
     Models,
     Program,
     Prompt,
+    Service,
     Skills,
 )
-from agent_swarm_worker.providers.catalog import effort_levels
+from agent_swarm_worker.providers.catalog import OPENAI, effort_levels
 from agent_swarm_worker.settings import HarnessOptions, live, operator_only
 from agent_swarm_worker.settings.base import ShellWords, Stripped  # noqa: TC001 - pydantic reads them
 
@@ -76,6 +77,10 @@ class CodexOptions(CodexLogin):
         "CODEX_SYSTEM_PROMPT", default="developer", is_checked_late=True
     )
     """Where the system prompt goes: into the developer instructions, or into ``AGENTS.md``."""
+    chatgpt_url: Stripped = operator_only(
+        "CODEX_CHATGPT_BASE_URL", default="https://chatgpt.com/backend-api"
+    )
+    """Address of the API behind ChatGPT logins, for summaries of sessions."""
     runtime_id: str | None = operator_only("SWARM_RUNTIME_INSTANCE_ID")
     """Set by the worker for each session: its instance id, sent to the swarm's tool server."""
 
@@ -120,6 +125,16 @@ SPEC = HarnessSpec(
         withheld=(r"codex_oauth", r"(?i:codex_oauth_\d+)"),
         set_by_worker=(POOLED, AUTH_MODE),
         login="agent_swarm_worker.credentials.codex:CodexLogins",
+        services=(
+            OPENAI,
+            Service(
+                variable=OAUTH,
+                name="openai-codex",
+                ask="agent_swarm_worker.providers.codex.small_model:ask",
+                small_model="gpt-5.4-mini",
+                rank=4,
+            ),
+        ),
     ),
     models=Models(
         default="gpt-5.6-terra",
@@ -151,7 +166,13 @@ SPEC = HarnessSpec(
         "context_overflow": (r"ran out of room in the model's context",),
         "billing_error": (r"workspace owner to refill", r"refill in order to continue"),
     },
-    tools={"bash": "shell", "write": "write", "edit": "edit"},
+    tools={
+        "bash": "shell",
+        "write": "write",
+        "edit": "edit",
+        "delete": "edit",
+        "websearch": "web-search",
+    },
     home_files={".codex/config.toml": _CONFIG},
 )
 

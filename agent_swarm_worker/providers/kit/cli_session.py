@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 from anyio.lowlevel import checkpoint
 
+from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.clock import Clock, SystemClock, wire_time
 from agent_swarm_worker.contract import (
     DEFAULT_GRACE,
@@ -31,13 +32,13 @@ from agent_swarm_worker.contract import (
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.journal.files import continuation_of, continuation_record
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.processes.pipes import DRAIN_S, LineFramer, decode_line, drain, pump
+from agent_swarm_worker.processes.pipes import DRAIN_S, LineFramer, drain, pump
 from agent_swarm_worker.processes.procfs import oom_kills
 from agent_swarm_worker.providers.kit.conversation import Conversation, StdinWriter, SteeringRouter
 from agent_swarm_worker.providers.kit.launch import CliHarness
 from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT, KILLED_EXIT, as_aborted
+from agent_swarm_worker.providers.kit.progress_bar import BAR_QUIET_S, newest_state
 from agent_swarm_worker.providers.kit.session import BaseSession
-from agent_swarm_worker.text import plain
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import Process, ProviderSessionConfig, SteerMode, Translator
@@ -52,8 +53,10 @@ CATCH_UP_ROUNDS = 5
 harness wrote before. A round takes microseconds and is enough for the first 64 KiB."""
 GIVE_UP_S = DRAIN_S + 1.0
 """Wait for a process that survived SIGKILL, as one that hangs in the kernel does."""
-BAR_QUIET_S = 0.5
-"""After so long without output, what a progress bar wrote last is a whole state."""
+INPUT_END_GRACE_S = 2.0
+"""Wait, after an abort, for a harness that stopped as asked, and whose input is closed."""
+MAX_CHATTER_GRACES = 3
+"""Graces after which a harness is ended that goes on printing after its final event."""
 UNKNOWN_EXIT = 255
 """Exit code of a process that did not end."""
 HarnessFactory: TypeAlias = Callable[["ProviderSessionConfig"], CliHarness]
@@ -243,15 +246,23 @@ class CliSession(BaseSession):
             run.abort_reason = self._abort_reason
         if self._steering.writer is not None:
             await self._steering.writer.interrupt()
+            if self._steering.writer.is_closed:
+                # At the end of its input it may end by itself, with all that it started.
+                await wait_any(child.wait, partial(self.clock.sleep, INPUT_END_GRACE_S))
         await self._end(child, scope)
 
     async def _end_after_result(self, child: Process, run: _Run, scope: anyio.CancelScope) -> None:
-        grace_s = self.config.result_grace_s
+        grace_s, final_for_s, step_s = self.config.result_grace_s, 0.0, 0.0
         while True:
-            await self.clock.sleep(min(1.0, grace_s))
+            final_for_s = final_for_s + step_s if run.translator.is_final else 0.0
+            step_s = min(1.0, grace_s)
+            await self.clock.sleep(step_s)
             quiet_s = self.clock.monotonic() - run.last_output_at_s
             self._report_bar(run, is_quiet=quiet_s >= BAR_QUIET_S)
-            if run.translator.is_final and quiet_s >= grace_s:
+            if self._steering.writer is not None:
+                self._steering.writer.after_read()  # a time limit may have passed
+            is_over = quiet_s >= grace_s or final_for_s >= MAX_CHATTER_GRACES * grace_s
+            if run.translator.is_final and is_over:
                 run.hung_after_result = True
                 self.log.warning(Event.SESSION_HUNG, why="no exit after the result")
                 self.emit(Progress("The harness stayed after its result and was ended"))
@@ -259,15 +270,11 @@ class CliSession(BaseSession):
                 return
 
     def _report_bar(self, run: _Run, *, is_quiet: bool) -> None:
-        """Report the newest state of a progress bar in an incomplete line of plain text.
-
-        What is behind the last return may be half a state, and half a secret, unless it is quiet.
-        """
-        translator, states = run.translator, run.framer.states()
-        if len(states) < 2 or not isinstance(translator, TextTranslator):
+        """Report the newest state of a progress bar in an incomplete line of plain text."""
+        translator = run.translator
+        if not isinstance(translator, TextTranslator):
             return
-        shown = [plain(decode_line(state)).strip() for state in states[: None if is_quiet else -1]]
-        newest = self.config.redactor.text(next(filter(None, reversed(shown)), ""))
+        newest = newest_state(run.framer.states(), self.config.redactor, is_quiet=is_quiet)
         if newest and newest != run.bar and translator.is_text({}):
             run.bar = newest
             self.emit(Progress(newest))

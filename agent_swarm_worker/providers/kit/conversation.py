@@ -87,6 +87,11 @@ class StdinWriter:
         self._is_closed = False
         self._has_child_ended = False
 
+    @property
+    def is_closed(self) -> bool:
+        """True when nothing more is written."""
+        return self._is_closed
+
     async def run(self) -> None:
         """Write until the conversation is over or the child reads no more."""
         try:

@@ -159,6 +159,16 @@ class JsonRpcPeer:
         self._events: list[ProviderEvent] = []
         """Of requests that failed before they were sent; the next `receive` yields them."""
 
+    @property
+    def oldest_request(self) -> str:
+        """The method of our oldest request without an answer; empty if there is none."""
+        return next((one.method for one in self._pending.values()), "")
+
+    @property
+    def has_open_calls(self) -> bool:
+        """True while a request of the peer is worked on."""
+        return bool(self._open_calls)
+
     def request(
         self,
         method: str,

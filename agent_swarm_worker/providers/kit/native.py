@@ -10,8 +10,14 @@ from typing import Any, Final
 
 import orjson
 
+from agent_swarm_worker.contract import PlanStep
+
 MAX_COUNT = 2**53
 """The largest whole number that every JSON reader represents exactly."""
+
+
+_IS_UNDER_WAY = frozenset({"in_progress", "inProgress", "in-progress", "active"})
+_IS_DONE = frozenset({"completed", "done", "cancelled"})
 
 
 def parse_file(content: bytes) -> Any:
@@ -103,3 +109,10 @@ def tells_failure(key: str, value: Any) -> bool:
 def says_failure(result: dict[str, Any]) -> bool:
     """True if any member of a result says that it is a failure, whatever the others say."""
     return any(tells_failure(key, value) for key, value in result.items())
+
+
+def plan_step(what: str, status: str) -> PlanStep:
+    """Return a step of a plan with a harness's word for its status; an unknown one is pending."""
+    if status in _IS_DONE:
+        return PlanStep(what, "completed")
+    return PlanStep(what, "in_progress" if status in _IS_UNDER_WAY else "pending")

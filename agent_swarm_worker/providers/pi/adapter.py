@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.errors import CredentialsMissing, MissingExtra
+from agent_swarm_worker.errors import CredentialsMissing, MissingExtra, UnknownModel
+from agent_swarm_worker.network import check_reachable
 from agent_swarm_worker.providers.kit.launch import SpecAdapter
 from agent_swarm_worker.providers.pi.files import is_saved, read_agent_files
 from agent_swarm_worker.providers.pi.models import choose_model, missing_credentials
@@ -35,13 +37,18 @@ class PiAdapter(SpecAdapter):
             MissingExtra: the model library is not installed.
             UnreadableFile: ``auth.json`` or ``models.json`` exists and cannot be used.
             CredentialsMissing: there is no credential.
+            BadSetting: the model's URL, a proxy or a file of certificates cannot be used.
         """
         if find_spec("pydantic_ai") is None:
             raise MissingExtra("the harness pi", "pi")
-        model = PiOptions.load(env).model_override
-        missing = missing_credentials(model, env, await read_agent_files(env, guest))
+        model, files = PiOptions.load(env).model_override, await read_agent_files(env, guest)
+        missing = missing_credentials(model, env, files)
         if missing:
             raise CredentialsMissing("pi", missing)
+        with suppress(UnknownModel):  # a task may name another one
+            choice = choose_model(model, env, files)
+            if choice.base_url:
+                check_reachable(choice.base_url, name="the model's base URL")
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
         """Create a session; raises the errors of `choose_model` and `read_agent_files`."""

@@ -29,6 +29,7 @@ from agent_swarm_worker.providers.pi.history import (
     estimate_tokens,
     request_for_summary,
     text_of,
+    thinking_of,
     user_message,
 )
 from agent_swarm_worker.providers.pi.model_requests import ModelRequester, usage_of
@@ -159,6 +160,7 @@ class Agent:
                 text_of(response),
                 [(call.tool_call_id, call.tool_name, call.args) for call in calls],
                 model=response.model_name or self.requester.choice.model,
+                thinking=thinking_of(response),
                 stop=response.finish_reason or "stop",
                 usage=usage,
             )

@@ -42,7 +42,7 @@ class _Call:
 
     @property
     def is_one(self) -> bool:
-        """Whether it is more than a place kept for a call."""
+        """True if a name or arguments have arrived."""
         return bool(self.name or self.pieces)
 
     @property
@@ -275,7 +275,7 @@ class Usage:
         """Add a report, which is a running total; return what is new, ``None`` if nothing is."""
         reported = dict(reported)
         for name, other in _COUNTS.items():
-            reported.setdefault(name, reported.get(other))
+            reported[name] = number(reported.get(name)) or reported.get(other)
         known = _largest(self._known, reported)
         if known == self._known:
             return None
@@ -291,7 +291,7 @@ def _largest(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     for name, value in other.items():
         if isinstance(value, dict):
             found[name] = _largest(mapping(one.get(name)), value)
-        elif (amount := number(value)) is not None:
+        elif not name.endswith("_details") and (amount := number(value)) is not None:
             whole = int(amount) if amount.is_integer() and "cost" not in name else amount
             found[name] = max(whole, number(one.get(name)) or 0)
     return found

@@ -8,6 +8,7 @@ body that is an error, a page or a whole answer in the place of a stream is read
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -21,6 +22,7 @@ from agent_swarm_worker.providers.pi.server_events import (
     event_bytes,
     server_events,
 )
+from agent_swarm_worker.providers.pi.whole_answers import whole_answer_events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -29,7 +31,8 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_SAID_CHARS = 4000
 REST_S = 10.0
 """Time for the usage and the end mark after the finish reason; some services never close."""
-_BOM = b"\xef\xbb\xbf"
+REST_AFTER_CONTENT_S = 60.0
+"""The same after a finish reason with content: some services send one with every chunk."""
 _FINISHES = {
     "length": "length max_tokens max_output_tokens max_length model_length token_limit",
     "content_filter": "content_filter safety recitation blocked prohibited_content refusal",
@@ -94,7 +97,7 @@ async def _sniffed(source: AsyncIterator[bytes]) -> bytes:
     head = b""
     async for chunk in source:
         head += chunk
-        if len(head) >= len(_BOM) and head.removeprefix(_BOM).strip():
+        if len(head) >= len(BOM_UTF8) and head.removeprefix(BOM_UTF8).strip():
             break
     return head
 
@@ -111,55 +114,30 @@ async def _whole(head: bytes, source: AsyncIterator[bytes]) -> str:
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise ServiceError(f"an answer of more than {MAX_BODY_BYTES} bytes")
-    return body.removeprefix(_BOM).decode("utf-8", "replace")
+    return body.removeprefix(BOM_UTF8).decode("utf-8", "replace")
 
 
 def _is_stream(head: bytes) -> bool:
-    return head.removeprefix(_BOM).lstrip()[:1] not in {b"{", b"[", b"<"}
+    return head.removeprefix(BOM_UTF8).lstrip()[:1] not in {b"{", b"[", b"<"}
 
 
 async def _stream(response: httpx2.Response) -> AsyncGenerator[bytes]:
     source = response.aiter_bytes()
-    head = await _sniffed(source)
+    head, is_answer = await _sniffed(source), False
     if not _is_stream(head):
         body = await _whole(head, source)
-        message = next(iter(_json_values(body)), {})
-        if message.get("type") != "message":
-            raise _error_in_body(body)
-        for event in _message_events(message):
+        for event in whole_answer_events(next(iter(_json_values(body)), {})):
             yield event_bytes(json.dumps(event), name=event["type"])
+            is_answer = True
+        if not is_answer:
+            raise _error_in_body(body)
         return
     async for chunk in _joined(head, source):
         yield chunk
 
 
-def _message_events(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the events in which Anthropic's API streams a message."""
-    usage = {"input_tokens": 0, "output_tokens": 0, **mapping(message.get("usage"))}
-    begin = {**message, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 0}}
-    yield {"type": "message_start", "message": begin}
-    for index, block in enumerate(map(mapping, items(message.get("content")))):
-        empty, delta = block, None
-        if block.get("type") == "text":
-            empty = {**block, "text": ""}
-            delta = {"type": "text_delta", "text": block.get("text")}
-        elif block.get("type") == "tool_use":
-            empty = {**block, "input": {}}
-            said = json.dumps(block.get("input") or {})
-            delta = {"type": "input_json_delta", "partial_json": said}
-        yield {"type": "content_block_start", "index": index, "content_block": empty}
-        if delta:
-            yield {"type": "content_block_delta", "index": index, "delta": delta}
-        yield {"type": "content_block_stop", "index": index}
-    end = {"stop_reason": message.get("stop_reason") or "end_turn", "stop_sequence": None}
-    yield {"type": "message_delta", "delta": end, "usage": usage}
-    yield {"type": "message_stop"}
-
-
 def _error_in_body(body: str) -> ServiceError:
     for value in _json_values(body):
-        if value.get("object") == "response" and not value.get("error"):
-            return ServiceError("the service sent a whole answer in the place of a stream")
         if error := _error_of(value, is_body=True):
             return error
     return ServiceError(body[:MAX_SAID_CHARS], is_page=True)
@@ -196,7 +174,7 @@ async def _chat(response: httpx2.Response) -> AsyncGenerator[bytes]:
 def _noise_in(head: bytes) -> str:
     """Return the text before the first event that belongs to no event."""
     fields = ("data", "event", "id", "retry", "")
-    lines = head.removeprefix(_BOM).decode("utf-8", "replace").splitlines()
+    lines = head.removeprefix(BOM_UTF8).decode("utf-8", "replace").splitlines()
     return "\n".join(line for line in lines if line.partition(":")[0] not in fields)
 
 
@@ -205,7 +183,7 @@ async def _until_end(
 ) -> AsyncIterator[httpx2.ServerSentEvent]:
     while True:
         event = None
-        with anyio.move_on_after(REST_S if answer.may_be_over else None):
+        with anyio.move_on_after(answer.rest_s):
             event = await anext(events, None)
         if event is None:
             return
@@ -279,17 +257,19 @@ class _Answer:
         self.has_begun = False
         self.has_end = False
         """The service said that nothing follows."""
-        self._repeats_finish = False
-        self._has_content = False
+        self._repeats_finish = self._has_totals = False
+        self._has_content = self._is_finish_alone = False
         self._calls = ToolCalls()
         self._tags = ThinkTags()
         self._usage = Usage()
         self._frame = {"id": "chat", "object": "chat.completion.chunk", "created": 0, "model": ""}
 
     @property
-    def may_be_over(self) -> bool:
-        """Whether only usage and the end mark may follow."""
-        return bool(self.finish) and not self._repeats_finish
+    def rest_s(self) -> float | None:
+        """How long to wait for usage and the end mark; ``None`` if content may follow."""
+        if not self.finish or self._repeats_finish:
+            return None
+        return REST_S if self._is_finish_alone else REST_AFTER_CONTENT_S
 
     def feed(self, chunk: dict[str, Any], event: str = "") -> Iterator[bytes]:
         """Yield what a chunk adds, as events; raise `ServiceError` if it is an error."""
@@ -306,12 +286,15 @@ class _Answer:
         if error := _error_of(chunk, event):
             raise error
         is_last = self._has_content and not choices and bool(chunk.get("usage"))
-        self.has_end = self.has_end or is_last
+        self.has_end = self.has_end or (is_last and not self._has_totals)
         delta = mapping(choice.get("delta"))
         if not delta and not self._has_content:  # later it is a repetition
             delta = mapping(choice.get("message"))
+        self._is_finish_alone = True
         for part in self._parts(delta or {"content": choice.get("text")}):
             self._has_content = True
+            self._has_totals = self._has_totals or self.has_end
+            self._is_finish_alone = self.has_end = False
             self._repeats_finish = bool(self.finish)
             yield self._delta(part)
         finish = text(choice.get("finish_reason")).strip().lower().replace("-", "_")

@@ -166,6 +166,11 @@ def text_of(message: ModelResponse) -> str:
     return (message.text or "").strip()
 
 
+def thinking_of(message: ModelResponse) -> str:
+    """Return the model's thinking, as far as it is readable."""
+    return (message.thinking or "").strip()
+
+
 def _plain(messages: Sequence[ModelMessage]) -> list[Any]:
     return list(ModelMessagesTypeAdapter.dump_python(list(messages), mode="json"))
 

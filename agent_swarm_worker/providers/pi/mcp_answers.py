@@ -20,6 +20,7 @@ from mcp_types import (
     JSONRPCResponse,
     jsonrpc_message_adapter,
 )
+from pydantic_core import from_json
 
 from agent_swarm_worker.providers.kit.native import text
 
@@ -84,6 +85,18 @@ def _mended(value: dict[str, Any]) -> dict[str, Any]:
     return message
 
 
+def _begins_message(raw: bytes) -> bool:
+    """True if more text could make a message of this."""
+    said = raw.decode("utf-8", "ignore").lstrip()
+    begun = _MESSAGE.search(said)
+    try:
+        return isinstance(
+            from_json(said[begun.start() if begun else 0 :], allow_partial=True), dict
+        )
+    except ValueError:
+        return False
+
+
 def unreadable(said: bytes | str, request_id: Any = None) -> JSONRPCError:
     """Return an error that takes the place of an answer."""
     plain = said if isinstance(said, str) else said.decode("utf-8", "replace")
@@ -112,6 +125,8 @@ class AnswerReader:
         """Text that was printed while a call was pending."""
         self._is_noisy = False
         """The server prints such text, and answers all the same."""
+        self._given_up: set[Any] = set()
+        """Ids of calls whose answer such a text was taken for."""
 
     def sent(self, message: JSONRPCMessage) -> None:
         """Note a message to the server."""
@@ -146,7 +161,7 @@ class AnswerReader:
             if isinstance(number, str) and number.isdecimal():
                 number = int(number)
             self._pending.pop(number, None)
-            self._is_noisy = self._is_noisy or bool(self._noise)
+            self._is_noisy = self._is_noisy or bool(self._noise) or number in self._given_up
             self._noise = ""
         return True
 
@@ -172,13 +187,15 @@ class AnswerReader:
     def give_up(self, rest: bytes) -> list[JSONRPCMessage]:
         """Return errors for the pending calls, whose answer such a text was.
 
-        `rest` is the line without an end that was read last.
+        `rest` is the line without an end that was read last; the beginning of a message is waited
+        for.
         """
         said = self._noise or rest.decode("utf-8", "replace")
-        if self._is_noisy or not said:
+        if self._is_noisy or not said or _begins_message(rest):
             return []
         calls = [number for number, method in self._pending.items() if method == "tools/call"]
         self._noise = ""
+        self._given_up.update(calls)
         for number in calls:
             del self._pending[number]
         return [unreadable(said, number) for number in calls]

@@ -6,9 +6,7 @@ another; `AnswerHooks` are the hooks of an HTTP client that replace such answers
 
 from __future__ import annotations
 
-import html
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -31,6 +29,7 @@ from agent_swarm_worker.providers.pi.server_events import (
     ReplacedBody,
     body_of,
     event_bytes,
+    page_text,
     server_events,
 )
 
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 MAX_BODY_BYTES = 16 * 1024 * 1024
-_MARKUP = re.compile(
-    r"<(?:script|style)\b.*?</(?:script|style)>|<[^>]{1,500}>", re.DOTALL | re.IGNORECASE
-)
 
 
 class AnswerHooks:
@@ -125,8 +121,7 @@ async def _answer(
         yield _dumped(unreadable(body, request_id))
         return
     error = unreadable(b"", request_id)
-    plain = html.unescape(_MARKUP.sub(" ", body.decode("utf-8", "replace")))
-    shown = " ".join(plain.split())[:MAX_SAID_CHARS]
+    shown = page_text(body.decode("utf-8", "replace"))[:MAX_SAID_CHARS]
     error.error.message = f"HTTP {status}: {shown or response.reason_phrase}"
     yield _dumped(error)
 

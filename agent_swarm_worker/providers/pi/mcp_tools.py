@@ -19,6 +19,7 @@ import anyio
 from mcp.shared.exceptions import MCPError
 from mcp_types import CONNECTION_CLOSED
 
+from agent_swarm_worker.aio import first_error
 from agent_swarm_worker.logs import Event, silence_libraries
 from agent_swarm_worker.providers.kit.native import mapping, text
 from agent_swarm_worker.providers.pi.mcp_content import (
@@ -314,7 +315,6 @@ class Connection:
 
 def _reason(error: BaseException) -> str:
     """Return the innermost error's message as one short line."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = first_error(error)
     first = (str(error) or type(error).__name__).strip().splitlines()[0]
     return first[:_MAX_REASON_CHARS]

@@ -223,7 +223,7 @@ class McpPeer:
     @classmethod
     @asynccontextmanager
     async def open(cls, received: Any, sent: Any) -> AsyncIterator[McpPeer]:
-        """Greet the server, and read its messages until the context ends; raises `MCPError`."""
+        """Perform the MCP handshake; read messages until the context ends. Raises `MCPError`."""
         dispatcher = JSONRPCDispatcher(received, sent)
         async with anyio.create_task_group() as tasks:
             await tasks.start(dispatcher.run, _answer, _ignore)

@@ -34,6 +34,7 @@ from agent_swarm_worker.providers.pi.chat_streams import (
 )
 from agent_swarm_worker.providers.pi.history import estimate_tokens
 from agent_swarm_worker.providers.pi.native import SessionFailed, context_of
+from agent_swarm_worker.providers.pi.server_events import page_text
 from agent_swarm_worker.providers.pi.spec import PiOptions
 
 if TYPE_CHECKING:
@@ -71,7 +72,6 @@ _LABELS: dict[str, str] = {
     ErrorClass.MODEL_NOT_FOUND: "There is no such model",
     ErrorClass.PERMISSION_DENIED: "Permission denied",
 }
-_MARKUP = re.compile(r"<(?:script|style)\b.*?</(?:script|style)>|<[^>]{1,500}>", re.DOTALL)
 
 
 @asynccontextmanager
@@ -278,7 +278,7 @@ class ModelRequester:
             category = "bad_response" if isinstance(error, AgentRunError) else "network"
             reason = f"The model API cannot be used: {type(error).__name__}: {text}"
             return _RetryableFailure(SessionFailed(category, reason), after_s=after_s)
-        plain = " ".join(_MARKUP.sub(" ", text).split())
+        plain = page_text(text)
         label = _LABELS.get(kind, "The model request failed")
         where = f" (HTTP {status})" if status else ""
         asked = f"{text}\nretry-after: {after_s or 0:.0f}"

@@ -62,10 +62,17 @@ def user_message(text: str) -> Record:
 
 
 def assistant_message(
-    text: str, calls: Iterable[tuple[str, str, Any]], *, model: str, stop: str, usage: Tokens
+    text: str,
+    calls: Iterable[tuple[str, str, Any]],
+    *,
+    thinking: str = "",
+    model: str,
+    stop: str,
+    usage: Tokens,
 ) -> Record:
     """A turn of the model; each call is an id, a tool's name and arguments."""
-    content: list[Record] = [{"type": "text", "text": text}] if text else []
+    content: list[Record] = [{"type": "thinking", "thinking": thinking}] if thinking else []
+    content += [{"type": "text", "text": text}] if text else []
     content += [
         {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
         for call_id, name, arguments in calls

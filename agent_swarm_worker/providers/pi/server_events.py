@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from codecs import BOM_UTF8
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,15 @@ import httpx2
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
+_MARKUP = re.compile(
+    r"<(?:script|style)\b.*?</(?:script|style)>|<[^>]{1,500}>", re.DOTALL | re.IGNORECASE
+)
 _TYPE = {"content-type": "text/event-stream; charset=utf-8"}
+
+
+def page_text(page: str) -> str:
+    """Return the text of a page of HTML, or any other text, on one line."""
+    return " ".join(html.unescape(_MARKUP.sub(" ", page)).split())
 
 
 class ReplacedBody(httpx2.AsyncByteStream):

@@ -15,7 +15,7 @@ import anyio.to_thread
 import orjson
 
 from agent_swarm_worker.clock import Clock, SystemClock
-from agent_swarm_worker.contract import Ending
+from agent_swarm_worker.contract import Ending, Progress
 from agent_swarm_worker.errors import ConfigError, MissingExtra, ProviderError
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event
@@ -26,6 +26,7 @@ from agent_swarm_worker.providers.pi import native
 from agent_swarm_worker.providers.pi.native import SessionFailed
 from agent_swarm_worker.providers.pi.spec import PiOptions
 from agent_swarm_worker.providers.pi.translate import CostBook, PiTranslator
+from agent_swarm_worker.text import text_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -170,7 +171,10 @@ class PiSession(BaseSession):
                 self._translator.applied_effort = requester.effort
 
     async def _open_tools(self, stack: AsyncExitStack) -> list[Tool]:
-        tools: list[Tool] = [*await _load("tools").coding_tools(self.config, clock=self.clock)]
+        make_tools = _load("tools").coding_tools
+        tools: list[Tool] = [
+            *await make_tools(self.config, clock=self.clock, report=self._report_progress)
+        ]
         if self.config.mcp_servers:
             # In a thread: loading the MCP library takes most of a second.
             mcp_tools = await anyio.to_thread.run_sync(_load, "mcp_tools")
@@ -211,6 +215,9 @@ class PiSession(BaseSession):
         await history.open(resumed=False)
         fresh = self.config.fresh_prompt if resume else None
         return history, fresh or self.config.prompt
+
+    def _report_progress(self, message: str) -> None:
+        self.emit(Progress(message))
 
     def _warn(self, message: str) -> None:
         self._emit(native.warning(message))
@@ -254,7 +261,7 @@ async def _project_section(guest: Guest, cwd: PurePath) -> str:
             content = await guest.read(cwd / name, max_bytes=MAX_CONTEXT_BYTES + 1)
         except OSError:
             continue
-        text = content[:MAX_CONTEXT_BYTES].decode("utf-8", "replace").strip()
+        text = text_of_file(content[:MAX_CONTEXT_BYTES]).strip()
         if len(content) > MAX_CONTEXT_BYTES:
             text += "\n\n[the rest of this file is left out]"
         if text:

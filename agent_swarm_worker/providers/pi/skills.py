@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.front_matter import front_matter
 from agent_swarm_worker.providers.pi.spec import PiOptions
+from agent_swarm_worker.text import text_of_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -146,7 +147,7 @@ async def _file_of(guest: Guest, name: str, env: Mapping[str, str]) -> PurePosix
 
 
 async def _read(guest: Guest, path: PurePosixPath, max_bytes: int) -> str:
-    text = (await guest.read(path, max_bytes=max_bytes)).decode("utf-8", "replace")
+    text = text_of_file(await guest.read(path, max_bytes=max_bytes))
     if not text.strip():
         raise UnusableSkill("it is empty")
     return text

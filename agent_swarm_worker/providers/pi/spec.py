@@ -17,6 +17,7 @@ from agent_swarm_worker.contract import (
     Prompt,
     Skills,
 )
+from agent_swarm_worker.providers.catalog import ANTHROPIC, OPENAI, OPENROUTER
 from agent_swarm_worker.settings import HarnessOptions, live, operator_only
 from agent_swarm_worker.settings.base import Lowered, PathList, Stripped, YesFlag  # noqa: TC001 - pydantic reads them
 
@@ -80,6 +81,8 @@ class PiOptions(HarnessOptions):
     """``sdk``: log in at Amazon Bedrock as its SDK does; needs ``AWS_REGION``."""
     aws_region: Stripped = live("AWS_REGION", default="", is_native=True)
     """Region of Amazon Bedrock."""
+    bedrock_url: Stripped = operator_only("AWS_ENDPOINT_URL_BEDROCK", default="", is_native=True)
+    """Address of Amazon Bedrock's list of models, if it is not the usual one of the region."""
     aws_access_key_id: str | None = live("AWS_ACCESS_KEY_ID", is_native=True)
     """Access key for Amazon Bedrock; without one the SDK looks where it always does."""
     aws_secret_access_key: str | None = live("AWS_SECRET_ACCESS_KEY", is_native=True)
@@ -139,6 +142,8 @@ SPEC = HarnessSpec(
             only_own_models=(KEY_VARIABLES["openai"],),
         ),
         chosen_by=(KEY_VARIABLES["openrouter"],),
+        services=(OPENROUTER, ANTHROPIC, OPENAI),
+        sdk_login="agent_swarm_worker.providers.pi.bedrock:BedrockLogin",
     ),
     models=Models(
         aliases={

@@ -12,6 +12,7 @@ from agent_swarm_worker.contract import (
     Progress,
     ProviderEvent,
     RawStderr,
+    Reasoning,
     Result,
     SessionInit,
     ToolEnd,
@@ -153,6 +154,9 @@ class PiTranslator(JsonTranslator):
             for block in blocks
             if block["type"] == "tool_use"
         }
+        for block in blocks:
+            if block["type"] == "thinking":
+                yield Reasoning(block["thinking"])
         yield Message("assistant", text)
 
     def _tool_start(self, native: Record) -> Iterator[ProviderEvent]:

@@ -23,7 +23,7 @@ from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.settings import Settings
 from agent_swarm_worker.settings.rows import operators_names
 from agent_swarm_worker.workspace.git import GitSettings
-from agent_swarm_worker.workspace.rules import WorkspaceSettings
+from agent_swarm_worker.workspace.rules import WorkspaceSettings, rules_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from agent_swarm_worker.credentials.hook import LoginHook
     from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
     from agent_swarm_worker.sandboxes.port import Sandbox
+    from agent_swarm_worker.settings import SettingsModel
 
 _GIT_PREFIXES = ("GIT_", "SSH_", "XDG_")
 """Variables by which git finds programs and its configuration."""
-CORE_MODELS = (
+CORE_MODELS: tuple[type[SettingsModel], ...] = (
     Settings,
     ChildEnvSettings,
     GitSettings,
@@ -47,7 +48,8 @@ CORE_MODELS = (
     TokenizerSettings,
     WorkspaceSettings,
 )
-"""The models with variables that only the operator may set, beside those of the harnesses."""
+"""The models with variables that only the operator may set, beside those of the harnesses; all are
+checked at the start."""
 MAX_VARIABLE_BYTES = 128 * 1024
 """Linux starts no process with a longer variable (``MAX_ARG_STRLEN``, see execve(2))."""
 BLANK_IS_IGNORED = frozenset({"MODEL_OVERRIDE", "REASONING_EFFORT_OVERRIDE"})
@@ -64,10 +66,8 @@ class Environment:
         self._refused: set[str] = set()
         self._scrubber = scrubber
         self._log = log
-        self._options = tuple(installed_options().values())
-        self._is_operators = operators_names((*CORE_MODELS, *self._options))
-        self._settings = self._loaded(self._process)
-        issuer_of(self._process)  # which no row changes: checked once
+        self._is_operators = operators_names((*CORE_MODELS, *installed_options().values()))
+        self._settings = checked_settings(self._process)
         scrubber.add_env(self._process)
 
     @property
@@ -121,7 +121,7 @@ class Environment:
                 self._ignore(key, why)
         while True:
             try:
-                self._settings = self._loaded(self.values())
+                self._settings = _loaded(self.values())
             except BadSetting as error:
                 if error.name not in self._rows or error.name in self._ignored:
                     raise
@@ -129,17 +129,30 @@ class Environment:
             else:
                 return
 
-    def _loaded(self, env: Mapping[str, str]) -> Settings:
-        """Load the worker's settings, and check early those of all harnesses."""
-        settings = Settings.load(env)
-        for model in self._options:
-            if problems := model.problems(env, early=True):
-                raise problems[0]
-        return settings
-
     def _ignore(self, key: str, why: str) -> None:
         self._log.warning(Event.CONFIG_IGNORED, key=key, why=why)
         self._ignored |= {key}
+
+
+def checked_settings(env: Mapping[str, str]) -> Settings:
+    """Load the worker's settings from the environment of the process; check those of all parts.
+
+    Raises:
+        ConfigError: a setting, or the file that it names, cannot be used.
+    """
+    settings = _loaded(env)
+    # No row changes these, so they are checked once.
+    issuer_of(env)
+    rules_for(env, None)
+    return settings
+
+
+def _loaded(env: Mapping[str, str]) -> Settings:
+    settings = Settings.load(env)
+    for model in (*CORE_MODELS, *installed_options().values()):
+        if problems := model.problems(env, early=True):
+            raise problems[0]
+    return settings
 
 
 def own_git_env(process_env: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.worker.boot.harness import Harness
     from agent_swarm_worker.worker.loops.run_policy import Shutdown
     from agent_swarm_worker.worker.run.running_task import PausedTaskStore, Slots
+    from agent_swarm_worker.worker.run.session_summary import PendingSummaries
     from agent_swarm_worker.workspace.identity import ProfileSync
     from agent_swarm_worker.workspace.profiles import AgentTemplate
     from agent_swarm_worker.workspace.repository import Repositories
@@ -67,6 +68,8 @@ class AgentRecord:
     template: AgentTemplate | None = None
     is_lead: bool = False
     role_label: str = "worker"
+    login_details: dict[str, object] = field(default_factory=dict)
+    """What the last test of an SDK's login found, see `LoginTest`."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -89,6 +92,8 @@ class Core:
     clock: Clock
     ids: IdSource
     log: Log
+    summaries: PendingSummaries
+    logins: LoginState = field(default_factory=LoginState)
 
     @property
     def settings(self) -> Settings:
@@ -120,7 +125,6 @@ class SessionParts(WorkspaceParts):
     """Used to prepare one session and to report its end."""
 
     repositories: Repositories
-    logins: LoginState = field(default_factory=LoginState)
     sessions_started: int = 0
 
     def next_iteration(self) -> int:

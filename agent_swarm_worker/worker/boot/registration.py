@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent_swarm_worker.api.wire.bodies import credential_snapshot
 from agent_swarm_worker.clock import epoch_ms
-from agent_swarm_worker.errors import ApiError, CredentialsMissing
+from agent_swarm_worker.credentials.pools import usable_key as select_usable
+from agent_swarm_worker.credentials.pools import variables_for
+from agent_swarm_worker.errors import ApiError, CredentialsMissing, SwarmWorkerError
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.providers.registry import adapter_spec
+from agent_swarm_worker.providers.registry import adapter_spec, part_of
 from agent_swarm_worker.settings import default_agent_name, named
 from agent_swarm_worker.worker.boot.environment import check_harness, with_lent_login
 from agent_swarm_worker.workspace.profiles import AgentDetails
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from agent_swarm_worker.api.wire.resources import ConfigRow
+    from agent_swarm_worker.contract import HarnessSpec, SdkLogin
+    from agent_swarm_worker.credentials.pools import Selection
     from agent_swarm_worker.worker.boot.parts import Core, LoopParts
 
 REFRESH_S = 300.0
@@ -151,9 +156,93 @@ def satisfied_by(worker: Core) -> str | None:
     spec, env = worker.harness.spec, worker.environment.values()
     if not spec.credentials.variables:
         return None
+    if (login := sdk_login(spec)) is not None and login.applies(env):
+        return "sdk-delegated"
     if any(named(env, name) for name in spec.credentials.variables):
         return "env"
     return "file" if with_lent_login(spec, env) == env else "side-effect-pending"
+
+
+def sdk_login(spec: HarnessSpec) -> SdkLogin | None:
+    """Return the login of a vendor's SDK that a harness may use."""
+    reference = spec.credentials.sdk_login
+    login: SdkLogin | None = part_of(spec, reference)() if reference else None
+    return login
+
+
+async def usable_key(worker: Core, variable: str) -> Selection | None:
+    """Return a key of a variable that does not rest; ``None`` if all do.
+
+    Raises:
+        ApiError: the server does not say which keys rest.
+    """
+    now = worker.clock.now()
+
+    def rests(suffix: str) -> bool:
+        until = worker.logins.rests_until.get((variable, suffix))
+        return until is not None and now < until
+
+    env = worker.environment.values()
+    return await select_usable(variable, env, worker.client.keys.available, rests=rests)
+
+
+async def test_credentials(worker: Core) -> None:
+    """Test the harness's credential at its vendor, and tell the server (docs/api.md 3.6).
+
+    Without ``ready``, which would call a busy agent idle. No failure here is the worker's.
+    """
+    if worker.settings.cred_check_disable or satisfied_by(worker) is None:
+        return
+    try:
+        test = await _live_test(worker)
+        if test is not None:
+            status = credential_snapshot(
+                missing=(),
+                satisfied_by=satisfied_by(worker),
+                kind="boot",
+                reported_at_ms=epoch_ms(worker.clock.now()),
+                live_test={**test, "testedAt": epoch_ms(worker.clock.now())},
+                details=worker.facts.login_details,
+            )
+            await worker.client.agents.report_status(worker.agent_id, status)
+    except SwarmWorkerError as error:
+        worker.log.debug(Event.API_REFUSED, call="credential-status", why=str(error))
+    except Exception as error:  # of a harness's own test
+        worker.log.error(Event.API_REFUSED, call="credential-status", why=repr(error))
+
+
+async def _live_test(worker: Core) -> dict[str, object] | None:
+    """Return the fields of a test; ``None`` if every key rests.
+
+    Only an API key is tried. The presence of any other login is all that is tested: a request would
+    say little about one that is renewed when it is used.
+    """
+    spec, env = worker.harness.spec, worker.environment.values()
+    if (login := sdk_login(spec)) is not None and login.applies(env):
+        began_s = worker.clock.monotonic()
+        found = await login.test(env)
+        worker.facts.login_details = dict(found.details)
+        latency_ms = round((worker.clock.monotonic() - began_s) * 1000)
+        error = worker.scrubber.text(found.error) or None
+        return {"ok": not found.error, "error": error, "latency_ms": latency_ms}
+    worker.facts.login_details = {}
+    model = worker.settings.model_override or spec.models.default
+    is_lent = with_lent_login(spec, env) != env
+    variables = () if is_lent else variables_for(spec.credentials, model)
+    variable = next((name for name in variables if named(env, name).strip()), "")
+    services = {service.variable: service for service in spec.credentials.services}
+    service = services.get(variable)
+    if service is None or not service.base_url:
+        return {"ok": True, "error": None, "latency_ms": 0}
+    key = await usable_key(worker, variable)
+    if key is None:
+        return None
+    # Deferred import: the first poll does not wait for this.
+    from agent_swarm_worker.credentials.services import test_key  # noqa: PLC0415
+
+    result = await test_key(service, key.value, env, scrub=worker.scrubber.text)
+    error = result.error or None
+    return {"ok": error is None, "error": error, "latency_ms": result.latency_ms}
 
 
 async def report_credentials(worker: Core, missing: tuple[str, ...] = ()) -> None:
@@ -197,4 +286,6 @@ async def _report_harness(
     if reported in (None, state) or len(worker.slots):
         return reported if len(worker.slots) else state
     await report_credentials(worker, missing)
+    if not missing:
+        await test_credentials(worker)
     return state

@@ -31,6 +31,7 @@ from agent_swarm_worker.worker.boot.registration import (
     missing_credentials,
     reconfigure,
     report_credentials,
+    test_credentials,
 )
 from agent_swarm_worker.worker.loops.paused_tasks import list_paused
 from agent_swarm_worker.worker.run.launch_files import SESSIONS_DIR, remove_private_dirs
@@ -54,6 +55,7 @@ API_RETRY_S = 1.0
 REGISTER_ATTEMPTS = 5
 DEFERRED_MODULES = (
     "agent_swarm_worker.outbox.retries",
+    "agent_swarm_worker.worker.loops.summaries",
     "agent_swarm_worker.worker.recovery.startup",
     "agent_swarm_worker.worker.run.task_run",
 )
@@ -105,6 +107,7 @@ async def boot(worker: BootParts, background: TaskGroup) -> None:
         partial(_list_paused, worker),
         *(() if worker.settings.cred_check_disable else (partial(report_credentials, worker),)),
     )
+    background.start_soon(test_credentials, worker)
     worker.log.info(
         Event.WORKER_STARTED,
         agent=worker.agent_id,

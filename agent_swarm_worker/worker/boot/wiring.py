@@ -21,6 +21,7 @@ from agent_swarm_worker.worker.boot.environment import make_sandbox
 from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
 from agent_swarm_worker.worker.loops.flushing import AGENT_ID_KEY
 from agent_swarm_worker.worker.run.running_task import PausedTaskStore, Slots
+from agent_swarm_worker.worker.run.session_summary import PendingSummaries
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.identity import Baselines, ProfileSync, profile_lock
 from agent_swarm_worker.workspace.repository import Repositories
@@ -82,6 +83,7 @@ def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
         state=state,
         slots=Slots(settings.slots(inputs.options.role)),
         paused_tasks=PausedTaskStore(state),
+        summaries=PendingSummaries(state),
         shutdown=inputs.shutdown,
         scrubber=inputs.scrubber,
         sandbox=make_sandbox(clock=clock, log=log),

@@ -50,7 +50,7 @@ async def drain_and_supersede(worker: LoopParts) -> None:
     budget_s = worker.settings.drain_s
     ending_s = min(ENDING_S, budget_s * 2 / 3)
     with anyio.move_on_after(budget_s - ending_s):
-        await wait_any(partial(_until_idle, worker), worker.shutdown.hurried.wait)
+        await wait_any(partial(_until_done, worker), worker.shutdown.hurried.wait)
     with anyio.move_on_after(ending_s - _close_budget_s(worker)):
         async with anyio.create_task_group() as handovers:
             for task in worker.slots:
@@ -61,6 +61,11 @@ async def drain_and_supersede(worker: LoopParts) -> None:
 async def _until_idle(worker: LoopParts) -> None:
     await worker.shutdown.polling_over.wait()
     await worker.slots.wait_empty()
+
+
+async def _until_done(worker: LoopParts) -> None:
+    await _until_idle(worker)
+    await worker.summaries.wait_idle()
 
 
 async def flush_and_close(worker: LoopParts) -> None:
@@ -85,10 +90,12 @@ async def supersede(worker: LoopParts, task: RunningTask) -> None:
     """End a task's session and hand the task back; the server makes a resume task.
 
     Without an answer the claim stays on disk, and the next start supersedes it. A task whose
-    session has ended is skipped: its result is in the outbox.
+    session has ended is skipped: its result is in the outbox. So is one that is being handed back,
+    as a task of the last poll is, which the drain finds as well.
     """
-    if not task.is_live:
+    if not task.is_live or task.handed_back:
         return
+    task.handed_back = True
     task.stop_progress()
     if await _ends_with_its_result(task):
         return
@@ -102,6 +109,7 @@ async def supersede(worker: LoopParts, task: RunningTask) -> None:
         answer = await worker.client.tasks.supersede(task.task_id, GRACEFUL_SHUTDOWN)
     except ApiError as error:
         worker.log.warning(Event.TASK_SUPERSEDED, task=task.task_id, why=str(error))
+        task.handed_back = False
         return
     # The claim stays: if there is no time for the last lines, the next start uploads them.
     worker.state.set_phase(task.task_id, "handed_over")

@@ -43,16 +43,19 @@ from agent_swarm_worker.worker.boot.harness import wire_name
 from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 from agent_swarm_worker.worker.run.continuity import HARNESS_KEY
 from agent_swarm_worker.worker.run.launch_files import SESSIONS_DIR
+from agent_swarm_worker.worker.run.session_summary import Transcript, requested_summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.contract import Guest, ProviderAdapter, ProviderEvent, Translator
     from agent_swarm_worker.contract.guest import Unread
     from agent_swarm_worker.journal.repair import Unrecorded
     from agent_swarm_worker.state.directory import Claim
     from agent_swarm_worker.worker.boot.parts import Core
+    from agent_swarm_worker.worker.run.session_summary import SummaryRequest
 
 
 class OrphanedSession:
@@ -65,6 +68,7 @@ class OrphanedSession:
         self._cursor = UploadCursor(worker.outbox, worker.state, claim.task_id, may_repeat=True)
         self._reporter = self._new_reporter()
         self.replayed = ReplayedOutcome(NoTranslator())
+        self.transcript = Transcript()
         self.result: ProviderResult | None = None
         """The session's result; ``None`` if it had not finished."""
 
@@ -107,11 +111,30 @@ class OrphanedSession:
             await replay(
                 path,
                 translator,
-                self.replayed.on_event,
+                self._listen,
+                redactor=self._config.redactor,
                 reported_offset=reported_offset,
                 unreported=self._reporter.on_event,
             )
         return translator
+
+    def summary(self, task: Task) -> SummaryRequest | None:
+        """Return the request for the summary of a session that had finished."""
+        assert self.result is not None
+        return requested_summary(
+            self._worker,
+            session_uuid=self._claim.session_uuid,
+            task_id=task.id,
+            lane=task.id,
+            text=task.text,
+            transcript=self.transcript,
+            result=self.result,
+            redactor=self._config.redactor,
+        )
+
+    def _listen(self, event: ProviderEvent) -> None:
+        self.replayed.on_event(event)
+        self.transcript.on_event(event)
 
     def _switch_to(self, fresh: Path) -> int:
         """Continue with the journal of the restarted session; return where its lines begin."""
@@ -127,7 +150,7 @@ class OrphanedSession:
         """Process the output that is not in the journal as a running session would."""
         config = replace(self._config, sink=self._reporter)
         session = BaseSession(config, clock=self._worker.clock, log=self._worker.log)
-        session.on_event(self.replayed.on_event)
+        session.on_event(self._listen)
         session.on_event(self._reporter.on_event)
         for stream, rest in stdout:
             session.take(rest.split(b"\n"), translator, stream.checkpoint)

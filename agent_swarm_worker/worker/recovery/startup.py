@@ -111,6 +111,7 @@ async def _finish(worker: BootParts, claim: Claim, orphan: OrphanedSession, curr
             lane, WriteKind.FINISH, body.args(claim.task_id) | {"session_uuid": claim.session_uuid}
         )
     worker.outbox.put(lane, WriteKind.DELETE_ACTIVE_SESSION, {"task_id": claim.task_id})
+    worker.summaries.begin(orphan.summary(current))
     worker.log.warning(Event.TASK_RECOVERED, task=claim.task_id, kind="its session had finished")
 
 

@@ -32,6 +32,7 @@ from agent_swarm_worker.text import clip
 from agent_swarm_worker.worker.run.preparation import begin_journal, log_file
 from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN, PAUSED
 from agent_swarm_worker.worker.run.session_credentials import report_limits
+from agent_swarm_worker.worker.run.session_summary import requested_summary
 from agent_swarm_worker.worker.run.watchdog import SessionLimits
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.worker.boot.parts import RunParts, SessionParts
     from agent_swarm_worker.worker.run.preparation import PreparedSession
     from agent_swarm_worker.worker.run.running_task import RunningTask
+    from agent_swarm_worker.worker.run.session_summary import SummaryRequest
 
 DELIVERY_WAIT_S = 3600.0
 """How long a slot is held for an undelivered finish; the task gets heartbeats meanwhile, so that
@@ -73,11 +75,14 @@ async def finish_task(
         line = _last_line(outcome.setup, log)
         if line:
             outcome.reporter.unwritten(line)
+    summary = _requested_summary(worker, task, trigger, outcome)
     if outcome.reporter is not None:
         # One transaction with `mark_fully_reported`: a crash in between would report it twice.
         with worker.state.database.transaction(durable=True):
             outcome.reporter.close(outcome.result, owns_task=task.is_ours and not is_handed_over)
             worker.state.mark_fully_reported(task.task_id)
+            if summary is not None:
+                worker.summaries.store(summary)
     if outcome.setup is not None:
         # The outbox has ranges of the journal, which alone has the lines.
         journal = outcome.setup.config.log_file
@@ -99,6 +104,28 @@ async def finish_task(
     if not is_handed_over:
         worker.state.forget(task.task_id)
     await _wait_for_delivery(worker, lane, log)
+    worker.summaries.release(summary)
+
+
+def _requested_summary(
+    worker: SessionParts, task: RunningTask, trigger: Trigger, outcome: SessionOutcome
+) -> SummaryRequest | None:
+    """Return the request for the summary of a session that ended by itself."""
+    setup = outcome.setup
+    has_ended = outcome.cause is None and task.ended_by is None and task.is_ours
+    if setup is None or not has_ended:
+        return None
+    row = trigger.task if isinstance(trigger, TaskAssigned | TaskOffered) else None
+    return requested_summary(
+        worker,
+        session_uuid=setup.config.session_uuid,
+        task_id=task.task_id if task.has_task else None,
+        lane=task.task_id,
+        text=row.text if row else "",
+        transcript=setup.transcript,
+        result=outcome.result,
+        redactor=setup.config.redactor,
+    )
 
 
 def _last_line(setup: PreparedSession, log: Log) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ from agent_swarm_worker.worker.run.prompting import compose_prompts, prepare_wor
 from agent_swarm_worker.worker.run.running_task import RESUMED
 from agent_swarm_worker.worker.run.session_commands import commands_around
 from agent_swarm_worker.worker.run.session_credentials import select_credentials_for
+from agent_swarm_worker.worker.run.session_summary import Transcript
 from agent_swarm_worker.worker.run.watchdog import SessionLimits, limits_of
 from agent_swarm_worker.workspace.git import identity
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.api.wire.tasks import Task, Trigger
     from agent_swarm_worker.contract import Guest, ProviderAdapter
     from agent_swarm_worker.credentials.pools import Selection
-    from agent_swarm_worker.worker.boot.parts import SessionParts
+    from agent_swarm_worker.worker.boot.parts import RunParts, SessionParts
     from agent_swarm_worker.worker.run.prompting import SessionWorkspace
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
@@ -63,6 +64,8 @@ class PreparedSession:
     notes: list[str]
     """What went wrong beside the session, for its log."""
     limits: SessionLimits
+    transcript: Transcript = field(default_factory=Transcript)
+    """For the summary; also of the session that asks for fitting output."""
 
     @property
     def directory(self) -> Path:
@@ -72,7 +75,7 @@ class PreparedSession:
 
 @asynccontextmanager
 async def prepared(
-    worker: SessionParts,
+    worker: RunParts,
     task: RunningTask,
     trigger: Trigger,
     final_check: Callable[[], Awaitable[object]],
@@ -95,7 +98,8 @@ async def prepared(
         log = worker.log.bind(task=task.task_id)
         notes: list[str] = []
         if adapter_spec(inputs.adapter).capabilities.has_local_environment:
-            commands = commands_around(config, inputs.workspace.rules, task, log)
+            draining = worker.shutdown.draining
+            commands = commands_around(config, inputs.workspace.rules, draining, log)
             notes = await stack.enter_async_context(commands)
         compose = partial(
             compose_prompts,

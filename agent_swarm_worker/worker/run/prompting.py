@@ -227,7 +227,6 @@ async def prepare_workspace(
             vcs_provider=row.vcs_provider,
             first_kickoff=is_first_kickoff(row.task_type, parent.status if parent else None),
             task_id=row.id,
-            uncommitted=rules.uncommitted,
         )
         repository = await stack.enter_async_context(worker.repositories.prepared(request))
     directory = choose_directory(

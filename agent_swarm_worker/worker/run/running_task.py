@@ -76,6 +76,8 @@ class RunningTask:
     """An offered task: the worker neither reports progress nor finishes it (docs/api.md 4.4)."""
     was_paused: bool = False
     session_row: bool = False
+    handed_back: bool = False
+    """A shutdown has begun to supersede it."""
     stop_progress: Callable[[], None] = lambda: None
     """Called before the task is handed back: late progress would resume it."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)

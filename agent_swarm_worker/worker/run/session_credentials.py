@@ -18,7 +18,7 @@ from agent_swarm_worker.credentials.pools import (
     select_credentials,
     variables_for,
 )
-from agent_swarm_worker.errors import ApiError
+from agent_swarm_worker.errors import ApiError, CredentialUnusable
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.guards.rate_limits import LIMITS, clamp_reset, parse_reset_time
 from agent_swarm_worker.logs import Event
@@ -63,7 +63,7 @@ async def select_credentials_for(
     credentials = spec.credentials
     if credentials.login:
         hook: LoginHook = part_of(spec, credentials.login)()
-        chosen = await hook.select(_services(worker, adapter.name, available))
+        chosen = await hook.select(login_services(worker, adapter.name, available))
     else:
         chosen = await select_credentials(
             variables_for(credentials, model),
@@ -88,6 +88,30 @@ async def select_credentials_for(
     return chosen
 
 
+async def usable_login(worker: Core, spec: HarnessSpec, variable: str) -> Selection | None:
+    """Return a login of a harness with a hook, refreshed if due; ``None`` if none may be used now.
+
+    Raises:
+        ApiError: the server does not say which ones rest.
+    """
+    hook: LoginHook = part_of(spec, spec.credentials.login)()
+    available = worker.client.keys.available
+    try:
+        chosen = await hook.select(login_services(worker, spec.name, available))
+    except CredentialUnusable:
+        return None
+    now = worker.clock.now()
+    return next(
+        (
+            login
+            for login in chosen
+            if login.key_type == variable and login.value and not login.is_fallback
+            if worker.logins.rests_until.get((variable, login.suffix), now) <= now
+        ),
+        None,
+    )
+
+
 def queue_credential_report(
     worker: Core, kind: WriteKind, used: Selection, more: dict[str, object]
 ) -> None:
@@ -96,7 +120,8 @@ def queue_credential_report(
     worker.outbox.put(WORKER_LANE, kind, {"key": key, **more})
 
 
-def _services(worker: SessionParts, harness: str, available: AvailableKeys) -> LoginServices:
+def login_services(worker: Core, harness: str, available: AvailableKeys) -> LoginServices:
+    """Return the parts of the worker that a login hook may use."""
     return LoginServices(
         harness=harness,
         env=worker.environment.values(),
@@ -130,12 +155,14 @@ def report_limits(
     if not result.is_error:
         # Another session may have hit the limit after this one was past it.
         if worker.logins.limited_at_s.get(key, -1.0) < used.chosen_at_s:
+            worker.logins.rests_until.pop(key, None)
             queue_credential_report(worker, WriteKind.CLEAR_RATE_LIMIT, used, {})
         return
     rest = timedelta(milliseconds=worker.settings.codex_credits_exhausted_cooldown_ms)
     until = limited_until(result, now, credits_rest=rest, error_texts=spec.error_texts)
     if until is not None:
         worker.logins.limited_at_s[key] = worker.clock.monotonic()
+        worker.logins.rests_until[key] = until
         worker.log.warning(Event.CREDENTIAL_LIMITED, key=used.key_type, until=wire_time(until))
         queue_credential_report(
             worker, WriteKind.REPORT_RATE_LIMIT, used, {"until": wire_time(until)}
@@ -147,11 +174,14 @@ def tested_status(
 ) -> dict[str, Any] | None:
     """Return the credential status with the session as its live test (docs/api.md 3.6).
 
-    ``None`` if the session tells nothing: it had no credential, or failed for another reason.
+    ``None`` if the session tells nothing: it had no credential, or failed for another reason. And
+    if the operator wants no checks.
     """
     kind = classify_error(
         result.failure_reason or "", category=result.error_category, also=spec.error_texts
     )
+    if worker.settings.cred_check_disable:
+        return None
     if not chosen or (result.is_error and kind is not ErrorClass.AUTHENTICATION_FAILED):
         return None
     now_ms = epoch_ms(worker.clock.now())
@@ -167,6 +197,7 @@ def tested_status(
         kind="post_task",
         reported_at_ms=now_ms,
         live_test=live_test,
+        details=worker.facts.login_details,
     )
 
 

@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
-from agent_swarm_worker.aio import wait_all
+from agent_swarm_worker.aio import first_error, wait_all
 from agent_swarm_worker.api.wire.bodies import vcs_body
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolStart
@@ -118,13 +118,14 @@ async def _run_session(
                 if outcome.cause is None and task.ended_by is None:
                     outcome = await _with_fitting_output(worker, task, trigger, outcome, log)
                 task.session_ended(outcome.cause)
+                workspace = setup.workspace
+                if workspace.repository and outcome.cause not in {GRACEFUL_SHUTDOWN, PAUSED}:
+                    # Any other end leaves the changes: the work goes on later, or did not begin.
+                    workspace.repository.report.uncommitted = workspace.rules.uncommitted
                 if task.has_task and not task.observe_only and outcome.cause is None:
                     # Most pull requests are opened by the agent's last call.
                     with anyio.move_on_after(PULL_REQUEST_CHECK_S):
                         await link_pull_request(worker, task, setup)
-                repository = setup.workspace.repository
-                if repository is not None and task.ended_by in {GRACEFUL_SHUTDOWN, PAUSED}:
-                    repository.report.uncommitted = "leave"  # the session goes on later
                 return outcome
     except Exception as error:
         return SessionOutcome(result=_failure_from(error, log))
@@ -219,8 +220,11 @@ async def _run_with_listeners(
 
         guard = ToolLoopGuard(end_soon, clock=worker.clock, log=log)
         tracker = listens_to(Result, Message, ToolStart)(partial(_track_result, task))
-        console = Console(log).on_event
-        for listener in (reporter.on_event, watchdog.on_event, guard.on_event, console, tracker):
+        console = Console(log, adapter_spec(setup.adapter).tools).on_event
+        keep = setup.transcript.on_event
+        for listener in (
+            *(reporter.on_event, watchdog.on_event, guard.on_event, console, tracker, keep),
+        ):
             session.on_event(listener)
         if task.ended_by is not None:
             await session.abort(task.ended_by)
@@ -246,9 +250,8 @@ def _track_result(task: RunningTask, event: ProviderEvent) -> None:
         task.track_output(is_result=isinstance(event, Result))
 
 
-def _failure_from(error: Exception, log: Log) -> ProviderResult:
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
+def _failure_from(raised: Exception, log: Log) -> ProviderResult:
+    error = first_error(raised)
     if isinstance(error, ProviderError):
         return _failure(f"Spawn failed: {error}", error.category)
     if isinstance(error, SwarmWorkerError):

@@ -25,7 +25,7 @@ from agent_swarm_worker.providers.kit import outcome
 from agent_swarm_worker.reporting import labels, output_schema
 from agent_swarm_worker.skills import folders, writer
 from agent_swarm_worker.text import one_line
-from agent_swarm_worker.workspace import checkout, git, repository
+from agent_swarm_worker.workspace import clone_config, git, repository
 
 CHARS = 100_000
 LIMIT_S = 1.0
@@ -77,7 +77,6 @@ READERS: dict[str, Callable[[str], Any]] = {
     "scrubbing JSON": lambda text: SCRUBBER.json_line(text.encode("utf-8", "replace")),
     "the class of an error": error_classes.classify_error,
     "an AWS error": error_classes.classify_aws,
-    "a rate limit": rate_limits.is_rate_limited,
     "its end": lambda text: rate_limits.parse_reset_time(text, datetime(2026, 1, 1, tzinfo=UTC)),
     "front matter": lambda text: front_matter(f"---\n{text[:MAX_CHARS]}\n---\n"),
     "a command": lambda text: folders.resolve_command(f"/{text}", Path("/nowhere")),
@@ -89,7 +88,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "a line": lambda text: one_line(text, 100),
     "a result": lambda text: list(output_schema._values_within(text)),
     "a page of an error": lambda text: one_line(text, outcome.MAX_REASON_CHARS),
-    "a repository": lambda text: (repository._name_of(text), checkout.repository_name(text)),
+    "a repository": lambda text: (repository._name_of(text), clone_config.repository_name(text)),
     "a branch": lambda text: (git.is_safe_ref(text), git.is_safe_url(text)),
     "a URL": git.without_credentials,
     "an answer": _answer(200),

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_swarm_worker.contract import ToolEnd
-from agent_swarm_worker.providers.claude.translate import MAX_OPEN_CALLS, ClaudeTranslator
+from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
+from agent_swarm_worker.providers.kit.event_stream import MAX_OPEN_CALLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,10 @@ from agent_swarm_worker.contract import (
     Error,
     Helper,
     Message,
+    Plan,
+    PlanStep,
     Progress,
+    Reasoning,
     Result,
     SessionInit,
     ToolEnd,
@@ -92,6 +95,29 @@ def test_a_subagents_tools_show_but_its_words_are_not_the_answer() -> None:
     assert [start.tool_name for start in fake.of(ToolStart)] == ["Agent", "Bash"]
     assert fake.of(Message)[-1].subagent is True
     assert fake.conclude().output == "The subagent reported."
+
+
+def test_thinking_is_reasoning_and_todos_are_a_plan() -> None:
+    *before, result = natives("hello")
+    todos = [
+        {"content": "look", "status": "completed", "activeForm": "Looking"},
+        {"content": "leap", "status": "in_progress"},
+        {"content": "land", "status": "someday"},
+        "rest",
+    ]
+    message = {
+        "role": "assistant",
+        "content": [
+            {"type": "thinking", "thinking": "Hm", "signature": "x"},
+            {"type": "redacted_thinking", "data": "x"},
+            {"type": "tool_use", "id": "t1", "name": "TodoWrite", "input": {"todos": todos}},
+        ],
+    }
+    fake = translate([*before, {"type": "assistant", "message": message}, result])
+    assert fake.of(Reasoning) == [Reasoning("Hm")]
+    steps = [("look", "completed"), ("leap", "in_progress"), ("land", "pending"), ("", "pending")]
+    assert fake.of(Plan) == [Plan(tuple(PlanStep(*step) for step in steps))]
+    assert "Hm" not in str(fake.conclude().output)
 
 
 def test_a_retry_says_what_is_waited_for() -> None:

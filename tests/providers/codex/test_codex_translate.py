@@ -26,7 +26,10 @@ from agent_swarm_worker.contract import (
     Error,
     Helper,
     Message,
+    Plan,
+    PlanStep,
     Progress,
+    Reasoning,
     Result,
     SessionInit,
     ToolEnd,
@@ -190,19 +193,10 @@ def test_deltas_reasoning_plans_and_compactions(tmp_path: Path):
         *completed(reader, {"type": "contextCompaction", "id": "c"}),
     ]
     assert [(event.name, event.data) for event in of(events, Custom)] == [
-        ("codex.message_delta", {"itemId": "", "text": "He"}),
-        (
-            "codex.todo_list",
-            {
-                "itemId": "",
-                "items": [
-                    {"text": "look", "completed": True},
-                    {"text": "leap", "completed": False},
-                ],
-            },
-        ),
-        ("codex.reasoning", {"itemId": "r", "text": "Hm\nso"}),
+        ("codex.message_delta", {"itemId": "", "text": "He"})
     ]
+    assert of(events, Plan) == [Plan((PlanStep("look", "completed"), PlanStep("leap")))]
+    assert of(events, Reasoning) == [Reasoning("Hm\nso")]
     assert of(events, Compaction) == [Compaction(4050, "auto", 258_400)]
 
 
@@ -225,11 +219,9 @@ def test_the_older_spelling(tmp_path: Path):
         ),
         *reader.feed({"type": "item.started", "item": {"type": "web_search", "query": "q"}}),
     ]
-    assert [event.name for event in of(events, Custom)] == [
-        "codex.todo_list",
-        "codex.message_delta",
-        "codex.reasoning",
-    ]
+    assert [event.name for event in of(events, Custom)] == ["codex.message_delta"]
+    assert of(events, Plan) == [Plan((PlanStep("look"),))]
+    assert of(events, Reasoning) == [Reasoning("Hm")]
     assert of(events, ToolStart) == [ToolStart("", "WebSearch", {"query": "q"})]
 
 

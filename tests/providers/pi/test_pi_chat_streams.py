@@ -197,6 +197,22 @@ USAGES: dict[str, list[bytes]] = {
         chunk({"content": "a"}, usage={"prompt_tokens": 100}),
         chunk(usage=counted(None, 10)),
     ],
+    "other names beside null": [
+        said(),
+        chunk(usage={"prompt_tokens": None, "input_tokens": 100, "completion_tokens": 10}),
+    ],
+    "other names beside zero": [
+        said(),
+        chunk(usage={**counted(0, 0), "input_tokens": 100, "output_tokens": 10}),
+    ],
+    "details and a number": [
+        chunk({"content": "a"}, usage={**USAGE, "completion_tokens_details": {"x_tokens": 4}}),
+        chunk(usage={**USAGE, "completion_tokens_details": 0}),
+    ],
+    "a number and details": [
+        chunk({"content": "a"}, usage={**USAGE, "completion_tokens_details": 0}),
+        chunk(usage={**USAGE, "completion_tokens_details": {"x_tokens": 4}}),
+    ],
     "other names": [said(), chunk(usage={"input_tokens": 100, "output_tokens": 10})],
     "floats and nulls": [
         said(),
@@ -272,6 +288,8 @@ async def test_other_words_for_a_failure_are_understood(
     "broken",
     [
         [said("Half of the")],
+        [said("Half"), chunk(usage=counted(7, 1)), said(" of the")],
+        [said("Half"), chunk(usage=counted(7, 1)), said(" of"), chunk(usage=counted(7, 2))],
         [said("Half"), b'data: {"choices": [{"delta": {"content": "brok\n\n', said(), *END],
         [called('{"path": ', "ls", 0, "a"), DONE],
         [chunk({}), DONE],
@@ -314,6 +332,8 @@ async def test_a_connection_that_stays_open_or_breaks_after_the_end_costs_nothin
     for then in ("hang", "cut"):
         ran = await complete(dirs, stream(said(), chunk({}, "stop"), chunk(usage=USAGE), then=then))
         assert tokens(ran) == (100, 10)
+    monkeypatch.setattr(chat_streams, "REST_AFTER_CONTENT_S", 0.3)
+    await complete(dirs, stream(chunk({"content": "All is well."}, "stop"), then="hang"))
 
 
 async def test_a_finish_reason_in_every_chunk_ends_nothing(
@@ -321,8 +341,9 @@ async def test_a_finish_reason_in_every_chunk_ends_nothing(
 ):
     monkeypatch.setattr(chat_streams, "REST_S", 0.01)
     both = [chunk({"content": text}, "stop") for text in ("One, ", "two, ", "three.")]
-    ran = await complete(dirs, stream(both[0] + both[1], both[2], *END, pause_s=0.2))
-    assert ran.result.output == "One, two, three."
+    for pieces in ([both[0] + both[1], both[2]], both):
+        ran = await complete(dirs, stream(*pieces, *END, pause_s=0.2))
+        assert ran.result.output == "One, two, three."
 
 
 ERRORS: list[tuple[Any, str, str]] = [
@@ -517,6 +538,9 @@ THOUGHTS = [
 async def test_thinking_in_tags_is_no_answer(dirs: SessionDirs, pieces: list[str], api: str):
     ran = await complete(dirs, stream(*map(said, pieces), *END), api=api)
     assert ran.result.output == "All is well."
+    thoughts = "".join(event.content for event in ran.of("reasoning"))
+    assert thoughts
+    assert "think" not in thoughts
 
 
 async def test_tags_that_are_talked_about_are_text(dirs: SessionDirs):

@@ -17,6 +17,7 @@ import pytest
 from fake_model import FakeModel, Raw, Silence, Step, Turn
 from patience import HANG_S
 from rig import KEY, Rig, running_worker, swarm_rig
+from worker_process import worker_process
 
 pytestmark = pytest.mark.anyio
 BOTH = pytest.mark.parametrize("api", ["openai", "anthropic"])
@@ -172,3 +173,23 @@ async def test_an_idle_worker_is_small(tmp_path: Path):
             await worker.wait()
     resident_kb = next(int(x.split()[1]) for x in status.splitlines() if x.startswith("VmRSS"))
     assert resident_kb < 90 * 1024
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTPS_PROXY", "ftp://proxy.test"),
+        ("ALL_PROXY", "http://[::1"),
+        ("SSL_CERT_FILE", "/nonexistent/ca.pem"),
+        ("NODE_EXTRA_CA_CERTS", "/nonexistent/ca.pem"),
+        ("ANTHROPIC_BASE_URL", "ftp://model.test"),
+    ],
+)
+async def test_what_only_the_model_needs_is_checked_at_the_start(
+    tmp_path: Path, name: str, value: str
+):
+    async with swarm_rig(tmp_path) as rig:
+        env = {"HARNESS_PROVIDER": "pi", "ANTHROPIC_API_KEY": "sk-ant-0123456789", name: value}
+        async with worker_process(tmp_path, {**rig.env, **env}) as worker:
+            assert await worker.exit_code() == 78, worker.text()
+            assert value in worker.text().strip().splitlines()[-1]

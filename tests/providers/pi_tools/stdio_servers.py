@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 MANNER = sys.argv[1]
@@ -56,10 +57,17 @@ def call(request: dict[str, Any]) -> None:
         os._exit(3)
     if MANNER == "silent-call":
         time.sleep(3600)
-    if MANNER == "slow-and-noisy":
+    if MANNER in {"slow-and-noisy", "late-and-noisy"}:
         print("working", flush=True)
+        while ARGUMENT and not Path(ARGUMENT).exists():
+            time.sleep(0.01)
         time.sleep(1)
         answer(request, result={"content": [{"type": "text", "text": "at last"}]})
+    elif MANNER == "halves":
+        begun, _, rest = ARGUMENT.replace("ID", str(request["id"])).partition("|")
+        print(begun, end="", flush=True)
+        time.sleep(1)
+        print(rest, flush=True)
     elif MANNER == "says":
         print(ARGUMENT.replace("ID", str(request["id"])), end="", flush=True)
     elif MANNER == "not-as-promised":

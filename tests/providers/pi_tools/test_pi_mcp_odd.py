@@ -232,6 +232,29 @@ async def test_a_server_that_prints_and_answers_is_waited_for(
         assert await ours.use("mcp__s__echo") == "at last"
 
 
+async def test_a_server_that_answers_too_late_is_waited_for_from_then_on(
+    tag: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(mcp_transports, "DOUBT_S", 0.1)
+    may_answer = tmp_path / "may-answer"
+    async with session(stdio("late-and-noisy", str(may_answer)), tag=tag) as ours:
+        assert "working" in await ours.fails("mcp__s__echo")
+        may_answer.touch()
+        assert await ours.use("mcp__s__echo") == "at last"
+
+
+HALVES = ["{|" + ANSWER[1:], ANSWER.replace("fine", "fi|ne"), "working " + ANSWER[:-1] + "|}"]
+
+
+@pytest.mark.parametrize("answer", [*HALVES, "working\n" + HALVES[1]])
+async def test_an_answer_with_a_pause_in_it_is_waited_for(
+    tag: str, answer: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(mcp_transports, "DOUBT_S", 0.1)
+    async with session(stdio("halves", answer), tag=tag) as ours:
+        assert await ours.use("mcp__s__echo") == "fine"
+
+
 BODIES = [
     (b"not json", "application/json", 200, "an unreadable answer: not json"),
     (b"", "application/json", 200, "an empty answer"),

@@ -12,6 +12,7 @@ import pytest
 
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import ProviderSessionConfig
+from agent_swarm_worker.contract.listening import SessionSink
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.pi.tools import coding_tools
 from agent_swarm_worker.providers.pi.tools.base import Tool
@@ -25,6 +26,7 @@ class Workshop:
     cwd: Path
     config: ProviderSessionConfig
     tools: Mapping[str, Tool]
+    progress: list[str]
 
     async def use(self, name: str, /, **args: Any) -> str:
         """Use a tool; what it says if it worked."""
@@ -40,7 +42,12 @@ class Workshop:
 
 
 async def workshop(
-    folder: Path, tag: str = "no-processes", *, clock: Clock | None = None, **env: str
+    folder: Path,
+    tag: str = "no-processes",
+    *,
+    clock: Clock | None = None,
+    sink: SessionSink | None = None,
+    **env: str,
 ) -> Workshop:
     private, cwd = folder / "private", folder / "work"
     private.mkdir(mode=0o700, exist_ok=True)
@@ -58,9 +65,11 @@ async def workshop(
         private_dir=private,
         env={"PATH": os.environ["PATH"], "HOME": str(folder / "home"), **env},
         redactor=Scrubber(),
+        sink=sink,
     )
-    tools = await coding_tools(config, clock=clock or SystemClock())
-    return Workshop(cwd, config, {tool.name: tool for tool in tools})
+    told: list[str] = []
+    tools = await coding_tools(config, clock=clock or SystemClock(), report=told.append)
+    return Workshop(cwd, config, {tool.name: tool for tool in tools}, told)
 
 
 @pytest.fixture

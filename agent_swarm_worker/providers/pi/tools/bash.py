@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from agent_swarm_worker.contract import NO_GRACE, Command
-from agent_swarm_worker.processes.pipes import drain
+from agent_swarm_worker.processes.pipes import MAX_BAR_BYTES, drain
+from agent_swarm_worker.providers.kit.progress_bar import BAR_QUIET_S, newest_state
 from agent_swarm_worker.providers.pi.tools.base import (
     MAX_BYTES,
     CodingTool,
@@ -23,6 +24,7 @@ from agent_swarm_worker.providers.pi.tools.base import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import PurePath
 
     from agent_swarm_worker.clock import Clock
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT_S = 120
 MAX_TIMEOUT_S = 3600
 MAX_FILE_BYTES = 64 * 1024 * 1024
+BAR_INTERVAL_S = 1.0
 DRAIN_S = 0.5
 """How long output is read after the exit, while a background process holds the pipe."""
 
@@ -56,9 +59,15 @@ class BashTool(CodingTool):
     )
 
     def __init__(
-        self, paths: PathResolver, config: ProviderSessionConfig, clock: Clock, output_dir: PurePath
+        self,
+        paths: PathResolver,
+        config: ProviderSessionConfig,
+        clock: Clock,
+        output_dir: PurePath,
+        report: Callable[[str], None],
     ) -> None:
         super().__init__(paths, config.redactor)
+        self._report = report
         self._config = config
         self._guest = config.guest
         self._clock = clock
@@ -103,14 +112,16 @@ class BashTool(CodingTool):
 
     async def _wait(self, child: Process, output: Output, limit_s: float) -> bool:
         """Read output until the command exits; return False if it exceeded its time limit."""
-        scrubber = self.redactor.stream()
-        in_time = True
+        scrubber, in_time = self.redactor.stream(), True
 
         async def read() -> None:
             with contextlib.suppress(anyio.EndOfStream, anyio.ClosedResourceError):
                 while True:
                     # Added before a cancellation is possible; the file is written afterwards.
                     output.add(scrubber.feed(await child.stdout.receive()))
+                    output.changed_at_s = self._clock.monotonic()
+                    if self._config.sink is not None:
+                        self._config.sink.received(())  # each byte is a sign of life
                     await output.save()
 
         async def end_in_time() -> None:
@@ -120,16 +131,30 @@ class BashTool(CodingTool):
             await self._guest.end(child)  # not shielded: an abort may cut it short
 
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(end_in_time)
-                await drain(child.wait, read, clock=self._clock, drain_s=DRAIN_S)
-                await child.wait()  # it may close its output and run on
-                # If the time limit was reached, `end` is under way and must be completed.
-                if in_time:
-                    tasks.cancel_scope.cancel()
+            async with anyio.create_task_group() as bar:
+                bar.start_soon(self._report_bar, output)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(end_in_time)
+                    await drain(child.wait, read, clock=self._clock, drain_s=DRAIN_S)
+                    await child.wait()  # it may close its output and run on
+                    # If the time limit was reached, `end` is under way and must be completed.
+                    if in_time:
+                        tasks.cancel_scope.cancel()
+                bar.cancel_scope.cancel()
         finally:
             output.add(scrubber.close())
         return in_time
+
+    async def _report_bar(self, output: Output) -> None:
+        """Report each new state of a progress bar, at most every second."""
+        reported = ""
+        while True:
+            await self._clock.sleep(BAR_INTERVAL_S)
+            is_quiet = self._clock.monotonic() - output.changed_at_s >= BAR_QUIET_S
+            newest = newest_state(output.states(), self.redactor, is_quiet=is_quiet)
+            if newest and newest != reported:
+                reported = newest
+                self._report(newest)
 
 
 class Output:
@@ -142,6 +167,9 @@ class Output:
         self._guest, self._path = guest, path
         self._head = bytearray()
         self._tail = bytearray()
+        self._line = b""
+        """The end of the line that has not ended."""
+        self.changed_at_s = 0.0
         self._unsaved = bytearray()
         """Bytes that are not written to the file yet."""
         self._file: AppendFile | None = None
@@ -153,6 +181,8 @@ class Output:
     def add(self, data: bytes) -> None:
         """Add the next bytes; call `save` soon."""
         self._size += len(data)
+        _, newline, rest = data.rpartition(b"\n")
+        self._line = (rest if newline else self._line + rest)[-MAX_BAR_BYTES:]
         if not self._is_lost:
             self._unsaved += data
         room = MAX_BYTES - len(self._head)
@@ -160,6 +190,10 @@ class Output:
         self._tail += data[room:]
         if len(self._tail) > 2 * MAX_BYTES:
             del self._tail[:-MAX_BYTES]
+
+    def states(self) -> list[bytes]:
+        """Return the last states of a progress bar: the line that has not ended, in parts."""
+        return self._line.split(b"\r")
 
     async def save(self) -> None:
         """Write to the file, if there is more than can be shown."""

@@ -1,0 +1,207 @@
+"""Do what an agent asks of its client: read and write files, run commands. All inside the guest.
+
+Paths are confined to the working directory, links included. A command's output goes into a private
+file, so that nobody has to read a pipe between the agent's requests; its processes end with the
+session at the latest.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from agent_swarm_worker.contract import NO_GRACE, Command, PrivateFile
+from agent_swarm_worker.errors import ProviderError
+from agent_swarm_worker.providers.kit.jsonrpc import RequestRefused
+from agent_swarm_worker.providers.kit.native import count, items, mapping, text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import PurePath
+
+    from agent_swarm_worker.contract import Process, ProviderSessionConfig
+    from agent_swarm_worker.providers.kit.jsonrpc import Handler
+
+INVALID_PARAMS = -32602
+NOT_FOUND = -32002
+MAX_FILE_BYTES = 16 << 20
+MAX_OUTPUT_BYTES = 1 << 20
+MAX_TERMINALS = 50
+"""Terminals at a time; an agent releases those that it does not need."""
+_RUN = 'exec "$@" >"$0" 2>&1'
+
+
+@dataclass(slots=True)
+class _Terminal:
+    process: Process
+    output: PurePath
+    limit: int
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    is_ended: bool = False
+
+
+class ClientTools:
+    """The methods ``fs/*`` and ``terminal/*`` of one session."""
+
+    def __init__(self, config: ProviderSessionConfig, env: Mapping[str, str]) -> None:
+        self._guest = config.guest
+        self._root = PurePosixPath(str(config.cwd))
+        self._folder = config.private_dir
+        self._env = dict(env)
+        self._numbers = itertools.count(1)
+        self._terminals: dict[str, _Terminal] = {}
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return the handlers by method."""
+        return {
+            "fs/read_text_file": self._read,
+            "fs/write_text_file": self._write,
+            "terminal/create": self._create,
+            "terminal/output": self._output,
+            "terminal/wait_for_exit": self._wait,
+            "terminal/kill": self._kill,
+            "terminal/release": self._release,
+        }
+
+    async def aclose(self) -> None:
+        """End all commands."""
+        with anyio.CancelScope(shield=True):
+            for terminal in self._terminals.values():
+                await self._end(terminal)
+                await terminal.process.aclose()
+        self._terminals.clear()
+
+    def _inside(self, native: Any) -> str:
+        """Return a path below the working directory; raises `RequestRefused` for another one."""
+        path = text(native)
+        found = self._root / path
+        if not path or "\0" in path or ".." in found.parts or not found.is_relative_to(self._root):
+            msg = f"{path[:200]!r} is not in the session's directory"
+            raise RequestRefused(msg, code=INVALID_PARAMS)
+        return str(found)
+
+    async def _read(self, native: Any) -> dict[str, str]:
+        params = mapping(native)
+        path = self._inside(params.get("path"))
+        try:
+            async with self._guest.files.open(path, within=str(self._root)) as file:
+                content = await file.read(MAX_FILE_BYTES + 1, 0)
+        except OSError as error:
+            raise _refused(path, error) from None
+        if len(content) > MAX_FILE_BYTES:
+            msg = f"{path} is larger than {MAX_FILE_BYTES} bytes"
+            raise RequestRefused(msg, code=INVALID_PARAMS)
+        shown = content.decode("utf-8", "replace")
+        line, limit = count(params.get("line")), count(params.get("limit"))
+        if line is not None or limit is not None:
+            begin = max(0, (line or 1) - 1)
+            lines = shown.splitlines(keepends=True)[begin:]
+            shown = "".join(lines if limit is None else lines[:limit])
+        return {"content": shown}
+
+    async def _write(self, native: Any) -> dict[str, Any]:
+        params = mapping(native)
+        path, content = self._inside(params.get("path")), params.get("content")
+        if not isinstance(content, str):
+            raise RequestRefused("the content is no text", code=INVALID_PARAMS)
+        try:
+            encoded = content.encode("utf-8", "replace")
+            await self._guest.files.write(path, encoded, within=str(self._root))
+        except OSError as error:
+            raise _refused(path, error) from None
+        return {}
+
+    async def _create(self, native: Any) -> dict[str, str]:
+        params = mapping(native)
+        command, args = (
+            text(params.get("command")),
+            [text(one) for one in items(params.get("args"))],
+        )
+        cwd = self._inside(params["cwd"]) if params.get("cwd") else str(self._root)
+        if not command:
+            raise RequestRefused("there is no command", code=INVALID_PARAMS)
+        if len(self._terminals) >= MAX_TERMINALS:
+            raise RequestRefused(f"{MAX_TERMINALS} terminals are open")
+        # Some agents give a whole line for a shell as the command.
+        argv = (command, *args) if args or " " not in command else ("sh", "-c", command)
+        env = {
+            text(one.get("name")): text(one.get("value"))
+            for one in map(mapping, items(params.get("env")))
+        }
+        name = f"terminal-{next(self._numbers)}"
+        output = self._folder / f"{name}.txt"
+        try:
+            await self._guest.put([PrivateFile(path=output, content=b"")])
+            process = await self._guest.start(
+                Command(
+                    argv=("sh", "-c", _RUN, str(output), *argv),
+                    cwd=PurePosixPath(cwd),
+                    env={**self._env, **{key: value for key, value in env.items() if key}},
+                    name=name,
+                )
+            )
+        except (OSError, ProviderError) as error:
+            raise RequestRefused(f"{command[:200]} cannot be started: {error}") from None
+        limit = min(count(params.get("outputByteLimit")) or MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES)
+        self._terminals[name] = _Terminal(process, output, limit)
+        return {"terminalId": name}
+
+    def _terminal(self, native: Any) -> _Terminal:
+        name = text(mapping(native).get("terminalId"))
+        if name not in self._terminals:
+            raise RequestRefused(f"there is no terminal {name[:100]!r}", code=NOT_FOUND)
+        return self._terminals[name]
+
+    async def _output(self, native: Any) -> dict[str, Any]:
+        terminal = self._terminal(native)
+        with anyio.move_on_after(0.05):
+            await terminal.process.wait()
+        status = terminal.process.returncode
+        try:
+            async with self._guest.files.open(str(terminal.output)) as file:
+                size = file.size
+                content = await file.read(terminal.limit, max(0, size - terminal.limit))
+        except OSError as error:
+            raise _refused(str(terminal.output), error) from None
+        shown = content.decode("utf-8", "ignore")
+        answer: dict[str, Any] = {"output": shown, "truncated": size > terminal.limit}
+        return answer | ({} if status is None else {"exitStatus": _exit_status(status)})
+
+    async def _wait(self, native: Any) -> dict[str, Any]:
+        return _exit_status(await self._terminal(native).process.wait())
+
+    async def _kill(self, native: Any) -> dict[str, Any]:
+        await self._end(self._terminal(native))
+        return {}
+
+    async def _release(self, native: Any) -> dict[str, Any]:
+        terminal = self._terminal(native)
+        self._terminals.pop(text(mapping(native).get("terminalId")), None)
+        with anyio.CancelScope(shield=True):
+            await self._end(terminal)
+            await terminal.process.aclose()
+            await self._guest.files.remove(str(terminal.output))
+        return {}
+
+    async def _end(self, terminal: _Terminal) -> None:
+        async with terminal.lock:
+            if not terminal.is_ended:
+                await self._guest.end(terminal.process, NO_GRACE)
+                terminal.is_ended = True
+
+
+def _exit_status(code: int | None) -> dict[str, Any]:
+    """Return the status of a process by its exit code as in a shell."""
+    if code is not None and code > 128:
+        return {"exitCode": None, "signal": str(code - 128)}
+    return {"exitCode": code, "signal": None}
+
+
+def _refused(path: str, error: OSError) -> RequestRefused:
+    is_missing = isinstance(error, FileNotFoundError)
+    code = NOT_FOUND if is_missing else INVALID_PARAMS
+    return RequestRefused(f"{path}: {error.strerror or error}", code=code)

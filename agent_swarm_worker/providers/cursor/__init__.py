@@ -1,0 +1,1 @@
+"""The harness ``cursor``: the Cursor CLI, one process of its print mode per task."""

@@ -1,0 +1,1 @@
+"""Run Factory Droid as a harness, over the Agent Client Protocol."""

@@ -1,0 +1,1 @@
+"""The harness ``gemini``: Google's Gemini CLI, one process of its command line per task."""

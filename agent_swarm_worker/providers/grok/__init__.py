@@ -1,0 +1,1 @@
+"""Run the Grok command line as a harness, over the Agent Client Protocol."""

@@ -1,0 +1,1 @@
+"""Run opencode as a harness, over the Agent Client Protocol."""

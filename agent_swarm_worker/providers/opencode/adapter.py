@@ -1,0 +1,69 @@
+"""Make sessions of opencode: its configuration goes with the environment, beside the user's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from agent_swarm_worker.errors import BadSetting
+from agent_swarm_worker.providers.acp.adapter import AcpAdapter
+from agent_swarm_worker.providers.acp.launch import SYSTEM_PROMPT, text_file
+from agent_swarm_worker.providers.acp.target import Target
+from agent_swarm_worker.providers.kit.native import items
+from agent_swarm_worker.providers.opencode.spec import SPEC, OpencodeOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_swarm_worker.contract import ProviderSessionConfig
+    from agent_swarm_worker.providers.acp.launch import Plan
+
+CONFIG = "OPENCODE_CONFIG_CONTENT"
+
+
+class OpencodeAdapter(AcpAdapter):
+    """Runs each task in a process of ``opencode acp``."""
+
+    spec = SPEC
+    # It asks for no permission unless its configuration says so (measured with 1.18.33).
+    target = Target(
+        name="opencode",
+        env={"OPENCODE_DISABLE_AUTOUPDATE": "1"},
+        steering="prompt",
+        usage="last",
+        system_prompt="launch",
+    )
+    login_variables = (CONFIG, "OPENCODE_CONFIG")
+
+    def program(self, env: Mapping[str, str]) -> tuple[str, ...]:
+        """Return its command line; raises `BadSetting`."""
+        return (*OpencodeOptions.load(env).program, "acp")
+
+    async def plan(self, config: ProviderSessionConfig) -> Plan:
+        """Return the choices for one session; raises `BadSetting`."""
+        plan = self.plan_of(config, self.target)
+        settings = own_settings(config.env)
+        settings |= {"autoupdate": False, "share": "disabled"}
+        if "/" in config.model:
+            settings["model"] = config.model
+        files = plan.files
+        if config.system_prompt:
+            path = config.private_dir / SYSTEM_PROMPT
+            files = (*files, text_file(path, config.system_prompt))
+            settings["instructions"] = [*items(settings.get("instructions")), str(path)]
+        env = {**plan.env, CONFIG: orjson.dumps(settings).decode()}
+        return replace(plan, env=env, files=files, has_system_prompt=bool(config.system_prompt))
+
+
+def own_settings(env: Mapping[str, str]) -> dict[str, Any]:
+    """Return the operator's configuration in the environment; raises `BadSetting`."""
+    content = OpencodeOptions.load(env).config_content
+    try:
+        found = orjson.loads(content) if content else {}
+    except ValueError as error:
+        raise BadSetting(CONFIG, content, str(error)) from None
+    if not isinstance(found, dict):
+        raise BadSetting(CONFIG, content, "expected a JSON object")
+    return found

@@ -1,0 +1,1 @@
+"""Run Qwen Code as a harness, over the Agent Client Protocol."""
