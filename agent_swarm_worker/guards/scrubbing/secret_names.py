@@ -162,8 +162,8 @@ def secret_values_of(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
     A variable with a secret's name has its whole value as a secret, and what is secret inside a
     list, headers, cookies, a connection string or a webhook's URL; one that ends in ``KEY``,
-    ``AUTH`` or ``SEED`` if its value looks random. Any other has only the passwords of URLs and connection
-    strings in it.
+    ``AUTH`` or ``SEED`` if its value looks random. Any other has only the passwords of URLs and
+    connection strings in it.
     """
     rules = _operators_rules()
     for name, value in env.items():
