@@ -98,8 +98,13 @@ async def prepared(
         log = worker.log.bind(task=task.task_id)
         notes: list[str] = []
         if adapter_spec(inputs.adapter).capabilities.has_local_environment:
-            draining = worker.shutdown.draining
-            commands = commands_around(config, inputs.workspace.rules, draining, log)
+            commands = commands_around(
+                config,
+                inputs.workspace.rules,
+                worker.shutdown,
+                log,
+                budget_s=worker.settings.drain_s,
+            )
             notes = await stack.enter_async_context(commands)
         compose = partial(
             compose_prompts,
