@@ -6,6 +6,7 @@ A line of JSON is recorded as it is. Plain text on standard output, standard err
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -49,7 +50,7 @@ def events_of(record: bytes, translator: Translator, redactor: Redactor) -> Iter
 
     `redactor` knows which words of the protocol were scrubbed, as they equal a weak secret.
     """
-    native = orjson.loads(record)
+    native = _loaded(record)
     if MASK in record:
         native = redactor.with_words(native)
     match native:
@@ -64,6 +65,13 @@ def events_of(record: bytes, translator: Translator, redactor: Redactor) -> Iter
             yield from translator.feed_text(decode_line(record).rstrip("\n"))
         case _:
             yield from translator.feed(native)
+
+
+def _loaded(record: bytes) -> Any:
+    try:
+        return orjson.loads(record)
+    except orjson.JSONDecodeError:
+        return json.loads(record)  # takes deeper ones
 
 
 _CHECKPOINT_LINES = 500

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,7 +104,10 @@ def assert_hidden(value: str, printed: bytes) -> None:
     shown = printed.decode("utf-8", "replace")
     once = json.dumps({"out": shown}, ensure_ascii=False)
     texts = [scrubber.data(printed), scrubber.json_line(once.encode())[0]]
-    texts.append(scrubber.json_line(json.dumps({"out": once}, ensure_ascii=False).encode())[0])
+    for text in (shown, once, json.dumps({"out": shown})):
+        for ascii_only in (False, True):
+            line = json.dumps({"out": text}, ensure_ascii=ascii_only)
+            texts.append(scrubber.json_line(line.encode())[0])
     for clean in texts:
         assert b"[REDACTED:V]" in clean
         left = [core for core in CORES if core.encode() in clean]
@@ -191,6 +197,17 @@ PRINTED = {
 )
 def test_the_forms_that_were_seen(value: str, printed: str) -> None:
     assert_hidden(value, printed.encode("utf-8", "surrogateescape"))
+
+
+@pytest.mark.parametrize("value", [f"{A}'s-{B}ü{C}", f"{A} ${B}ü{C}", f'{A}"{B}-ü{C}'])
+@pytest.mark.parametrize("form", [shlex.quote, html.escape, lambda v: v.replace("'", "''"), repr])
+def test_a_quoted_value_is_found_in_json_of_any_encoder(
+    value: str, form: Callable[[str], str]
+) -> None:
+    assert_hidden(value, form(value).encode())
+    for escape in (r"\u00FC", r"\u00fc"):
+        line = json.dumps({"out": form(value)}).replace(r"\u00fc", escape).replace("/", r"\/")
+        assert b"[REDACTED:V]" in scrubber_of(value).json_line(line.encode())[0]
 
 
 def test_a_plain_value_has_few_needles() -> None:

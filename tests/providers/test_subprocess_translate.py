@@ -167,4 +167,5 @@ def test_the_words_of_a_helper_are_not_the_output():
     translator = SubprocessTranslator("jsonl", ClaudeTranslator(config))
     translator.feed({"type": "message", "content": "the answer"})
     translator.feed({"type": "message", "content": "of a helper", "helper": "h1"})
+    translator.feed({"type": "result"})
     assert translator.conclude(Ending(exit_code=0)).output == "the answer"

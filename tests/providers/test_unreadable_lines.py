@@ -86,6 +86,8 @@ MEMBERS: dict[str, Callable[[bytes], bytes]] = {
     "wrong escape": lambda line: line[:-1] + b',"note":"\\x1b"}',
     "two objects": lambda line: b'{"type":"ping"}' + line,
     "text behind": lambda line: line + b" bye",
+    "single quotes": lambda line: line.replace(b'"', b"'"),
+    "comments": lambda line: line.replace(b"{", b"{/* a */", 1) + b" // b",
 }
 """What may become of a line."""
 GLUED = {
@@ -95,7 +97,6 @@ GLUED = {
 """The same, of lines that come when it is certain that the program prints JSON."""
 TORN = {
     "cut": lambda line: line[:-9],
-    "single quotes": lambda line: line.replace(b'"', b"'"),
     "overwritten": lambda line: line[:30] + b'progress: 5% "' + line[34:],
 }
 
@@ -177,7 +178,12 @@ async def test_an_answer_that_cannot_be_read_fails_its_request(tmp_path: Path):
 
 
 async def test_text_that_only_mentions_events_is_text(tmp_path: Path):
-    said = [b'log: {"type":"result","is_error":true}', b'{"a":1}{"b":2}', b"{odd", b'{"a":1,}']
+    said = [
+        b'log: {"type":"result","is_error":true} was said',
+        b'{"a":1}{"b":2}',
+        b"{odd",
+        b'{"a":1,}',
+    ]
     for mode in ("auto", "text"):
         result = await ran(tmp_path, subprocess("auto" if mode == "auto" else "text"), said)
         assert (result.is_error, result.output) == (False, b"\n".join(said).decode())

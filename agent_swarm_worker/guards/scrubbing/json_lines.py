@@ -234,23 +234,27 @@ def _load(line: bytes) -> tuple[bytes, Any]:
     except orjson.JSONDecodeError:
         if not line.lstrip().startswith(_JSON_STARTS):
             raise
-    line = _TOKEN.sub(_mend_token, line.decode("utf-8", "replace").encode())
+    line = line.decode("utf-8", "replace").encode()
+    if _HALF_PAIR.search(line):
+        line = _ESCAPED.sub(_mend_escape, line)
+    parse_int = _integer if _LONG_NUMBER.search(line) else None
     try:
-        return line, json.loads(line, parse_int=_integer, parse_constant=_refuse)
+        return line, json.loads(line, parse_int=parse_int, parse_constant=_refuse)
     except RecursionError as error:
         msg = "nested too deeply"
         raise ValueError(msg) from error
 
 
-def _mend_token(match: re.Match[bytes]) -> bytes:
-    token = match[0]
-    if b"\\u" not in token:
-        return token
-    try:
-        text = json.loads(token)
-    except ValueError:
-        return token
-    return orjson.dumps(_mended(text)) if _LONE_SURROGATE.search(text) else token
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{%d}" % (_MAX_INTEGER_DIGITS + 1))
+_HALF_PAIR: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPED: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|\\(?:(u[dD][89a-fA-F][0-9a-fA-F]{2})|u|[^u])"
+)
+
+
+def _mend_escape(match: re.Match[bytes]) -> bytes:
+    return b"\\ufffd" if match[1] else match[0]
 
 
 def _mended(text: str) -> str:

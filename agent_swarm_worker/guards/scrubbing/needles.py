@@ -92,9 +92,7 @@ def _all_forms(text: str) -> set[bytes]:
     forms = {to_bytes(form) for variant in variants for form in _text_forms(variant)}
     if len(text) <= MAX_QUOTED_CHARS and not _PLAIN.fullmatch(text):
         for quoted in {form for variant in variants for form in quoted_forms(variant)}:
-            once = json.dumps(quoted, ensure_ascii=False)[1:-1]
-            twice = json.dumps(once, ensure_ascii=False)[1:-1]
-            forms |= {to_bytes(quoted), to_bytes(once), to_bytes(twice)}
+            forms |= {to_bytes(quoted), *map(to_bytes, _nested_json_forms(quoted))}
     return forms | (_binary_forms(to_bytes(text)) if len(text) <= MAX_ENCODED_CHARS else set())
 
 
@@ -135,13 +133,14 @@ def _text_forms(text: str) -> set[str]:
     """Return the value with the line ends of files, terminals and ``echo``, and as JSON."""
     unix = text.replace("\r\n", "\n")
     raw = {text, unix, unix.replace("\n", "\r\n"), unix.replace("\n", " ")}
-    once = {form for variant in raw for form in _json_forms(variant)}
-    twice = {
-        json.dumps(form, ensure_ascii=ascii_only)[1:-1]
-        for form in once
-        for ascii_only in (False, True)
-    }
-    return raw | once | twice
+    return raw.union(*map(_nested_json_forms, raw))
+
+
+def _nested_json_forms(text: str) -> set[str]:
+    """Return the inside of the JSON string, and of one that contains it."""
+    once = _json_forms(text)
+    flags = (False, True)
+    return once | {json.dumps(form, ensure_ascii=flag)[1:-1] for form in once for flag in flags}
 
 
 def _json_forms(text: str) -> set[str]:

@@ -15,7 +15,7 @@ import orjson
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.conversation import SteeringQueue
-from agent_swarm_worker.providers.kit.native import items, mapping, text
+from agent_swarm_worker.providers.kit.native import items, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,10 +58,9 @@ class ClaudeConversation(ClaudeTranslator):
         self._turn_over_at_s = 0.0
         self._is_input_over = False
 
-    def feed(self, native: Any) -> Sequence[ProviderEvent]:
+    def take_event(self, event: dict[str, Any]) -> Sequence[ProviderEvent]:
         """Take one native event."""
-        event = mapping(native)
-        events = super().feed(event)
+        events = super().take_event(event)
         match event.get("type"):
             case "system" if event.get("subtype") == "init":
                 self._set_reports(reports=_REPORTS in items(event.get("capabilities")))

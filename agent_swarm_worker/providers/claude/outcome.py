@@ -15,7 +15,7 @@ from agent_swarm_worker.providers.claude.cost import ClaudeCosts
 from agent_swarm_worker.providers.claude.launch import applied_effort
 from agent_swarm_worker.providers.claude.spec import SPEC
 from agent_swarm_worker.providers.kit.event_stream import CallState
-from agent_swarm_worker.providers.kit.native import count, items, text
+from agent_swarm_worker.providers.kit.native import count, items, says_failure, text
 from agent_swarm_worker.providers.kit.outcome import (
     LABELS,
     MAX_REASON_CHARS,
@@ -105,14 +105,20 @@ def _is_over(state: ClaudeState, ending: Ending) -> bool:
 def _message(state: ClaudeState, result: dict[str, Any]) -> str:
     """Return the CLI's reason for an error, without its internal diagnostics."""
     errors = [text(error) for error in items(result.get("errors"))]
-    message = "; ".join(error for error in errors if error and not error.startswith("[ede_"))
+    message = "; ".join(error for error in errors if error and not _is_diagnostic(error))
     last_error = state.last_error.message if state.last_error else ""
     return message or text(result.get("result")) or last_error
 
 
 def _is_error(result: dict[str, Any]) -> bool:
-    is_error = result.get("is_error")
-    return is_error if isinstance(is_error, bool) else result.get("subtype") != "success"
+    errors = [error for error in items(result.get("errors")) if not _is_diagnostic(text(error))]
+    if says_failure({**result, "errors": errors}):
+        return True
+    return "is_error" not in result and result.get("subtype") != "success"
+
+
+def _is_diagnostic(error: str) -> bool:
+    return error.startswith("[ede_")
 
 
 def _has_asked_model(state: ClaudeState) -> bool:

@@ -26,8 +26,9 @@ from agent_swarm_worker.providers.claude.spec import SPEC
 from agent_swarm_worker.providers.kit.event_stream import message_blocks
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
 from agent_swarm_worker.providers.kit.lenient_json import MAX_QUOTED_CHARS, UNREADABLE, torn_event
-from agent_swarm_worker.providers.kit.native import count, items, mapping, number, text
+from agent_swarm_worker.providers.kit.native import count, items, mapping, number, squashed, text
 from agent_swarm_worker.providers.kit.outcome import REJECTED
+from agent_swarm_worker.providers.kit.split_json import SplitObject, events_in
 from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
@@ -46,20 +47,34 @@ class ClaudeTranslator(JsonTranslator):
 
     def __init__(self, config: ProviderSessionConfig, *, clock: Clock | None = None) -> None:
         self._state = ClaudeState(config=config, clock=clock or SystemClock())
+        self._split = SplitObject()
 
     def feed(self, native: Any) -> Sequence[ProviderEvent]:
+        """Take one line of JSON: a native event, also inside of something else."""
+        if isinstance(native, dict) and text(native.get("type")) in _TYPES:
+            self._split.clear()
+            return self.take_event(native)
+        if self._split:
+            self._split.add_value(native)
+            return ()
+        found = list(events_in(native, _KINDS)) or [mapping(native)]
+        return [event for one in found for event in self.take_event(one)]
+
+    def take_event(self, event: dict[str, Any]) -> Sequence[ProviderEvent]:
         """Take one native event."""
-        event = mapping(native)
         translate = _TYPES.get(text(event.get("type")))
         events = translate(self._state, event) if translate else ()
         return events if isinstance(events, list) else list(events)
 
     def feed_text(self, line: str) -> Sequence[ProviderEvent]:
         """Take a result that cannot be read as a failure: it may have told one."""
+        whole = self._split.add(line)
+        if whole:
+            return [event for native in whole for event in self.feed(native)]
         if torn_event(line) != "result":
             return ()
         why = f"{UNREADABLE}: {one_line(line, MAX_QUOTED_CHARS)}"
-        return self.feed({"type": "result", "subtype": "error_unreadable", "errors": [why]})
+        return self.take_event({"type": "result", "subtype": "error_unreadable", "errors": [why]})
 
     @property
     def is_final(self) -> bool:
@@ -68,6 +83,8 @@ class ClaudeTranslator(JsonTranslator):
 
     def conclude(self, ending: Ending) -> ProviderResult:
         """Return the result of the session."""
+        if self._split and torn_event(self._split.text) == "result":
+            self.feed_text(self._split.text)
         return outcome.conclude(self._state, ending)
 
 
@@ -267,3 +284,4 @@ _TYPES = {
     "user": user,
     "result": _result,
 }
+_KINDS = {squashed(kind): kind for kind in _TYPES}

@@ -71,7 +71,7 @@ _DISCONNECTED = re.compile(
 )
 _NO_KEY = re.compile(r"missing environment variable", re.IGNORECASE)
 _RETRYING = re.compile(r"^\s*Reconnecting\b")
-_ENDS_OF_TURN = frozenset({"turn.completed", "turn.failed", "turn/completed"})
+_ENDS_OF_TURN = ("turn.completed", "turn.failed", "turn/completed")
 _STALE = re.compile(r"no rollout found|thread/resume failed|invalid session id", re.IGNORECASE)
 _TOKENS = {
     "input": ("inputTokens", "input_tokens"),
@@ -178,7 +178,7 @@ class CodexState(TranslationState):
 
     def take_torn(self, line: str) -> Iterator[ProviderEvent]:
         """End the session with an error if this line is the end of a turn and cannot be read."""
-        if torn_event(line) in _ENDS_OF_TURN and not self.is_final:
+        if torn_event(line, _ENDS_OF_TURN) in _ENDS_OF_TURN and not self.is_final:
             error = read_error({"message": f"{UNREADABLE}: {one_line(line, MAX_QUOTED_CHARS)}"})
             self.end(error)
             yield error

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+import re
+from functools import lru_cache
+from typing import Any, Final
 
 import orjson
 
@@ -68,3 +70,49 @@ def plan_step(what: str, status: str) -> PlanStep:
     if status in _IS_DONE:
         return PlanStep(what, "completed")
     return PlanStep(what, "in_progress" if status in _IS_UNDER_WAY else "pending")
+
+
+_NOT_SQUASHED: Final = re.compile(r"[^a-z0-9]+")
+_MAX_NAME_CHARS: Final = 64
+_NO: Final = frozenset(
+    {"", "false", "no", "n", "f", "0", "off", "none", "null", "nil", "undefined", "nan"}
+)
+_FAILURES: Final = ("err", "fail", "fatal", "abort", "cancel", "timeout", "timedout", "crash")
+_FLAGS: Final = frozenset({"iserror", "error", "errors", "errorcategory", "failed"})
+
+
+def squashed(name: str) -> str:
+    """Return a key, or a type, without case and marks: ``Is-Error`` becomes ``iserror``."""
+    return _squashed(name) if len(name) <= _MAX_NAME_CHARS else ""
+
+
+@lru_cache(maxsize=2048)
+def _squashed(name: str) -> str:
+    return _NOT_SQUASHED.sub("", name.lower())
+
+
+def is_yes(value: Any) -> bool:
+    """Return False for a value that means no or nothing: ``"false"``, 0, null, empty."""
+    if isinstance(value, str):
+        return value.strip().lower() not in _NO
+    if isinstance(value, list):
+        return any(map(is_yes, value))
+    return value == value and bool(value)  # noqa: PLR0124 - NaN
+
+
+def tells_failure(key: str, value: Any) -> bool:
+    """True if this member of a result says that it is a failure."""
+    match squashed(key):
+        case "success" | "succeeded" | "ok":
+            return value is not None and not is_yes(value)
+        case "status" | "subtype":
+            return squashed(text(value)).startswith(_FAILURES)
+        case "apierrorstatus":
+            return (number(value) or 0) >= 400
+        case name:
+            return name in _FLAGS and is_yes(value)
+
+
+def says_failure(result: dict[str, Any]) -> bool:
+    """True if any member of a result says that it is a failure, whatever the others say."""
+    return any(tells_failure(key, value) for key, value in result.items())

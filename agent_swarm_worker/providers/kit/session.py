@@ -9,6 +9,7 @@ terminal sequences. A line that is not JSON is searched for the objects in it (`
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.clock import wire_time
@@ -19,7 +20,13 @@ from agent_swarm_worker.journal.records import stderr_record, text_record
 from agent_swarm_worker.journal.writer import SessionJournal
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.processes.pipes import decode_line
-from agent_swarm_worker.providers.kit.lenient_json import parts_of, starts_with_object
+from agent_swarm_worker.providers.kit.lenient_json import (
+    ends_with_result,
+    is_server_sent,
+    parts_of,
+    starts_with_object,
+    without_contradiction,
+)
 from agent_swarm_worker.text import plain, plain_line
 
 if TYPE_CHECKING:
@@ -40,6 +47,18 @@ MAX_BACKLOG_BYTES = 16 * 1024 * 1024
 MAX_STDERR_BYTES = 16 * 1024 * 1024
 """Standard error recorded per session; the rest is dropped."""
 STDERR_TAIL_BYTES = 4096
+
+
+_NO_TYPE = ""
+_MAY_CONTRADICT = frozenset({"result", _NO_TYPE})
+
+
+def _settled(line: bytes, native: Any) -> tuple[bytes, Any]:
+    """Return a line and its value without repeated keys that contradict each other."""
+    if isinstance(native, dict) and "method" in native:
+        return line, native
+    settled = without_contradiction(line, native)
+    return (line, native) if settled == native else (json.dumps(settled).encode(), settled)
 
 
 class BaseSession:
@@ -137,6 +156,8 @@ class BaseSession:
                     more += 1
                 more -= 1
                 continue
+            if type(native) is not dict or native.get("type", _NO_TYPE) in _MAY_CONTRADICT:
+                clean, native = _settled(clean, native)  # noqa: PLW2901
             if texts is not None and texts.is_text(native):
                 json_texts.add(len(records))
                 events = self._translate(translator.feed_text, decode_line(clean))
@@ -164,6 +185,7 @@ class BaseSession:
         parts = self._parts(line) or [(clean, None)]
         for content, native in parts:
             if native is not None:
+                content, native = _settled(content, native)  # noqa: PLW2901
                 yield content, self._translate(translator.feed, native)
             else:
                 text = self._plain(plain_line, decode_line(content))
@@ -176,15 +198,18 @@ class BaseSession:
         texts = self._text_translator
         # No object is text once the first event has come (`{}` is none).
         may_be_text = texts is not None and texts.is_text({})
-        if may_be_text and not starts_with_object(line):
+        is_first = not may_be_text or starts_with_object(line) or is_server_sent(line)
+        if not (is_first or ends_with_result(line)):
             return []
         found = parts_of(line)
+        if not is_first and not (found and found[-1].is_json):
+            return []
         scrubbed = self.config.redactor.json_lines([part.content for part in found])
         parts = [(one, part.is_json) for one, part in zip(scrubbed, found, strict=True)]
         natives = [native for (_, native), is_json in parts if is_json]
         if any(native is None for native in natives):
             return []
-        if texts is not None and any(map(texts.is_text, natives)):
+        if texts is not None and all(map(texts.is_text, natives)):
             return []
         return [(clean, native if is_json else None) for (clean, native), is_json in parts]
 

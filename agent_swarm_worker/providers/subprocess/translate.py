@@ -2,15 +2,16 @@
 
 ===========  ====================================================================================
 stream-json  claude-style events; success only with a final ``result`` that says so
-jsonl        normalized events, or any JSON; success by its ``result``, else by exit code, but not
-             if a line that may be the result cannot be read
+jsonl        normalized events, or any JSON; success only with a final ``result`` that can be read
+             and says nothing of a failure
 text         plain text: each line is progress, all of them are the output; success by exit code
 auto         text until the first JSON object that is an event; its shape decides
 ===========  ====================================================================================
 
-A normalized event is an object such as ``{"type": "tool_start", "toolName": "build", …}``. Keys are
-accepted in camelCase and in snake_case, some under a second name. An optional field of the wrong
-type counts as missing; an event without a required field is ignored, and only in the journal.
+A normalized event is an object such as ``{"type": "tool_start", "toolName": "build", …}``. Keys and
+types are accepted in any spelling, some keys under a second name. An optional field of the wrong
+type counts as missing; an event without a required field is ignored, and only in the journal. An
+event may be in an array, a string or an envelope, and a result on several lines (`split_json`).
 """
 
 from __future__ import annotations
@@ -21,12 +22,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from agent_swarm_worker.contract import Message, Progress, Result
+from agent_swarm_worker.contract import Error, Message, Progress, Result
 from agent_swarm_worker.contract.codec import InvalidEvent, event_from_dict
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.providers.kit.launch import JsonTranslator
 from agent_swarm_worker.providers.kit.lenient_json import MAX_QUOTED_CHARS, UNREADABLE, torn_event
-from agent_swarm_worker.providers.kit.native import number
+from agent_swarm_worker.providers.kit.native import (
+    is_yes,
+    number,
+    says_failure,
+    squashed,
+    tells_failure,
+    text,
+)
 from agent_swarm_worker.providers.kit.outcome import (
     ABORTED_EXIT,
     OUT_OF_MEMORY,
@@ -35,6 +43,7 @@ from agent_swarm_worker.providers.kit.outcome import (
     exit_text,
     killed_category,
 )
+from agent_swarm_worker.providers.kit.split_json import SplitObject, events_in, kind_of
 from agent_swarm_worker.providers.subprocess.spec import SPEC
 from agent_swarm_worker.text import one_line
 
@@ -53,7 +62,8 @@ MAX_REASON_CHARS = 2000
 
 _Field: TypeAlias = Callable[[dict[str, Any]], Any]
 """Reads one field out of an object whose keys are in snake_case."""
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_NO_PROGRESS = ("{", "[", "data:")
+_OBJECT_FIRST = re.compile(r"\s*(?:data:\s*)?\{")
 _CLAUDE_TYPES = frozenset({"system", "assistant", "user", "stream_event", "rate_limit_event"})
 
 
@@ -69,6 +79,7 @@ class SubprocessTranslator:
         elif mode == "jsonl":
             self._chosen = JsonLinesTranslator(self._text)
         self._decides = mode == "auto"
+        self._split = SplitObject()
         self._torn = ""
         """A result that cannot be read."""
 
@@ -86,8 +97,12 @@ class SubprocessTranslator:
         """Take one line of text."""
         if self._chosen is not None:
             return self._chosen.feed_text(line)
-        if self._decides and line.lstrip().startswith("{") and torn_event(line) == "result":
-            self._torn = line
+        if self._decides:
+            whole = [native for native in self._split.add(line) if not self.is_text(native)]
+            if whole:
+                return [event for native in whole for event in self.feed(native)]
+            if _OBJECT_FIRST.match(line) and torn_event(line) == "result":
+                self._torn = line
         return self._text.add(line)
 
     def feed_stderr(self, line: str) -> Iterable[ProviderEvent]:
@@ -103,15 +118,20 @@ class SubprocessTranslator:
         """Return the result of the session."""
         if self._chosen is not None:
             return self._chosen.conclude(ending)
+        if self._split and torn_event(self._split.text) == "result":
+            self._torn = self._split.text
         return _by_exit_code(ending, self._text.text, torn=self._torn)
 
     def _choose(self, native: Any) -> Translator | None:
         kind = native.get("type") if isinstance(native, dict) else None
-        if not isinstance(kind, str):
-            return None
-        if kind in _CLAUDE_TYPES or (kind == "result" and "subtype" in native):
+        if isinstance(kind, str) and kind in _CLAUDE_TYPES:
             return self._claude
-        return JsonLinesTranslator(self._text) if kind in NORMALIZED_TYPES else None
+        if not (isinstance(kind, str) and kind in NORMALIZED_TYPES):
+            native = next(events_in(native, {"result": "result"}), None)
+        if native is None:
+            return None
+        is_claude = native["type"] == "result" and "subtype" in native
+        return self._claude if is_claude else JsonLinesTranslator(self._text)
 
 
 class JsonLinesTranslator(JsonTranslator):
@@ -119,32 +139,48 @@ class JsonLinesTranslator(JsonTranslator):
 
     def __init__(self, text: TextTail) -> None:
         self._result: Result | None = None
-        self._last_message = ""
+        self._last_message = self._last_error = ""
         self._text = text
-        self._is_silent = True
+        self._split = SplitObject()
         self._torn = ""
         """A line that cannot be read and may be the result."""
 
     def feed(self, native: Any) -> Iterable[ProviderEvent]:
         """Take one JSON line."""
-        self._is_silent = False
+        found = list(events_in(native, _KINDS))
+        if self._split and not found:
+            self._split.add_value(native)
+        elif found:
+            self._split.clear()
+        return [event for one in found if (event := self._take(one)) is not None]
+
+    def _take(self, native: dict[str, Any]) -> ProviderEvent | None:
         event = read_normalized(native)
-        if event is None:
-            return ()
         if isinstance(event, Result):
             self._result, self._torn = event, ""
+        elif event is None and native["type"] == "result":
+            self._result, self._torn = None, str(native)
         elif isinstance(event, Message) and _is_answer(event):
             self._last_message = event.content
-        return (event,)
+        elif isinstance(event, Error):
+            self._last_error = event.message
+        return event
 
     def feed_text(self, line: str) -> Iterable[ProviderEvent]:
         """Take a line between the events; it is output only if the events have none."""
+        whole = self._split.add(line)
+        if whole:
+            return [event for native in whole for event in self.feed(native)]
+        self._take_torn(line)
+        shown = self._text.add(line)
+        return () if self._split else shown
+
+    def _take_torn(self, line: str) -> None:
         kind = torn_event(line)
         if kind == "result":
             self._result, self._torn = None, line
         elif kind == "" and self._result is None:
             self._torn = line
-        return self._text.add(line)
 
     @property
     def is_final(self) -> bool:
@@ -152,11 +188,14 @@ class JsonLinesTranslator(JsonTranslator):
         return self._result is not None or torn_event(self._torn) == "result"
 
     def conclude(self, ending: Ending) -> ProviderResult:
-        """Return the outcome of the ``result`` if there is one; else that of the exit code."""
+        """Return the outcome of the ``result``; without one the session has failed."""
+        if self._split:
+            self._take_torn(self._split.text)
         final = self._result
         output = (final.output if final else None) or self._last_message or self._text.text
         if final is None:
-            return _by_exit_code(ending, output, is_silent=self._is_silent, torn=self._torn)
+            said = self._torn or self._last_error or output
+            return _by_exit_code(ending, said, torn=self._torn, without="a result")
         if final.is_error:
             reason = output[-MAX_REASON_CHARS:] or "The command reported an error"
             failed = Failure(final.error_category or _category(output), reason)
@@ -187,7 +226,7 @@ class TextTail:
         while self._chars > MAX_TEXT_OUTPUT and len(self._lines) > 1:
             self._chars -= len(self._lines.popleft()) + 1
         shown = line.strip()
-        return (Progress(shown),) if shown and not shown.startswith(("{", "[")) else ()
+        return (Progress(shown),) if shown and not shown.startswith(_NO_PROGRESS) else ()
 
     @property
     def text(self) -> str:
@@ -196,7 +235,7 @@ class TextTail:
 
 
 def _by_exit_code(
-    ending: Ending, output: str, *, is_silent: bool = True, torn: str = ""
+    ending: Ending, output: str, *, torn: str = "", without: str = "saying anything"
 ) -> ProviderResult:
     if ending.aborted is not None and ending.exit_code != 0:
         return concluded(Failure("aborted", ending.aborted), exit_code=ABORTED_EXIT)
@@ -205,9 +244,10 @@ def _by_exit_code(
         why = f"The command exited, but {UNREADABLE}: {one_line(torn, MAX_QUOTED_CHARS)}"
         failed = Failure(_category(torn) or "unreadable_output", why)
     elif ending.exit_code == 0:
-        if output or not is_silent:
-            return concluded(None, exit_code=0, output=output or None)
-        failed = Failure("no_output", _with("The command exited without saying anything", quoted))
+        if output and without == "saying anything":
+            return concluded(None, exit_code=0, output=output)
+        category = (_category(quoted) or "no_result") if output else "no_output"
+        failed = Failure(category, _with(f"The command exited without {without}", quoted))
     else:
         category = OUT_OF_MEMORY if ending.out_of_memory else _category(quoted)
         summary = f"The command {exit_text(ending)}"
@@ -228,24 +268,28 @@ def read_normalized(native: object) -> ProviderEvent | None:
     """Return the event in a JSON value, or ``None`` if it is none."""
     if not isinstance(native, dict):
         return None
-    kind = native.get("type")
-    fields = _FIELDS.get(kind) if isinstance(kind, str) else None
-    if fields is None:
+    kind = kind_of(native, _KINDS)
+    if kind is None:
         return None
     try:
-        return event_from_dict({"type": kind} | _filled(fields, native))
+        return event_from_dict({"type": kind} | _filled(_FIELDS[kind], native))
     except InvalidEvent:
         return None
 
 
 def _filled(fields: dict[str, _Field], native: dict[Any, Any]) -> dict[str, Any]:
-    snake = {_HUMP.sub("_", str(key)).lower(): value for key, value in native.items()}
-    return {name: read(snake) for name, read in fields.items()}
+    plain: dict[str, Any] = {}
+    for name, value in native.items():
+        key = squashed(str(name))
+        if not (key in plain and tells_failure(key, plain[key])):
+            plain[key] = value
+    return {name: read(plain) for name, read in fields.items()}
 
 
 def _text(*names: str) -> _Field:
     """The first of these keys with a string, else an empty one."""
-    return lambda native: next((v for name in names if isinstance(v := native.get(name), str)), "")
+    keys = tuple(map(squashed, names))
+    return lambda native: next((v for key in keys if isinstance(v := native.get(key), str)), "")
 
 
 def _text_or_none(*names: str) -> _Field:
@@ -255,16 +299,25 @@ def _text_or_none(*names: str) -> _Field:
 
 
 def _number(name: str) -> _Field:
-    return lambda native: number(native.get(name))
+    key = squashed(name)
+    return lambda native: number(native.get(key))
 
 
 def _count(name: str, missing: int | None = None) -> _Field:
     """A number, rounded."""
-    return lambda native: missing if (n := number(native.get(name))) is None else round(n)
+    key = squashed(name)
+    return lambda native: missing if (n := number(native.get(key))) is None else round(n)
 
 
-def _flag(name: str) -> _Field:
-    return lambda native: native.get(name) is True
+def _is_error(native: dict[str, Any]) -> bool:
+    return is_yes(native.get("iserror"))
+
+
+def _output(native: dict[str, Any]) -> str | None:
+    """The output, or what a failed result says of its error."""
+    error = native.get("error")
+    said = _text("message")(error) if isinstance(error, dict) else text(error)
+    return _text("output", "result")(native) or said or None
 
 
 def _value(name: str) -> _Field:
@@ -272,7 +325,8 @@ def _value(name: str) -> _Field:
 
 
 def _either(name: str, special: str, usual: str) -> _Field:
-    return lambda native: special if native.get(name) == special else usual
+    key = squashed(name)
+    return lambda native: special if native.get(key) == special else usual
 
 
 def _cost(native: dict[str, Any]) -> dict[str, Any] | None:
@@ -282,7 +336,7 @@ def _cost(native: dict[str, Any]) -> dict[str, Any] | None:
 
 def _helper(native: dict[str, Any]) -> dict[str, Any] | None:
     """A subagent as ``{"id": …, "name": …}``, or its id alone, also under claude's name."""
-    helper = native.get("helper", native.get("parent_tool_use_id"))
+    helper = native.get("helper", native.get("parenttooluseid"))
     if isinstance(helper, str) and helper:
         return {"id": helper}
     if not isinstance(helper, dict) or not _text("id")(helper):
@@ -304,7 +358,7 @@ _COST_FIELDS: dict[str, _Field] = {
     **{name: _count(name) for name in _COST_COUNTS},
     "total_cost_usd": _number("total_cost_usd"),
     "model": _text("model"),
-    "is_error": _flag("is_error"),
+    "is_error": _is_error,
 }
 _CALL_ID = _text("tool_call_id", "id")
 _FIELDS: dict[str, dict[str, _Field]] = {
@@ -328,13 +382,13 @@ _FIELDS: dict[str, dict[str, _Field]] = {
         "tool_call_id": _CALL_ID,
         "tool_name": _text("tool_name", "name"),
         "result": _value("result"),
-        "is_error": _flag("is_error"),
+        "is_error": _is_error,
         "helper": _helper,
     },
     "result": {
         "cost": _cost,
-        "output": _text_or_none("output", "result"),
-        "is_error": _flag("is_error"),
+        "output": _output,
+        "is_error": says_failure,
         "error_category": _text_or_none("error_category"),
     },
     "context_usage": {
@@ -356,3 +410,4 @@ _FIELDS: dict[str, dict[str, _Field]] = {
 """The reader of each field, by type of event."""
 
 NORMALIZED_TYPES = frozenset(_FIELDS)
+_KINDS = {squashed(kind): kind for kind in _FIELDS}
