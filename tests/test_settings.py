@@ -72,7 +72,7 @@ def load(**env: str) -> Settings:
         ("SWARM_SESSION_SILENCE_S", "session_silence_s", ["0", "1.5"], ["-1", "nan", "x"]),
         ("SWARM_RESULT_GRACE_S", "result_grace_s", ["0.1", "3600"], ["0", "3601"]),
         ("AGENT_ROLE", "agent_role", ["worker", "lead", "coder", "R" * 100], ["R" * 101, "a\nb"]),
-        ("RESUME_MODE", "resume_mode", ["auto", "native", "preamble"], ["never"]),
+        ("RESUME_MODE", "resume_mode", ["auto", "native", "fork", "preamble"], ["never"]),
         (
             "REASONING_EFFORT_OVERRIDE",
             "reasoning_effort_override",

@@ -103,6 +103,8 @@ class ProviderSessionConfig:
     """The swarm's own server first, then the installed ones."""
     resume_session_id: str | None = None
     """The harness's session to continue; `can_resume` has confirmed it."""
+    forks: bool = False
+    """Continue a copy of that session, which itself stays as it is (`Capabilities.can_fork`)."""
     fresh_prompt: str | None = None
     """The prompt to use instead of `prompt` if that session turns out to be gone."""
     iteration: int = 1

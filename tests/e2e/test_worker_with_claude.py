@@ -114,6 +114,20 @@ async def test_a_follow_up_continues_the_session_and_is_not_billed_twice(tmp_pat
         assert two["inputTokens"] < one["inputTokens"] * 1.9
 
 
+async def test_a_follow_up_can_continue_a_copy_of_the_session(tmp_path: Path):
+    async with harness(tmp_path, RESUME_MODE="fork") as on:
+        first = await on.run("Remember the word heron. [[say:I will]]")
+        second = await on.run("Which word? [[say:heron]]", parentTaskId=first["id"])
+        third = await on.run("Again? [[say:heron]]", parentTaskId=first["id"])
+        ids = {task["claudeSessionId"] for task in (first, second, third)}
+        assert (second["output"], third["output"], len(ids)) == ("heron", "heron", 3)
+        body = json.dumps(on.model.requests[-1].body)
+        assert "Remember the word heron" in body
+        assert "Which word?" not in body, "the first session stayed as it was"
+        costs = [cost for task in (second, third) for cost in await on.rig.costs(task["id"])]
+        assert len({cost["inputTokens"] for cost in costs}) == 1
+
+
 async def test_a_session_that_is_gone_starts_afresh_with_the_story(tmp_path: Path):
     async with harness(tmp_path) as on:
         first = await on.run("Remember the word heron. [[say:I will]]")

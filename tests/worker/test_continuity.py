@@ -75,6 +75,7 @@ PARENT = {"agent_id": AGENT, "claude_session_id": "s-1", "provider": "claude"}
     [
         (PARENT, "auto", Adapter(), True),
         (PARENT, "native", Adapter(), True),
+        (PARENT, "fork", Adapter(), True),
         (PARENT, "preamble", Adapter(), False),
         (None, "auto", Adapter(), False),
         (PARENT | {"claude_session_id": None}, "auto", Adapter(), False),

@@ -230,6 +230,8 @@ class AcpClient(JsonRpcConversation):
         resumed = state.config.resume_session_id
         if resumed is None:
             self.rpc.request("session/new", params, self._opened, self._failed)
+        elif state.config.forks and "fork" in sessions:
+            self._reopen("session/fork", params, resumed)
         elif "resume" in sessions:
             self._reopen("session/resume", params, resumed)
         elif offered.get("loadSession") is True and state.target.can_load:
@@ -249,7 +251,8 @@ class AcpClient(JsonRpcConversation):
             self._is_replaying = False
             self._updates.drop()
             state.turn = Turn()
-        session_id = state.config.resume_session_id or text(result.get("sessionId"))
+        given = text(result.get("sessionId"))  # by a new session, and by a fork
+        session_id = given or state.config.resume_session_id
         if not session_id:
             yield from self._end_with(
                 Error("the agent opened a session without an id", "protocol_error")
@@ -438,7 +441,7 @@ class AcpClient(JsonRpcConversation):
             return
         if error.code == AUTH_REQUIRED and state.phase == "start":
             fatal = Error(self._auth_text(fatal.message, error), fatal.category)
-        elif error.method in ("session/resume", "session/load"):
+        elif error.method in ("session/fork", "session/resume", "session/load"):
             fatal = Error(fatal.message, STALE_SESSION)
         yield from self._end_with(fatal)
 

@@ -116,6 +116,7 @@ SPEC = HarnessSpec(
     capabilities=Capabilities(
         steer_modes=("queue",),
         can_resume=True,
+        can_fork=True,
         permissions="callback",
         cost_source="harness",
         keeps_stdin_open=True,

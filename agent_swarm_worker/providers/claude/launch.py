@@ -75,6 +75,7 @@ def claude_launch(
     if config.resume_session_id:
         # As one word, so that no id can be taken for an option.
         options.append(f"--resume={config.resume_session_id}")
+        options += ["--fork-session"] * config.forks
     return Launch(
         argv=(
             *ClaudeOptions.load(config.env).program,

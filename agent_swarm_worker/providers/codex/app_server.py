@@ -125,7 +125,8 @@ class AppServer(JsonRpcConversation):
             self.rpc.request("thread/start", params, self._thread_begun, self._failed)
         else:
             params |= {"threadId": config.resume_session_id, "excludeTurns": True}
-            self.rpc.request("thread/resume", params, self._thread_begun, self._failed)
+            method = "thread/fork" if config.forks else "thread/resume"
+            self.rpc.request(method, params, self._thread_begun, self._failed)
         yield from ()
 
     def _thread_begun(self, native: Any) -> Iterator[ProviderEvent]:
@@ -186,7 +187,7 @@ class AppServer(JsonRpcConversation):
             self._state.unanswered = error.method
             return
         fatal = read_error(mapping(error.native))
-        if error.method == "thread/resume":
+        if error.method in ("thread/resume", "thread/fork"):
             fatal = Error(fatal.message, STALE_SESSION)
         self._state.end(fatal)
         yield fatal

@@ -135,7 +135,7 @@ class CodexState(TranslationState):
         """Record the thread; end the session if another one was requested."""
         self.session_id = thread_id
         self.model = model or self.model
-        asked = self.config.resume_session_id
+        asked = None if self.config.forks else self.config.resume_session_id
         if asked is not None and asked.lower() != thread_id.lower():
             self.end(Error(f"asked for thread {asked}, got {thread_id}", STALE_SESSION))
             return

@@ -70,6 +70,7 @@ SPEC = HarnessSpec(
     capabilities=Capabilities(
         steer_modes=("steer", "queue"),
         can_resume=True,
+        can_fork=True,
         cost_source="harness",
         keeps_stdin_open=True,
     ),

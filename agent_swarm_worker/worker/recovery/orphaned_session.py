@@ -224,6 +224,7 @@ def _config(worker: Core, claim: Claim, guest: Guest) -> ProviderSessionConfig:
         redactor=Scrubber(worker.scrubber),
         model=str(first.get("model") or ""),
         resume_session_id=first.get("resumes"),
+        forks=first.get("forks") is True,
         iteration=claim.iteration,
     )
 

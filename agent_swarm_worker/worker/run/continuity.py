@@ -19,6 +19,7 @@ from agent_swarm_worker.errors import ApiError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.prompts.preambles import follow_up_preamble, resume_preamble
+from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.worker.boot.harness import wire_name
 
 if TYPE_CHECKING:
@@ -68,10 +69,14 @@ async def with_native_resume(
                 state="not found",
             )
         return config
+    forks = mode == "fork" and adapter_spec(adapter).capabilities.can_fork
     worker.log.info(
-        Event.SESSION_RESUMED, task=row.id, session=parent.claude_session_id, state="resuming"
+        Event.SESSION_RESUMED,
+        task=row.id,
+        session=parent.claude_session_id,
+        state="forking" if forks else "resuming",
     )
-    return replace(config, resume_session_id=parent.claude_session_id)
+    return replace(config, resume_session_id=parent.claude_session_id, forks=forks)
 
 
 def _ran_on(parent: Task, adapter: ProviderAdapter) -> bool:

@@ -338,6 +338,7 @@ async def output_request(
         setup.config,
         session_uuid=worker.ids(),
         resume_session_id=session_id,
+        forks=False,
         prompt=_prompt(row, mismatch.partition("\n")[0]),
         fresh_prompt=_prompt(row, mismatch.partition("\n")[0], last_words=last_words),
         # Lines are ordered by this number: behind those of the first run.

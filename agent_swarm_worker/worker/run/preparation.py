@@ -302,6 +302,7 @@ def begin_journal(worker: SessionParts, config: ProviderSessionConfig, task: Run
         "yolo": bool(worker.settings.yolo),
         "model": config.model or None,
         "resumes": config.resume_session_id,
+        "forks": config.forks or None,
         "prompt": config.prompt,
     }
     kind = "lead" if worker.options.is_lead else "worker"

@@ -188,7 +188,7 @@ def handle(message: dict[str, Any]) -> None:
                 **SCRIPT.get("initialize", {}),
             },
         )
-    elif method == "session/new":
+    elif method in ("session/new", "session/fork"):
         send(id=answered, result={"sessionId": "s-1", **SCRIPT.get("offers", {})})
     elif method == "session/cancel":
         if not SCRIPT.get("ignores_cancel"):

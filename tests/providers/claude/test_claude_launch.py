@@ -88,6 +88,12 @@ def test_an_id_cannot_become_an_option(tmp_path: Path) -> None:
     assert launched(tmp_path, resume_session_id="--help").argv[-1] == "--resume=--help"
 
 
+def test_a_fork_leaves_the_session_as_it_is(tmp_path: Path) -> None:
+    argv = launched(tmp_path, resume_session_id=SESSION, forks=True).argv
+    assert argv[-2:] == (f"--resume={SESSION}", "--fork-session")
+    assert "--fork-session" not in launched(tmp_path, resume_session_id=SESSION).argv
+
+
 @pytest.mark.parametrize(
     ("binary", "words"),
     [

@@ -80,6 +80,17 @@ def test_a_resumed_thread_is_told_its_new_orders_first(tmp_path: Path):
     assert turn["method"] == "turn/start"
 
 
+def test_a_fork_is_a_thread_of_its_own(tmp_path: Path):
+    server = AppServer(make_state(tmp_path, resume_session_id="earlier", forks=True))
+    lines = recorded("app-server", "hello")
+    server.feed(lines[0])
+    fork = written(server)[-1]
+    assert (fork["method"], fork["params"]["threadId"]) == ("thread/fork", "earlier")
+    (begun, *_) = server.feed(lines[1])
+    assert begun.session_id == THREAD
+    assert not server.is_final
+
+
 def test_a_thread_that_is_gone_is_a_stale_session(tmp_path: Path):
     server = AppServer(make_state(tmp_path, resume_session_id=THREAD))
     server.feed({"id": 1, "result": {}})
