@@ -117,8 +117,9 @@ def is_failure(error: ApiError) -> bool:
 
 def is_temporary(error: ApiError) -> bool:
     """True for a status that says that the same request may succeed later."""
-    is_status = isinstance(error, ApiRefused) and not isinstance(error, Unauthorized)
-    return is_status and (error.is_server_fault or error.status in RETRIED_STATUSES)
+    if not isinstance(error, ApiRefused):
+        return False
+    return error.is_server_fault or error.status in RETRIED_STATUSES
 
 
 def is_size(error: ApiError, size: int = 0) -> bool:
