@@ -170,8 +170,8 @@ def _parsed(line: str, begin: int, parser: json.JSONDecoder, constants: list[str
 
 def without_contradiction(line: str | bytes, native: Any) -> Any:
     """Return the value of a line, in which of a repeated key the failure counts, not the last."""
-    flags = _FLAG_BYTES if isinstance(line, bytes) else _FLAG
-    if len(flags.findall(line)) < 2:
+    flags = _FLAG_BYTES.findall(line) if isinstance(line, bytes) else _FLAG.findall(line)
+    if len(flags) < 2:
         return native
     try:
         return json.loads(line, object_pairs_hook=_worst, parse_constant=_nothing)
