@@ -29,6 +29,7 @@ _HIDDEN = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
 )
 """Control characters but tab and line feed, direction controls, byte order marks."""
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LINE_ENDS = re.compile(r"\r\n|[\r\x0b\x0c\x85]")
 _BACKSPACED = re.compile(r"[^\n\x08]\x08")
 """A character that the next one replaces, as in spinners and in bold text of old printers."""
@@ -56,11 +57,7 @@ def plain(text: str) -> str:
     if _is_plain(text):
         return text
     text = _LINE_ENDS.sub("\n", _SEQUENCES.sub("", text))
-    return _HIDDEN.sub(_shown, _BACKSPACED.sub("", text))
-
-
-def _shown(hidden: re.Match[str]) -> str:
-    return " " if hidden[0] < "\xa0" else ""
+    return _HIDDEN.sub("", _CONTROLS.sub(" ", _BACKSPACED.sub("", text)))
 
 
 def plain_line(line: str) -> str:

@@ -52,8 +52,10 @@ one either. The others are read at the start. A row with an invalid value is ign
 
 Of the variables that other programs read, no row sets those that load code, say where files are, or
 whom to trust: proxies (`HTTPS_PROXY`, `NO_PROXY` …), files of certificate authorities
-(`NODE_EXTRA_CA_CERTS`, `AWS_CA_BUNDLE` …), and
-{never}; of these, rows may set {own}.
+(`NODE_EXTRA_CA_CERTS`, `AWS_CA_BUNDLE` …), editors and pagers (`EDITOR`, `GH_PAGER` …), options of
+runtimes (`JDK_JAVA_OPTIONS`, `GOFLAGS` …), files of AWS (`AWS_CONFIG_FILE` …), and
+{never}; of these, rows may set {own} and the
+credentials of package managers (`NPM_CONFIG__AUTHTOKEN`, `UV_PUBLISH_TOKEN` …).
 
 All variables, those of this page and any other, are passed on to the harness. Variables that a
 harness's own program reads are listed in [harnesses.md](harnesses.md). `<HARNESS>_SKILLS_DIR`, such

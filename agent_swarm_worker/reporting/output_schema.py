@@ -11,7 +11,11 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from agent_swarm_worker.processes.isolated_call import IsolatedCallFailed, call_isolated
+from agent_swarm_worker.processes.isolated_call import (
+    IsolatedCallFailed,
+    IsolatedCallUndecided,
+    call_isolated,
+)
 from agent_swarm_worker.text import shorten
 
 if TYPE_CHECKING:
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_ERROR_CHARS = 300
 CHECK_LIMIT_S = 10.0
+CHECKS = 2
+"""How often a check is tried that the machine does not let end."""
 _FENCE = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)```", re.DOTALL)
 _VALUE_START = re.compile(r"[\[{]")
 _MAX_BLOCKS = 1000
@@ -63,12 +69,20 @@ Checker: TypeAlias = "Callable[[OutputCheck], Awaitable[CheckOutcome]]"
 
 
 async def check_isolated(check: OutputCheck) -> CheckOutcome:
-    """Run `check_output` in a process of its own, within `CHECK_LIMIT_S`."""
+    """Run `check_output` in a process of its own, within `CHECK_LIMIT_S` of its CPU time.
+
+    An output that a busy machine cannot check does not count as fitting.
+    """
     args = {"schema": dict(check.schema), "texts": list(check.texts), "shown": check.shown}
-    try:
-        return CheckOutcome(**await call_isolated(_check_json, args, limit_s=CHECK_LIMIT_S))
-    except IsolatedCallFailed as error:
-        return CheckOutcome(unusable=str(error))
+    why = ""
+    for _ in range(CHECKS):
+        try:
+            return CheckOutcome(**await call_isolated(_check_json, args, limit_s=CHECK_LIMIT_S))
+        except IsolatedCallUndecided as error:
+            why = str(error)
+        except IsolatedCallFailed as error:
+            return CheckOutcome(unusable=str(error))
+    return CheckOutcome(mismatch=f"it could not be checked: {why}")
 
 
 def _check_json(args: dict[str, Any]) -> dict[str, str]:

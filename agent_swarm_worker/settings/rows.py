@@ -21,26 +21,53 @@ OPERATORS_NAMES = frozenset(
     {
         # which programs run, and which code is loaded into them
         *("BASHOPTS", "BASH_ENV", "ENV", "GCONV_PATH", "LOGNAME", "NODE_OPTIONS", "NODE_PATH"),
-        *("PATH", "SHELL", "SHELLOPTS", "SSH_ASKPASS", "USER", "ZDOTDIR"),
+        *("PATH", "SHELL", "SHELLOPTS", "USER", "ZDOTDIR", "CC", "CDPATH", "CLASSPATH", "CXX"),
+        *("EXINIT", "FPATH", "GTK_MODULES", "IFS", "JULIA_LOAD_PATH", "LESSCLOSE", "LESSOPEN"),
+        *("BROWSER", "MAKEFLAGS", "PROMPT_COMMAND", "PS4", "TCLLIBPATH", "VIMINIT"),
         # where they keep their files, and whom they trust
-        *("GH_CONFIG_DIR", "GLAB_CONFIG_DIR", "TEMP", "TMP", "TMPDIR"),
-        *("NODE_TLS_REJECT_UNAUTHORIZED", "NPM_CONFIG_NOPROXY", "NPM_CONFIG_PROXY"),
-        *("NPM_CONFIG_STRICT_SSL", "SSLKEYLOGFILE", "SSL_CERT_DIR", "SSL_CERT_FILE"),
+        *("CLAUDE_ENV_FILE", "CURL_HOME", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_CONTEXT"),
+        *("DOCKER_HOST", "DOCKER_TLS_VERIFY", "GH_CONFIG_DIR", "GH_HOST", "GITLAB_HOST"),
+        *("GLAB_CONFIG_DIR", "GNUPGHOME", "GOOGLE_APPLICATION_CREDENTIALS", "HOSTALIASES"),
+        *("INPUTRC", "KUBECONFIG", "LOCALDOMAIN", "LOCPATH", "NETRC", "OLDPWD", "PWD"),
+        *("RES_OPTIONS", "SSLKEYLOGFILE", "TEMP", "TERMINFO", "TERMINFO_DIRS", "TMP", "TMPDIR"),
+        *("WGETRC",),
         # the server's own key, and the marks of sessions and their pipe holders
         *("SECRETS_ENCRYPTION_KEY", "SECRETS_ENCRYPTION_KEY_FILE"),
         *("AGENT_SWARM_KEEPER", "AGENT_SWARM_SESSION"),
     }
 )
-OPERATORS_PREFIXES = ("BASH_FUNC_", "DYLD_", "GIT_", "LD_", "OPENSSL_", "PYTHON", "XDG_")
-SESSIONS_OWN = frozenset(
-    {"GIT_AUTHOR_EMAIL", "GIT_AUTHOR_NAME", "GIT_COMMITTER_EMAIL", "GIT_COMMITTER_NAME"}
+OPERATORS_PREFIXES = (
+    *("BASH_FUNC_", "DYLD_", "GIT_", "LD_", "OPENSSL_", "PYTHON", "XDG_"),
+    *("ASPNETCORE_HOSTINGSTARTUP", "AWS_ENDPOINT_URL", "BUNDLE_", "CARGO_", "CLAUDE_CODE_CLIENT_"),
+    *("CLAUDE_CODE_PLUGIN_SEED", "CLAUDE_CODE_SHELL", "CLOUDSDK_API_", "CLOUDSDK_CONFIG"),
+    *("CLOUDSDK_PROXY_", "CLOUDSDK_PYTHON", "COREPACK_", "CORECLR_", "COR_", "DENO_", "DOTNET_"),
+    *("ELECTRON_", "ERL_", "GEM_", "GIO_", "GLIBC_", "GRADLE_", "JAVA_", "LUA_", "MAGICK_"),
+    *("MALLOC_", "MAVEN_", "NODE_", "NPM_CONFIG_", "PERL5", "PHPRC", "PHP_INI", "PIP_", "QT_"),
+    *("RUBY", "RUSTC", "RUSTUP_", "R_ENVIRON", "R_PROFILE", "SSH_", "SUDO_", "UV_", "YARN_"),
 )
-"""Names with such a prefix that rows may set: who signs the commits of an agent."""
+SESSIONS_OWN = frozenset(
+    {
+        *("GIT_AUTHOR_EMAIL", "GIT_AUTHOR_NAME", "GIT_COMMITTER_EMAIL", "GIT_COMMITTER_NAME"),
+        "NODE_ENV",
+    }
+)
+"""Names with such a prefix that rows may set: who signs the commits of an agent, and the like."""
+_CREDENTIAL = re.compile(
+    r"(?:BUNDLE|CARGO|CLOUDSDK|DENO|GEM|GRADLE|NPM_CONFIG|PIP|UV|YARN)_\w*"
+    r"(?:TOKENS?|PASSWORD|USERNAME|_AUTH|API_KEY)"
+)
+"""What package managers log in with, which rows may set as well."""
 _KINDS = re.compile(
     r"_SKILLS_DIR$|(?:^|_)(?:ALL|FTP|GRPC|HTTPS?|NO|RSYNC|SOCKS[45]?H?|WSS?)_PROXY$"
     r"|(?:^|_)CA_?(?:BUNDLE|CERT|CERTIFICATE|DIR|FILE|INFO|PATH)S?$"
+    r"|^SOCKS[45]?_SERVER$|(?:^|_)SSL_C(?:ERT_(?:FILE|DIR)|LIENT_CERT)$|_USE_ENV_PROXY$"
+    r"|(?:^|_)(?:ASKPASS|EDITOR|PAGER|VISUAL)$|^MANPAGER$|^AWS_\w*_FILE$|^NETRC_FILE$"
+    r"|(?:^|_)(?:JAVA|JDK|JVM|NODE|TOOL)_(?:JAVA_)?OPT(?:ION)?S$"
+    r"|^GO(?:AUTH|BIN|ENV|FLAGS|INSECURE|NOPROXY|NOSUMCHECK|NOSUMDB|PATH|PRIVATE|PROXY|ROOT|SUMDB"
+    r"|TOOLCHAIN|VCS)$"
 )
-"""Where a harness's commands are; proxies and certificates, whichever program reads them."""
+"""Where a harness's commands are; proxies, certificates, editors and options of runtimes, whichever
+program reads them."""
 
 
 def operators_names(models: Iterable[type[SettingsModel]]) -> Callable[[str], bool]:
@@ -58,7 +85,11 @@ def operators_names(models: Iterable[type[SettingsModel]]) -> Callable[[str], bo
         return (
             name in declared
             or name in OPERATORS_NAMES
-            or (name.startswith(OPERATORS_PREFIXES) and name not in SESSIONS_OWN)
+            or (
+                name.startswith(OPERATORS_PREFIXES)
+                and name not in SESSIONS_OWN
+                and not _CREDENTIAL.fullmatch(name)
+            )
             or _KINDS.search(name) is not None
         )
 

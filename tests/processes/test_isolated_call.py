@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from patience import HANG_S
 
+from agent_swarm_worker.processes import isolated_call
 from agent_swarm_worker.processes.isolated_call import (
     IsolatedCallFailed,
+    IsolatedCallUndecided,
     call_isolated,
     call_isolated_blocking,
 )
+from agent_swarm_worker.reporting.output_schema import OutputCheck, check_isolated
 
 pytestmark = pytest.mark.anyio
 
@@ -29,6 +32,11 @@ def endless(text: str) -> bool:
 
 def broken(_: Any) -> None:
     raise ValueError("no such luck")
+
+
+def waiting(seconds: float) -> bool:
+    time.sleep(seconds)
+    return True
 
 
 def resources(_: Any) -> list[str]:
@@ -52,6 +60,19 @@ async def test_what_never_ends_is_ended(kind: str):
     with pytest.raises(IsolatedCallFailed, match=r"longer than 0\.5 s"):
         await ask(kind, endless, "a" * 64 + "!", limit_s=0.5)
     assert time.monotonic() - began < HANG_S
+
+
+@pytest.mark.parametrize("kind", ["awaited", "blocking"])
+async def test_only_its_own_time_counts(kind: str):
+    assert await ask(kind, waiting, 1.0, limit_s=0.5)
+
+
+async def test_what_the_machine_does_not_let_end_is_undecided(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(isolated_call, "BUSY_FACTOR", 0.01)
+    with pytest.raises(IsolatedCallUndecided):
+        await call_isolated(waiting, 60.0, limit_s=5)
+    outcome = await check_isolated(OutputCheck(schema={}, texts=["{}"], shown="{}"))
+    assert outcome.mismatch.startswith("it could not be checked")
 
 
 @pytest.mark.parametrize("kind", ["awaited", "blocking"])

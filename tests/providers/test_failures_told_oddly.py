@@ -121,8 +121,9 @@ def told(folder: Path, translator: Translator, again: Translator, said: bytes) -
     for line in said.split(b"\n"):
         session.take([line], translator)
     session.close_journal()
+    redactor = session.config.redactor
     records = session.config.log_file.read_bytes().splitlines()
-    assert [event for record in records for event in events_of(record, again)] == live
+    assert [event for record in records for event in events_of(record, again, redactor)] == live
     concluded = again.conclude(Ending(exit_code=0))
     assert concluded == translator.conclude(Ending(exit_code=0))
     return concluded

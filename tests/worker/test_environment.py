@@ -47,6 +47,25 @@ OURS_ALONE = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE"),
     *("NODE_EXTRA_CA_CERTS", "NODE_TLS_REJECT_UNAUTHORIZED", "CODEX_CA_CERTIFICATE"),
     *("CODEX_SKILLS_DIR", "MY_HARNESS_SKILLS_DIR"),
+    *("NPM_CONFIG_CA", "npm_config_registry", "NPM_CONFIG_NODE_OPTIONS", "NPM_CONFIG_SCRIPT_SHELL"),
+    *("PIP_CERT", "PIP_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_CONFIG_FILE", "UV_DEFAULT_INDEX"),
+    *("NIX_SSL_CERT_FILE", "DENO_CERT", "DENO_TLS_CA_STORE", "CLOUDSDK_PROXY_ADDRESS"),
+    *("SOCKS_SERVER", "SOCKS5_SERVER", "NODE_USE_ENV_PROXY", "GOPROXY", "GOINSECURE", "GOFLAGS"),
+    *("HOSTALIASES", "RES_OPTIONS", "NODE_REPL_EXTERNAL_MODULE", "PERL5OPT", "PERL5LIB", "PERL5DB"),
+    *(
+        "RUBYOPT",
+        "RUBYLIB",
+        "JAVA_TOOL_OPTIONS",
+        "_JAVA_OPTIONS",
+        "JDK_JAVA_OPTIONS",
+        "GRADLE_OPTS",
+    ),
+    *("DOTNET_STARTUP_HOOKS", "CORECLR_PROFILER_PATH", "GLIBC_TUNABLES", "RUSTC_WRAPPER"),
+    *("PROMPT_COMMAND", "PS4", "EDITOR", "VISUAL", "PAGER", "GH_PAGER", "LESSOPEN", "SUDO_ASKPASS"),
+    *("SSH_AUTH_SOCK", "SSH_SK_PROVIDER", "CLAUDE_CODE_SHELL", "CLAUDE_CODE_SHELL_PREFIX"),
+    *("CLAUDE_ENV_FILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_ENDPOINT_URL_S3"),
+    *("GOOGLE_APPLICATION_CREDENTIALS", "KUBECONFIG", "DOCKER_HOST", "DOCKER_CONFIG", "GNUPGHOME"),
+    *("CURL_HOME", "CARGO_HOME", "CARGO_HTTP_PROXY", "PWD", "OLDPWD", "GH_HOST", "GITLAB_HOST"),
     *("SWARM_PASS_ENV", "SYSTEM_PROMPT_FILE", "PI_ALLOW_OUTSIDE_CWD", "AGENT_SWARM_SESSION"),
 )
 
@@ -59,6 +78,27 @@ def test_who_and_where_we_are_and_what_we_load_is_not_told_by_the_server(name: s
             env.apply(rows(**{name: "/somewhere/else"}))
     assert env.values() == OWN
     assert [line["key"] for line in logged] == [name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("GITHUB_TOKEN", "GITLAB_TOKEN", "GITLAB_URL", "NPM_CONFIG__AUTHTOKEN", "NPM_TOKEN"),
+        *("UV_PUBLISH_TOKEN", "CARGO_REGISTRY_TOKEN", "AWS_REGION", "AWS_ACCESS_KEY_ID"),
+        *(
+            "ANTHROPIC_BASE_URL",
+            "OPENAI_BASE_URL",
+            "NODE_ENV",
+            "DOCKER_AUTH_CONFIG",
+            "GOOGLE_API_KEY",
+        ),
+        *("GOAL", "COLOUR", "CLAUDE_CODE_MAX_OUTPUT_TOKENS", "TZ", "LANG", "CI", "MODEL_OVERRIDE"),
+    ],
+)
+def test_a_row_may_set_what_a_session_works_with(name: str):
+    env = environment()
+    env.apply(rows(**{name: "new"}))
+    assert env.values()[name] == "new"
 
 
 def test_no_row_configures_the_workers_own_git():

@@ -182,9 +182,10 @@ async def test_the_description_of_a_session_is_refused(tmp_path: Path) -> None:
         async with running_worker(rig, rig.prints([BEGIN, result("fine")])):
             task_id = await rig.submit(f"Look at {POISON}")
             await rig.until_ended(task_id)
-        first, second, *_ = proxy.seen("POST /api/active-sessions$")
-    assert POISON in json.loads(first.body)["taskDescription"]
-    assert (second.status, "taskDescription" in json.loads(second.body)) == (201, False)
+        seen = proxy.seen("POST /api/active-sessions$")
+    assert POISON in json.loads(seen[0].body)["taskDescription"]
+    # On a busy machine the first form is sent again before the other one.
+    assert {"taskDescription" in json.loads(it.body) for it in seen if it.status == 201} == {False}
 
 
 @pytest.mark.parametrize(

@@ -43,13 +43,25 @@ def words(text: str) -> frozenset[str]:
 _WORDS: Final = words(
     """
     TOKEN SECRET PASSWORD PASSWD PASSPHRASE PASSCODE PASS PWD PW PAT DSN OAUTH COOKIE CREDENTIAL
-    CRED APIKEY JWT PSK MNEMONIC WEBHOOK AUTHORIZATION
+    CRED APIKEY JWT PSK MNEMONIC WEBHOOK AUTHORIZATION BEARER NETRC CONNSTR CONNECTIONSTRING
     """
 )
 _ENDINGS: Final = tuple(
-    words("TOKEN SECRET PASSWORD PASSWD PASSPHRASE APIKEY ACCESSKEY SECRETKEY PRIVATEKEY AUTHKEY")
+    words(
+        """
+        TOKEN SECRET PASSWORD PASSWD PASSPHRASE APIKEY ACCESSKEY SECRETKEY PRIVATEKEY PRIVKEY
+        AUTHKEY MASTERKEY SIGNINGKEY
+        """
+    )
 )
 """Of a word that is two words written together."""
+_TOGETHER: Final = re.compile(
+    r"(?:AD|ADMIN|APP|AZURE|BIND|BITBUCKET|DB|DATABASE|DEVOPS|DOCKER|E?MAIL|FTP|GH|GIT|GITHUB"
+    r"|GITLAB|GL|HTTP|IMAP|JIRA|KEY(?:STORE)?|LDAP|LOGIN|MARIADB|MONGO(?:DB)?|(?:MS|MY)?SQL|NPM"
+    r"|ORACLE|PG|PGSQL|POP3|POSTGRES(?:QL)?|PROXY|RABBIT(?:MQ)?|REDIS|ROOT|SA|SFTP|SMTP|SSH|STORE"
+    r"|SUDO|TRUSTSTORE|USER|VNC|VPN|WEB|WIFI)(?:PASS|PWD|PW|PAT)"
+)
+"""The same with an ending that ordinary words have, too (``COMPASS``)."""
 _KEYS: Final = words(
     """
     API ACCESS PRIVATE SECRET SIGNING ENCRYPTION DECRYPTION INGESTION SSH AUTH SERVICE MASTER
@@ -74,7 +86,8 @@ _NAMES: Final = words("PGPASSWORD SSHPASS GSC_SERVICE_ACCOUNT_BASE64 DOCKERCONFI
 _EDITIONS: Final = words(
     """
     OLD NEW NEXT PREV PREVIOUS CURRENT PRIMARY SECONDARY BACKUP PROD PRODUCTION DEV STAGING TEST
-    LIVE VALUE RAW BASE64 B64 PEM HEX JSON
+    LIVE VALUE RAW BASE64 B64 PEM HEX JSON BASE CI QA UAT LOCAL DEFAULT FALLBACK SANDBOX DEMO GLOBAL
+    EU US UK DE FR AP EMEA APAC EAST WEST NORTH SOUTH CENTRAL READONLY READWRITE WRITEONLY RO RW FOR
     """
 )
 _COUNTS: Final = words("MAX MIN LIMIT NUM COUNT BUDGET TOTAL")
@@ -96,12 +109,26 @@ _SWITCH: Final = re.compile(r"true|false|yes|no|on|off|none|null|enabled|disable
 _PATH: Final = re.compile(r"(?:\.{0,2}|~)/[\w./~-]+")
 _RANDOM: Final = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9_+=.~-][A-Za-z0-9_+/=.~-]{15,}")
 _PART: Final = re.compile(r"[\s,;|]+")
+_TOKEN: Final = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9_+/=.~-]{10,}")
+_URL_TOKEN: Final = re.compile(
+    r"\bhttps?://(?=[^\s/:@]*[0-9])((?=[^\s/:@]*[a-z])(?=[^\s/:@]*[A-Z])[^\s/:@]{12,}|[^\s/:@]{24,})@"
+)
+"""The user of a URL that is a token."""
+_QUERY_PASSWORD: Final = re.compile(
+    r"[?&](?:password|passwd|pwd|pass|(?:\w+_)?token|(?:\w+_)?secret|api_?key|sig|signature)"
+    r"=([^&\s#;]+)",
+    _ANY_CASE,
+)
+_NETRC_PASSWORD: Final = re.compile(r"\bpassword\s+(\S+)")
+_NO_VALUE: Final = ("${", "{{", "<", "***", "%(")
+"""How a value begins that is filled in later."""
 _URL_USER: Final = re.compile(r"[a-z][a-z0-9+.-]{0,30}://([^\s/:@]{6,})@", _ANY_CASE)
 _URL_PATH: Final = re.compile(r"https?://[^\s/]+/(\S{16,})", _ANY_CASE)
 _PLAIN_LOGIN: Final = re.compile(r"[^\s:/@]+:([^\s@]+)@[a-z]*\(")
 """The password of ``user:password@tcp(host)/db``."""
 _CONNECTION_PASSWORD: Final = re.compile(
-    r"\b(?:password|pwd|accountkey|sharedaccesskey|sharedaccesssignature)\s*=\s*([^;\s]+)",
+    r"\b(?:password|pwd|accountkey|sharedaccesskey|sharedaccesssignature)\s*=\s*"
+    r"(?:'([^']+)'|\"([^\"]+)\"|([^;\s]+))",
     _ANY_CASE,
 )
 
@@ -123,7 +150,7 @@ def _is_secret(name: str, rules: _Rules) -> bool:
     *before, last = _words_of(name) or [""]
     if last == "TOKEN" and not _COUNTS.isdisjoint(before):
         return False
-    if last in _WORDS or last.endswith(_ENDINGS):
+    if last in _WORDS or last.endswith(_ENDINGS) or _TOGETHER.fullmatch(last):
         return True
     if last == "KEY" and not _PUBLIC_KEYS.isdisjoint(before[-1:]):
         return False
@@ -134,15 +161,16 @@ def secret_values_of(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield ``(name, value)`` for every secret in an environment.
 
     A variable with a secret's name has its whole value as a secret, and what is secret inside a
-    list, headers, cookies, a connection string or a webhook's URL; one that ends in ``KEY`` if its
-    value looks random. Any other has only the passwords of URLs in it.
+    list, headers, cookies, a connection string or a webhook's URL; one that ends in ``KEY``,
+    ``AUTH`` or ``SEED`` if its value looks random. Any other has only the passwords of URLs and
+    connection strings in it.
     """
     rules = _operators_rules()
     for name, value in env.items():
         if name.upper() in _NEVER or not value:
             continue
         if not (_is_secret(name, rules) or _is_random_key(name, value, rules)):
-            yield from ((name, password) for password in url_passwords(value))
+            yield from ((name, password) for password in _passwords(value))
         elif not _is_no_secret(name, value):
             yield name, value
             yield from ((name, part) for part in _parts(name, value))
@@ -171,8 +199,32 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 def _is_random_key(name: str, value: str, rules: _Rules) -> bool:
     *before, last = _words_of(name) or [""]
-    is_key = last == "KEY" and _PUBLIC_KEYS.isdisjoint(before)
-    return is_key and bool(_RANDOM.fullmatch(value.strip())) and not _matches(name, rules[1])
+    value = value.strip()
+    match last:
+        case "KEY":
+            is_key = _PUBLIC_KEYS.isdisjoint(before) and _RANDOM.fullmatch(value) is not None
+        case "AUTH" | "SEED":
+            is_key = bool(before) and _TOKEN.fullmatch(value) is not None
+        case "HOOK":
+            is_key = _URL_PATH.match(value) is not None
+        case _:
+            is_key = False
+    return is_key and not _matches(name, rules[1])
+
+
+def _passwords(value: str) -> Iterator[str]:
+    """Yield the passwords in the URLs and connection strings of a value."""
+    yield from url_passwords(value)
+    if "://" in value:
+        found = [*_QUERY_PASSWORD.findall(value), *_URL_TOKEN.findall(value)]
+        yield from (word for text in found for word in (text, unquote(text)))
+    if value.count("=") > 1 or "://" in value:
+        yield from _connection_passwords(value)
+
+
+def _connection_passwords(value: str) -> Iterator[str]:
+    found = ["".join(quoted) for quoted in _CONNECTION_PASSWORD.findall(value)]
+    yield from (password for password in found if not password.startswith(_NO_VALUE))
 
 
 def _is_no_secret(name: str, value: str) -> bool:
@@ -184,7 +236,7 @@ def _is_no_secret(name: str, value: str) -> bool:
         return name.upper().endswith("S") and value.isdigit()
     if last == "DSN":
         return "@" not in value and not _CONNECTION_PASSWORD.search(value)
-    return last in {"CREDENTIAL", "CRED", "COOKIE"} and _PATH.fullmatch(value) is not None
+    return last in {"CREDENTIAL", "CRED", "COOKIE", "NETRC"} and _PATH.fullmatch(value) is not None
 
 
 def _parts(name: str, value: str) -> Iterator[str]:
@@ -197,7 +249,10 @@ def _parts(name: str, value: str) -> Iterator[str]:
         yield from (part for part in _PART.split(value) if part != value)
     if last == "COOKIE":
         yield from (part.partition("=")[2].strip() for part in value.split(";"))
-    yield from _CONNECTION_PASSWORD.findall(value)
+    yield from _passwords(value)
+    yield from _connection_passwords(value)
+    if last == "NETRC":
+        yield from _NETRC_PASSWORD.findall(value)
     yield from _PLAIN_LOGIN.findall(value)
     if last == "DSN":
         yield from _URL_USER.findall(value)

@@ -69,7 +69,7 @@ class DshTranslator(JsonTranslator):
 
     def feed_text(self, line: str) -> Iterator[ProviderEvent]:
         """Take a line that cannot be read: a failure if it was to be the end."""
-        if torn_event(line) in _ENDS:
+        if torn_event(line, tuple(_ENDS)) in _ENDS:
             yield self._failed(f"{UNREADABLE}: {one_line(line, MAX_QUOTED_CHARS)}")
 
     def _turn_over(self, reason: dict[str, Any]) -> Iterator[ProviderEvent]:

@@ -169,7 +169,7 @@ class EventTranslator(JsonTranslator):
 
     def feed_text(self, line: str) -> Sequence[ProviderEvent]:
         """Take a final event that cannot be read as a failure: it may have told one."""
-        if self._is_final or torn_event(line) != self.final_type:
+        if self._is_final or torn_event(line, (self.final_type,)) != self.final_type:
             return ()
         why = f"{UNREADABLE}: {one_line(line, MAX_QUOTED_CHARS)}"
         return list(self.finish(self.failure_of(why)))

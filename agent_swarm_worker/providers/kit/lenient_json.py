@@ -23,10 +23,12 @@ MAX_TOKENS: Final = 100_000
 """Tokens, and whole objects, read of one line: about half a second."""
 MAX_VALUES: Final = 1_000_000
 """Commas, colons and brackets of a line that is read: about half a second."""
-MAX_PARTS: Final = 20_000
-"""Parts of one line, translated in about half a second; of more, those in the middle are text."""
+TOKENS_PER_OBJECT: Final = 10
+"""A whole object, and its translation, take the time of so many tokens."""
 BYTES_PER_TOKEN: Final = 2_000
 """Bytes that the JSON parser passes in the time of one token."""
+MAX_TORN_CHARS: Final = 64 * 1024
+"""Of each end of a line that cannot be read: where its type is looked for."""
 MAX_NOISE: Final = 100
 """Sequences and blanks around the first bracket of an object."""
 MAX_QUOTED_CHARS: Final = 200
@@ -78,6 +80,8 @@ def torn_event(line: str, ends: tuple[str, ...] = ("result",)) -> str | None:
     Any mention of one of `ends`, the types that end a session, outweighs the first type. Empty if
     the line shows none; ``None`` if it is text.
     """
+    if len(line) > 2 * MAX_TORN_CHARS:
+        line = f"{line[:MAX_TORN_CHARS]} {line[-MAX_TORN_CHARS:]}"
     line = line.replace("\0", "")
     start = _TORN_START.search(line)
     if start is None:
@@ -117,10 +121,6 @@ def ends_with_result(line: bytes) -> bool:
 def parts_of(line: bytes) -> list[Part]:
     """Return the objects of a line and the text around them; empty if it has no whole object."""
     parts = list(_parts(_decoded(line)))
-    if len(parts) > MAX_PARTS:
-        middle = parts[MAX_PARTS // 2 : -MAX_PARTS // 2]
-        skipped = Part(b" ".join(part.content for part in middle), False)
-        parts[MAX_PARTS // 2 : -MAX_PARTS // 2] = [skipped]
     return parts if any(part.is_json for part in parts) else []
 
 
@@ -162,10 +162,10 @@ def _parsed(line: str, begin: int, parser: json.JSONDecoder, constants: list[str
     except (ValueError, RecursionError):
         return None
     if not constants:
-        return _Read([line[begin:end]], end, True, 1)
+        return _Read([line[begin:end]], end, True, TOKENS_PER_OBJECT)
     if _FLAG.search(line, begin, end):
         value = without_contradiction(line[begin:end], value)
-    return _Read([json.dumps(value)], end, True, 1)
+    return _Read([json.dumps(value)], end, True, TOKENS_PER_OBJECT)
 
 
 def without_contradiction(line: str | bytes, native: Any) -> Any:

@@ -7,6 +7,7 @@ may share an index; usage may be a running total.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ class _Call:
     @property
     def arguments(self) -> str:
         """The arguments as JSON, or as they came if they are none."""
-        joined = "".join(self.pieces).strip()
+        joined = mended("".join(self.pieces).strip())
         if joined in _NOTHING:
             return "{}"
         if joined.startswith('"'):  # an object written as text
@@ -263,6 +264,34 @@ class ThinkTags:
             self._is_start = False
         pieces.append(rest)
         return ""
+
+
+class SurrogatePairs:
+    """Joins characters whose halves come in two deltas; half a character becomes U+FFFD."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, str] = {}
+
+    def feed(self, field: str, said: str) -> str:
+        """Return a text of this field; half a character at its end is held back."""
+        said = self._held.pop(field, "") + said
+        if said and "\ud800" <= said[-1] <= "\udbff":
+            self._held[field], said = said[-1], said[:-1]
+        return said if said.isascii() else mended(said)
+
+    def rest(self) -> str:
+        """Return what is left of the content."""
+        return "\ufffd" if self._held.pop("content", "") else ""
+
+
+def mended(said: str) -> str:
+    """Join halves of a character; one alone becomes U+FFFD."""
+    said = _PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), said)
+    return _HALF.sub("\ufffd", said)
+
+
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class Usage:

@@ -15,7 +15,14 @@ import anyio
 import httpx2
 
 from agent_swarm_worker.providers.kit.native import count, items, mapping, text
-from agent_swarm_worker.providers.pi.chat_deltas import ThinkTags, ToolCalls, Usage, content_of
+from agent_swarm_worker.providers.pi.chat_deltas import (
+    SurrogatePairs,
+    ThinkTags,
+    ToolCalls,
+    Usage,
+    content_of,
+    mended,
+)
 from agent_swarm_worker.providers.pi.server_events import (
     ReplacedBody,
     body_of,
@@ -261,6 +268,7 @@ class _Answer:
         self._has_content = self._is_finish_alone = False
         self._calls = ToolCalls()
         self._tags = ThinkTags()
+        self._pairs = SurrogatePairs()
         self._usage = Usage()
         self._frame = {"id": "chat", "object": "chat.completion.chunk", "created": 0, "model": ""}
 
@@ -303,18 +311,18 @@ class _Answer:
 
     def _parts(self, delta: dict[str, Any]) -> Iterator[dict[str, Any]]:
         said, thought = content_of(delta.get("content"))
-        kept = {
-            name: delta[name]
+        kept: dict[str, Any] = {
+            name: self._pairs.feed(name, delta[name])
             for name in ("reasoning", "reasoning_content", "refusal")
             if isinstance(delta.get(name), str) and delta[name]
         }
         if thought:
-            kept["reasoning_content"] = kept.get("reasoning_content", "") + thought
+            kept["reasoning_content"] = kept.get("reasoning_content", "") + mended(thought)
         if details := items(delta.get("reasoning_details")):
             kept["reasoning_details"] = details
         if kept:
             yield kept
-        for piece in self._tags.feed(said):
+        for piece in self._tags.feed(self._pairs.feed("content", said)):
             yield {"content": piece}
         calls = items(delta.get("tool_calls"))
         if function := mapping(delta.get("function_call")):
@@ -325,7 +333,7 @@ class _Answer:
 
     def end(self) -> Iterator[bytes]:
         """Yield the rest, and a finish reason if the answer is complete."""
-        for piece in self._tags.rest():
+        for piece in [*self._tags.feed(self._pairs.rest()), *self._tags.rest()]:
             self._has_content = True
             yield self._delta({"content": piece})
         for call in self._calls.rest():

@@ -246,8 +246,8 @@ def _by_exit_code(
     elif ending.exit_code == 0:
         if output and without == "saying anything":
             return concluded(None, exit_code=0, output=output)
-        category = (_category(quoted) or "no_result") if output else "no_output"
-        failed = Failure(category, _with(f"The command exited without {without}", quoted))
+        kind = (_category(quoted) or "no_result") if output else "no_output"
+        failed = Failure(kind, _with(f"The command exited without {without}", quoted))
     else:
         cause = OUT_OF_MEMORY if ending.out_of_memory else _category(quoted)
         summary = f"The command {exit_text(ending)}"

@@ -170,7 +170,7 @@ async def _inputs(
     (parent, workspace), credentials, tools, _ = await wait_all(
         partial(_parent_and_workspace, worker, row, resumed, stack),
         partial(select_credentials_for, worker, adapter, row, model.model),
-        partial(session_mcp_servers, worker, adapter, task, row, redactor),
+        partial(session_mcp_servers, worker, adapter, task, row, redactor, stack=stack),
         partial(_refresh_skills, worker, adapter),
     )
     for selection in credentials:

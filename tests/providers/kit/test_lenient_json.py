@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.kit import lenient_json
 from agent_swarm_worker.providers.kit.lenient_json import (
+    MAX_TOKENS,
+    TOKENS_PER_OBJECT,
     parts_of,
     starts_with_object,
     torn_event,
 )
+from agent_swarm_worker.text import plain_line
 
 EVENT = b'{"type":"result","is_error":true}'
 
@@ -127,3 +133,33 @@ def test_the_work_for_a_line_is_limited(monkeypatch: pytest.MonkeyPatch):
     assert parts_of(b'{"a":' * 15_000) == []
     assert parts_of(b'{"a"' * 15_000) == []
     assert parts_of(b"{\x1b[" * 15_000) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" + b"1," * 1_000_000 + b"NaN]",
+        b'{"a":[' + b'"\\u00e9",' * 400_000 + b"NaN]}",
+        b'{"a":[' + b'"\\n",' * 400_000,
+        b"{" + b"\0" * 600_000,
+        b'{"type":' * 80_000,
+        b'{"type":"x"}' * 100_000,
+    ],
+)
+def test_a_dense_line_costs_no_call_for_each_of_its_characters(line: bytes):
+    calls = 0
+
+    def count(_: object, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    scrubber = Scrubber()
+    scrubber.add("A_TOKEN", "Zk3v9QpLw7Xr2Tn8")
+    sys.setprofile(count)
+    try:
+        scrubber.json_lines([line])
+        assert len(parts_of(line)) <= MAX_TOKENS // TOKENS_PER_OBJECT + 2
+        torn_event(plain_line(line.decode()))
+    finally:
+        sys.setprofile(None)
+    assert calls < 10 * MAX_TOKENS

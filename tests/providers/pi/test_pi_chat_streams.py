@@ -568,3 +568,20 @@ def test_long_arguments_are_signs_of_life():
     assert [delta["function"].get("name") for delta in first] == ["write", None]
     assert list(calls.feed({"index": 0, "function": {"arguments": "more"}}))
     assert not calls.are_complete
+
+
+@CHATS
+@pytest.mark.parametrize(
+    ("pieces", "output"),
+    [
+        (["Hello \ud83d", "\ude00 world"], "Hello \U0001f600 world"),
+        (["Hello \ud83d", "", "\ude00"], "Hello \U0001f600"),
+        (["Hello \ud83d world"], "Hello \ufffd world"),
+        (["Hello, \ude00 world"], "Hello, \ufffd world"),
+        (["Hello \ud83d"], "Hello \ufffd"),
+    ],
+)
+async def test_half_a_character(dirs: SessionDirs, pieces: list[str], output: str, api: str):
+    async with FakeModel(stream(*map(said, pieces), *END)) as model:
+        ran = await run(dirs, model, api)
+    assert (ran.result.is_error, ran.result.output) == (False, output)
