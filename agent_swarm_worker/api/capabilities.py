@@ -1,7 +1,8 @@
 """Finds out which optional features a server has, and leaves out those it lacks.
 
 An older server answers an unknown route with plain text (docs/api.md 2.2). The feature is then
-not requested for `REPROBE_S`, after which it is tried again: servers get upgraded.
+not requested for `REPROBE_S`, after which it is tried again: servers get upgraded. The first
+such answer may be a proxy's, so the second try comes sooner.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ T = TypeVar("T")
 
 REPROBE_S = 600.0
 REPROBE_PROVEN_S = 15.0
-"""A route that has answered before is more likely hidden by a proxy for a moment than gone."""
+"""The same for a route that has answered before, or that was missing only once: it is more likely
+hidden by a proxy for a moment than gone."""
 MAX_FAULTS = 5
 """Failures in a row after which a feature that is only used for reading back is left out."""
 
@@ -96,8 +98,13 @@ class ServerCapabilities:
         self._announced.discard(feature)
 
     def mark_missing(self, feature: str) -> None:
-        """Note that the server lacks `feature`; it is left out until it is due for another try."""
-        pause_s = REPROBE_PROVEN_S if self.is_proven(feature) else REPROBE_S
+        """Note that the server lacks `feature`; it is left out until it is due for another try.
+
+        That is soon for the first time, since one answer may be a proxy's.
+        """
+        is_repeated = feature in self._announced or self._faults.get(feature) == 0
+        is_sure = is_repeated and not self.is_proven(feature)
+        pause_s = REPROBE_S if is_sure else REPROBE_PROVEN_S
         self._off_until[feature] = self._clock.monotonic() + pause_s
         if feature not in self._announced:
             self._announced.add(feature)

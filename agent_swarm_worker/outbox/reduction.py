@@ -117,7 +117,7 @@ def is_failure(error: ApiError) -> bool:
 
 def is_temporary(error: ApiError) -> bool:
     """True for a status that says that the same request may succeed later."""
-    if not isinstance(error, ApiRefused) or isinstance(error, Unauthorized):
+    if not isinstance(error, ApiRefused):
         return False
     return error.is_server_fault or error.status in RETRIED_STATUSES
 

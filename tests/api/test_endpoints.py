@@ -382,6 +382,19 @@ async def test_an_upgraded_server_is_noticed() -> None:
     assert len(server.requests) == 4
 
 
+async def test_one_answer_of_a_proxy_takes_no_feature_away_for_long() -> None:
+    clock = FakeClock()
+    answers = iter([MISSING, MISSING, Reply(200, {"updated": False})])
+    async with serving(lambda _: next(answers)) as server, connected(server.url, clock=clock) as c:
+        for pause_s in (REPROBE_PROVEN_S, REPROBE_S):
+            assert await c.sessions.heartbeat("t")
+            clock.elapsed += pause_s - 1
+            assert await c.sessions.heartbeat("t")
+            clock.elapsed += 1
+        assert not await c.sessions.heartbeat("t")
+    assert len(server.requests) == 3
+
+
 async def test_the_core_is_not_optional() -> None:
     async with serving(lambda _: MISSING) as server, connected(server.url) as client:
         with pytest.raises(RouteMissing):
